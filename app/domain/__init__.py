@@ -1,0 +1,1 @@
+"""Rules of the domain: standard library and numpy, no input or output."""

@@ -1,0 +1,1 @@
+"""Functions of (session, …): the only code that changes rows."""

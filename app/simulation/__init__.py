@@ -1,0 +1,1 @@
+"""Simulated labelers with a known hidden utility."""

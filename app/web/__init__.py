@@ -1,0 +1,1 @@
+"""HTTP and HTML; nothing else knows either."""

@@ -1,0 +1,1 @@
+"""One module per page: form, context dataclass, routes."""

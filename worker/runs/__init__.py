@@ -1,0 +1,1 @@
+"""A job from rows to rows, one module per kind of job."""
