@@ -1,15 +1,15 @@
 """The domain's errors. They name the thing, the rule and the value, and know nothing of HTTP.
 
-    AttuneError
-    ├── Invalid          a value breaks a rule ("overlap must be 1 to 99, not 0")
-    ├── NotFound         there is no such thing here, or it is not yours to see
-    ├── Forbidden        you are signed in, but your role does not allow this
-    ├── Unauthenticated  you are not signed in, or the credential is wrong or expired
-    ├── Conflict         the thing changed meanwhile, or the state does not allow the move
-    │   ├── LeaseLost        the assignment or the job belongs to someone else by now
-    │   └── ReplayMismatch   the same submission key came with another body
-    ├── TooMany          a throttle: try again later
-    └── Unavailable      something we depend on does not answer (database, broker, model)
+AttuneError
+├── Invalid          a value breaks a rule ("overlap must be 1 to 99, not 0")
+├── NotFound         there is no such thing here, or it is not yours to see
+├── Forbidden        you are signed in, but your role does not allow this
+├── Unauthenticated  you are not signed in, or the credential is wrong or expired
+├── Conflict         the thing changed meanwhile, or the state does not allow the move
+│   ├── LeaseLost        the assignment or the job belongs to someone else by now
+│   └── ReplayMismatch   the same submission key came with another body
+├── TooMany          a throttle: try again later
+└── Unavailable      something we depend on does not answer (database, broker, model)
 """
 
 

@@ -1,1 +1,59 @@
 """Tables, one noun per file."""
+
+from app.models.accounts import (
+    ApiToken,
+    Invitation,
+    LoginSession,
+    Membership,
+    Role,
+    SignInFailure,
+    User,
+)
+from app.models.audit import AuditEvent
+from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
+from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
+from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
+from app.models.judgments import Adjudication, Assignment, Judgment
+from app.models.projects import Criterion, Guidelines, JudgmentKind, Project
+from app.models.prompts import Completion, Demonstration, Prompt, Split
+from app.models.rounds import Evaluation, Round
+
+__all__ = [
+    "Adjudication",
+    "ApiToken",
+    "Assignment",
+    "AuditEvent",
+    "Checkpoint",
+    "CheckpointInput",
+    "CheckpointKind",
+    "Comparison",
+    "ComparisonCompletion",
+    "Completion",
+    "Criterion",
+    "Demonstration",
+    "Evaluation",
+    "Export",
+    "ExportJudgment",
+    "Guidelines",
+    "ImportRun",
+    "Invitation",
+    "Job",
+    "JobAttempt",
+    "Judgment",
+    "JudgmentKind",
+    "LoginSession",
+    "Membership",
+    "Metric",
+    "Project",
+    "Prompt",
+    "Purpose",
+    "Role",
+    "Round",
+    "SignInFailure",
+    "Slot",
+    "Split",
+    "TrainingSample",
+    "User",
+    "WorkerHeartbeat",
+]

@@ -1,0 +1,119 @@
+"""The states of rounds, jobs, slots and assignments, and their legal moves, as tables."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from app.errors import Conflict
+
+
+class JobState(StrEnum):
+    """Where a job is; the row is the job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"  # killed its worker too often; a person must look
+
+
+class RoundState(StrEnum):
+    """Where a round is in the loop."""
+
+    PLANNED = "planned"
+    SFT = "sft"
+    GENERATING = "generating"
+    LABELING = "labeling"
+    REWARD = "reward"
+    POLICY = "policy"
+    EVALUATING = "evaluating"  # generating the answers and judging them blind
+    DECIDING = "deciding"
+    PROMOTED = "promoted"
+    HELD = "held"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class SlotState(StrEnum):
+    """One of the K judgments that a comparison wants."""
+
+    OPEN = "open"
+    LEASED = "leased"
+    DONE = "done"
+    CLOSED = "closed"  # overlap was lowered, or the comparison withdrawn
+
+
+class AssignmentState(StrEnum):
+    """A slot leased to a labeler."""
+
+    LEASED = "leased"
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    EXPIRED = "expired"
+    RELEASED = "released"
+    SURPLUS = "surplus"  # came after the slot went to someone else; kept, not counted
+
+
+_J, _R, _S, _A = JobState, RoundState, SlotState, AssignmentState
+
+JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    _J.QUEUED: frozenset({_J.RUNNING, _J.CANCELLED}),
+    _J.RUNNING: frozenset({_J.QUEUED, _J.SUCCEEDED, _J.FAILED, _J.CANCELLED, _J.QUARANTINED}),
+    _J.SUCCEEDED: frozenset(),
+    _J.FAILED: frozenset({_J.QUEUED}),
+    _J.CANCELLED: frozenset({_J.QUEUED}),
+    _J.QUARANTINED: frozenset({_J.QUEUED}),
+}
+
+_STOPS = frozenset({_R.FAILED, _R.CANCELLED})
+ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
+    _R.PLANNED: frozenset({_R.SFT, _R.GENERATING, _R.LABELING}) | _STOPS,
+    _R.SFT: frozenset({_R.GENERATING}) | _STOPS,
+    _R.GENERATING: frozenset({_R.LABELING}) | _STOPS,
+    _R.LABELING: frozenset({_R.REWARD}) | _STOPS,
+    _R.REWARD: frozenset({_R.POLICY, _R.DECIDING}) | _STOPS,
+    _R.POLICY: frozenset({_R.EVALUATING}) | _STOPS,
+    _R.EVALUATING: frozenset({_R.DECIDING}) | _STOPS,
+    _R.DECIDING: frozenset({_R.PROMOTED, _R.HELD, _R.CANCELLED}),
+    _R.PROMOTED: frozenset(),
+    _R.HELD: frozenset(),
+    # A failed round goes on from the stage that failed, once its job is retried.
+    _R.FAILED: frozenset(
+        {_R.SFT, _R.GENERATING, _R.REWARD, _R.POLICY, _R.EVALUATING, _R.CANCELLED}
+    ),
+    _R.CANCELLED: frozenset(),
+}
+
+SLOT_MOVES: Mapping[SlotState, frozenset[SlotState]] = {
+    _S.OPEN: frozenset({_S.LEASED, _S.CLOSED}),
+    _S.LEASED: frozenset({_S.OPEN, _S.DONE, _S.CLOSED}),
+    _S.DONE: frozenset({_S.OPEN, _S.LEASED}),  # a retraction opens it again, an undo leases it
+    _S.CLOSED: frozenset({_S.OPEN}),
+}
+
+ASSIGNMENT_MOVES: Mapping[AssignmentState, frozenset[AssignmentState]] = {
+    _A.LEASED: frozenset({_A.SUBMITTED, _A.SKIPPED, _A.EXPIRED, _A.RELEASED, _A.SURPLUS}),
+    _A.SUBMITTED: frozenset({_A.LEASED, _A.RELEASED}),  # undo, retraction
+    _A.SKIPPED: frozenset({_A.LEASED, _A.RELEASED}),
+    _A.EXPIRED: frozenset({_A.SUBMITTED, _A.SURPLUS}),  # a late submit: counted if the slot is free
+    _A.RELEASED: frozenset({_A.SURPLUS}),
+    _A.SURPLUS: frozenset({_A.SUBMITTED, _A.RELEASED}),
+}
+
+State = TypeVar("State", bound=StrEnum)
+
+
+def move(moves: Mapping[State, frozenset[State]], thing: str, old: State, new: State) -> State:
+    """Return `new` if the table allows the move.
+
+    Raises:
+        Conflict: the move is not in the table.
+    """
+    if new not in moves[old]:
+        raise Conflict(f"{thing} is {old} and cannot become {new}")
+    return new
+
+
+LIVE_ROUND_STATES = frozenset(RoundState) - {_R.PROMOTED, _R.HELD, _R.CANCELLED}
+OVER_JOB_STATES = frozenset({_J.SUCCEEDED, _J.FAILED, _J.CANCELLED, _J.QUARANTINED})

@@ -1,0 +1,109 @@
+"""People and how they get in: users, memberships, sign-ins, tokens, invitations."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import Base, Identified, Key
+
+
+class Role(StrEnum):
+    """What a member may do in one project; each role includes those before it."""
+
+    LABELER = "labeler"
+    LEAD = "lead"
+
+
+class User(Identified, Base):
+    """A person, or a simulated labeler, who can sign in."""
+
+    __tablename__ = "user"
+
+    email: Mapped[str] = mapped_column(String(254), unique=True)
+    name: Mapped[str] = mapped_column(String(120))
+    password_hash: Mapped[str | None]
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    is_active: Mapped[bool] = mapped_column(default=True)
+    is_simulated: Mapped[bool] = mapped_column(default=False)
+    single_keys: Mapped[bool] = mapped_column(default=True)  # WCAG 2.1.4: may be switched off
+    created_at: Mapped[datetime]
+
+
+class Membership(Identified, Base):
+    """A user's role in a project, with a pseudonym that exports and heat maps show."""
+
+    __tablename__ = "membership"
+    __table_args__ = (
+        UniqueConstraint("project_id", "user_id"),
+        UniqueConstraint("project_id", "pseudonym"),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    role: Mapped[Role] = mapped_column(String(20))
+    pseudonym: Mapped[str] = mapped_column(String(20))  # L1, L2 …
+    is_paused: Mapped[bool] = mapped_column(default=False)
+    guidelines_read_version: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class LoginSession(Identified, Base):
+    """A browser that is signed in; the random id is stored hashed."""
+
+    __tablename__ = "login_session"
+
+    id_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    user_agent: Mapped[str] = mapped_column(String(200), default="")
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class ApiToken(Identified, Base):
+    """A credential for scripts: hashed, scoped, expiring, shown once."""
+
+    __tablename__ = "api_token"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    name: Mapped[str] = mapped_column(String(120))
+    prefix: Mapped[str] = mapped_column(String(16))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class Invitation(Identified, Base):
+    """A single-use link that makes an account, a member, or both."""
+
+    __tablename__ = "invitation"
+
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), index=True)
+    role: Mapped[Role] = mapped_column(String(20))
+    email: Mapped[str | None] = mapped_column(String(254))
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_by_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    used_by_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
+
+
+class SignInFailure(Identified, Base):
+    """A failed sign-in, kept as long as the throttle looks back."""
+
+    __tablename__ = "sign_in_failure"
+
+    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # of the account, or the address
+    at: Mapped[datetime]

@@ -1,0 +1,95 @@
+"""Comparisons and their slots."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import Base, Identified, Key
+from app.domain.states import SlotState
+from app.models.projects import JudgmentKind
+from app.models.prompts import Completion, Prompt
+
+
+class Purpose(StrEnum):
+    """Why a comparison is put to labelers; only train ever reaches a reward model."""
+
+    TRAIN = "train"
+    EVALUATION = "evaluation"
+    GOLD = "gold"
+    PRACTICE = "practice"
+    REPEAT = "repeat"
+
+
+class Comparison(Identified, Base):
+    """One prompt with k completions, put to labelers.
+
+    `open_slots` and `done_slots` count this row's slots; the queue orders by them and the services
+    keep them in the transaction of each move.
+    """
+
+    __tablename__ = "comparison"
+    __table_args__ = (
+        CheckConstraint("open_slots >= 0", name="open_slots"),
+        CheckConstraint("done_slots >= 0", name="done_slots"),
+        UniqueConstraint("project_id", "natural_key"),
+        Index(
+            "ix_comparison_queue",
+            "project_id",
+            "purpose",
+            "is_open",
+            "priority",
+            "done_slots",
+            "id",
+        ),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
+    evaluation_id: Mapped[int | None] = mapped_column(ForeignKey("evaluation.id"), index=True)
+    kind: Mapped[JudgmentKind] = mapped_column(String(20))
+    purpose: Mapped[Purpose] = mapped_column(String(20))
+    overlap: Mapped[int]
+    priority: Mapped[int] = mapped_column(default=0)
+    open_slots: Mapped[int]
+    done_slots: Mapped[int] = mapped_column(default=0)
+    is_open: Mapped[bool] = mapped_column(default=True)  # open_slots > 0 and not withdrawn
+    is_withdrawn: Mapped[bool] = mapped_column(default=False)
+    origin_id: Mapped[int | None] = mapped_column(Key, ForeignKey("comparison.id"))  # of a repeat
+    only_labeler_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
+    gold_answer: Mapped[dict[str, Any] | None]
+    gold_reason: Mapped[str] = mapped_column(default="")
+    natural_key: Mapped[str] = mapped_column(String(160))  # a re-run cannot double a comparison
+    created_at: Mapped[datetime]
+
+    prompt: Mapped[Prompt] = relationship(lazy="raise")
+    members: Mapped[list["ComparisonCompletion"]] = relationship(
+        lazy="raise", order_by="ComparisonCompletion.position"
+    )
+
+
+class ComparisonCompletion(Base):
+    """A completion's place in a comparison: canonical, random, fixed at creation."""
+
+    __tablename__ = "comparison_completion"
+    __table_args__ = (UniqueConstraint("comparison_id", "completion_id"),)
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # 0-based; "a" is 0, "b" is 1
+    completion_id: Mapped[int] = mapped_column(ForeignKey("completion.id"), index=True)
+
+    completion: Mapped[Completion] = relationship(lazy="raise")
+
+
+class Slot(Identified, Base):
+    """One of the K judgments that a comparison wants."""
+
+    __tablename__ = "slot"
+    __table_args__ = (UniqueConstraint("comparison_id", "n"),)
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    n: Mapped[int]
+    state: Mapped[SlotState] = mapped_column(String(20), default=SlotState.OPEN)

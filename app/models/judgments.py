@@ -1,0 +1,127 @@
+"""Assignments, judgments and adjudications."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db.base import Base, Identified, Key
+from app.domain.states import AssignmentState
+from app.models.comparisons import Comparison
+from app.models.projects import JudgmentKind
+
+_LIVE = text("state IN ('leased', 'submitted')")
+_COUNTED = text("state NOT IN ('released', 'expired')")
+
+
+class Assignment(Identified, Base):
+    """A slot leased to a labeler. The two partial indexes are the queue's guard."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (
+        Index(
+            "uq_assignment_live_slot",
+            "slot_id",
+            unique=True,
+            sqlite_where=_LIVE,
+            postgresql_where=_LIVE,
+        ),
+        Index(
+            "uq_assignment_labeler_comparison",
+            "labeler_id",
+            "comparison_id",
+            unique=True,
+            sqlite_where=_COUNTED,
+            postgresql_where=_COUNTED,
+        ),
+        Index("ix_assignment_expiry", "project_id", "state", "expires_at"),
+        Index("ix_assignment_labeler", "labeler_id", "project_id", "state"),
+        Index("ix_assignment_comparison", "comparison_id"),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    lease_token: Mapped[str] = mapped_column(String(40))
+    state: Mapped[AssignmentState] = mapped_column(String(20), default=AssignmentState.LEASED)
+    shown_order: Mapped[list[int]]  # canonical positions in the order on screen
+    leased_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    skip_reason: Mapped[str] = mapped_column(String(60), default="")
+    skip_comment: Mapped[str] = mapped_column(default="")
+    submission_key: Mapped[str | None] = mapped_column(String(64))  # of a skip: replays are safe
+
+    comparison: Mapped[Comparison] = relationship(lazy="raise")
+
+
+class Judgment(Identified, Base):
+    """What a labeler said: append-only revisions; exactly one of an assignment's is current.
+
+    `preferred` and `ranking` speak of canonical positions, never of places on screen.
+    """
+
+    __tablename__ = "judgment"
+    __table_args__ = (
+        UniqueConstraint("labeler_id", "submission_key"),
+        UniqueConstraint("assignment_id", "revision"),
+        Index(
+            "uq_judgment_current",
+            "assignment_id",
+            unique=True,
+            sqlite_where=text("is_current"),
+            postgresql_where=text("is_current"),
+        ),
+        Index("ix_judgment_project_current", "project_id", "is_current", "comparison_id"),
+        Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
+        Index("ix_judgment_comparison", "comparison_id"),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"))
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    labeler_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    revision: Mapped[int]
+    supersedes_id: Mapped[int | None] = mapped_column(Key, ForeignKey("judgment.id"))
+    is_current: Mapped[bool]  # derived: nothing supersedes it
+    is_retraction: Mapped[bool] = mapped_column(default=False)
+    is_surplus: Mapped[bool] = mapped_column(default=False)  # kept, not counted towards overlap
+    kind: Mapped[JudgmentKind] = mapped_column(String(20))
+    preferred: Mapped[str | None] = mapped_column(String(3))  # a, b or tie
+    strength: Mapped[int | None]  # 1 to 4
+    ranking: Mapped[list[int] | None]  # competition rank of each canonical position
+    ratings: Mapped[dict[str, Any] | None]  # criterion -> rating of each canonical position
+    both_bad: Mapped[bool] = mapped_column(default=False)
+    text: Mapped[str | None]  # of write and edit
+    flags: Mapped[list[str]] = mapped_column(default=list)
+    comment: Mapped[str] = mapped_column(default="")
+    shown_order: Mapped[list[int]]
+    guidelines_version: Mapped[int]
+    submission_key: Mapped[str] = mapped_column(String(64))
+    body_hash: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime]
+    submitted_at: Mapped[datetime]
+    active_ms: Mapped[int]
+
+    comparison: Mapped[Comparison] = relationship(lazy="raise")
+    assignment: Mapped[Assignment] = relationship(lazy="raise")
+
+
+class Adjudication(Identified, Base):
+    """A lead's settlement of a disputed comparison; never counts as a rater."""
+
+    __tablename__ = "adjudication"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), index=True)
+    adjudicator_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    is_current: Mapped[bool] = mapped_column(default=True)
+    preferred: Mapped[str | None] = mapped_column(String(3))
+    ranking: Mapped[list[int] | None]
+    both_bad: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(String(40))
+    comment: Mapped[str] = mapped_column(default="")
+    guidelines_version: Mapped[int]
+    created_at: Mapped[datetime]

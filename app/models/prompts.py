@@ -1,0 +1,79 @@
+"""Prompts, demonstrations and completions."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Identified
+
+
+class Split(StrEnum):
+    """Where a prompt belongs, once and for all, by its content hash."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Prompt(Identified, Base):
+    """One or more turns that a completion answers."""
+
+    __tablename__ = "prompt"
+    __table_args__ = (
+        UniqueConstraint("project_id", "content_hash"),
+        Index("ix_prompt_project_id_split", "project_id", "split", "id"),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    messages: Mapped[list[dict[str, Any]]]  # [{"role": …, "content": …}], the last is the user's
+    follow_up: Mapped[list[str]] = mapped_column(default=list)  # later user turns (MT-Bench)
+    split: Mapped[Split] = mapped_column(String(20))
+    content_hash: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(120), default="")
+    source_key: Mapped[str] = mapped_column(String(200), default="")
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+
+
+class Demonstration(Identified, Base):
+    """A prompt with a good answer, written by a person."""
+
+    __tablename__ = "demonstration"
+    __table_args__ = (UniqueConstraint("prompt_id", "content_hash"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    text: Mapped[str]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(String(120), default="")
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+
+
+class Completion(Identified, Base):
+    """A candidate answer, with what made it; the natural key keeps a re-run from doubling it."""
+
+    __tablename__ = "completion"
+    __table_args__ = (
+        UniqueConstraint("prompt_id", "source_key", "sample_index"),
+        Index("ix_completion_checkpoint_id", "checkpoint_id"),
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoint.id"))
+    source: Mapped[str] = mapped_column(String(120))  # shown to leads: "SFT 1", "gpt-x", "edit"
+    source_key: Mapped[str] = mapped_column(String(160))  # checkpoint and sampling, or import hash
+    sample_index: Mapped[int]
+    text: Mapped[str]
+    token_ids: Mapped[list[int] | None]  # sampled ids, what training uses; None for foreign text
+    is_finished: Mapped[bool] = mapped_column(default=True)
+    finish_reason: Mapped[str] = mapped_column(String(20), default="")
+    logprob_sum: Mapped[float | None]  # nats
+    sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]

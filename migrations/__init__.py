@@ -1,0 +1,1 @@
+"""Dated, reversible migrations; the same tables on SQLite and PostgreSQL."""
