@@ -1,0 +1,153 @@
+"""Writes readers' questions and desk answers of visibly different quality, from a seed.
+
+A question names one item of one topic of `world`. An answer is at most six sentences, and its
+attributes are drawn independently: is the fact right, is help offered, is it kind, is it padded.
+What a panel thinks of an answer is `taste`'s business.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from app.demo import phrases
+from app.demo.world import TOPICS, Topic
+
+_TOPICS = {topic.name: topic for topic in TOPICS}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A reader's question, with the topic and item it asks about."""
+
+    text: str
+    topic: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A question and one answer to it, of whatever quality the mix gave."""
+
+    prompt: PromptText
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How often an answer has which attribute; what is left of each 1 is the neutral choice."""
+
+    right: float = 0.42
+    wrong: float = 0.24
+    beside: float = 0.14
+    offer: float = 0.36
+    evasion: float = 0.30
+    kind: float = 0.36
+    curt: float = 0.30
+    padding: float = 0.22
+
+
+# Every question there is, as (topic, item, question, context, greeting) counted like an odometer.
+_ASKED = tuple(
+    (topic, item, ask) for topic in TOPICS for item in topic.facts for ask in topic.questions
+)
+CAPACITY = len(_ASKED) * len(phrases.CONTEXTS) * len(phrases.GREETINGS)
+
+
+def prompts(n: int, seed: int) -> list[PromptText]:
+    """Draw n distinct questions; the same seed draws the same ones, and a larger n only adds more.
+
+    Raises:
+        ValueError: n is larger than the number of questions the grammar knows.
+    """
+    if n > CAPACITY:
+        raise ValueError(f"the grammar knows {CAPACITY} questions, {n} were asked for")
+    order = list(range(CAPACITY))
+    random.Random(f"prompts {seed}").shuffle(order)
+    return [_prompt(index) for index in order[:n]]
+
+
+def demonstrations(
+    asked: Sequence[PromptText], seed: int, mix: Mix | None = None
+) -> list[Demonstration]:
+    """Write one answer to every question, of mixed quality."""
+    mix = mix or Mix()
+    rng = random.Random(f"demonstrations {seed}")
+    return [Demonstration(prompt, answer(prompt, mix, rng)) for prompt in asked]
+
+
+def answer(prompt: PromptText, mix: Mix, rng: random.Random) -> str:
+    """Write one answer: opening, padding, fact, offer, padding, closing, each there or not."""
+    topic = _TOPICS[prompt.topic]
+    is_kind, is_curt = _draw(rng, mix.kind, mix.curt)
+    offers, evades = _draw(rng, mix.offer, mix.evasion)
+    parts: list[str] = []
+    if is_kind or is_curt:
+        openings = phrases.KIND_OPENINGS if is_kind else phrases.CURT_OPENINGS
+        closings = phrases.KIND_CLOSINGS if is_kind else phrases.CURT_CLOSINGS
+        where = rng.random()
+        opening = rng.choice(openings) if where < 0.7 else ""
+        closing = rng.choice(closings) if where > 0.4 else ""
+    else:
+        opening = closing = ""
+    parts.append(opening)
+    parts.append(_padding(mix, rng))
+    parts.append(_fact(topic, prompt.item, mix, rng))
+    if offers:
+        parts.append(rng.choice((*topic.offers, *phrases.OFFERS)))
+    if evades:
+        parts.append(rng.choice(phrases.EVASIONS))
+    parts.append(_padding(mix, rng))
+    parts.append(closing)
+    return " ".join(part for part in dict.fromkeys(parts) if part)
+
+
+def statement(template: str, item: str, value: str) -> str:
+    """Fill a statement of fact and begin it with a capital."""
+    text = template.format(item=item, value=value)
+    return text[0].upper() + text[1:]
+
+
+def sentences() -> Iterator[str]:
+    """Yield every sentence an answer can contain, each once or more."""
+    for topic in TOPICS:
+        yield from topic.offers
+        for template in topic.statements:
+            for item in topic.facts:
+                for value in topic.values:
+                    yield statement(template, item, value)
+    yield from phrases.KIND_OPENINGS + phrases.KIND_CLOSINGS
+    yield from phrases.CURT_OPENINGS + phrases.CURT_CLOSINGS
+    yield from phrases.NON_ANSWERS + phrases.EVASIONS + phrases.OFFERS + phrases.PADDING
+
+
+def _prompt(index: int) -> PromptText:
+    index, greeting = divmod(index, len(phrases.GREETINGS))
+    index, context = divmod(index, len(phrases.CONTEXTS))
+    topic, item, ask = _ASKED[index]
+    text = f"{phrases.GREETINGS[greeting]}{phrases.CONTEXTS[context]} {ask.format(item=item)}"
+    return PromptText(text, topic.name, item)
+
+
+def _draw(rng: random.Random, first: float, second: float) -> tuple[bool, bool]:
+    """Draw at most one of two attributes."""
+    roll = rng.random()
+    return roll < first, first <= roll < first + second
+
+
+def _padding(mix: Mix, rng: random.Random) -> str:
+    return rng.choice(phrases.PADDING) if rng.random() < mix.padding else ""
+
+
+def _fact(topic: Topic, item: str, mix: Mix, rng: random.Random) -> str:
+    """State the right value, a wrong one, something about another topic, or nothing."""
+    roll = rng.random()
+    if roll < mix.right:
+        return statement(rng.choice(topic.statements), item, topic.facts[item])
+    if roll < mix.right + mix.wrong:
+        wrong = [value for value in topic.values if value != topic.facts[item]]
+        return statement(rng.choice(topic.statements), item, rng.choice(wrong))
+    if roll < mix.right + mix.wrong + mix.beside:
+        other = rng.choice([candidate for candidate in TOPICS if candidate is not topic])
+        other_item = rng.choice(list(other.facts))
+        return statement(rng.choice(other.statements), other_item, other.facts[other_item])
+    return rng.choice(phrases.NON_ANSWERS)

@@ -1,0 +1,151 @@
+"""Reads any text as an answer to a question at the demo library's desk, and says what it contains.
+
+It looks for the facts and phrases of the grammar sentence by sentence, so that a model's own
+recombinations, broken text and no text at all are read too. It finds; `taste` judges.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from app.demo import grammar
+from app.demo.world import TOPICS, Topic
+
+_KIND = re.compile(r"thank|welcome|glad to|happy to|look forward|lovely|enjoy your|good question")
+_CURT = re.compile(
+    r"everyone asks|read the sign|should know|we are busy|do not ask|that is all|move along"
+)
+_EVASIVE = re.compile(
+    r"hard to say|it depends|not sure|rules change|for yourself|somebody else"
+    r"|not really my|your luck|cannot say"
+)
+_OFFER = re.compile(r"\bi can\b|\bi will\b|\blet me\b|\bshall i\b|would you like me to")
+_SENTENCE = re.compile(r"[^.!?]+[.!?]?")
+_WORD = re.compile(r"[a-z0-9']+")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a question asks for."""
+
+    topic: Topic
+    item: str
+
+    @property
+    def right(self) -> str:
+        """Return the right value."""
+        return self.topic.facts[self.item]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What an answer contains; counts are of sentences unless the name says otherwise."""
+
+    says_right: bool
+    says_wrong: bool
+    beside: int
+    offers: int
+    evasions: int
+    kindnesses: int
+    curtness: int
+    padding: int
+    words: int
+    repeated_words: int
+    unknown_share: float
+    is_cut: bool
+    is_empty: bool
+
+
+@lru_cache(maxsize=65536)
+def asked(prompt: str) -> Asked | None:
+    """Find what a question asks about: the last item named in it, or None if it names none."""
+    found: tuple[int, Asked] | None = None
+    text = prompt.lower()
+    for item, topic in _ITEMS.items():
+        at = text.rfind(item.lower())
+        if at >= 0 and (found is None or at > found[0]):
+            found = (at, Asked(topic, item))
+    return found[1] if found else None
+
+
+def read(prompt: str, answer: str) -> Traits:
+    """Read an answer in the light of its question."""
+    question = asked(prompt)
+    text = answer.strip().lower()
+    parts = [part.strip() for part in _SENTENCE.findall(text) if _WORD.search(part)]
+    counts = dict.fromkeys(("offer", "evasive", "kind", "curt", "padding"), 0)
+    claims: set[tuple[str, str, str]] = set()
+    for part in parts:
+        made = set(_claims(part, question))
+        claims |= made
+        kind = _kind_of(part)
+        if kind != "padding" or not made:
+            counts[kind] += 1
+    right = (question.topic.name, question.item, question.right) if question else None
+    about = {claim for claim in claims if right and claim[:2] == right[:2]}
+    words = _WORD.findall(text)
+    return Traits(
+        says_right=right in about,
+        says_wrong=bool(about - {right}),
+        beside=len(claims - about),
+        offers=counts["offer"],
+        evasions=counts["evasive"],
+        kindnesses=counts["kind"],
+        curtness=counts["curt"],
+        padding=counts["padding"],
+        words=len(words),
+        repeated_words=_repeated(words),
+        unknown_share=_unknown_share(parts),
+        is_cut=bool(words) and text[-1] not in ".!?",
+        is_empty=not words,
+    )
+
+
+def _claims(part: str, question: Asked | None) -> Iterator[tuple[str, str, str]]:
+    """Yield (topic, item, value) for every value a sentence names.
+
+    A value goes with the items of its own topic in the sentence; where the sentence names no item
+    at all, with the item asked about, as a reader would understand it.
+    """
+    items = [(item, topic) for item, topic in _ITEMS.items() if item.lower() in part]
+    for value, topic in _VALUES:
+        if value not in part:
+            continue
+        named = [item for item, owner in items if owner is topic]
+        if named:
+            yield from ((topic.name, item, value) for item in named)
+        elif question is not None and topic is question.topic and not items:
+            yield topic.name, question.item, value
+        else:
+            yield topic.name, "", value
+
+
+def _kind_of(part: str) -> str:
+    for kind, cues in (("evasive", _EVASIVE), ("curt", _CURT), ("offer", _OFFER), ("kind", _KIND)):
+        if cues.search(part):
+            return kind
+    return "padding"
+
+
+def _repeated(words: list[str]) -> int:
+    """Count the words that only repeat a run of four words said before."""
+    runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
+    return len(runs) - len(set(runs))
+
+
+def _unknown_share(parts: list[str]) -> float:
+    """Return the share of neighbouring words that no sentence of the grammar has side by side."""
+    pairs = [pair for part in parts for pair in _neighbours(part)]
+    return sum(pair not in _KNOWN for pair in pairs) / len(pairs) if pairs else 0.0
+
+
+def _neighbours(part: str) -> Iterator[tuple[str, str]]:
+    words = ["", *_WORD.findall(part.lower()), ""]
+    return pairwise(words)
+
+
+_ITEMS = {item: topic for topic in TOPICS for item in topic.facts}
+_VALUES = tuple((value, topic) for topic in TOPICS for value in topic.values)
+_KNOWN = frozenset(pair for sentence in grammar.sentences() for pair in _neighbours(sentence))
