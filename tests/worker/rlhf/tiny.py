@@ -1,0 +1,68 @@
+"""A random two-layer model and a byte tokenizer: small enough for every test, and no download."""
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from worker.rlhf.models import LoadedModel, adopt
+from worker.rlhf.roles import LoraSettings, Roles
+
+SPECIAL = ("<pad>", "<s>", "</s>")
+LORA = LoraSettings(r=4, alpha=8)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte after the three special ones."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate([*SPECIAL, *alphabet])}
+    bytewise = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bytewise.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=bytewise, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=259,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.2,  # far from uniform, so that tests see differences
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def loaded(seed: int = 0) -> LoadedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config())
+    return adopt(model, tokenizer(), "tiny")
+
+
+def roles(*names: str, heads: tuple[str, ...] = (), seed: int = 0, moved: float = 0.05) -> Roles:
+    """Return roles whose adapters differ from the base by random amounts of size `moved`."""
+    made = Roles(loaded(seed))
+    generator = torch.Generator().manual_seed(seed)
+    for index, name in enumerate(names):
+        made.add_adapter(name, LORA, seed=index)
+        with torch.no_grad():
+            for parameter in made.parameters_of(name):
+                parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=moved)
+    for index, name in enumerate(heads):
+        made.add_head(name, seed=index)
+    return made
+
+
+def token_ids(*lengths: int, seed: int = 0) -> list[tuple[int, ...]]:
+    """Return random byte ids, one tuple per length."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        tuple(torch.randint(3, 259, (length,), generator=generator).tolist()) for length in lengths
+    ]

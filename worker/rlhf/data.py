@@ -1,0 +1,133 @@
+"""The examples that training and sampling take and give: token ids and numbers.
+
+No rows, no files. Every type refuses what no loop can use. Where the ids come from is `template`;
+how they become tensors is `batches`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+FinishReason = Literal["eos", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A prompt with the answer to imitate.
+
+    `response_ids` ends with the end token if the answer is finished.
+    """
+
+    prompt_ids: tuple[int, ...]
+    response_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty prompt or an empty response.
+
+        Raises:
+            ValueError: if either has no token.
+        """
+        _refuse_empty("demonstration", "prompt", self.prompt_ids)
+        _refuse_empty("demonstration", "response", self.response_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two completions of one ranking, by index, and how much people preferred the first.
+
+    `share` is the probability that `first` is preferred: 1 and 0 are unanimous, 0.5 is a tie.
+    `margin` is the least score difference wanted; `weight` multiplies the pair's loss.
+    """
+
+    first: int
+    second: int
+    share: float
+    margin: float = 0.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a pair that no loss is defined for.
+
+        Raises:
+            ValueError: if a completion is paired with itself, the share is outside [0, 1], or the
+                margin or weight is negative or not finite.
+        """
+        if self.first == self.second:
+            raise ValueError(f"pair compares completion {self.first} with itself")
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"pair share must lie in [0, 1], got {self.share}")
+        for name, value in (("margin", self.margin), ("weight", self.weight)):
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(f"pair {name} must be finite and not negative, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One prompt, its K completions, and the pairs of them that people judged.
+
+    `key` names the prompt; splits are made by it. `group` carries what a report breaks results
+    down by (strength, labeler, pair of sources, round).
+    """
+
+    key: str
+    prompt_ids: tuple[int, ...]
+    completions: tuple[tuple[int, ...], ...]
+    pairs: tuple[Pair, ...]
+    group: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse empty sequences and pairs that name a completion that is not there.
+
+        Raises:
+            ValueError: naming the ranking, the rule and the value.
+        """
+        _refuse_empty(f"ranking {self.key!r}", "prompt", self.prompt_ids)
+        for index, completion in enumerate(self.completions):
+            _refuse_empty(f"ranking {self.key!r}", f"completion {index}", completion)
+        for pair in self.pairs:
+            for index in (pair.first, pair.second):
+                if not 0 <= index < len(self.completions):
+                    raise ValueError(
+                        f"ranking {self.key!r} has {len(self.completions)} completions, "
+                        f"a pair names completion {index}"
+                    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptItem:
+    """A prompt to answer; `key` also seeds its completions."""
+
+    key: str
+    prompt_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty prompt.
+
+        Raises:
+            ValueError: if it has no token.
+        """
+        _refuse_empty(f"prompt {self.key!r}", "prompt", self.prompt_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sampled answer: the very ids that were drawn, with their log-probabilities in nats.
+
+    The ids are what training uses; `text` is for people, and tokenising it again may give other
+    ids.
+    """
+
+    prompt_key: str
+    sample_index: int
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    logprob_sum: float
+    logprobs: tuple[float, ...]
+
+
+def _refuse_empty(owner: str, part: str, ids: tuple[int, ...]) -> None:
+    if not ids:
+        raise ValueError(f"{owner}: the {part} has no token")

@@ -1,0 +1,157 @@
+"""Causal language models from a folder or the hub, made ready for the loops.
+
+Ready means: no dropout, and a padding id that is not the end. Only safetensors are read and no
+code of a model's author is run.
+"""
+
+import platform
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal model with its tokenizer, its origin, and the ids that end and pad its texts."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    path: str
+    eos_id: int
+    pad_id: int  # never eos_id
+
+
+def load(
+    path_or_name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    revision: str | None = None,
+) -> LoadedModel:
+    """Load a causal model and its tokenizer from a local folder or by its hub name."""
+    name = str(path_or_name)
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        name, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+    return adopt(model.to(torch.device(device)), tokenizer, name)  # type: ignore[arg-type]
+
+
+def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
+    """Make a model ready for the loops: no dropout, a padding id that is not the end.
+
+    Raises:
+        ValueError: if the tokenizer has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {path!r} has no end token; completions could not end")
+    eos_id = int(tokenizer.eos_token_id)
+    pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
+    model.config.pad_token_id = pad_id
+    model.name_or_path = path  # adapters name their base by it
+    without_dropout(model)
+    model.eval()  # type: ignore[no-untyped-call]
+    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    """Set every dropout to 0, so that training mode computes what evaluation mode does."""
+    for module in model.modules():
+        for name in (
+            "p",
+            "dropout",
+            "attention_dropout",
+            "hidden_dropout",
+            "activation_dropout",
+            "layerdrop",
+        ):
+            if isinstance(vars(module).get(name), float):
+                setattr(module, name, 0.0)
+    for name, value in model.config.to_dict().items():
+        if isinstance(value, float) and (
+            "dropout" in name or name.endswith(("pdrop", "layerdrop"))
+        ):
+            setattr(model.config, name, 0.0)
+
+
+def trunk(model: PreTrainedModel) -> nn.Module:
+    """Return the part that maps token ids to last hidden states."""
+    return model.base_model
+
+
+def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Return next-token logits, [N, d] -> [N, V], with the soft cap or scale of the family."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    found: Tensor = head(hidden)
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None)
+    if scale is not None:
+        found = found * scale
+    return found if cap is None else torch.tanh(found / cap) * cap
+
+
+@torch.no_grad()
+def refuse_unknown_logits(model: PreTrainedModel) -> None:
+    """Compare our logits with the model's own on a few tokens.
+
+    Raises:
+        ValueError: if they differ, as for a family that changes logits in a way unknown here.
+    """
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    own = model(input_ids=ids, use_cache=False).logits
+    ours = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
+        worst = (own - ours).abs().max().item()
+        raise ValueError(
+            f"{type(model).__name__} computes its logits in a way unknown here: ours differ by "
+            f"{worst:.3g}"
+        )
+
+
+def native_bf16(device: torch.device | str = "cpu") -> bool:
+    """Say whether the device multiplies bf16 matrices faster than fp32 ones."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.device(device).type == "cpu" and _cpu_has_bf16()
+
+
+def autocast(
+    choice: bool | None, device: torch.device | str = "cpu"
+) -> AbstractContextManager[None]:
+    """Return a loop's precision: bf16 if chosen, or if undecided and native to the device."""
+    enabled = native_bf16(device) if choice is None else choice
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    if platform.machine() != "x86_64" or not CPU_FLAGS.exists():
+        return False
+    line = next(
+        (text for text in CPU_FLAGS.read_text().splitlines() if text.startswith("flags")), ""
+    )
+    return bool(NATIVE_BF16_FLAGS & set(line.split()))
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
+    # Padding is masked by length here; a plain classifier that loads our reward model still finds
+    # the last token by comparing ids, so prefer a token that never ends a text.
+    named = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    for candidate in named:
+        if candidate is not None and candidate != eos_id:
+            return int(candidate)
+    return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)
