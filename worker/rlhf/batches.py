@@ -162,12 +162,32 @@ def for_attention(is_allowed: Tensor, model: PreTrainedModel) -> Tensor:
         ValueError: if the implementation cannot take a mask of any shape.
     """
     implementation = model.config._attn_implementation
-    if implementation not in MASKABLE_ATTENTION:
+    if not takes_any_mask(model):
         raise ValueError(f"attention {implementation!r} cannot take a mask per pair of tokens")
     if implementation == "sdpa":
         return is_allowed
     additive = torch.zeros_like(is_allowed, dtype=torch.get_default_dtype())
     return additive.masked_fill(~is_allowed, torch.finfo(additive.dtype).min).to(model.dtype)
+
+
+def takes_any_mask(model: PreTrainedModel) -> bool:
+    """Say whether rows can be packed: the attention takes a mask per pair of tokens."""
+    return model.config._attn_implementation in MASKABLE_ATTENTION
+
+
+def split_rows(batch: Batch, budget: int) -> Iterator[Batch]:
+    """Yield groups of whole rows of at most `budget` tokens, or of one row where it has more."""
+    rows = max(1, budget // batch.input_ids.shape[1])
+    for start in range(0, batch.input_ids.shape[0], rows):
+        some = slice(start, start + rows)
+        yield Batch(
+            batch.input_ids[some],
+            batch.is_real[some],
+            batch.is_response[some],
+            batch.position_ids[some],
+            batch.attention_mask[some],
+            batch.sources[some],
+        )
 
 
 def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -122,6 +122,12 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         )
 
 
+def context_tokens(model: PreTrainedModel) -> int | None:
+    """Return the longest sequence the model has positions for, or None if it does not say."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
 def native_bf16(device: torch.device | str = "cpu") -> bool:
     """Say whether the device multiplies bf16 matrices faster than fp32 ones."""
     if torch.device(device).type == "cuda":

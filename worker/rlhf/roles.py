@@ -67,6 +67,8 @@ class Roles:
         self.settings: dict[str, LoraSettings] = {}
         self._peft: PeftModel | None = None
         self._active = BASE
+        self._layers: list[BaseTunerLayer] = []
+        self._adapter_parameters: list[nn.Parameter] = []
         self._live: weakref.WeakSet[_LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
         self.causal.requires_grad_(False)
@@ -157,10 +159,14 @@ class Roles:
         self.settings[name] = settings
         if init_from is not None:
             self._copy(init_from, name)
+        self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
+        self._adapter_parameters = [p for k, p in self.causal.named_parameters() if _is_adapter(k)]
+        # PEFT made the new adapter the active one and froze the others.
+        before, self._active = self._active, name
+        self._switch(before)
         self._restore(trainable)
-        for parameter in self.named_parameters_of(name).values():
+        for parameter in self.parameters_of(name):
             parameter.requires_grad_(True)
-        self._switch(self._active)
 
     def add_head(self, name: str, seed: int) -> None:
         """Add a scalar head in fp32, drawn normal with standard deviation 1/sqrt(d+1).
@@ -189,7 +195,7 @@ class Roles:
     def checkpoint_gradients(self, enabled: bool) -> None:
         """Trade compute for memory: keep layer inputs only and run layers again going back."""
         if enabled:
-            self.causal.activation_checkpointing_enable(  # type: ignore[no-untyped-call]
+            self.causal.activation_checkpointing_enable(
                 activation_checkpointing_kwargs={"use_reentrant": False}
             )
             # The library lets embeddings want gradients, which only re-entrant checkpoints need.
@@ -275,21 +281,21 @@ class Roles:
                 f"cannot switch from {self._active!r} to {adapter!r}: "
                 "a checkpointed forward waits for its backward"
             )
+        if adapter == self._active:
+            return
         trainable = self._trainable()
-        for module in self._layers():
+        for module in self._layers:
             if adapter == BASE:
                 module.enable_adapters(False)
-            else:
-                module.set_adapter(adapter)
+                continue
+            module.set_adapter(adapter)
+            if module.disable_adapters:
                 module.enable_adapters(True)
         self._restore(trainable)
         self._active = adapter
 
-    def _layers(self) -> list[BaseTunerLayer]:
-        return [module for module in self.causal.modules() if isinstance(module, BaseTunerLayer)]
-
     def _trainable(self) -> list[tuple[nn.Parameter, bool]]:
-        return [(parameter, parameter.requires_grad) for parameter in self.causal.parameters()]
+        return [(parameter, parameter.requires_grad) for parameter in self._adapter_parameters]
 
     @staticmethod
     def _restore(trainable: list[tuple[nn.Parameter, bool]]) -> None:
