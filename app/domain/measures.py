@@ -1,0 +1,68 @@
+"""What a statistic can come out as: a number, a number with an interval, or a reason there is none.
+
+A statistic that is not defined for the data at hand is a state with a sentence, never NaN.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+from app.errors import Invalid
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Undefined:
+    """There is no number, and this is why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval at ``level``."""
+
+    low: float
+    high: float
+    level: float = LEVEL
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number, its interval, and the number of comparisons (or trials) it rests on."""
+
+    value: float | Undefined
+    interval: Interval | Undefined
+    n: int
+
+    @classmethod
+    def missing(cls, reason: str, n: int = 0) -> "Measure":
+        """Return a measure without a number, for one reason."""
+        return cls(Undefined(reason), Undefined(reason), n)
+
+
+def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval | Undefined:
+    """Compute Wilson's score interval for a share (Wilson 1927), within [0, 1].
+
+    ``successes`` may be a sum of shares. Raises Invalid outside 0 to ``trials``.
+    """
+    if trials < 1:
+        return Undefined("nothing was counted")
+    if not 0 <= successes <= trials:
+        raise Invalid(f"successes must be 0 to {trials}, not {successes}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, shrink = successes / trials, 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / shrink
+    half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / shrink
+    # At the ends the bounds are 0 and 1 exactly; rounding must not step outside.
+    low = 0.0 if successes == 0 else max(0.0, middle - half)
+    high = 1.0 if successes == trials else min(1.0, middle + half)
+    return Interval(low, high, level)
+
+
+def share(successes: float, trials: int, nothing: str, level: float = LEVEL) -> Measure:
+    """Measure a share with Wilson's interval; ``nothing`` says why there were no trials."""
+    if trials < 1:
+        return Measure.missing(nothing)
+    return Measure(successes / trials, wilson(successes, trials, level), trials)

@@ -1,0 +1,322 @@
+"""Agreement on preferences and ratings."""
+
+import random
+from itertools import combinations
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.agreement import Rating, Report, by_comparison, rating_report, report
+from app.domain.alpha import Metric, alpha
+from app.domain.kappa import cohen
+from app.domain.levels import Levels
+from app.domain.measures import Interval, Measure, Undefined
+from app.domain.ranking import Pick, Ranking, Side, Strength
+from app.domain.votes import Vote
+from app.errors import Invalid
+
+TOLERANCE = 1e-9
+
+
+@st.composite
+def vote_sets(draw: st.DrawFn, most: int = 4) -> list[Vote]:
+    votes = []
+    for comparison in range(draw(st.integers(1, 4))):
+        k = draw(st.integers(2, most))
+        for labeler in draw(st.sets(st.sampled_from("abcd"), min_size=1)):
+            places = draw(st.lists(st.integers(0, 3), min_size=k, max_size=k))
+            votes.append(Vote(comparison, labeler, Ranking.of_positions(places)))
+    return votes
+
+
+def number(measure: Measure) -> float:
+    assert isinstance(measure.value, float)
+    return measure.value
+
+
+def same(one: Measure, other: Measure) -> None:
+    if isinstance(one.value, Undefined):
+        assert other.value == one.value
+    else:
+        assert other.value == pytest.approx(one.value, abs=TOLERANCE)
+
+
+def assert_same_agreement(one: Report, other: Report) -> None:
+    for a, b in [
+        (one.raw, other.raw),
+        (one.decided, other.decided),
+        (one.alpha, other.alpha),
+        (one.ranks.tau, other.ranks.tau),
+        (one.ranks.top1, other.ranks.top1),
+    ]:
+        same(a, b)
+    assert (one.units, one.pairable, one.coverage) == (other.units, other.pairable, other.coverage)
+    for x, y in [(one.cohen, other.cohen), (one.fleiss, other.fleiss)]:
+        assert isinstance(x, Undefined) == isinstance(y, Undefined)
+        if isinstance(x, float):
+            assert y == pytest.approx(x, abs=TOLERANCE)
+
+
+def simulated(n: int, labelers: int, accuracy: float, seed: int = 0) -> list[Vote]:
+    rng = random.Random(seed)
+    votes = []
+    for comparison in range(n):
+        best = rng.random() < 0.5
+        for labeler in range(labelers):
+            first = best if rng.random() < accuracy else not best
+            pick = Pick(Side.A if first else Side.B)
+            votes.append(Vote.of_pick(comparison, labeler, pick))
+    return votes
+
+
+def test_two_labelers_right_85_percent_of_the_time_have_alpha_049() -> None:
+    # Two-way agreement is 0.85² + 0.15² = 0.745, and alpha is 2A - 1 = 0.49.
+    found = report(simulated(20_000, 2, 0.85, seed=2), resamples=200)
+    assert number(found.raw) == pytest.approx(0.745, abs=0.015)
+    assert number(found.alpha) == pytest.approx(0.49, abs=0.03)
+    assert isinstance(found.alpha.interval, Interval)
+    assert found.alpha.interval.low < 0.49 < found.alpha.interval.high
+
+
+def test_sides_of_the_screen_say_nothing_once_order_is_shuffled() -> None:
+    rng = random.Random(3)
+    slots = [
+        [int((pick.ranking.ranks == (1, 2)) == (rng.random() < 0.5)) for pick in pair]
+        for pair in zip(*[iter(simulated(20_000, 2, 0.85))] * 2, strict=True)
+    ]
+    assert alpha(slots) == pytest.approx(0, abs=0.03)
+
+
+@given(st.lists(st.lists(st.sampled_from([Side.A, Side.B]), min_size=3, max_size=3), min_size=1))
+def test_alpha_without_ties_is_2a_minus_1_and_the_small_sample_term(
+    sides: list[list[Side]],
+) -> None:
+    votes = [
+        Vote.of_pick(c, who, Pick(side))
+        for c, row in enumerate(sides)
+        for who, side in enumerate(row)
+    ]
+    found = report(votes, resamples=1)
+    raw, values = number(found.raw), 2 * 3 * len(sides)
+    assert number(found.alpha) == pytest.approx(2 * raw - 1 + 2 * (1 - raw) / values)
+
+
+def test_alpha_holds_for_unequal_overlap_too() -> None:
+    votes = simulated(200, 2, 0.8) + [
+        Vote.of_pick(c, who, Pick(Side.A)) for c in range(200, 230) for who in range(5)
+    ]
+    found = report(votes, resamples=1)
+    assert number(found.alpha) == pytest.approx(2 * number(found.raw) - 1, abs=0.01)
+
+
+@given(vote_sets(most=2))
+def test_picks_agree_with_an_independent_library(votes: list[Vote]) -> None:
+    # The library weights comparisons by their judgments, so overlap is made equal first.
+    votes = [v for v in votes if v.labeler in {"a", "b"}]
+    shared = [
+        c for c in {v.comparison for v in votes} if sum(v.comparison == c for v in votes) == 2
+    ]
+    votes = [v for v in votes if v.comparison in shared]
+    found = report(votes, resamples=1)
+    if isinstance(found.alpha.value, Undefined):
+        return
+    rows = {who: [v.ranking.signs[0] for v in votes if v.labeler == who] for who in "ab"}
+    data = np.array([rows[who] + [-value for value in rows[who]] for who in "ab"], dtype=float)
+    theirs = krippendorff.alpha(reliability_data=data, level_of_measurement=found.metric.value)
+    assert found.alpha.value == pytest.approx(theirs, abs=TOLERANCE)
+
+
+@given(vote_sets(), st.randoms(use_true_random=False))
+def test_renaming_labelers_and_comparisons_and_reordering_votes_changes_nothing(
+    votes: list[Vote], rng: random.Random
+) -> None:
+    names = list("wxyz")
+    rng.shuffle(names)
+    renamed = [
+        Vote(f"c{9 - v.comparison}", names["abcd".index(v.labeler)], v.ranking)  # type: ignore
+        for v in votes
+    ]
+    rng.shuffle(renamed)
+    assert_same_agreement(report(votes, resamples=1), report(renamed, resamples=1))
+
+
+@given(vote_sets(), st.randoms(use_true_random=False))
+def test_renaming_candidates_changes_nothing(votes: list[Vote], rng: random.Random) -> None:
+    orders: dict[object, list[int]] = {}
+    for v in votes:
+        order = list(range(len(v.ranking.ranks)))
+        rng.shuffle(order)
+        orders.setdefault(v.comparison, order)
+    renamed = [
+        Vote(
+            v.comparison,
+            v.labeler,
+            Ranking(tuple(v.ranking.ranks[i] for i in orders[v.comparison])),
+        )
+        for v in votes
+    ]
+    assert_same_agreement(report(votes, resamples=1), report(renamed, resamples=1))
+
+
+@given(vote_sets(), st.randoms(use_true_random=False))
+def test_display_order_cannot_matter(votes: list[Vote], rng: random.Random) -> None:
+    # What was seen is reordered per labeler; what is stored is read back to canonical order.
+    shown = []
+    for v in votes:
+        order = list(range(len(v.ranking.ranks)))
+        rng.shuffle(order)
+        on_screen = [[order.index(i) for i in group] for group in v.ranking.groups]
+        groups = [[order[place] for place in group] for group in on_screen]
+        shown.append(Vote(v.comparison, v.labeler, Ranking.of_groups(groups, sorted(order))))
+    assert report(shown, resamples=1) == report(votes, resamples=1)
+
+
+@given(vote_sets())
+def test_raw_agreement_is_the_mean_over_comparisons_of_the_mean_over_pairs(
+    votes: list[Vote],
+) -> None:
+    means = []
+    for c in sorted({v.comparison for v in votes}):  # type: ignore[type-var]
+        rows = [v.ranking.signs for v in votes if v.comparison == c]
+        shares = [
+            sum(x == y for x, y in zip(a, b, strict=True)) / len(a)
+            for a, b in combinations(rows, 2)
+        ]
+        if shares:
+            means.append(sum(shares) / len(shares))
+    raw = report(votes, resamples=1).raw
+    if means:
+        assert raw.value == pytest.approx(sum(means) / len(means), abs=TOLERANCE)
+    else:
+        assert isinstance(raw.value, Undefined)
+
+
+def test_a_large_ranking_counts_no_more_than_a_pick() -> None:
+    votes = [Vote(0, who, Ranking(tuple(range(1, 10)))) for who in "ab"]
+    votes += [Vote(1, "a", Ranking((1, 2))), Vote(1, "b", Ranking((2, 1)))]
+    assert number(report(votes).raw) == 0.5
+
+
+def test_nothing_is_nan_without_votes() -> None:
+    found = report([])
+    assert isinstance(found.coverage, Undefined)
+    for measure in (found.raw, found.decided, found.alpha, found.ranks.tau, found.strength_alpha):
+        assert isinstance(measure.value, Undefined)
+        assert isinstance(measure.interval, Undefined)
+    assert isinstance(found.levels, Undefined)
+
+
+def test_all_ties_are_undefined_with_a_sentence() -> None:
+    votes = [Vote(c, who, Ranking((1, 1))) for c in range(3) for who in "ab"]
+    found = report(votes)
+    assert found.raw.value == 1.0
+    assert isinstance(found.alpha.value, Undefined)
+    assert "all answers are equal" in found.alpha.value.reason
+
+
+def test_coverage_counts_units_judged_twice() -> None:
+    votes = [
+        Vote(0, "a", Ranking((1, 2))),
+        Vote(0, "b", Ranking((1, 2))),
+        Vote(1, "a", Ranking((1, 2, 3))),
+    ]
+    found = report(votes)
+    assert (found.comparisons, found.judgments, found.labelers) == (2, 3, 2)
+    assert (found.units, found.pairable, found.coverage) == (4, 1, 0.25)
+
+
+def test_ties_make_the_metric_ordinal_and_stay_out_of_the_human_level() -> None:
+    votes = [
+        Vote(0, "a", Ranking((1, 2))),
+        Vote(0, "b", Ranking((1, 2))),
+        Vote(1, "a", Ranking((1, 1))),
+        Vote(1, "b", Ranking((1, 2))),
+    ]
+    found = report(votes)
+    assert found.metric is Metric.ORDINAL
+    assert number(found.raw) == 0.5
+    assert number(found.decided) == 1.0
+    assert found.levels == Levels(1.0, 1.0, 1.0)
+
+
+def test_strength_alpha_needs_strength_on_every_vote() -> None:
+    def vote(c: int, who: str, side: Side, strength: Strength | None) -> Vote:
+        return Vote.of_pick(c, who, Pick(side, strength))
+
+    strong = [vote(c, w, Side.A, Strength.STRONG) for c in range(3) for w in "ab"]
+    near = [vote(9, "a", Side.B, Strength.CLEAR), vote(9, "b", Side.B, Strength.SLIGHT)]
+    units = [[4, 4]] * 3 + [[-3, -2]]
+    both = units + [[-v for v in unit] for unit in units]
+    assert number(report(strong + near).strength_alpha) == pytest.approx(
+        alpha(both, Metric.ORDINAL)
+    )
+    bare = [vote(10, "a", Side.A, None)]
+    assert isinstance(report(strong + bare).strength_alpha.value, Undefined)
+
+
+def test_kappas_are_reported_where_their_assumptions_hold() -> None:
+    votes = simulated(40, 2, 0.7)
+    found = report(votes, resamples=1)
+    pairs = [
+        (a.ranking.signs[0], b.ranking.signs[0]) for a, b in zip(*[iter(votes)] * 2, strict=True)
+    ]
+    assert found.cohen == pytest.approx(cohen(pairs + [(-a, -b) for a, b in pairs]))
+    assert found.fleiss == pytest.approx(2 * number(found.raw) - 1)
+    three = report(simulated(40, 3, 0.7), resamples=1)
+    assert three.cohen == Undefined("Cohen's kappa is for two labelers; there are 3")
+    assert isinstance(three.fleiss, float)
+    ranked = [Vote(0, who, Ranking((1, 2, 3))) for who in "ab"]
+    assert isinstance(report(ranked).fleiss, Undefined)
+
+
+def test_voting_twice_or_at_another_length_is_refused() -> None:
+    twice = [Vote(4, "a", Ranking((1, 2)))] * 2
+    with pytest.raises(Invalid, match="labeler a votes twice on comparison 4"):
+        report(twice)
+    lengths = [Vote(4, "a", Ranking((1, 2))), Vote(4, "b", Ranking((1, 2, 3)))]
+    with pytest.raises(Invalid, match="comparison 4 is ranked with 2 and 3"):
+        report(lengths)
+
+
+def test_lowest_agreement_comes_first() -> None:
+    votes = [
+        Vote("clear", "a", Ranking((1, 2))),
+        Vote("clear", "b", Ranking((1, 2))),
+        Vote("split", "a", Ranking((1, 2))),
+        Vote("split", "b", Ranking((2, 1))),
+        Vote("once", "a", Ranking((2, 1))),
+    ]
+    assert list(by_comparison(votes).items()) == [("split", 0.0), ("clear", 1.0)]
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    hits = 0
+    for seed in range(60):
+        found = report(simulated(150, 3, 0.85, seed), seed=seed, resamples=200).raw.interval
+        assert isinstance(found, Interval)
+        hits += found.low <= 0.745 <= found.high
+    # 95 % of 60 is 57; fewer than 50 has probability below 0.001.
+    assert hits >= 50
+
+
+def test_rating_alpha_is_the_ordinal_alpha_of_completions() -> None:
+    values = [(1, 2), (3, 3), (5, 4), (2, 2)]
+    ratings = [
+        Rating(c, c, who, value) for c, row in enumerate(values) for who, value in enumerate(row)
+    ]
+    found = rating_report(ratings)
+    assert number(found.alpha) == pytest.approx(alpha(values, Metric.ORDINAL))
+    assert number(found.raw) == 0.5
+    assert (found.units, found.pairable, found.labelers) == (4, 4, 2)
+
+
+def test_rating_a_completion_twice_is_refused() -> None:
+    with pytest.raises(Invalid, match="labeler a rates completion 1 twice"):
+        rating_report([Rating(0, 1, "a", 5)] * 2)
+
+
+def test_no_ratings_are_undefined() -> None:
+    assert isinstance(rating_report([]).alpha.value, Undefined)
