@@ -1,0 +1,322 @@
+"""What a round is going to do, decided before it starts: a typed, validated plan.
+
+The plan is stored with the round as JSON and read back by every job of it. How many steps the
+settings come to is counted here; what a step does is left to the worker.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from app.domain.steps import Steps, steps
+from app.errors import Invalid
+
+STARTER = "starter"
+"""The base model that is built from the project's own demonstrations."""
+
+
+def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
+    _between(f"{name} epochs", epochs, 1, 10_000)
+    _between(f"{name} batch_size", batch_size, 1, 65_536)
+    _optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)
+
+
+def _optional(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None:
+        _between(name, value, low, high)
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise Invalid(f"{name} must be {low} to {high}, not {value}")
+
+
+def _capped(counted: Steps, limit: int | None) -> Steps:
+    if limit is None or counted.total <= limit:
+        return counted
+    return Steps(counted.per_epoch, limit)
+
+
+class Algorithm(StrEnum):
+    """How the policy learns from the reward model."""
+
+    PPO = "ppo"
+
+
+class Start(StrEnum):
+    """What a round's policy training starts from."""
+
+    SFT = "sft"
+    LAST = "last"  # the policy that wrote the candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 128
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _between("sampling temperature", self.temperature, 0.01, 5.0)
+        _between("sampling top_p", self.top_p, 0.01, 1.0)
+        _between("sampling top_k", self.top_k, 0, 1_000_000)
+        _between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
+        _between("sampling batch_size", self.batch_size, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Which candidates a person never gets to see.
+
+    `near_identical` is the share of word pairs in common at which two candidates count as one;
+    1 drops identical ones only. `spares` are the extra samples a prompt may draw as replacements.
+    """
+
+    is_on: bool = True
+    drop_cut_off: bool = True
+    near_identical: float = 0.9
+    loop_repeats: int = 4
+    spares: int = 4
+
+    def __post_init__(self) -> None:
+        _between("pre-flight near_identical", self.near_identical, 0.1, 1.0)
+        _between("pre-flight loop_repeats", self.loop_repeats, 2, 100)
+        _between("pre-flight spares", self.spares, 0, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Shape of an adapter."""
+
+    r: int = 16
+    alpha: int = 32
+
+    def __post_init__(self) -> None:
+        _between("LoRA r", self.r, 1, 1024)
+        _between("LoRA alpha", self.alpha, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """Shape of the model that is built when a project has none."""
+
+    vocabulary: int = 1024
+    width: int = 192
+    layers: int = 6
+    heads: int = 6
+
+    def __post_init__(self) -> None:
+        _between("starter vocabulary", self.vocabulary, 260, 65_536)
+        _between("starter width", self.width, 8, 4096)
+        _between("starter layers", self.layers, 1, 64)
+        _between("starter heads", self.heads, 1, 64)
+        if self.width % self.heads:
+            raise Invalid(f"starter width {self.width} must be a multiple of heads {self.heads}")
+
+
+@dataclass(frozen=True, slots=True)
+class SftPlan:
+    """Training on demonstrations. `is_full` None: everything for a starter, else an adapter."""
+
+    epochs: int = 3
+    batch_size: int = 64
+    max_steps: int | None = None
+    learning_rate: float | None = None  # None: 1e-3 for a starter, 2e-4 for an adapter, 2e-5 full
+    max_tokens: int = 1024
+    is_full: bool | None = None
+    lora: Lora = Lora()
+    starter: Starter = Starter()
+
+    def __post_init__(self) -> None:
+        _training("SFT", self.epochs, self.batch_size, self.learning_rate)
+        _optional("SFT max_steps", self.max_steps, 1, 10_000_000)
+        _between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
+
+    def steps(self, demonstrations: int) -> Steps:
+        """Count the steps on a data set of that many demonstrations."""
+        return _capped(steps(demonstrations, self.batch_size, self.epochs), self.max_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardPlan:
+    """Training the reward model on judgments; a batch is so many comparisons."""
+
+    epochs: int = 1
+    batch_size: int = 16
+    max_steps: int | None = None
+    learning_rate: float = 2e-4
+    ensemble: int = 1
+    use_margin: bool = False
+    label_smoothing: float = 0.0
+    centering: float = 0.01
+    max_tokens: int = 1024
+    normaliser_prompts: int = 64
+    lora: Lora = Lora()
+
+    def __post_init__(self) -> None:
+        _training("reward", self.epochs, self.batch_size, self.learning_rate)
+        _optional("reward max_steps", self.max_steps, 1, 10_000_000)
+        _between("reward ensemble", self.ensemble, 1, 16)
+        _between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
+        _between("reward centering", self.centering, 0.0, 1.0)
+        _between("reward max_tokens", self.max_tokens, 8, 1_000_000)
+        _between("reward normaliser_prompts", self.normaliser_prompts, 2, 100_000)
+
+    def steps(self, comparisons: int) -> Steps:
+        """Count the steps on a data set of that many comparisons."""
+        return _capped(steps(comparisons, self.batch_size, self.epochs), self.max_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPlan:
+    """Training the policy against the reward model; a batch is so many episodes.
+
+    `kl_budget` is the square root of the KL in nats at which the run stops.
+    """
+
+    algorithm: Algorithm = Algorithm.PPO
+    start: Start = Start.SFT
+    prompts: int = 2000
+    epochs: int = 1
+    batch_size: int = 64
+    max_steps: int | None = None
+    learning_rate: float = 1e-4
+    value_learning_rate: float | None = None  # None: the policy's
+    kl_coefficient: float = 0.1
+    is_kl_adaptive: bool = False
+    kl_budget: float | None = 4.0
+    reward_target: float | None = None
+    passes: int = 4  # over each batch of episodes
+    minibatches: int = 4
+    uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
+    heldout_prompts: int = 64
+    evaluate_every: int = 5
+    sample_every: int = 5
+    save_every: int = 5
+    lora: Lora = Lora()
+
+    def __post_init__(self) -> None:
+        _training("policy", self.epochs, self.batch_size, self.learning_rate)
+        _optional("policy value_learning_rate", self.value_learning_rate, 1e-9, 1.0)
+        _optional("policy max_steps", self.max_steps, 1, 10_000_000)
+        _between("policy prompts", self.prompts, 1, 10_000_000)
+        _between("policy kl_coefficient", self.kl_coefficient, 0.0, 100.0)
+        _optional("policy kl_budget", self.kl_budget, 0.01, 1000.0)
+        _optional("policy reward_target", self.reward_target, -1000.0, 1000.0)
+        _between("policy passes", self.passes, 1, 64)
+        _between("policy minibatches", self.minibatches, 1, self.batch_size)
+        _between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
+        _between("policy heldout_prompts", self.heldout_prompts, 0, 1_000_000)
+        for name in ("evaluate_every", "sample_every", "save_every"):
+            _between(f"policy {name}", getattr(self, name), 1, 1_000_000)
+
+    def steps(self, prompts: int) -> Steps:
+        """Count the steps on that many prompts, or as many of them as the plan takes."""
+        counted = steps(min(prompts, self.prompts), self.batch_size, self.epochs)
+        return _capped(counted, self.max_steps)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """New policy against old on prompts that neither was trained on.
+
+    `frozen_share` of the prompts are the same in every round; the rest is a fresh slice.
+    """
+
+    prompts: int = 200
+    overlap: int = 1
+    frozen_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        _between("evaluation prompts", self.prompts, 1, 100_000)
+        _between("evaluation overlap", self.overlap, 1, 99)
+        _between("evaluation frozen_share", self.frozen_share, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """One turn of the loop. None in `k` and `overlap` stands for the project's own.
+
+    `prompts` of the training split get candidates, and `heldout_prompts` of the validation split,
+    whose judgments only measure. Each prompt gets `candidates` samples, put into
+    `comparisons_per_prompt` comparisons. `mix_share` of the prompts get a candidate of an earlier
+    model, so that ratings connect; `use_imported` lets completions from files take part.
+    """
+
+    prompts: int = 400
+    heldout_prompts: int = 50
+    candidates: int = 4
+    comparisons_per_prompt: int = 1
+    k: int | None = None
+    overlap: int | None = None
+    mix_share: float = 0.25
+    use_imported: bool = True
+    seed: int = 0
+    sampling: Sampling = Sampling()
+    preflight: Preflight = Preflight()
+    sft: SftPlan | None = field(default_factory=SftPlan)
+    reward: RewardPlan = RewardPlan()
+    policy: PolicyPlan = PolicyPlan()
+    evaluation: EvaluationPlan = EvaluationPlan()
+
+    def __post_init__(self) -> None:
+        _between("prompts", self.prompts, 1, 10_000_000)
+        _between("heldout_prompts", self.heldout_prompts, 0, 1_000_000)
+        _between("candidates", self.candidates, 1, 64)
+        _between("comparisons_per_prompt", self.comparisons_per_prompt, 1, 64)
+        _optional("k", self.k, 1, 9)
+        _optional("overlap", self.overlap, 1, 99)
+        _between("mix_share", self.mix_share, 0.0, 1.0)
+        _between("seed", self.seed, 0, 2**53)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "RoundPlan":
+        """Read a plan; what is left out has its default.
+
+        Raises:
+            Invalid: an unknown name, a value of the wrong type, or one that breaks a rule.
+        """
+        plan = _read(cls, data, "plan")
+        assert isinstance(plan, RoundPlan)
+        return plan
+
+
+def _read(kind: Any, value: object, name: str) -> Any:
+    """Read one value as its declared type."""
+    if get_origin(kind) in (Union, UnionType):
+        if value is None:
+            return None
+        kind = next(option for option in get_args(kind) if option is not type(None))
+    if is_dataclass(kind):
+        return _read_dataclass(kind, value, name)
+    if issubclass(kind, StrEnum):
+        if value not in list(kind):
+            raise Invalid(f"{name} must be one of {', '.join(kind)}, not {value!r}")
+        return kind(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Invalid(f"{name} must be a value of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _read_dataclass(kind: Any, value: object, name: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise Invalid(f"{name} must be an object, not {value!r}")
+    known = {each.name for each in fields(kind)}
+    for key in value:
+        if key not in known:
+            raise Invalid(f"{name} has no setting {key!r}; known are {', '.join(sorted(known))}")
+    hints = get_type_hints(kind)
+    return kind(**{key: _read(hints[key], item, f"{name} {key}") for key, item in value.items()})

@@ -1,0 +1,51 @@
+import json
+from typing import Any
+
+import pytest
+
+from app.domain.plan import EvaluationPlan, PolicyPlan, RewardPlan, RoundPlan, SftPlan
+from app.errors import Invalid
+
+
+def test_a_plan_survives_json() -> None:
+    plan = RoundPlan(
+        prompts=7,
+        k=3,
+        sft=None,
+        policy=PolicyPlan(kl_budget=None, learning_rate=1, batch_size=8),
+        evaluation=EvaluationPlan(prompts=250, overlap=3),
+    )
+    assert RoundPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    assert RoundPlan.from_json({}) == RoundPlan()
+    assert RoundPlan.from_json({"policy": {"passes": 2}}).policy.kl_coefficient == 0.1
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"promts": 3}, "no setting 'promts'"),
+        ({"prompts": "many"}, "plan prompts must be a value of type int"),
+        ({"prompts": True}, "type int"),
+        ({"prompts": 0}, "prompts must be 1 to 10000000, not 0"),
+        ({"policy": {"algorithm": "magic"}}, "algorithm must be one of ppo"),
+        ({"policy": {"kl_coefficient": -1}}, "kl_coefficient must be 0.0 to"),
+        ({"policy": {"batch_size": 4, "minibatches": 8}}, "minibatches must be 1 to 4, not 8"),
+        ({"policy": {"learning_rate": float("nan")}}, "not nan"),
+        ({"reward": 5}, "plan reward must be an object"),
+        ({"sft": {"starter": {"width": 10, "heads": 4}}}, "must be a multiple of heads 4"),
+    ],
+)
+def test_a_wrong_plan_is_refused_by_name(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        RoundPlan.from_json(data)
+
+
+def test_steps_are_those_people_expect() -> None:
+    reward = RewardPlan(batch_size=64, epochs=30).steps(3000)
+    policy = PolicyPlan(batch_size=64, epochs=10, prompts=2000).steps(5000)
+    assert (reward.per_epoch, reward.total) == (47, 1410)
+    assert (policy.per_epoch, policy.total) == (32, 320)
+    assert SftPlan(batch_size=10, epochs=5, max_steps=12).steps(100).total == 12
