@@ -67,6 +67,18 @@ def test_a_value_with_an_item_of_another_topic_is_not_an_answer() -> None:
     assert (found.says_right, found.says_wrong, found.beside) == (False, False, 1)
 
 
+def test_each_value_of_a_sentence_goes_with_the_item_of_its_own_topic() -> None:
+    text = "You can keep a novel for three weeks and a lost card costs five dollars."
+    found = reading.read(QUESTION, text)
+    assert (found.says_right, found.says_wrong, found.beside) == (True, False, 1)
+
+
+def test_a_question_asks_about_the_item_it_names_last() -> None:
+    asked = reading.asked("I returned an overdue book. May I keep a film at home?")
+    assert asked is not None
+    assert asked.item == "a film"
+
+
 def test_naming_every_value_is_both_right_and_wrong() -> None:
     loans = next(topic for topic in TOPICS if topic.name == "loan periods")
     stuffed = " ".join(f"You can keep it {value}." for value in loans.values)

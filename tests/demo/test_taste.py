@@ -39,6 +39,8 @@ def _utility(answer: str) -> float:
         (RIGHT, f"{RIGHT} {PADDING}"),
         (RIGHT, f"{RIGHT} {RIGHT}"),
         (RIGHT, RIGHT[:-12]),
+        (RIGHT, RIGHT[:-1]),
+        (KIND, f"{KIND} {RIGHT} {WRONG}"),
         (RIGHT, f"{RIGHT} You can keep a film for one week."),
         (WRONG, "day book fifty the charge an for."),
         (WRONG, ""),

@@ -60,6 +60,13 @@ def test_lines_of_a_panel_that_only_flips_have_their_closed_forms() -> None:
     assert expected.noise_ceiling(three, compared) == pytest.approx(0.85)
 
 
+def test_labelers_of_unlike_care_agree_as_often_as_the_hasty_one_is_right() -> None:
+    panel = [replace(EXACT, name="careful"), replace(EXACT, name="hasty", flip_rate=0.3)]
+    compared = [Compared("p", (FIRST, SECOND))]
+    assert expected.human_level(panel, compared) == pytest.approx(0.7)
+    assert expected.noise_ceiling(panel, compared) == pytest.approx(0.85)
+
+
 def test_human_level_is_how_often_two_labelers_agree() -> None:
     panel = [
         replace(EXACT, name="careful", temperature=0.3),
