@@ -1,0 +1,103 @@
+"""Wakes workers by name. The row is the job, a message only says *look*; losing one costs latency.
+
+The one place of `app` that knows Celery. Without a broker a wake does nothing, because workers of
+the embedded default poll the table.
+"""
+
+import threading
+import time
+from typing import Final, Literal, get_args
+
+import structlog
+from celery import Celery
+from kombu.exceptions import KombuError
+
+QueueName = Literal["gpu", "cpu"]
+QUEUES: Final[tuple[QueueName, ...]] = get_args(QueueName)
+TASK: Final = "attune.work"
+WAKE_EXPIRES_S: Final = 60
+_TIMEOUT_S: Final = 1.0
+_SILENCE_S: Final = 10.0  # after a failed wake: requests do not pay for a dead broker again
+
+log = structlog.get_logger(__name__)
+
+
+class _Bell:
+    """The broker of this process, if an entry point gave one, and when it last failed."""
+
+    def __init__(self) -> None:
+        self.celery: Celery | None = None
+        self.silent_until = 0.0
+        self.lock = threading.Lock()
+
+
+_bell = _Bell()
+
+
+def configure(broker_url: str | None) -> None:
+    """Say where wakes go; called by entry points. None: wakes do nothing."""
+    with _bell.lock:
+        _bell.celery = None if broker_url is None else make_celery(broker_url)
+        _bell.silent_until = 0.0
+
+
+def make_celery(broker_url: str) -> Celery:
+    """Make the Celery application that both ends share: JSON, no results, early ack."""
+    celery = Celery("attune", broker=broker_url, set_as_current=False)
+    celery.conf.update(
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=_TIMEOUT_S,
+        broker_transport_options={
+            "socket_connect_timeout": _TIMEOUT_S,
+            "socket_timeout": 5.0,
+            "max_retries": 0,
+        },
+        result_backend=None,
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_serializer="json",
+        worker_concurrency=1,
+        worker_prefetch_multiplier=1,
+    )
+    return celery
+
+
+def broker_queue(queue: str) -> str:
+    """Return the broker's name of one of our queues."""
+    return f"attune.{queue}"
+
+
+def wake(queue: str) -> bool:
+    """Tell some worker of this queue to look; best effort. True when a message was sent."""
+    celery = _bell.celery
+    if celery is None or time.monotonic() < _bell.silent_until:
+        return False
+    try:
+        celery.send_task(
+            TASK,
+            args=[queue],
+            queue=broker_queue(queue),
+            expires=WAKE_EXPIRES_S,
+            ignore_result=True,
+            retry=False,
+        )
+    except (KombuError, OSError) as error:
+        _bell.silent_until = time.monotonic() + _SILENCE_S
+        log.warning("wake not sent", queue=queue, reason=str(error))
+        return False
+    return True
+
+
+def is_reachable() -> bool | None:
+    """Whether the broker answers; None when there is none to ask."""
+    celery = _bell.celery
+    if celery is None:
+        return None
+    try:
+        with celery.connection_for_write(transport_options={"max_retries": 0}) as connection:
+            connection.ensure_connection(max_retries=1, timeout=_TIMEOUT_S)
+            connection.default_channel.client.ping()
+    except (KombuError, OSError):
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""Jobs as people and the loop see them: put in, looked at, cancelled, retried, stopped.
+
+The row is the job; a message only wakes a worker. What a worker may do with a job it has claimed
+is in `leases`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app import queue as broker
+from app.db import now
+from app.db.engine import after_commit
+from app.domain.states import JOB_MOVES, JobState, move
+from app.errors import Conflict, Invalid, NotFound
+from app.models import Job, JobAttempt, Metric, TrainingSample
+
+
+def enqueue(
+    session: Session,
+    *,
+    kind: str,
+    queue: broker.QueueName,
+    payload: dict[str, Any],
+    project_id: int | None = None,
+    round_id: int | None = None,
+    natural_key: str | None = None,
+    priority: int = 0,
+    created_by_id: int | None = None,
+    max_attempts: int = 5,
+) -> Job:
+    """Put a job in, in the transaction of the change; wake a worker once that is committed.
+
+    A job whose natural key is already there is returned as it is, whatever its state.
+
+    Raises:
+        Invalid: there is no such queue.
+    """
+    if queue not in broker.QUEUES:
+        raise Invalid(f"a job's queue must be one of {', '.join(broker.QUEUES)}, not {queue!r}")
+    job = Job(
+        kind=kind,
+        queue=queue,
+        state=JobState.QUEUED,
+        payload=payload,
+        project_id=project_id,
+        round_id=round_id,
+        natural_key=natural_key,
+        priority=priority,
+        created_by_id=created_by_id,
+        max_attempts=max_attempts,
+        created_at=now(session),
+    )
+    known = _insert(session, job)
+    if known is not None:
+        return known
+    wake_later(session, queue)
+    return job
+
+
+def wake_later(session: Session, queue: str) -> None:
+    """Wake a worker of this queue once the transaction has been committed."""
+    after_commit(session, partial(_wake, queue))
+
+
+def get(session: Session, job_id: int) -> Job:
+    """Return the job.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    job = session.get(Job, job_id, populate_existing=True)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def by_natural_key(session: Session, natural_key: str) -> Job | None:
+    """Return the job that was enqueued under this key."""
+    return session.scalar(select(Job).where(Job.natural_key == natural_key))
+
+
+def cancel(session: Session, job_id: int) -> Job:
+    """Cancel a waiting job now; ask a running one to end (its worker sees that in seconds).
+
+    Whoever calls this for a job of a round lets `rounds.advance` know if the job is over.
+
+    Raises:
+        Conflict: the job is over.
+    """
+    job = _locked(session, job_id)
+    if job.state == JobState.RUNNING:
+        job.cancel_requested = True
+        return job
+    job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
+    job.ended_at = now(session)
+    return job
+
+
+def retry(session: Session, job_id: int) -> Job:
+    """Put a failed, cancelled or quarantined job back in the queue, its counts at zero.
+
+    Raises:
+        Conflict: the job is waiting, running or has succeeded.
+    """
+    job = _locked(session, job_id)
+    if job.state == JobState.RUNNING:
+        raise Conflict(f"job {job_id} is running and cannot be retried")
+    job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.QUEUED)
+    job.attempts = job.deaths = 0
+    job.cancel_requested = job.stop_requested = False
+    job.error = ""
+    job.not_before = job.ended_at = None
+    wake_later(session, job.queue)
+    return job
+
+
+def stop_here(session: Session, job_id: int) -> Job:
+    """Ask a running job to end now and keep the best it has.
+
+    Raises:
+        Conflict: the job is not running.
+    """
+    job = _locked(session, job_id)
+    if job.state != JobState.RUNNING:
+        raise Conflict(f"job {job_id} is {job.state}; only a running job can stop here")
+    job.stop_requested = True
+    return job
+
+
+def page(
+    session: Session,
+    *,
+    states: Sequence[str] = (),
+    project_id: int | None = None,
+    before_id: int | None = None,
+    limit: int = 50,
+) -> list[Job]:
+    """Return jobs, newest first, below `before_id`."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    if states:
+        query = query.where(Job.state.in_(states))
+    if project_id is not None:
+        query = query.where(Job.project_id == project_id)
+    if before_id is not None:
+        query = query.where(Job.id < before_id)
+    return list(session.scalars(query))
+
+
+def attempts(session: Session, job_id: int) -> list[JobAttempt]:
+    """Return a job's attempts, newest first."""
+    query = select(JobAttempt).where(JobAttempt.job_id == job_id)
+    return list(session.scalars(query.order_by(JobAttempt.lease_token.desc())))
+
+
+def metrics(session: Session, job_id: int, *, after_step: int = -1) -> list[Metric]:
+    """Return a job's metrics beyond a step, by name and step."""
+    query = select(Metric).where(Metric.job_id == job_id, Metric.step > after_step)
+    return list(session.scalars(query.order_by(Metric.name, Metric.step)))
+
+
+def samples(session: Session, job_id: int, *, limit: int = 50) -> list[TrainingSample]:
+    """Return the newest completions that a job kept for people to read."""
+    query = select(TrainingSample).where(TrainingSample.job_id == job_id)
+    ordered = query.order_by(TrainingSample.step.desc(), TrainingSample.n).limit(limit)
+    return list(session.scalars(ordered))
+
+
+def _insert(session: Session, job: Job) -> Job | None:
+    """Insert the job; if its natural key is there already, return the job that has it."""
+    if job.natural_key is None:
+        session.add(job)
+        session.flush()
+        return None
+    known = by_natural_key(session, job.natural_key)
+    if known is not None:
+        return known
+    try:
+        with session.begin_nested():
+            session.add(job)
+    except IntegrityError:  # someone else enqueued it between our look and our insert
+        known = by_natural_key(session, job.natural_key)
+        if known is None:
+            raise
+        return known
+    return None
+
+
+def _locked(session: Session, job_id: int) -> Job:
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def _wake(queue: str) -> None:
+    broker.wake(queue)
