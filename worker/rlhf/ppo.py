@@ -1,0 +1,300 @@
+"""Proximal policy optimisation of a policy adapter against a reward, with a value adapter.
+
+PPO as InstructGPT used it (arXiv 2203.02155, appendix C.4), on one base in memory. Departures: the
+KL price is per token with k1 and the value is a LoRA role started from the reward model. One step
+is one batch of episodes; nothing but `TrainingState` outlives it.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.utils import clip_grad_norm_
+
+from worker.rlhf import advantages, kl, losses, rollout, schedule
+from worker.rlhf.batches import Batch
+from worker.rlhf.data import PromptItem
+from worker.rlhf.normaliser import Scale
+from worker.rlhf.policy_watch import Watch, WatchConfig
+from worker.rlhf.report import StepReport
+from worker.rlhf.roles import SFT, LoraSettings, Roles
+from worker.rlhf.rollout import Forward, Rollout
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.scoring import RewardFunction
+from worker.rlhf.training_state import TrainingState
+
+ROLES = ("policy", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class PpoConfig:
+    """How a policy is trained.
+
+    `minibatches` is how many updates one pass over a batch makes. `token_budget` bounds the tokens
+    of one forward and changes nothing else. `value_scale` puts the head taken over from a reward
+    model on the scale of the normalised reward.
+    """
+
+    steps: int = 40
+    episodes: int = 64
+    epochs: int = 4
+    minibatches: int = 1
+    policy_learning_rate: float = 3e-4
+    value_learning_rate: float = 3e-4
+    adam_eps: float = 1e-5
+    grad_clip: float = 1.0
+    gamma: float = 1.0
+    lam: float = 0.95
+    ratio_clip: float = 0.2
+    value_clip: float = 0.2
+    value_coefficient: float = 0.1
+    kl_coefficient: float = 0.1
+    kl_control: Literal["fixed", "adaptive"] = "fixed"
+    kl_target_nats: float = 6.0
+    kl_horizon: float = 10_000.0
+    reward_clip: float = 10.0
+    missing_eos_penalty: float = 1.0
+    max_new_tokens: int = 64
+    temperature: float = 1.0
+    seed: int = 0
+    autocast: bool | None = None
+    token_budget: int = 8192
+    value_scale: Scale = field(default_factory=Scale)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what the manifest keeps."""
+        return asdict(self)
+
+    @property
+    def forward(self) -> Forward:
+        """How roles are run over tokens."""
+        return Forward(self.temperature, self.autocast, self.token_budget, self.value_scale)
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How answers are sampled, but for the seed of the step."""
+        return SamplingConfig(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+
+    @property
+    def controller(self) -> kl.Controller:
+        """What sets the price of KL."""
+        if self.kl_control == "fixed":
+            return kl.Fixed(self.kl_coefficient)
+        return kl.Adaptive(self.kl_coefficient, self.kl_target_nats, self.kl_horizon)
+
+
+def prepare(roles: Roles, config: PpoConfig, *, reward: str | None = "reward") -> None:
+    """Add policy and value: the one from the SFT adapter if any, the other from a reward model."""
+    source = SFT if roles.has_adapter(SFT) else None
+    roles.add_adapter("policy", config.lora, init_from=source, seed=config.seed)
+    roles.add_adapter("value", config.lora, init_from=reward, seed=config.seed + 1)
+    roles.add_head("value", seed=config.seed + 1)
+    if reward is not None:
+        roles.copy_role(reward, "value")
+
+
+def train(
+    roles: Roles,
+    prompts: Sequence[PromptItem],
+    heldout: Sequence[PromptItem],
+    reward: RewardFunction,
+    config: PpoConfig,
+    state: TrainingState,
+) -> Iterator[StepReport]:
+    """Train the prepared policy and value roles, and yield every step.
+
+    The best weights by the held-out reward minus the KL price, before any alarm, are in the model
+    when the last report comes; `state.best` says which step's they are, the report why it ended.
+
+    Raises:
+        ValueError: if there is no prompt.
+
+    """
+    if not prompts:
+        raise ValueError("PPO needs at least one prompt")
+    update = Update(roles, config, state)
+    watch = Watch(roles, heldout, reward, config.watch, config.sampling, config.forward, state)
+    watch.look_at_the_start(config.kl_coefficient)
+    while "stop_reason" not in state.values:
+        step = state.step + 1
+        controller = config.controller.with_coefficient(
+            cast(float, state.values.get("kl_coefficient", config.kl_coefficient))
+        )
+        batch = rollout.collect(
+            roles,
+            rollout.draw(prompts, step, config.episodes, config.seed),
+            reward,
+            rollout.seeded(config.sampling, config.seed, step),
+            config.forward,
+            with_values=True,
+        )
+        started = time.perf_counter()
+        metrics = update.step(batch, controller.coefficient)
+        metrics |= rollout.metrics(batch, train_s=time.perf_counter() - started)
+        metrics["kl/coefficient"] = controller.coefficient
+        state.step = step
+        state.values["kl_coefficient"] = controller.after(
+            metrics["kl/k1"], config.episodes
+        ).coefficient
+        yield watch.report(metrics, controller.coefficient, steps_total=config.steps)
+
+
+def token_rewards(batch: Rollout, config: PpoConfig, kl_coefficient: float) -> Tensor:
+    """Return the reward of each response token, [B, R].
+
+    The price of KL at every token; at the last the normalised score within ±`reward_clip`, less the
+    penalty where the answer did not end itself.
+    """
+    is_response = batch.episodes.is_response
+    rewards = -kl_coefficient * kl.k1(batch.logprobs, batch.reference)
+    final = batch.scores.normalised.clamp(-config.reward_clip, config.reward_clip)
+    final = final - config.missing_eos_penalty * (~batch.episodes.is_finished).float()
+    last = batch.episodes.lengths - 1
+    rewards[torch.arange(len(last)), last] += final
+    return rewards.masked_fill(~is_response, 0.0)
+
+
+class Update:
+    """The optimisers of both roles, and a step of them on a rollout."""
+
+    def __init__(self, roles: Roles, config: PpoConfig, state: TrainingState) -> None:
+        self.roles, self.config, self.state = roles, config, state
+        rates = (config.policy_learning_rate, config.value_learning_rate)
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            role: torch.optim.AdamW(
+                roles.parameters_of(role),
+                lr=rate,
+                eps=config.adam_eps,
+                weight_decay=0.0,
+                fused=True,
+            )
+            for role, rate in zip(ROLES, rates, strict=True)
+        }
+        self.rates = dict(zip(ROLES, rates, strict=True))
+        weights: dict[str, Parameter] = {}
+        for role in ROLES:
+            weights |= roles.named_parameters_of(role)
+        state.register(weights, self.optimizers)
+
+    def step(self, batch: Rollout, kl_coefficient: float) -> dict[str, float]:
+        """Run all epochs over a rollout and return what they did."""
+        config, is_response = self.config, batch.episodes.is_response
+        gains, returns = advantages.estimate(
+            token_rewards(batch, config, kl_coefficient),
+            batch.values,
+            is_response,
+            gamma=config.gamma,
+            lam=config.lam,
+        )
+        targets = Targets(batch, advantages.whiten(gains, is_response), returns)
+        share = schedule.linear(self.state.step, config.steps)
+        tally = Tally()
+        for epoch in range(config.epochs):
+            for rows in self._minibatches(len(batch.episodes.prompts), epoch):
+                self._minibatch(targets, rows, share, tally)
+        explained = advantages.explained_variance(batch.values, returns, is_response)
+        return tally.means() | {
+            "value/explained_variance": float(explained),
+            "learning_rate": share * config.policy_learning_rate,
+        }
+
+    def _minibatches(self, episodes: int, epoch: int) -> Iterator[list[int]]:
+        """Yield the rows of each minibatch, shuffled by seed, step and epoch alone."""
+        number = self.state.step * self.config.epochs + epoch
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
+        order = torch.randperm(episodes, generator=generator)
+        for part in order.chunk(self.config.minibatches):
+            yield part.tolist()
+
+    def _minibatch(
+        self, targets: "Targets", rows: list[int], rate_share: float, tally: "Tally"
+    ) -> None:
+        """Update both roles once; backward follows each forward, gradients are clipped per role."""
+        episodes = targets.rollout.episodes
+        tokens = int(episodes.lengths[rows].sum())
+        for batch in rollout.micro_batches(self.roles, episodes, rows, self.config.forward):
+            for part in (policy_loss, value_loss):
+                total, found = part(self.roles, targets, batch, self.config)
+                torch.autograd.backward(total / tokens)
+                tally.add(found, count=int(batch.is_response.sum()))
+        for role, optimizer in self.optimizers.items():
+            norm = clip_grad_norm_(self.roles.parameters_of(role), self.config.grad_clip)
+            tally.add({f"grad_norm/{role}": norm}, count=1)
+            for group in optimizer.param_groups:
+                group["lr"] = self.rates[role] * rate_share
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """A rollout with what its tokens are pushed towards, [B, R] each."""
+
+    rollout: Rollout
+    advantages: Tensor
+    returns: Tensor
+
+    def of(self, batch: Batch, matrix: Tensor) -> Tensor:
+        """Return a matrix's entries for the response tokens of a micro-batch, [N]."""
+        return rollout.pick(matrix, self.rollout.episodes, batch)
+
+
+def policy_loss(
+    roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the clipped surrogate summed over tokens, and sums of what is logged about it."""
+    found, entropy = rollout.token_logprobs(
+        roles, "policy", batch, config.forward, with_entropy=True
+    )
+    log_ratio = found - targets.of(batch, targets.rollout.logprobs)
+    ratio = log_ratio.exp()
+    gains = targets.of(batch, targets.advantages)
+    loss = losses.clipped_policy(ratio, gains, config.ratio_clip).sum()
+    with torch.no_grad():
+        sums = {
+            "loss/policy": loss.detach(),
+            "policy/entropy": torch.zeros(()) if entropy is None else entropy.sum(),
+            "policy/ratio": ratio.sum(),
+            "policy/ratio_deviation": (ratio - 1.0).abs().sum(),
+            "policy/clip_fraction": ((ratio - 1.0).abs() > config.ratio_clip).sum(),
+            "policy/approx_kl": kl.k3(found, found - log_ratio).sum(),
+        }
+    return loss, sums
+
+
+def value_loss(
+    roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted clipped value loss summed over tokens, and it for the log."""
+    values = rollout.token_values(roles, batch, config.forward)
+    loss = losses.clipped_value(
+        values,
+        targets.of(batch, targets.rollout.values),
+        targets.of(batch, targets.returns),
+        config.value_clip,
+    ).sum()
+    return config.value_coefficient * loss, {"loss/value": loss.detach()}
+
+
+class Tally:
+    """Sums of what updates did, with the tokens or the times to divide by."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, sums: Mapping[str, Tensor | float], *, count: int) -> None:
+        """Add sums over `count` tokens, or figures of one update."""
+        for name, value in sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def means(self) -> dict[str, float]:
+        """Return each sum over its count."""
+        return {name: total / self._counts[name] for name, total in self._sums.items()}

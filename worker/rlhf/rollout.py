@@ -1,0 +1,230 @@
+"""Episodes: prompts drawn, answers sampled, and what every role says of their tokens.
+
+All a policy step learns from, fixed before its first update. Matrices are [B, R], padded on the
+right, 0 where masked.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from worker.rlhf import batches, kl, logprobs, models, sampling
+from worker.rlhf.batches import Batch
+from worker.rlhf.data import Completion, PromptItem
+from worker.rlhf.normaliser import Scale
+from worker.rlhf.prefix import Branches
+from worker.rlhf.roles import Roles
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.scoring import RewardFunction, Scores
+
+STEP_STRIDE = 1_000_003
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """How a role is run over tokens: with which temperature, precision and micro-batches."""
+
+    temperature: float = 1.0
+    autocast: bool | None = None
+    token_budget: int = 8192
+    value_scale: Scale = field(default_factory=Scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Episodes:
+    """Prompts with a sampled answer each, and the answers' tokens as a matrix's mask."""
+
+    prompts: tuple[PromptItem, ...]
+    completions: tuple[Completion, ...]
+    is_response: Tensor  # B R
+
+    @property
+    def sequences(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The token ids of each prompt and its answer."""
+        pairs = zip(self.prompts, self.completions, strict=True)
+        return [(prompt.prompt_ids, completion.token_ids) for prompt, completion in pairs]
+
+    @property
+    def lengths(self) -> Tensor:
+        """Tokens of each answer, [B]."""
+        return self.is_response.sum(1)
+
+    @property
+    def is_finished(self) -> Tensor:
+        """Whether each answer ended itself, [B]."""
+        return torch.tensor([each.finish_reason == "eos" for each in self.completions])
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Episodes with all that was known of them before the policy moved."""
+
+    episodes: Episodes
+    scores: Scores
+    logprobs: Tensor  # B R, the policy's by the training forward
+    entropy: Tensor  # B R
+    reference: Tensor  # B R
+    values: Tensor  # B R, 0 for algorithms without a value role
+    generate_s: float
+    score_s: float
+
+
+def draw(prompts: Sequence[PromptItem], step: int, count: int, seed: int) -> list[PromptItem]:
+    """Return the prompts of a step: each once before any comes again, by seed and step alone.
+
+    A prompt that comes twice in a step gets a key of its own, so that its answers differ.
+    """
+    drawn: list[PromptItem] = []
+    seen: dict[str, int] = {}
+    for position in range((step - 1) * count, step * count):
+        around, place = divmod(position, len(prompts))
+        generator = torch.Generator().manual_seed(seed * STEP_STRIDE + around)
+        item = prompts[int(torch.randperm(len(prompts), generator=generator)[place])]
+        again = seen.get(item.key, 0)
+        seen[item.key] = again + 1
+        key = f"{item.key}#{again}" if again else item.key
+        drawn.append(PromptItem(key, item.prompt_ids))
+    return drawn
+
+
+def seeded(config: SamplingConfig, seed: int, step: int) -> SamplingConfig:
+    """Return the sampling of a step, by seed and step alone."""
+    return replace(config, seed=seed * STEP_STRIDE + step)
+
+
+def sample(roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig) -> Episodes:
+    """Return one answer of the policy to each prompt."""
+    with roles.role("policy"):
+        found = {each.prompt_key: each for each in sampling.generate(roles, prompts, config)}
+    completions = tuple(found[prompt.key] for prompt in prompts)
+    lengths = torch.tensor([len(each.token_ids) for each in completions])
+    return Episodes(
+        tuple(prompts), completions, torch.arange(int(lengths.max())) < lengths[:, None]
+    )
+
+
+@torch.no_grad()
+def collect(
+    roles: Roles,
+    prompts: Sequence[PromptItem],
+    reward: RewardFunction,
+    sampling_config: SamplingConfig,
+    forward: Forward,
+    *,
+    with_values: bool,
+) -> Rollout:
+    """Sample answers, and ask reward, policy, reference and value about them."""
+    started = time.perf_counter()
+    episodes = sample(roles, prompts, sampling_config)
+    sampled = time.perf_counter()
+    scores = reward.score([Branches(ids, [answer]) for ids, answer in episodes.sequences])
+    policy, entropy, reference, values = (torch.zeros(episodes.is_response.shape) for _ in range(4))
+    for batch in micro_batches(roles, episodes, range(len(episodes.prompts)), forward):
+        own, spread = token_logprobs(roles, "policy", batch, forward, with_entropy=True)
+        base, _ = token_logprobs(roles, "reference", batch, forward)
+        put(policy, episodes, batch, own)
+        put(reference, episodes, batch, base)
+        if spread is not None:
+            put(entropy, episodes, batch, spread)
+        if with_values:
+            put(values, episodes, batch, token_values(roles, batch, forward))
+    done = time.perf_counter()
+    return Rollout(
+        episodes,
+        scores,
+        policy,
+        entropy,
+        reference,
+        values,
+        generate_s=sampled - started,
+        score_s=done - sampled,
+    )
+
+
+def micro_batches(
+    roles: Roles, episodes: Episodes, rows: Sequence[int], forward: Forward
+) -> Iterator[Batch]:
+    """Yield some episodes in padded batches of like length; `sources` are rows of the matrices."""
+    sequences = episodes.sequences
+    lengths = [len(sequences[row][0]) + len(sequences[row][1]) for row in rows]
+    for group in batches.by_tokens(lengths, forward.token_budget):
+        chosen = [rows[index] for index in group]
+        yield batches.pad([sequences[row] for row in chosen], roles.pad_id, sources=chosen).to(
+            roles.device
+        )
+
+
+def token_logprobs(
+    roles: Roles, role: str, batch: Batch, forward: Forward, *, with_entropy: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return the log-probability of each response token at the sampling temperature, [N]."""
+    with roles.role(role), models.autocast(forward.autocast, roles.device):
+        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
+        return logprobs.of_tokens(
+            hidden[batch.is_before_response],
+            roles.logits,
+            batch.targets,
+            forward.temperature,
+            with_entropy=with_entropy,
+        )
+
+
+def token_values(roles: Roles, batch: Batch, forward: Forward) -> Tensor:
+    """Return the value before each response token, [N]."""
+    with roles.role("value"), models.autocast(forward.autocast, roles.device):
+        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
+    return forward.value_scale(roles.score("value", hidden[batch.is_before_response]))
+
+
+def metrics(batch: Rollout, *, train_s: float) -> dict[str, float]:
+    """Return the figures of a step that its rollout tells; KL and entropy over real tokens only."""
+    episodes, scores = batch.episodes, batch.scores
+    is_response, count = episodes.is_response, len(episodes.prompts)
+    tokens = int(episodes.lengths.sum())
+    seconds = batch.generate_s + batch.score_s + train_s
+    found = {
+        "reward/score": float(scores.raw.mean()),
+        "reward/normalised": float(scores.normalised.mean()),
+        "reward/normalised_std": float(scores.normalised.std(correction=0)),
+        "kl/k1": float(kl.k1(batch.logprobs, batch.reference)[is_response].sum()) / count,
+        "kl/k3": float(kl.k3(batch.logprobs, batch.reference)[is_response].sum()) / count,
+        "policy/sampler_deviation": _sampler_deviation(batch),
+        "entropy": float(batch.entropy[is_response].mean()),
+        "length/mean": tokens / count,
+        "length/eos_share": float(episodes.is_finished.float().mean()),
+        "speed/tokens_per_s": tokens / seconds,
+        "time/generate_s": batch.generate_s,
+        "time/score_s": batch.score_s,
+        "time/train_s": train_s,
+    }
+    if scores.spread is not None:
+        found["reward/disagreement"] = float(scores.spread.mean())
+    return found
+
+
+def _sampler_deviation(batch: Rollout) -> float:
+    """Return how far the sampler's log-probabilities are from the training forward's, at most."""
+    sampled = [torch.tensor(each.logprobs) for each in batch.episodes.completions]
+    own = batch.logprobs[batch.episodes.is_response]
+    return float((torch.cat(sampled) - own).abs().max())
+
+
+def put(matrix: Tensor, episodes: Episodes, batch: Batch, found: Tensor) -> None:
+    """Write the batch's response tokens into their rows of a matrix."""
+    rows = _rows(batch)
+    part = matrix[rows]
+    part[episodes.is_response[rows]] = found.to(matrix)
+    matrix[rows] = part
+
+
+def pick(matrix: Tensor, episodes: Episodes, batch: Batch) -> Tensor:
+    """Read the batch's response tokens out of their rows of a matrix, [N]."""
+    rows = _rows(batch)
+    return matrix[rows][episodes.is_response[rows]].to(batch.input_ids.device)
+
+
+def _rows(batch: Batch) -> list[int]:
+    return [row for (row,) in batch.sources]

@@ -1,0 +1,113 @@
+"""Rewards of answers: what policy training asks, whoever gives them.
+
+`RewardFunction` is the interface; `AdapterReward` answers with the reward adapters on the base, one
+or an ensemble. An external classifier or a rule is another implementation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from worker.rlhf import batches, models, prefix
+from worker.rlhf.normaliser import Normaliser
+from worker.rlhf.prefix import Branches, Probe
+from worker.rlhf.roles import Roles
+
+TOKEN_BUDGET = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of N answers, in the order asked."""
+
+    raw: Tensor  # N, as the head gives them; the mean over an ensemble
+    normalised: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
+    spread: Tensor | None = None  # N, std between the normalised models of an ensemble
+
+
+class RewardFunction(Protocol):
+    """Scores answers given as token ids. Implementations that read text decode them."""
+
+    def score(self, branches: Sequence[Branches]) -> Scores:
+        """Return a score per completion, branch by branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterReward:
+    """The reward adapters `names` on the roles' base, one or an ensemble."""
+
+    roles: Roles
+    names: tuple[str, ...]
+    probe: Probe
+    normaliser: Normaliser = field(default_factory=Normaliser)
+    penalty: float = 0.0
+    autocast: bool | None = None
+    token_budget: int = TOKEN_BUDGET
+
+    def score(self, branches: Sequence[Branches]) -> Scores:
+        """Return the mean raw scores, the normalised lower bound and the spread."""
+        raw = self.raw(branches)
+        bound, spread = self.normaliser.lower_bound(raw, self.penalty)
+        return Scores(raw.mean(0), bound, spread if len(self.names) > 1 else None)
+
+    @torch.no_grad()
+    def raw(self, branches: Sequence[Branches]) -> Tensor:
+        """Return the raw scores of each model, [M, N]."""
+        firsts = _firsts(branches)
+        scores = torch.zeros(len(self.names), firsts[-1])
+        for group in micro_batches(branches, self.token_budget):
+            layout = prefix.lay_out(
+                [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
+            )
+            places = [n for index in group for n in range(firsts[index], firsts[index + 1])]
+            for row, name in enumerate(self.names):
+                found = score_layout(self.roles, name, layout, autocast=self.autocast)
+                scores[row, places] = found.cpu()
+        return scores
+
+
+def score(
+    reward: RewardFunction, prompt_ids: Sequence[int], completions: Sequence[Sequence[int]]
+) -> Scores:
+    """Return the scores of the completions of one prompt."""
+    return reward.score([Branches(prompt_ids, completions)])
+
+
+def score_layout(
+    roles: Roles, name: str, layout: prefix.Layout, *, autocast: bool | None
+) -> Tensor:
+    """Return the raw score of each completion of a layout, [N], with its graph."""
+    layout = layout.to(roles.device)
+    with roles.role(name), models.autocast(autocast, roles.device):
+        hidden = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids)
+    return roles.score(name, hidden[layout.rows, layout.columns])
+
+
+def probe(roles: Roles) -> Probe:
+    """Find out whether completions may share their prompt's encoding on this base."""
+
+    def encode(input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
+        device = roles.device
+        return roles.hidden(
+            input_ids.to(device), attention_mask.to(device), position_ids.to(device)
+        )
+
+    config = roles.causal.config.get_text_config()
+    return prefix.probe(encode, config, pad_id=roles.pad_id)
+
+
+def micro_batches(branches: Sequence[Branches], token_budget: int) -> list[list[int]]:
+    """Group branches of like length into rows within a budget of tokens."""
+    lengths = [len(each.prompt_ids) + sum(map(len, each.completions)) for each in branches]
+    return batches.by_tokens(lengths, token_budget)
+
+
+def _firsts(branches: Sequence[Branches]) -> list[int]:
+    """Return where each branch's completions begin among all, and the total."""
+    firsts = [0]
+    for each in branches:
+        firsts.append(firsts[-1] + len(each.completions))
+    return firsts
