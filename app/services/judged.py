@@ -1,0 +1,262 @@
+"""A comparison with everything people said of it, as values; and the choices of what to take.
+
+No rows are read here: `preferences` does that. What training sees of a comparison is `TrainingRow`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from itertools import combinations
+from typing import Any, TypeVar
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.models import JudgmentKind, Purpose, Split
+
+Kind = TypeVar("Kind", bound=StrEnum)
+
+NOT_PREFERENCE = "implies no preference"
+SURPLUS = "surplus: the slot had gone to someone else"
+RETRACTED = "retracted"
+WITHDRAWN = "comparison withdrawn"
+UNJUDGED = "comparison has no judgment that counts"
+ADJUDICATED = "comparison adjudicated"
+TIED = "tied"
+LOW_AGREEMENT = "agreement below the minimum"
+
+
+class Aggregate(StrEnum):
+    """How several votes on one pair become rows."""
+
+    EACH_VOTE = "each_vote"
+    MAJORITY = "majority"
+    VOTE_SHARE = "vote_share"
+
+
+class Ties(StrEnum):
+    """What becomes of *about the same*."""
+
+    DROP = "drop"
+    HALF = "half"  # half a preference each way
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Which judgments, and how they are put together."""
+
+    aggregate: Aggregate = Aggregate.VOTE_SHARE
+    ties: Ties = Ties.DROP
+    min_agreement: float = 0.0
+    rounds: tuple[int, ...] = ()  # numbers; none: all
+    purposes: tuple[Purpose, ...] = (Purpose.TRAIN,)
+    splits: tuple[Split, ...] = (Split.TRAIN,)
+    include_adjudicated: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.min_agreement <= 1.0:
+            raise Invalid(f"min_agreement is a share from 0 to 1, not {self.min_agreement}")
+        if not self.purposes or not self.splits:
+            raise Invalid("an export needs at least one purpose and one split")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as plain JSON values."""
+        return {
+            "aggregate": self.aggregate,
+            "ties": self.ties,
+            "min_agreement": self.min_agreement,
+            "rounds": list(self.rounds),
+            "purposes": list(self.purposes),
+            "splits": list(self.splits),
+            "include_adjudicated": self.include_adjudicated,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Options":
+        """Read options; what is left out has its default.
+
+        Raises:
+            Invalid: an unknown name or a value that is not one of the choices.
+        """
+        unknown = set(data) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise Invalid(f"an export has no option {sorted(unknown)[0]!r}")
+        defaults = cls()
+        return cls(
+            aggregate=_choice(Aggregate, data.get("aggregate", defaults.aggregate)),
+            ties=_choice(Ties, data.get("ties", defaults.ties)),
+            min_agreement=float(data.get("min_agreement", defaults.min_agreement)),
+            rounds=tuple(int(number) for number in data.get("rounds", ())),
+            purposes=tuple(_choice(Purpose, p) for p in data.get("purposes", defaults.purposes)),
+            splits=tuple(_choice(Split, s) for s in data.get("splits", defaults.splits)),
+            include_adjudicated=bool(data.get("include_adjudicated", True)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """The prompt of a comparison."""
+
+    id: int
+    messages: tuple[Mapping[str, Any], ...]
+    split: Split
+    content_hash: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A completion in its canonical place. `token_ids` None: foreign text, not sampled here."""
+
+    completion_id: int
+    text: str
+    token_ids: tuple[int, ...] | None
+    is_finished: bool
+    source: str
+    checkpoint_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """One judgment, under the labeler's pseudonym."""
+
+    judgment_id: int
+    labeler: str
+    ranking: Ranking | None
+    strength: int | None
+    both_bad: bool
+    ratings: Mapping[str, Sequence[int]] | None
+    text: str | None
+    flags: tuple[str, ...]
+    comment: str
+    shown_order: tuple[int, ...]
+    guidelines_version: int
+    started_at: datetime
+    submitted_at: datetime
+    active_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A comparison with every judgment that counts."""
+
+    comparison_id: int
+    kind: JudgmentKind
+    purpose: Purpose
+    round_number: int | None
+    prompt: PromptText
+    candidates: tuple[Candidate, ...]
+    votes: tuple[Voted, ...]
+    settled: Ranking | None = None  # by an adjudicator
+
+    @property
+    def rankings(self) -> tuple[Ranking, ...]:
+        """The orderings that the votes imply."""
+        return tuple(vote.ranking for vote in self.votes if vote.ranking is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """Two completions by canonical position, and how the votes fell.
+
+    `share` is the vote share of the first, a tie half each way. `strength` is the mean strength (1
+    to 4) of the votes that preferred one, None if none was asked. `agreement` is the share of the
+    largest camp.
+    """
+
+    first: int
+    second: int
+    share: float
+    votes: int
+    agreement: float
+    strength: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One comparison as a reward model learns from it."""
+
+    comparison_id: int
+    round_number: int | None
+    prompt: PromptText
+    candidates: tuple[Candidate, ...]
+    pairs: tuple[TrainingPair, ...]
+    judgment_ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What came in, and what was left out and why, in judgments and in comparisons."""
+
+    comparisons: int = 0
+    judgments: int = 0
+    comparisons_out: Counter[str] = field(default_factory=Counter)
+    judgments_out: Counter[str] = field(default_factory=Counter)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON values."""
+        return {
+            "comparisons": self.comparisons,
+            "judgments": self.judgments,
+            "comparisons_out": dict(sorted(self.comparisons_out.items())),
+            "judgments_out": dict(sorted(self.judgments_out.items())),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some comparisons in order of their id, and where the next page begins."""
+
+    rows: tuple[Judged, ...]
+    after: int | None  # None: that was the last page
+
+
+def training_row(judged: Judged) -> TrainingRow | None:
+    """Return the pairs of a comparison with their vote shares; None if nobody preferred any."""
+    given = pairs(judged.votes, len(judged.candidates))
+    if not given:
+        return None
+    return TrainingRow(
+        judged.comparison_id,
+        judged.round_number,
+        judged.prompt,
+        judged.candidates,
+        given,
+        tuple(vote.judgment_id for vote in judged.votes if vote.ranking is not None),
+    )
+
+
+def pairs(votes: Iterable[Voted], k: int) -> tuple[TrainingPair, ...]:
+    """Return the vote share of every pair of k completions, ties half each way."""
+    ranked = [vote for vote in votes if vote.ranking is not None]
+    if not ranked:
+        return ()
+    return tuple(_pair(ranked, first, second) for first, second in combinations(range(k), 2))
+
+
+def _pair(votes: Sequence[Voted], first: int, second: int) -> TrainingPair:
+    camps: Counter[int] = Counter()
+    strengths: list[int] = []
+    for vote in votes:
+        assert vote.ranking is not None
+        a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
+        sign = (b > a) - (b < a)
+        camps[sign] += 1
+        if sign and vote.strength is not None:
+            strengths.append(vote.strength)
+    total = camps.total()
+    return TrainingPair(
+        first,
+        second,
+        share=(camps[1] + camps[0] / 2) / total,
+        votes=total,
+        agreement=max(camps.values()) / total,
+        strength=sum(strengths) / len(strengths) if strengths else None,
+    )
+
+
+def _choice(kind: type[Kind], value: object) -> Kind:
+    if value not in list(kind):
+        raise Invalid(f"{kind.__name__.lower()} must be one of {', '.join(kind)}, not {value!r}")
+    return kind(str(value))
