@@ -1,0 +1,275 @@
+"""Models on disk and their lineage: from a checkpoint to every vote, from a vote to its models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.errors import Conflict, Invalid, NotFound
+from app.models import (
+    Checkpoint,
+    CheckpointInput,
+    CheckpointKind,
+    Export,
+    ExportJudgment,
+    Judgment,
+    Project,
+)
+
+LABELS = {
+    CheckpointKind.BASE: "Base",
+    CheckpointKind.SFT: "SFT",
+    CheckpointKind.REWARD: "Reward",
+    CheckpointKind.POLICY: "Policy",
+}
+ANSWERS = frozenset({CheckpointKind.BASE, CheckpointKind.SFT, CheckpointKind.POLICY})
+"""The kinds that write completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a run leaves behind: where its files are, their hash, and how they came about."""
+
+    uri: str
+    sha256: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a checkpoint comes from and what came of it.
+
+    `ancestors` runs from its parent to the base. `judgments` counts the votes of all its exports,
+    `guidelines_versions` the rules that those votes were given under.
+    """
+
+    ancestors: tuple[Checkpoint, ...]
+    children: tuple[Checkpoint, ...]
+    exports: tuple[Export, ...]
+    judgments: int
+    labelers: int
+    guidelines_versions: tuple[int, ...]
+
+
+def register_base(session: Session, project: Project, uri: str) -> Checkpoint:
+    """Record a base model by its path or hub name; the same one only once.
+
+    Raises:
+        Invalid: the name is empty.
+    """
+    if not uri.strip():
+        raise Invalid("a base model needs a path or a hub name")
+    found = session.scalar(
+        select(Checkpoint).where(
+            Checkpoint.project_id == project.id,
+            Checkpoint.kind == CheckpointKind.BASE,
+            Checkpoint.uri == uri,
+        )
+    )
+    if found is not None:
+        return found
+    row = Checkpoint(
+        project_id=project.id,
+        kind=CheckpointKind.BASE,
+        name=_next_name(session, project.id, CheckpointKind.BASE),
+        uri=uri,
+        created_at=now(session),
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def create(
+    session: Session,
+    *,
+    project_id: int,
+    kind: CheckpointKind,
+    written: Written,
+    job_id: int | None = None,
+    round_id: int | None = None,
+    parent_id: int | None = None,
+    export_ids: Sequence[int] = (),
+) -> Checkpoint:
+    """Record a trained model with what went into it; a job makes at most one of each kind."""
+    if job_id is not None:
+        made = of_job(session, job_id, kind)
+        if made is not None:
+            return made
+    row = Checkpoint(
+        project_id=project_id,
+        kind=kind,
+        name=_next_name(session, project_id, kind),
+        parent_id=parent_id,
+        round_id=round_id,
+        job_id=job_id,
+        uri=written.uri,
+        sha256=written.sha256,
+        config=dict(written.config),
+        metrics=dict(written.metrics),
+        created_at=now(session),
+    )
+    session.add(row)
+    session.flush()
+    session.add_all(
+        CheckpointInput(checkpoint_id=row.id, export_id=export_id) for export_id in export_ids
+    )
+    session.flush()
+    return row
+
+
+def get(session: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
+    """Return a checkpoint of the project.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = session.get(Checkpoint, checkpoint_id)
+    if row is None or row.project_id != project_id:
+        raise NotFound(f"there is no checkpoint {checkpoint_id} in this project")
+    return row
+
+
+def of_project(
+    session: Session, project_id: int, kind: CheckpointKind | None = None
+) -> list[Checkpoint]:
+    """Return the project's checkpoints, newest first."""
+    query = select(Checkpoint).where(Checkpoint.project_id == project_id)
+    if kind is not None:
+        query = query.where(Checkpoint.kind == kind)
+    return list(session.scalars(query.order_by(Checkpoint.id.desc())))
+
+
+def of_job(session: Session, job_id: int, kind: CheckpointKind) -> Checkpoint | None:
+    """Return what a job has made, if it has."""
+    return session.scalar(
+        select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == kind)
+    )
+
+
+def current_policy(session: Session, project: Project) -> Checkpoint | None:
+    """Return the model that answers now: the promoted policy, else the SFT model, else the base."""
+    for checkpoint_id in (project.policy_checkpoint_id, project.sft_checkpoint_id):
+        if checkpoint_id is not None:
+            return get(session, project.id, checkpoint_id)
+    return session.scalar(
+        select(Checkpoint)
+        .where(Checkpoint.project_id == project.id, Checkpoint.kind == CheckpointKind.BASE)
+        .order_by(Checkpoint.id.desc())
+        .limit(1)
+    )
+
+
+def ancestors(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
+    """Return the parents up to the base, nearest first."""
+    found: list[Checkpoint] = []
+    seen = {checkpoint.id}
+    parent_id = checkpoint.parent_id
+    while parent_id is not None and parent_id not in seen:
+        seen.add(parent_id)
+        parent = get(session, checkpoint.project_id, parent_id)
+        found.append(parent)
+        parent_id = parent.parent_id
+    return found
+
+
+def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
+    """Follow a checkpoint up to its base and its votes, and down to its children."""
+    children = session.scalars(
+        select(Checkpoint).where(Checkpoint.parent_id == checkpoint.id).order_by(Checkpoint.id)
+    )
+    exports = session.scalars(
+        select(Export)
+        .join(CheckpointInput, CheckpointInput.export_id == Export.id)
+        .where(CheckpointInput.checkpoint_id == checkpoint.id)
+        .order_by(Export.id)
+    )
+    judgments, labelers = session.execute(
+        select(func.count(Judgment.id), func.count(Judgment.labeler_id.distinct())).where(
+            Judgment.id.in_(_judgment_ids(checkpoint.id))
+        )
+    ).one()
+    versions = session.scalars(
+        select(Judgment.guidelines_version.distinct())
+        .where(Judgment.id.in_(_judgment_ids(checkpoint.id)))
+        .order_by(Judgment.guidelines_version)
+    )
+    return Lineage(
+        tuple(ancestors(session, checkpoint)),
+        tuple(children),
+        tuple(exports),
+        judgments,
+        labelers,
+        tuple(versions),
+    )
+
+
+def judgments(
+    session: Session, checkpoint_id: int, *, after: int = 0, limit: int = 200
+) -> list[Judgment]:
+    """Return the votes a checkpoint was trained on, a page at a time by id."""
+    query = (
+        select(Judgment)
+        .where(Judgment.id > after, Judgment.id.in_(_judgment_ids(checkpoint_id)))
+        .order_by(Judgment.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def trained_on(session: Session, judgment_id: int) -> list[Checkpoint]:
+    """Return every model that a vote went into, oldest first."""
+    query = (
+        select(Checkpoint)
+        .join(CheckpointInput, CheckpointInput.checkpoint_id == Checkpoint.id)
+        .join(ExportJudgment, ExportJudgment.export_id == CheckpointInput.export_id)
+        .where(ExportJudgment.judgment_id == judgment_id)
+        .distinct()
+        .order_by(Checkpoint.id)
+    )
+    return list(session.scalars(query))
+
+
+def input_ids(session: Session, checkpoint_id: int) -> list[int]:
+    """Return the exports a checkpoint was trained on."""
+    query = select(CheckpointInput.export_id).where(CheckpointInput.checkpoint_id == checkpoint_id)
+    return list(session.scalars(query.order_by(CheckpointInput.export_id)))
+
+
+def retire(session: Session, checkpoint: Checkpoint) -> None:
+    """Mark a model as no longer to be used; its row and lineage stay.
+
+    Raises:
+        Conflict: the project uses it.
+    """
+    in_use = session.scalar(
+        select(Project.id).where(
+            or_(
+                Project.policy_checkpoint_id == checkpoint.id,
+                Project.sft_checkpoint_id == checkpoint.id,
+            )
+        )
+    )
+    if in_use is not None:
+        raise Conflict(f"{checkpoint.name} is in use and cannot be retired")
+    checkpoint.state = "retired"
+    session.flush()
+
+
+def _judgment_ids(checkpoint_id: int) -> Any:
+    return (
+        select(ExportJudgment.judgment_id)
+        .join(CheckpointInput, CheckpointInput.export_id == ExportJudgment.export_id)
+        .where(CheckpointInput.checkpoint_id == checkpoint_id)
+    )
+
+
+def _next_name(session: Session, project_id: int, kind: CheckpointKind) -> str:
+    count = session.scalar(
+        select(func.count()).where(Checkpoint.project_id == project_id, Checkpoint.kind == kind)
+    )
+    return f"{LABELS[kind]} {(count or 0) + 1}"
