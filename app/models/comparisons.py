@@ -4,13 +4,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
 from app.domain.states import SlotState
 from app.models.projects import JudgmentKind
 from app.models.prompts import Completion, Prompt
+
+_UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")
 
 
 class Purpose(StrEnum):
@@ -43,6 +45,13 @@ class Comparison(Identified, Base):
             "priority",
             "done_slots",
             "id",
+        ),
+        Index(
+            "ix_comparison_unfinished",
+            "round_id",
+            "purpose",
+            sqlite_where=_UNFINISHED,
+            postgresql_where=_UNFINISHED,
         ),
     )
 

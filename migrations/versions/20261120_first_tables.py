@@ -1,6 +1,6 @@
 """First tables.
 
-Revision: 4129f59c05ed
+Revision: 6fa5f1b17e1f
 Follows: nothing
 """
 
@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 import app.db.base
 
-revision = "4129f59c05ed"
+revision = "6fa5f1b17e1f"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -773,6 +773,14 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(op.f("ix_comparison_round_id"), "comparison", ["round_id"], unique=False)
+    op.create_index(
+        "ix_comparison_unfinished",
+        "comparison",
+        ["round_id", "purpose"],
+        unique=False,
+        sqlite_where=sa.text("done_slots < overlap AND NOT is_withdrawn"),
+        postgresql_where=sa.text("done_slots < overlap AND NOT is_withdrawn"),
+    )
     op.create_table(
         "adjudication",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -1079,6 +1087,12 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_adjudication_project_id"), table_name="adjudication")
     op.drop_index(op.f("ix_adjudication_comparison_id"), table_name="adjudication")
     op.drop_table("adjudication")
+    op.drop_index(
+        "ix_comparison_unfinished",
+        table_name="comparison",
+        sqlite_where=sa.text("done_slots < overlap AND NOT is_withdrawn"),
+        postgresql_where=sa.text("done_slots < overlap AND NOT is_withdrawn"),
+    )
     op.drop_index(op.f("ix_comparison_round_id"), table_name="comparison")
     op.drop_index("ix_comparison_queue", table_name="comparison")
     op.drop_index(op.f("ix_comparison_prompt_id"), table_name="comparison")
