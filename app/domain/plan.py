@@ -187,14 +187,14 @@ class PolicyPlan:
     epochs: int = 1
     batch_size: int = 64
     max_steps: int | None = None
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     value_learning_rate: float | None = None  # None: the policy's
     kl_coefficient: float = 0.1
     is_kl_adaptive: bool = False
     kl_budget: float | None = 4.0
     reward_target: float | None = None
     passes: int = 4  # over each batch of episodes
-    minibatches: int = 4
+    minibatches: int = 1
     uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
     heldout_prompts: int = 64
     evaluate_every: int = 5

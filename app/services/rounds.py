@@ -1,0 +1,439 @@
+"""Rounds of the loop: launched with a plan, moved on by `advance`, decided by a person.
+
+`advance` is the one place that says what comes next. It is called after the last judgment and at
+the end of every job of a round, may be called at any time and by several at once, and does nothing
+where there is nothing to do: the round's row is locked, and jobs carry natural keys.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.plan import STARTER, RoundPlan
+from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState, move
+from app.domain.states import ROUND_MOVES as MOVES
+from app.errors import Conflict, Invalid, NotFound
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    Demonstration,
+    Evaluation,
+    Job,
+    JudgmentKind,
+    Project,
+    Prompt,
+    Purpose,
+    Round,
+    Split,
+)
+from app.services import audit, checkpoints, evaluation, jobs
+
+STAGE_JOBS: Mapping[RoundState, str] = {
+    RoundState.SFT: "sft",
+    RoundState.GENERATING: "generate",
+    RoundState.REWARD: "reward",
+    RoundState.POLICY: "policy",
+    RoundState.EVALUATING: "evaluate",
+}
+"""The kind of job that does a stage; stages not named wait for people."""
+
+AFTER: Mapping[RoundState, RoundState] = {
+    RoundState.SFT: RoundState.GENERATING,
+    RoundState.GENERATING: RoundState.LABELING,
+    RoundState.LABELING: RoundState.REWARD,
+    RoundState.REWARD: RoundState.POLICY,
+    RoundState.POLICY: RoundState.EVALUATING,
+    RoundState.EVALUATING: RoundState.DECIDING,
+}
+
+COMPARED = frozenset({JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE})
+"""Kinds of judgment that imply preferences, which is what a round learns from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labeling:
+    """How far people are with a round's comparisons, in judgments."""
+
+    comparisons: int
+    wanted: int
+    done: int
+
+    @property
+    def is_complete(self) -> bool:
+        """True when every comparison that is not withdrawn has what it wants."""
+        return self.done >= self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A round with all that hangs on it."""
+
+    round: Round
+    plan: RoundPlan
+    jobs: tuple[Job, ...]
+    labeling: Labeling
+    evaluation_labeling: Labeling
+    evaluation: Evaluation | None
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: int | None) -> Round:
+    """Start the next round of a project.
+
+    Raises:
+        Conflict: a round of the project is not over yet.
+        Invalid: something that the plan needs is not there.
+    """
+    session.get(Project, project.id, with_for_update=True, populate_existing=True)
+    live = current(session, project.id)
+    if live is not None:
+        raise Conflict(f"round {live.number} is {live.state}; end it before the next is launched")
+    _check(session, project, plan)
+    number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
+    round_ = Round(
+        project_id=project.id,
+        number=(number or 0) + 1,
+        state=RoundState.PLANNED,
+        plan=plan.to_json(),
+        created_by_id=created_by_id,
+        created_at=now(session),
+    )
+    session.add(round_)
+    session.flush()
+    audit.record(
+        session,
+        "round.launch",
+        f"round {round_.number}",
+        actor_id=created_by_id,
+        project_id=project.id,
+        details=round_.plan,
+    )
+    advance(session, round_.id)
+    return round_
+
+
+def advance(session: Session, round_id: int) -> None:
+    """Move a round as far as it can go, and put in the job that its stage needs.
+
+    Raises:
+        NotFound: there is no such round.
+    """
+    round_ = _locked(session, round_id)
+    state = _next(session, round_)
+    while state is not None:
+        _enter(session, round_, state)
+        state = _next(session, round_)
+    _ensure_job(session, round_)
+    session.flush()
+
+
+def decide(
+    session: Session, round_: Round, *, promote: bool, reason: str, actor_id: int | None
+) -> None:
+    """Promote the round's policy, or hold the one before; the decision is recorded.
+
+    Raises:
+        Conflict: the round is not at the point of decision.
+    """
+    round_ = _locked(session, round_.id)
+    state = RoundState.PROMOTED if promote else RoundState.HELD
+    _move(round_, state)
+    round_.reason = reason.strip()
+    round_.ended_at = now(session)
+    if promote:
+        project = _project(session, round_)
+        project.policy_checkpoint_id = round_.policy_checkpoint_id
+    session.flush()
+    audit.record(
+        session,
+        "round.promote" if promote else "round.hold",
+        f"round {round_.number}",
+        actor_id=actor_id,
+        project_id=round_.project_id,
+        details={"reason": round_.reason, "checkpoint_id": round_.policy_checkpoint_id},
+    )
+
+
+def cancel(session: Session, round_: Round, *, reason: str, actor_id: int | None) -> None:
+    """End a round without a decision; its running job is asked to stop, its queue is emptied.
+
+    Raises:
+        Conflict: the round is over.
+    """
+    round_ = _locked(session, round_.id)
+    _move(round_, RoundState.CANCELLED)
+    round_.reason = reason.strip()
+    round_.ended_at = now(session)
+    for job in _jobs(session, round_.id):
+        if job.state not in OVER_JOB_STATES:
+            jobs.cancel(session, job.id)
+    session.flush()
+    audit.record(
+        session,
+        "round.cancel",
+        f"round {round_.number}",
+        actor_id=actor_id,
+        project_id=round_.project_id,
+        details={"reason": round_.reason},
+    )
+
+
+def retry(session: Session, round_: Round, *, actor_id: int | None) -> None:
+    """Try the stage again in which a round failed.
+
+    Raises:
+        Conflict: the round has not failed.
+    """
+    round_ = _locked(session, round_.id)
+    if round_.state != RoundState.FAILED:
+        raise Conflict(f"round {round_.number} is {round_.state}; only a failed one is retried")
+    last = _jobs(session, round_.id)[-1]
+    jobs.retry(session, last.id)
+    audit.record(
+        session,
+        "round.retry",
+        f"round {round_.number}",
+        actor_id=actor_id,
+        project_id=round_.project_id,
+        details={"job": last.kind},
+    )
+    advance(session, round_.id)
+
+
+def attach(session: Session, round_id: int, checkpoint: Checkpoint) -> None:
+    """Note on the round, and on the project for SFT, what a job of it has made."""
+    round_ = _locked(session, round_id)
+    kind = CheckpointKind(checkpoint.kind)
+    if kind is CheckpointKind.SFT:
+        _project(session, round_).sft_checkpoint_id = checkpoint.id
+    elif kind is CheckpointKind.REWARD:
+        round_.reward_checkpoint_id = checkpoint.id
+    elif kind is CheckpointKind.POLICY:
+        round_.policy_checkpoint_id = checkpoint.id
+    session.flush()
+
+
+def current(session: Session, project_id: int) -> Round | None:
+    """Return the project's round that is not over, if there is one."""
+    return session.scalar(
+        select(Round)
+        .where(Round.project_id == project_id, Round.state.in_(LIVE_ROUND_STATES))
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+
+
+def get(session: Session, project_id: int, number: int) -> Round:
+    """Return a project's round by its number.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = session.scalar(
+        select(Round).where(Round.project_id == project_id, Round.number == number)
+    )
+    if found is None:
+        raise NotFound(f"there is no round {number} in this project")
+    return found
+
+
+def of_project(session: Session, project_id: int) -> list[Round]:
+    """Return the project's rounds, newest first."""
+    query = select(Round).where(Round.project_id == project_id)
+    return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def overview(session: Session, round_: Round) -> Overview:
+    """Return a round with its jobs, its progress, its models and its evaluation."""
+    made = session.scalars(
+        select(Checkpoint).where(Checkpoint.round_id == round_.id).order_by(Checkpoint.id)
+    )
+    return Overview(
+        round_,
+        RoundPlan.from_json(round_.plan),
+        tuple(_jobs(session, round_.id)),
+        labeling_of(session, round_.id, Purpose.TRAIN),
+        labeling_of(session, round_.id, Purpose.EVALUATION),
+        evaluation.of_round(session, round_.id),
+        tuple(made),
+    )
+
+
+def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
+    """Count the judgments that a round's comparisons want and have."""
+    comparisons, wanted, missing = session.execute(
+        select(
+            func.count(Comparison.id),
+            func.coalesce(func.sum(Comparison.overlap), 0),
+            func.coalesce(func.sum(Comparison.overlap - Comparison.done_slots), 0),
+        ).where(
+            Comparison.round_id == round_id,
+            Comparison.purpose == purpose,
+            Comparison.is_withdrawn.is_(False),
+            Comparison.done_slots <= Comparison.overlap,
+        )
+    ).one()
+    return Labeling(int(comparisons), int(wanted), int(wanted) - int(missing))
+
+
+def _next(session: Session, round_: Round) -> RoundState | None:
+    """Return the state that a round is ready to enter; None while it waits."""
+    state = RoundState(round_.state)
+    if state is RoundState.PLANNED:
+        return RoundState.SFT if _needs_sft(session, round_) else RoundState.GENERATING
+    if state is RoundState.LABELING:
+        done = labeling_of(session, round_.id, Purpose.TRAIN).is_complete
+        return RoundState.REWARD if done else None
+    if state is RoundState.FAILED:
+        return _revived(session, round_)
+    if state not in STAGE_JOBS:
+        return None
+    job = _stage_job(session, round_, state)
+    if job is None or job.state not in OVER_JOB_STATES:
+        return None
+    if job.state != JobState.SUCCEEDED:
+        return RoundState.FAILED
+    if state is RoundState.EVALUATING and not _is_evaluated(session, round_):
+        return None
+    return AFTER[state]
+
+
+def _enter(session: Session, round_: Round, state: RoundState) -> None:
+    before = RoundState(round_.state)
+    _move(round_, state)
+    if state is RoundState.FAILED:
+        job = _stage_job(session, round_, before)
+        round_.reason = _failure(before, job)
+    elif before is RoundState.FAILED:
+        round_.reason = ""
+    elif state is RoundState.GENERATING:
+        round_.policy_before_id = _policy_before(session, round_)
+    elif state is RoundState.DECIDING:
+        found = evaluation.of_round(session, round_.id)
+        if found is not None:
+            evaluation.complete(session, found)
+    session.flush()
+
+
+def _ensure_job(session: Session, round_: Round) -> None:
+    kind = STAGE_JOBS.get(RoundState(round_.state))
+    if kind is None:
+        return
+    jobs.enqueue(
+        session,
+        kind=kind,
+        queue="gpu",
+        payload={"round_id": round_.id},
+        project_id=round_.project_id,
+        round_id=round_.id,
+        natural_key=_job_key(round_, kind),
+        created_by_id=round_.created_by_id,
+    )
+
+
+def _revived(session: Session, round_: Round) -> RoundState | None:
+    """Return the stage to go on with once the job that failed has been retried."""
+    last = _jobs(session, round_.id)[-1]
+    if last.state in OVER_JOB_STATES and last.state != JobState.SUCCEEDED:
+        return None
+    return next(stage for stage, kind in STAGE_JOBS.items() if kind == last.kind)
+
+
+def _failure(stage: RoundState, job: Job | None) -> str:
+    if job is None:
+        return f"{stage} has no job"
+    lines = [line for line in job.error.strip().splitlines() if line.strip()]
+    return f"job {job.id} ({job.kind}) {job.state}" + (f": {lines[-1].strip()}" if lines else "")
+
+
+def _is_evaluated(session: Session, round_: Round) -> bool:
+    found = evaluation.of_round(session, round_.id)
+    return found is None or evaluation.is_judged(session, found.id)
+
+
+def _needs_sft(session: Session, round_: Round) -> bool:
+    wants = RoundPlan.from_json(round_.plan).sft is not None
+    return wants and _project(session, round_).sft_checkpoint_id is None
+
+
+def _policy_before(session: Session, round_: Round) -> int:
+    project = _project(session, round_)
+    found = checkpoints.current_policy(session, project)
+    if found is None:
+        assert project.base_model is not None  # launch refuses a round without a model
+        found = checkpoints.register_base(session, project, project.base_model)
+    return found.id
+
+
+def _check(session: Session, project: Project, plan: RoundPlan) -> None:
+    k = plan.k or project.k
+    if JudgmentKind(project.judgment_kind) not in COMPARED or k < 2:
+        raise Invalid(
+            f"a round learns from comparisons of two or more completions; "
+            f"{project.name} asks for {project.judgment_kind} of {k}"
+        )
+    if plan.candidates < k and not plan.use_imported:
+        raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
+    has_model = checkpoints.current_policy(session, project) is not None
+    if not has_model and not project.base_model:
+        raise Invalid(f"choose a base model for {project.name}, or {STARTER!r}, before a round")
+    if project.sft_checkpoint_id is None:
+        _check_sft(session, project, plan)
+    for split, needed in ((Split.TRAIN, "to label"), (Split.TEST, "to evaluate on")):
+        if not _has_prompt(session, project.id, split):
+            raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
+
+
+def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
+    if plan.sft is None:
+        if project.base_model == STARTER and project.policy_checkpoint_id is None:
+            raise Invalid("a starter model knows nothing yet; its first round needs SFT")
+        return
+    query = (
+        select(Demonstration.id)
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(Demonstration.project_id == project.id, Prompt.split == Split.TRAIN)
+        .limit(1)
+    )
+    if session.scalar(query) is None:
+        raise Invalid(f"SFT needs demonstrations in the train split; {project.name} has none")
+
+
+def _has_prompt(session: Session, project_id: int, split: Split) -> bool:
+    query = select(Prompt.id).where(Prompt.project_id == project_id, Prompt.split == split)
+    return session.scalar(query.limit(1)) is not None
+
+
+def _jobs(session: Session, round_id: int) -> list[Job]:
+    query = select(Job).where(Job.round_id == round_id).order_by(Job.id)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _stage_job(session: Session, round_: Round, stage: RoundState) -> Job | None:
+    return jobs.by_natural_key(session, _job_key(round_, STAGE_JOBS[stage]))
+
+
+def _job_key(round_: Round, kind: str) -> str:
+    return f"round-{round_.id}-{kind}"
+
+
+def _project(session: Session, round_: Round) -> Project:
+    project = session.get(Project, round_.project_id)
+    assert project is not None  # a foreign key
+    return project
+
+
+def _locked(session: Session, round_id: int) -> Round:
+    session.flush()
+    round_ = session.get(Round, round_id, with_for_update=True, populate_existing=True)
+    if round_ is None:
+        raise NotFound(f"there is no round {round_id}")
+    return round_
+
+
+def _move(round_: Round, state: RoundState) -> None:
+    round_.state = move(MOVES, f"round {round_.number}", RoundState(round_.state), state)
