@@ -1,0 +1,43 @@
+"""`create_app(settings)`: the one place where the web side is wired."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+import app.web.api
+import app.web.pages
+from app import queue
+from app.db import Database
+from app.settings import Settings
+from app.web import errors
+from app.web.render import STATIC
+from app.web.security import SecurityMiddleware
+
+THREADS = 40
+
+
+def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
+    """Wire the application; nothing is opened but the database's pool."""
+    application = FastAPI(
+        title="Attune",
+        summary="Human preference labeling that closes the loop.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    application.state.settings = settings
+    application.state.database = database or Database(settings.database, pool_size=THREADS)
+    application.state.secret = settings.secret
+    application.state.artifacts = settings.artifacts
+    queue.configure(settings.broker_url)
+    for package in (app.web.pages, app.web.api):
+        for module in iter_modules(package.__path__):
+            routes = import_module(f"{package.__name__}.{module.name}")
+            application.include_router(routes.router)
+    application.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
+    errors.install(application)
+    application.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mib * 2**20)
+    return application

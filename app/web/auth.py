@@ -1,0 +1,76 @@
+"""Who is asking: a browser's cookie or a script's bearer token."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.errors import Unauthenticated
+from app.models import User
+from app.services import accounts
+
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """The user behind a request, and what the credential allows."""
+
+    user: User
+    scopes: frozenset[str]
+    session_secret: str | None  # of a browser's cookie; None with an API token
+
+    @property
+    def is_browser(self) -> bool:
+        """True when a cookie, not an API token, proved who asks."""
+        return self.session_secret is not None
+
+
+def cookie_name(request: Request) -> str:
+    """Return the cookie's name; the `__Host-` prefix needs https."""
+    return "__Host-attune" if request.url.scheme == "https" else "attune"
+
+
+def viewer_of(request: Request, session: Session) -> Viewer | None:
+    """Return who asks; None when nobody is signed in.
+
+    Raises:
+        Unauthenticated: an API token was given but is not valid.
+    """
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    if kind:
+        if kind.lower() != "bearer":
+            raise Unauthenticated(f"authorization is by bearer token, not {kind!r}")
+        token = accounts.token_of(session, secret.strip())
+        return Viewer(token.user, frozenset(token.scopes), None)
+    cookie = request.cookies.get(cookie_name(request))
+    row = accounts.session_of(session, cookie) if cookie else None
+    if row is None or cookie is None:
+        return None
+    return Viewer(row.user, frozenset(accounts.SCOPES), cookie)
+
+
+def set_cookie(request: Request, response: Response, secret: str) -> None:
+    """Give the browser its session: HttpOnly, SameSite=Lax, Secure but on plain-http loopback."""
+    response.set_cookie(
+        cookie_name(request),
+        secret,
+        max_age=int(accounts.SESSION_LIFE.total_seconds()),
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def clear_cookie(request: Request, response: Response) -> None:
+    """Take the browser's session away."""
+    response.delete_cookie(
+        cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True
+    )
+
+
+def is_loopback(request: Request) -> bool:
+    """True when the browser reached us on this machine."""
+    return request.headers.get("host", "").rsplit(":", 1)[0] in _LOOPBACK

@@ -1,0 +1,115 @@
+"""Errors to responses: one table maps class to status.
+
+People get a page that says what to do; scripts get problem+json (RFC 9457).
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import quote
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError, OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app import errors
+from app.web.render import render
+
+STATUS: dict[type[Exception], int] = {
+    errors.Invalid: 422,
+    errors.NotFound: 404,
+    errors.Forbidden: 403,
+    errors.Unauthenticated: 401,
+    errors.Conflict: 409,
+    errors.TooMany: 429,
+    errors.Unavailable: 503,
+}
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong, as a page shows it."""
+
+    status: int
+    title: str
+    detail: str
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error the same way."""
+    app.add_exception_handler(errors.AttuneError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(OperationalError, _on_database_error)
+    app.add_exception_handler(IntegrityError, _on_integrity_error)
+    app.add_exception_handler(Exception, _on_crash)
+
+
+def status_of(error: errors.AttuneError) -> int:
+    """Return the status of a domain error's nearest class in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def respond(request: Request, status: int, detail: str) -> Response:
+    """Answer in the form that the asker reads."""
+    title = HTTPStatus(status).phrase
+    if wants_html(request):
+        return render(
+            request, "_shared/problem.html", Problem(status, title, detail), status=status
+        )
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+
+
+def wants_html(request: Request) -> bool:
+    """True for a browser that shows a page."""
+    is_page = not request.url.path.startswith("/api/")
+    return is_page and "text/html" in request.headers.get("accept", "")
+
+
+def _on_domain_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.AttuneError)
+    status = status_of(error)
+    if status == HTTPStatus.UNAUTHORIZED and wants_html(request):
+        target = request.url.path if request.method == "GET" else "/"
+        return RedirectResponse(f"/sign-in?next={quote(target)}", status_code=303)
+    response = respond(request, status, str(error))
+    if isinstance(error, errors.TooMany):
+        response.headers["retry-after"] = str(error.retry_after_s)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    lines = []
+    for problem in error.errors()[:5]:
+        place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+        lines.append(f"{place}: {problem['msg']}")
+    return respond(request, 422, "; ".join(lines))
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return respond(request, error.status_code, str(error.detail))
+
+
+def _on_database_error(request: Request, error: Exception) -> Response:
+    log.warning("database unavailable", error=str(error))
+    return respond(request, 503, "the database does not answer; nothing was changed, try again")
+
+
+def _on_integrity_error(request: Request, error: Exception) -> Response:
+    log.warning("constraint refused a write", error=str(error))
+    return respond(request, 409, "someone changed this at the same time; reload and try again")
+
+
+def _on_crash(request: Request, error: Exception) -> Response:
+    log.error("unexpected error", path=request.url.path, exc_info=error)
+    return respond(request, 500, "something unexpected went wrong; it has been logged")

@@ -1,0 +1,75 @@
+"""The signed-in user's own account."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from app.errors import Invalid
+from app.models import User
+from app.services import accounts
+from app.web import auth
+from app.web.deps import SignedIn
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """Name, keys, password."""
+
+    user: User
+    error: str = ""
+
+
+@router.get("/account")
+def show(request: Request, access: SignedIn) -> Response:
+    """Show the account."""
+    return render(request, "account/page.html", AccountPage(access.user))
+
+
+@router.post("/account")
+def save(
+    request: Request,
+    access: SignedIn,
+    name: Annotated[str, Form()],
+    single_keys: Annotated[bool, Form()] = False,
+) -> Response:
+    """Change the name, and whether single keys work on the labeling page."""
+    if not name.strip():
+        return _refused(request, access.user, Invalid("a name must not be empty"))
+    user = access.session.merge(access.user)
+    user.name, user.single_keys = name.strip()[:120], single_keys
+    return redirect(request, "/account", notice="Saved.")
+
+
+@router.post("/account/password")
+def change_password(
+    request: Request,
+    access: SignedIn,
+    old: Annotated[str, Form()],
+    new: Annotated[str, Form()],
+) -> Response:
+    """Change the password; every browser but this one must sign in again."""
+    try:
+        accounts.change_password(access.session, access.user, old=old, new=new)
+    except Invalid as error:
+        return _refused(request, access.user, error)
+    credential = accounts.open_session(access.session, access.user.id)
+    response = redirect(request, "/account", notice="Your password is changed.")
+    auth.set_cookie(request, response, credential.secret)
+    return response
+
+
+@router.post("/account/sign-out-everywhere")
+def sign_out_everywhere(request: Request, access: SignedIn) -> Response:
+    """End every browser session."""
+    accounts.sign_out_everywhere(access.session, access.user.id)
+    response = redirect(request, "/sign-in", notice="You are signed out everywhere.")
+    auth.clear_cookie(request, response)
+    return response
+
+
+def _refused(request: Request, user: User, error: Invalid) -> Response:
+    return render(request, "account/page.html", AccountPage(user, str(error)), status=422)

@@ -1,0 +1,147 @@
+"""People and invitations: accounts, who is an administrator, single-use links."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+
+from app.errors import AttuneError
+from app.models import Invitation, Project, Role, User
+from app.services import accounts, projects
+from app.web import auth
+from app.web.deps import Access, AdminAccess, Anyone, DbSession
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PeoplePage:
+    """Accounts and the form for invitations."""
+
+    users: list[User]
+    projects: list[Project]
+    search: str = ""
+    link: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationPage:
+    """What an invitation gives, and the form to accept it."""
+
+    token: str
+    invitation: Invitation
+    project: Project | None
+    error: str = ""
+
+
+@router.get("/people")
+def show(request: Request, access: AdminAccess, q: Annotated[str, Query()] = "") -> Response:
+    """List the accounts."""
+    return render(request, "people/page.html", _page(access, search=q))
+
+
+@router.post("/people/{user_id}/active")
+def set_active(
+    request: Request, access: AdminAccess, user_id: int, active: Annotated[bool, Form()]
+) -> Response:
+    """Close or reopen an account."""
+    user = accounts.set_active(access.session, user_id, is_active=active, actor=access.user)
+    return redirect(
+        request, "/people", notice=f"{user.name}'s account is {'open' if active else 'closed'}."
+    )
+
+
+@router.post("/people/invite")
+def invite(
+    request: Request,
+    access: AdminAccess,
+    project: Annotated[str, Form()] = "",
+    role: Annotated[Role, Form()] = Role.LABELER,
+    email: Annotated[str, Form()] = "",
+) -> Response:
+    """Make a single-use link."""
+    target = projects.by_slug(access.session, project) if project else None
+    credential = accounts.invite(
+        access.session,
+        project_id=target.id if target else None,
+        role=role,
+        email=email or None,
+        actor_id=access.user.id,
+    )
+    link = str(request.url_for("accept_form", token=credential.secret))
+    return render(request, "people/page.html", _page(access, link=link))
+
+
+@router.get("/invitation/{token}")
+def accept_form(request: Request, viewer: Anyone, session: DbSession, token: str) -> Response:
+    """Show what the invitation gives."""
+    invitation = accounts.invitation_of(session, token)
+    return render(request, "invitation/page.html", _invitation(session, token, invitation))
+
+
+@router.post("/invitation/{token}")
+def accept(
+    request: Request,
+    viewer: Anyone,
+    session: DbSession,
+    token: str,
+    name: Annotated[str, Form()] = "",
+    email: Annotated[str, Form()] = "",
+    password: Annotated[str, Form()] = "",
+) -> Response:
+    """Use the invitation; a new account is signed in at once."""
+    invitation = accounts.invitation_of(session, token)
+    try:
+        user = accounts.accept_invitation(
+            session,
+            token,
+            user=viewer.user if viewer else None,
+            name=name,
+            email=email,
+            password=password,
+        )
+    except AttuneError as error:
+        page = _invitation(session, token, invitation, error=str(error))
+        return render(request, "invitation/page.html", page, status=422)
+    response = redirect(request, "/", notice="Welcome.")
+    if viewer is None:
+        auth.set_cookie(request, response, accounts.open_session(session, user.id).secret)
+    return response
+
+
+@router.post("/people")
+def create(
+    request: Request,
+    access: AdminAccess,
+    name: Annotated[str, Form()],
+    email: Annotated[str, Form()],
+    password: Annotated[str, Form()],
+    is_admin: Annotated[bool, Form()] = False,
+) -> Response:
+    """Make an account directly."""
+    try:
+        user = accounts.create_user(
+            access.session,
+            name=name,
+            email=email,
+            password=password,
+            is_admin=is_admin,
+            actor_id=access.user.id,
+        )
+    except AttuneError as error:
+        return render(request, "people/page.html", _page(access, error=str(error)), status=422)
+    return redirect(request, "/people", notice=f"{user.name} can sign in now.")
+
+
+def _page(access: Access, *, search: str = "", link: str = "", error: str = "") -> PeoplePage:
+    found = [project for project, _ in projects.of_user(access.session, access.user)]
+    return PeoplePage(accounts.users(access.session, search=search), found, search, link, error)
+
+
+def _invitation(
+    session: DbSession, token: str, invitation: Invitation, *, error: str = ""
+) -> InvitationPage:
+    project = session.get(Project, invitation.project_id) if invitation.project_id else None
+    return InvitationPage(token, invitation, project, error)

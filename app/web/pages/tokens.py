@@ -1,0 +1,65 @@
+"""The signed-in user's API tokens."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from app.errors import Invalid
+from app.models import ApiToken
+from app.services import accounts
+from app.web.deps import Access, SignedIn
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokensPage:
+    """The user's tokens; a new one's secret is shown this once."""
+
+    tokens: list[ApiToken]
+    scopes: tuple[str, ...]
+    secret: str = ""
+    error: str = ""
+
+
+@router.get("/tokens")
+def show(request: Request, access: SignedIn) -> Response:
+    """List the tokens."""
+    return render(request, "tokens/page.html", _page(access))
+
+
+@router.post("/tokens")
+def create(
+    request: Request,
+    access: SignedIn,
+    name: Annotated[str, Form()],
+    scopes: Annotated[list[str] | None, Form()] = None,
+    days: Annotated[int, Form(ge=1, le=3650)] = 90,
+) -> Response:
+    """Make a token and show its secret once."""
+    try:
+        credential = accounts.create_token(
+            access.session,
+            access.user,
+            name=name,
+            scopes=scopes or [],
+            lifetime=timedelta(days=days),
+        )
+    except Invalid as error:
+        return render(request, "tokens/page.html", _page(access, error=str(error)), status=422)
+    return render(request, "tokens/page.html", _page(access, secret=credential.secret))
+
+
+@router.post("/tokens/{token_id}/revoke")
+def revoke(request: Request, access: SignedIn, token_id: int) -> Response:
+    """Revoke a token."""
+    accounts.revoke_token(access.session, access.user, token_id)
+    return redirect(request, "/tokens", notice="The token is revoked.")
+
+
+def _page(access: Access, *, secret: str = "", error: str = "") -> TokensPage:
+    scopes = tuple(scope for scope in accounts.SCOPES if scope != "admin" or access.user.is_admin)
+    return TokensPage(accounts.tokens(access.session, access.user.id), scopes, secret, error)

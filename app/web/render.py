@@ -1,0 +1,153 @@
+"""Pages from dataclasses: the template environment, redirects, and untrusted text.
+
+`render_markdown` is the one function that turns text from outside into HTML; a test forbids
+`Markup` and `|safe` anywhere else.
+"""
+
+import json
+import re
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import nh3
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.web import security
+from app.web.auth import Viewer
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "templates"
+STATIC = ROOT / "static"
+NOTICE_COOKIE = "attune_notice"
+
+_markdown = MarkdownIt("commonmark", {"html": False, "linkify": False, "breaks": True}).enable(
+    ["table", "strikethrough"]
+)
+_TAGS = {
+    *("p", "br", "hr", "em", "strong", "s", "code", "pre", "blockquote"),
+    *("ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def render_markdown(text: str) -> Markup:
+    """Render untrusted Markdown: no raw HTML, no links followed, no images fetched."""
+    html = _markdown.render(text)
+    html = re.sub(r"<(/?)h([1-6])>", _lower_heading, html)
+    return Markup(nh3.clean(html, tags=_TAGS, attributes={}, url_schemes=set()))
+
+
+def visible_raw(text: str) -> str:
+    """Return the text with zero-width and bidi characters spelled out, for the raw view."""
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
+
+
+def render(
+    request: Request, template: str, page: Any, *, status: int = 200, fragment: bool = False
+) -> HTMLResponse:
+    """Render a page from its context dataclass."""
+    viewer: Viewer | None = getattr(request.state, "viewer", None)
+    token = ""
+    if viewer is not None and viewer.session_secret is not None:
+        token = security.form_token(request.app.state.secret, viewer.session_secret)
+    notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            page=page,
+            request=request,
+            viewer=viewer,
+            access=getattr(request.state, "access", None),
+            csrf_token=token,
+            notice="" if fragment else notice,
+        )
+    )
+    response = HTMLResponse(html, status_code=status)
+    if notice and not fragment:
+        response.delete_cookie(NOTICE_COOKIE, path="/")
+    return response
+
+
+def redirect(request: Request, url: str, *, notice: str = "") -> Response:
+    """Send the browser on after a form, with a sentence to show there."""
+    response = RedirectResponse(url, status_code=303)
+    if notice:
+        response.set_cookie(
+            NOTICE_COOKIE,
+            quote(notice[:300]),
+            max_age=60,
+            path="/",
+            httponly=True,
+            samesite="lax",
+            secure=request.url.scheme == "https",
+        )
+    return response
+
+
+def static_url(path: str) -> str:
+    """Return a static file's address, with its modification time against stale caches."""
+    file = STATIC / path
+    version = int(file.stat().st_mtime) if file.is_file() else 0
+    return f"/static/{path}?v={version}"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(static=static_url, has_static=lambda path: (STATIC / path).is_file())
+    environment.filters.update(
+        markdown=render_markdown,
+        raw=visible_raw,
+        number=_number,
+        percent=_percent,
+        moment=_moment,
+        duration=_duration,
+        tojson_attr=_json_attribute,
+    )
+    return environment
+
+
+def _lower_heading(match: re.Match[str]) -> str:
+    # A completion's own headings must not break the page's outline.
+    return f"<{match.group(1)}h{min(int(match.group(2)) + 2, 6)}>"
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _moment(value: datetime | None) -> str:
+    return "–" if value is None else f"{value:%Y-%m-%d %H:%M} UTC"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _json_attribute(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,194 @@
+"""Fixtures that every part shares: databases, the application, signed-in clients."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+from starlette.testclient import TestClient
+
+from app.db import Database, schema
+from app.main import create_app
+from app.models import User
+from app.services import accounts
+from app.settings import Settings
+
+POSTGRES = os.environ.get("ATTUNE_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432")
+REDIS = os.environ.get("ATTUNE_TEST_REDIS", "redis://127.0.0.1:6379/9")
+REQUIRE_SERVICES = os.environ.get("ATTUNE_TEST_REQUIRE") == "1"
+PASSWORD = "correct horse battery"
+
+
+def unavailable(reason: str) -> None:
+    """Skip with the reason, or fail where the run requires the real services."""
+    if REQUIRE_SERVICES:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("ATTUNE_") and not name.startswith("ATTUNE_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Migrate once; tests copy the file."""
+    path = tmp_path_factory.mktemp("template") / "template.sqlite3"
+    database = Database(f"sqlite:///{path}")
+    schema.upgrade(database.engine)
+    database.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """Give a fresh, migrated SQLite database."""
+    path = tmp_path / "attune.sqlite3"
+    path.write_bytes(sqlite_template.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> str:
+    """Return the PostgreSQL server's URL, or skip saying so."""
+    engine = create_engine(f"{POSTGRES}/postgres")
+    try:
+        with engine.connect():
+            pass
+    except OperationalError:
+        unavailable(f"no PostgreSQL answers at {POSTGRES}")
+    finally:
+        engine.dispose()
+    return POSTGRES
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Give a fresh, migrated PostgreSQL database; drop it afterwards."""
+    name = f"attune_test_{secrets.token_hex(6)}"
+    admin = create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = f"{postgres_server}/{name}"
+    database = Database(url)
+    schema.upgrade(database.engine)
+    database.dispose()
+    yield url
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """Return the Redis server's URL, or skip saying so."""
+    import redis  # noqa: PLC0415 - only the tests that need the broker
+
+    client = redis.Redis.from_url(REDIS)
+    try:
+        client.ping()
+    except redis.ConnectionError:
+        unavailable(f"no Redis answers at {REDIS}")
+    finally:
+        client.close()
+    return REDIS
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.services)])
+def any_url(request: pytest.FixtureRequest) -> str:
+    """Give each database in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> Iterator[Database]:
+    """Give an SQLite database."""
+    found = Database(sqlite_url)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def any_database(any_url: str) -> Iterator[Database]:
+    """Give a database of each kind in turn."""
+    found = Database(any_url)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """Give a writing session that is committed when the test ends well."""
+    with database.transaction() as found:
+        yield found
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    """Give settings for a web application in a temporary folder."""
+    return Settings(data_dir=tmp_path, database_url=sqlite_url, secret_key="s" * 40)
+
+
+@pytest.fixture
+def application(settings: Settings, database: Database) -> Any:
+    """Give the wired application."""
+    return create_app(settings, database)
+
+
+@pytest.fixture
+def client(application: Any) -> Iterator[TestClient]:
+    """Give a browser that is not signed in."""
+    with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as found:
+        yield found
+
+
+@pytest.fixture
+def make_user(database: Database) -> Callable[..., User]:
+    """Give a function that makes accounts."""
+
+    def make(name: str = "lead", *, is_admin: bool = False) -> User:
+        with database.transaction() as session:
+            return accounts.create_user(
+                session,
+                email=f"{name}@example.org",
+                name=name,
+                password=PASSWORD,
+                is_admin=is_admin,
+            )
+
+    return make
+
+
+@pytest.fixture
+def sign_in(
+    application: Any, make_user: Callable[..., User]
+) -> Iterator[Callable[..., TestClient]]:
+    """Give a function that makes an account and a browser signed in with it.
+
+    The browser sends the form token as a header, as the pages' scripts do.
+    """
+    opened: list[TestClient] = []
+
+    def signed_in(name: str = "lead", *, is_admin: bool = False) -> TestClient:
+        make_user(name, is_admin=is_admin)
+        browser = TestClient(application, base_url="http://127.0.0.1", follow_redirects=False)
+        opened.append(browser)
+        form = {"email": f"{name}@example.org", "password": PASSWORD}
+        assert browser.post("/sign-in", data=form).status_code == 303
+        page = browser.get("/account", headers={"accept": "text/html"}).text
+        token = page.split('name="csrf-token" content="')[1].split('"')[0]
+        browser.headers["x-csrf-token"] = token
+        return browser
+
+    yield signed_in
+    for browser in opened:
+        browser.close()

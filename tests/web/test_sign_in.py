@@ -1,0 +1,125 @@
+"""Signing in and out, forged requests, throttling, tokens, invitations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.models import User
+from app.services import accounts
+from tests.conftest import PASSWORD
+
+Make = Callable[..., User]
+SignIn = Callable[..., TestClient]
+
+
+def test_a_wrong_password_and_an_unknown_address_read_the_same(
+    client: TestClient, make_user: Make
+) -> None:
+    make_user("ada")
+    answers = {
+        client.post("/sign-in", data={"email": email, "password": "wrong password"}).text.replace(
+            email, ""
+        )
+        for email in ("ada@example.org", "bob@example.org")
+    }
+    assert len(answers) == 1
+
+
+def test_signing_in_gives_a_new_session_each_time(client: TestClient, make_user: Make) -> None:
+    make_user("ada")
+    form = {"email": "ada@example.org", "password": PASSWORD}
+    first = client.post("/sign-in", data=form).cookies["attune"]
+    client.cookies.clear()
+    assert client.post("/sign-in", data=form).cookies["attune"] != first
+
+
+def test_ten_failures_close_the_account_for_a_while(client: TestClient, make_user: Make) -> None:
+    make_user("ada")
+    for _ in range(accounts.FAILURES_PER_ACCOUNT):
+        client.post("/sign-in", data={"email": "ada@example.org", "password": "wrong password"})
+    right = client.post("/sign-in", data={"email": "ada@example.org", "password": PASSWORD})
+    assert right.status_code == 429
+    assert int(right.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    "headers", [{"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}]
+)
+def test_another_site_cannot_send_our_forms(sign_in: SignIn, headers: dict[str, str]) -> None:
+    browser = sign_in("ada")
+    answer = browser.post("/account", data={"name": "Eve"}, headers=headers)
+    assert answer.status_code == 403
+
+
+def test_a_form_without_its_token_changes_nothing(sign_in: SignIn) -> None:
+    browser = sign_in("ada")
+    del browser.headers["x-csrf-token"]
+    assert browser.post("/account", data={"name": "Eve"}).status_code == 403
+    browser.headers["accept"] = "text/html"
+    assert "Eve" not in browser.get("/account").text
+
+
+def test_the_token_in_the_form_is_enough(sign_in: SignIn) -> None:
+    browser = sign_in("ada")
+    token = browser.headers.pop("x-csrf-token")
+    answer = browser.post("/account", data={"name": "Ada L.", "csrf_token": token})
+    assert answer.status_code == 303
+
+
+def test_signing_out_ends_the_session_on_the_server(sign_in: SignIn) -> None:
+    browser = sign_in("ada")
+    cookie = browser.cookies["attune"]
+    browser.post("/sign-out")
+    browser.cookies.set("attune", cookie)
+    assert browser.get("/account", headers={"accept": "application/json"}).status_code == 401
+
+
+def test_the_next_page_is_never_another_site(client: TestClient, make_user: Make) -> None:
+    make_user("ada")
+    for target in ("https://evil.example/", "//evil.example", "/\\evil.example"):
+        form = {"email": "ada@example.org", "password": PASSWORD, "next": target}
+        assert client.post("/sign-in", data=form).headers["location"] == "/"
+        client.cookies.clear()
+
+
+def test_a_token_is_shown_once_works_and_can_be_revoked(sign_in: SignIn) -> None:
+    browser = sign_in("ada")
+    page = browser.post("/tokens", data={"name": "script", "scopes": ["read"]}).text
+    secret = page.split("<pre>")[1].split("</pre>")[0]
+    assert secret not in browser.get("/tokens").text
+    script = {"authorization": f"Bearer {secret}", "accept": "application/json"}
+    browser.cookies.clear()
+    assert browser.get("/account", headers=script).status_code == 200
+    assert browser.post("/account", data={"name": "X"}, headers=script).status_code == 403
+
+
+def test_a_revoked_token_opens_nothing(
+    database: Database, client: TestClient, make_user: Make
+) -> None:
+    user = make_user("ada")
+    with database.transaction() as session:
+        credential = accounts.create_token(session, user, name="script", scopes=["read"])
+        accounts.revoke_token(session, user, credential.id)
+    headers = {"authorization": f"Bearer {credential.secret}", "accept": "application/json"}
+    assert client.get("/account", headers=headers).status_code == 401
+
+
+def test_an_invitation_works_once(sign_in: SignIn, application: Any) -> None:
+    admin = sign_in("root", is_admin=True)
+    link = admin.post("/people/invite", data={"role": "labeler"}).text.split("<pre>")[1]
+    path = link.split("</pre>")[0].removeprefix("http://127.0.0.1")
+    form = {"name": "New", "email": "new@example.org", "password": PASSWORD}
+    with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as guest:
+        assert guest.get(path).status_code == 200
+        assert guest.post(path, data=form).status_code == 303
+        assert guest.get("/account").status_code == 200
+    with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as second:
+        assert second.post(path, data=form | {"email": "b@example.org"}).status_code == 404
+
+
+def test_people_is_for_administrators(sign_in: SignIn) -> None:
+    assert sign_in("ada").get("/people").status_code == 403
+    assert sign_in("root", is_admin=True).get("/people").status_code == 200
