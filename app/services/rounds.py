@@ -8,7 +8,7 @@ where there is nothing to do: the round's row is locked, and jobs carry natural 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -30,7 +30,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services import audit, checkpoints, evaluation, jobs
+from app.services import audit, checkpoints, comparisons, evaluation, jobs
 
 STAGE_JOBS: Mapping[RoundState, str] = {
     RoundState.SFT: "sft",
@@ -265,19 +265,64 @@ def overview(session: Session, round_: Round) -> Overview:
 
 def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
     """Count the judgments that a round's comparisons want and have."""
-    comparisons, wanted, missing = session.execute(
+    is_full = Comparison.done_slots > Comparison.overlap
+    have = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
+    asked, wanted, done = session.execute(
         select(
             func.count(Comparison.id),
             func.coalesce(func.sum(Comparison.overlap), 0),
-            func.coalesce(func.sum(Comparison.overlap - Comparison.done_slots), 0),
+            func.coalesce(func.sum(have), 0),
         ).where(
             Comparison.round_id == round_id,
             Comparison.purpose == purpose,
             Comparison.is_withdrawn.is_(False),
-            Comparison.done_slots <= Comparison.overlap,
         )
     ).one()
-    return Labeling(int(comparisons), int(wanted), int(wanted) - int(missing))
+    return Labeling(asked, int(wanted), int(done))
+
+
+def is_labeled(session: Session, round_id: int, purpose: Purpose) -> bool:
+    """True when no comparison of the round waits for a judgment."""
+    query = select(Comparison.id).where(
+        Comparison.round_id == round_id, Comparison.purpose == purpose, comparisons.is_unfinished()
+    )
+    return session.scalar(query.limit(1)) is None
+
+
+def finish_labeling(session: Session, round_: Round, *, actor_id: int | None) -> None:
+    """Ask for no more judgments in this round and go on with those that are there.
+
+    Comparisons that labelers hold right now are still waited for.
+
+    Raises:
+        Conflict: nothing of the round is with the labelers.
+    """
+    round_ = _locked(session, round_.id)
+    if round_.state not in (RoundState.LABELING, RoundState.EVALUATING):
+        raise Conflict(f"round {round_.number} is {round_.state}; nothing is being labeled")
+    waiting = session.scalars(
+        select(Comparison.id)
+        .where(Comparison.round_id == round_.id, comparisons.is_unfinished())
+        .order_by(Comparison.id)
+    ).all()
+    for comparison_id in waiting:
+        comparisons.settle_for(session, comparison_id)
+    audit.record(
+        session,
+        "round.finish_labeling",
+        f"round {round_.number}",
+        actor_id=actor_id,
+        project_id=round_.project_id,
+        details={"settled": len(waiting)},
+    )
+    advance(session, round_.id)
+
+
+def sweep(session: Session) -> None:
+    """Look at every live round once more: what a lost message left behind goes on."""
+    query = select(Round.id).where(Round.state.in_(LIVE_ROUND_STATES)).order_by(Round.id)
+    for round_id in session.scalars(query).all():
+        advance(session, round_id)
 
 
 def _next(session: Session, round_: Round) -> RoundState | None:
@@ -286,8 +331,7 @@ def _next(session: Session, round_: Round) -> RoundState | None:
     if state is RoundState.PLANNED:
         return RoundState.SFT if _needs_sft(session, round_) else RoundState.GENERATING
     if state is RoundState.LABELING:
-        done = labeling_of(session, round_.id, Purpose.TRAIN).is_complete
-        return RoundState.REWARD if done else None
+        return RoundState.REWARD if is_labeled(session, round_.id, Purpose.TRAIN) else None
     if state is RoundState.FAILED:
         return _revived(session, round_)
     if state not in STAGE_JOBS:
