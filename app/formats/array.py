@@ -1,0 +1,94 @@
+"""A JSON array of objects, cut into its elements as it streams, so that it reads like lines.
+
+Data sets are passed around as one array nearly as often as one object per line.
+"""
+
+import re
+from collections.abc import Iterator
+
+from app.errors import Invalid
+from app.formats.lines import Limits, Line
+from app.formats.records import Rejected
+
+_MARK = re.compile(rb'["\\\[\]{},\n]')
+_SPACE = b" \t\r\n"
+
+
+def elements(stream: Iterator[bytes], limits: Limits) -> Iterator[Line | Rejected]:
+    """Yield the elements of a top-level array, each with the number of the line it starts on.
+
+    Raises Invalid where the array does not end, or goes on after its end.
+    """
+    scan = _Scan(limits)
+    for chunk in stream:
+        yield from scan.feed(chunk)
+    if scan.depth:
+        raise Invalid("the JSON array does not end")
+
+
+class _Scan:
+    """Where the scan stands: bracket depth, inside a text or not, and the element so far."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.held = bytearray()
+        self.depth = 0
+        self.line = self.started = 1
+        self.in_text = self.escaped = self.ended = False
+
+    def feed(self, chunk: bytes) -> Iterator[Line | Rejected]:
+        start = 0
+        for found in _MARK.finditer(chunk):
+            at, mark = found.start(), found.group()
+            if at > start:
+                self._hold(chunk[start:at])
+                self.escaped = False
+            if (item := self._mark(mark)) is not None:
+                yield item
+            start = at + 1
+        if start < len(chunk):
+            self._hold(chunk[start:])
+            self.escaped = False
+
+    def _mark(self, mark: bytes) -> Line | Rejected | None:
+        if mark == b"\n":
+            self.line += 1
+        if self.in_text:
+            self._in_text(mark)
+            return None
+        if self.depth == 1 and mark in (b",", b"]"):
+            self.depth -= mark == b"]"
+            self.ended = self.depth == 0
+            return self._take()
+        if self.depth == 0 and mark == b"[" and not self.ended:
+            self.depth = 1
+            return None
+        self.depth += (mark in (b"[", b"{")) - (mark in (b"]", b"}"))
+        self.in_text = mark == b'"'
+        self._hold(mark)
+        return None
+
+    def _in_text(self, mark: bytes) -> None:
+        self._hold(mark)
+        if self.escaped:
+            self.escaped = False
+        elif mark == b"\\":
+            self.escaped = True
+        elif mark == b'"':
+            self.in_text = False
+
+    def _hold(self, piece: bytes) -> None:
+        if not self.held:
+            piece = piece.lstrip(_SPACE)
+            self.started = self.line
+        if self.ended and piece:
+            raise Invalid("the JSON array goes on after its end")
+        room = self.limits.line_bytes + 1 - len(self.held)
+        self.held += piece[:room]
+
+    def _take(self) -> Line | Rejected | None:
+        data, self.held = bytes(self.held).strip(_SPACE), bytearray()
+        if len(data) > self.limits.line_bytes:
+            reason = f"the element is longer than {self.limits.line_bytes} bytes"
+            return Rejected(self.started, reason, data[: self.limits.line_bytes])
+        return Line(self.started, data) if data else None

@@ -1,0 +1,93 @@
+r"""Anthropic HH: `chosen` and `rejected` transcripts of "\n\nHuman: …\n\nAssistant: …" turns.
+
+The prompt is what both share, cut at a turn. Rows whose transcripts diverge before the last turn
+are refused: they do not answer the same prompt.
+"""
+
+import re
+
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format
+from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
+
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+_NAMES = {"user": "Human", "assistant": "Assistant"}
+_ROLES = {name: role for role, name in _NAMES.items()}
+
+
+def recognises(row: Row) -> bool:
+    """Tell a row of two transcripts."""
+    return "prompt" not in row and all(_is_transcript(row.get(k)) for k in ("chosen", "rejected"))
+
+
+def read(row: Row) -> list[PreferenceRecord]:
+    """Read one pair of transcripts."""
+    chosen = _turns(fields.text(row, "chosen"), "chosen")
+    rejected = _turns(fields.text(row, "rejected"), "rejected")
+    prompt, answers = shared_prompt(chosen, rejected)
+    return [chosen_and_rejected(prompt, *answers)]
+
+
+def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:
+    """Cut two conversations into the prompt both answer, and the two last answers.
+
+    Raises Invalid where they are the same, diverge before the last turn, or do not end in answers.
+    """
+    if chosen == rejected:
+        raise Invalid("chosen and rejected are the same")
+    same = 0
+    while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
+        same += 1
+    if len(chosen) != same + 1 or len(rejected) != same + 1:
+        most = max(len(chosen), len(rejected))
+        raise Invalid(f"chosen and rejected diverge at turn {same + 1} of {most}, in the prompt")
+    for name, last in (("chosen", chosen[-1]), ("rejected", rejected[-1])):
+        if last.role != "assistant":
+            raise Invalid(f"{name!r} ends with a turn of the {last.role}, not with an answer")
+    return chosen[:same], (chosen[-1].content, rejected[-1].content)
+
+
+def write(record: PreferenceRecord) -> Row:
+    """Write one pair of transcripts.
+
+    Raises Invalid for a system turn, two turns of one side in a row, or a text that holds a turn's
+    mark: the transcript could not be read back.
+    """
+    chosen, rejected = pair(record)
+    head = "".join(_said(turn, n) for n, turn in enumerate(record.messages, 1))
+    last = len(record.messages) + 1
+    for one, other in zip(record.messages, record.messages[1:], strict=False):
+        if one.role == other.role:
+            raise Invalid(f"HH transcripts take turns; two of the {one.role} follow each other")
+    return {
+        "chosen": head + _said(Message("assistant", chosen), last),
+        "rejected": head + _said(Message("assistant", rejected), last),
+    }
+
+
+def _is_transcript(value: object) -> bool:
+    return isinstance(value, str) and value.lstrip("\n").startswith(("Human:", "Assistant:"))
+
+
+def _turns(transcript: str, name: str) -> Messages:
+    before, *rest = _TURN.split("\n\n" + transcript.lstrip("\n"))
+    if before or not rest:
+        raise Invalid(f"{name!r} does not start with 'Human:' or 'Assistant:'")
+    return tuple(
+        # One space belongs to the mark; any other is the speaker's.
+        Message(_ROLES[who], said.removeprefix(" "))
+        for who, said in zip(rest[::2], rest[1::2], strict=True)
+    )
+
+
+def _said(turn: Message, number: int) -> str:
+    if turn.role not in _NAMES:
+        raise Invalid(f"HH transcripts have no {turn.role} turns")
+    said = f"\n\n{_NAMES[turn.role]}: {turn.content}"
+    if len(_TURN.findall(said)) > 1:
+        raise Invalid(f"turn {number} holds 'Human:' or 'Assistant:' after an empty line")
+    return said
+
+
+FORMAT = Format("hh", "Anthropic HH transcripts", recognises, read)

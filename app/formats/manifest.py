@@ -1,0 +1,137 @@
+"""What lies beside an export: how it was made, what was left out and why, and a card to read.
+
+Nothing in it depends on when or where it was written, so equal data have equal manifests.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from app.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The account of one export.
+
+    ``considered`` rows went in; each is among ``written`` or among ``excluded`` under its reason.
+    The hash is of the rows as written, before packing.
+    """
+
+    title: str
+    format: str
+    filter: Mapping[str, str | int | float | bool | None]
+    considered: int
+    written: int
+    excluded: Mapping[str, int]
+    size_bytes: int
+    content_sha256: str
+    guidelines_versions: Sequence[int] = ()
+    checkpoints: Sequence[str] = ()
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        accounted = self.written + sum(self.excluded.values())
+        if self.considered != accounted:
+            raise Invalid(f"{self.considered} rows went in, but {accounted} are accounted for")
+
+    @property
+    def summary(self) -> str:
+        """One sentence that says what came out, and never leaves an empty file unexplained."""
+        if not self.considered:
+            return "0 rows: nothing matched the filter."
+        if not self.excluded:
+            return f"All {self.written} rows are in the export."
+        reasons = "; ".join(f"{count} {reason}" for reason, count in _by_count(self.excluded))
+        return f"{self.written} of {self.considered} rows are in the export. Left out: {reasons}."
+
+    def encode(self) -> bytes:
+        """Return the manifest as indented JSON."""
+        values = {**asdict(self), "excluded": dict(_by_count(self.excluded))}
+        return (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode()
+
+    def card(self) -> str:
+        """Return a short data-set card in Markdown."""
+        lines = [f"# {_plain(self.title)}", "", self.summary, "", "| | |", "| --- | --- |"]
+        lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
+        lines += ["", "## Filter", "", *_bullets(self.filter.items(), "no filter")]
+        lines += ["", "## Left out", "", *_bullets(_by_count(self.excluded), "nothing")]
+        return "\n".join(lines) + "\n"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        versions = ", ".join(map(str, self.guidelines_versions)) or "none"
+        return [
+            ("Format", self.format),
+            ("Rows", str(self.written)),
+            ("Size", f"{self.size_bytes} bytes"),
+            ("SHA-256", f"`{self.content_sha256}`"),
+            ("Guideline versions", versions),
+            ("Completions written by", ", ".join(self.checkpoints) or "not recorded"),
+            ("Licence", self.licence or "not stated"),
+        ]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts an export while it streams, in the memory of one row."""
+
+    excluded: Counter[str] = field(default_factory=Counter)
+    written: int = 0
+    size_bytes: int = 0
+    _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def exclude(self, reason: str, rows: int = 1) -> None:
+        """Count rows that are left out for a reason."""
+        self.excluded[reason] += rows
+
+    def counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """Pass rows on, counting and hashing each."""
+        for data in rows:
+            self.written += 1
+            self.size_bytes += len(data)
+            self._hash.update(data)
+            yield data
+
+    def manifest(
+        self,
+        title: str,
+        format: str,
+        filter: Mapping[str, str | int | float | bool | None],
+        *,
+        guidelines_versions: Iterable[int] = (),
+        checkpoints: Iterable[str] = (),
+        licence: str | None = None,
+    ) -> Manifest:
+        """Close the account."""
+        return Manifest(
+            title=title,
+            format=format,
+            filter=dict(sorted(filter.items())),
+            considered=self.written + self.excluded.total(),
+            written=self.written,
+            excluded=dict(self.excluded),
+            size_bytes=self.size_bytes,
+            content_sha256=self._hash.hexdigest(),
+            guidelines_versions=sorted(set(guidelines_versions)),
+            checkpoints=sorted(set(checkpoints)),
+            licence=licence,
+        )
+
+
+def _by_count(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(excluded.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _bullets(items: Iterable[tuple[str, object]], nothing: str) -> list[str]:
+    return [f"- {_plain(name)}: {_plain(str(value))}" for name, value in items] or [nothing]
+
+
+def _plain(text: str) -> str:
+    """Keep a title or a name on its line."""
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")

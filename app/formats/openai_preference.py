@@ -1,0 +1,36 @@
+"""OpenAI's preference fine-tuning rows: `input`, `preferred_output`, `non_preferred_output`."""
+
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.records import PreferenceRecord, Row, chosen_and_rejected, pair
+
+
+def read(row: Row) -> list[PreferenceRecord]:
+    """Read one preference; tools are not judged and are left out."""
+    source = fields.inner(row, "input")
+    turns = fields.messages(fields.items(source, "messages"), "messages")
+    chosen = fields.reply(row.get("preferred_output"), "preferred_output")
+    rejected = fields.reply(row.get("non_preferred_output"), "non_preferred_output")
+    return [chosen_and_rejected(turns, chosen, rejected)]
+
+
+def write(record: PreferenceRecord) -> Row:
+    """Write one preference."""
+    chosen, rejected = pair(record)
+    return {
+        "input": {
+            "messages": fields.as_messages(record.messages),
+            "tools": [],
+            "parallel_tool_calls": True,
+        },
+        "preferred_output": [{"role": "assistant", "content": chosen}],
+        "non_preferred_output": [{"role": "assistant", "content": rejected}],
+    }
+
+
+FORMAT = Format(
+    "openai-preference",
+    "OpenAI preferences",
+    has("input", "preferred_output", "non_preferred_output"),
+    read,
+)

@@ -1,0 +1,116 @@
+"""The rich format: one row per comparison with every vote on it, under pseudonyms.
+
+`context`, `completions` and `individual_preference` follow HelpSteer3-Preference; k completions,
+rankings with ties, shown order, times and guideline versions are added. Nothing is lost, so it is
+the format to keep.
+"""
+
+from datetime import UTC, datetime
+
+from app.domain.ranking import Ranking, strength_of
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.completions import as_row, candidate
+from app.formats.format import Format, has
+from app.formats.records import ComparisonRecord, Row, VoteRecord
+
+
+def read(row: Row) -> list[ComparisonRecord]:
+    """Read one comparison."""
+    candidates = tuple(
+        candidate(value, f"completion {n}")
+        for n, value in enumerate(fields.items(row, "completions"), 1)
+    )
+    votes = tuple(_vote(vote) for vote in fields.objects(row, "individual_preference"))
+    return [
+        ComparisonRecord(
+            fields.prompt(row, "context"),
+            candidates,
+            votes,
+            comparison=fields.identifier(row, "comparison"),
+            purpose=fields.optional_text(row, "purpose") or "train",
+            split=fields.optional_text(row, "split"),
+            round=fields.optional_whole(row, "round"),
+        )
+    ]
+
+
+def write(record: ComparisonRecord) -> Row:
+    """Write one comparison."""
+    return {
+        "comparison": record.comparison,
+        "purpose": record.purpose,
+        "split": record.split,
+        "round": record.round,
+        "context": fields.as_messages(record.messages),
+        "completions": [as_row(candidate) for candidate in record.candidates],
+        "individual_preference": [_vote_row(vote) for vote in record.votes],
+    }
+
+
+def _vote(row: Row) -> VoteRecord:
+    strength = fields.optional_whole(row, "strength")
+    return VoteRecord(
+        labeler=fields.text(row, "labeler"),
+        ranking=None if row.get("ranking") is None else Ranking(_numbers(row, "ranking")),
+        strength=None if strength is None else strength_of(strength),
+        both_bad=fields.truth(row, "both_bad") if "both_bad" in row else False,
+        flags=tuple(_texts(row, "flags")),
+        comment=fields.optional_text(row, "comment") or "",
+        shown_order=() if row.get("shown_order") is None else _numbers(row, "shown_order"),
+        guidelines_version=fields.optional_whole(row, "guidelines_version"),
+        started_at=_time(row, "started_at"),
+        submitted_at=_time(row, "submitted_at"),
+        active_ms=fields.optional_whole(row, "active_ms"),
+    )
+
+
+def _vote_row(vote: VoteRecord) -> Row:
+    return {
+        "labeler": vote.labeler,
+        "ranking": None if vote.ranking is None else list(vote.ranking.ranks),
+        "strength": None if vote.strength is None else int(vote.strength),
+        "both_bad": vote.both_bad,
+        "flags": list(vote.flags),
+        "comment": vote.comment,
+        "shown_order": list(vote.shown_order),
+        "guidelines_version": vote.guidelines_version,
+        "started_at": _time_text(vote.started_at),
+        "submitted_at": _time_text(vote.submitted_at),
+        "active_ms": vote.active_ms,
+    }
+
+
+def _numbers(row: Row, key: str) -> tuple[int, ...]:
+    values = fields.items(row, key)
+    numbers = tuple(v for v in values if isinstance(v, int) and not isinstance(v, bool))
+    if len(numbers) < len(values):
+        raise Invalid(f"{key!r} must hold whole numbers only")
+    return numbers
+
+
+def _texts(row: Row, key: str) -> list[str]:
+    values = fields.items(row, key) if row.get(key) is not None else []
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values):
+        raise Invalid(f"{key!r} must hold texts only")
+    return texts
+
+
+def _time(row: Row, key: str) -> datetime | None:
+    written = fields.optional_text(row, key)
+    if written is None:
+        return None
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError as error:
+        raise Invalid(f"{key!r} must be an ISO 8601 time, not {written!r}") from error
+
+
+def _time_text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat()
+
+
+FORMAT = Format(
+    "rich", "every vote of each comparison", has("context", "individual_preference"), read
+)

@@ -1,0 +1,148 @@
+"""TRL's preference rows: `chosen`, `rejected`, and `prompt` unless it is implicit.
+
+Conversational rows hold lists of messages, the others texts. Where an implicit prompt is text, the
+prompt and its answers are joined by an empty line, and read back by cutting what both share at its
+last empty line, or its last space where there is none.
+"""
+
+from collections.abc import Mapping
+
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.hh import shared_prompt
+from app.formats.records import (
+    Message,
+    Messages,
+    PreferenceRecord,
+    Row,
+    UnpairedRecord,
+    chosen_and_rejected,
+    pair,
+)
+
+_GAP = "\n\n"
+
+
+def read(row: Row) -> list[PreferenceRecord]:
+    """Read one preference of any of the four shapes."""
+    prompt, (chosen, rejected) = _answers(row)
+    return [
+        chosen_and_rejected(
+            prompt,
+            chosen,
+            rejected,
+            margin=fields.optional_number(row, "margin"),
+            source_id=fields.identifier(row, "id", "prompt_id"),
+        )
+    ]
+
+
+def read_unpaired(row: Row) -> list[UnpairedRecord]:
+    """Read one completion with its label."""
+    prompt = fields.prompt(row, "prompt")
+    answer = fields.reply(row.get("completion"), "completion")
+    return [UnpairedRecord(prompt, answer, fields.truth(row, "label"))]
+
+
+def write_explicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
+    """Write a conversational row with its prompt, as DPO takes it."""
+    chosen, rejected = pair(record)
+    return {
+        "prompt": fields.as_messages(record.messages),
+        "chosen": [_answer(chosen)],
+        "rejected": [_answer(rejected)],
+        **_margin(record, margin),
+    }
+
+
+def write_implicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
+    """Write two whole conversations, as reward models take them."""
+    chosen, rejected = pair(record)
+    prompt = fields.as_messages(record.messages)
+    return {
+        "chosen": [*prompt, _answer(chosen)],
+        "rejected": [*prompt, _answer(rejected)],
+        **_margin(record, margin),
+    }
+
+
+def write_explicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
+    """Write prompt and answers as texts. Raises Invalid for a conversation."""
+    chosen, rejected = pair(record)
+    prompt = fields.as_text(record.messages)
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **_margin(record, margin)}
+
+
+def write_implicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
+    """Write two whole texts. Raises Invalid for a conversation."""
+    chosen, rejected = pair(record)
+    prompt = fields.as_text(record.messages)
+    return {
+        "chosen": prompt + _GAP + chosen,
+        "rejected": prompt + _GAP + rejected,
+        **_margin(record, margin),
+    }
+
+
+def write_unpaired(record: UnpairedRecord) -> Row:
+    """Write a conversational row with a label, as KTO takes it."""
+    return {
+        "prompt": fields.as_messages(record.messages),
+        "completion": [_answer(record.text)],
+        "label": record.label,
+    }
+
+
+def write_unpaired_text(record: UnpairedRecord) -> Row:
+    """Write a labelled row of texts. Raises Invalid for a conversation."""
+    prompt = fields.as_text(record.messages)
+    return {"prompt": prompt, "completion": record.text, "label": record.label}
+
+
+def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if isinstance(chosen, str) and isinstance(rejected, str):
+        if row.get("prompt") is not None:
+            return fields.messages(row["prompt"], "prompt"), (chosen, rejected)
+        return _cut(chosen, rejected)
+    whole = fields.messages(fields.items(row, "chosen"), "chosen")
+    other = fields.messages(fields.items(row, "rejected"), "rejected")
+    if row.get("prompt") is None:
+        return shared_prompt(whole, other)
+    prompt = fields.messages(row["prompt"], "prompt")
+    # Some files give the prompt and repeat it in both conversations.
+    return shared_prompt(_with(prompt, whole), _with(prompt, other))
+
+
+def _with(prompt: Messages, turns: Messages) -> Messages:
+    return turns if turns[: len(prompt)] == prompt else prompt + turns
+
+
+def _cut(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+    """Cut two texts into the prompt both start with and their answers."""
+    if chosen == rejected:
+        raise Invalid("chosen and rejected are the same")
+    same = 0
+    while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
+        same += 1
+    shared = chosen[:same]
+    gap = shared.rfind(_GAP)
+    end, start = (gap, gap + len(_GAP)) if gap > 0 else (max(shared.rfind(" "), 0),) * 2
+    if not shared[:end].strip():
+        raise Invalid("chosen and rejected share no prompt")
+    return (Message("user", shared[:end]),), (chosen[start:], rejected[start:])
+
+
+def _answer(text: str) -> Mapping[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def _margin(record: PreferenceRecord, wanted: bool) -> Row:
+    return {"margin": record.margin} if wanted and record.margin is not None else {}
+
+
+PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read)
+UNPAIRED = Format(
+    "unpaired", "TRL unpaired labels", has("prompt", "completion", "label"), read_unpaired
+)
