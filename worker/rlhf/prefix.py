@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from worker.rlhf.batches import Side
+
 PROMPT_SEGMENT = 0
 PADDING_SEGMENT = -1
 PROBE_WINDOW = 4
@@ -88,16 +90,25 @@ class Encoder(Protocol):
         """Return hidden states [B, T, d]."""
 
 
+class Build(Protocol):
+    """Lays branches out in rows: `shared` or `separate`."""
+
+    def __call__(
+        self, branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+    ) -> Layout:
+        """Return the rows, padded to the longest or to `width`."""
+
+
 def lay_out(
-    branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: str = "right"
+    branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: Side = "right"
 ) -> Layout:
     """Return shared rows where the probe allows it, else separate ones."""
-    build = shared if probe.allows(branches) else separate
+    build: Build = shared if probe.allows(branches) else separate
     return build(branches, pad_id=pad_id, pad_side=pad_side)
 
 
 def shared(
-    branches: Sequence[Branches], *, pad_id: int, pad_side: str = "right", width: int = 0
+    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
 ) -> Layout:
     """Return one row per prompt: its tokens, then those of each completion."""
     rows = [_row(each) for each in branches]
@@ -118,7 +129,7 @@ def shared(
 
 
 def separate(
-    branches: Sequence[Branches], *, pad_id: int, pad_side: str = "right", width: int = 0
+    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
 ) -> Layout:
     """Return one row per completion, the prompt repeated before each."""
     alone = [Branches(each.prompt_ids, [ids]) for each in branches for ids in each.completions]
