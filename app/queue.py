@@ -6,7 +6,7 @@ the embedded default poll the table.
 
 import threading
 import time
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import structlog
 from celery import Celery
@@ -37,30 +37,22 @@ _bell = _Bell()
 def configure(broker_url: str | None) -> None:
     """Say where wakes go; called by entry points. None: wakes do nothing."""
     with _bell.lock:
-        _bell.celery = None if broker_url is None else make_celery(broker_url)
+        _bell.celery = None if broker_url is None else _sender(broker_url)
         _bell.silent_until = 0.0
 
 
-def make_celery(broker_url: str) -> Celery:
-    """Make the Celery application that both ends share: JSON, no results, early ack."""
-    celery = Celery("attune", broker=broker_url, set_as_current=False)
-    celery.conf.update(
-        accept_content=["json"],
-        broker_connection_retry_on_startup=True,
-        broker_connection_timeout=_TIMEOUT_S,
-        broker_transport_options={
-            "socket_connect_timeout": _TIMEOUT_S,
-            "socket_timeout": 5.0,
-            "max_retries": 0,
-        },
-        result_backend=None,
-        task_acks_late=False,
-        task_ignore_result=True,
-        task_serializer="json",
-        worker_concurrency=1,
-        worker_prefetch_multiplier=1,
-    )
-    return celery
+def configuration(broker_url: str) -> dict[str, Any]:
+    """Return what both ends of the broker agree on: JSON, no results, early ack, no prefetch."""
+    return {
+        "broker_url": broker_url,
+        "accept_content": ["json"],
+        "broker_connection_retry_on_startup": True,
+        "result_backend": None,
+        "task_acks_late": False,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "worker_prefetch_multiplier": 1,
+    }
 
 
 def broker_queue(queue: str) -> str:
@@ -101,3 +93,19 @@ def is_reachable() -> bool | None:
     except (KombuError, OSError):
         return False
     return True
+
+
+def _sender(broker_url: str) -> Celery:
+    """Make an application that only sends, and gives up quickly."""
+    celery = Celery("attune", set_as_current=False)
+    limits = {
+        "socket_connect_timeout": _TIMEOUT_S,
+        "socket_timeout": _TIMEOUT_S,
+        "max_retries": 0,
+    }
+    celery.conf.update(
+        configuration(broker_url),
+        broker_connection_timeout=_TIMEOUT_S,
+        broker_transport_options=limits,
+    )
+    return celery

@@ -1,7 +1,7 @@
 """Jobs as people and the loop see them: put in, looked at, cancelled, retried, stopped.
 
 The row is the job; a message only wakes a worker. What a worker may do with a job it has claimed
-is in `leases`.
+is in `job_leases`.
 """
 
 from collections.abc import Sequence

@@ -1,1 +1,33 @@
 """A job from rows to rows, one module per kind of job."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final
+
+from app.errors import Invalid
+from worker.runs.context import JobContext
+
+Run = Callable[[JobContext], None]
+
+# Modules are loaded when a job of their kind runs: an export must not pay for torch.
+RUNS: Final[Mapping[str, str]] = {
+    "evaluate": "worker.runs.evaluate",
+    "export": "worker.runs.export",
+    "generate": "worker.runs.generate",
+    "import": "worker.runs.import_",
+    "policy": "worker.runs.policy",
+    "reward": "worker.runs.reward",
+    "sft": "worker.runs.sft",
+}
+
+
+def find(kind: str) -> Run:
+    """Return the run of a kind of job.
+
+    Raises:
+        Invalid: there is no such kind.
+    """
+    if kind not in RUNS:
+        raise Invalid(f"a job's kind must be one of {', '.join(RUNS)}, not {kind!r}")
+    run: Run = import_module(RUNS[kind]).run
+    return run

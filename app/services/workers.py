@@ -1,0 +1,110 @@
+"""Workers as the health page sees them: who was seen, when, with what, doing what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.states import JobState
+from app.models import Job, JobAttempt, WorkerHeartbeat
+
+ALIVE_S: Final = 60  # a worker silent for longer is shown as gone
+_FORGOTTEN: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a worker says of itself."""
+
+    name: str
+    queues: Sequence[str]
+    device: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How a queue stands."""
+
+    queue: str
+    waiting: int
+    running: int
+    oldest_waiting_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all jobs ever."""
+
+    by_state: dict[str, int]
+    fenced_writes: int
+    deaths: int
+    leases_lost: int
+
+
+def seen(session: Session, worker: Description, *, job_id: int | None) -> None:
+    """Note that a worker lives; forget those that have been silent for a day."""
+    moment = now(session)
+    row = session.scalar(select(WorkerHeartbeat).where(WorkerHeartbeat.name == worker.name))
+    if row is None:
+        row = WorkerHeartbeat(name=worker.name, started_at=moment)
+        session.add(row)
+    row.queues = list(worker.queues)
+    row.device, row.version = worker.device[:120], worker.version[:40]
+    row.seen_at, row.job_id = moment, job_id
+    session.flush()
+    session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.seen_at < moment - _FORGOTTEN))
+
+
+def gone(session: Session, name: str) -> None:
+    """Take a worker that ended in order off the list."""
+    session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.name == name))
+
+
+def listed(session: Session) -> list[WorkerHeartbeat]:
+    """Return the workers of the last day, the newest sign of life first."""
+    query = select(WorkerHeartbeat).order_by(WorkerHeartbeat.seen_at.desc())
+    return list(session.scalars(query))
+
+
+def is_alive(worker: WorkerHeartbeat, moment: datetime) -> bool:
+    """Whether the worker was seen lately."""
+    return moment - worker.seen_at <= timedelta(seconds=ALIVE_S)
+
+
+def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
+    """Return how each queue stands now."""
+    moment = now(session)
+    query = (
+        select(Job.queue, Job.state, func.count(), func.min(Job.created_at))
+        .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .group_by(Job.queue, Job.state)
+    )
+    rows = {
+        (queue, state): (count, oldest) for queue, state, count, oldest in session.execute(query)
+    }
+    figures = []
+    for queue in queues:
+        waiting, oldest = rows.get((queue, JobState.QUEUED), (0, moment))
+        running, _ = rows.get((queue, JobState.RUNNING), (0, moment))
+        age_s = max((moment - oldest).total_seconds(), 0.0)
+        figures.append(QueueFigures(queue, waiting, running, age_s))
+    return figures
+
+
+def totals(session: Session) -> Totals:
+    """Return sums over all jobs."""
+    by_state = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
+    sums = select(func.sum(Job.fenced_writes), func.sum(Job.deaths))
+    fenced, deaths = session.execute(sums).one()
+    lost = select(func.count()).where(JobAttempt.outcome == "lost")
+    return Totals(
+        by_state={str(state): count for state, count in by_state},
+        fenced_writes=fenced or 0,
+        deaths=deaths or 0,
+        leases_lost=session.scalar(lost) or 0,
+    )

@@ -1,0 +1,47 @@
+"""The worker's commands, which join `attune` through the entry-point group `attune.commands`."""
+
+import signal
+from typing import Annotated
+
+import typer
+
+from app import queue as broker
+from app import settings
+from app.errors import Invalid
+from worker import main
+
+
+def register(app: typer.Typer) -> None:
+    """Add the worker's commands."""
+    app.command()(worker)
+
+
+def worker(
+    queues: Annotated[
+        str, typer.Option(help="Queues to take jobs from, separated by commas.")
+    ] = ",".join(broker.QUEUES),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto",
+    poll: Annotated[
+        bool, typer.Option(help="Look at the table even where a broker is set.")
+    ] = False,
+) -> None:
+    """Run jobs until told to end; one at a time, each in a process of its own."""
+    names = _queues(queues)
+    found = settings.load()
+    broker.configure(found.broker_url)
+    supervisor = main.build(found, names, device)
+    if found.broker_url is not None and not poll:
+        main.consume(supervisor, found.broker_url, found.log_level)
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _signal, _frame: supervisor.stop())
+    with main.sweeping(supervisor):
+        supervisor.poll()
+
+
+def _queues(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in broker.QUEUES:
+            raise Invalid(f"queues are {', '.join(broker.QUEUES)}; there is no queue {name!r}")
+    return names

@@ -1,0 +1,96 @@
+"""Wires a worker: its supervisor from the settings, and the Celery application that wakes it.
+
+Celery carries wakes and nothing else: no results, no retries, no schedule. Its threads pool of one
+keeps the consumer answering while a job runs, and the job's process is the supervisor's affair.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from app import queue as broker
+from app.db import Database
+from app.services.workers import Description
+from app.settings import Settings
+from worker.heart import Timing
+from worker.supervisor import Supervisor
+from worker.sweeper import Sweeper
+from worker.ticket import Places
+
+celery = Celery("attune", set_as_current=False, include=["worker.tasks"])
+
+
+class Duty:
+    """The supervisor that this process's Celery tasks work for."""
+
+    supervisor: Supervisor | None = None
+
+
+def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Supervisor:
+    """Make a supervisor from the settings."""
+    timing = Timing(
+        lease_s=settings.job_lease_s,
+        heartbeat_s=settings.job_heartbeat_s,
+        sweep_s=settings.job_sweep_s,
+    )
+    places = Places(settings.artifacts, settings.data_dir.absolute() / "work", device)
+    database = Database(settings.database, pool_size=4)
+    return Supervisor(database, places, queues=queues, timing=timing)
+
+
+def sweeping(supervisor: Supervisor) -> Sweeper:
+    """Return the sweeper that goes with a supervisor; enter it to start."""
+    device = describe_device(supervisor.places.device)
+    return Sweeper(
+        supervisor, Description(supervisor.name, supervisor.queues, device, version("attune"))
+    )
+
+
+def consume(supervisor: Supervisor, broker_url: str, log_level: str = "info") -> None:
+    """Work for the broker's wakes until the process is told to end."""
+    Duty.supervisor = supervisor
+    celery.conf.update(broker.configuration(broker_url))
+    worker_shutting_down.connect(_stop)
+    names = ",".join(broker.broker_queue(queue) for queue in supervisor.queues)
+    with sweeping(supervisor):
+        celery.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                "--concurrency=1",
+                "--without-gossip",
+                "--without-mingle",
+                f"--queues={names}",
+                f"--hostname={supervisor.name}@%h",
+                f"--loglevel={log_level}",
+            ]
+        )
+
+
+def drain(queue: str) -> int:
+    """Run this queue's jobs until there is none; return how many ran."""
+    return 0 if Duty.supervisor is None else Duty.supervisor.drain([queue])
+
+
+def describe_device(device: str) -> str:
+    """Say what this worker computes on, without loading torch."""
+    cores = f"CPU, {os.cpu_count()} cores"
+    tool = shutil.which("nvidia-smi")
+    if device == "cpu" or tool is None:
+        return cores
+    query = [tool, "--query-gpu=name", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    if answer.returncode != 0 or not names:
+        return cores
+    return f"{len(names)} × {names[0]}" if len(names) > 1 else names[0]
+
+
+def _stop(**_details: object) -> None:
+    if Duty.supervisor is not None:
+        Duty.supervisor.stop()

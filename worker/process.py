@@ -1,0 +1,113 @@
+"""The operating-system process of one job: started, told, waited for, killed."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from worker.ticket import Order, Ticket
+
+_HIDDEN = "ATTUNE_"  # settings, the secret among them, are not for jobs
+
+
+class Process:
+    """A fresh process in a session of its own; its group dies with it.
+
+    It must be made, and waited for, by one thread that outlives it: on Linux the kernel kills the
+    process when the thread that started it ends.
+    """
+
+    def __init__(self, command: Sequence[str], output: Path, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._ordered: Order | None = None
+        self._kill_at: float | None = None
+        self._was_killed = False
+        with output.open("wb") as file:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=environment(os.environ),
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit status; None while it lives."""
+        return self._process.returncode
+
+    def hand_over(self, ticket: Ticket) -> None:
+        """Give the process its job."""
+        self._write(ticket.to_line())
+
+    def order(self, order: Order) -> None:
+        """Pass an order on, once; unless it is to stop here, the process has a grace to end."""
+        if order == self._ordered or self._kill_at is not None:
+            return
+        self._ordered = order
+        self._write(f"{order}\n")
+        if order == "preempt":
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+        if order != "stop_here":
+            self.kill_after(self._grace_s)
+
+    def kill_after(self, grace_s: float) -> None:
+        """Kill the process and its group once the grace is over, if it still lives."""
+        deadline = time.monotonic() + grace_s
+        self._kill_at = deadline if self._kill_at is None else min(self._kill_at, deadline)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait a moment; true when the process has ended and its group with it."""
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._was_killed = True
+            self._kill_group()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return False
+        self._kill_group()  # what it started itself must not outlive it
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+        return True
+
+    def describe_end(self) -> str:
+        """Say how the process ended."""
+        code = self._process.returncode
+        if self._was_killed:
+            return f"the job's process did not end within {self._grace_s:g} s and was killed"
+        if code >= 0:
+            return f"the job's process ended with status {code} without saying how the job went"
+        name = signal.Signals(-code).name
+        return f"the job's process was killed by {name}"
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        if self._process.stdin is None:
+            raise RuntimeError("the process was started without a pipe")
+        return self._process.stdin
+
+    def _write(self, line: str) -> None:
+        with suppress(BrokenPipeError):  # it is dead already; `wait` says so
+            self._stdin.write(line.encode())
+            self._stdin.flush()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return a job's environment: ours without the settings, with readable crashes."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_HIDDEN)}
+    return kept | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}

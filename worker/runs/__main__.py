@@ -1,0 +1,7 @@
+"""`python -m worker.runs JOB_ID LEASE_TOKEN`: the process of one job, started by a supervisor."""
+
+import sys
+
+from worker.runs import child
+
+sys.exit(child.main())

@@ -1,0 +1,162 @@
+"""Claims jobs and runs each in a fresh process of its own, until it ends one way or another.
+
+Used by the Celery task and by the poller alike. The supervisor keeps the lease alive, passes
+people's orders on, keeps the tail of the log, and settles what a process that was killed left
+behind. It computes nothing, so it never loads torch.
+"""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.domain.states import OVER_JOB_STATES
+from app.errors import LeaseLost
+from app.models import Job
+from app.services import job_leases, rounds
+from worker.heart import Heart, Timing, log_path, tail
+from worker.process import Process
+from worker.ticket import Places, Ticket, is_outage
+
+CHILD: Final = (sys.executable, "-m", "worker.runs")
+_TICK_S: Final = 0.1
+_LINGER_S: Final = 2.0  # for a process whose job is over to put its things away
+
+log = structlog.get_logger(__name__)
+
+
+class Supervisor:
+    """Runs jobs one at a time.
+
+    Args:
+        database: where the jobs are.
+        places: artifact root, work folder and device, handed to each process.
+        queues: which jobs to take.
+        timing: leases and graces.
+        child: the command that starts a job's process; the job and its lease are appended.
+        name: of this worker, unique among those alive.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        places: Places,
+        *,
+        queues: Sequence[str] = ("gpu", "cpu"),
+        timing: Timing | None = None,
+        child: Sequence[str] = CHILD,
+        name: str = "",
+    ) -> None:
+        self.database = database
+        self.places = places
+        self.queues = tuple(queues)
+        self.timing = timing or Timing()
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}"
+        self.job_id: int | None = None
+        self._child = tuple(child)
+        self._stopping = threading.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once `stop` was called."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Let the running job save and go back to the queue, and take no other."""
+        self._stopping.set()
+
+    def drain(self, queues: Sequence[str] | None = None) -> int:
+        """Claim and run jobs until there is none; return how many ran."""
+        ran = 0
+        while not self.is_stopping:
+            claimed = self._claim(queues or self.queues)
+            if claimed is None:
+                break
+            self.run(claimed)
+            ran += 1
+        return ran
+
+    def poll(self) -> None:
+        """Run jobs as they come until `stop`; for workers without a broker."""
+        while not self.is_stopping:
+            if not self.drain():
+                self._stopping.wait(self.timing.poll_s)
+
+    def run(self, claimed: job_leases.Claimed) -> None:
+        """Run one claimed job in its own process, to whatever end."""
+        self.job_id = claimed.job_id
+        log.info("job claimed", job=claimed.job_id, kind=claimed.kind, lease=claimed.lease_token)
+        path = log_path(self.places.work, claimed.job_id, claimed.lease_token)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            process = Process([*self._child, *map(str, _key(claimed))], path, self.timing.grace_s)
+            process.hand_over(self._ticket(claimed))
+            with Heart(self.database, claimed, self.timing, path, process.pid) as heart:
+                self._watch(process, heart)
+            self._settle(claimed, process, path)
+        finally:
+            self.job_id = None
+
+    def _claim(self, queues: Sequence[str]) -> job_leases.Claimed | None:
+        try:
+            with self.database.reader() as session:  # a look costs no write lock
+                if not job_leases.has_runnable(session, queues):
+                    return None
+            with self.database.transaction() as session:
+                return job_leases.claim(session, self.name, queues, lease_s=self.timing.lease_s)
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            log.warning("no claim: database away", reason=str(error.__cause__ or error))
+            return None
+
+    def _ticket(self, claimed: job_leases.Claimed) -> Ticket:
+        url = self.database.engine.url.render_as_string(hide_password=False)
+        return Ticket(claimed, url, self.places, os.getpid())
+
+    def _watch(self, process: Process, heart: Heart) -> None:
+        """Wait for the process's end, passing orders on as they come."""
+        while not process.wait(_TICK_S):
+            if heart.is_lost:
+                process.kill_after(_LINGER_S)
+            elif self.is_stopping:
+                process.order("preempt")
+            elif heart.signal is not job_leases.Signal.GO_ON:
+                process.order("cancel" if heart.signal is job_leases.Signal.CANCEL else "stop_here")
+
+    def _settle(self, claimed: job_leases.Claimed, process: Process, path: Path) -> None:
+        """Keep the log, and end the job if its process did not live to do so itself."""
+        try:
+            with self.database.transaction() as session:
+                job_leases.record_log(session, *_key(claimed), tail(path), pid=process.pid)
+            with self.database.transaction() as session:
+                job = self._end_for_it(session, claimed, process)
+                if job.state in OVER_JOB_STATES and job.round_id is not None:
+                    rounds.advance(session, job.round_id)
+                log.warning("job ended by its supervisor", job=job.id, state=str(job.state))
+        except LeaseLost:  # the process ended its job itself, or somebody else has it
+            if process.code == 0:
+                path.unlink(missing_ok=True)  # the tail is in the attempt's row
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            log.warning("not settled: database away", job=claimed.job_id)
+
+    def _end_for_it(self, session: Session, claimed: job_leases.Claimed, process: Process) -> Job:
+        if job_leases.hold(session, *_key(claimed)).cancel_requested:
+            return job_leases.cancelled(session, *_key(claimed))
+        if self.is_stopping:
+            return job_leases.requeue(session, *_key(claimed))
+        return job_leases.died(session, *_key(claimed), process.describe_end())
+
+
+def _key(claimed: job_leases.Claimed) -> tuple[int, int]:
+    return claimed.job_id, claimed.lease_token

@@ -1,0 +1,111 @@
+"""What every worker does beside its job.
+
+It shows that it lives, takes jobs from workers that fell silent, and sends lost wakes again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import queue as broker
+from app.domain.states import OVER_JOB_STATES
+from app.errors import AttuneError
+from app.services import job_leases, rounds, workers
+from worker.heart import log_path, tail
+from worker.supervisor import Supervisor
+from worker.ticket import is_outage
+
+log = structlog.get_logger(__name__)
+
+
+class Sweeper:
+    """A thread that sweeps every few seconds, as long as the worker lives."""
+
+    def __init__(self, supervisor: Supervisor, worker: workers.Description) -> None:
+        self._supervisor = supervisor
+        self._database = supervisor.database
+        self._timing = supervisor.timing
+        self._worker = worker
+        self._woken_at: dict[str, float] = {}
+        self._reap_from = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="sweeper", daemon=True)
+
+    def __enter__(self) -> "Sweeper":
+        """Start to sweep."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, and take the worker off the list."""
+        self._over.set()
+        self._thread.join()
+        self._carefully(self._leave)
+
+    def sweep(self) -> None:
+        """Sweep once."""
+        self._carefully(self._show)
+        if time.monotonic() >= self._reap_from:
+            self._carefully(self._reap)
+        self._carefully(self._wake)
+
+    def _live(self) -> None:
+        while True:
+            self.sweep()
+            if self._over.wait(self._timing.sweep_s):
+                break
+
+    def _show(self) -> None:
+        with self._database.transaction() as session:
+            workers.seen(session, self._worker, job_id=self._supervisor.job_id)
+
+    def _leave(self) -> None:
+        with self._database.transaction() as session:
+            workers.gone(session, self._worker.name)
+
+    def _reap(self) -> None:
+        """Take jobs whose lease ended, each in its own transaction, with what they had logged."""
+        while True:
+            with self._database.transaction() as session:
+                reaped = job_leases.reap(session)
+                for job in reaped:
+                    text = tail(log_path(self._supervisor.places.work, job.id, job.lease_token))
+                    if text:
+                        job_leases.record_log(session, job.id, job.lease_token, text)
+                    if job.state in OVER_JOB_STATES and job.round_id is not None:
+                        rounds.advance(session, job.round_id)
+                    log.warning("job reaped", job=job.id, state=str(job.state), reason=job.error)
+            if not reaped:
+                return
+
+    def _wake(self) -> None:
+        for queue in self._supervisor.queues:
+            if time.monotonic() < self._woken_at.get(queue, 0.0) + self._timing.wake_s:
+                continue
+            with self._database.reader() as session:
+                waits = job_leases.has_runnable(session, [queue], waiting_s=self._timing.sweep_s)
+            if waits and broker.wake(queue):
+                self._woken_at[queue] = time.monotonic()
+
+    def _carefully(self, act: Callable[[], None]) -> None:
+        """Act; nothing that happens to one sweep may end the sweeping."""
+        try:
+            act()
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                log.exception("sweep failed")
+                return
+            # After an outage living workers get the time to renew their leases first.
+            self._reap_from = time.monotonic() + 2 * self._timing.heartbeat_s
+            log.warning("no sweep: database away", reason=str(error))
+        except AttuneError:
+            log.exception("sweep failed")

@@ -1,0 +1,76 @@
+"""What a supervisor hands to the process of a job, as one line on its standard input.
+
+Later lines are orders. The pipe's end means that the supervisor is gone. Nothing secret is on the
+command line or in the environment.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from sqlalchemy.exc import OperationalError, TimeoutError
+
+from app.services.job_leases import Claimed
+
+Order = Literal["cancel", "stop_here", "preempt"]
+
+EXIT_FENCED: Final = 71  # the lease was lost; somebody else has the job
+EXIT_ORPHANED: Final = 72  # the supervisor is gone
+
+_SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is full", "readonly")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a worker of this machine finds things.
+
+    Attributes:
+        artifacts: a folder or an fsspec URL, shared by all workers.
+        work: a local folder for logs, training states and downloads.
+        device: "auto", "cpu", "cuda" or another torch device.
+    """
+
+    artifacts: str
+    work: Path
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A claimed job and all that its process needs to run it."""
+
+    claimed: Claimed
+    database_url: str
+    places: Places
+    supervisor_pid: int
+
+    def to_line(self) -> str:
+        """Return the ticket as one line of JSON."""
+        return json.dumps(asdict(self), default=str) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "Ticket":
+        """Read what `to_line` wrote."""
+        content = json.loads(line)
+        places = content["places"]
+        return cls(
+            claimed=Claimed(**content["claimed"]),
+            database_url=content["database_url"],
+            places=Places(places["artifacts"], Path(places["work"]), places["device"]),
+            supervisor_pid=content["supervisor_pid"],
+        )
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the database is away (and will be back), rather than the statement wrong.
+
+    SQLite reports a missing table under the same class as a locked file; only its words differ.
+    """
+    if isinstance(error, TimeoutError):
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    if type(error.orig).__module__ != "sqlite3":
+        return True
+    return any(words in str(error.orig).lower() for words in _SQLITE_OUTAGES)
