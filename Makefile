@@ -1,0 +1,58 @@
+# Two commands for newcomers: `make demo` and `make test`. `make help` lists the rest.
+# Set-up goes into .venv/ and happens by itself; PYTHON picks the interpreter (3.11 or newer).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint check format browser-tools clean
+export PYTHONDONTWRITEBYTECODE := 1
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## Set up, then run one whole loop that you can watch (ARGS=--exit: then stop)
+	@$(BIN)/attune demo $(ARGS)
+
+up: $(VENV)/.installed ## Serve the web application with a worker beside it
+	@$(BIN)/attune up $(ARGS)
+
+test: $(VENV)/.installed-dev ## Set up, then run the tests (ARGS="-k queue" picks some)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, templates
+	@$(BIN)/ruff format --quiet --check . && echo "format     ok"
+	@$(BIN)/ruff check --quiet . && echo "lint       ok"
+	@$(BIN)/mypy --no-error-summary && echo "types      ok"
+	@$(BIN)/lint-imports --no-logo > .lint-imports.log 2>&1 || { cat .lint-imports.log; exit 1; }
+	@rm -f .lint-imports.log; echo "imports    ok"
+	@$(BIN)/djlint --quiet --lint templates && echo "templates  ok"
+
+check: lint test ## lint, then test
+
+format: $(VENV)/.installed-dev ## Rewrite the sources in the house format
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
+
+browser-tools: ## Install what the accessibility tests need from package-lock.json
+	@npm ci --ignore-scripts --no-audit --no-fund --silent
+
+clean: ## Remove the virtual environment and caches (data in .attune/ stays)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Attune needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }; \
+		$(PYTHON) -m venv $(VENV); }
+	@echo "Installing Attune into $(VENV) (once; torch is the large part) …"
+	@$(PIP) --editable '.[worker,postgres]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
+	@$(BIN)/python -c 'import app, torch'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools …"
+	@$(PIP) --editable '.[worker,postgres,dev]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
+	@$(BIN)/python -c 'import pytest'
+	@touch $@

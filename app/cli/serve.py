@@ -1,0 +1,94 @@
+"""`migrate`, `serve` and `up`."""
+
+import socket
+import threading
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app import logs
+from app.cli import processes
+from app.cli.console import say
+from app.db import Database, schema
+from app.errors import Invalid
+from app.main import create_app
+from app.settings import Settings, load
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(migrate)
+    app.command()(serve)
+    app.command()(up)
+
+
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Revision to go to.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Go down instead of up.")] = False,
+) -> None:
+    """Bring the database's tables to a revision."""
+    database = Database(load().database)
+    step = schema.downgrade if down else schema.upgrade
+    step(database.engine, revision)
+    say(f"The database is at {schema.revision(database.engine) or 'nothing'}.")
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the web application."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    run_server(settings, host or settings.host, settings.port if port is None else port)
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the web application with a worker beside it, until Ctrl+C."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    ready_database(settings).dispose()
+    worker = processes.Child("worker", ["worker"])
+    threading.Thread(target=worker.keep_alive, daemon=True).start()
+    try:
+        run_server(settings, host or settings.host, settings.port if port is None else port)
+    finally:
+        worker.stop()
+
+
+def run_server(settings: Settings, host: str, port: int) -> None:
+    """Serve until told to stop; the address is printed once it is bound."""
+    database = ready_database(settings)
+    listener = socket.create_server((host, port), family=_family(host), backlog=2048)
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    say(f"Attune is at [bold]{settings.public_url or address}[/bold]")
+    config = uvicorn.Config(
+        create_app(settings, database),
+        log_config=None,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        timeout_graceful_shutdown=10,
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+    database.dispose()
+
+
+def ready_database(settings: Settings) -> Database:
+    """Open the database at head: the embedded one is migrated here, others by `attune migrate`."""
+    database = Database(settings.database)
+    if settings.is_embedded:
+        schema.upgrade(database.engine)
+    elif not schema.is_current(database.engine):
+        at, head = schema.revision(database.engine), schema.head()
+        raise Invalid(f"the database is at revision {at}, the code at {head}: run attune migrate")
+    return database
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

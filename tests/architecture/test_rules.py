@@ -1,0 +1,84 @@
+"""Rules that imports cannot state."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ROOT / "app" / "web" / "pages"
+TEMPLATES = ROOT / "templates"
+
+
+def _sources(*folders: str) -> Iterator[tuple[Path, ast.Module]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _commits(tree: ast.Module) -> list[int]:
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "commit"
+    ]
+
+
+def test_only_the_database_package_commits() -> None:
+    outside = [
+        f"{path}:{line}"
+        for path, tree in _sources("app", "worker")
+        if path.parts[:2] != ("app", "db")
+        for line in _commits(tree)
+    ]
+    assert outside == []
+
+
+def test_a_planted_commit_is_found() -> None:
+    assert _commits(ast.parse("def f(session):\n    session.commit()")) == [2]
+
+
+def test_every_page_module_has_its_templates_and_the_other_way_round() -> None:
+    modules = {path.stem for path in PAGES.glob("*.py")} - {"__init__"}
+    folders = {path.name for path in TEMPLATES.iterdir() if path.is_dir()} - {"_shared"}
+    named = {
+        node.value.split("/")[0]
+        for _, tree in _sources("app/web/pages")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node.value.endswith(".html")
+        and "/" in node.value
+    }
+    assert modules - folders == set(), "page modules without a template folder"
+    assert folders - named == set(), "template folders that no page renders"
+
+
+def test_a_celery_task_has_three_statements_at_most() -> None:
+    tree = ast.parse((ROOT / "worker" / "tasks.py").read_text(encoding="utf-8"))
+    tasks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and any("task" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert tasks
+    for task in tasks:
+        body = task.body[1:] if ast.get_docstring(task) else task.body
+        assert len(body) <= 3, task.name
+
+
+def test_untrusted_text_becomes_html_in_one_place() -> None:
+    outside = [
+        str(path)
+        for path, tree in _sources("app", "worker")
+        if path != Path("app/web/render.py")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == "Markup"
+    ]
+    assert outside == []
+    for path in TEMPLATES.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "|safe" not in text.replace(" ", ""), path
+        assert "autoescape" not in text, path
