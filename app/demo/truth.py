@@ -1,0 +1,127 @@
+"""What only a first run can know: how labels, reward model and policy stand to the known truth.
+
+The truth is the panel's taste applied to the texts. Everything is measured by prompt with intervals
+from resampling prompts, as the product does for people's judgments.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+
+from app.domain import bootstrap
+from app.domain.measures import Measure, Undefined
+
+Utility = Callable[[str, str], float]
+_SAME = 1e-9  # utilities closer than this are one
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One held-out comparison: its prompt, its texts and the reward model's scores of them."""
+
+    prompt: str
+    texts: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One held-out prompt with an answer of the old and one of the new policy."""
+
+    prompt: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class RewardTruth:
+    """How often the reward model, and length alone, order two answers as the truth does."""
+
+    accuracy: Measure
+    length_only: Measure
+    minus_length_only: Measure  # paired by comparison
+    comparisons: int
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTruth:
+    """What the policy's training did to the true utility."""
+
+    before: Measure
+    after: Measure
+    change: Measure  # paired by prompt
+    win_rate: Measure  # ties count half
+    prompts: int
+
+
+def reward(
+    rows: Iterable[Scored], utility: Utility, *, longer_wins: bool, seed: int = 0
+) -> RewardTruth:
+    """Measure a reward model and the length baseline against the truth on the same pairs.
+
+    Args:
+        rows: held-out comparisons.
+        utility: the truth, of a prompt and a text.
+        longer_wins: the baseline's direction, as chosen on the training prompts.
+        seed: of the intervals.
+    """
+    model: list[float] = []
+    length: list[float] = []
+    pairs = 0
+    for row in rows:
+        truth = [utility(row.prompt, text) for text in row.texts]
+        sizes = [len(text) if longer_wins else -len(text) for text in row.texts]
+        told = [pair for pair in combinations(range(len(truth)), 2) if _differ(truth, *pair)]
+        if not told:
+            continue
+        pairs += len(told)
+        model.append(fmean(_agrees(truth, row.scores, *pair) for pair in told))
+        length.append(fmean(_agrees(truth, sizes, *pair) for pair in told))
+    gained = [one - other for one, other in zip(model, length, strict=True)]
+    return RewardTruth(
+        bootstrap.share(model, seed=seed),
+        bootstrap.share(length, seed=seed),
+        bootstrap.mean(gained, seed=seed),
+        len(model),
+        pairs,
+    )
+
+
+def policy(rows: Sequence[Answered], utility: Utility, *, seed: int = 0) -> PolicyTruth:
+    """Measure the true utility before and after, and who wins prompt by prompt."""
+    before = [utility(row.prompt, row.old) for row in rows]
+    after = [utility(row.prompt, row.new) for row in rows]
+    change = [new - old for new, old in zip(after, before, strict=True)]
+    wins = [0.5 if abs(gain) < _SAME else float(gain > 0) for gain in change]
+    return PolicyTruth(
+        bootstrap.mean(before, seed=seed),
+        bootstrap.mean(after, seed=seed),
+        bootstrap.mean(change, seed=seed),
+        bootstrap.share(wins, seed=seed),
+        len(rows),
+    )
+
+
+def bounds(measure: Measure) -> list[float] | None:
+    """Return an interval as [low, high]; None where it is undefined."""
+    if isinstance(measure.interval, Undefined):
+        return None
+    return [measure.interval.low, measure.interval.high]
+
+
+def value(measure: Measure) -> float | None:
+    """Return a value; None where it is undefined."""
+    return None if isinstance(measure.value, Undefined) else measure.value
+
+
+def _differ(truth: Sequence[float], first: int, second: int) -> bool:
+    return abs(truth[first] - truth[second]) > _SAME
+
+
+def _agrees(truth: Sequence[float], scores: Sequence[float], first: int, second: int) -> float:
+    gap = scores[first] - scores[second]
+    if abs(gap) < _SAME:
+        return 0.5
+    return float((gap > 0) == (truth[first] > truth[second]))
