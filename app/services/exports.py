@@ -1,14 +1,11 @@
 """Exports: frozen, hashed data sets, made by a job, with a reason for everything left out.
 
-A row is made when somebody asks; the job writes the bytes and fills the row in. How a format spells
-a record is `app.formats`' business; which judgments become which records is decided in
-`export_records`.
+A row is made when somebody asks; the job writes the bytes and fills the row in. What the bytes are
+is decided in `export_rows`.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -17,11 +14,8 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
-from app.services import audit, jobs
+from app.services import audit, export_rows, jobs
 from app.services.judged import Options
-
-TRAINING = "training"
-"""The format that reward models read; it carries token ids and every vote."""
 
 QUEUED, READY, FAILED = "queued", "ready", "failed"
 CHUNK = 5_000
@@ -37,28 +31,8 @@ class Frozen:
     bytes: int
     rows: int
     manifest: Mapping[str, Any]
+    summary: str  # one sentence on what came out and what did not
     judgment_ids: Sequence[int]
-
-
-@dataclass(slots=True)
-class Tee:
-    """Counts and hashes bytes on their way to a file."""
-
-    size: int = 0
-    rows: int = 0
-    _digest: Any = field(default_factory=hashlib.sha256)
-
-    def saw(self, line: bytes) -> bytes:
-        """Take note of one row and return it."""
-        self.size += len(line)
-        self.rows += 1
-        self._digest.update(line)
-        return line
-
-    @property
-    def sha256(self) -> str:
-        """The hash of all bytes so far."""
-        return str(self._digest.hexdigest())
 
 
 def create(
@@ -69,7 +43,12 @@ def create(
     options: Options,
     created_by_id: int | None,
 ) -> Export:
-    """Ask for an export; a job writes it."""
+    """Ask for an export; a job writes it.
+
+    Raises:
+        Invalid: there is no such format.
+    """
+    export_rows.check(format)
     row = _insert(session, project.id, format, options.to_json(), created_by_id)
     job = jobs.enqueue(
         session,
@@ -105,7 +84,7 @@ def freeze(
     found = of_job(session, job_id)
     if found is not None:
         return found
-    row = _insert(session, project_id, TRAINING, options.to_json(), None)
+    row = _insert(session, project_id, export_rows.TRAINING, options.to_json(), None)
     row.job_id = job_id
     finish(session, row, frozen)
     return row
@@ -121,7 +100,7 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     if export.state == READY:
         raise Conflict(f"export {export.number} is ready and does not change any more")
     if not frozen.rows:
-        raise Invalid(f"export {export.number} would be empty: {empty_because(frozen.manifest)}")
+        raise Invalid(f"export {export.number} would be empty. {frozen.summary}")
     export.uri = f"{frozen.uri}/{frozen.filename}"
     export.sha256 = frozen.sha256
     export.bytes = frozen.bytes
@@ -176,32 +155,10 @@ def state_of(session: Session, export: Export) -> tuple[str, str]:
     return FAILED, job.error
 
 
-def sources(session: Session, checkpoint_ids: Iterable[int]) -> list[dict[str, Any]]:
+def sources(session: Session, checkpoint_ids: Iterable[int]) -> list[str]:
     """Name the checkpoints that wrote an export's completions."""
-    query = select(Checkpoint).where(Checkpoint.id.in_(sorted(set(checkpoint_ids))))
-    return [
-        {"name": row.name, "kind": row.kind, "sha256": row.sha256}
-        for row in session.scalars(query.order_by(Checkpoint.id))
-    ]
-
-
-def empty_because(manifest: Mapping[str, Any]) -> str:
-    """Say in a sentence why nothing was left."""
-    counts: Mapping[str, Any] = manifest.get("counts", {})
-    reasons = {
-        **counts.get("comparisons_out", {}),
-        **counts.get("judgments_out", {}),
-        **counts.get("rows_out", {}),
-    }
-    if not reasons:
-        return "there are no judgments of this purpose, split and round"
-    return ", ".join(f"{count} × {reason}" for reason, count in sorted(reasons.items()))
-
-
-def canonical(value: Mapping[str, Any]) -> bytes:
-    """Return a JSON line that is the same bytes for the same value."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return text.encode() + b"\n"
+    query = select(Checkpoint.name).where(Checkpoint.id.in_(sorted(set(checkpoint_ids))))
+    return list(session.scalars(query.order_by(Checkpoint.id)))
 
 
 def _insert(

@@ -1,0 +1,132 @@
+"""Writes an export: pages of comparisons in, a frozen file with its manifest and card out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.models import Export, Project, Purpose, Split
+from app.services import export_rows, exports, preferences
+from app.services.export_rows import Account
+from app.services.exports import Frozen
+from app.services.judged import Judged, Options
+from worker.runs.context import JobContext
+
+DATA = "data.jsonl"
+HELDOUT = "heldout.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A folder with a frozen file, and the account of what went in."""
+
+    folder: Path
+    account: Account
+    manifest: Mapping[str, Any]
+    summary: str
+    sha256: str
+
+
+def run(context: JobContext) -> None:
+    """Write the export that the payload names."""
+    with context.database.reader() as session:
+        export = session.get_one(Export, context.payload["export_id"])
+        project = session.get_one(Project, export.project_id)
+    options = Options.from_json(export.options)
+    title = f"{project.name}, export {export.number}"
+    written = write(context, project.id, export.format, options, title)
+    frozen = publish(context, written)
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        row = session.get_one(Export, export.id)
+        exports.finish(session, row, frozen)
+        return {"rows": frozen.rows, "summary": frozen.summary}
+
+    context.succeed(finish)
+
+
+def write(
+    context: JobContext,
+    project_id: int,
+    format: str,
+    options: Options,
+    title: str,
+    *,
+    folder: str = "export",
+) -> Written:
+    """Write the file, its manifest and its card into a folder of the job, in bounded memory."""
+    target = context.workdir / folder
+    target.mkdir(parents=True, exist_ok=True)
+    account = Account()
+    comparisons = stream(context.database, project_id, options, account)
+    with (target / DATA).open("wb") as file:
+        for number, line in enumerate(export_rows.write(comparisons, format, options, account)):
+            file.write(line)
+            if number % 1000 == 0:
+                context.report(number, 0, f"{number} rows")
+    for reason, count in account.counts.comparisons_out.items():
+        account.tally.exclude(reason, count)
+    with context.database.reader() as session:
+        names = exports.sources(session, account.checkpoint_ids)
+    manifest = account.tally.manifest(
+        title,
+        format,
+        export_rows.filter_of(options),
+        guidelines_versions=account.guidelines_versions,
+        checkpoints=names,
+    )
+    (target / "export.json").write_bytes(manifest.encode())
+    (target / "README.md").write_text(manifest.card(), encoding="utf-8")
+    return Written(
+        target,
+        account,
+        {
+            "filter": dict(manifest.filter),
+            "considered": manifest.considered,
+            "written": manifest.written,
+            "excluded": dict(manifest.excluded),
+            "size_bytes": manifest.size_bytes,
+            "content_sha256": manifest.content_sha256,
+            "guidelines_versions": list(manifest.guidelines_versions),
+            "checkpoints": list(manifest.checkpoints),
+            "counts": account.counts.to_json(),
+            "summary": manifest.summary,
+        },
+        manifest.summary,
+        manifest.content_sha256,
+    )
+
+
+def publish(context: JobContext, written: Written) -> Frozen:
+    """Put the folder where it stays, and say what the export's row will say."""
+    published = context.publish(written.folder, "export")
+    return Frozen(
+        uri=published.uri,
+        filename=DATA,
+        sha256=written.sha256,
+        bytes=written.account.tally.size_bytes,
+        rows=written.account.tally.written,
+        manifest=written.manifest,
+        summary=written.summary,
+        judgment_ids=sorted(written.account.judgment_ids),
+    )
+
+
+def stream(
+    database: Database, project_id: int, options: Options, account: Account
+) -> Iterator[Judged]:
+    """Yield comparisons page by page, each page in a short session of its own."""
+    after: int | None = 0
+    while after is not None:
+        with database.reader() as session:
+            page = preferences.read_page(session, project_id, options, account.counts, after=after)
+        yield from page.rows
+        after = page.after
+
+
+def training_options(split: Split) -> Options:
+    """Return what a reward model may see of a split: train-purpose judgments, nothing else."""
+    return Options(purposes=(Purpose.TRAIN,), splits=(split,))

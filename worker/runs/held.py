@@ -1,0 +1,34 @@
+"""Short transactions of a run in the middle of its work, under its lease.
+
+What a run writes before it succeeds (completions, comparisons, the row of a frozen export) has
+natural keys, so a run that is repeated finds it and adds nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.orm import Session
+
+from app.domain.plan import RoundPlan
+from app.models import Project, Round
+from app.services import leases
+from worker.runs.context import JobContext
+
+
+@contextmanager
+def transaction(context: JobContext) -> Iterator[Session]:
+    """Open a writing transaction that the job's lease guards.
+
+    Raises:
+        LeaseLost: the job is no longer ours; nothing is written.
+    """
+    with context.database.transaction() as session:
+        leases.hold(session, context.job_id, context.lease_token)
+        yield session
+
+
+def round_of(session: Session, context: JobContext) -> tuple[Round, Project, RoundPlan]:
+    """Return the round that the payload names, with its project and plan."""
+    round_ = session.get_one(Round, context.payload["round_id"])
+    project = session.get_one(Project, round_.project_id)
+    return round_, project, RoundPlan.from_json(round_.plan)

@@ -1,0 +1,40 @@
+"""Prompts and completions of rows as token ids, the same in every run.
+
+A sampled completion keeps the ids that were drawn. A foreign one is tokenised alone and put after
+the prompt's ids, with the end token only if it is finished.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from app.services.judged import Candidate
+from worker.rlhf import template
+from worker.rlhf.template import Message
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
+) -> tuple[int, ...]:
+    """Return a prompt's ids: the project's instruction joined to its turns."""
+    turns = [Message(turn["role"], turn["content"]) for turn in messages]
+    text = template.render_prompt(tokenizer, turns, instruction=instruction.strip() or None)
+    return tuple(template.encode_prompt(tokenizer, text))
+
+
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, candidate: Candidate, *, is_ours: bool
+) -> tuple[int, ...]:
+    """Return a completion's ids: as sampled, or tokenised alone where they are not of this model.
+
+    Args:
+        tokenizer: of the model in use.
+        candidate: the completion.
+        is_ours: whether its ids were drawn with this very tokenizer.
+
+    """
+    if is_ours and candidate.token_ids:
+        return candidate.token_ids
+    ids = template.encode_response(tokenizer, candidate.text, finished=candidate.is_finished)
+    return tuple(ids) or (int(tokenizer.eos_token_id),)
