@@ -135,7 +135,7 @@ def _read(row: Row) -> PromptRecord | DemonstrationRecord:
 
 def _row(cells: Sequence[str]) -> bytes:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([guarded(cell) for cell in cells])
+    csv.writer(out).writerow([guarded(cell) for cell in cells])
     return out.getvalue().encode()
 
 

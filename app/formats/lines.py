@@ -33,7 +33,7 @@ DEFAULT = Limits()
 
 
 class Line(NamedTuple):
-    """One line without its end, and its number from 1."""
+    """One line without its newline, and its number from 1. A carriage return is left on it."""
 
     number: int
     data: bytes
@@ -68,11 +68,10 @@ def split_lines(stream: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[L
             is_long, number, start = False, number + 1, end + 1
         if not is_long:
             held += chunk[start:]
-        # One byte past the limit may still be a carriage return.
-        if len(held) > limits.line_bytes + 1:
+        if len(held) > limits.line_bytes:
             # The start is kept for the rejects file; the rest is passed over.
             is_long = True
-            del held[limits.line_bytes + 2 :]
+            del held[limits.line_bytes + 1 :]
     if held:
         yield _line(number, bytes(held), limits)
 
@@ -116,7 +115,6 @@ def check_text(value: str, limits: Limits = DEFAULT) -> None:
 
 
 def _line(number: int, data: bytes, limits: Limits) -> Line | Rejected:
-    data = data.removesuffix(b"\r")
     if len(data) > limits.line_bytes:
         reason = f"the line is longer than {limits.line_bytes} bytes"
         return Rejected(number, reason, data[: limits.line_bytes])

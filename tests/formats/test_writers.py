@@ -1,0 +1,96 @@
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.formats import vertex, writers
+from app.formats.records import Candidate, Message, PreferenceRecord, pair, pairs
+from tests.formats import strategies as drawn
+
+PROMPT = (Message("user", "q"),)
+
+
+def preference(*ranks: int, prompt: tuple[Message, ...] = PROMPT) -> PreferenceRecord:
+    texts = tuple(Candidate(letter) for letter in "abcdefghi"[: len(ranks)])
+    return PreferenceRecord(prompt, texts, Ranking(ranks))
+
+
+@pytest.mark.parametrize("name", writers.PREFERENCES)
+def test_tie_is_refused_by_every_format_of_pairs(name: str) -> None:
+    with pytest.raises(Invalid, match="a tie has no chosen side"):
+        writers.preference(name)(preference(1, 1))
+
+
+@pytest.mark.parametrize("name", writers.PREFERENCES)
+def test_ranking_of_three_is_refused_by_every_format_of_pairs(name: str) -> None:
+    with pytest.raises(Invalid, match="a pair has two completions, not 3"):
+        writers.preference(name)(preference(1, 2, 3))
+
+
+@pytest.mark.parametrize("name", ["trl-explicit-text", "trl-implicit-text", "vertex-rlhf"])
+def test_text_formats_refuse_a_conversation(name: str) -> None:
+    long = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    with pytest.raises(Invalid, match="not a conversation of 3"):
+        writers.preference(name)(preference(1, 2, prompt=long))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ((Message("system", "s"), Message("user", "q")), "no system turns"),
+        ((Message("user", "a"), Message("user", "b")), "two of the user follow each other"),
+        ((Message("user", "a\n\nAssistant: b"),), "turn 1 holds 'Human:' or 'Assistant:'"),
+    ],
+)
+def test_hh_refuses_what_it_could_not_read_back(prompt: tuple[Message, ...], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        writers.preference("hh")(preference(1, 2, prompt=prompt))
+
+
+@pytest.mark.parametrize("name", ["hh", "vertex-rlhf", "openai-preference"])
+def test_margin_is_refused_where_there_is_no_room(name: str) -> None:
+    with pytest.raises(Invalid, match="has no margin"):
+        writers.preference(name, margin=True)
+
+
+@given(drawn.preferences(drawn.single))
+def test_vertex_numbering_says_nothing_of_the_choice(record: PreferenceRecord) -> None:
+    other = PreferenceRecord(
+        record.messages, record.candidates, Ranking((2, 1) if record.preferred == 0 else (1, 2))
+    )
+    one, two = vertex.write_preference(record), vertex.write_preference(other)
+    assert [one[k] for k in ("candidate_0", "candidate_1")] == [
+        two[k] for k in ("candidate_0", "candidate_1")
+    ]
+    assert {one["choice"], two["choice"]} == {0, 1}
+
+
+def test_vertex_choices_are_even() -> None:
+    rows = [
+        vertex.write_preference(preference(1, 2, prompt=(Message("user", f"q{n}"),)))
+        for n in range(2000)
+    ]
+    # Five standard deviations of a fair coin.
+    assert abs(Counter(str(row["choice"]) for row in rows)["0"] - 1000) < 5 * 500**0.5
+
+
+def test_explicit_row_is_what_preference_trainers_take() -> None:
+    assert json.dumps(writers.preference("trl-explicit")(preference(2, 1))) == (
+        '{"prompt": [{"role": "user", "content": "q"}], '
+        '"chosen": [{"role": "assistant", "content": "b"}], '
+        '"rejected": [{"role": "assistant", "content": "a"}]}'
+    )
+
+
+def test_ranking_splits_into_pairs_chosen_first_and_ties_stay_ties() -> None:
+    found = pairs(preference(2, 1, 2))
+    assert [tuple(c.text for c in one.candidates) for one in found] == [
+        ("b", "a"),
+        ("b", "c"),
+        ("a", "c"),
+    ]
+    assert [one.preferred for one in found] == [0, 0, None]
+    assert pair(found[0]) == ("b", "a")
