@@ -143,6 +143,12 @@ def autocast(
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
 
 
+def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
+    """Return what a model computes in under `autocast` with the same choice."""
+    enabled = native_bf16(model.device) if choice is None else choice
+    return torch.bfloat16 if enabled else model.dtype
+
+
 @cache
 def _cpu_has_bf16() -> bool:
     if platform.machine() != "x86_64" or not CPU_FLAGS.exists():

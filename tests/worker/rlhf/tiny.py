@@ -8,6 +8,7 @@ from worker.rlhf.models import LoadedModel, adopt
 from worker.rlhf.roles import LoraSettings, Roles
 
 SPECIAL = ("<pad>", "<s>", "</s>")
+EOS = 2
 LORA = LoraSettings(r=4, alpha=8)
 
 
