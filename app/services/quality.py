@@ -1,0 +1,234 @@
+"""What each labeler does beside agreeing: gold, the same again, place on screen, ties, time.
+
+The numbers inform people; nothing here pauses or weighs anyone.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.domain.measures import Interval, Measure, share
+from app.domain.ranking import Ranking
+from app.domain.states import AssignmentState
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Judgment,
+    Membership,
+    Purpose,
+)
+from app.services.preferences import ranking_of
+
+FEWEST = 30  # below this nothing is said of a labeler but counts
+
+NO_GOLD = "no gold comparison judged"
+NO_REPEAT = "no comparison judged twice"
+NO_PLACE = "nothing with a clear first choice judged on screen"
+NOTHING = "nothing judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """One labeler's habits; each share with its interval and what it rests on."""
+
+    user_id: int
+    labeler: str
+    judgments: int
+    gold: Measure
+    same_again: Measure
+    first_place: Measure  # how often the one shown first was chosen
+    first_place_expected: float | None
+    ties: Measure
+    skips: Measure
+    longer: Measure  # how often the longer of two was chosen
+    median_s: float | None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a lead may want to look at, as sentences; none below thirty judgments."""
+        return tuple(self._remarks()) if self.judgments >= FEWEST else ()
+
+    def _remarks(self) -> Iterable[str]:
+        expected = self.first_place_expected
+        found = self.first_place.interval
+        if expected is not None and isinstance(found, Interval):
+            if found.low > expected:
+                yield f"chooses what is shown first {_share(self.first_place)} of the time"
+            if found.high < expected:
+                yield f"chooses what is shown first only {_share(self.first_place)} of the time"
+        gold = self.gold.interval
+        if isinstance(gold, Interval) and gold.high < 0.8:
+            yield f"is right on gold {_share(self.gold)} of the time"
+        again = self.same_again.interval
+        if isinstance(again, Interval) and again.high < 0.75:
+            yield f"says the same again {_share(self.same_again)} of the time"
+        longer = self.longer.interval
+        if isinstance(longer, Interval) and longer.low > 0.65:
+            yield f"chooses the longer answer {_share(self.longer)} of the time"
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    comparison: Comparison
+    judgment: Judgment
+    ranking: Ranking | None
+
+
+def of_project(session: Session, project_id: int) -> list[Quality]:
+    """Return the habits of every member who has judged or skipped anything."""
+    said = _said(session, project_id)
+    skips = _skips(session, project_id)
+    lengths = _lengths(session, project_id)
+    members = session.scalars(
+        select(Membership).where(Membership.project_id == project_id).order_by(Membership.id)
+    )
+    return [
+        _quality(member, said[member.user_id], skips.get(member.user_id, 0), lengths)
+        for member in members
+        if said[member.user_id] or skips.get(member.user_id)
+    ]
+
+
+def _quality(
+    member: Membership,
+    said: Sequence[_Said],
+    skips: int,
+    lengths: Mapping[int, Sequence[int]],
+) -> Quality:
+    ordinary = [one for one in said if one.comparison.purpose != Purpose.PRACTICE]
+    ranked = [one for one in ordinary if one.ranking is not None]
+    placed = [one for one in ranked if one.judgment.shown_order and _first(one) is not None]
+    first = sum(one.judgment.shown_order[0] == _first(one) for one in placed)
+    times = [one.judgment.active_ms / 1000 for one in ordinary if one.judgment.active_ms > 0]
+    return Quality(
+        user_id=member.user_id,
+        labeler=member.pseudonym,
+        judgments=len(ordinary),
+        gold=_gold(ordinary),
+        same_again=_same_again(ordinary),
+        first_place=share(first, len(placed), NO_PLACE),
+        first_place_expected=_expected(placed),
+        ties=share(sum(_is_tie(one) for one in ranked), len(ranked), NOTHING),
+        skips=share(skips, skips + len(ordinary), NOTHING),
+        longer=_longer(ranked, lengths),
+        median_s=median(times) if times else None,
+    )
+
+
+def _gold(said: Iterable[_Said]) -> Measure:
+    golden = [
+        one
+        for one in said
+        if one.comparison.purpose == Purpose.GOLD and one.comparison.gold_answer is not None
+    ]
+    right = sum(is_right(one.comparison, one.judgment) for one in golden)
+    return share(right, len(golden), NO_GOLD)
+
+
+def is_right(comparison: Comparison, judgment: Judgment) -> bool:
+    """Whether a judgment gives the gold answer; what the answer leaves open does not count."""
+    answer = comparison.gold_answer or {}
+    given = {
+        "preferred": judgment.preferred,
+        "ranking": judgment.ranking,
+        "both_bad": judgment.both_bad,
+    }
+    return all(given[name] == answer[name] for name in given if answer.get(name) is not None)
+
+
+def _same_again(said: Iterable[_Said]) -> Measure:
+    first = {one.comparison.id: one for one in said}
+    repeated = [
+        (first[one.comparison.origin_id], one)
+        for one in first.values()
+        if one.comparison.purpose == Purpose.REPEAT and one.comparison.origin_id in first
+    ]
+    same = sum(_answer(before) == _answer(after) for before, after in repeated)
+    return share(same, len(repeated), NO_REPEAT)
+
+
+def _longer(said: Iterable[_Said], lengths: Mapping[int, Sequence[int]]) -> Measure:
+    chosen = []
+    for one in said:
+        sizes = lengths.get(one.comparison.id, ())
+        first = _first(one)
+        if len(sizes) == 2 and first is not None and sizes[0] != sizes[1]:
+            chosen.append(sizes[first] > sizes[1 - first])
+    return share(sum(chosen), len(chosen), "nothing chosen between two of different length")
+
+
+def _expected(placed: Sequence[_Said]) -> float | None:
+    """Return how often chance puts the chosen one first on screen."""
+    if not placed:
+        return None
+    return sum(1 / len(one.judgment.shown_order) for one in placed) / len(placed)
+
+
+def _first(one: _Said) -> int | None:
+    if one.ranking is None or len(one.ranking.first) != 1:
+        return None
+    return next(iter(one.ranking.first))
+
+
+def _is_tie(one: _Said) -> bool:
+    return one.ranking is not None and len(set(one.ranking.ranks)) == 1
+
+
+def _answer(one: _Said) -> tuple[tuple[int, ...] | None, bool]:
+    return (None if one.ranking is None else one.ranking.ranks, one.judgment.both_bad)
+
+
+def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
+    query = (
+        select(Judgment, Comparison)
+        .join(Comparison, Comparison.id == Judgment.comparison_id)
+        .where(
+            Judgment.project_id == project_id,
+            Judgment.is_current,
+            Judgment.is_retraction.is_(False),
+        )
+        .order_by(Judgment.id)
+    )
+    found: defaultdict[int, list[_Said]] = defaultdict(list)
+    for judgment, comparison in session.execute(query):
+        found[judgment.labeler_id].append(_Said(comparison, judgment, ranking_of(judgment)))
+    return found
+
+
+def _skips(session: Session, project_id: int) -> dict[int, int]:
+    query = (
+        select(Assignment.labeler_id, func.count().label("times"))
+        .where(Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED)
+        .group_by(Assignment.labeler_id)
+    )
+    return {row.labeler_id: row.times for row in session.execute(query)}
+
+
+def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
+    """Return the lengths of the two completions of each comparison of two, in characters."""
+    query = (
+        select(ComparisonCompletion.comparison_id, func.length(Completion.text))
+        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
+        .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
+        .where(Comparison.project_id == project_id)
+        .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
+    )
+    found: defaultdict[int, list[int]] = defaultdict(list)
+    for comparison_id, length in session.execute(query):
+        found[comparison_id].append(length)
+    return {comparison_id: sizes for comparison_id, sizes in found.items() if len(sizes) == 2}
+
+
+def _share(measure: Measure) -> str:
+    value = measure.value if isinstance(measure.value, float) else 0.0
+    found = measure.interval
+    interval = (
+        f" [{100 * found.low:.0f}, {100 * found.high:.0f}]" if isinstance(found, Interval) else ""
+    )
+    return f"{100 * value:.0f} %{interval}"
