@@ -1,394 +1,355 @@
-"""A worker's hold on a job: claimed, kept alive, written under, and given up.
+"""The queue: slots leased to labelers, one at a time, and given back when time runs out.
 
-Each claim raises the job's `lease_token`. Whatever a worker writes is conditional on the token it
-was given, so one that was thought dead and comes back writes nothing. Leases are compared by the
-database's clock alone.
+Whatever a labeler does first locks their membership row, so one person's tabs queue up; then the
+comparison's row, so slots and counts move together. Claims skip comparisons that are locked. The
+two unique indexes of `assignment` are the guard, should any of this be wrong.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from enum import StrEnum
-from typing import Any, Final
+import random
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Update, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.states import JOB_MOVES, JobState, move
-from app.errors import Invalid, LeaseLost
-from app.models import Job, JobAttempt, Metric, TrainingSample
-from app.services import jobs
+from app.domain.assignment import AHEAD, Rates, lease_length, mix, repeated_order, shown_order
+from app.domain.states import ASSIGNMENT_MOVES, AssignmentState, SlotState, move
+from app.errors import Conflict, Forbidden
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Membership,
+    Project,
+    Purpose,
+)
+from app.services import comparisons
 
-DEATHS_TO_QUARANTINE: Final = 3
-LOG_TAIL: Final = 32_768  # characters of a log that are kept
-_RETRY_FIRST_S: Final = 10
-_RETRY_LAST_S: Final = 300
+WINDOW = 128  # of a level's oldest comparisons, looked at before the whole queue is
+EXPIRED_AT_ONCE = 50
+REPEAT_AFTER = 20  # judgments between a comparison and its repeat
+REPEAT_REACH = 20
 
-
-class Signal(StrEnum):
-    """What people want of a running job."""
-
-    GO_ON = ""
-    CANCEL = "cancel"
-    STOP_HERE = "stop_here"
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that is ours until the lease ends."""
-
-    job_id: int
-    lease_token: int
-    kind: str
-    payload: dict[str, Any]
-    project_id: int | None
-    round_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """One point of a curve."""
-
-    step: int
-    name: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class KeptSample:
-    """A completion kept for people to read; `n` counts within the step."""
-
-    step: int
-    n: int
-    prompt: str
-    completion: str
-    score: float | None
+Draw = Callable[[], float]
 
 
 def claim(
-    session: Session, worker: str, queues: Sequence[str], *, lease_s: float
-) -> Claimed | None:
-    """Claim the oldest runnable job of the highest priority; None when there is none."""
+    session: Session,
+    secret: bytes,
+    project: Project,
+    labeler_id: int,
+    *,
+    held: Collection[int] = (),
+    draw: Draw = random.random,
+) -> Assignment | None:
+    """Lease the labeler's next slot; None when there is nothing for them now.
+
+    A lease the labeler has already comes first (a reload shows the same), oldest first, but those
+    in `held`, which the page has. At most two are leased ahead of the one on screen.
+    """
+    member = enter(session, project.id, labeler_id)
     moment = now(session)
-    oldest = (
-        select(Job.id)
-        .where(_is_runnable(session, queues))
-        .order_by(Job.priority.desc(), Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    statement = (
-        update(Job)
-        .where(Job.id == oldest.scalar_subquery(), Job.state == JobState.QUEUED)
-        .values(
-            state=JobState.RUNNING,
-            lease_token=Job.lease_token + 1,
-            lease_expires_at=moment + timedelta(seconds=lease_s),
-            worker=worker,
-            attempts=Job.attempts + 1,
-            started_at=moment,
-            progress_note="",
-        )
-        .returning(Job.id, Job.lease_token, Job.kind, Job.payload, Job.project_id, Job.round_id)
-        .execution_options(synchronize_session=False)
-    )
-    row = session.execute(statement).one_or_none()
-    if row is None:
+    mine = live(session, project.id, labeler_id)
+    for assignment in mine:
+        if assignment.id not in held:
+            assignment.expires_at = moment + lease_length(project.median_active_ms)
+            return assignment
+    if member.is_paused or project.is_paused or len(mine) > AHEAD:
         return None
-    claimed = Claimed(*row)
-    session.add(
-        JobAttempt(
-            job_id=claimed.job_id,
-            lease_token=claimed.lease_token,
-            worker=worker,
-            started_at=moment,
-        )
-    )
-    return claimed
+    expire(session, project.id, moment)
+    comparison = _choose(session, project, labeler_id, draw)
+    if comparison is None:
+        return None
+    return _lease(session, secret, project, labeler_id, comparison, moment)
 
 
-def has_runnable(session: Session, queues: Sequence[str], *, waiting_s: float = 0.0) -> bool:
-    """Whether a job of these queues could be claimed, and has been there for `waiting_s`."""
-    query = select(Job.id).where(_is_runnable(session, queues))
-    if waiting_s:
-        query = query.where(Job.created_at <= now(session) - timedelta(seconds=waiting_s))
-    return session.scalar(query.limit(1)) is not None
-
-
-def heartbeat(session: Session, job_id: int, lease_token: int, *, lease_s: float) -> Signal:
-    """Prolong the lease and return what people want of the job.
+def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
+    """Return the labeler's membership, locked: one person's requests queue up.
 
     Raises:
-        LeaseLost: the job is no longer ours.
+        Forbidden: they are not a member of this project.
     """
-    values = {"lease_expires_at": now(session) + timedelta(seconds=lease_s)}
-    row = session.execute(
-        _under(job_id, lease_token)
-        .values(values)
-        .returning(Job.cancel_requested, Job.stop_requested)
-    ).one_or_none()
-    if row is None:
-        raise _lost(job_id, lease_token)
-    if row.cancel_requested:
-        return Signal.CANCEL
-    return Signal.STOP_HERE if row.stop_requested else Signal.GO_ON
-
-
-def progress(
-    session: Session, job_id: int, lease_token: int, done: int, total: int, note: str = ""
-) -> None:
-    """Say how far the job is.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    values = {
-        "progress_done": done,
-        "progress_total": total,
-        "progress_note": _text(note)[:200],
-    }
-    found = session.execute(_under(job_id, lease_token).values(values).returning(Job.id))
-    if found.one_or_none() is None:
-        raise _lost(job_id, lease_token)
-
-
-def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterable[Scalar]) -> None:
-    """Keep points of curves; a step that is run again after a resume replaces its points.
-
-    Values that are not finite are left out: SQLite has no place for them.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    hold(session, job_id, lease_token)
-    values = [
-        {"job_id": job_id, "name": row.name[:60], "step": row.step, "value": row.value}
-        for row in rows
-        if math.isfinite(row.value)
-    ]
-    _upsert(session, Metric, values, ("job_id", "name", "step"))
-
-
-def record_samples(
-    session: Session, job_id: int, lease_token: int, rows: Iterable[KeptSample]
-) -> None:
-    """Keep completions for people to read; a repeated step replaces its own.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    hold(session, job_id, lease_token)
-    values = [
-        {
-            "job_id": job_id,
-            "step": row.step,
-            "n": row.n,
-            "prompt": _text(row.prompt),
-            "completion": _text(row.completion),
-            "score": row.score if row.score is None or math.isfinite(row.score) else None,
-        }
-        for row in rows
-    ]
-    _upsert(session, TrainingSample, values, ("job_id", "step", "n"))
-
-
-def record_log(
-    session: Session, job_id: int, lease_token: int, log: str, *, pid: int | None = None
-) -> None:
-    """Keep the tail of an attempt's log. Needs no lease: an attempt has one writer."""
-    values: dict[str, Any] = {"log": _text(log)[-LOG_TAIL:]}
-    if pid is not None:
-        values["pid"] = pid
-    session.execute(
-        update(JobAttempt)
-        .where(JobAttempt.job_id == job_id, JobAttempt.lease_token == lease_token)
-        .values(values)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def hold(session: Session, job_id: int, lease_token: int) -> Job:
-    """Return the job, locked until the transaction ends: it is ours and stays so.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    query = select(Job).where(_is_ours(job_id, lease_token)).with_for_update()
-    job = session.scalar(query.execution_options(populate_existing=True))
-    if job is None:
-        raise _lost(job_id, lease_token)
-    return job
-
-
-def has_succeeded(session: Session, job_id: int, lease_token: int) -> bool:
-    """Whether this very claim ended well (a commit whose answer was lost)."""
-    query = select(Job.id).where(
-        Job.id == job_id, Job.lease_token == lease_token, Job.state == JobState.SUCCEEDED
-    )
-    return session.scalar(query) is not None
-
-
-def succeed(session: Session, job_id: int, lease_token: int, result: Mapping[str, Any]) -> Job:
-    """End the job well, in the transaction that writes the rows it made.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    job = hold(session, job_id, lease_token)
-    job.result = dict(result)
-    job.error = ""
-    job.progress_done = job.progress_total
-    return _end(session, job, JobState.SUCCEEDED, "succeeded")
-
-
-def fail(
-    session: Session, job_id: int, lease_token: int, error: str, *, is_transient: bool = False
-) -> Job:
-    """End the job badly; one that may pass next time goes back, later and later.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    job = hold(session, job_id, lease_token)
-    if not is_transient or job.attempts >= job.max_attempts:
-        return _end(session, job, JobState.FAILED, "failed", error)
-    delay_s = min(_RETRY_FIRST_S * 2 ** (job.attempts - 1), _RETRY_LAST_S)
-    return _back(session, job, "failed", error, delay_s=delay_s)
-
-
-def requeue(session: Session, job_id: int, lease_token: int) -> Job:
-    """Give the job back unharmed, for its worker has to go; that counts as no attempt.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    job = hold(session, job_id, lease_token)
-    job.attempts -= 1
-    return _back(session, job, "requeued")
-
-
-def died(session: Session, job_id: int, lease_token: int, error: str) -> Job:
-    """The job's process was killed under it: once more, or into quarantine.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    return _died(session, hold(session, job_id, lease_token), "died", error)
-
-
-def cancelled(session: Session, job_id: int, lease_token: int) -> Job:
-    """End a job that was asked to.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    job = hold(session, job_id, lease_token)
-    return _end(session, job, JobState.CANCELLED, "cancelled")
-
-
-def reap(session: Session, *, limit: int = 1) -> list[Job]:
-    """Take running jobs whose lease has ended from workers that fell silent."""
-    query = (
-        select(Job)
-        .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now(session))
-        .order_by(Job.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    member = session.scalar(
+        select(Membership)
+        .where(Membership.project_id == project_id, Membership.user_id == labeler_id)
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
-    return [
-        _died(session, job, "lost", f"worker {job.worker} fell silent")
-        for job in session.scalars(query).all()
-    ]
+    if member is None:
+        raise Forbidden("only members of a project judge in it")
+    return member
 
 
-def count_fenced(session: Session, job_id: int) -> None:
-    """Count a write that was refused because it came with an old token."""
-    session.execute(
-        update(Job)
-        .where(Job.id == job_id)
-        .values(fenced_writes=Job.fenced_writes + 1)
+def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
+    """Return the labeler's leases, the longest held first."""
+    return session.scalars(
+        select(Assignment)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project_id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .order_by(Assignment.leased_at, Assignment.id)
+    ).all()
+
+
+def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, datetime]:
+    """Extend all of the labeler's leases; return when each now ends.
+
+    What is missing from the answer has gone to someone else; it may still be submitted.
+    """
+    expires_at = now(session) + lease_length(project.median_active_ms)
+    ids = session.scalars(
+        update(Assignment)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project.id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .values(expires_at=expires_at)
+        .returning(Assignment.id)
         .execution_options(synchronize_session=False)
+    ).all()
+    return dict.fromkeys(ids, expires_at)
+
+
+def release(session: Session, project_id: int, labeler_id: int) -> int:
+    """Give back all leases of a labeler that hold no earlier answer; return how many."""
+    enter(session, project_id, labeler_id)
+    fresh = [held for held in live(session, project_id, labeler_id) if held.ended_at is None]
+    for assignment in sorted(fresh, key=lambda held: held.comparison_id):
+        end(session, assignment, AssignmentState.RELEASED)
+    return len(fresh)
+
+
+def end(session: Session, assignment: Assignment, state: AssignmentState) -> None:
+    """End a lease without a judgment and free its slot."""
+    comparison = comparisons.lock(session, assignment.comparison_id)
+    session.refresh(assignment)
+    what = f"assignment {assignment.id}"
+    assignment.state = move(ASSIGNMENT_MOVES, what, assignment.state, state)
+    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
+
+
+def expire(session: Session, project_id: int, moment: datetime) -> int:
+    """Free the slots of leases that ran out, skipping what others work on; return how many."""
+    stale = (
+        (Assignment.project_id == project_id)
+        & (Assignment.state == AssignmentState.LEASED)
+        & (Assignment.expires_at < moment)
     )
-
-
-def _died(session: Session, job: Job, outcome: str, error: str) -> Job:
-    job.deaths += 1
-    if job.deaths >= DEATHS_TO_QUARANTINE:
-        return _end(session, job, JobState.QUARANTINED, outcome, error)
-    if job.attempts >= job.max_attempts:
-        return _end(session, job, JobState.FAILED, outcome, error)
-    return _back(session, job, outcome, error)
-
-
-def _back(
-    session: Session, job: Job, outcome: str, error: str = "", *, delay_s: float = 0.0
-) -> Job:
-    if job.cancel_requested:
-        return _end(session, job, JobState.CANCELLED, outcome, error)
-    job = _end(session, job, JobState.QUEUED, outcome, error)
-    job.ended_at = None
-    job.not_before = now(session) + timedelta(seconds=delay_s) if delay_s else None
-    jobs.wake_later(session, job.queue)
-    return job
-
-
-def _end(session: Session, job: Job, state: JobState, outcome: str, error: str = "") -> Job:
-    moment = now(session)
-    job.state = move(JOB_MOVES, f"job {job.id}", job.state, state)
-    job.error = _text(error) if error else job.error
-    job.lease_expires_at = None
-    job.worker = ""
-    job.ended_at = moment
-    session.execute(
-        update(JobAttempt)
-        .where(JobAttempt.job_id == job.id, JobAttempt.lease_token == job.lease_token)
-        .values(ended_at=moment, outcome=outcome, error=_text(error))
-        .execution_options(synchronize_session=False)
-    )
+    overdue = session.scalars(
+        select(Assignment.comparison_id)
+        .where(stale)
+        .order_by(Assignment.expires_at)
+        .limit(EXPIRED_AT_ONCE)
+    ).all()
+    if not overdue:
+        return 0
+    locked = session.scalars(
+        select(Comparison)
+        .where(Comparison.id.in_(overdue))
+        .order_by(Comparison.id)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    by_id = {comparison.id: comparison for comparison in locked}
+    ended = session.scalars(
+        select(Assignment)
+        .where(stale, Assignment.comparison_id.in_(by_id))
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for assignment in ended:
+        assignment.state = AssignmentState.EXPIRED
+        comparison = by_id[assignment.comparison_id]
+        comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
     session.flush()
-    return job
+    return len(ended)
 
 
-def _is_runnable(session: Session, queues: Sequence[str]) -> ColumnElement[bool]:
-    if not queues:
-        raise Invalid("a worker must name at least one queue")
-    is_due = or_(Job.not_before.is_(None), Job.not_before <= now(session))
-    return (Job.queue.in_(queues)) & (Job.state == JobState.QUEUED) & is_due
+def new_token() -> str:
+    """Return a lease token nobody can guess."""
+    return secrets.token_urlsafe(18)
 
 
-def _is_ours(job_id: int, lease_token: int) -> ColumnElement[bool]:
-    return (Job.id == job_id) & (Job.lease_token == lease_token) & (Job.state == JobState.RUNNING)
+def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Comparison | None:
+    rates = Rates(project.gold_rate, project.repeat_rate, project.evaluation_rate)
+    plan = mix(rates, draw(), draw())
+    ordinary = None
+    for purpose in plan.ordinary:
+        ordinary = _find(session, project.id, labeler_id, Purpose(purpose))
+        if ordinary is not None:
+            break
+    if ordinary is None or plan.instead is None:
+        return ordinary
+    if plan.instead == Purpose.REPEAT:
+        return _repeat(session, project, labeler_id, draw) or ordinary
+    return _find(session, project.id, labeler_id, Purpose.GOLD) or ordinary
 
 
-def _under(job_id: int, lease_token: int) -> Update:
-    """Start an update of the job that changes nothing unless the job is ours."""
-    statement = update(Job).where(_is_ours(job_id, lease_token))
-    return statement.execution_options(synchronize_session=False)
+def _find(
+    session: Session, project_id: int, labeler_id: int, purpose: Purpose
+) -> Comparison | None:
+    """Return the first open comparison for this labeler, locked.
+
+    Priority first, then nearest to complete, then oldest. Someone who has judged most of a level
+    would walk past all of that again with each claim; so only the oldest of each level are looked
+    at before the next level, and all of them only before the queue is called empty.
+    """
+    level = _next_level(session, project_id, purpose, None)
+    whole = level is not None
+    while level is not None:
+        ids = (
+            _open(select(Comparison.id), project_id, purpose)
+            .where(Comparison.priority == level[0], Comparison.done_slots == level[1])
+            .order_by(Comparison.id)
+            .limit(WINDOW)
+        )
+        found = _first(session, project_id, labeler_id, purpose, within=ids)
+        if found is not None:
+            return found
+        level = _next_level(session, project_id, purpose, level)
+    return _first(session, project_id, labeler_id, purpose) if whole else None
 
 
-def _lost(job_id: int, lease_token: int) -> LeaseLost:
-    return LeaseLost(f"job {job_id} is no longer held under lease {lease_token}")
+def _open(query: Select[tuple[int]], project_id: int, purpose: Purpose) -> Select[tuple[int]]:
+    return query.where(
+        Comparison.project_id == project_id,
+        Comparison.purpose == purpose,
+        Comparison.is_open == true(),
+    )
 
 
-def _upsert(
+def _next_level(
+    session: Session, project_id: int, purpose: Purpose, after: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """Return the next priority and number of judgments that an open comparison has."""
+    levels = (
+        select(Comparison.priority, Comparison.done_slots)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.purpose == purpose,
+            Comparison.is_open == true(),
+        )
+        .order_by(Comparison.priority.desc(), Comparison.done_slots.desc())
+        .limit(1)
+    )
+    if after is None:
+        first = session.execute(levels).first()
+        return None if first is None else (first[0], first[1])
+    priority, done = after
+    row = session.execute(
+        levels.where(Comparison.priority == priority, Comparison.done_slots < done)
+    ).first()
+    row = row or session.execute(levels.where(Comparison.priority < priority)).first()
+    return None if row is None else (row[0], row[1])
+
+
+def _first(
     session: Session,
-    table: type[Metric] | type[TrainingSample],
-    values: list[dict[str, Any]],
-    key: tuple[str, ...],
-) -> None:
-    """Insert rows; those whose key is there already are replaced."""
-    if not values:
-        return
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changes = {name: statement.excluded[name] for name in values[0] if name not in key}
-    session.execute(statement.on_conflict_do_update(index_elements=key, set_=changes), values)
+    project_id: int,
+    labeler_id: int,
+    purpose: Purpose,
+    within: Select[tuple[int]] | None = None,
+) -> Comparison | None:
+    query = select(Comparison).where(
+        Comparison.project_id == project_id,
+        Comparison.purpose == purpose,
+        Comparison.is_open == true(),
+        comparisons.may_judge(labeler_id),
+    )
+    if within is None:
+        query = query.order_by(
+            Comparison.priority.desc(), Comparison.done_slots.desc(), Comparison.id
+        )
+    else:
+        query = query.where(Comparison.id.in_(within)).order_by(Comparison.id)
+    return session.scalar(
+        query.limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    )
 
 
-def _text(text: str) -> str:
-    """Return the text without what PostgreSQL cannot store."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> Comparison | None:
+    """Make a repeat of something this labeler judged a while ago."""
+    earlier = session.execute(
+        select(Comparison.id, Comparison.prompt_id, Comparison.kind)
+        .join(Assignment, Assignment.comparison_id == Comparison.id)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project.id,
+            Assignment.state == AssignmentState.SUBMITTED,
+            Comparison.purpose == Purpose.TRAIN,
+        )
+        .order_by(Assignment.id.desc())
+        .offset(REPEAT_AFTER)
+        .limit(REPEAT_REACH)
+    ).all()
+    if not earlier:
+        return None
+    origin_id, prompt_id, kind = earlier[int(draw() * len(earlier))]
+    members = session.scalars(
+        select(ComparisonCompletion.completion_id)
+        .where(ComparisonCompletion.comparison_id == origin_id)
+        .order_by(ComparisonCompletion.position)
+    ).all()
+    repeat = comparisons.create(
+        session,
+        project,
+        prompt_id,
+        members,
+        natural_key=f"repeat:{origin_id}:{labeler_id}",
+        seed=0,
+        purpose=Purpose.REPEAT,
+        kind=kind,
+        overlap=1,
+        origin_id=origin_id,
+        only_labeler_id=labeler_id,
+    )
+    return repeat if repeat.is_open else None
+
+
+def _lease(
+    session: Session,
+    secret: bytes,
+    project: Project,
+    labeler_id: int,
+    comparison: Comparison,
+    moment: datetime,
+) -> Assignment:
+    slot_id = comparisons.take_slot(session, comparison, SlotState.LEASED)
+    if slot_id is None:
+        raise Conflict(f"comparison {comparison.id} has no open slot after all")
+    assignment = Assignment(
+        project_id=project.id,
+        comparison_id=comparison.id,
+        slot_id=slot_id,
+        labeler_id=labeler_id,
+        lease_token=new_token(),
+        state=AssignmentState.LEASED,
+        shown_order=list(_order(session, secret, labeler_id, comparison)),
+        leased_at=moment,
+        expires_at=moment + lease_length(project.median_active_ms),
+    )
+    session.add(assignment)
+    session.flush()
+    return assignment
+
+
+def _order(
+    session: Session, secret: bytes, labeler_id: int, comparison: Comparison
+) -> tuple[int, ...]:
+    k = len(
+        session.scalars(
+            select(ComparisonCompletion.position).where(
+                ComparisonCompletion.comparison_id == comparison.id
+            )
+        ).all()
+    )
+    if comparison.origin_id is not None:
+        return repeated_order(secret, labeler_id, comparison.origin_id, k)
+    return shown_order(secret, labeler_id, comparison.id, k)

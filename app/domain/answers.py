@@ -1,0 +1,133 @@
+"""What a labeler may answer, checked in one place against what the project asks.
+
+A body is what arrived, one class per kind of judgment; `check` turns it into the domain's answer or
+refuses it. Everything speaks of canonical positions: who saw which completion where stays outside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.ranking import Answer, Pick, Ranking, Side, strength_of
+from app.errors import Invalid
+
+FLAGS = {
+    "unsafe": "Unsafe",
+    "nonsense": "Nonsense",
+    "personal_data": "Personal data",
+    "broken": "Broken",
+}
+SKIP_REASONS = {
+    "unclear": "I do not understand the question",
+    "not_my_field": "I cannot judge this subject",
+    "broken": "Something is broken",
+    "upsetting": "I would rather not read this",
+    "other": "Another reason",
+}
+STRENGTH_NAMES = {1: "Negligibly", 2: "Slightly", 3: "Clearly", 4: "Strongly"}
+_STRENGTHS = {0: (), 1: (), 2: (2, 3), 3: (2, 3, 4), 4: (1, 2, 3, 4)}
+
+COMMENT_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a comparison asks for."""
+
+    kind: str
+    k: int
+    strength_steps: int = 4
+    allow_tie: bool = True
+    allow_both_bad: bool = True
+
+    @property
+    def strengths(self) -> tuple[int, ...]:
+        """The strengths on offer, weakest first; none when the project asks for no strength."""
+        return _STRENGTHS[self.strength_steps]
+
+
+@dataclass(frozen=True, slots=True)
+class PickBody:
+    """The better of two: `a`, `b` or `tie`, maybe with a strength; or both bad, or both."""
+
+    preferred: str | None = None
+    strength: int | None = None
+    both_bad: bool = False
+
+    kind = "pick"
+
+
+@dataclass(frozen=True, slots=True)
+class RankBody:
+    """The rank of each canonical position, ties equal; or `both_bad`: it cannot be ranked."""
+
+    ranking: tuple[int, ...] | None = None
+    both_bad: bool = False
+
+    kind = "rank"
+
+
+Body = PickBody | RankBody
+
+
+def check(rules: Rules, body: Body) -> Answer:
+    """Return the answer that the body gives.
+
+    Raises:
+        Invalid: another kind was asked for, the body breaks a rule, or it is not complete.
+    """
+    if body.kind != rules.kind:
+        raise Invalid(f"this comparison asks for a {rules.kind}, not a {body.kind}")
+    if body.both_bad and not rules.allow_both_bad:
+        raise Invalid("this project does not offer both bad")
+    answer = _pick(rules, body) if isinstance(body, PickBody) else _rank(rules, body)
+    if not answer.is_complete:
+        raise Invalid("the answer is not complete: it prefers nothing and is not both bad")
+    return answer
+
+
+def check_remarks(flags: Sequence[str], comment: str) -> None:
+    """Refuse unknown flags and a comment that is too long."""
+    for flag in flags:
+        if flag not in FLAGS:
+            raise Invalid(f"a flag is one of {', '.join(FLAGS)}, not {flag!r}")
+    if len(comment) > COMMENT_MOST:
+        raise Invalid(f"a comment has at most {COMMENT_MOST} characters, not {len(comment)}")
+
+
+def check_skip(reason: str) -> None:
+    """Refuse an unknown reason."""
+    if reason not in SKIP_REASONS:
+        raise Invalid(f"a skip's reason is one of {', '.join(SKIP_REASONS)}, not {reason!r}")
+
+
+def _pick(rules: Rules, body: PickBody) -> Answer:
+    if body.preferred is None:
+        if body.strength is not None:
+            raise Invalid(f"strength {body.strength} was given, but nothing is preferred")
+        return Answer(None, body.both_bad)
+    if body.preferred not in tuple(Side):
+        raise Invalid(f"preferred must be a, b or tie, not {body.preferred!r}")
+    side = Side(body.preferred)
+    if side is Side.TIE and not rules.allow_tie:
+        raise Invalid("this project does not offer a tie")
+    if body.strength is None:
+        return Answer(Pick(side), body.both_bad)
+    if body.strength not in rules.strengths:
+        offered = ", ".join(map(str, rules.strengths)) or "none"
+        raise Invalid(f"strengths offered here: {offered}; not {body.strength}")
+    return Answer(Pick(side, strength_of(body.strength)), body.both_bad)
+
+
+def _rank(rules: Rules, body: RankBody) -> Answer:
+    if body.both_bad:
+        if body.ranking is not None:
+            raise Invalid("a comparison that cannot be ranked has no ranking")
+        return Answer(None, both_bad=True)
+    if body.ranking is None:
+        return Answer()
+    if len(body.ranking) != rules.k:
+        raise Invalid(f"the ranking has {len(body.ranking)} places for {rules.k} completions")
+    ranking = Ranking(body.ranking)
+    if not rules.allow_tie and len(set(ranking.ranks)) < rules.k:
+        raise Invalid(f"this project does not offer ties, but {list(ranking.ranks)} has one")
+    return Answer(ranking)

@@ -1,0 +1,149 @@
+"""Who judges what next: the order shown, the length of a lease, and what is mixed in.
+
+Pure rules; the queue itself is in the services. Draws are handed in, so that a test can choose
+them, and whatever must stay the same after a reload comes from the server's secret.
+"""
+
+import hmac
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from app.errors import Invalid
+
+SHORTEST_LEASE = timedelta(minutes=10)
+LONGEST_LEASE = timedelta(minutes=60)
+LEASE_BEFORE_ANY_JUDGMENT = timedelta(minutes=30)
+MEDIANS_PER_LEASE = 3
+
+AHEAD = 2  # assignments fetched ahead of the one on screen
+UNDO_DEPTH = 10
+
+
+def shown_order(secret: bytes, labeler_id: int, comparison_id: int, k: int) -> tuple[int, ...]:
+    """Return the canonical positions in the order this labeler sees them.
+
+    The same for the same four arguments, and unpredictable without the secret.
+    """
+    key = hmac.digest(secret, f"shown:{labeler_id}:{comparison_id}".encode(), "sha256")
+    order = list(range(k))
+    random.Random(key).shuffle(order)
+    return tuple(order)
+
+
+def repeated_order(secret: bytes, labeler_id: int, origin_id: int, k: int) -> tuple[int, ...]:
+    """Return the order of a repeat: the origin's turned round, so no place stays for two."""
+    return shown_order(secret, labeler_id, origin_id, k)[::-1]
+
+
+def lease_length(median_active_ms: int | None) -> timedelta:
+    """Return three times the project's median time, held between 10 and 60 minutes."""
+    if median_active_ms is None:
+        return LEASE_BEFORE_ANY_JUDGMENT
+    wanted = timedelta(milliseconds=MEDIANS_PER_LEASE * median_active_ms)
+    return min(max(wanted, SHORTEST_LEASE), LONGEST_LEASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often something else than ordinary work is mixed in.
+
+    `gold` and `repeat` are shares of all that is handed out; `evaluation` is the share of the rest
+    that goes to evaluations while there are train comparisons too.
+    """
+
+    gold: float = 0.0
+    repeat: float = 0.0
+    evaluation: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, rate in (
+            ("gold", self.gold),
+            ("repeat", self.repeat),
+            ("evaluation", self.evaluation),
+        ):
+            if not 0 <= rate <= 1:
+                raise Invalid(f"the {name} rate must be 0 to 1, not {rate}")
+        if self.gold + self.repeat > 1:
+            raise Invalid(f"gold and repeat rates add up to {self.gold + self.repeat}, above 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What to try: the purposes of ordinary work in order, and what may take its place."""
+
+    ordinary: tuple[str, str]
+    instead: str | None
+
+
+def mix(rates: Rates, draw: float, second_draw: float) -> Mix:
+    """Decide what the next assignment is, from two numbers drawn evenly from [0, 1).
+
+    Gold and repeats only take the place of ordinary work: when that has run out, they have too.
+    """
+    instead = None
+    if draw < rates.gold:
+        instead = "gold"
+    elif draw < rates.gold + rates.repeat:
+        instead = "repeat"
+    first_evaluation = second_draw < rates.evaluation
+    return Mix(("evaluation", "train") if first_evaluation else ("train", "evaluation"), instead)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What one labeler's queue looks like; counts are of train and evaluation comparisons."""
+
+    open: int  # this labeler could take one of these now
+    is_open_exact: bool  # False: there are at least that many
+    held: int  # with this labeler already
+    judged: int
+    skipped: int
+    total: int
+    with_others: int  # unfinished, every remaining slot leased to someone else
+    next_free_s: float | None  # until the first of those leases ends
+    project_is_paused: bool = False
+    labeler_is_paused: bool = False
+    labeler_is_practising: bool = False
+
+
+def why_empty(state: QueueState) -> tuple[str, ...]:
+    """Say truthfully why there is nothing to judge; empty when there is something."""
+    if state.labeler_is_paused:
+        return ("Your lead has paused your work in this project.",)
+    if state.project_is_paused:
+        return ("This project is paused.",)
+    if state.labeler_is_practising:
+        return ("This project asks you to pass the practice first.",)
+    if state.open or state.held:
+        return ()
+    if not state.total:
+        return ("There is nothing to judge yet.",)
+    return tuple(_reasons(state))
+
+
+def _reasons(state: QueueState) -> Sequence[str]:
+    reasons = []
+    if state.with_others:
+        reasons.append(_with_others(state))
+    if state.judged == state.total:
+        reasons.append(f"You have judged all {state.total:,}.")
+    elif state.judged:
+        reasons.append(f"You have judged {state.judged:,} of {state.total:,} comparisons.")
+    if state.skipped:
+        reasons.append(f"You have skipped {state.skipped:,}.")
+    rest = state.total - state.judged - state.skipped - state.with_others
+    if rest > 0:
+        reasons.append(f"{rest:,} {'has' if rest == 1 else 'have'} all the judgments wanted.")
+    return reasons
+
+
+def _with_others(state: QueueState) -> str:
+    many = state.with_others != 1
+    sentence = f"{state.with_others:,} comparison{'s are' if many else ' is'} with other labelers"
+    if state.next_free_s is None:
+        return f"{sentence}."
+    minutes = max(1, round(state.next_free_s / 60))
+    what = "the next frees" if many else "it frees"
+    return f"{sentence}; {what} in about {minutes} minute{'s' if minutes != 1 else ''}."

@@ -1,0 +1,337 @@
+"""Comparisons: made once, their slots counted, and taken back.
+
+`open_slots` and `done_slots` are kept here and nowhere else; whoever moves a slot holds the
+comparison's row lock (on SQLite the transaction is alone anyway).
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, false, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.ranking import FEWEST, MOST
+from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
+from app.errors import Conflict, Invalid, NotFound
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    JudgmentKind,
+    Membership,
+    Project,
+    Purpose,
+    Slot,
+)
+
+OVERLAP_MOST = 99
+
+
+def create(
+    session: Session,
+    project: Project,
+    prompt_id: int,
+    completion_ids: Sequence[int],
+    *,
+    natural_key: str,
+    seed: int,
+    purpose: Purpose = Purpose.TRAIN,
+    round_id: int | None = None,
+    evaluation_id: int | None = None,
+    overlap: int | None = None,
+    priority: int = 0,
+    kind: JudgmentKind | None = None,
+    origin_id: int | None = None,
+    only_labeler_id: int | None = None,
+    gold_answer: Mapping[str, Any] | None = None,
+    gold_reason: str = "",
+) -> Comparison:
+    """Put completions to labelers, in a canonical order drawn from `seed`.
+
+    `gold_answer` speaks of the order given here (`{"preferred": "a"}` is the first) and is stored
+    in canonical order. A repeat keeps its origin's order. The same natural key again returns the
+    comparison that is there.
+    """
+    known = _by_natural_key(session, project.id, natural_key)
+    if known is not None:
+        return known
+    kind = kind or project.judgment_kind
+    overlap = project.overlap if overlap is None else overlap
+    _check(session, prompt_id, completion_ids, kind, overlap)
+    order = list(range(len(completion_ids)))
+    if origin_id is None:
+        random.Random(f"{seed}:{natural_key}").shuffle(order)
+    comparison = Comparison(
+        project_id=project.id,
+        prompt_id=prompt_id,
+        round_id=round_id,
+        evaluation_id=evaluation_id,
+        kind=kind,
+        purpose=purpose,
+        overlap=overlap,
+        priority=priority,
+        open_slots=overlap,
+        done_slots=0,
+        is_open=True,
+        is_withdrawn=False,
+        origin_id=origin_id,
+        only_labeler_id=only_labeler_id,
+        gold_answer=None if gold_answer is None else _canonical_answer(gold_answer, order),
+        gold_reason=gold_reason,
+        natural_key=natural_key,
+        created_at=now(session),
+    )
+    session.add(comparison)
+    session.flush()
+    session.add_all(
+        ComparisonCompletion(
+            comparison_id=comparison.id, position=place, completion_id=completion_ids[given]
+        )
+        for place, given in enumerate(order)
+    )
+    session.add_all(
+        Slot(comparison_id=comparison.id, n=n, state=SlotState.OPEN) for n in range(overlap)
+    )
+    session.flush()
+    return comparison
+
+
+def lock(session: Session, comparison_id: int) -> Comparison:
+    """Return the comparison as it is now, and keep others from moving its slots."""
+    comparison = session.scalar(
+        select(Comparison)
+        .where(Comparison.id == comparison_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if comparison is None:
+        raise NotFound(f"there is no comparison {comparison_id}")
+    return comparison
+
+
+def take_slot(session: Session, comparison: Comparison, state: SlotState) -> int | None:
+    """Move one open slot to `state` and return its id; None if none is open."""
+    first = (
+        select(Slot.id)
+        .where(Slot.comparison_id == comparison.id, Slot.state == SlotState.OPEN)
+        .order_by(Slot.n)
+        .limit(1)
+        .scalar_subquery()
+    )
+    slot_id = session.scalar(
+        update(Slot)
+        .where(Slot.id == first)
+        .values(state=state)
+        .returning(Slot.id)
+        .execution_options(synchronize_session=False)
+    )
+    if slot_id is not None:
+        _count(comparison, opened=-1, done=1 if state is SlotState.DONE else 0)
+    return slot_id
+
+
+def move_slot(session: Session, comparison: Comparison, slot_id: int, new: SlotState) -> None:
+    """Move a slot as the table of moves allows and keep the comparison's counts.
+
+    A slot that was given up on a withdrawn comparison closes instead of opening.
+    """
+    slot = session.get_one(Slot, slot_id, populate_existing=True)
+    if new is SlotState.OPEN and comparison.is_withdrawn:
+        _count(comparison, done=-1 if slot.state == SlotState.DONE else 0)
+        slot.state = SlotState.CLOSED
+        return
+    old = slot.state
+    slot.state = move(SLOT_MOVES, f"slot {slot_id}", old, new)
+    _count(
+        comparison,
+        opened=(new == SlotState.OPEN) - (old == SlotState.OPEN),
+        done=(new == SlotState.DONE) - (old == SlotState.DONE),
+    )
+
+
+def withdraw(session: Session, comparison_id: int) -> Comparison:
+    """Take a comparison out of the queue; judgments given stay, leases end."""
+    comparison = lock(session, comparison_id)
+    comparison.is_withdrawn = True
+    comparison.is_open = False
+    _close(session, comparison, keep_leased=False)
+    return comparison
+
+
+def settle_for(session: Session, comparison_id: int) -> Comparison:
+    """Ask for no more judgments than those given and being given."""
+    comparison = lock(session, comparison_id)
+    _close(session, comparison, keep_leased=True)
+    return comparison
+
+
+def settle_stuck(session: Session, project_id: int, round_id: int) -> int:
+    """Settle a round's comparisons that no active member can take any more; return how many.
+
+    That happens when more members skip a comparison than are left over; without this the round
+    would wait for ever.
+    """
+    stuck = session.scalars(
+        select(Comparison.id)
+        .where(
+            Comparison.round_id == round_id,
+            Comparison.project_id == project_id,
+            is_unfinished(),
+            Comparison.open_slots > 0,
+            ~exists().where(
+                Membership.project_id == project_id,
+                Membership.is_paused == false(),
+                may_judge(Membership.user_id),
+            ),
+        )
+        .order_by(Comparison.id)
+    ).all()
+    for comparison_id in stuck:
+        settle_for(session, comparison_id)
+    return len(stuck)
+
+
+def is_unfinished() -> ColumnElement[bool]:
+    """Return the condition of the partial index over comparisons that still want judgments."""
+    return text("done_slots < overlap AND NOT is_withdrawn")  # type: ignore[return-value]
+
+
+def is_complete(session: Session, comparison: Comparison) -> bool:
+    """True when no comparison of the same round (or evaluation) and purpose wants a judgment."""
+    if comparison.done_slots < comparison.overlap and not comparison.is_withdrawn:
+        return False
+    same = (
+        Comparison.round_id == comparison.round_id
+        if comparison.round_id is not None
+        else Comparison.evaluation_id == comparison.evaluation_id
+    )
+    rest = exists().where(same, Comparison.purpose == comparison.purpose, is_unfinished())
+    return not session.scalar(select(rest))
+
+
+def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
+    """Return the condition that a labeler may take a comparison: not theirs, not judged yet.
+
+    A lease that ran out or was given back does not count; a retracted judgment does.
+    """
+    return and_(
+        (Comparison.only_labeler_id.is_(None)) | (Comparison.only_labeler_id == labeler_id),
+        ~exists()
+        .where(
+            Assignment.comparison_id == Comparison.id,
+            Assignment.labeler_id == labeler_id,
+            or_(
+                Assignment.state.not_in([AssignmentState.EXPIRED, AssignmentState.RELEASED]),
+                and_(
+                    Assignment.state == AssignmentState.RELEASED, Assignment.ended_at.is_not(None)
+                ),
+            ),
+        )
+        .correlate_except(Assignment),
+        ~exists()
+        .where(
+            ComparisonCompletion.comparison_id == Comparison.id,
+            ComparisonCompletion.completion_id == Completion.id,
+            Completion.author_id == labeler_id,
+        )
+        .correlate_except(ComparisonCompletion, Completion),
+    )
+
+
+def _by_natural_key(session: Session, project_id: int, natural_key: str) -> Comparison | None:
+    return session.scalar(
+        select(Comparison).where(
+            Comparison.project_id == project_id, Comparison.natural_key == natural_key
+        )
+    )
+
+
+def _check(
+    session: Session,
+    prompt_id: int,
+    completion_ids: Sequence[int],
+    kind: JudgmentKind,
+    overlap: int,
+) -> None:
+    if not 1 <= overlap <= OVERLAP_MOST:
+        raise Invalid(f"overlap must be 1 to {OVERLAP_MOST}, not {overlap}")
+    k = len(completion_ids)
+    if len(set(completion_ids)) != k:
+        raise Invalid(f"completions {list(completion_ids)} name one twice")
+    fewest, most = {
+        JudgmentKind.PICK: (2, 2),
+        JudgmentKind.RANK: (FEWEST, MOST),
+        JudgmentKind.RATE: (1, MOST),
+        JudgmentKind.THUMBS: (1, 1),
+        JudgmentKind.WRITE: (0, 0),
+        JudgmentKind.EDIT: (1, 1),
+    }[JudgmentKind(kind)]
+    if not fewest <= k <= most:
+        wanted = str(most) if fewest == most else f"{fewest} to {most}"
+        raise Invalid(f"a {kind} takes {wanted} completions, not {k}")
+    own = session.scalars(
+        select(Completion.id).where(
+            Completion.id.in_(completion_ids), Completion.prompt_id == prompt_id
+        )
+    ).all()
+    foreign = sorted(set(completion_ids) - set(own))
+    if foreign:
+        raise Invalid(f"completion {foreign[0]} does not answer prompt {prompt_id}")
+
+
+def _canonical_answer(answer: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    turned = dict(answer)
+    if turned.get("preferred") in {"a", "b"}:
+        given = "ab".index(turned["preferred"])
+        turned["preferred"] = "ab"[order.index(given)]
+    if turned.get("ranking") is not None:
+        turned["ranking"] = [turned["ranking"][given] for given in order]
+    return turned
+
+
+def _count(comparison: Comparison, *, opened: int = 0, done: int = 0) -> None:
+    comparison.open_slots += opened
+    comparison.done_slots += done
+    if comparison.open_slots < 0 or comparison.done_slots < 0:
+        raise Conflict(f"comparison {comparison.id} counts its slots wrong")
+    comparison.is_open = comparison.open_slots > 0 and not comparison.is_withdrawn
+
+
+def _close(session: Session, comparison: Comparison, *, keep_leased: bool) -> None:
+    slots = session.scalars(
+        select(Slot)
+        .where(
+            Slot.comparison_id == comparison.id,
+            Slot.state.in_([SlotState.OPEN, SlotState.LEASED]),
+        )
+        .execution_options(populate_existing=True)
+    ).all()
+    for slot in slots:
+        if slot.state == SlotState.LEASED and keep_leased:
+            continue
+        if slot.state == SlotState.LEASED:
+            _release(session, slot.id)
+        move_slot(session, comparison, slot.id, SlotState.CLOSED)
+    comparison.overlap = (
+        sum(slot.state != SlotState.CLOSED for slot in slots) + comparison.done_slots
+        if keep_leased
+        else comparison.overlap
+    )
+
+
+def _release(session: Session, slot_id: int) -> None:
+    assignment = session.scalar(
+        select(Assignment).where(
+            Assignment.slot_id == slot_id, Assignment.state == AssignmentState.LEASED
+        )
+    )
+    if assignment is not None:
+        assignment.state = move(
+            ASSIGNMENT_MOVES,
+            f"assignment {assignment.id}",
+            assignment.state,
+            AssignmentState.RELEASED,
+        )

@@ -1,0 +1,120 @@
+"""Judgments as append-only revisions: of an assignment's revisions one is current.
+
+A change, a retraction and an undo append; nothing is ever rewritten but the mark of the current
+one. Slots and leases are left to `labeling`.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.answers import Body, PickBody
+from app.domain.states import AssignmentState
+from app.errors import NotFound
+from app.models import Assignment, Comparison, Guidelines, Judgment, JudgmentKind
+
+
+def digest(assignment_id: int, body: Body, flags: Sequence[str], comment: str) -> str:
+    """Return the hash of what was said, by which a replay is told from another submission."""
+    said: dict[str, Any] = {
+        "kind": body.kind,
+        "both_bad": body.both_bad,
+        "flags": sorted(flags),
+        "comment": comment,
+        "assignment": assignment_id,
+    }
+    if isinstance(body, PickBody):
+        said |= {"preferred": body.preferred, "strength": body.strength}
+    else:
+        said |= {"ranking": body.ranking and list(body.ranking)}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def by_key(session: Session, labeler_id: int, key: str) -> Judgment | None:
+    """Return the judgment that a client's key made, if any."""
+    return session.scalar(
+        select(Judgment).where(Judgment.labeler_id == labeler_id, Judgment.submission_key == key)
+    )
+
+
+def own(session: Session, project_id: int, labeler_id: int, judgment_id: int) -> Judgment:
+    """Return a judgment of this labeler in this project."""
+    judgment = session.scalar(
+        select(Judgment).where(
+            Judgment.id == judgment_id,
+            Judgment.project_id == project_id,
+            Judgment.labeler_id == labeler_id,
+        )
+    )
+    if judgment is None:
+        raise NotFound(f"you have no judgment {judgment_id} here")
+    return judgment
+
+
+def append(
+    session: Session,
+    assignment: Assignment,
+    comparison: Comparison,
+    key: str,
+    moment: datetime,
+    **columns: Any,
+) -> Judgment:
+    """Add a revision and make it the current one."""
+    newest = session.scalar(
+        select(Judgment)
+        .where(Judgment.assignment_id == assignment.id)
+        .order_by(Judgment.revision.desc())
+        .limit(1)
+    )
+    if newest is not None:
+        newest.is_current = False
+        session.flush()  # the partial unique index allows one current row at a time
+    judgment = Judgment(
+        project_id=assignment.project_id,
+        assignment_id=assignment.id,
+        comparison_id=comparison.id,
+        labeler_id=assignment.labeler_id,
+        revision=1 if newest is None else newest.revision + 1,
+        supersedes_id=newest and newest.id,
+        is_current=True,
+        kind=JudgmentKind(comparison.kind),
+        shown_order=assignment.shown_order,
+        guidelines_version=_guidelines_version(session, assignment.project_id),
+        submission_key=key,
+        submitted_at=moment,
+        **columns,
+    )
+    session.add(judgment)
+    session.flush()
+    return judgment
+
+
+def retract(session: Session, assignment: Assignment, comparison: Comparison, key: str) -> Judgment:
+    """Append the revision that takes the judgment back."""
+    moment = now(session)
+    return append(
+        session,
+        assignment,
+        comparison,
+        key,
+        moment,
+        is_retraction=True,
+        is_surplus=assignment.state == AssignmentState.SURPLUS,
+        flags=[],
+        body_hash="",
+        started_at=moment,
+        active_ms=0,
+    )
+
+
+def _guidelines_version(session: Session, project_id: int) -> int:
+    newest = session.scalar(
+        select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
+    )
+    return newest or 0

@@ -1,0 +1,370 @@
+"""What there is to read about labeling work: a sheet, a queue's state, a history, progress."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, and_, false, func, select, true
+from sqlalchemy.orm import Session, joinedload
+
+from app.db import now
+from app.domain.answers import Body, PickBody, RankBody
+from app.domain.assignment import QueueState
+from app.domain.states import AssignmentState
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Judgment,
+    JudgmentKind,
+    Membership,
+    Project,
+    Prompt,
+    Purpose,
+)
+from app.services import comparisons
+
+COUNTED_MOST = 1000
+_ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION)
+
+Messages = tuple[tuple[str, str], ...]  # role, content
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A completion as a labeler sees it: its canonical position and its text, nothing else."""
+
+    position: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An assignment as it is put in front of a labeler, candidates in the order shown."""
+
+    assignment_id: int
+    comparison_id: int
+    lease_token: str
+    kind: JudgmentKind
+    messages: Messages
+    candidates: tuple[Candidate, ...]
+    expires_at: datetime
+    previous: Body | None  # what was answered before an undo
+    previous_flags: tuple[str, ...] = ()
+    previous_comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """A judgment or a skip of one labeler, newest first in the list."""
+
+    assignment_id: int
+    judgment_id: int | None
+    state: AssignmentState
+    kind: JudgmentKind
+    messages: Messages
+    candidates: tuple[Candidate, ...]  # in the order shown
+    body: Body | None
+    flags: tuple[str, ...]
+    comment: str
+    skip_reason: str
+    revision: int
+    ended_at: datetime
+    is_surplus: bool
+    is_retracted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the comparisons of one purpose are; judgments wanted, given and to be given."""
+
+    comparisons: int = 0
+    complete: int = 0
+    wanted: int = 0
+    done: int = 0
+    open: int = 0
+
+    @property
+    def leased(self) -> int:
+        """Judgments that someone works on now."""
+        return max(self.wanted - self.done - self.open, 0)
+
+    @property
+    def share(self) -> float:
+        """Share of the judgments wanted that are done."""
+        return self.done / self.wanted if self.wanted else 0.0
+
+
+def sheet(session: Session, assignment: Assignment) -> Sheet:
+    """Return what the labeler sees of an assignment."""
+    comparison, messages = _prompt(session, assignment.comparison_id)
+    texts = _texts(session, [comparison.id])[comparison.id]
+    before = None
+    if assignment.ended_at is not None:
+        before = session.scalar(
+            select(Judgment)
+            .where(Judgment.assignment_id == assignment.id, Judgment.is_retraction.is_(False))
+            .order_by(Judgment.revision.desc())
+            .limit(1)
+        )
+    return Sheet(
+        assignment_id=assignment.id,
+        comparison_id=comparison.id,
+        lease_token=assignment.lease_token,
+        kind=JudgmentKind(comparison.kind),
+        messages=messages,
+        candidates=tuple(Candidate(at, texts[at]) for at in assignment.shown_order),
+        expires_at=assignment.expires_at,
+        previous=body_of(before) if before else None,
+        previous_flags=tuple(before.flags) if before else (),
+        previous_comment=before.comment if before else "",
+    )
+
+
+def body_of(judgment: Judgment) -> Body:
+    """Return a judgment's answer as it was given."""
+    if judgment.kind == JudgmentKind.PICK:
+        return PickBody(judgment.preferred, judgment.strength, judgment.both_bad)
+    ranking = judgment.ranking
+    return RankBody(None if ranking is None else tuple(ranking), judgment.both_bad)
+
+
+def held(session: Session, project_id: int, labeler_id: int) -> Assignment | None:
+    """Return the lease that the labeler would be shown; reads only."""
+    return session.scalar(
+        select(Assignment)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project_id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .order_by(Assignment.leased_at, Assignment.id)
+        .limit(1)
+    )
+
+
+def queue_state(session: Session, project: Project, labeler_id: int) -> QueueState:
+    """Return what is left for one labeler, counted truthfully and not beyond a thousand."""
+    mine = _own_counts(session, project.id, labeler_id)
+    open_now = _count_open(session, project.id, labeler_id)
+    total = session.scalar(
+        select(func.count()).select_from(Comparison).where(_is_ordinary(project.id))
+    )
+    waiting, next_free_at = _with_others(session, project.id, labeler_id)
+    paused = session.scalar(
+        select(Membership.is_paused).where(
+            Membership.project_id == project.id, Membership.user_id == labeler_id
+        )
+    )
+    return QueueState(
+        open=open_now,
+        is_open_exact=open_now < COUNTED_MOST,
+        held=mine[AssignmentState.LEASED],
+        judged=mine[AssignmentState.SUBMITTED] + mine[AssignmentState.SURPLUS],
+        skipped=mine[AssignmentState.SKIPPED],
+        total=total or 0,
+        with_others=waiting,
+        next_free_s=None
+        if next_free_at is None
+        else max((next_free_at - now(session)).total_seconds(), 0.0),
+        project_is_paused=project.is_paused,
+        labeler_is_paused=bool(paused),
+    )
+
+
+def judged_since(
+    session: Session, labeler_id: int, since: datetime, project_id: int | None = None
+) -> int:
+    """Return how many comparisons the labeler has judged since then, each once."""
+    query = select(func.count()).where(
+        Judgment.labeler_id == labeler_id,
+        Judgment.submitted_at >= since,
+        Judgment.is_current == true(),
+        Judgment.is_retraction.is_(False),
+    )
+    if project_id is not None:
+        query = query.where(Judgment.project_id == project_id)
+    return session.scalar(query) or 0
+
+
+def history(
+    session: Session,
+    project_id: int,
+    labeler_id: int,
+    *,
+    before: int | None = None,
+    limit: int = 20,
+) -> list[HistoryItem]:
+    """Return the labeler's judgments and skips, newest first, paged by assignment."""
+    query = (
+        select(Assignment)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project_id,
+            Assignment.ended_at.is_not(None),
+        )
+        .options(joinedload(Assignment.comparison).joinedload(Comparison.prompt))
+        .order_by(Assignment.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        query = query.where(Assignment.id < before)
+    assignments = session.scalars(query).all()
+    texts = _texts(session, [assignment.comparison_id for assignment in assignments])
+    newest = _newest_judgments(session, [assignment.id for assignment in assignments])
+    return [
+        _history_item(assignment, newest.get(assignment.id, []), texts[assignment.comparison_id])
+        for assignment in assignments
+    ]
+
+
+def history_item(
+    session: Session, project_id: int, labeler_id: int, assignment_id: int
+) -> HistoryItem | None:
+    """Return one entry of the labeler's history."""
+    items = history(session, project_id, labeler_id, before=assignment_id + 1, limit=1)
+    return items[0] if items and items[0].assignment_id == assignment_id else None
+
+
+def progress(
+    session: Session, project_id: int, *, round_id: int | None = None
+) -> dict[Purpose, Progress]:
+    """Count comparisons and judgments by purpose, of a project or one of its rounds."""
+    query = (
+        select(
+            Comparison.purpose,
+            func.count(),
+            func.sum((Comparison.done_slots >= Comparison.overlap).cast(Integer)),
+            func.sum(Comparison.overlap),
+            func.sum(Comparison.done_slots),
+            func.sum(Comparison.open_slots),
+        )
+        .where(Comparison.project_id == project_id, Comparison.is_withdrawn.is_(False))
+        .group_by(Comparison.purpose)
+    )
+    if round_id is not None:
+        query = query.where(Comparison.round_id == round_id)
+    found = {Purpose(row[0]): Progress(*map(int, row[1:])) for row in session.execute(query)}
+    return {purpose: found.get(purpose, Progress()) for purpose in Purpose}
+
+
+def _is_ordinary(project_id: int) -> ColumnElement[bool]:
+    return and_(
+        Comparison.project_id == project_id,
+        Comparison.purpose.in_(_ORDINARY),
+        Comparison.is_withdrawn == false(),
+    )
+
+
+def _own_counts(session: Session, project_id: int, labeler_id: int) -> Counter[AssignmentState]:
+    rows = session.execute(
+        select(Assignment.state, func.count())
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project_id,
+            _is_ordinary(project_id),
+        )
+        .group_by(Assignment.state)
+    )
+    return Counter({AssignmentState(state): count for state, count in rows})
+
+
+def _count_open(session: Session, project_id: int, labeler_id: int) -> int:
+    # The lowest levels of the queue hold what this labeler is least likely to have judged.
+    some = (
+        select(Comparison.id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.purpose.in_(_ORDINARY),
+            Comparison.is_open == true(),
+            comparisons.may_judge(labeler_id),
+        )
+        .limit(COUNTED_MOST)
+        .subquery()
+    )
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[int, datetime | None]:
+    """Count comparisons that others hold all remaining slots of, and when the first frees."""
+    row = session.execute(
+        select(func.count(Comparison.id.distinct()), func.min(Assignment.expires_at))
+        .join(Assignment, Assignment.comparison_id == Comparison.id)
+        .where(
+            Assignment.project_id == project_id,
+            Assignment.state == AssignmentState.LEASED,
+            Assignment.labeler_id != labeler_id,
+            _is_ordinary(project_id),
+            Comparison.is_open == false(),
+            comparisons.may_judge(labeler_id),
+        )
+    ).one()
+    return row[0], row[1]
+
+
+def _seconds_until(session: Session, moment: datetime | None) -> float | None:
+    return None if moment is None else max((moment - now(session)).total_seconds(), 0.0)
+
+
+def _prompt(session: Session, comparison_id: int) -> tuple[Comparison, Messages]:
+    comparison, messages = session.execute(
+        select(Comparison, Prompt.messages)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(Comparison.id == comparison_id)
+    ).one()
+    return comparison, _messages(messages)
+
+
+def _messages(stored: Sequence[dict[str, Any]]) -> Messages:
+    return tuple((str(turn["role"]), str(turn["content"])) for turn in stored)
+
+
+def _texts(session: Session, comparison_ids: Sequence[int]) -> dict[int, dict[int, str]]:
+    rows = session.execute(
+        select(ComparisonCompletion.comparison_id, ComparisonCompletion.position, Completion.text)
+        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
+        .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
+    )
+    texts: dict[int, dict[int, str]] = {comparison_id: {} for comparison_id in comparison_ids}
+    for comparison_id, position, text in rows:
+        texts[comparison_id][position] = text
+    return texts
+
+
+def _newest_judgments(session: Session, assignment_ids: Sequence[int]) -> dict[int, list[Judgment]]:
+    """Return each assignment's judgments, newest revision first."""
+    found: dict[int, list[Judgment]] = {}
+    for judgment in session.scalars(
+        select(Judgment)
+        .where(Judgment.assignment_id.in_(assignment_ids))
+        .order_by(Judgment.revision.desc())
+    ):
+        found.setdefault(judgment.assignment_id, []).append(judgment)
+    return found
+
+
+def _history_item(
+    assignment: Assignment, judgments: Sequence[Judgment], texts: dict[int, str]
+) -> HistoryItem:
+    said = next((judgment for judgment in judgments if not judgment.is_retraction), None)
+    assert assignment.ended_at is not None
+    return HistoryItem(
+        assignment_id=assignment.id,
+        judgment_id=judgments[0].id if judgments else None,
+        state=AssignmentState(assignment.state),
+        kind=JudgmentKind(assignment.comparison.kind),
+        messages=_messages(assignment.comparison.prompt.messages),
+        candidates=tuple(Candidate(at, texts[at]) for at in assignment.shown_order),
+        body=body_of(said) if said else None,
+        flags=tuple(said.flags) if said else (),
+        comment=said.comment if said else assignment.skip_comment,
+        skip_reason=assignment.skip_reason,
+        revision=judgments[0].revision if judgments else 0,
+        ended_at=assignment.ended_at,
+        is_surplus=assignment.state == AssignmentState.SURPLUS,
+        is_retracted=bool(judgments) and judgments[0].is_retraction,
+    )
