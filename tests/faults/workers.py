@@ -1,0 +1,135 @@
+"""Workers for fault tests: real processes on short leases, and ways to wait without guessing.
+
+`python -m tests.faults.workers DATABASE WORK [BROKER]` runs one until it is told to end.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from app import queue as broker
+from app.db import Database
+from app.domain.states import OVER_JOB_STATES
+from app.models import Job, JobAttempt, SignInFailure
+from app.services import jobs
+from tests.faults.fake_runs import result_key
+from worker import main
+from worker.heart import Timing
+from worker.supervisor import Supervisor
+from worker.ticket import Places
+
+PATIENCE_S = 60.0
+CHILD = (sys.executable, "-m", "tests.faults.fake_runs")
+QUICK = Timing(
+    lease_s=2.0, heartbeat_s=0.3, sweep_s=0.3, look_s=0.1, grace_s=2.0, poll_s=0.05, wake_s=0.5
+)
+
+
+def supervisor(database: Database, work: Path, name: str = "") -> Supervisor:
+    places = Places(str(work / "artifacts"), work, "cpu")
+    return Supervisor(database, places, timing=QUICK, child=CHILD, name=name)
+
+
+@contextmanager
+def worker(
+    database: Database, work: Path, broker_url: str = ""
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a worker process; kill it, and what it started, at the end."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    with (work / f"worker-{time.monotonic_ns()}.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.workers", url, str(work), broker_url],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+        process.wait()
+
+
+def enqueue(database: Database, kind: str, **payload: Any) -> int:
+    with database.transaction() as session:
+        return jobs.enqueue(session, kind=kind, queue="cpu", payload=payload).id
+
+
+def read(database: Database, job_id: int) -> Job:
+    with database.reader() as session:
+        return jobs.get(session, job_id)
+
+
+def attempts(database: Database, job_id: int) -> list[JobAttempt]:
+    with database.reader() as session:
+        return jobs.attempts(session, job_id)
+
+
+def results(database: Database, job_id: int) -> int:
+    """Count what the job wrote."""
+    with database.reader() as session:
+        query = select(func.count()).where(SignInFailure.key_hash == result_key(job_id))
+        return session.scalar(query) or 0
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for the condition; give up after a minute and say what did not come."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come within {PATIENCE_S:g} s")
+        time.sleep(0.05)
+
+
+def until_over(database: Database, job_id: int) -> Job:
+    until(lambda: read(database, job_id).state in OVER_JOB_STATES, f"the end of job {job_id}")
+    return read(database, job_id)
+
+
+def until_progress(database: Database, job_id: int, done: int = 1) -> None:
+    until(lambda: read(database, job_id).progress_done >= done, f"progress of job {job_id}")
+
+
+def child_pid(database: Database, job_id: int) -> int:
+    """Return the process of the newest attempt, once its supervisor has said it."""
+    found: list[int] = []
+
+    def look() -> bool:
+        pids = [attempt.pid for attempt in attempts(database, job_id)][:1]
+        found[:] = [pid for pid in pids if pid is not None]
+        return bool(found)
+
+    until(look, f"the process of job {job_id}")
+    return found[0]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process computes; a zombie that nobody has waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _main(database_url: str, work: str, broker_url: str) -> None:
+    broker.configure(broker_url or None)
+    found = supervisor(Database(database_url, pool_size=4), Path(work))
+    if broker_url:
+        main.consume(found, broker_url)
+        return
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: found.stop())
+    with main.sweeping(found):
+        found.poll()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:4])
