@@ -150,7 +150,6 @@ class RewardPlan:
 
     epochs: int = 1
     batch_size: int = 16
-    max_steps: int | None = None
     learning_rate: float = 2e-4
     ensemble: int = 1
     use_margin: bool = False
@@ -162,7 +161,6 @@ class RewardPlan:
 
     def __post_init__(self) -> None:
         _training("reward", self.epochs, self.batch_size, self.learning_rate)
-        _optional("reward max_steps", self.max_steps, 1, 10_000_000)
         _between("reward ensemble", self.ensemble, 1, 16)
         _between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
         _between("reward centering", self.centering, 0.0, 1.0)
@@ -171,7 +169,7 @@ class RewardPlan:
 
     def steps(self, comparisons: int) -> Steps:
         """Count the steps on a data set of that many comparisons."""
-        return _capped(steps(comparisons, self.batch_size, self.epochs), self.max_steps)
+        return steps(comparisons, self.batch_size, self.epochs)
 
 
 @dataclass(frozen=True, slots=True)

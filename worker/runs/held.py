@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
 from app.models import Project, Round
-from app.services import leases
+from app.services import job_leases
 from worker.runs.context import JobContext
 
 
@@ -23,7 +23,7 @@ def transaction(context: JobContext) -> Iterator[Session]:
         LeaseLost: the job is no longer ours; nothing is written.
     """
     with context.database.transaction() as session:
-        leases.hold(session, context.job_id, context.lease_token)
+        job_leases.hold(session, context.job_id, context.lease_token)
         yield session
 
 

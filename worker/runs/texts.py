@@ -10,7 +10,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from app.services.judged import Candidate
-from worker.rlhf import template
+from worker.rlhf import models, template
+from worker.rlhf.data import PromptItem
+from worker.rlhf.roles import Roles
 from worker.rlhf.template import Message
 
 
@@ -38,3 +40,9 @@ def completion_ids(
         return candidate.token_ids
     ids = template.encode_response(tokenizer, candidate.text, finished=candidate.is_finished)
     return tuple(ids) or (int(tokenizer.eos_token_id),)
+
+
+def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list[PromptItem]:
+    """Return the prompts that leave room for an answer of that length in the model's context."""
+    limit = models.context_tokens(roles.causal)
+    return [item for item in items if limit is None or len(item.prompt_ids) + new_tokens <= limit]

@@ -1,0 +1,188 @@
+"""The new policy's answers and the old one's on test prompts, put to labelers blind.
+
+Both draw with the same chances, so where the policies agree they say the same, and nobody is asked.
+The round's reward model scores the very same answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.domain.plan import RoundPlan
+from app.errors import Invalid
+from app.models import (
+    Checkpoint,
+    Completion,
+    Evaluation,
+    JudgmentKind,
+    Project,
+    Prompt,
+    Purpose,
+    Round,
+)
+from app.services import checkpoints, comparisons, draws, evaluation
+from app.services.judged import Candidate
+from worker.rlhf import scoring
+from worker.rlhf.prefix import Branches
+from worker.rlhf.scoring import AdapterReward
+from worker.runs import held, sampled, texts, weights
+from worker.runs.context import Interrupted, JobContext
+from worker.runs.sampled import Draw
+
+CHUNK = 100
+SEED_OFFSET = 7_000_003  # evaluation answers are drawn apart from the candidates
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The round, the two policies and the arbiter."""
+
+    round: Round
+    project: Project
+    plan: RoundPlan
+    new: Checkpoint
+    old: Checkpoint
+    arbiter: Checkpoint
+    evaluation: Evaluation
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def seed(self) -> int:
+        """What the answers are drawn with."""
+        return self.plan.seed * 1009 + self.round.number + SEED_OFFSET
+
+
+Answers = Mapping[int, Completion]
+
+
+def run(context: JobContext) -> None:
+    """Let both policies answer, score the answers, and ask people about those that differ."""
+    with held.transaction(context) as session:
+        task = _read(session, context)
+    new, old = (_answers(context, task, each) for each in (task.new, task.old))
+    both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
+    differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
+    scores = _scores(context, task, both, new, old)
+    made = _compare(context, task, differing, new, old)
+    same = [prompt.id for prompt in both if prompt not in differing]
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        evaluation.record_scores(
+            session,
+            session.get_one(Evaluation, task.evaluation.id),
+            arbiter=task.arbiter.name,
+            scores=scores,
+            identical=same,
+            lengths=_lengths(both, new, old),
+            notes={
+                "prompts_asked": len(task.prompts),
+                "prompts_without_room": len(task.prompts) - len(both),
+            },
+        )
+        return {"comparisons": made, "identical": len(same)}
+
+    context.succeed(finish)
+
+
+def _read(session: Session, context: JobContext) -> Task:
+    round_, project, plan = held.round_of(session, context)
+    if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
+        raise Invalid(f"round {round_.number} has no new policy to evaluate")
+    assert round_.reward_checkpoint_id is not None  # the policy was trained against it
+    found = evaluation.open_evaluation(
+        session, round_, round_.policy_checkpoint_id, round_.policy_before_id
+    )
+    wanted = plan.evaluation
+    return Task(
+        round_,
+        project,
+        plan,
+        checkpoints.get(session, project.id, round_.policy_checkpoint_id),
+        checkpoints.get(session, project.id, round_.policy_before_id),
+        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        found,
+        tuple(draws.for_evaluation(session, round_, wanted.prompts, wanted.frozen_share)),
+    )
+
+
+def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[int, Completion]:
+    answering = weights.answering(context, checkpoint, task.project.instruction)
+    wanted = Draw(task.plan.sampling, task.seed, 1)
+    found: dict[int, Completion] = {}
+    for rows in sampled.draw(context, answering, task.prompts, wanted):
+        found |= {row.prompt_id: row for row in rows}
+        context.report(len(found), len(task.prompts), f"{checkpoint.name} answers")
+        if context.should_stop() in {"cancel", "preempt"}:
+            raise Interrupted(f"job {context.job_id} was asked to end")
+    return found
+
+
+def _scores(
+    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+) -> dict[int, float]:
+    with context.database.reader() as session:
+        beneath = weights.layers(session, task.arbiter)
+        roots = weights.root_ids(session, task.project.id)
+    roles = weights.load(context, beneath)
+    names, normaliser = weights.add_reward(context, roles, task.arbiter)
+    reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
+    tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
+    branches = [
+        Branches(
+            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            [
+                texts.completion_ids(
+                    tokenizer,
+                    _candidate(row),
+                    is_ours=roots.get(row.checkpoint_id or 0) == root,
+                )
+                for row in (new[prompt.id], old[prompt.id])
+            ],
+        )
+        for prompt in prompts
+    ]
+    if not branches:
+        return {}
+    scores = reward.score(branches).normalised.tolist()
+    rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
+    return {row.id: score for row, score in zip(rows, scores, strict=True)}
+
+
+def _compare(
+    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+) -> int:
+    for at in range(0, len(prompts), CHUNK):
+        with held.transaction(context) as session:
+            project = session.get_one(Project, task.project.id)
+            for prompt in prompts[at : at + CHUNK]:
+                comparisons.create(
+                    session,
+                    project,
+                    prompt.id,
+                    [new[prompt.id].id, old[prompt.id].id],
+                    natural_key=f"evaluation-{task.evaluation.id}-prompt-{prompt.id}",
+                    seed=task.seed,
+                    purpose=Purpose.EVALUATION,
+                    round_id=task.round.id,
+                    evaluation_id=task.evaluation.id,
+                    overlap=task.plan.evaluation.overlap,
+                    kind=JudgmentKind.PICK,
+                )
+    return len(prompts)
+
+
+def _lengths(prompts: Sequence[Prompt], new: Answers, old: Answers) -> dict[str, float]:
+    if not prompts:
+        return {}
+    return {
+        "new": fmean(len(new[prompt.id].text) for prompt in prompts),
+        "old": fmean(len(old[prompt.id].text) for prompt in prompts),
+    }
+
+
+def _candidate(row: Completion) -> Candidate:
+    ids = None if row.token_ids is None else tuple(row.token_ids)
+    return Candidate(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)

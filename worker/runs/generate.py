@@ -1,0 +1,282 @@
+"""Candidates for a round: sampled, looked over before any person sees them, put to labelers.
+
+Completions and comparisons carry natural keys; a run that is repeated finds what is there and makes
+nothing twice.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain import preflight
+from app.domain.plan import RoundPlan
+from app.domain.preflight import Draft
+from app.domain.states import RoundState
+from app.errors import Invalid
+from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Purpose, Round, Split
+from app.services import checkpoints, comparisons, draws
+from worker.runs import held, sampled, weights
+from worker.runs.context import Interrupted, JobContext
+from worker.runs.sampled import Answering, Draw
+
+IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
+CHUNK_COMPARISONS = 100
+
+
+@dataclass(slots=True)
+class Waste:
+    """What the pre-flight found, and what it saved people from."""
+
+    sampled: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    replaced: int = 0
+    prompts_without: int = 0  # too few candidates were left to compare
+    comparisons_saved: int = 0
+
+    def to_json(self, overlap: int) -> dict[str, Any]:
+        """Return the figures, judgments saved among them."""
+        return {
+            "sampled": self.sampled,
+            "dropped": dict(sorted(self.dropped.items())),
+            "replaced": self.replaced,
+            "prompts_without": self.prompts_without,
+            "comparisons_saved": self.comparisons_saved,
+            "judgments_saved": self.comparisons_saved * overlap,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The round and what it takes."""
+
+    round: Round
+    project: Project
+    plan: RoundPlan
+    prompts: tuple[Prompt, ...]
+    policy: Checkpoint
+    others: tuple[Checkpoint, ...]  # earlier models that take part, so that ratings connect
+
+    @property
+    def k(self) -> int:
+        """Completions in a comparison."""
+        return self.plan.k or self.project.k
+
+    @property
+    def overlap(self) -> int:
+        """Judgments a comparison wants."""
+        return self.plan.overlap or self.project.overlap
+
+    def mixes(self, prompt: Prompt) -> Checkpoint | None:
+        """Return the earlier model that answers this prompt too, if any does."""
+        if not self.others:
+            return None
+        digest = hashlib.sha256(f"{self.round.id}:{prompt.content_hash}".encode()).digest()
+        if int.from_bytes(digest[:4], "big") >= self.plan.mix_share * 2**32:
+            return None
+        return self.others[digest[4] % len(self.others)]
+
+
+def run(context: JobContext) -> None:
+    """Sample candidates, sort them, and create the comparisons of the round."""
+    with context.database.reader() as session:
+        task = read(session, context)
+    waste = Waste()
+    candidates = draw_all(context, task)
+    kept = {
+        prompt.id: _look_over(context, task, prompt, candidates, waste) for prompt in task.prompts
+    }
+    if not any(kept.values()):
+        raise Invalid(
+            f"round {task.round.number} has nothing to compare: of {waste.sampled} candidates "
+            f"{dict(waste.dropped)} were dropped"
+        )
+    made = _compare(context, task, kept)
+    result = {"comparisons": made, "preflight": waste.to_json(task.overlap)}
+    context.succeed(lambda _session: result)
+
+
+def read(session: Session, context: JobContext) -> Task:
+    """Read the round and choose its prompts and models."""
+    round_, project, plan = held.round_of(session, context)
+    assert round_.policy_before_id is not None  # set when the stage was entered
+    policy = checkpoints.get(session, project.id, round_.policy_before_id)
+    prompts = [
+        *draws.least_used(session, round_, Split.TRAIN, Purpose.TRAIN, plan.prompts),
+        *draws.least_used(session, round_, Split.VALIDATION, Purpose.TRAIN, plan.heldout_prompts),
+    ]
+    others = _earlier(session, project, round_, policy)
+    return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
+
+
+def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
+    """Return the candidates of every prompt: imported ones, earlier models', then the policy's."""
+    found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
+    if task.plan.use_imported:
+        with context.database.reader() as session:
+            for prompt_id, rows in draws.imported(session, list(found), IMPORTED_MOST).items():
+                found[prompt_id].extend(rows)
+    for other in task.others:
+        mixed = [prompt for prompt in task.prompts if task.mixes(prompt) is other]
+        if mixed:
+            _extend(context, task, other, mixed, 1, found)
+    _extend(context, task, task.policy, task.prompts, task.plan.candidates, found)
+    return found
+
+
+def _extend(
+    context: JobContext,
+    task: Task,
+    checkpoint: Checkpoint,
+    prompts: Sequence[Prompt],
+    count: int,
+    found: dict[int, list[Completion]],
+) -> None:
+    answering = weights.answering(context, checkpoint, task.project.instruction)
+    wanted = Draw(task.plan.sampling, _seed(task), count)
+    done = 0
+    for rows in sampled.draw(context, answering, prompts, wanted):
+        for row in rows:
+            found[row.prompt_id].append(row)
+        done += len({row.prompt_id for row in rows})
+        context.report(done, len(prompts), f"{checkpoint.name} answers")
+        _obey(context)
+    if checkpoint is task.policy:
+        _replace(context, task, answering, found)
+
+
+def _replace(
+    context: JobContext, task: Task, answering: Answering, found: dict[int, list[Completion]]
+) -> None:
+    """Draw spares for the prompts whose candidates are not all fit to be shown."""
+    rules, count = task.plan.preflight, task.plan.candidates
+    short = [
+        prompt
+        for prompt in task.prompts
+        if len(_sorted(task, found[prompt.id]).kept) < len(found[prompt.id])
+    ]
+    if not rules.is_on or not rules.spares or not short:
+        return
+    wanted = Draw(task.plan.sampling, _seed(task), rules.spares, start=count)
+    for rows in sampled.draw(context, answering, short, wanted):
+        for row in rows:
+            found[row.prompt_id].append(row)
+        _obey(context)
+
+
+def _look_over(
+    context: JobContext,
+    task: Task,
+    prompt: Prompt,
+    candidates: Mapping[int, Sequence[Completion]],
+    waste: Waste,
+) -> list[Completion]:
+    """Return the candidates that are worth a person's time, spares only as far as needed."""
+    rows = candidates[prompt.id]
+    is_spare = [
+        row.checkpoint_id == task.policy.id and row.sample_index >= task.plan.candidates
+        for row in rows
+    ]
+    wanted = sum(not spare for spare in is_spare)
+    found = _sorted(task, rows)
+    kept = [rows[index] for index in found.kept][:wanted]
+    waste.sampled += len(rows)
+    waste.dropped.update(str(why) for why in found.dropped.values())
+    waste.replaced += sum(is_spare[rows.index(row)] for row in kept)
+    unsorted = preflight.groups(
+        wanted, task.k, task.plan.comparisons_per_prompt, _group_seed(task, prompt)
+    )
+    waste.comparisons_saved += sum(
+        any(index in found.dropped for index in group) for group in unsorted
+    )
+    if len(kept) < task.k:
+        waste.prompts_without += 1
+        return []
+    return kept
+
+
+def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Completion]]) -> int:
+    """Create the comparisons, some at a time; those that are there stay as they are."""
+    wanted = [
+        (prompt, number, [kept[prompt.id][index].id for index in group])
+        for prompt in task.prompts
+        for number, group in enumerate(
+            preflight.groups(
+                len(kept[prompt.id]),
+                task.k,
+                task.plan.comparisons_per_prompt,
+                _group_seed(task, prompt),
+            )
+        )
+    ]
+    for at in range(0, len(wanted), CHUNK_COMPARISONS):
+        with held.transaction(context) as session:
+            project = session.get_one(Project, task.project.id)
+            for prompt, number, completion_ids in wanted[at : at + CHUNK_COMPARISONS]:
+                _create(session, task, project, prompt, number, completion_ids)
+        context.report(at, len(wanted), "comparisons")
+    return len(wanted)
+
+
+def _create(
+    session: Session,
+    task: Task,
+    project: Project,
+    prompt: Prompt,
+    number: int,
+    completion_ids: Sequence[int],
+) -> None:
+    comparisons.create(
+        session,
+        project,
+        prompt.id,
+        completion_ids,
+        natural_key=f"round-{task.round.id}-prompt-{prompt.id}-{number}",
+        seed=_seed(task),
+        purpose=Purpose.TRAIN,
+        round_id=task.round.id,
+        overlap=task.overlap,
+        kind=JudgmentKind(project.judgment_kind),
+    )
+
+
+def _earlier(
+    session: Session, project: Project, round_: Round, policy: Checkpoint
+) -> Iterable[Checkpoint]:
+    """Return the SFT model and the policies of the two rounds before, those that differ."""
+    ids = [project.sft_checkpoint_id]
+    ids += session.scalars(
+        select(Round.policy_checkpoint_id)
+        .where(
+            Round.project_id == project.id,
+            Round.number < round_.number,
+            Round.state.in_([RoundState.PROMOTED, RoundState.HELD]),
+        )
+        .order_by(Round.number.desc())
+        .limit(2)
+    )
+    different = dict.fromkeys(each for each in ids if each is not None and each != policy.id)
+    return [checkpoints.get(session, project.id, each) for each in different]
+
+
+def _sorted(task: Task, rows: Sequence[Completion]) -> preflight.Sorted:
+    drafts = [Draft(row.text, row.is_finished) for row in rows]
+    return preflight.sort(drafts, task.plan.preflight)
+
+
+def _seed(task: Task) -> int:
+    return task.plan.seed * 1009 + task.round.number
+
+
+def _group_seed(task: Task, prompt: Prompt) -> str:
+    return f"{_seed(task)}:{prompt.content_hash}"
+
+
+def _obey(context: JobContext) -> None:
+    order = context.should_stop()
+    if order in {"cancel", "preempt"}:
+        raise Interrupted(f"job {context.job_id} was asked to end")

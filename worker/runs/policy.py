@@ -1,0 +1,200 @@
+"""The policy of a round: trained against its reward model, watched, stopped, published."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.domain.plan import PolicyPlan, RoundPlan, Start
+from app.errors import Invalid
+from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
+from app.services import checkpoints, draws, rounds
+from app.services.checkpoints import Written
+from worker.rlhf import ppo, saving, scoring, stopping
+from worker.rlhf.data import PromptItem
+from worker.rlhf.normaliser import Normaliser
+from worker.rlhf.policy_watch import WatchConfig
+from worker.rlhf.ppo import PpoConfig
+from worker.rlhf.roles import SFT, Roles
+from worker.rlhf.scoring import AdapterReward
+from worker.rlhf.stopping import Rule
+from worker.rlhf.training_state import TrainingState
+from worker.runs import cards, following, held, texts, weights
+from worker.runs import reward as reward_run
+from worker.runs.context import JobContext
+from worker.runs.weights import POLICY, Layers
+
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The round, its models, and the prompts to train and to look on."""
+
+    round: Round
+    project: Project
+    plan: RoundPlan
+    start: Checkpoint
+    before: Checkpoint
+    reward: Checkpoint
+    beneath: Layers
+    prompts: tuple[Prompt, ...]
+    heldout: tuple[Prompt, ...]
+    export_ids: tuple[int, ...]
+
+
+def run(context: JobContext) -> None:
+    """Train the policy and publish the best that was seen before any alarm."""
+    with context.database.reader() as session:
+        task = _read(session, context)
+    roles = weights.load(context, task.beneath)
+    names, normaliser = weights.add_reward(context, roles, task.reward)
+    prompts, heldout = (_items(task, roles, each) for each in (task.prompts, task.heldout))
+    steps = task.plan.policy.steps(len(prompts)).total if prompts else 0
+    config = config_of(task.plan, roles, normaliser, steps)
+    _prepare(context, task, roles, config)
+    reward = AdapterReward(
+        roles,
+        names,
+        scoring.probe(roles),
+        normaliser,
+        penalty=task.plan.policy.uncertainty_penalty,
+    )
+    state = TrainingState()
+    following.restore(context, state)
+    loop = ppo.train(roles, prompts, heldout, reward, config, state)
+    ended = following.follow(
+        context, loop, state, save_every=task.plan.policy.save_every, note="practising"
+    )
+    metrics: dict[str, Any] = {
+        **ended.metrics,
+        "steps": ended.step,
+        "stop_reason": ended.reason,
+        "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
+        "best_step": state.best.step if state.best is not None else ended.step,
+    }
+    _publish(context, task, roles, config, metrics)
+
+
+def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int) -> PpoConfig:
+    """Return the loop's settings; all adapters take the shape of those that exist."""
+    policy = plan.policy
+    return PpoConfig(
+        steps=steps,
+        episodes=policy.batch_size,
+        epochs=policy.passes,
+        minibatches=policy.minibatches,
+        policy_learning_rate=policy.learning_rate,
+        value_learning_rate=policy.value_learning_rate or policy.learning_rate,
+        kl_coefficient=policy.kl_coefficient,
+        kl_control="adaptive" if policy.is_kl_adaptive else "fixed",
+        max_new_tokens=plan.sampling.max_new_tokens,
+        temperature=plan.sampling.temperature,
+        seed=plan.seed,
+        value_scale=normaliser.members[0],
+        watch=WatchConfig(
+            every=policy.evaluate_every, prompts=policy.heldout_prompts, rules=rules(policy)
+        ),
+        lora=roles.settings[SFT if roles.has_adapter(SFT) else "reward"],
+    )
+
+
+def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
+    """Return the reasons to stop: the plan's own, and the signs of over-optimization."""
+    found: list[Rule] = [
+        stopping.HeldoutPeak(),
+        stopping.Disagreement(),
+        stopping.LengthDrift(),
+        stopping.EntropyCollapse(),
+    ]
+    if policy.kl_budget is not None:
+        found.append(stopping.KlBudget(policy.kl_budget))
+    if policy.reward_target is not None:
+        found.append(stopping.RewardTarget(policy.reward_target))
+    return tuple(found)
+
+
+def _read(session: Session, context: JobContext) -> Task:
+    round_, project, plan = held.round_of(session, context)
+    if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
+        raise Invalid(f"round {round_.number} has no reward model to train against")
+    start = reward_run.start_of(session, project, round_)
+    return Task(
+        round_,
+        project,
+        plan,
+        start,
+        checkpoints.get(session, project.id, round_.policy_before_id),
+        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        weights.layers(session, start),
+        tuple(draws.first(session, project.id, Split.TRAIN, plan.policy.prompts)),
+        tuple(draws.first(session, project.id, Split.VALIDATION, plan.policy.heldout_prompts)),
+        tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
+    )
+
+
+def _items(task: Task, roles: Roles, prompts: tuple[Prompt, ...]) -> list[PromptItem]:
+    tokenizer = roles.loaded.tokenizer
+    items = [
+        PromptItem(
+            f"prompt-{prompt.id}",
+            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+        )
+        for prompt in prompts
+    ]
+    return texts.that_fit(items, roles, task.plan.sampling.max_new_tokens)
+
+
+def _prepare(context: JobContext, task: Task, roles: Roles, config: PpoConfig) -> None:
+    same_shape = roles.settings["reward"] == config.lora
+    ppo.prepare(roles, config, reward="reward" if same_shape else None)
+    if task.plan.policy.start is Start.LAST and task.before.kind == CheckpointKind.POLICY:
+        saving.load_policy(roles, weights.fetch(context, task.before), PREVIOUS)
+        roles.copy_role(PREVIOUS, POLICY)
+
+
+def _publish(
+    context: JobContext, task: Task, roles: Roles, config: PpoConfig, metrics: Mapping[str, Any]
+) -> None:
+    folder = context.workdir / "checkpoint"
+    settings = {
+        **task.beneath.config,
+        "algorithm": str(task.plan.policy.algorithm),
+        "reward_checkpoint_id": task.reward.id,
+        "started_from_id": task.before.id
+        if task.plan.policy.start is Start.LAST
+        else task.start.id,
+        "training": config.to_json(),
+    }
+    card = cards.Card(
+        "Policy",
+        task.project.name,
+        task.round.number,
+        settings,
+        metrics,
+        parents={row.name: row.sha256 for row in (task.start, task.reward)},
+    )
+
+    def write(aside: Path) -> None:
+        saving.save_policy(roles, aside, role=POLICY)
+
+    cards.fill(context, folder, card, write)
+    published = context.publish(folder, "policy")
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        row = checkpoints.create(
+            session,
+            project_id=task.project.id,
+            kind=CheckpointKind.POLICY,
+            written=Written(published.uri, published.sha256, settings, metrics),
+            job_id=context.job_id,
+            round_id=task.round.id,
+            parent_id=task.start.id,
+            export_ids=task.export_ids,
+        )
+        rounds.attach(session, task.round.id, row)
+        return {"checkpoint_id": row.id, "stop_reason": metrics["stop_reason"]}
+
+    context.succeed(finish)

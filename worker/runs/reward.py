@@ -1,0 +1,243 @@
+"""The reward model of a round: judgments frozen, a model fitted, held against people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlalchemy.orm import Session
+
+from app.domain.plan import RoundPlan
+from app.errors import Invalid
+from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
+from app.services import checkpoints, draws, rounds
+from app.services.checkpoints import Written
+from worker.rlhf import reward as fitting
+from worker.rlhf import reward_report, sampling, saving, scoring
+from worker.rlhf.data import PromptItem, Ranking
+from worker.rlhf.normaliser import Normaliser
+from worker.rlhf.prefix import Branches
+from worker.rlhf.rankings import Terms, split_by_length
+from worker.rlhf.reward import RewardConfig
+from worker.rlhf.reward_report import Scored
+from worker.rlhf.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.scoring import AdapterReward
+from worker.rlhf.training_state import TrainingState
+from worker.runs import cards, following, frozen, held, human_level, texts, weights
+from worker.runs.context import JobContext
+from worker.runs.frozen import Data
+from worker.runs.weights import Layers
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The round, and the model that the reward model is trained from."""
+
+    round: Round
+    project: Project
+    plan: RoundPlan
+    start: Checkpoint
+    beneath: Layers
+    roots: Mapping[int, int]
+    prompts: tuple[Prompt, ...]  # on which scores are mean 0, std 1
+
+    @property
+    def root(self) -> int:
+        """The whole model whose ids the reward model reads."""
+        return self.roots[self.start.id]
+
+
+def run(context: JobContext) -> None:
+    """Freeze the judgments, train, measure and publish."""
+    with context.database.reader() as session:
+        task = _read(session, context)
+    title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
+    data = frozen.freeze(context, task.project.id, title)
+    roles = weights.load(context, task.beneath)
+    config = config_of(task.plan)
+    names = fitting.prepare(roles, config)
+    _start_from_sft(roles, names)
+    train, heldout = (_rankings(rows, roles, task) for rows in (data.rows, data.heldout))
+    state = TrainingState()
+    following.restore(context, state)
+    loop = fitting.train(roles, train, heldout, config, state)
+    ended = following.follow(context, loop, state, note="fitting the judgments")
+    reward = AdapterReward(roles, names, scoring.probe(roles))
+    metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
+    metrics |= measure(data, train, heldout, reward, task.plan)
+    normaliser = _normaliser(task, reward)
+    _publish(context, task, roles, names, normaliser, config, data, metrics)
+
+
+def config_of(plan: RoundPlan) -> RewardConfig:
+    """Return the loop's settings."""
+    return RewardConfig(
+        members=plan.reward.ensemble,
+        epochs=plan.reward.epochs,
+        batch_rankings=plan.reward.batch_size,
+        learning_rate=plan.reward.learning_rate,
+        terms=Terms(
+            with_margin=plan.reward.use_margin,
+            smoothing=plan.reward.label_smoothing,
+            centering=plan.reward.centering,
+        ),
+        max_tokens=plan.reward.max_tokens,
+        seed=plan.seed,
+        lora=LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha),
+    )
+
+
+def measure(
+    data: Data,
+    train: Sequence[Ranking],
+    heldout: Sequence[Ranking],
+    reward: AdapterReward,
+    plan: RoundPlan,
+) -> dict[str, Any]:
+    """Return the report on held-out comparisons, people's lines on them, and what was left out."""
+    fitting_rows, too_long = split_by_length(heldout, plan.reward.max_tokens)
+    _, too_long_train = split_by_length(train, plan.reward.max_tokens)
+    found: dict[str, Any] = {
+        "comparisons": len(train),
+        "votes": frozen.votes_of(data.rows),
+        "too_long": [each.key for each in [*too_long_train, *too_long]],
+    }
+    if not fitting_rows:
+        return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}
+    flat = reward.score([Branches(one.prompt_ids, one.completions) for one in fitting_rows]).raw
+    parts = torch.split(flat, [len(one.completions) for one in fitting_rows])
+    scored = [
+        Scored(one, tuple(part.tolist())) for one, part in zip(fitting_rows, parts, strict=True)
+    ]
+    scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
+    rows = [one for one in data.heldout if one.row.comparison_id in scores]
+    report = reward_report.report(train, scored)
+    return found | {
+        "heldout": report.to_json(),
+        "people": human_level.lines(rows, scores, seed=plan.seed),
+        "by_labeler": human_level.by_labeler(rows, scores),
+    }
+
+
+def _read(session: Session, context: JobContext) -> Task:
+    round_, project, plan = held.round_of(session, context)
+    start = start_of(session, project, round_)
+    prompts = draws.first(session, project.id, Split.TRAIN, plan.reward.normaliser_prompts)
+    return Task(
+        round_,
+        project,
+        plan,
+        start,
+        weights.layers(session, start),
+        weights.root_ids(session, project.id),
+        tuple(prompts),
+    )
+
+
+def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
+    """Return what reward models and policies start from: the SFT model, else the base."""
+    if project.sft_checkpoint_id is not None:
+        return checkpoints.get(session, project.id, project.sft_checkpoint_id)
+    if round_.policy_before_id is None:
+        raise Invalid(f"round {round_.number} has no model to start from")
+    before = checkpoints.get(session, project.id, round_.policy_before_id)
+    return weights.layers(session, before).whole
+
+
+def _start_from_sft(roles: Roles, names: Sequence[str]) -> None:
+    """Let the reward model begin where SFT ended, where that is an adapter of the same shape."""
+    if not roles.has_adapter(SFT):
+        return
+    for name in names:
+        if roles.settings[name].r == roles.settings[SFT].r:
+            roles.copy_role(SFT, name)
+
+
+def _rankings(rows: Sequence[Any], roles: Roles, task: Task) -> list[Ranking]:
+    return frozen.rankings(
+        rows,
+        roles.loaded.tokenizer,
+        instruction=task.project.instruction,
+        roots=task.roots,
+        root=task.root,
+    )
+
+
+def _normaliser(task: Task, reward: AdapterReward) -> Normaliser:
+    """Scale the scores to mean 0 and std 1 on the start model's own answers to fixed prompts."""
+    roles, settings = reward.roles, task.plan.sampling
+    tokenizer = roles.loaded.tokenizer
+    items = [
+        PromptItem(
+            f"prompt-{prompt.id}",
+            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+        )
+        for prompt in task.prompts
+    ]
+    config = SamplingConfig(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        seed=task.plan.seed,
+        batch_size=settings.batch_size,
+    )
+    fitting_items = texts.that_fit(items, roles, settings.max_new_tokens)
+    ids = {item.key: item.prompt_ids for item in items}
+    role = REFERENCE if roles.has_adapter(SFT) else BASE
+    branches = [
+        Branches(ids[one.prompt_key], [one.token_ids])
+        for one in sampling.generate(roles, fitting_items, config, role)
+    ]
+    return Normaliser.fit(reward.raw(branches), penalty=task.plan.policy.uncertainty_penalty)
+
+
+def _publish(
+    context: JobContext,
+    task: Task,
+    roles: Roles,
+    names: Sequence[str],
+    normaliser: Normaliser,
+    config: RewardConfig,
+    data: Data,
+    metrics: Mapping[str, Any],
+) -> None:
+    folder = context.workdir / "checkpoint"
+    settings = {
+        **task.beneath.config,
+        "names": list(names),
+        "normaliser": normaliser.to_json(),
+        "training": config.to_json(),
+    }
+
+    def write(aside: Path) -> None:
+        for name in names:
+            saving.save_reward(roles, aside / name, role=name)
+
+    card = cards.Card(
+        "Reward model",
+        task.project.name,
+        task.round.number,
+        settings,
+        metrics,
+        parents={task.start.name: task.start.sha256},
+        data={"export": data.export.number, "sha256": data.export.sha256},
+    )
+    cards.fill(context, folder, card, write)
+    published = context.publish(folder, "reward")
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        row = checkpoints.create(
+            session,
+            project_id=task.project.id,
+            kind=CheckpointKind.REWARD,
+            written=Written(published.uri, published.sha256, settings, metrics),
+            job_id=context.job_id,
+            round_id=task.round.id,
+            parent_id=task.start.id,
+            export_ids=[data.export.id],
+        )
+        rounds.attach(session, task.round.id, row)
+        return {"checkpoint_id": row.id, "stop_reason": metrics["stop_reason"]}
+
+    context.succeed(finish)

@@ -1,0 +1,232 @@
+"""Imitation of the project's demonstrations: rows in, a checkpoint out.
+
+A starter model is built here from the demonstrations' own texts and trained as a whole; any other
+model gets an adapter unless the plan says otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.domain.plan import STARTER, RoundPlan, SftPlan
+from app.errors import Invalid
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Demonstration,
+    Project,
+    Prompt,
+    Round,
+    Split,
+)
+from app.services import checkpoints, rounds
+from app.services.checkpoints import Written
+from worker.rlhf import data, models, sampling, saving, starter, template
+from worker.rlhf import sft as imitation
+from worker.rlhf.data import PromptItem
+from worker.rlhf.report import Sample
+from worker.rlhf.roles import BASE, SFT, LoraSettings, Roles
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.sft import SftConfig
+from worker.rlhf.training_state import TrainingState
+from worker.runs import cards, following, held, texts, weights
+from worker.runs.context import JobContext
+
+STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
+HELDOUT_MOST = 200
+SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A prompt and, where there is one, a person's answer to it."""
+
+    messages: Sequence[Mapping[str, Any]]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to imitate, and from which model."""
+
+    round: Round
+    project: Project
+    plan: RoundPlan
+    sft: SftPlan
+    base: Checkpoint | None  # None: a starter
+    demonstrations: tuple[Shown, ...]
+    heldout: tuple[Shown, ...]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all weights are trained."""
+        return self.base is None or bool(self.sft.is_full)
+
+
+def run(context: JobContext) -> None:
+    """Train on the demonstrations and publish the model."""
+    with held.transaction(context) as session:
+        task = _read(session, context)
+    roles = Roles(_loaded(context, task))
+    config = config_of(task)
+    examples, too_long = _encode(roles, task.demonstrations, task, config)
+    heldout, _ = _encode(roles, task.heldout, task, config)
+    if not examples:
+        raise Invalid(f"all {too_long} demonstrations are longer than {task.sft.max_tokens} tokens")
+    state = TrainingState()
+    following.restore(context, state)
+    loop = imitation.train(roles, examples, config, state)
+    ended = following.follow(context, loop, state, note="imitating demonstrations")
+    role = BASE if task.is_full else SFT
+    metrics: dict[str, Any] = {**ended.metrics, "steps": ended.step, "too_long": too_long}
+    if heldout:
+        metrics["heldout/loss"] = imitation.evaluate(roles, role, heldout, config)
+        context.metrics(ended.step, {"heldout/loss": metrics["heldout/loss"]})
+    context.samples(ended.step, _samples(roles, role, task))
+    _publish(context, task, roles, config, metrics)
+
+
+def config_of(task: Task) -> SftConfig:
+    """Return the loop's settings."""
+    rate = FULL_RATE if task.is_full else LORA_RATE
+    if task.base is None:
+        rate = STARTER_RATE
+    return SftConfig(
+        epochs=task.sft.epochs,
+        batch_size=task.sft.batch_size,
+        learning_rate=task.sft.learning_rate or rate,
+        max_steps=task.sft.max_steps,
+        full=task.is_full,
+        lora=LoraSettings(task.sft.lora.r, task.sft.lora.alpha),
+        seed=task.plan.seed,
+    )
+
+
+def _read(session: Session, context: JobContext) -> Task:
+    round_, project, plan = held.round_of(session, context)
+    if plan.sft is None or project.base_model is None:
+        raise Invalid(f"round {round_.number} has no SFT to do")
+    is_starter = project.base_model == STARTER
+    base = None if is_starter else checkpoints.register_base(session, project, project.base_model)
+    return Task(
+        round_,
+        project,
+        plan,
+        plan.sft,
+        base,
+        tuple(_demonstrations(session, project.id, Split.TRAIN)),
+        tuple(_demonstrations(session, project.id, Split.VALIDATION)[:HELDOUT_MOST]),
+    )
+
+
+def _demonstrations(session: Session, project_id: int, split: Split) -> list[Shown]:
+    query = (
+        select(Prompt.messages, Demonstration.text)
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(Demonstration.project_id == project_id, Prompt.split == split)
+        .order_by(Demonstration.content_hash, Demonstration.id)
+    )
+    return [Shown(messages, text) for messages, text in session.execute(query)]
+
+
+def _loaded(context: JobContext, task: Task) -> models.LoadedModel:
+    if task.base is not None:
+        return models.load(task.base.uri, device=context.device)
+    wanted = task.sft.starter
+    said = [task.project.instruction]
+    for shown in task.demonstrations:
+        said += [turn["content"] for turn in shown.messages]
+        said.append(shown.text)
+    made = starter.build(
+        said,
+        vocab_size=wanted.vocabulary,
+        width=wanted.width,
+        layers=wanted.layers,
+        heads=wanted.heads,
+        seed=task.plan.seed,
+    )
+    made.model.to(context.device)  # type: ignore[arg-type]
+    return made
+
+
+def _encode(
+    roles: Roles, shown: Sequence[Shown], task: Task, config: SftConfig
+) -> tuple[list[data.Demonstration], int]:
+    """Return the demonstrations that fit, and how many do not."""
+    tokenizer = roles.loaded.tokenizer
+    context_tokens = models.context_tokens(roles.causal)
+    limit = min(task.sft.max_tokens, context_tokens or task.sft.max_tokens)
+    found = []
+    for one in shown:
+        prompt = texts.prompt_ids(tokenizer, one.messages, task.project.instruction)
+        response = tuple(template.encode_response(tokenizer, one.text, finished=True))
+        if len(prompt) + len(response) <= limit:
+            found.append(data.Demonstration(prompt, response))
+    return found, len(shown) - len(found)
+
+
+def _samples(roles: Roles, role: str, task: Task) -> list[Sample]:
+    """Answer a few held-out prompts, for people to read."""
+    shown = (task.heldout or task.demonstrations)[:SHOWN]
+    tokenizer = roles.loaded.tokenizer
+    items = [
+        PromptItem(str(n), texts.prompt_ids(tokenizer, one.messages, task.project.instruction))
+        for n, one in enumerate(shown)
+    ]
+    settings = task.plan.sampling
+    limit = models.context_tokens(roles.causal)
+    fitting = [
+        item
+        for item in items
+        if limit is None or len(item.prompt_ids) + settings.max_new_tokens <= limit
+    ]
+    config = SamplingConfig(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        seed=task.plan.seed,
+    )
+    return [
+        Sample(str(shown[int(one.prompt_key)].messages[-1]["content"]), one.text, None)
+        for one in sampling.generate(roles, fitting, config, role)
+    ]
+
+
+def _publish(
+    context: JobContext, task: Task, roles: Roles, config: SftConfig, metrics: Mapping[str, Any]
+) -> None:
+    folder = context.workdir / "checkpoint"
+
+    def write(aside: Path) -> None:
+        if task.is_full:
+            saving.save_full(roles.loaded, aside)
+        else:
+            saving.save_policy(roles, aside, role=SFT)
+
+    settings = {
+        "layout": weights.FULL if task.is_full else weights.ADAPTER,
+        "base": task.project.base_model,
+        "demonstrations": len(task.demonstrations),
+        "training": config.to_json(),
+    }
+    card = cards.Card("SFT", task.project.name, task.round.number, settings, metrics)
+    cards.fill(context, folder, card, write)
+    published = context.publish(folder, "sft")
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        row = checkpoints.create(
+            session,
+            project_id=task.project.id,
+            kind=CheckpointKind.SFT,
+            written=Written(published.uri, published.sha256, settings, metrics),
+            job_id=context.job_id,
+            round_id=task.round.id,
+            parent_id=None if task.base is None else task.base.id,
+        )
+        rounds.attach(session, task.round.id, row)
+        return {"checkpoint_id": row.id, "stop_reason": "steps"}
+
+    context.succeed(finish)
