@@ -1,0 +1,236 @@
+"""Reward training: what gradients may depend on, what changes, when it stops, how it resumes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worker.rlhf import tiny
+from worker.rlhf import prefix, reward, scoring
+from worker.rlhf.data import Pair, Ranking
+from worker.rlhf.prefix import Probe
+from worker.rlhf.rankings import (
+    LossName,
+    Terms,
+    TooLong,
+    agreement_of,
+    branches_of,
+    loss_of,
+    ranks_of,
+    split_by_length,
+)
+from worker.rlhf.report import StepReport
+from worker.rlhf.reward import RewardConfig
+from worker.rlhf.roles import BASE, Roles
+from worker.rlhf.training_state import TrainingState
+
+GRADIENT_TOLERANCE = 1e-5
+CONFIG = RewardConfig(
+    batch_rankings=4, evaluate_every=1, patience=0, lora=tiny.LORA, autocast=False
+)
+TASTE_ID = 77
+
+
+def rankings(count: int, *, start: int = 0) -> list[Ranking]:
+    """Return rankings in which a completion with a certain token beats one without."""
+    made = []
+    for seed in range(start, start + count):
+        prompt, *answers = tiny.token_ids(4 + seed % 3, 5, 3 + seed % 4, 7, seed=seed)
+        liked = seed % 3
+        answers[liked] = (*answers[liked][:-1], TASTE_ID)
+        pairs = tuple(
+            Pair(one, other, 1.0 if one == liked else 0.0 if other == liked else 0.5)
+            for one in range(3)
+            for other in range(one + 1, 3)
+        )
+        made.append(Ranking(f"r{seed}", prompt, tuple(answers), pairs))
+    return made
+
+
+def prepared(config: RewardConfig = CONFIG) -> Roles:
+    roles = Roles(tiny.loaded())
+    reward.prepare(roles, config)
+    return roles
+
+
+def weights_of(roles: Roles, *names: str) -> dict[str, Tensor]:
+    return {
+        key: parameter.detach().clone()
+        for name in names
+        for key, parameter in roles.named_parameters_of(name).items()
+    }
+
+
+def gradients(config: RewardConfig, batch: Sequence[Ranking]) -> tuple[float, list[Tensor]]:
+    """Return the loss and the gradients of the first step, as the optimiser sees them."""
+    roles = prepared(config)
+    run = reward.Run(roles, batch, [], config, TrainingState())
+    loss = run.accumulate("reward", batch)["loss"]
+    found = [parameter.grad for parameter in roles.parameters_of("reward")]
+    return loss, [gradient for gradient in found if gradient is not None]
+
+
+def test_loss_and_gradients_do_not_depend_on_the_micro_batches() -> None:
+    batch = rankings(6)
+    whole = gradients(CONFIG, batch)
+    for budget in (1, 40, 100):
+        parts = gradients(replace(CONFIG, token_budget=budget), batch)
+        assert parts[0] == pytest.approx(whole[0], abs=GRADIENT_TOLERANCE)
+        for one, other in zip(parts[1], whole[1], strict=True):
+            assert torch.allclose(one, other, atol=GRADIENT_TOLERANCE)
+
+
+def test_loss_and_gradients_do_not_depend_on_sharing_the_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = rankings(6)
+    together = gradients(CONFIG, batch)
+    apart = Probe(is_exact=False, window=None, why="for comparison")
+    monkeypatch.setattr(prefix, "probe", lambda *_, **__: apart)
+    alone = gradients(CONFIG, batch)
+    assert alone[0] == pytest.approx(together[0], abs=GRADIENT_TOLERANCE)
+    for one, other in zip(alone[1], together[1], strict=True):
+        assert torch.allclose(one, other, atol=GRADIENT_TOLERANCE)
+
+
+def test_every_prompt_weighs_the_same_however_many_pairs_it_has() -> None:
+    many, few = rankings(2)
+    few = replace(few, pairs=few.pairs[:1])
+    scores = [torch.zeros(3), torch.zeros(3)]
+    found = loss_of(scores, [many, few], Terms(centering=0.0))
+    assert found.tolist() == pytest.approx([math.log(2)] * 2)
+
+
+def test_weights_and_margins_of_pairs_count_and_margins_can_be_switched_off() -> None:
+    (one,) = rankings(1)
+    scores = [torch.tensor([0.5, 0.0, 0.0])]
+    only = replace(one, pairs=(Pair(0, 1, 1.0, margin=0.5, weight=3.0),))
+    plain = Terms(centering=0.0)
+    assert float(loss_of(scores, [only], plain)) == pytest.approx(3 * math.log(2))
+    without = loss_of(scores, [only], replace(plain, with_margin=False))
+    assert float(without) == pytest.approx(3 * math.log1p(math.exp(-0.5)))
+
+
+def test_centering_pulls_the_sum_of_a_pair_to_zero() -> None:
+    (one,) = rankings(1)
+    only = replace(one, pairs=(Pair(0, 1, 0.5),))
+    extra = loss_of([torch.tensor([3.0, 3.0, 0.0])], [only], Terms())
+    assert float(extra) == pytest.approx(math.log(2) + 0.01 * 36)
+
+
+def test_ranks_come_from_the_share_of_judgments_won() -> None:
+    (one,) = rankings(1)
+    pairs = (Pair(0, 1, 0.0), Pair(0, 2, 0.5), Pair(1, 2, 1.0))
+    assert ranks_of(replace(one, pairs=pairs)).tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("loss", ["pairs", "plackett_luce"])
+def test_training_learns_the_taste_and_leaves_the_base_bit_equal(loss: LossName) -> None:
+    config = replace(CONFIG, learning_rate=2e-2, epochs=6, terms=Terms(loss))
+    roles = prepared(config)
+    before = weights_of(roles, BASE)
+    reports = list(reward.train(roles, rankings(24), rankings(8, start=100), config, _new()))
+    assert reports[-1].metrics["heldout/accuracy"] > 0.9
+    after = weights_of(roles, BASE)
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
+
+
+def test_members_of_an_ensemble_start_and_learn_apart() -> None:
+    config = replace(CONFIG, members=2)
+    roles = prepared(config)
+    list(reward.train(roles, rankings(8), [], config, _new()))
+    first, second = (weights_of(roles, name) for name in reward.names(2))
+    assert not torch.equal(first["reward/head"], second["reward-1/head"])
+    for name in reward.names(2):
+        assert any(weight.any() for key, weight in weights_of(roles, name).items() if "_B" in key)
+
+
+def test_every_ranking_is_seen_once_an_epoch() -> None:
+    config = replace(CONFIG, epochs=2)
+    state = _new()
+    run = reward.Run(prepared(config), rankings(10), [], config, state)
+    for epoch in range(2):
+        keys = []
+        for step in range(3):
+            state.step = 3 * epoch + step
+            keys += [each.key for each in run.batch(0)]
+        assert sorted(keys) == sorted(each.key for each in rankings(10))
+
+
+def test_the_best_weights_on_heldout_rankings_are_in_the_model_at_the_end() -> None:
+    config = replace(CONFIG, epochs=8, learning_rate=5e-2, patience=2)
+    roles, state = prepared(config), _new()
+    confused = [replace(each, pairs=(Pair(0, 1, 0.9),)) for each in rankings(6, start=200)]
+    reports = list(reward.train(roles, rankings(12), confused, config, state))
+    losses = [each.metrics["heldout/loss"] for each in reports]
+    assert reports[-1].stop_reason is not None
+    assert reports[-1].stop_reason.startswith("early stop")
+    assert len(reports) < reports[-1].steps_total
+    assert state.best is not None
+    assert state.best.step == 1 + losses.index(min(losses))
+    model = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
+    raw = model.raw([branches_of(each) for each in confused])[0]
+    again = agreement_of(torch.split(raw, [3] * len(confused)), confused)
+    assert again.loss == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_a_run_without_heldout_rankings_takes_all_its_steps() -> None:
+    reports = list(reward.train(prepared(), rankings(10), [], CONFIG, _new()))
+    assert [each.step for each in reports] == [1, 2, 3]
+    assert reports[-1].stop_reason == "steps: all 3 done"
+    assert all(each.stop_reason is None for each in reports[:-1])
+
+
+def test_too_long_rankings_are_named_and_left_out() -> None:
+    kept, too_long = split_by_length(rankings(3), max_tokens=12)
+    assert [each.key for each in kept] == ["r0", "r1"]
+    assert too_long == [TooLong("r2", 2, 13)]
+
+
+def test_rankings_that_teach_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of 3 rankings is judged and within 2 tokens"):
+        next(reward.train(prepared(), rankings(3), [], replace(CONFIG, max_tokens=2), _new()))
+
+
+def test_ties_judge_no_accuracy_and_equal_scores_are_half_right() -> None:
+    (one,) = rankings(1)
+    found = agreement_of([torch.zeros(3)], [one])
+    assert found.accuracy == 0.5
+    assert found.loss == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(
+    tmp_path: Path, stop_after: int
+) -> None:
+    config = replace(CONFIG, members=2, epochs=2, learning_rate=1e-2)
+    train, heldout = rankings(12), rankings(3, start=50)
+    roles = prepared(config)
+    whole = list(reward.train(roles, train, heldout, config, _new()))
+
+    killed, state = prepared(config), _new()
+    begun = list(islice(reward.train(killed, train, heldout, config, state), stop_after))
+    state.save(tmp_path)
+    fresh, state = prepared(replace(config, seed=5)), _new()
+    state.restore(tmp_path)
+    resumed = list(reward.train(fresh, train, heldout, config, state))
+
+    assert _untimed(begun + resumed) == _untimed(whole)
+    ended, expected = (weights_of(each, *reward.names(2)) for each in (fresh, roles))
+    assert all(torch.equal(ended[name], weight) for name, weight in expected.items())
+
+
+def _new() -> TrainingState:
+    return TrainingState()
+
+
+def _untimed(reports: Sequence[StepReport]) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in each.metrics.items() if not name.startswith("time/")}
+        for each in reports
+    ]
