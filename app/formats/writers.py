@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.errors import Invalid
-from app.formats import hh, openai_preference, trl, vertex
+from app.formats import hh, llama_factory, openai_preference, trl, vertex
 from app.formats.records import PreferenceRecord, Row
 
 Write = Callable[[PreferenceRecord], Row]
@@ -17,6 +17,8 @@ PREFERENCES: dict[str, Write] = {
     "hh": hh.write,
     "vertex-rlhf": vertex.write_preference,
     "openai-preference": openai_preference.write,
+    "llama-factory-alpaca": llama_factory.write_alpaca,
+    "llama-factory-sharegpt": llama_factory.write_sharegpt,
 }
 _WITH_MARGIN: dict[str, Callable[..., Row]] = {
     "trl-explicit": trl.write_explicit,

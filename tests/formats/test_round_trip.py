@@ -107,6 +107,7 @@ def test_vertex_prompts(record: PromptRecord) -> None:
         ("trl-explicit", "trl"),
         ("trl-implicit", "trl"),
         ("openai-preference", "openai-preference"),
+        ("llama-factory-sharegpt", "llama-factory-sharegpt"),
     ],
 )
 @given(record=drawn.preferences())
@@ -116,7 +117,12 @@ def test_preferences_over_conversations(name: str, detected: str, record: Prefer
 
 
 @pytest.mark.parametrize(
-    ("name", "detected"), [("trl-explicit-text", "trl"), ("vertex-rlhf", "vertex-rlhf")]
+    ("name", "detected"),
+    [
+        ("trl-explicit-text", "trl"),
+        ("vertex-rlhf", "vertex-rlhf"),
+        ("llama-factory-alpaca", "llama-factory-alpaca"),
+    ],
 )
 @given(record=drawn.preferences(drawn.single))
 def test_preferences_over_texts(name: str, detected: str, record: PreferenceRecord) -> None:

@@ -1,0 +1,38 @@
+"""LMArena battles: two models' conversations about one prompt, and who won.
+
+Rows are `model_a, model_b, winner, conversation_a, conversation_b`. In longer conversations each
+model goes on from its own answer, so only battles of one turn compare answers to one prompt.
+"""
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.hh import shared_prompt
+from app.formats.records import Candidate, ComparisonRecord, PreferenceRecord, Row, VoteRecord
+
+_RANKS = {"model_a": (1, 2), "model_b": (2, 1), "tie": (1, 1)}
+_BOTH_BAD = ("tie (bothbad)", "both_bad")
+
+
+def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
+    """Read one battle; *both bad* is kept beside the tie, as a comparison with one vote."""
+    prompt, texts = shared_prompt(
+        fields.messages(fields.items(row, "conversation_a"), "conversation_a"),
+        fields.messages(fields.items(row, "conversation_b"), "conversation_b"),
+    )
+    candidates = tuple(
+        Candidate(text, fields.identifier(row, model))
+        for text, model in zip(texts, ("model_a", "model_b"), strict=True)
+    )
+    winner, name = fields.text(row, "winner"), fields.identifier(row, "question_id", "id")
+    judge = fields.identifier(row, "judge", "evaluation_session_id")
+    if winner in _BOTH_BAD:
+        vote = VoteRecord(judge or "unknown", Ranking((1, 1)), both_bad=True)
+        return [ComparisonRecord(prompt, candidates, (vote,), comparison=name)]
+    if winner not in _RANKS:
+        raise Invalid(f"'winner' must be {', '.join([*_RANKS, *_BOTH_BAD])}, not {winner!r}")
+    return [PreferenceRecord(prompt, candidates, Ranking(_RANKS[winner]), judge, source_id=name)]
+
+
+FORMAT = Format("arena", "LMArena battles", has("model_a", "model_b", "winner"), read)

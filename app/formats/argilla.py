@@ -1,0 +1,77 @@
+"""Argilla records with a ranking question, as version 1 and version 2 write them.
+
+The question's options are matched with the record's fields by name, so `response-1` is the field
+`response_1`. Drafts and discarded responses are left out.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.records import Candidate, PreferenceRecord, Row
+
+_PROMPTS = ("prompt", "instruction", "question", "input", "context", "text")
+
+
+def read(row: Row) -> list[PreferenceRecord]:
+    """Read a record: a judgment for each submitted answer to a ranking question."""
+    texts, name = fields.inner(row, "fields"), fields.identifier(row, "id", "external_id")
+    prompt = fields.prompt(texts, *_PROMPTS)
+    found = []
+    for labeler, value in _answers(row):
+        places = _places(value)
+        candidates = tuple(Candidate(_option(texts, option)) for option in places)
+        ranking = Ranking.of_positions(list(places.values()))
+        found.append(PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name))
+    if not found:
+        raise Invalid("the record has no submitted ranking")
+    return found
+
+
+def _answers(row: Row) -> Iterator[tuple[str | None, list[object]]]:
+    responses = row.get("responses")
+    if isinstance(responses, list):  # version 1: a response holds answers to all questions
+        for one in fields.objects(row, "responses"):
+            for answer in fields.inner(one, "values").values():
+                yield from _answer(one, answer)
+    elif isinstance(responses, Mapping):  # version 2: a question holds all responses
+        for question in responses:
+            for one in fields.objects(responses, question):
+                yield from _answer(one, one)
+    else:
+        raise Invalid(f"'responses' must be a list or an object, not {fields.kind(responses)}")
+
+
+def _answer(response: Row, answer: object) -> Iterator[tuple[str | None, list[object]]]:
+    value = answer.get("value") if isinstance(answer, Mapping) else None
+    if response.get("status", "submitted") == "submitted" and isinstance(value, list):
+        yield fields.identifier(response, "user_id"), value
+
+
+def _places(value: list[object]) -> dict[str, int]:
+    """Read {rank, value} objects, or names from best to worst."""
+    places: dict[str, int] = {}
+    for at, option in enumerate(value, 1):
+        is_object = isinstance(option, Mapping)
+        name = fields.text(option, "value") if is_object else str(option)
+        if name in places:
+            raise Invalid(f"ranking names completion {name} twice")
+        places[name] = fields.whole(option, "rank") if is_object else at
+    # Canonical order is by name, so that every labeler's answer lists the completions alike.
+    return dict(sorted(places.items()))
+
+
+def _option(texts: Row, option: str) -> str:
+    for key in texts:
+        if _plain(key) == _plain(option):
+            return fields.text(texts, key)
+    raise Invalid(f"the ranking names {option!r}, which is no field of the record")
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
+FORMAT = Format("argilla", "Argilla rankings", has("fields", "responses"), read)

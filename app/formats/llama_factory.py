@@ -1,0 +1,105 @@
+"""LLaMA-Factory's ranking data sets, Alpaca and ShareGPT, and the `dataset_info.json` beside them."""
+
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
+
+_NAMES = {"user": "human", "assistant": "gpt"}
+_ROLES = {name: role for role, name in _NAMES.items()}
+
+
+def read_alpaca(row: Row) -> list[PreferenceRecord]:
+    """Read one row of an instruction with a chosen and a rejected answer."""
+    parts = [fields.text(row, "instruction"), fields.optional_text(row, "input") or ""]
+    turns = (Message("user", "\n\n".join(part for part in parts if part.strip())),)
+    system = fields.optional_text(row, "system")
+    if system:
+        turns = (Message("system", system), *turns)
+    chosen, rejected = fields.text(row, "chosen"), fields.text(row, "rejected")
+    return [chosen_and_rejected(turns, chosen, rejected)]
+
+
+def read_sharegpt(row: Row) -> list[PreferenceRecord]:
+    """Read one conversation with a chosen and a rejected last turn."""
+    turns = tuple(_turn(turn) for turn in fields.objects(row, "conversations"))
+    system = fields.optional_text(row, "system")
+    if system:
+        turns = (Message("system", system), *turns)
+    chosen = _turn(fields.inner(row, "chosen"))
+    rejected = _turn(fields.inner(row, "rejected"))
+    return [chosen_and_rejected(turns, chosen.content, rejected.content)]
+
+
+def write_alpaca(record: PreferenceRecord) -> Row:
+    """Write one row. Raises Invalid for a conversation of several turns."""
+    chosen, rejected = pair(record)
+    system, turns = _split(record.messages)
+    instruction = fields.as_text(turns)
+    return {
+        **system,
+        "instruction": instruction,
+        "input": "",
+        "chosen": chosen,
+        "rejected": rejected,
+    }
+
+
+def write_sharegpt(record: PreferenceRecord) -> Row:
+    """Write one row. Raises Invalid where the turns do not alternate, user first."""
+    chosen, rejected = pair(record)
+    system, turns = _split(record.messages)
+    for n, turn in enumerate(turns):
+        if turn.role != ("user", "assistant")[n % 2]:
+            raise Invalid("ShareGPT rows take turns, user first; this conversation does not")
+    return {
+        **system,
+        "conversations": [{"from": _NAMES[turn.role], "value": turn.content} for turn in turns],
+        "chosen": {"from": "gpt", "value": chosen},
+        "rejected": {"from": "gpt", "value": rejected},
+    }
+
+
+def dataset_info(name: str, file_name: str, *, sharegpt: bool) -> Row:
+    """Return the entry that tells LLaMA-Factory how to read a file."""
+    answers = {"chosen": "chosen", "rejected": "rejected", "system": "system"}
+    if sharegpt:
+        columns = {"messages": "conversations", **answers}
+        return {
+            name: {
+                "file_name": file_name,
+                "formatting": "sharegpt",
+                "ranking": True,
+                "columns": columns,
+            }
+        }
+    columns = {"prompt": "instruction", "query": "input", **answers}
+    return {name: {"file_name": file_name, "ranking": True, "columns": columns}}
+
+
+def _split(messages: Messages) -> tuple[Row, Messages]:
+    """Take the system turn off; every row has the column, empty where there is none."""
+    if messages[0].role == "system":
+        return {"system": messages[0].content}, messages[1:]
+    return {"system": ""}, messages
+
+
+def _turn(row: Row) -> Message:
+    speaker = fields.text(row, "from")
+    if speaker not in _ROLES:
+        raise Invalid(f"'from' must be human or gpt, not {speaker!r}")
+    return Message(_ROLES[speaker], fields.text(row, "value"))
+
+
+ALPACA = Format(
+    "llama-factory-alpaca",
+    "LLaMA-Factory rankings, Alpaca",
+    has("instruction", "chosen", "rejected"),
+    read_alpaca,
+)
+SHAREGPT = Format(
+    "llama-factory-sharegpt",
+    "LLaMA-Factory rankings, ShareGPT",
+    has("conversations", "chosen", "rejected"),
+    read_sharegpt,
+)

@@ -1,0 +1,31 @@
+"""Stanford Human Preferences: a post and two comments, the better one by votes.
+
+Rows are `history, human_ref_A, human_ref_B, labels`; `labels` is 1 where A is the better.
+"""
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.records import Candidate, Message, PreferenceRecord, Row
+
+
+def read(row: Row) -> list[PreferenceRecord]:
+    """Read one preference; the margin is the ratio of the comments' scores."""
+    label = fields.whole(row, "labels")
+    if label not in (0, 1):
+        raise Invalid(f"'labels' must be 0 or 1, not {label}")
+    return [
+        PreferenceRecord(
+            (Message("user", fields.text(row, "history")),),
+            tuple(Candidate(fields.text(row, key)) for key in ("human_ref_A", "human_ref_B")),
+            Ranking((1, 2) if label == 1 else (2, 1)),
+            margin=fields.optional_number(row, "score_ratio"),
+            source_id=fields.identifier(row, "post_id"),
+        )
+    ]
+
+
+FORMAT = Format(
+    "shp", "Stanford Human Preferences", has("history", "human_ref_A", "human_ref_B"), read
+)
