@@ -276,15 +276,21 @@ def _base(module: nn.Module) -> Any:
 
 
 @torch.no_grad()
-def _merged(module: Any, dtype: torch.dtype) -> _Linear:
-    base = _base(module)
-    weight = base.weight
+def merged_weight(module: Any) -> Tensor:
+    """Return a layer's weight with its active adapters added; it may be the base's own."""
+    weight: Tensor = _base(module).weight
     if hasattr(module, "get_delta_weight") and not module.disable_adapters:
         for name in module.active_adapters:
             if name in module.lora_A:
                 weight = weight + module.get_delta_weight(name).to(weight.dtype)
-    bias = getattr(base, "bias", None)
-    return _Linear(weight.detach().to(dtype), None if bias is None else bias.detach().to(dtype))
+    return weight.detach()
+
+
+def _merged(module: Any, dtype: torch.dtype) -> _Linear:
+    bias = getattr(_base(module), "bias", None)
+    return _Linear(
+        merged_weight(module).to(dtype), None if bias is None else bias.detach().to(dtype)
+    )
 
 
 def _merged_rows(modules: Sequence[Any], dtype: torch.dtype) -> _Linear:
