@@ -1,0 +1,225 @@
+"""A project small enough to run the whole loop in seconds, its jobs and its people."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import Database, now
+from app.domain.answers import Body, PickBody, RankBody
+from app.domain.plan import (
+    EvaluationPlan,
+    Lora,
+    PolicyPlan,
+    Preflight,
+    RewardPlan,
+    RoundPlan,
+    Sampling,
+    SftPlan,
+    Starter,
+)
+from app.domain.ranking import Ranking
+from app.domain.splits import content_hash
+from app.models import (
+    Completion,
+    Demonstration,
+    Job,
+    JudgmentKind,
+    Project,
+    Prompt,
+    Split,
+    User,
+)
+from app.services import accounts, job_leases, labeling, projects, rounds
+from worker.artifacts import Artifacts
+from worker.runs import find
+from worker.runs.context import JobContext
+
+SECRET = b"0" * 32
+LORA = Lora(r=2, alpha=4)
+PLAN = RoundPlan(
+    prompts=6,
+    heldout_prompts=3,
+    candidates=3,
+    overlap=2,
+    seed=3,
+    sampling=Sampling(max_new_tokens=8, batch_size=16),
+    preflight=Preflight(drop_cut_off=False, spares=2),
+    sft=SftPlan(epochs=2, batch_size=8, starter=Starter(300, 16, 1, 2)),
+    reward=RewardPlan(batch_size=3, normaliser_prompts=4, lora=LORA, learning_rate=1e-3),
+    policy=PolicyPlan(
+        prompts=8,
+        batch_size=4,
+        epochs=2,
+        passes=2,
+        learning_rate=1e-3,
+        heldout_prompts=3,
+        evaluate_every=2,
+        save_every=1,
+        kl_budget=None,
+        lora=LORA,
+    ),
+    evaluation=EvaluationPlan(prompts=4, overlap=1),
+)
+
+
+def plan(**changes: object) -> RoundPlan:
+    return replace(PLAN, **changes)  # type: ignore[arg-type]
+
+
+def make_project(
+    session: Session,
+    *,
+    kind: JudgmentKind = JudgmentKind.PICK,
+    k: int = 2,
+    base_model: str | None = "starter",
+    labelers: int = 2,
+) -> Project:
+    owner = _user(session, "owner")
+    project = projects.create(
+        session,
+        name="Small",
+        owner=owner,
+        judgment_kind=kind,
+        k=k,
+        overlap=2,
+        base_model=base_model,
+        instruction="Answer shortly.",
+        evaluation_rate=1.0,
+    )
+    for number in range(labelers):
+        labeler = _user(session, f"labeler{number}")
+        accounts.add_member(
+            session, project.id, labeler.id, accounts.Role.LABELER, actor_id=owner.id
+        )
+    for split, count in ((Split.TRAIN, 10), (Split.VALIDATION, 4), (Split.TEST, 5)):
+        for number in range(count):
+            add_prompt(session, project, f"What is {split} number {number}?", split)
+    session.flush()
+    return project
+
+
+def add_prompt(session: Session, project: Project, text: str, split: Split) -> Prompt:
+    prompt = Prompt(
+        project_id=project.id,
+        messages=[{"role": "user", "content": text}],
+        follow_up=[],
+        split=split,
+        content_hash=content_hash([("user", text)]),
+        created_at=now(session),
+    )
+    session.add(prompt)
+    session.flush()
+    answer = f"It is a good answer to {text}"
+    session.add(
+        Demonstration(
+            project_id=project.id,
+            prompt_id=prompt.id,
+            text=answer,
+            content_hash=content_hash([("assistant", answer)]),
+            created_at=now(session),
+        )
+    )
+    return prompt
+
+
+def labeler_ids(session: Session) -> list[int]:
+    query = select(User.id).where(User.name.startswith("labeler")).order_by(User.id)
+    return list(session.scalars(query))
+
+
+def context_of(database: Database, claimed: job_leases.Claimed, folder: Path) -> JobContext:
+    return JobContext(
+        database,
+        claimed,
+        store=Artifacts(str(folder / "artifacts"), folder / "cache"),
+        work_root=folder / "work",
+        device="cpu",
+        advance=rounds.advance,
+    )
+
+
+def run_jobs(
+    database: Database, folder: Path, until: Callable[[job_leases.Claimed], bool] | None = None
+) -> list[str]:
+    """Run jobs in this process until there is none, or one that `until` wants left alone."""
+    ran: list[str] = []
+    while True:
+        with database.transaction() as session:
+            claimed = job_leases.claim(session, "here", ["gpu", "cpu"], lease_s=600)
+        if claimed is None:
+            return ran
+        if until is not None and until(claimed):
+            with database.transaction() as session:
+                job_leases.requeue(session, claimed.job_id, claimed.lease_token)
+            return ran
+        context = context_of(database, claimed, folder)
+        find(claimed.kind)(context)
+        assert context.is_over, claimed.kind
+        ran.append(claimed.kind)
+
+
+Taste = Callable[[str], float]
+
+
+def judge(database: Database, project_id: int, taste: Taste = len, most: int = 10_000) -> int:
+    """Let every labeler judge all there is, by taste; return how many judgments were made."""
+    done = 0
+    with database.reader() as session:
+        labelers = labeler_ids(session)
+    waiting = True
+    while waiting and done < most:
+        waiting = False
+        for labeler in labelers:
+            with database.transaction() as session:
+                project = session.get_one(Project, project_id)
+                assignment = labeling.claim(session, SECRET, project, labeler)
+                if assignment is None:
+                    continue
+                waiting, done = True, done + 1
+                body = _answer(session, assignment.comparison_id, taste)
+                outcome = labeling.submit(
+                    session,
+                    project,
+                    labeler,
+                    labeling.Submission(
+                        assignment.id, assignment.lease_token, f"key-{assignment.id:08d}", body
+                    ),
+                )
+                if outcome.round_complete and outcome.round_id is not None:
+                    rounds.advance(session, outcome.round_id)
+    return done
+
+
+def _answer(session: Session, comparison_id: int, taste: Taste) -> Body:
+    texts = _texts(session, comparison_id)
+    ranking = Ranking.of_positions([-taste(text) for text in texts])
+    if len(texts) > 2:
+        return RankBody(ranking.ranks)
+    preferred = {(1, 2): "a", (2, 1): "b"}.get(ranking.ranks, "tie")
+    return PickBody(preferred)
+
+
+def _texts(session: Session, comparison_id: int) -> Sequence[str]:
+    from app.models import ComparisonCompletion  # noqa: PLC0415
+
+    query = (
+        select(Completion.text)
+        .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
+        .where(ComparisonCompletion.comparison_id == comparison_id)
+        .order_by(ComparisonCompletion.position)
+    )
+    return list(session.scalars(query))
+
+
+def jobs_of(session: Session, round_id: int) -> dict[str, Job]:
+    query = select(Job).where(Job.round_id == round_id)
+    return {job.kind: job for job in session.scalars(query)}
+
+
+def _user(session: Session, name: str) -> User:
+    return accounts.create_user(
+        session, email=f"{name}@example.org", name=name, password="a long enough password"
+    )
