@@ -6,31 +6,53 @@ where there is nothing to do: the round's row is locked, and jobs carry natural 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.plan import STARTER, RoundPlan
+from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState, move
 from app.domain.states import ROUND_MOVES as MOVES
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, NotFound
 from app.models import (
     Checkpoint,
     CheckpointKind,
     Comparison,
-    Demonstration,
-    Evaluation,
     Job,
-    JudgmentKind,
     Project,
-    Prompt,
     Purpose,
     Round,
-    Split,
 )
-from app.services import audit, checkpoints, comparisons, evaluation, jobs
+from app.services import audit, checkpoints, comparisons, evaluation, jobs, readiness
+from app.services.round_progress import (
+    Labeling,
+    Overview,
+    is_labeled,
+    jobs_of,
+    labeling_of,
+    overview,
+)
+
+__all__ = [
+    "Labeling",
+    "Overview",
+    "advance",
+    "attach",
+    "cancel",
+    "current",
+    "decide",
+    "finish_labeling",
+    "get",
+    "is_labeled",
+    "jobs_of",
+    "labeling_of",
+    "launch",
+    "of_project",
+    "overview",
+    "retry",
+    "sweep",
+]
 
 STAGE_JOBS: Mapping[RoundState, str] = {
     RoundState.SFT: "sft",
@@ -50,36 +72,6 @@ AFTER: Mapping[RoundState, RoundState] = {
     RoundState.EVALUATING: RoundState.DECIDING,
 }
 
-COMPARED = frozenset({JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE})
-"""Kinds of judgment that imply preferences, which is what a round learns from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labeling:
-    """How far people are with a round's comparisons, in judgments."""
-
-    comparisons: int
-    wanted: int
-    done: int
-
-    @property
-    def is_complete(self) -> bool:
-        """True when every comparison that is not withdrawn has what it wants."""
-        return self.done >= self.wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A round with all that hangs on it."""
-
-    round: Round
-    plan: RoundPlan
-    jobs: tuple[Job, ...]
-    labeling: Labeling
-    evaluation_labeling: Labeling
-    evaluation: Evaluation | None
-    checkpoints: tuple[Checkpoint, ...]
-
 
 def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: int | None) -> Round:
     """Start the next round of a project.
@@ -92,7 +84,7 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     live = current(session, project.id)
     if live is not None:
         raise Conflict(f"round {live.number} is {live.state}; end it before the next is launched")
-    _check(session, project, plan)
+    readiness.check(session, project, plan)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(
         project_id=project.id,
@@ -168,7 +160,7 @@ def cancel(session: Session, round_: Round, *, reason: str, actor_id: int | None
     _move(round_, RoundState.CANCELLED)
     round_.reason = reason.strip()
     round_.ended_at = now(session)
-    for job in _jobs(session, round_.id):
+    for job in jobs_of(session, round_.id):
         if job.state not in OVER_JOB_STATES:
             jobs.cancel(session, job.id)
     session.flush()
@@ -191,7 +183,7 @@ def retry(session: Session, round_: Round, *, actor_id: int | None) -> None:
     round_ = _locked(session, round_.id)
     if round_.state != RoundState.FAILED:
         raise Conflict(f"round {round_.number} is {round_.state}; only a failed one is retried")
-    last = _jobs(session, round_.id)[-1]
+    last = jobs_of(session, round_.id)[-1]
     jobs.retry(session, last.id)
     audit.record(
         session,
@@ -245,48 +237,6 @@ def of_project(session: Session, project_id: int) -> list[Round]:
     """Return the project's rounds, newest first."""
     query = select(Round).where(Round.project_id == project_id)
     return list(session.scalars(query.order_by(Round.number.desc())))
-
-
-def overview(session: Session, round_: Round) -> Overview:
-    """Return a round with its jobs, its progress, its models and its evaluation."""
-    made = session.scalars(
-        select(Checkpoint).where(Checkpoint.round_id == round_.id).order_by(Checkpoint.id)
-    )
-    return Overview(
-        round_,
-        RoundPlan.from_json(round_.plan),
-        tuple(_jobs(session, round_.id)),
-        labeling_of(session, round_.id, Purpose.TRAIN),
-        labeling_of(session, round_.id, Purpose.EVALUATION),
-        evaluation.of_round(session, round_.id),
-        tuple(made),
-    )
-
-
-def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
-    """Count the judgments that a round's comparisons want and have."""
-    is_full = Comparison.done_slots > Comparison.overlap
-    have = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
-    asked, wanted, done = session.execute(
-        select(
-            func.count(Comparison.id),
-            func.coalesce(func.sum(Comparison.overlap), 0),
-            func.coalesce(func.sum(have), 0),
-        ).where(
-            Comparison.round_id == round_id,
-            Comparison.purpose == purpose,
-            Comparison.is_withdrawn.is_(False),
-        )
-    ).one()
-    return Labeling(asked, int(wanted), int(done))
-
-
-def is_labeled(session: Session, round_id: int, purpose: Purpose) -> bool:
-    """True when no comparison of the round waits for a judgment."""
-    query = select(Comparison.id).where(
-        Comparison.round_id == round_id, Comparison.purpose == purpose, comparisons.is_unfinished()
-    )
-    return session.scalar(query.limit(1)) is None
 
 
 def finish_labeling(session: Session, round_: Round, *, actor_id: int | None) -> None:
@@ -381,7 +331,7 @@ def _ensure_job(session: Session, round_: Round) -> None:
 
 def _revived(session: Session, round_: Round) -> RoundState | None:
     """Return the stage to go on with once the job that failed has been retried."""
-    last = _jobs(session, round_.id)[-1]
+    last = jobs_of(session, round_.id)[-1]
     if last.state in OVER_JOB_STATES and last.state != JobState.SUCCEEDED:
         return None
     return next(stage for stage, kind in STAGE_JOBS.items() if kind == last.kind)
@@ -411,50 +361,6 @@ def _policy_before(session: Session, round_: Round) -> int:
         assert project.base_model is not None  # launch refuses a round without a model
         found = checkpoints.register_base(session, project, project.base_model)
     return found.id
-
-
-def _check(session: Session, project: Project, plan: RoundPlan) -> None:
-    k = plan.k or project.k
-    if JudgmentKind(project.judgment_kind) not in COMPARED or k < 2:
-        raise Invalid(
-            f"a round learns from comparisons of two or more completions; "
-            f"{project.name} asks for {project.judgment_kind} of {k}"
-        )
-    if plan.candidates < k and not plan.use_imported:
-        raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
-    has_model = checkpoints.current_policy(session, project) is not None
-    if not has_model and not project.base_model:
-        raise Invalid(f"choose a base model for {project.name}, or {STARTER!r}, before a round")
-    if project.sft_checkpoint_id is None:
-        _check_sft(session, project, plan)
-    for split, needed in ((Split.TRAIN, "to label"), (Split.TEST, "to evaluate on")):
-        if not _has_prompt(session, project.id, split):
-            raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
-
-
-def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
-    if plan.sft is None:
-        if project.base_model == STARTER and project.policy_checkpoint_id is None:
-            raise Invalid("a starter model knows nothing yet; its first round needs SFT")
-        return
-    query = (
-        select(Demonstration.id)
-        .join(Prompt, Prompt.id == Demonstration.prompt_id)
-        .where(Demonstration.project_id == project.id, Prompt.split == Split.TRAIN)
-        .limit(1)
-    )
-    if session.scalar(query) is None:
-        raise Invalid(f"SFT needs demonstrations in the train split; {project.name} has none")
-
-
-def _has_prompt(session: Session, project_id: int, split: Split) -> bool:
-    query = select(Prompt.id).where(Prompt.project_id == project_id, Prompt.split == split)
-    return session.scalar(query.limit(1)) is not None
-
-
-def _jobs(session: Session, round_id: int) -> list[Job]:
-    query = select(Job).where(Job.round_id == round_id).order_by(Job.id)
-    return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
 def _stage_job(session: Session, round_: Round, stage: RoundState) -> Job | None:

@@ -1,0 +1,124 @@
+"""Whether a project has what a plan needs, and what the plan will ask of people and machines."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.domain.plan import STARTER, RoundPlan
+from app.domain.steps import Steps
+from app.errors import Invalid
+from app.models import Comparison, Demonstration, JudgmentKind, Project, Prompt, Purpose, Split
+from app.services import checkpoints
+
+COMPARED = frozenset({JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE})
+"""Kinds of judgment that imply preferences, which is what a round learns from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a plan comes to. `sft` is None where it is left out.
+
+    `comparisons` are those the reward model will learn from, earlier rounds' included; `judgments`
+    those that people are going to be asked for, evaluation included.
+    """
+
+    demonstrations: int
+    prompts: int
+    heldout_prompts: int
+    evaluation_prompts: int
+    comparisons: int
+    judgments: int
+    sft: Steps | None
+    reward: Steps
+    policy: Steps
+
+
+def check(session: Session, project: Project, plan: RoundPlan) -> None:
+    """Refuse a plan that could not be carried out.
+
+    Raises:
+        Invalid: naming what is missing.
+    """
+    k = plan.k or project.k
+    if JudgmentKind(project.judgment_kind) not in COMPARED or k < 2:
+        raise Invalid(
+            f"a round learns from comparisons of two or more completions; "
+            f"{project.name} asks for {project.judgment_kind} of {k}"
+        )
+    if plan.candidates < k and not plan.use_imported:
+        raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
+    has_model = checkpoints.current_policy(session, project) is not None
+    if not has_model and not project.base_model:
+        raise Invalid(f"choose a base model for {project.name}, or {STARTER!r}, before a round")
+    if project.sft_checkpoint_id is None:
+        _check_sft(session, project, plan)
+    for split, needed in ((Split.TRAIN, "to label"), (Split.TEST, "to evaluate on")):
+        if not _count_prompts(session, project.id, split):
+            raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
+
+
+def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
+    """Count what a plan asks of people and of machines."""
+    prompts = {split: _count_prompts(session, project.id, split) for split in Split}
+    taken = min(plan.prompts, prompts[Split.TRAIN])
+    heldout = min(plan.heldout_prompts, prompts[Split.VALIDATION])
+    tested = min(plan.evaluation.prompts, prompts[Split.TEST])
+    comparisons = _count_judged(session, project.id) + taken * plan.comparisons_per_prompt
+    overlap = plan.overlap or project.overlap
+    demonstrations = _count_demonstrations(session, project.id)
+    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstrations
+    return Preview(
+        demonstrations=demonstrations,
+        prompts=taken,
+        heldout_prompts=heldout,
+        evaluation_prompts=tested,
+        comparisons=comparisons,
+        judgments=(taken + heldout) * plan.comparisons_per_prompt * overlap
+        + tested * plan.evaluation.overlap,
+        sft=plan.sft.steps(demonstrations) if plan.sft is not None and does_sft else None,
+        reward=plan.reward.steps(max(comparisons, 1)),
+        policy=plan.policy.steps(max(prompts[Split.TRAIN], 1)),
+    )
+
+
+def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
+    if plan.sft is None:
+        if project.base_model == STARTER and project.policy_checkpoint_id is None:
+            raise Invalid("a starter model knows nothing yet; its first round needs SFT")
+        return
+    if project.base_model is None:
+        raise Invalid(f"SFT needs a base model; {project.name} has none")
+    if not _count_demonstrations(session, project.id):
+        raise Invalid(f"SFT needs demonstrations in the train split; {project.name} has none")
+
+
+def _count_prompts(session: Session, project_id: int, split: Split) -> int:
+    query = select(func.count(Prompt.id)).where(
+        Prompt.project_id == project_id, Prompt.split == split
+    )
+    return session.scalar(query) or 0
+
+
+def _count_demonstrations(session: Session, project_id: int) -> int:
+    """Count those that SFT trains on."""
+    query = (
+        select(func.count(Demonstration.id))
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(Demonstration.project_id == project_id, Prompt.split == Split.TRAIN)
+    )
+    return session.scalar(query) or 0
+
+
+def _count_judged(session: Session, project_id: int) -> int:
+    query = (
+        select(func.count(Comparison.id))
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.purpose == Purpose.TRAIN,
+            Comparison.done_slots > 0,
+            Prompt.split == Split.TRAIN,
+        )
+    )
+    return session.scalar(query) or 0

@@ -1,0 +1,85 @@
+"""How far a round is: its jobs, its models, and how many judgments its comparisons have."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, select
+from sqlalchemy.orm import Session
+
+from app.domain.plan import RoundPlan
+from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
+from app.services import comparisons, evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Labeling:
+    """How far people are with a round's comparisons, in judgments."""
+
+    comparisons: int
+    wanted: int
+    done: int
+
+    @property
+    def is_complete(self) -> bool:
+        """True when every comparison that is not withdrawn has what it wants."""
+        return self.done >= self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A round with all that hangs on it."""
+
+    round: Round
+    plan: RoundPlan
+    jobs: tuple[Job, ...]
+    labeling: Labeling
+    evaluation_labeling: Labeling
+    evaluation: Evaluation | None
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def overview(session: Session, round_: Round) -> Overview:
+    """Return a round with its jobs, its progress, its models and its evaluation."""
+    made = session.scalars(
+        select(Checkpoint).where(Checkpoint.round_id == round_.id).order_by(Checkpoint.id)
+    )
+    return Overview(
+        round_,
+        RoundPlan.from_json(round_.plan),
+        tuple(jobs_of(session, round_.id)),
+        labeling_of(session, round_.id, Purpose.TRAIN),
+        labeling_of(session, round_.id, Purpose.EVALUATION),
+        evaluation.of_round(session, round_.id),
+        tuple(made),
+    )
+
+
+def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
+    """Count the judgments that a round's comparisons want and have."""
+    is_full = Comparison.done_slots > Comparison.overlap
+    have = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
+    asked, wanted, done = session.execute(
+        select(
+            func.count(Comparison.id),
+            func.coalesce(func.sum(Comparison.overlap), 0),
+            func.coalesce(func.sum(have), 0),
+        ).where(
+            Comparison.round_id == round_id,
+            Comparison.purpose == purpose,
+            Comparison.is_withdrawn.is_(False),
+        )
+    ).one()
+    return Labeling(asked, int(wanted), int(done))
+
+
+def is_labeled(session: Session, round_id: int, purpose: Purpose) -> bool:
+    """True when no comparison of the round waits for a judgment."""
+    query = select(Comparison.id).where(
+        Comparison.round_id == round_id, Comparison.purpose == purpose, comparisons.is_unfinished()
+    )
+    return session.scalar(query.limit(1)) is None
+
+
+def jobs_of(session: Session, round_id: int) -> list[Job]:
+    """Return a round's jobs, oldest first."""
+    query = select(Job).where(Job.round_id == round_id).order_by(Job.id)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
