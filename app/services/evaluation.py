@@ -23,6 +23,7 @@ from app.models import (
     Completion,
     Evaluation,
     Judgment,
+    Prompt,
     Purpose,
     Round,
 )
@@ -79,6 +80,17 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """Return the results as plain JSON values."""
         return asdict(self) | {"at_least_as_good": self.at_least_as_good}
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the two policies said to one prompt, and the arbiter's scores of it."""
+
+    prompt: Prompt
+    new: Completion
+    old: Completion
+    score_new: float
+    score_old: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +217,33 @@ def results(session: Session, evaluation: Evaluation) -> Results:
         length_new=lengths.get("new"),
         length_old=lengths.get("old"),
     )
+
+
+def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
+    """Return both policies' answers to every prompt that both answered, in the prompts' order."""
+    scores: Mapping[str, float] = evaluation.results.get("scores", {})
+    query = (
+        select(Completion, Prompt)
+        .join(Prompt, Prompt.id == Completion.prompt_id)
+        .where(Completion.id.in_([int(key) for key in scores]))
+        .order_by(Prompt.id)
+    )
+    pairs: dict[int, dict[bool, Completion]] = defaultdict(dict)
+    asked: dict[int, Prompt] = {}
+    for completion, prompt in session.execute(query):
+        asked[prompt.id] = prompt
+        pairs[prompt.id][completion.checkpoint_id == evaluation.new_checkpoint_id] = completion
+    return [
+        Answers(
+            asked[prompt_id],
+            pair[True],
+            pair[False],
+            scores[str(pair[True].id)],
+            scores[str(pair[False].id)],
+        )
+        for prompt_id, pair in pairs.items()
+        if len(pair) == 2
+    ]
 
 
 def _share(asked: Sequence[_Asked], identical: Sequence[int], *, seed: int) -> Measure:

@@ -1,0 +1,82 @@
+"""Evaluations: results of blind comparisons, and the answers that were compared."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.models import Evaluation
+from app.services import evaluation
+from app.web.deps import LeadAccess
+
+router = APIRouter(prefix="/api/v1/projects/{slug}/evaluations", tags=["evaluations"])
+
+
+class EvaluationOut(BaseModel):
+    """A blind comparison of two policies, with its results so far."""
+
+    id: int
+    state: str
+    round_id: int | None
+    new_checkpoint_id: int
+    old_checkpoint_id: int
+    created_at: datetime
+    completed_at: datetime | None
+    results: dict[str, Any]
+
+
+class AnswersOut(BaseModel):
+    """What both policies said to one prompt."""
+
+    prompt_id: int
+    messages: list[dict[str, Any]]
+    new: str
+    old: str
+    score_new: float
+    score_old: float
+
+
+@router.get("")
+def list_evaluations(access: LeadAccess) -> list[EvaluationOut]:
+    """Return the evaluations, newest first."""
+    found = evaluation.of_project(access.session, access.project.id)
+    return [_out(access.session, each) for each in found]
+
+
+@router.get("/{evaluation_id}")
+def show(access: LeadAccess, evaluation_id: int) -> EvaluationOut:
+    """Return an evaluation with its results so far."""
+    found = evaluation.get(access.session, access.project.id, evaluation_id)
+    return _out(access.session, found)
+
+
+@router.get("/{evaluation_id}/answers")
+def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
+    """Return both policies' answers, prompt by prompt."""
+    found = evaluation.get(access.session, access.project.id, evaluation_id)
+    return [
+        AnswersOut(
+            prompt_id=each.prompt.id,
+            messages=each.prompt.messages,
+            new=each.new.text,
+            old=each.old.text,
+            score_new=each.score_new,
+            score_old=each.score_old,
+        )
+        for each in evaluation.answers(access.session, found)
+    ]
+
+
+def _out(session: Session, row: Evaluation) -> EvaluationOut:
+    return EvaluationOut(
+        id=row.id,
+        state=row.state,
+        round_id=row.round_id,
+        new_checkpoint_id=row.new_checkpoint_id,
+        old_checkpoint_id=row.old_checkpoint_id,
+        created_at=row.created_at,
+        completed_at=row.completed_at,
+        results=evaluation.results(session, row).to_json(),
+    )
