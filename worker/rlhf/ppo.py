@@ -185,20 +185,14 @@ class Update:
     def step(self, batch: Rollout, kl_coefficient: float) -> dict[str, float]:
         """Run all epochs over a rollout and return what they did."""
         config, is_response = self.config, batch.episodes.is_response
-        gains, returns = advantages.estimate(
-            token_rewards(batch, config, kl_coefficient),
-            batch.values,
-            is_response,
-            gamma=config.gamma,
-            lam=config.lam,
-        )
-        targets = Targets(batch, advantages.whiten(gains, is_response), returns)
+        targets = targets_of(batch, config, kl_coefficient)
         share = schedule.linear(self.state.step, config.steps)
         tally = Tally()
         for epoch in range(config.epochs):
             for rows in self._minibatches(len(batch.episodes.prompts), epoch):
-                self._minibatch(targets, rows, share, tally)
-        explained = advantages.explained_variance(batch.values, returns, is_response)
+                self.accumulate(targets, rows, tally)
+                self._advance(share, tally)
+        explained = advantages.explained_variance(batch.values, targets.returns, is_response)
         return tally.means() | {
             "value/explained_variance": float(explained),
             "learning_rate": share * config.policy_learning_rate,
@@ -212,17 +206,19 @@ class Update:
         for part in order.chunk(self.config.minibatches):
             yield part.tolist()
 
-    def _minibatch(
-        self, targets: "Targets", rows: list[int], rate_share: float, tally: "Tally"
-    ) -> None:
-        """Update both roles once; backward follows each forward, gradients are clipped per role."""
+    def accumulate(self, targets: "Targets", rows: Sequence[int], tally: "Tally") -> None:
+        """Add up a minibatch's gradients; each role's backward follows its own forward."""
         episodes = targets.rollout.episodes
-        tokens = int(episodes.lengths[rows].sum())
+        tokens = int(episodes.lengths[list(rows)].sum())
         for batch in rollout.micro_batches(self.roles, episodes, rows, self.config.forward):
-            for part in (policy_loss, value_loss):
-                total, found = part(self.roles, targets, batch, self.config)
-                torch.autograd.backward(total / tokens)
+            for role, part in (("policy", policy_loss), ("value", value_loss)):
+                with self.roles.role(role):
+                    total, found = part(self.roles, targets, batch, self.config)
+                    torch.autograd.backward(total / tokens)
                 tally.add(found, count=int(batch.is_response.sum()))
+
+    def _advance(self, rate_share: float, tally: "Tally") -> None:
+        """Clip the gradients per role, or the value's would squeeze the policy's, and step."""
         for role, optimizer in self.optimizers.items():
             norm = clip_grad_norm_(self.roles.parameters_of(role), self.config.grad_clip)
             tally.add({f"grad_norm/{role}": norm}, count=1)
@@ -243,6 +239,19 @@ class Targets:
     def of(self, batch: Batch, matrix: Tensor) -> Tensor:
         """Return a matrix's entries for the response tokens of a micro-batch, [N]."""
         return rollout.pick(matrix, self.rollout.episodes, batch)
+
+
+def targets_of(batch: Rollout, config: PpoConfig, kl_coefficient: float) -> Targets:
+    """Return advantages, whitened over the whole batch, and returns of a rollout."""
+    is_response = batch.episodes.is_response
+    gains, returns = advantages.estimate(
+        token_rewards(batch, config, kl_coefficient),
+        batch.values,
+        is_response,
+        gamma=config.gamma,
+        lam=config.lam,
+    )
+    return Targets(batch, advantages.whiten(gains, is_response), returns)
 
 
 def policy_loss(

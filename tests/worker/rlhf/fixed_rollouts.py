@@ -1,0 +1,33 @@
+"""Prompts, a rule as the reward, and rollouts, for the tests of algorithms that train a policy."""
+
+from collections.abc import Sequence
+
+import torch
+
+from tests.worker.rlhf import tiny
+from worker.rlhf.data import PromptItem
+from worker.rlhf.prefix import Branches
+from worker.rlhf.scoring import Scores
+
+LIKED = 130
+
+
+class LikesLowIds:
+    """A rule that likes tokens of low id: something a policy can learn, and no model."""
+
+    def score(self, branches: Sequence[Branches]) -> Scores:
+        raw = torch.tensor(
+            [
+                sum(1.0 if token < LIKED else -1.0 for token in ids) / max(len(ids), 1)
+                for each in branches
+                for ids in each.completions
+            ]
+        )
+        return Scores(raw, 2.0 * raw, raw.abs())
+
+
+def prompts(count: int, *, start: int = 0) -> list[PromptItem]:
+    return [
+        PromptItem(f"p{n}", tiny.token_ids(3 + n % 4, seed=n)[0])
+        for n in range(start, start + count)
+    ]
