@@ -54,6 +54,8 @@ __all__ = [
     "sweep",
 ]
 
+FEW_LEFT = 50
+
 STAGE_JOBS: Mapping[RoundState, str] = {
     RoundState.SFT: "sft",
     RoundState.GENERATING: "generate",
@@ -269,10 +271,21 @@ def finish_labeling(session: Session, round_: Round, *, actor_id: int | None) ->
 
 
 def sweep(session: Session) -> None:
-    """Look at every live round once more: what a lost message left behind goes on."""
-    query = select(Round.id).where(Round.state.in_(LIVE_ROUND_STATES)).order_by(Round.id)
-    for round_id in session.scalars(query).all():
-        advance(session, round_id)
+    """Look at every live round once more: what slipped between two transactions goes on.
+
+    Comparisons that nobody is left to take are asked of nobody; looked for only among the last few,
+    for it costs a question per comparison and member.
+    """
+    query = select(Round).where(Round.state.in_(LIVE_ROUND_STATES)).order_by(Round.id)
+    for round_ in session.scalars(query).all():
+        waiting = session.scalars(
+            select(Comparison.id)
+            .where(Comparison.round_id == round_.id, comparisons.is_unfinished())
+            .limit(FEW_LEFT + 1)
+        ).all()
+        if 0 < len(waiting) <= FEW_LEFT:
+            comparisons.settle_stuck(session, round_.project_id, round_.id)
+        advance(session, round_.id)
 
 
 def _next(session: Session, round_: Round) -> RoundState | None:

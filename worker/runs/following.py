@@ -7,12 +7,9 @@ files grow beside the training states and end up beside the checkpoint.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
-
-from torch.utils.tensorboard import SummaryWriter
 
 from worker.rlhf.report import StepReport
+from worker.rlhf.tensorboard import EventLog
 from worker.rlhf.training_state import TrainingState
 from worker.runs.context import Interrupted, JobContext
 
@@ -63,10 +60,10 @@ def follow(
     """
     saved_at = time.monotonic()
     last: Ended | None = None
-    with _Board(context.workdir / BOARD) as board:
+    with EventLog(context.workdir / BOARD) as board:
         for report in loop:
             context.metrics(report.step, report.metrics)
-            board.add(report)
+            board.write(report)
             if report.samples:
                 context.samples(report.step, report.samples)
             context.report(report.step, report.steps_total, note)
@@ -91,24 +88,3 @@ def follow(
 def _stopped(last: Ended, state: TrainingState) -> Ended:
     state.load_best()
     return Ended(last.step, last.steps_total, "stopped by a person", last.metrics)
-
-
-class _Board:
-    """TensorBoard event files in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def add(self, report: StepReport) -> None:
-        """Write one step's scalars and samples."""
-        for name, value in report.metrics.items():
-            self._writer.add_scalar(name, value, report.step)
-        for number, sample in enumerate(report.samples):
-            text = f"**{sample.prompt}**\n\n{sample.completion}"
-            self._writer.add_text(f"samples/{number}", text, report.step)
