@@ -54,11 +54,13 @@ def _places(value: list[object]) -> dict[str, int]:
     """Read {rank, value} objects, or names from best to worst."""
     places: dict[str, int] = {}
     for at, option in enumerate(value, 1):
-        is_object = isinstance(option, Mapping)
-        name = fields.text(option, "value") if is_object else str(option)
+        if isinstance(option, Mapping):
+            name, place = fields.text(option, "value"), fields.whole(option, "rank")
+        else:
+            name, place = str(option), at
         if name in places:
             raise Invalid(f"ranking names completion {name} twice")
-        places[name] = fields.whole(option, "rank") if is_object else at
+        places[name] = place
     # Canonical order is by name, so that every labeler's answer lists the completions alike.
     return dict(sorted(places.items()))
 

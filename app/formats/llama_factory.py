@@ -1,4 +1,4 @@
-"""LLaMA-Factory's ranking data sets, Alpaca and ShareGPT, and the `dataset_info.json` beside them."""
+"""LLaMA-Factory's ranking data sets, Alpaca and ShareGPT, with their `dataset_info.json`."""
 
 from app.errors import Invalid
 from app.formats import fields
@@ -12,37 +12,25 @@ _ROLES = {name: role for role, name in _NAMES.items()}
 def read_alpaca(row: Row) -> list[PreferenceRecord]:
     """Read one row of an instruction with a chosen and a rejected answer."""
     parts = [fields.text(row, "instruction"), fields.optional_text(row, "input") or ""]
-    turns = (Message("user", "\n\n".join(part for part in parts if part.strip())),)
-    system = fields.optional_text(row, "system")
-    if system:
-        turns = (Message("system", system), *turns)
+    asked = Message("user", "\n\n".join(part for part in parts if part.strip()))
     chosen, rejected = fields.text(row, "chosen"), fields.text(row, "rejected")
-    return [chosen_and_rejected(turns, chosen, rejected)]
+    return [chosen_and_rejected((*_system(row), asked), chosen, rejected)]
 
 
 def read_sharegpt(row: Row) -> list[PreferenceRecord]:
     """Read one conversation with a chosen and a rejected last turn."""
     turns = tuple(_turn(turn) for turn in fields.objects(row, "conversations"))
-    system = fields.optional_text(row, "system")
-    if system:
-        turns = (Message("system", system), *turns)
     chosen = _turn(fields.inner(row, "chosen"))
     rejected = _turn(fields.inner(row, "rejected"))
-    return [chosen_and_rejected(turns, chosen.content, rejected.content)]
+    return [chosen_and_rejected((*_system(row), *turns), chosen.content, rejected.content)]
 
 
 def write_alpaca(record: PreferenceRecord) -> Row:
     """Write one row. Raises Invalid for a conversation of several turns."""
     chosen, rejected = pair(record)
     system, turns = _split(record.messages)
-    instruction = fields.as_text(turns)
-    return {
-        **system,
-        "instruction": instruction,
-        "input": "",
-        "chosen": chosen,
-        "rejected": rejected,
-    }
+    prompt: Row = {"instruction": fields.as_text(turns), "input": ""}
+    return {**system, **prompt, "chosen": chosen, "rejected": rejected}
 
 
 def write_sharegpt(record: PreferenceRecord) -> Row:
@@ -82,6 +70,11 @@ def _split(messages: Messages) -> tuple[Row, Messages]:
     if messages[0].role == "system":
         return {"system": messages[0].content}, messages[1:]
     return {"system": ""}, messages
+
+
+def _system(row: Row) -> Messages:
+    text = fields.optional_text(row, "system")
+    return (Message("system", text),) if text else ()
 
 
 def _turn(row: Row) -> Message:
