@@ -37,6 +37,8 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         lease_s=settings.job_lease_s,
         heartbeat_s=settings.job_heartbeat_s,
         sweep_s=settings.job_sweep_s,
+        # `up` waits 20 s for its worker to end; an operator's own service manager may wait longer.
+        grace_s=15.0 if settings.is_embedded else 30.0,
     )
     places = Places(settings.artifacts, settings.data_dir.absolute() / "work", device)
     database = Database(settings.database, pool_size=4)

@@ -151,6 +151,8 @@ class Supervisor:
             log.warning("not settled: database away", job=claimed.job_id)
 
     def _end_for_it(self, session: Session, claimed: job_leases.Claimed, process: Process) -> Job:
+        if claimed.round_id is not None:
+            job_leases.lock_round(session, claimed.round_id)
         if job_leases.hold(session, *_key(claimed)).cancel_requested:
             return job_leases.cancelled(session, *_key(claimed))
         if self.is_stopping:

@@ -32,6 +32,7 @@ class Sweeper:
         self._worker = worker
         self._woken_at: dict[str, float] = {}
         self._reap_from = 0.0
+        self._look_at = 0.0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="sweeper", daemon=True)
 
@@ -57,6 +58,9 @@ class Sweeper:
         if time.monotonic() >= self._reap_from:
             self._carefully(self._reap)
         self._carefully(self._wake)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._timing.wake_s
+            self._carefully(self._advance)
 
     def _live(self) -> None:
         while True:
@@ -95,6 +99,11 @@ class Sweeper:
                 waits = job_leases.has_runnable(session, [queue], waiting_s=self._timing.sweep_s)
             if waits and broker.wake(queue):
                 self._woken_at[queue] = time.monotonic()
+
+    def _advance(self) -> None:
+        """Let every live round look once more whether it can go on."""
+        with self._database.transaction() as session:
+            rounds.sweep(session)
 
     def _carefully(self, act: Callable[[], None]) -> None:
         """Act; nothing that happens to one sweep may end the sweeping."""

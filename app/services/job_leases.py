@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Invalid, LeaseLost
-from app.models import Job, JobAttempt, Metric, TrainingSample
+from app.models import Job, JobAttempt, Metric, Round, TrainingSample
 from app.services import jobs
 
 DEATHS_TO_QUARANTINE: Final = 3
@@ -228,6 +228,11 @@ def hold(session: Session, job_id: int, lease_token: int) -> Job:
     if job is None:
         raise _lost(job_id, lease_token)
     return job
+
+
+def lock_round(session: Session, round_id: int) -> None:
+    """Lock a job's round. Whoever locks both takes the round first, or two could wait for ever."""
+    session.execute(select(Round.id).where(Round.id == round_id).with_for_update())
 
 
 def has_succeeded(session: Session, job_id: int, lease_token: int) -> bool:

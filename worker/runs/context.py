@@ -272,6 +272,7 @@ class JobContext:
         with self.database.transaction() as session:
             if job_leases.has_succeeded(session, self.job_id, self.lease_token):
                 return  # the commit's answer was lost, the commit was not
+            self._lock_round(session)
             job_leases.hold(session, self.job_id, self.lease_token)
             self._write_waiting(session)
             result = write(session) or {}
@@ -281,10 +282,15 @@ class JobContext:
 
     def _end(self, end: Callable[[Session], Job]) -> None:
         with self.database.transaction() as session:
+            self._lock_round(session)
             self._write_waiting(session)
             if end(session).state in OVER_JOB_STATES:
                 self._advanced(session)
         self._waiting = _Waiting()
+
+    def _lock_round(self, session: Session) -> None:
+        if self.round_id is not None:
+            job_leases.lock_round(session, self.round_id)
 
     def _advanced(self, session: Session) -> None:
         if self.round_id is not None and self._advance is not None:

@@ -1,0 +1,148 @@
+"""Health for machines: alive, ready, and figures for Prometheus, all read from the database."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app import queue as broker
+from app.db import Database, now, schema
+from app.models import Comparison
+from app.services import workers
+from app.web.deps import policy
+
+MIN_FREE_MIB: Final = 64
+
+State = Literal["ok", "degraded", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that readiness depends on."""
+
+    state: State
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether requests can be served, and why not."""
+
+    is_ready: bool
+    checks: dict[str, Check]
+
+
+@policy("public")
+def probe() -> None:
+    """Let anybody ask, and ask nobody who they are: the database may be away."""
+
+
+router = APIRouter(tags=["health"], dependencies=[Depends(probe)])
+
+
+def _database(request: Request) -> Database:
+    found: Database = request.app.state.database
+    return found
+
+
+@router.get("/livez")
+def alive() -> dict[str, str]:
+    """Say that the process answers; asks nothing else."""
+    return {"state": "ok"}
+
+
+@router.get("/readyz")
+def ready(request: Request, response: Response) -> Readiness:
+    """Say whether requests can be served; without Redis they can, only later."""
+    checks = {
+        "database": _check_database(_database(request)),
+        "disk": _check_disk(request.app.state.settings.data_dir),
+        "secret": _check_secret(request.app.state.secret),
+        "broker": _check_broker(),
+    }
+    is_ready = all(check.state != "failed" for check in checks.values())
+    response.status_code = 200 if is_ready else 503
+    return Readiness(is_ready, checks)
+
+
+@router.get("/metrics")
+def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
+    """Return gauges in Prometheus' text format."""
+    with database.reader() as session:
+        text = "\n".join(_gauges(session)) + "\n"
+    return Response(text, media_type="text/plain; version=0.0.4")
+
+
+def _check_database(database: Database) -> Check:
+    try:
+        if schema.is_current(database.engine):
+            return Check("ok", "answers, migrations at head")
+        return Check("failed", "migrations are not at head; run attune migrate")
+    except SQLAlchemyError:
+        return Check("failed", "does not answer")
+
+
+def _check_disk(folder: Path) -> Check:
+    free_mib = shutil.disk_usage(folder).free // 2**20
+    if free_mib < MIN_FREE_MIB:
+        return Check("failed", f"{free_mib} MiB free, {MIN_FREE_MIB} needed")
+    return Check("ok", f"{free_mib} MiB free")
+
+
+def _check_secret(secret: bytes) -> Check:
+    return Check("ok", "set") if len(secret) >= 32 else Check("failed", "shorter than 32 bytes")
+
+
+def _check_broker() -> Check:
+    answers: dict[bool | None, Check] = {
+        None: Check("ok", "none set; workers poll"),
+        True: Check("ok", "answers"),
+        False: Check("degraded", "does not answer; jobs start late, none is lost"),
+    }
+    return answers[broker.is_reachable()]
+
+
+def _gauges(session: Session) -> Iterator[str]:
+    figures = workers.queue_figures(session, broker.QUEUES)
+    by_queue: list[tuple[str, str, Callable[[workers.QueueFigures], float]]] = [
+        ("attune_jobs_waiting", "Jobs that wait in a queue.", lambda row: row.waiting),
+        ("attune_jobs_running", "Jobs that run.", lambda row: row.running),
+        (
+            "attune_oldest_waiting_seconds",
+            "Age of the oldest waiting job.",
+            lambda row: row.oldest_waiting_s,
+        ),
+    ]
+    for name, text, read in by_queue:
+        yield from _head(name, text)
+        yield from (f'{name}{{queue="{row.queue}"}} {read(row):g}' for row in figures)
+    totals = workers.totals(session)
+    yield from _head("attune_jobs", "Jobs by state.")
+    yield from (
+        f'attune_jobs{{state="{state}"}} {count}'
+        for state, count in sorted(totals.by_state.items())
+    )
+    moment = now(session)
+    alive_workers = sum(workers.is_alive(row, moment) for row in workers.listed(session))
+    slots = select(func.sum(Comparison.open_slots)).where(Comparison.is_open)
+    plain = [
+        ("attune_fenced_writes", "Writes refused for an old lease.", totals.fenced_writes),
+        ("attune_leases_lost", "Leases that ended without a word.", totals.leases_lost),
+        ("attune_job_deaths", "Processes killed under their job.", totals.deaths),
+        ("attune_workers_alive", "Workers seen lately.", alive_workers),
+        ("attune_open_slots", "Judgments still wanted.", session.scalar(slots) or 0),
+    ]
+    for name, text, value in plain:
+        yield from _head(name, text)
+        yield f"{name} {value}"
+
+
+def _head(name: str, text: str) -> Iterator[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} gauge"

@@ -1,0 +1,214 @@
+"""Jobs and workers: what waits, runs and went wrong, and the buttons for it.
+
+Administrators see every job; leads see the jobs of their project under the project's address.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.states import OVER_JOB_STATES, JobState
+from app.models import Job, JobAttempt, Project, User, WorkerHeartbeat
+from app.queue import QUEUES
+from app.services import job_control, jobs, workers
+from app.web.deps import AdminAccess, LeadAccess
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+PAGE_SIZE = 50
+SAID = {
+    "cancel": "Job {id} will end.",
+    "retry": "Job {id} is back in the queue.",
+    "stop": "Job {id} will stop and keep the best it has.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as the list shows it; times in seconds."""
+
+    job: Job
+    project: str
+    age_s: float
+    took_s: float | None
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker and whether it was seen lately."""
+
+    worker: WorkerHeartbeat
+    is_alive: bool
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPage:
+    """The list, the queues and the workers."""
+
+    rows: list[JobRow]
+    queues: list[workers.QueueFigures]
+    workers: list[WorkerRow]
+    state: str
+    states: list[str]
+    next_before: int | None
+    url: str
+
+    @property
+    def has_unserved(self) -> bool:
+        """True when a job waits in a queue that no living worker serves."""
+        served = {queue for row in self.workers if row.is_alive for queue in row.worker.queues}
+        return any(figures.waiting and figures.queue not in served for figures in self.queues)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One job with its attempts, the newest first."""
+
+    row: JobRow
+    attempts: list[JobAttempt]
+    by: str
+    base: str
+    actions: list[str]
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing on the page will change by itself."""
+        return self.row.job.state in OVER_JOB_STATES
+
+
+@router.get("/jobs")
+def show(
+    request: Request,
+    access: AdminAccess,
+    state: Annotated[str, Query()] = "",
+    before: Annotated[int | None, Query()] = None,
+) -> Response:
+    """List the jobs, the queues and the workers."""
+    return render(request, "jobs/page.html", _list(request, access.session, state, before))
+
+
+@router.get("/jobs/live")
+def live(
+    request: Request,
+    access: AdminAccess,
+    state: Annotated[str, Query()] = "",
+    before: Annotated[int | None, Query()] = None,
+) -> Response:
+    """Return the part of the list that changes."""
+    page = _list(request, access.session, state, before)
+    return render(request, "jobs/_list.html", page, fragment=True)
+
+
+@router.get("/jobs/{job_id}")
+def show_one(request: Request, access: AdminAccess, job_id: int) -> Response:
+    """Show one job."""
+    return render(request, "jobs/job.html", _one(access.session, job_id))
+
+
+@router.get("/jobs/{job_id}/live")
+def live_one(request: Request, access: AdminAccess, job_id: int) -> Response:
+    """Return the part of one job's page that changes."""
+    return render(request, "jobs/_job.html", _one(access.session, job_id), fragment=True)
+
+
+@router.post("/jobs/{job_id}/{action}")
+def act(request: Request, access: AdminAccess, job_id: int, action: job_control.Action) -> Response:
+    """Cancel, retry or stop a job."""
+    job_control.apply(access.session, job_id, action, actor_id=access.user.id)
+    return redirect(request, f"/jobs/{job_id}", notice=SAID[action].format(id=job_id))
+
+
+@router.get("/p/{slug}/jobs/{job_id}")
+def show_of_project(request: Request, access: LeadAccess, job_id: int) -> Response:
+    """Show one job of the project."""
+    return render(request, "jobs/job.html", _one(access.session, job_id, access.project))
+
+
+@router.get("/p/{slug}/jobs/{job_id}/live")
+def live_of_project(request: Request, access: LeadAccess, job_id: int) -> Response:
+    """Return the part of one job's page that changes."""
+    page = _one(access.session, job_id, access.project)
+    return render(request, "jobs/_job.html", page, fragment=True)
+
+
+@router.post("/p/{slug}/jobs/{job_id}/{action}")
+def act_in_project(
+    request: Request, access: LeadAccess, job_id: int, action: job_control.Action
+) -> Response:
+    """Cancel, retry or stop a job of the project."""
+    job_control.apply(
+        access.session, job_id, action, actor_id=access.user.id, project_id=access.project.id
+    )
+    url = f"/p/{access.project.slug}/jobs/{job_id}"
+    return redirect(request, url, notice=SAID[action].format(id=job_id))
+
+
+def _list(request: Request, session: Session, state: str, before: int | None) -> JobsPage:
+    moment = now(session)
+    known = [str(found) for found in JobState]
+    wanted = [state] if state in known else []
+    found = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
+    names = _project_names(session, found)
+    seen = [
+        WorkerRow(
+            worker,
+            workers.is_alive(worker, moment),
+            max((moment - worker.seen_at).total_seconds(), 0.0),
+        )
+        for worker in workers.listed(session)
+    ]
+    return JobsPage(
+        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in found],
+        queues=workers.queue_figures(session, QUEUES),
+        workers=seen,
+        state=state,
+        states=known,
+        next_before=found[-1].id if len(found) == PAGE_SIZE else None,
+        url=f"/jobs/live?{request.url.query}",
+    )
+
+
+def _one(session: Session, job_id: int, project: Project | None = None) -> JobPage:
+    job = job_control.find(session, job_id, project_id=project.id if project else None)
+    names = _project_names(session, [job])
+    author = session.get(User, job.created_by_id) if job.created_by_id else None
+    return JobPage(
+        row=_row(job, names.get(job.project_id or 0, ""), now(session)),
+        attempts=jobs.attempts(session, job_id),
+        by=author.name if author else "",
+        base=f"/p/{project.slug}/jobs/{job_id}" if project else f"/jobs/{job_id}",
+        actions=_actions(job),
+    )
+
+
+def _row(job: Job, project: str, moment: datetime) -> JobRow:
+    took_s = None
+    if job.started_at is not None:
+        end = job.ended_at or moment
+        took_s = max((end - job.started_at).total_seconds(), 0.0)
+    left_s = None
+    if job.state == JobState.RUNNING and took_s and 0 < job.progress_done < job.progress_total:
+        left_s = took_s * (job.progress_total - job.progress_done) / job.progress_done
+    age_s = max((moment - job.created_at).total_seconds(), 0.0)
+    return JobRow(job, project, age_s, took_s, left_s)
+
+
+def _actions(job: Job) -> list[str]:
+    if job.state == JobState.QUEUED:
+        return ["cancel"]
+    if job.state == JobState.RUNNING:
+        return [] if job.cancel_requested else ["stop", "cancel"]
+    return [] if job.state == JobState.SUCCEEDED else ["retry"]
+
+
+def _project_names(session: Session, found: list[Job]) -> dict[int, str]:
+    ids = {job.project_id for job in found if job.project_id is not None}
+    rows = session.execute(select(Project.id, Project.name).where(Project.id.in_(ids)))
+    return {row.id: row.name for row in rows}

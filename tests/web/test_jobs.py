@@ -1,0 +1,183 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app import queue as broker
+from app.db import Database
+from app.domain.states import JobState
+from app.models import AuditEvent, JudgmentKind, Project, Role, User
+from app.services import accounts, job_leases, jobs, projects, workers
+from tests.services.test_jobs import claim, enqueue, read
+
+SignIn = Callable[..., TestClient]
+
+
+@pytest.fixture
+def admin(sign_in: SignIn) -> TestClient:
+    return sign_in("admin", is_admin=True)
+
+
+@pytest.fixture
+def lead(sign_in: SignIn) -> TestClient:
+    return sign_in("lead")
+
+
+def make_project(database: Database, name: str, owner: str) -> Project:
+    with database.transaction() as session:
+        user = session.scalars(select(User).where(User.name == owner)).one()
+        return projects.create(session, name=name, owner=user, judgment_kind=JudgmentKind.PICK)
+
+
+def test_the_list_shows_jobs_queues_and_workers(admin: TestClient, database: Database) -> None:
+    job_id = enqueue(database, kind="reward")
+    text = admin.get("/jobs").text
+    assert f"{job_id} · reward" in text
+    assert "no worker serves" in text
+    with database.transaction() as session:
+        described = workers.Description("host-1", ("gpu", "cpu"), "CPU, 2 cores", "0.1.0")
+        workers.seen(session, described, job_id=None)
+    text = admin.get("/jobs").text
+    assert "host-1" in text
+    assert "no worker serves" not in text
+
+
+def test_the_list_can_be_narrowed_to_a_state(admin: TestClient, database: Database) -> None:
+    job_id = enqueue(database, kind="reward")
+    assert f"{job_id} · reward" not in admin.get("/jobs?state=failed").text
+    assert f"{job_id} · reward" in admin.get("/jobs?state=queued").text
+
+
+def test_a_live_fragment_is_a_fragment_and_says_when_it_is_done(
+    admin: TestClient, database: Database
+) -> None:
+    job_id = enqueue(database)
+    running = admin.get(f"/jobs/{job_id}/live").text
+    assert "<html" not in running
+    assert "data-done" not in running
+    admin.post(f"/jobs/{job_id}/cancel")
+    assert "data-done" in admin.get(f"/jobs/{job_id}/live").text
+    assert "<html" not in admin.get("/jobs/live").text
+
+
+def test_buttons_do_what_they_say_and_are_audited(admin: TestClient, database: Database) -> None:
+    job_id = enqueue(database)
+    answer = admin.post(f"/jobs/{job_id}/cancel")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job_id}")
+    assert read(database, job_id).state == JobState.CANCELLED
+    assert admin.post(f"/jobs/{job_id}/retry").status_code == 303
+    assert read(database, job_id).state == JobState.QUEUED
+    claim(database)
+    assert admin.post(f"/jobs/{job_id}/stop").status_code == 303
+    assert read(database, job_id).stop_requested
+    assert admin.post(f"/jobs/{job_id}/retry").status_code == 409
+    with database.reader() as session:
+        actions = session.scalars(
+            select(AuditEvent.action)
+            .where(AuditEvent.subject == f"job {job_id}")
+            .order_by(AuditEvent.id)
+        ).all()
+    assert actions == ["job.cancel", "job.retry", "job.stop"]
+
+
+def test_a_log_is_shown_as_text(admin: TestClient, database: Database) -> None:
+    job_id = enqueue(database)
+    claimed = claim(database)
+    log = "<script>alert(1)</script>\N{RIGHT-TO-LEFT OVERRIDE}"
+    with database.transaction() as session:
+        job_leases.record_log(session, job_id, claimed.lease_token, log)
+    text = admin.get(f"/jobs/{job_id}").text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert(1)" not in text
+    assert "⟨U+202E⟩" in text
+
+
+def test_a_lead_sees_and_stops_jobs_of_the_project_only(
+    lead: TestClient, sign_in: SignIn, database: Database
+) -> None:
+    sign_in("other")
+    own, other = make_project(database, "own", "lead"), make_project(database, "other", "other")
+    mine = enqueue(database, project_id=own.id)
+    theirs = enqueue(database, project_id=other.id)
+    assert lead.get(f"/p/own/jobs/{mine}").status_code == 200
+    assert lead.get(f"/p/own/jobs/{theirs}").status_code == 404
+    assert lead.post(f"/p/own/jobs/{theirs}/cancel").status_code == 404
+    assert lead.post(f"/api/v1/projects/own/jobs/{theirs}/cancel").status_code == 404
+    assert lead.get("/jobs").status_code == 403
+    assert [job["id"] for job in lead.get("/api/v1/projects/own/jobs").json()] == [mine]
+    assert lead.post(f"/p/own/jobs/{mine}/cancel").status_code == 303
+    assert read(database, theirs).state == JobState.QUEUED
+
+
+def test_a_labeler_sees_no_jobs(lead: TestClient, sign_in: SignIn, database: Database) -> None:
+    project = make_project(database, "own", "lead")
+    labeler = sign_in("labeler")
+    with database.transaction() as session:
+        user = session.scalars(select(User).where(User.name == "labeler")).one()
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    job_id = enqueue(database, project_id=project.id)
+    assert labeler.get(f"/p/own/jobs/{job_id}").status_code == 403
+
+
+def test_curves_and_samples_come_in_order(lead: TestClient, database: Database) -> None:
+    project = make_project(database, "own", "lead")
+    job_id = enqueue(database, project_id=project.id)
+    key = (job_id, claim(database).lease_token)
+    points = [job_leases.Scalar(step, "loss", 1 / step) for step in (4, 2, 1)]
+    with database.transaction() as session:
+        job_leases.record_metrics(session, *key, points)
+        sample = job_leases.KeptSample(4, 0, "Why?", "Because.", 0.5)
+        job_leases.record_samples(session, *key, [sample])
+    base = f"/api/v1/projects/own/jobs/{job_id}"
+    assert lead.get(f"{base}/metrics?after_step=1").json() == [
+        {"name": "loss", "steps": [2, 4], "values": [0.5, 0.25]}
+    ]
+    assert lead.get(f"{base}/samples").json()[0]["completion"] == "Because."
+
+
+def test_an_administrator_works_through_the_interface(
+    admin: TestClient, database: Database
+) -> None:
+    job_id = enqueue(database)
+    assert admin.get("/api/v1/jobs").json()[0]["id"] == job_id
+    assert admin.post(f"/api/v1/jobs/{job_id}/cancel").json()["state"] == "cancelled"
+    assert admin.post(f"/api/v1/jobs/{job_id}/cancel").status_code == 409
+    assert admin.get("/api/v1/jobs/999").status_code == 404
+
+
+def test_health_answers_anybody(client: TestClient, database: Database) -> None:
+    enqueue(database, queue="gpu")
+    assert client.get("/livez").status_code == 200
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json()["is_ready"]) == (200, True)
+    lines = client.get("/metrics").text.splitlines()
+    assert 'attune_jobs_waiting{queue="gpu"} 1' in lines
+    assert 'attune_jobs{state="queued"} 1' in lines
+    assert "attune_fenced_writes 0" in lines
+
+
+def test_a_dead_broker_degrades_but_is_ready(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "is_reachable", lambda: False)
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["broker"]["state"] == "degraded"
+
+
+def test_an_old_schema_is_not_ready(client: TestClient, database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    checks: dict[str, Any] = answer.json()["checks"]
+    assert checks["database"]["state"] == "failed"
+    assert client.get("/livez").status_code == 200
+
+
+def test_a_page_of_a_job_that_is_not_there(admin: TestClient, database: Database) -> None:
+    with database.reader() as session:
+        assert jobs.page(session) == []
+    assert admin.get("/jobs/1").status_code == 404
