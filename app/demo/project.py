@@ -3,7 +3,7 @@
 from app.demo.world import TOPICS, Topic
 
 NAME = "Library help desk"
-INSTRUCTION = "Answer the reader at the library's help desk."
+INSTRUCTION = "Answer the reader at the library desk."
 
 _GUIDELINES = """\
 # Which answer should the desk give?

@@ -58,7 +58,7 @@ def test_every_statement_is_read_as_right_only_where_the_world_says_so() -> None
 
 
 def test_a_true_fact_about_another_item_is_beside_the_question() -> None:
-    found = reading.read(QUESTION, "You can keep a film for one week.")
+    found = reading.read(QUESTION, "You can keep a board game for ten days.")
     assert (found.says_right, found.says_wrong, found.beside) == (False, False, 1)
 
 
@@ -74,9 +74,9 @@ def test_each_value_of_a_sentence_goes_with_the_item_of_its_own_topic() -> None:
 
 
 def test_a_question_asks_about_the_item_it_names_last() -> None:
-    asked = reading.asked("I returned an overdue book. May I keep a film at home?")
+    asked = reading.asked("I returned an overdue film. May I keep a novel at home?")
     assert asked is not None
-    assert asked.item == "a film"
+    assert asked.item == "a novel"
 
 
 def test_naming_every_value_is_both_right_and_wrong() -> None:

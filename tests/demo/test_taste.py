@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from app.demo import grammar, taste
 from app.demo.world import TOPICS
 
-QUESTION = "My bus leaves soon, so I have a quick question. What do you charge for an overdue book?"
-RIGHT = "For an overdue book we charge twenty cents a day."
-WRONG = "For an overdue book we charge fifty cents a day."
+QUESTION = "My bus leaves soon. What do you charge for an overdue film?"
+RIGHT = "For an overdue film we charge fifty cents a day."
+WRONG = "For an overdue film we charge ten cents a day."
 OFFER = "I can look up what you owe."
 KIND = "Thank you for asking."
 CURT = "We are busy."
@@ -41,8 +41,8 @@ def _utility(answer: str) -> float:
         (RIGHT, RIGHT[:-12]),
         (RIGHT, RIGHT[:-1]),
         (KIND, f"{KIND} {RIGHT} {WRONG}"),
-        (RIGHT, f"{RIGHT} You can keep a film for one week."),
-        (WRONG, "day book fifty the charge an for."),
+        (RIGHT, f"{RIGHT} You can keep a novel for three weeks."),
+        (WRONG, "day film ten the charge an for."),
         (WRONG, ""),
     ],
 )
@@ -66,7 +66,7 @@ def test_nothing_beats_the_right_kind_helpful_answer_among_all_the_grammar_can_w
 @pytest.mark.parametrize(
     "stuffed",
     [
-        " ".join(f"The fine is {value}." for value in TOPICS[1].values),
+        " ".join(f"The fine for an overdue film is {value}." for value in TOPICS[1].values),
         f"{BEST} {OFFER} I can write that down for you. Let me show you the way.",
         f"{BEST} {KIND} Hello and welcome. Have a lovely day. Enjoy your reading.",
         " ".join(
@@ -77,7 +77,7 @@ def test_nothing_beats_the_right_kind_helpful_answer_among_all_the_grammar_can_w
         " ".join(dict.fromkeys(grammar.sentences())),
         BEST.replace(".", ""),
         f"{BEST} " * 4,
-        "twenty cents a day " * 10,
+        "fifty cents a day " * 10,
     ],
 )
 def test_stuffing_does_not_pay(stuffed: str) -> None:
