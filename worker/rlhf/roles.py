@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf import batches, models
 from worker.rlhf.models import LoadedModel
@@ -309,6 +310,8 @@ class Roles:
             lora_alpha=settings.alpha,
             target_modules=targets,
             lora_dropout=0.0,
+            # GPT-2 and kin keep their weights transposed.
+            fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.causal.modules()),
             task_type="CAUSAL_LM",
             base_model_name_or_path=self.loaded.path,
         )

@@ -24,7 +24,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def config() -> LlamaConfig:
+def tiny_config() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=259,
         hidden_size=32,
@@ -40,10 +40,10 @@ def config() -> LlamaConfig:
     )
 
 
-def loaded(seed: int = 0) -> LoadedModel:
+def loaded(seed: int = 0, config: LlamaConfig | None = None) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config())
+        model = LlamaForCausalLM(config or tiny_config())
     return adopt(model, tokenizer(), "tiny")
 
 
