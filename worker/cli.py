@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app import queue as broker
-from app import settings
+from app import logs, settings
 from app.errors import Invalid
 from worker import main
 
@@ -28,6 +28,7 @@ def worker(
     """Run jobs until told to end; one at a time, each in a process of its own."""
     names = _queues(queues)
     found = settings.load()
+    logs.configure(found.log_level, found.log_format)
     broker.configure(found.broker_url)
     supervisor = main.build(found, names, device)
     if found.broker_url is not None and not poll:

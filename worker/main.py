@@ -56,7 +56,7 @@ def sweeping(supervisor: Supervisor) -> Sweeper:
 def consume(supervisor: Supervisor, broker_url: str, log_level: str = "info") -> None:
     """Work for the broker's wakes until the process is told to end."""
     Duty.supervisor = supervisor
-    celery.conf.update(broker.configuration(broker_url))
+    celery.conf.update(broker.configuration(broker_url), worker_hijack_root_logger=False)
     worker_shutting_down.connect(_stop)
     names = ",".join(broker.broker_queue(queue) for queue in supervisor.queues)
     with sweeping(supervisor):
