@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, false, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -28,6 +28,35 @@ from app.models import (
 )
 
 OVERLAP_MOST = 99
+
+# Statements of every claim and submission, built once.
+_LOCK = (
+    select(Comparison)
+    .where(Comparison.id == bindparam("id"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_TAKE_SLOT = (
+    update(Slot)
+    .where(
+        Slot.id
+        == select(Slot.id)
+        .where(Slot.comparison_id == bindparam("of_comparison"), Slot.state == SlotState.OPEN)
+        .order_by(Slot.n)
+        .limit(1)
+        .scalar_subquery()
+    )
+    .values(state=bindparam("new"))
+    .returning(Slot.id)
+    .execution_options(synchronize_session=False)
+)
+_MOVE_SLOT = (
+    update(Slot)
+    .where(Slot.id == bindparam("of_slot"), Slot.state == bindparam("old"))
+    .values(state=bindparam("new"))
+    .returning(Slot.id)
+    .execution_options(synchronize_session=False)
+)
 
 
 def create(
@@ -101,12 +130,7 @@ def create(
 
 def lock(session: Session, comparison_id: int) -> Comparison:
     """Return the comparison as it is now, and keep others from moving its slots."""
-    comparison = session.scalar(
-        select(Comparison)
-        .where(Comparison.id == comparison_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    comparison = session.scalar(_LOCK, {"id": comparison_id})
     if comparison is None:
         raise NotFound(f"there is no comparison {comparison_id}")
     return comparison
@@ -114,41 +138,30 @@ def lock(session: Session, comparison_id: int) -> Comparison:
 
 def take_slot(session: Session, comparison: Comparison, state: SlotState) -> int | None:
     """Move one open slot to `state` and return its id; None if none is open."""
-    first = (
-        select(Slot.id)
-        .where(Slot.comparison_id == comparison.id, Slot.state == SlotState.OPEN)
-        .order_by(Slot.n)
-        .limit(1)
-        .scalar_subquery()
-    )
-    slot_id = session.scalar(
-        update(Slot)
-        .where(Slot.id == first)
-        .values(state=state)
-        .returning(Slot.id)
-        .execution_options(synchronize_session=False)
-    )
+    slot_id = session.scalar(_TAKE_SLOT, {"of_comparison": comparison.id, "new": state})
     if slot_id is not None:
         _count(comparison, opened=-1, done=1 if state is SlotState.DONE else 0)
     return slot_id
 
 
-def move_slot(session: Session, comparison: Comparison, slot_id: int, new: SlotState) -> None:
+def move_slot(
+    session: Session, comparison: Comparison, slot_id: int, old: SlotState, new: SlotState
+) -> None:
     """Move a slot as the table of moves allows and keep the comparison's counts.
 
     A slot that was given up on a withdrawn comparison closes instead of opening.
+
+    Raises:
+        Conflict: the slot is not in the state `old`, or the move is not in the table.
     """
-    slot = session.get_one(Slot, slot_id, populate_existing=True)
-    if new is SlotState.OPEN and comparison.is_withdrawn:
-        _count(comparison, done=-1 if slot.state == SlotState.DONE else 0)
-        slot.state = SlotState.CLOSED
-        return
-    old = slot.state
-    slot.state = move(SLOT_MOVES, f"slot {slot_id}", old, new)
+    move(SLOT_MOVES, f"slot {slot_id}", old, new)
+    to = SlotState.CLOSED if new is SlotState.OPEN and comparison.is_withdrawn else new
+    if session.scalar(_MOVE_SLOT, {"of_slot": slot_id, "old": old, "new": to}) is None:
+        raise Conflict(f"slot {slot_id} is no longer {old}")
     _count(
         comparison,
-        opened=(new == SlotState.OPEN) - (old == SlotState.OPEN),
-        done=(new == SlotState.DONE) - (old == SlotState.DONE),
+        opened=(to is SlotState.OPEN) - (old is SlotState.OPEN),
+        done=(to is SlotState.DONE) - (old is SlotState.DONE),
     )
 
 
@@ -301,25 +314,18 @@ def _count(comparison: Comparison, *, opened: int = 0, done: int = 0) -> None:
 
 
 def _close(session: Session, comparison: Comparison, *, keep_leased: bool) -> None:
-    slots = session.scalars(
-        select(Slot)
-        .where(
-            Slot.comparison_id == comparison.id,
-            Slot.state.in_([SlotState.OPEN, SlotState.LEASED]),
+    ending = [SlotState.OPEN] if keep_leased else [SlotState.OPEN, SlotState.LEASED]
+    slots = session.execute(
+        select(Slot.id, Slot.state).where(
+            Slot.comparison_id == comparison.id, Slot.state.in_(ending)
         )
-        .execution_options(populate_existing=True)
     ).all()
-    for slot in slots:
-        if slot.state == SlotState.LEASED and keep_leased:
-            continue
-        if slot.state == SlotState.LEASED:
-            _release(session, slot.id)
-        move_slot(session, comparison, slot.id, SlotState.CLOSED)
-    comparison.overlap = (
-        sum(slot.state != SlotState.CLOSED for slot in slots) + comparison.done_slots
-        if keep_leased
-        else comparison.overlap
-    )
+    for slot_id, state in slots:
+        if state == SlotState.LEASED:
+            _release(session, slot_id)
+        move_slot(session, comparison, slot_id, SlotState(state), SlotState.CLOSED)
+    if keep_leased:
+        comparison.overlap -= len(slots)
 
 
 def _release(session: Session, slot_id: int) -> None:

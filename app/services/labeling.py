@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -67,6 +67,20 @@ __all__ = [
 KEY_SHORTEST, KEY_LONGEST = 8, 64
 MEDIAN_EVERY = 20  # judgments between two looks at the median time
 MEDIAN_OF = 200
+ACTIVE_LONGEST = timedelta(hours=24)
+
+# Both rows as they are now; the comparison's lock keeps others from moving its slots.
+_LOCKED = (
+    select(Comparison, Assignment)
+    .join(Assignment, Assignment.comparison_id == Comparison.id)
+    .where(
+        Assignment.id == bindparam("id"),
+        Assignment.project_id == bindparam("project_id"),
+        Assignment.labeler_id == bindparam("labeler_id"),
+    )
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +149,7 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
     columns = _columns(project, assignment, comparison, given)
     state = _settle(session, assignment, comparison)
     moment = now(session)
-    active = timedelta(milliseconds=max(given.active_ms, 0))
-    active = min(active, moment - assignment.leased_at)
+    active = min(timedelta(milliseconds=max(given.active_ms, 0)), ACTIVE_LONGEST)
     judgment = revisions.append(
         session,
         assignment,
@@ -145,7 +158,7 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
         moment,
         body_hash=_digest(given),
         is_surplus=state is AssignmentState.SURPLUS,
-        started_at=moment - active,
+        started_at=max(moment - active, assignment.leased_at),
         active_ms=int(active.total_seconds() * 1000),
         **columns,
     )
@@ -177,7 +190,7 @@ def skip(session: Session, project: Project, labeler_id: int, given: Skip) -> No
     assignment.skip_reason = given.reason
     assignment.skip_comment = given.comment
     assignment.submission_key = given.key
-    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
+    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN)
     session.flush()
 
 
@@ -261,7 +274,9 @@ def retract(
         raise Conflict(f"judgment {judgment_id} was changed or retracted meanwhile")
     retraction = revisions.retract(session, assignment, comparison, key)
     if assignment.state == AssignmentState.SUBMITTED:
-        comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
+        comparisons.move_slot(
+            session, comparison, assignment.slot_id, SlotState.DONE, SlotState.OPEN
+        )
     what = f"assignment {assignment.id}"
     assignment.state = move(
         ASSIGNMENT_MOVES, what, AssignmentState(assignment.state), AssignmentState.RELEASED
@@ -295,18 +310,12 @@ def _digest(given: Submission) -> str:
 def _locked(
     session: Session, project_id: int, labeler_id: int, assignment_id: int
 ) -> tuple[Assignment, Comparison]:
-    assignment = session.scalar(
-        select(Assignment).where(
-            Assignment.id == assignment_id,
-            Assignment.project_id == project_id,
-            Assignment.labeler_id == labeler_id,
-        )
-    )
-    if assignment is None:
+    found = session.execute(
+        _LOCKED, {"id": assignment_id, "project_id": project_id, "labeler_id": labeler_id}
+    ).first()
+    if found is None:
         raise NotFound(f"you have no assignment {assignment_id} here")
-    comparison = comparisons.lock(session, assignment.comparison_id)
-    session.refresh(assignment)  # it may have run out while we waited
-    return assignment, comparison
+    return found.Assignment, found.Comparison
 
 
 def _successor(session: Session, assignment: Assignment) -> Assignment:
@@ -332,7 +341,9 @@ def _settle(session: Session, assignment: Assignment, comparison: Comparison) ->
     what = f"assignment {assignment.id}"
     old = AssignmentState(assignment.state)
     if old is AssignmentState.LEASED:
-        comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.DONE)
+        comparisons.move_slot(
+            session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.DONE
+        )
         return move(ASSIGNMENT_MOVES, what, old, AssignmentState.SUBMITTED)
     if old is AssignmentState.EXPIRED and not comparison.is_withdrawn:
         # Two moves in one: the slot is leased to the labeler who comes late, and done.
@@ -375,7 +386,9 @@ def _reopen(session: Session, project: Project, assignment: Assignment, key: str
     session.refresh(assignment)
     if assignment.state == AssignmentState.SUBMITTED:
         revisions.retract(session, assignment, comparison, key)
-        comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.LEASED)
+        comparisons.move_slot(
+            session, comparison, assignment.slot_id, SlotState.DONE, SlotState.LEASED
+        )
     else:
         slot_id = comparisons.take_slot(session, comparison, SlotState.LEASED)
         if slot_id is None:

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, select, true, update
+from sqlalchemy import and_, bindparam, func, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -33,6 +33,77 @@ REPEAT_AFTER = 20  # judgments between a comparison and its repeat
 REPEAT_REACH = 20
 
 Draw = Callable[[], float]
+
+# Statements of every claim, built once.
+_ENTER = (
+    select(Membership)
+    .where(
+        Membership.project_id == bindparam("project_id"),
+        Membership.user_id == bindparam("labeler_id"),
+    )
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LIVE = (
+    select(Assignment)
+    .where(
+        Assignment.labeler_id == bindparam("labeler_id"),
+        Assignment.project_id == bindparam("project_id"),
+        Assignment.state == AssignmentState.LEASED,
+    )
+    .order_by(Assignment.leased_at, Assignment.id)
+)
+_STALE = and_(
+    Assignment.project_id == bindparam("project_id"),
+    Assignment.state == AssignmentState.LEASED,
+    Assignment.expires_at < bindparam("moment"),
+)
+_OVERDUE = (
+    select(Assignment.comparison_id)
+    .where(_STALE)
+    .order_by(Assignment.expires_at)
+    .limit(EXPIRED_AT_ONCE)
+)
+_OPEN = and_(
+    Comparison.project_id == bindparam("project_id"),
+    Comparison.purpose == bindparam("purpose"),
+    Comparison.is_open == true(),
+)
+_FIRST_LEVEL = (
+    select(Comparison.priority, Comparison.done_slots)
+    .where(_OPEN)
+    .order_by(Comparison.priority.desc(), Comparison.done_slots.desc())
+    .limit(1)
+)
+_LEVEL_BELOW = _FIRST_LEVEL.where(
+    Comparison.priority == bindparam("priority"), Comparison.done_slots < bindparam("done")
+)
+_PRIORITY_BELOW = _FIRST_LEVEL.where(Comparison.priority < bindparam("priority"))
+_CLAIMABLE = (
+    select(Comparison)
+    .where(_OPEN, comparisons.may_judge(bindparam("labeler_id")))
+    .limit(1)
+    .with_for_update(skip_locked=True, key_share=True)
+    .execution_options(populate_existing=True)
+)
+_IN_WINDOW = _CLAIMABLE.where(
+    Comparison.id.in_(
+        select(Comparison.id)
+        .where(
+            _OPEN,
+            Comparison.priority == bindparam("priority"),
+            Comparison.done_slots == bindparam("done"),
+        )
+        .order_by(Comparison.id)
+        .limit(bindparam("window"))
+    )
+).order_by(Comparison.id)
+_ANYWHERE = _CLAIMABLE.order_by(
+    Comparison.priority.desc(), Comparison.done_slots.desc(), Comparison.id
+)
+_MEMBERS = select(func.count()).where(
+    ComparisonCompletion.comparison_id == bindparam("comparison_id")
+)
 
 
 def claim(
@@ -71,12 +142,7 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
     Raises:
         Forbidden: they are not a member of this project.
     """
-    member = session.scalar(
-        select(Membership)
-        .where(Membership.project_id == project_id, Membership.user_id == labeler_id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
     if member is None:
         raise Forbidden("only members of a project judge in it")
     return member
@@ -84,15 +150,7 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
 
 def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
     """Return the labeler's leases, the longest held first."""
-    return session.scalars(
-        select(Assignment)
-        .where(
-            Assignment.labeler_id == labeler_id,
-            Assignment.project_id == project_id,
-            Assignment.state == AssignmentState.LEASED,
-        )
-        .order_by(Assignment.leased_at, Assignment.id)
-    ).all()
+    return session.scalars(_LIVE, {"project_id": project_id, "labeler_id": labeler_id}).all()
 
 
 def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, datetime]:
@@ -130,22 +188,13 @@ def end(session: Session, assignment: Assignment, state: AssignmentState) -> Non
     session.refresh(assignment)
     what = f"assignment {assignment.id}"
     assignment.state = move(ASSIGNMENT_MOVES, what, assignment.state, state)
-    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
+    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN)
 
 
 def expire(session: Session, project_id: int, moment: datetime) -> int:
     """Free the slots of leases that ran out, skipping what others work on; return how many."""
-    stale = (
-        (Assignment.project_id == project_id)
-        & (Assignment.state == AssignmentState.LEASED)
-        & (Assignment.expires_at < moment)
-    )
-    overdue = session.scalars(
-        select(Assignment.comparison_id)
-        .where(stale)
-        .order_by(Assignment.expires_at)
-        .limit(EXPIRED_AT_ONCE)
-    ).all()
+    now_here = {"project_id": project_id, "moment": moment}
+    overdue = session.scalars(_OVERDUE, now_here).all()
     if not overdue:
         return 0
     locked = session.scalars(
@@ -158,14 +207,17 @@ def expire(session: Session, project_id: int, moment: datetime) -> int:
     by_id = {comparison.id: comparison for comparison in locked}
     ended = session.scalars(
         select(Assignment)
-        .where(stale, Assignment.comparison_id.in_(by_id))
+        .where(_STALE, Assignment.comparison_id.in_(by_id))
         .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
+        .execution_options(populate_existing=True),
+        now_here,
     ).all()
     for assignment in ended:
         assignment.state = AssignmentState.EXPIRED
         comparison = by_id[assignment.comparison_id]
-        comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.OPEN)
+        comparisons.move_slot(
+            session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN
+        )
     session.flush()
     return len(ended)
 
@@ -199,79 +251,19 @@ def _find(
     would walk past all of that again with each claim; so only the oldest of each level are looked
     at before the next level, and all of them only before the queue is called empty.
     """
-    level = _next_level(session, project_id, purpose, None)
-    whole = level is not None
+    scope = {"project_id": project_id, "purpose": purpose, "labeler_id": labeler_id}
+    level = session.execute(_FIRST_LEVEL, scope).first()
+    is_empty = level is None
     while level is not None:
-        ids = (
-            _open(select(Comparison.id), project_id, purpose)
-            .where(Comparison.priority == level[0], Comparison.done_slots == level[1])
-            .order_by(Comparison.id)
-            .limit(WINDOW)
-        )
-        found = _first(session, project_id, labeler_id, purpose, within=ids)
+        at = {"priority": level.priority, "done": level.done_slots}
+        found = session.scalar(_IN_WINDOW, scope | at | {"window": WINDOW})
         if found is not None:
             return found
-        level = _next_level(session, project_id, purpose, level)
-    return _first(session, project_id, labeler_id, purpose) if whole else None
-
-
-def _open(query: Select[tuple[int]], project_id: int, purpose: Purpose) -> Select[tuple[int]]:
-    return query.where(
-        Comparison.project_id == project_id,
-        Comparison.purpose == purpose,
-        Comparison.is_open == true(),
-    )
-
-
-def _next_level(
-    session: Session, project_id: int, purpose: Purpose, after: tuple[int, int] | None
-) -> tuple[int, int] | None:
-    """Return the next priority and number of judgments that an open comparison has."""
-    levels = (
-        select(Comparison.priority, Comparison.done_slots)
-        .where(
-            Comparison.project_id == project_id,
-            Comparison.purpose == purpose,
-            Comparison.is_open == true(),
+        level = (
+            session.execute(_LEVEL_BELOW, scope | at).first()
+            or session.execute(_PRIORITY_BELOW, scope | at).first()
         )
-        .order_by(Comparison.priority.desc(), Comparison.done_slots.desc())
-        .limit(1)
-    )
-    if after is None:
-        first = session.execute(levels).first()
-        return None if first is None else (first[0], first[1])
-    priority, done = after
-    row = session.execute(
-        levels.where(Comparison.priority == priority, Comparison.done_slots < done)
-    ).first()
-    row = row or session.execute(levels.where(Comparison.priority < priority)).first()
-    return None if row is None else (row[0], row[1])
-
-
-def _first(
-    session: Session,
-    project_id: int,
-    labeler_id: int,
-    purpose: Purpose,
-    within: Select[tuple[int]] | None = None,
-) -> Comparison | None:
-    query = select(Comparison).where(
-        Comparison.project_id == project_id,
-        Comparison.purpose == purpose,
-        Comparison.is_open == true(),
-        comparisons.may_judge(labeler_id),
-    )
-    if within is None:
-        query = query.order_by(
-            Comparison.priority.desc(), Comparison.done_slots.desc(), Comparison.id
-        )
-    else:
-        query = query.where(Comparison.id.in_(within)).order_by(Comparison.id)
-    return session.scalar(
-        query.limit(1)
-        .with_for_update(skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
-    )
+    return None if is_empty else session.scalar(_ANYWHERE, scope)
 
 
 def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> Comparison | None:
@@ -343,13 +335,7 @@ def _lease(
 def _order(
     session: Session, secret: bytes, labeler_id: int, comparison: Comparison
 ) -> tuple[int, ...]:
-    k = len(
-        session.scalars(
-            select(ComparisonCompletion.position).where(
-                ComparisonCompletion.comparison_id == comparison.id
-            )
-        ).all()
-    )
+    k = session.scalar(_MEMBERS, {"comparison_id": comparison.id}) or 0
     if comparison.origin_id is not None:
         return repeated_order(secret, labeler_id, comparison.origin_id, k)
     return shown_order(secret, labeler_id, comparison.id, k)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -18,6 +18,19 @@ from app.domain.answers import Body, PickBody
 from app.domain.states import AssignmentState
 from app.errors import NotFound
 from app.models import Assignment, Comparison, Guidelines, Judgment, JudgmentKind
+
+_BY_KEY = select(Judgment).where(
+    Judgment.labeler_id == bindparam("labeler_id"), Judgment.submission_key == bindparam("key")
+)
+_NEWEST = (
+    select(Judgment)
+    .where(Judgment.assignment_id == bindparam("assignment_id"))
+    .order_by(Judgment.revision.desc())
+    .limit(1)
+)
+_GUIDELINES = select(func.max(Guidelines.version)).where(
+    Guidelines.project_id == bindparam("project_id")
+)
 
 
 def digest(assignment_id: int, body: Body, flags: Sequence[str], comment: str) -> str:
@@ -38,9 +51,7 @@ def digest(assignment_id: int, body: Body, flags: Sequence[str], comment: str) -
 
 def by_key(session: Session, labeler_id: int, key: str) -> Judgment | None:
     """Return the judgment that a client's key made, if any."""
-    return session.scalar(
-        select(Judgment).where(Judgment.labeler_id == labeler_id, Judgment.submission_key == key)
-    )
+    return session.scalar(_BY_KEY, {"labeler_id": labeler_id, "key": key})
 
 
 def own(session: Session, project_id: int, labeler_id: int, judgment_id: int) -> Judgment:
@@ -66,12 +77,9 @@ def append(
     **columns: Any,
 ) -> Judgment:
     """Add a revision and make it the current one."""
-    newest = session.scalar(
-        select(Judgment)
-        .where(Judgment.assignment_id == assignment.id)
-        .order_by(Judgment.revision.desc())
-        .limit(1)
-    )
+    newest = None
+    if assignment.ended_at is not None:  # a first judgment has none before it
+        newest = session.scalar(_NEWEST, {"assignment_id": assignment.id})
     if newest is not None:
         newest.is_current = False
         session.flush()  # the partial unique index allows one current row at a time
@@ -114,7 +122,4 @@ def retract(session: Session, assignment: Assignment, comparison: Comparison, ke
 
 
 def _guidelines_version(session: Session, project_id: int) -> int:
-    newest = session.scalar(
-        select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
-    )
-    return newest or 0
+    return session.scalar(_GUIDELINES, {"project_id": project_id}) or 0
