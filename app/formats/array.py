@@ -10,7 +10,9 @@ from app.errors import Invalid
 from app.formats.lines import Limits, Line
 from app.formats.records import Rejected
 
-_MARK = re.compile(rb'["\\\[\]{},\n]')
+_MARK = re.compile(rb'["\[\]{},\n]')
+_INSIDE = re.compile(rb'(?:[^"\\]++|\\[\s\S])*+')
+_BACKSLASH = ord("\\")
 _SPACE = b" \t\r\n"
 
 
@@ -37,25 +39,38 @@ class _Scan:
         self.in_text = self.escaped = self.ended = False
 
     def feed(self, chunk: bytes) -> Iterator[Line | Rejected]:
-        start = 0
-        for found in _MARK.finditer(chunk):
-            at, mark = found.start(), found.group()
-            if at > start:
-                self._hold(chunk[start:at])
-                self.escaped = False
-            if (item := self._mark(mark)) is not None:
+        at = 0
+        while at < len(chunk):
+            if self.in_text:
+                at = self._text(chunk, at)
+                continue
+            found = _MARK.search(chunk, at)
+            if found is None:
+                self._hold(chunk[at:])
+                return
+            if found.start() > at:
+                self._hold(chunk[at : found.start()])
+            if (item := self._mark(found.group())) is not None:
                 yield item
-            start = at + 1
-        if start < len(chunk):
-            self._hold(chunk[start:])
-            self.escaped = False
+            at = found.end()
+
+    def _text(self, chunk: bytes, at: int) -> int:
+        """Pass over the inside of a text, and its end if it is here; return where that leaves."""
+        start = at
+        if self.escaped:
+            self.escaped, at = False, at + 1
+        at = _INSIDE.match(chunk, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        if at < len(chunk):
+            # What stops it is the closing quote, or a backslash whose partner is yet to come.
+            self.in_text = self.escaped = chunk[at] == _BACKSLASH
+            at += 1
+        self.line += chunk.count(b"\n", start, at)
+        self._hold(chunk[start:at])
+        return at
 
     def _mark(self, mark: bytes) -> Line | Rejected | None:
         if mark == b"\n":
             self.line += 1
-        if self.in_text:
-            self._in_text(mark)
-            return None
         if self.depth == 1 and mark in (b",", b"]"):
             self.depth -= mark == b"]"
             self.ended = self.depth == 0
@@ -67,15 +82,6 @@ class _Scan:
         self.in_text = mark == b'"'
         self._hold(mark)
         return None
-
-    def _in_text(self, mark: bytes) -> None:
-        self._hold(mark)
-        if self.escaped:
-            self.escaped = False
-        elif mark == b"\\":
-            self.escaped = True
-        elif mark == b'"':
-            self.in_text = False
 
     def _hold(self, piece: bytes) -> None:
         if not self.held:

@@ -18,7 +18,8 @@ _ROLES = {name: role for role, name in _NAMES.items()}
 
 def recognises(row: Row) -> bool:
     """Tell a row of two transcripts."""
-    return "prompt" not in row and all(_is_transcript(row.get(k)) for k in ("chosen", "rejected"))
+    has_prompt = {"prompt", "instruction", "conversations"} & row.keys()
+    return not has_prompt and all(_is_transcript(row.get(key)) for key in ("chosen", "rejected"))
 
 
 def read(row: Row) -> list[PreferenceRecord]:
@@ -67,7 +68,9 @@ def write(record: PreferenceRecord) -> Row:
 
 
 def _is_transcript(value: object) -> bool:
-    return isinstance(value, str) and value.lstrip("\n").startswith(("Human:", "Assistant:"))
+    if not isinstance(value, str) or "\n\nAssistant:" not in value:
+        return False
+    return value.lstrip("\n").startswith(("Human:", "Assistant:"))
 
 
 def _turns(transcript: str, name: str) -> Messages:

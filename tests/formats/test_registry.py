@@ -62,6 +62,15 @@ def test_format_can_be_named_against_what_is_detected() -> None:
     assert as_trl.messages[0].content.startswith("\n\nHuman:")
 
 
+def test_answer_that_starts_like_a_transcript_is_still_an_answer() -> None:
+    row = {
+        "instruction": "q",
+        "chosen": "Human:\n\nAssistant:",
+        "rejected": "Human:\n\nAssistant: a",
+    }
+    assert formats.detect([json.dumps(row).encode()]) == "llama-factory-alpaca"
+
+
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(Invalid, match="there is no format 'parrot'; there are rich, hh"):
         formats.read([b"{}"], "parrot")
