@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from app import queue as broker
 from app import logs, settings
+from app import queue as broker
 from app.errors import Invalid
 from worker import main
 
