@@ -1,0 +1,191 @@
+"""Assignments: claim, judge, skip, take back; the labeling page and scripts use the same."""
+
+from datetime import datetime, timedelta
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.errors import AttuneError
+from app.models import Assignment
+from app.services import labeling, rounds, workload
+from app.services.labeling import Outcome
+from app.web.assignments import (
+    AssignmentOut,
+    ClaimIn,
+    ClaimOut,
+    ExchangeIn,
+    ExchangeOut,
+    HistoryOut,
+    KeyIn,
+    OutcomeOut,
+    QueueOut,
+    ResultOut,
+    SkipIn,
+    SubmissionIn,
+    assignment_out,
+    history_out,
+    outcome_out,
+    queue_out,
+)
+from app.web.deps import LabelerAccess, ProjectAccess
+
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["labeling"])
+
+HISTORY_PAGE = 20
+
+
+@router.post("/assignments")
+def claim(access: LabelerAccess, wanted: ClaimIn) -> ClaimOut:
+    """Lease the next comparisons; your present leases come first."""
+    assignments = _claim(access, wanted)
+    return ClaimOut(assignments=assignments, queue=_queue_if_short(access, wanted, assignments))
+
+
+@router.post("/assignments/exchange")
+def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
+    """Hand in judgments and skips and lease the next comparisons, in one transaction."""
+    results = [_submitted(access, one.assignment_id, one) for one in given.submissions]
+    results += [_skipped(access, one.assignment_id, one) for one in given.skips]
+    assignments = _claim(access, given)
+    return ExchangeOut(
+        results=results,
+        saved_at=now(access.session),
+        assignments=assignments,
+        queue=_queue_if_short(access, given, assignments),
+    )
+
+
+@router.post("/assignments/heartbeat")
+def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
+    """Extend your leases; what is missing from the answer has gone to someone else."""
+    return labeling.heartbeat(access.session, access.project, access.user.id)
+
+
+@router.post("/assignments/release")
+def release(access: LabelerAccess) -> dict[str, int]:
+    """Give your leases back."""
+    return {
+        "released": labeling.release(access.session, access.project.id, access.user.id),
+    }
+
+
+@router.post("/assignments/undo")
+def undo(access: LabelerAccess, given: KeyIn, rendered: bool = False) -> AssignmentOut | None:
+    """Open your last judgment or skip again; null when there is none."""
+    opened = labeling.undo(access.session, access.project, access.user.id, given.key)
+    if opened is None:
+        return None
+    return _out(access, opened, rendered=rendered)
+
+
+@router.get("/assignments/queue")
+def queue(access: LabelerAccess, since: datetime | None = None) -> QueueOut:
+    """Return what is left for you, and why there is nothing if so; `since` starts your day."""
+    return _queue(access, since)
+
+
+@router.post("/assignments/{assignment_id}/submission")
+def submit(access: LabelerAccess, assignment_id: int, given: SubmissionIn) -> OutcomeOut:
+    """Hand in a judgment; the same key and body again give the same answer."""
+    submission = given.to_submission(assignment_id)
+    outcome = labeling.submit(access.session, access.project, access.user.id, submission)
+    return outcome_out(go_on(access.session, outcome))
+
+
+@router.post("/assignments/{assignment_id}/skip", status_code=204)
+def skip(access: LabelerAccess, assignment_id: int, given: SkipIn) -> None:
+    """Leave a comparison to others."""
+    labeling.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
+
+
+@router.get("/judgments")
+def history(access: LabelerAccess, before: int | None = None) -> list[HistoryOut]:
+    """Return your judgments and skips, newest first; `before` is the last assignment you have."""
+    items = labeling.history(
+        access.session, access.project.id, access.user.id, before=before, limit=HISTORY_PAGE
+    )
+    return [history_out(item) for item in items]
+
+
+@router.put("/judgments/{judgment_id}")
+def revise(access: LabelerAccess, judgment_id: int, given: SubmissionIn) -> OutcomeOut:
+    """Replace your judgment by a new revision."""
+    outcome = labeling.revise(
+        access.session, access.project, access.user.id, judgment_id, given.to_submission(0)
+    )
+    return outcome_out(outcome)
+
+
+@router.post("/judgments/{judgment_id}/retraction")
+def retract(access: LabelerAccess, judgment_id: int, given: KeyIn) -> OutcomeOut:
+    """Take your judgment back for good."""
+    outcome = labeling.retract(
+        access.session, access.project, access.user.id, judgment_id, given.key
+    )
+    return outcome_out(outcome)
+
+
+def go_on(session: Session, outcome: Outcome) -> Outcome:
+    """Let the round go on if this was its last judgment."""
+    if outcome.round_complete and outcome.round_id is not None:
+        rounds.advance(session, outcome.round_id)
+    return outcome
+
+
+def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
+    held = list(wanted.held)
+    found = []
+    for _ in range(wanted.count):
+        assignment = labeling.claim(
+            access.session, access.secret, access.project, access.user.id, held=held
+        )
+        if assignment is None:
+            break
+        held.append(assignment.id)
+        found.append(_out(access, assignment, rendered=wanted.rendered))
+    return found
+
+
+def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
+    sheet = labeling.sheet(access.session, assignment)
+    rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
+    return assignment_out(sheet, rules, rendered=rendered)
+
+
+def _queue_if_short(
+    access: ProjectAccess, wanted: ClaimIn, assignments: list[AssignmentOut]
+) -> QueueOut | None:
+    return _queue(access, None) if len(assignments) < wanted.count else None
+
+
+def _queue(access: ProjectAccess, since: datetime | None) -> QueueOut:
+    session, project = access.session, access.project
+    moment = now(session)
+    if since is None or since.tzinfo is None or since < moment - timedelta(hours=48):
+        since = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = workload.judged_since(session, access.user.id, since, project.id)
+    return queue_out(labeling.queue_state(session, project, access.user.id), today)
+
+
+def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -> ResultOut:
+    # The service refuses before it writes anything, so the others' writes stand.
+    submission = given.to_submission(assignment_id)
+    try:
+        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
+    except AttuneError as error:
+        return ResultOut(assignment_id=assignment_id, refused=str(error))
+    go_on(access.session, outcome)
+    return ResultOut(
+        assignment_id=assignment_id,
+        judgment_id=outcome.judgment_id,
+        is_surplus=outcome.is_surplus,
+    )
+
+
+def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> ResultOut:
+    try:
+        skip(access, assignment_id, given)
+    except AttuneError as error:
+        return ResultOut(assignment_id=assignment_id, refused=str(error))
+    return ResultOut(assignment_id=assignment_id)

@@ -1,0 +1,336 @@
+"""Assignments as JSON: what the labeling page and the public API both speak."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from app.domain.answers import Body, PickBody, RankBody, Rules
+from app.domain.assignment import AHEAD, QueueState, why_empty
+from app.models import JudgmentKind
+from app.services.labeling import HistoryItem, Outcome, Sheet, Skip, Submission
+from app.web.render import render_markdown, visible_raw
+
+Key = Annotated[
+    str,
+    Field(
+        min_length=8,
+        max_length=64,
+        description="Made by the client; the same key sent again gives the same answer.",
+    ),
+]
+LeaseToken = Annotated[str, Field(max_length=64)]
+Comment = Annotated[str, Field(max_length=10_000)]
+
+
+class PickIn(BaseModel):
+    """The better of two by canonical position: `a` is position 0."""
+
+    kind: Literal["pick"]
+    preferred: Literal["a", "b", "tie"] | None = None
+    strength: Annotated[int, Field(ge=1, le=4)] | None = None
+    both_bad: bool = False
+
+
+class RankIn(BaseModel):
+    """The competition rank of each canonical position; null with `both_bad`: cannot be ranked."""
+
+    kind: Literal["rank"]
+    ranking: Annotated[list[int], Field(max_length=9)] | None = None
+    both_bad: bool = False
+
+
+AnswerIn = Annotated[PickIn | RankIn, Field(discriminator="kind")]
+
+
+class SubmissionIn(BaseModel):
+    """A judgment."""
+
+    key: Key
+    lease_token: LeaseToken = ""
+    answer: AnswerIn
+    flags: Annotated[list[str], Field(max_length=8)] = []
+    comment: Comment = ""
+    active_ms: Annotated[int, Field(ge=0)] = 0
+
+    def to_submission(self, assignment_id: int) -> Submission:
+        """Return it for the service."""
+        return Submission(
+            assignment_id,
+            self.lease_token,
+            self.key,
+            body_in(self.answer),
+            tuple(self.flags),
+            self.comment,
+            self.active_ms,
+        )
+
+
+class SkipIn(BaseModel):
+    """A skip with its reason."""
+
+    key: Key
+    lease_token: LeaseToken
+    reason: str
+    comment: Comment = ""
+
+    def to_skip(self, assignment_id: int) -> Skip:
+        """Return it for the service."""
+        return Skip(assignment_id, self.lease_token, self.key, self.reason, self.comment)
+
+
+class SubmissionOf(SubmissionIn):
+    """A judgment that names its assignment."""
+
+    assignment_id: int
+
+
+class SkipOf(SkipIn):
+    """A skip that names its assignment."""
+
+    assignment_id: int
+
+
+class ClaimIn(BaseModel):
+    """What the client holds already, and how many assignments it wants."""
+
+    held: Annotated[list[int], Field(max_length=20)] = []
+    count: Annotated[int, Field(ge=0, le=AHEAD + 1)] = 1
+    rendered: Annotated[bool, Field(description="Add sanitised HTML and the raw view.")] = False
+
+
+class ExchangeIn(ClaimIn):
+    """Judgments and skips in, the next assignments out, in one transaction."""
+
+    submissions: Annotated[list[SubmissionOf], Field(max_length=AHEAD + 1)] = []
+    skips: Annotated[list[SkipOf], Field(max_length=AHEAD + 1)] = []
+
+
+class KeyIn(BaseModel):
+    """A client-made key."""
+
+    key: Key
+
+
+class MessageOut(BaseModel):
+    """A turn of the prompt."""
+
+    role: str
+    content: str
+    html: str | None = None
+
+
+class CandidateOut(BaseModel):
+    """A completion with its canonical position."""
+
+    position: int
+    text: str
+    html: str | None = None
+    raw: str | None = None
+
+
+class PickOut(BaseModel):
+    """A pick as it was given."""
+
+    kind: Literal["pick"] = "pick"
+    preferred: str | None
+    strength: int | None
+    both_bad: bool
+
+
+class RankOut(BaseModel):
+    """A ranking as it was given."""
+
+    kind: Literal["rank"] = "rank"
+    ranking: list[int] | None
+    both_bad: bool
+
+
+class PreviousOut(BaseModel):
+    """What was answered before an undo."""
+
+    answer: PickOut | RankOut
+    flags: list[str]
+    comment: str
+
+
+class AssignmentOut(BaseModel):
+    """A leased comparison; candidates come in the order in which to show them."""
+
+    id: int
+    comparison_id: int
+    lease_token: str
+    expires_at: datetime
+    kind: JudgmentKind
+    messages: list[MessageOut]
+    candidates: list[CandidateOut]
+    strengths: list[int]
+    allow_tie: bool
+    allow_both_bad: bool
+    previous: PreviousOut | None
+
+
+class QueueOut(BaseModel):
+    """What is left for you; `reasons` say why there is nothing now."""
+
+    open: int
+    is_open_exact: bool
+    held: int
+    judged: int
+    total: int
+    with_others: int
+    next_free_s: float | None
+    today: int
+    reasons: list[str]
+
+
+class ClaimOut(BaseModel):
+    """The assignments leased to you; the queue's state when you got fewer than you wanted."""
+
+    assignments: list[AssignmentOut]
+    queue: QueueOut | None
+
+
+class OutcomeOut(BaseModel):
+    """What became of a submission."""
+
+    judgment_id: int
+    assignment_id: int
+    submitted_at: datetime
+    is_surplus: bool
+
+
+class ResultOut(BaseModel):
+    """What became of one of several; with `refused` the reason, and nothing was changed by it."""
+
+    assignment_id: int
+    judgment_id: int | None = None
+    is_surplus: bool = False
+    refused: str | None = None
+
+
+class ExchangeOut(ClaimOut):
+    """One result for each submission and skip, in the order sent, submissions first."""
+
+    results: list[ResultOut]
+    saved_at: datetime
+
+
+class HistoryOut(BaseModel):
+    """One of your judgments or skips."""
+
+    assignment_id: int
+    judgment_id: int | None
+    state: str
+    kind: JudgmentKind
+    messages: list[MessageOut]
+    candidates: list[CandidateOut]
+    answer: PickOut | RankOut | None
+    flags: list[str]
+    comment: str
+    skip_reason: str
+    revision: int
+    ended_at: datetime
+    is_surplus: bool
+    is_retracted: bool
+
+
+def body_in(answer: PickIn | RankIn) -> Body:
+    """Return the answer for the service."""
+    if isinstance(answer, PickIn):
+        return PickBody(answer.preferred, answer.strength, answer.both_bad)
+    ranking = None if answer.ranking is None else tuple(answer.ranking)
+    return RankBody(ranking, answer.both_bad)
+
+
+def body_out(body: Body) -> PickOut | RankOut:
+    """Return an answer as it was given."""
+    if isinstance(body, PickBody):
+        return PickOut(preferred=body.preferred, strength=body.strength, both_bad=body.both_bad)
+    ranking = None if body.ranking is None else list(body.ranking)
+    return RankOut(ranking=ranking, both_bad=body.both_bad)
+
+
+def assignment_out(sheet: Sheet, rules: Rules, *, rendered: bool = False) -> AssignmentOut:
+    """Return an assignment as the labeler may see it."""
+    previous = sheet.previous and PreviousOut(
+        answer=body_out(sheet.previous),
+        flags=list(sheet.previous_flags),
+        comment=sheet.previous_comment,
+    )
+    return AssignmentOut(
+        id=sheet.assignment_id,
+        comparison_id=sheet.comparison_id,
+        lease_token=sheet.lease_token,
+        expires_at=sheet.expires_at,
+        kind=sheet.kind,
+        messages=_messages(sheet.messages, rendered),
+        candidates=[
+            CandidateOut(
+                position=candidate.position,
+                text=candidate.text,
+                html=str(render_markdown(candidate.text)) if rendered else None,
+                raw=visible_raw(candidate.text) if rendered else None,
+            )
+            for candidate in sheet.candidates
+        ],
+        strengths=list(rules.strengths),
+        allow_tie=rules.allow_tie,
+        allow_both_bad=rules.allow_both_bad,
+        previous=previous or None,
+    )
+
+
+def queue_out(state: QueueState, today: int) -> QueueOut:
+    """Return a queue's state with its sentences."""
+    return QueueOut(
+        open=state.open,
+        is_open_exact=state.is_open_exact,
+        held=state.held,
+        judged=state.judged,
+        total=state.total,
+        with_others=state.with_others,
+        next_free_s=state.next_free_s,
+        today=today,
+        reasons=list(why_empty(state)),
+    )
+
+
+def outcome_out(outcome: Outcome) -> OutcomeOut:
+    """Return what became of a submission."""
+    return OutcomeOut(
+        judgment_id=outcome.judgment_id,
+        assignment_id=outcome.assignment_id,
+        submitted_at=outcome.submitted_at,
+        is_surplus=outcome.is_surplus,
+    )
+
+
+def history_out(item: HistoryItem) -> HistoryOut:
+    """Return an entry of a labeler's history."""
+    return HistoryOut(
+        assignment_id=item.assignment_id,
+        judgment_id=item.judgment_id,
+        state=str(item.state),
+        kind=item.kind,
+        messages=_messages(item.messages, rendered=False),
+        candidates=[CandidateOut(position=one.position, text=one.text) for one in item.candidates],
+        answer=body_out(item.body) if item.body else None,
+        flags=list(item.flags),
+        comment=item.comment,
+        skip_reason=item.skip_reason,
+        revision=item.revision,
+        ended_at=item.ended_at,
+        is_surplus=item.is_surplus,
+        is_retracted=item.is_retracted,
+    )
+
+
+def _messages(messages: Sequence[tuple[str, str]], rendered: bool) -> list[MessageOut]:
+    return [
+        MessageOut(
+            role=role, content=content, html=str(render_markdown(content)) if rendered else None
+        )
+        for role, content in messages
+    ]
