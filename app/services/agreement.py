@@ -116,6 +116,17 @@ def summary(session: Session, project_id: int, *, round_id: int | None = None) -
     return agreement.report(_votes(cast), resamples=GROUP_RESAMPLES)
 
 
+def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
+    """Measure how each labeler agrees with the others."""
+    votes = _votes(load(session, project_id))
+    return labelers.with_others(votes, resamples=GROUP_RESAMPLES)
+
+
+def by_version(session: Session, project_id: int) -> tuple[Group, ...]:
+    """Measure agreement under each version of the guidelines."""
+    return _groups(load(session, project_id), lambda one: _version_name(one.version))
+
+
 def measure(cast: Sequence[Cast]) -> AgreementReport:
     """Measure agreement of judgments that were loaded."""
     votes = _votes(cast)

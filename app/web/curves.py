@@ -1,0 +1,187 @@
+"""Curves as numbers for an SVG: scaled lines, ticks, and the table that says the same.
+
+Only geometry is computed here; templates print it and the style sheet gives it colour.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+WIDTH, HEIGHT = 300.0, 110.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 4.0, 8.0, 18.0
+_POINTS = 300
+_ROWS = 12
+
+Point = tuple[float, float]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A named line through points; `is_second` is drawn dashed."""
+
+    name: str
+    points: tuple[Point, ...]
+    is_second: bool = False
+
+    @property
+    def last(self) -> float | None:
+        """The newest value."""
+        return self.points[-1][1] if self.points else None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A level to compare with: a budget, the human level."""
+
+    value: float
+    label: str
+    is_limit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A range to compare with: the noise ceiling, an interval around a line."""
+
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line as an SVG path, with a dot where there is one point only."""
+
+    name: str
+    path: str
+    dots: tuple[Point, ...]
+    is_second: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A small chart: a title, what it means, its lines and what to compare them with."""
+
+    title: str
+    note: str
+    lines: tuple[Line, ...]
+    digits: int = 2
+    unit: str = ""
+    marks: tuple[Mark, ...] = ()
+    bands: tuple[Band, ...] = ()
+    x_name: str = "Step"
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def last(self) -> float | None:
+        """The newest value of the first line."""
+        return self.lines[0].last if self.lines else None
+
+    @property
+    def is_empty(self) -> bool:
+        """True before the first point."""
+        return not any(line.points for line in self.lines)
+
+    @property
+    def shown_marks(self) -> tuple[tuple[float, Mark], ...]:
+        """Marks with their height, those inside the frame only."""
+        low, high = self._range()
+        return tuple((self._y(m.value), m) for m in self.marks if low <= m.value <= high)
+
+    @property
+    def shown_bands(self) -> tuple[tuple[float, float, Band], ...]:
+        """Bands with top and height."""
+        found = []
+        for band in self.bands:
+            top, bottom = self._y(band.high), self._y(band.low)
+            found.append((top, max(bottom - top, 0.5), band))
+        return tuple(found)
+
+    @property
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Heights of horizontal lines with their labels."""
+        low, high = self._range()
+        return tuple((self._y(value), _label(value, high - low)) for value in _nice(low, high))
+
+    @property
+    def x_ends(self) -> tuple[str, str]:
+        """The labels at the ends of the horizontal axis."""
+        first, last = self._span()
+        return f"{first:.0f}", f"{last:.0f}"
+
+    @property
+    def drawn(self) -> tuple[Drawn, ...]:
+        """The lines as SVG paths."""
+        return tuple(self._draw(line) for line in self.lines if line.points)
+
+    @property
+    def rows(self) -> tuple[tuple[float, tuple[float | None, ...]], ...]:
+        """A dozen rows for the table: the step and each line's value at it, the newest always."""
+        steps = sorted({x for line in self.lines for x, _ in line.points})
+        kept = _spread(steps, _ROWS)
+        values = [dict(line.points) for line in self.lines]
+        return tuple((x, tuple(found.get(x) for found in values)) for x in kept)
+
+    def _draw(self, line: Line) -> Drawn:
+        points = [(self._x(x), self._y(y)) for x, y in _spread(line.points, _POINTS)]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        dots = tuple(points) if len(points) < 3 else ()
+        return Drawn(line.name, path, dots, line.is_second)
+
+    def _span(self) -> tuple[float, float]:
+        steps = [x for line in self.lines for x, _ in line.points]
+        if not steps:
+            return 0.0, 1.0
+        return min(steps), max(max(steps), min(steps) + 1)
+
+    def _range(self) -> tuple[float, float]:
+        values = [y for line in self.lines for _, y in line.points]
+        values += [value for band in self.bands for value in (band.low, band.high)]
+        # A level far away would flatten the line; it joins the frame once the line comes near.
+        reach = max(values, default=1.0), min(values, default=0.0)
+        span = max(reach[0] - reach[1], 1e-9)
+        values += [m.value for m in self.marks if reach[1] - span <= m.value <= reach[0] + span]
+        low = self.low if self.low is not None else min(values, default=0.0)
+        high = self.high if self.high is not None else max(values, default=1.0)
+        if high - low < 1e-9:
+            pad = abs(low) * 0.1 or 0.5
+            return low - pad, high + pad
+        pad = (high - low) * 0.06
+        return (
+            low if self.low is not None else low - pad,
+            high if self.high is not None else high + pad,
+        )
+
+    def _x(self, x: float) -> float:
+        first, last = self._span()
+        return _LEFT + (WIDTH - _LEFT - _RIGHT) * (x - first) / (last - first)
+
+    def _y(self, y: float) -> float:
+        low, high = self._range()
+        share = (min(max(y, low), high) - low) / (high - low)
+        return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * share
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most so many items, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
+
+
+def _nice(low: float, high: float) -> Iterable[float]:
+    """Return three or four round values between two bounds."""
+    step = 10 ** math.floor(math.log10((high - low) / 2))
+    for factor in (1, 2, 5, 10):
+        if (high - low) / (step * factor) <= 4:
+            step *= factor
+            break
+    first = math.ceil(low / step)
+    return [at * step for at in range(first, math.floor(high / step) + 1)]
+
+
+def _label(value: float, span: float) -> str:
+    digits = 0 if span >= 4 else 1 if span >= 0.4 else 2 if span >= 0.04 else 3
+    return f"{value + 0.0:,.{digits}f}" if span >= 0.004 else f"{value:.1e}"

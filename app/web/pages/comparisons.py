@@ -1,0 +1,146 @@
+"""Comparisons: found by purpose, round, state and words; one with its votes; settling a dispute."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request, Response
+
+from app.domain.answers import STRENGTH_NAMES
+from app.domain.ranking import Ranking
+from app.errors import AttuneError
+from app.models import JudgmentKind, Purpose
+from app.services import adjudication, comparisons, inspection, rounds
+from app.services.inspection import Asked, Detail
+from app.web.deps import LeadAccess, ProjectAccess
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+STATES = {
+    "": "All states",
+    "open": "Wants judgments",
+    "judged": "Has its judgments",
+    "low": "Lowest agreement first",
+    "flagged": "Flagged",
+    "withdrawn": "Withdrawn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonsPage:
+    """A page of comparisons and what was asked for."""
+
+    listed: inspection.Page
+    asked: Asked
+    states: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonPage:
+    """One comparison, and the form that settles it."""
+
+    detail: Detail
+    reasons: dict[str, str]
+    strengths: dict[int, str]
+    error: str = ""
+
+    @property
+    def letters(self) -> str:
+        """The names of the completions."""
+        return "".join(inspection.letter(at) for at in range(len(self.detail.completions)))
+
+
+@router.get("/p/{slug}/comparisons")
+def show(
+    request: Request,
+    access: LeadAccess,
+    purpose: Annotated[Purpose | Literal[""], Query()] = "",
+    round: Annotated[int | Literal[""], Query()] = "",
+    state: Annotated[str, Query()] = "",
+    q: Annotated[str, Query()] = "",
+    prompt: Annotated[int | Literal[""], Query()] = "",
+    before: Annotated[int | None, Query()] = None,
+) -> Response:
+    """List comparisons."""
+    known = state if state in STATES else ""
+    asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
+    listed = inspection.page(access.session, access.project.id, asked)
+    return render(request, "comparisons/page.html", ComparisonsPage(listed, asked, STATES))
+
+
+@router.get("/p/{slug}/comparisons/{comparison_id}")
+def show_one(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+    """Show one comparison with every vote on it."""
+    return render(request, "comparisons/one.html", _page(access, comparison_id))
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/settle")
+def settle(
+    request: Request,
+    access: LeadAccess,
+    comparison_id: int,
+    reason: Annotated[str, Form()] = "",
+    preferred: Annotated[str, Form()] = "",
+    ranks: Annotated[list[int] | None, Form()] = None,
+    comment: Annotated[str, Form()] = "",
+    edge_case: Annotated[str, Form()] = "",
+) -> Response:
+    """Settle a dispute, and add an edge case to the guidelines if one was written."""
+    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    is_pick = comparison.kind == JudgmentKind.PICK
+    try:
+        with access.session.begin_nested():
+            adjudication.settle(
+                access.session,
+                comparison,
+                reason=reason,
+                adjudicator_id=access.user.id,
+                preferred=preferred if is_pick and preferred not in {"", "bad"} else None,
+                ranking=_ranking(ranks) if not is_pick and preferred != "bad" else None,
+                both_bad=preferred == "bad",
+                comment=comment,
+            )
+            if edge_case.strip():
+                adjudication.add_edge_case(
+                    access.session, access.project, edge_case, actor_id=access.user.id
+                )
+    except AttuneError as error:
+        page = _page(access, comparison_id, str(error))
+        return render(request, "comparisons/one.html", page, status=422)
+    return redirect(request, _url(access, comparison_id), notice="Settled.")
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/again")
+def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+    """Ask the same question once more, under the newest guidelines."""
+    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    again = adjudication.ask_again(access.session, access.project, comparison)
+    notice = "Asked again: this is the new comparison; the one before is withdrawn."
+    return redirect(request, _url(access, again.id), notice=notice)
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
+def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+    """Take a comparison out of the queue; its judgments stay and no longer count."""
+    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    comparisons.withdraw(access.session, comparison.id)
+    if comparison.round_id is not None:
+        rounds.advance(access.session, comparison.round_id)  # it may have been the last one
+    return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
+
+
+def _page(access: ProjectAccess, comparison_id: int, error: str = "") -> ComparisonPage:
+    found = inspection.detail(access.session, access.project.id, comparison_id)
+    return ComparisonPage(found, adjudication.REASONS, STRENGTH_NAMES, error)
+
+
+def _ranking(ranks: list[int] | None) -> tuple[int, ...] | None:
+    return Ranking.of_positions(ranks).ranks if ranks else None
+
+
+def _number(given: int | Literal[""]) -> int | None:
+    return None if given == "" else given
+
+
+def _url(access: ProjectAccess, comparison_id: int) -> str:
+    return f"/p/{access.project.slug}/comparisons/{comparison_id}"

@@ -1,0 +1,138 @@
+"""Labelers: who is in the project, what they do, and how others get in."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from sqlalchemy import select
+
+from app.domain.labelers import LabelerAgreement
+from app.errors import AttuneError, NotFound
+from app.models import Membership, Role, User
+from app.services import accounts, agreement, audit, imported_votes, quality
+from app.services.quality import Quality
+from app.web.deps import LeadAccess, ProjectAccess
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A member with what they do."""
+
+    member: Membership
+    quality: Quality | None
+    agreed: LabelerAgreement | None
+
+    @property
+    def is_imported(self) -> bool:
+        """True for who stands for a labeler of a file."""
+        return imported_votes.is_imported(self.member.user)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelersPage:
+    """The members, and an invitation that was just made."""
+
+    rows: list[Row]
+    link: str = ""
+    error: str = ""
+
+
+@router.get("/p/{slug}/labelers")
+def show(request: Request, access: LeadAccess) -> Response:
+    """List the members."""
+    return render(request, "labelers/page.html", _page(access))
+
+
+@router.post("/p/{slug}/labelers/invite")
+def invite(
+    request: Request,
+    access: LeadAccess,
+    role: Annotated[Role, Form()] = Role.LABELER,
+    email: Annotated[str, Form()] = "",
+) -> Response:
+    """Make a single-use link into this project."""
+    credential = accounts.invite(
+        access.session,
+        project_id=access.project.id,
+        role=role,
+        email=email or None,
+        actor_id=access.user.id,
+    )
+    link = str(request.url_for("accept_form", token=credential.secret))
+    return render(request, "labelers/page.html", _page(access, link=link))
+
+
+@router.post("/p/{slug}/labelers")
+def add(
+    request: Request,
+    access: LeadAccess,
+    email: Annotated[str, Form()],
+    role: Annotated[Role, Form()] = Role.LABELER,
+) -> Response:
+    """Add somebody who has an account."""
+    known = select(User).where(User.email == email.strip().lower())
+    user = access.session.scalar(known)
+    if user is None:
+        error = f"nobody has an account under {email.strip()!r}; invite them by link"
+        return render(request, "labelers/page.html", _page(access, error=error), status=422)
+    accounts.add_member(access.session, access.project.id, user.id, role, actor_id=access.user.id)
+    return redirect(request, _url(access), notice=f"{user.name} is in the project.")
+
+
+@router.post("/p/{slug}/labelers/{user_id}")
+def change(
+    request: Request,
+    access: LeadAccess,
+    user_id: int,
+    role: Annotated[Role | None, Form()] = None,
+    paused: Annotated[bool | None, Form()] = None,
+) -> Response:
+    """Change a member's role, or pause them."""
+    try:
+        member = _member(access, user_id)
+        if role is not None:
+            accounts.add_member(
+                access.session, access.project.id, user_id, role, actor_id=access.user.id
+            )
+        if paused is not None:
+            _pause(access, member, paused=paused)
+    except AttuneError as error:
+        page = _page(access, error=str(error))
+        return render(request, "labelers/page.html", page, status=422)
+    return redirect(request, _url(access), notice="Saved.")
+
+
+def _pause(access: ProjectAccess, member: Membership, *, paused: bool) -> None:
+    member.is_paused = paused
+    audit.record(
+        access.session,
+        "member.pause" if paused else "member.resume",
+        f"user {member.user_id}",
+        actor_id=access.user.id,
+        project_id=access.project.id,
+    )
+
+
+def _member(access: ProjectAccess, user_id: int) -> Membership:
+    member = accounts.membership(access.session, access.project.id, user_id)
+    if member is None:
+        raise NotFound(f"user {user_id} is not in {access.project.name}")
+    return member
+
+
+def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> LabelersPage:
+    session, project_id = access.session, access.project.id
+    habits = {one.user_id: one for one in quality.of_project(session, project_id)}
+    agreed = {str(one.labeler): one for one in agreement.of_labelers(session, project_id)}
+    rows = [
+        Row(member, habits.get(member.user_id), agreed.get(member.pseudonym))
+        for member in accounts.members(session, project_id)
+    ]
+    return LabelersPage(rows, link, error)
+
+
+def _url(access: ProjectAccess) -> str:
+    return f"/p/{access.project.slug}/labelers"

@@ -1,0 +1,95 @@
+"""Making a project; the list of projects is the home page."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import BaseModel
+
+from app.domain.plan import STARTER
+from app.errors import AttuneError
+from app.models import JudgmentKind, Project
+from app.services import checkpoints, projects
+from app.services.projects import GuidelinesText
+from app.web.deps import AdminAccess
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+class ProjectForm(BaseModel):
+    """What a form says of a project; what is not sent was not ticked."""
+
+    name: str = ""
+    description: str = ""
+    instruction: str = ""
+    judgment_kind: JudgmentKind = JudgmentKind.PICK
+    k: int = 2
+    overlap: int = 3
+    strength_steps: int = 0
+    allow_tie: bool = False
+    allow_both_bad: bool = False
+    base_model: str = ""
+
+    def changes(self) -> dict[str, Any]:
+        """Return the project's settings by name."""
+        found = self.model_dump(exclude={"base_model"})
+        found["name"] = self.name.strip()[:120]
+        if self.judgment_kind is JudgmentKind.PICK:
+            found["k"] = 2
+        return found | {"base_model": self.base_model.strip() or None}
+
+    @classmethod
+    def of(cls, project: Project) -> "ProjectForm":
+        """Return the form as a project fills it in."""
+        names = set(cls.model_fields) - {"base_model"}
+        values = {name: getattr(project, name) for name in names}
+        return cls(base_model=project.base_model or "", **values)
+
+
+class NewProjectForm(ProjectForm):
+    """A new project, with its first rules."""
+
+    strength_steps: int = 3
+    rules: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewProjectPage:
+    """The form, and what was wrong with it."""
+
+    form: NewProjectForm
+    error: str = ""
+
+
+@router.get("/projects/new")
+def new(request: Request, access: AdminAccess) -> Response:
+    """Show the form."""
+    form = NewProjectForm(allow_tie=True, allow_both_bad=True, base_model=STARTER)
+    return render(request, "projects/new.html", NewProjectPage(form))
+
+
+@router.post("/projects/new")
+def create(
+    request: Request, access: AdminAccess, form: Annotated[NewProjectForm, Form()]
+) -> Response:
+    """Make the project; whoever makes it leads it."""
+    options = form.changes()
+    try:
+        with access.session.begin_nested():
+            project = projects.create(
+                access.session,
+                owner=access.user,
+                guidelines=GuidelinesText(rules=form.rules),
+                **options,
+            )
+            set_base_model(access.session, project, form.base_model)
+    except AttuneError as error:
+        return render(request, "projects/new.html", NewProjectPage(form, str(error)), status=422)
+    return redirect(request, f"/p/{project.slug}", notice=f"{project.name} is ready for prompts.")
+
+
+def set_base_model(session: Any, project: Project, base_model: str) -> None:
+    """Register a base model by name, unless it is still to be made from demonstrations."""
+    if base_model.strip() and base_model.strip() != STARTER:
+        checkpoints.register_base(session, project, base_model.strip())

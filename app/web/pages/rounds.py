@@ -1,0 +1,333 @@
+"""Rounds: launching one with its steps counted, watching it, deciding it."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app.domain.plan import EvaluationPlan, RoundPlan, SftPlan, Start
+from app.errors import AttuneError
+from app.models import Project, Round, Split
+from app.services import jobs, prompts, readiness, rounds
+from app.services.readiness import Preview
+from app.web.deps import LeadAccess, ProjectAccess
+from app.web.render import redirect, render
+from app.web.rounds_live import LivePage, live_page
+
+router = APIRouter(include_in_schema=False)
+
+KL_HELP = (
+    "Raising it keeps the policy closer to the model that only imitates, so it changes less; "
+    "lowering it lets the policy chase the reward further, and sooner into what only looks good."
+)
+
+
+class LaunchForm(BaseModel):
+    """The plan of a round as people think of it; `asked` tells a form from a first look."""
+
+    asked: bool = False
+    prompts: int = 400
+    heldout_prompts: int = 50
+    candidates: int = 4
+    comparisons_per_prompt: int = 1
+    overlap: int | None = None
+    temperature: float = 1.0
+    max_new_tokens: int = 128
+    preflight: bool = False
+    use_imported: bool = False
+    sft: bool = False
+    sft_epochs: int = 3
+    sft_batch_size: int = 64
+    reward_epochs: int = 1
+    reward_batch_size: int = 16
+    reward_rate: float = 1.0
+    ensemble: int = 1
+    policy_prompts: int = 2000
+    policy_epochs: int = 1
+    policy_batch_size: int = 64
+    policy_rate: float = 1.0
+    kl_coefficient: float = 0.1
+    kl_budget: float | None = None
+    start: Start = Start.SFT
+    evaluation_prompts: int = 200
+    evaluation_overlap: int = 1
+
+    @classmethod
+    def of(cls, plan: RoundPlan) -> "LaunchForm":
+        """Return the form as a plan fills it in."""
+        sft = plan.sft or SftPlan()
+        base = RoundPlan()
+        return cls(
+            prompts=plan.prompts,
+            heldout_prompts=plan.heldout_prompts,
+            candidates=plan.candidates,
+            comparisons_per_prompt=plan.comparisons_per_prompt,
+            overlap=plan.overlap,
+            temperature=plan.sampling.temperature,
+            max_new_tokens=plan.sampling.max_new_tokens,
+            preflight=plan.preflight.is_on,
+            use_imported=plan.use_imported,
+            sft=plan.sft is not None,
+            sft_epochs=sft.epochs,
+            sft_batch_size=sft.batch_size,
+            reward_epochs=plan.reward.epochs,
+            reward_batch_size=plan.reward.batch_size,
+            reward_rate=round(plan.reward.learning_rate / base.reward.learning_rate, 4),
+            ensemble=plan.reward.ensemble,
+            policy_prompts=plan.policy.prompts,
+            policy_epochs=plan.policy.epochs,
+            policy_batch_size=plan.policy.batch_size,
+            policy_rate=round(plan.policy.learning_rate / base.policy.learning_rate, 4),
+            kl_coefficient=plan.policy.kl_coefficient,
+            kl_budget=plan.policy.kl_budget,
+            start=plan.policy.start,
+            evaluation_prompts=plan.evaluation.prompts,
+            evaluation_overlap=plan.evaluation.overlap,
+        )
+
+    def plan(self, before: RoundPlan) -> RoundPlan:
+        """Return the plan; what the form does not speak of is as it was before.
+
+        Raises:
+            Invalid: a value breaks a rule.
+        """
+        base = RoundPlan()
+        sft = replace(
+            before.sft or SftPlan(), epochs=self.sft_epochs, batch_size=self.sft_batch_size
+        )
+        return replace(
+            before,
+            prompts=self.prompts,
+            heldout_prompts=self.heldout_prompts,
+            candidates=self.candidates,
+            comparisons_per_prompt=self.comparisons_per_prompt,
+            overlap=self.overlap,
+            use_imported=self.use_imported,
+            sampling=replace(
+                before.sampling, temperature=self.temperature, max_new_tokens=self.max_new_tokens
+            ),
+            preflight=replace(before.preflight, is_on=self.preflight),
+            sft=sft if self.sft else None,
+            reward=replace(
+                before.reward,
+                epochs=self.reward_epochs,
+                batch_size=self.reward_batch_size,
+                ensemble=self.ensemble,
+                learning_rate=base.reward.learning_rate * self.reward_rate,
+            ),
+            policy=replace(
+                before.policy,
+                prompts=self.policy_prompts,
+                epochs=self.policy_epochs,
+                batch_size=self.policy_batch_size,
+                learning_rate=base.policy.learning_rate * self.policy_rate,
+                kl_coefficient=self.kl_coefficient,
+                kl_budget=self.kl_budget,
+                start=self.start,
+            ),
+            evaluation=EvaluationPlan(
+                self.evaluation_prompts, self.evaluation_overlap, before.evaluation.frozen_share
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsPage:
+    """The rounds, newest first, with their numbers side by side."""
+
+    overviews: list[rounds.Overview]
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPage:
+    """The form, what its plan comes to, and what stands in its way."""
+
+    form: LaunchForm
+    number: int
+    project: Project
+    preview: Preview | None
+    needs_sft: bool
+    policy_prompts: int
+    error: str = ""
+    kl_help: str = KL_HELP
+
+
+@router.get("/p/{slug}/rounds")
+def show_all(request: Request, access: LeadAccess) -> Response:
+    """List the rounds."""
+    found = rounds.of_project(access.session, access.project.id)
+    overviews = [rounds.overview(access.session, one) for one in found]
+    is_live = rounds.current(access.session, access.project.id) is not None
+    return render(request, "rounds/page.html", RoundsPage(overviews, is_live))
+
+
+@router.get("/p/{slug}/rounds/new")
+def new(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]) -> Response:
+    """Show the form, with the steps that its plan comes to."""
+    return render(request, "rounds/new.html", _launch_page(access, form))
+
+
+@router.get("/p/{slug}/rounds/new/steps")
+def count_steps(
+    request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]
+) -> Response:
+    """Give the steps that a plan comes to, while it is being typed."""
+    return render(request, "rounds/_steps.html", _launch_page(access, form), fragment=True)
+
+
+@router.post("/p/{slug}/rounds/new")
+def launch(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Form()]) -> Response:
+    """Launch the round."""
+    try:
+        with access.session.begin_nested():
+            plan = form.plan(_before(access.session, access.project))
+            made = rounds.launch(access.session, access.project, plan, access.user.id)
+    except AttuneError as error:
+        page = _launch_page(access, form, str(error))
+        return render(request, "rounds/new.html", page, status=422)
+    return redirect(request, _url(access, made), notice=f"Round {made.number} has begun.")
+
+
+@router.get("/p/{slug}/rounds/{number}")
+def show(request: Request, access: LeadAccess, number: int) -> Response:
+    """Show a round."""
+    return render(request, "rounds/round.html", _live(access, number))
+
+
+@router.get("/p/{slug}/rounds/{number}/live")
+def live(request: Request, access: LeadAccess, number: int) -> Response:
+    """Give the part of a round's page that refreshes itself."""
+    return render(request, "rounds/_live.html", _live(access, number), fragment=True)
+
+
+@router.post("/p/{slug}/rounds/{number}/stop")
+def stop(request: Request, access: LeadAccess, number: int) -> Response:
+    """Ask the running job to end now and keep the best it has."""
+    found = _live(access, number)
+    if found.job is None:
+        return _refused(request, found, "nothing of this round is running")
+    try:
+        jobs.stop_here(access.session, found.job.id)
+    except AttuneError as error:
+        return _refused(request, found, str(error))
+    notice = "It stops at the next step and keeps the best so far."
+    return redirect(request, _url(access, found.round), notice=notice)
+
+
+@router.post("/p/{slug}/rounds/{number}/finish")
+def finish(request: Request, access: LeadAccess, number: int) -> Response:
+    """Ask for no more judgments and go on with those that are in."""
+    found = rounds.get(access.session, access.project.id, number)
+    return _act(
+        request,
+        access,
+        found,
+        lambda: rounds.finish_labeling(access.session, found, actor_id=access.user.id),
+        "No more judgments are asked for; the round goes on with what there is.",
+    )
+
+
+@router.post("/p/{slug}/rounds/{number}/retry")
+def retry(request: Request, access: LeadAccess, number: int) -> Response:
+    """Try the stage again in which the round failed."""
+    found = rounds.get(access.session, access.project.id, number)
+    return _act(
+        request,
+        access,
+        found,
+        lambda: rounds.retry(access.session, found, actor_id=access.user.id),
+        "The stage is tried again.",
+    )
+
+
+@router.post("/p/{slug}/rounds/{number}/cancel")
+def cancel(
+    request: Request, access: LeadAccess, number: int, reason: Annotated[str, Form()] = ""
+) -> Response:
+    """End the round without a decision."""
+    found = rounds.get(access.session, access.project.id, number)
+    return _act(
+        request,
+        access,
+        found,
+        lambda: rounds.cancel(access.session, found, reason=reason, actor_id=access.user.id),
+        f"Round {number} is cancelled.",
+    )
+
+
+@router.post("/p/{slug}/rounds/{number}/decide")
+def decide(
+    request: Request,
+    access: LeadAccess,
+    number: int,
+    promote: Annotated[bool, Form()],
+    reason: Annotated[str, Form()] = "",
+) -> Response:
+    """Promote the new policy, or hold the one before."""
+    found = rounds.get(access.session, access.project.id, number)
+    return _act(
+        request,
+        access,
+        found,
+        lambda: rounds.decide(
+            access.session, found, promote=promote, reason=reason, actor_id=access.user.id
+        ),
+        "The new policy is in force." if promote else "The policy before stays in force.",
+    )
+
+
+def _act(
+    request: Request, access: ProjectAccess, found: Round, action: object, notice: str
+) -> Response:
+    assert callable(action)
+    try:
+        with access.session.begin_nested():
+            action()
+    except AttuneError as error:
+        return _refused(request, _live(access, found.number), str(error))
+    return redirect(request, _url(access, found), notice=notice)
+
+
+def _refused(request: Request, page: LivePage, error: str) -> Response:
+    return render(request, "rounds/round.html", replace(page, error=error), status=409)
+
+
+def _live(access: ProjectAccess, number: int) -> LivePage:
+    found = rounds.get(access.session, access.project.id, number)
+    return live_page(access.session, access.project, found)
+
+
+def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> LaunchPage:
+    session, project = access.session, access.project
+    before = _before(session, project)
+    shown = form if form.asked else LaunchForm.of(before)
+    preview, problem = None, ""
+    try:
+        plan = shown.plan(before)
+        preview = readiness.preview(session, project, plan)
+        readiness.check(session, project, plan)
+    except AttuneError as found:
+        problem = str(found)
+    made = rounds.of_project(session, project.id)
+    return LaunchPage(
+        shown,
+        (made[0].number if made else 0) + 1,
+        project,
+        preview,
+        project.sft_checkpoint_id is None,
+        min(prompts.counts(session, project.id)[Split.TRAIN], shown.policy_prompts),
+        error or problem,
+    )
+
+
+def _before(session: Session, project: Project) -> RoundPlan:
+    """Return the plan of the last round, which the next starts from."""
+    made = rounds.of_project(session, project.id)
+    return RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+
+
+def _url(access: ProjectAccess, found: Round) -> str:
+    return f"/p/{access.project.slug}/rounds/{found.number}"

@@ -1,0 +1,122 @@
+"""A project's settings: what is asked, how often, and how prompts are parted."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import BaseModel
+
+from app.domain.splits import Shares
+from app.errors import AttuneError
+from app.models import Project
+from app.services import projects, prompts
+from app.web.deps import LeadAccess, ProjectAccess
+from app.web.pages.projects import ProjectForm, set_base_model
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+
+class MixForm(BaseModel):
+    """How often other comparisons are mixed in, in percent, and the pass mark."""
+
+    gold_percent: float = 0
+    repeat_percent: float = 0
+    evaluation_percent: float = 30
+    practice_pass_percent: float | None = None
+    rating_max: int = 5
+
+    def changes(self) -> dict[str, Any]:
+        """Return the project's settings by name."""
+        practice = self.practice_pass_percent
+        return {
+            "gold_rate": self.gold_percent / 100,
+            "repeat_rate": self.repeat_percent / 100,
+            "evaluation_rate": self.evaluation_percent / 100,
+            "practice_pass_share": None if practice is None else practice / 100,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsPage:
+    """The settings as they are, or as they were refused."""
+
+    project: Project
+    form: ProjectForm
+    shares: Shares
+    has_prompts: bool
+    error: str = ""
+
+
+@router.get("/p/{slug}/settings")
+def show(request: Request, access: LeadAccess) -> Response:
+    """Show the settings."""
+    return render(request, "settings/page.html", _page(access))
+
+
+@router.post("/p/{slug}/settings")
+def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form()]) -> Response:
+    """Change what is asked; comparisons that exist keep the kind they have."""
+
+    def change() -> None:
+        _edit(access, form.changes())
+        set_base_model(access.session, access.project, form.base_model)
+
+    return _answer(request, access, change, form)
+
+
+@router.post("/p/{slug}/settings/mix")
+def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form()]) -> Response:
+    """Change what is mixed in, and the pass mark of practice."""
+    return _answer(request, access, lambda: _edit(access, form.changes()))
+
+
+@router.post("/p/{slug}/settings/splits")
+def save_splits(
+    request: Request,
+    access: LeadAccess,
+    train: Annotated[int, Form()],
+    validation: Annotated[int, Form()],
+    test: Annotated[int, Form()],
+) -> Response:
+    """Choose how prompts are parted, before the first one."""
+
+    def change() -> None:
+        prompts.set_shares(access.session, access.project, Shares(train, validation, test))
+
+    return _answer(request, access, change)
+
+
+@router.post("/p/{slug}/settings/pause")
+def pause(request: Request, access: LeadAccess, paused: Annotated[bool, Form()]) -> Response:
+    """Stop handing out comparisons, or go on."""
+    return _answer(request, access, lambda: _edit(access, {"is_paused": paused}))
+
+
+def _edit(access: ProjectAccess, changes: dict[str, Any]) -> None:
+    projects.edit(access.session, access.project, changes, actor_id=access.user.id)
+
+
+def _answer(
+    request: Request, access: ProjectAccess, change: Any, form: ProjectForm | None = None
+) -> Response:
+    try:
+        with access.session.begin_nested():
+            change()
+            access.session.flush()
+    except AttuneError as error:
+        access.session.refresh(access.project)
+        page = _page(access, form, str(error))
+        return render(request, "settings/page.html", page, status=422)
+    return redirect(request, f"/p/{access.project.slug}/settings", notice="Saved.")
+
+
+def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:
+    counts = prompts.counts(access.session, access.project.id)
+    return SettingsPage(
+        access.project,
+        form or ProjectForm.of(access.project),
+        prompts.shares_of(access.project),
+        sum(counts.values()) > 0,
+        error,
+    )

@@ -1,0 +1,24 @@
+// Counts the steps of the plan while it is being typed; the button does the same without this module.
+import { setHtml } from "../base/base.js";
+
+const form = document.querySelector("form[data-steps]");
+const place = form.querySelector("[data-steps-here]");
+let waiting = 0;
+let asked = 0;
+
+async function count() {
+  const query = new URLSearchParams(new FormData(form));
+  query.delete("csrf_token");
+  const mine = ++asked;
+  try {
+    const response = await fetch(`${form.dataset.steps}?${query}`, { headers: { Accept: "text/html" } });
+    if (response.ok && mine === asked) setHtml(place, await response.text());
+  } catch {
+    // The network may come back; the button counts too.
+  }
+}
+
+form.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(count, 250);
+});
