@@ -194,7 +194,8 @@ def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
         )
     ).one()
     versions = session.scalars(
-        select(Judgment.guidelines_version.distinct())
+        select(Judgment.guidelines_version)
+        .distinct()
         .where(Judgment.id.in_(_judgment_ids(checkpoint.id)))
         .order_by(Judgment.guidelines_version)
     )

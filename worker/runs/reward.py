@@ -18,7 +18,7 @@ from worker.rlhf import reward_report, sampling, saving, scoring
 from worker.rlhf.data import PromptItem, Ranking
 from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.prefix import Branches
-from worker.rlhf.rankings import Terms, split_by_length
+from worker.rlhf.rankings import Terms, branches_of, split_by_length
 from worker.rlhf.reward import RewardConfig
 from worker.rlhf.reward_report import Scored
 from worker.rlhf.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
@@ -106,7 +106,7 @@ def measure(
     }
     if not fitting_rows:
         return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}
-    flat = reward.score([Branches(one.prompt_ids, one.completions) for one in fitting_rows]).raw
+    flat = reward.raw([branches_of(one) for one in fitting_rows]).mean(0)
     parts = torch.split(flat, [len(one.completions) for one in fitting_rows])
     scored = [
         Scored(one, tuple(part.tolist())) for one, part in zip(fitting_rows, parts, strict=True)

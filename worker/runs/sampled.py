@@ -84,14 +84,11 @@ def _write(
     found: dict[int, list[Completion]] = {}
     with held.transaction(context) as session:
         moment = now(session)
-        have = set(
-            session.execute(
-                select(Completion.prompt_id, Completion.sample_index).where(
-                    Completion.prompt_id.in_([prompt.id for prompt in fitting]),
-                    Completion.source_key == source_key,
-                )
-            ).tuples()
+        query = select(Completion.prompt_id, Completion.sample_index).where(
+            Completion.prompt_id.in_([prompt.id for prompt in fitting]),
+            Completion.source_key == source_key,
         )
+        have = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
         for prompt in fitting:
             for one in drawn.get(prompt.id, ()):
                 index = wanted.start + one.sample_index

@@ -23,22 +23,26 @@ from app.domain.plan import (
 from app.domain.ranking import Ranking
 from app.domain.splits import content_hash
 from app.models import (
+    ComparisonCompletion,
     Completion,
     Demonstration,
     Job,
     JudgmentKind,
     Project,
     Prompt,
+    Role,
     Split,
     User,
 )
 from app.services import accounts, job_leases, labeling, projects, rounds
+from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.runs import find
 from worker.runs.context import JobContext
 
 SECRET = b"0" * 32
 LORA = Lora(r=2, alpha=4)
+SFT = SftPlan(epochs=2, batch_size=8, starter=Starter(300, 16, 1, 2))
 PLAN = RoundPlan(
     prompts=6,
     heldout_prompts=3,
@@ -47,7 +51,7 @@ PLAN = RoundPlan(
     seed=3,
     sampling=Sampling(max_new_tokens=8, batch_size=16),
     preflight=Preflight(drop_cut_off=False, spares=2),
-    sft=SftPlan(epochs=2, batch_size=8, starter=Starter(300, 16, 1, 2)),
+    sft=SFT,
     reward=RewardPlan(batch_size=3, normaliser_prompts=4, lora=LORA, learning_rate=1e-3),
     policy=PolicyPlan(
         prompts=8,
@@ -91,9 +95,7 @@ def make_project(
     )
     for number in range(labelers):
         labeler = _user(session, f"labeler{number}")
-        accounts.add_member(
-            session, project.id, labeler.id, accounts.Role.LABELER, actor_id=owner.id
-        )
+        accounts.add_member(session, project.id, labeler.id, Role.LABELER, actor_id=owner.id)
     for split, count in ((Split.TRAIN, 10), (Split.VALIDATION, 4), (Split.TEST, 5)):
         for number in range(count):
             add_prompt(session, project, f"What is {split} number {number}?", split)
@@ -123,6 +125,32 @@ def add_prompt(session: Session, project: Project, text: str, split: Split) -> P
         )
     )
     return prompt
+
+
+def save_tiny_llama(folder: Path) -> Path:
+    """Save a random model as plain transformers does, for use as somebody's base model."""
+    made = tiny.loaded()
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def import_completions(session: Session, project: Project) -> None:
+    """Give every train prompt an answer of somebody else's model, without token ids."""
+    query = select(Prompt).where(Prompt.project_id == project.id, Prompt.split == Split.TRAIN)
+    for prompt in session.scalars(query).all():
+        session.add(
+            Completion(
+                project_id=project.id,
+                prompt_id=prompt.id,
+                source="another model",
+                source_key="import",
+                sample_index=0,
+                text=f"A foreign answer, number {prompt.id}.",
+                created_at=now(session),
+            )
+        )
+    session.flush()
 
 
 def labeler_ids(session: Session) -> list[int]:
@@ -198,13 +226,11 @@ def _answer(session: Session, comparison_id: int, taste: Taste) -> Body:
     ranking = Ranking.of_positions([-taste(text) for text in texts])
     if len(texts) > 2:
         return RankBody(ranking.ranks)
-    preferred = {(1, 2): "a", (2, 1): "b"}.get(ranking.ranks, "tie")
+    preferred = {(1, 2): "a", (2, 1): "b"}.get((ranking.ranks[0], ranking.ranks[1]), "tie")
     return PickBody(preferred)
 
 
 def _texts(session: Session, comparison_id: int) -> Sequence[str]:
-    from app.models import ComparisonCompletion  # noqa: PLC0415
-
     query = (
         select(Completion.text)
         .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
