@@ -1,0 +1,47 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
+
+from app.services.job_leases import Claimed
+from worker.runs.context import Orders
+from worker.ticket import Order, Places, Ticket, is_outage
+
+
+def test_a_ticket_survives_the_pipe_as_one_line() -> None:
+    claimed = Claimed(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
+    ticket = Ticket(claimed, "sqlite:////tmp/a", Places("s3://bucket", Path("/work"), "cuda"), 12)
+    line = ticket.to_line()
+    assert line.count("\n") == 1
+    assert Ticket.from_line(line) == ticket
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OperationalError("q", {}, sqlite3.OperationalError("database is locked")), True),
+        (OperationalError("q", {}, sqlite3.OperationalError("no such table: job")), False),
+        (OperationalError("q", {}, ConnectionError("server closed the connection")), True),
+        (ProgrammingError("q", {}, ConnectionError("no")), False),
+        (TimeoutError("no connection in the pool"), True),
+        (ValueError("database is locked"), False),
+    ],
+)
+def test_an_outage_is_told_from_a_wrong_statement(error: Exception, expected: bool) -> None:
+    assert is_outage(error) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "stands"),
+    [
+        (["stop_here", "preempt", "stop_here"], "preempt"),
+        (["preempt", "cancel"], "cancel"),
+        (["cancel", "preempt"], "cancel"),
+    ],
+)
+def test_the_strongest_order_stands(given: list[Order], stands: Order) -> None:
+    orders = Orders()
+    for order in given:
+        orders.give(order)
+    assert orders.order == stands
