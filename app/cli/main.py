@@ -27,7 +27,13 @@ for entry_point in entry_points(group="attune.commands"):
         entry_point.load()(app)
     except ModuleNotFoundError as missing:
         # Without the extra `worker` its commands are absent; anything else is a defect.
-        if (missing.name or "").split(".")[0] not in {"worker", "torch", "transformers", "peft", "fsspec"}:
+        if (missing.name or "").split(".")[0] not in {
+            "worker",
+            "torch",
+            "transformers",
+            "peft",
+            "fsspec",
+        }:
             raise
 
 

@@ -79,6 +79,17 @@ def run_server(settings: Settings, host: str, port: int) -> None:
     database.dispose()
 
 
+def free_port(host: str, wanted: int) -> int:
+    """Return the wanted port, or a free one where it is taken."""
+    for port in (wanted, 0):
+        try:
+            with socket.create_server((host, port), family=_family(host)) as listener:
+                return int(listener.getsockname()[1])
+        except OSError:
+            continue
+    raise Invalid(f"no port is free on {host}")
+
+
 def ready_database(settings: Settings) -> Database:
     """Open the database at head: the embedded one is migrated here, others by `attune migrate`."""
     database = Database(settings.database)

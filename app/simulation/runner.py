@@ -73,6 +73,11 @@ class Panel:
         self._pool = ThreadPoolExecutor(max_workers=len(self.members), thread_name_prefix="panel")
         self._working = [self._pool.submit(self._work, member) for member in self.members]
 
+    @property
+    def is_working(self) -> bool:
+        """True until everybody has left."""
+        return not all(future.done() for future in self._working)
+
     def wait(self) -> Totals:
         """Wait until all have left, and raise what went wrong for one of them."""
         for future in self._working:

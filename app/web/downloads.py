@@ -32,13 +32,18 @@ def tar(request: Request, uri: str, name: str) -> Response:
 
 
 def locate(request: Request, uri: str) -> Path:
-    """Return where an artifact lies on this machine.
+    """Return where an artifact lies on this machine."""
+    root: str = request.app.state.artifacts
+    return below(root, uri)
+
+
+def below(root: str, uri: str) -> Path:
+    """Return where an artifact lies below a root on this machine.
 
     Raises:
         NotFound: the name leads out of the artifact root.
         Unavailable: the root is an object store; the message says where the artifact is.
     """
-    root: str = request.app.state.artifacts
     if "://" in root:
         raise Unavailable(f"fetch it from the object store: {root.rstrip('/')}/{uri}")
     base = Path(root).resolve()

@@ -1,10 +1,9 @@
 """Files in: prompts, demonstrations, completions and preferences, in any format we read."""
 
 from datetime import datetime
-from io import BytesIO
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import BaseModel
 
 from app.models import ImportRun, Prompt, Split
@@ -12,15 +11,6 @@ from app.services import imports, prompts
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
-
-FileBody = Annotated[
-    bytes,
-    Body(
-        media_type="application/octet-stream",
-        description="JSON lines, one JSON array or CSV, plain or gzip.",
-    ),
-]
-
 
 class ImportOut(BaseModel):
     """What became of a file: counts by kind, and the lines that were not taken."""
@@ -54,17 +44,16 @@ class PromptsOut(BaseModel):
 @router.post("/imports", status_code=201)
 def take_in(
     access: LeadAccess,
-    file: FileBody,
-    filename: Annotated[str, Query(description="Shown as the source.")] = "upload",
-    format: Annotated[str | None, Query(description="Detected where left out.")] = None,
+    file: Annotated[UploadFile, File(description="JSON lines, a JSON array or CSV; or gzip.")],
+    format: Annotated[str, Form(description="Detected where left out.")] = "",
 ) -> ImportOut:
     """Take a file in; bad lines are reported by number and the rest goes in."""
     run = imports.run(
         access.session,
         access.project,
-        BytesIO(file),
-        filename=filename,
-        format=format,
+        file.file,
+        filename=file.filename or "upload",
+        format=format or None,
         author_id=access.user.id,
     )
     return _out(run)

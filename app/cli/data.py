@@ -1,0 +1,117 @@
+"""`import` and `export`: files in and data sets out, without a browser."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from app.cli import processes
+from app.cli.console import emit, err, say
+from app.cli.serve import ready_database
+from app.db import Database
+from app.errors import Invalid, Unavailable
+from app.services import exports, imports, projects
+from app.services.judged import Options
+from app.settings import load
+from app.web import downloads
+
+POLL_S = 0.3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("import")(import_file)
+    app.command("export")(export_file)
+
+
+def import_file(
+    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    files: Annotated[list[Path], typer.Argument(help="Files to take in.", exists=True)],
+    format: Annotated[str | None, typer.Option(help="Default: detected.")] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="Write refused lines with their reasons here.")
+    ] = None,
+) -> None:
+    """Take files of prompts, demonstrations, completions or preferences in."""
+    database = ready_database(load())
+    refused: list[dict[str, Any]] = []
+    for path in files:
+        with database.transaction() as session, path.open("rb") as file:
+            found = projects.by_slug(session, project)
+            run = imports.run(session, found, file, filename=path.name, format=format)
+        refused += [{"file": path.name, **one} for one in run.rejects]
+        emit({"file": path.name, "format": run.format, "counts": run.counts})
+    for one in refused[:5]:
+        say(f"{one['file']}, line {one['line']}: {one['reason']}")
+    if rejects is not None:
+        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in refused)
+        rejects.write_text("".join(lines), encoding="utf-8")
+        say(f"{len(refused)} refused lines are in {rejects}")
+
+
+def export_file(
+    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
+    to: Annotated[Path, typer.Argument(help="The file to write.")],
+    option: Annotated[
+        list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
+    ] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Start a worker for it; none is running.")
+    ] = False,
+) -> None:
+    """Write a frozen data set and its manifest; a worker does the work."""
+    settings = load()
+    database = ready_database(settings)
+    with database.transaction() as session:
+        found = projects.by_slug(session, project)
+        options = Options.from_json(dict(_option(text) for text in option or []))
+        row = exports.create(session, found, format=format, options=options, created_by_id=None)
+        project_id, number = found.id, row.number
+    worker = None
+    if alone:
+        log = settings.data_dir / "logs" / "worker.log"
+        worker = processes.Child("worker", ["worker", "--queues", "cpu", "--poll"], log=log)
+    try:
+        done = _wait(database, project_id, number)
+    finally:
+        if worker is not None:
+            worker.stop()
+    shutil.copyfile(downloads.below(settings.artifacts, done["uri"]), to)
+    manifest = to.with_suffix(to.suffix + ".manifest.json")
+    manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
+    emit({"file": str(to), "rows": done["rows"], "sha256": done["sha256"]})
+
+
+def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        progress.add_task(f"Waiting for a worker to write export {number} …", total=None)
+        while True:
+            with database.reader() as session:
+                row = exports.get(session, project_id, number)
+                state, error = exports.state_of(session, row)
+            if state == exports.READY:
+                return {
+                    "uri": row.uri,
+                    "rows": row.rows,
+                    "sha256": row.sha256,
+                    "manifest": row.manifest,
+                }
+            if state == exports.FAILED:
+                raise Unavailable(f"export {number} failed: {error.strip().splitlines()[-1]}")
+            time.sleep(POLL_S)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, sep, value = text.partition("=")
+    if not sep:
+        raise Invalid(f"an option is name=value, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

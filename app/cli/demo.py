@@ -1,0 +1,247 @@
+"""`demo`: the first run, with everything started for you."""
+
+import json
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.cli import processes
+from app.cli.console import err
+from app.cli.serve import free_port, ready_database
+from app.client import Client
+from app.db import Database, schema
+from app.demo import panel as panels
+from app.demo import project, script, taste
+from app.demo.plan import DemoPlan
+from app.demo.report import Report
+from app.demo.script import Panelist, Setup
+from app.errors import Invalid, Unavailable
+from app.models import Project, User
+from app.services import accounts, projects
+from app.settings import Settings, load
+
+START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """Who takes part, with their credentials."""
+
+    email: str
+    password: str
+    token: str
+    panel: Sequence[Panelist]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
+
+
+def demo(
+    leave: Annotated[bool, typer.Option("--exit", help="Stop at the end.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other prompts and answers.")] = 1,
+    taste_name: Annotated[
+        str, typer.Option("--taste", help=f"What the panel wants: {', '.join(taste.names())}.")
+    ] = "default",
+) -> None:
+    """Run one whole loop that can be watched in the browser."""
+    if taste_name not in taste.names():
+        raise Invalid(f"--taste is one of {', '.join(taste.names())}, not {taste_name!r}")
+    settings = load()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    database = _database(settings)
+    plan = DemoPlan()
+    with database.transaction() as session:
+        people = _people(session, plan, taste_name, seed)
+        slug = _free_slug(session)
+    port = free_port(settings.host, settings.port)
+    url = f"http://{settings.host}:{port}"
+    with _children(settings, port) as children:
+        _wait_until_up(url, children)
+        _invite(url, people)
+        with Client(url, people.token) as lead, _Progress() as watch:
+            setup = Setup(
+                url, lead, people.panel, taste_name, seed, plan, slug, lambda: _alive(children)
+            )
+            found = script.run(setup, watch)
+        _show(found, report)
+        if not leave:
+            _stay(url, slug, people, children)
+
+
+def _database(settings: Settings) -> Database:
+    if settings.is_embedded:
+        return ready_database(settings)
+    database = Database(settings.database)
+    schema.upgrade(database.engine)  # the first run sets everything up, whatever the database
+    return database
+
+
+def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _People:
+    """Make (or take up again) the lead's account, and a fresh panel."""
+    email, password = "lead@example.org", secrets.token_urlsafe(9)
+    lead = session.scalar(select(User).where(User.email == email))
+    if lead is None:
+        lead = accounts.create_user(
+            session, email=email, name="Lead", password=password, is_admin=True
+        )
+    else:
+        accounts.set_password(session, lead, password, actor_id=lead.id)
+    token = accounts.create_token(session, lead, name="first run", scopes=["admin"])
+    run = secrets.token_hex(3)
+    panel = []
+    for labeler in panels.make(plan, taste_name, seed):
+        user = accounts.create_user(
+            session,
+            email=f"{labeler.name}-{run}@example.org",
+            name=labeler.name,
+            password=None,
+            is_simulated=True,
+            actor_id=lead.id,
+        )
+        credential = accounts.create_token(session, user, name="first run", scopes=["label"])
+        panel.append(Panelist(labeler, user.email, credential.secret))
+    return _People(email, password, token.secret, panel)
+
+
+def _free_slug(session: Session) -> str:
+    base = projects.slug_of(project.NAME)
+    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
+    names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
+    return next(name for name in names if name not in taken)
+
+
+@contextmanager
+def _children(settings: Settings, port: int) -> Iterator[list[processes.Child]]:
+    environment = {"ATTUNE_SECRET_KEY": settings.secret.decode(), "ATTUNE_LOG_FORMAT": "json"}
+    logs = settings.data_dir / "logs"
+    children: list[processes.Child] = []
+    try:
+        for name, arguments in (
+            ("web", ["serve", "--host", settings.host, "--port", str(port)]),
+            ("worker", ["worker"]),
+        ):
+            log = logs / f"{name}.log"
+            child = processes.Child(name, arguments, environment=environment, log=log)
+            children.append(child)
+        yield children
+    except Unavailable:
+        err.print(f"[dim]Logs are in {logs}[/dim]")
+        raise
+    finally:
+        for child in reversed(children):
+            child.stop()
+
+
+def _wait_until_up(url: str, children: Sequence[processes.Child]) -> None:
+    until = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < until:
+        if not _alive(children):
+            raise Unavailable("the web server or the worker ended while starting")
+        try:
+            if httpx.get(f"{url}/livez", timeout=2.0).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise Unavailable(f"the web server did not answer at {url} within {START_TIMEOUT_S:.0f} s")
+
+
+def _alive(children: Sequence[processes.Child]) -> bool:
+    return all(child.is_running for child in children)
+
+
+def _invite(url: str, people: _People) -> None:
+    err.print()
+    err.print(f"  Watch it at [bold]{url}[/bold]")
+    err.print(f"  Sign in as  [bold]{people.email}[/bold]  password [bold]{people.password}[/bold]")
+    err.print()
+
+
+def _show(found: Report, report: Path | None) -> None:
+    console = Console(stderr=True, highlight=False)
+    console.print()
+    for answer in found.examples:
+        console.print(f"[dim]Reader[/dim]  {answer.prompt}", soft_wrap=True, markup=True)
+        console.print(f"[dim]before[/dim]  {answer.old}", soft_wrap=True)
+        console.print(f"[dim]after [/dim]  {answer.new}\n", soft_wrap=True)
+    console.print(found.table())
+    if report is not None:
+        report.write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
+        console.print(f"[dim]The figures are in {report}[/dim]")
+
+
+def _stay(url: str, slug: str, people: _People, children: Sequence[processes.Child]) -> None:
+    err.print()
+    err.print(f"  The next comparison waits for you: [bold]{url}/p/{slug}/label[/bold]")
+    err.print(f"  Sign in as {people.email} with {people.password}. Ctrl+C ends it.")
+    try:
+        while _alive(children):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        err.print()
+
+
+class _Progress:
+    """Shows the stages as they come: bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            SpinnerColumn(finished_text="[green]✓[/green]"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[note]:<26}"),
+            TimeElapsedColumn(),
+            console=err,
+        )
+        self._task: TaskID | None = None
+        self._is_live = err.is_terminal
+
+    def __enter__(self) -> "_Progress":
+        if self._is_live:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._finish()
+        if self._is_live:
+            self._progress.stop()
+
+    def stage(self, name: str) -> None:
+        """Finish the bar of the stage before and begin the next."""
+        self._finish()
+        if not self._is_live:
+            err.print(f"· {name}")
+        self._task = self._progress.add_task(name, total=None, note="")
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Move the bar."""
+        if self._task is not None and total:
+            shown = f"{note} {done:,} / {total:,}"
+            self._progress.update(self._task, completed=done, total=total, note=shown)
+
+    def _finish(self) -> None:
+        if self._task is None:
+            return
+        task = self._progress.tasks[self._task]
+        total = task.total or 1
+        self._progress.update(self._task, completed=total, total=total)
+        self._progress.stop_task(self._task)
+        self._task = None

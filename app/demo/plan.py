@@ -1,0 +1,68 @@
+"""How large the first run is and how its models learn; each figure was found by trying.
+
+The settings go to the round as plain values under the names that `app.domain.plan` checks; nothing
+here knows the learning core.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.plan import (
+    EvaluationPlan,
+    PolicyPlan,
+    RewardPlan,
+    RoundPlan,
+    Sampling,
+    SftPlan,
+    Starter,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPlan:
+    """Sizes of the first run, and what its panel is like.
+
+    `demonstrations` teach the starter model; `prompts` come without an answer. A tenth of either
+    is held out for measuring and another tenth for evaluation, as in every project.
+    """
+
+    demonstrations: int = 7000
+    prompts: int = 0
+    k: int = 4
+    overlap: int = 3
+    labelers: int = 6
+    flip_rate: float = 0.15
+    temperature: float = 0.3
+    tie_band: float = 0.1
+
+    def round_plan(self, seed: int) -> dict[str, Any]:
+        """Return the plan of the round that the first run launches."""
+        return RoundPlan(
+            prompts=400,
+            heldout_prompts=60,
+            candidates=self.k,
+            k=self.k,
+            overlap=self.overlap,
+            mix_share=0.0,
+            seed=seed,
+            sampling=Sampling(max_new_tokens=80, batch_size=128),
+            sft=SftPlan(
+                epochs=10,
+                batch_size=32,
+                max_steps=240,
+                learning_rate=3e-3,
+                starter=Starter(vocabulary=1024, width=192, layers=6, heads=6),
+            ),
+            reward=RewardPlan(epochs=1, batch_size=16, learning_rate=1e-3, ensemble=3),
+            policy=PolicyPlan(
+                prompts=1280,
+                epochs=2,
+                batch_size=64,
+                max_steps=40,
+                learning_rate=3e-4,
+                kl_coefficient=0.1,
+                uncertainty_penalty=0.5,
+                heldout_prompts=64,
+            ),
+            evaluation=EvaluationPlan(prompts=240, overlap=1),
+        ).to_json()
