@@ -142,6 +142,11 @@ def newest_state(root: Path) -> Path | None:
     return next((state for state in _states(root) if verify(state)), None)
 
 
+def job_folder(work: Path, job_id: int) -> Path:
+    """Return the local folder of a job, which its attempts on this machine share."""
+    return work / f"job-{job_id}"
+
+
 def discard(root: Path) -> None:
     """Remove a job's local folder."""
     shutil.rmtree(root, ignore_errors=True)

@@ -18,10 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.states import OVER_JOB_STATES
+from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import LeaseLost
 from app.models import Job
 from app.services import job_leases, rounds
+from worker import artifacts
 from worker.heart import Heart, Timing, log_path, tail
 from worker.process import Process
 from worker.ticket import Places, Ticket, is_outage
@@ -141,7 +142,9 @@ class Supervisor:
                 job = self._end_for_it(session, claimed, process)
                 if job.state in OVER_JOB_STATES and job.round_id is not None:
                     rounds.advance(session, job.round_id)
-                log.warning("job ended by its supervisor", job=job.id, state=str(job.state))
+            log.warning("job ended by its supervisor", job=job.id, state=str(job.state))
+            if job.state == JobState.CANCELLED:
+                artifacts.discard(artifacts.job_folder(self.places.work, job.id))
         except LeaseLost:  # the process ended its job itself, or somebody else has it
             if process.code == 0:
                 path.unlink(missing_ok=True)  # the tail is in the attempt's row

@@ -82,12 +82,15 @@ def test_a_process_sees_no_settings_and_leads_its_own_session(
     assert job.result == {"names": [], "is_leader": True}
 
 
-def test_cancel_ends_a_run(working: Supervisor, database: Database) -> None:
+def test_cancel_ends_a_run_and_clears_its_folder(
+    working: Supervisor, database: Database, tmp_path: Path
+) -> None:
     job_id = enqueue(database, "steps", steps=1000, step_s=0.05)
     until_progress(database, job_id)
     with database.transaction() as session:
         jobs.cancel(session, job_id)
     assert until_over(database, job_id).state == JobState.CANCELLED
+    until(lambda: not (tmp_path / f"job-{job_id}").exists(), "the clearing")
     assert results(database, job_id) == 0
 
 

@@ -5,7 +5,6 @@ computing: reports wait in memory, and the end waits for the database. A run who
 hears of it at its next report and must not go on.
 """
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -137,7 +136,7 @@ class JobContext:
     @property
     def workdir(self) -> Path:
         """A local folder of this job that survives attempts on this machine."""
-        folder = self._work_root / f"job-{self.job_id}"
+        folder = artifacts.job_folder(self._work_root, self.job_id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -213,7 +212,7 @@ class JobContext:
         """
         self._patiently(lambda: self._succeed(write))
         self.is_over = True
-        shutil.rmtree(self._work_root / f"job-{self.job_id}", ignore_errors=True)
+        self._discard()
 
     def fail(self, error: str, *, is_transient: bool) -> None:
         """End the job badly, or give it back for later."""
@@ -233,6 +232,8 @@ class JobContext:
             lambda: self._end(lambda session: end(session, self.job_id, self.lease_token))
         )
         self.is_over = True
+        if self._orders.order == "cancel":
+            self._discard()
 
     def flush(self) -> None:
         """Write what waits. While the database is away it goes on waiting.
@@ -253,6 +254,9 @@ class JobContext:
             raise
         else:
             self._waiting = _Waiting()
+
+    def _discard(self) -> None:
+        artifacts.discard(artifacts.job_folder(self._work_root, self.job_id))
 
     def _flush_sometimes(self) -> None:
         if time.monotonic() - self._flushed_at >= FLUSH_S:
