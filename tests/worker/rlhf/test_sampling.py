@@ -73,6 +73,20 @@ def test_other_seeds_give_other_completions(ending: Roles) -> None:
     assert sum(first[key].token_ids == other[key].token_ids for key in first) < 3
 
 
+def test_every_completion_has_chances_of_its_own() -> None:
+    drawn = {
+        tuple(sampling.uniforms(seed, key, index, 4))
+        for seed in (0, 1)
+        for key in ("a", "b", "1")
+        for index in (0, 1, 11)
+    }
+    assert len(drawn) == 18
+    whole = sampling.uniforms(3, "a", 0, 50)
+    assert sampling.uniforms(3, "a", 0, 7).tolist() == whole[:7].tolist()
+    assert whole.min() >= 0.0
+    assert whole.max() < 1.0
+
+
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 @pytest.mark.parametrize("role", ["policy", "reference"])
 def test_kept_logprobs_are_those_of_a_training_forward(
