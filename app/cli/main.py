@@ -10,6 +10,7 @@ import typer
 
 from app.cli import accounts, data, demo, doctor, serve, simulate
 from app.cli.console import fail
+from app.client import Refused
 from app.errors import AttuneError
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ def main() -> None:
     """Run; a domain error becomes one sentence and status 1."""
     try:
         app()
-    except AttuneError as error:
+    except (AttuneError, Refused) as error:
         fail(str(error))
 
 

@@ -151,7 +151,8 @@ def _make_project(setup: Setup) -> None:
         for one in grammar.demonstrations(shown, setup.seed)
     ]
     _upload(setup, "demonstrations.jsonl", rows)
-    _upload(setup, "prompts.jsonl", [{"prompt": one.text} for one in fresh])
+    if fresh:
+        _upload(setup, "prompts.jsonl", [{"prompt": one.text} for one in fresh])
 
 
 def _upload(setup: Setup, name: str, rows: Sequence[dict[str, str]]) -> None:

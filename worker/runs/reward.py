@@ -1,5 +1,6 @@
 """The reward model of a round: judgments frozen, a model fitted, held against people."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services import checkpoints, draws, rounds
 from app.services.checkpoints import Written
+from app.services.training_rows import FrozenRow
 from worker.rlhf import reward as fitting
 from worker.rlhf import reward_report, sampling, saving, scoring
 from worker.rlhf.data import PromptItem, Ranking
@@ -29,6 +31,8 @@ from worker.runs import cards, following, frozen, held, human_level, texts, weig
 from worker.runs.context import JobContext
 from worker.runs.frozen import Data
 from worker.runs.weights import Layers
+
+HELDOUT_SCORES = "heldout_scores.jsonl"  # beside the weights: every held-out text and its score
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,10 @@ def run(context: JobContext) -> None:
     ended = following.follow(context, loop, state, note="fitting the judgments")
     reward = AdapterReward(roles, names, scoring.probe(roles))
     metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
-    metrics |= measure(data, train, heldout, reward, task.plan)
+    found, scored = measure(data, train, heldout, reward, task.plan)
+    metrics |= found
     normaliser = _normaliser(task, reward)
-    _publish(context, task, roles, names, normaliser, config, data, metrics)
+    _publish(context, task, roles, names, normaliser, config, data, metrics, scored)
 
 
 def config_of(plan: RoundPlan) -> RewardConfig:
@@ -95,8 +100,8 @@ def measure(
     heldout: Sequence[Ranking],
     reward: AdapterReward,
     plan: RoundPlan,
-) -> dict[str, Any]:
-    """Return the report on held-out comparisons, people's lines on them, and what was left out."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the report on held-out comparisons with people's lines, and the scores behind it."""
     fitting_rows, too_long = split_by_length(heldout, plan.reward.max_tokens)
     _, too_long_train = split_by_length(train, plan.reward.max_tokens)
     found: dict[str, Any] = {
@@ -105,7 +110,7 @@ def measure(
         "too_long": [each.key for each in [*too_long_train, *too_long]],
     }
     if not fitting_rows:
-        return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}
+        return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}, []
     flat = reward.raw([branches_of(one) for one in fitting_rows]).mean(0)
     parts = torch.split(flat, [len(one.completions) for one in fitting_rows])
     scored = [
@@ -114,10 +119,20 @@ def measure(
     scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
     rows = [one for one in data.heldout if one.row.comparison_id in scores]
     report = reward_report.report(train, scored)
-    return found | {
+    found |= {
         "heldout": report.to_json(),
         "people": human_level.lines(rows, scores, seed=plan.seed),
         "by_labeler": human_level.by_labeler(rows, scores),
+    }
+    return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
+
+
+def _scored(one: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
+    return {
+        "comparison": one.row.comparison_id,
+        "messages": [dict(message) for message in one.row.prompt.messages],
+        "texts": [each.text for each in one.row.candidates],
+        "scores": list(scores),
     }
 
 
@@ -201,6 +216,7 @@ def _publish(
     config: RewardConfig,
     data: Data,
     metrics: Mapping[str, Any],
+    scored: Sequence[Mapping[str, Any]],
 ) -> None:
     folder = context.workdir / "checkpoint"
     settings = {
@@ -213,6 +229,8 @@ def _publish(
     def write(aside: Path) -> None:
         for name in names:
             saving.save_reward(roles, aside / name, role=name)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
+        (aside / HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
     card = cards.Card(
         "Reward model",
