@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from worker.rlhf.attention import BOOLEAN_MASKS
+
 Side = Literal["left", "right"]
 Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Pairs of prompt ids and response ids."""
 
-MASKABLE_ATTENTION = frozenset({"sdpa", "eager"})
+MASKABLE_ATTENTION = BOOLEAN_MASKS | {"eager"}
 """Attention implementations that take a mask of any shape, so that rows can be packed."""
 
 
@@ -164,7 +166,7 @@ def for_attention(is_allowed: Tensor, model: PreTrainedModel) -> Tensor:
     implementation = model.config._attn_implementation
     if not takes_any_mask(model):
         raise ValueError(f"attention {implementation!r} cannot take a mask per pair of tokens")
-    if implementation == "sdpa":
+    if implementation in BOOLEAN_MASKS:
         return is_allowed
     additive = torch.zeros_like(is_allowed, dtype=torch.get_default_dtype())
     return additive.masked_fill(~is_allowed, torch.finfo(additive.dtype).min).to(model.dtype)

@@ -19,6 +19,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from worker.rlhf import attention
+
 CPU_FLAGS = Path("/proc/cpuinfo")
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -63,6 +65,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
     model.config.pad_token_id = pad_id
     model.name_or_path = path  # adapters name their base by it
     without_dropout(model)
+    attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
     return LoadedModel(model, tokenizer, path, eos_id, pad_id)
 

@@ -43,7 +43,7 @@ class SftConfig:
     seed: int = 0
     autocast: bool | None = None
     packing: bool = True
-    row_tokens: int = 256  # width of a packed row
+    row_tokens: int = 128  # width of a packed row
     micro_tokens: int = 8192  # tokens of a forward pass
 
     def __post_init__(self) -> None:
