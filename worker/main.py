@@ -9,9 +9,11 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Final
 
 from celery import Celery
 from celery.signals import worker_shutting_down
+from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
@@ -21,6 +23,8 @@ from worker.heart import Timing
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
 from worker.ticket import Places
+
+FROZEN_MS: Final = 20_000
 
 celery = Celery("attune", set_as_current=False, include=["worker.tasks"])
 
@@ -41,8 +45,18 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         grace_s=15.0 if settings.is_embedded else 30.0,
     )
     places = Places(settings.artifacts, settings.data_dir.absolute() / "work", device)
-    database = Database(settings.database, pool_size=4)
+    database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)
+
+
+def impatient(database_url: str) -> str:
+    """Let PostgreSQL end a transaction whose worker froze in it; its locks would bind others."""
+    url = make_url(database_url)
+    if url.get_backend_name() not in {"postgresql", "postgres"}:
+        return database_url
+    options = f"{url.query.get('options', '')} -c idle_in_transaction_session_timeout={FROZEN_MS}"
+    patched = url.update_query_dict({"options": options.strip()})
+    return patched.render_as_string(hide_password=False)
 
 
 def sweeping(supervisor: Supervisor) -> Sweeper:

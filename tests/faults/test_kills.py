@@ -12,6 +12,7 @@ from tests.faults.workers import (
     attempts,
     child_pid,
     enqueue,
+    freeze,
     is_alive,
     read,
     results,
@@ -74,28 +75,27 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back_unharmed(
 
 @pytest.mark.parametrize("stopped", ["supervisor", "both"])
 def test_a_zombie_that_comes_back_is_fenced(
-    database: Database, tmp_path: Path, stopped: str
+    any_database: Database, tmp_path: Path, stopped: str
 ) -> None:
     flag, started = tmp_path / "flag", tmp_path / "started"
-    job_id = enqueue(database, "patient", flag=str(flag), started=str(started))
-    with worker(database, tmp_path) as zombie:
-        pid = child_pid(database, job_id)
+    job_id = enqueue(any_database, "patient", flag=str(flag), started=str(started))
+    with worker(any_database, tmp_path) as zombie:
+        pid = child_pid(any_database, job_id)
         until(started.exists, "the run's start")
-        zombie.send_signal(signal.SIGSTOP)
-        if stopped == "both":
-            os.kill(pid, signal.SIGSTOP)
-        with worker(database, tmp_path):
-            until(lambda: read(database, job_id).lease_token == 2, "the second claim")
+        freeze(any_database, zombie.pid, *([pid] if stopped == "both" else []))
+        with worker(any_database, tmp_path):
+            until(lambda: read(any_database, job_id).lease_token == 2, "the second claim")
             flag.touch()
             if stopped == "both":
                 os.kill(pid, signal.SIGCONT)
-            job = until_over(database, job_id)
+            job = until_over(any_database, job_id)
             until(lambda: not is_alive(pid), "the end of the fenced process")
             until(
-                lambda: read(database, job_id).fenced_writes == 1, "the count of the fenced write"
+                lambda: read(any_database, job_id).fenced_writes == 1,
+                "the fenced write's count",
             )
     assert (job.state, job.result["lease"]) == (JobState.SUCCEEDED, 2)
-    assert results(database, job_id) == 1
+    assert results(any_database, job_id) == 1
 
 
 def test_a_job_that_kills_its_process_three_times_is_set_apart_with_its_log(

@@ -3,12 +3,14 @@
 `python -m tests.faults.workers DATABASE WORK [BROKER]` runs one until it is told to end.
 """
 
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,29 @@ def child_pid(database: Database, job_id: int) -> int:
     return found[0]
 
 
+def freeze(database: Database, *pids: int) -> None:
+    """Stop processes, but not while they hold SQLite's one lock: then nobody could go on."""
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        if _is_writable(database):
+            return
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(0.05)
+
+
+def _is_writable(database: Database) -> bool:
+    if database.engine.dialect.name != "sqlite":
+        return True
+    with closing(sqlite3.connect(str(database.engine.url.database), timeout=0.2)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process computes; a zombie that nobody has waited for does not."""
     try:
@@ -122,7 +147,7 @@ def is_alive(pid: int) -> bool:
 
 def _main(database_url: str, work: str, broker_url: str) -> None:
     broker.configure(broker_url or None)
-    found = supervisor(Database(database_url, pool_size=4), Path(work))
+    found = supervisor(Database(main.impatient(database_url), pool_size=4), Path(work))
     if broker_url:
         main.consume(found, broker_url)
         return

@@ -112,7 +112,7 @@ def test_stop_here_keeps_what_the_run_has(working: Supervisor, database: Databas
 
 
 def test_a_cancelled_job_can_be_retried(working: Supervisor, database: Database) -> None:
-    job_id = enqueue(database, "steps", steps=10, step_s=0.1)
+    job_id = enqueue(database, "steps", steps=40, step_s=0.1)
     until_progress(database, job_id)
     with database.transaction() as session:
         jobs.cancel(session, job_id)

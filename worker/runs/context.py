@@ -123,7 +123,7 @@ class JobContext:
         self._advance = advance
         self._orders = orders or Orders()
         self._waiting = _Waiting()
-        self._flushed_at = time.monotonic()
+        self._flushed_at = float("-inf")  # the first report is written at once
 
     @property
     def device(self) -> str:
