@@ -116,7 +116,8 @@ def _counts_in(
         counts.judgments += len(row.votes)
         return True
     counts.comparisons_out[reason] += 1
-    counts.judgments_out[reason] += len(row.votes)
+    if row.votes:
+        counts.judgments_out[reason] += len(row.votes)
     return False
 
 

@@ -1,0 +1,174 @@
+"""A child that is killed in the middle of its work: what it made exists once, and is the same."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.domain.states import JobState, RoundState
+from app.models import Checkpoint, CheckpointKind, Comparison, Completion, Job, JobAttempt, Metric
+from app.services import job_leases, rounds
+from tests.worker.runs import small
+from worker.heart import Timing
+from worker.runs.context import JobContext
+from worker.supervisor import Supervisor
+from worker.ticket import Places
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 240.0
+QUICK = Timing(lease_s=60.0, heartbeat_s=1.0, look_s=0.2, grace_s=5.0, poll_s=0.05)
+
+
+class Killed(BaseException):
+    """Stands for a kill within this process: nothing that catches errors sees it."""
+
+
+def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    project_id = _up_to(database, tmp_path, "policy")
+    calm = _copy(database, tmp_path, tmp_path / "calm")
+    _supervised(calm, tmp_path / "calm")
+
+    before: list[float] = []
+    killer = threading.Thread(target=_kill_at_step, args=(database, 2, before))
+    killer.start()
+    _supervised(database, tmp_path)
+    killer.join()
+
+    with database.reader() as session:
+        job = session.scalars(select(Job).where(Job.kind == "policy")).one()
+        assert (job.state, job.deaths) == (JobState.SUCCEEDED, 1)
+        assert [_seconds_of_first_step(session)] == before, "the first step was run again"
+        policy = session.scalars(
+            select(Checkpoint).where(Checkpoint.kind == CheckpointKind.POLICY)
+        ).one()
+        doubled = session.scalars(
+            select(Completion.id)
+            .group_by(Completion.prompt_id, Completion.source_key, Completion.sample_index)
+            .having(func.count() > 1)
+        ).all()
+        assert not doubled
+        assert rounds.get(session, project_id, 1).state in {
+            RoundState.EVALUATING,
+            RoundState.DECIDING,
+        }
+    with calm.reader() as session:
+        twin = session.scalars(
+            select(Checkpoint).where(Checkpoint.kind == CheckpointKind.POLICY)
+        ).one()
+    calm.dispose()
+    file = "adapter_model.safetensors"
+    one = (tmp_path / "artifacts" / policy.uri / file).read_bytes()
+    assert one == (tmp_path / "calm" / "artifacts" / twin.uri / file).read_bytes()
+
+
+def test_sampling_killed_after_a_chunk_completes_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _up_to(database, tmp_path, "generate")
+    calm = _copy(database, tmp_path, tmp_path / "calm")
+    monkeypatch.setattr("worker.runs.sampled.CHUNK_PROMPTS", 2)
+    small.run_jobs(calm, tmp_path / "calm")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobContext, "report", _killing(after=2))
+        with pytest.raises(Killed):
+            small.run_jobs(database, tmp_path)
+    with database.transaction() as session:
+        assert session.scalar(select(func.count(Completion.id)))
+        job = session.scalars(select(Job).where(Job.kind == "generate")).one()
+        job_leases.died(session, job.id, job.lease_token, "killed")
+    small.run_jobs(database, tmp_path)
+
+    assert _written(database) == _written(calm)
+    calm.dispose()
+
+
+def _up_to(database: Database, folder: Path, kind: str) -> int:
+    """Run a round in this process up to a kind of job, and leave that one in the queue."""
+    with database.transaction() as session:
+        project = small.make_project(session)
+        rounds.launch(session, project, small.PLAN, None)
+
+    def is_reached(claimed: job_leases.Claimed) -> bool:
+        return claimed.kind == kind
+
+    small.run_jobs(database, folder, is_reached)
+    if kind != "generate":
+        small.judge(database, project.id)
+        small.run_jobs(database, folder, is_reached)
+    return project.id
+
+
+def _copy(database: Database, folder: Path, target: Path) -> Database:
+    target.mkdir()
+    path = Path(str(database.engine.url.database))
+    shutil.copy(path, target / path.name)
+    shutil.copytree(folder / "artifacts", target / "artifacts")
+    return Database(f"sqlite:///{target / path.name}")
+
+
+def _supervised(database: Database, folder: Path) -> None:
+    """Run jobs in processes of their own until there is none."""
+    places = Places(str(folder / "artifacts"), folder / "work", "cpu")
+    Supervisor(database, places, timing=QUICK, name="killed now and then").drain()
+
+
+def _seconds_of_first_step(session: Session) -> float | None:
+    return session.scalar(
+        select(Metric.value)
+        .join(Job, Job.id == Metric.job_id)
+        .where(Job.kind == "policy", Metric.name == "time/train_s", Metric.step == 1)
+    )
+
+
+def _kill_at_step(database: Database, step: int, seconds: list[float]) -> None:
+    """Kill the process of the policy job once it has come so far; note what step 1 took."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with database.reader() as session:
+            job = session.scalars(select(Job).where(Job.kind == "policy")).one()
+            pid = session.scalar(
+                select(JobAttempt.pid)
+                .where(JobAttempt.job_id == job.id)
+                .order_by(JobAttempt.lease_token.desc())
+                .limit(1)
+            )
+        if job.progress_done >= step and pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            with database.reader() as session:
+                seconds.append(_seconds_of_first_step(session) or 0.0)
+            return
+        time.sleep(0.02)
+
+
+def _killing(after: int) -> Callable[..., None]:
+    calls = iter(range(1, 1000))
+
+    def report(self: JobContext, done: int, total: int, note: str = "") -> None:
+        del self, done, total, note
+        if next(calls) >= after:
+            raise Killed
+
+    return report
+
+
+def _written(database: Database) -> list[tuple[int, int, str]]:
+    with database.reader() as session:
+        comparisons = session.scalar(select(func.count(Comparison.id))) or 0
+        rows = session.scalars(
+            select(Completion).order_by(Completion.prompt_id, Completion.sample_index)
+        )
+        found = [(row.prompt_id, row.sample_index, row.text) for row in rows]
+    return [*found, (comparisons, 0, "comparisons")]
