@@ -1,0 +1,162 @@
+"""A labeler's own history: what they judged, to look at, change or take back."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+
+from app.domain.answers import FLAGS, SKIP_REASONS, PickBody
+from app.domain.ranking import Ranking
+from app.errors import AttuneError, NotFound
+from app.services import labeling, workload
+from app.services.labeling import HistoryItem, Sheet
+from app.web.assignments import AssignmentOut, assignment_out
+from app.web.deps import LabelerAccess, ProjectAccess
+from app.web.pages.label import AnswerForm, Choice, choices_of
+from app.web.render import redirect, render
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A judgment or a skip, with what was said in words."""
+
+    item: HistoryItem
+    said: str
+
+    @property
+    def may_change(self) -> bool:
+        """True for what still stands."""
+        return self.item.judgment_id is not None and not self.item.is_retracted
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A page of the history, newest first."""
+
+    entries: list[Entry]
+    next_before: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EditPage:
+    """One judgment, to be changed or taken back."""
+
+    item: HistoryItem
+    assignment: AssignmentOut
+    said: str
+    choices: list[Choice]
+    chosen: str
+    flags: dict[str, str]
+    error: str = ""
+
+
+@router.get("/p/{slug}/history")
+def show(request: Request, access: LabelerAccess, before: int | None = None) -> Response:
+    """Show what the viewer judged."""
+    items = labeling.history(
+        access.session, access.project.id, access.user.id, before=before, limit=PAGE + 1
+    )
+    more = items[PAGE - 1].assignment_id if len(items) > PAGE else None
+    entries = [Entry(item, said(item)) for item in items[:PAGE]]
+    return render(request, "history/list.html", HistoryPage(entries, more))
+
+
+@router.get("/p/{slug}/history/{assignment_id}")
+def show_one(request: Request, access: LabelerAccess, assignment_id: int) -> Response:
+    """Show one judgment with its form."""
+    return render(request, "history/edit.html", _edit_page(access, assignment_id))
+
+
+@router.post("/p/{slug}/history/{assignment_id}")
+def save(
+    request: Request,
+    access: LabelerAccess,
+    assignment_id: int,
+    form: Annotated[AnswerForm, Form()],
+) -> Response:
+    """Replace the judgment by a new revision."""
+    item = _item(access, assignment_id)
+    try:
+        if item.judgment_id is None:
+            raise NotFound("a skip cannot be changed; undo it on the labeling page")
+        labeling.revise(
+            access.session, access.project, access.user.id, item.judgment_id, form.submission()
+        )
+    except AttuneError as error:
+        page = _edit_page(access, assignment_id, str(error))
+        return render(request, "history/edit.html", page, status=422)
+    return redirect(request, f"/p/{access.project.slug}/history", notice="Your change is saved.")
+
+
+@router.post("/p/{slug}/history/{assignment_id}/retract")
+def retract(request: Request, access: LabelerAccess, assignment_id: int) -> Response:
+    """Take the judgment back for good."""
+    item = _item(access, assignment_id)
+    if item.judgment_id is None:
+        raise NotFound("a skip cannot be taken back")
+    key = f"retract-{item.judgment_id}"
+    labeling.retract(access.session, access.project, access.user.id, item.judgment_id, key)
+    return redirect(request, f"/p/{access.project.slug}/history", notice="Taken back.")
+
+
+def said(item: HistoryItem) -> str:
+    """Say in words what was answered; answers are numbered as they were shown."""
+    if item.body is None:
+        return f"Skipped: {SKIP_REASONS.get(item.skip_reason, item.skip_reason)}"
+    numbers = {one.position: number for number, one in enumerate(item.candidates, start=1)}
+    if isinstance(item.body, PickBody):
+        words = _pick_in_words(item.body, numbers)
+    elif item.body.ranking is None:
+        words = "Cannot be ranked"
+    else:
+        groups = Ranking(item.body.ranking).groups
+        names = [" = ".join(str(numbers[one]) for one in group) for group in groups]
+        words = " > ".join(names)
+    return words
+
+
+def _pick_in_words(body: PickBody, numbers: dict[int, int]) -> str:
+    how = {1: "negligibly ", 2: "slightly ", 3: "clearly ", 4: "strongly "}
+    bad = "both bad" if body.both_bad else ""
+    if body.preferred is None:
+        return bad.capitalize()
+    if body.preferred == "tie":
+        words = "About the same"
+    else:
+        number = numbers["ab".index(body.preferred)]
+        words = f"{number} is {how.get(body.strength or 0, '')}better"
+    return f"{words}, {bad}" if bad else words
+
+
+def _item(access: ProjectAccess, assignment_id: int) -> HistoryItem:
+    item = workload.history_item(access.session, access.project.id, access.user.id, assignment_id)
+    if item is None:
+        raise NotFound(f"you have no judgment {assignment_id} here")
+    return item
+
+
+def _edit_page(access: ProjectAccess, assignment_id: int, error: str = "") -> EditPage:
+    item = _item(access, assignment_id)
+    sheet = Sheet(
+        assignment_id=item.assignment_id,
+        comparison_id=0,
+        lease_token="",
+        kind=item.kind,
+        messages=item.messages,
+        candidates=item.candidates,
+        expires_at=item.ended_at,
+        previous=item.body,
+        previous_flags=item.flags,
+        previous_comment=item.comment,
+    )
+    rules = labeling.rules_of(access.project, item.kind, len(item.candidates))
+    assignment = assignment_out(sheet, rules)
+    body = item.body
+    chosen = ""
+    if isinstance(body, PickBody) and body.preferred is not None:
+        chosen = f"{body.preferred}{body.strength or ''}"
+    return EditPage(item, assignment, said(item), choices_of(assignment), chosen, FLAGS, error)

@@ -1,0 +1,77 @@
+"""Home: the projects someone is in, what they did today, and what is left for them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.assignment import QueueState, why_empty
+from app.models import Membership, Project, Role, User
+from app.services import labeling, projects, workload
+from app.web.deps import SignedIn
+from app.web.render import render
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCard:
+    """A project as one of its members sees it."""
+
+    project: Project
+    is_lead: bool
+    is_member: bool
+    today: int
+    queue: QueueState
+    guidelines_are_news: bool
+
+    @property
+    def left(self) -> str:
+        """Say how much there is to judge."""
+        count = self.queue.open + self.queue.held
+        more = "" if self.queue.is_open_exact else "more than "
+        return f"{more}{count:,} comparison{'' if count == 1 else 's'} to judge"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Say why there is nothing to judge."""
+        return why_empty(self.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage:
+    """All projects of the viewer."""
+
+    cards: list[ProjectCard]
+    today: int
+    may_create: bool
+
+
+@router.get("/")
+def show(request: Request, access: SignedIn) -> Response:
+    """Show the projects."""
+    session, user = access.session, access.user
+    midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
+    cards = [
+        _card(session, user, project, member, midnight)
+        for project, member in projects.of_user(session, user)
+    ]
+    today = workload.judged_since(session, user.id, midnight)
+    return render(request, "home/page.html", HomePage(cards, today, user.is_admin))
+
+
+def _card(
+    session: Session, user: User, project: Project, member: Membership | None, midnight: datetime
+) -> ProjectCard:
+    versions = projects.guidelines_history(session, project.id)
+    newest = versions[0].version if versions else 0
+    return ProjectCard(
+        project=project,
+        is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
+        is_member=member is not None,
+        today=workload.judged_since(session, user.id, midnight, project.id),
+        queue=labeling.queue_state(session, project, user.id),
+        guidelines_are_news=member is not None and newest > member.guidelines_read_version,
+    )
