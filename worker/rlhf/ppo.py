@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import advantages, kl, losses, rollout, schedule
+from worker.rlhf import advantages, kl, lora_kernel, losses, rollout, schedule
 from worker.rlhf.batches import Batch
 from worker.rlhf.data import PromptItem
 from worker.rlhf.normaliser import Scale
@@ -62,7 +62,7 @@ class PpoConfig:
     temperature: float = 1.0
     seed: int = 0
     autocast: bool | None = None
-    token_budget: int = 8192
+    token_budget: int = 2048
     value_scale: Scale = field(default_factory=Scale)
     watch: WatchConfig = field(default_factory=WatchConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -97,6 +97,7 @@ def prepare(roles: Roles, config: PpoConfig, *, reward: str | None = "reward") -
     roles.add_head("value", seed=config.seed + 1)
     if reward is not None:
         roles.copy_role(reward, "value")
+    lora_kernel.install(roles.causal)
 
 
 def train(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import prefix, schedule, scoring
+from worker.rlhf import lora_kernel, prefix, schedule, scoring
 from worker.rlhf.data import Ranking
 from worker.rlhf.normaliser import Normaliser, Scale
 from worker.rlhf.rankings import (
@@ -70,6 +70,7 @@ def prepare(roles: Roles, config: RewardConfig) -> tuple[str, ...]:
     for number, name in enumerate(names(config.members)):
         roles.add_adapter(name, config.lora, seed=config.seed + number)
         roles.add_head(name, seed=config.seed + HEAD_SEED * (number + 1))
+    lora_kernel.install(roles.causal)
     return names(config.members)
 
 

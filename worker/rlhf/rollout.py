@@ -29,7 +29,7 @@ class Forward:
 
     temperature: float = 1.0
     autocast: bool | None = None
-    token_budget: int = 8192
+    token_budget: int = 2048
     value_scale: Scale = field(default_factory=Scale)
 
 

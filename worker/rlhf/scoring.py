@@ -16,7 +16,8 @@ from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.prefix import Branches, Probe
 from worker.rlhf.roles import Roles
 
-TOKEN_BUDGET = 8192
+TOKEN_BUDGET = 2048
+"""Tokens of a forward: on a CPU few enough for the caches, and little padding between lengths."""
 
 
 @dataclass(frozen=True, slots=True)

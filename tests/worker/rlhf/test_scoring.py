@@ -1,0 +1,85 @@
+"""Scores of answers: in the order asked, whatever the batches, normalised, with a spread."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.worker.rlhf import tiny
+from worker.rlhf import scoring
+from worker.rlhf.normaliser import Normaliser, Scale
+from worker.rlhf.prefix import Branches, Probe
+from worker.rlhf.roles import Roles
+from worker.rlhf.scoring import AdapterReward
+
+TOLERANCE = 1e-5
+EXACT = Probe(is_exact=True, window=None, why="")
+NAMES = ("reward", "reward-1")
+ASKED = [
+    Branches(tiny.token_ids(9, seed=1)[0], tiny.token_ids(5, 2, 8, seed=2)),
+    Branches(tiny.token_ids(3, seed=3)[0], tiny.token_ids(4, seed=4)),
+    Branches(tiny.token_ids(6, seed=5)[0], tiny.token_ids(1, 7, seed=6)),
+]
+
+
+@pytest.fixture
+def ensemble() -> AdapterReward:
+    roles = tiny.roles(*NAMES, heads=NAMES)
+    normaliser = Normaliser((Scale(0.5, 2.0), Scale(-1.0, 0.5)))
+    return AdapterReward(roles, NAMES, EXACT, normaliser, penalty=0.5, autocast=False)
+
+
+def test_the_tiny_model_may_share_prompts(roles: Roles) -> None:
+    assert scoring.probe(roles) == Probe(True, None, "shared and separate rows agree")
+
+
+def test_scores_come_in_the_order_asked_whatever_the_batches(ensemble: AdapterReward) -> None:
+    one_by_one = torch.cat(
+        [
+            ensemble.raw([Branches(each.prompt_ids, [ids])])
+            for each in ASKED
+            for ids in each.completions
+        ],
+        dim=1,
+    )
+    for budget in (1, 30, 1000):
+        found = replace(ensemble, token_budget=budget).raw(ASKED)
+        assert torch.allclose(found, one_by_one, atol=TOLERANCE)
+
+
+def test_separate_sequences_give_the_same_scores(ensemble: AdapterReward) -> None:
+    apart = replace(ensemble, probe=Probe(is_exact=False, window=None, why=""))
+    assert torch.allclose(apart.raw(ASKED), ensemble.raw(ASKED), atol=TOLERANCE)
+
+
+def test_an_ensemble_gives_its_mean_its_lower_bound_and_its_spread(ensemble: AdapterReward) -> None:
+    raw, found = ensemble.raw(ASKED), ensemble.score(ASKED)
+    first, second = (raw[0] - 0.5) / 2.0, (raw[1] + 1.0) / 0.5
+    spread = (first - second).abs() / 2
+    assert torch.allclose(found.raw, raw.mean(0))
+    assert found.spread is not None
+    assert torch.allclose(found.spread, spread, atol=TOLERANCE)
+    expected = (first + second) / 2 - 0.5 * spread
+    assert torch.allclose(found.normalised, expected, atol=TOLERANCE)
+
+
+def test_one_model_has_no_spread(ensemble: AdapterReward) -> None:
+    alone = replace(ensemble, names=("reward",), normaliser=Normaliser(), penalty=1.0)
+    found = alone.score(ASKED)
+    assert found.spread is None
+    assert torch.equal(found.raw, found.normalised)
+
+
+def test_scoring_keeps_no_graph_and_the_role_before(ensemble: AdapterReward) -> None:
+    with ensemble.roles.role("reward-1"):
+        assert not ensemble.score(ASKED).raw.requires_grad
+        assert ensemble.roles.active == "reward-1"
+
+
+def test_completions_of_one_prompt_can_be_asked_directly(ensemble: AdapterReward) -> None:
+    found = scoring.score(ensemble, ASKED[0].prompt_ids, ASKED[0].completions)
+    assert torch.allclose(found.raw, ensemble.score(ASKED).raw[:3], atol=TOLERANCE)
+
+
+def test_nothing_asked_gives_no_score(ensemble: AdapterReward) -> None:
+    assert ensemble.score([]).raw.shape == (0,)
