@@ -1,5 +1,6 @@
 """Models on disk and their lineage: from a checkpoint to every vote, from a vote to its models."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,8 +110,8 @@ def create(
         job_id=job_id,
         uri=written.uri,
         sha256=written.sha256,
-        config=dict(written.config),
-        metrics=dict(written.metrics),
+        config=_storable(written.config),
+        metrics=_storable(written.metrics),
         created_at=now(session),
     )
     session.add(row)
@@ -259,6 +260,13 @@ def retire(session: Session, checkpoint: Checkpoint) -> None:
         raise Conflict(f"{checkpoint.name} is in use and cannot be retired")
     checkpoint.state = "retired"
     session.flush()
+
+
+def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values that JSON has a word for; what is not finite becomes null."""
+    text = json.dumps(values, default=str)
+    stored: dict[str, Any] = json.loads(text, parse_constant=lambda _name: None)
+    return stored
 
 
 def _judgment_ids(checkpoint_id: int) -> Any:

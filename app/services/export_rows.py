@@ -21,7 +21,7 @@ UNPAIRED = "unpaired"
 TRAINING = "training"
 """What reward models read; it carries token ids and every vote."""
 
-TITLES: Mapping[str, str] = {
+_KNOWN: Mapping[str, str] = {
     "trl-implicit": "TRL, implicit prompt (reward models)",
     "trl-explicit": "TRL, explicit prompt (DPO)",
     "trl-implicit-text": "TRL text, implicit prompt",
@@ -29,6 +29,10 @@ TITLES: Mapping[str, str] = {
     "vertex-rlhf": "Vertex RLHF",
     "hh": "Anthropic HH",
     "openai-preference": "OpenAI preference",
+}
+TITLES: Mapping[str, str] = {
+    **_KNOWN,
+    **{name: name for name in writers.PREFERENCES if name not in _KNOWN},
     UNPAIRED: "Unpaired (prompt, completion, label)",
     RICH: "Rich: every vote under its pseudonym",
     TRAINING: "Training rows with token ids",

@@ -153,7 +153,7 @@ def decide(
 
 
 def cancel(session: Session, round_: Round, *, reason: str, actor_id: int | None) -> None:
-    """End a round without a decision; its running job is asked to stop, its queue is emptied.
+    """End a round without a decision: no job goes on, and labelers are asked for nothing more.
 
     Raises:
         Conflict: the round is over.
@@ -165,7 +165,7 @@ def cancel(session: Session, round_: Round, *, reason: str, actor_id: int | None
     for job in jobs_of(session, round_.id):
         if job.state not in OVER_JOB_STATES:
             jobs.cancel(session, job.id)
-    session.flush()
+    _settle(session, round_.id)
     audit.record(
         session,
         "round.cancel",
@@ -252,20 +252,14 @@ def finish_labeling(session: Session, round_: Round, *, actor_id: int | None) ->
     round_ = _locked(session, round_.id)
     if round_.state not in (RoundState.LABELING, RoundState.EVALUATING):
         raise Conflict(f"round {round_.number} is {round_.state}; nothing is being labeled")
-    waiting = session.scalars(
-        select(Comparison.id)
-        .where(Comparison.round_id == round_.id, comparisons.is_unfinished())
-        .order_by(Comparison.id)
-    ).all()
-    for comparison_id in waiting:
-        comparisons.settle_for(session, comparison_id)
+    settled = _settle(session, round_.id)
     audit.record(
         session,
         "round.finish_labeling",
         f"round {round_.number}",
         actor_id=actor_id,
         project_id=round_.project_id,
-        details={"settled": len(waiting)},
+        details={"settled": settled},
     )
     advance(session, round_.id)
 
@@ -286,6 +280,19 @@ def sweep(session: Session) -> None:
         if 0 < len(waiting) <= FEW_LEFT:
             comparisons.settle_stuck(session, round_.project_id, round_.id)
         advance(session, round_.id)
+
+
+def _settle(session: Session, round_id: int) -> int:
+    """Ask for no more judgments of a round than there are; return how many comparisons that was."""
+    waiting = session.scalars(
+        select(Comparison.id)
+        .where(Comparison.round_id == round_id, comparisons.is_unfinished())
+        .order_by(Comparison.id)
+    ).all()
+    for comparison_id in waiting:
+        comparisons.settle_for(session, comparison_id)
+    session.flush()
+    return len(waiting)
 
 
 def _next(session: Session, round_: Round) -> RoundState | None:

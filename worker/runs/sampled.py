@@ -148,7 +148,7 @@ def _row(answering: Answering, prompt: Prompt, drawn: Drawn, wanted: Draw) -> Co
         prompt_id=prompt.id,
         checkpoint_id=answering.checkpoint.id,
         source=answering.checkpoint.name,
-        text=drawn.text,
+        text=drawn.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
         token_ids=list(drawn.token_ids),
         is_finished=drawn.finish_reason == "eos",
         finish_reason=drawn.finish_reason,
