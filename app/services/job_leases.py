@@ -5,21 +5,19 @@ was given, so one that was thought dead and comes back writes nothing. Leases ar
 database's clock alone.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, Update, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Invalid, LeaseLost
-from app.models import Job, JobAttempt, Metric, Round, TrainingSample
+from app.models import Job, JobAttempt, Round
 from app.services import jobs
 
 DEATHS_TO_QUARANTINE: Final = 3
@@ -46,26 +44,6 @@ class Claimed:
     payload: dict[str, Any]
     project_id: int | None
     round_id: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """One point of a curve."""
-
-    step: int
-    name: str
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class KeptSample:
-    """A completion kept for people to read; `n` counts within the step."""
-
-    step: int
-    n: int
-    prompt: str
-    completion: str
-    score: float | None
 
 
 def claim(
@@ -155,58 +133,18 @@ def progress(
     values = {
         "progress_done": done,
         "progress_total": total,
-        "progress_note": _text(note)[:200],
+        "progress_note": storable(note)[:200],
     }
     found = session.execute(_under(job_id, lease_token).values(values).returning(Job.id))
     if found.one_or_none() is None:
         raise _lost(job_id, lease_token)
 
 
-def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterable[Scalar]) -> None:
-    """Keep points of curves; a step that is run again after a resume replaces its points.
-
-    Values that are not finite are left out: SQLite has no place for them.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    hold(session, job_id, lease_token)
-    values = [
-        {"job_id": job_id, "name": row.name[:60], "step": row.step, "value": row.value}
-        for row in rows
-        if math.isfinite(row.value)
-    ]
-    _upsert(session, Metric, values, ("job_id", "name", "step"))
-
-
-def record_samples(
-    session: Session, job_id: int, lease_token: int, rows: Iterable[KeptSample]
-) -> None:
-    """Keep completions for people to read; a repeated step replaces its own.
-
-    Raises:
-        LeaseLost: the job is no longer ours.
-    """
-    hold(session, job_id, lease_token)
-    values = [
-        {
-            "job_id": job_id,
-            "step": row.step,
-            "n": row.n,
-            "prompt": _text(row.prompt),
-            "completion": _text(row.completion),
-            "score": row.score if row.score is None or math.isfinite(row.score) else None,
-        }
-        for row in rows
-    ]
-    _upsert(session, TrainingSample, values, ("job_id", "step", "n"))
-
-
 def record_log(
     session: Session, job_id: int, lease_token: int, log: str, *, pid: int | None = None
 ) -> None:
     """Keep the tail of an attempt's log. Needs no lease: an attempt has one writer."""
-    values: dict[str, Any] = {"log": _text(log)[-LOG_TAIL:]}
+    values: dict[str, Any] = {"log": storable(log)[-LOG_TAIL:]}
     if pid is not None:
         values["pid"] = pid
     session.execute(
@@ -327,6 +265,11 @@ def count_fenced(session: Session, job_id: int) -> None:
     )
 
 
+def storable(text: str) -> str:
+    """Return the text without what PostgreSQL cannot store."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 def _died(session: Session, job: Job, outcome: str, error: str) -> Job:
     job.deaths += 1
     if job.deaths >= DEATHS_TO_QUARANTINE:
@@ -351,14 +294,14 @@ def _back(
 def _end(session: Session, job: Job, state: JobState, outcome: str, error: str = "") -> Job:
     moment = now(session)
     job.state = move(JOB_MOVES, f"job {job.id}", job.state, state)
-    job.error = _text(error) if error else job.error
+    job.error = storable(error) if error else job.error
     job.lease_expires_at = None
     job.worker = ""
     job.ended_at = moment
     session.execute(
         update(JobAttempt)
         .where(JobAttempt.job_id == job.id, JobAttempt.lease_token == job.lease_token)
-        .values(ended_at=moment, outcome=outcome, error=_text(error))
+        .values(ended_at=moment, outcome=outcome, error=storable(error))
         .execution_options(synchronize_session=False)
     )
     session.flush()
@@ -393,23 +336,3 @@ def _signal(row: Row[bool, bool] | None, job_id: int, lease_token: int) -> Signa
 
 def _lost(job_id: int, lease_token: int) -> LeaseLost:
     return LeaseLost(f"job {job_id} is no longer held under lease {lease_token}")
-
-
-def _upsert(
-    session: Session,
-    table: type[Metric] | type[TrainingSample],
-    values: list[dict[str, Any]],
-    key: tuple[str, ...],
-) -> None:
-    """Insert rows; those whose key is there already are replaced."""
-    if not values:
-        return
-    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
-    changes = {name: statement.excluded[name] for name in values[0] if name not in key}
-    session.execute(statement.on_conflict_do_update(index_elements=key, set_=changes), values)
-
-
-def _text(text: str) -> str:
-    """Return the text without what PostgreSQL cannot store."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

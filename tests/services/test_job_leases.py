@@ -21,8 +21,8 @@ from app.db import Database
 from app.domain.states import JOB_MOVES, OVER_JOB_STATES, JobState
 from app.errors import Conflict, LeaseLost
 from app.models import Job
-from app.services import job_leases, jobs
-from app.services.job_leases import KeptSample, Scalar
+from app.services import job_leases, job_reports, jobs
+from app.services.job_reports import KeptSample, Scalar
 from tests.services.test_jobs import claim, claim_new, enqueue, read
 
 
@@ -87,8 +87,8 @@ def test_every_write_under_an_old_token_is_refused(timed: Database, clock: Clock
         lambda s: job_leases.heartbeat(s, old.job_id, old.lease_token, lease_s=40),
         lambda s: job_leases.look(s, old.job_id, old.lease_token),
         lambda s: job_leases.progress(s, old.job_id, old.lease_token, 1, 2),
-        lambda s: job_leases.record_metrics(s, old.job_id, old.lease_token, []),
-        lambda s: job_leases.record_samples(s, old.job_id, old.lease_token, []),
+        lambda s: job_reports.record_metrics(s, old.job_id, old.lease_token, []),
+        lambda s: job_reports.record_samples(s, old.job_id, old.lease_token, []),
         lambda s: job_leases.succeed(s, old.job_id, old.lease_token, {}),
         lambda s: job_leases.fail(s, old.job_id, old.lease_token, "x"),
         lambda s: job_leases.requeue(s, old.job_id, old.lease_token),
@@ -189,7 +189,7 @@ def test_metrics_of_a_repeated_step_replace_each_other(any_database: Database) -
     for value in (3.0, 2.0):
         rows = [Scalar(1, "loss", value), Scalar(1, "odd", math.inf), Scalar(2, "loss", math.nan)]
         with any_database.transaction() as session:
-            job_leases.record_metrics(session, claimed.job_id, claimed.lease_token, rows)
+            job_reports.record_metrics(session, claimed.job_id, claimed.lease_token, rows)
     with any_database.reader() as session:
         kept = [(row.step, row.name, row.value) for row in jobs.metrics(session, claimed.job_id)]
     assert kept == [(1, "loss", 2.0)]
@@ -200,7 +200,7 @@ def test_texts_from_models_are_stored_whatever_they_hold(any_database: Database)
     key = (claimed.job_id, claimed.lease_token)
     with any_database.transaction() as session:
         kept = KeptSample(1, 0, "a\x00b", "\N{PILE OF POO}", math.nan)
-        job_leases.record_samples(session, *key, [kept])
+        job_reports.record_samples(session, *key, [kept])
         job_leases.progress(session, *key, 1, 2, "n" * 500)
         job_leases.record_log(session, *key, "\x00" + "l" * 40_000)
     with any_database.reader() as session:

@@ -9,7 +9,7 @@ from app import queue as broker
 from app.db import Database
 from app.domain.states import JobState
 from app.models import AuditEvent, JudgmentKind, Project, Role, User
-from app.services import accounts, job_leases, jobs, projects, workers
+from app.services import accounts, job_leases, job_reports, jobs, projects, workers
 from tests.services.test_jobs import claim, enqueue, read
 
 SignIn = Callable[..., TestClient]
@@ -125,11 +125,11 @@ def test_curves_and_samples_come_in_order(lead: TestClient, database: Database) 
     project = make_project(database, "own", "lead")
     job_id = enqueue(database, project_id=project.id)
     key = (job_id, claim(database).lease_token)
-    points = [job_leases.Scalar(step, "loss", 1 / step) for step in (4, 2, 1)]
+    points = [job_reports.Scalar(step, "loss", 1 / step) for step in (4, 2, 1)]
     with database.transaction() as session:
-        job_leases.record_metrics(session, *key, points)
-        sample = job_leases.KeptSample(4, 0, "Why?", "Because.", 0.5)
-        job_leases.record_samples(session, *key, [sample])
+        job_reports.record_metrics(session, *key, points)
+        sample = job_reports.KeptSample(4, 0, "Why?", "Because.", 0.5)
+        job_reports.record_samples(session, *key, [sample])
     base = f"/api/v1/projects/own/jobs/{job_id}"
     assert lead.get(f"{base}/metrics?after_step=1").json() == [
         {"name": "loss", "steps": [2, 4], "values": [0.5, 0.25]}

@@ -22,7 +22,7 @@ from app.db import Database
 from app.domain.states import OVER_JOB_STATES
 from app.errors import LeaseLost
 from app.models import Job
-from app.services import job_leases
+from app.services import job_leases, job_reports
 from worker import artifacts
 from worker.ticket import Order, is_outage
 
@@ -59,8 +59,8 @@ class _Waiting:
     """Reports that are not written yet."""
 
     progress: tuple[int, int, str] | None = None
-    scalars: list[job_leases.Scalar] = field(default_factory=list)
-    samples: list[job_leases.KeptSample] = field(default_factory=list)
+    scalars: list[job_reports.Scalar] = field(default_factory=list)
+    samples: list[job_reports.KeptSample] = field(default_factory=list)
 
 
 class Orders:
@@ -156,7 +156,7 @@ class JobContext:
             LeaseLost: the job is no longer ours; stop at once.
         """
         self._waiting.scalars.extend(
-            job_leases.Scalar(step, name, float(value)) for name, value in values.items()
+            job_reports.Scalar(step, name, float(value)) for name, value in values.items()
         )
         del self._waiting.scalars[:-MAX_WAITING]
         self._flush_sometimes()
@@ -168,7 +168,7 @@ class JobContext:
             LeaseLost: the job is no longer ours; stop at once.
         """
         self._waiting.samples.extend(
-            job_leases.KeptSample(step, n, sample.prompt, sample.completion, sample.score)
+            job_reports.KeptSample(step, n, sample.prompt, sample.completion, sample.score)
             for n, sample in enumerate(samples)
         )
         del self._waiting.samples[:-MAX_WAITING]
@@ -268,9 +268,9 @@ class JobContext:
             done, total, note = self._waiting.progress
             job_leases.progress(session, *mine, done, total, note)
         if self._waiting.scalars:
-            job_leases.record_metrics(session, *mine, self._waiting.scalars)
+            job_reports.record_metrics(session, *mine, self._waiting.scalars)
         if self._waiting.samples:
-            job_leases.record_samples(session, *mine, self._waiting.samples)
+            job_reports.record_samples(session, *mine, self._waiting.samples)
 
     def _succeed(self, write: Callable[[Session], Mapping[str, Any] | None]) -> None:
         with self.database.transaction() as session:
