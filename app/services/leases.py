@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.assignment import AHEAD, Rates, lease_length, mix, repeated_order, shown_order
 from app.domain.states import ASSIGNMENT_MOVES, AssignmentState, SlotState, move
-from app.errors import Conflict, Forbidden
+from app.errors import Conflict
 from app.models import (
     Assignment,
     Comparison,
@@ -140,11 +140,11 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
     """Return the labeler's membership, locked: one person's requests queue up.
 
     Raises:
-        Forbidden: they are not a member of this project.
+        Conflict: they are not a member (an administrator may look without being one).
     """
     member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
     if member is None:
-        raise Forbidden("only members of a project judge in it")
+        raise Conflict("you are not a member of this project; only members judge in it")
     return member
 
 

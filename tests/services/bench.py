@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -13,6 +14,7 @@ from app.domain.answers import Body, PickBody, RankBody
 from app.models import (
     Assignment,
     Comparison,
+    ComparisonCompletion,
     Completion,
     Guidelines,
     JudgmentKind,
@@ -155,3 +157,15 @@ def submission(
 def never_mix() -> Callable[[], float]:
     """Draw what leads to train comparisons first and nothing mixed in."""
     return lambda: 0.999
+
+
+def texts_of(session: Session, comparison_id: int) -> list[str]:
+    """Return the completions' texts in canonical order."""
+    return list(
+        session.scalars(
+            select(Completion.text)
+            .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
+            .where(ComparisonCompletion.comparison_id == comparison_id)
+            .order_by(ComparisonCompletion.position)
+        )
+    )

@@ -1,0 +1,140 @@
+"""The labeling page, home and history as they work without a script."""
+
+import html
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.models import Assignment, Judgment, JudgmentKind, Project, Role, User
+from app.services import accounts
+from tests.services import bench
+
+SignIn = Callable[..., TestClient]
+HTML = {"accept": "text/html"}
+
+
+def _labeler(
+    sign_in: SignIn, database: Database, comparisons: int = 3, **columns: Any
+) -> TestClient:
+    browser = sign_in("ada")
+    browser.headers.update(HTML)
+    with database.transaction() as session:
+        project = bench.make_project(session, slug="desk", **columns)
+        user = session.scalar(select(User).where(User.email == "ada@example.org"))
+        assert user is not None
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        for _ in range(comparisons):
+            bench.make_comparison(session, project)
+    return browser
+
+
+def _fields(page: str) -> dict[str, str]:
+    names = ("assignment_id", "lease_token", "kind", "csrf_token")
+    return {name: re.findall(rf'name="{name}" value="([^"]*)"', page)[0] for name in names}
+
+
+def _judgments(database: Database) -> list[Judgment]:
+    with database.reader() as session:
+        return list(session.scalars(select(Judgment).order_by(Judgment.id)))
+
+
+def test_a_pick_is_made_with_plain_forms(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    assert "3 comparisons to judge" in browser.get("/p/desk/label").text
+    assert browser.post("/p/desk/label/claim").status_code == 303
+    form = _fields(browser.get("/p/desk/label").text) | {"choice": "b2", "comment": " clear "}
+    assert browser.post("/p/desk/label/submit", data=form).status_code == 303
+    assert browser.post("/p/desk/label/submit", data=form).status_code == 303  # sent twice
+    (judgment,) = _judgments(database)
+    assert (judgment.preferred, judgment.strength, judgment.comment) == ("b", 2, "clear")
+    assert _fields(browser.get("/p/desk/label").text)["assignment_id"] != form["assignment_id"]
+
+
+def test_an_incomplete_form_comes_back_with_the_reason(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    browser.post("/p/desk/label/claim")
+    form = _fields(browser.get("/p/desk/label").text)
+    answer = browser.post("/p/desk/label/submit", data=form)
+    assert answer.status_code == 422
+    assert "not complete" in answer.text
+    assert not _judgments(database)
+
+
+def test_a_ranking_with_a_tie_is_made_with_plain_forms(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database, judgment_kind=JudgmentKind.RANK, k=4)
+    browser.post("/p/desk/label/claim")
+    form = _fields(browser.get("/p/desk/label").text)
+    ranks = {"ranks": ["0:2", "1:1", "2:2", "3:3"]}
+    assert browser.post("/p/desk/label/submit", data={**form, **ranks}).status_code == 303
+    (judgment,) = _judgments(database)
+    assert judgment.ranking == [2, 1, 2, 4]
+
+
+def test_skip_and_undo_work_with_plain_forms(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    browser.post("/p/desk/label/claim")
+    form = _fields(browser.get("/p/desk/label").text)
+    browser.post("/p/desk/label/skip", data=form | {"reason": "unclear"})
+    assert _fields(browser.get("/p/desk/label").text)["assignment_id"] != form["assignment_id"]
+    browser.post("/p/desk/label/undo", data={"key": "undo-key"})
+    assert _fields(browser.get("/p/desk/label").text)["assignment_id"] == form["assignment_id"]
+
+
+def test_what_the_script_gets_is_what_the_form_shows(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    browser.post("/p/desk/label/claim")
+    page = browser.get("/p/desk/label").text
+    data = json.loads(html.unescape(re.findall(r'data-page="([^"]*)"', page)[0]))
+    assert str(data["assignment"]["id"]) == _fields(page)["assignment_id"]
+    texts = [one["text"] for one in data["assignment"]["candidates"]]
+    assert page.index(f"<p>{texts[0]}</p>") < page.index(f"<p>{texts[1]}</p>")
+
+
+def test_home_says_what_is_left_and_why_there_is_nothing(
+    sign_in: SignIn, database: Database
+) -> None:
+    browser = _labeler(sign_in, database, comparisons=1)
+    home = browser.get("/").text
+    assert "1 comparison to judge" in home
+    assert "new guidelines" in home
+    browser.post("/p/desk/label/guidelines-read", data={"version": "1"})
+    browser.post("/p/desk/label/claim")
+    form = _fields(browser.get("/p/desk/label").text) | {"choice": "tie"}
+    browser.post("/p/desk/label/submit", data=form)
+    home = browser.get("/").text
+    assert "You have judged all 1." in home
+    assert "1 today" in home
+    assert "new guidelines" not in home
+
+
+def test_history_shows_changes_and_takes_back(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    browser.post("/p/desk/label/claim")
+    form = _fields(browser.get("/p/desk/label").text) | {"choice": "a4"}
+    browser.post("/p/desk/label/submit", data=form)
+    one = f"/p/desk/history/{form['assignment_id']}"
+    assert "strongly better" in browser.get("/p/desk/history").text
+    key = re.findall(r'name="key" value="([^"]*)"', browser.get(one).text)[0]
+    edit = {"kind": "pick", "key": key, "choice": "tie", "both_bad": "1"}
+    assert browser.post(one, data=edit).status_code == 303
+    assert "About the same, both bad" in browser.get("/p/desk/history").text
+    assert browser.post(f"{one}/retract").status_code == 303
+    assert "taken back" in browser.get("/p/desk/history").text
+    assert [row.revision for row in _judgments(database)] == [1, 2, 3]
+
+
+def test_nobody_sees_someone_elses_history(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    browser.post("/p/desk/label/claim")
+    other = sign_in("bob")
+    with database.transaction() as session:
+        project = session.scalars(select(Project)).one()
+        bob = session.scalars(select(User).where(User.email == "bob@example.org")).one()
+        accounts.add_member(session, project.id, bob.id, Role.LABELER, actor_id=None)
+        assignment_id = session.scalars(select(Assignment.id)).one()
+    assert other.get(f"/p/desk/history/{assignment_id}", headers=HTML).status_code == 404

@@ -1,0 +1,146 @@
+"""The labeling API: what people's pages and simulated labelers speak."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.models import Judgment, JudgmentKind, Role, User
+from app.services import accounts
+from tests.services import bench
+
+SignIn = Callable[..., TestClient]
+API = "/api/v1/projects/desk/assignments"
+
+
+@pytest.fixture
+def labeler(sign_in: SignIn, database: Database) -> TestClient:
+    return _labeler(sign_in, database)
+
+
+def _labeler(sign_in: SignIn, database: Database, **columns: Any) -> TestClient:
+    browser = sign_in("ada")
+    with database.transaction() as session:
+        project = bench.make_project(session, slug="desk", **columns)
+        user = session.scalar(select(User).where(User.email == "ada@example.org"))
+        assert user is not None
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        for _ in range(5):
+            bench.make_comparison(session, project)
+    return browser
+
+
+def _submission(assignment: dict[str, Any], **answer: Any) -> dict[str, Any]:
+    return {
+        "assignment_id": assignment["id"],
+        "lease_token": assignment["lease_token"],
+        "key": f"key-{assignment['id']:06d}",
+        "answer": answer or {"kind": "pick", "preferred": "a", "strength": 3},
+    }
+
+
+def test_an_assignment_tells_nothing_of_models_scores_or_purpose(labeler: TestClient) -> None:
+    (assignment,) = labeler.post(API, json={}).json()["assignments"]
+    assert set(assignment) == {
+        *("id", "comparison_id", "lease_token", "expires_at", "kind", "messages"),
+        *("candidates", "strengths", "allow_tie", "allow_both_bad", "previous"),
+    }
+    assert {key for one in assignment["candidates"] for key in one} == {
+        *("position", "text", "html", "raw"),
+    }
+
+
+def test_judgments_go_in_and_the_next_come_out_in_one_request(
+    labeler: TestClient, database: Database
+) -> None:
+    first = labeler.post(API, json={"count": 3}).json()["assignments"]
+    assert len(first) == 3
+    answer = labeler.post(
+        f"{API}/exchange",
+        json={"submissions": [_submission(one) for one in first], "count": 3},
+    ).json()
+    assert [result["refused"] for result in answer["results"]] == [None] * 3
+    assert len(answer["assignments"]) == 2
+    assert answer["queue"]["today"] == 3
+    with database.reader() as session:
+        assert session.scalar(select(func.count()).select_from(Judgment)) == 3
+
+
+def test_one_refused_judgment_does_not_take_the_others_with_it(labeler: TestClient) -> None:
+    good, bad = labeler.post(API, json={"count": 2}).json()["assignments"]
+    wrong = _submission(bad, kind="rank", ranking=[1, 2])
+    answer = labeler.post(
+        f"{API}/exchange", json={"submissions": [wrong, _submission(good)], "count": 0}
+    ).json()
+    assert "asks for a pick" in answer["results"][0]["refused"]
+    assert answer["results"][1]["judgment_id"] is not None
+
+
+def test_a_lost_response_can_be_asked_for_again(labeler: TestClient) -> None:
+    (assignment,) = labeler.post(API, json={}).json()["assignments"]
+    url = f"{API}/{assignment['id']}/submission"
+    answers = [labeler.post(url, json=_submission(assignment)) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+    other = _submission(assignment, kind="pick", preferred="b")
+    assert labeler.post(url, json=other).status_code == 409
+
+
+def test_undo_gives_the_answer_back_and_history_can_change_it(labeler: TestClient) -> None:
+    (assignment,) = labeler.post(API, json={}).json()["assignments"]
+    labeler.post(f"{API}/{assignment['id']}/submission", json=_submission(assignment))
+    opened = labeler.post(f"{API}/undo", json={"key": "undo-key"}).json()
+    assert opened["id"] == assignment["id"]
+    assert opened["previous"]["answer"] == {
+        **{"kind": "pick", "preferred": "a"},
+        **{"strength": 3, "both_bad": False},
+    }
+    again = _submission(opened) | {"key": "second-key"}
+    outcome = labeler.post(f"{API}/{opened['id']}/submission", json=again).json()
+    edit = {"key": "third-key", "answer": {"kind": "pick", "preferred": "tie"}}
+    judgments = "/api/v1/projects/desk/judgments"
+    changed = labeler.put(f"{judgments}/{outcome['judgment_id']}", json=edit).json()
+    (entry,) = labeler.get(judgments).json()
+    assert entry["answer"]["preferred"] == "tie"
+    assert entry["revision"] == 4
+    taken = labeler.post(
+        f"{judgments}/{changed['judgment_id']}/retraction", json={"key": "fourth-key"}
+    )
+    assert taken.status_code == 200
+    assert labeler.get(judgments).json()[0]["is_retracted"]
+
+
+def test_heartbeat_and_release_speak_of_the_leases_held(labeler: TestClient) -> None:
+    (assignment,) = labeler.post(API, json={}).json()["assignments"]
+    assert set(labeler.post(f"{API}/heartbeat").json()) == {str(assignment["id"])}
+    assert labeler.post(f"{API}/release").json() == {"released": 1}
+    assert labeler.post(f"{API}/heartbeat").json() == {}
+
+
+def test_a_skip_needs_a_known_reason(labeler: TestClient) -> None:
+    (assignment,) = labeler.post(API, json={}).json()["assignments"]
+    body = {"key": "skip-key", "lease_token": assignment["lease_token"], "reason": "bored"}
+    url = f"{API}/{assignment['id']}/skip"
+    assert labeler.post(url, json=body).status_code == 422
+    assert labeler.post(url, json=body | {"reason": "unclear"}).status_code == 204
+
+
+def test_a_ranking_goes_in_by_canonical_position(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database, judgment_kind=JudgmentKind.RANK, k=4)
+    (assignment,) = browser.post(API, json={}).json()["assignments"]
+    given = _submission(assignment, kind="rank", ranking=[2, 1, 2, 4])
+    browser.post(f"{API}/{assignment['id']}/submission", json=given)
+    with database.reader() as session:
+        assert session.scalar(select(Judgment.ranking)) == [2, 1, 2, 4]
+
+
+def test_an_administrator_who_is_no_member_cannot_judge(
+    sign_in: SignIn, labeler: TestClient
+) -> None:
+    admin = sign_in("root", is_admin=True)
+    answer = admin.post(API, json={})
+    assert answer.status_code == 409
+    assert "not a member" in answer.json()["detail"]
