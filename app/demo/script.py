@@ -134,16 +134,20 @@ def _make_project(setup: Setup) -> None:
             "allow_tie": True,
             "evaluation_rate": 0.3,
             "base_model": "starter",
-            "guidelines": {
-                "rules": rules,
-                "edge_cases": cases,
-                "body": f"## What is true at this library{facts}",
-                "summary": "First version.",
-            },
+            "rules": rules,
+        },
+    )
+    setup.project.post(
+        "/guidelines",
+        {
+            "rules": rules,
+            "edge_cases": cases,
+            "body": f"## What is true at this library{facts}",
+            "summary": "Edge cases, and the facts to judge by.",
         },
     )
     for panelist in setup.panel:
-        setup.project.post("/members", {"email": panelist.email})
+        setup.lead.put(f"{setup.project.path}/members", {"email": panelist.email})
     asked = grammar.prompts(setup.plan.demonstrations + setup.plan.prompts, setup.seed)
     shown, fresh = asked[: setup.plan.demonstrations], asked[setup.plan.demonstrations :]
     rows = [
