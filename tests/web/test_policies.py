@@ -31,7 +31,8 @@ def _routes(application: Any) -> list[APIRoute]:
 def _walk(routes: list[Any]) -> Iterator[Any]:
     for route in routes:
         yield route
-        yield from _walk(list(getattr(route, "routes", None) or []))
+        included = getattr(route, "original_router", route)  # FastAPI nests included routers
+        yield from _walk(list(getattr(included, "routes", None) or []))
 
 
 def _policies(dependant: Dependant) -> set[str]:
