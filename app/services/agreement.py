@@ -28,6 +28,7 @@ RESAMPLES = 1000
 GROUP_RESAMPLES = 200
 BINS = 12
 SMALLEST_BIN = 20
+LOW = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +167,10 @@ def load(session: Session, project_id: int, filters: Filters | None = None) -> l
     ]
 
 
-def lowest(
-    session: Session, project_id: int, *, below: float = 0.6, limit: int = 50
-) -> list[tuple[int, float]]:
+def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tuple[int, float]]:
     """Return the comparisons with the lowest agreement, lowest first."""
     found = agreement.by_comparison(_votes(load(session, project_id)))
-    rows = [(int(str(name)), value) for name, value in found.items() if value < below]
-    return rows[:limit]
+    return [(int(str(name)), value) for name, value in found.items() if value < below]
 
 
 def stamp(session: Session, project_id: int) -> tuple[int, int]:

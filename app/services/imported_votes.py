@@ -226,7 +226,7 @@ def _slot(session: Session, comparison: Comparison) -> int:
     session.add(slot)
     comparison.overlap += 1
     session.flush()
-    comparisons.move_slot(session, comparison, slot.id, SlotState.OPEN)
+    comparisons.move_slot(session, comparison, slot.id, SlotState.CLOSED, SlotState.OPEN)
     session.flush()
     taken = comparisons.take_slot(session, comparison, SlotState.DONE)
     assert taken is not None  # it was opened a moment ago, under the comparison's lock

@@ -130,7 +130,7 @@ def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) 
         .where(*conditions)
         .order_by(Comparison.id.desc())
     )
-    found = session.execute(query if disputed else query.limit(limit)).tuples().all()
+    found = session.execute(query if disputed else query.limit(limit)).all()
     ids = [comparison.id for comparison, _, _ in found]
     agreed, settled = _agreed(session, ids), _settled(session, ids)
     rows = [

@@ -237,7 +237,7 @@ def completions_of(session: Session, prompt_id: int, *, limit: int = 100) -> lis
 
 def sources(session: Session, project_id: int) -> list[str]:
     """Return where the prompts came from."""
-    query = select(Prompt.source.distinct()).where(Prompt.project_id == project_id)
+    query = select(Prompt.source).distinct().where(Prompt.project_id == project_id)
     return sorted(filter(None, session.scalars(query)))
 
 

@@ -11,7 +11,7 @@ from statistics import median
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain.measures import Interval, Measure, share
+from app.domain.measures import Interval, Measure, share, wilson
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState
 from app.models import (
@@ -26,6 +26,9 @@ from app.models import (
 from app.services.preferences import ranking_of
 
 FEWEST = 30  # below this nothing is said of a labeler but counts
+REMARK_LEVEL = 0.999
+LEAST_ON_GOLD = 0.8
+LEAST_SAME_AGAIN = 0.75
 
 NO_GOLD = "no gold comparison judged"
 NO_REPEAT = "no comparison judged twice"
@@ -47,6 +50,7 @@ class Quality:
     ties: Measure
     skips: Measure
     longer: Measure  # how often the longer of two was chosen
+    longer_by_others: float | None
     median_s: float | None
 
     @property
@@ -55,22 +59,17 @@ class Quality:
         return tuple(self._remarks()) if self.judgments >= FEWEST else ()
 
     def _remarks(self) -> Iterable[str]:
-        expected = self.first_place_expected
-        found = self.first_place.interval
-        if expected is not None and isinstance(found, Interval):
-            if found.low > expected:
-                yield f"chooses what is shown first {_share(self.first_place)} of the time"
-            if found.high < expected:
-                yield f"chooses what is shown first only {_share(self.first_place)} of the time"
-        gold = self.gold.interval
-        if isinstance(gold, Interval) and gold.high < 0.8:
+        # Many labelers are looked at on many habits, so only what is far out is named.
+        if _is_above(self.first_place, self.first_place_expected):
+            yield f"chooses what is shown first {_share(self.first_place)} of the time"
+        if _is_below(self.first_place, self.first_place_expected):
+            yield f"chooses what is shown first only {_share(self.first_place)} of the time"
+        if _is_below(self.gold, LEAST_ON_GOLD):
             yield f"is right on gold {_share(self.gold)} of the time"
-        again = self.same_again.interval
-        if isinstance(again, Interval) and again.high < 0.75:
+        if _is_below(self.same_again, LEAST_SAME_AGAIN):
             yield f"says the same again {_share(self.same_again)} of the time"
-        longer = self.longer.interval
-        if isinstance(longer, Interval) and longer.low > 0.65:
-            yield f"chooses the longer answer {_share(self.longer)} of the time"
+        if _is_above(self.longer, self.longer_by_others):
+            yield f"chooses the longer answer {_share(self.longer)}, others less often"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +87,9 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
     members = session.scalars(
         select(Membership).where(Membership.project_id == project_id).order_by(Membership.id)
     )
+    longer = {user_id: _longer(theirs, lengths) for user_id, theirs in said.items()}
     return [
-        _quality(member, said[member.user_id], skips.get(member.user_id, 0), lengths)
+        _quality(member, said[member.user_id], skips.get(member.user_id, 0), longer)
         for member in members
         if said[member.user_id] or skips.get(member.user_id)
     ]
@@ -99,7 +99,7 @@ def _quality(
     member: Membership,
     said: Sequence[_Said],
     skips: int,
-    lengths: Mapping[int, Sequence[int]],
+    longer: Mapping[int, Measure],
 ) -> Quality:
     ordinary = [one for one in said if one.comparison.purpose != Purpose.PRACTICE]
     ranked = [one for one in ordinary if one.ranking is not None]
@@ -116,7 +116,10 @@ def _quality(
         first_place_expected=_expected(placed),
         ties=share(sum(_is_tie(one) for one in ranked), len(ranked), NOTHING),
         skips=share(skips, skips + len(ordinary), NOTHING),
-        longer=_longer(ranked, lengths),
+        longer=longer.get(member.user_id, Measure.missing(NOTHING)),
+        longer_by_others=_pooled(
+            measure for user_id, measure in longer.items() if user_id != member.user_id
+        ),
         median_s=median(times) if times else None,
     )
 
@@ -161,6 +164,27 @@ def _longer(said: Iterable[_Said], lengths: Mapping[int, Sequence[int]]) -> Meas
         if len(sizes) == 2 and first is not None and sizes[0] != sizes[1]:
             chosen.append(sizes[first] > sizes[1 - first])
     return share(sum(chosen), len(chosen), "nothing chosen between two of different length")
+
+
+def _pooled(measures: Iterable[Measure]) -> float | None:
+    """Return the share over all trials of some shares."""
+    known = [one for one in measures if isinstance(one.value, float)]
+    trials = sum(one.n for one in known)
+    return sum(_value(one) * one.n for one in known) / trials if trials else None
+
+
+def _is_above(measure: Measure, level: float | None) -> bool:
+    found = wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
+    return level is not None and isinstance(found, Interval) and found.low > level
+
+
+def _is_below(measure: Measure, level: float | None) -> bool:
+    found = wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
+    return level is not None and isinstance(found, Interval) and found.high < level
+
+
+def _value(measure: Measure) -> float:
+    return measure.value if isinstance(measure.value, float) else 0.0
 
 
 def _expected(placed: Sequence[_Said]) -> float | None:
@@ -226,7 +250,7 @@ def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
 
 
 def _share(measure: Measure) -> str:
-    value = measure.value if isinstance(measure.value, float) else 0.0
+    value = _value(measure)
     found = measure.interval
     interval = (
         f" [{100 * found.low:.0f}, {100 * found.high:.0f}]" if isinstance(found, Interval) else ""

@@ -71,6 +71,8 @@ class Curve:
     marks: tuple[Mark, ...] = ()
     bands: tuple[Band, ...] = ()
     x_name: str = "Step"
+    spread: tuple[tuple[float, float, float], ...] = ()  # x, low, high: an interval drawn as area
+    events: tuple[tuple[float, str], ...] = ()  # x, label: something began here
     low: float | None = None
     high: float | None = None
 
@@ -117,6 +119,18 @@ class Curve:
         return tuple(self._draw(line) for line in self.lines if line.points)
 
     @property
+    def spread_path(self) -> str:
+        """The outline of the interval around the first line."""
+        upper = [f"{self._x(x):.1f} {self._y(high):.1f}" for x, _, high in self.spread]
+        lower = [f"{self._x(x):.1f} {self._y(low):.1f}" for x, low, _ in reversed(self.spread)]
+        return "M" + "L".join([*upper, *lower]) + "Z" if self.spread else ""
+
+    @property
+    def shown_events(self) -> tuple[tuple[float, str], ...]:
+        """Events with their place from the left."""
+        return tuple((self._x(x), label) for x, label in self.events)
+
+    @property
     def rows(self) -> tuple[tuple[float, tuple[float | None, ...]], ...]:
         """A dozen rows for the table: the step and each line's value at it, the newest always."""
         steps = sorted({x for line in self.lines for x, _ in line.points})
@@ -138,6 +152,7 @@ class Curve:
 
     def _range(self) -> tuple[float, float]:
         values = [y for line in self.lines for _, y in line.points]
+        values += [value for _, low, high in self.spread for value in (low, high)]
         values += [value for band in self.bands for value in (band.low, band.high)]
         # A level far away would flatten the line; it joins the frame once the line comes near.
         reach = max(values, default=1.0), min(values, default=0.0)

@@ -229,7 +229,7 @@ def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             _pair(points, "reward/normalised", "heldout/reward"),
         ),
         Curve(
-            "KL to the model it started from",
+            "KL to SFT",
             "for each answer; the run ends at the budget",
             _pair(points, "kl/k1", "heldout/kl"),
             unit="nats",

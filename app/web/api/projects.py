@@ -1,61 +1,51 @@
-"""Projects: create, read, change; their guidelines and members."""
+"""Projects: made and edited, their guidelines and their members."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Body
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from app.errors import NotFound
 from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
 from app.services import accounts, projects
 from app.services.projects import GuidelinesText
-from app.web.deps import AdminAccess, LabelerAccess, LeadAccess, SignedIn
+from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
 router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
 
 
-class GuidelinesIn(BaseModel):
-    """What labelers are told, in Markdown."""
+class ProjectChanges(BaseModel):
+    """Settings to change; what is left out stays as it is."""
 
-    rules: str
-    edge_cases: str = ""
-    body: str = ""
-    summary: str = ""
+    name: str | None = None
+    description: str | None = None
+    instruction: str | None = Field(None, description="Joined to every prompt.")
+    judgment_kind: JudgmentKind | None = None
+    k: int | None = Field(None, description="Completions in a comparison.")
+    overlap: int | None = Field(None, description="Judgments that a comparison wants.")
+    strength_steps: int | None = Field(None, description="0 (off), 2, 3 or 4.")
+    allow_tie: bool | None = None
+    allow_both_bad: bool | None = None
+    gold_rate: float | None = None
+    repeat_rate: float | None = None
+    evaluation_rate: float | None = None
+    practice_pass_share: float | None = None
+    is_paused: bool | None = None
+    base_model: str | None = Field(None, description="A path or hub name, or “starter”.")
 
 
-class GuidelinesOut(GuidelinesIn):
-    """A published version."""
-
-    version: int
-    created_at: datetime
-
-
-class ProjectIn(BaseModel):
-    """A new project."""
-
-    model_config = ConfigDict(extra="forbid")
+class ProjectIn(ProjectChanges):
+    """A project to make."""
 
     name: str
-    slug: str | None = None
-    description: str = ""
-    instruction: str = Field(
-        "", description="Joined to every prompt, for the model and for people."
-    )
-    judgment_kind: JudgmentKind = JudgmentKind.PICK
-    k: int = Field(2, description="Completions in a comparison.")
-    overlap: int = Field(3, description="Judgments a comparison wants.")
-    strength_steps: int = 4
-    allow_tie: bool = True
-    allow_both_bad: bool = True
-    evaluation_rate: float = 0.3
-    base_model: str | None = Field(None, description="Path, hub name, or `starter`.")
-    guidelines: GuidelinesIn | None = None
+    slug: str | None = Field(None, description="The short name in addresses; made of the name.")
+    rules: str = Field("", description="The first guidelines, in Markdown.")
 
 
 class ProjectOut(BaseModel):
-    """A project's settings."""
+    """A project."""
 
     slug: str
     name: str
@@ -70,115 +60,134 @@ class ProjectOut(BaseModel):
     gold_rate: float
     repeat_rate: float
     evaluation_rate: float
+    practice_pass_share: float | None
     is_paused: bool
     base_model: str | None
+    sft_checkpoint_id: int | None
+    policy_checkpoint_id: int | None
+    created_at: datetime
+
+
+class GuidelinesIn(BaseModel):
+    """The next version of the guidelines, in Markdown."""
+
+    rules: str
+    edge_cases: str = ""
+    body: str = ""
+    summary: str = Field("", description="What changed, in a line.")
+
+
+class GuidelinesOut(GuidelinesIn):
+    """A version of the guidelines."""
+
+    version: int
     created_at: datetime
 
 
 class MemberIn(BaseModel):
-    """Who joins, by e-mail, and as what."""
+    """Somebody with an account, and their role here."""
 
     email: str
     role: Role = Role.LABELER
 
 
 class MemberOut(BaseModel):
-    """A member; exports and charts show the pseudonym only."""
+    """A member; the pseudonym is what exports show."""
 
     user_id: int
     name: str
     pseudonym: str
     role: Role
     is_paused: bool
-
-
-Changes = Annotated[
-    dict[str, Any],
-    Body(
-        description="Settings to change; what is left out stays.",
-        examples=[{"overlap": 5, "allow_tie": False}],
-    ),
-]
+    is_simulated: bool
 
 
 @router.get("")
 def list_projects(access: SignedIn) -> list[ProjectOut]:
-    """Return the projects you may open."""
+    """Return the projects that you may open."""
     return [_out(project) for project, _ in projects.of_user(access.session, access.user)]
 
 
 @router.post("", status_code=201)
 def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
     """Make a project; you lead it."""
-    options = body.model_dump(exclude={"guidelines"})
-    text = GuidelinesText(**body.guidelines.model_dump()) if body.guidelines else None
-    made = projects.create(access.session, owner=access.user, guidelines=text, **options)
-    return _out(made)
+    options = body.model_dump(exclude_unset=True, exclude={"rules", "slug"})
+    project = projects.create(
+        access.session,
+        owner=access.user,
+        slug=body.slug,
+        guidelines=GuidelinesText(rules=body.rules),
+        **options,
+    )
+    return _out(project)
 
 
 @router.get("/{slug}")
-def show(access: LabelerAccess) -> ProjectOut:
-    """Return a project's settings."""
+def show(access: LeadAccess) -> ProjectOut:
+    """Return a project."""
     return _out(access.project)
 
 
 @router.patch("/{slug}")
-def edit(access: LeadAccess, changes: Changes) -> ProjectOut:
-    """Change settings; comparisons that exist keep the kind and overlap they have."""
+def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
+    """Change settings; comparisons that exist keep the kind they have."""
+    changes = body.model_dump(exclude_unset=True)
     projects.edit(access.session, access.project, changes, actor_id=access.user.id)
     return _out(access.project)
 
 
 @router.get("/{slug}/guidelines")
-def list_guidelines(access: LabelerAccess) -> list[GuidelinesOut]:
-    """Return every version, newest first."""
-    found = projects.guidelines_history(access.session, access.project.id)
-    return [_guidelines_out(each) for each in found]
+def guidelines(
+    access: LeadAccess,
+    version: Annotated[int | None, Query(description="Default: the newest.")] = None,
+) -> GuidelinesOut:
+    """Return a version of the guidelines."""
+    return _guidelines(projects.guidelines(access.session, access.project.id, version))
 
 
 @router.post("/{slug}/guidelines", status_code=201)
-def publish_guidelines(access: LeadAccess, body: GuidelinesIn) -> GuidelinesOut:
+def publish(access: LeadAccess, body: GuidelinesIn) -> GuidelinesOut:
     """Publish the next version; every judgment from now on names it."""
-    text = GuidelinesText(**body.model_dump())
-    made = projects.publish_guidelines(
+    text = GuidelinesText(body.rules, body.edge_cases, body.body, body.summary)
+    row = projects.publish_guidelines(
         access.session, access.project, text, author_id=access.user.id
     )
-    return _guidelines_out(made)
+    return _guidelines(row)
 
 
 @router.get("/{slug}/members")
-def list_members(access: LeadAccess) -> list[MemberOut]:
-    """Return the members in the order they joined."""
-    found = accounts.members(access.session, access.project.id)
-    return [_member_out(each, each.user) for each in found]
+def members(access: LeadAccess) -> list[MemberOut]:
+    """Return the members, in the order they joined."""
+    return [_member(one) for one in accounts.members(access.session, access.project.id)]
 
 
-@router.post("/{slug}/members", status_code=201)
-def add_member(access: LeadAccess, body: MemberIn) -> MemberOut:
-    """Make an account a member, or change the role of one who is."""
-    email = body.email.strip().lower()
-    user = access.session.scalar(select(User).where(User.email == email))
+@router.put("/{slug}/members")
+def set_member(access: LeadAccess, body: MemberIn) -> list[MemberOut]:
+    """Add somebody who has an account, or change their role."""
+    known = select(User).where(User.email == body.email.strip().lower())
+    user = access.session.scalar(known)
     if user is None:
-        raise NotFound(f"there is no account for {email}; invite them instead")
-    row = accounts.add_member(
+        raise NotFound(f"nobody has an account under {body.email!r}")
+    accounts.add_member(
         access.session, access.project.id, user.id, body.role, actor_id=access.user.id
     )
-    return _member_out(row, user)
+    return [_member(one) for one in accounts.members(access.session, access.project.id)]
 
 
 def _out(project: Project) -> ProjectOut:
     return ProjectOut.model_validate(project, from_attributes=True)
 
 
-def _guidelines_out(row: Guidelines) -> GuidelinesOut:
+def _guidelines(row: Guidelines) -> GuidelinesOut:
     return GuidelinesOut.model_validate(row, from_attributes=True)
 
 
-def _member_out(row: Membership, user: User) -> MemberOut:
+def _member(row: Membership) -> MemberOut:
     return MemberOut(
-        user_id=user.id,
-        name=user.name,
+        user_id=row.user_id,
+        name=row.user.name,
         pseudonym=row.pseudonym,
-        role=Role(row.role),
+        role=row.role,
         is_paused=row.is_paused,
+        is_simulated=row.user.is_simulated,
     )

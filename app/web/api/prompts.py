@@ -1,68 +1,145 @@
-"""Files in: prompts, demonstrations, completions and preferences, in any format we read."""
+"""Prompts and everything else that comes in files: taken in, listed, and what was refused."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, Any, BinaryIO, cast
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
+from starlette.datastructures import UploadFile
 
+from app.errors import Invalid
+from app.formats import registry
 from app.models import ImportRun, Prompt, Split
 from app.services import imports, prompts
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
 
+_IN_MEMORY = 1 << 20
+
+FILE = {
+    "requestBody": {
+        "required": True,
+        "description": (
+            "The file itself, plain or gzip, one JSON object on each line; a JSON array or CSV "
+            "also do. Or a form with the field `file`."
+        ),
+        "content": {
+            "application/jsonl": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "required": ["file"],
+                }
+            },
+        },
+    }
+}
+
+
+class Reject(BaseModel):
+    """A line that was not taken; 0 where the reader cannot tell its number."""
+
+    line: int
+    reason: str
+    raw: str = ""
+
+
 class ImportOut(BaseModel):
-    """What became of a file: counts by kind, and the lines that were not taken."""
+    """What became of a file."""
 
     id: int
     filename: str
     format: str
     sha256: str
     counts: dict[str, int]
-    rejects: list[dict[str, Any]]
+    rejects: list[Reject]
     created_at: datetime
 
 
 class PromptOut(BaseModel):
-    """A prompt."""
+    """A prompt; `follow_up` are turns asked after the model's own answer."""
 
     id: int
     messages: list[dict[str, Any]]
     follow_up: list[str]
     split: Split
+    content_hash: str
     source: str
+    source_key: str
+    meta: dict[str, Any]
+    created_at: datetime
 
 
 class PromptsOut(BaseModel):
-    """A page of prompts, newest first, and how many each split has."""
+    """A page of prompts, newest first; `before` asks for the next."""
 
     prompts: list[PromptOut]
-    counts: dict[str, int]
+    before: int | None
+    counts: dict[Split, int]
 
 
-@router.post("/imports", status_code=201)
+async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
+    """Give the body as a file, spooled to disk, before any transaction is opened."""
+    kind = request.headers.get("content-type", "")
+    if kind.startswith("multipart/form-data"):
+        async with request.form() as form:
+            given = form.get("file")
+            if not isinstance(given, UploadFile):
+                raise Invalid("the form has no field 'file' with a file in it")
+            yield given.file, given.filename or ""
+        return
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        async for chunk in request.stream():
+            file.write(chunk)
+        yield cast(BinaryIO, file), request.query_params.get("filename", "upload.jsonl")
+
+
+Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
+
+
+@router.get("/formats")
+def formats(access: LeadAccess) -> dict[str, str]:
+    """Return the formats that can be read, with what they hold."""
+    return registry.names()
+
+
+@router.post("/imports", status_code=201, openapi_extra=FILE)
 def take_in(
+    body: Uploaded,
     access: LeadAccess,
-    file: Annotated[UploadFile, File(description="JSON lines, a JSON array or CSV; or gzip.")],
-    format: Annotated[str, Form(description="Detected where left out.")] = "",
+    format: Annotated[str | None, Query(description="Default: told by the first rows.")] = None,
+    filename: Annotated[str, Query(description="Named as the source of what is new.")] = "",
 ) -> ImportOut:
-    """Take a file in; bad lines are reported by number and the rest goes in."""
+    """Take in prompts, demonstrations, completions or preferences, whichever the rows are.
+
+    Bad lines are reported and the rest goes in; the same file again adds nothing.
+    """
+    file, name = body
     run = imports.run(
         access.session,
         access.project,
-        file.file,
-        filename=file.filename or "upload",
-        format=format or None,
+        file,
+        filename=filename or name,
+        format=format,
         author_id=access.user.id,
     )
-    return _out(run)
+    return _import_out(run)
 
 
 @router.get("/imports")
 def list_imports(access: LeadAccess) -> list[ImportOut]:
-    """Return the files that came in, newest first."""
-    return [_out(each) for each in imports.of_project(access.session, access.project.id)]
+    """Return the files taken in, newest first."""
+    return [_import_out(run) for run in imports.of_project(access.session, access.project.id)]
+
+
+@router.get("/imports/{import_id}")
+def show_import(access: LeadAccess, import_id: int) -> ImportOut:
+    """Return what became of a file."""
+    return _import_out(imports.get(access.session, access.project.id, import_id))
 
 
 @router.get("/prompts")
@@ -70,22 +147,34 @@ def list_prompts(
     access: LeadAccess,
     split: Split | None = None,
     search: str = "",
+    source: str = "",
     before: int | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> PromptsOut:
-    """Return a page of prompts; `before` is the last id of the page before."""
+    """Return prompts, newest first."""
     page = prompts.page(
-        access.session, access.project.id, split=split, search=search, source="", before=before
+        access.session,
+        access.project.id,
+        split=split,
+        search=search,
+        source=source,
+        before=before,
+        limit=limit,
     )
     counts = prompts.counts(access.session, access.project.id)
-    return PromptsOut(
-        prompts=[_prompt_out(each.prompt) for each in page.rows],
-        counts={str(split): count for split, count in counts.items()},
-    )
+    found = [_prompt_out(row.prompt) for row in page.rows]
+    return PromptsOut(prompts=found, before=page.before, counts=counts)
 
 
-def _out(run: ImportRun) -> ImportOut:
+@router.get("/prompts/{prompt_id}")
+def show_prompt(access: LeadAccess, prompt_id: int) -> PromptOut:
+    """Return one prompt."""
+    return _prompt_out(prompts.get(access.session, access.project.id, prompt_id))
+
+
+def _import_out(run: ImportRun) -> ImportOut:
     return ImportOut.model_validate(run, from_attributes=True)
 
 
-def _prompt_out(row: Prompt) -> PromptOut:
-    return PromptOut.model_validate(row, from_attributes=True)
+def _prompt_out(prompt: Prompt) -> PromptOut:
+    return PromptOut.model_validate(prompt, from_attributes=True)

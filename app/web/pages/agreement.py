@@ -1,6 +1,7 @@
 """Agreement: figures with intervals, over time, between labelers, and each labeler's habits."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -92,21 +93,29 @@ def show(
 def over_time(report: AgreementReport) -> Curve:
     """Draw raw agreement by when comparisons were finished, with its interval."""
     bins = [one for one in report.over_time if isinstance(one.raw.value, float)]
-    middle, low, high = [], [], []
-    for at, one in enumerate(bins, 1):
-        middle.append((float(at), 100 * _value(one.raw)))
-        found = one.raw.interval
-        if isinstance(found, Interval):
-            low.append((float(at), 100 * found.low))
-            high.append((float(at), 100 * found.high))
-    lines = (
-        Line("same answer, %", tuple(middle)),
-        Line("95 % interval", tuple(high), is_second=True),
-        Line("and its lower end", tuple(low), is_second=True),
+    points = tuple((float(at), 100 * _value(one.raw)) for at, one in enumerate(bins, 1))
+    spread = tuple(
+        (float(at), 100 * one.raw.interval.low, 100 * one.raw.interval.high)
+        for at, one in enumerate(bins, 1)
+        if isinstance(one.raw.interval, Interval)
     )
-    bands = (Band(63, 77, "trained labelers"),)
-    note = "of comparisons in the order they were finished; the band is what trained labelers reach"
-    return Curve("Over time", note, lines, digits=0, unit="%", bands=bands, x_name="Part")
+    newest = [max(one.versions) for one in bins]
+    events = tuple(
+        (at + 0.5, f"v{after}")
+        for at, (before, after) in enumerate(pairwise(newest), 1)
+        if after > before
+    )
+    return Curve(
+        "Over time",
+        "comparisons as they were finished; the green band is what trained labelers reach",
+        (Line("same answer, with its interval", points),),
+        digits=0,
+        unit="%",
+        bands=(Band(63, 77, "trained labelers"),),
+        x_name="Part",
+        spread=spread,
+        events=events,
+    )
 
 
 def heat(report: AgreementReport) -> dict[tuple[str, str], Cell]:

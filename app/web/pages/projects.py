@@ -33,7 +33,7 @@ class ProjectForm(BaseModel):
 
     def changes(self) -> dict[str, Any]:
         """Return the project's settings by name."""
-        found = self.model_dump(exclude={"base_model"})
+        found = self.model_dump(include=set(ProjectForm.model_fields))
         found["name"] = self.name.strip()[:120]
         if self.judgment_kind is JudgmentKind.PICK:
             found["k"] = 2
