@@ -38,7 +38,7 @@ from app.services import accounts, job_leases, labeling, projects, rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.runs import find
-from worker.runs.context import JobContext
+from worker.runs.context import JobContext, Orders
 
 SECRET = b"0" * 32
 LORA = Lora(r=2, alpha=4)
@@ -158,7 +158,12 @@ def labeler_ids(session: Session) -> list[int]:
     return list(session.scalars(query))
 
 
-def context_of(database: Database, claimed: job_leases.Claimed, folder: Path) -> JobContext:
+def context_of(
+    database: Database,
+    claimed: job_leases.Claimed,
+    folder: Path,
+    orders: Orders | None = None,
+) -> JobContext:
     return JobContext(
         database,
         claimed,
@@ -166,6 +171,7 @@ def context_of(database: Database, claimed: job_leases.Claimed, folder: Path) ->
         work_root=folder / "work",
         device="cpu",
         advance=rounds.advance,
+        orders=orders,
     )
 
 

@@ -1,0 +1,119 @@
+"""Who follows a loop: what is written, and what becomes of people's orders."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from sqlalchemy import select
+
+from app.db import Database
+from app.models import Job, Metric, TrainingSample
+from app.services import job_leases, jobs
+from tests.worker.runs import small
+from worker.rlhf.report import Sample, StepReport
+from worker.rlhf.training_state import TrainingState
+from worker.runs import following
+from worker.runs.context import Interrupted, JobContext, Orders
+from worker.ticket import Order
+
+STEPS = 5
+
+
+class Toy:
+    """A loop whose one weight counts the steps; its best is the weight of step 2."""
+
+    def __init__(self) -> None:
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.state = TrainingState()
+
+    def run(self) -> Iterator[StepReport]:
+        self.state.register({"weight": self.weight}, {})
+        while self.state.step < STEPS:
+            self.state.step += 1
+            step = self.state.step
+            with torch.no_grad():
+                self.weight.add_(1)
+            if step == 2:
+                self.state.keep_best(1.0)
+            samples = (Sample("asked", f"said at {step}", 0.5),)
+            reason = "steps" if step == STEPS else None
+            yield StepReport(step, STEPS, {"loss": 1.0 / step}, samples, reason)
+
+
+@pytest.fixture
+def orders() -> Orders:
+    return Orders()
+
+
+@pytest.fixture
+def context(database: Database, tmp_path: Path, orders: Orders) -> JobContext:
+    with database.transaction() as session:
+        jobs.enqueue(session, kind="policy", queue="gpu", payload={})
+        claimed = job_leases.claim(session, "w", ["gpu"], lease_s=600)
+    assert claimed is not None
+    return small.context_of(database, claimed, tmp_path, orders)
+
+
+def follow(context: JobContext, toy: Toy, save_every: int = 100) -> following.Ended:
+    return following.follow(context, toy.run(), toy.state, save_every=save_every)
+
+
+def ordering(orders: Orders, toy: Toy, order: Order, at: int) -> Iterator[StepReport]:
+    for report in toy.run():
+        if report.step == at:
+            orders.give(order)
+        yield report
+
+
+def test_every_step_leaves_its_numbers_samples_and_progress(
+    context: JobContext, database: Database
+) -> None:
+    ended = follow(context, Toy())
+    context.flush()
+    assert (ended.step, ended.reason) == (STEPS, "steps")
+    with database.reader() as session:
+        points = session.scalars(select(Metric).order_by(Metric.step)).all()
+        assert [(p.step, p.value) for p in points] == [(n, 1.0 / n) for n in range(1, STEPS + 1)]
+        samples = session.scalars(select(TrainingSample).order_by(TrainingSample.step)).all()
+        assert [one.completion for one in samples] == [f"said at {n}" for n in range(1, 6)]
+        assert session.get_one(Job, context.job_id).progress_done == STEPS
+    assert list((context.workdir / following.BOARD).iterdir())
+
+
+@pytest.mark.parametrize("order", ["cancel", "preempt"])
+def test_an_order_to_end_is_obeyed_at_the_next_step(
+    context: JobContext, orders: Orders, order: Order
+) -> None:
+    toy = Toy()
+    with pytest.raises(Interrupted):
+        following.follow(context, ordering(orders, toy, order, at=3), toy.state)
+    assert toy.state.step == 3
+    assert (context.newest_state() is not None) is (order == "preempt")
+
+
+def test_what_was_interrupted_goes_on_where_it_was(context: JobContext, orders: Orders) -> None:
+    first, second = Toy(), Toy()
+    with pytest.raises(Interrupted):
+        following.follow(context, ordering(orders, first, "preempt", at=3), first.state)
+    orders._order = None  # the next attempt is another process
+    assert following.restore(context, second.state)
+    ended = follow(context, second)
+    assert ended.step == STEPS
+    assert second.weight.item() == STEPS
+
+
+def test_stop_here_keeps_the_best(context: JobContext, orders: Orders) -> None:
+    toy = Toy()
+    ended = following.follow(context, ordering(orders, toy, "stop_here", at=4), toy.state)
+    assert (ended.step, ended.reason) == (4, "stopped by a person")
+    assert toy.weight.item() == 2
+
+
+def test_a_state_saved_at_the_end_ends_at_once(context: JobContext) -> None:
+    follow(context, Toy(), save_every=1)
+    again = Toy()
+    assert following.restore(context, again.state)
+    ended = follow(context, again)
+    assert ended.step == STEPS
+    assert again.weight.item() == STEPS
