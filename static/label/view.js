@@ -115,10 +115,9 @@ function steps(assignment, state, config, act) {
     const place = step.preferred === left ? 1 : 2;
     const on = state.preferred === step.preferred && state.strength === step.strength;
     const label = isTie ? "About the same" : `${config.strengths[step.strength]} ${place}`;
-    const name = isTie ? label : `Answer ${place} is ${config.strengths[step.strength].toLowerCase()} better`;
     return make(
       "button",
-      { type: "button", id: `step-${step.preferred}-${step.strength ?? 0}`, className: `step side-${isTie ? 0 : place}${on ? " on" : ""}`, ariaPressed: String(on), ariaLabel: name, on: { click: () => act("step", step) } },
+      { type: "button", id: `step-${step.preferred}-${step.strength ?? 0}`, className: `step side-${isTie ? 0 : place}${on ? " on" : ""}`, ariaPressed: String(on), on: { click: () => act("step", step) } },
       label,
       isTie ? " " : "",
       isTie ? hint("0") : "",
