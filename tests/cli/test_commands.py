@@ -1,0 +1,132 @@
+"""The command line: thin, but its sentences and exit codes are what scripts rely on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import main
+from app.cli.main import app
+from app.db import Database
+from app.errors import Invalid, NotFound
+from app.models import JudgmentKind
+from app.services import projects
+from app.services.accounts import users
+from app.settings import load
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_DATA_DIR", str(tmp_path / "data"))
+
+
+def _run(*arguments: str) -> str:
+    result = runner.invoke(app, arguments)
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+def test_every_command_of_the_product_is_there() -> None:
+    shown = _run("--help")
+    for name in ("up", "serve", "worker", "demo", "simulate", "import", "export", "migrate"):
+        assert f" {name} " in shown
+    for name in ("user", "token", "doctor"):
+        assert f" {name} " in shown
+
+
+def test_an_account_made_here_can_get_a_token() -> None:
+    made = json.loads(_run("user", "add", "ada@example.org", "--admin").splitlines()[-1])
+    assert len(made["password"]) >= 10
+    token = json.loads(_run("token", "add", "ada@example.org", "--scope", "read"))
+    assert token["token"].startswith("att_")
+
+
+def test_an_unknown_account_is_named() -> None:
+    result = runner.invoke(app, ["token", "add", "nobody@example.org", "--scope", "read"])
+    assert isinstance(result.exception, NotFound)
+    assert "nobody@example.org" in str(result.exception)
+
+
+def test_an_unknown_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_DATABSE_URL", "sqlite://")
+    with pytest.raises(Invalid, match="ATTUNE_DATABSE_URL"):
+        load()
+
+
+def test_no_secret_is_made_up_for_a_shared_database(
+    monkeypatch: pytest.MonkeyPatch, sqlite_url: str
+) -> None:
+    monkeypatch.setenv("ATTUNE_DATABASE_URL", sqlite_url)
+    with pytest.raises(Invalid, match="ATTUNE_SECRET_KEY must be set"):
+        _ = load().secret
+
+
+def test_the_generated_secret_stays_and_is_the_owners_alone() -> None:
+    first = load()
+    assert first.secret == load().secret
+    assert (first.data_dir / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_migrate_goes_both_ways() -> None:
+    assert "nothing" not in runner.invoke(app, ["migrate"]).output
+    assert "nothing" in runner.invoke(app, ["migrate", "--down", "base"]).output
+
+
+def test_files_come_in_and_bad_lines_are_written_out(tmp_path: Path) -> None:
+    _run("user", "add", "ada@example.org", "--admin")
+    database = Database(load().database)
+    with database.transaction() as session:
+        owner = users(session)[0]
+        projects.create(session, name="Desk", owner=owner, judgment_kind=JudgmentKind.PICK)
+    database.dispose()
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "When do you open?"}\nnot json\n{"prompt": ""}\n')
+    out = json.loads(_run("import", "desk", str(file), "--rejects", str(tmp_path / "bad.jsonl")))
+    assert out["counts"]["rejected"] == 2
+    refused = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
+    assert [one["line"] for one in refused] == [2, 3]
+
+
+def test_doctor_finds_nothing_on_a_fresh_machine() -> None:
+    findings = json.loads(_run("doctor", "--json"))["findings"]
+    assert [one for one in findings if one["state"] == "fail"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [
+        ("ATTUNE_NONSENSE", "1", "settings"),
+        ("ATTUNE_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none", "database"),
+        ("ATTUNE_SECRET_KEY", "short", "secret"),
+    ],
+)
+def test_doctor_finds_a_seeded_fault(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, finding: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = runner.invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    findings = json.loads(result.stdout)["findings"]
+    assert finding in [one["name"] for one in findings if one["state"] == "fail"]
+
+
+def test_doctor_says_that_a_dead_broker_only_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_BROKER_URL", "redis://127.0.0.1:9/0")
+    findings = json.loads(_run("doctor", "--json"))["findings"]
+    assert [one["state"] for one in findings if one["name"] == "broker"] == ["warn"]
+
+
+def test_a_domain_error_is_one_sentence_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise Invalid("the thing must be so")
+
+    monkeypatch.setattr(main, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 1
+    assert "the thing must be so" in capsys.readouterr().err
