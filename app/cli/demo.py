@@ -183,6 +183,8 @@ def _show(found: Report, report: Path | None) -> None:
         console.print(f"[dim]before[/dim]  {answer.old}", soft_wrap=True)
         console.print(f"[dim]after [/dim]  {answer.new}\n", soft_wrap=True)
     console.print(found.table())
+    console.print(f"The policy stopped for this reason: {found.policy_metrics['stop_reason']}.")
+    console.print(f"[dim]{found.timing()}[/dim]")
     if report is not None:
         report.write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
         console.print(f"[dim]The figures are in {report}[/dim]")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from app.demo import truth
@@ -104,11 +105,16 @@ class Report:
                 return float(self.policy_metrics[name])
         return None
 
+    def timing(self) -> str:
+        """Return the time of each stage in one line."""
+        total = sum(self.seconds.values())
+        parts = " · ".join(f"{name} {value:.0f}" for name, value in self.seconds.items())
+        return f"{total / 60:.1f} min in all; seconds: {parts}"
+
     def table(self) -> Table:
         """Return the figures as the terminal shows them."""
-        table = Table(
-            title=f"One round, taste “{self.taste}”, seed {self.seed}", title_justify="left"
-        )
+        title = f"One round, taste “{self.taste}”, seed {self.seed}"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
         table.add_column("")
         table.add_column("", justify="right")
         table.add_column("95 % interval", justify="right")
@@ -120,31 +126,31 @@ class Report:
     def _rows(self) -> list[tuple[str, str, str, str]]:
         raw, alpha = self.agreement["raw"], self.agreement["alpha"]
         band = self.people["ceiling"]
-        judged = f"{self.labeling['done']:,} judgments by {self.sizes['labelers']} labelers"
+        judged = f"{self.labeling['done']:,} judgments, {self.sizes['labelers']} labelers"
         change = self.policy.change
         return [
-            ("Same answer, any two labelers", _percent(raw["value"]), _span(_pair(raw)), judged),
+            ("Labelers agree", _percent(raw["value"]), _span(_pair(raw)), judged),
             ("Krippendorff's alpha", _plain(alpha["value"]), _span(_pair(alpha), 2), "ordinal"),
             (
-                "Human level, held-out",
+                "Human level",
                 _percent(self.people["human_level"]["value"]),
                 "",
-                "one labeler predicts another",
+                "one predicts another",
             ),
             (
                 "Noise ceiling",
                 _percent(self.ceiling),
                 _span([band.get("ceiling_low"), band.get("ceiling_high")]),
-                "exact here; beside it the band that votes alone leave",
+                "exact; band from votes",
             ),
             (
-                "Reward model on single votes",
+                "Reward model, on votes",
                 _percent(self.people["accuracy_on_votes"]["value"]),
                 "",
-                f"{self.reward.comparisons} held-out comparisons",
+                f"{self.reward.comparisons} comparisons held out",
             ),
             (
-                "Reward model on the known truth",
+                "Reward model, on the truth",
                 *_measured(self.reward.accuracy),
                 f"length alone {_percent(truth.value(self.reward.length_only))}",
             ),
@@ -152,7 +158,7 @@ class Report:
                 "KL to SFT",
                 f"{_plain(self._kl_nats)} nats",
                 "",
-                f"{self.policy_metrics['steps']} steps; {self.policy_metrics['stop_reason']}",
+                f"{self.policy_metrics['steps']} steps, best {self.policy_metrics['best_step']}",
             ),
             (
                 "True utility, old → new",
@@ -162,22 +168,17 @@ class Report:
                 "interval of the change",
             ),
             (
-                "New policy wins, by labelers",
+                "New policy wins, labelers",
                 _percent(self.evaluation["share"]),
                 _span([self.evaluation["low"], self.evaluation["high"]]),
-                "blind, in their normal queue",
+                f"blind, {self.evaluation['judged']} judgments",
             ),
             (
-                "New policy wins, by the truth",
+                "New policy wins, truth",
                 *_measured(self.policy.win_rate),
-                f"{self.policy.prompts} held-out prompts, ties half",
+                f"{self.policy.prompts} prompts, ties half",
             ),
-            (
-                "Decision",
-                "promoted" if self.promoted else "held",
-                "",
-                " · ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items()),
-            ),
+            ("Decision", "promoted" if self.promoted else "held", "", ""),
         ]
 
 
