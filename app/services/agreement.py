@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement, labelers
@@ -23,12 +24,17 @@ from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
 from app.models import Comparison, Criterion, Judgment, Membership, Prompt, Purpose, Round
 from app.services.preferences import ranking_of
+from app.services.remembered import remembered
 
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
 BINS = 12
 SMALLEST_BIN = 20
 LOW = 0.6
+_COLUMNS = (
+    *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
+    *("guidelines_version", "submitted_at"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class AgreementReport:
     flips: dict[str, int]
 
 
+@remembered
 def report(
     session: Session,
     project_id: int,
@@ -111,18 +118,21 @@ def report(
     return measure(load(session, project_id, filters))
 
 
+@remembered
 def summary(session: Session, project_id: int, *, round_id: int | None = None) -> Report:
     """Measure overall agreement only, quickly enough for a page that refreshes itself."""
     cast = load(session, project_id, Filters(round_id=round_id))
     return agreement.report(_votes(cast), resamples=GROUP_RESAMPLES)
 
 
+@remembered
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure how each labeler agrees with the others."""
     votes = _votes(load(session, project_id))
     return labelers.with_others(votes, resamples=GROUP_RESAMPLES)
 
 
+@remembered
 def by_version(session: Session, project_id: int) -> tuple[Group, ...]:
     """Measure agreement under each version of the guidelines."""
     return _groups(load(session, project_id), lambda one: _version_name(one.version))
@@ -152,7 +162,12 @@ def load(session: Session, project_id: int, filters: Filters | None = None) -> l
     asked = filters or Filters()
     member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
     query = (
-        select(Judgment, Membership.pseudonym, Round.number, Prompt.source)
+        select(
+            *(getattr(Judgment, name) for name in _COLUMNS),
+            Membership.pseudonym,
+            Round.number.label("round_number"),
+            Prompt.source,
+        )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .join(Round, Round.id == Comparison.round_id, isouter=True)
@@ -161,26 +176,14 @@ def load(session: Session, project_id: int, filters: Filters | None = None) -> l
         .order_by(Judgment.submitted_at, Judgment.id)
     )
     weights = _weights(session, project_id)
-    return [
-        _cast(judgment, pseudonym, number, source, weights)
-        for judgment, pseudonym, number, source in session.execute(query)
-    ]
+    return [_cast(row, weights) for row in session.execute(query)]
 
 
+@remembered
 def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tuple[int, float]]:
     """Return the comparisons with the lowest agreement, lowest first."""
     found = agreement.by_comparison(_votes(load(session, project_id)))
     return [(int(str(name)), value) for name, value in found.items() if value < below]
-
-
-def stamp(session: Session, project_id: int) -> tuple[int, int]:
-    """Return what changes whenever a judgment of the project does."""
-    newest, count = session.execute(
-        select(func.coalesce(func.max(Judgment.id), 0), func.count()).where(
-            Judgment.project_id == project_id, Judgment.is_current
-        )
-    ).one()
-    return int(newest), int(count)
 
 
 def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
@@ -208,28 +211,23 @@ def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _cast(
-    judgment: Judgment,
-    pseudonym: str | None,
-    number: int | None,
-    source: str,
-    weights: dict[str, float],
-) -> Cast:
-    ranking = ranking_of(judgment, weights)
-    labeler = pseudonym or f"former member {judgment.labeler_id}"
+def _cast(row: Any, weights: dict[str, float]) -> Cast:
+    # The columns of a judgment, not the judgment: a dashboard reads ten thousand of them.
+    ranking = ranking_of(row, weights)
+    labeler = row.pseudonym or f"former member {row.labeler_id}"
     vote = None
     if ranking is not None:
-        strength = None if judgment.strength is None else strength_of(judgment.strength)
-        vote = Vote(judgment.comparison_id, labeler, ranking, strength)
+        strength = None if row.strength is None else strength_of(row.strength)
+        vote = Vote(row.comparison_id, labeler, ranking, strength)
     return Cast(
         vote,
-        judgment.comparison_id,
+        row.comparison_id,
         labeler,
-        judgment.guidelines_version,
-        number,
-        source,
-        judgment.submitted_at,
-        judgment.ratings,
+        row.guidelines_version,
+        row.round_number,
+        row.source,
+        row.submitted_at,
+        row.ratings,
     )
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -24,11 +25,17 @@ from app.models import (
     Purpose,
 )
 from app.services.preferences import ranking_of
+from app.services.remembered import remembered
 
 FEWEST = 30  # below this nothing is said of a labeler but counts
 REMARK_LEVEL = 0.999
 LEAST_ON_GOLD = 0.8
 LEAST_SAME_AGAIN = 0.75
+
+_COLUMNS = (
+    *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "both_bad"),
+    *("shown_order", "active_ms"),
+)
 
 NO_GOLD = "no gold comparison judged"
 NO_REPEAT = "no comparison judged twice"
@@ -74,11 +81,19 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    comparison: Comparison
-    judgment: Judgment
+    """A judgment with what matters of its comparison; columns, for there may be many."""
+
+    comparison_id: int
+    purpose: Purpose
+    origin_id: int | None
+    is_right: bool | None  # None: no gold answer
     ranking: Ranking | None
+    both_bad: bool
+    shown_order: list[int]
+    active_ms: int
 
 
+@remembered
 def of_project(session: Session, project_id: int) -> list[Quality]:
     """Return the habits of every member who has judged or skipped anything."""
     said = _said(session, project_id)
@@ -101,11 +116,11 @@ def _quality(
     skips: int,
     longer: Mapping[int, Measure],
 ) -> Quality:
-    ordinary = [one for one in said if one.comparison.purpose != Purpose.PRACTICE]
+    ordinary = [one for one in said if one.purpose != Purpose.PRACTICE]
     ranked = [one for one in ordinary if one.ranking is not None]
-    placed = [one for one in ranked if one.judgment.shown_order and _first(one) is not None]
-    first = sum(one.judgment.shown_order[0] == _first(one) for one in placed)
-    times = [one.judgment.active_ms / 1000 for one in ordinary if one.judgment.active_ms > 0]
+    placed = [one for one in ranked if one.shown_order and _first(one) is not None]
+    first = sum(one.shown_order[0] == _first(one) for one in placed)
+    times = [one.active_ms / 1000 for one in ordinary if one.active_ms > 0]
     return Quality(
         user_id=member.user_id,
         labeler=member.pseudonym,
@@ -125,32 +140,29 @@ def _quality(
 
 
 def _gold(said: Iterable[_Said]) -> Measure:
-    golden = [
-        one
-        for one in said
-        if one.comparison.purpose == Purpose.GOLD and one.comparison.gold_answer is not None
-    ]
-    right = sum(is_right(one.comparison, one.judgment) for one in golden)
-    return share(right, len(golden), NO_GOLD)
+    golden = [one for one in said if one.purpose == Purpose.GOLD and one.is_right is not None]
+    return share(sum(bool(one.is_right) for one in golden), len(golden), NO_GOLD)
 
 
-def is_right(comparison: Comparison, judgment: Judgment) -> bool:
-    """Whether a judgment gives the gold answer; what the answer leaves open does not count."""
-    answer = comparison.gold_answer or {}
-    given = {
-        "preferred": judgment.preferred,
-        "ranking": judgment.ranking,
-        "both_bad": judgment.both_bad,
-    }
-    return all(given[name] == answer[name] for name in given if answer.get(name) is not None)
+def is_right(answer: Mapping[str, Any] | None, said: Any) -> bool | None:
+    """Whether a judgment gives the gold answer; None without one.
+
+    What the answer leaves open does not count.
+    """
+    if not answer:
+        return None
+    names = ("preferred", "ranking", "both_bad")
+    return all(
+        getattr(said, name) == answer[name] for name in names if answer.get(name) is not None
+    )
 
 
 def _same_again(said: Iterable[_Said]) -> Measure:
-    first = {one.comparison.id: one for one in said}
+    first = {one.comparison_id: one for one in said}
     repeated = [
-        (first[one.comparison.origin_id], one)
+        (first[one.origin_id], one)
         for one in first.values()
-        if one.comparison.purpose == Purpose.REPEAT and one.comparison.origin_id in first
+        if one.purpose == Purpose.REPEAT and one.origin_id in first
     ]
     same = sum(_answer(before) == _answer(after) for before, after in repeated)
     return share(same, len(repeated), NO_REPEAT)
@@ -159,7 +171,7 @@ def _same_again(said: Iterable[_Said]) -> Measure:
 def _longer(said: Iterable[_Said], lengths: Mapping[int, Sequence[int]]) -> Measure:
     chosen = []
     for one in said:
-        sizes = lengths.get(one.comparison.id, ())
+        sizes = lengths.get(one.comparison_id, ())
         first = _first(one)
         if len(sizes) == 2 and first is not None and sizes[0] != sizes[1]:
             chosen.append(sizes[first] > sizes[1 - first])
@@ -191,7 +203,7 @@ def _expected(placed: Sequence[_Said]) -> float | None:
     """Return how often chance puts the chosen one first on screen."""
     if not placed:
         return None
-    return sum(1 / len(one.judgment.shown_order) for one in placed) / len(placed)
+    return sum(1 / len(one.shown_order) for one in placed) / len(placed)
 
 
 def _first(one: _Said) -> int | None:
@@ -205,12 +217,17 @@ def _is_tie(one: _Said) -> bool:
 
 
 def _answer(one: _Said) -> tuple[tuple[int, ...] | None, bool]:
-    return (None if one.ranking is None else one.ranking.ranks, one.judgment.both_bad)
+    return (None if one.ranking is None else one.ranking.ranks, one.both_bad)
 
 
 def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
     query = (
-        select(Judgment, Comparison)
+        select(
+            *(getattr(Judgment, name) for name in _COLUMNS),
+            Comparison.purpose,
+            Comparison.origin_id,
+            Comparison.gold_answer,
+        )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(
             Judgment.project_id == project_id,
@@ -220,8 +237,19 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
         .order_by(Judgment.id)
     )
     found: defaultdict[int, list[_Said]] = defaultdict(list)
-    for judgment, comparison in session.execute(query):
-        found[judgment.labeler_id].append(_Said(comparison, judgment, ranking_of(judgment)))
+    for row in session.execute(query):
+        found[row.labeler_id].append(
+            _Said(
+                row.comparison_id,
+                Purpose(row.purpose),
+                row.origin_id,
+                is_right(row.gold_answer, row),
+                ranking_of(cast(Judgment, row)),
+                row.both_bad,
+                row.shown_order,
+                row.active_ms,
+            )
+        )
     return found
 
 

@@ -1,0 +1,75 @@
+"""Results that stay true until somebody judges, skips or withdraws: computed once, then kept.
+
+Pages that refresh themselves ask the same questions every few seconds. What is kept is dropped as
+soon as the project's stamp differs. Sessions that write always compute: what they see may be
+rolled back.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import wraps
+from threading import Lock
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from app.domain.states import AssignmentState
+from app.models import Assignment, Comparison, Judgment, Membership
+
+MOST = 256
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Stamp = tuple[int, ...]
+
+_kept: OrderedDict[Hashable, tuple[Stamp, Any]] = OrderedDict()
+_lock = Lock()
+
+
+def remembered(
+    compute: Callable[Concatenate[Session, int, Given], Result],
+) -> Callable[Concatenate[Session, int, Given], Result]:
+    """Keep what a function of a project's judgments returned, until they change."""
+
+    @wraps(compute)
+    def recalled(
+        session: Session, project_id: int, /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> Result:
+        engine = cast(Engine, session.get_bind())
+        if engine.get_execution_options().get("attune_writes"):
+            return compute(session, project_id, *args, **kwargs)
+        asked = (args, tuple(sorted(kwargs.items())))
+        key = (str(engine.url), compute.__module__, compute.__qualname__, project_id, asked)
+        present = stamp(session, project_id)
+        with _lock:
+            found = _kept.get(key)
+        if found is not None and found[0] == present:
+            return cast(Result, found[1])
+        result = compute(session, project_id, *args, **kwargs)
+        with _lock:
+            _kept[key] = (present, result)
+            _kept.move_to_end(key)
+            while len(_kept) > MOST:
+                _kept.popitem(last=False)
+        return result
+
+    return recalled
+
+
+def stamp(session: Session, project_id: int) -> Stamp:
+    """Return numbers of which one changes whenever a judgment, a skip or a member does."""
+    newest, current = session.execute(
+        select(func.coalesce(func.max(Judgment.id), 0), func.count()).where(
+            Judgment.project_id == project_id, Judgment.is_current
+        )
+    ).one()
+    withdrawn = select(func.count()).where(
+        Comparison.project_id == project_id, Comparison.is_withdrawn
+    )
+    skipped = select(func.count()).where(
+        Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED
+    )
+    members = select(func.count()).where(Membership.project_id == project_id)
+    rest = (session.scalar(query) or 0 for query in (withdrawn, skipped, members))
+    return (int(newest), int(current), *rest)
