@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from app.db import Database
+from app.domain.plan import Start
 from app.domain.states import RoundState
 from app.models import (
     Checkpoint,
@@ -90,7 +91,7 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         assert session.scalar(select(func.count()).where(TrainingSample.job_id == policy_job.id))
         rounds.decide(session, round_, promote=True, reason="better", actor_id=None)
 
-    launch(database, project, policy=bold, mix_share=1.0)
+    launch(database, project, policy=replace(bold, start=Start.LAST), mix_share=1.0)
     assert run_round(database, project, tmp_path) == ["generate", "reward", "policy", "evaluate"]
 
     with database.reader() as session:
@@ -98,6 +99,8 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         assert second.state == RoundState.DECIDING, second.reason
         promoted = rounds.get(session, project.id, 1).policy_checkpoint_id
         assert second.policy_before_id == promoted
+        last = session.get_one(Checkpoint, second.policy_checkpoint_id)
+        assert last.config["started_from_id"] == promoted
         _candidates_mix(session_sources(database, second.id))
         _lineage_is_whole(database, project.id, second.reward_checkpoint_id or 0)
 
