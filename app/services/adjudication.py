@@ -5,13 +5,14 @@ the comparison can be asked again under them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.ranking import Ranking, Side
-from app.errors import Invalid
+from app.errors import Invalid, NotFound
 from app.models import (
     Adjudication,
     Comparison,
@@ -19,6 +20,7 @@ from app.models import (
     Guidelines,
     JudgmentKind,
     Project,
+    Purpose,
 )
 from app.services import audit, comparisons, projects
 from app.services.projects import GuidelinesText
@@ -110,11 +112,7 @@ def ask_again(session: Session, project: Project, comparison: Comparison) -> Com
 
     Its judgments stay where they are and no longer count.
     """
-    ids = session.scalars(
-        select(ComparisonCompletion.completion_id)
-        .where(ComparisonCompletion.comparison_id == comparison.id)
-        .order_by(ComparisonCompletion.position)
-    ).all()
+    ids = _completion_ids(session, comparison.id)
     again = session.scalar(
         select(func.count()).where(
             Comparison.project_id == project.id,
@@ -136,6 +134,64 @@ def ask_again(session: Session, project: Project, comparison: Comparison) -> Com
         natural_key=f"again-{comparison.id}-{(again or 0) + 1}",
         seed=project.split_seed,
     )
+
+
+def use_as(
+    session: Session, project: Project, settled: Adjudication, purpose: Purpose
+) -> Comparison:
+    """Ask everybody a settled comparison, as gold or for practice; its settlement is the answer.
+
+    The first comparison and its judgments stay as they are.
+
+    Raises:
+        Invalid: another purpose, or nothing but *both bad* was settled.
+    """
+    if purpose not in (Purpose.GOLD, Purpose.PRACTICE):
+        raise Invalid(f"a settled comparison can become gold or practice, not {purpose}")
+    answer: dict[str, Any] = {}
+    if settled.preferred is not None:
+        answer["preferred"] = settled.preferred
+    if settled.ranking is not None:
+        answer["ranking"] = list(settled.ranking)
+    if not answer:
+        answer["both_bad"] = settled.both_bad
+    first = session.get_one(Comparison, settled.comparison_id)
+    return comparisons.create(
+        session,
+        project,
+        first.prompt_id,
+        _completion_ids(session, first.id),
+        kind=JudgmentKind(first.kind),
+        purpose=purpose,
+        overlap=comparisons.OVERLAP_MOST,
+        gold_answer=answer,
+        gold_reason=settled.comment or REASONS.get(settled.reason, ""),
+        natural_key=f"{purpose}-{first.id}",
+        seed=project.split_seed,
+    )
+
+
+def current(session: Session, comparison_id: int) -> Adjudication:
+    """Return the settlement in force.
+
+    Raises:
+        NotFound: the comparison is not settled.
+    """
+    found = session.scalar(
+        select(Adjudication).where(
+            Adjudication.comparison_id == comparison_id, Adjudication.is_current
+        )
+    )
+    if found is None:
+        raise NotFound(f"comparison {comparison_id} is not settled")
+    return found
+
+
+def _completion_ids(session: Session, comparison_id: int) -> list[int]:
+    query = select(ComparisonCompletion.completion_id).where(
+        ComparisonCompletion.comparison_id == comparison_id
+    )
+    return list(session.scalars(query.order_by(ComparisonCompletion.position)))
 
 
 def _check(

@@ -13,7 +13,7 @@ from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.models import Checkpoint, Job, Project, Round, TrainingSample
-from app.services import checkpoints, evaluation, loop, rounds, training_curves
+from app.services import checkpoints, evaluation, loop, next_step, rounds, training_curves
 from app.services.evaluation import Results
 from app.services.training_curves import Points
 from app.web.curves import Band, Curve, Line, Mark
@@ -81,7 +81,7 @@ class LivePage:
     samples_step: int
     results: Results | None
     models: dict[str, Checkpoint]
-    next: loop.Next
+    next: next_step.Next
     error: str = ""
 
     @property
@@ -139,7 +139,7 @@ def live_page(session: Session, project: Project, found: Round) -> LivePage:
         samples[0][1].step if samples else 0,
         evaluation.results(session, overview.evaluation) if overview.evaluation else None,
         _models(session, project, found),
-        loop.what_next(session, project, overview),
+        next_step.what_next(session, project, overview),
     )
 
 

@@ -19,7 +19,7 @@ from app.models import (
     Role,
     User,
 )
-from app.services import accounts, projects
+from app.services import accounts, inspection, projects
 from tests.services.judging import make_comparison, vote
 
 SignIn = Callable[..., TestClient]
@@ -161,6 +161,26 @@ def test_a_comparison_shows_its_votes_and_can_be_settled(
         rows = session.scalars(select(Adjudication).order_by(Adjudication.id)).all()
         assert [(row.preferred, row.is_current) for row in rows] == [("a", False), ("tie", True)]
         assert session.scalar(select(func.max(Guidelines.version))) == 3
+
+
+def test_a_settled_comparison_becomes_gold_with_its_answer(
+    lead: TestClient, database: Database
+) -> None:
+    with database.transaction() as session:
+        comparison = make_comparison(session, of_project(session))
+        first = inspection.completions(session, comparison.id)
+    url = f"/p/desk/comparisons/{comparison.id}"
+    assert lead.post(f"{url}/use", data={"purpose": "gold"}).status_code == 404
+    lead.post(f"{url}/settle", data={"preferred": "b", "reason": "mistake"})
+    assert lead.post(f"{url}/use", data={"purpose": "train"}).status_code == 422
+    answer = lead.post(f"{url}/use", data={"purpose": "gold"})
+    gold_id = int(answer.headers["location"].rsplit("/", 1)[1])
+    with database.reader() as session:
+        gold = session.get_one(Comparison, gold_id)
+        assert gold.gold_answer is not None
+        right = inspection.completions(session, gold_id)["ab".index(gold.gold_answer["preferred"])]
+        assert right.id == first[1].id
+    assert "The answer" in html(lead, answer.headers["location"])
 
 
 def test_asking_again_withdraws_the_first_and_asks_the_same(

@@ -119,6 +119,26 @@ def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Respo
     return redirect(request, _url(access, again.id), notice=notice)
 
 
+@router.post("/p/{slug}/comparisons/{comparison_id}/use")
+def use(
+    request: Request,
+    access: LeadAccess,
+    comparison_id: int,
+    purpose: Annotated[Purpose, Form()],
+) -> Response:
+    """Ask everybody a settled comparison, as gold or for practice."""
+    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    settled = adjudication.current(access.session, comparison.id)
+    try:
+        made = adjudication.use_as(access.session, access.project, settled, purpose)
+    except AttuneError as error:
+        page = _page(access, comparison_id, str(error))
+        return render(request, "comparisons/one.html", page, status=422)
+    return redirect(
+        request, _url(access, made.id), notice=f"Everybody will be asked it: {purpose}."
+    )
+
+
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
 def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
     """Take a comparison out of the queue; its judgments stay and no longer count."""
