@@ -128,15 +128,11 @@ export function tie(state, position) {
   return { ...state, ties, ranked: Math.max(state.ranked, at + 1), cannot: false, touched: true };
 }
 
-/** Give an answer the rank chosen from its list; equal ranks are ties. */
+/** Put an answer at the rank chosen from its list, tied with nobody. */
 export function setRank(state, position, rank) {
-  const ranks = rankOf(state);
-  const others = state.order.filter((one) => one !== position);
-  const same = others.filter((one) => ranks[one] === rank);
-  if (!same.length) return moveTo(state, position, rank - 1);
-  const place = others.indexOf(same.at(-1)) + 1;
-  const moved = moveTo(state, position, place);
-  return moved.ties.includes(position) ? moved : tie(moved, position);
+  const moved = moveTo(state, position, rank - 1);
+  const below = moved.order[rank];
+  return { ...moved, ties: moved.ties.filter((one) => one !== position && one !== below) };
 }
 
 function untieFirst(order, ties) {
