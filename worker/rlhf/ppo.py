@@ -6,7 +6,7 @@ is one batch of episodes; nothing but `TrainingState` outlives it.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, cast
 
@@ -26,8 +26,6 @@ from worker.rlhf.rollout import Forward, Rollout
 from worker.rlhf.sampling import SamplingConfig
 from worker.rlhf.scoring import RewardFunction
 from worker.rlhf.training_state import TrainingState
-
-ROLES = ("policy", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,37 +121,54 @@ def train(
     watch = Watch(roles, heldout, reward, config.watch, config.sampling, config.forward, state)
     watch.look_at_the_start(config.kl_coefficient)
     while "stop_reason" not in state.values:
-        step = state.step + 1
-        controller = config.controller.with_coefficient(
-            cast(float, state.values.get("kl_coefficient", config.kl_coefficient))
-        )
+        coefficient = kl_coefficient(config, state)
         batch = rollout.collect(
             roles,
-            rollout.draw(prompts, step, config.episodes, config.seed),
+            rollout.draw(prompts, state.step + 1, config.episodes, config.seed),
             reward,
-            rollout.seeded(config.sampling, config.seed, step),
+            rollout.seeded(config.sampling, config.seed, state.step + 1),
             config.forward,
             with_values=True,
         )
         started = time.perf_counter()
-        metrics = update.step(batch, controller.coefficient)
+        targets = targets_of(batch, config, coefficient)
+        metrics = update.step(targets)
+        metrics["value/explained_variance"] = float(
+            advantages.explained_variance(batch.values, targets.returns, batch.episodes.is_response)
+        )
         metrics |= rollout.metrics(batch, train_s=time.perf_counter() - started)
-        metrics["kl/coefficient"] = controller.coefficient
-        state.step = step
-        state.values["kl_coefficient"] = controller.after(
-            metrics["kl/k1"], config.episodes
-        ).coefficient
-        yield watch.report(metrics, controller.coefficient, steps_total=config.steps)
+        yield finish_step(watch, config, state, metrics, coefficient)
 
 
-def token_rewards(batch: Rollout, config: PpoConfig, kl_coefficient: float) -> Tensor:
+def kl_coefficient(config: PpoConfig, state: TrainingState) -> float:
+    """Return the price of KL as the last step left it."""
+    return cast(float, state.values.get("kl_coefficient", config.kl_coefficient))
+
+
+def finish_step(
+    watch: Watch,
+    config: PpoConfig,
+    state: TrainingState,
+    metrics: dict[str, float],
+    coefficient: float,
+) -> StepReport:
+    """Count the step, let the controller set the next price of KL, and report."""
+    state.step += 1
+    controller = config.controller.with_coefficient(coefficient)
+    controller = controller.after(metrics["kl/k1"], config.episodes)
+    state.values["kl_coefficient"] = controller.coefficient
+    metrics["kl/coefficient"] = coefficient
+    return watch.report(metrics, coefficient, steps_total=config.steps)
+
+
+def token_rewards(batch: Rollout, config: PpoConfig, coefficient: float) -> Tensor:
     """Return the reward of each response token, [B, R].
 
     The price of KL at every token; at the last the normalised score within ±`reward_clip`, less the
     penalty where the answer did not end itself.
     """
     is_response = batch.episodes.is_response
-    rewards = -kl_coefficient * kl.k1(batch.logprobs, batch.reference)
+    rewards = -coefficient * kl.k1(batch.logprobs, batch.reference)
     final = batch.scores.normalised.clamp(-config.reward_clip, config.reward_clip)
     final = final - config.missing_eos_penalty * (~batch.episodes.is_finished).float()
     last = batch.episodes.lengths - 1
@@ -162,42 +177,45 @@ def token_rewards(batch: Rollout, config: PpoConfig, kl_coefficient: float) -> T
 
 
 class Update:
-    """The optimisers of both roles, and a step of them on a rollout."""
+    """The optimisers of the roles trained, each with its loss, and a step of them on a rollout."""
 
-    def __init__(self, roles: Roles, config: PpoConfig, state: TrainingState) -> None:
+    def __init__(
+        self,
+        roles: Roles,
+        config: PpoConfig,
+        state: TrainingState,
+        parts: "Mapping[str, Part] | None" = None,
+    ) -> None:
         self.roles, self.config, self.state = roles, config, state
-        rates = (config.policy_learning_rate, config.value_learning_rate)
+        self.parts = parts or {"policy": policy_loss, "value": value_loss}
+        self.rates = {
+            "policy": config.policy_learning_rate,
+            "value": config.value_learning_rate,
+        }
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             role: torch.optim.AdamW(
                 roles.parameters_of(role),
-                lr=rate,
+                lr=self.rates[role],
                 eps=config.adam_eps,
                 weight_decay=0.0,
                 fused=True,
             )
-            for role, rate in zip(ROLES, rates, strict=True)
+            for role in self.parts
         }
-        self.rates = dict(zip(ROLES, rates, strict=True))
         weights: dict[str, Parameter] = {}
-        for role in ROLES:
+        for role in self.parts:
             weights |= roles.named_parameters_of(role)
         state.register(weights, self.optimizers)
 
-    def step(self, batch: Rollout, kl_coefficient: float) -> dict[str, float]:
+    def step(self, targets: "Targets") -> dict[str, float]:
         """Run all epochs over a rollout and return what they did."""
-        config, is_response = self.config, batch.episodes.is_response
-        targets = targets_of(batch, config, kl_coefficient)
-        share = schedule.linear(self.state.step, config.steps)
+        share = schedule.linear(self.state.step, self.config.steps)
         tally = Tally()
-        for epoch in range(config.epochs):
-            for rows in self._minibatches(len(batch.episodes.prompts), epoch):
+        for epoch in range(self.config.epochs):
+            for rows in self._minibatches(len(targets.rollout.episodes.prompts), epoch):
                 self.accumulate(targets, rows, tally)
                 self._advance(share, tally)
-        explained = advantages.explained_variance(batch.values, targets.returns, is_response)
-        return tally.means() | {
-            "value/explained_variance": float(explained),
-            "learning_rate": share * config.policy_learning_rate,
-        }
+        return tally.means() | {"learning_rate": share * self.config.policy_learning_rate}
 
     def _minibatches(self, episodes: int, epoch: int) -> Iterator[list[int]]:
         """Yield the rows of each minibatch, shuffled by seed, step and epoch alone."""
@@ -212,7 +230,7 @@ class Update:
         episodes = targets.rollout.episodes
         tokens = int(episodes.lengths[list(rows)].sum())
         for batch in rollout.micro_batches(self.roles, episodes, rows, self.config.forward):
-            for role, part in (("policy", policy_loss), ("value", value_loss)):
+            for role, part in self.parts.items():
                 with self.roles.role(role):
                     total, found = part(self.roles, targets, batch, self.config)
                     torch.autograd.backward(total / tokens)
@@ -242,11 +260,11 @@ class Targets:
         return rollout.pick(matrix, self.rollout.episodes, batch)
 
 
-def targets_of(batch: Rollout, config: PpoConfig, kl_coefficient: float) -> Targets:
+def targets_of(batch: Rollout, config: PpoConfig, coefficient: float) -> Targets:
     """Return advantages, whitened over the whole batch, and returns of a rollout."""
     is_response = batch.episodes.is_response
     gains, returns = advantages.estimate(
-        token_rewards(batch, config, kl_coefficient),
+        token_rewards(batch, config, coefficient),
         batch.values,
         is_response,
         gamma=config.gamma,
@@ -290,6 +308,10 @@ def value_loss(
         config.value_clip,
     ).sum()
     return config.value_coefficient * loss, {"loss/value": loss.detach()}
+
+
+Part = Callable[[Roles, Targets, Batch, PpoConfig], tuple[Tensor, dict[str, Tensor]]]
+"""A role's loss summed over the tokens of a micro-batch, and the sums to be logged."""
 
 
 class Tally:

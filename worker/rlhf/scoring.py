@@ -56,7 +56,14 @@ class AdapterReward:
 
     @torch.no_grad()
     def raw(self, branches: Sequence[Branches]) -> Tensor:
-        """Return the raw scores of each model, [M, N]."""
+        """Return the raw scores of each model, [M, N].
+
+        Raises:
+            ValueError: if nothing was asked.
+
+        """
+        if not branches:
+            raise ValueError("there is no answer to score")
         firsts = _firsts(branches)
         scores = torch.zeros(len(self.names), firsts[-1])
         for group in micro_batches(branches, self.token_budget):

@@ -76,7 +76,7 @@ def gradients(roles: Roles, config: PpoConfig, targets: Targets) -> dict[str, Te
 
 def moved_targets(roles: Roles, config: PpoConfig = CONFIG) -> Targets:
     """Return targets of a rollout from which the policy has moved since, so that clips matter."""
-    targets = ppo.targets_of(collect(roles, config), config, kl_coefficient=0.1)
+    targets = ppo.targets_of(collect(roles, config), config, coefficient=0.1)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for role in ROLES:
@@ -88,7 +88,7 @@ def moved_targets(roles: Roles, config: PpoConfig = CONFIG) -> Targets:
 def test_the_first_minibatchs_ratio_is_one() -> None:
     roles = prepared()
     batch = collect(roles)
-    targets = ppo.targets_of(batch, CONFIG, kl_coefficient=0.1)
+    targets = ppo.targets_of(batch, CONFIG, coefficient=0.1)
     for part in rollout.micro_batches(roles, batch.episodes, [5, 0, 3], CONFIG.forward):
         found, _ = rollout.token_logprobs(roles, "policy", part, CONFIG.forward)
         ratio = (found - targets.of(part, batch.logprobs)).exp()
@@ -190,7 +190,7 @@ def test_rewards_pay_kl_everywhere_and_the_score_at_the_last_token() -> None:
     roles = prepared()
     batch = collect(roles)
     shifted = replace(batch, reference=batch.logprobs - 0.5)
-    rewards = ppo.token_rewards(shifted, CONFIG, kl_coefficient=0.2)
+    rewards = ppo.token_rewards(shifted, CONFIG, coefficient=0.2)
     episodes = batch.episodes
     for row, length in enumerate(episodes.lengths.tolist()):
         missing = 0.0 if episodes.completions[row].finish_reason == "eos" else 1.0
@@ -203,7 +203,7 @@ def test_rewards_pay_kl_everywhere_and_the_score_at_the_last_token() -> None:
 def test_scores_are_clipped_before_the_penalty() -> None:
     batch = collect(prepared())
     wild = replace(batch, scores=replace(batch.scores, normalised=torch.full((8,), 1e6)))
-    rewards = ppo.token_rewards(wild, CONFIG, kl_coefficient=0.0)
+    rewards = ppo.token_rewards(wild, CONFIG, coefficient=0.0)
     finished = batch.episodes.is_finished.float()
     assert rewards.sum(1).tolist() == pytest.approx((9.0 + finished).tolist())
 

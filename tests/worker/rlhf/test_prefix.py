@@ -130,13 +130,15 @@ def test_the_padding_id_may_be_a_real_token() -> None:
     assert torch.allclose(one, other, atol=TOLERANCE)
 
 
-def test_one_completion_does_not_see_the_other() -> None:
+@pytest.mark.parametrize("changed", [0, 1, 2])
+def test_one_completion_does_not_see_the_others(changed: int) -> None:
     roles = tiny.roles("reward")
-    changed = [replace(BRANCHES[0], completions=[[8, 9], [10], [3, 3, 3]])]
+    completions = [list(ids) for ids in BRANCHES[0].completions]
+    completions[changed] = [3] * len(completions[changed])
     before = _hidden(roles, prefix.shared(BRANCHES[:1], pad_id=0))
-    after = _hidden(roles, prefix.shared(changed, pad_id=0))
-    assert torch.allclose(before[:2], after[:2], atol=TOLERANCE)
-    assert not torch.allclose(before[2], after[2], atol=1e-2)
+    after = _hidden(roles, prefix.shared([replace(BRANCHES[0], completions=completions)], pad_id=0))
+    is_same = [torch.allclose(before[n], after[n], atol=TOLERANCE) for n in range(3)]
+    assert is_same == [n != changed for n in range(3)]
 
 
 def test_rows_name_completions_in_the_order_of_the_branches() -> None:

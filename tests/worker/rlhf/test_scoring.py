@@ -81,5 +81,6 @@ def test_completions_of_one_prompt_can_be_asked_directly(ensemble: AdapterReward
     assert torch.allclose(found.raw, ensemble.score(ASKED).raw[:3], atol=TOLERANCE)
 
 
-def test_nothing_asked_gives_no_score(ensemble: AdapterReward) -> None:
-    assert ensemble.score([]).raw.shape == (0,)
+def test_asking_nothing_is_refused(ensemble: AdapterReward) -> None:
+    with pytest.raises(ValueError, match="no answer to score"):
+        ensemble.score([])

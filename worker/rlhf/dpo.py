@@ -1,0 +1,146 @@
+"""Direct preference optimisation: a policy from rankings, without a reward model or sampling.
+
+DPO of Rafailov et al. 2023 (arXiv 2305.18290, equation 7), with soft targets from vote shares,
+label smoothing (Mitchell 2023, "cDPO") and weights. Each completion is run once and serves all its
+pairs.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from worker.rlhf import batches, lora_kernel, rollout, schedule
+from worker.rlhf.data import Ranking
+from worker.rlhf.rankings import Terms, agreement_of, loss_of, split_by_length
+from worker.rlhf.report import StepReport
+from worker.rlhf.roles import SFT, LoraSettings, Roles
+from worker.rlhf.rollout import Forward
+from worker.rlhf.training_state import TrainingState
+
+
+@dataclass(frozen=True, slots=True)
+class DpoConfig:
+    """How the policy is trained; `beta` is the price of moving away from the reference."""
+
+    beta: float = 0.1
+    epochs: int = 1
+    batch_rankings: int = 16
+    learning_rate: float = 1e-4
+    smoothing: float = 0.0
+    grad_clip: float = 1.0
+    max_tokens: int = 2048
+    token_budget: int = 2048
+    seed: int = 0
+    autocast: bool | None = None
+    lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def to_json(self) -> dict[str, object]:
+        """Return what the manifest keeps."""
+        return asdict(self)
+
+    @property
+    def forward(self) -> Forward:
+        """How roles are run over tokens."""
+        return Forward(1.0, self.autocast, self.token_budget)
+
+
+def prepare(roles: Roles, config: DpoConfig) -> None:
+    """Add the policy, started from the SFT adapter if there is one."""
+    source = SFT if roles.has_adapter(SFT) else None
+    roles.add_adapter("policy", config.lora, init_from=source, seed=config.seed)
+    lora_kernel.install(roles.causal)
+
+
+def train(
+    roles: Roles, rankings: Sequence[Ranking], config: DpoConfig, state: TrainingState
+) -> Iterator[StepReport]:
+    """Train the prepared policy on the rankings, and yield every step.
+
+    Raises:
+        ValueError: if no ranking has a judged pair and fits within `max_tokens`.
+
+    """
+    kept, too_long = split_by_length(rankings, config.max_tokens)
+    if not kept:
+        raise ValueError(
+            f"none of {len(rankings)} rankings is judged and within {config.max_tokens} tokens"
+        )
+    parameters = roles.parameters_of("policy")
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
+    state.register(roles.named_parameters_of("policy"), {"policy": optimizer})
+    per_epoch = math.ceil(len(kept) / config.batch_rankings)
+    steps = per_epoch * config.epochs
+    while state.step < steps:
+        started = time.perf_counter()
+        rate = config.learning_rate * schedule.linear(state.step, steps)
+        metrics = accumulate(roles, _batch(kept, config, state.step, per_epoch), config)
+        metrics["grad_norm"] = float(clip_grad_norm_(parameters, config.grad_clip))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        state.step += 1
+        metrics |= {
+            "learning_rate": rate,
+            "data/too_long": float(len(too_long)),
+            "time/train_s": time.perf_counter() - started,
+        }
+        reason = f"steps: all {steps} done" if state.step == steps else None
+        yield StepReport(state.step, steps, metrics, stop_reason=reason)
+
+
+def accumulate(roles: Roles, batch: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
+    """Add up the gradients of a batch, micro-batch by micro-batch, and say how it did."""
+    total, moved, seen = 0.0, list[Tensor](), list[Ranking]()
+    terms = Terms(with_margin=False, smoothing=config.smoothing, centering=0.0)
+    tokens = [
+        sum(len(ranking.prompt_ids) + len(ids) for ids in ranking.completions) for ranking in batch
+    ]
+    for group in batches.by_tokens(tokens, config.token_budget):
+        here = [batch[index] for index in group]
+        with roles.role("policy"):
+            rewards = implicit_rewards(roles, here, config)
+            loss = loss_of(rewards, here, terms).sum() / len(batch)
+            torch.autograd.backward(loss)
+        total += float(loss.detach())
+        moved += [each.detach() for each in rewards]
+        seen += here
+    fit, flat = agreement_of(moved, seen), torch.cat(moved)
+    return {
+        "loss": total,
+        "accuracy": fit.accuracy,
+        "margin": fit.margin,
+        "reward/mean": float(flat.mean()),
+        "reward/std": float(flat.std(correction=0)),
+    }
+
+
+def implicit_rewards(
+    roles: Roles, rankings: Sequence[Ranking], config: DpoConfig
+) -> tuple[Tensor, ...]:
+    """Return β times the log-ratio to the reference of each ranking's completions, [K] each."""
+    sequences = [(each.prompt_ids, ids) for each in rankings for ids in each.completions]
+    batch = batches.pad(sequences, roles.pad_id).to(roles.device)
+    owner = batch.is_response.nonzero()[:, 0]  # N
+    with torch.no_grad():
+        reference, _ = rollout.token_logprobs(roles, "reference", batch, config.forward)
+    policy, _ = rollout.token_logprobs(roles, "policy", batch, config.forward)
+    moved = torch.zeros(len(sequences), device=policy.device)
+    moved = config.beta * moved.index_add(0, owner, policy - reference)
+    return torch.split(moved, [len(each.completions) for each in rankings])
+
+
+def _batch(
+    rankings: Sequence[Ranking], config: DpoConfig, step: int, per_epoch: int
+) -> list[Ranking]:
+    """Return the batch of a step, each ranking once an epoch, by seed and step alone."""
+    epoch, position = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
+    order = torch.randperm(len(rankings), generator=generator).tolist()
+    start = position * config.batch_rankings
+    return [rankings[index] for index in order[start : start + config.batch_rankings]]
