@@ -26,9 +26,12 @@ from app.models import (
     Project,
     Prompt,
     Slot,
+    Split,
     User,
 )
-from app.services import accounts, agreement, imports, preferences, projects
+from app.services import accounts, agreement, export_rows, imports, preferences, projects
+from app.services.judged import Aggregate, Options
+from tests.services import judging
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -222,3 +225,28 @@ def test_real_files_come_in_and_come_in_only_once(session: Session) -> None:
         assert first.counts.get("records", 0) + first.counts.get("rejected", 0) > 0
         new = {name: n for name, n in second.counts.items() if name.endswith("_new")}
         assert not any(new.values()), path.name
+
+
+@pytest.mark.parametrize("format", ["hh", "trl-explicit", "trl-implicit", "openai-preference"])
+def test_what_was_exported_comes_back_as_the_same_bytes(session: Session, format: str) -> None:
+    first, _ = judging.make_project(session)
+    rows = [
+        {
+            "chosen": f"\n\nHuman: Q{n}\n\nAssistant: good {n}",
+            "rejected": f"\n\nHuman: Q{n}\n\nAssistant: bad",
+        }
+        for n in range(12)
+    ]
+    take(session, first, lines(*rows))
+    written = exported(session, first, format)
+    assert written.count(b"\n") == 12
+    second, _ = judging.make_project(session)
+    take(session, second, io.BytesIO(written))
+    assert exported(session, second, format) == written
+
+
+def exported(session: Session, project: Project, format: str) -> bytes:
+    options = Options(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
+    account = export_rows.Account()
+    found = preferences.stream(session, project.id, options, account.counts)
+    return b"".join(export_rows.write(found, format, options, account))

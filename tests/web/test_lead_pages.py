@@ -17,6 +17,7 @@ from app.models import (
     Project,
     Prompt,
     Role,
+    Round,
     User,
 )
 from app.services import accounts, inspection, projects
@@ -250,11 +251,20 @@ def test_the_step_counts_people_expect(lead: TestClient, database: Database) -> 
     steps = html(
         lead,
         "/p/desk/rounds/new/steps?asked=1&prompts=3000&reward_batch_size=64&reward_epochs=30"
-        "&policy_prompts=2000&policy_batch_size=64&policy_epochs=10",
+        "&policy_prompts=2000&policy_batch_size=64&policy_epochs=10&overlap=&kl_budget=",
     )
     figures = re.findall(r">([\d,]+)<", steps.replace("<b>", "").replace("</b>", ""))
     assert figures[-4:-2] == ["47", "1,410"]
     assert figures[-2:] == ["32", "320"]
+
+
+def test_counting_again_launches_nothing(lead: TestClient, database: Database) -> None:
+    form = {"asked": "1", "count": "1", "policy_batch_size": "48", "overlap": ""}
+    answer = lead.post("/p/desk/rounds/new", data=form)
+    assert answer.status_code == 200
+    assert 'value="48"' in answer.text
+    with database.reader() as session:
+        assert session.scalar(select(func.count()).select_from(Round)) == 0
 
 
 def test_a_round_that_cannot_start_says_why(lead: TestClient) -> None:

@@ -1,10 +1,11 @@
 """Rounds: launching one with its steps counted, watching it, deciding it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from sqlalchemy.orm import Session
 
 from app.domain.plan import EvaluationPlan, RoundPlan, SftPlan, Start
@@ -28,6 +29,7 @@ class LaunchForm(BaseModel):
     """The plan of a round as people think of it; `asked` tells a form from a first look."""
 
     asked: bool = False
+    count: bool = False  # the button that only counts
     prompts: int = 400
     heldout_prompts: int = 50
     candidates: int = 4
@@ -53,6 +55,14 @@ class LaunchForm(BaseModel):
     start: Start = Start.SFT
     evaluation_prompts: int = 200
     evaluation_overlap: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: Any) -> Any:
+        """Take a field that was left empty as one that was not sent."""
+        if not isinstance(given, Mapping):
+            return given
+        return {name: value for name, value in given.items() if value != ""}
 
     @classmethod
     def of(cls, plan: RoundPlan) -> "LaunchForm":
@@ -180,7 +190,9 @@ def count_steps(
 
 @router.post("/p/{slug}/rounds/new")
 def launch(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Form()]) -> Response:
-    """Launch the round."""
+    """Launch the round, or only count its steps again."""
+    if form.count:
+        return render(request, "rounds/new.html", _launch_page(access, form))
     try:
         with access.session.begin_nested():
             plan = form.plan(_before(access.session, access.project))
