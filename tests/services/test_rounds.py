@@ -27,7 +27,15 @@ from app.models import (
     Round,
     Split,
 )
-from app.services import checkpoints, comparisons, evaluation, job_leases, jobs, rounds
+from app.services import (
+    checkpoints,
+    comparisons,
+    evaluation,
+    job_leases,
+    jobs,
+    labeling,
+    rounds,
+)
 from app.services.checkpoints import Written
 from tests.services import bench
 
@@ -355,3 +363,11 @@ def _at_once(threads: int, act: Callable[[], None]) -> None:
         thread.start()
     for thread in started:
         thread.join()
+
+
+def test_a_cancelled_round_asks_nobody_for_more(work: Session, project: Project) -> None:
+    round_ = launch(work, project)
+    end_job(work, round_)
+    rounds.cancel(work, round_, reason="wrong prompts", actor_id=None)
+    (labeler,) = bench.make_labelers(work, project, 1)
+    assert labeling.claim(work, bench.SECRET, project, labeler) is None

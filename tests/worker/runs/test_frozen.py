@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.models import Export, ExportJudgment, Project, Prompt, Split, User
+from app.services import job_leases, jobs, labeling
+from app.services.judged import Candidate
+from tests.services import bench
+from tests.worker.rlhf import tiny
+from tests.worker.runs import small
+from worker.runs import frozen, texts
+from worker.runs.context import JobContext
+
+
+@pytest.fixture
+def project(database: Database) -> Project:
+    with database.transaction() as session:
+        project = bench.make_project(session, overlap=1)
+        bench.make_labelers(session, project, 1)
+        for split in (Split.TRAIN, Split.TRAIN, Split.VALIDATION):
+            judged(session, project, split)
+    return project
+
+
+def judged(session: Session, project: Project, split: Split) -> None:
+    own = session.get_one(Project, project.id)
+    comparison = bench.make_comparison(session, own)
+    session.get_one(Prompt, comparison.prompt_id).split = split
+    labeler = session.scalars(select(User.id)).first()
+    assert labeler is not None
+    assignment = labeling.claim(session, bench.SECRET, own, labeler, draw=bench.never_mix())
+    assert assignment is not None
+    labeling.submit(session, own, labeler, bench.submission(assignment))
+
+
+@pytest.fixture
+def context(database: Database, tmp_path: Path) -> JobContext:
+    with database.transaction() as session:
+        jobs.enqueue(session, kind="reward", queue="gpu", payload={})
+        claimed = job_leases.claim(session, "w", ["gpu"], lease_s=600)
+    assert claimed is not None
+    return small.context_of(database, claimed, tmp_path)
+
+
+def test_what_was_frozen_does_not_change_when_people_judge_on(
+    context: JobContext, project: Project, database: Database
+) -> None:
+    first = frozen.freeze(context, project.id, "title")
+    with database.transaction() as session:
+        judged(session, project, Split.TRAIN)
+    second = frozen.freeze(context, project.id, "title")
+    assert second.rows == first.rows
+    assert second.export.sha256 == first.export.sha256
+    with database.reader() as session:
+        assert session.scalar(select(func.count(Export.id))) == 1
+
+
+def test_held_out_votes_measure_and_are_in_no_export(
+    context: JobContext, project: Project, database: Database
+) -> None:
+    data = frozen.freeze(context, project.id, "title")
+    assert (len(data.rows), len(data.heldout)) == (2, 1)
+    assert data.heldout[0].row.prompt.split == Split.VALIDATION
+    wanted = {one.judgment_id for row in data.rows for one in row.votes}
+    with database.reader() as session:
+        assert set(session.scalars(select(ExportJudgment.judgment_id))) == wanted
+
+
+def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
+    context: JobContext, project: Project
+) -> None:
+    data = frozen.freeze(context, project.id, "title")
+    tokenizer = tiny.tokenizer()
+    row = data.rows[0]
+    (ranking,) = frozen.rankings([row], tokenizer, instruction="", roots={}, root=1)
+    for candidate, ids in zip(row.row.candidates, ranking.completions, strict=True):
+        assert tokenizer.decode(list(ids[:-1])) == candidate.text
+        assert ids[-1] == tokenizer.eos_token_id
+    assert [(pair.first, pair.second) for pair in ranking.pairs] == [(0, 1)]
+
+
+def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
+    tokenizer = tiny.tokenizer()
+    sampled = Candidate(1, "ab", (7, 8, 9), is_finished=False, source="SFT 1", checkpoint_id=4)
+    assert texts.completion_ids(tokenizer, sampled, is_ours=True) == (7, 8, 9)
+    foreign = texts.completion_ids(tokenizer, sampled, is_ours=False)
+    assert tokenizer.decode(list(foreign)) == "ab"
+    assert tokenizer.eos_token_id not in foreign
