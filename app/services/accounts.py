@@ -23,7 +23,7 @@ THROTTLE_WINDOW = timedelta(minutes=15)
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 50
 PASSWORD_MIN = 10
-TOKEN_PREFIX = "att_"  # noqa: S105 - a prefix that secret scanners can find
+TOKEN_PREFIX = "att_"
 SCOPES = ("label", "read", "write", "admin")
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
