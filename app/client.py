@@ -51,6 +51,7 @@ class Assignment(BaseModel):
     lease_token: str
     expires_at: datetime
     kind: str
+    instruction: str = ""
     messages: list[Message]
     candidates: list[Candidate]
     strengths: list[int]

@@ -163,6 +163,7 @@ class AssignmentOut(BaseModel):
     lease_token: str
     expires_at: datetime
     kind: JudgmentKind
+    instruction: str
     messages: list[MessageOut]
     candidates: list[CandidateOut]
     strengths: list[int]
@@ -252,7 +253,9 @@ def body_out(body: Body) -> PickOut | RankOut:
     return RankOut(ranking=ranking, both_bad=body.both_bad)
 
 
-def assignment_out(sheet: Sheet, rules: Rules, *, rendered: bool = False) -> AssignmentOut:
+def assignment_out(
+    sheet: Sheet, rules: Rules, instruction: str, *, rendered: bool = False
+) -> AssignmentOut:
     """Return an assignment as the labeler may see it."""
     previous = sheet.previous and PreviousOut(
         answer=body_out(sheet.previous),
@@ -265,6 +268,7 @@ def assignment_out(sheet: Sheet, rules: Rules, *, rendered: bool = False) -> Ass
         lease_token=sheet.lease_token,
         expires_at=sheet.expires_at,
         kind=sheet.kind,
+        instruction=instruction,
         messages=_messages(sheet.messages, rendered),
         candidates=[
             CandidateOut(

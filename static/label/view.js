@@ -43,7 +43,8 @@ function prompt(assignment, setHtml) {
     setHtml(text, message.html);
     return make("div", { className: `turn ${message.role}` }, make("div", { className: "who" }, WHO[message.role] ?? message.role), text);
   });
-  return make("section", { className: "prompt", "aria-label": "Prompt", role: "region" }, ...turns);
+  const instruction = assignment.instruction && make("p", { className: "instruction", dir: "auto" }, assignment.instruction);
+  return make("section", { className: "prompt", "aria-label": "Prompt", role: "region" }, instruction || null, ...turns);
 }
 
 function tools(assignment, view, act) {

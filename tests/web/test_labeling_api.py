@@ -45,7 +45,7 @@ def _submission(assignment: dict[str, Any], **answer: Any) -> dict[str, Any]:
 def test_an_assignment_tells_nothing_of_models_scores_or_purpose(labeler: TestClient) -> None:
     (assignment,) = labeler.post(API, json={}).json()["assignments"]
     assert set(assignment) == {
-        *("id", "comparison_id", "lease_token", "expires_at", "kind", "messages"),
+        *("id", "comparison_id", "lease_token", "expires_at", "kind", "messages", "instruction"),
         *("candidates", "strengths", "allow_tie", "allow_both_bad", "previous"),
     }
     assert {key for one in assignment["candidates"] for key in one} == {

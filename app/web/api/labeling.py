@@ -150,7 +150,7 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
     sheet = labeling.sheet(access.session, assignment)
     rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    return assignment_out(sheet, rules, rendered=rendered)
+    return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
 
 
 def _queue_if_short(

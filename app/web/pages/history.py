@@ -154,7 +154,7 @@ def _edit_page(access: ProjectAccess, assignment_id: int, error: str = "") -> Ed
         previous_comment=item.comment,
     )
     rules = labeling.rules_of(access.project, item.kind, len(item.candidates))
-    assignment = assignment_out(sheet, rules)
+    assignment = assignment_out(sheet, rules, access.project.instruction)
     body = item.body
     chosen = ""
     if isinstance(body, PickBody) and body.preferred is not None:

@@ -242,7 +242,7 @@ def _page(access: ProjectAccess, *, error: str = "") -> LabelPage:
 def _shown(access: ProjectAccess, held: Assignment) -> AssignmentOut:
     sheet = labeling.sheet(access.session, held)
     rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    return assignment_out(sheet, rules, rendered=True)
+    return assignment_out(sheet, rules, access.project.instruction, rendered=True)
 
 
 def _guidelines(access: ProjectAccess) -> Guidelines | None:
