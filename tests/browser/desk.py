@@ -64,6 +64,7 @@ class Desk:
 
     def text(self) -> str:
         """Return the text of the answers, by which comparisons are told apart."""
+        self.page.wait_for_selector("#work .cand")  # a slow server may still fetch it
         return "|".join(sorted(self.page.locator("#work .cand .text").all_inner_texts()))
 
 
