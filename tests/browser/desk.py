@@ -1,5 +1,6 @@
 """A labeler at the desk: a served application, a real Chromium, and two projects to label."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,18 +50,25 @@ class Desk:
 
     def saved(self, slug: str, count: int) -> list[Judgment]:
         """Wait until the server has so many current judgments; return them."""
-        self.page.wait_for_function(
-            "() => !/Saving|not saved/.test(document.querySelector('#status').textContent)"
-        )
-        with self.database.reader() as session:
-            rows = session.scalars(
-                select(Judgment)
-                .join(Project, Project.id == Judgment.project_id)
-                .where(Project.slug == slug, Judgment.is_current, ~Judgment.is_retraction)
-                .order_by(Judgment.id)
-            ).all()
+        for _ in range(100):
+            rows = self._current(slug)
+            status = self.page.locator("#status").inner_text()
+            if len(rows) == count and not re.search("Saving|not saved", status):
+                break
+            self.page.wait_for_timeout(100)
         assert len(rows) == count
-        return list(rows)
+        return rows
+
+    def _current(self, slug: str) -> list[Judgment]:
+        with self.database.reader() as session:
+            return list(
+                session.scalars(
+                    select(Judgment)
+                    .join(Project, Project.id == Judgment.project_id)
+                    .where(Project.slug == slug, Judgment.is_current, ~Judgment.is_retraction)
+                    .order_by(Judgment.id)
+                )
+            )
 
     def text(self) -> str:
         """Return the text of the answers, by which comparisons are told apart."""
