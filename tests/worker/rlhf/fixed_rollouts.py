@@ -1,6 +1,7 @@
 """Prompts, a rule as the reward, and rollouts, for the tests of algorithms that train a policy."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
@@ -9,16 +10,22 @@ from worker.rlhf.data import PromptItem
 from worker.rlhf.prefix import Branches
 from worker.rlhf.scoring import Scores
 
-LIKED = 130
+
+@cache
+def _liked() -> frozenset[int]:
+    """Ids on one side of a plane through the unembedding: a small model can lean there."""
+    weight = tiny.loaded().model.lm_head.weight
+    assert isinstance(weight, torch.Tensor)
+    return frozenset((weight[:, 0] > 0).nonzero().flatten().tolist())
 
 
-class LikesLowIds:
-    """A rule that likes tokens of low id: something a policy can learn, and no model."""
+class LikesOneSide:
+    """A rule that likes about half the tokens: something a policy can learn, and no model."""
 
     def score(self, branches: Sequence[Branches]) -> Scores:
         raw = torch.tensor(
             [
-                sum(1.0 if token < LIKED else -1.0 for token in ids) / max(len(ids), 1)
+                sum(1.0 if token in _liked() else -1.0 for token in ids) / max(len(ids), 1)
                 for each in branches
                 for ids in each.completions
             ]

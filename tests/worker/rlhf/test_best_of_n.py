@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.worker.rlhf import tiny
-from tests.worker.rlhf.fixed_rollouts import LikesLowIds, prompts
+from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
 from worker.rlhf import best_of_n, sampling
 from worker.rlhf.best_of_n import BestOfNConfig
 from worker.rlhf.prefix import Branches
@@ -24,9 +24,9 @@ CONFIG = BestOfNConfig(
 def test_a_winner_is_the_best_of_its_prompts_answers() -> None:
     roles, asked = Roles(tiny.loaded()), prompts(5)
     answers = list(sampling.generate(roles, asked, SAMPLING))
-    for winner in best_of_n.winners(roles, asked, LikesLowIds(), SAMPLING):
+    for winner in best_of_n.winners(roles, asked, LikesOneSide(), SAMPLING):
         mine = [each.token_ids for each in answers if each.prompt_key == winner.prompt.key]
-        scores = LikesLowIds().score([Branches(winner.prompt.prompt_ids, mine)]).normalised
+        scores = LikesOneSide().score([Branches(winner.prompt.prompt_ids, mine)]).normalised
         assert winner.reward == pytest.approx(float(scores.max()))
         assert winner.lead == pytest.approx(float(scores.max() - scores.mean()), abs=1e-6)
         assert winner.completion.token_ids in mine
@@ -35,19 +35,19 @@ def test_a_winner_is_the_best_of_its_prompts_answers() -> None:
 def test_winners_do_not_depend_on_the_policy_in_training() -> None:
     plain, moved = Roles(tiny.loaded()), tiny.roles("policy", moved=0.5)
     with moved.role("policy"):
-        found = best_of_n.winners(moved, prompts(3), LikesLowIds(), SAMPLING)
-    assert found == best_of_n.winners(plain, prompts(3), LikesLowIds(), SAMPLING)
+        found = best_of_n.winners(moved, prompts(3), LikesOneSide(), SAMPLING)
+    assert found == best_of_n.winners(plain, prompts(3), LikesOneSide(), SAMPLING)
 
 
 def test_imitating_winners_raises_the_reward() -> None:
     roles = Roles(tiny.loaded())
-    reports = list(best_of_n.train(roles, prompts(24), LikesLowIds(), CONFIG, TrainingState()))
+    reports = list(best_of_n.train(roles, prompts(24), LikesOneSide(), CONFIG, TrainingState()))
     assert reports[0].metrics["reward/lead"] > 0.0
     means = []
     for role in ("reference", "policy"):
         answers = list(sampling.generate(roles, prompts(24, start=100), SAMPLING, role=role))
         asked = [Branches([1], [each.token_ids for each in answers])]
-        means.append(float(LikesLowIds().score(asked).normalised.mean()))
+        means.append(float(LikesOneSide().score(asked).normalised.mean()))
     assert means[1] > means[0] + 0.2
 
 
@@ -58,4 +58,4 @@ def test_the_kl_bound_is_zero_for_one_answer_and_grows_slowly() -> None:
 
 def test_no_prompt_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one prompt"):
-        best_of_n.winners(Roles(tiny.loaded()), [], LikesLowIds(), SAMPLING)
+        best_of_n.winners(Roles(tiny.loaded()), [], LikesOneSide(), SAMPLING)

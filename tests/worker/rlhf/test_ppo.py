@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.worker.rlhf import tiny
-from tests.worker.rlhf.fixed_rollouts import LikesLowIds, prompts
+from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
 from worker.rlhf import batches, ppo, rollout, stopping
 from worker.rlhf.policy_watch import WatchConfig
 from worker.rlhf.ppo import PpoConfig, Tally, Targets, Update
@@ -44,7 +44,7 @@ def prepared(config: PpoConfig = CONFIG) -> Roles:
 
 def collect(roles: Roles, config: PpoConfig = CONFIG) -> Rollout:
     return rollout.collect(
-        roles, prompts(8), LikesLowIds(), config.sampling, config.forward, with_values=True
+        roles, prompts(8), LikesOneSide(), config.sampling, config.forward, with_values=True
     )
 
 
@@ -52,7 +52,7 @@ def run(
     roles: Roles, config: PpoConfig = CONFIG, state: TrainingState | None = None
 ) -> list[StepReport]:
     state = state or TrainingState()
-    return list(ppo.train(roles, prompts(20), prompts(4, start=50), LikesLowIds(), config, state))
+    return list(ppo.train(roles, prompts(20), prompts(4, start=50), LikesOneSide(), config, state))
 
 
 def weights_of(roles: Roles, *names: str) -> dict[str, Tensor]:
@@ -269,7 +269,7 @@ def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(
     whole = run(roles, config)
 
     killed, state = prepared(config), TrainingState()
-    loop = ppo.train(killed, prompts(20), prompts(4, start=50), LikesLowIds(), config, state)
+    loop = ppo.train(killed, prompts(20), prompts(4, start=50), LikesOneSide(), config, state)
     begun = list(islice(loop, stop_after))
     state.save(tmp_path)
     fresh, state = prepared(replace(config, seed=5)), TrainingState()
@@ -283,7 +283,7 @@ def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(
 
 def test_no_prompt_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one prompt"):
-        next(ppo.train(prepared(), [], [], LikesLowIds(), CONFIG, TrainingState()))
+        next(ppo.train(prepared(), [], [], LikesOneSide(), CONFIG, TrainingState()))
 
 
 def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

@@ -3,15 +3,16 @@
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
 
 from tests.worker.rlhf import tiny
-from tests.worker.rlhf.fixed_rollouts import LikesLowIds, prompts
-from worker.rlhf import rloo, rollout
+from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
+from worker.rlhf import ppo, rloo, rollout
 from worker.rlhf.policy_watch import WatchConfig
-from worker.rlhf.ppo import PpoConfig
+from worker.rlhf.ppo import PpoConfig, Tally, Update
 from worker.rlhf.report import StepReport
 from worker.rlhf.rloo import RlooConfig
 from worker.rlhf.roles import Roles
@@ -42,7 +43,7 @@ def run(
     roles: Roles, config: RlooConfig = CONFIG, state: TrainingState | None = None
 ) -> list[StepReport]:
     state = state or TrainingState()
-    return list(rloo.train(roles, prompts(20), prompts(4, start=50), LikesLowIds(), config, state))
+    return list(rloo.train(roles, prompts(20), prompts(4, start=50), LikesOneSide(), config, state))
 
 
 def test_an_advantage_is_the_reward_less_the_mean_of_the_others() -> None:
@@ -62,7 +63,7 @@ def test_every_token_of_an_answer_has_its_advantage() -> None:
     batch = rollout.collect(
         roles,
         rloo.draw(prompts(20), 1, CONFIG),
-        LikesLowIds(),
+        LikesOneSide(),
         CONFIG.ppo.sampling,
         CONFIG.ppo.forward,
         with_values=False,
@@ -76,16 +77,56 @@ def test_every_token_of_an_answer_has_its_advantage() -> None:
 
 
 def test_the_policy_comes_to_do_what_is_rewarded() -> None:
-    longer = replace(CONFIG, ppo=replace(CONFIG.ppo, steps=12, episodes=32))
-    reports = run(prepared(), longer)
-    assert reports[-1].metrics["reward/score"] > reports[0].metrics["reward/score"] + 0.3
+    own = replace(
+        CONFIG.ppo,
+        steps=12,
+        episodes=32,
+        policy_learning_rate=5e-2,
+        kl_coefficient=0.0,
+        watch=WatchConfig(prompts=0, rules=()),
+    )
+    reports = run(prepared(), replace(CONFIG, ppo=own))
+    scores = [each.metrics["reward/score"] for each in reports]
+    assert fmean(scores[-4:]) > fmean(scores[:4]) + 0.15
+
+
+def test_the_gradient_is_that_of_reinforce() -> None:
+    roles = prepared()
+    batch = rollout.collect(
+        roles,
+        rloo.draw(prompts(20), 1, CONFIG),
+        LikesOneSide(),
+        CONFIG.ppo.sampling,
+        CONFIG.ppo.forward,
+        with_values=False,
+    )
+    targets = rloo.targets_of(batch, CONFIG, 0.1)
+    update = Update(roles, CONFIG.ppo, TrainingState(), {"policy": ppo.policy_loss})
+    update.accumulate(targets, range(16), Tally())
+    found = [parameter.grad for parameter in roles.parameters_of("policy")]
+
+    total = torch.zeros(())
+    for row, (prompt, answer) in enumerate(batch.episodes.sequences):
+        with roles.role("policy"):
+            logits = roles.logits(roles.hidden(torch.tensor([[*prompt, *answer]]))[0])
+        chosen = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(
+            1, torch.tensor(answer)[:, None]
+        )
+        total = total - targets.advantages[row, 0] * chosen.sum()
+    tokens = int(batch.episodes.lengths.sum())
+    expected = torch.autograd.grad(total / tokens, roles.parameters_of("policy"))
+    for one, other in zip(found, expected, strict=True):
+        assert one is not None
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(tmp_path: Path) -> None:
     roles = prepared()
     whole = run(roles)
     state = TrainingState()
-    killed = rloo.train(prepared(), prompts(20), prompts(4, start=50), LikesLowIds(), CONFIG, state)
+    killed = rloo.train(
+        prepared(), prompts(20), prompts(4, start=50), LikesOneSide(), CONFIG, state
+    )
     begun = list(islice(killed, 2))
     state.save(tmp_path)
     fresh, state = prepared(), TrainingState()
