@@ -1,5 +1,6 @@
 """`create_app(settings)`: the one place where the web side is wired."""
 
+import asyncio
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -30,6 +31,8 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     )
     application.state.settings = settings
     application.state.database = database or Database(settings.database, pool_size=THREADS)
+    engine = application.state.database.engine
+    application.state.write_gate = asyncio.Lock() if engine.dialect.name == "sqlite" else None
     application.state.secret = settings.secret
     application.state.artifacts = settings.artifacts
     queue.configure(settings.broker_url)

@@ -11,6 +11,7 @@ from typing import IO
 
 from worker.ticket import Order, Ticket
 
+_READABLE = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
 _HIDDEN = "ATTUNE_"  # settings, the secret among them, are not for jobs
 
 
@@ -108,6 +109,10 @@ class Process:
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return a job's environment: ours without the settings, with readable crashes."""
+    """Return a job's environment: ours without the settings, with readable crashes.
+
+    OpenMP threads sleep while they wait: spinning ones make a training step several times slower
+    as soon as anything else, the web server for one, wants a core.
+    """
     kept = {name: value for name, value in inherited.items() if not name.startswith(_HIDDEN)}
-    return kept | {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
+    return {"OMP_WAIT_POLICY": "PASSIVE"} | kept | _READABLE

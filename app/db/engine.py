@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
+
+log = structlog.get_logger(__name__)
 
 Clock = Callable[[], datetime]
 
@@ -28,7 +32,7 @@ class Database:
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 40) -> None:
         self.engine = make_engine(url, pool_size=pool_size)
-        info = {"clock": clock} if clock else {}
+        info: dict[str, Any] = {"database": self} | ({"clock": clock} if clock else {})
         writing = self.engine.execution_options(attune_writes=True)
         self._write = sessionmaker(writing, expire_on_commit=False, info=info)
         self._read = sessionmaker(self.engine, expire_on_commit=False, autoflush=False, info=info)
@@ -55,6 +59,24 @@ class Database:
 def after_commit(session: Session, action: Callable[[], None]) -> None:
     """Run `action` once the transaction has been committed; never if it rolls back."""
     session.info.setdefault("after_commit", []).append(action)
+
+
+def later(session: Session, work: Callable[[Session], None]) -> None:
+    """Do `work` in a transaction of its own once this one has been committed.
+
+    What is asked for here must also come about without it: a database that is gone by then is
+    logged and nothing more, because the request that asked has been kept already.
+    """
+    database: Database = session.info["database"]
+
+    def act() -> None:
+        try:
+            with database.transaction() as own:
+                work(own)
+        except SQLAlchemyError as error:
+            log.warning("work after a commit was left to the sweeper", error=str(error))
+
+    after_commit(session, act)
 
 
 def make_engine(url: str, *, pool_size: int = 40) -> Engine:

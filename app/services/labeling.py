@@ -111,7 +111,9 @@ class Skip:
 class Outcome:
     """What became of a submission.
 
-    With `round_complete` the caller lets the round go on, in the same transaction.
+    With `round_complete` the caller lets the round go on, in the same transaction. With
+    `comparison_complete` alone it looks once more after the commit: two last judgments of two
+    comparisons that are handed in at once do not see each other before.
     """
 
     judgment_id: int
@@ -120,6 +122,7 @@ class Outcome:
     round_id: int | None
     submitted_at: datetime
     is_surplus: bool
+    comparison_complete: bool
     round_complete: bool
 
 
@@ -414,6 +417,7 @@ def _outcome(session: Session, judgment: Judgment) -> Outcome:
         round_id=round_id,
         submitted_at=judgment.submitted_at,
         is_surplus=judgment.is_surplus,
+        comparison_complete=comparison.done_slots >= comparison.overlap,
         round_complete=round_id is not None and comparisons.is_complete(session, comparison),
     )
 

@@ -5,7 +5,8 @@ a test walks the routes and fails on one without a policy. Objects are looked up
 project that the access names.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -71,7 +72,23 @@ def database(request: Request) -> Database:
     return found
 
 
-def session_of_request(request: Request) -> Iterator[Session]:
+async def turn(request: Request) -> AsyncIterator[None]:
+    """Wait for the turn to write, where the database has one writer.
+
+    SQLite's own wait is unfair and would hold a thread; forty of them would leave none for the
+    request that has the turn.
+    """
+    gate: asyncio.Lock | None = request.app.state.write_gate
+    if gate is None or request.method in security.SAFE_METHODS:
+        yield
+        return
+    async with gate:
+        yield
+
+
+def session_of_request(
+    request: Request, _turn: Annotated[None, Depends(turn, scope="function")]
+) -> Iterator[Session]:
     """Open the request's transaction: writing on unsafe methods, reading otherwise.
 
     Declared with scope="function", so that the commit comes before the response is sent.

@@ -1,14 +1,16 @@
 """Assignments: claim, judge, skip, take back; the labeling page and scripts use the same."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.db.engine import later
 from app.errors import AttuneError
-from app.models import Assignment
-from app.services import labeling, rounds, workload
+from app.models import Assignment, Comparison
+from app.services import comparisons, labeling, rounds, workload
 from app.services.labeling import Outcome
 from app.web.assignments import (
     AssignmentOut,
@@ -128,9 +130,19 @@ def retract(access: LabelerAccess, judgment_id: int, given: KeyIn) -> OutcomeOut
 
 def go_on(session: Session, outcome: Outcome) -> Outcome:
     """Let the round go on if this was its last judgment."""
-    if outcome.round_complete and outcome.round_id is not None:
-        rounds.advance(session, outcome.round_id)
+    if outcome.round_id is not None:
+        if outcome.round_complete:
+            rounds.advance(session, outcome.round_id)
+        elif outcome.comparison_complete and session.get_bind().dialect.name != "sqlite":
+            later(session, partial(_look_again, comparison_id=outcome.comparison_id))
     return outcome
+
+
+def _look_again(session: Session, comparison_id: int) -> None:
+    # The last judgments of two comparisons, handed in at once, each saw the other one open.
+    comparison = session.get_one(Comparison, comparison_id)
+    if comparison.round_id is not None and comparisons.is_complete(session, comparison):
+        rounds.advance(session, comparison.round_id)
 
 
 def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
