@@ -48,9 +48,9 @@ class DemoPlan:
             sampling=Sampling(max_new_tokens=80, batch_size=128),
             sft=SftPlan(
                 epochs=10,
-                batch_size=32,
-                max_steps=240,
-                learning_rate=3e-3,
+                batch_size=16,  # small: it learns most for the time it takes
+                max_steps=560,
+                learning_rate=4e-3,
                 starter=Starter(vocabulary=1024, width=192, layers=6, heads=6),
             ),
             reward=RewardPlan(epochs=4, batch_size=8, learning_rate=2e-3),
