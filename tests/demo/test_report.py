@@ -1,0 +1,100 @@
+"""The first run's table and figures, its plan and its panel."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from app.demo import heldout, panel, taste, truth
+from app.demo.plan import DemoPlan
+from app.demo.report import Report
+from app.demo.truth import Answered, Scored
+from app.domain.plan import RoundPlan
+from app.errors import NotFound
+
+MEASURED = {"value": 0.7, "low": 0.65, "high": 0.75, "n": 100}
+REQUIRED = ["agreement.raw", "agreement.raw_ci", "agreement.alpha", "human_level", "noise_ceiling", "reward_model.accuracy_votes", "reward_model.accuracy_truth", "reward_model.length_only", "policy.kl_nats", "policy.steps", "policy.stop_reason", "utility.before", "utility.after", "win_rate.labelers", "win_rate.labelers_ci", "win_rate.truth", "win_rate.truth_ci"]
+
+
+def _value(prompt: str, text: str) -> float:
+    return float(text.count("!"))
+
+
+@pytest.fixture
+def report() -> Report:
+    rows = [Scored("p", ("a", "b!", "c!!"), (0.0, 1.0, 2.0)) for _ in range(12)]
+    answers = [Answered("p", "old", "new!" * (n % 3)) for n in range(12)]
+    policy = truth.policy(answers, _value)
+    return Report(
+        taste="default",
+        seed=1,
+        promoted=True,
+        agreement={"raw": MEASURED, "alpha": MEASURED},
+        people={
+            "human_level": MEASURED,
+            "accuracy_on_votes": MEASURED,
+            "ceiling": {"human": 0.7, "ceiling_low": 0.7, "ceiling_high": 0.8},
+        },
+        ceiling=0.78,
+        reward=truth.reward(rows, _value, longer_wins=True),
+        policy_metrics={"steps": 30, "best_step": 25, "stop_reason": "steps", "heldout/kl": 2.5},
+        policy=policy,
+        default=policy,
+        evaluation={"share": 0.7, "low": 0.6, "high": 0.8, "judged": 240},
+        labeling={"comparisons": 460, "done": 1380},
+        sizes={"demonstrations": 7000, "labelers": 6},
+        seconds={"sft": 60.0, "label": 20.0},
+        examples=tuple(answers[:2]),
+    )
+
+
+@pytest.mark.parametrize("path", REQUIRED)
+def test_the_report_has_every_figure(report: Report, path: str) -> None:
+    found: Any = json.loads(json.dumps(report.to_json()))
+    for name in path.split("."):
+        found = found[name]
+    assert found is not None
+
+
+def test_the_table_fits_an_ordinary_terminal(report: Report) -> None:
+    out = io.StringIO()
+    Console(file=out, width=80).print(report.table())
+    lines = out.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert any("70.0 %" in line and "[65.0, 75.0]" in line for line in lines)
+
+
+def test_held_out_scores_are_read_out_of_a_model_folder(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "q"}], "texts": ["a"], "scores": [1.0]}
+    data = (json.dumps(row) + "\n").encode()
+    archive = tmp_path / "reward.tar"
+    with tarfile.open(archive, "w") as tar:
+        info = tarfile.TarInfo(f"desk-reward-1/{heldout.FILE}")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    assert list(heldout.read(archive)) == [row]
+
+
+def test_a_folder_without_scores_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "reward.tar"
+    tarfile.open(archive, "w").close()
+    with pytest.raises(NotFound, match=heldout.FILE):
+        list(heldout.read(archive))
+
+
+def test_the_plan_is_one_that_a_round_accepts() -> None:
+    plan = DemoPlan().round_plan(seed=3)
+    found = RoundPlan.from_json(json.loads(json.dumps(plan)))
+    assert found.seed == 3
+    assert found.evaluation.prompts >= 200
+
+
+def test_the_panel_has_one_taste_and_labelers_of_its_own_names() -> None:
+    made = panel.make(DemoPlan(), "reversed", seed=1)
+    assert len({one.name for one in made}) == DemoPlan().labelers
+    wanted = taste.named("reversed").utility
+    assert all(one.utility("q", "a") == wanted("q", "a") for one in made)
