@@ -96,6 +96,8 @@ export function rankNext(state, position) {
   const at = state.order.indexOf(position);
   const order = state.order.filter((one) => one !== position);
   const ties = state.ties.filter((one) => one !== position);
+  const last = state.order.length - 1;
+  if (at === last && at < state.ranked) return state; // it ranked itself; naming it says the same
   if (at < state.ranked) {
     const ranked = state.ranked - 1;
     order.push(position);
@@ -103,7 +105,7 @@ export function rankNext(state, position) {
   }
   order.splice(state.ranked, 0, position);
   let ranked = state.ranked + 1;
-  if (ranked === order.length - 1) ranked = order.length;
+  if (ranked === last) ranked = order.length;
   return { ...state, order, ties: untieFirst(order, ties), ranked, cannot: false, touched: true };
 }
 
