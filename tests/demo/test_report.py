@@ -17,7 +17,25 @@ from app.domain.plan import RoundPlan
 from app.errors import NotFound
 
 MEASURED = {"value": 0.7, "low": 0.65, "high": 0.75, "n": 100}
-REQUIRED = ["agreement.raw", "agreement.raw_ci", "agreement.alpha", "human_level", "noise_ceiling", "reward_model.accuracy_votes", "reward_model.accuracy_truth", "reward_model.length_only", "policy.kl_nats", "policy.steps", "policy.stop_reason", "utility.before", "utility.after", "win_rate.labelers", "win_rate.labelers_ci", "win_rate.truth", "win_rate.truth_ci"]
+REQUIRED = [
+    "agreement.raw",
+    "agreement.raw_ci",
+    "agreement.alpha",
+    "human_level",
+    "noise_ceiling",
+    "reward_model.accuracy_votes",
+    "reward_model.accuracy_truth",
+    "reward_model.length_only",
+    "policy.kl_nats",
+    "policy.steps",
+    "policy.stop_reason",
+    "utility.before",
+    "utility.after",
+    "win_rate.labelers",
+    "win_rate.labelers_ci",
+    "win_rate.truth",
+    "win_rate.truth_ci",
+]
 
 
 def _value(prompt: str, text: str) -> float:
