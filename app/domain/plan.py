@@ -146,7 +146,11 @@ class SftPlan:
 
 @dataclass(frozen=True, slots=True)
 class RewardPlan:
-    """Training the reward model on judgments; a batch is so many comparisons."""
+    """Training the reward model on judgments; a batch is so many comparisons.
+
+    It stops once `patience` looks at the held-out comparisons were no better (0: never), and looks
+    every `evaluate_every` steps (None: ten times in the run).
+    """
 
     epochs: int = 1
     batch_size: int = 16
@@ -157,6 +161,8 @@ class RewardPlan:
     centering: float = 0.01
     max_tokens: int = 1024
     normaliser_prompts: int = 64
+    evaluate_every: int | None = None
+    patience: int = 3
     lora: Lora = Lora()
 
     def __post_init__(self) -> None:
@@ -166,10 +172,16 @@ class RewardPlan:
         _between("reward centering", self.centering, 0.0, 1.0)
         _between("reward max_tokens", self.max_tokens, 8, 1_000_000)
         _between("reward normaliser_prompts", self.normaliser_prompts, 2, 100_000)
+        _optional("reward evaluate_every", self.evaluate_every, 1, 1_000_000)
+        _between("reward patience", self.patience, 0, 10_000)
 
     def steps(self, comparisons: int) -> Steps:
         """Count the steps on a data set of that many comparisons."""
         return steps(comparisons, self.batch_size, self.epochs)
+
+    def looks_every(self, comparisons: int) -> int:
+        """Return after how many steps the held-out comparisons are looked at."""
+        return self.evaluate_every or max(1, self.steps(comparisons).total // 10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def run(context: JobContext) -> None:
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
     data = frozen.freeze(context, task.project.id, title)
     roles = weights.load(context, task.beneath)
-    config = config_of(task.plan)
+    config = config_of(task.plan, len(data.rows))
     names = fitting.prepare(roles, config)
     _start_from_sft(roles, names)
     train, heldout = (_rankings(rows, roles, task) for rows in (data.rows, data.heldout))
@@ -76,8 +76,8 @@ def run(context: JobContext) -> None:
     _publish(context, task, roles, names, normaliser, config, data, metrics, scored)
 
 
-def config_of(plan: RoundPlan) -> RewardConfig:
-    """Return the loop's settings."""
+def config_of(plan: RoundPlan, comparisons: int) -> RewardConfig:
+    """Return the loop's settings for that many comparisons."""
     return RewardConfig(
         members=plan.reward.ensemble,
         epochs=plan.reward.epochs,
@@ -88,6 +88,8 @@ def config_of(plan: RoundPlan) -> RewardConfig:
             smoothing=plan.reward.label_smoothing,
             centering=plan.reward.centering,
         ),
+        evaluate_every=plan.reward.looks_every(comparisons),
+        patience=plan.reward.patience,
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,
         lora=LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha),
