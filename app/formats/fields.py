@@ -128,7 +128,8 @@ def as_text(turns: Messages) -> str:
     Raises Invalid for a conversation, which a text field would not carry back.
     """
     if [turn.role for turn in turns] != ["user"]:
-        raise Invalid(f"a text prompt carries one user turn, not a conversation of {len(turns)}")
+        # Without the number of turns: exports count what they leave out by its reason.
+        raise Invalid("a text prompt carries one user turn, not a conversation")
     return turns[0].content
 
 

@@ -1,8 +1,9 @@
 """TRL's preference rows: `chosen`, `rejected`, and `prompt` unless it is implicit.
 
-Conversational rows hold lists of messages, the others texts. Where an implicit prompt is text, the
-prompt and its answers are joined by an empty line, and read back by cutting what both share at its
-last empty line, or its last space where there is none.
+Conversational rows hold lists of messages, the others texts. An empty line parts the prompt of a
+text from its answer. An explicit prompt ends with it, because TRL joins the two as they are. An
+implicit one is read back by cutting what both share at its last empty line, or its last space where
+there is none.
 """
 
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 def read_unpaired(row: Row) -> list[UnpairedRecord]:
     """Read one completion with its label."""
-    prompt = fields.prompt(row, "prompt")
+    prompt = _prompt(row)
     answer = fields.reply(row.get("completion"), "completion")
     return [UnpairedRecord(prompt, answer, fields.truth(row, "label"))]
 
@@ -70,17 +71,17 @@ def write_implicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
 def write_explicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
     """Write prompt and answers as texts. Raises Invalid for a conversation."""
     chosen, rejected = pair(record)
-    prompt = fields.as_text(record.messages)
+    prompt = fields.as_text(record.messages) + _GAP
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **_margin(record, margin)}
 
 
 def write_implicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
     """Write two whole texts. Raises Invalid for a conversation."""
     chosen, rejected = pair(record)
-    prompt = fields.as_text(record.messages)
+    prompt = fields.as_text(record.messages) + _GAP
     return {
-        "chosen": prompt + _GAP + chosen,
-        "rejected": prompt + _GAP + rejected,
+        "chosen": prompt + chosen,
+        "rejected": prompt + rejected,
         **_margin(record, margin),
     }
 
@@ -96,7 +97,7 @@ def write_unpaired(record: UnpairedRecord) -> Row:
 
 def write_unpaired_text(record: UnpairedRecord) -> Row:
     """Write a labelled row of texts. Raises Invalid for a conversation."""
-    prompt = fields.as_text(record.messages)
+    prompt = fields.as_text(record.messages) + _GAP
     return {"prompt": prompt, "completion": record.text, "label": record.label}
 
 
@@ -104,7 +105,7 @@ def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if row.get("prompt") is not None:
-            return fields.messages(row["prompt"], "prompt"), (chosen, rejected)
+            return _prompt(row), (chosen, rejected)
         return _cut(chosen, rejected)
     whole = fields.messages(fields.items(row, "chosen"), "chosen")
     other = fields.messages(fields.items(row, "rejected"), "rejected")
@@ -113,6 +114,13 @@ def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
     prompt = fields.messages(row["prompt"], "prompt")
     # Some files give the prompt and repeat it in both conversations.
     return shared_prompt(_with(prompt, whole), _with(prompt, other))
+
+
+def _prompt(row: Row) -> Messages:
+    value = row.get("prompt")
+    if isinstance(value, str):
+        return (Message("user", value.removesuffix(_GAP)),)
+    return fields.prompt(row, "prompt")
 
 
 def _with(prompt: Messages, turns: Messages) -> Messages:

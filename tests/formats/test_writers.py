@@ -30,10 +30,18 @@ def test_ranking_of_three_is_refused_by_every_format_of_pairs(name: str) -> None
         writers.preference(name)(preference(1, 2, 3))
 
 
+def test_trl_texts_say_the_same_with_an_explicit_prompt_as_with_an_implicit_one() -> None:
+    record = preference(1, 2)
+    explicit, implicit = (writers.preference(f"trl-{one}-text") for one in ("explicit", "implicit"))
+    row = explicit(record)
+    joined = {side: f"{row['prompt']}{row[side]}" for side in ("chosen", "rejected")}  # as TRL does
+    assert joined == implicit(record)
+
+
 @pytest.mark.parametrize("name", ["trl-explicit-text", "trl-implicit-text", "vertex-rlhf"])
 def test_text_formats_refuse_a_conversation(name: str) -> None:
     long = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
-    with pytest.raises(Invalid, match="not a conversation of 3"):
+    with pytest.raises(Invalid, match="one user turn, not a conversation"):
         writers.preference(name)(preference(1, 2, prompt=long))
 
 
