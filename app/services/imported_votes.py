@@ -30,6 +30,8 @@ from app.services import accounts, comparisons, revisions
 
 DOMAIN = "imported.invalid"
 NAMELESS = "Imported votes"
+BEHIND_ROUNDS = -1
+"""Priority of a file's comparisons: a round waits for its own, nothing waits for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ def _create(session: Session, project: Project, given: Given, key: str, votes: i
         kind=_kind(given),
         natural_key=key,
         seed=project.split_seed,
+        priority=BEHIND_ROUNDS,
         overlap=None if given.vote is None else min(votes, comparisons.OVERLAP_MOST),
     )
 

@@ -210,7 +210,15 @@ def _compare(
     key = imported_votes.natural_key(JudgmentKind(project.judgment_kind), prompt.id, ids)
     if imported_votes.comparison_of(session, project.id, key) is not None:
         return
-    comparisons.create(session, project, prompt.id, ids, natural_key=key, seed=project.split_seed)
+    comparisons.create(
+        session,
+        project,
+        prompt.id,
+        ids,
+        natural_key=key,
+        seed=project.split_seed,
+        priority=imported_votes.BEHIND_ROUNDS,
+    )
     tally.counts["comparisons_new"] += 1
 
 

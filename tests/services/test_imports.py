@@ -29,7 +29,15 @@ from app.models import (
     Split,
     User,
 )
-from app.services import accounts, agreement, export_rows, imports, preferences, projects
+from app.services import (
+    accounts,
+    agreement,
+    comparisons,
+    export_rows,
+    imports,
+    preferences,
+    projects,
+)
 from app.services.judged import Aggregate, Options
 from tests.services import judging
 
@@ -153,6 +161,22 @@ def test_a_ranking_project_compares_all_completions_of_a_line(session: Session) 
     project = make_project(session, judgment_kind=JudgmentKind.RANK, k=4)
     take(session, project, lines({"prompt": "B", "completions": ["one", "two", "three"]}))
     assert count(session, ComparisonCompletion) == 3
+
+
+def test_a_files_comparisons_come_after_those_a_round_waits_for(session: Session) -> None:
+    project = make_project(session, judgment_kind=JudgmentKind.RANK, k=2)
+    row = {"prompt": "Q?", "completions": [{"source": "a", "text": "one"}, {"text": "two"}]}
+    take(session, project, lines(row))
+    (imported,) = session.scalars(select(Comparison)).all()
+    judging_round = comparisons.create(
+        session,
+        project,
+        imported.prompt_id,
+        list(session.scalars(select(Completion.id))),
+        natural_key="round-1-prompt-1-0",
+        seed=1,
+    )
+    assert judging_round.priority > imported.priority
 
 
 def test_an_imported_preference_is_training_data(any_database: Database) -> None:
