@@ -32,9 +32,10 @@ from worker.rlhf.training_state import TrainingState
 class PpoConfig:
     """How a policy is trained.
 
-    `minibatches` is how many updates one pass over a batch makes. `token_budget` bounds the tokens
-    of one forward and changes nothing else. `value_scale` puts the head taken over from a reward
-    model on the scale of the normalised reward.
+    `minibatches` is how many updates one pass over a batch makes. `value_trunk` "policy" puts the
+    value head on the policy's hidden states: half the work, without the reward model's knowledge.
+    `token_budget` bounds the tokens of one forward and changes nothing else. `value_scale` puts the
+    head taken over from a reward model on the scale of the normalised reward.
     """
 
     steps: int = 40
@@ -61,6 +62,7 @@ class PpoConfig:
     seed: int = 0
     autocast: bool | None = None
     token_budget: int = 2048
+    value_trunk: Literal["value", "policy"] = "value"
     value_scale: Scale = field(default_factory=Scale)
     watch: WatchConfig = field(default_factory=WatchConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -72,7 +74,9 @@ class PpoConfig:
     @property
     def forward(self) -> Forward:
         """How roles are run over tokens."""
-        return Forward(self.temperature, self.autocast, self.token_budget, self.value_scale)
+        # A head that starts at 0 on the policy's trunk already speaks of the normalised reward.
+        scale = self.value_scale if self.value_trunk == "value" else Scale()
+        return Forward(self.temperature, self.autocast, self.token_budget, scale, self.value_trunk)
 
     @property
     def sampling(self) -> SamplingConfig:
@@ -91,10 +95,13 @@ def prepare(roles: Roles, config: PpoConfig, *, reward: str | None = "reward") -
     """Add policy and value: the one from the SFT adapter if any, the other from a reward model."""
     source = SFT if roles.has_adapter(SFT) else None
     roles.add_adapter("policy", config.lora, init_from=source, seed=config.seed)
-    roles.add_adapter("value", config.lora, init_from=reward, seed=config.seed + 1)
     roles.add_head("value", seed=config.seed + 1)
-    if reward is not None:
-        roles.copy_role(reward, "value")
+    if config.value_trunk == "policy":
+        torch.nn.init.zeros_(roles.head("value").weight)
+    else:
+        roles.add_adapter("value", config.lora, init_from=reward, seed=config.seed + 1)
+        if reward is not None:
+            roles.copy_role(reward, "value")
     lora_kernel.install(roles.causal)
 
 
@@ -185,9 +192,10 @@ class Update:
         config: PpoConfig,
         state: TrainingState,
         parts: "Mapping[str, Part] | None" = None,
+        trained: Sequence[str] = ("policy", "value"),
     ) -> None:
         self.roles, self.config, self.state = roles, config, state
-        self.parts = parts or {"policy": policy_loss, "value": value_loss}
+        self.parts = parts or parts_of(config)
         self.rates = {
             "policy": config.policy_learning_rate,
             "value": config.value_learning_rate,
@@ -200,10 +208,10 @@ class Update:
                 weight_decay=0.0,
                 fused=True,
             )
-            for role in self.parts
+            for role in trained
         }
         weights: dict[str, Parameter] = {}
-        for role in self.parts:
+        for role in trained:
             weights |= roles.named_parameters_of(role)
         state.register(weights, self.optimizers)
 
@@ -277,9 +285,31 @@ def policy_loss(
     roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the clipped surrogate summed over tokens, and sums of what is logged about it."""
-    found, entropy = rollout.token_logprobs(
-        roles, "policy", batch, config.forward, with_entropy=True
-    )
+    found, entropy, _ = rollout.policy_outputs(roles, batch, config.forward, with_values=False)
+    return _surrogate(found, entropy, targets, batch, config)
+
+
+def value_loss(
+    roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted clipped value loss summed over tokens, and it for the log."""
+    return _regression(rollout.token_values(roles, batch, config.forward), targets, batch, config)
+
+
+def joint_loss(
+    roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return both losses summed over tokens, off one forward of the policy."""
+    found, entropy, values = rollout.policy_outputs(roles, batch, config.forward, with_values=True)
+    assert values is not None
+    surrogate, of_policy = _surrogate(found, entropy, targets, batch, config)
+    regression, of_value = _regression(values, targets, batch, config)
+    return surrogate + regression, of_policy | of_value
+
+
+def _surrogate(
+    found: Tensor, entropy: Tensor | None, targets: Targets, batch: Batch, config: PpoConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
     log_ratio = found - targets.of(batch, targets.rollout.logprobs)
     ratio = log_ratio.exp()
     gains = targets.of(batch, targets.advantages)
@@ -296,22 +326,24 @@ def policy_loss(
     return loss, sums
 
 
-def value_loss(
-    roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
+def _regression(
+    values: Tensor, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted clipped value loss summed over tokens, and it for the log."""
-    values = rollout.token_values(roles, batch, config.forward)
-    loss = losses.clipped_value(
-        values,
-        targets.of(batch, targets.rollout.values),
-        targets.of(batch, targets.returns),
-        config.value_clip,
-    ).sum()
+    old = targets.of(batch, targets.rollout.values)
+    returns = targets.of(batch, targets.returns)
+    loss = losses.clipped_value(values, old, returns, config.value_clip).sum()
     return config.value_coefficient * loss, {"loss/value": loss.detach()}
 
 
 Part = Callable[[Roles, Targets, Batch, PpoConfig], tuple[Tensor, dict[str, Tensor]]]
 """A role's loss summed over the tokens of a micro-batch, and the sums to be logged."""
+
+
+def parts_of(config: PpoConfig) -> "Mapping[str, Part]":
+    """Return the losses of each forward: one role's each, or both off the policy's trunk."""
+    if config.value_trunk == "policy":
+        return {"policy": joint_loss}
+    return {"policy": policy_loss, "value": value_loss}
 
 
 class Tally:

@@ -68,7 +68,7 @@ def train(
     if not prompts:
         raise ValueError("RLOO needs at least one prompt")
     own = config.ppo
-    update = Update(roles, own, state, {"policy": ppo.policy_loss})
+    update = Update(roles, own, state, {"policy": ppo.policy_loss}, trained=("policy",))
     watch = Watch(roles, heldout, reward, own.watch, own.sampling, own.forward, state)
     watch.look_at_the_start(own.kl_coefficient)
     while "stop_reason" not in state.values:

@@ -7,6 +7,7 @@ right, 0 where masked.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,12 +26,21 @@ STEP_STRIDE = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """How a role is run over tokens: with which temperature, precision and micro-batches."""
+    """How a role is run over tokens: with which temperature, precision and micro-batches.
+
+    `value_trunk` names the role whose hidden states the value head reads.
+    """
 
     temperature: float = 1.0
     autocast: bool | None = None
     token_budget: int = 2048
     value_scale: Scale = field(default_factory=Scale)
+    value_trunk: Literal["value", "policy"] = "value"
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether one forward gives log-probabilities and values."""
+        return self.value_trunk == "policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +133,18 @@ def collect(
     scores = reward.score([Branches(ids, [answer]) for ids, answer in episodes.sequences])
     policy, entropy, reference, values = (torch.zeros(episodes.is_response.shape) for _ in range(4))
     for batch in micro_batches(roles, episodes, range(len(episodes.prompts)), forward):
-        own, spread = token_logprobs(roles, "policy", batch, forward, with_entropy=True)
+        own, spread, found = policy_outputs(
+            roles, batch, forward, with_values=with_values and forward.shares_trunk
+        )
         base, _ = token_logprobs(roles, "reference", batch, forward)
         put(policy, episodes, batch, own)
         put(reference, episodes, batch, base)
         if spread is not None:
             put(entropy, episodes, batch, spread)
-        if with_values:
-            put(values, episodes, batch, token_values(roles, batch, forward))
+        if with_values and found is None:
+            found = token_values(roles, batch, forward)
+        if found is not None:
+            put(values, episodes, batch, found)
     done = time.perf_counter()
     return Rollout(
         episodes,
@@ -172,9 +186,24 @@ def token_logprobs(
         )
 
 
+def policy_outputs(
+    roles: Roles, batch: Batch, forward: Forward, *, with_values: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return log-probabilities, entropies and, off the same trunk, values if asked, [N] each."""
+    if not with_values:
+        return *token_logprobs(roles, "policy", batch, forward, with_entropy=True), None
+    with roles.role("policy"), models.autocast(forward.autocast, roles.device):
+        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
+        here = hidden[batch.is_before_response]
+        found, entropy = logprobs.of_tokens(
+            here, roles.logits, batch.targets, forward.temperature, with_entropy=True
+        )
+    return found, entropy, forward.value_scale(roles.score("value", here))
+
+
 def token_values(roles: Roles, batch: Batch, forward: Forward) -> Tensor:
     """Return the value before each response token, [N]."""
-    with roles.role("value"), models.autocast(forward.autocast, roles.device):
+    with roles.role(forward.value_trunk), models.autocast(forward.autocast, roles.device):
         hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
     return forward.value_scale(roles.score("value", hidden[batch.is_before_response]))
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
+from statistics import fmean
+from typing import Literal
 
 import pytest
 import torch
@@ -186,6 +188,23 @@ def test_the_value_role_starts_as_the_reward_model() -> None:
     assert torch.equal(hidden["reward"], hidden["value"])
 
 
+def test_a_shared_trunk_gets_the_sum_of_both_gradients() -> None:
+    shared = replace(CONFIG, value_trunk="policy")
+    roles = prepared(shared)
+    assert not roles.has_adapter("value")
+    targets = moved_targets(roles, shared)
+    together = gradients(roles, shared, targets)
+    (batch,) = rollout.micro_batches(roles, targets.rollout.episodes, range(8), shared.forward)
+    total = torch.zeros(())
+    for part in (ppo.policy_loss, ppo.value_loss):
+        total = total + part(roles, targets, batch, shared)[0]
+    names = {**roles.named_parameters_of("policy"), **roles.named_parameters_of("value")}
+    apart = torch.autograd.grad(total / int(batch.is_response.sum()), list(names.values()))
+    for name, gradient in zip(names, apart, strict=True):
+        assert gradient.any(), name
+        assert torch.allclose(together[name], gradient, atol=GRADIENT_TOLERANCE), name
+
+
 def test_rewards_pay_kl_everywhere_and_the_score_at_the_last_token() -> None:
     roles = prepared()
     batch = collect(roles)
@@ -208,9 +227,19 @@ def test_scores_are_clipped_before_the_penalty() -> None:
     assert rewards.sum(1).tolist() == pytest.approx((9.0 + finished).tolist())
 
 
-def test_the_policy_comes_to_do_what_is_rewarded() -> None:
-    reports = run(prepared(), replace(CONFIG, steps=12, episodes=32))
-    assert reports[-1].metrics["reward/score"] > reports[0].metrics["reward/score"] + 0.3
+@pytest.mark.parametrize("trunk", ["value", "policy"])
+def test_the_policy_comes_to_do_what_is_rewarded(trunk: Literal["value", "policy"]) -> None:
+    config = replace(
+        CONFIG,
+        steps=10,
+        episodes=32,
+        policy_learning_rate=3e-2,
+        kl_coefficient=0.0,
+        value_trunk=trunk,
+        watch=WatchConfig(prompts=0, rules=()),
+    )
+    scores = [each.metrics["reward/score"] for each in run(prepared(config), config)]
+    assert fmean(scores[-3:]) > fmean(scores[:3]) + 0.15
 
 
 def test_a_step_draws_from_its_own_seed_and_uses_prompts_evenly() -> None:

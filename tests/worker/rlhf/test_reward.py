@@ -150,6 +150,12 @@ def test_members_of_an_ensemble_start_and_learn_apart() -> None:
         assert any(weight.any() for key, weight in weights_of(roles, name).items() if "_B" in key)
 
 
+def test_members_see_the_rankings_in_orders_of_their_own() -> None:
+    config = replace(CONFIG, members=2)
+    run = reward.Run(prepared(config), rankings(12), [], config, _new())
+    assert [each.key for each in run.batch(0)] != [each.key for each in run.batch(1)]
+
+
 def test_every_ranking_is_seen_once_an_epoch() -> None:
     config = replace(CONFIG, epochs=2)
     state = _new()

@@ -101,7 +101,8 @@ def test_the_gradient_is_that_of_reinforce() -> None:
         with_values=False,
     )
     targets = rloo.targets_of(batch, CONFIG, 0.1)
-    update = Update(roles, CONFIG.ppo, TrainingState(), {"policy": ppo.policy_loss})
+    parts = {"policy": ppo.policy_loss}
+    update = Update(roles, CONFIG.ppo, TrainingState(), parts, trained=("policy",))
     update.accumulate(targets, range(16), Tally())
     found = [parameter.grad for parameter in roles.parameters_of("policy")]
 
