@@ -32,7 +32,7 @@ class DemoPlan:
     overlap: int = 3
     labelers: int = 6
     flip_rate: float = 0.15
-    temperature: float = 0.3
+    temperature: float = 0.2
     tie_band: float = 0.1
 
     def round_plan(self, seed: int) -> dict[str, Any]:
