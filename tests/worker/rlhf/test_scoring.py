@@ -1,16 +1,21 @@
 """Scores of answers: in the order asked, whatever the batches, normalised, with a spread."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification
 
 from tests.worker.rlhf import tiny
-from worker.rlhf import scoring
+from worker.rlhf import batches, reward, saving, scoring
+from worker.rlhf.data import Pair, Ranking
 from worker.rlhf.normaliser import Normaliser, Scale
 from worker.rlhf.prefix import Branches, Probe
+from worker.rlhf.reward import RewardConfig
 from worker.rlhf.roles import Roles
 from worker.rlhf.scoring import AdapterReward
+from worker.rlhf.training_state import TrainingState
 
 TOLERANCE = 1e-5
 EXACT = Probe(is_exact=True, window=None, why="")
@@ -79,6 +84,31 @@ def test_scoring_keeps_no_graph_and_the_role_before(ensemble: AdapterReward) -> 
 def test_completions_of_one_prompt_can_be_asked_directly(ensemble: AdapterReward) -> None:
     found = scoring.score(ensemble, ASKED[0].prompt_ids, ASKED[0].completions)
     assert torch.allclose(found.raw, ensemble.score(ASKED).raw[:3], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_trained_reward_model_gives_the_same_scores_in_plain_transformers(
+    tmp_path: Path, merged: bool
+) -> None:
+    roles = Roles(tiny.loaded())
+    roles.loaded = saving.save_full(roles.loaded, tmp_path / "base")
+    config = RewardConfig(learning_rate=1e-2, lora=tiny.LORA, autocast=False)
+    names = reward.prepare(roles, config)
+    pairs = (Pair(0, 1, 1.0), Pair(1, 2, 0.0))
+    judged = Ranking(
+        "r", tuple(ASKED[0].prompt_ids), tuple(map(tuple, ASKED[0].completions)), pairs
+    )
+    list(reward.train(roles, [judged] * 8, [], config, TrainingState()))
+    saving.save_reward(roles, tmp_path / "reward", merged=merged)
+
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "reward", num_labels=1)
+    batch = batches.pad(
+        [(each.prompt_ids, ids) for each in ASKED for ids in each.completions], roles.pad_id
+    )
+    with torch.no_grad():
+        found = plain(input_ids=batch.input_ids, attention_mask=batch.is_real.long()).logits
+    ours = AdapterReward(roles, names, scoring.probe(roles), autocast=False).raw(ASKED)[0]
+    assert torch.allclose(found.squeeze(-1), ours, atol=1e-4)
 
 
 def test_asking_nothing_is_refused(ensemble: AdapterReward) -> None:
