@@ -178,7 +178,9 @@ def test_imported_pairs_train_a_reward_model_and_ten_steps_of_ppo(
     with torch.inference_mode():
         before = plain(input_ids=ids).logits
         after = PeftModel.from_pretrained(plain, adapter)(input_ids=ids).logits
-    moved = made["policy"]["metrics"]["best_step"] > 0
+    metrics = made["policy"]["metrics"]
+    moved = metrics["best_step"] > 0
+    assert ("those it began with" in metrics["stop_reason"]) is not moved
     assert torch.equal(before, after) is not moved
 
 

@@ -68,12 +68,13 @@ def run(context: JobContext) -> None:
     ended = following.follow(
         context, loop, state, save_every=task.plan.policy.save_every, note="practising"
     )
+    best_step = state.best.step if state.best is not None else ended.step
     metrics: dict[str, Any] = {
         **ended.metrics,
         "steps": ended.step,
-        "stop_reason": ended.reason,
+        "stop_reason": _reason(ended, best_step),
         "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
-        "best_step": state.best.step if state.best is not None else ended.step,
+        "best_step": best_step,
     }
     _publish(context, task, roles, config, metrics)
 
@@ -114,6 +115,14 @@ def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
     if policy.reward_target is not None:
         found.append(stopping.RewardTarget(policy.reward_target))
     return tuple(found)
+
+
+def _reason(ended: following.Ended, best_step: int) -> str:
+    """Say why the run ended, and which weights are published where they are not the last."""
+    if best_step == ended.step:
+        return ended.reason
+    kept = f"those of step {best_step}" if best_step else "those it began with"
+    return f"{ended.reason}; the best on held-out prompts are {kept}, which are kept"
 
 
 def _read(session: Session, context: JobContext) -> Task:
