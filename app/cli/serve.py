@@ -1,6 +1,8 @@
 """`migrate`, `serve` and `up`."""
 
+import signal
 import socket
+import sys
 import threading
 from typing import Annotated
 
@@ -52,6 +54,8 @@ def up(
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     ready_database(settings).dispose()
+    # The server hands the signal on once it has shut down; the worker must be stopped all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     worker = processes.Child("worker", ["worker"])
     threading.Thread(target=worker.keep_alive, daemon=True).start()
     try:

@@ -1,0 +1,48 @@
+"""`attune up` as a process: what it starts ends with it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the product on a free port and wait until it says where it is."""
+    environment = {**os.environ, "ATTUNE_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "app.cli.main", "up", "--port", "0"]
+    log = tmp_path / "up.log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, env=environment, stdout=out, stderr=out, text=True) as process,
+    ):
+        while "Attune is at" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_worker_ends_with_the_server(up: subprocess.Popen[str], number: signal.Signals) -> None:
+    workers = [pid for pid, parent in _processes() if parent == up.pid]
+    assert len(workers) == 1
+    up.send_signal(number)
+    up.wait(60)
+    alive = [pid for pid, _ in _processes() if pid in workers]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert not alive
+
+
+def _processes() -> list[tuple[int, int]]:
+    """Return the number of every process with its parent's."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True)
+    pairs = (line.split() for line in listed.stdout.decode().splitlines())
+    return [(int(pid), int(parent)) for pid, parent in pairs]
