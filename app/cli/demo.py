@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.cli import processes
 from app.cli.console import err
-from app.cli.serve import free_port, ready_database
+from app.cli.serve import address_of, listen, ready_database
 from app.client import Client
 from app.db import Database, schema
 from app.demo import panel as panels
@@ -71,9 +71,9 @@ def demo(
     with database.transaction() as session:
         people = _people(session, plan, taste_name, seed)
         slug = _free_slug(session)
-    port = free_port(settings.host, settings.port)
-    url = f"http://{settings.host}:{port}"
-    with _children(settings, port) as children:
+    listener = listen(settings.host, settings.port, 0)  # held from here on: it stays ours
+    url = address_of(listener)
+    with listener, _children(settings, listener.fileno()) as children:
         _wait_until_up(url, children)
         _invite(url, people)
         with Client(url, people.token) as lead, _Progress() as watch:
@@ -129,17 +129,19 @@ def _free_slug(session: Session) -> str:
 
 
 @contextmanager
-def _children(settings: Settings, port: int) -> Iterator[list[processes.Child]]:
+def _children(settings: Settings, fd: int) -> Iterator[list[processes.Child]]:
     environment = {"ATTUNE_SECRET_KEY": settings.secret.decode(), "ATTUNE_LOG_FORMAT": "json"}
     logs = settings.data_dir / "logs"
     children: list[processes.Child] = []
     try:
-        for name, arguments in (
-            ("web", ["serve", "--host", settings.host, "--port", str(port)]),
-            ("worker", ["worker"]),
+        for name, arguments, inherits in (
+            ("web", ["serve", "--fd", str(fd)], [fd]),
+            ("worker", ["worker"], []),
         ):
             log = logs / f"{name}.log"
-            child = processes.Child(name, arguments, environment=environment, log=log)
+            child = processes.Child(
+                name, arguments, environment=environment, log=log, inherits=inherits
+            )
             children.append(child)
         yield children
     except Unavailable:

@@ -19,6 +19,7 @@ class Child:
         arguments: what comes after `attune`.
         environment: names added to this process's environment.
         log: a file for its output; None leaves it on the terminal.
+        inherits: file descriptors that it gets under the same numbers.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class Child:
         *,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        inherits: Sequence[int] = (),
     ) -> None:
         self.name = name
         self._arguments = [sys.executable, "-m", "app.cli.main", *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._log_path = log
+        self._inherits = tuple(inherits)
         self._log: IO[bytes] | None = None
         self._stopping = threading.Event()
         self.process = self._start()
@@ -68,5 +71,9 @@ class Child:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             self._log = self._log_path.open("ab")
         return subprocess.Popen(
-            self._arguments, env=self._environment, stdout=self._log, stderr=self._log
+            self._arguments,
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+            pass_fds=self._inherits,
         )

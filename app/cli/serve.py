@@ -39,11 +39,15 @@ def migrate(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A socket bound already.")] = None,
 ) -> None:
     """Serve the web application."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    run_server(settings, host or settings.host, settings.port if port is None else port)
+    if fd is not None:
+        run_server(settings, socket.socket(fileno=fd))
+        return
+    run_server(settings, listen(host or settings.host, settings.port if port is None else port))
 
 
 def up(
@@ -59,17 +63,15 @@ def up(
     worker = processes.Child("worker", ["worker"])
     threading.Thread(target=worker.keep_alive, daemon=True).start()
     try:
-        run_server(settings, host or settings.host, settings.port if port is None else port)
+        run_server(settings, listen(host or settings.host, settings.port if port is None else port))
     finally:
         worker.stop()
 
 
-def run_server(settings: Settings, host: str, port: int) -> None:
-    """Serve until told to stop; the address is printed once it is bound."""
+def run_server(settings: Settings, listener: socket.socket) -> None:
+    """Serve on a bound socket until told to stop."""
     database = ready_database(settings)
-    listener = socket.create_server((host, port), family=_family(host), backlog=2048)
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    say(f"Attune is at [bold]{settings.public_url or address}[/bold]")
+    say(f"Attune is at [bold]{settings.public_url or address_of(listener)}[/bold]")
     config = uvicorn.Config(
         create_app(settings, database),
         log_config=None,
@@ -83,15 +85,24 @@ def run_server(settings: Settings, host: str, port: int) -> None:
     database.dispose()
 
 
-def free_port(host: str, wanted: int) -> int:
-    """Return the wanted port, or a free one where it is taken."""
-    for port in (wanted, 0):
+def listen(host: str, *ports: int) -> socket.socket:
+    """Bind the first of the ports that is free.
+
+    Raises:
+        Invalid: none is.
+    """
+    for port in ports:
         try:
-            with socket.create_server((host, port), family=_family(host)) as listener:
-                return int(listener.getsockname()[1])
-        except OSError:
-            continue
-    raise Invalid(f"no port is free on {host}")
+            return socket.create_server((host, port), family=_family(host), backlog=2048)
+        except OSError as error:
+            reason = error.strerror
+    raise Invalid(f"port {ports[-1]} on {host} cannot be bound: {reason}; try --port 0")
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address that a browser takes to a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def ready_database(settings: Settings) -> Database:
