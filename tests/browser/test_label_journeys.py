@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 from app.db import Database
 from tests.browser.desk import Desk, furnish, sit_down
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(params=["wide", "phone"])

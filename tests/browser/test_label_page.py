@@ -10,7 +10,7 @@ from app.db import Database
 from app.models import User
 from tests.browser.desk import WIDTHS, Desk, furnish, sit_down
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 

@@ -22,8 +22,6 @@ from tests.faults.workers import (
     worker,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_killed_process_is_started_again_and_resumes(
     any_database: Database, tmp_path: Path

@@ -24,7 +24,7 @@ from tests.faults.workers import (
     worker,
 )
 
-pytestmark = [pytest.mark.services, pytest.mark.slow]
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ def members(any_database: Database) -> list[Member]:
     return found
 
 
-@pytest.mark.slow
 def test_24_labelers_over_http_give_every_comparison_exactly_k_judgments(
     any_database: Database, any_url: str, members: list[Member], tmp_path: Any
 ) -> None:

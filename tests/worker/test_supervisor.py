@@ -20,8 +20,6 @@ from tests.faults.workers import (
 )
 from worker.supervisor import Supervisor
 
-pytestmark = pytest.mark.slow
-
 Press = Callable[[Database, int], object]
 
 

@@ -22,8 +22,6 @@ from worker.runs.context import JobContext
 from worker.supervisor import Supervisor
 from worker.ticket import Places
 
-pytestmark = pytest.mark.slow
-
 PATIENCE_S = 240.0
 QUICK = Timing(lease_s=60.0, heartbeat_s=1.0, look_s=0.2, grace_s=5.0, poll_s=0.05)
 

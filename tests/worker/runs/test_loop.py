@@ -31,8 +31,6 @@ from app.models import (
 from app.services import checkpoints, evaluation, rounds
 from tests.worker.runs import small
 
-pytestmark = pytest.mark.slow
-
 
 def vowels(text: str) -> float:
     """A taste that random text differs in."""
@@ -158,6 +156,7 @@ def _lineage_is_whole(database: Database, project_id: int, reward_id: int) -> No
         assert held_out == 0
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT's own
 @pytest.mark.parametrize("with_sft", [False, True])
 def test_a_round_on_a_model_from_a_folder(
