@@ -40,7 +40,7 @@ def unavailable(reason: str) -> None:
 @pytest.fixture(autouse=True)
 def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith("ATTUNE_") and not name.startswith("ATTUNE_TEST_"):
+        if name.startswith("ATTUNE_"):  # the tests' own were read when this module was
             monkeypatch.delenv(name)
 
 
