@@ -1,11 +1,9 @@
 """Keeps one job's lease alive from a thread, hears people's orders, and stores the log's tail."""
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import Database
 from app.errors import LeaseLost
 from app.services import job_leases
+from worker.background import Background
 from worker.ticket import is_outage
 
 log = structlog.get_logger(__name__)
@@ -41,7 +40,7 @@ class Timing:
     wake_s: float = 60.0
 
 
-class Heart:
+class Heart(Background):
     """Beats while the job's process lives.
 
     While the database is away nothing changes: the process goes on computing. The lease is lost
@@ -60,6 +59,7 @@ class Heart:
         log_path: Path,
         pid: int,
     ) -> None:
+        super().__init__("heart")
         self.signal = job_leases.Signal.GO_ON
         self.is_lost = False
         self._database = database
@@ -68,23 +68,6 @@ class Heart:
         self._log_path = log_path
         self._log = ""
         self._pid = pid
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
-
-    def __enter__(self) -> "Heart":
-        """Start to beat."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop."""
-        self._over.set()
-        self._thread.join()
 
     def _live(self) -> None:
         due = 0.0

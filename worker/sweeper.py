@@ -3,7 +3,6 @@
 It shows that it lives, takes jobs from workers that fell silent, and sends lost wakes again.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -15,6 +14,7 @@ from app import queue as broker
 from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError
 from app.services import job_leases, rounds, workers
+from worker.background import Background
 from worker.heart import log_path, tail
 from worker.supervisor import Supervisor
 from worker.ticket import is_outage
@@ -22,10 +22,11 @@ from worker.ticket import is_outage
 log = structlog.get_logger(__name__)
 
 
-class Sweeper:
+class Sweeper(Background):
     """A thread that sweeps every few seconds, as long as the worker lives."""
 
     def __init__(self, supervisor: Supervisor, worker: workers.Description) -> None:
+        super().__init__("sweeper")
         self._supervisor = supervisor
         self._database = supervisor.database
         self._timing = supervisor.timing
@@ -33,13 +34,6 @@ class Sweeper:
         self._woken_at: dict[str, float] = {}
         self._reap_from = 0.0
         self._look_at = 0.0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="sweeper", daemon=True)
-
-    def __enter__(self) -> "Sweeper":
-        """Start to sweep."""
-        self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -48,8 +42,7 @@ class Sweeper:
         trace: TracebackType | None,
     ) -> None:
         """Stop, and take the worker off the list."""
-        self._over.set()
-        self._thread.join()
+        super().__exit__(kind, error, trace)
         self._carefully(self._leave)
 
     def sweep(self) -> None:

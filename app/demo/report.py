@@ -67,18 +67,8 @@ class Report:
                 "best_step": self.policy_metrics["best_step"],
                 "stop_reason": self.policy_metrics["stop_reason"],
             },
-            "utility": {
-                "before": truth.value(self.policy.before),
-                "after": truth.value(self.policy.after),
-                "change": truth.value(self.policy.change),
-                "change_ci": truth.bounds(self.policy.change),
-            },
-            "utility_default": {
-                "before": truth.value(self.default.before),
-                "after": truth.value(self.default.after),
-                "change": truth.value(self.default.change),
-                "change_ci": truth.bounds(self.default.change),
-            },
+            "utility": _utility(self.policy),
+            "utility_default": _utility(self.default),
             "win_rate": {
                 "labelers": self.evaluation["share"],
                 "labelers_ci": [self.evaluation["low"], self.evaluation["high"]],
@@ -184,6 +174,15 @@ class Report:
 
 def _measured(measure: Measure) -> tuple[str, str]:
     return _percent(truth.value(measure)), _span(truth.bounds(measure))
+
+
+def _utility(found: PolicyTruth) -> dict[str, Any]:
+    return {
+        "before": truth.value(found.before),
+        "after": truth.value(found.after),
+        "change": truth.value(found.change),
+        "change_ci": truth.bounds(found.change),
+    }
 
 
 def _pair(measure: dict[str, Any]) -> list[float | None]:

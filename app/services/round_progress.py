@@ -6,6 +6,8 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
+from app.domain.states import LIVE_ROUND_STATES
+from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
 from app.services import comparisons, evaluation
 
@@ -83,3 +85,33 @@ def jobs_of(session: Session, round_id: int) -> list[Job]:
     """Return a round's jobs, oldest first."""
     query = select(Job).where(Job.round_id == round_id).order_by(Job.id)
     return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def current(session: Session, project_id: int) -> Round | None:
+    """Return the project's round that is not over, if there is one."""
+    return session.scalar(
+        select(Round)
+        .where(Round.project_id == project_id, Round.state.in_(LIVE_ROUND_STATES))
+        .order_by(Round.number.desc())
+        .limit(1)
+    )
+
+
+def get(session: Session, project_id: int, number: int) -> Round:
+    """Return a project's round by its number.
+
+    Raises:
+        NotFound: there is none.
+    """
+    found = session.scalar(
+        select(Round).where(Round.project_id == project_id, Round.number == number)
+    )
+    if found is None:
+        raise NotFound(f"there is no round {number} in this project")
+    return found
+
+
+def of_project(session: Session, project_id: int) -> list[Round]:
+    """Return the project's rounds, newest first."""
+    query = select(Round).where(Round.project_id == project_id)
+    return list(session.scalars(query.order_by(Round.number.desc())))

@@ -28,9 +28,12 @@ from app.services import audit, checkpoints, comparisons, evaluation, jobs, read
 from app.services.round_progress import (
     Labeling,
     Overview,
+    current,
+    get,
     is_labeled,
     jobs_of,
     labeling_of,
+    of_project,
     overview,
 )
 
@@ -209,36 +212,6 @@ def attach(session: Session, round_id: int, checkpoint: Checkpoint) -> None:
     elif kind is CheckpointKind.POLICY:
         round_.policy_checkpoint_id = checkpoint.id
     session.flush()
-
-
-def current(session: Session, project_id: int) -> Round | None:
-    """Return the project's round that is not over, if there is one."""
-    return session.scalar(
-        select(Round)
-        .where(Round.project_id == project_id, Round.state.in_(LIVE_ROUND_STATES))
-        .order_by(Round.number.desc())
-        .limit(1)
-    )
-
-
-def get(session: Session, project_id: int, number: int) -> Round:
-    """Return a project's round by its number.
-
-    Raises:
-        NotFound: there is none.
-    """
-    found = session.scalar(
-        select(Round).where(Round.project_id == project_id, Round.number == number)
-    )
-    if found is None:
-        raise NotFound(f"there is no round {number} in this project")
-    return found
-
-
-def of_project(session: Session, project_id: int) -> list[Round]:
-    """Return the project's rounds, newest first."""
-    query = select(Round).where(Round.project_id == project_id)
-    return list(session.scalars(query.order_by(Round.number.desc())))
 
 
 def finish_labeling(session: Session, round_: Round, *, actor_id: int | None) -> None:
