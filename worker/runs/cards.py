@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from worker.runs import following
-from worker.runs.context import JobContext
+from worker.runs.following import Place
 
 TRAINING = "training.json"
 PACKAGES = ("attune", "torch", "transformers", "peft")
@@ -55,7 +55,17 @@ class Card:
         return "\n".join(lines)
 
 
-def fill(context: JobContext, folder: Path, card: Card, write: Callable[[Path], object]) -> None:
+class Origin(Protocol):
+    """What is told of a model, whoever made it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+    def text(self) -> str:
+        """Return it in Markdown."""
+
+
+def fill(context: Place, folder: Path, card: Origin, write: Callable[[Path], object]) -> None:
     """Fill a fresh folder with the weights, their card and the curves of the run."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -134,6 +134,11 @@ class JobContext:
         return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
     @property
+    def title(self) -> str:
+        """What the run is called where it is spoken of."""
+        return f"job {self.job_id}"
+
+    @property
     def workdir(self) -> Path:
         """A local folder of this job that survives attempts on this machine."""
         folder = artifacts.job_folder(self._work_root, self.job_id)

@@ -5,16 +5,53 @@ files grow beside the training states and end up beside the checkpoint.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from worker.rlhf.report import StepReport
+from worker import artifacts
+from worker.rlhf.report import Sample, StepReport
 from worker.rlhf.tensorboard import EventLog
 from worker.rlhf.training_state import TrainingState
-from worker.runs.context import Interrupted, JobContext
+from worker.runs.context import Interrupted
+from worker.ticket import Order
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
+
+
+class Place(Protocol):
+    """Where a loop runs: a job's context, or a folder of files alone."""
+
+    @property
+    def title(self) -> str:
+        """What the run is called where it is spoken of."""
+
+    @property
+    def workdir(self) -> Path:
+        """A local folder that survives attempts."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Take a point of each curve."""
+
+    def samples(self, step: int, samples: tuple[Sample, ...]) -> None:
+        """Take completions for people to read."""
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Take how far the run is."""
+
+    def should_stop(self) -> Order | None:
+        """Say what was asked of the run."""
+
+    def flush(self) -> None:
+        """Write what waits."""
+
+    def save_state(self, step: int, write: artifacts.Write) -> Path:
+        """Save a training state, whole or not at all."""
+
+    def newest_state(self) -> Path | None:
+        """Return the newest training state that verifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +64,7 @@ class Ended:
     metrics: dict[str, float]
 
 
-def restore(context: JobContext, state: TrainingState) -> bool:
+def restore(context: Place, state: TrainingState) -> bool:
     """Put the newest whole training state into `state`; say whether there was one."""
     newest = context.newest_state()
     if newest is None:
@@ -37,7 +74,7 @@ def restore(context: JobContext, state: TrainingState) -> bool:
 
 
 def follow(
-    context: JobContext,
+    context: Place,
     loop: Iterator[StepReport],
     state: TrainingState,
     *,
@@ -47,7 +84,7 @@ def follow(
     """Run a loop to its end, or to where people ask it to stop.
 
     Args:
-        context: of the job.
+        context: of the job, or the folder the run is in.
         loop: yields a report per optimiser step.
         state: what the loop mutates; saved every `save_every` steps, and after half a minute.
         save_every: steps between two saves.
@@ -77,7 +114,7 @@ def follow(
                 context.save_state(report.step, state.save)
                 saved_at = time.monotonic()
             if order in {"cancel", "preempt"}:
-                raise Interrupted(f"job {context.job_id} was asked to end at step {report.step}")
+                raise Interrupted(f"{context.title} was asked to end at step {report.step}")
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
     if last is None:  # the restored state was the end already

@@ -62,7 +62,7 @@ def run(context: JobContext) -> None:
     roles = weights.load(context, task.beneath)
     config = config_of(task.plan, len(data.rows))
     names = fitting.prepare(roles, config)
-    _start_from_sft(roles, names)
+    start_from_sft(roles, names)
     train, heldout = (_rankings(rows, roles, task) for rows in (data.rows, data.heldout))
     state = TrainingState()
     following.restore(context, state)
@@ -72,7 +72,12 @@ def run(context: JobContext) -> None:
     metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
     found, scored = measure(data, train, heldout, reward, task.plan)
     metrics |= found
-    normaliser = _normaliser(task, reward)
+    normaliser = fit_normaliser(
+        reward,
+        [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
+        task.project.instruction,
+        task.plan,
+    )
     _publish(context, task, roles, names, normaliser, config, data, metrics, scored)
 
 
@@ -163,7 +168,7 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
     return weights.layers(session, before).whole
 
 
-def _start_from_sft(roles: Roles, names: Sequence[str]) -> None:
+def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
     """Let the reward model begin where SFT ended, where that is an adapter of the same shape."""
     if not roles.has_adapter(SFT):
         return
@@ -182,21 +187,26 @@ def _rankings(rows: Sequence[Any], roles: Roles, task: Task) -> list[Ranking]:
     )
 
 
-def _normaliser(task: Task, reward: AdapterReward) -> Normaliser:
-    """Scale the scores to mean 0 and std 1 on the start model's own answers to fixed prompts."""
-    roles, settings = reward.roles, task.plan.sampling
+def fit_normaliser(
+    reward: AdapterReward,
+    prompts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    instruction: str,
+    plan: RoundPlan,
+) -> Normaliser:
+    """Scale the scores to mean 0 and std 1 on the start model's own answers to fixed prompts.
+
+    Prompts come as a key, which seeds the answer, and the turns.
+    """
+    roles, settings = reward.roles, plan.sampling
     tokenizer = roles.loaded.tokenizer
     items = [
-        PromptItem(
-            f"prompt-{prompt.id}",
-            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
-        )
-        for prompt in task.prompts
+        PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
+        for key, messages in prompts
     ]
     config = SamplingConfig(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
-        seed=task.plan.seed,
+        seed=plan.seed,
         batch_size=settings.batch_size,
     )
     fitting_items = texts.that_fit(items, roles, settings.max_new_tokens)
@@ -206,7 +216,7 @@ def _normaliser(task: Task, reward: AdapterReward) -> Normaliser:
         Branches(ids[one.prompt_key], [one.token_ids])
         for one in sampling.generate(roles, fitting_items, config, role)
     ]
-    return Normaliser.fit(reward.raw(branches), penalty=task.plan.policy.uncertainty_penalty)
+    return Normaliser.fit(reward.raw(branches), penalty=plan.policy.uncertainty_penalty)
 
 
 def _publish(

@@ -6,13 +6,14 @@ model gets an adapter unless the plan says otherwise.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain.plan import STARTER, RoundPlan, SftPlan
+from app.domain.plan import STARTER, RoundPlan, SftPlan, Starter
 from app.errors import Invalid
 from app.models import (
     Checkpoint,
@@ -72,9 +73,12 @@ def run(context: JobContext) -> None:
     with held.transaction(context) as session:
         task = _read(session, context)
     roles = Roles(_loaded(context, task))
-    config = config_of(task)
-    examples, too_long = _encode(roles, task.demonstrations, task, config)
-    heldout, _ = _encode(roles, task.heldout, task, config)
+    config = config_of(task.sft, is_starter=task.base is None, seed=task.plan.seed)
+    encode = partial(
+        encoded, roles, instruction=task.project.instruction, max_tokens=task.sft.max_tokens
+    )
+    examples, too_long = encode(task.demonstrations)
+    heldout, _ = encode(task.heldout)
     if not examples:
         raise Invalid(f"all {too_long} demonstrations are longer than {task.sft.max_tokens} tokens")
     state = TrainingState()
@@ -90,19 +94,18 @@ def run(context: JobContext) -> None:
     _publish(context, task, roles, config, metrics)
 
 
-def config_of(task: Task) -> SftConfig:
-    """Return the loop's settings."""
-    rate = FULL_RATE if task.is_full else LORA_RATE
-    if task.base is None:
-        rate = STARTER_RATE
+def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:
+    """Return the loop's settings; a starter is always trained as a whole."""
+    is_full = is_starter or bool(plan.is_full)
+    rate = STARTER_RATE if is_starter else FULL_RATE if is_full else LORA_RATE
     return SftConfig(
-        epochs=task.sft.epochs,
-        batch_size=task.sft.batch_size,
-        learning_rate=task.sft.learning_rate or rate,
-        max_steps=task.sft.max_steps,
-        full=task.is_full,
-        lora=LoraSettings(task.sft.lora.r, task.sft.lora.alpha),
-        seed=task.plan.seed,
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate or rate,
+        max_steps=plan.max_steps,
+        full=is_full,
+        lora=LoraSettings(plan.lora.r, plan.lora.alpha),
+        seed=seed,
     )
 
 
@@ -136,33 +139,40 @@ def _demonstrations(session: Session, project_id: int, split: Split) -> list[Sho
 def _loaded(context: JobContext, task: Task) -> models.LoadedModel:
     if task.base is not None:
         return models.load(task.base.uri, device=context.device)
-    wanted = task.sft.starter
-    said = [task.project.instruction]
-    for shown in task.demonstrations:
-        said += [turn["content"] for turn in shown.messages]
-        said.append(shown.text)
-    made = starter.build(
-        said,
-        vocab_size=wanted.vocabulary,
-        width=wanted.width,
-        layers=wanted.layers,
-        heads=wanted.heads,
-        seed=task.plan.seed,
+    made = built(
+        task.sft.starter, task.demonstrations, task.project.instruction, seed=task.plan.seed
     )
     made.model.to(context.device)  # type: ignore[arg-type]
     return made
 
 
-def _encode(
-    roles: Roles, shown: Sequence[Shown], task: Task, config: SftConfig
+def built(
+    wanted: Starter, shown: Sequence[Shown], instruction: str, *, seed: int
+) -> models.LoadedModel:
+    """Build a starter model for the words of the demonstrations."""
+    said = [instruction]
+    for one in shown:
+        said += [turn["content"] for turn in one.messages]
+        said.append(one.text)
+    return starter.build(
+        said,
+        vocab_size=wanted.vocabulary,
+        width=wanted.width,
+        layers=wanted.layers,
+        heads=wanted.heads,
+        seed=seed,
+    )
+
+
+def encoded(
+    roles: Roles, shown: Sequence[Shown], *, instruction: str, max_tokens: int
 ) -> tuple[list[data.Demonstration], int]:
     """Return the demonstrations that fit, and how many do not."""
     tokenizer = roles.loaded.tokenizer
-    context_tokens = models.context_tokens(roles.causal)
-    limit = min(task.sft.max_tokens, context_tokens or task.sft.max_tokens)
+    limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
     found = []
     for one in shown:
-        prompt = texts.prompt_ids(tokenizer, one.messages, task.project.instruction)
+        prompt = texts.prompt_ids(tokenizer, one.messages, instruction)
         response = tuple(template.encode_response(tokenizer, one.text, finished=True))
         if len(prompt) + len(response) <= limit:
             found.append(data.Demonstration(prompt, response))
