@@ -39,8 +39,8 @@ def recognises(first: bytes) -> bool:
 
 def read(
     stream: Iterable[Line | Rejected], limits: Limits
-) -> Iterator[PromptRecord | DemonstrationRecord | Rejected]:
-    """Read rows under a header; a row may span lines and is reported by its first.
+) -> Iterator[tuple[int, PromptRecord | DemonstrationRecord | Rejected]]:
+    """Read rows under a header; a row may span lines and is numbered by its first.
 
     Raises Invalid where the header names no column of prompts.
     """
@@ -56,14 +56,13 @@ def read(
         except StopIteration:
             break
         except (csv.Error, Invalid) as error:
-            yield Rejected(
-                started, f"not CSV: {error}" if isinstance(error, csv.Error) else str(error)
-            )
+            reason = f"not CSV: {error}" if isinstance(error, csv.Error) else str(error)
+            yield started, Rejected(started, reason)
             # The reader starts again after a bad row; the lines it took are gone.
             reader = csv.reader(source, strict=True)
             continue
         if cells:
-            yield _record(started, header, cells, limits)
+            yield started, _record(started, header, cells, limits)
 
 
 def write(records: Iterable[PromptRecord | DemonstrationRecord]) -> Iterator[bytes]:

@@ -92,7 +92,14 @@ def detect(first_lines: Sequence[bytes], limits: Limits = DEFAULT) -> str:
 def read(
     chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
 ) -> Iterator[Record | Rejected]:
-    """Read a file of any size, one row in memory at a time.
+    """Read a file of any size as `numbered` does, without the numbers."""
+    return (item for _, item in numbered(chunks, name, limits))
+
+
+def numbered(
+    chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
+) -> Iterator[tuple[int, Record | Rejected]]:
+    """Read a file of any size, one row in memory at a time, each with the number of its line.
 
     Args:
         chunks: The bytes of the file, in pieces of any size, plain or gzip.
@@ -100,7 +107,8 @@ def read(
         limits: What a row may hold.
 
     Returns:
-        What each row says, or why it was not taken, in the file's order.
+        What each row says, or why it was not taken, in the file's order; a row may say several
+        things.
 
     Raises:
         Invalid: The file is empty, its format is not known, or nothing is called ``name``.
@@ -132,12 +140,12 @@ def _named(name: str) -> Format:
 
 def _read(
     stream: Iterable[Line | Rejected], chosen: Format, limits: Limits
-) -> Iterator[Record | Rejected]:
+) -> Iterator[tuple[int, Record | Rejected]]:
     for item in stream:
         if isinstance(item, Rejected):
-            yield item
+            yield item.line, item
         elif item.data.strip():
-            yield from _records(item, chosen, limits)
+            yield from ((item.number, one) for one in _records(item, chosen, limits))
 
 
 def _records(item: Line, chosen: Format, limits: Limits) -> list[Record | Rejected]:

@@ -320,7 +320,7 @@ def _records(
     """Yield what the lines say; those that say nothing are put on the tally."""
     stream = items(chunks, limits)
     if chosen == csv_prompts.NAME:
-        for record in csv_prompts.read(stream, limits):
+        for _, record in csv_prompts.read(stream, limits):
             if isinstance(record, Rejected):
                 tally.reject(record.line, record.reason, record.raw)
             else:
