@@ -43,8 +43,19 @@ class Candidate(BaseModel):
     text: str
 
 
+class Criterion(BaseModel):
+    """One thing to rate completions on."""
+
+    name: str
+    help: str = ""
+
+
 class Assignment(BaseModel):
-    """A leased comparison; candidates in the order in which to show them."""
+    """A leased comparison; candidates in the order in which to show them.
+
+    Criteria come with a rate, reasons (by thumb, then by value) with thumbs. The one candidate of
+    an edit is the text to better; a write has none.
+    """
 
     id: int
     comparison_id: int
@@ -57,6 +68,10 @@ class Assignment(BaseModel):
     strengths: list[int]
     allow_tie: bool
     allow_both_bad: bool
+    criteria: list[Criterion] = []
+    rating_max: int = 5
+    reasons: dict[str, dict[str, str]] = {}
+    is_practice: bool = False
 
 
 class Queue(BaseModel):
@@ -95,12 +110,20 @@ class Exchanged(Claimed):
 
 
 class Answer(BaseModel):
-    """A judgment to submit: `preferred` and `strength` of a pick, `ranking` of a rank."""
+    """A judgment to submit; what its kind does not ask for stays empty.
+
+    `preferred` and `strength` of a pick, `ranking` of a rank, `ratings` of each canonical position
+    by criterion of a rate, `thumb` and `reasons` of thumbs, `text` of a write or an edit.
+    """
 
     kind: str
     preferred: str | None = None
     strength: int | None = None
     ranking: list[int] | None = None
+    ratings: dict[str, list[int]] | None = None
+    thumb: str | None = None
+    reasons: list[str] = []
+    text: str | None = None
     both_bad: bool = False
 
 

@@ -5,7 +5,7 @@ comparison is made; the order on screen never enters here. A pick is the ranking
 when, and what happens to a judgment afterwards is left to others.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from itertools import combinations
@@ -139,16 +139,21 @@ class Answer:
     """A whole judgment of one comparison: relative and absolute quality are two axes.
 
     *Both bad* stands beside an order, or alone; alone it completes the judgment and implies no
-    preference.
+    preference. Ratings, a thumb and a text are the answers of the kinds that ask for no order.
     """
 
     order: Ranking | Pick | None = None
     both_bad: bool = False
+    ratings: Mapping[str, tuple[int, ...]] | None = None  # of each completion, by criterion
+    thumb: str | None = None
+    reasons: tuple[str, ...] = ()
+    text: str | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether this may be submitted."""
-        return self.order is not None or self.both_bad
+        given = (self.order, self.ratings, self.thumb, self.text)
+        return self.both_bad or any(one is not None for one in given)
 
     def preferences(self) -> tuple[Preference, ...]:
         """Return the pairs the order implies; none without an order."""

@@ -94,6 +94,8 @@ class Judgment(Identified, Base):
     ranking: Mapped[list[int] | None]  # competition rank of each canonical position
     ratings: Mapped[dict[str, Any] | None]  # criterion -> rating of each canonical position
     both_bad: Mapped[bool] = mapped_column(default=False)
+    thumb: Mapped[str | None] = mapped_column(String(4))  # up or down
+    reasons: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     text: Mapped[str | None]  # of write and edit
     flags: Mapped[list[str]] = mapped_column(default=list)
     comment: Mapped[str] = mapped_column(default="")

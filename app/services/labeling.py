@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain import answers
-from app.domain.answers import Body, Rules
+from app.domain.answers import Body
 from app.domain.assignment import UNDO_DEPTH, lease_length
-from app.domain.ranking import Pick, Ranking
 from app.domain.states import ASSIGNMENT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
 from app.models import (
@@ -26,16 +25,15 @@ from app.models import (
     Comparison,
     Evaluation,
     Judgment,
-    JudgmentKind,
     Project,
 )
-from app.services import comparisons, revisions
+from app.services import bodies, comparisons, revisions
+from app.services.bodies import body_of, rules_of
 from app.services.leases import claim, enter, heartbeat, live, new_token, release
 from app.services.workload import (
     HistoryItem,
     Progress,
     Sheet,
-    body_of,
     history,
     progress,
     queue_state,
@@ -58,6 +56,7 @@ __all__ = [
     "release",
     "retract",
     "revise",
+    "rules_of",
     "sheet",
     "skip",
     "submit",
@@ -149,7 +148,7 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
     if assignment.lease_token != given.lease_token:
         raise LeaseLost(f"assignment {assignment.id} was leased again since; reload the page")
     assignment = _successor(session, assignment)
-    columns = _columns(project, assignment, comparison, given)
+    columns = _columns(session, project, assignment, comparison, given)
     state = _settle(session, assignment, comparison)
     moment = now(session)
     active = min(timedelta(milliseconds=max(given.active_ms, 0)), ACTIVE_LONGEST)
@@ -256,7 +255,7 @@ def revise(
         is_surplus=old.is_surplus,
         started_at=old.started_at,
         active_ms=old.active_ms + max(given.active_ms, 0),
-        **_columns(project, assignment, comparison, given),
+        **_columns(session, project, assignment, comparison, given),
     )
     return _outcome(session, judgment)
 
@@ -288,17 +287,6 @@ def retract(
     return _outcome(session, retraction)
 
 
-def rules_of(project: Project, kind: JudgmentKind, k: int) -> Rules:
-    """Return what a comparison of this kind with k completions asks for."""
-    return Rules(
-        str(kind),
-        k,
-        project.strength_steps,
-        project.allow_tie,
-        project.allow_both_bad,
-    )
-
-
 def _check_key(key: str) -> None:
     if not KEY_SHORTEST <= len(key) <= KEY_LONGEST:
         raise Invalid(
@@ -307,7 +295,7 @@ def _check_key(key: str) -> None:
 
 
 def _digest(given: Submission) -> str:
-    return revisions.digest(given.assignment_id, given.body, given.flags, given.comment)
+    return bodies.digest(given.assignment_id, given.body, given.flags, given.comment)
 
 
 def _locked(
@@ -367,21 +355,14 @@ _PAST = {
 
 
 def _columns(
-    project: Project, assignment: Assignment, comparison: Comparison, given: Submission
+    session: Session,
+    project: Project,
+    assignment: Assignment,
+    comparison: Comparison,
+    given: Submission,
 ) -> dict[str, Any]:
-    answers.check_remarks(given.flags, given.comment)
-    answer = answers.check(
-        rules_of(project, comparison.kind, len(assignment.shown_order)), given.body
-    )
-    order = answer.order
-    return {
-        "preferred": str(order.preferred) if isinstance(order, Pick) else None,
-        "strength": order.strength and int(order.strength) if isinstance(order, Pick) else None,
-        "ranking": list(order.ranks) if isinstance(order, Ranking) else None,
-        "both_bad": answer.both_bad,
-        "flags": sorted(set(given.flags)),
-        "comment": given.comment.strip(),
-    }
+    k = len(assignment.shown_order)
+    return bodies.columns(session, project, comparison, k, given.body, given.flags, given.comment)
 
 
 def _reopen(session: Session, project: Project, assignment: Assignment, key: str) -> Assignment:

@@ -4,9 +4,6 @@ A change, a retraction and an undo append; nothing is ever rewritten but the mar
 one. Slots and leases are left to `labeling`.
 """
 
-import hashlib
-import json
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +11,6 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import Body, PickBody
 from app.domain.states import AssignmentState
 from app.errors import NotFound
 from app.models import Assignment, Comparison, Guidelines, Judgment, JudgmentKind
@@ -31,22 +27,6 @@ _NEWEST = (
 _GUIDELINES = select(func.max(Guidelines.version)).where(
     Guidelines.project_id == bindparam("project_id")
 )
-
-
-def digest(assignment_id: int, body: Body, flags: Sequence[str], comment: str) -> str:
-    """Return the hash of what was said, by which a replay is told from another submission."""
-    said: dict[str, Any] = {
-        "kind": body.kind,
-        "both_bad": body.both_bad,
-        "flags": sorted(flags),
-        "comment": comment,
-        "assignment": assignment_id,
-    }
-    if isinstance(body, PickBody):
-        said |= {"preferred": body.preferred, "strength": body.strength}
-    else:
-        said |= {"ranking": body.ranking and list(body.ranking)}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def by_key(session: Session, labeler_id: int, key: str) -> Judgment | None:

@@ -1,8 +1,8 @@
 """What there is to read about labeling work: a sheet, a queue's state, a history, progress."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Integer, and_, false, func, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import now
-from app.domain.answers import Body, PickBody, RankBody
+from app.domain.answers import Body
 from app.domain.assignment import QueueState
 from app.domain.states import AssignmentState
 from app.models import (
@@ -25,7 +25,8 @@ from app.models import (
     Prompt,
     Purpose,
 )
-from app.services import comparisons
+from app.services import bodies, comparisons
+from app.services.bodies import body_of
 
 COUNTED_MOST = 1000
 _ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION)
@@ -55,6 +56,8 @@ class Sheet:
     previous: Body | None  # what was answered before an undo
     previous_flags: tuple[str, ...] = ()
     previous_comment: str = ""
+    criteria: Mapping[str, str] = field(default_factory=dict)  # name to help, in order; of a rate
+    is_practice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +124,9 @@ def sheet(session: Session, assignment: Assignment) -> Sheet:
         previous=body_of(before) if before else None,
         previous_flags=tuple(before.flags) if before else (),
         previous_comment=before.comment if before else "",
+        criteria=bodies.criteria_of(session, comparison.project_id, comparison.kind),
+        is_practice=comparison.purpose == Purpose.PRACTICE,
     )
-
-
-def body_of(judgment: Judgment) -> Body:
-    """Return a judgment's answer as it was given."""
-    if judgment.kind == JudgmentKind.PICK:
-        return PickBody(judgment.preferred, judgment.strength, judgment.both_bad)
-    ranking = judgment.ranking
-    return RankBody(None if ranking is None else tuple(ranking), judgment.both_bad)
 
 
 def held(session: Session, project_id: int, labeler_id: int) -> Assignment | None:
@@ -304,10 +301,6 @@ def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[in
         )
     ).one()
     return row[0], row[1]
-
-
-def _seconds_until(session: Session, moment: datetime | None) -> float | None:
-    return None if moment is None else max((moment - now(session)).total_seconds(), 0.0)
 
 
 def _prompt(session: Session, comparison_id: int) -> tuple[Comparison, Messages]:

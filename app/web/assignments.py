@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from app.domain.answers import Body, PickBody, RankBody, Rules
+from app.domain.answers import THUMB_REASONS, Rules
 from app.domain.assignment import AHEAD, QueueState, why_empty
 from app.models import JudgmentKind
 from app.services.labeling import HistoryItem, Outcome, Sheet, Skip, Submission
+from app.web.answers import AnswerIn, AnswerOut, body_in, body_out
 from app.web.render import render_markdown, visible_raw
 
 Key = Annotated[
@@ -22,26 +23,6 @@ Key = Annotated[
 ]
 LeaseToken = Annotated[str, Field(max_length=64)]
 Comment = Annotated[str, Field(max_length=10_000)]
-
-
-class PickIn(BaseModel):
-    """The better of two by canonical position: `a` is position 0."""
-
-    kind: Literal["pick"]
-    preferred: Literal["a", "b", "tie"] | None = None
-    strength: Annotated[int, Field(ge=1, le=4)] | None = None
-    both_bad: bool = False
-
-
-class RankIn(BaseModel):
-    """The competition rank of each canonical position; null with `both_bad`: cannot be ranked."""
-
-    kind: Literal["rank"]
-    ranking: Annotated[list[int], Field(max_length=9)] | None = None
-    both_bad: bool = False
-
-
-AnswerIn = Annotated[PickIn | RankIn, Field(discriminator="kind")]
 
 
 class SubmissionIn(BaseModel):
@@ -130,33 +111,27 @@ class CandidateOut(BaseModel):
     raw: str | None = None
 
 
-class PickOut(BaseModel):
-    """A pick as it was given."""
-
-    kind: Literal["pick"] = "pick"
-    preferred: str | None
-    strength: int | None
-    both_bad: bool
-
-
-class RankOut(BaseModel):
-    """A ranking as it was given."""
-
-    kind: Literal["rank"] = "rank"
-    ranking: list[int] | None
-    both_bad: bool
-
-
 class PreviousOut(BaseModel):
     """What was answered before an undo."""
 
-    answer: PickOut | RankOut
+    answer: AnswerOut
     flags: list[str]
     comment: str
 
 
+class CriterionOut(BaseModel):
+    """One thing to rate completions on."""
+
+    name: str
+    help: str
+
+
 class AssignmentOut(BaseModel):
-    """A leased comparison; candidates come in the order in which to show them."""
+    """A leased comparison; candidates come in the order in which to show them.
+
+    Criteria come with a rate, reasons (by thumb, then by value) with thumbs. The one candidate of
+    an edit is the text to better; a write has none.
+    """
 
     id: int
     comparison_id: int
@@ -169,6 +144,10 @@ class AssignmentOut(BaseModel):
     strengths: list[int]
     allow_tie: bool
     allow_both_bad: bool
+    criteria: list[CriterionOut]
+    rating_max: int
+    reasons: dict[str, dict[str, str]]
+    is_practice: bool
     previous: PreviousOut | None
 
 
@@ -227,7 +206,7 @@ class HistoryOut(BaseModel):
     kind: JudgmentKind
     messages: list[MessageOut]
     candidates: list[CandidateOut]
-    answer: PickOut | RankOut | None
+    answer: AnswerOut | None
     flags: list[str]
     comment: str
     skip_reason: str
@@ -235,22 +214,6 @@ class HistoryOut(BaseModel):
     ended_at: datetime
     is_surplus: bool
     is_retracted: bool
-
-
-def body_in(answer: PickIn | RankIn) -> Body:
-    """Return the answer for the service."""
-    if isinstance(answer, PickIn):
-        return PickBody(answer.preferred, answer.strength, answer.both_bad)
-    ranking = None if answer.ranking is None else tuple(answer.ranking)
-    return RankBody(ranking, answer.both_bad)
-
-
-def body_out(body: Body) -> PickOut | RankOut:
-    """Return an answer as it was given."""
-    if isinstance(body, PickBody):
-        return PickOut(preferred=body.preferred, strength=body.strength, both_bad=body.both_bad)
-    ranking = None if body.ranking is None else list(body.ranking)
-    return RankOut(ranking=ranking, both_bad=body.both_bad)
 
 
 def assignment_out(
@@ -282,6 +245,10 @@ def assignment_out(
         strengths=list(rules.strengths),
         allow_tie=rules.allow_tie,
         allow_both_bad=rules.allow_both_bad,
+        criteria=[CriterionOut(name=name, help=help) for name, help in sheet.criteria.items()],
+        rating_max=rules.rating_max,
+        reasons=THUMB_REASONS if sheet.kind == JudgmentKind.THUMBS else {},
+        is_practice=sheet.is_practice,
         previous=previous or None,
     )
 

@@ -2,12 +2,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.answers import Body, PickBody, RankBody, Rules, check, check_remarks, check_skip
+from app.domain.answers import (
+    TEXT_MOST_BYTES,
+    Body,
+    EditBody,
+    PickBody,
+    RankBody,
+    RateBody,
+    Rules,
+    ThumbsBody,
+    WriteBody,
+    check,
+    check_remarks,
+    check_skip,
+)
 from app.domain.ranking import Answer, Pick, Ranking, Side, Strength
 from app.errors import Invalid
 
 PICK = Rules("pick", 2)
 RANK = Rules("rank", 4)
+RATE = Rules("rate", 2, rating_max=5, criteria={"right": "True?", "kind": ""})
+THUMBS = Rules("thumbs", 1)
+WRITE = Rules("write", 0)
+EDIT = Rules("edit", 1, original="Paris")
 
 
 @given(st.sampled_from(["a", "b"]), st.sampled_from([None, 1, 2, 3, 4]), st.booleans())
@@ -31,7 +48,7 @@ def test_a_ranking_keeps_its_positions(ranks: list[int]) -> None:
     ("rules", "body", "reason"),
     [
         (PICK, RankBody((1, 2)), "asks for a pick"),
-        (RANK, PickBody("a"), "asks for a rank"),
+        (RANK, PickBody("a"), "asks for a ranking, not a pick"),
         (PICK, PickBody(), "not complete"),
         (RANK, RankBody(), "not complete"),
         (PICK, PickBody("left"), "a, b or tie"),
@@ -49,6 +66,55 @@ def test_a_ranking_keeps_its_positions(ranks: list[int]) -> None:
     ],
 )
 def test_an_answer_that_breaks_a_rule_is_refused(rules: Rules, body: Body, reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        check(rules, body)
+
+
+@given(st.tuples(*[st.tuples(st.integers(1, 5), st.integers(1, 5))] * 2))
+def test_ratings_are_read_as_they_were_given_in_the_order_of_the_criteria(
+    given: tuple[tuple[int, int], tuple[int, int]],
+) -> None:
+    right, kind = given
+    ratings = check(RATE, RateBody({"kind": kind, "right": right})).ratings
+    assert ratings is not None
+    assert list(ratings.items()) == [("right", right), ("kind", kind)]
+
+
+def test_a_thumb_keeps_the_reasons_that_were_ticked() -> None:
+    answer = check(THUMBS, ThumbsBody("down", ("unsafe", "wrong")))
+    assert (answer.thumb, answer.reasons) == ("down", ("wrong", "unsafe"))
+    assert check(THUMBS, ThumbsBody("up")).is_complete
+
+
+@given(st.text(min_size=1, max_size=40).filter(lambda text: text.strip() and "\0" not in text))
+def test_a_text_is_kept_to_the_letter(text: str) -> None:
+    assert check(WRITE, WriteBody(text)).text == text
+    if text != "Paris":
+        assert check(EDIT, EditBody(text)).text == text
+
+
+@pytest.mark.parametrize(
+    ("rules", "body", "reason"),
+    [
+        (RATE, ThumbsBody("up"), "asks for ratings, not a thumb"),
+        (RATE, RateBody({"right": (1, 2)}), "nothing is rated on 'kind'"),
+        (RATE, RateBody({"right": (1, 2), "kind": (1,)}), "1 ratings for 2 completions"),
+        (RATE, RateBody({"right": (1, 6), "kind": (1, 1)}), "1 to 5, not 6"),
+        (RATE, RateBody({"right": (0, 1), "kind": (1, 1)}), "1 to 5, not 0"),
+        (RATE, RateBody({"right": (1, 1), "kind": (1, 1), "old": (1, 1)}), "not 'old'"),
+        (Rules("rate", 2), RateBody({}), "no criteria"),
+        (THUMBS, ThumbsBody("sideways"), "up or down, not 'sideways'"),
+        (THUMBS, ThumbsBody("up", ("wrong",)), "reason for up"),
+        (WRITE, WriteBody(" \n"), "empty"),
+        (WRITE, WriteBody("a\0b"), "NUL"),
+        (WRITE, EditBody("x"), "asks for a text, not an edit"),
+        (EDIT, EditBody("Paris"), "the completion's own"),
+        (EDIT, EditBody("é" * (TEXT_MOST_BYTES // 2 + 1)), "at most 65536 bytes, not 65538"),
+    ],
+)
+def test_an_answer_of_another_kind_that_breaks_a_rule_is_refused(
+    rules: Rules, body: Body, reason: str
+) -> None:
     with pytest.raises(Invalid, match=reason):
         check(rules, body)
 

@@ -47,6 +47,7 @@ def test_an_assignment_tells_nothing_of_models_scores_or_purpose(labeler: TestCl
     assert set(assignment) == {
         *("id", "comparison_id", "lease_token", "expires_at", "kind", "messages", "instruction"),
         *("candidates", "strengths", "allow_tie", "allow_both_bad", "previous"),
+        *("criteria", "rating_max", "reasons", "is_practice"),
     }
     assert {key for one in assignment["candidates"] for key in one} == {
         *("position", "text", "html", "raw"),
