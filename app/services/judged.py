@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from app.domain.ranking import Ranking
 from app.errors import Invalid
@@ -115,6 +115,18 @@ class Candidate:
     is_finished: bool
     source: str
     checkpoint_id: int | None
+
+
+class Ordered(Protocol):
+    """A vote as far as pairs are concerned, from the database or from a file."""
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The order it gives, if any."""
+
+    @property
+    def strength(self) -> int | None:
+        """How much better the better one is, 1 to 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +239,7 @@ def training_row(judged: Judged) -> TrainingRow | None:
     )
 
 
-def pairs(votes: Iterable[Voted], k: int) -> tuple[TrainingPair, ...]:
+def pairs(votes: Iterable[Ordered], k: int) -> tuple[TrainingPair, ...]:
     """Return the vote share of every pair of k completions, ties half each way."""
     ranked = [vote for vote in votes if vote.ranking is not None]
     if not ranked:
@@ -235,7 +247,7 @@ def pairs(votes: Iterable[Voted], k: int) -> tuple[TrainingPair, ...]:
     return tuple(_pair(ranked, first, second) for first, second in combinations(range(k), 2))
 
 
-def _pair(votes: Sequence[Voted], first: int, second: int) -> TrainingPair:
+def _pair(votes: Sequence[Ordered], first: int, second: int) -> TrainingPair:
     camps: Counter[int] = Counter()
     strengths: list[int] = []
     for vote in votes:
