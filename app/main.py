@@ -1,9 +1,12 @@
 """`create_app(settings)`: the one place where the web side is wired."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from pkgutil import iter_modules
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
@@ -19,8 +22,16 @@ from app.web.security import SecurityMiddleware
 THREADS = 40
 
 
-def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, database: Database | None = None, *, threads: int = THREADS
+) -> FastAPI:
     """Wire the application; nothing is opened but the database's pool."""
+
+    @asynccontextmanager
+    async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = threads
+        yield
+
     application = FastAPI(
         title="Attune",
         summary="Human preference labeling that closes the loop.",
@@ -28,9 +39,10 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        lifespan=lifespan,
     )
     application.state.settings = settings
-    application.state.database = database or Database(settings.database, pool_size=THREADS)
+    application.state.database = database or Database(settings.database, pool_size=threads)
     engine = application.state.database.engine
     application.state.write_gate = asyncio.Lock() if engine.dialect.name == "sqlite" else None
     application.state.secret = settings.secret

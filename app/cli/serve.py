@@ -8,14 +8,18 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from sqlalchemy import make_url
 
 from app import logs
 from app.cli import processes
 from app.cli.console import say
 from app.db import Database, schema
 from app.errors import Invalid
-from app.main import create_app
+from app.main import THREADS, create_app
 from app.settings import Settings, load
+
+WEB_IDLE_S = 60  # a web process that froze in a transaction must not hold its locks for ever
+THREADS_LEAST = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -39,15 +43,23 @@ def migrate(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Web processes; about one for each core. Not on SQLite.")
+    ] = 1,
     fd: Annotated[int | None, typer.Option(hidden=True, help="A socket bound already.")] = None,
+    threads: Annotated[int, typer.Option(hidden=True, help="Of this process.")] = THREADS,
 ) -> None:
     """Serve the web application."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     if fd is not None:
-        run_server(settings, socket.socket(fileno=fd))
+        run_server(settings, socket.socket(fileno=fd), threads=threads)
         return
-    run_server(settings, listen(host or settings.host, settings.port if port is None else port))
+    listener = listen(host or settings.host, settings.port if port is None else port)
+    if workers > 1:
+        _run_several(settings, listener, workers)
+    else:
+        run_server(settings, listener)
 
 
 def up(
@@ -68,12 +80,13 @@ def up(
         worker.stop()
 
 
-def run_server(settings: Settings, listener: socket.socket) -> None:
+def run_server(settings: Settings, listener: socket.socket, *, threads: int = THREADS) -> None:
     """Serve on a bound socket until told to stop."""
-    database = ready_database(settings)
+    database = ready_database(settings, pool_size=threads, idle_s=WEB_IDLE_S)
     say(f"Attune is at [bold]{settings.public_url or address_of(listener)}[/bold]")
     config = uvicorn.Config(
-        create_app(settings, database),
+        create_app(settings, database, threads=threads),
+        access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
@@ -83,6 +96,32 @@ def run_server(settings: Settings, listener: socket.socket) -> None:
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
     database.dispose()
+
+
+def _run_several(settings: Settings, listener: socket.socket, workers: int) -> None:
+    """Serve one socket from several processes; one that ends is started again."""
+    if make_url(settings.database).get_backend_name() == "sqlite":
+        raise Invalid(f"SQLite has one writer and one web process, not {workers}")
+    ready_database(settings).dispose()
+    fd, threads = listener.fileno(), max(THREADS // workers, THREADS_LEAST)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    children = [
+        processes.Child(
+            f"web {number}", ["serve", "--fd", str(fd), "--threads", str(threads)], inherits=[fd]
+        )
+        for number in range(1, workers + 1)
+    ]
+    keepers = [threading.Thread(target=child.keep_alive, daemon=True) for child in children]
+    try:
+        for keeper in keepers:
+            keeper.start()
+        for keeper in keepers:
+            keeper.join()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for child in children:
+            child.stop()
 
 
 def listen(host: str, *ports: int) -> socket.socket:
@@ -105,9 +144,11 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def ready_database(settings: Settings) -> Database:
+def ready_database(
+    settings: Settings, *, pool_size: int = THREADS, idle_s: int | None = None
+) -> Database:
     """Open the database at head: the embedded one is migrated here, others by `attune migrate`."""
-    database = Database(settings.database)
+    database = Database(settings.database, pool_size=pool_size, idle_s=idle_s)
     if settings.is_embedded:
         schema.upgrade(database.engine)
     elif not schema.is_current(database.engine):

@@ -4,17 +4,20 @@ A request is one transaction, a job is many short ones. On SQLite a writing tran
 IMMEDIATE, so that two writers queue up instead of failing at the commit.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
+RESTED_S = 1.0  # a pooled connection is asked whether it still is one after this long
 
 log = structlog.get_logger(__name__)
 
@@ -28,10 +31,18 @@ class Database:
         url: a SQLAlchemy URL; `postgresql://` is read as psycopg 3.
         clock: replaces the database's clock (tests only).
         pool_size: connections kept; at least the web's thread pool.
+        idle_s: PostgreSQL ends a transaction that does nothing for so long.
     """
 
-    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 40) -> None:
-        self.engine = make_engine(url, pool_size=pool_size)
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        pool_size: int = 40,
+        idle_s: int | None = None,
+    ) -> None:
+        self.engine = make_engine(url, pool_size=pool_size, idle_s=idle_s)
         info: dict[str, Any] = {"database": self} | ({"clock": clock} if clock else {})
         writing = self.engine.execution_options(attune_writes=True)
         self._write = sessionmaker(writing, expire_on_commit=False, info=info)
@@ -79,7 +90,7 @@ def later(session: Session, work: Callable[[Session], None]) -> None:
     after_commit(session, act)
 
 
-def make_engine(url: str, *, pool_size: int = 40) -> Engine:
+def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> Engine:
     """Make an engine with the pragmas and driver that the product expects."""
     parsed = make_url(url)
     if parsed.drivername in {"postgresql", "postgres"}:
@@ -90,9 +101,13 @@ def make_engine(url: str, *, pool_size: int = 40) -> Engine:
         )
         _configure_sqlite(engine)
         return engine
-    return create_engine(
-        parsed, pool_size=pool_size, max_overflow=10, pool_pre_ping=True, pool_timeout=10
+    if idle_s is not None:
+        parsed = _impatient(parsed, idle_s)
+    engine = create_engine(
+        parsed, pool_size=pool_size, max_overflow=10, pool_timeout=10, pool_use_lifo=True
     )
+    _ping_what_rested(engine)
+    return engine
 
 
 def now(session: Session) -> datetime:
@@ -123,3 +138,30 @@ def _configure_sqlite(engine: Engine) -> None:
     def _begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("attune_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _impatient(url: URL, idle_s: int) -> URL:
+    """Let the server end a transaction whose process froze in it: its locks would bind others."""
+    options = f"{url.query.get('options', '')} -c idle_in_transaction_session_timeout={idle_s}s"
+    return url.update_query_dict({"options": options.strip()})
+
+
+def _ping_what_rested(engine: Engine) -> None:
+    """Ask a connection that has rested whether it still is one; a busy one shows by itself.
+
+    SQLAlchemy's own `pool_pre_ping` asks before every transaction, which is a round trip each.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def _remember(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["rests_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        since = record.info.get("rests_since")
+        if since is None or time.monotonic() - since < RESTED_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
