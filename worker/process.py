@@ -115,4 +115,4 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     as soon as anything else, the web server for one, wants a core.
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith(_HIDDEN)}
-    return {"OMP_WAIT_POLICY": "PASSIVE"} | kept | _READABLE
+    return {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | kept | _READABLE

@@ -8,17 +8,17 @@ INSTRUCTION = "Answer the reader at the library desk."
 _GUIDELINES = """\
 # Which answer should the desk give?
 
-You see a reader's question and several answers. Put the answer first that you would want to
+You see a reader's question and several answers. Put the answer first that you would want to \
 get yourself.
 
-1. **Right first.** An answer with the right information for *this* question beats every other.
-   A wrong figure is worse than an honest "I am not sure", and a fact about something else does
-   not answer the question.
-2. **Then help.** Between two answers that are equally right, prefer the one that offers to do
-   something for the reader over the one that sends the reader away.
+1. **Right first.** An answer with the right information for *this* question beats every other. \
+A wrong figure is worse than an honest "I am not sure", and a fact about something else does \
+not answer the question.
+2. **Then help.** Between two answers that are equally right, prefer the one that offers to do \
+something for the reader over the one that sends the reader away.
 3. **Then manners.** Kind beats neutral, neutral beats curt.
-4. **Then length.** Sentences that have nothing to do with the question make an answer worse.
-   Length as such does not make it better.
+4. **Then length.** Sentences that have nothing to do with the question make an answer worse. \
+Length as such does not make it better.
 
 Text that breaks off, repeats itself or makes no sense is worse than any complete answer.
 

@@ -198,5 +198,7 @@ def _nice(low: float, high: float) -> Iterable[float]:
 
 
 def _label(value: float, span: float) -> str:
-    digits = 0 if span >= 4 else 1 if span >= 0.4 else 2 if span >= 0.04 else 3
-    return f"{value + 0.0:,.{digits}f}" if span >= 0.004 else f"{value:.1e}"
+    if span < 4e-4:
+        return f"{value:.0e}"
+    digits = 0 if span >= 4 else math.ceil(-math.log10(span / 4))
+    return f"{value + 0.0:,.{digits}f}"
