@@ -38,7 +38,8 @@ class Pair:
     """Two completions of one ranking, by index, and how much people preferred the first.
 
     `share` is the probability that `first` is preferred: 1 and 0 are unanimous, 0.5 is a tie.
-    `margin` is the least score difference wanted; `weight` multiplies the pair's loss.
+    `margin` is the least score difference wanted; `weight` multiplies the pair's loss. `strength`
+    is only reported by.
     """
 
     first: int
@@ -46,6 +47,7 @@ class Pair:
     share: float
     margin: float = 0.0
     weight: float = 1.0
+    strength: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a pair that no loss is defined for.
@@ -64,11 +66,40 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """One prompt, its K completions, and the pairs of them that people judged.
+class Absolute:
+    """What people said of one completion by itself, whatever it was shown beside.
 
-    `key` names the prompt; splits are made by it. `group` carries what a report breaks results
-    down by (strength, labeler, pair of sources, round).
+    `ratings` are the mean ratings by criterion, as people gave them; a criterion that is missing
+    was not rated. `thumb` is the share of thumbs up. `weight` multiplies the loss.
+    """
+
+    ratings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    thumb: float | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no loss is defined for.
+
+        Raises:
+            ValueError: if a rating is not finite, the thumb outside [0, 1], or the weight negative
+                or not finite.
+        """
+        for name, rating in self.ratings.items():
+            if not math.isfinite(rating):
+                raise ValueError(f"rating of {name!r} must be finite, got {rating}")
+        if self.thumb is not None and not 0.0 <= self.thumb <= 1.0:
+            raise ValueError(f"share of thumbs up must lie in [0, 1], got {self.thumb}")
+        if not (math.isfinite(self.weight) and self.weight >= 0.0):
+            raise ValueError(f"weight must be finite and not negative, got {self.weight}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """One prompt, its K completions, and what people judged of them: pairs, or each by itself.
+
+    `key` names the prompt; splits are made by it. `absolutes` has one entry per completion or none.
+    A report breaks results down by `group` (the round), by each pair's strength, and by the
+    `sources` of its two completions where they are given.
     """
 
     key: str
@@ -76,6 +107,15 @@ class Ranking:
     completions: tuple[tuple[int, ...], ...]
     pairs: tuple[Pair, ...]
     group: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    absolutes: tuple[Absolute, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there is anything to learn from."""
+        return bool(self.pairs) or any(
+            each.ratings or each.thumb is not None for each in self.absolutes
+        )
 
     def __post_init__(self) -> None:
         """Refuse empty sequences and pairs that name a completion that is not there.
@@ -93,6 +133,13 @@ class Ranking:
                         f"ranking {self.key!r} has {len(self.completions)} completions, "
                         f"a pair names completion {index}"
                     )
+        for name in ("absolutes", "sources"):
+            given = len(getattr(self, name))
+            if given not in (0, len(self.completions)):
+                raise ValueError(
+                    f"ranking {self.key!r} has {len(self.completions)} completions "
+                    f"and {given} {name}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

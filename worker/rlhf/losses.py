@@ -38,6 +38,20 @@ def preference(
     return -(share * if_first + (1.0 - share) * if_second)
 
 
+def thumbs(scores: Tensor, share: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the binary cross-entropy of each score as the log-odds of a thumb up, [N].
+
+    A thumb is a comparison with a score of 0, which is how it fixes the scores' offset.
+
+    Args:
+        scores: [N], fp32.
+        share: Share of thumbs up, [N].
+        smoothing: Probability that a thumb is the wrong way round.
+
+    """
+    return preference(scores, torch.zeros_like(scores), share, smoothing=smoothing)
+
+
 def centering(first: Tensor, second: Tensor) -> Tensor:
     """Return (r₁ + r₂)² of each pair (Eisenstein et al. 2023, arXiv 2312.09244, section 2).
 

@@ -52,7 +52,7 @@ def split_by_length(
     kept: list[Ranking] = []
     too_long: list[TooLong] = []
     for ranking in rankings:
-        if not ranking.pairs:
+        if not ranking.is_judged:
             continue
         lengths = [len(ranking.prompt_ids) + len(ids) for ids in ranking.completions]
         longest = max(range(len(lengths)), key=lengths.__getitem__)
@@ -69,37 +69,61 @@ def branches_of(ranking: Ranking) -> Branches:
 
 
 def loss_of(scores: Sequence[Tensor], rankings: Sequence[Ranking], terms: Terms) -> Tensor:
-    """Return the loss of each ranking, [B]: the mean over its pairs, each times its weight.
+    """Return the loss of each ranking, [B]: the means over its pairs and over its thumbs.
 
     Dividing by the number of pairs makes prompts, and not pairs, weigh equally (InstructGPT, arXiv
-    2203.02155, section 3.5).
+    2203.02155, section 3.5). Every term is multiplied by its judgments' weight. Ratings cost
+    nothing here; they have heads of their own, see `criteria`.
 
     Args:
         scores: Scores [K] of each ranking's completions, fp32.
-        rankings: The judged pairs of each.
-        terms: Which loss, and what goes with it.
+        rankings: What was judged of each.
+        terms: Which loss of pairs, and what goes with it.
 
     """
     each = []
     for mine, ranking in zip(scores, rankings, strict=True):
-        pairs = ranking.pairs
-        first, second = _sides(mine, pairs)
-        weight = torch.tensor([pair.weight for pair in pairs], device=mine.device)
-        term = terms.centering * losses.centering(first, second)
-        if terms.loss == "pairs":
-            share = torch.tensor([pair.share for pair in pairs], device=mine.device)
-            margin = torch.tensor([pair.margin for pair in pairs], device=mine.device)
-            margin = margin if terms.with_margin else torch.zeros_like(margin)
-            term = term + losses.preference(
-                first, second, share, margin=margin, smoothing=terms.smoothing
-            )
-        total = (weight * term).mean()
-        if terms.loss == "plackett_luce":
-            ranks = ranks_of(ranking).to(mine.device)
-            everyone = torch.ones_like(ranks, dtype=torch.bool)
-            total = total + losses.plackett_luce(mine[None], ranks[None], everyone[None])[0]
+        total = _of_pairs(mine, ranking, terms) if ranking.pairs else mine.new_zeros(())
+        if any(one.thumb is not None for one in ranking.absolutes):
+            total = total + _of_thumbs(mine, ranking, terms)
         each.append(total)
     return torch.stack(each)
+
+
+def _of_pairs(mine: Tensor, ranking: Ranking, terms: Terms) -> Tensor:
+    pairs = ranking.pairs
+    first, second = _sides(mine, pairs)
+    weight = torch.tensor([pair.weight for pair in pairs], device=mine.device)
+    term = terms.centering * losses.centering(first, second)
+    if terms.loss == "pairs":
+        share = torch.tensor([pair.share for pair in pairs], device=mine.device)
+        margin = torch.tensor([pair.margin for pair in pairs], device=mine.device)
+        margin = margin if terms.with_margin else torch.zeros_like(margin)
+        term = term + losses.preference(
+            first, second, share, margin=margin, smoothing=terms.smoothing
+        )
+    total = (weight * term).mean()
+    if terms.loss == "plackett_luce":
+        ranks = ranks_of(ranking).to(mine.device)
+        everyone = torch.ones_like(ranks, dtype=torch.bool)
+        total = total + losses.plackett_luce(mine[None], ranks[None], everyone[None])[0]
+    return total
+
+
+def _of_thumbs(mine: Tensor, ranking: Ranking, terms: Terms) -> Tensor:
+    places, shares, weights = _thumbs(ranking)
+    term = losses.thumbs(mine[places], shares.to(mine.device), smoothing=terms.smoothing)
+    return (weights.to(mine.device) * term).mean()
+
+
+def _thumbs(ranking: Ranking) -> tuple[list[int], Tensor, Tensor]:
+    """Return the completions that got thumbs, by place, their shares of thumbs up, and weights."""
+    given = [(n, one) for n, one in enumerate(ranking.absolutes) if one.thumb is not None]
+    return (
+        [place for place, _ in given],
+        torch.tensor([one.thumb for _, one in given]),
+        torch.tensor([one.weight for _, one in given]),
+    )
 
 
 def ranks_of(ranking: Ranking) -> Tensor:
@@ -116,16 +140,28 @@ def ranks_of(ranking: Ranking) -> Tensor:
 
 @torch.no_grad()
 def agreement_of(scores: Sequence[Tensor], rankings: Sequence[Ranking]) -> Agreement:
-    """Return loss, accuracy and margin of scores over all judged pairs; ties judge no accuracy."""
+    """Return loss, accuracy and margin of scores over all that was judged.
+
+    A thumb is a comparison with a score of 0. Ties judge no accuracy; of nothing it is ½.
+    """
     deltas, shares = [], []
     for mine, ranking in zip(scores, rankings, strict=True):
-        first, second = _sides(mine.cpu(), ranking.pairs)
-        deltas.append(first - second)
-        shares.append(torch.tensor([pair.share for pair in ranking.pairs]))
+        mine = mine.cpu()
+        if ranking.pairs:
+            first, second = _sides(mine, ranking.pairs)
+            deltas.append(first - second)
+            shares.append(torch.tensor([pair.share for pair in ranking.pairs]))
+        places, thumbs, _ = _thumbs(ranking)
+        deltas.append(mine[places])
+        shares.append(thumbs)
     delta, share = torch.cat(deltas), torch.cat(shares)
+    if not len(delta):
+        return Agreement(0.0, 0.5, 0.0)
     loss = losses.preference(delta, torch.zeros_like(delta), share).mean()
     decided = share != 0.5
     sided = torch.where(share > 0.5, delta, -delta)[decided]
+    if not len(sided):
+        return Agreement(float(loss), 0.5, 0.0)
     right = (sided > 0).float() + 0.5 * (sided == 0).float()
     return Agreement(float(loss), float(right.mean()), float(sided.mean()))
 

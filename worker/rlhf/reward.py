@@ -7,14 +7,15 @@ held-out rankings are `reward_report`'s, scales `normaliser`'s, and scores of an
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import lora_kernel, prefix, schedule, scoring
+from worker.rlhf import criteria, lora_kernel, prefix, schedule, scoring
+from worker.rlhf.criteria import Criteria
 from worker.rlhf.data import Ranking
 from worker.rlhf.normaliser import Normaliser, Scale
 from worker.rlhf.rankings import (
@@ -38,7 +39,8 @@ class RewardConfig:
 
     `learning_rate` is that of the adapters, falling to 0 linearly. `patience` counts evaluations on
     the held-out rankings that were no better; 0 trains to the end. `token_budget` bounds the tokens
-    of one forward and changes nothing else.
+    of one forward and changes nothing else. Where there are `criteria`, rated completions are
+    learned by their ratings and not also by the pairs that these imply.
     """
 
     members: int = 1
@@ -54,6 +56,7 @@ class RewardConfig:
     seed: int = 0
     autocast: bool | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
+    criteria: Criteria = ()
 
     def to_json(self) -> dict[str, object]:
         """Return what the manifest keeps."""
@@ -70,6 +73,8 @@ def prepare(roles: Roles, config: RewardConfig) -> tuple[str, ...]:
     for number, name in enumerate(names(config.members)):
         roles.add_adapter(name, config.lora, seed=config.seed + number)
         roles.add_head(name, seed=config.seed + HEAD_SEED * (number + 1))
+        seed = config.seed + HEAD_SEED * (number + 1) + 1
+        criteria.add_heads(roles, name, config.criteria, seed=seed)
     lora_kernel.install(roles.causal)
     return names(config.members)
 
@@ -122,14 +127,22 @@ class Run:
         self.names = names(config.members)
         self.steps_per_epoch = math.ceil(len(rankings) / config.batch_rankings)
         self.steps = self.steps_per_epoch * config.epochs
-        groups = [{"params": roles.parameters_of(name)} for name in self.names]
+        groups = [{"params": list(self.trained(name).values())} for name in self.names]
         self.optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, weight_decay=0.0, fused=True
         )
         weights: dict[str, torch.nn.Parameter] = {}
         for name in self.names:
-            weights |= roles.named_parameters_of(name)
+            weights |= roles.named_parameters_of(name) | self.trained(name)
         state.register(weights, {"reward": self.optimizer})
+
+    def trained(self, name: str) -> dict[str, torch.nn.Parameter]:
+        """Return what a member's gradients change: its adapter, and its head or its criteria's."""
+        found = self.roles.named_parameters_of(name)
+        if self.config.criteria:
+            heads = criteria.heads_of(self.roles, name, self.config.criteria)
+            found = {key: p for key, p in found.items() if p.requires_grad} | heads
+        return found
 
     def step(self) -> dict[str, float]:
         """Take one optimiser step of every member on its own batch."""
@@ -138,12 +151,15 @@ class Run:
         for member, name in enumerate(self.names):
             for key, value in self.accumulate(name, self.batch(member)).items():
                 found[key] = found.get(key, 0.0) + value / len(self.names)
-            norm = clip_grad_norm_(self.roles.parameters_of(name), self.config.grad_clip)
+            norm = clip_grad_norm_(list(self.trained(name).values()), self.config.grad_clip)
             found["grad_norm"] = found.get("grad_norm", 0.0) + float(norm) / len(self.names)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.config.criteria:
+            for name in self.names:
+                criteria.combine(self.roles, name, self.config.criteria)
         self.state.step += 1
         return found | {"learning_rate": rate, "epoch": self.state.step / self.steps_per_epoch}
 
@@ -178,9 +194,8 @@ class Run:
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
             )
             with self.roles.role(name):
-                flat = scoring.score_layout(self.roles, name, layout, autocast=self.config.autocast)
-                scores = torch.split(flat, [len(ranking.completions) for ranking in here])
-                loss = loss_of(scores, here, self.config.terms).sum() / len(batch)
+                scores, each = self._losses(name, layout, here)
+                loss = each.sum() / len(batch)
                 torch.autograd.backward(loss)
             total += float(loss.detach())
             all_scores += [each.detach() for each in scores]
@@ -193,6 +208,21 @@ class Run:
             "reward/mean": float(flat.mean()),
             "reward/std": float(flat.std(correction=0)),
         }
+
+    def _losses(
+        self, name: str, layout: prefix.Layout, here: Sequence[Ranking]
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the scores of each ranking's completions, and the loss of each ranking."""
+        states = scoring.states_of(self.roles, name, layout, autocast=self.config.autocast)
+        counts = [len(ranking.completions) for ranking in here]
+        if not self.config.criteria:
+            scores = torch.split(self.roles.score(name, states), counts)
+            return scores, loss_of(scores, here, self.config.terms)
+        predicted = criteria.predict(self.roles, name, self.config.criteria, states)
+        scores = torch.split(criteria.reward_of(predicted, self.config.criteria), counts)
+        learned = [_without_implied_pairs(ranking) for ranking in here]
+        of_ratings = criteria.loss_of(predicted, here, self.config.criteria)
+        return scores, of_ratings + loss_of(scores, learned, self.config.terms)
 
     def batch(self, member: int) -> list[Ranking]:
         """Return the batch of this step in the member's own order, by seed and step alone."""
@@ -216,13 +246,34 @@ class Run:
         flat = reward.raw([branches_of(ranking) for ranking in self.heldout]).mean(0)
         counts = [len(ranking.completions) for ranking in self.heldout]
         fit = agreement_of(torch.split(flat, counts), self.heldout)
+        if self.config.criteria:
+            fit = replace(fit, loss=self._rating_loss())
         age = self.state.values.get("looks_since_best", 0)
         is_best = self.state.keep_best(-fit.loss)
         self.state.values["looks_since_best"] = 0 if is_best else int(cast(int, age)) + 1
         return fit
+
+    @torch.no_grad()
+    def _rating_loss(self) -> float:
+        """Return the members' mean loss on the held-out rankings, where these carry ratings."""
+        total = 0.0
+        branches = [branches_of(ranking) for ranking in self.heldout]
+        for group in scoring.micro_batches(branches, self.config.token_budget):
+            layout = prefix.lay_out(
+                [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
+            )
+            for name in self.names:
+                _, each = self._losses(name, layout, [self.heldout[index] for index in group])
+                total += float(each.sum())
+        return total / len(self.names) / len(self.heldout)
 
     def _early_stop(self) -> str | None:
         age, best = self.state.values["looks_since_best"], self.state.best
         if not self.config.patience or age != self.config.patience or best is None:
             return None
         return f"early stop: held-out loss {-best.value:.3f} at step {best.step} was the best"
+
+
+def _without_implied_pairs(ranking: Ranking) -> Ranking:
+    is_rated = any(each.ratings for each in ranking.absolutes)
+    return replace(ranking, pairs=()) if is_rated else ranking

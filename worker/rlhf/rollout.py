@@ -231,6 +231,7 @@ def metrics(batch: Rollout, *, train_s: float) -> dict[str, float]:
     }
     if scores.spread is not None:
         found["reward/disagreement"] = float(scores.spread.mean())
+    found |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
     return found
 
 

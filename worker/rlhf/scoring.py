@@ -4,7 +4,7 @@
 or an ensemble. An external classifier or a rule is another implementation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,7 @@ class Scores:
     raw: Tensor  # N, as the head gives them; the mean over an ensemble
     normalised: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
     spread: Tensor | None = None  # N, std between the normalised models of an ensemble
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, of a sum, normalised
 
 
 class RewardFunction(Protocol):
@@ -88,10 +89,15 @@ def score_layout(
     roles: Roles, name: str, layout: prefix.Layout, *, autocast: bool | None
 ) -> Tensor:
     """Return the raw score of each completion of a layout, [N], with its graph."""
+    return roles.score(name, states_of(roles, name, layout, autocast=autocast))
+
+
+def states_of(roles: Roles, name: str, layout: prefix.Layout, *, autocast: bool | None) -> Tensor:
+    """Return the hidden state at the end of each completion of a layout, [N, d]."""
     layout = layout.to(roles.device)
     with roles.role(name), models.autocast(autocast, roles.device):
         hidden = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids)
-    return roles.score(name, hidden[layout.rows, layout.columns])
+    return hidden[layout.rows, layout.columns]
 
 
 def probe(roles: Roles) -> Probe:

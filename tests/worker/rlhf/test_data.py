@@ -1,8 +1,9 @@
 import math
+from typing import Any
 
 import pytest
 
-from worker.rlhf.data import Demonstration, Pair, PromptItem, Ranking
+from worker.rlhf.data import Absolute, Demonstration, Pair, PromptItem, Ranking
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
@@ -36,3 +37,30 @@ def test_empty_sequences_are_named() -> None:
         PromptItem("p", ())
     with pytest.raises(ValueError, match="demonstration: the response has no token"):
         Demonstration((1,), ())
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"ratings": {"kind": math.nan}}, "rating of 'kind' must be finite"),
+        ({"thumb": 1.5}, r"thumbs up must lie in \[0, 1\], got 1.5"),
+        ({"weight": -1.0}, "weight must be finite and not negative, got -1.0"),
+    ],
+)
+def test_what_is_said_of_one_completion_is_a_number(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Absolute(**values)
+
+
+def test_ratings_and_sources_are_one_per_completion_or_none() -> None:
+    with pytest.raises(ValueError, match="ranking 'k' has 2 completions and 1 absolutes"):
+        Ranking("k", (1,), ((2,), (3,)), (), absolutes=(Absolute(),))
+    with pytest.raises(ValueError, match="2 completions and 3 sources"):
+        Ranking("k", (1,), ((2,), (3,)), (), sources=("a", "b", "c"))
+
+
+def test_a_ranking_is_judged_by_pairs_ratings_or_thumbs() -> None:
+    empty = Ranking("k", (1,), ((2,),), (), absolutes=(Absolute(),))
+    assert not empty.is_judged
+    for said in (Absolute({"kind": 2.0}), Absolute(thumb=0.0)):
+        assert Ranking("k", (1,), ((2,),), (), absolutes=(said,)).is_judged

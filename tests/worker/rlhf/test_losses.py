@@ -110,3 +110,9 @@ def test_value_loss_takes_no_credit_for_a_move_beyond_the_clip() -> None:
     (gradient,) = torch.autograd.grad(loss, values)
     assert loss.item() == pytest.approx(0.5 * 0.8**2)
     assert not gradient.any()
+
+
+def test_a_thumb_is_a_comparison_with_a_score_of_zero() -> None:
+    scores, share = torch.tensor([-1.5, 0.0, 2.0]), torch.tensor([0.0, 0.3, 1.0])
+    oracle = torch.nn.functional.binary_cross_entropy_with_logits(scores, share, reduction="none")
+    assert torch.allclose(losses.thumbs(scores, share), oracle, atol=1e-6)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.worker.rlhf import tiny
 from worker.rlhf import prefix, reward, scoring
-from worker.rlhf.data import Pair, Ranking
+from worker.rlhf.data import Absolute, Pair, Ranking
 from worker.rlhf.prefix import Probe
 from worker.rlhf.rankings import (
     LossName,
@@ -121,6 +121,38 @@ def test_centering_pulls_the_sum_of_a_pair_to_zero() -> None:
     only = replace(one, pairs=(Pair(0, 1, 0.5),))
     extra = loss_of([torch.tensor([3.0, 3.0, 0.0])], [only], Terms())
     assert float(extra) == pytest.approx(math.log(2) + 0.01 * 36)
+
+
+def test_thumbs_of_a_ranking_count_as_one_whatever_their_number() -> None:
+    (one,) = rankings(1)
+    up, down = Absolute(thumb=1.0), Absolute(thumb=0.0, weight=3.0)
+    scores = [torch.tensor([0.5, -0.5, 9.0])]
+    plain = Terms(centering=0.0)
+    both = replace(one, pairs=(), absolutes=(up, down, Absolute()))
+    expected = (1 + 3) / 2 * math.log1p(math.exp(-0.5))
+    assert float(loss_of(scores, [both], plain)) == pytest.approx(expected)
+    smooth = loss_of(scores, [both], replace(plain, smoothing=0.1))
+    assert float(smooth) == pytest.approx(expected + 2 * 0.1 * 0.5)
+
+
+def test_thumbs_judge_accuracy_and_teach_where_zero_is() -> None:
+    def thumbed(count: int, start: int = 0) -> list[Ranking]:
+        return [
+            replace(
+                each,
+                completions=each.completions[:1],
+                pairs=(),
+                absolutes=(Absolute(thumb=float(each.completions[0][-1] == TASTE_ID)),),
+            )
+            for each in rankings(count, start=start)
+        ]
+
+    config = replace(CONFIG, learning_rate=2e-2, epochs=8)
+    reports = list(
+        reward.train(prepared(config), thumbed(36), thumbed(12, start=100), config, _new())
+    )
+    assert reports[0].metrics["heldout/accuracy"] < 0.8
+    assert reports[-1].metrics["heldout/accuracy"] > 0.9
 
 
 def test_ranks_come_from_the_share_of_judgments_won() -> None:
