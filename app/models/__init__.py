@@ -15,6 +15,7 @@ from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Sl
 from app.models.exports import Export, ExportJudgment, ImportRun
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
+from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, JudgmentKind, Project
 from app.models.prompts import Completion, Demonstration, Prompt, Split
 from app.models.rounds import Evaluation, Round
@@ -45,6 +46,7 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Metric",
+    "PracticeAnswer",
     "Project",
     "Prompt",
     "Purpose",

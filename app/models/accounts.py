@@ -46,6 +46,9 @@ class Membership(Identified, Base):
     pseudonym: Mapped[str] = mapped_column(String(20))  # L1, L2 …
     is_paused: Mapped[bool] = mapped_column(default=False)
     guidelines_read_version: Mapped[int] = mapped_column(default=0)
+    guide_dismissed_at: Mapped[datetime | None]  # of the guide at the first comparison
+    practice_run: Mapped[int] = mapped_column(default=1, server_default="1")
+    practice_passed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
     user: Mapped[User] = relationship(lazy="raise")

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, selec
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.ranking import FEWEST, MOST
+from app.domain.answers import check_k
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -115,16 +115,7 @@ def create(
     )
     session.add(comparison)
     session.flush()
-    session.add_all(
-        ComparisonCompletion(
-            comparison_id=comparison.id, position=place, completion_id=completion_ids[given]
-        )
-        for place, given in enumerate(order)
-    )
-    session.add_all(
-        Slot(comparison_id=comparison.id, n=n, state=SlotState.OPEN) for n in range(overlap)
-    )
-    session.flush()
+    _fill(session, comparison, [completion_ids[given] for given in order])
     return comparison
 
 
@@ -254,6 +245,21 @@ def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]
     )
 
 
+def _fill(session: Session, comparison: Comparison, completion_ids: Sequence[int]) -> None:
+    """Add the completions, in canonical order, and the open slots."""
+    session.add_all(
+        ComparisonCompletion(
+            comparison_id=comparison.id, position=position, completion_id=completion_id
+        )
+        for position, completion_id in enumerate(completion_ids)
+    )
+    session.add_all(
+        Slot(comparison_id=comparison.id, n=n, state=SlotState.OPEN)
+        for n in range(comparison.overlap)
+    )
+    session.flush()
+
+
 def _by_natural_key(session: Session, project_id: int, natural_key: str) -> Comparison | None:
     return session.scalar(
         select(Comparison).where(
@@ -274,17 +280,7 @@ def _check(
     k = len(completion_ids)
     if len(set(completion_ids)) != k:
         raise Invalid(f"completions {list(completion_ids)} name one twice")
-    fewest, most = {
-        JudgmentKind.PICK: (2, 2),
-        JudgmentKind.RANK: (FEWEST, MOST),
-        JudgmentKind.RATE: (1, MOST),
-        JudgmentKind.THUMBS: (1, 1),
-        JudgmentKind.WRITE: (0, 0),
-        JudgmentKind.EDIT: (1, 1),
-    }[JudgmentKind(kind)]
-    if not fewest <= k <= most:
-        wanted = str(most) if fewest == most else f"{fewest} to {most}"
-        raise Invalid(f"a {kind} takes {wanted} completions, not {k}")
+    check_k(kind, k)
     own = session.scalars(
         select(Completion.id).where(
             Completion.id.in_(completion_ids), Completion.prompt_id == prompt_id
@@ -302,6 +298,14 @@ def _canonical_answer(answer: Mapping[str, Any], order: Sequence[int]) -> dict[s
         turned["preferred"] = "ab"[order.index(given)]
     if turned.get("ranking") is not None:
         turned["ranking"] = [turned["ranking"][given] for given in order]
+    if turned.get("ratings") is not None:
+        turned["ratings"] = {
+            name: [ratings[given] for given in order] for name, ratings in turned["ratings"].items()
+        }
+    if turned.get("ratings") is not None:
+        turned["ratings"] = {
+            name: [ratings[given] for given in order] for name, ratings in turned["ratings"].items()
+        }
     return turned
 
 

@@ -25,7 +25,7 @@ from app.models import (
     Project,
     Purpose,
 )
-from app.services import comparisons
+from app.services import comparisons, practice
 
 WINDOW = 128  # of a level's oldest comparisons, looked at before the whole queue is
 EXPIRED_AT_ONCE = 50
@@ -128,6 +128,8 @@ def claim(
             assignment.expires_at = moment + lease_length(project.median_active_ms)
             return assignment
     if member.is_paused or project.is_paused or len(mine) > AHEAD:
+        return None
+    if practice.is_required(session, project, member):
         return None
     expire(session, project.id, moment)
     comparison = _choose(session, project, labeler_id, draw)

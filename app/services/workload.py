@@ -20,12 +20,11 @@ from app.models import (
     Completion,
     Judgment,
     JudgmentKind,
-    Membership,
     Project,
     Prompt,
     Purpose,
 )
-from app.services import bodies, comparisons
+from app.services import bodies, comparisons, practice
 from app.services.bodies import body_of
 
 COUNTED_MOST = 1000
@@ -151,11 +150,7 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
         select(func.count()).select_from(Comparison).where(_is_ordinary(project.id))
     )
     waiting, next_free_at = _with_others(session, project.id, labeler_id)
-    paused = session.scalar(
-        select(Membership.is_paused).where(
-            Membership.project_id == project.id, Membership.user_id == labeler_id
-        )
-    )
+    member = practice.membership(session, project.id, labeler_id)
     return QueueState(
         open=open_now,
         is_open_exact=open_now < COUNTED_MOST,
@@ -168,7 +163,8 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
         if next_free_at is None
         else max((next_free_at - now(session)).total_seconds(), 0.0),
         project_is_paused=project.is_paused,
-        labeler_is_paused=bool(paused),
+        labeler_is_paused=member is not None and member.is_paused,
+        labeler_is_practising=practice.is_required(session, project, member),
     )
 
 
