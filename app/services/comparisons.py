@@ -302,10 +302,6 @@ def _canonical_answer(answer: Mapping[str, Any], order: Sequence[int]) -> dict[s
         turned["ratings"] = {
             name: [ratings[given] for given in order] for name, ratings in turned["ratings"].items()
         }
-    if turned.get("ratings") is not None:
-        turned["ratings"] = {
-            name: [ratings[given] for given in order] for name, ratings in turned["ratings"].items()
-        }
     return turned
 
 
