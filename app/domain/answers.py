@@ -7,9 +7,18 @@ refuses it. Everything speaks of canonical positions: who saw which completion w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.domain.ranking import Answer, Pick, Ranking, Side, strength_of
+from app.domain.ranking import FEWEST, MOST, Answer, Pick, Ranking, Side, strength_of
 from app.errors import Invalid
 
+K_RANGE = {
+    "pick": (2, 2),
+    "rank": (FEWEST, MOST),
+    "rate": (1, MOST),
+    "thumbs": (1, 1),
+    "write": (0, 0),
+    "edit": (1, 1),
+}
+"""The fewest and most completions that each kind of judgment is asked of."""
 FLAGS = {
     "unsafe": "Unsafe",
     "nonsense": "Nonsense",
@@ -132,6 +141,14 @@ class EditBody:
 
 
 Body = PickBody | RankBody | RateBody | ThumbsBody | WriteBody | EditBody
+
+
+def check_k(kind: str, k: int) -> None:
+    """Refuse a number of completions that a kind of judgment cannot be asked of."""
+    low, high = K_RANGE[kind]
+    if not low <= k <= high:
+        wanted = str(high) if low == high else f"{low} to {high}"
+        raise Invalid(f"kind {kind} takes {wanted} completions, not {k}")
 
 
 def check(rules: Rules, body: Body) -> Answer:

@@ -29,7 +29,7 @@ from app.models import (
     JudgmentKind,
     Project,
 )
-from app.services import projects
+from app.services import criteria
 
 
 def rules_of(
@@ -57,7 +57,7 @@ def criteria_of(session: Session, project_id: int, kind: JudgmentKind) -> dict[s
     """Return the name and help of each criterion that a comparison of this kind is rated on."""
     if kind != JudgmentKind.RATE:
         return {}
-    return {one.name: one.help for one in projects.criteria(session, project_id)}
+    return {one.name: one.help for one in criteria.active(session, project_id)}
 
 
 def columns(

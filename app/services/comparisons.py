@@ -135,6 +135,14 @@ def take_slot(session: Session, comparison: Comparison, state: SlotState) -> int
     return slot_id
 
 
+def take_counted_slot(session: Session, comparison_id: int) -> int:
+    """Lease one open slot that the comparison's row no longer counts as open; return its id."""
+    slot_id = session.scalar(_TAKE_SLOT, {"of_comparison": comparison_id, "new": SlotState.LEASED})
+    if slot_id is None:
+        raise Conflict(f"comparison {comparison_id} has no open slot after all")
+    return slot_id
+
+
 def move_slot(
     session: Session, comparison: Comparison, slot_id: int, old: SlotState, new: SlotState
 ) -> None:
@@ -228,7 +236,10 @@ def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]
             Assignment.comparison_id == Comparison.id,
             Assignment.labeler_id == labeler_id,
             or_(
-                Assignment.state.not_in([AssignmentState.EXPIRED, AssignmentState.RELEASED]),
+                and_(
+                    Assignment.state != AssignmentState.EXPIRED,
+                    Assignment.state != AssignmentState.RELEASED,
+                ),
                 and_(
                     Assignment.state == AssignmentState.RELEASED, Assignment.ended_at.is_not(None)
                 ),

@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.answers import K_RANGE
 from app.domain.ranking import MOST
 from app.errors import Invalid, NotFound
 from app.formats import csv_prompts, registry
@@ -35,7 +36,6 @@ from app.formats.records import (
 )
 from app.models import Completion, ImportRun, JudgmentKind, Project, Prompt
 from app.services import audit, comparisons, imported_votes, prompts
-from app.services.projects import K_RANGE
 
 BATCH = 200
 REJECTS_KEPT = 1000
@@ -203,7 +203,7 @@ def _compare(
     session: Session, project: Project, prompt: Prompt, ids: tuple[int, ...], tally: Tally
 ) -> None:
     """Put completions of a file to the labelers, where the project's question fits them."""
-    low, high = K_RANGE[JudgmentKind(project.judgment_kind)]
+    low, high = K_RANGE[project.judgment_kind]
     if not max(low, 1) <= len(ids) <= high:
         tally.counts["kept_without_comparison"] += 1
         return

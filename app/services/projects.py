@@ -9,18 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.answers import check_k
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
-from app.services import accounts, audit
+from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.services import accounts, audit, criteria
 
-K_RANGE = {
-    JudgmentKind.PICK: (2, 2),
-    JudgmentKind.RANK: (2, 9),
-    JudgmentKind.RATE: (1, 9),
-    JudgmentKind.THUMBS: (1, 1),
-    JudgmentKind.WRITE: (0, 0),
-    JudgmentKind.EDIT: (1, 1),
-}
+RATING_MOST = 9  # the digit keys
 EDITABLE = frozenset(
     {
         "name",
@@ -86,6 +80,7 @@ def create(
     session.add(project)
     _apply(project, options)
     session.flush()
+    criteria.ensure(session, project)
     publish_guidelines(session, project, guidelines or GuidelinesText(rules=""), author_id=owner.id)
     accounts.add_member(session, project.id, owner.id, Role.LEAD, actor_id=owner.id)
     audit.record(session, "project.create", slug, actor_id=owner.id, project_id=project.id)
@@ -96,6 +91,7 @@ def edit(session: Session, project: Project, changes: Mapping[str, Any], *, acto
     """Change a project's settings; comparisons that exist keep the kind and K they have."""
     before = {name: getattr(project, name) for name in changes if name in EDITABLE}
     _apply(project, changes)
+    criteria.ensure(session, project)
     changed = {
         name: [before[name], getattr(project, name)]
         for name in before
@@ -186,16 +182,6 @@ def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:
     return list(session.scalars(query))
 
 
-def criteria(session: Session, project_id: int) -> list[Criterion]:
-    """Return the criteria in use, in order."""
-    query = (
-        select(Criterion)
-        .where(Criterion.project_id == project_id, Criterion.is_active)
-        .order_by(Criterion.position, Criterion.id)
-    )
-    return list(session.scalars(query))
-
-
 def slug_of(name: str) -> str:
     """Return a short name made from a title."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "project"
@@ -210,10 +196,9 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
 
 
 def _check(project: Project) -> None:
-    kind = JudgmentKind(project.judgment_kind)
-    low, high = K_RANGE[kind]
-    if not low <= project.k <= high:
-        raise Invalid(f"{kind} compares {low} to {high} completions, not {project.k}")
+    check_k(project.judgment_kind, project.k)
+    if project.rating_max is not None and not 2 <= project.rating_max <= RATING_MOST:
+        raise Invalid(f"ratings go to 2 to {RATING_MOST}, not {project.rating_max}")
     if not 1 <= project.overlap <= 99:
         raise Invalid(f"overlap is 1 to 99 judgments a comparison, not {project.overlap}")
     if project.strength_steps not in {None, 0, 2, 3, 4}:

@@ -48,6 +48,19 @@ def test_a_project_is_made_edited_and_read_back(script: TestClient) -> None:
     assert "not 1" in refused.json()["detail"]
 
 
+def test_criteria_are_arranged_by_name_and_read_back(script: TestClient) -> None:
+    made = {"name": "Essays", "judgment_kind": "rate", "k": 3, "rating_max": 7}
+    script.post(API, json=made | {"criteria": [{"name": "clear"}, {"name": "true", "weight": 2}]})
+    assert script.get(f"{API}/essays").json()["rating_max"] == 7
+    url = f"{API}/essays/criteria"
+    assert [one["name"] for one in script.get(url).json()] == ["clear", "true"]
+    put = script.put(url, json=[{"name": "true", "help": "Is it?"}, {"name": "kind"}])
+    assert put.json() == script.get(url).json()
+    assert put.json()[0] == {"name": "true", "help": "Is it?", "weight": 1.0, "is_active": True}
+    assert script.put(url, json=[]).status_code == 422
+    assert script.patch(f"{API}/essays", json={"rating_max": 10}).status_code == 422
+
+
 @pytest.mark.parametrize("is_form", [True, False])
 def test_a_file_comes_as_the_body_or_as_a_form(script: TestClient, is_form: bool) -> None:
     body = gzip.compress(rows({"prompt": "A"}, {"prompt": "B"}) + b"oops\n")

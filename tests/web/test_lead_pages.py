@@ -20,7 +20,7 @@ from app.models import (
     Round,
     User,
 )
-from app.services import accounts, inspection, projects
+from app.services import accounts, criteria, inspection, projects
 from tests.services.judging import make_comparison, vote
 
 SignIn = Callable[..., TestClient]
@@ -223,6 +223,43 @@ def test_members_are_invited_paused_and_made_leads(
     with database.reader() as session:
         member = session.scalars(select(Membership).where(Membership.user_id == user.id)).one()
         assert (member.is_paused, member.role) == (True, "lead")
+
+
+@pytest.mark.parametrize(
+    ("kind", "k"), [("pick", 2), ("rank", 4), ("rate", 4), ("thumbs", 1), ("write", 0), ("edit", 1)]
+)
+def test_a_project_of_each_kind_is_made_with_a_form(
+    sign_in: SignIn, database: Database, kind: str, k: int
+) -> None:
+    browser = sign_in("root", is_admin=True)
+    form = {"name": "Essays", "judgment_kind": kind, "k": "4"}
+    form |= {"criteria_lines": "true: Is it?\nkind\n"}
+    assert browser.post("/projects/new", data=form).headers["location"].startswith("/p/essays")
+    shown = html(browser, "/p/essays/settings")
+    assert ('value="Is it?"' in shown) == (kind == "rate")
+    with database.reader() as session:
+        project = projects.by_slug(session, "essays")
+        assert (project.judgment_kind, project.k) == (kind, k)
+        named = [one.name for one in criteria.active(session, project.id)]
+        assert named == (["true", "kind"] if kind == "rate" else [])
+
+
+def test_criteria_are_ordered_by_their_place_and_a_row_without_a_name_is_none(
+    lead: TestClient, database: Database
+) -> None:
+    rows = {"name": ["a", "b", ""], "help": ["", "B.", ""], "weight": ["1", "2", "1"]}
+    rows |= {"place": ["2", "1", "3"], "use": ["1", "0", "1"]}
+    assert lead.post("/p/desk/settings/criteria", data=rows).is_redirect
+    with database.reader() as session:
+        found = criteria.of_project(session, of_project(session).id)
+        assert [(one.name, one.weight, one.is_active) for one in found] == [
+            ("a", 1.0, True),
+            ("b", 2.0, False),
+        ]
+        assert [one.position for one in found] == [1, 0]
+    twice = rows | {"name": ["a", "A", ""]}
+    refused = lead.post("/p/desk/settings/criteria", data=twice)
+    assert (refused.status_code, "there twice" in refused.text) == (422, True)
 
 
 def test_settings_are_saved_and_refused_with_the_rule(lead: TestClient, database: Database) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
-from app.services import accounts, projects
+from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.services import accounts, criteria, projects
 from app.services.projects import GuidelinesText
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
@@ -23,11 +24,12 @@ class ProjectChanges(BaseModel):
     description: str | None = None
     instruction: str | None = Field(None, description="Joined to every prompt.")
     judgment_kind: JudgmentKind | None = None
-    k: int | None = Field(None, description="Completions in a comparison.")
+    k: int | None = Field(None, description="Completions in a comparison, as the kind takes.")
     overlap: int | None = Field(None, description="Judgments that a comparison wants.")
     strength_steps: int | None = Field(None, description="0 (off), 2, 3 or 4.")
     allow_tie: bool | None = None
     allow_both_bad: bool | None = None
+    rating_max: int | None = Field(None, description="The highest rating, 2 to 9.")
     gold_rate: float | None = None
     repeat_rate: float | None = None
     evaluation_rate: float | None = None
@@ -36,12 +38,22 @@ class ProjectChanges(BaseModel):
     base_model: str | None = Field(None, description="A path or hub name, or “starter”.")
 
 
+class CriterionIn(BaseModel):
+    """One thing that completions are rated on; the name is what judgments carry."""
+
+    name: str
+    help: str = Field("", description="Shown at the control.")
+    weight: float = Field(1.0, description="Its share in the mean that preferences come from.")
+    is_active: bool = True
+
+
 class ProjectIn(ProjectChanges):
     """A project to make."""
 
     name: str
     slug: str | None = Field(None, description="The short name in addresses; made of the name.")
     rules: str = Field("", description="The first guidelines, in Markdown.")
+    criteria: list[CriterionIn] = Field([], description="What to rate on, in order.")
 
 
 class ProjectOut(BaseModel):
@@ -57,6 +69,7 @@ class ProjectOut(BaseModel):
     strength_steps: int
     allow_tie: bool
     allow_both_bad: bool
+    rating_max: int
     gold_rate: float
     repeat_rate: float
     evaluation_rate: float
@@ -111,7 +124,7 @@ def list_projects(access: SignedIn) -> list[ProjectOut]:
 @router.post("", status_code=201)
 def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
     """Make a project; you lead it."""
-    options = body.model_dump(exclude_unset=True, exclude={"rules", "slug"})
+    options = body.model_dump(exclude_unset=True, exclude={"rules", "slug", "criteria"})
     project = projects.create(
         access.session,
         owner=access.user,
@@ -119,6 +132,8 @@ def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
         guidelines=GuidelinesText(rules=body.rules),
         **options,
     )
+    if body.criteria:
+        _arrange(access.session, project, body.criteria, access.user.id)
     return _out(project)
 
 
@@ -134,6 +149,21 @@ def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
     changes = body.model_dump(exclude_unset=True)
     projects.edit(access.session, access.project, changes, actor_id=access.user.id)
     return _out(access.project)
+
+
+@router.get("/{slug}/criteria")
+def list_criteria(access: LeadAccess) -> list[CriterionIn]:
+    """Return every criterion, those in use first, in order."""
+    return _criteria(criteria.of_project(access.session, access.project.id))
+
+
+@router.put("/{slug}/criteria")
+def arrange(access: LeadAccess, body: list[CriterionIn]) -> list[CriterionIn]:
+    """Make these the criteria, in this order.
+
+    One that is left out goes, or only out of use if a judgment names it.
+    """
+    return _arrange(access.session, access.project, body, access.user.id)
 
 
 @router.get("/{slug}/guidelines")
@@ -176,6 +206,17 @@ def set_member(access: LeadAccess, body: MemberIn) -> list[MemberOut]:
 
 def _out(project: Project) -> ProjectOut:
     return ProjectOut.model_validate(project, from_attributes=True)
+
+
+def _arrange(
+    session: Session, project: Project, wanted: list[CriterionIn], actor_id: int
+) -> list[CriterionIn]:
+    given = [criteria.Given(one.name, one.help, one.weight, one.is_active) for one in wanted]
+    return _criteria(criteria.arrange(session, project, given, actor_id=actor_id))
+
+
+def _criteria(rows: list[Criterion]) -> list[CriterionIn]:
+    return [CriterionIn.model_validate(row, from_attributes=True) for row in rows]
 
 
 def _guidelines(row: Guidelines) -> GuidelinesOut:

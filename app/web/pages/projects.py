@@ -6,15 +6,23 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import BaseModel
 
+from app.domain.answers import K_RANGE
 from app.domain.plan import STARTER
 from app.errors import AttuneError
 from app.models import JudgmentKind, Project
-from app.services import checkpoints, projects
+from app.services import checkpoints, criteria, projects
 from app.services.projects import GuidelinesText
 from app.web.deps import AdminAccess
 from app.web.render import redirect, render
 
 router = APIRouter(include_in_schema=False)
+
+
+CRITERIA = """\
+helpfulness: Does it do what was asked?
+correctness: Is what it says true?
+harmlessness: Could it hurt anybody?
+"""
 
 
 class ProjectForm(BaseModel):
@@ -29,14 +37,16 @@ class ProjectForm(BaseModel):
     strength_steps: int = 0
     allow_tie: bool = False
     allow_both_bad: bool = False
+    rating_max: int = 5
     base_model: str = ""
 
     def changes(self) -> dict[str, Any]:
         """Return the project's settings by name."""
-        found = self.model_dump(include=set(ProjectForm.model_fields))
+        found: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
         found["name"] = self.name.strip()[:120]
-        if self.judgment_kind is JudgmentKind.PICK:
-            found["k"] = 2
+        fewest, most = K_RANGE[self.judgment_kind]
+        if fewest == most:  # the kind alone says how many
+            found["k"] = most
         return found | {"base_model": self.base_model.strip() or None}
 
     @classmethod
@@ -48,10 +58,16 @@ class ProjectForm(BaseModel):
 
 
 class NewProjectForm(ProjectForm):
-    """A new project, with its first rules."""
+    """A new project, with its first rules and, where people rate, its criteria."""
 
     strength_steps: int = 3
     rules: str = ""
+    criteria_lines: str = ""
+
+    def criteria_given(self) -> list[criteria.Given]:
+        """Return the criteria: one a line, a name and after a colon what to look at."""
+        parts = [line.partition(":") for line in self.criteria_lines.splitlines() if line.strip()]
+        return [criteria.Given(name, help_) for name, _, help_ in parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,9 @@ class NewProjectPage:
 @router.get("/projects/new")
 def new(request: Request, access: AdminAccess) -> Response:
     """Show the form."""
-    form = NewProjectForm(allow_tie=True, allow_both_bad=True, base_model=STARTER)
+    form = NewProjectForm(
+        allow_tie=True, allow_both_bad=True, base_model=STARTER, criteria_lines=CRITERIA
+    )
     return render(request, "projects/new.html", NewProjectPage(form))
 
 
@@ -84,6 +102,10 @@ def create(
                 **options,
             )
             set_base_model(access.session, project, form.base_model)
+            if form.judgment_kind is JudgmentKind.RATE and form.criteria_given():
+                criteria.arrange(
+                    access.session, project, form.criteria_given(), actor_id=access.user.id
+                )
     except AttuneError as error:
         return render(request, "projects/new.html", NewProjectPage(form, str(error)), status=422)
     return redirect(request, f"/p/{project.slug}", notice=f"{project.name} is ready for prompts.")

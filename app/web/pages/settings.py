@@ -1,4 +1,4 @@
-"""A project's settings: what is asked, how often, and how prompts are parted."""
+"""A project's settings: what is asked, on which criteria, how often, and how prompts are parted."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -8,13 +8,32 @@ from pydantic import BaseModel
 
 from app.domain.splits import Shares
 from app.errors import AttuneError
-from app.models import Project
-from app.services import projects, prompts
+from app.models import Criterion, Project
+from app.services import criteria, projects, prompts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
 from app.web.render import redirect, render
 
 router = APIRouter(include_in_schema=False)
+
+
+class CriteriaForm(BaseModel):
+    """The criteria as the form's rows, a row without a name being none."""
+
+    name: list[str] = []
+    help: list[str] = []
+    weight: list[float] = []
+    place: list[float] = []
+    use: list[bool] = []
+
+    def given(self) -> list[criteria.Given]:
+        """Return them in the order of their places."""
+        rows = zip(self.name, self.help, self.weight, self.place, self.use, strict=True)
+        named = [row for row in rows if row[0].strip()]
+        return [
+            criteria.Given(name, help_, weight, is_active)
+            for name, help_, weight, _, is_active in sorted(named, key=lambda row: row[3])
+        ]
 
 
 class MixForm(BaseModel):
@@ -24,7 +43,6 @@ class MixForm(BaseModel):
     repeat_percent: float = 0
     evaluation_percent: float = 30
     practice_pass_percent: float | None = None
-    rating_max: int = 5
 
     def changes(self) -> dict[str, Any]:
         """Return the project's settings by name."""
@@ -45,6 +63,7 @@ class SettingsPage:
     form: ProjectForm
     shares: Shares
     has_prompts: bool
+    criteria: list[Criterion]
     error: str = ""
 
 
@@ -69,6 +88,18 @@ def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form
 def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form()]) -> Response:
     """Change what is mixed in, and the pass mark of practice."""
     return _answer(request, access, lambda: _edit(access, form.changes()))
+
+
+@router.post("/p/{slug}/settings/criteria")
+def save_criteria(
+    request: Request, access: LeadAccess, form: Annotated[CriteriaForm, Form()]
+) -> Response:
+    """Change what completions are rated on, and in which order."""
+
+    def change() -> None:
+        criteria.arrange(access.session, access.project, form.given(), actor_id=access.user.id)
+
+    return _answer(request, access, change)
 
 
 @router.post("/p/{slug}/settings/splits")
@@ -118,5 +149,6 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         form or ProjectForm.of(access.project),
         prompts.shares_of(access.project),
         sum(counts.values()) > 0,
+        criteria.of_project(access.session, access.project.id),
         error,
     )
