@@ -5,9 +5,9 @@ individual judgments and is computed where these are.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -59,8 +59,10 @@ class RewardReport:
     """A reward model on held-out rankings.
 
     `accuracy` is against the majority, undecided pairs left out; `vote_agreement` is the mean share
-    of votes on the model's side. `length_accuracy` is that of the rule "longer wins" or "shorter
-    wins", whichever was better on the training rankings.
+    of votes on the model's side. `calibration_error` is the mean distance, over pairs, of the
+    predicted from the observed share of a calibration bin. `length_accuracy` is that of the rule
+    "longer wins" or "shorter wins", whichever was better on the training rankings. A thumb counts
+    as a pair: the completion beside one that scores 0 and is as long as the training rankings' are.
     """
 
     rankings: int
@@ -70,6 +72,7 @@ class RewardReport:
     log_loss: float
     brier: float
     calibration: tuple[Bin, ...]
+    calibration_error: float
     length_rule: LengthRule
     length_accuracy: float
     length_correlation: float
@@ -87,10 +90,12 @@ def report(train: Sequence[Ranking], heldout: Sequence[Scored]) -> RewardReport:
         ValueError: if no held-out pair was judged.
 
     """
-    seen = list(_judged(heldout))
+    typical = _typical_length(train)
+    seen = list(_judged(heldout, typical))
     if not seen:
         raise ValueError(f"none of {len(heldout)} held-out rankings has a judged pair")
     rule = length_rule(train)
+    bins = _calibration(seen)
     return RewardReport(
         rankings=len(heldout),
         pairs=len(seen),
@@ -98,48 +103,81 @@ def report(train: Sequence[Ranking], heldout: Sequence[Scored]) -> RewardReport:
         vote_agreement=fmean(_votes_for(each) for each in seen),
         log_loss=fmean(_log_loss(each) for each in seen),
         brier=fmean((_probability(each.delta) - each.share) ** 2 for each in seen),
-        calibration=_calibration(seen),
+        calibration=bins,
+        calibration_error=sum(each.pairs * abs(each.predicted - each.observed) for each in bins)
+        / len(seen),
         length_rule=rule,
         length_accuracy=_accuracy([each.by_length(rule) for each in seen]),
         length_correlation=_length_correlation(heldout),
-        groups=_groups(heldout),
+        groups=_groups(heldout, typical),
     )
 
 
 def length_rule(train: Sequence[Ranking]) -> LengthRule:
     """Return which of the two rules about length fits the training rankings better."""
     by_length = [_by_length(ranking) for ranking in train]
-    longer = _accuracy(list(_judged(by_length)))
+    longer = _accuracy(list(_judged(by_length, _typical_length(train), by_length=True)))
     return "shorter" if longer < 0.5 else "longer"
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One judged pair: how far the first leads, by score and in tokens, and its vote share."""
+    """One judged pair: how far the first leads, by score and in tokens, its vote share, and what.
+
+    `group` names the round, the strength and the pair of sources.
+    """
 
     delta: float
-    longer_by: int
+    longer_by: float
     share: float
+    group: Mapping[str, str]
 
     def by_length(self, rule: LengthRule) -> "_Judged":
-        return _Judged(
-            self.longer_by if rule == "longer" else -self.longer_by, self.longer_by, self.share
-        )
+        return replace(self, delta=self.longer_by if rule == "longer" else -self.longer_by)
 
 
-def _judged(scored: Sequence[Scored]) -> Iterator[_Judged]:
-    return chain.from_iterable(
-        (_pair(each, pair) for pair in each.ranking.pairs) for each in scored
-    )
+def _judged(
+    scored: Sequence[Scored], typical: float, *, by_length: bool = False
+) -> Iterator[_Judged]:
+    """Yield every pair, then every thumb, of each ranking."""
+    for each in scored:
+        yield from (_pair(each, pair) for pair in each.ranking.pairs)
+        zero = typical if by_length else 0.0
+        yield from _thumbs(each, zero, typical)
 
 
 def _pair(scored: Scored, pair: Pair) -> _Judged:
-    completions = scored.ranking.completions
+    ranking = scored.ranking
+    strength = {} if pair.strength is None else {"strength": str(round(pair.strength))}
     return _Judged(
         scored.scores[pair.first] - scored.scores[pair.second],
-        len(completions[pair.first]) - len(completions[pair.second]),
+        len(ranking.completions[pair.first]) - len(ranking.completions[pair.second]),
         pair.share,
+        {**ranking.group, **strength, **_sources(ranking, pair.first, pair.second)},
     )
+
+
+def _thumbs(scored: Scored, zero: float, typical: float) -> Iterator[_Judged]:
+    ranking = scored.ranking
+    for place, each in enumerate(ranking.absolutes):
+        if each.thumb is not None:
+            yield _Judged(
+                scored.scores[place] - zero,
+                len(ranking.completions[place]) - typical,
+                each.thumb,
+                {**ranking.group, **_sources(ranking, place)},
+            )
+
+
+def _sources(ranking: Ranking, *places: int) -> dict[str, str]:
+    if not ranking.sources:
+        return {}
+    return {"sources": " / ".join(sorted({ranking.sources[place] for place in places}))}
+
+
+def _typical_length(rankings: Sequence[Ranking]) -> float:
+    lengths = [len(ids) for ranking in rankings for ids in ranking.completions]
+    return fmean(lengths) if lengths else 0.0
 
 
 def _by_length(ranking: Ranking) -> Scored:
@@ -209,10 +247,13 @@ def _length_correlation(scored: Sequence[Scored]) -> float:
     return both / math.sqrt(of_score * of_length) if of_score and of_length else 0.0
 
 
-def _groups(scored: Sequence[Scored]) -> tuple[Slice, ...]:
-    named = sorted({item for each in scored for item in each.ranking.group.items()})
-    slices = []
-    for name, value in named:
-        seen = list(_judged([each for each in scored if each.ranking.group.get(name) == value]))
-        slices.append(Slice(name, value, len(seen), _accuracy(seen)))
-    return tuple(slices)
+def _groups(scored: Sequence[Scored], typical: float) -> tuple[Slice, ...]:
+    """Return the accuracy on the pairs of each round, strength and pair of sources."""
+    held: dict[tuple[str, str], list[_Judged]] = defaultdict(list)
+    for each in _judged(scored, typical):
+        for item in each.group.items():
+            held[item].append(each)
+    return tuple(
+        Slice(name, value, len(seen), _accuracy(seen))
+        for (name, value), seen in sorted(held.items())
+    )

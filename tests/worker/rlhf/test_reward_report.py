@@ -5,7 +5,7 @@ import math
 import pytest
 
 from worker.rlhf import reward_report
-from worker.rlhf.data import Pair, Ranking
+from worker.rlhf.data import Absolute, Pair, Ranking
 from worker.rlhf.reward_report import Scored
 
 
@@ -100,3 +100,46 @@ def test_scores_must_be_one_per_completion() -> None:
 def test_no_judged_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="none of 1 held-out rankings has a judged pair"):
         reward_report.report([], [Scored(ranking("f", (1, 1)), (0.0, 0.0))])
+
+
+def test_strengths_and_sources_are_those_of_each_pair() -> None:
+    three = Ranking(
+        "t",
+        (1,),
+        ((5,), (5,), (5,)),
+        (Pair(0, 1, 1.0, strength=1.5), Pair(0, 2, 1.0, strength=4.0)),
+        {"round": "2"},
+        sources=("SFT", "Policy 1", "SFT"),
+    )
+    found = reward_report.report([], [Scored(three, (1.0, 2.0, 0.0))])
+    assert {(each.name, each.value): (each.pairs, each.accuracy) for each in found.groups} == {
+        ("round", "2"): (2, 0.5),
+        ("strength", "2"): (1, 0.0),
+        ("strength", "4"): (1, 1.0),
+        ("sources", "Policy 1 / SFT"): (1, 0.0),
+        ("sources", "SFT"): (1, 1.0),
+    }
+
+
+def test_calibration_error_is_the_distance_from_what_was_observed() -> None:
+    sure = ranking("s", (1, 1), Pair(0, 1, 0.75))
+    found = reward_report.report([], [Scored(sure, (math.log(9.0), 0.0))])
+    assert found.calibration_error == pytest.approx(0.9 - 0.75)
+    honest = ranking("h", (1, 1), Pair(0, 1, 0.9))
+    both = reward_report.report([], [Scored(each, (math.log(9.0), 0.0)) for each in (sure, honest)])
+    assert both.calibration_error == pytest.approx(0.15 / 2)
+
+
+def test_a_thumb_is_judged_beside_a_score_of_zero_and_the_usual_length() -> None:
+    def thumbed(length: int, thumb: float) -> Ranking:
+        return Ranking("t", (1,), ((5,) * length,), (), absolutes=(Absolute(thumb=thumb),))
+
+    taught = [thumbed(8, 1.0), thumbed(2, 0.0)]
+    found = reward_report.report(
+        taught, [Scored(thumbed(9, 1.0), (2.0,)), Scored(thumbed(6, 0.0), (0.5,))]
+    )
+    assert (found.pairs, found.accuracy) == (2, 0.5)
+    assert found.log_loss == pytest.approx(
+        (math.log1p(math.exp(-2)) + math.log1p(math.exp(0.5))) / 2
+    )
+    assert (found.length_rule, found.length_accuracy) == ("longer", 0.5)
