@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Comparison, Completion, Prompt, Purpose, Round, Split
+from app.services import practice_files
 
 
 def least_used(
@@ -67,6 +68,7 @@ def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int
             Completion.prompt_id.in_(prompt_ids),
             Completion.checkpoint_id.is_(None),
             Completion.author_id.is_(None),
+            Completion.source_key.not_like(f"{practice_files.APART}%"),
         )
         .order_by(Completion.prompt_id, Completion.id)
     )

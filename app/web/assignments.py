@@ -10,6 +10,7 @@ from app.domain.answers import THUMB_REASONS, Rules
 from app.domain.assignment import AHEAD, QueueState, why_empty
 from app.models import JudgmentKind
 from app.services.labeling import HistoryItem, Outcome, Sheet, Skip, Submission
+from app.services.practising import Feedback
 from app.web.answers import AnswerIn, AnswerOut, body_in, body_out
 from app.web.render import render_markdown, visible_raw
 
@@ -163,6 +164,7 @@ class QueueOut(BaseModel):
     next_free_s: float | None
     today: int
     reasons: list[str]
+    is_practising: Annotated[bool, Field(description="The practice is to be passed first.")] = False
 
 
 class ClaimOut(BaseModel):
@@ -181,6 +183,15 @@ class OutcomeOut(BaseModel):
     is_surplus: bool
 
 
+class FeedbackOut(BaseModel):
+    """What was right in practice, what was said, and why."""
+
+    is_right: bool
+    answer: AnswerOut
+    reason_html: str
+    given: AnswerOut
+
+
 class ResultOut(BaseModel):
     """What became of one of several; with `refused` the reason, and nothing was changed by it."""
 
@@ -188,6 +199,7 @@ class ResultOut(BaseModel):
     judgment_id: int | None = None
     is_surplus: bool = False
     refused: str | None = None
+    feedback: FeedbackOut | None = Field(None, description="Of practice.")
 
 
 class ExchangeOut(ClaimOut):
@@ -265,6 +277,17 @@ def queue_out(state: QueueState, today: int) -> QueueOut:
         next_free_s=state.next_free_s,
         today=today,
         reasons=list(why_empty(state)),
+        is_practising=state.labeler_is_practising,
+    )
+
+
+def feedback_out(feedback: Feedback) -> FeedbackOut:
+    """Return what was right about an answer."""
+    return FeedbackOut(
+        is_right=feedback.is_right,
+        answer=body_out(feedback.settled),
+        reason_html=str(render_markdown(feedback.reason)),
+        given=body_out(feedback.given),
     )
 
 

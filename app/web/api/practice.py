@@ -1,0 +1,260 @@
+"""Practice: settled comparisons with the answer and the reason at once; nothing of it counts.
+
+The addresses under `assignments` are those of labeling, so that the same page speaks to both.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from app.db import now
+from app.errors import AttuneError, Conflict, Invalid
+from app.formats import practice as rows
+from app.models import Membership, Purpose
+from app.services import labeling, practice, practice_files, practising
+from app.services.practice import Practised
+from app.services.workload import Sheet
+from app.web.assignments import (
+    AssignmentOut,
+    ClaimIn,
+    ClaimOut,
+    ExchangeIn,
+    ExchangeOut,
+    QueueOut,
+    ResultOut,
+    SubmissionOf,
+    assignment_out,
+    feedback_out,
+)
+from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
+
+router = APIRouter(prefix="/api/v1/projects/{slug}/practice", tags=["practice"])
+
+NOT_HERE = "practice has nothing to skip: every comparison of it teaches something"
+
+
+class StandingOut(BaseModel):
+    """How you stand in your run through the practice set."""
+
+    run: int
+    total: int
+    answered: int
+    right: int
+    needed: Annotated[int | None, Field(description="Right answers that pass; null: no mark.")]
+    is_passed: bool
+    is_required: Annotated[bool, Field(description="You label once you have passed.")]
+    sentences: list[str]
+
+
+class TurnIn(BaseModel):
+    """A turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class PracticeIn(BaseModel):
+    """A settled comparison."""
+
+    prompt: str | list[TurnIn]
+    completions: Annotated[list[str], Field(min_length=1, max_length=9)]
+    answer: Annotated[
+        Literal["a", "b", "tie", "up", "down", "both_bad"] | list[int] | dict[str, list[int]],
+        Field(description="By the order given here: a side, ranks, a thumb, or ratings."),
+    ]
+    reason: str = ""
+
+
+class AddIn(BaseModel):
+    """Settled comparisons for practice, or to mix in as gold."""
+
+    comparisons: Annotated[list[PracticeIn], Field(max_length=practice_files.MOST)]
+    purpose: Literal["practice", "gold"] = "practice"
+
+
+class RefusedOut(BaseModel):
+    """A comparison that was not taken, by its number from 1."""
+
+    line: int
+    reason: str
+
+
+class AddedOut(BaseModel):
+    """What became of settled comparisons."""
+
+    new: int
+    known: int
+    refused: list[RefusedOut]
+
+
+class PractisedOut(BaseModel):
+    """A comparison of the practice set, and how often it was answered rightly."""
+
+    comparison_id: int
+    prompt: str
+    answers: int
+    right: int
+
+
+@router.get("")
+def show(access: LabelerAccess) -> StandingOut:
+    """Return how you stand."""
+    return _standing(access)
+
+
+@router.post("/again")
+def again(access: LabelerAccess) -> StandingOut:
+    """Start the next run, once this one is complete."""
+    practice.begin_again(access.session, access.project, member_of(access))
+    return _standing(access)
+
+
+@router.post("/assignments")
+def claim(access: LabelerAccess, wanted: ClaimIn) -> ClaimOut:
+    """Return the next comparisons of your run."""
+    found = _next(access, wanted)
+    return ClaimOut(assignments=found, queue=queue_of(access))
+
+
+@router.post("/assignments/exchange")
+def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
+    """Hand in answers, learn what was right, and get the next comparisons."""
+    results = [_submitted(access, one) for one in given.submissions]
+    results += [ResultOut(assignment_id=one.assignment_id, refused=NOT_HERE) for one in given.skips]
+    return ExchangeOut(
+        results=results,
+        saved_at=now(access.session),
+        assignments=_next(access, given),
+        queue=queue_of(access),
+    )
+
+
+@router.post("/assignments/heartbeat")
+def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
+    """Return what is left of your run: practice leases nothing, so all of it stays yours."""
+    stays = now(access.session) + practising.STAYS
+    left = practising.left(access.session, access.secret, access.project, access.user.id)
+    return dict.fromkeys(left, stays)
+
+
+@router.post("/assignments/undo")
+def undo(access: LabelerAccess) -> AssignmentOut | None:
+    """Return nothing: an answer whose reason was read is not taken back."""
+    raise Conflict("practice is not undone; the run can be repeated once it is complete")
+
+
+@router.get("/assignments/queue")
+def queue(access: LabelerAccess) -> QueueOut:
+    """Return what is left of your run."""
+    return queue_of(access)
+
+
+@router.get("/comparisons")
+def comparisons(access: LeadAccess) -> list[PractisedOut]:
+    """Return the practice set."""
+    return [_practised(one) for one in practice.practice_set(access.session, access.project.id)]
+
+
+@router.post("/comparisons", status_code=201)
+def add(access: LeadAccess, given: AddIn) -> AddedOut:
+    """Add settled comparisons; those that are there already change nothing."""
+    taken = practice_files.add(
+        access.session,
+        access.project,
+        [_row(line, one) for line, one in enumerate(given.comparisons, 1)],
+        Purpose(given.purpose),
+        actor_id=access.user.id,
+    )
+    refused = [RefusedOut(line=one.line, reason=one.reason) for one in taken.refused]
+    return AddedOut(new=taken.new, known=taken.known, refused=refused)
+
+
+def queue_of(access: ProjectAccess) -> QueueOut:
+    """Return what is left of a run, in the words of a queue."""
+    standing = practising.standing(access.session, access.project, access.user.id)
+    return QueueOut(
+        open=standing.left,
+        is_open_exact=True,
+        held=0,
+        judged=standing.answered,
+        total=standing.total,
+        with_others=0,
+        next_free_s=None,
+        today=standing.answered,
+        reasons=[] if standing.left else list(standing.sentences),
+        is_practising=True,
+    )
+
+
+def out(access: ProjectAccess, sheet: Sheet, *, rendered: bool) -> AssignmentOut:
+    """Return a practice comparison as the labeler may see it."""
+    rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
+    return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
+
+
+def member_of(access: ProjectAccess) -> Membership:
+    """Return the asker's membership, in this transaction.
+
+    Raises:
+        Conflict: an administrator who is not a member.
+    """
+    member = practice.membership(access.session, access.project.id, access.user.id)
+    if member is None:
+        raise Conflict("you are not a member of this project; only members practise in it")
+    return member
+
+
+def _next(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
+    found = practising.sheets(
+        access.session,
+        access.secret,
+        access.project,
+        access.user.id,
+        held=wanted.held,
+        count=wanted.count,
+    )
+    return [out(access, sheet, rendered=wanted.rendered) for sheet in found]
+
+
+def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
+    submission = given.to_submission(given.assignment_id)
+    try:
+        feedback = practising.submit(
+            access.session, access.secret, access.project, access.user.id, submission
+        )
+    except AttuneError as error:
+        return ResultOut(assignment_id=given.assignment_id, refused=str(error))
+    return ResultOut(assignment_id=given.assignment_id, feedback=feedback_out(feedback))
+
+
+def _standing(access: ProjectAccess) -> StandingOut:
+    found = practising.standing(access.session, access.project, access.user.id)
+    member = practice.membership(access.session, access.project.id, access.user.id)
+    return StandingOut(
+        run=found.run,
+        total=found.total,
+        answered=found.answered,
+        right=found.right,
+        needed=found.needed,
+        is_passed=found.is_passed,
+        is_required=practice.is_required(access.session, access.project, member),
+        sentences=list(found.sentences),
+    )
+
+
+def _row(line: int, given: PracticeIn) -> practice_files.Numbered:
+    try:
+        return line, rows.read(given.model_dump())
+    except Invalid as error:
+        return line, str(error)
+
+
+def _practised(one: Practised) -> PractisedOut:
+    return PractisedOut(
+        comparison_id=one.comparison.id,
+        prompt=str(one.prompt.messages[-1]["content"]),
+        answers=one.answers,
+        right=one.right,
+    )
