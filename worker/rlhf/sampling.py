@@ -79,7 +79,7 @@ def generate(
         ValueError: if two prompts share a key, or one leaves no room for the new tokens.
     """
     loaded = model.loaded if isinstance(model, Roles) else model
-    _refuse(prompts, loaded.model, config)
+    refuse(prompts, loaded.model, config)
     dtype = models.autocast_dtype(config.autocast, loaded.model)
     with _as(model, role):
         engine = decoding.engine(loaded.model, dtype)
@@ -218,7 +218,12 @@ def _completions(
         )
 
 
-def _refuse(prompts: Sequence[PromptItem], model: PreTrainedModel, config: SamplingConfig) -> None:
+def refuse(prompts: Sequence[PromptItem], model: PreTrainedModel, config: SamplingConfig) -> None:
+    """Refuse prompts that cannot be sampled.
+
+    Raises:
+        ValueError: if two share a key, or one leaves no room for the new tokens.
+    """
     keys: set[str] = set()
     limit = models.context_tokens(model)
     for prompt in prompts:
