@@ -1,4 +1,5 @@
 // Which words of two texts differ: the longest common subsequence, so that what both say stays unmarked.
+// Texts too long for that are compared line by line.
 
 const MOST_CELLS = 4_000_000;
 
@@ -6,12 +7,51 @@ export function words(text) {
   return text.match(/\s+|[\p{L}\p{N}\p{M}_'’-]+|[^\s]/gu) ?? [];
 }
 
+function lines(text) {
+  return text.match(/.*\n|.+$/gu) ?? [];
+}
+
 /** Return for each of two texts its runs, [{ text, own }]: own is true for words that only it has. */
 export function difference(first, second) {
-  const a = words(first);
-  const b = words(second);
+  const runs = [[], []];
+  for (const { word, is } of compared(first, second)) {
+    if (is !== "fresh") add(runs[0], word, is === "gone");
+    if (is !== "gone") add(runs[1], word, is === "fresh");
+  }
+  return runs;
+}
+
+/** Return both texts as one, [{ text, is }]: is says whether a run is the same, gone or fresh. */
+export function merged(first, second) {
+  const runs = [];
+  for (const { word, is } of compared(first, second)) {
+    if (runs.at(-1)?.is === is) runs.at(-1).text += word;
+    else runs.push({ text: word, is });
+  }
+  return runs;
+}
+
+/** Return every word in turn, [{ word, is }]. */
+function compared(first, second) {
+  const isLong = (words(first).length + 1) * (words(second).length + 1) > MOST_CELLS;
+  const [a, b] = [first, second].map(isLong ? lines : words);
+  const start = commonStart(a, b);
+  const end = commonStart(a.slice(start).reverse(), b.slice(start).reverse());
+  const same = (all) => all.map((word) => ({ word, is: "same" }));
+  const middle = inner(a.slice(start, a.length - end), b.slice(start, b.length - end));
+  return [...same(a.slice(0, start)), ...middle, ...same(a.slice(a.length - end))];
+}
+
+function commonStart(a, b) {
+  let at = 0;
+  while (at < a.length && at < b.length && a[at] === b[at]) at++;
+  return at;
+}
+
+function inner(a, b) {
+  const found = [];
   const width = b.length + 1;
-  if ((a.length + 1) * width > MOST_CELLS) return [[{ text: first, own: false }], [{ text: second, own: false }]];
+  if ((a.length + 1) * width > MOST_CELLS) return [...a.map((word) => ({ word, is: "gone" })), ...b.map((word) => ({ word, is: "fresh" }))];
   const length = new Uint16Array((a.length + 1) * width);
   for (let i = a.length - 1; i >= 0; i--) {
     for (let j = b.length - 1; j >= 0; j--) {
@@ -19,20 +59,19 @@ export function difference(first, second) {
         a[i] === b[j] ? length[(i + 1) * width + j + 1] + 1 : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
     }
   }
-  const runs = [[], []];
   let i = 0;
   let j = 0;
   while (i < a.length || j < b.length) {
     if (i < a.length && j < b.length && a[i] === b[j]) {
-      add(runs[0], a[i++], false);
-      add(runs[1], b[j++], false);
+      found.push({ word: a[i++], is: "same" });
+      j++;
     } else if (j >= b.length || (i < a.length && length[(i + 1) * width + j] >= length[i * width + j + 1])) {
-      add(runs[0], a[i++], true);
+      found.push({ word: a[i++], is: "gone" });
     } else {
-      add(runs[1], b[j++], true);
+      found.push({ word: b[j++], is: "fresh" });
     }
   }
-  return runs;
+  return found;
 }
 
 function add(runs, text, own) {

@@ -41,7 +41,7 @@ export class Work {
 
   /** Put a judgment or a skip on its way and go on to the next comparison. */
   hand(item) {
-    this.drafts.outbox = [...this.drafts.outbox, item];
+    this.drafts.post(item);
     this.current = this.ahead.shift() ?? null;
     this.changed();
     return this.exchange();
@@ -75,8 +75,7 @@ export class Work {
       if (!batch.length && !wanted) return;
       const answer = await this.#send(batch, wanted);
       if (!answer) return;
-      const done = new Set(batch.map((item) => item.key));
-      this.drafts.outbox = this.drafts.outbox.filter((item) => !done.has(item.key));
+      this.drafts.arrived(batch);
       this.#settle(batch, answer);
       this.changed();
       if (!this.waiting && answer.assignments.length < wanted) return;

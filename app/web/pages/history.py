@@ -5,14 +5,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.domain.answers import FLAGS, SKIP_REASONS, PickBody
+from app.domain.answers import (
+    FLAGS,
+    SKIP_REASONS,
+    THUMB_REASONS,
+    EditBody,
+    PickBody,
+    RankBody,
+    RateBody,
+    ThumbsBody,
+    WriteBody,
+)
 from app.domain.ranking import Ranking
 from app.errors import AttuneError, NotFound
-from app.services import labeling, workload
+from app.models import JudgmentKind
+from app.services import bodies, labeling, workload
 from app.services.labeling import HistoryItem, Sheet
+from app.web.answer_forms import AnswerForm, Choice, choices_of, filled
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
-from app.web.pages.label import AnswerForm, Choice, choices_of
 from app.web.render import redirect, render
 
 router = APIRouter(include_in_schema=False)
@@ -48,9 +59,10 @@ class EditPage:
     item: HistoryItem
     assignment: AssignmentOut
     said: str
+    form: AnswerForm
     choices: list[Choice]
-    chosen: str
     flags: dict[str, str]
+    thumb_reasons: dict[str, dict[str, str]]
     error: str = ""
 
 
@@ -87,7 +99,7 @@ def save(
             access.session, access.project, access.user.id, item.judgment_id, form.submission()
         )
     except AttuneError as error:
-        page = _edit_page(access, assignment_id, str(error))
+        page = _edit_page(access, assignment_id, form, str(error))
         return render(request, "history/edit.html", page, status=422)
     return redirect(request, f"/p/{access.project.slug}/history", notice="Your change is saved.")
 
@@ -107,19 +119,33 @@ def said(item: HistoryItem) -> str:
     """Say in words what was answered; answers are numbered as they were shown."""
     if item.body is None:
         return f"Skipped: {SKIP_REASONS.get(item.skip_reason, item.skip_reason)}"
-    numbers = {one.position: number for number, one in enumerate(item.candidates, start=1)}
-    if isinstance(item.body, PickBody):
-        words = _pick_in_words(item.body, numbers)
-    elif item.body.ranking is None:
-        words = "Cannot be ranked"
-    else:
-        groups = Ranking(item.body.ranking).groups
-        names = [" = ".join(str(numbers[one]) for one in group) for group in groups]
-        words = " > ".join(names)
-    return words
+    order = [one.position for one in item.candidates]
+    match item.body:
+        case PickBody():
+            return _pick_in_words(item.body, order)
+        case RankBody():
+            return _rank_in_words(item.body, order)
+        case RateBody():
+            rated = item.body.ratings.items()
+            return "; ".join(
+                f"{name} {' · '.join(str(given[at]) for at in order)}" for name, given in rated
+            )
+        case ThumbsBody():
+            offered = THUMB_REASONS.get(item.body.thumb, {})
+            thumb = "Good" if item.body.thumb == "up" else "Bad"
+            return ", ".join([thumb, *(offered.get(one, one).lower() for one in item.body.reasons)])
+        case WriteBody() | EditBody():
+            return f"{'Better' if item.kind == JudgmentKind.EDIT else 'Written'}: {item.body.text}"
 
 
-def _pick_in_words(body: PickBody, numbers: dict[int, int]) -> str:
+def _rank_in_words(body: RankBody, order: list[int]) -> str:
+    if body.ranking is None:
+        return "Cannot be ranked"
+    groups = Ranking(body.ranking).groups
+    return " > ".join(" = ".join(str(order.index(one) + 1) for one in group) for group in groups)
+
+
+def _pick_in_words(body: PickBody, order: list[int]) -> str:
     how = {1: "negligibly ", 2: "slightly ", 3: "clearly ", 4: "strongly "}
     bad = "both bad" if body.both_bad else ""
     if body.preferred is None:
@@ -127,7 +153,7 @@ def _pick_in_words(body: PickBody, numbers: dict[int, int]) -> str:
     if body.preferred == "tie":
         words = "About the same"
     else:
-        number = numbers["ab".index(body.preferred)]
+        number = order.index("ab".index(body.preferred)) + 1
         words = f"{number} is {how.get(body.strength or 0, '')}better"
     return f"{words}, {bad}" if bad else words
 
@@ -139,7 +165,9 @@ def _item(access: ProjectAccess, assignment_id: int) -> HistoryItem:
     return item
 
 
-def _edit_page(access: ProjectAccess, assignment_id: int, error: str = "") -> EditPage:
+def _edit_page(
+    access: ProjectAccess, assignment_id: int, form: AnswerForm | None = None, error: str = ""
+) -> EditPage:
     item = _item(access, assignment_id)
     sheet = Sheet(
         assignment_id=item.assignment_id,
@@ -152,11 +180,18 @@ def _edit_page(access: ProjectAccess, assignment_id: int, error: str = "") -> Ed
         previous=item.body,
         previous_flags=item.flags,
         previous_comment=item.comment,
+        criteria=bodies.criteria_of(access.session, access.project.id, item.kind),
     )
     rules = labeling.rules_of(access.project, item.kind, len(item.candidates))
     assignment = assignment_out(sheet, rules, access.project.instruction)
-    body = item.body
-    chosen = ""
-    if isinstance(body, PickBody) and body.preferred is not None:
-        chosen = f"{body.preferred}{body.strength or ''}"
-    return EditPage(item, assignment, said(item), choices_of(assignment), chosen, FLAGS, error)
+    before = filled(assignment)
+    return EditPage(
+        item=item,
+        assignment=assignment,
+        said=said(item),
+        form=form or before,
+        choices=choices_of(assignment, before.choice),
+        flags=FLAGS,
+        thumb_reasons=THUMB_REASONS,
+        error=error,
+    )

@@ -1,0 +1,139 @@
+// Each answer on each criterion: what is answered, how it is drawn, and what keys and clicks do to it.
+// The answer in hand is { kind, ratings }: by criterion, the rating of each canonical position or null.
+// The focus counts through the ratings answer by answer, as one reads.
+
+import { hint, make } from "./dom.js";
+import { answerBody, answers } from "./parts.js";
+
+function empty(assignment) {
+  const none = () => assignment.candidates.map(() => null);
+  return { kind: "rate", ratings: Object.fromEntries(assignment.criteria.map((one) => [one.name, none()])) };
+}
+
+/** Keep what a draft rated of the criteria that still stand. */
+function mend(assignment, state) {
+  const fresh = empty(assignment).ratings;
+  const isRating = (value) => value === null || (value >= 1 && value <= assignment.rating_max);
+  for (const name of Object.keys(fresh)) {
+    const kept = state.ratings?.[name];
+    if (kept?.length === fresh[name].length && kept.every(isRating)) fresh[name] = kept;
+  }
+  return { kind: "rate", ratings: fresh };
+}
+
+function missing(state) {
+  const left = Object.values(state.ratings).flat().filter((value) => value === null).length;
+  if (left === 0) return null;
+  return left === 1 ? "One rating is missing." : `${left} ratings are missing.`;
+}
+
+/** Return every rating asked for, answer by answer in the order shown. */
+export function cells(assignment) {
+  return assignment.candidates.flatMap((candidate, place) =>
+    assignment.criteria.map((criterion, row) => ({ criterion: criterion.name, row, position: candidate.position, place })),
+  );
+}
+
+function withRating(state, criterion, position, value) {
+  const values = state.ratings[criterion].map((old, at) => (at === position ? value : old));
+  return { ...state, ratings: { ...state.ratings, [criterion]: values } };
+}
+
+function words(assignment, state) {
+  return assignment.criteria
+    .map(({ name }) => `${name} ${assignment.candidates.map((one) => state.ratings[name]?.[one.position] ?? "–").join(" · ")}`)
+    .join("; ");
+}
+
+const actions = {
+  digit(desk, { digit }) {
+    const all = cells(desk.assignment);
+    const at = Math.min(Math.max(desk.view.focus, 0), all.length - 1);
+    const { criterion, position, place } = all[at];
+    desk.view.focus = Math.min(at + 1, all.length - 1);
+    desk.change(withRating(desk.answer, criterion, position, digit));
+    desk.show();
+    const next = all[at + 1];
+    desk.say(`Answer ${place + 1}, ${criterion}: ${digit}. ${next ? `Next: answer ${next.place + 1}, ${next.criterion}.` : "That was the last one."}`);
+  },
+  rate(desk, { at, value }) {
+    const { criterion, position } = cells(desk.assignment)[at];
+    desk.view.focus = at;
+    desk.change(withRating(desk.answer, criterion, position, value));
+  },
+  focus(desk, { at }) {
+    if (desk.view.focus === at) return;
+    desk.view.focus = at;
+    desk.draw();
+  },
+};
+
+// --- how it is drawn -----------------------------------------------------------------------------
+
+function card({ candidate, place, context }) {
+  const all = cells(context.assignment);
+  const rows = context.assignment.criteria.map((criterion, row) => {
+    const at = all.findIndex((cell) => cell.place === place && cell.row === row);
+    return rating({ criterion, place, at, position: candidate.position, context });
+  });
+  return make(
+    "article",
+    { className: "cand rated", "data-answer": String(place), "aria-label": `Answer ${place + 1}` },
+    make("div", { className: "inner" }, make("header", { className: "number" }, `Answer ${place + 1}`), answerBody(candidate, context)),
+    make("div", { className: "ratings" }, ...rows),
+  );
+}
+
+function rating({ criterion, place, at, position, context }) {
+  const { assignment, state, view, act } = context;
+  const given = state.ratings[criterion.name][position];
+  const points = Array.from({ length: assignment.rating_max }, (_, one) => {
+    const value = one + 1;
+    const id = `rating-${at}-${value}`;
+    return make(
+      "label",
+      { className: `point${given === value ? " on" : ""}` },
+      make("input", { type: "radio", id, name: `rating-${at}`, value: String(value), checked: given === value, on: { change: () => act("rate", { at, value }), focus: () => act("focus", { at }) } }),
+      String(value),
+    );
+  });
+  const name = make("span", { id: `criterion-${at}`, className: "criterion" }, criterion.name);
+  const help = criterion.help ? make("small", { id: `help-${at}`, dir: "auto" }, criterion.help) : null;
+  return make(
+    "div",
+    {
+      className: `rating${view.focus === at ? " focus" : ""}${given === null ? "" : " given"}`,
+      role: "radiogroup",
+      "aria-label": `${criterion.name}, answer ${place + 1}`,
+      ...(help && { "aria-describedby": `help-${at}` }),
+      "data-place": String(at),
+    },
+    name,
+    make("div", { className: "points" }, ...points),
+    help,
+  );
+}
+
+function help({ assignment }) {
+  return make(
+    "p",
+    { className: "quiet" },
+    `1 is worst, ${assignment.rating_max} is best.`,
+    make("span", { className: "hide-touch single-help" }, " ", hint("1"), "–", hint(String(assignment.rating_max)), " rate and go on, ", hint("j"), " ", hint("k"), " move"),
+  );
+}
+
+export const rate = {
+  question: "How good is each answer?",
+  empty,
+  mend,
+  restore: (assignment, answer) => mend(assignment, { ratings: answer.ratings }),
+  toAnswer: (state) => ({ kind: "rate", ratings: state.ratings }),
+  isEmpty: (state) => Object.values(state.ratings).flat().every((value) => value === null),
+  missing,
+  words,
+  actions,
+  firstFocus: 0,
+  places: (assignment) => cells(assignment).length,
+  draw: (context) => [help(context), answers(context, card)],
+};
