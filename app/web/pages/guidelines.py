@@ -1,25 +1,24 @@
 """Guidelines: the version in force, publishing the next, and what changed between two."""
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import BaseModel
 
+from app.domain import differences
+from app.domain.differences import Piece
 from app.models import Guidelines
 from app.services import agreement, projects
 from app.services.agreement import Group
 from app.services.projects import GuidelinesText
-from app.web.deps import LeadAccess
+from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 
 router = APIRouter(include_in_schema=False)
 
 PARTS = (("rules", "The rules"), ("edge_cases", "Edge cases"), ("body", "The whole text"))
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+Changes = list[tuple[str, list[Piece]]]
 
 
 class GuidelinesForm(BaseModel):
@@ -33,25 +32,24 @@ class GuidelinesForm(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A run of words: the same in both, only in the old, or only in the new."""
-
-    kind: str  # same, old, new
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class GuidelinesPage:
-    """The version in force, all versions, and how agreement was under each."""
+    """A version, all versions, and for leads how agreement was under each."""
 
     shown: Guidelines
     history: list[Guidelines]
     agreed: dict[str, Group]
+    is_lead: bool
+    read_version: int
 
     @property
     def is_newest(self) -> bool:
         """True for the version in force."""
         return self.shown.version == self.history[0].version
+
+    @property
+    def is_news(self) -> bool:
+        """True when the viewer judges by it and has not read it."""
+        return not self.is_lead and self.is_newest and self.shown.version > self.read_version
 
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:
@@ -66,7 +64,7 @@ class EditPage:
 
     form: GuidelinesForm
     newest: Guidelines
-    changes: list[tuple[str, list[Piece]]]
+    changes: Changes
     error: str = ""
 
 
@@ -76,21 +74,34 @@ class DiffPage:
 
     old: Guidelines
     new: Guidelines
-    changes: list[tuple[str, list[Piece]]]
+    history: list[Guidelines]
+    changes: Changes
 
 
 @router.get("/p/{slug}/guidelines")
 def show(
-    request: Request, access: LeadAccess, version: Annotated[int | None, Query()] = None
+    request: Request, access: LabelerAccess, version: Annotated[int | None, Query()] = None
 ) -> Response:
     """Show a version; the newest by default."""
     session, project_id = access.session, access.project.id
+    agreed = agreement.by_version(session, project_id) if access.is_lead else ()
     page = GuidelinesPage(
         projects.guidelines(session, project_id, version),
         projects.guidelines_history(session, project_id),
-        {one.name: one for one in agreement.by_version(session, project_id)},
+        {one.name: one for one in agreed},
+        access.is_lead,
+        access.membership.guidelines_read_version if access.membership else 0,
     )
     return render(request, "guidelines/page.html", page)
+
+
+@router.post("/p/{slug}/guidelines/read")
+def read(request: Request, access: LabelerAccess, version: Annotated[int, Form()]) -> Response:
+    """Remember that the viewer has read a version, and go on to label."""
+    if access.membership is not None:
+        member = access.session.merge(access.membership)
+        member.guidelines_read_version = max(member.guidelines_read_version, version)
+    return redirect(request, f"/p/{access.project.slug}/label")
 
 
 @router.get("/p/{slug}/guidelines/edit")
@@ -121,44 +132,28 @@ def publish(
 
 @router.get("/p/{slug}/guidelines/diff")
 def diff(
-    request: Request, access: LeadAccess, old: Annotated[int, Query()], new: Annotated[int, Query()]
+    request: Request,
+    access: LabelerAccess,
+    old: Annotated[int, Query()],
+    new: Annotated[int, Query()],
 ) -> Response:
-    """Show what changed between two versions, word by word."""
+    """Show what changed between any two versions."""
     first = projects.guidelines(access.session, access.project.id, old)
     second = projects.guidelines(access.session, access.project.id, new)
-    page = DiffPage(first, second, changes(first, second))
+    history = projects.guidelines_history(access.session, access.project.id)
+    page = DiffPage(first, second, history, changes(first, second))
     return render(request, "guidelines/diff.html", page)
 
 
-def changes(old: Guidelines, new: Guidelines | GuidelinesForm) -> list[tuple[str, list[Piece]]]:
+def changes(old: Guidelines, new: Guidelines | GuidelinesForm) -> Changes:
     """Return the parts that differ, each as pieces."""
-    pairs = ((title, getattr(old, name), getattr(new, name)) for name, title in PARTS)
-    return [
-        (title, list(pieces(_plain(before), _plain(after))))
-        for title, before, after in pairs
-        if _plain(before) != _plain(after)
-    ]
-
-
-def pieces(old: str, new: str) -> Iterator[Piece]:
-    """Compare two texts word by word."""
-    before, after = _WORDS.findall(old), _WORDS.findall(new)
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        if kind == "equal":
-            yield Piece("same", "".join(before[a:b]))
-            continue
-        if b > a:
-            yield Piece("old", "".join(before[a:b]))
-        if d > c:
-            yield Piece("new", "".join(after[c:d]))
+    compared = (
+        (title, differences.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
+    )
+    return [(title, found) for title, found in compared if found]
 
 
 def _problem(newest: Guidelines, form: GuidelinesForm) -> str:
     if not (form.rules.strip() or form.body.strip()):
         return "guidelines need rules or a text"
     return "" if changes(newest, form) else "nothing differs from the version in force"
-
-
-def _plain(text: str) -> str:
-    return text.replace("\r\n", "\n").strip()
