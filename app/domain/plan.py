@@ -17,6 +17,8 @@ from app.errors import Invalid
 STARTER = "starter"
 """The base model that is built from the project's own demonstrations."""
 
+SERVER_MODEL_MOST = 100
+
 
 def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
     _between(f"{name} epochs", epochs, 1, 10_000)
@@ -53,6 +55,13 @@ class Start(StrEnum):
     LAST = "last"  # the policy that wrote the candidates
 
 
+class Engine(StrEnum):
+    """How a model in memory answers; what is drawn is the same."""
+
+    STATIC = "static"
+    CONTINUOUS = "continuous"  # for a GPU and answers of unequal length
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are drawn."""
@@ -62,6 +71,7 @@ class Sampling:
     top_k: int = 0
     max_new_tokens: int = 128
     batch_size: int = 32
+    engine: Engine = Engine.STATIC
 
     def __post_init__(self) -> None:
         _between("sampling temperature", self.temperature, 0.01, 5.0)
@@ -69,6 +79,28 @@ class Sampling:
         _between("sampling top_k", self.top_k, 0, 1_000_000)
         _between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
         _between("sampling batch_size", self.batch_size, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """A model behind an OpenAI-compatible server, whose answers take part in the comparisons.
+
+    `url` is one of those that the workers' operator allows; `candidates` count per prompt.
+    """
+
+    url: str = ""
+    model: str = ""
+    candidates: int = 1
+    is_chat: bool = True
+    concurrency: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise Invalid(f"server url must begin with http:// or https://, not {self.url!r}")
+        if not 0 < len(self.model) <= SERVER_MODEL_MOST:
+            raise Invalid(f"server model must have 1 to {SERVER_MODEL_MOST} characters")
+        _between("server candidates", self.candidates, 1, 64)
+        _between("server concurrency", self.concurrency, 1, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +289,9 @@ class RoundPlan:
     `prompts` of the training split get candidates, and `heldout_prompts` of the validation split,
     whose judgments only measure. Each prompt gets `candidates` samples, put into
     `comparisons_per_prompt` comparisons. `mix_share` of the prompts get a candidate of an earlier
-    model, so that ratings connect; `use_imported` lets completions from files take part.
+    model, so that ratings connect; `use_imported` lets completions from files take part, `server`
+    those of somebody else's model. `four_bit` loads a base model in 4 bits under its adapters
+    (QLoRA). Training takes `processes` of the worker's, or all it has.
     """
 
     prompts: int = 400
@@ -268,6 +302,9 @@ class RoundPlan:
     overlap: int | None = None
     mix_share: float = 0.25
     use_imported: bool = True
+    server: ServerPlan | None = None
+    four_bit: bool = False
+    processes: int | None = None
     seed: int = 0
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
@@ -284,7 +321,10 @@ class RoundPlan:
         _optional("k", self.k, 1, 9)
         _optional("overlap", self.overlap, 1, 99)
         _between("mix_share", self.mix_share, 0.0, 1.0)
+        _optional("processes", self.processes, 1, 64)
         _between("seed", self.seed, 0, 2**53)
+        if self.four_bit and self.sft is not None and self.sft.is_full:
+            raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON values."""

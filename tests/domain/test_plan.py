@@ -3,7 +3,16 @@ from typing import Any
 
 import pytest
 
-from app.domain.plan import EvaluationPlan, PolicyPlan, RewardPlan, RoundPlan, SftPlan
+from app.domain.plan import (
+    Engine,
+    EvaluationPlan,
+    PolicyPlan,
+    RewardPlan,
+    RoundPlan,
+    Sampling,
+    ServerPlan,
+    SftPlan,
+)
 from app.errors import Invalid
 
 
@@ -14,6 +23,8 @@ def test_a_plan_survives_json() -> None:
         sft=None,
         policy=PolicyPlan(kl_budget=None, learning_rate=1, batch_size=8),
         evaluation=EvaluationPlan(prompts=250, overlap=3),
+        sampling=Sampling(engine=Engine.CONTINUOUS),
+        server=ServerPlan("http://127.0.0.1:8000/v1", "small", candidates=2),
     )
     assert RoundPlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
@@ -35,6 +46,12 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"policy": {"batch_size": 4, "minibatches": 8}}, "minibatches must be 1 to 4, not 8"),
         ({"policy": {"learning_rate": float("nan")}}, "not nan"),
         ({"reward": 5}, "plan reward must be an object"),
+        ({"sampling": {"engine": "magic"}}, "engine must be one of static, continuous"),
+        ({"server": {"url": "ftp://a", "model": "b"}}, "must begin with http"),
+        ({"server": {"model": "b"}}, "must begin with http:// or https://, not ''"),
+        ({"server": {"url": "http://a"}}, "model must have 1 to 100 characters"),
+        ({"processes": 0}, "processes must be 1 to 64, not 0"),
+        ({"four_bit": True, "sft": {"is_full": True}}, "cannot be trained in full"),
         ({"sft": {"starter": {"width": 10, "heads": 4}}}, "must be a multiple of heads 4"),
     ],
 )
