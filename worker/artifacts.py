@@ -119,6 +119,18 @@ def save(target: Path, write: Write) -> Path:
     return target
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a small file whole, or leave the old one."""
+    aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        _flush(aside)
+        aside.replace(path)
+        _flush(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def verify(folder: Path) -> bool:
     """Whether the folder has a manifest and every file agrees with it."""
     try:
@@ -165,7 +177,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     files: Mapping[str, Any] = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": hash_of(path),
         }
         for path in sorted(_files(folder))
     }
@@ -200,7 +212,8 @@ def _folders(folder: Path) -> Iterator[Path]:
     yield from (path for path in folder.rglob("*") if path.is_dir())
 
 
-def _sha256(path: Path) -> str:
+def hash_of(path: Path) -> str:
+    """Return the hash of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -9,11 +9,14 @@ from app import logs, settings
 from app import queue as broker
 from app.errors import Invalid
 from worker import main
+from worker.commands import generate, train
 
 
 def register(app: typer.Typer) -> None:
     """Add the worker's commands."""
     app.command()(worker)
+    train.register(app)
+    generate.register(app)
 
 
 def worker(

@@ -39,6 +39,7 @@ FORMATS: tuple[Format, ...] = (
     hh.FORMAT,
     openai_preference.FORMAT,
     vertex.PREFERENCES,
+    vertex.RESULTS,
     llama_factory.ALPACA,
     llama_factory.SHAREGPT,
     shp.FORMAT,

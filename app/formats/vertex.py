@@ -1,7 +1,8 @@
 """Google Vertex tuning files: prompt sets (`input_text`) and human preferences on top of them.
 
 Preference rows are `input_text, candidate_0, candidate_1, choice`. Prompts are single texts, so a
-conversation cannot be written.
+conversation cannot be written. Results of a batch of prompts are `inputs, prediction`, the prompt
+in `inputs` under `inputs_pretokenized`.
 """
 
 import hashlib
@@ -12,12 +13,15 @@ from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.records import (
     Candidate,
+    CompletionsRecord,
     Message,
     PreferenceRecord,
     PromptRecord,
     Row,
     pair,
 )
+
+_ASKED = "inputs_pretokenized"
 
 
 def read_prompt(row: Row) -> list[PromptRecord]:
@@ -40,6 +44,19 @@ def read_preference(row: Row) -> list[PreferenceRecord]:
             Ranking((1, 2) if choice == 0 else (2, 1)),
         )
     ]
+
+
+def read_result(row: Row) -> list[CompletionsRecord]:
+    """Read what a model answered to one prompt; an empty answer is kept, models write them."""
+    inputs = row["inputs"]
+    asked = inputs if isinstance(inputs, str) else fields.text(fields.inner(row, "inputs"), _ASKED)
+    answer = Candidate(fields.text(row, "prediction"))
+    return [CompletionsRecord((Message("user", asked),), (answer,))]
+
+
+def write_result(prompt: str, prediction: str) -> Row:
+    """Write what a model answered to one prompt."""
+    return {"inputs": {_ASKED: prompt}, "prediction": prediction}
 
 
 def write_prompt(record: PromptRecord) -> Row:
@@ -71,6 +88,9 @@ PREFERENCES = Format(
     "Vertex human preferences",
     has("input_text", "candidate_0", "candidate_1", "choice"),
     read_preference,
+)
+RESULTS = Format(
+    "vertex-results", "Vertex results of a model", has("inputs", "prediction"), read_result
 )
 PROMPTS = Format(
     "vertex-prompts",

@@ -3,7 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,16 +43,20 @@ class Card:
 
     def text(self) -> str:
         """Return the card in Markdown."""
-        lines = [f"# {self.title} of round {self.round_number}, {self.project}", ""]
         parents = ", ".join(self.parents) or "none"
-        lines += [f"Parents: {parents}", "", "| metric | value |", "| --- | --- |"]
-        lines += [
-            f"| {name} | {value:.4g} |"
-            for name, value in sorted(self.metrics.items())
-            if isinstance(value, int | float)
-        ]
-        lines += ["", f"Settings, data and versions are in `{TRAINING}`.", ""]
-        return "\n".join(lines)
+        title = f"{self.title} of round {self.round_number}, {self.project}"
+        return markdown(title, [f"Parents: {parents}"], self.metrics)
+
+
+def markdown(title: str, facts: Sequence[str], metrics: Mapping[str, Any]) -> str:
+    """Return a short card for people; of the metrics, the plain numbers."""
+    lines = [f"# {title}", "", *facts, "", "| metric | value |", "| --- | --- |"]
+    lines += [
+        f"| {name} | {value:.4g} |"
+        for name, value in sorted(metrics.items())
+        if isinstance(value, int | float)
+    ]
+    return "\n".join([*lines, "", f"Settings, data and versions are in `{TRAINING}`.", ""])
 
 
 class Origin(Protocol):

@@ -118,11 +118,7 @@ def measure(
     }
     if not fitting_rows:
         return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}, []
-    flat = reward.raw([branches_of(one) for one in fitting_rows]).mean(0)
-    parts = torch.split(flat, [len(one.completions) for one in fitting_rows])
-    scored = [
-        Scored(one, tuple(part.tolist())) for one, part in zip(fitting_rows, parts, strict=True)
-    ]
+    scored = score_all(reward, fitting_rows)
     scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
     rows = [one for one in data.heldout if one.row.comparison_id in scores]
     report = reward_report.report(train, scored)
@@ -132,6 +128,13 @@ def measure(
         "by_labeler": human_level.by_labeler(rows, scores),
     }
     return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
+
+
+def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored]:
+    """Return rankings with the raw score of each completion, an ensemble's mean."""
+    flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
+    parts = torch.split(flat, [len(one.completions) for one in rankings])
+    return [Scored(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)]
 
 
 def _scored(one: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:

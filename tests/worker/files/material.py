@@ -1,0 +1,56 @@
+"""A random model and small files of rows, for commands that need nothing else."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from app.cli.main import app
+
+runner = CliRunner()
+SMALL = ("--batch-size", "8", "--set", "lora.r=2", "--set", "sampling.max_new_tokens=6")
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any] | str]) -> Path:
+    lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def demonstrations(path: Path, count: int = 40) -> Path:
+    return write(
+        path, ({"prompt": f"What is {n}?", "completion": f"It is {n * n}."} for n in range(count))
+    )
+
+
+def preferences(path: Path, count: int = 40) -> Path:
+    return write(
+        path,
+        (
+            {"prompt": f"What is {n}?", "chosen": f"It is {n * n}, I think.", "rejected": "no"}
+            for n in range(count)
+        ),
+    )
+
+
+def prompts(path: Path, count: int = 12) -> Path:
+    return write(path, ({"id": f"q{n}", "prompt": f"What is {n}?"} for n in range(count)))
+
+
+def attune(*arguments: object) -> Result:
+    """Run a command in this process; errors of the product come back as they were raised."""
+    return runner.invoke(app, [str(one) for one in arguments])
+
+
+def ok(*arguments: object) -> Result:
+    result = attune(*arguments)
+    assert result.exception is None, (result.output, result.exception)
+    return result
+
+
+def error(*arguments: object) -> str:
+    result = attune(*arguments)
+    assert result.exception is not None, result.output
+    return str(result.exception)

@@ -1,0 +1,149 @@
+"""`train`: SFT, reward models and policies from plain files, without a server or a database."""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from app.cli.console import emit, say
+from app.domain.plan import RoundPlan
+from app.errors import Invalid
+from worker.commands.options import Reading, Running, Training, flattened
+from worker.commands.plans import plan_of
+from worker.commands.watching import Watching, ending_on_signals, load, refusing
+from worker.files.source import Source
+from worker.runs.context import Orders
+
+SAMPLES: Final = {"ppo": 1, "rloo": 4, "best-of-n": 8}  # answers to each prompt
+DPO_DEFAULTS: Final = {"batch_size": 16, "learning_rate": 1e-4}
+
+MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps.")]
+LoraR = Annotated[int | None, typer.Option(help="Rank of a new adapter.")]
+MaxNewTokens = Annotated[int | None, typer.Option(help="The longest answer, in tokens.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    train = typer.Typer(no_args_is_help=True)
+    for command in (sft, reward, policy, dpo):
+        train.command()(flattened(command))
+    app.add_typer(train, name="train", help="Train from a plain file: no server, no database.")
+
+
+def sft(
+    reading: Reading,
+    running: Running,
+    training: Training,
+    full: Annotated[bool, typer.Option("--full", help="Train all weights.")] = False,
+    max_steps: MaxSteps = None,
+    lora_r: LoraR = None,
+) -> None:
+    """Imitate demonstrations. The model `starter` is a small one, built from their own words."""
+    given = {"max_steps": max_steps, "is_full": full or None, "lora.r": lora_r}
+    plan = _plan("sft", running, training, given)
+    _run("sft", reading, running, training, plan)
+
+
+def reward(
+    reading: Reading,
+    running: Running,
+    training: Training,
+    ensemble: Annotated[int | None, typer.Option(help="Reward models beside each other.")] = None,
+    margin: Annotated[bool, typer.Option("--margin", help="Use strengths as margins.")] = False,
+    lora_r: LoraR = None,
+) -> None:
+    """Fit a reward model to judged comparisons, pairs or rankings."""
+    given = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
+    plan = _plan("reward", running, training, given)
+    _run("reward", reading, running, training, plan)
+
+
+def policy(
+    reading: Reading,
+    running: Running,
+    training: Training,
+    reward: Annotated[str, typer.Option("--reward", "-r", help="The reward model's folder.")],
+    algorithm: Annotated[str, typer.Option(help="ppo, rloo, or best-of-n.")] = "ppo",
+    samples: Annotated[
+        int | None, typer.Option(help="Answers to each prompt; 4 for rloo, 8 for best-of-n.")
+    ] = None,
+    max_steps: MaxSteps = None,
+    max_new_tokens: MaxNewTokens = None,
+    kl_coefficient: Annotated[float | None, typer.Option(help="The price of a nat of KL.")] = None,
+) -> None:
+    """Train a policy on prompts against a reward model."""
+    if algorithm not in SAMPLES:
+        known = ", ".join(SAMPLES)
+        raise Invalid(f"the algorithm must be one of {known}, not {algorithm!r}")
+    given = {
+        "max_steps": max_steps,
+        "kl_coefficient": kl_coefficient,
+        "sampling.max_new_tokens": max_new_tokens,
+    }
+    if algorithm == "rloo":  # one pass, so that the clip has nothing to do
+        given = {"passes": 1, **given}
+    plan = _plan("policy", running, training, given)
+    more = {
+        "reward": reward,
+        "algorithm": algorithm,
+        "samples": SAMPLES[algorithm] if samples is None else samples,
+    }
+    _run("policy", reading, running, training, plan, more)
+
+
+def dpo(
+    reading: Reading,
+    running: Running,
+    training: Training,
+    beta: Annotated[float | None, typer.Option(help="The price of leaving the reference.")] = None,
+    lora_r: LoraR = None,
+) -> None:
+    """Train a policy on judged comparisons, without a reward model."""
+    given = {**DPO_DEFAULTS, "kl_coefficient": beta, "lora.r": lora_r}
+    plan = _plan("policy", running, training, given)
+    _run("dpo", reading, running, training, plan)
+
+
+def _plan(section: str, running: Running, training: Training, given: dict[str, Any]) -> RoundPlan:
+    named = {name: value for name, value in training.given.items() if value is not None}
+    return plan_of(section, {**given, **named, "seed": running.seed}, training.set or [])
+
+
+def _run(
+    kind: str,
+    reading: Reading,
+    running: Running,
+    training: Training,
+    plan: RoundPlan,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Train, show how it goes, and say where the model is."""
+    orders = Orders()
+    with refusing(), Watching(as_json=running.json) as watching:
+        watching.say("Loading …")
+        runs = load("worker.files.training")
+        train = load(f"worker.files.{kind}").run
+        heldout = training.heldout
+        wanted = runs.Wanted(
+            kind=kind,
+            model=running.model,
+            data=reading.source,
+            plan=plan,
+            heldout=heldout and Source(heldout, reading.format, reading.skip_bad),
+            heldout_percent=training.heldout_share,
+            instruction=reading.instruction,
+            device=running.torch_device,
+            save_every=training.save_every,
+            **(more or {}),
+        )
+        folder = load("worker.files.folder").RunFolder(running.output, watching, orders)
+        with (
+            folder.held(wanted.identity(), restart=running.restart),
+            ending_on_signals(orders, watching),
+        ):
+            done = runs.run(wanted, folder, train)
+    if running.json:
+        emit({"event": "done", **done.to_json()})
+        return
+    reason = done.metrics.get("stop_reason", "")
+    was = "was there already" if done.was_there else f"is ready ({reason})"
+    say(f"The model {was}: {done.model}")

@@ -1,0 +1,154 @@
+"""How long commands show what they do, and how they are told to end.
+
+People get a bar with rate and time left on standard error, or a line now and then where there is no
+terminal; machines get a JSON object a line on standard output.
+"""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType, TracebackType
+from typing import Final
+
+import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from app.cli.console import emit, err, say
+from app.errors import AttuneError, Invalid
+from worker.runs.context import Interrupted, Orders
+
+INTERRUPTED: Final = 130
+LINE_EVERY_S: Final = 10.0
+HEADLINE: Final = ("loss", "reward/normalised", "kl/k1", "accuracy", "heldout/reward")
+
+
+class Watching:
+    """Shows a run; a `folder.Watcher`."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._headline = ""
+        self._said_at = self._started_at = time.monotonic()
+        self._began_with: int | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[headline]}"),
+            console=err,
+            disable=as_json or not err.is_terminal,
+        )
+        self._task = self._bar.add_task("preparing", total=None, headline="")
+
+    def __enter__(self) -> "Watching":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Show a sentence to people."""
+        if not self._as_json:
+            err.print(text, soft_wrap=True, markup=False)
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the figures of a step."""
+        if self._as_json:
+            emit({"event": "step", "step": step, "metrics": dict(metrics)})
+            sys.stdout.flush()
+        shown = [f"{name} {metrics[name]:.3f}" for name in HEADLINE if name in metrics]
+        self._headline = "  ".join(shown[:3])
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Take how far the run is."""
+        if self._began_with is None:
+            self._began_with = max(done - 1, 0)
+            self._started_at = time.monotonic()
+            self._bar.reset(self._task, total=total, completed=done)
+        self._bar.update(
+            self._task, completed=done, total=total, description=note, headline=self._headline
+        )
+        is_quiet = self._as_json or err.is_terminal
+        if not is_quiet and (done == total or time.monotonic() - self._said_at >= LINE_EVERY_S):
+            self._said_at = time.monotonic()
+            pace = self._pace(done, total)
+            self.say(f"{note}: {done} of {total}{pace}  {self._headline}".rstrip())
+
+    def _pace(self, done: int, total: int) -> str:
+        seconds = time.monotonic() - self._started_at
+        made = done - (self._began_with or 0) - 1  # the first came when the clock was started
+        if made < 1 or seconds <= 0:
+            return ""
+        left = (total - done) * seconds / made
+        return f", {made / seconds:.2f} a second, {left:.0f} s left"
+
+
+class _Rate(ProgressColumn):
+    """How many steps a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, or nothing before it is known."""
+        return Text("" if not task.speed else f"{task.speed:.2f}/s")
+
+
+@contextmanager
+def ending_on_signals(orders: Orders, watching: Watching) -> Iterator[None]:
+    """Let a first signal end the run after its step, with its state saved; a second ends it now."""
+
+    def ask(number: int, _frame: object) -> None:
+        if orders.order is not None:
+            raise KeyboardInterrupt
+        orders.give("preempt")
+        watching.say("Ending after this step, and saving it; once more ends at once.")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def load(module: str) -> ModuleType:
+    """Import what needs torch, which takes seconds; keep other libraries' bars off the screen."""
+    found = import_module(module)
+    import_module("transformers.utils.logging").disable_progress_bar()
+    return found
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what the learning core refuses into a sentence, and an interruption into its status."""
+    try:
+        yield
+    except AttuneError:
+        raise
+    except (Interrupted, KeyboardInterrupt) as error:
+        said = f"{str(error)[:1].upper()}{str(error)[1:]}. " if str(error) else ""
+        say(f"{said}The same command goes on from what was saved.")
+        raise typer.Exit(INTERRUPTED) from error
+    except ValueError as error:  # the core knows no errors of ours
+        raise Invalid(str(error)) from error

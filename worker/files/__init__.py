@@ -1,0 +1,1 @@
+"""Training and generating from files alone: no server, no database, the jobs' own functions."""

@@ -1,0 +1,74 @@
+"""A policy straight from the judged comparisons in a file, without a reward model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worker.files import models, rows, training
+from worker.files.folder import RunFolder
+from worker.files.training import Wanted
+from worker.rlhf import dpo, saving
+from worker.rlhf.data import Ranking
+from worker.rlhf.dpo import DpoConfig
+from worker.rlhf.rankings import agreement_of, split_by_length
+from worker.rlhf.roles import SFT, LoraSettings, Roles
+from worker.runs import following
+from worker.runs.weights import POLICY
+
+
+def run(wanted: Wanted, folder: RunFolder) -> None:
+    """Train a policy by direct preference optimisation."""
+    parted = wanted.read(rows.comparisons)
+    roles = models.open_model(wanted.model, wanted.device).roles
+    config = config_of(wanted, roles)
+    train = training.rankings(parted.train, roles, wanted.instruction)
+    dpo.prepare(roles, config)
+    state = training.begin(folder)
+    loop = dpo.train(roles, train, config, state)
+    ended = following.follow(
+        folder, loop, state, save_every=wanted.save_every, note="preferring what people preferred"
+    )
+    metrics = training.figures(ended, parted)
+    metrics |= measure(roles, training.rankings(parted.heldout, roles, wanted.instruction), config)
+    settings = {"algorithm": "dpo", "training": config.to_json()}
+
+    def write(aside: Path) -> None:
+        saving.save_policy(roles, aside, role=POLICY)
+
+    folder.publish(wanted.card("Policy", settings, metrics), write)
+
+
+@torch.no_grad()
+def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
+    """Return how the policy's own preferences fit held-out comparisons; nothing where none fits."""
+    fit, _ = split_by_length(heldout, config.max_tokens)
+    if not fit:
+        return {}
+    moved: list[Tensor] = []
+    for at in range(0, len(fit), config.batch_rankings):
+        with roles.role(POLICY):
+            moved += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
+    found = agreement_of(moved, fit)
+    return {
+        "heldout/loss": found.loss,
+        "heldout/accuracy": found.accuracy,
+        "heldout/margin": found.margin,
+    }
+
+
+def config_of(wanted: Wanted, roles: Roles) -> DpoConfig:
+    """Return the loop's settings; the price of KL is DPO's beta."""
+    plan = wanted.plan.policy
+    given = LoraSettings(plan.lora.r, plan.lora.alpha)
+    return DpoConfig(
+        beta=plan.kl_coefficient,
+        epochs=plan.epochs,
+        batch_rankings=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        smoothing=wanted.plan.reward.label_smoothing,
+        max_tokens=wanted.plan.reward.max_tokens,
+        seed=wanted.plan.seed,
+        lora=roles.settings[SFT] if roles.has_adapter(SFT) else given,
+    )

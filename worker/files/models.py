@@ -1,0 +1,117 @@
+"""Models by path or hub name: whole ones, and adapters of ours or of PEFT over a whole one."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.errors import Invalid
+from worker import artifacts
+from worker.rlhf import models, saving
+from worker.rlhf.normaliser import Normaliser
+from worker.rlhf.roles import BASE, SFT, Roles
+from worker.runs.cards import TRAINING
+
+ADAPTER: Final = "adapter_config.json"
+MODEL: Final = "model"  # below the folder that a run writes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that answers, and the role to run it in."""
+
+    roles: Roles
+    role: str
+    name: str
+
+
+def open_model(name: str, device: str) -> Opened:
+    """Load a whole model, or an adapter with the model beneath it.
+
+    Raises:
+        Invalid: there is no such model, or it is one that scores instead of answering.
+    """
+    found = located(name)
+    folder = Path(found)
+    if not (folder / ADAPTER).is_file():
+        if (folder / "reward" / ADAPTER).is_file():
+            raise Invalid(f"{name} is a reward model; it scores answers and gives none")
+        return Opened(_whole(found, device), BASE, name)
+    config = _adapter(folder)
+    if config.get("task_type") == "SEQ_CLS":
+        raise Invalid(f"{name} is a reward model; it scores answers and gives none")
+    roles = _whole(base_of(folder), device)
+    try:
+        saving.load_policy(roles, folder, SFT)
+    except (ValueError, OSError) as error:
+        raise Invalid(f"the adapter {name} cannot be used: {_first(error)}") from error
+    return Opened(roles, SFT, name)
+
+
+def located(name: str) -> str:
+    """Return where a model is: the folder itself, the one a run left in it, or the hub name."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return name
+    inner = folder / MODEL
+    is_run = not (folder / "config.json").exists() and (inner / artifacts.MANIFEST).is_file()
+    return str((inner if is_run else folder).resolve())
+
+
+def base_of(folder: Path) -> str:
+    """Return the whole model that an adapter lies over."""
+    base = str(_adapter(folder).get("base_model_name_or_path") or "")
+    if not base:
+        raise Invalid(f"{folder / ADAPTER} does not name the model beneath the adapter")
+    return located(base)
+
+
+def add_reward(roles: Roles, name: str) -> tuple[tuple[str, ...], Normaliser]:
+    """Add the reward model of a run's folder to a base; return its adapters' names and the scale.
+
+    Raises:
+        Invalid: it is not a reward model that `attune` made, or one over another base.
+    """
+    folder = Path(located(name))
+    card = folder / TRAINING
+    if not card.is_file():
+        raise Invalid(f"{name} has no {TRAINING}; a reward model that attune trained is wanted")
+    settings: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))["settings"]
+    if "normaliser" not in settings:
+        raise Invalid(f"{name} is not a reward model: its {TRAINING} has no normaliser")
+    names = tuple(settings["names"])
+    for one in names:
+        beneath = base_of(folder / one)
+        if beneath != roles.loaded.path:
+            raise Invalid(
+                f"the reward model {name} lies over {beneath}, the policy over "
+                f"{roles.loaded.path}; both need the same base"
+            )
+        saving.load_reward(roles, folder / one, one)
+    return names, Normaliser.from_json(settings["normaliser"])
+
+
+def fingerprint(name: str) -> str:
+    """Return what a resumed run compares: where the model is, and its manifest's hash if ours."""
+    found = located(name)
+    manifest = Path(found) / artifacts.MANIFEST
+    return f"{found}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else found
+
+
+def _whole(name: str, device: str) -> Roles:
+    try:
+        return Roles(models.load(name, device=device))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"the model {name} cannot be loaded: {_first(error)}") from error
+
+
+def _adapter(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Invalid(f"{folder / ADAPTER} cannot be read: {_first(error)}") from error
+    return found
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,88 @@
+"""A reward model from the judged comparisons in a file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worker.files import models, rows, training
+from worker.files.folder import RunFolder
+from worker.files.rows import Compared
+from worker.files.training import Wanted
+from worker.rlhf import reward as fitting
+from worker.rlhf import reward_report, saving, scoring
+from worker.rlhf.data import Ranking
+from worker.rlhf.rankings import split_by_length
+from worker.rlhf.reward_report import Scored
+from worker.rlhf.scoring import AdapterReward
+from worker.runs import following
+from worker.runs import reward as jobs
+
+
+def run(wanted: Wanted, folder: RunFolder) -> None:
+    """Fit a reward model, hold it against the held-out comparisons, scale it."""
+    parted = wanted.read(rows.comparisons)
+    roles = models.open_model(wanted.model, wanted.device).roles
+    train, heldout = (
+        training.rankings(part, roles, wanted.instruction)
+        for part in (parted.train, parted.heldout)
+    )
+    config = jobs.config_of(wanted.plan, len(train))
+    names = fitting.prepare(roles, config)
+    jobs.start_from_sft(roles, names)
+    state = training.begin(folder)
+    loop = fitting.train(roles, train, heldout, config, state)
+    ended = following.follow(
+        folder, loop, state, save_every=wanted.save_every, note="fitting the judgments"
+    )
+    reward = AdapterReward(roles, names, scoring.probe(roles))
+    report, scored = measure(train, heldout, reward, config.max_tokens)
+    metrics = training.figures(ended, parted) | report
+    folder.watcher.say("Scaling the scores to the model's own answers …")
+    normaliser = jobs.fit_normaliser(
+        reward, _prompts(wanted, parted.train), wanted.instruction, wanted.plan
+    )
+    settings = {
+        "names": list(names),
+        "normaliser": normaliser.to_json(),
+        "training": config.to_json(),
+    }
+
+    def write(aside: Path) -> None:
+        for name in names:
+            saving.save_reward(roles, aside / name, role=name)
+        texts = {f"line-{one.line}-{n}": one for n, one in enumerate(parted.heldout)}
+        lines = (_line(texts[one.ranking.key], one) for one in scored)
+        (aside / jobs.HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
+
+    folder.publish(wanted.card("Reward model", settings, metrics), write)
+
+
+def measure(
+    train: Sequence[Ranking], heldout: Sequence[Ranking], reward: AdapterReward, max_tokens: int
+) -> tuple[dict[str, Any], list[Scored]]:
+    """Return the report on held-out comparisons, and the scores behind it."""
+    fit, too_long = split_by_length(heldout, max_tokens)
+    _, too_long_train = split_by_length(train, max_tokens)
+    found: dict[str, Any] = {"too_long": [one.key for one in [*too_long_train, *too_long]]}
+    if not fit:
+        return found | {"heldout": None, "heldout_reason": "no comparison was held out"}, []
+    scored = jobs.score_all(reward, fit)
+    return found | {"heldout": reward_report.report(train, scored).to_json()}, scored
+
+
+def _prompts(
+    wanted: Wanted, compared: Sequence[Compared]
+) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
+    different = {one.key: one.messages for one in compared}
+    return list(different.items())[: wanted.plan.reward.normaliser_prompts]
+
+
+def _line(row: Compared, one: Scored) -> str:
+    said = {
+        "line": row.line,
+        "messages": [dict(turn) for turn in row.messages],
+        "texts": list(row.texts),
+        "scores": list(one.scores),
+    }
+    return json.dumps(said, ensure_ascii=False) + "\n"

@@ -1,0 +1,219 @@
+"""Data files as what the loops take: rows read, bad lines named, prompts held out.
+
+Every format of the product is known here too. What a line cannot give is an error with its number,
+unless it was asked to go on without.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.domain import splits
+from app.domain.splits import Shares, Split
+from app.errors import Invalid
+from app.formats import fields, registry
+from app.formats.records import (
+    Candidate,
+    ComparisonRecord,
+    CompletionsRecord,
+    DemonstrationRecord,
+    Messages,
+    PreferenceRecord,
+    PromptRecord,
+    Record,
+    Rejected,
+)
+from app.services import judged
+from worker.files.source import Source
+from worker.rlhf.data import Pair
+from worker.runs import frozen
+
+CHUNK: Final = 1 << 16
+SHOWN: Final = 5  # bad lines that an error spells out
+
+Turns = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A line that cannot be used, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt of a file; `key` says what it says, so that equal prompts get equal answers."""
+
+    line: int
+    key: str
+    messages: Turns
+    source_id: str | None = None
+    meta: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A prompt with the answer to imitate."""
+
+    line: int
+    key: str
+    messages: Turns
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A prompt with its completions and the pairs of them that were judged."""
+
+    line: int
+    key: str
+    messages: Turns
+    texts: tuple[str, ...]
+    sources: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+
+
+Row = Asked | Shown | Compared
+
+
+def prompts(source: Source) -> tuple[list[Asked], list[Bad]]:
+    """Return the prompts of a file; what else its rows hold is left aside."""
+    good: list[Asked] = []
+    bad: list[Bad] = []
+    for line, record in _records(source, bad):
+        source_id = record.source_id if hasattr(record, "source_id") else None
+        meta = record.meta if isinstance(record, PromptRecord) else None
+        key, turns = _key(record.messages), _turns(record.messages)
+        good.append(Asked(line, key, turns, source_id, meta))
+    return good, _refuse(source, bad, good, "prompts")
+
+
+def demonstrations(source: Source) -> tuple[list[Shown], list[Bad]]:
+    """Return the demonstrations of a file: prompts with a good answer."""
+    good: list[Shown] = []
+    bad: list[Bad] = []
+    for line, record in _records(source, bad):
+        if isinstance(record, DemonstrationRecord):
+            messages = record.messages
+            good.append(Shown(line, _key(messages), _turns(messages), record.response))
+        else:
+            bad.append(Bad(line, f"{_what(record)}, not a prompt with a good answer"))
+    return good, _refuse(source, bad, good, "demonstrations")
+
+
+def comparisons(source: Source) -> tuple[list[Compared], list[Bad]]:
+    """Return the judged comparisons of a file, the votes on each pair as shares."""
+    good: list[Compared] = []
+    bad: list[Bad] = []
+    for line, record in _records(source, bad):
+        if isinstance(record, PreferenceRecord | ComparisonRecord):
+            found = _compared(line, record)
+            if found.pairs:
+                good.append(found)
+            else:
+                bad.append(Bad(line, "nobody preferred any of the completions"))
+        else:
+            bad.append(Bad(line, f"{_what(record)}, not a comparison that was judged"))
+    return good, _refuse(source, bad, good, "judged comparisons")
+
+
+def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
+    """Part rows by what their prompts say, so that no prompt is on both sides."""
+    shares = Shares(100 - percent, percent, 0)
+    parts: tuple[list[Any], list[Any]] = ([], [])
+    for row in rows:
+        parts[splits.split_of(row.key, shares) is Split.VALIDATION].append(row)
+    return parts
+
+
+def _records(source: Source, bad: list[Bad]) -> Iterator[tuple[int, Record]]:
+    """Yield what the lines say; those that say nothing usable are put on the list."""
+    try:
+        chunks = _chunks(source.existing)
+        for line, record in registry.numbered(chunks, source.format):
+            if isinstance(record, Rejected):
+                bad.append(Bad(line, record.reason))
+            else:
+                yield line, record
+    except Invalid as error:
+        raise Invalid(f"{source.path}: {error}") from error
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _refuse(source: Source, bad: list[Bad], good: Sequence[Row], what: str) -> list[Bad]:
+    """Return the bad lines in order, where it was asked to go on without them."""
+    bad.sort(key=lambda one: one.line)
+    told = [f"  line {one.line}: {one.reason}" for one in bad[:SHOWN]]
+    if len(bad) > SHOWN:
+        told.append(f"  and {len(bad) - SHOWN} more")
+    if not good:
+        raise Invalid("\n".join([f"{source.path} holds no {what}", *told]))
+    if bad and not source.skip_bad:
+        heading = (
+            f"{source.path}: {len(bad)} of {len(bad) + len(good)} rows cannot be used; "
+            "--skip-bad goes on without them"
+        )
+        raise Invalid("\n".join([heading, *told]))
+    return bad
+
+
+def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compared:
+    return Compared(
+        line,
+        _key(record.messages),
+        _turns(record.messages),
+        tuple(candidate.text for candidate in record.candidates),
+        tuple(_source(candidate) for candidate in record.candidates),
+        _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
+    )
+
+
+def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
+    found = judged.pairs(record.votes, len(record.candidates))
+    return tuple(Pair(one.first, one.second, one.share, frozen.margin_of(one)) for one in found)
+
+
+def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
+    """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
+    found = judged.pairs([record], len(record.candidates))
+    margin = None if record.margin is None else max(record.margin, 0.0)
+    return tuple(
+        Pair(
+            one.first,
+            one.second,
+            one.share,
+            frozen.margin_of(one) if margin is None or one.share == 0.5 else margin,
+        )
+        for one in found
+    )
+
+
+def _source(candidate: Candidate) -> str:
+    return candidate.source or "unknown"
+
+
+def _turns(messages: Messages) -> Turns:
+    return fields.as_messages(messages)
+
+
+def _key(messages: Messages) -> str:
+    return splits.content_hash((turn.role, turn.content) for turn in messages)
+
+
+def _what(record: Record) -> str:
+    kinds = {
+        PromptRecord: "a prompt without an answer",
+        DemonstrationRecord: "a prompt with one answer",
+        CompletionsRecord: "completions nobody has judged",
+        PreferenceRecord: "a judged comparison",
+        ComparisonRecord: "a judged comparison",
+    }
+    return kinds.get(type(record), "one completion with a label")
