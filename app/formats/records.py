@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from app.domain.answers import K_RANGE, THUMB_REASONS, check_k
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
@@ -127,6 +128,7 @@ class VoteRecord:
     """One labeler's whole judgment, under a pseudonym.
 
     ``shown_order`` lists the completions' numbers as they stood on screen. Times have a zone.
+    ``ratings`` has for each criterion the rating of each completion; ``thumb`` is up or down.
     """
 
     labeler: str
@@ -140,6 +142,10 @@ class VoteRecord:
     started_at: datetime | None = None
     submitted_at: datetime | None = None
     active_ms: int | None = None
+    ratings: Mapping[str, tuple[int, ...]] | None = None
+    thumb: str | None = None
+    reasons: tuple[str, ...] = ()
+    text: str | None = None
 
     def __post_init__(self) -> None:
         for moment in (self.started_at, self.submitted_at):
@@ -149,7 +155,11 @@ class VoteRecord:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRecord:
-    """A comparison with every vote on it."""
+    """A comparison with every vote on it.
+
+    ``kind`` is how it was judged, None where the file does not say; ``weights`` are those of the
+    criteria that it was rated on.
+    """
 
     messages: Messages
     candidates: tuple[Candidate, ...]
@@ -158,12 +168,18 @@ class ComparisonRecord:
     purpose: str = "train"
     split: str | None = None
     round: int | None = None
+    kind: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
-        if not self.candidates:
-            raise Invalid("there are no completions")
         count = len(self.candidates)
+        if self.kind is not None and self.kind not in K_RANGE:
+            raise Invalid(f"a kind is one of {', '.join(K_RANGE)}, not {self.kind!r}")
+        if self.kind is not None:
+            check_k(self.kind, count)
+        elif not self.candidates:
+            raise Invalid("there are no completions")
         names = [vote.labeler for vote in self.votes]
         for vote in self.votes:
             if names.count(vote.labeler) > 1:
@@ -174,6 +190,20 @@ class ComparisonRecord:
                 raise Invalid(
                     f"shown order {vote.shown_order} is not 0 to {count - 1} in any order"
                 )
+            _check_said(self.kind, vote, count)
+
+
+def _check_said(kind: str | None, vote: VoteRecord, count: int) -> None:
+    """Refuse a vote that does not say what its comparison asked."""
+    for name, ratings in (vote.ratings or {}).items():
+        if len(ratings) != count:
+            raise Invalid(f"{count} completions have {len(ratings)} ratings on {name!r}")
+    if kind == "rate" and not vote.ratings:
+        raise Invalid(f"labeler {vote.labeler} rates nothing")
+    if kind == "thumbs" and vote.thumb not in THUMB_REASONS:
+        raise Invalid(f"the thumb of {vote.labeler} is up or down, not {vote.thumb!r}")
+    if kind in {"write", "edit"} and not (vote.text or "").strip():
+        raise Invalid(f"labeler {vote.labeler} gives no text")
 
 
 Record = (

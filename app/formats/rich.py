@@ -1,8 +1,9 @@
 """The rich format: one row per comparison with every vote on it, under pseudonyms.
 
 `context`, `completions` and `individual_preference` follow HelpSteer3-Preference; k completions,
-rankings with ties, shown order, times and guideline versions are added. Nothing is lost, so it is
-the format to keep.
+rankings with ties, ratings, thumbs, texts, shown order, times and guideline versions are added.
+Nothing is lost, so it is the format to keep. The ranking of a vote that rates is what its ratings
+imply by the weights that the row names.
 """
 
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ def read(row: Row) -> list[ComparisonRecord]:
             purpose=fields.optional_text(row, "purpose") or "train",
             split=fields.optional_text(row, "split"),
             round=fields.optional_whole(row, "round"),
+            kind=fields.optional_text(row, "kind"),
+            weights=_weights(row),
         )
     ]
 
@@ -42,6 +45,8 @@ def write(record: ComparisonRecord) -> Row:
         "purpose": record.purpose,
         "split": record.split,
         "round": record.round,
+        **({} if record.kind is None else {"kind": record.kind}),
+        **({"weights": dict(record.weights)} if record.weights else {}),
         "context": fields.as_messages(record.messages),
         "completions": [as_row(candidate) for candidate in record.candidates],
         "individual_preference": [_vote_row(vote) for vote in record.votes],
@@ -62,6 +67,10 @@ def _vote(row: Row) -> VoteRecord:
         started_at=_time(row, "started_at"),
         submitted_at=_time(row, "submitted_at"),
         active_ms=fields.optional_whole(row, "active_ms"),
+        ratings=_ratings(row),
+        thumb=fields.optional_text(row, "thumb"),
+        reasons=tuple(_texts(row, "reasons")),
+        text=fields.optional_text(row, "text"),
     )
 
 
@@ -78,7 +87,34 @@ def _vote_row(vote: VoteRecord) -> Row:
         "started_at": _time_text(vote.started_at),
         "submitted_at": _time_text(vote.submitted_at),
         "active_ms": vote.active_ms,
+        **_other_answers(vote),
     }
+
+
+def _other_answers(vote: VoteRecord) -> Row:
+    """Return what only some kinds of judgment have."""
+    found: dict[str, object] = {}
+    if vote.ratings is not None:
+        found["ratings"] = {name: list(vote.ratings[name]) for name in sorted(vote.ratings)}
+    if vote.thumb is not None:
+        found |= {"thumb": vote.thumb, "reasons": list(vote.reasons)}
+    if vote.text is not None:
+        found["text"] = vote.text
+    return found
+
+
+def _ratings(row: Row) -> dict[str, tuple[int, ...]] | None:
+    if row.get("ratings") is None:
+        return None
+    given = fields.inner(row, "ratings")
+    return {name: _numbers(given, name) for name in given}
+
+
+def _weights(row: Row) -> dict[str, float]:
+    if row.get("weights") is None:
+        return {}
+    given = fields.inner(row, "weights")
+    return {name: fields.number(given, name) for name in given}
 
 
 def _numbers(row: Row, key: str) -> tuple[int, ...]:

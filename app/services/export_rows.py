@@ -6,18 +6,28 @@ have been made is written or left out for a reason.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
-from app.domain.ranking import Ranking, Strength
+from app.domain.ranking import Strength
 from app.errors import Invalid
-from app.formats import jsonl, records, rich, trl, writers
+from app.formats import jsonl, prompts, records, rich, trl, writers
 from app.formats.manifest import Tally
-from app.formats.records import ComparisonRecord, Message, PreferenceRecord, VoteRecord
-from app.services import judged, training_rows
-from app.services.judged import Aggregate, Counts, Judged, Options, Ties, TrainingPair, Voted
+from app.formats.records import ComparisonRecord, VoteRecord
+from app.services import export_pairs, judged, training_rows
+from app.services.judged import (
+    Aggregate,
+    Counts,
+    Judged,
+    Options,
+    PromptText,
+    Voted,
+)
 
 RICH = "rich"
 UNPAIRED = "unpaired"
+DEMONSTRATIONS = ("demonstrations", "demonstrations-text")
+"""What people wrote: whole conversations, or prompt and completion as texts."""
 TRAINING = "training"
 """What reward models read; it carries token ids and every vote."""
 
@@ -34,6 +44,8 @@ TITLES: Mapping[str, str] = {
     **_KNOWN,
     **{name: name for name in writers.PREFERENCES if name not in _KNOWN},
     UNPAIRED: "Unpaired (prompt, completion, label)",
+    DEMONSTRATIONS[0]: "Demonstrations (messages), written and edited",
+    DEMONSTRATIONS[1]: "Demonstrations (prompt, completion), written and edited",
     RICH: "Rich: every vote under its pseudonym",
     TRAINING: "Training rows with token ids",
 }
@@ -51,6 +63,7 @@ class Account:
     judgment_ids: set[int] = field(default_factory=set)
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
+    texts: set[int] = field(default_factory=set)  # of demonstrations, hashed, to tell them again
 
     def took(self, comparison: Judged, votes: Iterable[Voted]) -> None:
         """Note that votes of a comparison are in the export."""
@@ -73,13 +86,20 @@ def check(format: str) -> None:
 
 
 def write(
-    comparisons: Iterable[Judged], format: str, options: Options, account: Account
+    comparisons: Iterable[Judged],
+    format: str,
+    options: Options,
+    account: Account,
+    *,
+    shown: Iterable[tuple[PromptText, str]] = (),
 ) -> Iterator[bytes]:
-    """Yield the lines of an export."""
+    """Yield the lines of an export; `shown` are demonstrations that came with files."""
     check(format)
-    rows = _ROWS.get(format, _preferences(format))
+    rows = _ROWS[format] if format in _ROWS else _preferences(format)
+    given = (_demonstration(format, prompt, text, account) for prompt, text in shown)
     made = (row for each in comparisons for row in rows(each, options, account))
-    yield from account.tally.counted(jsonl.encode(row) for row in made)
+    whole = chain((row for row in given if row is not None), made)
+    yield from account.tally.counted(jsonl.encode(row) for row in whole)
 
 
 def filter_of(options: Options) -> dict[str, str | float | bool]:
@@ -103,7 +123,7 @@ def _preferences(format: str) -> Rows:
             format, margin=with_margin and options.aggregate is Aggregate.VOTE_SHARE
         )
         has_row = False
-        for record in _records(comparison, options, account):
+        for record in export_pairs.of_comparison(comparison, options, account.tally):
             try:
                 yield spell(record)
             except Invalid as error:
@@ -111,7 +131,8 @@ def _preferences(format: str) -> Rows:
             else:
                 has_row = True
         if has_row:
-            account.took(comparison, (v for v in comparison.votes if v.ranking is not None))
+            used = comparison.edits or [v for v in comparison.votes if v.ranking is not None]
+            account.took(comparison, used)
 
     return rows
 
@@ -123,13 +144,15 @@ def _rich_rows(
     account.took(comparison, comparison.votes)
     yield rich.write(
         ComparisonRecord(
-            _messages(comparison),
-            _candidates(comparison),
+            export_pairs.messages(comparison),
+            export_pairs.candidates(comparison),
             tuple(_vote_record(vote) for vote in comparison.votes),
             comparison=str(comparison.comparison_id),
             purpose=comparison.purpose,
             split=comparison.prompt.split,
             round=comparison.round_number,
+            kind=comparison.kind,
+            weights=comparison.weights,
         )
     )
 
@@ -137,17 +160,19 @@ def _rich_rows(
 def _unpaired_rows(
     comparison: Judged, options: Options, account: Account
 ) -> Iterator[Mapping[str, Any]]:
-    """The best and the worst of a comparison as good and bad; both bad makes all bad."""
+    """A thumb as it was given; the best and the worst as good and bad; both bad makes all bad."""
     del options
     for vote in comparison.votes:
         labels = _labels(vote, len(comparison.candidates))
         if not labels:
-            account.tally.exclude(judged.NOT_PREFERENCE)
+            account.tally.exclude(judged.NOT_LABELLED)
             continue
         account.took(comparison, [vote])
         for place, label in labels.items():
             text = comparison.candidates[place].text
-            yield trl.write_unpaired(records.UnpairedRecord(_messages(comparison), text, label))
+            yield trl.write_unpaired(
+                records.UnpairedRecord(export_pairs.messages(comparison), text, label)
+            )
 
 
 def _training_rows(
@@ -158,11 +183,49 @@ def _training_rows(
     if row is None:
         account.tally.exclude(judged.NOT_PREFERENCE)
         return
-    account.took(comparison, (vote for vote in comparison.votes if vote.ranking is not None))
+    account.took(comparison, (v for v in comparison.votes if judged.teaches(comparison, v)))
     yield training_rows.to_json(row, comparison)
 
 
+def _demonstration_rows(format: str) -> Rows:
+    def rows(comparison: Judged, options: Options, account: Account) -> Iterator[Mapping[str, Any]]:
+        del options
+        for vote in comparison.votes:
+            if vote.text is None:
+                account.tally.exclude(judged.NO_TEXT)
+                continue
+            made = _demonstration(format, comparison.prompt, vote.text, account)
+            if made is not None:
+                account.took(comparison, [vote])
+                yield made
+
+    return rows
+
+
+def _demonstration(
+    format: str, prompt: PromptText, text: str, account: Account
+) -> Mapping[str, Any] | None:
+    """Spell a demonstration, or count why not."""
+    known = hash((prompt.id, text))
+    if known in account.texts:
+        account.tally.exclude(judged.SAME_TEXT)
+        return None
+    try:
+        record = records.DemonstrationRecord(export_pairs.turns(prompt), text)
+        row = _SPELL[format](record)
+    except Invalid as error:
+        account.tally.exclude(str(error))
+        return None
+    account.texts.add(known)
+    return row
+
+
+_SPELL: Mapping[str, Callable[[records.DemonstrationRecord], records.Row]] = {
+    DEMONSTRATIONS[0]: prompts.write_demonstration,
+    DEMONSTRATIONS[1]: prompts.write_demonstration_text,
+}
 _ROWS: Mapping[str, Rows] = {
+    **{name: _demonstration_rows(name) for name in DEMONSTRATIONS},
     RICH: _rich_rows,
     UNPAIRED: _unpaired_rows,
     TRAINING: _training_rows,
@@ -170,99 +233,14 @@ _ROWS: Mapping[str, Rows] = {
 
 
 def _labels(vote: Voted, k: int) -> dict[int, bool]:
+    if vote.thumb is not None:
+        return {0: vote.thumb == "up"}
     if vote.both_bad:
         return dict.fromkeys(range(k), False)
     if vote.ranking is None or len(vote.ranking.groups) < 2:
         return {}
     best, worst = vote.ranking.groups[0], vote.ranking.groups[-1]
     return {place: place in best for place in sorted((*best, *worst))}
-
-
-def _records(comparison: Judged, options: Options, account: Account) -> Iterator[PreferenceRecord]:
-    if options.aggregate is Aggregate.EACH_VOTE:
-        for vote in comparison.votes:
-            yield from _of_vote(comparison, vote, options, account)
-        return
-    for pair in judged.pairs(comparison.votes, len(comparison.candidates)):
-        if pair.agreement < options.min_agreement:
-            account.tally.exclude(judged.LOW_AGREEMENT)
-            continue
-        yield from _of_pair(comparison, pair, options, account)
-    if not comparison.rankings:
-        account.tally.exclude(judged.NOT_PREFERENCE)
-
-
-def _of_vote(
-    comparison: Judged, vote: Voted, options: Options, account: Account
-) -> Iterator[PreferenceRecord]:
-    if vote.ranking is None:
-        account.tally.exclude(judged.NOT_PREFERENCE)
-        return
-    agreement = {
-        (pair.first, pair.second): pair.agreement
-        for pair in judged.pairs(comparison.votes, len(comparison.candidates))
-    }
-    strength = None if vote.strength is None else Strength(vote.strength)
-    for one in vote.ranking.preferences():
-        place = (min(one.preferred, one.other), max(one.preferred, one.other))
-        if agreement[place] < options.min_agreement:
-            account.tally.exclude(judged.LOW_AGREEMENT)
-            continue
-        sign = 0 if one.tie else 1
-        yield from _directed(
-            comparison,
-            (one.preferred, one.other),
-            sign,
-            options,
-            account,
-            labeler=vote.labeler,
-            strength=strength,
-        )
-
-
-def _of_pair(
-    comparison: Judged, pair: TrainingPair, options: Options, account: Account
-) -> Iterator[PreferenceRecord]:
-    sign = (pair.share > 0.5) - (pair.share < 0.5)
-    if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
-        ranks = comparison.settled.ranks
-        sign = (ranks[pair.second] > ranks[pair.first]) - (ranks[pair.second] < ranks[pair.first])
-    places = (pair.first, pair.second) if sign >= 0 else (pair.second, pair.first)
-    yield from _directed(
-        comparison, places, abs(sign), options, account, margin=round(abs(2 * pair.share - 1), 6)
-    )
-
-
-def _directed(
-    comparison: Judged,
-    places: tuple[int, int],
-    sign: int,
-    options: Options,
-    account: Account,
-    *,
-    labeler: str | None = None,
-    strength: Strength | None = None,
-    margin: float | None = None,
-) -> Iterator[PreferenceRecord]:
-    """Yield the pair with the better one first; a tie not at all, or once each way."""
-    if not sign and options.ties is Ties.DROP:
-        account.tally.exclude(judged.TIED)
-        return
-    better, worse = places
-    for first, second in [(better, worse)] if sign else [(better, worse), (worse, better)]:
-        candidates = _candidates(comparison)
-        try:
-            yield PreferenceRecord(
-                _messages(comparison),
-                (candidates[first], candidates[second]),
-                Ranking((1, 2)),
-                labeler=labeler,
-                strength=strength,
-                margin=margin,
-                source_id=str(comparison.comparison_id),
-            )
-        except Invalid as error:
-            account.tally.exclude(str(error))
 
 
 def _vote_record(vote: Voted) -> VoteRecord:
@@ -278,14 +256,10 @@ def _vote_record(vote: Voted) -> VoteRecord:
         started_at=vote.started_at,
         submitted_at=vote.submitted_at,
         active_ms=vote.active_ms,
+        ratings=None
+        if vote.ratings is None
+        else {name: tuple(given) for name, given in vote.ratings.items()},
+        thumb=vote.thumb,
+        reasons=vote.reasons,
+        text=vote.text,
     )
-
-
-def _messages(comparison: Judged) -> records.Messages:
-    return tuple(
-        Message(str(turn["role"]), str(turn["content"])) for turn in comparison.prompt.messages
-    )
-
-
-def _candidates(comparison: Judged) -> tuple[records.Candidate, ...]:
-    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)

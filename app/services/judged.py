@@ -18,6 +18,9 @@ from app.models import JudgmentKind, Purpose, Split
 Kind = TypeVar("Kind", bound=StrEnum)
 
 NOT_PREFERENCE = "implies no preference"
+NOT_LABELLED = "finds no completion good or bad"
+NO_TEXT = "no text was written"
+SAME_TEXT = "the same text is there already"
 SURPLUS = "surplus: the slot had gone to someone else"
 RETRACTED = "retracted"
 WITHDRAWN = "comparison withdrawn"
@@ -25,6 +28,9 @@ UNJUDGED = "comparison has no judgment that counts"
 ADJUDICATED = "comparison adjudicated"
 TIED = "tied"
 LOW_AGREEMENT = "agreement below the minimum"
+
+EDITED = "edit"
+"""The source of a completion that a labeler made better."""
 
 
 class Aggregate(StrEnum):
@@ -147,11 +153,13 @@ class Voted:
     started_at: datetime
     submitted_at: datetime
     active_ms: int
+    thumb: str | None = None
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A comparison with every judgment that counts."""
+    """A comparison with every judgment that counts; `weights` of the criteria where it is rated."""
 
     comparison_id: int
     kind: JudgmentKind
@@ -161,11 +169,19 @@ class Judged:
     candidates: tuple[Candidate, ...]
     votes: tuple[Voted, ...]
     settled: Ranking | None = None  # by an adjudicator
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
         """The orderings that the votes imply."""
         return tuple(vote.ranking for vote in self.votes if vote.ranking is not None)
+
+    @property
+    def edits(self) -> tuple[Voted, ...]:
+        """The votes that give a better version of the completion."""
+        if self.kind != JudgmentKind.EDIT:
+            return ()
+        return tuple(vote for vote in self.votes if vote.text is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +202,23 @@ class TrainingPair:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingAbsolute:
+    """What people said of one completion by itself: mean ratings, and the share of thumbs up.
+
+    `ratings` go by criterion, in the project's own scale; `thumb` is None where none was asked.
+    """
+
+    ratings: Mapping[str, float] = field(default_factory=dict)
+    thumb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One comparison as a reward model learns from it."""
+    """One comparison as a reward model learns from it.
+
+    `absolutes` has one entry for each candidate, or none; `weights` are those of the criteria. The
+    versions that labelers made of an edited completion are candidates too, each better than it.
+    """
 
     comparison_id: int
     round_number: int | None
@@ -195,6 +226,8 @@ class TrainingRow:
     candidates: tuple[Candidate, ...]
     pairs: tuple[TrainingPair, ...]
     judgment_ids: tuple[int, ...]
+    absolutes: tuple[TrainingAbsolute, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -224,18 +257,64 @@ class Page:
     after: int | None  # None: that was the last page
 
 
+def teaches(judged: Judged, vote: Voted) -> bool:
+    """Tell whether a reward model learns anything from a vote."""
+    is_edit = judged.kind == JudgmentKind.EDIT and vote.text is not None
+    return is_edit or any(one is not None for one in (vote.ranking, vote.ratings, vote.thumb))
+
+
 def training_row(judged: Judged) -> TrainingRow | None:
-    """Return the pairs of a comparison with their vote shares; None if nobody preferred any."""
-    given = pairs(judged.votes, len(judged.candidates))
-    if not given:
+    """Return what the votes say of a comparison; None if that is nothing to learn from."""
+    taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
+    if not taught:
         return None
+    candidates, given = judged.candidates, pairs(judged.votes, len(judged.candidates))
+    if judged.edits:
+        candidates, given = _with_edits(judged)
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,
         judged.prompt,
-        judged.candidates,
+        candidates,
         given,
-        tuple(vote.judgment_id for vote in judged.votes if vote.ranking is not None),
+        taught,
+        _absolutes(judged),
+        judged.weights,
+    )
+
+
+def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPair, ...]]:
+    """Return the completion and its better versions, and that each of them is better."""
+    by_text: dict[str, list[Voted]] = {}
+    for vote in judged.edits:
+        by_text.setdefault(vote.text or "", []).append(vote)
+    edited = tuple(
+        Candidate(-votes[0].judgment_id, text, None, True, EDITED, None)
+        for text, votes in by_text.items()
+    )
+    better = tuple(
+        TrainingPair(place, 0, 1.0, len(votes), 1.0)
+        for place, votes in enumerate(by_text.values(), 1)
+    )
+    return (*judged.candidates, *edited), better
+
+
+def _absolutes(judged: Judged) -> tuple[TrainingAbsolute, ...]:
+    """Return each candidate's mean rating on each criterion and its share of thumbs up."""
+    if not any(vote.ratings or vote.thumb for vote in judged.votes):
+        return ()
+    return tuple(_absolute(judged.votes, place) for place in range(len(judged.candidates)))
+
+
+def _absolute(votes: Sequence[Voted], place: int) -> TrainingAbsolute:
+    rated: dict[str, list[int]] = {}
+    for vote in votes:
+        for name, ratings in (vote.ratings or {}).items():
+            rated.setdefault(name, []).append(ratings[place])
+    thumbs = [vote.thumb == "up" for vote in votes if vote.thumb is not None]
+    return TrainingAbsolute(
+        {name: sum(given) / len(given) for name, given in sorted(rated.items())},
+        sum(thumbs) / len(thumbs) if thumbs else None,
     )
 
 

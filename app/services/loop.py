@@ -19,7 +19,16 @@ from app.models import (
     Round,
     Split,
 )
-from app.services import agreement, checkpoints, evaluation, next_step, prompts, quality, rounds
+from app.services import (
+    agreement,
+    checkpoints,
+    demonstrations,
+    evaluation,
+    next_step,
+    prompts,
+    quality,
+    rounds,
+)
 from app.services.evaluation import Results
 
 
@@ -97,7 +106,7 @@ def of_project(session: Session, project: Project) -> Loop:
         round=current,
         overview=overview,
         splits=prompts.counts(session, project.id),
-        demonstrations=prompts.demonstrations(session, project.id),
+        demonstrations=demonstrations.count(session, project.id),
         candidates=_candidates(session, current),
         replaced=_replaced(overview),
         judgments=overview.labeling if overview else next_step.outside_rounds(session, project.id),

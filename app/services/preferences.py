@@ -6,7 +6,7 @@ worker's.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -17,7 +17,6 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
-    Criterion,
     Judgment,
     JudgmentKind,
     Membership,
@@ -26,7 +25,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services import judged
+from app.services import criteria, judged
 from app.services.judged import (
     Candidate,
     Counts,
@@ -81,7 +80,8 @@ def read_page(
     if not asked:
         return Page((), None)
     ids = [comparison.id for comparison, _, _ in asked]
-    votes = _votes(session, project_id, ids, counts)
+    weights = criteria.weights(session, project_id)
+    votes = _votes(session, project_id, ids, counts, weights)
     candidates = _candidates(session, ids)
     settled = _settled(session, ids)
     rows: list[Judged] = []
@@ -95,6 +95,7 @@ def read_page(
             candidates=tuple(candidates[comparison.id]),
             votes=tuple(votes[comparison.id]),
             settled=settled.get(comparison.id),
+            weights=_weights_of(votes[comparison.id], weights),
         )
         if _counts_in(row, comparison, options, comparison.id in settled, counts):
             rows.append(row)
@@ -144,7 +145,11 @@ def _comparisons(
 
 
 def _votes(
-    session: Session, project_id: int, comparison_ids: Sequence[int], counts: Counts
+    session: Session,
+    project_id: int,
+    comparison_ids: Sequence[int],
+    counts: Counts,
+    weights: Mapping[str, float],
 ) -> dict[int, list[Voted]]:
     member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
     query = (
@@ -153,7 +158,6 @@ def _votes(
         .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
         .order_by(Judgment.id)
     )
-    weights = _criterion_weights(session, project_id)
     found: dict[int, list[Voted]] = defaultdict(list)
     for judgment, pseudonym in session.execute(query):
         if judgment.is_retraction or judgment.is_surplus:
@@ -181,6 +185,8 @@ def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> 
         started_at=judgment.started_at,
         submitted_at=judgment.submitted_at,
         active_ms=judgment.active_ms,
+        thumb=judgment.thumb,
+        reasons=tuple(judgment.reasons),
     )
 
 
@@ -209,9 +215,10 @@ def _weighted_totals(
     return [round(sum(column), 9) for column in zip(*columns, strict=True)]
 
 
-def _criterion_weights(session: Session, project_id: int) -> dict[str, float]:
-    query = select(Criterion.name, Criterion.weight).where(Criterion.project_id == project_id)
-    return {row.name: row.weight for row in session.execute(query)}
+def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weights of the criteria that some votes rate on."""
+    rated = {name for vote in votes for name in vote.ratings or ()}
+    return {name: weights.get(name, 1.0) for name in sorted(rated)}
 
 
 def _candidates(session: Session, comparison_ids: Sequence[int]) -> dict[int, list[Candidate]]:

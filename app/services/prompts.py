@@ -173,12 +173,6 @@ def counts(session: Session, project_id: int) -> dict[Split, int]:
     return {split: found.get(split, 0) for split in Split}
 
 
-def demonstrations(session: Session, project_id: int) -> int:
-    """Count the demonstrations."""
-    query = select(func.count()).where(Demonstration.project_id == project_id)
-    return session.scalar(query) or 0
-
-
 def page(
     session: Session,
     project_id: int,

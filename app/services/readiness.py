@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.domain.plan import STARTER, RoundPlan
 from app.domain.steps import Steps
 from app.errors import Invalid
-from app.models import Comparison, Demonstration, JudgmentKind, Project, Prompt, Purpose, Split
-from app.services import checkpoints
+from app.models import Comparison, JudgmentKind, Project, Prompt, Purpose, Split
+from app.services import checkpoints, demonstrations
 
 COMPARED = frozenset({JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE})
 """Kinds of judgment that imply preferences, which is what a round learns from."""
@@ -66,17 +66,17 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
     tested = min(plan.evaluation.prompts, prompts[Split.TEST])
     comparisons = _count_judged(session, project.id) + taken * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
-    demonstrations = _count_demonstrations(session, project.id)
-    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstrations
+    shown = demonstrations.count(session, project.id, Split.TRAIN)
+    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and shown
     return Preview(
-        demonstrations=demonstrations,
+        demonstrations=shown,
         prompts=taken,
         heldout_prompts=heldout,
         evaluation_prompts=tested,
         comparisons=comparisons,
         judgments=(taken + heldout) * plan.comparisons_per_prompt * overlap
         + tested * plan.evaluation.overlap,
-        sft=plan.sft.steps(demonstrations) if plan.sft is not None and does_sft else None,
+        sft=plan.sft.steps(shown) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)),
         policy=plan.policy.steps(max(prompts[Split.TRAIN], 1)),
     )
@@ -89,23 +89,13 @@ def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
         return
     if project.base_model is None:
         raise Invalid(f"SFT needs a base model; {project.name} has none")
-    if not _count_demonstrations(session, project.id):
+    if not demonstrations.count(session, project.id, Split.TRAIN):
         raise Invalid(f"SFT needs demonstrations in the train split; {project.name} has none")
 
 
 def _count_prompts(session: Session, project_id: int, split: Split) -> int:
     query = select(func.count(Prompt.id)).where(
         Prompt.project_id == project_id, Prompt.split == split
-    )
-    return session.scalar(query) or 0
-
-
-def _count_demonstrations(session: Session, project_id: int) -> int:
-    """Count those that SFT trains on."""
-    query = (
-        select(func.count(Demonstration.id))
-        .join(Prompt, Prompt.id == Demonstration.prompt_id)
-        .where(Demonstration.project_id == project_id, Prompt.split == Split.TRAIN)
     )
     return session.scalar(query) or 0
 

@@ -2,6 +2,12 @@
 
 A line has the prompt, the completions with the token ids that were sampled, the vote shares, and
 every vote under its pseudonym, so that people's own agreement can be computed on the same rows.
+
+What was said of completions one by one is in `absolutes`, in the order of the completions: each is
+`[ratings, thumb]`, the mean rating by criterion (in the project's scale, 1 to its highest) and the
+share of thumbs up or null. `weights` are the criteria's. Ratings of two or more completions imply
+`pairs` as well, by the weighted mean; of a thumb there are none. A text that a labeler made better
+is a completion of its own without token ids, and is preferred to the first, which it came from.
 """
 
 import json
@@ -12,7 +18,14 @@ from typing import Any
 
 from app.domain.ranking import Ranking
 from app.models import Split
-from app.services.judged import Candidate, Judged, PromptText, TrainingPair, TrainingRow
+from app.services.judged import (
+    Candidate,
+    Judged,
+    PromptText,
+    TrainingAbsolute,
+    TrainingPair,
+    TrainingRow,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,9 @@ def to_json(row: TrainingRow, comparison: Judged) -> dict[str, Any]:
             for vote in comparison.votes
             if vote.ranking is not None
         ],
+        "judgments": list(row.judgment_ids),
+        "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
+        "weights": dict(row.weights),
     }
 
 
@@ -72,7 +88,9 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         ),
         candidates=tuple(_candidate(each) for each in data["completions"]),
         pairs=tuple(TrainingPair(*pair) for pair in data["pairs"]),
-        judgment_ids=tuple(vote.judgment_id for vote in votes),
+        judgment_ids=tuple(data.get("judgments", [vote.judgment_id for vote in votes])),
+        absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
+        weights=data.get("weights", {}),
     )
     return FrozenRow(row, votes)
 

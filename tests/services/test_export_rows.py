@@ -7,8 +7,8 @@ import pytest
 
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import registry
-from app.formats.records import Rejected
+from app.formats import registry, rich
+from app.formats.records import ComparisonRecord, Rejected
 from app.models import JudgmentKind, Purpose, Split
 from app.services import export_rows, judged, training_rows
 from app.services.export_rows import Account
@@ -131,9 +131,125 @@ def test_rows_that_say_the_same_twice_are_left_out_with_the_reason() -> None:
     assert account.tally.excluded == {"the completions are all the same text": 1}
 
 
+def of_kind(kind: JudgmentKind, *votes: Voted, number: int = 7) -> Judged:
+    texts = {JudgmentKind.WRITE: (), JudgmentKind.RATE: ("one", "two")}.get(kind, ("one",))
+    return replace(comparison(*votes, number=number, texts=texts), kind=kind)
+
+
+def rated(number: int, a: int, b: int) -> Voted:
+    ranking = Ranking.of_positions([-a, -b])
+    return vote(number, ranking, ratings={"true": [a, b]})
+
+
+def test_a_thumb_is_a_label_and_no_preference() -> None:
+    thumbs = of_kind(JudgmentKind.THUMBS, vote(1, None, thumb="up"), vote(2, None, thumb="down"))
+    labels, account = rows("unpaired", thumbs)
+    assert [(row["completion"][0]["content"], row["label"]) for row in labels] == [
+        ("one", True),
+        ("one", False),
+    ]
+    assert account.judgment_ids == {1, 2}
+    _, account = rows("trl-explicit", thumbs)
+    assert account.tally.excluded == {judged.NOT_PREFERENCE: 1}
+
+
+def test_ratings_are_preferences_by_their_mean_and_an_equal_mean_is_a_tie() -> None:
+    assert winners(of_kind(JudgmentKind.RATE, rated(1, 2, 5))) == ["two"]
+    _, account = rows("trl-explicit", of_kind(JudgmentKind.RATE, rated(1, 4, 4)))
+    assert account.tally.excluded == {judged.TIED: 1}
+
+
+@pytest.mark.parametrize("aggregate", list(Aggregate))
+def test_an_edit_is_preferred_to_what_it_was_made_of(aggregate: Aggregate) -> None:
+    edited = of_kind(JudgmentKind.EDIT, vote(1, None, text="One."), vote(2, None, text="1"))
+    found, account = rows("trl-explicit", edited, options=Options(aggregate=aggregate))
+    assert [row["chosen"][0]["content"] for row in found] == ["One.", "1"]
+    assert {row["rejected"][0]["content"] for row in found} == {"one"}
+    assert account.judgment_ids == {1, 2}
+    _, account = rows("unpaired", edited)
+    assert account.tally.excluded == {judged.NOT_LABELLED: 2}
+
+
+def test_what_people_wrote_is_a_demonstration_once() -> None:
+    wrote = of_kind(JudgmentKind.WRITE, vote(1, None, text="Because."), vote(2, None, text="So."))
+    edited = of_kind(JudgmentKind.EDIT, vote(3, None, text="So."), number=8)
+    prompt = wrote.prompt
+    for format, key in zip(export_rows.DEMONSTRATIONS, ("messages", "completion"), strict=True):
+        account = Account()
+        given = [wrote, edited, comparison(vote(4, A_BETTER), number=9)]
+        shown = [(prompt, "Why not?")]
+        lines = export_rows.write(given, format, Options(), account, shown=shown)
+        found = [json.loads(line)[key] for line in lines]
+        texts = [one if isinstance(one, str) else one[-1]["content"] for one in found]
+        assert texts == ["Why not?", "Because.", "So."]
+        assert account.tally.excluded == {judged.SAME_TEXT: 1, judged.NO_TEXT: 1}
+        assert account.judgment_ids == {1, 2}
+
+
+def test_training_rows_carry_what_was_said_of_each_completion_by_itself() -> None:
+    weighed = replace(of_kind(JudgmentKind.RATE, rated(1, 2, 5), rated(2, 4, 4)))
+    (line,), account = rows("training", replace(weighed, weights={"true": 2.0}))
+    assert line["absolutes"] == [[{"true": 3.0}, None], [{"true": 4.5}, None]]
+    assert (line["weights"], account.judgment_ids) == ({"true": 2.0}, {1, 2})
+    assert line["pairs"] == [[0, 1, 0.25, 2, 0.5, None]]
+    thumbs = of_kind(JudgmentKind.THUMBS, vote(1, None, thumb="up"), vote(2, None, thumb="down"))
+    (line,), _ = rows("training", thumbs)
+    assert (line["absolutes"], line["pairs"], line["judgments"]) == ([[{}, 0.5]], [], [1, 2])
+    for given in (weighed, thumbs):
+        (line,), _ = rows("training", given)
+        row = judged.training_row(given)
+        assert row is not None
+        assert training_rows.from_json(line).row.absolutes == row.absolutes
+
+
+def test_an_edit_trains_as_a_completion_that_is_better() -> None:
+    edited = of_kind(
+        JudgmentKind.EDIT, *(vote(n, None, text=t) for n, t in enumerate(["1", "One.", "1"], 1))
+    )
+    (line,), account = rows("training", edited)
+    assert [one["text"] for one in line["completions"]] == ["one", "1", "One."]
+    assert [one["token_ids"] for one in line["completions"][1:]] == [None, None]
+    assert line["pairs"] == [[1, 0, 1.0, 2, 1.0, None], [2, 0, 1.0, 1, 1.0, None]]
+    assert account.judgment_ids == {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        of_kind(JudgmentKind.RATE, rated(1, 2, 5)),
+        of_kind(JudgmentKind.THUMBS, vote(1, None, thumb="down", reasons=("wrong",))),
+        of_kind(JudgmentKind.EDIT, vote(1, None, text="One.", shown_order=(0,))),
+        of_kind(JudgmentKind.WRITE, vote(1, None, text="Because.", shown_order=())),
+    ],
+    ids=lambda given: str(given.kind),
+)
+def test_the_rich_format_keeps_every_kind_of_answer(given: Judged) -> None:
+    given = replace(
+        given,
+        votes=tuple(
+            replace(one, shown_order=tuple(range(len(given.candidates)))) for one in given.votes
+        ),
+    )
+    (line,), _ = rows("rich", given)
+    (read,) = registry.read([json.dumps(line).encode()])
+    assert isinstance(read, ComparisonRecord)
+    assert json.loads(json.dumps(rich.write(read))) == line
+    assert read.kind == given.kind
+    (vote,), (said,) = read.votes, given.votes
+    assert (vote.thumb, vote.reasons, vote.text) == (said.thumb, said.reasons, said.text)
+    assert {name: list(of) for name, of in (vote.ratings or {}).items()} == (said.ratings or {})
+
+
+SOMETHING = {
+    name: of_kind(JudgmentKind.WRITE, vote(1, None, text="Because."))
+    for name in export_rows.DEMONSTRATIONS
+}
+
+
 @pytest.mark.parametrize("format", list(export_rows.TITLES))
 def test_the_same_rows_give_the_same_bytes(format: str) -> None:
     given = [comparison(vote(1, A_BETTER), vote(2, TIE), number=n) for n in (1, 2)]
+    given = [SOMETHING[format]] if format in SOMETHING else given
     written = [b"".join(export_rows.write(given, format, Options(), Account())) for _ in range(2)]
     assert written[0] == written[1] != b""
 
@@ -143,7 +259,8 @@ def test_the_same_rows_give_the_same_bytes(format: str) -> None:
 )
 def test_what_goes_out_can_come_in(format: str) -> None:
     account = Account()
-    data = b"".join(export_rows.write([comparison(vote(1, A_BETTER))], format, Options(), account))
+    given = SOMETHING.get(format, comparison(vote(1, A_BETTER)))
+    data = b"".join(export_rows.write([given], format, Options(), account))
     read = list(registry.read([data]))
     assert read
     assert not any(isinstance(one, Rejected) for one in read)

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.models import Export, Project, Purpose, Split
-from app.services import export_rows, exports, preferences
+from app.services import demonstrations, export_rows, exports, preferences
 from app.services.export_rows import Account
 from app.services.exports import Frozen
-from app.services.judged import Judged, Options
+from app.services.judged import Judged, Options, PromptText
 from worker.runs.context import JobContext
 
 DATA = "data.jsonl"
@@ -62,8 +62,10 @@ def write(
     target.mkdir(parents=True, exist_ok=True)
     account = Account()
     comparisons = stream(context.database, project_id, options, account)
+    shown = _of_files(context.database, project_id, format, options)
+    lines = export_rows.write(comparisons, format, options, account, shown=shown)
     with (target / DATA).open("wb") as file:
-        for number, line in enumerate(export_rows.write(comparisons, format, options, account)):
+        for number, line in enumerate(lines):
             file.write(line)
             if number % 1000 == 0:
                 context.report(number, 0, f"{number} rows")
@@ -124,6 +126,19 @@ def stream(
         with database.reader() as session:
             page = preferences.read_page(session, project_id, options, account.counts, after=after)
         yield from page.rows
+        after = page.after
+
+
+def _of_files(
+    database: Database, project_id: int, format: str, options: Options
+) -> Iterator[tuple[PromptText, str]]:
+    """Yield the demonstrations of files, where such are asked for; they belong to no round."""
+    wanted = Purpose.TRAIN in options.purposes and not options.rounds
+    after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
+    while after is not None:
+        with database.reader() as session:
+            page = demonstrations.of_files(session, project_id, options.splits, after=after)
+        yield from ((one.prompt, one.text) for one in page.rows)
         after = page.after
 
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.plan import STARTER, RoundPlan, SftPlan, Starter
@@ -18,13 +17,12 @@ from app.errors import Invalid
 from app.models import (
     Checkpoint,
     CheckpointKind,
-    Demonstration,
+    Job,
     Project,
-    Prompt,
     Round,
     Split,
 )
-from app.services import checkpoints, rounds
+from app.services import checkpoints, demonstrations, prompts, rounds
 from app.services.checkpoints import Written
 from worker.rlhf import data, models, sampling, saving, starter, template
 from worker.rlhf import sft as imitation
@@ -121,19 +119,19 @@ def _read(session: Session, context: JobContext) -> Task:
         plan,
         plan.sft,
         base,
-        tuple(_demonstrations(session, project.id, Split.TRAIN)),
-        tuple(_demonstrations(session, project.id, Split.VALIDATION)[:HELDOUT_MOST]),
+        tuple(_demonstrations(session, context, project.id, Split.TRAIN)),
+        tuple(_demonstrations(session, context, project.id, Split.VALIDATION)[:HELDOUT_MOST]),
     )
 
 
-def _demonstrations(session: Session, project_id: int, split: Split) -> list[Shown]:
-    query = (
-        select(Prompt.messages, Demonstration.text)
-        .join(Prompt, Prompt.id == Demonstration.prompt_id)
-        .where(Demonstration.project_id == project_id, Prompt.split == split)
-        .order_by(Demonstration.content_hash, Demonstration.id)
-    )
-    return [Shown(messages, text) for messages, text in session.execute(query)]
+def _demonstrations(
+    session: Session, context: JobContext, project_id: int, split: Split
+) -> list[Shown]:
+    # As they were when the job was made: an attempt that resumes sees the very same.
+    as_of = session.get_one(Job, context.job_id).created_at
+    found = demonstrations.every(session, project_id, split, as_of=as_of)
+    shown = [Shown(one.prompt.messages, one.text) for one in found]
+    return sorted(shown, key=lambda one: prompts.text_hash(one.text))
 
 
 def _loaded(context: JobContext, task: Task) -> models.LoadedModel:

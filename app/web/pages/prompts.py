@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from app.errors import AttuneError
 from app.formats import registry
 from app.models import Completion, Demonstration, ImportRun, Prompt, Split
-from app.services import imports, prompts
+from app.services import demonstrations, imports, prompts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -136,7 +136,7 @@ def _page(
     return PromptsPage(
         listed,
         prompts.counts(session, project_id),
-        prompts.demonstrations(session, project_id),
+        demonstrations.count(session, project_id),
         prompts.sources(session, project_id),
         split,
         search,
