@@ -1,8 +1,8 @@
 """Rejection sampling: answer n times, keep the answer with the highest reward, imitate it.
 
 Best-of-n as in WebGPT (arXiv 2112.09332, section 3.2), then supervised fine-tuning on the winners
-as in Llama 2 (arXiv 2307.09288, section 3.2.3). Answers are those of the reference, which training
-does not move: a run that was stopped finds the same winners again.
+as in Llama 2 (arXiv 2307.09288, section 3.2.3). Answers are those of a role that training does not
+move: a run that was stopped finds the same winners again.
 """
 
 import math
@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 
 from worker.rlhf import sampling, sft
 from worker.rlhf.data import Completion, Demonstration, PromptItem
+from worker.rlhf.policy_watch import Watch
 from worker.rlhf.prefix import Branches
 from worker.rlhf.report import StepReport
-from worker.rlhf.roles import REFERENCE, Roles
+from worker.rlhf.roles import REFERENCE, SFT, Roles
 from worker.rlhf.sampling import SamplingConfig
 from worker.rlhf.scoring import RewardFunction
 from worker.rlhf.sft import SftConfig
@@ -22,10 +23,14 @@ from worker.rlhf.training_state import TrainingState
 
 @dataclass(frozen=True, slots=True)
 class BestOfNConfig:
-    """How answers are sampled and how the winners are imitated."""
+    """How answers are sampled and how the winners are imitated.
+
+    `kl_coefficient` is the price of KL by which the best weights are chosen.
+    """
 
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(n=8))
     imitation: SftConfig = field(default_factory=lambda: SftConfig(epochs=2))
+    kl_coefficient: float = 0.1
 
     def to_json(self) -> dict[str, object]:
         """Return what the manifest keeps."""
@@ -42,15 +47,30 @@ class Winner:
     lead: float
 
 
+def prepare(roles: Roles, config: BestOfNConfig) -> None:
+    """Add the policy, started from the SFT adapter if there is one."""
+    source = SFT if roles.has_adapter(SFT) else None
+    own = config.imitation
+    roles.add_adapter("policy", own.lora, init_from=source, seed=own.seed)
+
+
 def train(
     roles: Roles,
     prompts: Sequence[PromptItem],
     reward: RewardFunction,
     config: BestOfNConfig,
     state: TrainingState,
+    watch: Watch | None = None,
+    *,
+    sampled: str = REFERENCE,
 ) -> Iterator[StepReport]:
-    """Find the winners and train the policy adapter to imitate them, and yield every step."""
-    won = winners(roles, prompts, reward, config.sampling)
+    """Find the winners and train the prepared policy to imitate them, and yield every step.
+
+    With a watch the end is as in `dpo.train`. `sampled` is the role whose answers compete.
+    """
+    if "stop_reason" in state.values:
+        return
+    won = winners(roles, prompts, reward, config.sampling, role=sampled)
     found = {
         "reward/winner": sum(each.reward for each in won) / len(won),
         "reward/lead": sum(each.lead for each in won) / len(won),
@@ -60,8 +80,16 @@ def train(
         Demonstration(each.prompt.prompt_ids, each.completion.token_ids) for each in won
     ]
     imitation = replace(config.imitation, full=False, adapter="policy")
-    for report in sft.train(roles, demonstrations, imitation, state):
-        yield replace(report, metrics={**report.metrics, **found})
+    run = sft.Run(roles, demonstrations, imitation, state)
+    if watch is not None:
+        watch.look_at_the_start(config.kl_coefficient)
+    while state.step < run.steps and "stop_reason" not in state.values:
+        metrics = run.step() | found
+        if watch is not None:
+            yield watch.report(metrics, config.kl_coefficient, steps_total=run.steps)
+        else:
+            reason = "steps" if state.step == run.steps else None
+            yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
 
 
 def winners(
@@ -69,6 +97,7 @@ def winners(
     prompts: Sequence[PromptItem],
     reward: RewardFunction,
     config: SamplingConfig,
+    role: str = REFERENCE,
 ) -> list[Winner]:
     """Return the best of n answers to each prompt; of equal ones the first.
 
@@ -79,7 +108,7 @@ def winners(
     if not prompts:
         raise ValueError("best of n needs at least one prompt")
     answers: dict[str, list[Completion]] = {prompt.key: [] for prompt in prompts}
-    for completion in sampling.generate(roles, prompts, config, role=REFERENCE):
+    for completion in sampling.generate(roles, prompts, config, role=role):
         answers[completion.prompt_key].append(completion)
     asked = [
         Branches(prompt.prompt_ids, [each.token_ids for each in answers[prompt.key]])

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from worker.rlhf import batches, lora_kernel, rollout, schedule
 from worker.rlhf.data import Ranking
+from worker.rlhf.policy_watch import Watch
 from worker.rlhf.rankings import Terms, agreement_of, loss_of, split_by_length
 from worker.rlhf.report import StepReport
 from worker.rlhf.roles import SFT, LoraSettings, Roles
@@ -30,6 +31,7 @@ class DpoConfig:
     beta: float = 0.1
     epochs: int = 1
     batch_rankings: int = 16
+    max_steps: int | None = None  # also shortens the learning-rate schedule
     learning_rate: float = 1e-4
     smoothing: float = 0.0
     grad_clip: float = 1.0
@@ -57,41 +59,72 @@ def prepare(roles: Roles, config: DpoConfig) -> None:
 
 
 def train(
-    roles: Roles, rankings: Sequence[Ranking], config: DpoConfig, state: TrainingState
+    roles: Roles,
+    rankings: Sequence[Ranking],
+    config: DpoConfig,
+    state: TrainingState,
+    watch: Watch | None = None,
 ) -> Iterator[StepReport]:
     """Train the prepared policy on the rankings, and yield every step.
+
+    With a watch the policy's own answers are looked at now and then: rules may end the run, and the
+    best weights by the held-out reward minus `beta` times the KL are in the model when the last
+    report comes.
 
     Raises:
         ValueError: if no ranking has a judged pair and fits within `max_tokens`.
 
     """
-    kept, too_long = split_by_length(rankings, config.max_tokens)
+    kept, too_long = split_by_length([each for each in rankings if each.pairs], config.max_tokens)
     if not kept:
         raise ValueError(
             f"none of {len(rankings)} rankings is judged and within {config.max_tokens} tokens"
         )
-    parameters = roles.parameters_of("policy")
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0, fused=True)
-    state.register(roles.named_parameters_of("policy"), {"policy": optimizer})
-    per_epoch = math.ceil(len(kept) / config.batch_rankings)
-    steps = per_epoch * config.epochs
-    while state.step < steps:
+    run = Run(roles, kept, config, state)
+    if watch is not None:
+        watch.look_at_the_start(config.beta)
+    while state.step < run.steps and "stop_reason" not in state.values:
+        metrics = run.step() | {"data/too_long": float(len(too_long))}
+        if watch is not None:
+            yield watch.report(metrics, config.beta, steps_total=run.steps)
+        else:
+            reason = f"steps: all {run.steps} done" if state.step == run.steps else None
+            yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
+
+
+class Run:
+    """One run: the optimiser and the order of the data."""
+
+    def __init__(
+        self, roles: Roles, rankings: Sequence[Ranking], config: DpoConfig, state: TrainingState
+    ) -> None:
+        self.roles, self.rankings, self.config, self.state = roles, rankings, config, state
+        self.parameters = roles.parameters_of("policy")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True
+        )
+        state.register(roles.named_parameters_of("policy"), {"policy": self.optimizer})
+        self.steps_per_epoch = math.ceil(len(rankings) / config.batch_rankings)
+        self.steps = self.steps_per_epoch * config.epochs
+        if config.max_steps is not None:
+            self.steps = min(self.steps, config.max_steps)
+
+    def step(self) -> dict[str, float]:
+        """Take one optimiser step and return its figures."""
         started = time.perf_counter()
-        rate = config.learning_rate * schedule.linear(state.step, steps)
-        metrics = accumulate(roles, _batch(kept, config, state.step, per_epoch), config)
-        metrics["grad_norm"] = float(clip_grad_norm_(parameters, config.grad_clip))
-        for group in optimizer.param_groups:
+        rate = self.config.learning_rate * schedule.linear(self.state.step, self.steps)
+        batch = _batch(self.rankings, self.config, self.state.step, self.steps_per_epoch)
+        metrics = accumulate(self.roles, batch, self.config)
+        metrics["grad_norm"] = float(clip_grad_norm_(self.parameters, self.config.grad_clip))
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        state.step += 1
-        metrics |= {
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.step += 1
+        return metrics | {
             "learning_rate": rate,
-            "data/too_long": float(len(too_long)),
             "time/train_s": time.perf_counter() - started,
         }
-        reason = f"steps: all {steps} done" if state.step == steps else None
-        yield StepReport(state.step, steps, metrics, stop_reason=reason)
 
 
 def accumulate(roles: Roles, batch: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:

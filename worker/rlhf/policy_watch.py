@@ -1,6 +1,7 @@
 """Watches a policy run: held-out looks, samples for people, the best weights, and when to stop.
 
-Shared by the algorithms that train a policy against a reward. What it remembers is in the state.
+Shared by all algorithms that train a policy. Those that learn from answers of their own are seen at
+every step, the others (DPO, best of n) at the looks. What it remembers is in the state.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from worker.rlhf.roles import Roles
 from worker.rlhf.rollout import Forward, Rollout
 from worker.rlhf.sampling import SamplingConfig
 from worker.rlhf.scoring import RewardFunction
-from worker.rlhf.stopping import Observation, Rule
+from worker.rlhf.stopping import Observation, Rule, Stop
 from worker.rlhf.training_state import Json, TrainingState
 
 
@@ -78,18 +79,7 @@ class Watch:
         if not self.heldout:
             return
         look = self._look()
-        self._remember(
-            Observation(
-                step=0,
-                reward=look.reward,
-                kl_nats=look.kl_nats,
-                length=look.length,
-                entropy=look.entropy,
-                disagreement=look.disagreement,
-                heldout_reward=look.reward,
-                heldout_kl_nats=look.kl_nats,
-            )
-        )
+        self._remember(_of_look(0, look))
         self.state.keep_best(look.reward - kl_coefficient * look.kl_nats)
 
     def report(
@@ -98,8 +88,7 @@ class Watch:
         """Look where it is time, keep the best weights, decide whether to stop, and report."""
         step = self.state.step
         look = self._look() if self._is_time(step, steps_total) else None
-        self._remember(_observation(step, metrics, look))
-        stop = stopping.check(self.config.rules, self.history, steps_total=steps_total)
+        stop = self._verdict(_observation(step, metrics, look), steps_total)
         if look is not None:
             objective = look.reward - kl_coefficient * look.kl_nats
             metrics |= _figures(look) | {"heldout/objective": objective}
@@ -122,6 +111,14 @@ class Watch:
         """All observations so far, the last one is now."""
         entries = cast(list[dict[str, Any]], self.state.values["history"])
         return [Observation(**entry) for entry in entries]
+
+    def _verdict(self, seen: Observation | None, steps_total: int) -> Stop | None:
+        """Remember a step and judge the run; one that nobody looked at can only be the last."""
+        if seen is not None:
+            self._remember(seen)
+            return stopping.check(self.config.rules, self.history, steps_total=steps_total)
+        is_last = self.state.step >= steps_total
+        return Stop(f"steps: all {steps_total} done", is_alarm=False) if is_last else None
 
     def _is_time(self, step: int, steps_total: int) -> bool:
         return bool(self.heldout) and (step % self.config.every == 0 or step == steps_total)
@@ -158,7 +155,10 @@ class Watch:
         )
 
 
-def _observation(step: int, metrics: dict[str, float], look: Look | None) -> Observation:
+def _observation(step: int, metrics: dict[str, float], look: Look | None) -> Observation | None:
+    """Return what a step looked like; one without episodes of its own is seen by its look alone."""
+    if "reward/normalised" not in metrics:
+        return None if look is None else _of_look(step, look)
     return Observation(
         step=step,
         reward=metrics["reward/normalised"],
@@ -168,6 +168,19 @@ def _observation(step: int, metrics: dict[str, float], look: Look | None) -> Obs
         disagreement=metrics.get("reward/disagreement"),
         heldout_reward=None if look is None else look.reward,
         heldout_kl_nats=None if look is None else look.kl_nats,
+    )
+
+
+def _of_look(step: int, look: Look) -> Observation:
+    return Observation(
+        step=step,
+        reward=look.reward,
+        kl_nats=look.kl_nats,
+        length=look.length,
+        entropy=look.entropy,
+        disagreement=look.disagreement,
+        heldout_reward=look.reward,
+        heldout_kl_nats=look.kl_nats,
     )
 
 

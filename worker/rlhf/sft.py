@@ -87,39 +87,70 @@ def train(
         ValueError: if there is nothing to learn from or a demonstration is longer than the context.
     """
     roles = model if isinstance(model, Roles) else Roles(model)
-    _refuse(demonstrations, roles)
-    role = _prepare(roles, config)
-    weights = roles.named_parameters_of(role)
-    optimizer = torch.optim.AdamW(
-        weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    state.register(weights, {"sft": optimizer})
-    order = _Order(len(demonstrations), config)
-    while state.step < order.steps:
-        started = time.perf_counter()
-        rate = config.learning_rate * schedule.linear(
-            state.step, order.steps, int(config.warmup_share * order.steps)
+    run = Run(roles, demonstrations, config, state)
+    while state.step < run.steps:
+        metrics = run.step()
+        reason = "steps" if state.step == run.steps else None
+        yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
+
+
+class Run:
+    """One run: what is trained, its optimiser, and the order of the data.
+
+    Raises:
+        ValueError: if there is nothing to learn from or a demonstration is longer than the context.
+    """
+
+    def __init__(
+        self,
+        roles: Roles,
+        demonstrations: Sequence[Demonstration],
+        config: SftConfig,
+        state: TrainingState,
+    ) -> None:
+        _refuse(demonstrations, roles)
+        self.roles, self.demonstrations = roles, demonstrations
+        self.config, self.state = config, state
+        self.role = _prepare(roles, config)
+        self.weights = roles.named_parameters_of(self.role)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
-        chosen = [demonstrations[index] for index in order.batch(state.step)]
-        loss, tokens = _accumulate(roles, role, chosen, config)
-        norm = clip_grad_norm_(list(weights.values()), config.grad_clip)
-        for group in optimizer.param_groups:
+        state.register(self.weights, {"sft": self.optimizer})
+        self.order = _Order(len(demonstrations), config)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.order.steps
+
+    def step(self) -> dict[str, float]:
+        """Take one optimiser step and return its figures."""
+        started = time.perf_counter()
+        rate = self.config.learning_rate * schedule.linear(
+            self.state.step, self.steps, int(self.config.warmup_share * self.steps)
+        )
+        chosen = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
+        loss, tokens = _accumulate(self.roles, self.role, chosen, self.config)
+        norm = clip_grad_norm_(list(self.weights.values()), self.config.grad_clip)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        state.step += 1
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.step += 1
         seconds = time.perf_counter() - started
-        metrics = {
+        return {
             "loss": loss,
             "grad_norm": float(norm),
             "learning_rate": rate,
-            "epoch": state.step / order.steps_per_epoch,
+            "epoch": self.state.step / self.order.steps_per_epoch,
             "response_tokens": float(tokens),
             "time/step_s": seconds,
             "time/tokens_per_s": sum(map(_length, chosen)) / seconds,
         }
-        reason = "steps" if state.step == order.steps else None
-        yield StepReport(state.step, order.steps, metrics, stop_reason=reason)
 
 
 @torch.no_grad()
