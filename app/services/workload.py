@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, false, func, select, true
+from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, or_, select, true
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import now
@@ -24,7 +24,7 @@ from app.models import (
     Prompt,
     Purpose,
 )
-from app.services import bodies, comparisons, practice
+from app.services import bodies, comparisons, practice, prompts
 from app.services.bodies import body_of
 
 COUNTED_MOST = 1000
@@ -190,8 +190,12 @@ def history(
     *,
     before: int | None = None,
     limit: int = 20,
+    search: str = "",
 ) -> list[HistoryItem]:
-    """Return the labeler's judgments and skips, newest first, paged by assignment."""
+    """Return the labeler's judgments and skips, newest first, paged by assignment.
+
+    A search finds what the prompt, an answer, the labeler's own text or their comment holds.
+    """
     query = (
         select(Assignment)
         .where(
@@ -205,6 +209,8 @@ def history(
     )
     if before is not None:
         query = query.where(Assignment.id < before)
+    if search:
+        query = query.where(_holds(session, search))
     assignments = session.scalars(query).all()
     texts = _texts(session, [assignment.comparison_id for assignment in assignments])
     newest = _newest_judgments(session, [assignment.id for assignment in assignments])
@@ -242,6 +248,27 @@ def progress(
         query = query.where(Comparison.round_id == round_id)
     found = {Purpose(row[0]): Progress(*map(int, row[1:])) for row in session.execute(query)}
     return {purpose: found.get(purpose, Progress()) for purpose in Purpose}
+
+
+def _holds(session: Session, search: str) -> ColumnElement[bool]:
+    # Looked up from the labeler's own rows: a project may hold a million others.
+    in_prompt = exists().where(
+        Comparison.id == Assignment.comparison_id,
+        Prompt.id == Comparison.prompt_id,
+        prompts.contains(session, Prompt.messages, search),
+    )
+    in_answer = exists().where(
+        ComparisonCompletion.comparison_id == Assignment.comparison_id,
+        Completion.id == ComparisonCompletion.completion_id,
+        Completion.text.icontains(search, autoescape=True),
+    )
+    said = exists().where(
+        Judgment.assignment_id == Assignment.id,
+        Judgment.comment.icontains(search, autoescape=True)
+        | Judgment.text.icontains(search, autoescape=True),
+    )
+    found = [one.correlate(Assignment) for one in (in_prompt, in_answer, said)]
+    return or_(*found, Assignment.skip_comment.icontains(search, autoescape=True))
 
 
 def _is_ordinary(project_id: int) -> ColumnElement[bool]:

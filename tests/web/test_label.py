@@ -10,7 +10,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Assignment, Judgment, JudgmentKind, Project, Role, User
+from app.models import Assignment, Completion, Judgment, JudgmentKind, Project, Role, User
 from app.services import accounts
 from tests.services import bench
 
@@ -138,3 +138,16 @@ def test_nobody_sees_someone_elses_history(sign_in: SignIn, database: Database) 
         accounts.add_member(session, project.id, bob.id, Role.LABELER, actor_id=None)
         assignment_id = session.scalars(select(Assignment.id)).one()
     assert other.get(f"/p/desk/history/{assignment_id}", headers=HTML).status_code == 404
+
+
+def test_history_is_searched_by_what_was_read_and_said(sign_in: SignIn, database: Database) -> None:
+    browser = _labeler(sign_in, database)
+    for comment in ("Naïve 100%", "plain"):
+        browser.post("/p/desk/label/claim")
+        form = _fields(browser.get("/p/desk/label").text) | {"choice": "a", "comment": comment}
+        browser.post("/p/desk/label/submit", data=form)
+    with database.reader() as session:
+        one = session.scalars(select(Completion.text)).first()
+    for search, found in (("naïve 100%", 1), ("100_", 0), (one, 1), ("Question", 2), ("x" * 9, 0)):
+        page = browser.get("/p/desk/history", params={"q": search}).text
+        assert page.count('class="card entry"') == found, search

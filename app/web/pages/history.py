@@ -5,26 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 
-from app.domain.answers import (
-    FLAGS,
-    SKIP_REASONS,
-    THUMB_REASONS,
-    EditBody,
-    PickBody,
-    RankBody,
-    RateBody,
-    ThumbsBody,
-    WriteBody,
-)
-from app.domain.ranking import Ranking
+from app.domain.answers import FLAGS, SKIP_REASONS, THUMB_REASONS
 from app.errors import AttuneError, NotFound
-from app.models import JudgmentKind
 from app.services import bodies, labeling, workload
 from app.services.labeling import HistoryItem, Sheet
 from app.web.answer_forms import AnswerForm, Choice, choices_of, filled
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
 from app.web.render import redirect, render
+from app.web.words import in_words
 
 router = APIRouter(include_in_schema=False)
 
@@ -50,6 +39,7 @@ class HistoryPage:
 
     entries: list[Entry]
     next_before: int | None
+    search: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +57,17 @@ class EditPage:
 
 
 @router.get("/p/{slug}/history")
-def show(request: Request, access: LabelerAccess, before: int | None = None) -> Response:
+def show(
+    request: Request, access: LabelerAccess, before: int | None = None, q: str = ""
+) -> Response:
     """Show what the viewer judged."""
+    session, project_id, user_id = access.session, access.project.id, access.user.id
     items = labeling.history(
-        access.session, access.project.id, access.user.id, before=before, limit=PAGE + 1
+        session, project_id, user_id, before=before, limit=PAGE + 1, search=q.strip()
     )
     more = items[PAGE - 1].assignment_id if len(items) > PAGE else None
     entries = [Entry(item, said(item)) for item in items[:PAGE]]
-    return render(request, "history/list.html", HistoryPage(entries, more))
+    return render(request, "history/list.html", HistoryPage(entries, more, q.strip()))
 
 
 @router.get("/p/{slug}/history/{assignment_id}")
@@ -119,43 +112,7 @@ def said(item: HistoryItem) -> str:
     """Say in words what was answered; answers are numbered as they were shown."""
     if item.body is None:
         return f"Skipped: {SKIP_REASONS.get(item.skip_reason, item.skip_reason)}"
-    order = [one.position for one in item.candidates]
-    match item.body:
-        case PickBody():
-            return _pick_in_words(item.body, order)
-        case RankBody():
-            return _rank_in_words(item.body, order)
-        case RateBody():
-            rated = item.body.ratings.items()
-            return "; ".join(
-                f"{name} {' · '.join(str(given[at]) for at in order)}" for name, given in rated
-            )
-        case ThumbsBody():
-            offered = THUMB_REASONS.get(item.body.thumb, {})
-            thumb = "Good" if item.body.thumb == "up" else "Bad"
-            return ", ".join([thumb, *(offered.get(one, one).lower() for one in item.body.reasons)])
-        case WriteBody() | EditBody():
-            return f"{'Better' if item.kind == JudgmentKind.EDIT else 'Written'}: {item.body.text}"
-
-
-def _rank_in_words(body: RankBody, order: list[int]) -> str:
-    if body.ranking is None:
-        return "Cannot be ranked"
-    groups = Ranking(body.ranking).groups
-    return " > ".join(" = ".join(str(order.index(one) + 1) for one in group) for group in groups)
-
-
-def _pick_in_words(body: PickBody, order: list[int]) -> str:
-    how = {1: "negligibly ", 2: "slightly ", 3: "clearly ", 4: "strongly "}
-    bad = "both bad" if body.both_bad else ""
-    if body.preferred is None:
-        return bad.capitalize()
-    if body.preferred == "tie":
-        words = "About the same"
-    else:
-        number = order.index("ab".index(body.preferred)) + 1
-        words = f"{number} is {how.get(body.strength or 0, '')}better"
-    return f"{words}, {bad}" if bad else words
+    return in_words(item.body, [one.position for one in item.candidates])
 
 
 def _item(access: ProjectAccess, assignment_id: int) -> HistoryItem:
