@@ -6,6 +6,7 @@ there the key carries the lease token and the manifest is uploaded last. Which r
 folder is not decided here.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,11 +15,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import fsspec
 
-from app.errors import Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound
 
 MANIFEST: Final = "manifest.json"
 _ASIDE: Final = ".aside-"
@@ -129,6 +130,18 @@ def replace(path: Path, text: str) -> None:
         _flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def lock(file: IO[Any], path: Path) -> None:
+    """Keep other processes out until the file is closed.
+
+    Raises:
+        Conflict: another process holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise Conflict(f"another process writes to {path}") from error
 
 
 def verify(folder: Path) -> bool:

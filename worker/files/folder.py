@@ -9,7 +9,6 @@ OUT/model/      the finished model, written aside and put in place whole
 Two processes never share a folder. Orders come from signals, figures go to whoever watches.
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -105,7 +104,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, identity: Mapping[str, Any], *, restart: bool = False) -> Iterator[None]:
-        """Keep others out of the folder; go on with the run in it only if it is the same one.
+        """Keep others out of the folder; go on with what a run left only if it is the same one.
 
         Raises:
             Conflict: another process writes there, or another run has been there.
@@ -114,10 +113,7 @@ class RunFolder:
         self._refuse_foreign()
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise Conflict(f"another process writes to {self.root}") from error
+            artifacts.lock(lock, self.root)
             if restart:
                 self._clear()
             self._claim(identity)
@@ -168,7 +164,7 @@ class RunFolder:
     def _claim(self, identity: Mapping[str, Any]) -> None:
         path = self.root / RUN
         wanted = json.loads(json.dumps(identity, default=str))
-        if not path.exists():
+        if not path.exists() or not (self.is_done or self.newest_state()):
             artifacts.replace(path, json.dumps(wanted, indent=1) + "\n")
             return
         known = json.loads(path.read_text(encoding="utf-8"))

@@ -103,11 +103,11 @@ def run(wanted: Wanted, watcher: Watcher, orders: Orders, *, restart: bool = Fal
     found, bad = rows.prompts(wanted.prompts)
     opened = models.open_model(wanted.model, wanted.device)
     asked, items = _items(opened, found, wanted, bad)
-    done = _whole_lines(wanted.partial) // each
-    _keep(wanted.partial, done * each)
-    resumed_at = done
     with wanted.partial.open("ab") as file:
-        for at in range(done, len(asked), CHUNK_PROMPTS):
+        artifacts.lock(file, wanted.partial)
+        resumed_at = _whole_lines(wanted.partial) // each
+        _keep(wanted.partial, resumed_at * each)
+        for at in range(resumed_at, len(asked), CHUNK_PROMPTS):
             chunk = range(at, min(at + CHUNK_PROMPTS, len(asked)))
             lines = _answer(opened, [asked[n] for n in chunk], [items[n] for n in chunk], wanted)
             file.write(b"".join(jsonl.encode(line) for line in lines))
@@ -127,11 +127,12 @@ def _claim(wanted: Wanted, *, restart: bool) -> dict[str, Any]:
             path.unlink(missing_ok=True)
     identity: dict[str, Any] = json.loads(json.dumps(wanted.identity(), default=str))
     wanted.output.parent.mkdir(parents=True, exist_ok=True)
-    if not wanted.manifest.exists():
-        if wanted.output.exists():
-            raise Conflict(f"{wanted.output} is there already; --restart writes it anew")
-        artifacts.replace(wanted.manifest, json.dumps(identity, indent=1) + "\n")
+    if not wanted.manifest.exists() and wanted.output.exists():
+        raise Conflict(f"{wanted.output} is there already; --restart writes it anew")
+    has_begun = wanted.output.exists() or _whole_lines(wanted.partial)
+    if not (wanted.manifest.exists() and has_begun):
         wanted.partial.unlink(missing_ok=True)
+        artifacts.replace(wanted.manifest, json.dumps(identity, indent=1) + "\n")
         return identity
     known: dict[str, Any] = json.loads(wanted.manifest.read_text(encoding="utf-8"))
     different = next(differences({key: known.get(key) for key in identity}, identity), None)
@@ -228,8 +229,6 @@ def _whole_lines(path: Path) -> int:
 
 def _keep(path: Path, lines: int) -> None:
     """Cut off what a killed run left of its last prompts."""
-    if not path.exists():
-        return
     with path.open("r+b") as file:
         for _ in range(lines):
             file.readline()

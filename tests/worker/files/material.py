@@ -8,6 +8,9 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from app.cli.main import app
+from tests.worker.runs.small import save_tiny_llama
+
+__all__ = ["save_tiny_llama"]
 
 runner = CliRunner()
 SMALL = ("--batch-size", "8", "--set", "lora.r=2", "--set", "sampling.max_new_tokens=6")

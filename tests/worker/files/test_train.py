@@ -1,0 +1,245 @@
+"""`train` from plain files: models that load elsewhere, runs gone on with, clear errors."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.worker.files import material
+from tests.worker.files.material import SMALL, error, ok
+from worker import artifacts
+from worker.commands import watching
+from worker.files import models
+from worker.rlhf import sampling, saving
+from worker.rlhf.data import PromptItem
+from worker.rlhf.sampling import SamplingConfig
+from worker.runs.cards import TRAINING
+
+WEIGHTS = saving.ADAPTER_FILE
+
+
+def card(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "model" / TRAINING).read_text())
+    return found
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "model" / WEIGHTS)
+
+
+def policy(base: Path, reward: Path, data: Path, out: Path, *more: object) -> tuple[object, ...]:
+    head = ("train", "policy", data, "-m", base, "-r", reward, "-o", out, "--max-new-tokens", 6)
+    return (*head, "--batch-size", 8, "--max-steps", 3, "--set", "evaluate_every=2", *more)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing")  # of PEFT, renamed meanwhile
+def test_an_adapter_trained_here_answers_in_plain_peft_as_it_does_here(
+    sft: Path, base: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    assert artifacts.verify(sft / "model")
+    tokenizer = AutoTokenizer.from_pretrained(sft / "model")
+    plain = peft.PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base), str(sft / "model")
+    )
+    ids = tokenizer("What is 3?")["input_ids"]
+    wanted = plain.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=5, pad_token_id=0)[
+        0, len(ids) :
+    ]
+    opened = models.open_model(str(sft), "cpu")
+    config = SamplingConfig(temperature=0.0, max_new_tokens=5)
+    (ours,) = sampling.generate(opened.roles, [PromptItem("q", tuple(ids))], config, opened.role)
+    assert ours.token_ids == tuple(wanted.tolist())
+
+
+def test_the_card_says_what_went_in_and_the_curves_lie_beside_it(sft: Path, base: Path) -> None:
+    found = card(sft)
+    assert found["parents"] == {"model": str(base)}
+    assert [one["file"] for one in found["data"]] == ["demonstrations.jsonl"]
+    assert found["metrics"]["rows"] + found["metrics"]["heldout_rows"] == 40
+    assert found["metrics"]["heldout/loss"] > 0
+    assert list((sft / "model" / "tensorboard").iterdir())
+    assert not (sft / "work").exists()
+
+
+def test_a_starter_is_built_from_the_demonstrations_own_words(tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl")
+    small = ("--set", "starter.width=16", "--set", "starter.layers=1", "--set", "starter.heads=2")
+    sizes = (*small, "--set", "starter.vocabulary=300", "--batch-size", 16, "--epochs", 1)
+    ok("train", "sft", data, "-m", "starter", "-o", tmp_path / "out", *sizes)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    assert model.config.hidden_size == 16
+
+
+def test_a_reward_model_is_measured_and_scaled(reward: Path) -> None:
+    found = card(reward)
+    assert found["metrics"]["heldout"]["pairs"] == found["metrics"]["heldout_rows"] > 0
+    (scale,) = found["settings"]["normaliser"]["members"]
+    assert scale[1] > 0
+    lines = (reward / "model" / "heldout_scores.jsonl").read_text().splitlines()
+    assert len(lines) == found["metrics"]["heldout_rows"]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo", "best-of-n"])
+def test_a_policy_is_trained_by_each_algorithm(
+    algorithm: str, sft: Path, reward: Path, tmp_path: Path
+) -> None:
+    data = material.prompts(tmp_path / "q.jsonl")
+    out = tmp_path / "out"
+    last = ("--heldout-share", 0)  # without held-out prompts the last weights are kept
+    ok(*policy(sft, reward, data, out, "--algorithm", algorithm, *last))
+    assert card(out)["settings"]["algorithm"] == algorithm
+    start, end = weights(sft), weights(out)
+    assert start.keys() == end.keys()
+    assert any(not torch.equal(start[name], end[name]) for name in start)
+
+
+def test_dpo_needs_no_reward_model(sft: Path, tmp_path: Path) -> None:
+    data = material.preferences(tmp_path / "p.jsonl")
+    ok("train", "dpo", data, "-m", sft, "-o", tmp_path / "out", "--beta", 0.2)
+    found = card(tmp_path / "out")
+    assert found["settings"]["training"]["beta"] == 0.2
+    assert 0 <= found["metrics"]["heldout/accuracy"] <= 1
+
+
+def test_json_says_every_step_and_the_end(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 16)
+    out = tmp_path / "out"
+    result = ok("train", "sft", data, "-m", base, "-o", out, *SMALL, "--epochs", 2, "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["step"] for one in events[:-1]] == [1, 2, 3, 4]
+    assert all("loss" in one["metrics"] for one in events[:-1])
+    assert events[-1]["event"] == "done"
+    assert Path(events[-1]["model"]) == out / "model"
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 24)
+
+    def command(name: str) -> tuple[object, ...]:
+        return ("train", "sft", data, "-m", base, "-o", tmp_path / name, *SMALL, "--epochs", 2)
+
+    ok(*command("whole"))
+    show = watching.Watching.step
+
+    def press(self: watching.Watching, step: int, metrics: dict[str, float]) -> None:
+        show(self, step, metrics)
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(watching.Watching, "step", press)
+        stopped = material.attune(*command("parts"))
+    assert stopped.exit_code == watching.INTERRUPTED
+    assert "at step 2. The same command goes on" in stopped.output.replace("\n", " ")
+    assert not (tmp_path / "parts" / "model").exists()
+    assert "Going on after step 2" in ok(*command("parts")).output
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 24)
+
+    def command(name: str) -> list[str]:
+        more = (*SMALL, "--epochs", 2, "--save-every", 1, "--device", "cpu", "--json")
+        words = ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more)
+        return [str(word) for word in words]
+
+    ok(*command("whole"))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli.main", *command("parts")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("step") == 3:
+            process.send_signal(signal.SIGKILL)  # the state of step 2 is whole, that of 3 perhaps
+            break
+    process.wait()
+    process.stdout.close()
+    steps = [json.loads(line).get("step") for line in ok(*command("parts")).stdout.splitlines()]
+    assert steps[0] in {3, 4, 5}
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_same_command_again_says_that_it_is_done_and_another_is_refused(
+    sft: Path, base: Path
+) -> None:
+    data = sft.parent / "demonstrations.jsonl"
+    same = ("train", "sft", data, "-m", base, "-o", sft, *SMALL)
+    before = (sft / "model" / WEIGHTS).stat().st_mtime_ns
+    assert "was there already" in ok(*same).output
+    assert (sft / "model" / WEIGHTS).stat().st_mtime_ns == before
+    said = error(*same, "--epochs", 9)
+    assert "plan.sft.epochs 3, not 9" in said
+    assert "--restart" in said
+
+
+def test_a_run_that_never_began_binds_nobody(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 8)
+    out = tmp_path / "out"
+    assert "cannot be loaded" in error("train", "sft", data, "-m", tmp_path / "no", "-o", out)
+    ok("train", "sft", data, "-m", base, "-o", out, *SMALL)
+
+
+def test_two_processes_never_share_a_folder(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 8)
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another process writes to" in error(
+            "train", "sft", data, "-m", base, "-o", out, *SMALL
+        )
+
+
+def test_somebodys_folder_is_not_written_into(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 8)
+    said = error("train", "sft", data, "-m", base, "-o", tmp_path, *SMALL, "--restart")
+    assert "holds d.jsonl; a run needs a new or empty folder" in said
+    assert data.exists()
+
+
+def test_what_cannot_work_is_said_in_a_sentence(
+    sft: Path, reward: Path, base: Path, tmp_path: Path
+) -> None:
+    data = material.prompts(tmp_path / "q.jsonl")
+    out = tmp_path / "out"
+    assert "is a reward model" in error("generate", data, "-m", reward, "-o", out)
+    assert "cannot be loaded" in error("generate", data, "-m", tmp_path, "-o", out)
+    assert "ppo, rloo, best-of-n, not 'sarsa'" in error(
+        *policy(sft, reward, data, out, "--algorithm", "sarsa")
+    )
+    assert "a reward model that attune trained is wanted" in error(*policy(sft, base, data, out))
+    assert "is not a reward model" in error(*policy(sft, sft, data, out))
+    demonstrations = material.demonstrations(tmp_path / "d.jsonl", 8)
+    assert "needs a whole model" in error(
+        *("train", "sft", demonstrations, "-m", sft, "-o", tmp_path / "other", "--full")
+    )
+
+
+def test_a_reward_model_over_another_base_is_refused(
+    reward: Path, base: Path, tmp_path: Path
+) -> None:
+    other = material.save_tiny_llama(tmp_path / "other")
+    data = material.prompts(tmp_path / "q.jsonl")
+    said = error(*policy(other, reward, data, tmp_path / "out"))
+    assert f"lies over {base}" in said
+    assert str(other) in said
