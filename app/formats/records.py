@@ -7,6 +7,7 @@ Nothing here knows bytes, field names or rows of the database.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import NamedTuple
 
 from app.domain.answers import K_RANGE, THUMB_REASONS, check_k
@@ -14,6 +15,7 @@ from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
 Row = Mapping[str, object]
+CRITERION_LONGEST = 60
 ROLES = ("system", "user", "assistant")
 
 
@@ -176,6 +178,9 @@ class ComparisonRecord:
         count = len(self.candidates)
         if self.kind is not None and self.kind not in K_RANGE:
             raise Invalid(f"a kind is one of {', '.join(K_RANGE)}, not {self.kind!r}")
+        for name, weight in self.weights.items():
+            if not (isfinite(weight) and weight >= 0):
+                raise Invalid(f"the weight of {name!r} must be 0 or more, not {weight}")
         if self.kind is not None:
             check_k(self.kind, count)
         elif not self.candidates:
@@ -196,6 +201,8 @@ class ComparisonRecord:
 def _check_said(kind: str | None, vote: VoteRecord, count: int) -> None:
     """Refuse a vote that does not say what its comparison asked."""
     for name, ratings in (vote.ratings or {}).items():
+        if not 1 <= len(name) <= CRITERION_LONGEST:
+            raise Invalid(f"a criterion has 1 to {CRITERION_LONGEST} characters: {name[:80]!r}")
         if len(ratings) != count:
             raise Invalid(f"{count} completions have {len(ratings)} ratings on {name!r}")
     if kind == "rate" and not vote.ratings:

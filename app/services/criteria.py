@@ -5,7 +5,7 @@ deleted and never renamed, only put out of use. Its weight stays in the mean of 
 were given on it; a weight of 0 takes it out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -91,6 +91,18 @@ def arrange(
             details={"criteria": [before, _described(found)]},
         )
     return found
+
+
+def note(session: Session, project: Project, weights: Mapping[str, float]) -> None:
+    """Keep criteria that come with a file's votes, out of use; those that are there stay."""
+    known = {one.name for one in of_project(session, project.id)}
+    position = len(known)
+    for name in sorted(set(weights) - known):
+        row = Criterion(project_id=project.id, name=name, weight=weights[name], is_active=False)
+        row.position = position
+        position += 1
+        session.add(row)
+    session.flush()
 
 
 def ensure(session: Session, project: Project) -> None:

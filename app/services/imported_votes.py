@@ -6,15 +6,22 @@ name. They train and count for agreement like any other, under a pseudonym of th
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.states import AssignmentState, SlotState
-from app.formats.records import ComparisonRecord, PreferenceRecord, Record, VoteRecord
+from app.formats.records import (
+    ComparisonRecord,
+    PreferenceRecord,
+    Record,
+    UnpairedRecord,
+    VoteRecord,
+)
 from app.models import (
     Assignment,
     Comparison,
@@ -26,7 +33,7 @@ from app.models import (
     Slot,
     User,
 )
-from app.services import accounts, comparisons, revisions
+from app.services import accounts, comparisons, criteria, revisions
 
 DOMAIN = "imported.invalid"
 NAMELESS = "Imported votes"
@@ -42,6 +49,8 @@ class Given:
     prompt_id: int
     completion_ids: tuple[int, ...]
     vote: VoteRecord | None  # None: a comparison of the file that nobody judged
+    kind: JudgmentKind
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,20 @@ def of_record(
     """Yield the votes that a record holds."""
     if isinstance(record, PreferenceRecord):
         said = VoteRecord(record.labeler or "", record.ranking, record.strength)
-        yield Given(line, prompt_id, completion_ids, said)
+        yield Given(line, prompt_id, completion_ids, said, _ordering(completion_ids))
+    elif isinstance(record, UnpairedRecord):
+        said = VoteRecord("", None, thumb="up" if record.label else "down")
+        yield Given(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
     elif isinstance(record, ComparisonRecord):
+        kind = JudgmentKind(record.kind) if record.kind else _ordering(completion_ids)
         for vote in record.votes or (None,):
-            yield Given(line, prompt_id, completion_ids, vote)
+            yield Given(line, prompt_id, completion_ids, vote, kind, record.weights)
 
 
 def store(session: Session, project: Project, votes: Sequence[Given]) -> Stored:
     """Keep votes; one that is there already changes nothing, one that differs is refused."""
     wanted = Counter(_key(given) for given in votes)
+    _note_criteria(session, project, votes)
     known: dict[str, Comparison] = {}
     labelers: dict[str, int] = {}
     new = made = 0
@@ -128,11 +142,21 @@ def comparison_of(session: Session, project_id: int, key: str) -> Comparison | N
 
 
 def _key(given: Given) -> str:
-    return natural_key(_kind(given), given.prompt_id, given.completion_ids)
+    return natural_key(given.kind, given.prompt_id, given.completion_ids)
 
 
-def _kind(given: Given) -> JudgmentKind:
-    return JudgmentKind.PICK if len(given.completion_ids) == 2 else JudgmentKind.RANK
+def _ordering(completion_ids: Sequence[int]) -> JudgmentKind:
+    return JudgmentKind.PICK if len(completion_ids) == 2 else JudgmentKind.RANK
+
+
+def _note_criteria(session: Session, project: Project, votes: Iterable[Given]) -> None:
+    """Keep the criteria that votes name, with their weights, out of use until a lead wants them."""
+    rated: dict[str, float] = {}
+    for given in votes:
+        names = given.vote.ratings if given.vote and given.vote.ratings else {}
+        rated |= {name: given.weights.get(name, 1.0) for name in names}
+    if rated:
+        criteria.note(session, project, rated)
 
 
 def _create(session: Session, project: Project, given: Given, key: str, votes: int) -> Comparison:
@@ -141,7 +165,7 @@ def _create(session: Session, project: Project, given: Given, key: str, votes: i
         project,
         given.prompt_id,
         given.completion_ids,
-        kind=_kind(given),
+        kind=given.kind,
         natural_key=key,
         seed=project.split_seed,
         priority=BEHIND_ROUNDS,
@@ -155,7 +179,7 @@ def _cast(
     """Keep one vote; return None if it is new, "" if it was there, else why it is refused."""
     order = _order(session, comparison.id)
     place = [given.completion_ids.index(completion_id) for completion_id in order]
-    ranks = None if vote.ranking is None else tuple(vote.ranking.ranks[at] for at in place)
+    said = _said(given.kind, vote, place)
     before = session.scalar(
         select(Judgment).where(
             Judgment.comparison_id == comparison.id,
@@ -164,12 +188,30 @@ def _cast(
         )
     )
     if before is not None:
-        if _ranks(before) == ranks:
+        if all(getattr(before, name) == said[name] for name in _ANSWER):
             return ""
         who = f"labeler {vote.labeler}" if vote.labeler else "a labeler without a name"
         return f"{who} has judged these completions before, and otherwise"
-    _append(session, comparison, vote, labeler, ranks, place)
+    _append(session, comparison, vote, labeler, said, place)
     return None
+
+
+_ANSWER = ("preferred", "ranking", "ratings", "thumb", "text")
+
+
+def _said(kind: JudgmentKind, vote: VoteRecord, place: Sequence[int]) -> dict[str, Any]:
+    """Return the columns of a vote's answer, in the canonical order of the comparison."""
+    said: dict[str, Any] = dict.fromkeys(_ANSWER) | {"strength": None, "reasons": []}
+    if kind in (JudgmentKind.PICK, JudgmentKind.RANK):
+        ranks = None if vote.ranking is None else tuple(vote.ranking.ranks[at] for at in place)
+        is_pick = kind is JudgmentKind.PICK
+        said["preferred"] = _preferred(ranks) if is_pick else None
+        said["ranking"] = None if is_pick or ranks is None else list(ranks)
+        said["strength"] = None if vote.strength is None else int(vote.strength)
+        return said | {"both_bad": vote.both_bad or ranks is None}
+    if vote.ratings is not None:
+        said["ratings"] = {name: [of[at] for at in place] for name, of in vote.ratings.items()}
+    return said | {"thumb": vote.thumb, "reasons": list(vote.reasons), "text": vote.text}
 
 
 def _append(
@@ -177,7 +219,7 @@ def _append(
     comparison: Comparison,
     vote: VoteRecord,
     labeler: int,
-    ranks: tuple[int, ...] | None,
+    said: Mapping[str, Any],
     place: Sequence[int],
 ) -> None:
     submitted = vote.submitted_at or now(session)
@@ -196,22 +238,18 @@ def _append(
     )
     session.add(assignment)
     session.flush()
-    is_pick = comparison.kind == JudgmentKind.PICK
     judgment = revisions.append(
         session,
         assignment,
         comparison,
         hashlib.sha256(f"import:{comparison.id}".encode()).hexdigest(),
         submitted,
-        preferred=_preferred(ranks) if is_pick else None,
-        ranking=None if is_pick or ranks is None else list(ranks),
-        strength=None if vote.strength is None else int(vote.strength),
-        both_bad=vote.both_bad or ranks is None,
         flags=list(vote.flags),
         comment=vote.comment,
         body_hash="",
         started_at=vote.started_at or submitted,
         active_ms=vote.active_ms or 0,
+        **said,
     )
     # Other people's guidelines are not a version of ours; 0 says so.
     judgment.guidelines_version = vote.guidelines_version or 0
@@ -247,9 +285,3 @@ def _preferred(ranks: tuple[int, ...] | None) -> str | None:
     if ranks is None:
         return None
     return {(1, 2): "a", (2, 1): "b", (1, 1): "tie"}[ranks[0], ranks[1]]
-
-
-def _ranks(judgment: Judgment) -> tuple[int, ...] | None:
-    if judgment.preferred is not None:
-        return {"a": (1, 2), "b": (2, 1), "tie": (1, 1)}[judgment.preferred]
-    return tuple(judgment.ranking) if judgment.ranking else None

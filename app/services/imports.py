@@ -183,7 +183,7 @@ def _store_candidates(
     source: str,
 ) -> None:
     given = [(each, prompt, _candidates(each.record)) for each, prompt in pairs]
-    given = [one for one in given if one[2]]
+    given = [one for one in given if one[2] or isinstance(one[0].record, ComparisonRecord)]
     ids = _completions(session, project, [(p, c) for _, p, c in given], tally, source)
     votes: list[imported_votes.Given] = []
     for each, prompt, candidates in given:
@@ -278,15 +278,14 @@ def _is_taken(each: Numbered, tally: Tally) -> bool:
 
 
 def _check(record: Record) -> None:
-    if isinstance(record, UnpairedRecord):
-        raise Invalid("a completion with a label and nothing to compare it with is not taken in")
     if isinstance(record, PromptRecord):
         prompts.asked_in_steps(record.messages)
     if isinstance(record, ComparisonRecord) and record.purpose != "train":
         raise Invalid(f"comparisons for {record.purpose} are not taken in, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         texts = [one.text for one in record.candidates]
-        if not 2 <= len(texts) <= MOST:
+        has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
+        if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
         if len(set(texts)) < len(texts):
             raise Invalid("two of the completions are the same text")
@@ -311,6 +310,8 @@ def _candidates(record: Record) -> tuple[Candidate, ...]:
         return record.completions
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         return record.candidates
+    if isinstance(record, UnpairedRecord):
+        return (Candidate(record.text),)
     return ()
 
 

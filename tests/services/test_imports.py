@@ -269,6 +269,85 @@ def test_what_was_exported_comes_back_as_the_same_bytes(session: Session, format
     assert exported(session, second, format) == written
 
 
+RICH_ROWS: dict[str, dict[str, Any]] = {
+    "rate": {
+        "weights": {"kind": 1.0, "true": 3.0},
+        "completions": [{"text": "Nine."}, {"text": "Ten."}],
+        "ratings": {"kind": [1, 5], "true": [4, 2]},
+        "ranking": [1, 2],
+    },
+    "thumbs": {"completions": [{"text": "Nine."}], "thumb": "down", "reasons": ["wrong"]},
+    "edit": {"completions": [{"text": "Nine."}], "text": "At nine."},
+    "write": {"completions": [], "text": "At nine, from Monday."},
+}
+
+
+@pytest.mark.parametrize("kind", RICH_ROWS)
+def test_every_kind_of_answer_comes_back_from_its_file(session: Session, kind: str) -> None:
+    said = RICH_ROWS[kind]
+    k = len(said["completions"])
+    row = {
+        "context": [{"role": "user", "content": "When is it open?"}],
+        "completions": said["completions"],
+        "kind": kind,
+        "weights": said.get("weights"),
+        "individual_preference": [
+            {"labeler": "L2", "shown_order": list(range(k)), "comment": "Hm."}
+            | {name: said[name] for name in said if name not in {"completions", "weights"}}
+        ],
+    }
+    first, _ = judging.make_project(session)
+    took = take(session, first, lines(row))
+    assert (took.counts["judgments_new"], took.rejects) == (1, [])
+    assert take(session, first, lines(row)).counts["judgments_new"] == 0
+    written = exported(session, first, "rich")
+    assert content(json.loads(written)) == content(row)
+    second, _ = judging.make_project(session)
+    take(session, second, io.BytesIO(written))
+    assert content(json.loads(exported(session, second, "rich"))) == content(row)
+
+
+def content(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a rich row says, whatever order its completions are numbered in."""
+    texts = [one["text"] for one in row["completions"]]
+    (vote,) = row["individual_preference"]
+    of_text = {
+        name: dict(zip(texts, given, strict=True))
+        for name, given in [*(vote.get("ratings") or {}).items(), ("ranking", vote.get("ranking"))]
+        if given is not None
+    }
+    plain = {name: vote.get(name) for name in ("thumb", "reasons", "text", "comment")}
+    return plain | of_text | {"kind": row["kind"], "weights": row.get("weights")}
+
+
+def test_labels_of_a_file_are_thumbs_and_come_back_as_the_same_bytes(session: Session) -> None:
+    first, _ = judging.make_project(session)
+    rows = [{"prompt": f"Q{n}", "completion": f"answer {n}", "label": n % 3 == 0} for n in range(9)]
+    assert take(session, first, lines(*rows)).counts["judgments_new"] == 9
+    written = exported(session, first, "unpaired")
+    assert written.count(b"\n") == 9
+    second, _ = judging.make_project(session)
+    take(session, second, io.BytesIO(written))
+    assert exported(session, second, "unpaired") == written
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "guess"}, "a kind is one of"),
+        ({"kind": "thumbs"}, "takes 1 completions, not 2"),
+        ({"kind": "rate"}, "rates nothing"),
+        ({"individual_preference": [{"labeler": "x", "ratings": {"a": [1]}}]}, "1 ratings on 'a'"),
+    ],
+)
+def test_a_vote_that_does_not_fit_its_comparison_is_reported(
+    session: Session, changes: dict[str, Any], reason: str
+) -> None:
+    project = make_project(session)
+    took = take(session, project, lines(VOTES | changes, {"prompt": "A"}))
+    assert reason in took.rejects[0]["reason"]
+
+
 def exported(session: Session, project: Project, format: str) -> bytes:
     options = Options(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
     account = export_rows.Account()
