@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     allowed_base_models: str = Field(
         "*", description="Comma-separated patterns of hub names and paths that may be loaded."
     )
+    completion_servers: str = Field(
+        "", description="Comma-separated URLs of OpenAI-compatible servers that rounds may ask."
+    )
+    completion_server_key: SecretStr | None = Field(None, description="Sent to those servers.")
+    job_processes: int = Field(
+        1, ge=1, le=64, description="Processes of a training job on a worker: one for each GPU."
+    )
     job_lease_s: int = Field(40, ge=2)
     job_heartbeat_s: int = Field(10, ge=1)
     job_sweep_s: int = Field(10, ge=1)

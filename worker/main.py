@@ -22,7 +22,7 @@ from app.settings import Settings
 from worker.heart import Timing
 from worker.supervisor import Supervisor
 from worker.sweeper import Sweeper
-from worker.ticket import Places
+from worker.ticket import Places, Servers
 
 FROZEN_MS: Final = 20_000
 
@@ -44,7 +44,15 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         # `up` waits 20 s for its worker to end; an operator's own service manager may wait longer.
         grace_s=15.0 if settings.is_embedded else 30.0,
     )
-    places = Places(settings.artifacts, settings.data_dir.absolute() / "work", device)
+    key = settings.completion_server_key
+    urls = tuple(url.strip() for url in settings.completion_servers.split(",") if url.strip())
+    places = Places(
+        settings.artifacts,
+        settings.data_dir.absolute() / "work",
+        device,
+        Servers(urls, None if key is None else key.get_secret_value()),
+        settings.job_processes,
+    )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)
 

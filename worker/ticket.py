@@ -5,7 +5,7 @@ command line or in the environment.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -22,6 +22,14 @@ _SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is fu
 
 
 @dataclass(frozen=True, slots=True)
+class Servers:
+    """OpenAI-compatible servers that jobs may ask, and the key that goes with every question."""
+
+    urls: tuple[str, ...] = ()
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """Where a worker of this machine finds things.
 
@@ -29,11 +37,15 @@ class Places:
         artifacts: a folder or an fsspec URL, shared by all workers.
         work: a local folder for logs, training states and downloads.
         device: "auto", "cpu", "cuda" or another torch device.
+        servers: that jobs may ask for completions.
+        processes: that a training job may take; one for each GPU.
     """
 
     artifacts: str
     work: Path
     device: str = "auto"
+    servers: Servers = Servers()
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +66,17 @@ class Ticket:
         """Read what `to_line` wrote."""
         content = json.loads(line)
         places = content["places"]
+        servers = Servers(tuple(places["servers"]["urls"]), places["servers"]["key"])
         return cls(
             claimed=Claimed(**content["claimed"]),
             database_url=content["database_url"],
-            places=Places(places["artifacts"], Path(places["work"]), places["device"]),
+            places=Places(
+                places["artifacts"],
+                Path(places["work"]),
+                places["device"],
+                servers,
+                places["processes"],
+            ),
             supervisor_pid=content["supervisor_pid"],
         )
 

@@ -12,6 +12,9 @@ from sqlalchemy.orm import Session
 from app.models import Comparison, Completion, Prompt, Purpose, Round, Split
 from app.services import practice_files
 
+SERVED = "server-"
+"""How the source keys of completions begin that a server gave; those from files are hashes."""
+
 
 def least_used(
     session: Session, round_: Round, split: Split, purpose: Purpose, count: int
@@ -69,6 +72,7 @@ def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int
             Completion.checkpoint_id.is_(None),
             Completion.author_id.is_(None),
             Completion.source_key.not_like(f"{practice_files.APART}%"),
+            Completion.source_key.not_like(f"{SERVED}%"),
         )
         .order_by(Completion.prompt_id, Completion.id)
     )

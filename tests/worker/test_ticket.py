@@ -6,12 +6,15 @@ from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from app.services.job_leases import Claimed
 from worker.runs.context import Orders
-from worker.ticket import Order, Places, Ticket, is_outage
+from worker.ticket import Order, Places, Servers, Ticket, is_outage
 
 
 def test_a_ticket_survives_the_pipe_as_one_line() -> None:
     claimed = Claimed(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
-    ticket = Ticket(claimed, "sqlite:////tmp/a", Places("s3://bucket", Path("/work"), "cuda"), 12)
+    servers = Servers(("http://127.0.0.1:8000/v1",), "a key")
+    places = Places("s3://bucket", Path("/work"), "cuda", servers, 4)
+    ticket = Ticket(claimed, "sqlite:////tmp/a", places, 12)
+    assert "a key" not in repr(ticket)
     line = ticket.to_line()
     assert line.count("\n") == 1
     assert Ticket.from_line(line) == ticket

@@ -60,7 +60,7 @@ def render_prompt(
     safe = [Message(m.role, _neutral(tokenizer, m.content)) for m in messages]
     system = [] if instruction is None else [Message("system", _neutral(tokenizer, instruction))]
     if tokenizer.chat_template is None:
-        return _plain([*system, *safe])
+        return plain([*system, *safe])
     try:
         return _from_chat_template(tokenizer, [*system, *safe])
     except jinja2.TemplateError:
@@ -102,7 +102,8 @@ def _from_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[M
     return text
 
 
-def _plain(messages: Sequence[Message]) -> str:
+def plain(messages: Sequence[Message]) -> str:
+    """Lay out turns for a model without a template of its own, up to where it answers."""
     turns = [f"{PLAIN_NAMES[message.role]}: {message.content}\n\n" for message in messages]
     return "".join(turns) + f"{PLAIN_NAMES['assistant']}:"
 

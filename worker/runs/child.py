@@ -47,6 +47,7 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         device=ticket.places.device,
         advance=rounds.advance,
         orders=orders,
+        servers=ticket.places.servers,
     )
 
 

@@ -24,7 +24,7 @@ from app.errors import LeaseLost
 from app.models import Job
 from app.services import job_leases, job_reports
 from worker import artifacts
-from worker.ticket import Order, is_outage
+from worker.ticket import Order, Servers, is_outage
 
 Advance = Callable[[Session, int], object]
 
@@ -96,6 +96,7 @@ class JobContext:
         project_id: of the job, if it has one.
         round_id: of the job, if it has one.
         store: the artifact root.
+        servers: that may be asked for completions.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class JobContext:
         device: str = "cpu",
         advance: Advance | None = None,
         orders: Orders | None = None,
+        servers: Servers | None = None,
     ) -> None:
         self.database = database
         self.job_id = claimed.job_id
@@ -117,6 +119,7 @@ class JobContext:
         self.project_id = claimed.project_id
         self.round_id = claimed.round_id
         self.store = store
+        self.servers = servers or Servers()
         self.is_over = False
         self._device = device
         self._work_root = work_root

@@ -14,13 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import preflight
-from app.domain.plan import RoundPlan
+from app.domain.plan import RoundPlan, ServerPlan
 from app.domain.preflight import Draft
 from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Purpose, Round, Split
 from app.services import checkpoints, comparisons, draws
-from worker.runs import held, sampled, weights
+from worker.runs import held, sampled, served, weights
 from worker.runs.context import Interrupted, JobContext
 from worker.runs.sampled import Answering, Draw
 
@@ -114,18 +114,33 @@ def read(session: Session, context: JobContext) -> Task:
 
 
 def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
-    """Return the candidates of every prompt: imported ones, earlier models', then the policy's."""
+    """Return the candidates of every prompt: others' first, earlier models', then the policy's."""
     found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
         with context.database.reader() as session:
             for prompt_id, rows in draws.imported(session, list(found), IMPORTED_MOST).items():
                 found[prompt_id].extend(rows)
+    if task.plan.server is not None:
+        _ask_server(context, task, task.plan.server, found)
     for other in task.others:
         mixed = [prompt for prompt in task.prompts if task.mixes(prompt) is other]
         if mixed:
             _extend(context, task, other, mixed, 1, found)
     _extend(context, task, task.policy, task.prompts, task.plan.candidates, found)
     return found
+
+
+def _ask_server(
+    context: JobContext, task: Task, server: ServerPlan, found: dict[int, list[Completion]]
+) -> None:
+    wanted = served.Wanted(server, task.plan.sampling, _seed(task), task.project.instruction)
+    done = 0
+    for rows in served.draw(context, task.prompts, wanted):
+        for row in rows:
+            found[row.prompt_id].append(row)
+        done += len({row.prompt_id for row in rows})
+        context.report(done, len(task.prompts), f"{server.model} answers")
+        _obey(context)
 
 
 def _extend(

@@ -15,9 +15,9 @@ from sqlalchemy import select
 from app.db import now
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
-from worker.rlhf import sampling
+from worker.rlhf import engines
 from worker.rlhf.data import Completion as Drawn
-from worker.rlhf.data import PromptItem
+from worker.rlhf.engines import Question
 from worker.rlhf.models import context_tokens
 from worker.rlhf.roles import Roles
 from worker.rlhf.sampling import SamplingConfig
@@ -25,6 +25,8 @@ from worker.runs import held, texts
 from worker.runs.context import JobContext
 
 CHUNK_PROMPTS = 32
+HOW = frozenset({"batch_size", "engine"})
+"""Settings that say how completions are drawn, and change none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,14 @@ class Draw:
     count: int
     start: int = 0
 
+    @property
+    def numbers(self) -> range:
+        """The numbers of the completions."""
+        return range(self.start, self.start + self.count)
+
     def source_key(self, checkpoint: Checkpoint) -> str:
         """Return what the rows of this model and these settings are known by."""
-        settings = {key: v for key, v in asdict(self.settings).items() if key != "batch_size"}
+        settings = {key: v for key, v in asdict(self.settings).items() if key not in HOW}
         text = json.dumps([settings, self.seed], sort_keys=True)
         return f"checkpoint-{checkpoint.id}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
@@ -62,10 +69,10 @@ def draw(
     """
     for at in range(0, len(prompts), CHUNK_PROMPTS):
         chunk = prompts[at : at + CHUNK_PROMPTS]
-        known = _known(context, answering, chunk, wanted)
-        todo = [prompt for prompt in chunk if len(known.get(prompt.id, ())) < wanted.count]
+        have = known(context, chunk, wanted.source_key(answering.checkpoint), wanted.numbers)
+        todo = [prompt for prompt in chunk if len(have.get(prompt.id, ())) < wanted.count]
         made = _write(context, answering, todo, wanted) if todo else {}
-        yield [row for prompt in chunk for row in (made | known).get(prompt.id, ())]
+        yield [row for prompt in chunk for row in (made | have).get(prompt.id, ())]
 
 
 def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
@@ -75,37 +82,61 @@ def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
     return limit is None or len(ids) + settings.max_new_tokens <= limit
 
 
+def known(
+    context: JobContext, prompts: Sequence[Prompt], source_key: str, wanted: range
+) -> dict[int, list[Completion]]:
+    """Return what is there already of a source, in order, under each prompt's id."""
+    query = (
+        select(Completion)
+        .where(
+            Completion.prompt_id.in_([prompt.id for prompt in prompts]),
+            Completion.source_key == source_key,
+            Completion.sample_index >= wanted.start,
+            Completion.sample_index < wanted.stop,
+        )
+        .order_by(Completion.prompt_id, Completion.sample_index)
+    )
+    found: dict[int, list[Completion]] = {}
+    with context.database.reader() as session:
+        for row in session.scalars(query):
+            found.setdefault(row.prompt_id, []).append(row)
+    return found
+
+
+def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> None:
+    """Write the rows of a source that are not there yet."""
+    with held.transaction(context) as session:
+        moment = now(session)
+        query = select(Completion.prompt_id, Completion.sample_index).where(
+            Completion.prompt_id.in_({row.prompt_id for row in rows}),
+            Completion.source_key == source_key,
+        )
+        have = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
+        for row in rows:
+            if (row.prompt_id, row.sample_index) not in have:
+                row.source_key, row.created_at = source_key, moment
+                session.add(row)
+
+
 def _write(
     context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
 ) -> dict[int, list[Completion]]:
     fitting = [prompt for prompt in prompts if fits(answering, prompt, wanted.settings)]
     drawn = _sample(answering, fitting, wanted)
+    rows = [
+        _row(answering, prompt, one, wanted)
+        for prompt in fitting
+        for one in drawn.get(prompt.id, ())
+    ]
     source_key = wanted.source_key(answering.checkpoint)
-    found: dict[int, list[Completion]] = {}
-    with held.transaction(context) as session:
-        moment = now(session)
-        query = select(Completion.prompt_id, Completion.sample_index).where(
-            Completion.prompt_id.in_([prompt.id for prompt in fitting]),
-            Completion.source_key == source_key,
-        )
-        have = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
-        for prompt in fitting:
-            for one in drawn.get(prompt.id, ()):
-                index = wanted.start + one.sample_index
-                if (prompt.id, index) not in have:
-                    row = _row(answering, prompt, one, wanted)
-                    row.source_key, row.sample_index, row.created_at = source_key, index, moment
-                    session.add(row)
-        session.flush()
-    for prompt_id, rows in _known(context, answering, fitting, wanted).items():
-        found[prompt_id] = rows
-    return found
+    store(context, source_key, rows)
+    return known(context, fitting, source_key, wanted.numbers)
 
 
 def _sample(
     answering: Answering, prompts: Sequence[Prompt], wanted: Draw
 ) -> dict[int, list[Drawn]]:
-    items = [PromptItem(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts]
+    asked = [Question(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts]
     config = SamplingConfig(
         n=wanted.count,
         max_new_tokens=wanted.settings.max_new_tokens,
@@ -117,28 +148,9 @@ def _sample(
         batch_size=wanted.settings.batch_size,
     )
     found: dict[int, list[Drawn]] = {}
-    for one in sampling.generate(answering.roles, items, config, answering.role):
+    engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
+    for one in engine.generate(asked, config):
         found.setdefault(int(one.prompt_key.removeprefix("prompt-")), []).append(one)
-    return found
-
-
-def _known(
-    context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
-) -> dict[int, list[Completion]]:
-    query = (
-        select(Completion)
-        .where(
-            Completion.prompt_id.in_([prompt.id for prompt in prompts]),
-            Completion.source_key == wanted.source_key(answering.checkpoint),
-            Completion.sample_index >= wanted.start,
-            Completion.sample_index < wanted.start + wanted.count,
-        )
-        .order_by(Completion.prompt_id, Completion.sample_index)
-    )
-    found: dict[int, list[Completion]] = {}
-    with context.database.reader() as session:
-        for row in session.scalars(query):
-            found.setdefault(row.prompt_id, []).append(row)
     return found
 
 
@@ -149,6 +161,7 @@ def _row(answering: Answering, prompt: Prompt, drawn: Drawn, wanted: Draw) -> Co
         checkpoint_id=answering.checkpoint.id,
         source=answering.checkpoint.name,
         text=drawn.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
+        sample_index=wanted.start + drawn.sample_index,
         token_ids=list(drawn.token_ids),
         is_finished=drawn.finish_reason == "eos",
         finish_reason=drawn.finish_reason,
