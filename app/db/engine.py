@@ -7,17 +7,20 @@ IMMEDIATE, so that two writers queue up instead of failing at the commit.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
+ASK_AGAIN_S = 60.0  # the database for its time, in a session that lives long
 RESTED_S = 1.0  # a pooled connection is asked whether it still is one after this long
+
+READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +49,8 @@ class Database:
         info: dict[str, Any] = {"database": self} | ({"clock": clock} if clock else {})
         writing = self.engine.execution_options(attune_writes=True)
         self._write = sessionmaker(writing, expire_on_commit=False, info=info)
-        self._read = sessionmaker(self.engine, expire_on_commit=False, autoflush=False, info=info)
+        reading = self.engine.execution_options(**READ_ONLY) if self._is_shared else self.engine
+        self._read = sessionmaker(reading, expire_on_commit=False, autoflush=False, info=info)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -58,9 +62,20 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """Open a reading session; whatever it changed is rolled back."""
+        """Open a reading session; nothing that it changed is kept.
+
+        PostgreSQL is told that it only reads, and it ends by a commit: a rollback makes psycopg
+        forget every prepared statement of the connection.
+        """
         with self._read() as session:
             yield session
+            if self._is_shared:
+                session.expunge_all()
+                session.commit()
+
+    @property
+    def _is_shared(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -101,10 +116,12 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
         )
         _configure_sqlite(engine)
         return engine
-    if idle_s is not None:
-        parsed = _impatient(parsed, idle_s)
     engine = create_engine(
-        parsed, pool_size=pool_size, max_overflow=10, pool_timeout=10, pool_use_lifo=True
+        _with_options(parsed, idle_s),
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_timeout=10,
+        pool_use_lifo=True,
     )
     _ping_what_rested(engine)
     return engine
@@ -113,15 +130,27 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
 def now(session: Session) -> datetime:
     """Return the database's present time (leases are compared by no other clock).
 
-    The embedded SQLite runs in this process's machine, so its clock is this machine's.
+    It is asked once; what has passed since is counted here. The embedded SQLite runs in this
+    process's machine, so its clock is this machine's.
     """
     clock: Clock | None = session.info.get("clock")
     if clock is not None:
         return clock()
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    moment: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return moment.astimezone(UTC)
+    read_at, moment = session.info.get("read_clock", (-ASK_AGAIN_S, None))
+    passed_s = time.monotonic() - read_at
+    if passed_s >= ASK_AGAIN_S:
+        return set_clock(session, session.scalars(select(func.clock_timestamp())).one())
+    present: datetime = moment + timedelta(seconds=passed_s)
+    return present
+
+
+def set_clock(session: Session, moment: datetime) -> datetime:
+    """Take over the database's time from a statement that has read it beside other things."""
+    utc = moment.astimezone(UTC)
+    session.info["read_clock"] = (time.monotonic(), utc)
+    return utc
 
 
 def _configure_sqlite(engine: Engine) -> None:
@@ -140,10 +169,21 @@ def _configure_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _impatient(url: URL, idle_s: int) -> URL:
-    """Let the server end a transaction whose process froze in it: its locks would bind others."""
-    options = f"{url.query.get('options', '')} -c idle_in_transaction_session_timeout={idle_s}s"
-    return url.update_query_dict({"options": options.strip()})
+def _with_options(url: URL, idle_s: int | None) -> URL:
+    """Add what the server is told at the start of a connection; the URL's own options stay.
+
+    Compiling a plan to machine code (jit) takes longer than any of our statements. A transaction
+    whose process froze in it is ended by the server, because its locks would bind others.
+    """
+    options = [*_options_of(url), "-c jit=off"]
+    if idle_s is not None:
+        options.append(f"-c idle_in_transaction_session_timeout={idle_s}s")
+    return url.update_query_dict({"options": " ".join(options)})
+
+
+def _options_of(url: URL) -> tuple[str, ...]:
+    given = url.query.get("options", ())
+    return (given,) if isinstance(given, str) else given
 
 
 def _ping_what_rested(engine: Engine) -> None:

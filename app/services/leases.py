@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, bindparam, func, select, true, update
+from sqlalchemy import and_, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -25,10 +25,11 @@ from app.models import (
     Project,
     Purpose,
 )
-from app.services import comparisons, practice
+from app.services import comparisons, practice, queue_order
+from app.services.queue_order import Taken
 
-WINDOW = 128  # of a level's oldest comparisons, looked at before the whole queue is
 EXPIRED_AT_ONCE = 50
+NO_MEMBER = "you are not a member of this project; only members judge in it"
 REPEAT_AFTER = 20  # judgments between a comparison and its repeat
 REPEAT_REACH = 20
 
@@ -64,46 +65,8 @@ _OVERDUE = (
     .order_by(Assignment.expires_at)
     .limit(EXPIRED_AT_ONCE)
 )
-_OPEN = and_(
-    Comparison.project_id == bindparam("project_id"),
-    Comparison.purpose == bindparam("purpose"),
-    Comparison.is_open == true(),
-)
-_FIRST_LEVEL = (
-    select(Comparison.priority, Comparison.done_slots)
-    .where(_OPEN)
-    .order_by(Comparison.priority.desc(), Comparison.done_slots.desc())
-    .limit(1)
-)
-_LEVEL_BELOW = _FIRST_LEVEL.where(
-    Comparison.priority == bindparam("priority"), Comparison.done_slots < bindparam("done")
-)
-_PRIORITY_BELOW = _FIRST_LEVEL.where(Comparison.priority < bindparam("priority"))
-_CLAIMABLE = (
-    select(Comparison)
-    .where(_OPEN, comparisons.may_judge(bindparam("labeler_id")))
-    .limit(1)
-    .with_for_update(skip_locked=True, key_share=True)
-    .execution_options(populate_existing=True)
-)
-_IN_WINDOW = _CLAIMABLE.where(
-    Comparison.id.in_(
-        select(Comparison.id)
-        .where(
-            _OPEN,
-            Comparison.priority == bindparam("priority"),
-            Comparison.done_slots == bindparam("done"),
-        )
-        .order_by(Comparison.id)
-        .limit(bindparam("window"))
-    )
-).order_by(Comparison.id)
-_ANYWHERE = _CLAIMABLE.order_by(
-    Comparison.priority.desc(), Comparison.done_slots.desc(), Comparison.id
-)
-_MEMBERS = select(func.count()).where(
-    ComparisonCompletion.comparison_id == bindparam("comparison_id")
-)
+# A glance for the claim, without a round trip of its own; who expires looks again.
+_ENTER_TO_CLAIM = _ENTER.add_columns(exists().where(_STALE))
 
 
 def claim(
@@ -120,8 +83,8 @@ def claim(
     A lease the labeler has already comes first (a reload shows the same), oldest first, but those
     in `held`, which the page has. At most two are leased ahead of the one on screen.
     """
-    member = enter(session, project.id, labeler_id)
     moment = now(session)
+    member, is_overdue = _enter_to_claim(session, project.id, labeler_id, moment)
     mine = live(session, project.id, labeler_id)
     for assignment in mine:
         if assignment.id not in held:
@@ -131,11 +94,12 @@ def claim(
         return None
     if practice.is_required(session, project, member):
         return None
-    expire(session, project.id, moment)
-    comparison = _choose(session, project, labeler_id, draw)
-    if comparison is None:
+    if is_overdue:
+        expire(session, project.id, moment)
+    taken = _choose(session, project, labeler_id, draw)
+    if taken is None:
         return None
-    return _lease(session, secret, project, labeler_id, comparison, moment)
+    return _lease(session, secret, project, labeler_id, taken, moment)
 
 
 def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
@@ -146,7 +110,7 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
     """
     member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
     if member is None:
-        raise Conflict("you are not a member of this project; only members judge in it")
+        raise Conflict(NO_MEMBER)
     return member
 
 
@@ -229,46 +193,33 @@ def new_token() -> str:
     return secrets.token_urlsafe(18)
 
 
-def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Comparison | None:
+def _enter_to_claim(
+    session: Session, project_id: int, labeler_id: int, moment: datetime
+) -> tuple[Membership, bool]:
+    asked = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
+    found = session.execute(_ENTER_TO_CLAIM, asked).first()
+    if found is None:
+        raise Conflict(NO_MEMBER)
+    return found[0], found[1]
+
+
+def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Taken | None:
     rates = Rates(project.gold_rate, project.repeat_rate, project.evaluation_rate)
     plan = mix(rates, draw(), draw())
-    ordinary = None
-    for purpose in plan.ordinary:
-        ordinary = _find(session, project.id, labeler_id, Purpose(purpose))
-        if ordinary is not None:
-            break
-    if ordinary is None or plan.instead is None:
-        return ordinary
+    ordinary = [Purpose(purpose) for purpose in plan.ordinary]
+    if plan.instead is None:
+        return queue_order.find_and_take(session, project.id, labeler_id, ordinary)
+    found = queue_order.find(session, project.id, labeler_id, ordinary)
+    if found is None:
+        return None
     if plan.instead == Purpose.REPEAT:
-        return _repeat(session, project, labeler_id, draw) or ordinary
-    return _find(session, project.id, labeler_id, Purpose.GOLD) or ordinary
+        instead = _repeat(session, project, labeler_id, draw)
+    else:
+        instead = queue_order.find(session, project.id, labeler_id, [Purpose.GOLD])
+    return queue_order.take(session, instead or found)
 
 
-def _find(
-    session: Session, project_id: int, labeler_id: int, purpose: Purpose
-) -> Comparison | None:
-    """Return the first open comparison for this labeler, locked.
-
-    Priority first, then nearest to complete, then oldest. Someone who has judged most of a level
-    would walk past all of that again with each claim; so only the oldest of each level are looked
-    at before the next level, and all of them only before the queue is called empty.
-    """
-    scope = {"project_id": project_id, "purpose": purpose, "labeler_id": labeler_id}
-    level = session.execute(_FIRST_LEVEL, scope).first()
-    is_empty = level is None
-    while level is not None:
-        at = {"priority": level.priority, "done": level.done_slots}
-        found = session.scalar(_IN_WINDOW, scope | at | {"window": WINDOW})
-        if found is not None:
-            return found
-        level = (
-            session.execute(_LEVEL_BELOW, scope | at).first()
-            or session.execute(_PRIORITY_BELOW, scope | at).first()
-        )
-    return None if is_empty else session.scalar(_ANYWHERE, scope)
-
-
-def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> Comparison | None:
+def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> int | None:
     """Make a repeat of something this labeler judged a while ago."""
     earlier = session.execute(
         select(Comparison.id, Comparison.prompt_id, Comparison.kind)
@@ -304,7 +255,7 @@ def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> 
         origin_id=origin_id,
         only_labeler_id=labeler_id,
     )
-    return repeat if repeat.is_open else None
+    return repeat.id if repeat.is_open else None
 
 
 def _lease(
@@ -312,20 +263,18 @@ def _lease(
     secret: bytes,
     project: Project,
     labeler_id: int,
-    comparison: Comparison,
+    taken: Taken,
     moment: datetime,
 ) -> Assignment:
-    slot_id = comparisons.take_slot(session, comparison, SlotState.LEASED)
-    if slot_id is None:
-        raise Conflict(f"comparison {comparison.id} has no open slot after all")
+    slot_id = comparisons.take_counted_slot(session, taken.comparison.id)
     assignment = Assignment(
         project_id=project.id,
-        comparison_id=comparison.id,
+        comparison_id=taken.comparison.id,
         slot_id=slot_id,
         labeler_id=labeler_id,
         lease_token=new_token(),
         state=AssignmentState.LEASED,
-        shown_order=list(_order(session, secret, labeler_id, comparison)),
+        shown_order=list(_order(secret, labeler_id, taken)),
         leased_at=moment,
         expires_at=moment + lease_length(project.median_active_ms),
     )
@@ -334,10 +283,8 @@ def _lease(
     return assignment
 
 
-def _order(
-    session: Session, secret: bytes, labeler_id: int, comparison: Comparison
-) -> tuple[int, ...]:
-    k = session.scalar(_MEMBERS, {"comparison_id": comparison.id}) or 0
+def _order(secret: bytes, labeler_id: int, taken: Taken) -> tuple[int, ...]:
+    comparison = taken.comparison
     if comparison.origin_id is not None:
-        return repeated_order(secret, labeler_id, comparison.origin_id, k)
-    return shown_order(secret, labeler_id, comparison.id, k)
+        return repeated_order(secret, labeler_id, comparison.origin_id, taken.k)
+    return shown_order(secret, labeler_id, comparison.id, taken.k)

@@ -117,7 +117,7 @@ def test_priority_then_nearest_to_complete_then_oldest(work: Session) -> None:
 def test_someone_who_judged_a_whole_window_still_gets_the_next(
     work: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.leases.WINDOW", 2)
+    monkeypatch.setattr("app.services.queue_order.WINDOW", 2)
     project = bench.make_project(work)
     (labeler,) = bench.make_labelers(work, project, 1)
     made = [bench.make_comparison(work, project) for _ in range(7)]
