@@ -4,16 +4,18 @@ The plan is stored with the round as JSON and read back by every job of it. How 
 settings come to is counted here; what a step does is left to the worker.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from app.domain import reading
+from app.domain.bounds import between, optional
+from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing
 from app.domain.steps import Steps, steps
 from app.errors import Invalid
 
+PARTS_MOST = 8
 STARTER = "starter"
 """The base model that is built from the project's own demonstrations."""
 
@@ -21,19 +23,9 @@ SERVER_MODEL_MOST = 100
 
 
 def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
-    _between(f"{name} epochs", epochs, 1, 10_000)
-    _between(f"{name} batch_size", batch_size, 1, 65_536)
-    _optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)
-
-
-def _optional(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None:
-        _between(name, value, low, high)
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise Invalid(f"{name} must be {low} to {high}, not {value}")
+    between(f"{name} epochs", epochs, 1, 10_000)
+    between(f"{name} batch_size", batch_size, 1, 65_536)
+    optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)
 
 
 def _capped(counted: Steps, limit: int | None) -> Steps:
@@ -43,9 +35,12 @@ def _capped(counted: Steps, limit: int | None) -> Steps:
 
 
 class Algorithm(StrEnum):
-    """How the policy learns from the reward model."""
+    """How the policy learns."""
 
     PPO = "ppo"
+    RLOO = "rloo"  # several answers to each prompt instead of a value model
+    DPO = "dpo"  # from the judgments themselves; the reward model only watches
+    BEST_OF_N = "best-of-n"  # imitates the best of several answers
 
 
 class Start(StrEnum):
@@ -74,11 +69,11 @@ class Sampling:
     engine: Engine = Engine.STATIC
 
     def __post_init__(self) -> None:
-        _between("sampling temperature", self.temperature, 0.01, 5.0)
-        _between("sampling top_p", self.top_p, 0.01, 1.0)
-        _between("sampling top_k", self.top_k, 0, 1_000_000)
-        _between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
-        _between("sampling batch_size", self.batch_size, 1, 4096)
+        between("sampling temperature", self.temperature, 0.01, 5.0)
+        between("sampling top_p", self.top_p, 0.01, 1.0)
+        between("sampling top_k", self.top_k, 0, 1_000_000)
+        between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
+        between("sampling batch_size", self.batch_size, 1, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +94,8 @@ class ServerPlan:
             raise Invalid(f"server url must begin with http:// or https://, not {self.url!r}")
         if not 0 < len(self.model) <= SERVER_MODEL_MOST:
             raise Invalid(f"server model must have 1 to {SERVER_MODEL_MOST} characters")
-        _between("server candidates", self.candidates, 1, 64)
-        _between("server concurrency", self.concurrency, 1, 256)
+        between("server candidates", self.candidates, 1, 64)
+        between("server concurrency", self.concurrency, 1, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +113,9 @@ class Preflight:
     spares: int = 4
 
     def __post_init__(self) -> None:
-        _between("pre-flight near_identical", self.near_identical, 0.1, 1.0)
-        _between("pre-flight loop_repeats", self.loop_repeats, 2, 100)
-        _between("pre-flight spares", self.spares, 0, 64)
+        between("pre-flight near_identical", self.near_identical, 0.1, 1.0)
+        between("pre-flight loop_repeats", self.loop_repeats, 2, 100)
+        between("pre-flight spares", self.spares, 0, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +126,8 @@ class Lora:
     alpha: int = 32
 
     def __post_init__(self) -> None:
-        _between("LoRA r", self.r, 1, 1024)
-        _between("LoRA alpha", self.alpha, 1, 4096)
+        between("LoRA r", self.r, 1, 1024)
+        between("LoRA alpha", self.alpha, 1, 4096)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +140,10 @@ class Starter:
     heads: int = 6
 
     def __post_init__(self) -> None:
-        _between("starter vocabulary", self.vocabulary, 260, 65_536)
-        _between("starter width", self.width, 8, 4096)
-        _between("starter layers", self.layers, 1, 64)
-        _between("starter heads", self.heads, 1, 64)
+        between("starter vocabulary", self.vocabulary, 260, 65_536)
+        between("starter width", self.width, 8, 4096)
+        between("starter layers", self.layers, 1, 64)
+        between("starter heads", self.heads, 1, 64)
         if self.width % self.heads:
             raise Invalid(f"starter width {self.width} must be a multiple of heads {self.heads}")
 
@@ -168,8 +163,8 @@ class SftPlan:
 
     def __post_init__(self) -> None:
         _training("SFT", self.epochs, self.batch_size, self.learning_rate)
-        _optional("SFT max_steps", self.max_steps, 1, 10_000_000)
-        _between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
+        optional("SFT max_steps", self.max_steps, 1, 10_000_000)
+        between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
 
     def steps(self, demonstrations: int) -> Steps:
         """Count the steps on a data set of that many demonstrations."""
@@ -181,13 +176,17 @@ class RewardPlan:
     """Training the reward model on judgments; a batch is so many comparisons.
 
     It stops once `patience` looks at the held-out comparisons were no better (0: never), and looks
-    every `evaluate_every` steps (None: ten times in the run).
+    every `evaluate_every` steps (None: ten times in the run). The policy's reward is `weight` times
+    the learned one plus the `parts`; at a weight of 0 the learned one only watches.
     """
 
     epochs: int = 1
     batch_size: int = 16
     learning_rate: float = 2e-4
     ensemble: int = 1
+    loss: PairLoss = PairLoss.PAIRS
+    weighing: Weighing = Weighing.EQUAL
+    labelers: tuple[LabelerWeight, ...] = ()  # who is not named weighs 1
     use_margin: bool = False
     label_smoothing: float = 0.0
     centering: float = 0.01
@@ -195,17 +194,29 @@ class RewardPlan:
     normaliser_prompts: int = 64
     evaluate_every: int | None = None
     patience: int = 3
+    weight: float = 1.0
+    parts: tuple[RewardPart, ...] = ()
     lora: Lora = Lora()
 
     def __post_init__(self) -> None:
         _training("reward", self.epochs, self.batch_size, self.learning_rate)
-        _between("reward ensemble", self.ensemble, 1, 16)
-        _between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
-        _between("reward centering", self.centering, 0.0, 1.0)
-        _between("reward max_tokens", self.max_tokens, 8, 1_000_000)
-        _between("reward normaliser_prompts", self.normaliser_prompts, 2, 100_000)
-        _optional("reward evaluate_every", self.evaluate_every, 1, 1_000_000)
-        _between("reward patience", self.patience, 0, 10_000)
+        between("reward ensemble", self.ensemble, 1, 16)
+        between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
+        between("reward centering", self.centering, 0.0, 1.0)
+        between("reward max_tokens", self.max_tokens, 8, 1_000_000)
+        between("reward normaliser_prompts", self.normaliser_prompts, 2, 100_000)
+        optional("reward evaluate_every", self.evaluate_every, 1, 1_000_000)
+        between("reward patience", self.patience, 0, 10_000)
+        between("reward weight", self.weight, 0.0, 100.0)
+        between("number of parts of the reward", len(self.parts), 0, PARTS_MOST)
+        if not self.weight and not self.parts:
+            raise Invalid(
+                "the policy's reward is nothing: the learned one weighs 0 and has no parts"
+            )
+        named = [each.labeler for each in self.labelers]
+        for name in named:
+            if named.count(name) > 1:
+                raise Invalid(f"labeler {name} has {named.count(name)} weights, not one")
 
     def steps(self, comparisons: int) -> Steps:
         """Count the steps on a data set of that many comparisons."""
@@ -218,14 +229,18 @@ class RewardPlan:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPlan:
-    """Training the policy against the reward model; a batch is so many episodes.
+    """Training the policy against the reward model; a batch is so many answers.
 
-    `kl_budget` is the square root of the KL in nats at which the run stops.
+    `kl_budget` is the square root of the KL in nats at which the run stops. `samples` are the
+    answers to each prompt that RLOO compares or of which best of n keeps one. For DPO a batch is so
+    many comparisons, an epoch is all that the reward model learned from, and the KL coefficient is
+    its beta.
     """
 
     algorithm: Algorithm = Algorithm.PPO
     start: Start = Start.SFT
     prompts: int = 2000
+    samples: int = 4
     epochs: int = 1
     batch_size: int = 64
     max_steps: int | None = None
@@ -235,8 +250,9 @@ class PolicyPlan:
     is_kl_adaptive: bool = False
     kl_budget: float | None = 4.0
     reward_target: float | None = None
-    passes: int = 4  # over each batch of episodes
+    passes: int = 4  # over each batch of answers; PPO and RLOO
     minibatches: int = 1
+    shares_trunk: bool = False  # the value head reads the policy's hidden states
     uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
     heldout_prompts: int = 64
     evaluate_every: int = 5
@@ -246,23 +262,46 @@ class PolicyPlan:
 
     def __post_init__(self) -> None:
         _training("policy", self.epochs, self.batch_size, self.learning_rate)
-        _optional("policy value_learning_rate", self.value_learning_rate, 1e-9, 1.0)
-        _optional("policy max_steps", self.max_steps, 1, 10_000_000)
-        _between("policy prompts", self.prompts, 1, 10_000_000)
-        _between("policy kl_coefficient", self.kl_coefficient, 0.0, 100.0)
-        _optional("policy kl_budget", self.kl_budget, 0.01, 1000.0)
-        _optional("policy reward_target", self.reward_target, -1000.0, 1000.0)
-        _between("policy passes", self.passes, 1, 64)
-        _between("policy minibatches", self.minibatches, 1, self.batch_size)
-        _between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
-        _between("policy heldout_prompts", self.heldout_prompts, 0, 1_000_000)
+        optional("policy value_learning_rate", self.value_learning_rate, 1e-9, 1.0)
+        optional("policy max_steps", self.max_steps, 1, 10_000_000)
+        between("policy prompts", self.prompts, 1, 10_000_000)
+        between("policy kl_coefficient", self.kl_coefficient, 0.0, 100.0)
+        optional("policy kl_budget", self.kl_budget, 0.01, 1000.0)
+        optional("policy reward_target", self.reward_target, -1000.0, 1000.0)
+        between("policy passes", self.passes, 1, 64)
+        between("policy minibatches", self.minibatches, 1, self.batch_size)
+        between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
+        between("policy heldout_prompts", self.heldout_prompts, 0, 1_000_000)
         for name in ("evaluate_every", "sample_every", "save_every"):
-            _between(f"policy {name}", getattr(self, name), 1, 1_000_000)
+            between(f"policy {name}", getattr(self, name), 1, 1_000_000)
+        self._check_samples()
 
-    def steps(self, prompts: int) -> Steps:
-        """Count the steps on that many prompts, or as many of them as the plan takes."""
-        counted = steps(min(prompts, self.prompts), self.batch_size, self.epochs)
-        return _capped(counted, self.max_steps)
+    def _check_samples(self) -> None:
+        between("policy samples", self.samples, 1, 256)
+        if self.algorithm not in (Algorithm.RLOO, Algorithm.BEST_OF_N):
+            return
+        if self.samples < 2:
+            raise Invalid(f"{self.algorithm} needs 2 or more samples of each prompt, not 1")
+        if self.algorithm is Algorithm.RLOO and self.batch_size % self.samples:
+            raise Invalid(
+                f"policy batch_size {self.batch_size} must be a multiple of samples "
+                f"{self.samples}: RLOO compares all answers to a prompt"
+            )
+
+    def steps(self, prompts: int, comparisons: int | None = None) -> Steps:
+        """Count the steps on that many prompts, or as many of them as the plan takes.
+
+        Args:
+            prompts: of the training split.
+            comparisons: that the reward model learns from, which is what DPO counts.
+
+        """
+        data = min(prompts, self.prompts)
+        if self.algorithm is Algorithm.RLOO:
+            data *= self.samples
+        elif self.algorithm is Algorithm.DPO and comparisons is not None:
+            data = comparisons
+        return _capped(steps(data, self.batch_size, self.epochs), self.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,9 +316,9 @@ class EvaluationPlan:
     frozen_share: float = 0.5
 
     def __post_init__(self) -> None:
-        _between("evaluation prompts", self.prompts, 1, 100_000)
-        _between("evaluation overlap", self.overlap, 1, 99)
-        _between("evaluation frozen_share", self.frozen_share, 0.0, 1.0)
+        between("evaluation prompts", self.prompts, 1, 100_000)
+        between("evaluation overlap", self.overlap, 1, 99)
+        between("evaluation frozen_share", self.frozen_share, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,15 +353,15 @@ class RoundPlan:
     evaluation: EvaluationPlan = EvaluationPlan()
 
     def __post_init__(self) -> None:
-        _between("prompts", self.prompts, 1, 10_000_000)
-        _between("heldout_prompts", self.heldout_prompts, 0, 1_000_000)
-        _between("candidates", self.candidates, 1, 64)
-        _between("comparisons_per_prompt", self.comparisons_per_prompt, 1, 64)
-        _optional("k", self.k, 1, 9)
-        _optional("overlap", self.overlap, 1, 99)
-        _between("mix_share", self.mix_share, 0.0, 1.0)
-        _optional("processes", self.processes, 1, 64)
-        _between("seed", self.seed, 0, 2**53)
+        between("prompts", self.prompts, 1, 10_000_000)
+        between("heldout_prompts", self.heldout_prompts, 0, 1_000_000)
+        between("candidates", self.candidates, 1, 64)
+        between("comparisons_per_prompt", self.comparisons_per_prompt, 1, 64)
+        optional("k", self.k, 1, 9)
+        optional("overlap", self.overlap, 1, 99)
+        between("mix_share", self.mix_share, 0.0, 1.0)
+        optional("processes", self.processes, 1, 64)
+        between("seed", self.seed, 0, 2**53)
         if self.four_bit and self.sft is not None and self.sft.is_full:
             raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
 
@@ -337,36 +376,6 @@ class RoundPlan:
         Raises:
             Invalid: an unknown name, a value of the wrong type, or one that breaks a rule.
         """
-        plan = _read(cls, data, "plan")
+        plan = reading.read(cls, data, "plan")
         assert isinstance(plan, RoundPlan)
         return plan
-
-
-def _read(kind: Any, value: object, name: str) -> Any:
-    """Read one value as its declared type."""
-    if get_origin(kind) in (Union, UnionType):
-        if value is None:
-            return None
-        kind = next(option for option in get_args(kind) if option is not type(None))
-    if is_dataclass(kind):
-        return _read_dataclass(kind, value, name)
-    if issubclass(kind, StrEnum):
-        if value not in list(kind):
-            raise Invalid(f"{name} must be one of {', '.join(kind)}, not {value!r}")
-        return kind(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise Invalid(f"{name} must be a value of type {kind.__name__}, not {value!r}")
-    return value
-
-
-def _read_dataclass(kind: Any, value: object, name: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise Invalid(f"{name} must be an object, not {value!r}")
-    known = {each.name for each in fields(kind)}
-    for key in value:
-        if key not in known:
-            raise Invalid(f"{name} has no setting {key!r}; known are {', '.join(sorted(known))}")
-    hints = get_type_hints(kind)
-    return kind(**{key: _read(hints[key], item, f"{name} {key}") for key, item in value.items()})

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from app.domain.plan import (
+    Algorithm,
     Engine,
     EvaluationPlan,
     PolicyPlan,
@@ -13,6 +14,7 @@ from app.domain.plan import (
     ServerPlan,
     SftPlan,
 )
+from app.domain.reward_parts import LabelerWeight, PairLoss, PartKind, RewardPart, Weighing
 from app.errors import Invalid
 
 
@@ -22,6 +24,16 @@ def test_a_plan_survives_json() -> None:
         k=3,
         sft=None,
         policy=PolicyPlan(kl_budget=None, learning_rate=1, batch_size=8),
+        reward=RewardPlan(
+            loss=PairLoss.PLACKETT_LUCE,
+            weighing=Weighing.VOTES,
+            labelers=(LabelerWeight("L2", 0.5),),
+            parts=(
+                RewardPart(PartKind.CLASSIFIER, model="m", label="harmless"),
+                RewardPart(PartKind.LENGTH, -0.5, longest=40),
+                RewardPart(PartKind.FORMAT, pattern=r"^\d+$"),
+            ),
+        ),
         evaluation=EvaluationPlan(prompts=250, overlap=3),
         sampling=Sampling(engine=Engine.CONTINUOUS),
         server=ServerPlan("http://127.0.0.1:8000/v1", "small", candidates=2),
@@ -41,7 +53,31 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"prompts": "many"}, "plan prompts must be a value of type int"),
         ({"prompts": True}, "type int"),
         ({"prompts": 0}, "prompts must be 1 to 10000000, not 0"),
-        ({"policy": {"algorithm": "magic"}}, "algorithm must be one of ppo"),
+        ({"policy": {"algorithm": "magic"}}, "algorithm must be one of ppo, rloo, dpo, best-of-n"),
+        ({"policy": {"algorithm": "rloo", "samples": 1}}, "rloo needs 2 or more samples"),
+        ({"policy": {"algorithm": "best-of-n", "samples": 1}}, "best-of-n needs 2 or more"),
+        (
+            {"policy": {"algorithm": "rloo", "samples": 3, "batch_size": 64}},
+            "batch_size 64 must be a multiple of samples 3",
+        ),
+        ({"reward": {"parts": {}}}, "plan reward parts must be a list"),
+        ({"reward": {"parts": [{"weight": 1}]}}, "plan reward parts 1 needs 'kind'"),
+        ({"reward": {"parts": [{"kind": "mood"}]}}, "kind must be one of classifier, length"),
+        ({"reward": {"parts": [{"kind": "classifier"}]}}, "needs its model"),
+        ({"reward": {"parts": [{"kind": "length"}]}}, "needs a shortest or a longest"),
+        (
+            {"reward": {"parts": [{"kind": "length", "shortest": 9, "longest": 3}]}},
+            "longest answer of the length reward is 3, below the shortest, 9",
+        ),
+        ({"reward": {"parts": [{"kind": "format", "pattern": "("}]}}, "is not a pattern"),
+        ({"reward": {"parts": [{"kind": "length", "longest": 9, "weight": 0}]}}, "weighs 0"),
+        ({"reward": {"parts": [{"kind": "length", "longest": 9}] * 9}}, "must be 0 to 8, not 9"),
+        ({"reward": {"weight": 0.0}}, "the policy's reward is nothing"),
+        ({"reward": {"labelers": [{"labeler": "L1"}]}}, "plan reward labelers 1 needs 'weight'"),
+        (
+            {"reward": {"labelers": [{"labeler": "L1", "weight": 0.5}] * 2}},
+            "labeler L1 has 2 weights",
+        ),
         ({"policy": {"kl_coefficient": -1}}, "kl_coefficient must be 0.0 to"),
         ({"policy": {"batch_size": 4, "minibatches": 8}}, "minibatches must be 1 to 4, not 8"),
         ({"policy": {"learning_rate": float("nan")}}, "not nan"),
@@ -65,4 +101,10 @@ def test_steps_are_those_people_expect() -> None:
     policy = PolicyPlan(batch_size=64, epochs=10, prompts=2000).steps(5000)
     assert (reward.per_epoch, reward.total) == (47, 1410)
     assert (policy.per_epoch, policy.total) == (32, 320)
+    several = PolicyPlan(algorithm=Algorithm.RLOO, samples=4, batch_size=64, prompts=100)
+    assert several.steps(5000).total == 7
+    judged = PolicyPlan(algorithm=Algorithm.DPO, batch_size=16, epochs=2)
+    assert judged.steps(5000, comparisons=40).total == 6
+    best = PolicyPlan(algorithm=Algorithm.BEST_OF_N, samples=8, batch_size=50)
+    assert best.steps(100, comparisons=40).total == 2
     assert SftPlan(batch_size=10, epochs=5, max_steps=12).steps(100).total == 12
