@@ -66,6 +66,7 @@ __all__ = [
 KEY_SHORTEST, KEY_LONGEST = 8, 64
 MEDIAN_EVERY = 20  # judgments between two looks at the median time
 MEDIAN_OF = 200
+MEDIAN_MOVES = 0.1
 ACTIVE_LONGEST = timedelta(hours=24)
 
 # Both rows as they are now; the comparison's lock keeps others from moving its slots.
@@ -77,8 +78,14 @@ _LOCKED = (
         Assignment.project_id == bindparam("project_id"),
         Assignment.labeler_id == bindparam("labeler_id"),
     )
-    .with_for_update(key_share=True)
+    .with_for_update(key_share=True, of=(Comparison, Assignment))
     .execution_options(populate_existing=True)
+)
+_LOCKED_WITH_KEY = _LOCKED.add_columns(Judgment.id.label("replayed_id")).join(
+    Judgment,
+    (Judgment.labeler_id == bindparam("labeler_id"))
+    & (Judgment.submission_key == bindparam("key")),
+    isouter=True,
 )
 
 
@@ -139,12 +146,10 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
     """
     _check_key(given.key)
     enter(session, project.id, labeler_id)
-    replayed = revisions.by_key(session, labeler_id, given.key)
-    if replayed is not None:
-        if replayed.body_hash != _digest(given):
-            raise ReplayMismatch(f"submission {given.key} came before with another answer")
-        return _outcome(session, replayed)
-    assignment, comparison = _locked(session, project.id, labeler_id, given.assignment_id)
+    found = _locked_unless_replayed(session, project.id, labeler_id, given)
+    if isinstance(found, Outcome):
+        return found
+    assignment, comparison = found
     if assignment.lease_token != given.lease_token:
         raise LeaseLost(f"assignment {assignment.id} was leased again since; reload the page")
     assignment = _successor(session, assignment)
@@ -298,6 +303,22 @@ def _digest(given: Submission) -> str:
     return bodies.digest(given.assignment_id, given.body, given.flags, given.comment)
 
 
+def _locked_unless_replayed(
+    session: Session, project_id: int, labeler_id: int, given: Submission
+) -> tuple[Assignment, Comparison] | Outcome:
+    """Return both rows locked, or the answer that the same submission had before."""
+    asked = {"id": given.assignment_id, "project_id": project_id, "labeler_id": labeler_id}
+    found = session.execute(_LOCKED_WITH_KEY, asked | {"key": given.key}).first()
+    if found is None or found.replayed_id is not None:
+        replayed = revisions.by_key(session, labeler_id, given.key)
+        if replayed is not None:
+            if replayed.body_hash != _digest(given):
+                raise ReplayMismatch(f"submission {given.key} came before with another answer")
+            return _outcome(session, replayed)
+        raise NotFound(f"you have no assignment {given.assignment_id} here")
+    return found.Assignment, found.Comparison
+
+
 def _locked(
     session: Session, project_id: int, labeler_id: int, assignment_id: int
 ) -> tuple[Assignment, Comparison]:
@@ -416,5 +437,8 @@ def _keep_median(session: Session, project: Project, judgment: Judgment) -> None
         .order_by(Judgment.id.desc())
         .limit(MEDIAN_OF)
     ).all()
-    if recent:
-        project.median_active_ms = int(median(recent))
+    if not recent:
+        return
+    present, known = int(median(recent)), project.median_active_ms or 0
+    if abs(present - known) > MEDIAN_MOVES * known:  # each change makes submissions wait in line
+        project.median_active_ms = present

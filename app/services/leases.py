@@ -9,8 +9,9 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -54,11 +55,18 @@ _LIVE = (
     )
     .order_by(Assignment.leased_at, Assignment.id)
 )
-_STALE = and_(
-    Assignment.project_id == bindparam("project_id"),
-    Assignment.state == AssignmentState.LEASED,
-    Assignment.expires_at < bindparam("moment"),
-)
+
+
+def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
+    """Return the condition of leases that ran out."""
+    return and_(
+        Assignment.project_id == project_id,
+        Assignment.state == AssignmentState.LEASED,
+        Assignment.expires_at < moment,
+    )
+
+
+_STALE = is_stale(bindparam("project_id"), bindparam("moment"))
 _OVERDUE = (
     select(Assignment.comparison_id)
     .where(_STALE)
@@ -108,10 +116,18 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
     Raises:
         Conflict: they are not a member (an administrator may look without being one).
     """
+    entered = _entered(session, project_id, labeler_id)
+    if entered is not None:
+        return entered[0]
     member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
     if member is None:
         raise Conflict(NO_MEMBER)
     return member
+
+
+def note_entered(session: Session, member: Membership, *, is_overdue: bool) -> None:
+    """Remember that this transaction has locked the membership already."""
+    session.info["entered"] = (member, is_overdue)
 
 
 def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
@@ -193,9 +209,20 @@ def new_token() -> str:
     return secrets.token_urlsafe(18)
 
 
+def _entered(session: Session, project_id: int, labeler_id: int) -> tuple[Membership, bool] | None:
+    entered: tuple[Membership, bool] | None = session.info.get("entered")
+    if entered is None:
+        return None
+    member, _ = entered
+    return entered if (member.project_id, member.user_id) == (project_id, labeler_id) else None
+
+
 def _enter_to_claim(
     session: Session, project_id: int, labeler_id: int, moment: datetime
 ) -> tuple[Membership, bool]:
+    entered = _entered(session, project_id, labeler_id)
+    if entered is not None:
+        return entered
     asked = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
     found = session.execute(_ENTER_TO_CLAIM, asked).first()
     if found is None:

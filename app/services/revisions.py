@@ -7,7 +7,7 @@ one. Slots and leases are left to `labeling`.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -23,9 +23,6 @@ _NEWEST = (
     .where(Judgment.assignment_id == bindparam("assignment_id"))
     .order_by(Judgment.revision.desc())
     .limit(1)
-)
-_GUIDELINES = select(func.max(Guidelines.version)).where(
-    Guidelines.project_id == bindparam("project_id")
 )
 
 
@@ -73,7 +70,7 @@ def append(
         is_current=True,
         kind=JudgmentKind(comparison.kind),
         shown_order=assignment.shown_order,
-        guidelines_version=_guidelines_version(session, assignment.project_id),
+        guidelines_version=_guidelines_version(assignment.project_id),
         submission_key=key,
         submitted_at=moment,
         **columns,
@@ -101,5 +98,7 @@ def retract(session: Session, assignment: Assignment, comparison: Comparison, ke
     )
 
 
-def _guidelines_version(session: Session, project_id: int) -> int:
-    return session.scalar(_GUIDELINES, {"project_id": project_id}) or 0
+def _guidelines_version(project_id: int) -> ColumnElement[int]:
+    """Return the newest version as part of the insert: no trip of its own."""
+    newest = select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
+    return func.coalesce(newest.scalar_subquery(), 0)

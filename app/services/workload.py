@@ -6,7 +6,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import now
@@ -102,8 +115,7 @@ class Progress:
 
 def sheet(session: Session, assignment: Assignment) -> Sheet:
     """Return what the labeler sees of an assignment."""
-    comparison, messages = _prompt(session, assignment.comparison_id)
-    texts = _texts(session, [comparison.id])[comparison.id]
+    comparison, messages, texts = _read(session, assignment.comparison_id)
     before = None
     if assignment.ended_at is not None:
         before = session.scalar(
@@ -326,13 +338,26 @@ def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[in
     return row[0], row[1]
 
 
-def _prompt(session: Session, comparison_id: int) -> tuple[Comparison, Messages]:
-    comparison, messages = session.execute(
-        select(Comparison, Prompt.messages)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(Comparison.id == comparison_id)
-    ).one()
-    return comparison, _messages(messages)
+_READ = (
+    select(
+        Comparison,
+        # A long conversation comes once, not with every completion.
+        case((ComparisonCompletion.position > 0, null()), else_=Prompt.messages),
+        ComparisonCompletion.position,
+        Completion.text,
+    )
+    .join(Prompt, Prompt.id == Comparison.prompt_id)
+    .join(ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True)
+    .join(Completion, Completion.id == ComparisonCompletion.completion_id, isouter=True)
+    .where(Comparison.id == bindparam("id"))
+    .order_by(ComparisonCompletion.position)
+)
+
+
+def _read(session: Session, comparison_id: int) -> tuple[Comparison, Messages, dict[int, str]]:
+    rows = session.execute(_READ, {"id": comparison_id}).all()
+    texts = {position: text for _, _, position, text in rows if position is not None}
+    return rows[0][0], _messages(rows[0][1]), texts
 
 
 def _messages(stored: Sequence[dict[str, Any]]) -> Messages:
