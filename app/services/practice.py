@@ -16,6 +16,7 @@ from app.domain.practice import Standing
 from app.errors import Conflict
 from app.models import (
     Comparison,
+    Judgment,
     Membership,
     PracticeAnswer,
     Project,
@@ -109,6 +110,27 @@ def ask_again(session: Session, project: Project, member: Membership, *, actor_i
         project_id=project.id,
     )
     session.flush()
+
+
+def is_new(session: Session, member: Membership | None) -> bool:
+    """Tell whether a member's first answer in a project is still to come, and wants the guide."""
+    if member is None or member.guide_dismissed_at is not None:
+        return False
+    judged = exists().where(
+        Judgment.labeler_id == member.user_id, Judgment.project_id == member.project_id
+    )
+    practised = exists().where(
+        PracticeAnswer.labeler_id == member.user_id,
+        PracticeAnswer.project_id == member.project_id,
+    )
+    return not session.scalar(select(judged | practised))
+
+
+def dismiss_guide(session: Session, project_id: int, user_id: int) -> None:
+    """Remember that a member has sent the guide of the first comparison away."""
+    member = membership(session, project_id, user_id)
+    if member is not None and member.guide_dismissed_at is None:
+        member.guide_dismissed_at = now(session)
 
 
 def practice_set(session: Session, project_id: int) -> list[Practised]:

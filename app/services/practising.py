@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain import practice as rules
 from app.domain.answers import Body
-from app.domain.practice import Standing
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
 from app.models import Comparison, JudgmentKind, Membership, PracticeAnswer, Project, Prompt
 from app.services import bodies, inspection, leases, practice, projects
@@ -139,9 +138,10 @@ def sheet_of(session: Session, project: Project, row: PracticeAnswer) -> Sheet:
     return _drawn(session, project, row.comparison_id, row.run, row.shown_order)
 
 
-def standing(session: Session, project: Project, labeler_id: int) -> Standing:
-    """Return how somebody stands in the run they are in."""
-    return practice.standing(session, project, labeler_id)
+def prompt_of(session: Session, row: PracticeAnswer) -> str:
+    """Return the last turn of what was asked."""
+    comparison = session.get_one(Comparison, row.comparison_id)
+    return str(session.get_one(Prompt, comparison.prompt_id).messages[-1]["content"])
 
 
 def token(run: int) -> str:

@@ -13,6 +13,7 @@ from app.services.labeling import HistoryItem, Outcome, Sheet, Skip, Submission
 from app.services.practising import Feedback
 from app.web.answers import AnswerIn, AnswerOut, body_in, body_out
 from app.web.render import render_markdown, visible_raw
+from app.web.words import in_words
 
 Key = Annotated[
     str,
@@ -184,12 +185,14 @@ class OutcomeOut(BaseModel):
 
 
 class FeedbackOut(BaseModel):
-    """What was right in practice, what was said, and why."""
+    """What was right in practice, what was said, and why; in words as it was shown, too."""
 
     is_right: bool
     answer: AnswerOut
+    answer_words: str
     reason_html: str
     given: AnswerOut
+    given_words: str
 
 
 class ResultOut(BaseModel):
@@ -286,8 +289,10 @@ def feedback_out(feedback: Feedback) -> FeedbackOut:
     return FeedbackOut(
         is_right=feedback.is_right,
         answer=body_out(feedback.settled),
+        answer_words=in_words(feedback.settled, feedback.order),
         reason_html=str(render_markdown(feedback.reason)),
         given=body_out(feedback.given),
+        given_words=in_words(feedback.given, feedback.order),
     )
 
 

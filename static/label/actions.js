@@ -4,6 +4,7 @@ import { ask } from "./dialogs.js";
 import { KINDS } from "./kinds.js";
 
 const byId = (id) => document.getElementById(id);
+const WHILE_READING = ["submit", "guidelines", "difference", "layout", "raw", "full"]; // what was right in practice
 
 const SHARED = {
   next: ({ desk }) => desk.focusOn(desk.view.focus + 1),
@@ -34,6 +35,7 @@ const SHARED = {
     desk.say("Skipped. Next comparison.");
   },
   async submit({ desk, work }) {
+    if (work.feedback) return work.goOn();
     const { kind, assignment } = desk;
     const reason = kind.missing(desk.answer, assignment);
     if (reason) return desk.flash(reason);
@@ -51,7 +53,7 @@ const SHARED = {
       comment: desk.view.comment,
       active_ms: Math.round(desk.activeMs),
     });
-    desk.say("Next comparison.");
+    if (!assignment.is_practice) desk.say("Next comparison.");
   },
   async undo({ desk, work }) {
     try {
@@ -84,6 +86,7 @@ const SHARED = {
 
 /** Do what a key or a control asks for. `page` is { desk, work, config }. */
 export function perform(page, does, details = {}) {
+  if (page.work.isLookedAt || (page.work.feedback && !WHILE_READING.includes(does))) return;
   const own = page.desk.assignment && KINDS[page.desk.assignment.kind].actions[does];
   if (own) own(page.desk, details);
   else SHARED[does]?.(page, details);

@@ -49,7 +49,7 @@ export function statusOf({ work, desk }) {
 }
 
 /** Draw the reasons why there is nothing to judge. */
-export function drawNothing(root, queue, trouble, act) {
+export function drawNothing(root, queue, trouble, act, config) {
   const reasons = queue?.reasons ?? [];
   const isWaiting = !queue || queue.open > 0 || queue.held > 0;
   root.className = "";
@@ -60,7 +60,8 @@ export function drawNothing(root, queue, trouble, act) {
       make("h1", { id: "question", tabIndex: -1 }, trouble ? "Waiting for the server" : isWaiting ? "Fetching the next comparison" : "Nothing to judge right now"),
       ...reasons.map((reason) => make("p", {}, reason)),
       make("p", { className: "quiet" }, "This page looks again by itself."),
-      make("div", { className: "row" }, make("button", { type: "button", className: "btn main", on: { click: () => act("again") } }, "Look again"), make("a", { className: "btn", href: "/" }, "Your projects")),
+      make("div", { className: "row" },
+        queue?.is_practising ? make("a", { className: "btn main", href: config.practice }, "Practise") : make("button", { type: "button", className: "btn main", on: { click: () => act("again") } }, "Look again"), make("a", { className: "btn", href: "/" }, "Your projects")),
     ),
   );
 }

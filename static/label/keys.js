@@ -25,10 +25,10 @@ export const KEYS = [
   { keys: ["Alt+↑"], does: "up", kinds: ["rank"], says: "Move it up" },
   { keys: ["Alt+↓"], does: "down", kinds: ["rank"], says: "Move it down" },
   { keys: ["Enter", "Ctrl+Enter"], does: "submit", says: "Submit, once complete" },
-  { keys: ["u"], does: "undo", says: "Undo, ten deep" },
-  { keys: ["s"], does: "skip", says: "Skip, with the reason" },
-  { keys: ["f"], does: "flag", says: "Flag" },
-  { keys: ["c"], does: "comment", says: "Comment (Esc leaves it)" },
+  { keys: ["u"], does: "undo", needs: "judging", says: "Undo, ten deep" },
+  { keys: ["s"], does: "skip", needs: "judging", says: "Skip, with the reason" },
+  { keys: ["f"], does: "flag", needs: "judging", says: "Flag" },
+  { keys: ["c"], does: "comment", needs: "judging", says: "Comment (Esc leaves it)" },
   { keys: ["h", "?"], does: "guidelines", says: "Guidelines and keys" },
   { keys: ["d"], does: "difference", kinds: JUDGED_BY_ORDER, needs: "two", says: "Show the difference" },
   { keys: ["d"], does: "difference", kinds: ["edit"], says: "Show what you changed" },
@@ -38,6 +38,7 @@ export const KEYS = [
 ];
 
 const NEEDS = {
+  judging: (assignment) => !assignment.is_practice,
   two: (assignment) => assignment.candidates.length === 2,
   several: (assignment) => assignment.candidates.length > 1,
 };

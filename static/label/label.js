@@ -24,6 +24,9 @@ const work = new Work({ api: config.api, send, drafts, changed: () => (work.curr
 const desk = new Desk({ config, drafts, screen: { draw: render, frame, say } });
 const page = { desk, work, config };
 
+const isPractice = config.api.endsWith("/practice");
+const { showFeedback } = isPractice ? await import("../practice/feedback.js") : {};
+
 let hasBegun = false;
 let lastActive = Date.now();
 
@@ -36,14 +39,17 @@ function render() {
   byId("foot").hidden = false;
   const { assignment, answer: state, view } = desk;
   if (assignment) draw(byId("work"), { assignment, state, view, config, setHtml, act });
-  else drawNothing(byId("work"), work.queue, work.trouble?.kind === "offline", act);
+  else if (isPractice && work.queue?.open === 0 && !work.waiting) location.assign(config.practice); // how it went
+  else drawNothing(byId("work"), work.queue, work.trouble?.kind === "offline", act, config);
   frame();
   settle(byId("work"));
 }
 
 /** Draw what surrounds the comparison: the foot, the counts, and what is wrong. */
 function frame() {
-  drawFoot(byId("foot"), { assignment: desk.assignment, state: desk.answer, status: statusOf({ work, desk }), act });
+  if (work.feedback) desk.isKept = false; // it is answered; nothing of it is a draft any more
+  if (work.feedback) showFeedback?.({ foot: byId("foot"), root: byId("work"), assignment: desk.assignment, work, setHtml, act, say });
+  else drawFoot(byId("foot"), { assignment: desk.assignment, state: desk.answer, status: statusOf({ work, desk }), act });
   const trouble = byId("trouble");
   trouble.hidden = !work.trouble;
   if (trouble.textContent !== (work.trouble?.text ?? "")) trouble.textContent = work.trouble?.text ?? "";

@@ -22,6 +22,7 @@ export class Work {
     this.sending = null;
     this.waitMs = 500;
     this.judgedHere = 0;
+    this.feedback = null; // of practice: the comparison stays until the labeler goes on
   }
 
   get held() {
@@ -42,9 +43,22 @@ export class Work {
   /** Put a judgment or a skip on its way and go on to the next comparison. */
   hand(item) {
     this.drafts.post(item);
+    if (!this.current?.is_practice) this.current = this.ahead.shift() ?? null;
+    this.changed();
+    return this.exchange();
+  }
+
+  /** Go on from what was right in practice. */
+  goOn() {
+    this.feedback = null;
     this.current = this.ahead.shift() ?? null;
     this.changed();
     return this.exchange();
+  }
+
+  /** True while the server looks at the practice comparison on screen. */
+  get isLookedAt() {
+    return Boolean(this.current?.is_practice) && this.drafts.outbox.some((item) => item.assignment_id === this.current.id);
   }
 
   /** Open the last judgment again, in front of what is in hand. */
@@ -105,6 +119,9 @@ export class Work {
     const order = [...batch.filter((item) => item.answer), ...batch.filter((item) => !item.answer)];
     answer.results.forEach((result, at) => {
       this.drafts.drop(order[at].assignment_id);
+      const isShown = this.current?.is_practice && this.current.id === result.assignment_id;
+      if (isShown && result.refused) this.current = this.ahead.shift() ?? null;
+      else if (isShown) this.feedback = result.feedback;
       if (result.refused) this.trouble = { kind: "refused", text: `Not kept: ${result.refused}.` };
       else if (order[at].answer) this.judgedHere += 1;
     });

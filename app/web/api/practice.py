@@ -173,7 +173,7 @@ def add(access: LeadAccess, given: AddIn) -> AddedOut:
 
 def queue_of(access: ProjectAccess) -> QueueOut:
     """Return what is left of a run, in the words of a queue."""
-    standing = practising.standing(access.session, access.project, access.user.id)
+    standing = practice.standing(access.session, access.project, access.user.id)
     return QueueOut(
         open=standing.left,
         is_open_exact=True,
@@ -230,7 +230,7 @@ def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
 
 
 def _standing(access: ProjectAccess) -> StandingOut:
-    found = practising.standing(access.session, access.project, access.user.id)
+    found = practice.standing(access.session, access.project, access.user.id)
     member = practice.membership(access.session, access.project.id, access.user.id)
     return StandingOut(
         run=found.run,

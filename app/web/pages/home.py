@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.assignment import QueueState, why_empty
+from app.domain.practice import Standing
 from app.models import Membership, Project, Role, User
-from app.services import labeling, projects, workload
+from app.services import labeling, practice, projects, workload
 from app.web.deps import SignedIn
 from app.web.render import render
 
@@ -26,6 +27,7 @@ class ProjectCard:
     today: int
     queue: QueueState
     guidelines_are_news: bool
+    practice: Standing | None  # of somebody who has to pass it first
 
     @property
     def left(self) -> str:
@@ -36,8 +38,15 @@ class ProjectCard:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Say why there is nothing to judge."""
-        return why_empty(self.queue)
+        """Say why there is nothing to judge, and how far somebody is who has to practise first."""
+        return why_empty(self.queue) + (self.practice.sentences if self.practice else ())
+
+    @property
+    def verb(self) -> str:
+        """Name what the practice button does."""
+        if self.practice is None or not self.practice.answered:
+            return "Practise"
+        return "See how it went" if self.practice.is_complete else "Go on practising"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,15 @@ def _card(
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
     newest = versions[0].version if versions else 0
+    queue = labeling.queue_state(session, project, user.id)
     return ProjectCard(
         project=project,
         is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
         is_member=member is not None,
         today=workload.judged_since(session, user.id, midnight, project.id),
-        queue=labeling.queue_state(session, project, user.id),
+        queue=queue,
         guidelines_are_news=member is not None and newest > member.guidelines_read_version,
+        practice=practice.standing(session, project, user.id)
+        if queue.labeler_is_practising
+        else None,
     )

@@ -7,13 +7,16 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.db import now
 from app.domain.answers import FLAGS, SKIP_REASONS, STRENGTH_NAMES, THUMB_REASONS
+from app.domain.practice import Standing
 from app.errors import AttuneError, NotFound
-from app.models import Assignment, Guidelines, Project
-from app.services import labeling, projects, workload
+from app.models import Assignment, Guidelines, JudgmentKind, Project
+from app.services import labeling, practice, projects, workload
+from app.web import guide
 from app.web.answer_forms import AnswerForm, Choice, SkipForm, choices_of, filled
 from app.web.api.labeling import go_on
 from app.web.assignments import AssignmentOut, QueueOut, assignment_out, queue_out
 from app.web.deps import LabelerAccess, ProjectAccess
+from app.web.guide import Step
 from app.web.render import redirect, render
 
 router = APIRouter(include_in_schema=False)
@@ -37,12 +40,15 @@ class LabelPage:
     queue: QueueOut
     guidelines: Guidelines | None
     read_version: int
+    url: str
     data: dict[str, Any]
     form: AnswerForm
     flags: dict[str, str]
     skip_reasons: dict[str, str]
     thumb_reasons: dict[str, dict[str, str]]
+    guide: tuple[Step, ...] = ()
     error: str = ""
+    standing: Standing | None = None  # of practice
 
     @property
     def question(self) -> str:
@@ -106,6 +112,13 @@ def undo(request: Request, access: LabelerAccess, key: Annotated[str, Form()]) -
     return redirect(request, _url(access), notice=notice)
 
 
+@router.post("/p/{slug}/label/guide-dismissed")
+def dismiss_guide(request: Request, access: LabelerAccess) -> Response:
+    """Send the guide of the first comparison away for good."""
+    practice.dismiss_guide(access.session, access.project.id, access.user.id)
+    return redirect(request, _url(access))
+
+
 @router.post("/p/{slug}/label/guidelines-read")
 def guidelines_read(access: LabelerAccess, version: Annotated[int, Form()]) -> Response:
     """Remember which version of the guidelines this labeler has seen."""
@@ -129,28 +142,39 @@ def _refused(
     return render(request, "label/page.html", _page(access, form, error=reason), status=422)
 
 
-def _page(access: ProjectAccess, form: AnswerForm | None = None, *, error: str = "") -> LabelPage:
-    session, project, user = access.session, access.project, access.user
-    held = workload.held(session, project.id, user.id)
-    assignment = _shown(access, held) if held else None
-    midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = workload.judged_since(session, user.id, midnight, project.id)
-    queue = queue_out(labeling.queue_state(session, project, user.id), today)
+def page_of(
+    access: ProjectAccess,
+    assignment: AssignmentOut | None,
+    queue: QueueOut,
+    form: AnswerForm | None = None,
+    *,
+    error: str = "",
+    standing: Standing | None = None,
+) -> LabelPage:
+    """Return the page for a comparison; with a `standing` it is one of practice."""
+    project, user, member = access.project, access.user, access.membership
     if form is None or assignment is None or form.assignment_id != assignment.id:
         form = filled(assignment) if assignment else AnswerForm()
     guidelines = _guidelines(access)
+    is_practice = standing is not None
+    is_guided = not (assignment is None and queue.reasons) and practice.is_new(
+        access.session, member
+    )
+    kind = JudgmentKind(assignment.kind if assignment else project.judgment_kind)
     return LabelPage(
         project=project,
         assignment=assignment,
         queue=queue,
         guidelines=guidelines,
-        read_version=access.membership.guidelines_read_version if access.membership else 0,
+        read_version=member.guidelines_read_version if member else 0,
+        url=f"/p/{project.slug}/practice" if is_practice else _url(access),
         data={
-            "api": f"/api/v1/projects/{project.slug}",
+            "api": f"/api/v1/projects/{project.slug}{'/practice' if is_practice else ''}",
             "page": _url(access),
+            "practice": f"/p/{project.slug}/practice",
             "user": user.id,
             "single_keys": user.single_keys,
-            "kind": str(assignment.kind if assignment else project.judgment_kind),
+            "kind": str(kind),
             "assignment": assignment.model_dump(mode="json") if assignment else None,
             "queue": queue.model_dump(mode="json"),
             "flags": FLAGS,
@@ -161,8 +185,19 @@ def _page(access: ProjectAccess, form: AnswerForm | None = None, *, error: str =
         flags=FLAGS,
         skip_reasons=SKIP_REASONS,
         thumb_reasons=THUMB_REASONS,
+        guide=guide.steps(kind, is_practice=is_practice) if is_guided else (),
         error=error,
+        standing=standing,
     )
+
+
+def _page(access: ProjectAccess, form: AnswerForm | None = None, *, error: str = "") -> LabelPage:
+    session, project, user = access.session, access.project, access.user
+    held = workload.held(session, project.id, user.id)
+    midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
+    today = workload.judged_since(session, user.id, midnight, project.id)
+    queue = queue_out(labeling.queue_state(session, project, user.id), today)
+    return page_of(access, _shown(access, held) if held else None, queue, form, error=error)
 
 
 def _shown(access: ProjectAccess, held: Assignment) -> AssignmentOut:
