@@ -32,19 +32,30 @@ def cookie_name(request: Request) -> str:
     return "__Host-attune" if request.url.scheme == "https" else "attune"
 
 
+def credential_of(request: Request) -> tuple[str | None, str | None]:
+    """Return the API token or, without one, the browser's cookie.
+
+    Raises:
+        Unauthenticated: another kind of authorization was given.
+    """
+    kind, _, secret = request.headers.get("authorization", "").partition(" ")
+    if kind:
+        if kind.lower() != "bearer":
+            raise Unauthenticated(f"authorization is by bearer token, not {kind!r}")
+        return secret.strip(), None
+    return None, request.cookies.get(cookie_name(request))
+
+
 def viewer_of(request: Request, session: Session) -> Viewer | None:
     """Return who asks; None when nobody is signed in.
 
     Raises:
         Unauthenticated: an API token was given but is not valid.
     """
-    kind, _, secret = request.headers.get("authorization", "").partition(" ")
-    if kind:
-        if kind.lower() != "bearer":
-            raise Unauthenticated(f"authorization is by bearer token, not {kind!r}")
-        token = accounts.token_of(session, secret.strip())
+    secret, cookie = credential_of(request)
+    if secret is not None:
+        token = accounts.token_of(session, secret)
         return Viewer(token.user, frozenset(token.scopes), None)
-    cookie = request.cookies.get(cookie_name(request))
     row = accounts.session_of(session, cookie) if cookie else None
     if row is None or cookie is None:
         return None

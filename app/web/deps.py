@@ -7,6 +7,7 @@ project that the access names.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -16,9 +17,9 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Forbidden, NotFound, Unauthenticated
 from app.models import Membership, Project, Role, User
-from app.services import accounts, projects
+from app.services import accounts, projects, seats
 from app.web import security
-from app.web.auth import Viewer, viewer_of
+from app.web.auth import Viewer, credential_of, viewer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def labeler_of(request: Request, slug: str, viewer: Guarded, session: DbSession)
     """Let in the project's members."""
     if viewer is None:
         raise Unauthenticated("sign in first")
-    _require_scope(request, viewer, read="label", write="label")
+    _require_scope(request, viewer, **_LABELS)
     return _access(request, session, viewer, slug)
 
 
@@ -172,6 +173,55 @@ def lead_of(request: Request, slug: str, viewer: Guarded, session: DbSession) ->
     return access
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A request to a project's queue, checked for forgery; whoever asks is known once it opens.
+
+    Everything then happens in the route's own thread: handing each dependency to the pool would
+    cost more than the work. The transaction ends before the route does, so before the response.
+    """
+
+    request: Request
+    slug: str
+
+    @contextmanager
+    def open(self) -> Iterator[ProjectAccess]:
+        """Open the transaction of a member of the project, or of an administrator."""
+        with database(self.request).transaction() as session:
+            yield self._seated(session) or self._access(session)
+
+    def _seated(self, session: Session) -> ProjectAccess | None:
+        token, cookie = credential_of(self.request)
+        seat = None
+        if token is not None:
+            seat = seats.by_token(session, token, self.slug)
+        elif cookie is not None:
+            seat = seats.by_cookie(session, cookie, self.slug)
+        if seat is None:
+            return None
+        _require_scope(self.request, Viewer(seat.user, seat.scopes, cookie), **_LABELS)
+        secret: bytes = self.request.app.state.secret
+        return ProjectAccess(session, seat.project, seat.user, seat.member, secret)
+
+    def _access(self, session: Session) -> ProjectAccess:
+        viewer = viewer_of(self.request, session)
+        return labeler_of(self.request, self.slug, viewer, session)
+
+
+@policy("labeler")
+async def desk_of(
+    request: Request, slug: str, _turn: Annotated[None, Depends(turn, scope="function")]
+) -> Desk:
+    """Let in the project's members, with few steps: for the requests of every judgment."""
+    token, cookie = credential_of(request)
+    if token is None:
+        security.check_origin(request)
+        if cookie is not None:
+            secret: bytes = request.app.state.secret
+            await security.check_form_token(request, security.form_token(secret, cookie))
+    return Desk(request, slug)
+
+
 def _access(request: Request, session: Session, viewer: Viewer, slug: str) -> ProjectAccess:
     project = projects.by_slug(session, slug)
     member = accounts.membership(session, project.id, viewer.user.id)
@@ -183,6 +233,7 @@ def _access(request: Request, session: Session, viewer: Viewer, slug: str) -> Pr
     return access
 
 
+_LABELS = {"read": "label", "write": "label"}
 _IMPLIED = {
     "label": {"label", "write", "admin"},
     "read": {"read", "write", "admin"},
@@ -200,5 +251,6 @@ def _require_scope(request: Request, viewer: Viewer, *, read: str, write: str) -
 SignedIn = Annotated[Access, Depends(signed_in)]
 AdminAccess = Annotated[Access, Depends(admin)]
 LabelerAccess = Annotated[ProjectAccess, Depends(labeler_of)]
+LabelerDesk = Annotated[Desk, Depends(desk_of)]
 LeadAccess = Annotated[ProjectAccess, Depends(lead_of)]
 Anyone = Annotated[Viewer | None, Depends(public)]

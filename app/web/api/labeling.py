@@ -3,7 +3,8 @@
 from datetime import datetime, timedelta
 from functools import partial
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -30,31 +31,33 @@ from app.web.assignments import (
     outcome_out,
     queue_out,
 )
-from app.web.deps import LabelerAccess, ProjectAccess
+from app.web.deps import LabelerAccess, LabelerDesk, ProjectAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["labeling"])
 
 HISTORY_PAGE = 20
 
 
-@router.post("/assignments")
-def claim(access: LabelerAccess, wanted: ClaimIn) -> ClaimOut:
+@router.post("/assignments", response_model=ClaimOut)
+def claim(desk: LabelerDesk, wanted: ClaimIn) -> Response:
     """Lease the next comparisons; your present leases come first."""
-    assignments = _claim(access, wanted)
-    return ClaimOut(assignments=assignments, queue=_queue_if_short(access, wanted, assignments))
+    with desk.open() as access:
+        assignments = _claim(access, wanted)
+        queue = _queue_if_short(access, wanted, assignments)
+    return _json(ClaimOut(assignments=assignments, queue=queue))
 
 
-@router.post("/assignments/exchange")
-def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
+@router.post("/assignments/exchange", response_model=ExchangeOut)
+def exchange(desk: LabelerDesk, given: ExchangeIn) -> Response:
     """Hand in judgments and skips and lease the next comparisons, in one transaction."""
-    results = [_submitted(access, one.assignment_id, one) for one in given.submissions]
-    results += [_skipped(access, one.assignment_id, one) for one in given.skips]
-    assignments = _claim(access, given)
-    return ExchangeOut(
-        results=results,
-        saved_at=now(access.session),
-        assignments=assignments,
-        queue=_queue_if_short(access, given, assignments),
+    with desk.open() as access:
+        results = [_submitted(access, one.assignment_id, one) for one in given.submissions]
+        results += [_skipped(access, one.assignment_id, one) for one in given.skips]
+        assignments = _claim(access, given)
+        queue = _queue_if_short(access, given, assignments)
+        saved_at = now(access.session)
+    return _json(
+        ExchangeOut(results=results, saved_at=saved_at, assignments=assignments, queue=queue)
     )
 
 
@@ -87,18 +90,21 @@ def queue(access: LabelerAccess, since: datetime | None = None) -> QueueOut:
     return _queue(access, since)
 
 
-@router.post("/assignments/{assignment_id}/submission")
-def submit(access: LabelerAccess, assignment_id: int, given: SubmissionIn) -> OutcomeOut:
+@router.post("/assignments/{assignment_id}/submission", response_model=OutcomeOut)
+def submit(desk: LabelerDesk, assignment_id: int, given: SubmissionIn) -> Response:
     """Hand in a judgment; the same key and body again give the same answer."""
     submission = given.to_submission(assignment_id)
-    outcome = labeling.submit(access.session, access.project, access.user.id, submission)
-    return outcome_out(go_on(access.session, outcome))
+    with desk.open() as access:
+        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
+        go_on(access.session, outcome)
+    return _json(outcome_out(outcome))
 
 
 @router.post("/assignments/{assignment_id}/skip", status_code=204)
-def skip(access: LabelerAccess, assignment_id: int, given: SkipIn) -> None:
+def skip(desk: LabelerDesk, assignment_id: int, given: SkipIn) -> None:
     """Leave a comparison to others."""
-    labeling.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
+    with desk.open() as access:
+        _skip(access, assignment_id, given)
 
 
 @router.get("/judgments")
@@ -195,9 +201,18 @@ def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -
     )
 
 
+def _skip(access: ProjectAccess, assignment_id: int, given: SkipIn) -> None:
+    labeling.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
+
+
 def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> ResultOut:
     try:
-        skip(access, assignment_id, given)
+        _skip(access, assignment_id, given)
     except AttuneError as error:
         return ResultOut(assignment_id=assignment_id, refused=str(error))
     return ResultOut(assignment_id=assignment_id)
+
+
+def _json(answer: BaseModel) -> Response:
+    # The models are our own: checking them once more, as FastAPI does, takes as long as judging.
+    return Response(answer.model_dump_json(), media_type="application/json")
