@@ -9,7 +9,7 @@ from app import logs, settings
 from app import queue as broker
 from app.errors import Invalid
 from worker import main
-from worker.commands import generate, train
+from worker.commands import bench, generate, train
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(worker)
     train.register(app)
     generate.register(app)
+    bench.register(app)
 
 
 def worker(

@@ -1,0 +1,169 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from worker.bench import environments, learning, pairing, rows
+from worker.bench import work as fixed
+from worker.bench.__main__ import main
+from worker.bench.learning import Measured, Options
+from worker.bench.pairing import Program, Steps
+from worker.bench.rows import Line
+from worker.bench.side import Counter
+from worker.bench.work import Work
+
+
+def steps(seconds: float, **curves: list[float]) -> Steps:
+    count = len(next(iter(curves.values())))
+    figures = [
+        {"seconds": seconds, "memory_bytes": 2.0**20, "flops": 1e9}
+        | {name: curve[step] for name, curve in curves.items()}
+        for step in range(count)
+    ]
+    return Steps({"torch": "1"}, tuple(figures))
+
+
+def line(work: Work, ours: Steps, peer: Steps) -> Line:
+    return Line(work, ours, peer, peak=1e10)
+
+
+def test_work_read_is_work_written(tmp_path: Path) -> None:
+    for row in fixed.ROWS:
+        fixed.write(fixed.SIZES[row], tmp_path)
+        assert fixed.read(tmp_path) == fixed.SIZES[row]
+
+
+def test_work_is_as_the_table_says() -> None:
+    ranked, pairs = fixed.SIZES["reward_k4"], fixed.SIZES["reward_pairs"]
+    assert (ranked.prompt_tokens, ranked.response_tokens) == ((96, 96), 64)
+    assert (ranked.batch, len(ranked.pairs)) == (8, 6)
+    assert (pairs.prompt_tokens, pairs.batch, len(pairs.pairs)) == ((192, 192), 16, 1)
+    policy, sampled = fixed.SIZES["ppo"], fixed.SIZES["sampling"]
+    assert (policy.prompt_tokens, policy.batch, policy.epochs) == ((16, 64), 64, 4)
+    assert (sampled.prompt_tokens, sampled.completions) == ((192, 192), 8)
+    for prompts in fixed.draw(replace(policy, steps=1)):
+        assert all(16 <= len(prompt.ids) <= 64 for prompt in prompts)
+
+
+def test_both_sides_start_from_the_same_adapters_under_other_names() -> None:
+    shapes = {"A": (4, 6), "B": (6, 4)}
+    ours, peers = (
+        {
+            f"{prefix}layers.1.mlp.up_proj.lora_{part}.{name}.weight": torch.nn.Parameter(
+                torch.full(shape, 7.0)
+            )
+            for part, shape in shapes.items()
+        }
+        for prefix, name in (("reward/model.", "reward"), ("base_model.model.model.", "default"))
+    )
+    fixed.same_start(ours.items())
+    fixed.same_start(peers.items())
+    for mine, theirs in zip(ours.values(), peers.values(), strict=True):
+        assert torch.equal(mine, theirs)
+    down, up = ours.values()
+    assert len(set(down.flatten().tolist())) > 1
+    assert not up.any()
+
+
+def test_operations_are_those_of_the_products_forward_and_backward() -> None:
+    weight = torch.randn(5, 7)
+    x = torch.randn(3, 7, requires_grad=True)
+    counter = Counter()
+    with counter:
+        torch.autograd.backward(torch.nn.functional.linear(x, weight).sum())
+    assert counter.total == 2 * (2 * 3 * 5 * 7)
+    counter = Counter()
+    with counter, torch.inference_mode():
+        torch.nn.functional.linear(x, weight)
+    assert counter.total == 2 * 3 * 5 * 7
+
+
+def test_ratio_is_the_peers_time_over_ours() -> None:
+    work = fixed.SIZES["reward_k4"]
+    found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.6]))
+    assert found.ratio == pytest.approx(4.5)
+    assert rows.per_s(found, found.ours) == pytest.approx(4.0)
+    assert found.learning.agrees
+
+
+def test_a_loss_that_goes_elsewhere_is_not_the_same_work() -> None:
+    work = fixed.SIZES["reward_k4"]
+    found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.5]))
+    assert not found.learning.agrees
+
+
+def test_answers_of_another_temperature_do_not_agree() -> None:
+    work = fixed.SIZES["sampling"]
+    found = line(work, steps(2.0, nats_per_token=[8.7, 8.7]), steps(9.0, nats_per_token=[8.6, 8.6]))
+    assert not found.learning.agrees
+
+
+def test_keys_are_those_of_the_table() -> None:
+    policy = fixed.SIZES["ppo"]
+    ours = steps(1.0, score=[0.0, 0.1], generate_s=[0.1] * 2, score_s=[0.1] * 2, train_s=[0.1] * 2)
+    one = line(policy, ours, steps(2.0, score=[0.0, 0.1]))
+    found = json.loads(
+        json.dumps(
+            learning.to_json(
+                [
+                    Measured("ppo", one),
+                    Measured("ppo.shared_trunk", one),
+                    Measured("ppo.bf16", replace(one, work=replace(policy, dtype="bf16"))),
+                ],
+                "cpu",
+            )
+        )
+    )
+    assert found["ppo"]["ratio"] == 2.0
+    assert found["ppo"]["memory_ratio"] == 1.0
+    assert found["ppo"]["shared_trunk"]["ratio"] == 2.0
+    assert found["ppo"]["bf16"]["ratio"] == 2.0
+
+
+def test_an_unknown_row_is_named() -> None:
+    with pytest.raises(ValueError, match="no row 'pppo'"):
+        learning.chosen("ppo,pppo")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--gpu"]) == 1
+    assert "--gpu needs a CUDA device" in capsys.readouterr().err
+
+
+def test_sampling_is_measured_from_end_to_end(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "worker.bench", "--tiny", "--only=sampling", f"--json={file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())["sampling"]
+    assert found["learning"]["agrees"]
+    assert found["ratio"] > 0
+    assert len(found["ours"]["seconds_each"]) == fixed.tiny("sampling").steps - 1
+
+
+@pytest.mark.parametrize("row", ["reward_k4", "ppo"])
+def test_our_side_answers_every_step(row: fixed.Row, tmp_path: Path) -> None:
+    work = fixed.tiny(row)
+    learning.prepare(work, tmp_path)
+    (found,) = pairing.run([Program(environments.ours(), rows.OURS)], work, tmp_path)
+    assert len(found.figures) == work.steps
+    assert found.seconds > 0
+    assert found.figures[0]["flops"] > 0
+
+
+def test_a_side_that_ends_early_says_why(tmp_path: Path) -> None:
+    broken = replace(fixed.tiny("sampling"), device="no-such-device")
+    learning.prepare(broken, tmp_path)
+    with pytest.raises(RuntimeError, match="no-such-device"):
+        pairing.run([Program(environments.ours(), rows.OURS)], broken, tmp_path)
+
+
+def test_options_start_with_every_row() -> None:
+    assert [work.row for work in learning.works(Options(tiny=True))] == [*fixed.ROWS]

@@ -1,0 +1,166 @@
+"""Our side of the benchmark: the learning core as jobs use it, on the fixed work.
+
+`python -m worker.bench.ours FOLDER` answers on standard output, a step at a time; with
+`shared_trunk` after it, PPO's value head sits on the policy's trunk.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import transformers
+
+from worker.bench import work as fixed
+from worker.bench.side import Side
+from worker.bench.work import Row, Work
+from worker.rlhf import models, ppo, reward, sampling, scoring
+from worker.rlhf.data import Pair, PromptItem, Ranking
+from worker.rlhf.models import LoadedModel
+from worker.rlhf.policy_watch import WatchConfig
+from worker.rlhf.ppo import PpoConfig
+from worker.rlhf.rankings import Terms
+from worker.rlhf.reward import RewardConfig
+from worker.rlhf.roles import LoraSettings, Roles
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.training_state import TrainingState
+
+Trunk = Literal["value", "policy"]
+LORA = LoraSettings(fixed.LORA_RANK, fixed.LORA_ALPHA)
+
+
+class InOrder(reward.Run):
+    """A run that takes the rankings as they come, so that both sides see the same batches."""
+
+    def batch(self, member: int) -> list[Ranking]:
+        """Return the batch of this step."""
+        start = self.state.step * self.config.batch_rankings
+        return list(self.rankings[start : start + self.config.batch_rankings])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do the work in a folder."""
+    folder = Path(arguments[0])
+    work, side = fixed.read(folder), Side()
+    fixed.import_llama()
+    side.is_ready(
+        work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
+    )
+    dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
+    loaded = models.load(folder / fixed.MODEL_FOLDER, dtype=dtype, device=work.device)
+    # No token ends an answer, so that all are equally long.
+    endless = replace(loaded, eos_id=-1)
+    if work.row == "ppo":
+        train_policy(side, work, endless, "policy" if arguments[1:] else "value")
+    else:
+        RUNS[work.row](side, work, endless)
+
+
+def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
+    """Train a reward model on rankings; figures: loss."""
+    rankings = [
+        Ranking(
+            f"{step}-{number}",
+            tuple(prompt.ids),
+            tuple(map(tuple, prompt.completions)),
+            tuple(Pair(better, worse, share=1.0) for better, worse in work.pairs),
+        )
+        for step, prompts in enumerate(fixed.draw(work))
+        for number, prompt in enumerate(prompts)
+    ]
+    config = RewardConfig(
+        batch_rankings=work.batch,
+        learning_rate=work.learning_rate,
+        terms=Terms(with_margin=False, centering=0.0),
+        autocast=work.dtype == "bf16",
+        lora=LORA,
+    )
+    roles = Roles(loaded)
+    reward.prepare(roles, config)
+    _same_start(roles, "reward")
+    run = InOrder(roles, rankings, (), config, TrainingState())
+    for _ in range(work.steps):
+        side.begin()
+        metrics = run.step()
+        side.end()
+        side.tell({"loss": metrics["loss"]})
+
+
+def train_policy(side: Side, work: Work, loaded: LoadedModel, trunk: Trunk) -> None:
+    """Train a policy with PPO; figures: the mean score and the KL of each batch."""
+    prompts = [
+        PromptItem(f"{step}-{number}", tuple(prompt.ids))
+        for step, some in enumerate(fixed.draw(work))
+        for number, prompt in enumerate(some)
+    ]
+    autocast = work.dtype == "bf16"
+    config = PpoConfig(
+        steps=work.steps,
+        episodes=work.batch,
+        epochs=work.epochs,
+        policy_learning_rate=work.learning_rate,
+        value_learning_rate=work.learning_rate,
+        kl_coefficient=work.kl_coefficient,
+        missing_eos_penalty=0.0,
+        max_new_tokens=work.response_tokens,
+        autocast=autocast,
+        value_trunk=trunk,
+        watch=WatchConfig(rules=()),
+        lora=LORA,
+    )
+    roles = Roles(loaded)
+    roles.add_adapter("reward", LORA)
+    roles.add_head("reward", seed=0)
+    _same_start(roles, "reward")
+    ppo.prepare(roles, config)
+    _same_start(roles, "policy")
+    judge = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=autocast)
+    loop = ppo.train(roles, prompts, (), judge, config, TrainingState())
+    for _ in range(work.steps):
+        side.begin()
+        metrics = next(loop).metrics
+        side.end()
+        phases = {f"{name}_s": metrics[f"time/{name}_s"] for name in ("generate", "score", "train")}
+        side.tell({"score": metrics["reward/score"], "kl_nats": metrics["kl/k1"]} | phases)
+
+
+def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
+    """Sample n answers a prompt; figures: nats per token under the model."""
+    config = SamplingConfig(
+        n=work.completions,
+        max_new_tokens=work.response_tokens,
+        batch_size=work.batch * work.completions,
+        stop_at_eos=False,
+        autocast=work.dtype == "bf16",
+    )
+    for step, some in enumerate(fixed.draw(work)):
+        prompts = [
+            PromptItem(f"{step}-{number}", tuple(prompt.ids)) for number, prompt in enumerate(some)
+        ]
+        side.begin()
+        drawn = list(sampling.generate(loaded, prompts, config))
+        side.end()
+        answers = {prompt.key: prompt.prompt_ids for prompt in prompts}
+        sequences = [(*answers[each.prompt_key], *each.token_ids) for each in drawn]
+        nats = fixed.nats_per_token(loaded.model, sequences, work.response_tokens)
+        side.tell({"nats_per_token": nats})
+
+
+@torch.no_grad()
+def _same_start(roles: Roles, name: str) -> None:
+    fixed.same_start(roles.named_parameters_of(name).items())
+    if name in roles.heads:
+        weight = roles.head(name).weight
+        weight.copy_(fixed.head(weight.shape[1]))
+
+
+RUNS: Mapping[Row, Callable[[Side, Work, LoadedModel], None]] = {
+    "reward_k4": train_reward,
+    "reward_pairs": train_reward,
+    "sampling": sample,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

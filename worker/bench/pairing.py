@@ -1,0 +1,132 @@
+"""Two processes on the same work, taking turns, and what their steps were like.
+
+Turns are a step long, so that whatever else the machine does falls on both alike; the one that
+waits holds no processor.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import IO, Any
+
+from worker.bench.work import Work
+
+SOURCES = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a side runs: a module in an interpreter, which is told the folder of the work."""
+
+    python: Path
+    module: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What a side did: versions of its libraries, and the figures of each step, the first untimed.
+
+    There is at least one timed step.
+    """
+
+    versions: dict[str, str]
+    figures: tuple[dict[str, float], ...]
+
+    @property
+    def seconds(self) -> float:
+        """The median of the timed steps."""
+        return median(each["seconds"] for each in self.figures[1:])
+
+    @property
+    def flops_per_s(self) -> float:
+        """Operations of matrix products and attentions in a step, over its time."""
+        return self.figures[0]["flops"] / self.seconds
+
+    @property
+    def memory_bytes(self) -> float:
+        """The most memory it ever held above its loaded libraries."""
+        return max(each["memory_bytes"] for each in self.figures)
+
+    def curve(self, name: str) -> list[float]:
+        """Return a figure of every step."""
+        return [each[name] for each in self.figures]
+
+    def median_of(self, name: str) -> float:
+        """Return the median of a figure over the timed steps."""
+        return median(each[name] for each in self.figures[1:])
+
+
+class _Process:
+    """A side's process, asked a step at a time."""
+
+    def __init__(self, program: Program, folder: Path, log: IO[str]) -> None:
+        paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._name, self._log = program.module, log
+        self._process = subprocess.Popen(
+            [program.python, "-m", program.module, folder, *program.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"},
+        )
+        self.figures: list[dict[str, float]] = []
+
+    def __enter__(self) -> "_Process":
+        self.versions: dict[str, str] = self._answer()["versions"]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def step(self, order: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{order}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failure() from None
+        self.figures.append(self._answer()["figures"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._failure()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _failure(self) -> RuntimeError:
+        self._log.flush()
+        said = Path(self._log.name).read_text()[-800:].strip()
+        return RuntimeError(f"{self._name} ended early: {said}")
+
+
+def run(sides: Sequence[Program], work: Work, folder: Path) -> list[Steps]:
+    """Let the sides take turns until all have done the work's steps.
+
+    Raises:
+        RuntimeError: if one ends early, with what it said last.
+    """
+    with ExitStack() as stack:
+        processes = []
+        for number, program in enumerate(sides):
+            log = stack.enter_context((folder / f"side-{number}.log").open("w"))
+            processes.append(stack.enter_context(_Process(program, folder, log)))
+        for step in range(work.steps):
+            for process in processes:
+                process.step("time" if step else "count")
+        return [Steps(each.versions, tuple(each.figures)) for each in processes]

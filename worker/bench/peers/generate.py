@@ -1,0 +1,53 @@
+"""transformers' own `generate` on the fixed work: n answers a prompt by `num_return_sequences`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from worker.bench import work as fixed
+from worker.bench.side import Side
+
+
+def main() -> None:
+    """Do the work in a folder."""
+    folder = Path(sys.argv[1])
+    work, side = fixed.read(folder), Side()
+    fixed.import_llama()
+    side.is_ready(
+        work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder / fixed.MODEL_FOLDER,
+        dtype=torch.bfloat16 if work.dtype == "bf16" else torch.float32,
+    )
+    model.to(work.device)
+    model.eval()
+    model.generation_config.eos_token_id = None
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=work.response_tokens,
+        num_return_sequences=work.completions,
+        pad_token_id=fixed.PAD_ID,
+    )
+    torch.manual_seed(fixed.SEED)
+    for some in fixed.draw(work):
+        ids = torch.tensor([prompt.ids for prompt in some], device=work.device)
+        side.begin()
+        with torch.inference_mode():
+            drawn = model.generate(
+                ids, attention_mask=torch.ones_like(ids), generation_config=settings
+            )
+        side.end()
+        nats = fixed.nats_per_token(model, drawn.tolist(), work.response_tokens)
+        side.tell({"nats_per_token": nats})
+
+
+if __name__ == "__main__":
+    main()

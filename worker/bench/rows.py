@@ -1,0 +1,169 @@
+"""The rows of the benchmark: who is measured against whom, and what must agree.
+
+A row at one precision is a `Line`: both sides' speed, memory, share of the machine's peak and what
+they learned, as values for the table and the JSON.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import fmean
+
+from worker.bench import environments
+from worker.bench.pairing import Program, Steps
+from worker.bench.work import Row, Work
+
+OURS = "worker.bench.ours"
+VARIANT = "shared_trunk"
+LOSS_TOLERANCE = {"fp32": 0.02, "bf16": 0.1}
+NATS_TOLERANCE = {"fp32": 0.03, "bf16": 0.06}
+SIGMAS = 3.0  # between mean scores of episodes that were sampled independently
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Whether both sides did the same work, told from what came of it."""
+
+    agrees: bool
+    rule: str
+    ours: list[float]
+    peer: list[float]
+
+    def to_json(self) -> Json:
+        """Return plain values."""
+        return {"agrees": self.agrees, "rule": self.rule, "ours": self.ours, "peer": self.peer}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row at one precision."""
+
+    work: Work
+    ours: Steps
+    peer: Steps
+    peak: float  # operations per second of a large matrix product
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast we are."""
+        return self.peer.seconds / self.ours.seconds
+
+    @property
+    def memory_ratio(self) -> float:
+        """Our peak memory over the peer's, both above their loaded libraries."""
+        return self.ours.memory_bytes / self.peer.memory_bytes
+
+    @property
+    def learning(self) -> Learning:
+        """What both sides learned."""
+        return CHECKS[self.work.row](self)
+
+    def to_json(self) -> Json:
+        """Return plain values."""
+        return {
+            "ratio": round(self.ratio, 3),
+            "memory_ratio": round(self.memory_ratio, 3),
+            "unit": unit_of(self.work),
+            "ours": _side(self, self.ours),
+            "peer": _side(self, self.peer),
+            "learning": self.learning.to_json(),
+            "held_back_by": held_back_by(self),
+        }
+
+
+def unit_of(work: Work) -> str:
+    """Return what a row counts in a second."""
+    return {"ppo": "episodes/s", "sampling": "tokens/s"}.get(work.row, "comparisons/s")
+
+
+def count_of(work: Work) -> int:
+    """Return how many of them a step has."""
+    if work.row == "sampling":
+        return work.batch * work.completions * work.response_tokens
+    return work.batch
+
+
+def per_s(line: Line, steps: Steps) -> float:
+    """Return what a side did in a second, in the row's unit."""
+    return count_of(line.work) / steps.seconds
+
+
+def peer_of(work: Work, cache: Path, tell: Callable[[str], None]) -> Program:
+    """Return the peer's program, its environment made if it is not there yet."""
+    if work.row == "sampling":
+        return Program(environments.ours(), "worker.bench.peers.generate")
+    if work.row == "ppo":
+        python = environments.python_of(environments.PPO, cache, tell)
+        return Program(python, "worker.bench.peers.trl_ppo")
+    python = environments.python_of(environments.REWARD, cache, tell)
+    return Program(python, "worker.bench.peers.trl_reward")
+
+
+def held_back_by(line: Line) -> str:
+    """Say in a sentence where our time goes."""
+    share = line.ours.flops_per_s / line.peak
+    said = f"large matrix products alone would take {share:.0%} of the time"
+    phases = [name for name in ("generate", "score", "train") if line.work.row == "ppo"]
+    if phases:
+        parts = ", ".join(
+            f"{name} {line.ours.median_of(f'{name}_s') / line.ours.seconds:.0%}" for name in phases
+        )
+        said = f"{said}; by phase: {parts}"
+    if line.work.row == "sampling":
+        return f"{said}; the rest: products of one token a row, the cache, drawing"
+    return f"{said}; the rest: attention, small products of the adapters, norms"
+
+
+def _side(line: Line, steps: Steps) -> Json:
+    return {
+        "per_s": round(per_s(line, steps), 3),
+        "seconds": round(steps.seconds, 4),
+        "seconds_each": [round(each["seconds"], 4) for each in steps.figures[1:]],
+        "flops": steps.figures[0]["flops"],
+        "flops_per_s": round(steps.flops_per_s),
+        "peak_share": round(steps.flops_per_s / line.peak, 3),
+        "memory_bytes": round(steps.memory_bytes),
+        "versions": steps.versions,
+    }
+
+
+def _losses_agree(line: Line) -> Learning:
+    """Both begin with the same weights and see the same batches: the curves are one."""
+    ours, peer = line.ours.curve("loss"), line.peer.curve("loss")
+    most = LOSS_TOLERANCE[line.work.dtype]
+    agrees = all(abs(a - b) <= most for a, b in zip(ours, peer, strict=True))
+    return Learning(agrees, f"the loss of every step within {most}", ours, peer)
+
+
+def _scores_agree(line: Line) -> Learning:
+    """Episodes are sampled, so means agree within their noise; a score's spread is about 1."""
+    ours, peer = line.ours.curve("score"), line.peer.curve("score")
+    most = SIGMAS * sqrt(2.0 / (line.work.batch * len(ours)))
+    agrees = abs(fmean(ours) - fmean(peer)) <= most
+    return Learning(agrees, f"the mean score of all episodes within {most:.2f}", ours, peer)
+
+
+def _entropies_agree(line: Line) -> Learning:
+    ours, peer = line.ours.curve("nats_per_token"), line.peer.curve("nats_per_token")
+    most = NATS_TOLERANCE[line.work.dtype]
+    agrees = abs(fmean(ours) - fmean(peer)) <= most
+    return Learning(agrees, f"nats per token within {most}", ours, peer)
+
+
+CHECKS: Mapping[Row, Callable[[Line], Learning]] = {
+    "reward_k4": _losses_agree,
+    "reward_pairs": _losses_agree,
+    "ppo": _scores_agree,
+    "sampling": _entropies_agree,
+}
+
+
+def programs(work: Work, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:
+    """Return who takes turns: us, and the peer last; for PPO also us with a shared trunk."""
+    ours = [Program(environments.ours(), OURS)]
+    if work.row == "ppo":
+        ours.append(Program(environments.ours(), OURS, (VARIANT,)))
+    return [*ours, peer_of(work, cache, tell)]
