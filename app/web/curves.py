@@ -75,6 +75,7 @@ class Curve:
     events: tuple[tuple[float, str], ...] = ()  # x, label: something began here
     low: float | None = None
     high: float | None = None
+    metric: str = ""  # the logged number behind the first line, for the glossary
 
     @property
     def last(self) -> float | None:

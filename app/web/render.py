@@ -19,7 +19,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import security
+from app.web import glossary, security
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +111,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static=static_url, has_static=lambda path: (STATIC / path).is_file())
+    environment.globals.update(
+        static=static_url,
+        has_static=lambda path: (STATIC / path).is_file(),
+        glossary=glossary.entries,
+    )
     environment.filters.update(
         markdown=render_markdown,
         raw=visible_raw,

@@ -227,6 +227,7 @@ def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             "Reward",
             "of the answers; rising on held-out prompts too is what counts",
             _pair(points, "reward/normalised", "heldout/reward"),
+            metric="reward/normalised",
         ),
         Curve(
             "KL to SFT",
@@ -235,11 +236,13 @@ def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             unit="nats",
             marks=limit,
             low=0.0,
+            metric="kl/k1",
         ),
         Curve(
             "Reward models disagree",
             "rising fast means the reward is being gamed",
             (Line("spread", points.get("reward/disagreement", ())),),
+            metric="reward/disagreement",
         ),
         Curve(
             "Length",
@@ -247,23 +250,27 @@ def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             _pair(points, "length/mean", "heldout/length"),
             digits=1,
             unit="tokens",
+            metric="length/mean",
         ),
         Curve(
             "Entropy",
             "falling to nothing means it always says the same",
             (Line("for each token", points.get("entropy", ())),),
             unit="nats",
+            metric="entropy",
         ),
         Curve(
             "Clipped",
             "share of tokens held back by the clip; 0.05 to 0.3 is usual",
             (Line("share", points.get("policy/clip_fraction", ())),),
             low=0.0,
+            metric="policy/clip_fraction",
         ),
         Curve(
             "Value explained",
             "share of the returns' variance that the value head foresees",
             (Line("share", points.get("value/explained_variance", ())),),
+            metric="value/explained_variance",
         ),
     ]
 
@@ -283,6 +290,7 @@ def _reward(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             "on held-out comparisons it stops falling when there is no more to learn",
             _pair(points, "loss", "heldout/loss"),
             digits=3,
+            metric="loss",
         ),
         Curve(
             "Accuracy",
@@ -290,8 +298,14 @@ def _reward(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
             _pair(points, "accuracy", "heldout/accuracy"),
             marks=marks,
             bands=bands,
+            metric="accuracy",
         ),
-        Curve("Margin", "between the two scores", _pair(points, "margin", "heldout/margin")),
+        Curve(
+            "Margin",
+            "between the two scores",
+            _pair(points, "margin", "heldout/margin"),
+            metric="margin",
+        ),
     ]
 
 
@@ -302,6 +316,7 @@ def _sft(_overview: rounds.Overview, points: Mapping[str, Points]) -> list[Curve
             "on the tokens of the demonstrated answers",
             _pair(points, "loss", "heldout/loss"),
             digits=3,
+            metric="loss",
         ),
         Curve(
             "Speed",
@@ -309,6 +324,7 @@ def _sft(_overview: rounds.Overview, points: Mapping[str, Points]) -> list[Curve
             (Line("tokens a second", points.get("time/tokens_per_s", ())),),
             digits=0,
             low=0.0,
+            metric="time/tokens_per_s",
         ),
     ]
 

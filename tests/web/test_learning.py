@@ -1,0 +1,61 @@
+"""The pages about learning: every page opens, every number has its place, curves lead to it."""
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.web import glossary, rounds_live
+from app.web.curves import Curve
+from app.web.render import _environment
+
+SignIn = Callable[..., TestClient]
+HTML = {"accept": "text/html"}
+
+
+def test_the_glossary_has_an_anchor_for_every_number(sign_in: SignIn) -> None:
+    text = sign_in().get("/learning", headers=HTML).text
+    entries = glossary.entries().values()
+    assert len(entries) > 40
+    for entry in entries:
+        assert f'id="{entry.anchor}"' in text, entry.name
+    assert len({entry.anchor for entry in entries}) == len(entries)
+
+
+@pytest.mark.parametrize("name", glossary.ALGORITHMS)
+def test_every_algorithm_has_its_page(sign_in: SignIn, name: str) -> None:
+    answer = sign_in().get(f"/learning/{name}", headers=HTML)
+    assert answer.status_code == 200
+    assert "In the code" in answer.text
+
+
+def test_no_other_file_is_shown(sign_in: SignIn) -> None:
+    browser = sign_in()
+    for name in ("README", "glossary", "..%2F..%2FCHANGELOG", "none"):
+        assert browser.get(f"/learning/{name}", headers=HTML).status_code == 404, name
+
+
+def test_every_drawn_curve_leads_to_the_glossary() -> None:
+    drawn = [rounds_live._policy, rounds_live._reward, rounds_live._sft]
+    for make in drawn:
+        for curve in make(_NoPlan(), {}):  # type: ignore[arg-type]
+            assert curve.metric in glossary.entries(), curve.title
+
+
+def test_a_curve_without_an_entry_is_a_plain_title() -> None:
+    template = _environment().from_string(
+        '{% from "rounds/_curves.html" import chart with context %}{{ chart(curve) }}'
+    )
+    for metric, leads in (("kl/k1", True), ("unheard/of", False)):
+        html = template.render(curve=Curve("Title", "note", (), metric=metric))
+        assert ("/learning#kl-k1" in html) is leads
+
+
+class _NoPlan:
+    """A round's overview of which only the policy's budget is asked."""
+
+    class plan:
+        class policy:
+            kl_budget = 4.0
+
+    checkpoints = ()

@@ -1,0 +1,55 @@
+"""docs/learning/glossary.md names every number that a run logs, and no other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.web import glossary
+from tests.worker.files import material
+from tests.worker.files.material import SMALL, ok
+from worker.runs.cards import TRAINING
+
+# Of the figures of a finished model: reports with many values, and words.
+NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}
+
+
+def _logged(out: Path, *command: object) -> set[str]:
+    """Train and return the names of every step's numbers, and of the finished model's."""
+    stdout = ok(*command, "-o", out, "--json").stdout
+    events: list[dict[str, Any]] = [json.loads(line) for line in stdout.splitlines()]
+    steps = [name for event in events[:-1] for name in event["metrics"]]
+    card = json.loads((out / "model" / TRAINING).read_text())
+    return {*steps, *card["metrics"]} - NOT_NUMBERS
+
+
+@pytest.fixture(scope="module")
+def logged(sft: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    root = tmp_path_factory.mktemp("logged")
+    demonstrations = material.demonstrations(root / "d.jsonl")
+    preferences = material.preferences(root / "p.jsonl")
+    prompts = material.prompts(root / "q.jsonl")
+    found = _logged(root / "sft", "train", "sft", demonstrations, "-m", base, *SMALL)
+    two = ("--ensemble", 2)
+    found |= _logged(root / "rm", "train", "reward", preferences, "-m", sft, *SMALL, *two)
+    for algorithm in ("ppo", "rloo", "best-of-n"):
+        policy = ("train", "policy", prompts, "-m", sft, "-r", root / "rm", "--batch-size", 8)
+        more = ("--max-steps", 2, "--max-new-tokens", 6, "--heldout-share", 30)
+        found |= _logged(root / algorithm, *policy, *more, "--algorithm", algorithm)
+    found |= _logged(root / "dpo", "train", "dpo", preferences, "-m", sft)
+    return found
+
+
+def test_every_logged_number_is_in_the_glossary(logged: set[str]) -> None:
+    assert logged - set(glossary.entries()) == set()
+
+
+def test_the_glossary_names_nothing_that_is_not_logged(logged: set[str]) -> None:
+    assert set(glossary.entries()) - logged == set()
+
+
+def test_every_entry_says_what_it_is_and_what_is_bad() -> None:
+    for entry in glossary.entries().values():
+        assert entry.meaning.endswith(".")
+        assert entry.bad.endswith("."), entry.name
