@@ -5,8 +5,10 @@ in both orientations, so that naming cannot matter. Which judgments go in, and h
 shown, is left to others.
 """
 
-from collections.abc import Hashable, Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -56,17 +58,24 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """One labeler's rating of one completion of a comparison on one criterion."""
+    """One labeler's rating of one completion of a comparison on one criterion.
+
+    A thumb is a rating of 1 or 0.
+    """
 
     comparison: Hashable
     completion: Hashable
     labeler: Hashable
-    value: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
 class RatingReport:
-    """Agreement on ratings of one criterion: exact agreement, and ordinal alpha."""
+    """Agreement on ratings of one criterion.
+
+    ``raw`` is the share of pairs of labelers that say exactly the same of a completion,
+    ``within_one`` of those that are at most one point apart. ``alpha`` is by ``metric``.
+    """
 
     comparisons: int
     judgments: int
@@ -75,7 +84,9 @@ class RatingReport:
     pairable: int
     coverage: float | Undefined
     raw: Measure
+    within_one: Measure
     alpha: Measure
+    metric: Metric
 
 
 def report(votes: Iterable[Vote], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> Report:
@@ -111,20 +122,20 @@ def report(votes: Iterable[Vote], *, seed: int = 0, resamples: int = bootstrap.R
 
 
 def rating_report(
-    ratings: Iterable[Rating], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
+    ratings: Iterable[Rating],
+    *,
+    metric: Metric = Metric.ORDINAL,
+    seed: int = 0,
+    resamples: int = bootstrap.RESAMPLES,
 ) -> RatingReport:
     """Measure agreement of the ratings of one criterion; the unit is a completion.
 
     Raises Invalid where a labeler rates a completion twice.
     """
     given = list(ratings)
-    units: dict[tuple[Hashable, Hashable], dict[Hashable, int]] = {}
-    for rating in given:
-        unit = units.setdefault((rating.comparison, rating.completion), {})
-        if rating.labeler in unit:
-            raise Invalid(f"labeler {rating.labeler} rates completion {rating.completion} twice")
-        unit[rating.labeler] = rating.value
+    units = _rated(given)
     values = sorted({rating.value for rating in given})
+    points = np.array(values, dtype=float)
     column = {value: at for at, value in enumerate(values)}
     number: dict[Hashable, int] = {}
     owner = np.array([number.setdefault(c, len(number)) for c, _ in units], dtype=np.int64)
@@ -143,15 +154,33 @@ def rating_report(
         pairable=int(pairable.sum()),
         coverage=_coverage(int(pairable.sum()), len(units)),
         raw=bootstrap.share(_same(rows), seed=seed, resamples=resamples),
-        alpha=_alpha(
-            rows,
-            np.array(values, dtype=float),
-            Metric.ORDINAL,
-            float(judged[pairable].sum()),
-            seed,
-            resamples,
-        ),
+        within_one=bootstrap.share(_near(rows, points), seed=seed, resamples=resamples),
+        alpha=_alpha(rows, points, metric, float(judged[pairable].sum()), seed, resamples),
+        metric=metric,
     )
+
+
+def shares_with_others(
+    ratings: Iterable[Rating], *, reach: float = 0.0
+) -> Iterator[tuple[Rating, float]]:
+    """Yield each rating with the share of the others that are at most ``reach`` away from it.
+
+    What nobody else rated is left out. Raises Invalid where a labeler rates a completion twice.
+    """
+    given = list(ratings)
+    counts = {name: Counter(unit.values()) for name, unit in _rated(given).items()}
+    for rating in given:
+        unit = counts[rating.comparison, rating.completion]
+        if unit.total() > 1:
+            near = sum(n for value, n in unit.items() if abs(value - rating.value) <= reach)
+            yield rating, (near - 1) / (unit.total() - 1)
+
+
+def mean_share(
+    shares: Iterable[Sequence[float]], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
+) -> Measure:
+    """Measure the mean of shares, those of one comparison together as one."""
+    return bootstrap.share([fmean(one) for one in shares], seed=seed, resamples=resamples)
 
 
 def raw_agreement(table: Table, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES) -> Measure:
@@ -201,6 +230,26 @@ def _same(rows: Array) -> Array:
     diagonal: Array = np.trace(rows, axis1=1, axis2=2)
     # Shares such as 1/3 + 2/3 may sum past 1 by a rounding error.
     return np.clip(diagonal.round(12), 0.0, 1.0)
+
+
+def _near(rows: Array, points: Array) -> Array:
+    """The share of each matrix whose two values are at most one point apart."""
+    near = np.abs(points[:, None] - points[None]) <= 1
+    within: Array = (rows * near).sum(axis=(1, 2))
+    return np.clip(within.round(12), 0.0, 1.0)
+
+
+def _rated(
+    ratings: Iterable[Rating],
+) -> dict[tuple[Hashable, Hashable], dict[Hashable, float]]:
+    """Return what each labeler said of each completion of a comparison."""
+    units: dict[tuple[Hashable, Hashable], dict[Hashable, float]] = {}
+    for rating in ratings:
+        unit = units.setdefault((rating.comparison, rating.completion), {})
+        if rating.labeler in unit:
+            raise Invalid(f"labeler {rating.labeler} rates completion {rating.completion} twice")
+        unit[rating.labeler] = rating.value
+    return units
 
 
 def _coverage(pairable: int, units: int) -> float | Undefined:

@@ -5,8 +5,8 @@ purpose is asked for; adjudications, gold, practice and repeats stay out. The st
 are the domain's; what each labeler does beside agreeing is `quality`.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -16,13 +16,23 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement, labelers
-from app.domain.agreement import Rating, RatingReport, Report
+from app.domain.agreement import Report
 from app.domain.alpha import Metric
 from app.domain.labelers import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
-from app.models import Comparison, Criterion, Judgment, Membership, Prompt, Purpose, Round
+from app.models import (
+    Comparison,
+    Judgment,
+    JudgmentKind,
+    Membership,
+    Prompt,
+    Purpose,
+    Round,
+)
+from app.services import absolute_agreement, criteria
+from app.services.absolute_agreement import AbsoluteReport
 from app.services.preferences import ranking_of
 from app.services.remembered import remembered
 
@@ -33,8 +43,9 @@ SMALLEST_BIN = 20
 LOW = 0.6
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
-    *("guidelines_version", "submitted_at"),
+    *("guidelines_version", "submitted_at", "kind", "thumb"),
 )
+_ORDERING = (JudgmentKind.PICK, JudgmentKind.RANK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,9 @@ class Cast:
     round_number: int | None
     source: str
     at: datetime
+    kind: JudgmentKind
     ratings: dict[str, list[int]] | None
+    thumb: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,8 @@ class AgreementReport:
     overall: Report
     judgments: int
     without_preference: int
-    ratings: tuple[tuple[str, RatingReport], ...]
+    kinds: dict[JudgmentKind, int]  # judgments of each kind, those that there are
+    absolute: AbsoluteReport
     rounds: tuple[Group, ...]
     versions: tuple[Group, ...]
     sources: tuple[Group, ...]
@@ -97,6 +111,16 @@ class AgreementReport:
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether anybody was asked which completion is better."""
+        return bool(self.overall.judgments) or any(kind in self.kinds for kind in _ORDERING)
+
+    @property
+    def texts(self) -> int:
+        """How many texts people wrote or made better."""
+        return sum(self.kinds.get(kind, 0) for kind in (JudgmentKind.WRITE, JudgmentKind.EDIT))
 
 
 @remembered
@@ -115,7 +139,7 @@ def report(
     With a labeler, only the comparisons they judged are looked at, with everybody's votes.
     """
     filters = Filters(round_id, labeler_id, version, source, purpose)
-    return measure(load(session, project_id, filters))
+    return measure(load(session, project_id, filters), criteria.weights(session, project_id))
 
 
 @remembered
@@ -138,15 +162,16 @@ def by_version(session: Session, project_id: int) -> tuple[Group, ...]:
     return _groups(load(session, project_id), lambda one: _version_name(one.version))
 
 
-def measure(cast: Sequence[Cast]) -> AgreementReport:
+def measure(cast: Sequence[Cast], weights: Mapping[str, float]) -> AgreementReport:
     """Measure agreement of judgments that were loaded."""
     votes = _votes(cast)
     names = list(dict.fromkeys(vote.labeler for vote in votes))
     return AgreementReport(
         overall=agreement.report(votes, resamples=RESAMPLES),
         judgments=len(cast),
-        without_preference=len(cast) - len(votes),
-        ratings=_ratings(cast),
+        without_preference=sum(one.vote is None and one.kind in _ORDERING for one in cast),
+        kinds=dict(Counter(one.kind for one in cast)),
+        absolute=absolute_agreement.report(cast, weights),
         rounds=_groups(cast, lambda one: _round_name(one.round_number)),
         versions=_groups(cast, lambda one: _version_name(one.version)),
         sources=_groups(cast, lambda one: one.source or "no source named"),
@@ -175,7 +200,7 @@ def load(session: Session, project_id: int, filters: Filters | None = None) -> l
         .where(*_conditions(project_id, asked))
         .order_by(Judgment.submitted_at, Judgment.id)
     )
-    weights = _weights(session, project_id)
+    weights = criteria.weights(session, project_id)
     return [_cast(row, weights) for row in session.execute(query)]
 
 
@@ -227,7 +252,9 @@ def _cast(row: Any, weights: dict[str, float]) -> Cast:
         row.round_number,
         row.source,
         row.submitted_at,
+        JudgmentKind(row.kind),
         row.ratings,
+        row.thumb,
     )
 
 
@@ -277,24 +304,6 @@ def _bin(part: Sequence[Sequence[Cast]]) -> Bin:
         tuple(sorted({one.version for one in votes})),
         agreement.raw_agreement(tabulate(_votes(votes)), resamples=GROUP_RESAMPLES),
     )
-
-
-def _ratings(cast: Sequence[Cast]) -> tuple[tuple[str, RatingReport], ...]:
-    given: defaultdict[str, list[Rating]] = defaultdict(list)
-    for one in cast:
-        for criterion, values in (one.ratings or {}).items():
-            given[criterion].extend(
-                Rating(one.comparison_id, at, one.labeler, value) for at, value in enumerate(values)
-            )
-    return tuple(
-        (name, agreement.rating_report(ratings, resamples=GROUP_RESAMPLES))
-        for name, ratings in sorted(given.items())
-    )
-
-
-def _weights(session: Session, project_id: int) -> dict[str, float]:
-    query = select(Criterion.name, Criterion.weight).where(Criterion.project_id == project_id)
-    return {row.name: row.weight for row in session.execute(query)}
 
 
 def _round_name(number: int | None) -> str:

@@ -12,6 +12,8 @@ from typing import Any, cast
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain import practice
+from app.domain.answers import RateBody
 from app.domain.measures import Interval, Measure, share, wilson
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState
@@ -34,13 +36,14 @@ LEAST_SAME_AGAIN = 0.75
 
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "both_bad"),
-    *("shown_order", "active_ms"),
+    *("shown_order", "active_ms", "thumb"),
 )
 
 NO_GOLD = "no gold comparison judged"
 NO_REPEAT = "no comparison judged twice"
 NO_PLACE = "nothing with a clear first choice judged on screen"
 NOTHING = "nothing judged"
+NO_THUMB = "no thumb given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Quality:
     longer: Measure  # how often the longer of two was chosen
     longer_by_others: float | None
     median_s: float | None
+    thumbs_up: Measure
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -91,6 +95,12 @@ class _Said:
     both_bad: bool
     shown_order: list[int]
     active_ms: int
+    thumb: str | None
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the same could be said again: an order, both bad or a thumb, not a text."""
+        return self.ranking is not None or self.both_bad or self.thumb is not None
 
 
 @remembered
@@ -118,6 +128,7 @@ def _quality(
 ) -> Quality:
     ordinary = [one for one in said if one.purpose != Purpose.PRACTICE]
     ranked = [one for one in ordinary if one.ranking is not None]
+    thumbs = [one for one in ordinary if one.thumb is not None]
     placed = [one for one in ranked if one.shown_order and _first(one) is not None]
     first = sum(one.shown_order[0] == _first(one) for one in placed)
     times = [one.active_ms / 1000 for one in ordinary if one.active_ms > 0]
@@ -136,6 +147,7 @@ def _quality(
             measure for user_id, measure in longer.items() if user_id != member.user_id
         ),
         median_s=median(times) if times else None,
+        thumbs_up=share(sum(one.thumb == "up" for one in thumbs), len(thumbs), NO_THUMB),
     )
 
 
@@ -151,7 +163,11 @@ def is_right(answer: Mapping[str, Any] | None, said: Any) -> bool | None:
     """
     if not answer:
         return None
-    names = ("preferred", "ranking", "both_bad")
+    rated = answer.get("ratings")
+    if rated:
+        given = RateBody(said.ratings or {})
+        return set(rated) <= set(given.ratings) and practice.is_right(RateBody(rated), given)
+    names = ("preferred", "ranking", "both_bad", "thumb")
     return all(
         getattr(said, name) == answer[name] for name in names if answer.get(name) is not None
     )
@@ -162,7 +178,7 @@ def _same_again(said: Iterable[_Said]) -> Measure:
     repeated = [
         (first[one.origin_id], one)
         for one in first.values()
-        if one.purpose == Purpose.REPEAT and one.origin_id in first
+        if one.purpose == Purpose.REPEAT and one.origin_id in first and one.has_answer
     ]
     same = sum(_answer(before) == _answer(after) for before, after in repeated)
     return share(same, len(repeated), NO_REPEAT)
@@ -216,8 +232,9 @@ def _is_tie(one: _Said) -> bool:
     return one.ranking is not None and len(set(one.ranking.ranks)) == 1
 
 
-def _answer(one: _Said) -> tuple[tuple[int, ...] | None, bool]:
-    return (None if one.ranking is None else one.ranking.ranks, one.both_bad)
+def _answer(one: _Said) -> tuple[object, ...]:
+    """Return what was said of the question; of ratings the order that they imply."""
+    return (None if one.ranking is None else one.ranking.ranks, one.both_bad, one.thumb)
 
 
 def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
@@ -248,6 +265,7 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
                 row.both_bad,
                 row.shown_order,
                 row.active_ms,
+                row.thumb,
             )
         )
     return found

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.states import AssignmentState
-from app.models import Assignment, Comparison, Judgment, Membership
+from app.models import Assignment, Comparison, Criterion, Judgment, Membership
 
 MOST = 256
 
@@ -58,7 +58,7 @@ def remembered(
 
 
 def stamp(session: Session, project_id: int) -> Stamp:
-    """Return numbers of which one changes whenever a judgment, a skip or a member does."""
+    """Return numbers of which one changes with any judgment, skip, member or weight."""
     newest, current = session.execute(
         select(func.coalesce(func.max(Judgment.id), 0), func.count()).where(
             Judgment.project_id == project_id, Judgment.is_current
@@ -72,4 +72,7 @@ def stamp(session: Session, project_id: int) -> Stamp:
     )
     members = select(func.count()).where(Membership.project_id == project_id)
     rest = (session.scalar(query) or 0 for query in (withdrawn, skipped, members))
-    return (int(newest), int(current), *rest)
+    weights = session.execute(
+        select(Criterion.name, Criterion.weight).where(Criterion.project_id == project_id)
+    )
+    return (int(newest), int(current), *rest, hash(frozenset((name, w) for name, w in weights)))

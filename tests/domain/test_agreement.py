@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.agreement import Rating, Report, by_comparison, rating_report, report
+from app.domain.agreement import (
+    Rating,
+    Report,
+    by_comparison,
+    rating_report,
+    report,
+    shares_with_others,
+)
 from app.domain.alpha import Metric, alpha
 from app.domain.kappa import cohen
 from app.domain.levels import Levels
@@ -320,3 +327,46 @@ def test_rating_a_completion_twice_is_refused() -> None:
 
 def test_no_ratings_are_undefined() -> None:
     assert isinstance(rating_report([]).alpha.value, Undefined)
+
+
+def test_one_point_apart_agrees_within_one_and_two_points_do_not() -> None:
+    said = {"A": (1, 5), "B": (2, 5), "C": (4, 5)}
+    ratings = [
+        Rating(comparison, completion, who, value)
+        for comparison in range(3)
+        for who, values in said.items()
+        for completion, value in enumerate(values)
+    ]
+    found = rating_report(ratings)
+    assert number(found.raw) == pytest.approx((0 + 1) / 2)
+    assert number(found.within_one) == pytest.approx((1 / 3 + 1) / 2)
+    shares = [part for one, part in shares_with_others(ratings, reach=1) if one.labeler == "A"]
+    assert shares == [0.5, 1.0] * 3
+    assert [part for one, part in shares_with_others(ratings) if one.labeler == "A"] == [0, 1.0] * 3
+
+
+def test_thumbs_have_the_nominal_alpha_of_two_observers() -> None:
+    # Krippendorff (2011), section A: binary data, two observers, no missing data; alpha 0.095.
+    first, second = "0100000010", "1110010000"
+    thumbs = [
+        Rating(at, 0, who, float(value))
+        for who, values in (("A", first), ("B", second))
+        for at, value in enumerate(values)
+    ]
+    found = rating_report(thumbs, metric=Metric.NOMINAL)
+    assert number(found.alpha) == pytest.approx(0.095, abs=5e-4)
+    assert number(found.raw) == pytest.approx(0.6)
+    assert found.metric is Metric.NOMINAL
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.integers(1, 5))))
+def test_shares_with_others_average_to_the_raw_agreement_of_one_unit(
+    drawn: list[tuple[int, str, int]],
+) -> None:
+    unit = {who: value for _, who, value in drawn}
+    ratings = [Rating(0, 0, who, value) for who, value in unit.items()]
+    shares = [part for _, part in shares_with_others(ratings)]
+    if len(unit) > 1:
+        assert np.mean(shares) == pytest.approx(number(rating_report(ratings).raw), abs=TOLERANCE)
+    else:
+        assert shares == []

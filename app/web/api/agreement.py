@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION
+from app.domain.agreement import EXPECTATION, RatingReport
 from app.domain.levels import Levels
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Purpose, Round
 from app.services import agreement, quality, rounds
+from app.services.absolute_agreement import FREE
 from app.services.agreement import AgreementReport, Group
 from app.services.quality import Quality
 from app.web.deps import LeadAccess
@@ -71,6 +72,25 @@ class LabelerOut(BaseModel):
     remarks: list[str]
 
 
+class AbsoluteOut(BaseModel):
+    """Agreement on completions one by one: ratings of a criterion, their mean, or thumbs."""
+
+    name: str
+    judgments: int
+    pairable: int = Field(description="Completions that two or more judged.")
+    raw: MeasureOut = Field(description="Exactly the same.")
+    within_one: MeasureOut = Field(description="At most one point apart.")
+    alpha: MeasureOut
+    metric: str
+
+
+class AloneOut(BaseModel):
+    """How often the others' rating is within one point of a labeler's, or their thumb the same."""
+
+    labeler: str
+    with_others: MeasureOut
+
+
 class AgreementOut(BaseModel):
     """How far the labelers of a project, or of a part of it, agree."""
 
@@ -93,6 +113,12 @@ class AgreementOut(BaseModel):
     sources: list[GroupOut]
     pairs: list[PairOut]
     by_labeler: list[LabelerOut]
+    kinds: dict[str, int] = Field(description="Judgments of each kind.")
+    ratings: list[AbsoluteOut]
+    mean_rating: AbsoluteOut | None
+    thumbs: AbsoluteOut | None
+    completions_by_labeler: list[AloneOut]
+    texts: str = Field("", description="Why there is no agreement on what people write.")
     expectation: str = EXPECTATION
 
 
@@ -162,6 +188,27 @@ def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
             for one in found.pairs
         ],
         by_labeler=[_labeler(found, one) for one in habits],
+        kinds={str(kind): count for kind, count in found.kinds.items()},
+        ratings=[_absolute(name, one) for name, one in found.absolute.criteria],
+        mean_rating=found.absolute.mean and _absolute("weighted mean", found.absolute.mean),
+        thumbs=found.absolute.thumbs and _absolute("thumbs", found.absolute.thumbs),
+        completions_by_labeler=[
+            AloneOut(labeler=name, with_others=_measure(one))
+            for name, one in found.absolute.labelers
+        ],
+        texts=FREE if found.texts else "",
+    )
+
+
+def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
+    return AbsoluteOut(
+        name=name,
+        judgments=found.judgments,
+        pairable=found.pairable,
+        raw=_measure(found.raw),
+        within_one=_measure(found.within_one),
+        alpha=_measure(found.alpha),
+        metric=found.metric,
     )
 
 

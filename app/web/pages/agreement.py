@@ -12,6 +12,7 @@ from app.domain.labelers import LabelerAgreement
 from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services import agreement, checkpoints, loop, projects, prompts, quality, rounds
+from app.services.absolute_agreement import FREE
 from app.services.agreement import AgreementReport
 from app.services.quality import Quality
 from app.web.curves import Band, Curve, Line
@@ -47,6 +48,7 @@ class AgreementPage:
     reward: Checkpoint | None
     low: int
     expectation: str = EXPECTATION
+    free: str = FREE
 
     @property
     def over_time(self) -> Curve:
