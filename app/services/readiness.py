@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain.plan import STARTER, RoundPlan
+from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.steps import Steps
 from app.errors import Invalid
 from app.models import Comparison, JudgmentKind, Project, Prompt, Purpose, Split
 from app.services import checkpoints, demonstrations
 
-COMPARED = frozenset({JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE})
-"""Kinds of judgment that imply preferences, which is what a round learns from."""
+LEAST_K = {
+    JudgmentKind.PICK: 2,
+    JudgmentKind.RANK: 2,
+    JudgmentKind.RATE: 1,
+    JudgmentKind.THUMBS: 1,
+    JudgmentKind.EDIT: 1,
+}
+"""Kinds of judgment a reward model learns from, with the completions that each takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,8 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
         Invalid: naming what is missing.
     """
     k = plan.k or project.k
-    if JudgmentKind(project.judgment_kind) not in COMPARED or k < 2:
-        raise Invalid(
-            f"a round learns from comparisons of two or more completions; "
-            f"{project.name} asks for {project.judgment_kind} of {k}"
-        )
+    kind = JudgmentKind(project.judgment_kind)
+    _check_kind(project, kind, k, plan)
     if plan.candidates < k and not plan.use_imported:
         raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
     has_model = checkpoints.current_policy(session, project) is not None
@@ -78,8 +81,28 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         + tested * plan.evaluation.overlap,
         sft=plan.sft.steps(shown) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)),
-        policy=plan.policy.steps(max(prompts[Split.TRAIN], 1)),
+        policy=plan.policy.steps(max(prompts[Split.TRAIN], 1), max(comparisons, 1)),
     )
+
+
+def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:
+    """Refuse judgments that the reward model or the plan's algorithm cannot learn from."""
+    if kind not in LEAST_K:
+        raise Invalid(
+            f"a round learns from what people think of completions; {project.name} asks them to "
+            f"{kind} an answer of their own, which SFT learns from"
+        )
+    if k < LEAST_K[kind]:
+        raise Invalid(
+            f"a round learns from comparisons of two or more completions; "
+            f"{project.name} asks for {kind} of {k}"
+        )
+    implies_pairs = k > 1 or kind is JudgmentKind.EDIT
+    if plan.policy.algorithm is Algorithm.DPO and not implies_pairs:
+        raise Invalid(
+            f"dpo learns from completions that were compared; {project.name} asks for "
+            f"{kind} of {k}. Choose ppo, rloo or best-of-n"
+        )
 
 
 def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:

@@ -15,7 +15,7 @@ from worker.rlhf.data import Ranking
 from worker.rlhf.rankings import split_by_length
 from worker.rlhf.reward_report import Scored
 from worker.rlhf.scoring import AdapterReward
-from worker.runs import following
+from worker.runs import following, reward_figures
 from worker.runs import reward as jobs
 
 
@@ -67,7 +67,7 @@ def measure(
     found: dict[str, Any] = {"too_long": [one.key for one in [*too_long_train, *too_long]]}
     if not fit:
         return found | {"heldout": None, "heldout_reason": "no comparison was held out"}, []
-    scored = jobs.score_all(reward, fit)
+    scored = reward_figures.score_all(reward, fit)
     return found | {"heldout": reward_report.report(train, scored).to_json()}, scored
 
 

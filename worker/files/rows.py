@@ -27,7 +27,7 @@ from app.formats.records import (
 from app.services import judged
 from worker.files.source import Source
 from worker.rlhf.data import Pair
-from worker.runs import frozen
+from worker.runs import weighing
 
 CHUNK: Final = 1 << 16
 SHOWN: Final = 5  # bad lines that an error spells out
@@ -178,7 +178,7 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compare
 
 def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
     found = judged.pairs(record.votes, len(record.candidates))
-    return tuple(Pair(one.first, one.second, one.share, frozen.margin_of(one)) for one in found)
+    return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
 
 
 def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
@@ -190,7 +190,7 @@ def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
             one.first,
             one.second,
             one.share,
-            frozen.margin_of(one) if margin is None or one.share == 0.5 else margin,
+            weighing.margin_of(one) if margin is None or one.share == 0.5 else margin,
         )
         for one in found
     )

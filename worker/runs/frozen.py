@@ -7,20 +7,17 @@ the first one saw, whatever people have judged since.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from transformers import PreTrainedTokenizerBase
 
 from app.models import Export, Split
 from app.services import export_rows, exports, training_rows
-from app.services.judged import TrainingPair
 from app.services.training_rows import FrozenRow
-from worker.rlhf.data import Pair, Ranking
+from worker.rlhf.data import Absolute, Ranking
 from worker.runs import export as export_run
 from worker.runs import held, texts
 from worker.runs.context import JobContext
-
-STRENGTHS = 4
+from worker.runs.weighing import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,13 @@ def freeze(context: JobContext, project_id: int, title: str) -> Data:
         found = exports.of_job(session, context.job_id)
     if found is None:
         found = _write(context, project_id, title)
-    folder = context.fetch(found.uri.rsplit("/", 1)[0])
-    return Data(found, _read(folder / export_run.DATA), _read(folder / export_run.HELDOUT))
+    return of_export(context, found)
+
+
+def of_export(context: JobContext, export: Export) -> Data:
+    """Read a frozen export back."""
+    folder = context.fetch(export.uri.rsplit("/", 1)[0])
+    return Data(export, _read(folder / export_run.DATA), _read(folder / export_run.HELDOUT))
 
 
 def rankings(
@@ -49,6 +51,7 @@ def rankings(
     instruction: str,
     roots: Mapping[int, int],
     root: int,
+    weights: Weights | None = None,
 ) -> list[Ranking]:
     """Return one ranking per row, in the ids of this model's tokenizer.
 
@@ -58,16 +61,19 @@ def rankings(
         instruction: the project's, joined to every prompt.
         roots: the whole model beneath each checkpoint.
         root: that of the model to be trained; ids of others are not its own.
+        weights: how much judgments count; None: all the same.
 
     """
-    return [_ranking(one, tokenizer, instruction, roots, root) for one in rows]
+    known = weights or Weights()
+    return [_ranking(one, tokenizer, instruction, roots, root, known) for one in rows]
 
 
-def margin_of(pair: TrainingPair) -> float:
-    """Return by how much the winner should lead: 0 if negligible, 1 if strong, less if split."""
-    if pair.strength is None:
-        return 0.0
-    return (pair.strength - 1) / (STRENGTHS - 1) * abs(2 * pair.share - 1)
+def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
+    """Return the weights of the criteria that were rated, as the newest row has them."""
+    found: dict[str, float] = {}
+    for one in rows:
+        found |= one.row.weights
+    return found
 
 
 def _ranking(
@@ -76,6 +82,7 @@ def _ranking(
     instruction: str,
     roots: Mapping[int, int],
     root: int,
+    weights: Weights,
 ) -> Ranking:
     row = one.row
     return Ranking(
@@ -87,21 +94,11 @@ def _ranking(
             )
             for each in row.candidates
         ),
-        pairs=tuple(
-            Pair(pair.first, pair.second, pair.share, margin_of(pair)) for pair in row.pairs
-        ),
-        group=_group(one),
+        pairs=weights.pairs(one),
+        group={"round": str(one.row.round_number or "none")},
+        absolutes=tuple(Absolute(each.ratings, each.thumb) for each in row.absolutes),
+        sources=tuple(each.source for each in row.candidates),
     )
-
-
-def _group(one: FrozenRow) -> Mapping[str, str]:
-    strengths = [vote.strength for vote in one.votes if vote.strength is not None]
-    sources = sorted({candidate.source for candidate in one.row.candidates})
-    return {
-        "round": str(one.row.round_number or "none"),
-        "sources": " / ".join(sources),
-        "strength": str(round(fmean(strengths))) if strengths else "none",
-    }
 
 
 def _write(context: JobContext, project_id: int, title: str) -> Export:

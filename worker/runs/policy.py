@@ -7,23 +7,25 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.domain.plan import PolicyPlan, RoundPlan, Start
+from app.domain.plan import Algorithm, PolicyPlan, RoundPlan, Start
 from app.errors import Invalid
-from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
+from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
 from app.services import checkpoints, draws, rounds
 from app.services.checkpoints import Written
-from worker.rlhf import ppo, saving, scoring, stopping
-from worker.rlhf.data import PromptItem
+from worker.rlhf import saving, scoring, stopping
+from worker.rlhf.data import PromptItem, Ranking
 from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.policy_watch import WatchConfig
 from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.roles import SFT, Roles
+from worker.rlhf.roles import REFERENCE, SFT, Roles
 from worker.rlhf.scoring import AdapterReward
 from worker.rlhf.stopping import Rule
 from worker.rlhf.training_state import TrainingState
-from worker.runs import cards, following, held, texts, weights
+from worker.runs import algorithms, cards, following, frozen, held, rewards, texts, weights
 from worker.runs import reward as reward_run
+from worker.runs.algorithms import NOTES, Given, Prepared
 from worker.runs.context import JobContext
+from worker.runs.weighing import Weights
 from worker.runs.weights import POLICY, Layers
 
 PREVIOUS = "previous"
@@ -51,22 +53,23 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     roles = weights.load(context, task.beneath)
     names, normaliser = weights.add_reward(context, roles, task.reward)
+    penalty = task.plan.policy.uncertainty_penalty
+    learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
+    reward = rewards.of(task.reward.config, learned, roles.loaded.tokenizer, context.device)
     prompts, heldout = (_items(task, roles, each) for each in (task.prompts, task.heldout))
-    steps = task.plan.policy.steps(len(prompts)).total if prompts else 0
+    rankings = _rankings(context, task, roles)
+    steps = task.plan.policy.steps(len(prompts), len(rankings)).total if prompts else 0
     config = config_of(task.plan, roles, normaliser, steps)
-    _prepare(context, task, roles, config)
-    reward = AdapterReward(
-        roles,
-        names,
-        scoring.probe(roles),
-        normaliser,
-        penalty=task.plan.policy.uncertainty_penalty,
-    )
     state = TrainingState()
     following.restore(context, state)
-    loop = ppo.train(roles, prompts, heldout, reward, config, state)
+    given = Given(roles, prompts, heldout, reward, rankings, state)
+    prepared = _prepare(context, task, given, config)
     ended = following.follow(
-        context, loop, state, save_every=task.plan.policy.save_every, note="practising"
+        context,
+        prepared.loop,
+        state,
+        save_every=task.plan.policy.save_every,
+        note=NOTES[task.plan.policy.algorithm],
     )
     best_step = state.best.step if state.best is not None else ended.step
     metrics: dict[str, Any] = {
@@ -76,7 +79,7 @@ def run(context: JobContext) -> None:
         "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
         "best_step": best_step,
     }
-    _publish(context, task, roles, config, metrics)
+    _publish(context, task, roles, prepared.settings, metrics)
 
 
 def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int) -> PpoConfig:
@@ -95,6 +98,7 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
         temperature=plan.sampling.temperature,
         seed=plan.seed,
         value_scale=normaliser.members[0],
+        value_trunk="policy" if policy.shares_trunk else "value",
         watch=WatchConfig(
             every=policy.evaluate_every, prompts=policy.heldout_prompts, rules=rules(policy)
         ),
@@ -156,16 +160,44 @@ def _items(task: Task, roles: Roles, prompts: tuple[Prompt, ...]) -> list[Prompt
     return texts.that_fit(items, roles, task.plan.sampling.max_new_tokens)
 
 
-def _prepare(context: JobContext, task: Task, roles: Roles, config: PpoConfig) -> None:
-    same_shape = roles.settings["reward"] == config.lora
-    ppo.prepare(roles, config, reward="reward" if same_shape else None)
-    if task.plan.policy.start is Start.LAST and task.before.kind == CheckpointKind.POLICY:
-        saving.load_policy(roles, weights.fetch(context, task.before), PREVIOUS)
-        roles.copy_role(PREVIOUS, POLICY)
+def _rankings(context: JobContext, task: Task, roles: Roles) -> list[Ranking]:
+    """Return the judgments that the reward model learned from, where DPO needs them."""
+    if task.plan.policy.algorithm is not Algorithm.DPO:
+        return []
+    with context.database.reader() as session:
+        roots = weights.root_ids(session, task.project.id)
+        export = session.get_one(Export, max(task.export_ids))
+    rows = frozen.of_export(context, export).rows
+    found = frozen.rankings(
+        rows,
+        roles.loaded.tokenizer,
+        instruction=task.project.instruction,
+        roots=roots,
+        root=roots[task.start.id],
+        weights=Weights.of(task.plan.reward, rows),
+    )
+    return [each for each in found if each.pairs]
+
+
+def _prepare(context: JobContext, task: Task, given: Given, config: PpoConfig) -> Prepared:
+    """Make the policy ready; where the plan says so it goes on from the policy in force."""
+    continues = task.plan.policy.start is Start.LAST and task.before.kind == CheckpointKind.POLICY
+    if continues:
+        saving.load_policy(given.roles, weights.fetch(context, task.before), PREVIOUS)
+    prepared = algorithms.prepare(
+        task.plan, given, config, sampled=PREVIOUS if continues else REFERENCE
+    )
+    if continues:
+        given.roles.copy_role(PREVIOUS, POLICY)
+    return prepared
 
 
 def _publish(
-    context: JobContext, task: Task, roles: Roles, config: PpoConfig, metrics: Mapping[str, Any]
+    context: JobContext,
+    task: Task,
+    roles: Roles,
+    training: Mapping[str, Any],
+    metrics: Mapping[str, Any],
 ) -> None:
     folder = context.workdir / "checkpoint"
     settings = {
@@ -175,7 +207,7 @@ def _publish(
         "started_from_id": task.before.id
         if task.plan.policy.start is Start.LAST
         else task.start.id,
-        "training": config.to_json(),
+        "training": dict(training),
     }
     card = cards.Card(
         "Policy",

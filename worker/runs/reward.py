@@ -6,32 +6,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
+from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services import checkpoints, draws, rounds
 from app.services.checkpoints import Written
 from app.services.training_rows import FrozenRow
+from worker.rlhf import criteria, sampling, saving, scoring
 from worker.rlhf import reward as fitting
-from worker.rlhf import reward_report, sampling, saving, scoring
+from worker.rlhf.criteria import Criteria
 from worker.rlhf.data import PromptItem, Ranking
 from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.prefix import Branches
-from worker.rlhf.rankings import Terms, branches_of, split_by_length
+from worker.rlhf.rankings import LossName, Terms
 from worker.rlhf.reward import RewardConfig
-from worker.rlhf.reward_report import Scored
 from worker.rlhf.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
 from worker.rlhf.sampling import SamplingConfig
 from worker.rlhf.scoring import AdapterReward
 from worker.rlhf.training_state import TrainingState
-from worker.runs import cards, following, frozen, held, human_level, texts, weights
+from worker.runs import (
+    cards,
+    following,
+    frozen,
+    held,
+    reward_figures,
+    rewards,
+    texts,
+    weights,
+)
 from worker.runs.context import JobContext
 from worker.runs.frozen import Data
+from worker.runs.weighing import Weights
 from worker.runs.weights import Layers
 
+LOSSES: Mapping[PairLoss, LossName] = {
+    PairLoss.PAIRS: "pairs",
+    PairLoss.PLACKETT_LUCE: "plackett_luce",
+}
 HELDOUT_SCORES = "heldout_scores.jsonl"  # beside the weights: every held-out text and its score
 
 
@@ -59,36 +73,47 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
     data = frozen.freeze(context, task.project.id, title)
+    counted = Weights.of(task.plan.reward, data.rows)
     roles = weights.load(context, task.beneath)
-    config = config_of(task.plan, len(data.rows))
+    tokenizer = roles.loaded.tokenizer
+    # A classifier that is not there is found out before anything is trained.
+    parts = [rewards.build(each, tokenizer, context.device) for each in task.plan.reward.parts]
+    train = _rankings(data.rows, roles, task, counted)
+    heldout = _rankings(data.heldout, roles, task, Weights())
+    fitted = criteria.fit(train, frozen.criterion_weights(data.rows))
+    config = config_of(task.plan, len(data.rows), fitted)
     names = fitting.prepare(roles, config)
     start_from_sft(roles, names)
-    train, heldout = (_rankings(rows, roles, task) for rows in (data.rows, data.heldout))
     state = TrainingState()
     following.restore(context, state)
     loop = fitting.train(roles, train, heldout, config, state)
     ended = following.follow(context, loop, state, note="fitting the judgments")
     reward = AdapterReward(roles, names, scoring.probe(roles))
     metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
-    found, scored = measure(data, train, heldout, reward, task.plan)
+    found, scored = reward_figures.measure(data, train, heldout, reward, task.plan, fitted)
     metrics |= found
-    normaliser = fit_normaliser(
-        reward,
-        [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
-        task.project.instruction,
-        task.plan,
-    )
-    _publish(context, task, roles, names, normaliser, config, data, metrics, scored)
+    asked = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
+    answers = own_answers(roles, asked, task.project.instruction, task.plan)
+    normaliser = _scaled(reward, answers, task.plan)
+    settings = {
+        **task.beneath.config,
+        "names": list(names),
+        "normaliser": normaliser.to_json(),
+        "training": config.to_json(),
+        **rewards.noted(task.plan.reward, parts, answers),
+    }
+    _publish(context, task, roles, names, settings, data, metrics, scored)
 
 
-def config_of(plan: RoundPlan, comparisons: int) -> RewardConfig:
-    """Return the loop's settings for that many comparisons."""
+def config_of(plan: RoundPlan, comparisons: int, fitted: Criteria = ()) -> RewardConfig:
+    """Return the loop's settings for that many comparisons, with the criteria that were rated."""
     return RewardConfig(
         members=plan.reward.ensemble,
         epochs=plan.reward.epochs,
         batch_rankings=plan.reward.batch_size,
         learning_rate=plan.reward.learning_rate,
         terms=Terms(
+            loss=LOSSES[plan.reward.loss],
             with_margin=plan.reward.use_margin,
             smoothing=plan.reward.label_smoothing,
             centering=plan.reward.centering,
@@ -98,52 +123,8 @@ def config_of(plan: RoundPlan, comparisons: int) -> RewardConfig:
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,
         lora=LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha),
+        criteria=fitted,
     )
-
-
-def measure(
-    data: Data,
-    train: Sequence[Ranking],
-    heldout: Sequence[Ranking],
-    reward: AdapterReward,
-    plan: RoundPlan,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the report on held-out comparisons with people's lines, and the scores behind it."""
-    fitting_rows, too_long = split_by_length(heldout, plan.reward.max_tokens)
-    _, too_long_train = split_by_length(train, plan.reward.max_tokens)
-    found: dict[str, Any] = {
-        "comparisons": len(train),
-        "votes": frozen.votes_of(data.rows),
-        "too_long": [each.key for each in [*too_long_train, *too_long]],
-    }
-    if not fitting_rows:
-        return found | {"heldout": None, "heldout_reason": "no held-out comparison was judged"}, []
-    scored = score_all(reward, fitting_rows)
-    scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
-    rows = [one for one in data.heldout if one.row.comparison_id in scores]
-    report = reward_report.report(train, scored)
-    found |= {
-        "heldout": report.to_json(),
-        "people": human_level.lines(rows, scores, seed=plan.seed),
-        "by_labeler": human_level.by_labeler(rows, scores),
-    }
-    return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
-
-
-def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored]:
-    """Return rankings with the raw score of each completion, an ensemble's mean."""
-    flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
-    parts = torch.split(flat, [len(one.completions) for one in rankings])
-    return [Scored(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)]
-
-
-def _scored(one: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
-    return {
-        "comparison": one.row.comparison_id,
-        "messages": [dict(message) for message in one.row.prompt.messages],
-        "texts": [each.text for each in one.row.candidates],
-        "scores": list(scores),
-    }
 
 
 def _read(session: Session, context: JobContext) -> Task:
@@ -180,13 +161,16 @@ def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
             roles.copy_role(SFT, name)
 
 
-def _rankings(rows: Sequence[Any], roles: Roles, task: Task) -> list[Ranking]:
+def _rankings(
+    rows: Sequence[FrozenRow], roles: Roles, task: Task, counted: Weights
+) -> list[Ranking]:
     return frozen.rankings(
         rows,
         roles.loaded.tokenizer,
         instruction=task.project.instruction,
         roots=task.roots,
         root=task.root,
+        weights=counted,
     )
 
 
@@ -200,8 +184,17 @@ def fit_normaliser(
 
     Prompts come as a key, which seeds the answer, and the turns.
     """
-    roles, settings = reward.roles, plan.sampling
-    tokenizer = roles.loaded.tokenizer
+    return _scaled(reward, own_answers(reward.roles, prompts, instruction, plan), plan)
+
+
+def own_answers(
+    roles: Roles,
+    prompts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    instruction: str,
+    plan: RoundPlan,
+) -> list[Branches]:
+    """Return an answer of the start model to each prompt that leaves room for one."""
+    settings, tokenizer = plan.sampling, roles.loaded.tokenizer
     items = [
         PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
         for key, messages in prompts
@@ -215,11 +208,14 @@ def fit_normaliser(
     fitting_items = texts.that_fit(items, roles, settings.max_new_tokens)
     ids = {item.key: item.prompt_ids for item in items}
     role = REFERENCE if roles.has_adapter(SFT) else BASE
-    branches = [
+    return [
         Branches(ids[one.prompt_key], [one.token_ids])
         for one in sampling.generate(roles, fitting_items, config, role)
     ]
-    return Normaliser.fit(reward.raw(branches), penalty=plan.policy.uncertainty_penalty)
+
+
+def _scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:
+    return Normaliser.fit(reward.raw(answers), penalty=plan.policy.uncertainty_penalty)
 
 
 def _publish(
@@ -227,19 +223,12 @@ def _publish(
     task: Task,
     roles: Roles,
     names: Sequence[str],
-    normaliser: Normaliser,
-    config: RewardConfig,
+    settings: Mapping[str, Any],
     data: Data,
     metrics: Mapping[str, Any],
     scored: Sequence[Mapping[str, Any]],
 ) -> None:
     folder = context.workdir / "checkpoint"
-    settings = {
-        **task.beneath.config,
-        "names": list(names),
-        "normaliser": normaliser.to_json(),
-        "training": config.to_json(),
-    }
 
     def write(aside: Path) -> None:
         for name in names:

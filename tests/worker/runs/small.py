@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
-from app.domain.answers import Body, PickBody, RankBody
+from app.domain.answers import Body, PickBody, RankBody, RateBody, ThumbsBody
 from app.domain.plan import (
     EvaluationPlan,
     Lora,
@@ -23,6 +23,7 @@ from app.domain.plan import (
 from app.domain.ranking import Ranking
 from app.domain.splits import content_hash
 from app.models import (
+    Comparison,
     ComparisonCompletion,
     Completion,
     Demonstration,
@@ -34,7 +35,7 @@ from app.models import (
     Split,
     User,
 )
-from app.services import accounts, job_leases, labeling, projects, rounds
+from app.services import accounts, criteria, job_leases, labeling, projects, rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.runs import find
@@ -229,6 +230,13 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
 
 def _answer(session: Session, comparison_id: int, taste: Taste) -> Body:
     texts = _texts(session, comparison_id)
+    comparison = session.get_one(Comparison, comparison_id)
+    if comparison.kind == JudgmentKind.RATE:
+        rated = tuple(min(5, 1 + round(taste(text))) for text in texts)
+        names = [one.name for one in criteria.active(session, comparison.project_id)]
+        return RateBody(dict.fromkeys(names, rated))
+    if comparison.kind == JudgmentKind.THUMBS:
+        return ThumbsBody("up" if taste(texts[0]) >= 2 else "down")
     ranking = Ranking.of_positions([-taste(text) for text in texts])
     if len(texts) > 2:
         return RankBody(ranking.ranks)

@@ -6,7 +6,7 @@ from app.domain.ranking import Ranking
 from app.models import Split
 from app.services.judged import Candidate, PromptText, TrainingPair, TrainingRow
 from app.services.training_rows import FrozenRow, PlainVote
-from worker.runs import frozen, human_level
+from worker.runs import human_level, weighing
 
 _numbers = count(1)
 
@@ -73,4 +73,4 @@ def test_the_margin_grows_with_strength_and_shrinks_with_dissent(
     strength: float | None, share: float, expected: float
 ) -> None:
     pair = TrainingPair(0, 1, share, 2, 1.0, strength)
-    assert frozen.margin_of(pair) == pytest.approx(expected)
+    assert weighing.margin_of(pair) == pytest.approx(expected)

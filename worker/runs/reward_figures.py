@@ -1,0 +1,96 @@
+"""A round's reward model in figures: on held-out comparisons, beside people, and on ratings."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from app.domain.plan import RoundPlan
+from app.services.training_rows import FrozenRow
+from worker.rlhf import rating_report, reward_report
+from worker.rlhf.criteria import Criteria
+from worker.rlhf.data import Ranking
+from worker.rlhf.rankings import branches_of, split_by_length
+from worker.rlhf.reward_report import Scored
+from worker.rlhf.scoring import AdapterReward
+from worker.runs import frozen, human_level
+from worker.runs.frozen import Data
+
+NOTHING_HELD_OUT = "no held-out comparison was judged"
+NO_PAIRS = "nothing held out was compared or got a thumb"
+
+
+def measure(
+    data: Data,
+    train: Sequence[Ranking],
+    heldout: Sequence[Ranking],
+    reward: AdapterReward,
+    plan: RoundPlan,
+    fitted: Criteria = (),
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the report on held-out comparisons with people's lines, and the scores behind it.
+
+    Args:
+        data: the frozen rows.
+        train: those that were learned from, as rankings.
+        heldout: those that only measure.
+        reward: the model.
+        plan: of the round.
+        fitted: the criteria, where the model learned from ratings.
+
+    """
+    fit, too_long = split_by_length(heldout, plan.reward.max_tokens)
+    _, too_long_train = split_by_length(train, plan.reward.max_tokens)
+    found: dict[str, Any] = {
+        "comparisons": len(train),
+        "votes": frozen.votes_of(data.rows),
+        "too_long": [each.key for each in [*too_long_train, *too_long]],
+        "shared_prefix": _shared_prefix(reward, [*train, *heldout]),
+    }
+    if not fit:
+        return found | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
+    scored = score_all(reward, fit)
+    scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
+    rows = [one for one in data.heldout if one.row.comparison_id in scores]
+    found |= _compared(train, scored) | {
+        "people": human_level.lines(rows, scores, seed=plan.seed),
+        "by_labeler": human_level.by_labeler(rows, scores),
+    }
+    if fitted:
+        predicted = rating_report.predict(reward, fit, fitted)
+        reports = rating_report.report(predicted, fit, fitted)
+        found["ratings"] = [each.to_json() for each in reports]
+    return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
+
+
+def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored]:
+    """Return rankings with the raw score of each completion, an ensemble's mean."""
+    flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
+    parts = torch.split(flat, [len(one.completions) for one in rankings])
+    return [Scored(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)]
+
+
+def _compared(train: Sequence[Ranking], scored: Sequence[Scored]) -> dict[str, Any]:
+    has_any = any(
+        one.ranking.pairs or any(each.thumb is not None for each in one.ranking.absolutes)
+        for one in scored
+    )
+    if not has_any:
+        return {"heldout": None, "heldout_reason": NO_PAIRS}
+    return {"heldout": reward_report.report(train, scored).to_json()}
+
+
+def _shared_prefix(reward: AdapterReward, rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """Say what the probe found, and how many comparisons it keeps from sharing their prompt."""
+    apart = sum(not reward.probe.allows([branches_of(one)]) for one in rankings)
+    return {**asdict(reward.probe), "comparisons_apart": apart}
+
+
+def _scored(one: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
+    return {
+        "comparison": one.row.comparison_id,
+        "messages": [dict(message) for message in one.row.prompt.messages],
+        "texts": [each.text for each in one.row.candidates],
+        "scores": list(scores),
+    }

@@ -1,0 +1,85 @@
+"""What a policy is rewarded for: the learned reward model, and the plan's further parts.
+
+The parts are built and brought to scale when the reward model is fitted, and noted with it, so that
+a policy's job rewards what was noted there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from app.domain import reading
+from app.domain.plan import RewardPlan
+from app.domain.reward_parts import PartKind, RewardPart
+from worker.rlhf import classifier
+from worker.rlhf.classifier import ClassifierReward
+from worker.rlhf.mixture import Part, WeightedSum
+from worker.rlhf.normaliser import Scale
+from worker.rlhf.prefix import Branches
+from worker.rlhf.rules import FormatRule, LengthRule
+from worker.rlhf.scoring import AdapterReward, RewardFunction
+
+LEARNED = "learned"
+WEIGHT, PARTS, SCALE = "weight", "parts", "scale"
+
+
+def build(part: RewardPart, writer: PreTrainedTokenizerBase, device: str) -> RewardFunction:
+    """Return a part of the reward as a function; a classifier is loaded.
+
+    Raises:
+        ValueError: a classifier has no such label.
+        OSError: there is no such classifier.
+    """
+    match part.kind:
+        case PartKind.CLASSIFIER:
+            return classifier.load(
+                part.model, part.label, writer, reads_prompt=part.reads_prompt, device=device
+            )
+        case PartKind.LENGTH:
+            return LengthRule(part.shortest, part.longest)
+        case PartKind.FORMAT:
+            return FormatRule(part.pattern, writer)
+
+
+def noted(
+    plan: RewardPlan, built: Sequence[RewardFunction], branches: Sequence[Branches]
+) -> dict[str, Any]:
+    """Return what a reward model's row notes of the sum: weights, parts, and classifiers' scales.
+
+    Args:
+        plan: of the round.
+        built: its parts, in order.
+        branches: the start model's own answers.
+
+    """
+    parts = []
+    for part, function in zip(plan.parts, built, strict=True):
+        row = asdict(part)
+        if isinstance(function, ClassifierReward):
+            scale = function.fitted(branches).scale
+            row[SCALE] = [scale.mean, scale.std]
+        parts.append(row)
+    return {WEIGHT: plan.weight, PARTS: parts}
+
+
+def of(
+    config: Mapping[str, Any],
+    learned: AdapterReward,
+    writer: PreTrainedTokenizerBase,
+    device: str,
+) -> RewardFunction:
+    """Return the reward that a reward model's row notes; the learned one where it notes no more."""
+    weight, rows = float(config.get(WEIGHT, 1.0)), config.get(PARTS, [])
+    if weight == 1.0 and not rows:
+        return learned
+    parts = [Part(LEARNED, weight, learned)]
+    for number, row in enumerate(rows, start=1):
+        known = {key: value for key, value in row.items() if key != SCALE}
+        part: RewardPart = reading.read(RewardPart, known, f"part {number} of the reward")
+        function = build(part, writer, device)
+        if isinstance(function, ClassifierReward):
+            function = replace(function, scale=Scale(*row[SCALE]))
+        parts.append(Part(f"{part.kind}-{number}", part.weight, function))
+    return WeightedSum(tuple(parts))
