@@ -107,6 +107,21 @@ def winners(
     """
     if not prompts:
         raise ValueError("best of n needs at least one prompt")
+    share = roles.team.share([len(prompt.prompt_ids) for prompt in prompts])
+    won = _winners(roles, [prompts[index] for index in share], reward, config, role)
+    both = dict(roles.team.gather(list(zip(share, won, strict=True))))
+    return [both[index] for index in range(len(prompts))]
+
+
+def _winners(
+    roles: Roles,
+    prompts: Sequence[PromptItem],
+    reward: RewardFunction,
+    config: SamplingConfig,
+    role: str,
+) -> list[Winner]:
+    if not prompts:  # the share of a process of a small batch
+        return []
     answers: dict[str, list[Completion]] = {prompt.key: [] for prompt in prompts}
     for completion in sampling.generate(roles, prompts, config, role=role):
         answers[completion.prompt_key].append(completion)

@@ -129,23 +129,27 @@ class Run:
 
 def accumulate(roles: Roles, batch: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
     """Add up the gradients of a batch, micro-batch by micro-batch, and say how it did."""
-    total, moved, seen = 0.0, list[Tensor](), list[Ranking]()
+    total, found = 0.0, list[tuple[int, Tensor]]()  # rewards by the ranking's place in the batch
     terms = Terms(with_margin=False, smoothing=config.smoothing, centering=0.0)
     tokens = [
         sum(len(ranking.prompt_ids) + len(ids) for ids in ranking.completions) for ranking in batch
     ]
-    for group in batches.by_tokens(tokens, config.token_budget):
+    share = roles.team.share(tokens)
+    mine = batches.by_tokens([tokens[index] for index in share], config.token_budget)
+    for group in ([share[index] for index in each] for each in mine):
         here = [batch[index] for index in group]
         with roles.role("policy"):
             rewards = implicit_rewards(roles, here, config)
             loss = loss_of(rewards, here, terms).sum() / len(batch)
             torch.autograd.backward(loss)
         total += float(loss.detach())
-        moved += [each.detach() for each in rewards]
-        seen += here
-    fit, flat = agreement_of(moved, seen), torch.cat(moved)
+        found += zip(group, [each.detach().cpu() for each in rewards], strict=True)
+    roles.team.sum_gradients(roles.parameters_of("policy"))
+    found = roles.team.gather(found)
+    fit = agreement_of([each for _, each in found], [batch[index] for index, _ in found])
+    flat = torch.cat([each for _, each in found])
     return {
-        "loss": total,
+        "loss": roles.team.sum(total),
         "accuracy": fit.accuracy,
         "margin": fit.margin,
         "reward/mean": float(flat.mean()),

@@ -67,7 +67,8 @@ def of_tokens(
 def _of_chunk(
     hidden: Tensor, lm_head: LmHead, token_ids: Tensor, temperature: float, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
-    logits = lm_head(hidden).float()  # [n, V]
+    logits = lm_head(hidden)  # [n, V]
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     if temperature != 1.0:
         logits = logits / temperature
     log_total = logits.logsumexp(-1)  # [n]

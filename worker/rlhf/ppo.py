@@ -223,6 +223,7 @@ class Update:
             for rows in self._minibatches(len(targets.rollout.episodes.prompts), epoch):
                 self.accumulate(targets, rows, tally)
                 self._advance(share, tally)
+        tally = Tally.total(self.roles.team.gather([tally]))
         return tally.means() | {"learning_rate": share * self.config.policy_learning_rate}
 
     def _minibatches(self, episodes: int, epoch: int) -> Iterator[list[int]]:
@@ -237,12 +238,15 @@ class Update:
         """Add up a minibatch's gradients; each role's backward follows its own forward."""
         episodes = targets.rollout.episodes
         tokens = int(episodes.lengths[list(rows)].sum())
-        for batch in rollout.micro_batches(self.roles, episodes, rows, self.config.forward):
+        mine = rollout.share(self.roles, episodes, rows)
+        for batch in rollout.micro_batches(self.roles, episodes, mine, self.config.forward):
             for role, part in self.parts.items():
                 with self.roles.role(role):
                     total, found = part(self.roles, targets, batch, self.config)
                     torch.autograd.backward(total / tokens)
                 tally.add(found, count=int(batch.is_response.sum()))
+        for role in self.optimizers:
+            self.roles.team.sum_gradients(self.roles.parameters_of(role))
 
     def _advance(self, rate_share: float, tally: "Tally") -> None:
         """Clip the gradients per role, or the value's would squeeze the policy's, and step."""
@@ -358,6 +362,15 @@ class Tally:
         for name, value in sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
             self._counts[name] = self._counts.get(name, 0) + count
+
+    @classmethod
+    def total(cls, parts: Sequence["Tally"]) -> "Tally":
+        """Return what several processes tallied, as one."""
+        found = cls()
+        for part in parts:
+            for name, value in part._sums.items():
+                found.add({name: value}, count=part._counts[name])
+        return found
 
     def means(self) -> dict[str, float]:
         """Return each sum over its count."""

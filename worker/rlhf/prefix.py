@@ -33,6 +33,11 @@ class Branches:
     prompt_ids: Sequence[int]
     completions: Sequence[Sequence[int]]
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of all its completions."""
+        return len(self.prompt_ids) + sum(map(len, self.completions))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

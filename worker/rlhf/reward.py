@@ -185,10 +185,11 @@ class Run:
     def accumulate(self, name: str, batch: Sequence[Ranking]) -> dict[str, float]:
         """Add up the gradients of a member's batch, micro-batch by micro-batch."""
         total = 0.0
-        all_scores: list[Tensor] = []
-        seen: list[Ranking] = []
+        found: list[tuple[int, Tensor]] = []  # of every ranking by its place in the batch
         branches = [branches_of(ranking) for ranking in batch]
-        for group in scoring.micro_batches(branches, self.config.token_budget):
+        share = self.roles.team.share([each.tokens for each in branches])
+        mine = scoring.micro_batches([branches[index] for index in share], self.config.token_budget)
+        for group in ([share[index] for index in each] for each in mine):
             here = [batch[index] for index in group]
             layout = prefix.lay_out(
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
@@ -198,11 +199,13 @@ class Run:
                 loss = each.sum() / len(batch)
                 torch.autograd.backward(loss)
             total += float(loss.detach())
-            all_scores += [each.detach() for each in scores]
-            seen += here
-        fit, flat = agreement_of(all_scores, seen), torch.cat(all_scores)
+            found += zip(group, [each.detach().cpu() for each in scores], strict=True)
+        self.roles.team.sum_gradients(self.trained(name).values())
+        found = self.roles.team.gather(found)
+        fit = agreement_of([each for _, each in found], [batch[index] for index, _ in found])
+        flat = torch.cat([each for _, each in found])
         return {
-            "loss": total,
+            "loss": self.roles.team.sum(total),
             "accuracy": fit.accuracy,
             "margin": fit.margin,
             "reward/mean": float(flat.mean()),
@@ -243,7 +246,7 @@ class Run:
             autocast=self.config.autocast,
             token_budget=self.config.token_budget,
         )
-        flat = reward.raw([branches_of(ranking) for ranking in self.heldout]).mean(0)
+        flat = scoring.raw_together(reward, [branches_of(each) for each in self.heldout]).mean(0)
         counts = [len(ranking.completions) for ranking in self.heldout]
         fit = agreement_of(torch.split(flat, counts), self.heldout)
         if self.config.criteria:

@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf import batches, models
 from worker.rlhf.models import LoadedModel
+from worker.rlhf.parallel import Team
 
 BASE = "base"
 REFERENCE = "reference"
@@ -59,10 +60,14 @@ class _Watch(torch.autograd.Function):
 
 
 class Roles:
-    """A base model with named adapters and heads, one role active at a time."""
+    """A base model with named adapters and heads, one role active at a time.
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    `team` are the processes that train it together, each holding all of it.
+    """
+
+    def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
         self.loaded = loaded
+        self.team = team or Team()
         self.causal = loaded.model
         self.heads = nn.ModuleDict()
         self.settings: dict[str, LoraSettings] = {}
@@ -258,13 +263,14 @@ class Roles:
         return models.logits(self.causal, hidden)
 
     def score(self, name: str, hidden: Tensor) -> Tensor:
-        """Return a head's value of hidden states in fp32, [..., d] -> [...].
+        """Return a head's value of hidden states in its own fp32, [..., d] -> [...].
 
         Raises:
             ValueError: if the role has no head.
         """
         with torch.autocast(hidden.device.type, enabled=False):
-            value: Tensor = self.head(name)(hidden.float())
+            head = self.head(name)
+            value: Tensor = head(hidden.to(head.weight.dtype))
         return value.squeeze(-1)
 
     # Within

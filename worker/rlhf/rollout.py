@@ -126,7 +126,78 @@ def collect(
     *,
     with_values: bool,
 ) -> Rollout:
-    """Sample answers, and ask reward, policy, reference and value about them."""
+    """Sample answers, and ask reward, policy, reference and value about them.
+
+    Each process of a team does its share; all of them get the whole.
+    """
+    team = roles.team
+    if team.size == 1:
+        return _collect(roles, prompts, reward, sampling_config, forward, with_values)
+    share = team.share([len(prompt.prompt_ids) for prompt in prompts])
+    mine = [prompts[index] for index in share]
+    found: list[tuple[list[int], Rollout]] = []
+    if mine:
+        made = _collect(roles, mine, reward, sampling_config, forward, with_values)
+        found.append((share, made))
+    return joined(team.gather(found))
+
+
+def joined(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
+    """Return one rollout of several, each with the places of its episodes in the whole."""
+    count = sum(len(places) for places, _ in parts)
+    each = [part for _, part in parts]
+    prompts: dict[int, PromptItem] = {}
+    completions: dict[int, Completion] = {}
+    for places, part in parts:
+        prompts |= zip(places, part.episodes.prompts, strict=True)
+        completions |= zip(places, part.episodes.completions, strict=True)
+    width = max(part.logprobs.shape[1] for part in each)
+
+    def laid(found: Sequence[Tensor]) -> Tensor:
+        whole = found[0].new_zeros(count, *([width] if found[0].ndim == 2 else []))
+        for (places, _), part in zip(parts, found, strict=True):
+            rows = torch.tensor(list(places))
+            if part.ndim == 2:
+                whole[rows, : part.shape[1]] = part
+            else:
+                whole[rows] = part
+        return whole
+
+    spreads = [part.scores.spread for part in each if part.scores.spread is not None]
+    return Rollout(
+        Episodes(
+            tuple(prompts[place] for place in range(count)),
+            tuple(completions[place] for place in range(count)),
+            laid([part.episodes.is_response for part in each]),
+        ),
+        Scores(
+            laid([part.scores.raw for part in each]),
+            laid([part.scores.normalised for part in each]),
+            laid(spreads) if spreads else None,
+        ),
+        laid([part.logprobs for part in each]),
+        laid([part.entropy for part in each]),
+        laid([part.reference for part in each]),
+        laid([part.values for part in each]),
+        generate_s=max(part.generate_s for part in each),
+        score_s=max(part.score_s for part in each),
+    )
+
+
+def share(roles: Roles, episodes: Episodes, rows: Sequence[int]) -> list[int]:
+    """Return those of some rows that this process of the team computes."""
+    lengths = [len(prompt) + len(answer) for prompt, answer in episodes.sequences]
+    return [rows[index] for index in roles.team.share([lengths[row] for row in rows])]
+
+
+def _collect(
+    roles: Roles,
+    prompts: Sequence[PromptItem],
+    reward: RewardFunction,
+    sampling_config: SamplingConfig,
+    forward: Forward,
+    with_values: bool,
+) -> Rollout:
     started = time.perf_counter()
     episodes = sample(roles, prompts, sampling_config)
     sampled = time.perf_counter()

@@ -129,7 +129,7 @@ def _draw_batch(
     ).to(device)  # [B, R]
     rows = chance.shape[0]
     tokens = torch.zeros(rows, config.max_new_tokens, dtype=torch.long, device=device)
-    logprobs = torch.zeros(rows, config.max_new_tokens, device=device)
+    logprobs = torch.zeros(rows, config.max_new_tokens, dtype=torch.float32, device=device)
     lengths = torch.full((rows,), config.max_new_tokens, device=device)
     live = torch.arange(rows, device=device)  # which row each engine row is
     logits = engine.start(

@@ -85,6 +85,17 @@ def score(
     return reward.score([Branches(prompt_ids, completions)])
 
 
+def raw_together(reward: AdapterReward, branches: Sequence[Branches]) -> Tensor:
+    """Return the raw scores, [M, N], for which each process of the team does its share."""
+    team = reward.roles.team
+    share = team.share([each.tokens for each in branches])
+    raw = reward.raw([branches[index] for index in share]) if share else None
+    counts = [len(branches[index].completions) for index in share]
+    parts = () if raw is None else torch.split(raw, counts, dim=1)
+    found = dict(team.gather(list(zip(share, parts, strict=True))))
+    return torch.cat([found[index] for index in range(len(branches))], dim=1)
+
+
 def score_layout(
     roles: Roles, name: str, layout: prefix.Layout, *, autocast: bool | None
 ) -> Tensor:
@@ -115,8 +126,7 @@ def probe(roles: Roles) -> Probe:
 
 def micro_batches(branches: Sequence[Branches], token_budget: int) -> list[list[int]]:
     """Group branches of like length into rows within a budget of tokens."""
-    lengths = [len(each.prompt_ids) + sum(map(len, each.completions)) for each in branches]
-    return batches.by_tokens(lengths, token_budget)
+    return batches.by_tokens([each.tokens for each in branches], token_budget)
 
 
 def _firsts(branches: Sequence[Branches]) -> list[int]:

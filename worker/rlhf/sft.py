@@ -134,7 +134,7 @@ class Run:
             self.state.step, self.steps, int(self.config.warmup_share * self.steps)
         )
         chosen = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
-        loss, tokens = _accumulate(self.roles, self.role, chosen, self.config)
+        loss, tokens = accumulate(self.roles, self.role, chosen, self.config)
         norm = clip_grad_norm_(list(self.weights.values()), self.config.grad_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -176,17 +176,20 @@ def _prepare(roles: Roles, config: SftConfig) -> str:
     return config.adapter
 
 
-def _accumulate(
+def accumulate(
     roles: Roles, role: str, demonstrations: Sequence[Demonstration], config: SftConfig
 ) -> tuple[float, int]:
+    """Add up the gradients of a batch; return its loss and how many tokens that is about."""
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
     total = 0.0
-    for batch in _micro_batches(roles, demonstrations, config):
+    share = roles.team.share([_length(demonstration) for demonstration in demonstrations])
+    for batch in _micro_batches(roles, [demonstrations[index] for index in share], config):
         with roles.role(role):
             loss = _loss_sum(roles, role, batch, config) / tokens
             loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    return total, tokens
+    roles.team.sum_gradients(roles.parameters_of(role))
+    return roles.team.sum(total), tokens
 
 
 def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tensor:
@@ -200,6 +203,8 @@ def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tenso
 def _micro_batches(
     roles: Roles, demonstrations: Sequence[Demonstration], config: SftConfig
 ) -> Iterator[Batch]:
+    if not demonstrations:  # the share of a process in a small batch
+        return
     sequences = [(d.prompt_ids, d.response_ids) for d in demonstrations]
     if config.packing and batches.takes_any_mask(roles.causal):
         packed = batches.pack(sequences, roles.pad_id, config.row_tokens)

@@ -35,7 +35,7 @@ def demonstrations(count: int = 11) -> list[Demonstration]:
 def gradients(config: SftConfig) -> tuple[float, dict[str, Tensor]]:
     roles = tiny.roles("sft")
     role = sft._prepare(roles, config)
-    loss, _ = sft._accumulate(roles, role, demonstrations(), config)
+    loss, _ = sft.accumulate(roles, role, demonstrations(), config)
     grads = {
         name: parameter.grad
         for name, parameter in roles.named_parameters_of(role).items()
@@ -88,7 +88,7 @@ def test_loss_is_the_librarys_on_responses_alone() -> None:
             count = len(example.response_ids)
             total += float(roles.causal(input_ids=ids, labels=labels).loss) * count
             tokens += count
-    loss, _ = sft._accumulate(roles, "sft", demonstrations(), LORA)
+    loss, _ = sft.accumulate(roles, "sft", demonstrations(), LORA)
     assert loss == pytest.approx(total / tokens, rel=FP32)
     assert sft.evaluate(roles, "sft", demonstrations(), LORA) == pytest.approx(loss, rel=FP32)
 

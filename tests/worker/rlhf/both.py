@@ -1,0 +1,224 @@
+"""`python -m tests.worker.rlhf.both OUT`: what two processes compute, and one of them alone.
+
+Started twice by `test_parallel`, as a launcher would; everything is in fp64. The first writes, for
+every loop, the largest difference between its gradients with the other's help and without.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tests.worker.rlhf import tiny
+from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
+from worker.rlhf import best_of_n, dpo, ppo, reward, rloo, rollout, scoring, sft
+from worker.rlhf.best_of_n import BestOfNConfig
+from worker.rlhf.data import Demonstration, Pair, Ranking
+from worker.rlhf.dpo import DpoConfig
+from worker.rlhf.parallel import Team
+from worker.rlhf.ppo import PpoConfig, Tally, Targets
+from worker.rlhf.rankings import branches_of
+from worker.rlhf.reward import RewardConfig
+from worker.rlhf.rloo import RlooConfig
+from worker.rlhf.roles import Roles
+from worker.rlhf.rollout import Rollout
+from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.sft import SftConfig
+from worker.rlhf.training_state import TrainingState
+
+PPO = PpoConfig(
+    episodes=6,
+    max_new_tokens=9,
+    autocast=False,
+    token_budget=40,
+    lora=tiny.LORA,
+    kl_coefficient=0.3,
+)
+
+
+def demonstrations() -> list[Demonstration]:
+    lengths = (3, 9, 5, 12, 4, 7, 3)
+    return [Demonstration(*tiny.token_ids(4, length, seed=n)) for n, length in enumerate(lengths)]
+
+
+def rankings() -> list[Ranking]:
+    made = []
+    for n, count in enumerate((2, 4, 3, 2, 3)):
+        prompt, *answers = tiny.token_ids(6, *range(3 + n, 3 + n + count), seed=n)
+        pairs = tuple(Pair(i, i + 1, share=(n + i) % 3 / 2) for i in range(count - 1))
+        made.append(Ranking(f"r{n}", prompt, tuple(answers), pairs))
+    return made
+
+
+def made(team: Team, *names: str, heads: Sequence[str] = ()) -> Roles:
+    """Return the same roles in fp64 every time."""
+    found = tiny.roles(*names, heads=tuple(heads), moved=0.2)
+    found.causal.double()
+    found.heads.double()
+    found.team = team
+    return found
+
+
+def of_sft(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "sft")
+    config = SftConfig(batch_size=7, autocast=False, lora=tiny.LORA, micro_tokens=64)
+    run = sft.Run(roles, demonstrations(), config, TrainingState())
+    sft.accumulate(roles, "sft", demonstrations(), config)
+    return list(run.weights.values())
+
+
+def of_reward(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "reward", heads=["reward"])
+    config = RewardConfig(autocast=False, token_budget=64, lora=tiny.LORA)
+    run = reward.Run(roles, rankings(), rankings()[:2], config, TrainingState())
+    run.accumulate("reward", rankings())
+    return roles.parameters_of("reward")
+
+
+def of_dpo(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "policy")
+    dpo.accumulate(roles, rankings(), DpoConfig(autocast=False, token_budget=64, lora=tiny.LORA))
+    return roles.parameters_of("policy")
+
+
+def of_ppo(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "policy", "value", heads=["value"])
+    _update(roles, ppo.targets_of(_fixed_rollout(), PPO, 0.3), ("policy", "value"))
+    return [*roles.parameters_of("policy"), *roles.parameters_of("value")]
+
+
+def of_rloo(team: Team) -> list[nn.Parameter]:
+    roles = made(team, "policy")
+    _update(roles, rloo.targets_of(_fixed_rollout(), RlooConfig(2, PPO), 0.3), ("policy",))
+    return roles.parameters_of("policy")
+
+
+LOOPS: dict[str, Callable[[Team], list[nn.Parameter]]] = {
+    "sft": of_sft,
+    "reward": of_reward,
+    "dpo": of_dpo,
+    "ppo": of_ppo,
+    "rloo": of_rloo,
+}
+
+
+def _update(roles: Roles, targets: Targets, trained: Sequence[str]) -> None:
+    parts = {name: part for name, part in ppo.parts_of(PPO).items() if name in trained}
+    update = ppo.Update(roles, PPO, TrainingState(), parts, trained=trained)
+    update.accumulate(targets, range(PPO.episodes), Tally())
+
+
+def _fixed_rollout() -> Rollout:
+    """Sample once, alone; roles that moved since give ratios away from 1."""
+    roles = made(Team(), "policy", "value", heads=["value"])
+    found = rollout.collect(
+        roles,
+        prompts(PPO.episodes),
+        LikesOneSide(),
+        rollout.seeded(PPO.sampling, 0, 1),
+        PPO.forward,
+        with_values=True,
+    )
+    noise = torch.rand(found.logprobs.shape, generator=torch.Generator().manual_seed(0))
+    return replace(found, logprobs=found.logprobs + 0.1 * noise)
+
+
+def differences(team: Team) -> dict[str, float]:
+    """Return each loop's largest difference; a gradient of nothing would hide one."""
+    found = {}
+    for name, loop in LOOPS.items():
+        together = [_gradient(each) for each in loop(team)]
+        alone = [_gradient(each) for each in loop(Team())]
+        if not sum(float(each.abs().sum()) for each in alone) > 0.0:
+            raise AssertionError(f"{name} has no gradient")
+        pairs = zip(together, alone, strict=True)
+        found[name] = max(float((one - two).abs().max()) for one, two in pairs)
+    return found
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    if parameter.grad is None:
+        raise AssertionError("a trained weight has no gradient")
+    return parameter.grad
+
+
+def samples(team: Team) -> list[list[int]]:
+    """Return what is sampled for a step, by whoever samples which part of it."""
+    roles = made(team, "policy", "value", heads=["value"])
+    found = rollout.collect(
+        roles,
+        prompts(5),
+        LikesOneSide(),
+        rollout.seeded(PPO.sampling, 0, 1),
+        PPO.forward,
+        with_values=True,
+    )
+    return [list(each.token_ids) for each in found.episodes.completions]
+
+
+def winners(team: Team) -> list[tuple[str, int]]:
+    roles = made(team, "policy")
+    config = BestOfNConfig(sampling=SamplingConfig(n=3, max_new_tokens=6)).sampling
+    found = best_of_n.winners(roles, prompts(5), LikesOneSide(), config)
+    return [(each.prompt.key, each.completion.sample_index) for each in found]
+
+
+def scores(team: Team) -> list[float]:
+    roles = made(team, "reward", heads=["reward"])
+    asked = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
+    branches = [branches_of(each) for each in rankings()]
+    found: list[float] = scoring.raw_together(asked, branches)[0].tolist()
+    return found
+
+
+def steps(team: Team) -> tuple[list[dict[str, float]], list[float]]:
+    """Train a policy for some steps; return its figures but for the times, and its weights."""
+    roles = made(team, "sft")
+    config = replace(PPO, steps=2, epochs=2, minibatches=2)
+    ppo.prepare(roles, config, reward=None)
+    roles.heads.double()
+    reports = ppo.train(roles, prompts(6), prompts(3), LikesOneSide(), config, TrainingState())
+    figures = [
+        {k: v for k, v in each.metrics.items() if not k.startswith(("time/", "speed/"))}
+        for each in reports
+    ]
+    weights = torch.cat([each.detach().flatten() for each in roles.parameters_of("policy")])
+    return figures, weights.tolist()
+
+
+def everything(team: Team) -> dict[str, object]:
+    """Return what must not depend on how many processes there are."""
+    figures, weights = steps(team)
+    return {
+        "samples": samples(team),
+        "winners": winners(team),
+        "scores": scores(team),
+        "figures": figures,
+        "weights": weights,
+    }
+
+
+def main(out: Path) -> None:
+    """Compute all of it together and alone; the first process writes what came of it."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    team = Team.launched(cpu=True)
+    content: dict[str, object] = {
+        "differences": differences(team),
+        "together": everything(team),
+        "ranks": team.gather([team.rank]),
+        "shares": team.gather([team.share([5, 9, 2, 7, 3])]),
+        "weights": team.gather([steps(team)[1]]),
+    }
+    team.leave()
+    content["alone"] = everything(team)
+    if team.is_first:
+        out.write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
