@@ -20,6 +20,7 @@ from app.web.render import STATIC
 from app.web.security import SecurityMiddleware
 
 THREADS = 40
+BUSIEST = "app.web.api.labeling"
 
 
 def create_app(
@@ -48,11 +49,19 @@ def create_app(
     application.state.secret = settings.secret
     application.state.artifacts = settings.artifacts
     queue.configure(settings.broker_url)
-    for package in (app.web.pages, app.web.api):
-        for module in iter_modules(package.__path__):
-            routes = import_module(f"{package.__name__}.{module.name}")
-            application.include_router(routes.router)
+    for name in _route_modules():
+        application.include_router(import_module(name).router)
     application.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
     errors.install(application)
     application.add_middleware(SecurityMiddleware, max_body_bytes=settings.max_upload_mib * 2**20)
     return application
+
+
+def _route_modules() -> list[str]:
+    """Name the modules with routes. Routes are tried in turn, so those of each judgment lead."""
+    names = [
+        f"{package.__name__}.{module.name}"
+        for package in (app.web.pages, app.web.api)
+        for module in iter_modules(package.__path__)
+    ]
+    return sorted(names, key=lambda name: name != BUSIEST)

@@ -5,11 +5,21 @@ comparison's row lock (on SQLite the transaction is alone anyway).
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, false, or_, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    exists,
+    false,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
 
 from app.db import now
 from app.domain.answers import check_k
@@ -20,6 +30,8 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
+    Demonstration,
+    Judgment,
     JudgmentKind,
     Membership,
     Project,
@@ -28,6 +40,10 @@ from app.models import (
 )
 
 OVERLAP_MOST = 99
+
+# Written out in the statements: with states among the parameters plans would know less.
+_EXPIRED, _RELEASED = (literal_column(f"'{state}'") for state in ("expired", "released"))
+_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in ("write", "edit")]
 
 # Statements of every claim and submission, built once.
 _LOCK = (
@@ -227,32 +243,56 @@ def is_complete(session: Session, comparison: Comparison) -> bool:
 def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
     """Return the condition that a labeler may take a comparison: not theirs, not judged yet.
 
-    A lease that ran out or was given back does not count; a retracted judgment does.
+    A lease that ran out or was given back does not count; a retracted judgment does. Nobody judges
+    what they wrote: a completion, or another answer to the same prompt (which they may go on to
+    write and edit).
     """
+    only, taken = Comparison.only_labeler_id, aliased(Assignment, name="t")
+    is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
+    judged = exists().where(
+        taken.comparison_id == Comparison.id,
+        taken.labeler_id == labeler_id,
+        taken.state != _EXPIRED,
+        ~is_given_back,
+    )
     return and_(
-        (Comparison.only_labeler_id.is_(None)) | (Comparison.only_labeler_id == labeler_id),
-        ~exists()
+        only.is_(None) | (only == labeler_id),
+        ~judged.correlate_except(taken),
+        *(~wrote for wrote in _wrote(labeler_id)),
+    )
+
+
+def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement[bool]]:
+    member, written = aliased(ComparisonCompletion, name="m"), aliased(Completion, name="w")
+    yield (
+        exists()
         .where(
-            Assignment.comparison_id == Comparison.id,
-            Assignment.labeler_id == labeler_id,
-            or_(
-                and_(
-                    Assignment.state != AssignmentState.EXPIRED,
-                    Assignment.state != AssignmentState.RELEASED,
-                ),
-                and_(
-                    Assignment.state == AssignmentState.RELEASED, Assignment.ended_at.is_not(None)
-                ),
-            ),
+            member.comparison_id == Comparison.id,
+            member.completion_id == written.id,
+            written.author_id == labeler_id,
         )
-        .correlate_except(Assignment),
-        ~exists()
+        .correlate_except(member, written)
+    )
+    shown = aliased(Demonstration, name="d")
+    is_judging = Comparison.kind.not_in(_WRITTEN)
+    yield (
+        exists()
+        .where(is_judging, shown.prompt_id == Comparison.prompt_id, shown.author_id == labeler_id)
+        .correlate_except(shown)
+    )
+    said, other = aliased(Judgment, name="j"), aliased(Comparison, name="o")
+    yield (
+        exists()
         .where(
-            ComparisonCompletion.comparison_id == Comparison.id,
-            ComparisonCompletion.completion_id == Completion.id,
-            Completion.author_id == labeler_id,
+            is_judging,
+            other.prompt_id == Comparison.prompt_id,
+            other.kind.in_(_WRITTEN),
+            said.comparison_id == other.id,
+            said.labeler_id == labeler_id,
+            said.is_current,
+            ~said.is_retraction,
         )
-        .correlate_except(ComparisonCompletion, Completion),
+        .correlate_except(said, other)
     )
 
 

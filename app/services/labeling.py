@@ -81,7 +81,10 @@ _LOCKED = (
     .with_for_update(key_share=True, of=(Comparison, Assignment))
     .execution_options(populate_existing=True)
 )
-_LOCKED_WITH_KEY = _LOCKED.add_columns(Judgment.id.label("replayed_id")).join(
+_LOCKED_WITH_KEY = _LOCKED.add_columns(
+    Judgment.id.label("replayed_id"),
+    revisions.guidelines_version(bindparam("project_id")).label("version"),
+).join(
     Judgment,
     (Judgment.labeler_id == bindparam("labeler_id"))
     & (Judgment.submission_key == bindparam("key")),
@@ -149,7 +152,7 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
     found = _locked_unless_replayed(session, project.id, labeler_id, given)
     if isinstance(found, Outcome):
         return found
-    assignment, comparison = found
+    assignment, comparison, version = found
     if assignment.lease_token != given.lease_token:
         raise LeaseLost(f"assignment {assignment.id} was leased again since; reload the page")
     assignment = _successor(session, assignment)
@@ -167,6 +170,7 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
         is_surplus=state is AssignmentState.SURPLUS,
         started_at=max(moment - active, assignment.leased_at),
         active_ms=int(active.total_seconds() * 1000),
+        guidelines_version=version,
         **columns,
     )
     assignment.state = state
@@ -305,8 +309,8 @@ def _digest(given: Submission) -> str:
 
 def _locked_unless_replayed(
     session: Session, project_id: int, labeler_id: int, given: Submission
-) -> tuple[Assignment, Comparison] | Outcome:
-    """Return both rows locked, or the answer that the same submission had before."""
+) -> tuple[Assignment, Comparison, int] | Outcome:
+    """Return both rows locked, with the guidelines' version, or the answer of the same before."""
     asked = {"id": given.assignment_id, "project_id": project_id, "labeler_id": labeler_id}
     found = session.execute(_LOCKED_WITH_KEY, asked | {"key": given.key}).first()
     if found is None or found.replayed_id is not None:
@@ -316,7 +320,7 @@ def _locked_unless_replayed(
                 raise ReplayMismatch(f"submission {given.key} came before with another answer")
             return _outcome(session, replayed)
         raise NotFound(f"you have no assignment {given.assignment_id} here")
-    return found.Assignment, found.Comparison
+    return found.Assignment, found.Comparison, found.version
 
 
 def _locked(

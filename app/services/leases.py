@@ -9,7 +9,7 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
 from sqlalchemy.orm import Session
@@ -36,6 +36,15 @@ REPEAT_REACH = 20
 
 Draw = Callable[[], float]
 
+
+class Entered(NamedTuple):
+    """A labeler's membership, locked, and what a glance beside it showed."""
+
+    member: Membership
+    is_overdue: bool
+    has_leases: bool
+
+
 # Statements of every claim, built once.
 _ENTER = (
     select(Membership)
@@ -55,6 +64,15 @@ _LIVE = (
     )
     .order_by(Assignment.leased_at, Assignment.id)
 )
+
+
+def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
+    """Return the condition of the leases that a labeler holds."""
+    return and_(
+        Assignment.labeler_id == labeler_id,
+        Assignment.project_id == project_id,
+        Assignment.state == AssignmentState.LEASED,
+    )
 
 
 def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
@@ -92,8 +110,8 @@ def claim(
     in `held`, which the page has. At most two are leased ahead of the one on screen.
     """
     moment = now(session)
-    member, is_overdue = _enter_to_claim(session, project.id, labeler_id, moment)
-    mine = live(session, project.id, labeler_id)
+    member, is_overdue, has_leases = _enter_to_claim(session, project.id, labeler_id, moment)
+    mine = live(session, project.id, labeler_id) if has_leases else ()
     for assignment in mine:
         if assignment.id not in held:
             assignment.expires_at = moment + lease_length(project.median_active_ms)
@@ -118,16 +136,18 @@ def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
     """
     entered = _entered(session, project_id, labeler_id)
     if entered is not None:
-        return entered[0]
+        return entered.member
     member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
     if member is None:
         raise Conflict(NO_MEMBER)
     return member
 
 
-def note_entered(session: Session, member: Membership, *, is_overdue: bool) -> None:
-    """Remember that this transaction has locked the membership already."""
-    session.info["entered"] = (member, is_overdue)
+def note_entered(
+    session: Session, member: Membership, *, is_overdue: bool, has_leases: bool
+) -> None:
+    """Remember that this transaction has locked the membership, and what it saw beside it."""
+    session.info["entered"] = Entered(member, is_overdue, has_leases)
 
 
 def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
@@ -209,25 +229,27 @@ def new_token() -> str:
     return secrets.token_urlsafe(18)
 
 
-def _entered(session: Session, project_id: int, labeler_id: int) -> tuple[Membership, bool] | None:
-    entered: tuple[Membership, bool] | None = session.info.get("entered")
+def _entered(session: Session, project_id: int, labeler_id: int) -> Entered | None:
+    entered: Entered | None = session.info.get("entered")
     if entered is None:
         return None
-    member, _ = entered
+    member = entered.member
     return entered if (member.project_id, member.user_id) == (project_id, labeler_id) else None
 
 
 def _enter_to_claim(
     session: Session, project_id: int, labeler_id: int, moment: datetime
-) -> tuple[Membership, bool]:
+) -> Entered:
+    # What was seen beside the lock is good for one claim; the next one in the transaction looks.
     entered = _entered(session, project_id, labeler_id)
     if entered is not None:
+        session.info["entered"] = Entered(entered.member, is_overdue=False, has_leases=True)
         return entered
     asked = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
     found = session.execute(_ENTER_TO_CLAIM, asked).first()
     if found is None:
         raise Conflict(NO_MEMBER)
-    return found[0], found[1]
+    return Entered(found[0], found[1], has_leases=True)
 
 
 def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Taken | None:
@@ -293,10 +315,10 @@ def _lease(
     taken: Taken,
     moment: datetime,
 ) -> Assignment:
-    slot_id = comparisons.take_counted_slot(session, taken.comparison.id)
+    slot_id = comparisons.take_counted_slot(session, taken.comparison_id)
     assignment = Assignment(
         project_id=project.id,
-        comparison_id=taken.comparison.id,
+        comparison_id=taken.comparison_id,
         slot_id=slot_id,
         labeler_id=labeler_id,
         lease_token=new_token(),
@@ -311,7 +333,6 @@ def _lease(
 
 
 def _order(secret: bytes, labeler_id: int, taken: Taken) -> tuple[int, ...]:
-    comparison = taken.comparison
-    if comparison.origin_id is not None:
-        return repeated_order(secret, labeler_id, comparison.origin_id, taken.k)
-    return shown_order(secret, labeler_id, comparison.id, taken.k)
+    if taken.origin_id is not None:
+        return repeated_order(secret, labeler_id, taken.origin_id, taken.k)
+    return shown_order(secret, labeler_id, taken.comparison_id, taken.k)

@@ -51,15 +51,18 @@ def append(
     comparison: Comparison,
     key: str,
     moment: datetime,
+    guidelines_version: int | None = None,
     **columns: Any,
 ) -> Judgment:
-    """Add a revision and make it the current one."""
+    """Add a revision and make it the current one; without a version it names the newest."""
     newest = None
     if assignment.ended_at is not None:  # a first judgment has none before it
         newest = session.scalar(_NEWEST, {"assignment_id": assignment.id})
     if newest is not None:
         newest.is_current = False
         session.flush()  # the partial unique index allows one current row at a time
+    if guidelines_version is None:
+        guidelines_version = _newest_version(session, assignment.project_id)
     judgment = Judgment(
         project_id=assignment.project_id,
         assignment_id=assignment.id,
@@ -70,7 +73,7 @@ def append(
         is_current=True,
         kind=JudgmentKind(comparison.kind),
         shown_order=assignment.shown_order,
-        guidelines_version=_guidelines_version(assignment.project_id),
+        guidelines_version=guidelines_version,
         submission_key=key,
         submitted_at=moment,
         **columns,
@@ -98,7 +101,11 @@ def retract(session: Session, assignment: Assignment, comparison: Comparison, ke
     )
 
 
-def _guidelines_version(project_id: int) -> ColumnElement[int]:
-    """Return the newest version as part of the insert: no trip of its own."""
+def guidelines_version(project_id: int | ColumnElement[int]) -> ColumnElement[int]:
+    """Return the newest version as a column of another statement."""
     newest = select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
     return func.coalesce(newest.scalar_subquery(), 0)
+
+
+def _newest_version(session: Session, project_id: int) -> int:
+    return session.scalars(select(guidelines_version(project_id))).one()

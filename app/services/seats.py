@@ -48,7 +48,12 @@ def _seat(session: Session, statement: Select[Any], secret: str, slug: str) -> S
     moment: datetime = set_clock(session, found.moment)
     if found.expires_at is not None and found.expires_at <= moment:
         return None
-    leases.note_entered(session, found.Membership, is_overdue=found.is_overdue)
+    leases.note_entered(
+        session,
+        found.Membership,
+        is_overdue=found.is_overdue,
+        has_leases=found.has_leases,
+    )
     scopes = accounts.SCOPES if found.scopes is None else found.scopes
     return Seat(found.User, found.Project, found.Membership, frozenset(scopes))
 
@@ -63,6 +68,7 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
             *columns,
             func.clock_timestamp().label("moment"),
             exists().where(leases.is_stale(Project.id, func.now())).label("is_overdue"),
+            exists().where(leases.is_live(Project.id, User.id)).label("has_leases"),
             # The queue's statements never profit from being planned for their values.
             func.set_config("plan_cache_mode", "force_generic_plan", True),
         )
