@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
+MOST_CELLS = 1_000_000
+"""Of the table that words are compared in; more takes seconds."""
 AROUND = 2
 """Lines that are kept before and after a change."""
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -50,6 +52,16 @@ def pieces(old: str, new: str) -> list[Piece]:
         else:
             found.extend(_words("".join(before[a:b]), "".join(after[c:d])))
     return found
+
+
+def marked(old: str, new: str) -> list[Piece]:
+    """Return both texts as one, whole, with the words marked that only one of them has.
+
+    Texts too long to be compared word by word are marked as a whole.
+    """
+    if len(_WORDS.findall(old)) * len(_WORDS.findall(new)) > MOST_CELLS:
+        return [Piece(Kind.OLD, old), Piece(Kind.NEW, new)]
+    return list(_words(old, new))
 
 
 def _lines(text: str) -> list[str]:

@@ -18,6 +18,7 @@ from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, JudgmentKind, Project
 from app.models.prompts import Completion, Demonstration, Prompt, Split
+from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "Project",
     "Prompt",
     "Purpose",
+    "ResultsFile",
+    "ResultsRow",
     "Role",
     "Round",
     "SignInFailure",

@@ -11,6 +11,7 @@ Run = Callable[[JobContext], None]
 
 # Modules are loaded when a job of their kind runs: an export must not pay for torch.
 RUNS: Final[Mapping[str, str]] = {
+    "answer": "worker.runs.answer",
     "evaluate": "worker.runs.evaluate",
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",

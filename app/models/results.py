@@ -1,0 +1,35 @@
+"""Results files: what a model answered elsewhere, kept to be looked at beside other answers."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Identified
+
+
+class ResultsFile(Identified, Base):
+    """A file of prompts with an answer each; the same bytes come in once."""
+
+    __tablename__ = "results_file"
+    __table_args__ = (UniqueConstraint("project_id", "sha256"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    sha256: Mapped[str] = mapped_column(String(64))
+    rows: Mapped[int]
+    created_by_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+
+
+class ResultsRow(Identified, Base):
+    """A prompt of a results file with its first answer."""
+
+    __tablename__ = "results_row"
+    __table_args__ = (UniqueConstraint("file_id", "content_hash"),)
+
+    file_id: Mapped[int] = mapped_column(ForeignKey("results_file.id"))
+    content_hash: Mapped[str] = mapped_column(String(64))  # of the prompt, as a prompt's own
+    messages: Mapped[list[dict[str, Any]]]
+    text: Mapped[str]

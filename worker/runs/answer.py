@@ -1,0 +1,51 @@
+"""Models answer the same prompts, for people to look at; nothing is judged or decided."""
+
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.domain.plan import Sampling
+from app.models import Checkpoint, Project, Prompt, Split
+from app.services import checkpoints, draws
+from worker.runs import sampled, weights
+from worker.runs.context import Interrupted, JobContext
+from worker.runs.sampled import Draw
+
+SETTINGS = Sampling()
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Who answers what."""
+
+    project: Project
+    models: tuple[Checkpoint, ...]
+    prompts: tuple[Prompt, ...]
+
+
+def run(context: JobContext) -> None:
+    """Draw one completion of each model to each prompt; what is there already is kept."""
+    with context.database.reader() as session:
+        task = _read(session, context)
+    total, done = len(task.models) * len(task.prompts), 0
+    for model in task.models:
+        answering = weights.answering(context, model, task.project.instruction)
+        for rows in sampled.draw(context, answering, task.prompts, Draw(SETTINGS, SEED, 1)):
+            done += len(rows)
+            context.report(done, total, f"{model.name} answers")
+            order = context.should_stop()
+            if order in {"cancel", "preempt"}:
+                raise Interrupted(f"{context.title} was asked to end")
+    context.succeed(lambda _session: {"completions": done})
+
+
+def _read(session: Session, context: JobContext) -> Task:
+    payload = context.payload
+    project = session.get_one(Project, context.project_id)
+    models = [
+        checkpoints.get(session, project.id, checkpoint_id)
+        for checkpoint_id in payload["checkpoint_ids"]
+    ]
+    found = draws.first(session, project.id, Split(payload["split"]), payload["prompts"])
+    return Task(project, tuple(models), tuple(found))
