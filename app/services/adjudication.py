@@ -25,6 +25,7 @@ from app.models import (
 from app.services import audit, comparisons, projects
 from app.services.projects import GuidelinesText
 
+SETTLED = (JudgmentKind.PICK, JudgmentKind.RANK)
 REASONS = {
     "ambiguous": "The prompt is ambiguous",
     "gap": "The guidelines have a gap",
@@ -201,6 +202,8 @@ def _check(
     ranking: Sequence[int] | None,
     both_bad: bool,
 ) -> None:
+    if comparison.kind not in SETTLED:
+        raise Invalid(f"picks and rankings are settled, not kind {comparison.kind}")
     if comparison.kind == JudgmentKind.PICK:
         if preferred is None and not both_bad:
             raise Invalid("a settlement of a pick says a, b, tie or both bad")

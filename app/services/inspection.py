@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session
@@ -20,13 +21,14 @@ from app.models import (
     Completion,
     ExportJudgment,
     Judgment,
+    JudgmentKind,
     Membership,
     Prompt,
     Purpose,
     Round,
     User,
 )
-from app.services import prompts
+from app.services import criteria, prompts
 from app.services.agreement import lowest
 from app.services.preferences import ranking_of
 
@@ -111,10 +113,33 @@ class Detail:
             for one in self.said
         )
 
+    def summary(self, position: int) -> str:
+        """Say in a few words how a completion did."""
+        said = [one.judgment for one in self.said if one.counts]
+        match JudgmentKind(self.comparison.kind):
+            case JudgmentKind.RATE:
+                return _mean_ratings(said, position)
+            case JudgmentKind.THUMBS:
+                ups = sum(one.thumb == "up" for one in said)
+                return f"{ups} up, {len(said) - ups} down"
+            case JudgmentKind.WRITE | JudgmentKind.EDIT:
+                return f"{len(said)} made it better"
+            case _:
+                count = self.firsts(position)
+                return f"first in {count} vote{'s' if count != 1 else ''}"
+
 
 def letter(position: int) -> str:
     """Name a completion by its canonical position."""
     return "ABCDEFGHI"[position]
+
+
+def _mean_ratings(said: Sequence[Judgment], position: int) -> str:
+    rated: defaultdict[str, list[int]] = defaultdict(list)
+    for one in said:
+        for name, ratings in (one.ratings or {}).items():
+            rated[name].append(ratings[position])
+    return ", ".join(f"{name} {fmean(given):.1f}" for name, given in sorted(rated.items()))
 
 
 def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) -> Page:
@@ -132,7 +157,7 @@ def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) 
     )
     found = session.execute(query if disputed else query.limit(limit)).all()
     ids = [comparison.id for comparison, _, _ in found]
-    agreed, settled = _agreed(session, ids), _settled(session, ids)
+    agreed, settled = _agreed(session, project_id, ids), _settled(session, ids)
     rows = [
         Row(comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled)
         for comparison, prompt, number in found
@@ -166,7 +191,7 @@ def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
         completions(session, comparison.id),
         said,
         tuple((row, name) for row, name in adjudications),
-        _agreed(session, [comparison.id]).get(comparison.id),
+        _agreed(session, project_id, [comparison.id]).get(comparison.id),
         _models(session, comparison.id),
     )
 
@@ -232,7 +257,8 @@ def _holds(session: Session, search: str) -> ColumnElement[bool]:
     return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_answer)
 
 
-def _agreed(session: Session, ids: Sequence[int]) -> dict[int, float]:
+def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
+    weights = criteria.weights(session, project_id)
     query = (
         select(Judgment)
         .where(
@@ -245,7 +271,7 @@ def _agreed(session: Session, ids: Sequence[int]) -> dict[int, float]:
     )
     votes = []
     for judgment in session.scalars(query):
-        ranking = ranking_of(judgment)
+        ranking = ranking_of(judgment, weights)
         if ranking is not None:
             strength = None if judgment.strength is None else strength_of(judgment.strength)
             votes.append(Vote(judgment.comparison_id, judgment.labeler_id, ranking, strength))
@@ -270,8 +296,9 @@ def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
         .where(Judgment.comparison_id == comparison.id, Judgment.is_current)
         .order_by(Judgment.submitted_at, Judgment.id)
     )
+    weights = criteria.weights(session, comparison.project_id)
     return tuple(
-        Said(judgment, pseudonym or "former member", name, ranking_of(judgment))
+        Said(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
         for judgment, pseudonym, name in session.execute(query)
     )
 

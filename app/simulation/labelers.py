@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from app.domain.answers import K_RANGE
+
 Utility = Callable[[str, str], float]
+Knows = Callable[[str], str | None]
 
 # Gaps in perceived utility from which a preference is called slight, clear and strong.
 STRENGTH_FROM = (0.4, 1.0, 1.8)
@@ -26,6 +29,8 @@ class Kind(StrEnum):
     RANK = "rank"
     RATE = "rate"
     THUMBS = "thumbs"
+    WRITE = "write"
+    EDIT = "edit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,8 @@ class Question:
 class Answer:
     """What a labeler said, in keys of completions, never in positions on screen.
 
-    `groups` orders all completions from best to worst, ties together, for pick and rank. A skip has
-    a reason and nothing else.
+    `groups` orders all completions from best to worst, ties together, for pick and rank; `ratings`
+    go by completion and criterion. A skip has a reason and nothing else.
     """
 
     groups: tuple[tuple[int, ...], ...] = ()
@@ -64,6 +69,7 @@ class Answer:
     both_bad: bool = False
     ratings: Mapping[tuple[int, str], int] = field(default_factory=dict)
     thumb_up: bool | None = None
+    text: str | None = None
     skip_reason: str | None = None
     active_s: float = 0.0
 
@@ -89,6 +95,8 @@ class SimulatedLabeler:
         seconds_per_judgment: mean time a judgment takes.
         seed: of all of the above.
         bad_below: two completions both perceived below this are both bad, where that is allowed.
+        knows: the best answer to a prompt that this labeler could write, if it knows any; who
+            writes gives it, and who edits gives it where it is worth more than what is shown.
     """
 
     name: str
@@ -102,6 +110,7 @@ class SimulatedLabeler:
     seconds_per_judgment: float = 8.0
     seed: int = 0
     bad_below: float = -1.5
+    knows: Knows | None = None
 
     def __post_init__(self) -> None:
         """Refuse rates that are not shares and sizes below zero."""
@@ -127,6 +136,8 @@ class SimulatedLabeler:
         active_s = self.seconds_per_judgment * math.exp(rng.gauss(-0.125, 0.5))
         if rng.random() < self.skip_rate:
             return Answer(skip_reason="cannot decide", active_s=active_s)
+        if question.kind in (Kind.WRITE, Kind.EDIT):
+            return self._write(question, active_s)
         if question.kind is Kind.RATE:
             return Answer(ratings=self._rate(question, rng), active_s=active_s)
         perceived = self._perceive(question, rng)
@@ -154,6 +165,15 @@ class SimulatedLabeler:
             ),
             active_s=active_s,
         )
+
+    def _write(self, question: Question, active_s: float) -> Answer:
+        text = self.knows(question.prompt) if self.knows else None
+        if text is None:
+            return Answer(skip_reason="knows nothing better", active_s=active_s)
+        for one in question.shown:
+            if self.valued(question.prompt, text) <= self.valued(question.prompt, one.text):
+                return Answer(skip_reason="it is good as it is", active_s=active_s)
+        return Answer(text=text, active_s=active_s)
 
     def _perceive(self, question: Question, rng: random.Random) -> dict[int, float]:
         """Return what each completion seems worth; the noise does not depend on the order shown."""
@@ -186,9 +206,7 @@ def _check(question: Question) -> None:
     keys = [one.key for one in question.shown]
     if len(set(keys)) != len(keys):
         raise ValueError(f"comparison {question.comparison} shows a completion twice: {keys}")
-    least, most = {Kind.PICK: (2, 2), Kind.RANK: (2, 9), Kind.RATE: (1, 9), Kind.THUMBS: (1, 1)}[
-        question.kind
-    ]
+    least, most = K_RANGE[question.kind]
     if not least <= len(keys) <= most:
         raise ValueError(
             f"a {question.kind} shows {least} to {most} completions,"

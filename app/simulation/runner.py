@@ -142,6 +142,8 @@ def question_of(assignment: Assignment) -> Question:
         allows_ties=assignment.allow_tie,
         allows_both_bad=assignment.allow_both_bad,
         asks_strength=bool(assignment.strengths),
+        criteria=tuple(one.name for one in assignment.criteria),
+        points=assignment.rating_max,
     )
 
 
@@ -190,14 +192,34 @@ def _leave(project: ProjectClient) -> None:
 
 
 def _answer(assignment: Assignment, judged: Judged) -> Answer:
-    if assignment.kind == Kind.RANK:
-        return Answer(kind="rank", ranking=_ranks(judged.groups))
+    match Kind(assignment.kind):
+        case Kind.PICK:
+            return _pick(assignment, judged)
+        case Kind.RANK:
+            return Answer(kind="rank", ranking=_ranks(judged.groups))
+        case Kind.RATE:
+            return Answer(kind="rate", ratings=_ratings(assignment, judged))
+        case Kind.THUMBS:
+            return Answer(kind="thumbs", thumb="up" if judged.thumb_up else "down")
+        case Kind.WRITE | Kind.EDIT as kind:
+            return Answer(kind=kind, text=judged.text)
+
+
+def _pick(assignment: Assignment, judged: Judged) -> Answer:
     best = judged.preferred
     strength = None
     if judged.strength is not None and best is not None and assignment.strengths:
         strength = _nearest(assignment.strengths, judged.strength)
     preferred = "tie" if best is None else "ab"[best]
     return Answer(kind="pick", preferred=preferred, strength=strength, both_bad=judged.both_bad)
+
+
+def _ratings(assignment: Assignment, judged: Judged) -> dict[str, list[int]]:
+    positions = sorted(one.position for one in assignment.candidates)
+    return {
+        one.name: [judged.ratings[position, one.name] for position in positions]
+        for one in assignment.criteria
+    }
 
 
 def _nearest(offered: Sequence[int], wanted: int) -> int:

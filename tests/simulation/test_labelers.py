@@ -178,6 +178,17 @@ def test_thumbs_go_up_for_what_is_liked_and_flip() -> None:
     assert replace(EXACT, flip_rate=1.0).judge(good).thumb_up is False
 
 
+def test_a_text_is_written_where_one_is_known_and_worth_more_than_what_is_shown() -> None:
+    writer = replace(EXACT, knows=lambda prompt: "2 known" if prompt == "prompt" else None)
+    assert writer.judge(question(kind=Kind.WRITE)).text == "2 known"
+    assert writer.judge(question(1.0, kind=Kind.EDIT)).text == "2 known"
+    for kept in (question(3.0, kind=Kind.EDIT), question(2.0, kind=Kind.EDIT)):
+        assert writer.judge(kept).skip_reason == "it is good as it is"
+    assert EXACT.judge(question(kind=Kind.WRITE)).skip_reason == "knows nothing better"
+    unknown = replace(question(kind=Kind.WRITE), prompt="another")
+    assert writer.judge(unknown).skip_reason == "knows nothing better"
+
+
 def test_judgments_take_the_stated_time_on_average() -> None:
     slow = replace(EXACT, seconds_per_judgment=10.0)
     mean = sum(slow.judge(one).active_s for one in many(question(1.0, 0.0))) / N

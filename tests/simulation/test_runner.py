@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from app.client import Assignment, Candidate, Client, Message, Refused, new_key
 from app.db import Database
-from app.models import Comparison, Judgment, JudgmentKind, Role
-from app.services import accounts
+from app.models import Comparison, Completion, Judgment, JudgmentKind, Role
+from app.services import accounts, criteria, projects
 from app.simulation.labelers import Answer, SimulatedLabeler, panel
 from app.simulation.runner import Member, Panel, question_of, submission_of, work_through
 from app.simulation.runner import Totals as RunnerTotals
@@ -98,6 +98,43 @@ def test_what_a_labeler_wants_arrives_whatever_the_order_shown(
                 else (judgment.ranking or []).index(1)
             )
             assert texts[best].endswith(last)
+
+
+@pytest.mark.parametrize(
+    ("kind", "k", "judged"), [("rate", 3, 2), ("thumbs", 1, 2), ("write", 0, 2), ("edit", 1, 1)]
+)
+def test_every_kind_is_judged_by_the_hidden_utility(
+    application: Any, database: Database, kind: str, k: int, judged: int
+) -> None:
+    taste = SimulatedLabeler(
+        "sim",
+        lambda _prompt, text: float(text.rsplit(".", 1)[-1]) if "." in text else 0.0,
+        knows=lambda _prompt: "Known.9",
+    )
+    columns = {"judgment_kind": JudgmentKind(kind), "k": k, "overlap": 1, "rating_max": 7}
+    members = _panel(database, [taste], 2, **columns)
+    with database.transaction() as session:
+        project = projects.by_slug(session, "desk")
+        given = [criteria.Given("true"), criteria.Given("kind")]
+        criteria.arrange(session, project, given, actor_id=None)
+        if kind == "edit":  # one that is better than what is known
+            text = session.scalars(select(Completion).order_by(Completion.id)).first()
+            assert text is not None
+            text.text = "Better.10"
+    totals = RunnerTotals()
+    with serve(application) as url, Client(url, members[0].token) as client:
+        work_through(client.project("desk"), taste, totals, threading.Event())
+    assert (totals.judged, totals.skipped, totals.refused) == (judged, 2 - judged, 0)
+    with database.reader() as session:
+        for said in session.scalars(select(Judgment)):
+            texts = bench.texts_of(session, said.comparison_id)
+            if kind == "rate":  # the utilities 0, 1 and 2 on a scale of seven from -2 to 2
+                wanted = [{"0": 4, "1": 5, "2": 7}[text[-1]] for text in texts]
+                assert said.ratings == {"true": wanted, "kind": wanted}
+            elif kind == "thumbs":
+                assert said.thumb == "down"  # worth nothing, and only what is above 0 is liked
+            else:
+                assert said.text == "Known.9"
 
 
 def test_a_strength_that_is_not_offered_becomes_the_nearest() -> None:

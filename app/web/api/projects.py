@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
-from app.services import accounts, criteria, projects
+from app.services import accounts, asks, criteria, projects
 from app.services.projects import GuidelinesText
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
@@ -79,6 +79,19 @@ class ProjectOut(BaseModel):
     sft_checkpoint_id: int | None
     policy_checkpoint_id: int | None
     created_at: datetime
+
+
+class AskIn(BaseModel):
+    """How many comparisons to make at most."""
+
+    most: int = Field(500, description=f"1 to {asks.MOST}.")
+
+
+class AskedOut(BaseModel):
+    """What was made, and for how many prompts more could be asked."""
+
+    made: int
+    left: int
 
 
 class GuidelinesIn(BaseModel):
@@ -164,6 +177,16 @@ def arrange(access: LeadAccess, body: list[CriterionIn]) -> list[CriterionIn]:
     One that is left out goes, or only out of use if a judgment names it.
     """
     return _arrange(access.session, access.project, body, access.user.id)
+
+
+@router.post("/{slug}/comparisons", status_code=201)
+def ask(access: LeadAccess, body: AskIn) -> AskedOut:
+    """Ask labelers: to write for prompts without a demonstration, or of completions not asked of.
+
+    The comparisons are of the project's kind; evaluation prompts are left alone.
+    """
+    made = asks.ask(access.session, access.project, most=body.most, actor_id=access.user.id)
+    return AskedOut(made=made.made, left=made.left)
 
 
 @router.get("/{slug}/guidelines")

@@ -9,8 +9,9 @@ from app.domain.answers import STRENGTH_NAMES
 from app.domain.ranking import Ranking
 from app.errors import AttuneError
 from app.models import JudgmentKind, Purpose
-from app.services import adjudication, comparisons, inspection, rounds
-from app.services.inspection import Asked, Detail
+from app.services import adjudication, asks, bodies, comparisons, inspection, rounds
+from app.services.inspection import Asked, Detail, Said
+from app.web import words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -26,6 +27,16 @@ STATES = {
 }
 
 
+_VERBS = {
+    JudgmentKind.PICK: "compare",
+    JudgmentKind.RANK: "rank",
+    JudgmentKind.RATE: "rate",
+    JudgmentKind.THUMBS: "give a thumb",
+    JudgmentKind.WRITE: "write",
+    JudgmentKind.EDIT: "make better",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ComparisonsPage:
     """A page of comparisons and what was asked for."""
@@ -33,6 +44,13 @@ class ComparisonsPage:
     listed: inspection.Page
     asked: Asked
     states: dict[str, str]
+    kind: JudgmentKind
+    waiting: int  # prompts that could be asked for
+
+    @property
+    def verb(self) -> str:
+        """What people are asked to do with completions."""
+        return _VERBS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,11 @@ class ComparisonPage:
     def letters(self) -> str:
         """The names of the completions."""
         return "".join(inspection.letter(at) for at in range(len(self.detail.completions)))
+
+    def words(self, said: Said) -> str:
+        """Say what was answered, completions by their letters."""
+        body = bodies.body_of(said.judgment)
+        return words.in_words(body, range(len(self.detail.completions)), self.letters)
 
 
 @router.get("/p/{slug}/comparisons")
@@ -65,7 +88,17 @@ def show(
     known = state if state in STATES else ""
     asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
     listed = inspection.page(access.session, access.project.id, asked)
-    return render(request, "comparisons/page.html", ComparisonsPage(listed, asked, STATES))
+    kind, waiting = access.project.judgment_kind, asks.waiting(access.session, access.project)
+    page = ComparisonsPage(listed, asked, STATES, kind, waiting)
+    return render(request, "comparisons/page.html", page)
+
+
+@router.post("/p/{slug}/comparisons")
+def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500) -> Response:
+    """Ask labelers of prompts or completions that are here already."""
+    found = asks.ask(access.session, access.project, most=most, actor_id=access.user.id)
+    notice = f"{found.made} comparison{'s' if found.made != 1 else ''} asked."
+    return redirect(request, f"/p/{access.project.slug}/comparisons", notice=notice)
 
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")
