@@ -1,19 +1,19 @@
 """Rounds: launching one with its steps counted, watching it, deciding it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from pydantic import BaseModel, model_validator
 from sqlalchemy.orm import Session
 
-from app.domain.plan import EvaluationPlan, RoundPlan, SftPlan, Start
+from app.domain.plan import Algorithm, RoundPlan
 from app.errors import AttuneError
 from app.models import Project, Round, Split
 from app.services import jobs, prompts, readiness, rounds
 from app.services.readiness import Preview
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
 from app.web.rounds_live import LivePage, live_page
 
@@ -23,124 +23,16 @@ KL_HELP = (
     "Raising it keeps the policy closer to the model that only imitates, so it changes less; "
     "lowering it lets the policy chase the reward further, and sooner into what only looks good."
 )
-
-
-class LaunchForm(BaseModel):
-    """The plan of a round as people think of it; `asked` tells a form from a first look."""
-
-    asked: bool = False
-    count: bool = False  # the button that only counts
-    prompts: int = 400
-    heldout_prompts: int = 50
-    candidates: int = 4
-    comparisons_per_prompt: int = 1
-    overlap: int | None = None
-    temperature: float = 1.0
-    max_new_tokens: int = 128
-    preflight: bool = False
-    use_imported: bool = False
-    sft: bool = False
-    sft_epochs: int = 3
-    sft_batch_size: int = 64
-    reward_epochs: int = 1
-    reward_batch_size: int = 16
-    reward_rate: float = 1.0
-    ensemble: int = 1
-    policy_prompts: int = 2000
-    policy_epochs: int = 1
-    policy_batch_size: int = 64
-    policy_rate: float = 1.0
-    kl_coefficient: float = 0.1
-    kl_budget: float | None = None
-    start: Start = Start.SFT
-    evaluation_prompts: int = 200
-    evaluation_overlap: int = 1
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_empty(cls, given: Any) -> Any:
-        """Take a field that was left empty as one that was not sent."""
-        if not isinstance(given, Mapping):
-            return given
-        return {name: value for name, value in given.items() if value != ""}
-
-    @classmethod
-    def of(cls, plan: RoundPlan) -> "LaunchForm":
-        """Return the form as a plan fills it in."""
-        sft = plan.sft or SftPlan()
-        base = RoundPlan()
-        return cls(
-            prompts=plan.prompts,
-            heldout_prompts=plan.heldout_prompts,
-            candidates=plan.candidates,
-            comparisons_per_prompt=plan.comparisons_per_prompt,
-            overlap=plan.overlap,
-            temperature=plan.sampling.temperature,
-            max_new_tokens=plan.sampling.max_new_tokens,
-            preflight=plan.preflight.is_on,
-            use_imported=plan.use_imported,
-            sft=plan.sft is not None,
-            sft_epochs=sft.epochs,
-            sft_batch_size=sft.batch_size,
-            reward_epochs=plan.reward.epochs,
-            reward_batch_size=plan.reward.batch_size,
-            reward_rate=round(plan.reward.learning_rate / base.reward.learning_rate, 4),
-            ensemble=plan.reward.ensemble,
-            policy_prompts=plan.policy.prompts,
-            policy_epochs=plan.policy.epochs,
-            policy_batch_size=plan.policy.batch_size,
-            policy_rate=round(plan.policy.learning_rate / base.policy.learning_rate, 4),
-            kl_coefficient=plan.policy.kl_coefficient,
-            kl_budget=plan.policy.kl_budget,
-            start=plan.policy.start,
-            evaluation_prompts=plan.evaluation.prompts,
-            evaluation_overlap=plan.evaluation.overlap,
-        )
-
-    def plan(self, before: RoundPlan) -> RoundPlan:
-        """Return the plan; what the form does not speak of is as it was before.
-
-        Raises:
-            Invalid: a value breaks a rule.
-        """
-        base = RoundPlan()
-        sft = replace(
-            before.sft or SftPlan(), epochs=self.sft_epochs, batch_size=self.sft_batch_size
-        )
-        return replace(
-            before,
-            prompts=self.prompts,
-            heldout_prompts=self.heldout_prompts,
-            candidates=self.candidates,
-            comparisons_per_prompt=self.comparisons_per_prompt,
-            overlap=self.overlap,
-            use_imported=self.use_imported,
-            sampling=replace(
-                before.sampling, temperature=self.temperature, max_new_tokens=self.max_new_tokens
-            ),
-            preflight=replace(before.preflight, is_on=self.preflight),
-            sft=sft if self.sft else None,
-            reward=replace(
-                before.reward,
-                epochs=self.reward_epochs,
-                batch_size=self.reward_batch_size,
-                ensemble=self.ensemble,
-                learning_rate=base.reward.learning_rate * self.reward_rate,
-            ),
-            policy=replace(
-                before.policy,
-                prompts=self.policy_prompts,
-                epochs=self.policy_epochs,
-                batch_size=self.policy_batch_size,
-                learning_rate=base.policy.learning_rate * self.policy_rate,
-                kl_coefficient=self.kl_coefficient,
-                kl_budget=self.kl_budget,
-                start=self.start,
-            ),
-            evaluation=EvaluationPlan(
-                self.evaluation_prompts, self.evaluation_overlap, before.evaluation.frozen_share
-            ),
-        )
+ALGORITHMS = (
+    (str(Algorithm.PPO), "PPO"),
+    (str(Algorithm.RLOO), "RLOO"),
+    (str(Algorithm.BEST_OF_N), "Best of n"),
+    (str(Algorithm.DPO), "DPO"),
+)
+ALGORITHM_HELP = (
+    "PPO and RLOO practise against the reward; RLOO compares answers to one prompt and needs no "
+    "value model. Best of n imitates the best answers. DPO learns from the judgments themselves."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +55,8 @@ class LaunchPage:
     policy_prompts: int
     error: str = ""
     kl_help: str = KL_HELP
+    algorithms: Sequence[tuple[str, str]] = ALGORITHMS
+    algorithm_help: str = ALGORITHM_HELP
 
 
 @router.get("/p/{slug}/rounds")

@@ -1,0 +1,86 @@
+"""The fields of a form that say what a policy's reward is made of beside the learned model.
+
+One part of each kind; further ones, which only the API can give, stay as they were.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.domain.plan import RewardPlan
+from app.domain.reward_parts import PartKind, RewardPart
+
+
+class RewardFields(BaseModel):
+    """The learned model's weight, and a classifier, a length and a pattern; empty: left out."""
+
+    learned_weight: float = 1.0
+    classifier: str = ""
+    classifier_label: str = ""
+    classifier_weight: float = 1.0
+    classifier_reads_prompt: bool = False
+    length_shortest: int = 0
+    length_longest: int | None = None
+    length_weight: float = 1.0
+    pattern: str = ""
+    pattern_weight: float = 1.0
+
+    def reward(self, before: RewardPlan) -> RewardPlan:
+        """Return the plan's reward with the weight and the parts of the form.
+
+        Raises:
+            Invalid: a value breaks a rule.
+        """
+        first = {part.kind: part for part in reversed(before.parts)}
+        more = [part for part in before.parts if part is not first[part.kind]]
+        return replace(before, weight=self.learned_weight, parts=(*self._parts(), *more))
+
+    def _parts(self) -> Sequence[RewardPart]:
+        found: list[RewardPart] = []
+        if self.classifier.strip():
+            found.append(
+                RewardPart(
+                    PartKind.CLASSIFIER,
+                    self.classifier_weight,
+                    model=self.classifier.strip(),
+                    label=self.classifier_label.strip(),
+                    reads_prompt=self.classifier_reads_prompt,
+                )
+            )
+        if self.length_shortest or self.length_longest is not None:
+            found.append(
+                RewardPart(
+                    PartKind.LENGTH,
+                    self.length_weight,
+                    shortest=self.length_shortest,
+                    longest=self.length_longest,
+                )
+            )
+        if self.pattern:
+            found.append(RewardPart(PartKind.FORMAT, self.pattern_weight, pattern=self.pattern))
+        return found
+
+
+def of(plan: RewardPlan) -> dict[str, Any]:
+    """Return the values of `RewardFields` as a plan fills them in."""
+    values: dict[str, Any] = {"learned_weight": plan.weight}
+    for part in reversed(plan.parts):
+        match part.kind:
+            case PartKind.CLASSIFIER:
+                values |= {
+                    "classifier": part.model,
+                    "classifier_label": part.label,
+                    "classifier_weight": part.weight,
+                    "classifier_reads_prompt": part.reads_prompt,
+                }
+            case PartKind.LENGTH:
+                values |= {
+                    "length_shortest": part.shortest,
+                    "length_longest": part.longest,
+                    "length_weight": part.weight,
+                }
+            case PartKind.FORMAT:
+                values |= {"pattern": part.pattern, "pattern_weight": part.weight}
+    return values
