@@ -3,16 +3,20 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Final
 
 from worker.ticket import Order, Ticket
 
 _READABLE = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
 _HIDDEN = "ATTUNE_"  # settings, the secret among them, are not for jobs
+
+USES_CPU: Final = "ACCELERATE_USE_CPU"  # accelerate's own name for it
 
 
 class Process:
@@ -22,7 +26,13 @@ class Process:
     process when the thread that started it ends.
     """
 
-    def __init__(self, command: Sequence[str], output: Path, grace_s: float) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        output: Path,
+        grace_s: float,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._grace_s = grace_s
         self._ordered: Order | None = None
         self._kill_at: float | None = None
@@ -34,7 +44,7 @@ class Process:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=environment(os.environ),
+                env=environment(os.environ) | dict(more),
             )
 
     @property
@@ -106,6 +116,15 @@ class Process:
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def together(command: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return the command that starts so many of a command, connected, on this machine.
+
+    The first of them reads the pipe; torchrun ends all when one fails.
+    """
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python")
+    return (*launcher, f"--nproc-per-node={count}", *command)
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:

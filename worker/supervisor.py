@@ -24,10 +24,13 @@ from app.models import Job
 from app.services import job_leases, rounds
 from worker import artifacts
 from worker.heart import Heart, Timing, log_path, tail
-from worker.process import Process
+from worker.process import USES_CPU, Process, together
 from worker.ticket import Places, Ticket, is_outage
 
 CHILD: Final = (sys.executable, "-m", "worker.runs")
+TRAINING: Final = frozenset({"sft", "reward", "policy"})
+"""Kinds of job that several processes can share."""
+
 _TICK_S: Final = 0.1
 _LINGER_S: Final = 2.0  # for a process whose job is over to put its things away
 
@@ -98,7 +101,7 @@ class Supervisor:
         path = log_path(self.places.work, claimed.job_id, claimed.lease_token)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            process = Process([*self._child, *map(str, _key(claimed))], path, self.timing.grace_s)
+            process = self._process(claimed, path)
             process.hand_over(self._ticket(claimed))
             with Heart(self.database, claimed, self.timing, path, process.pid) as heart:
                 self._watch(process, heart)
@@ -118,6 +121,21 @@ class Supervisor:
                 raise
             log.warning("no claim: database away", reason=str(error.__cause__ or error))
             return None
+
+    def _process(self, claimed: job_leases.Claimed, path: Path) -> Process:
+        command = (*self._child, *map(str, _key(claimed)))
+        count = self._processes(claimed)
+        if count == 1:
+            return Process(command, path, self.timing.grace_s)
+        more = {USES_CPU: "true"} if self.places.device == "cpu" else {}
+        return Process(together(command, count), path, self.timing.grace_s, more)
+
+    def _processes(self, claimed: job_leases.Claimed) -> int:
+        """Return how many processes train: those that this worker has, or what the job asks for."""
+        if claimed.kind not in TRAINING:
+            return 1
+        asked = claimed.payload.get("processes") or self.places.processes
+        return min(int(asked), self.places.processes)
 
     def _ticket(self, claimed: job_leases.Claimed) -> Ticket:
         url = self.database.engine.url.render_as_string(hide_password=False)

@@ -6,6 +6,7 @@ where there is nothing to do: the round's row is locked, and jobs carry natural 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -314,12 +315,18 @@ def _ensure_job(session: Session, round_: Round) -> None:
         session,
         kind=kind,
         queue="gpu",
-        payload={"round_id": round_.id},
+        payload=_payload(round_),
         project_id=round_.project_id,
         round_id=round_.id,
         natural_key=_job_key(round_, kind),
         created_by_id=round_.created_by_id,
     )
+
+
+def _payload(round_: Round) -> dict[str, Any]:
+    processes = RoundPlan.from_json(round_.plan).processes
+    asked = {} if processes is None else {"processes": processes}
+    return {"round_id": round_.id} | asked
 
 
 def _revived(session: Session, round_: Round) -> RoundState | None:

@@ -33,6 +33,7 @@ class Team:
         self._accelerator = accelerator
         self.size = 1 if accelerator is None else accelerator.num_processes
         self.rank = 0 if accelerator is None else accelerator.process_index
+        self._is_in_once = False
 
     @classmethod
     def launched(cls, *, cpu: bool = False) -> "Team":
@@ -71,20 +72,25 @@ class Team:
         return float(sum(self.gather([value])))
 
     def once(self, act: Callable[[], T]) -> T:
-        """Let the first process do something, and return to all what came of it.
+        """Let the first process do something, and return to all what came of it, pickled.
+
+        What it does may do further things once; it must not ask the others for anything.
 
         Raises:
             FirstFailed: in the other processes, where it raised in the first.
         """
-        if self.size == 1:
+        if self.size == 1 or self._is_in_once:
             return act()
         box: list[Any] = [None, False]
         failure: BaseException | None = None
         if self.is_first:
+            self._is_in_once = True
             try:
                 box = [act(), True]
             except BaseException as error:  # noqa: BLE001 - raised below, once the others know
                 failure = error
+            finally:
+                self._is_in_once = False
         broadcast_object_list(box)
         if failure is not None:
             raise failure

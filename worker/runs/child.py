@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final, get_args
 
 import structlog
@@ -28,11 +29,14 @@ log = structlog.get_logger(__name__)
 
 def main(find: Callable[[str], Run] = find) -> int:
     """Run the job whose ticket comes on standard input; return the exit status."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        status: int = import_module("worker.runs.together").main(find)  # loads torch
+        return status
     ticket = Ticket.from_line(sys.stdin.readline())
     orders = Orders()
-    _die_with(ticket.supervisor_pid)
+    die_with(ticket.supervisor_pid)
     signal.signal(signal.SIGTERM, lambda _signal, _frame: orders.give("preempt"))
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    listen_to(orders)
     with structlog.contextvars.bound_contextvars(job=ticket.claimed.job_id):
         return run(make_context(ticket, orders), find)
 
@@ -85,6 +89,11 @@ def _end_unfinished(context: JobContext) -> None:
     context.fail(f"the {context.kind} run ended without a result", is_transient=False)
 
 
+def listen_to(orders: Orders) -> None:
+    """Take orders from standard input; its end means that the supervisor is gone."""
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+
+
 def _listen(orders: Orders) -> None:
     for line in sys.stdin:
         order: Order = line.strip()  # type: ignore[assignment]
@@ -93,10 +102,10 @@ def _listen(orders: Orders) -> None:
     os._exit(EXIT_ORPHANED)
 
 
-def _die_with(supervisor_pid: int) -> None:
+def die_with(parent_pid: int) -> None:
     """Ask the kernel to kill us with the thread that started us."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != supervisor_pid:  # it died before we could ask
+    if os.getppid() != parent_pid:  # it died before we could ask
         os._exit(EXIT_ORPHANED)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +26,10 @@ from app.services import job_leases, job_reports
 from worker import artifacts
 from worker.ticket import Order, Servers, is_outage
 
+if TYPE_CHECKING:  # it loads torch, which an export must not pay for
+    from worker.rlhf.parallel import Team
+
+T = TypeVar("T")
 Advance = Callable[[Session, int], object]
 
 FLUSH_S: Final = 1.0
@@ -121,6 +125,7 @@ class JobContext:
         self.store = store
         self.servers = servers or Servers()
         self.is_over = False
+        self.team: Team | None = None  # made by whoever computes, where several do
         self._device = device
         self._work_root = work_root
         self._advance = advance
@@ -140,6 +145,20 @@ class JobContext:
     def title(self) -> str:
         """What the run is called where it is spoken of."""
         return f"job {self.job_id}"
+
+    def join(self, team: "Team") -> None:
+        """Make this one of the processes that share the run, on a device of its own."""
+        self.team, self._device = team, str(team.device or self._device)
+
+    def once(self, act: Callable[[], T]) -> T:
+        """Do something that the run does once however many processes share it."""
+        return act() if self.team is None else self.team.once(act)
+
+    def goes_on(self) -> bool:
+        """Part from the other processes; whether this one measures, publishes and succeeds."""
+        if self.team is not None:
+            self.team.leave()
+        return True
 
     @property
     def workdir(self) -> Path:
@@ -188,7 +207,7 @@ class JobContext:
         On "preempt" save a state and return; on "cancel" return; on "stop_here" wrap up and
         succeed with the best so far.
         """
-        return self._orders.order
+        return self.once(lambda: self._orders.order)  # all processes stop at the same step
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
         """Save a training state into `workdir`: whole or not at all, the newest two kept."""
@@ -205,7 +224,7 @@ class JobContext:
 
     def fetch(self, uri: str, sha256: str = "") -> Path:
         """Return a local folder with a published artifact."""
-        return self.store.fetch(uri, sha256)
+        return self.once(lambda: self.store.fetch(uri, sha256))
 
     def succeed(
         self, write: Callable[[Session], Mapping[str, Any] | None] = lambda _session: None

@@ -49,8 +49,7 @@ class Task:
 
 def run(context: JobContext) -> None:
     """Train the policy and publish the best that was seen before any alarm."""
-    with context.database.reader() as session:
-        task = _read(session, context)
+    task = context.once(lambda: _task(context))
     roles = weights.load(context, task.beneath)
     names, normaliser = weights.add_reward(context, roles, task.reward)
     penalty = task.plan.policy.uncertainty_penalty
@@ -71,11 +70,13 @@ def run(context: JobContext) -> None:
         save_every=task.plan.policy.save_every,
         note=NOTES[task.plan.policy.algorithm],
     )
+    if not context.goes_on():
+        return
     best_step = state.best.step if state.best is not None else ended.step
     metrics: dict[str, Any] = {
         **ended.metrics,
         "steps": ended.step,
-        "stop_reason": _reason(ended, best_step),
+        "stop_reason": reason(ended, best_step),
         "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
         "best_step": best_step,
     }
@@ -121,12 +122,17 @@ def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def _reason(ended: following.Ended, best_step: int) -> str:
+def reason(ended: following.Ended, best_step: int) -> str:
     """Say why the run ended, and which weights are published where they are not the last."""
     if best_step == ended.step:
         return ended.reason
     kept = f"those of step {best_step}" if best_step else "those it began with"
     return f"{ended.reason}; the best on held-out prompts are {kept}, which are kept"
+
+
+def _task(context: JobContext) -> Task:
+    with context.database.reader() as session:
+        return _read(session, context)
 
 
 def _read(session: Session, context: JobContext) -> Task:

@@ -69,10 +69,7 @@ class Task:
 
 def run(context: JobContext) -> None:
     """Freeze the judgments, train, measure and publish."""
-    with context.database.reader() as session:
-        task = _read(session, context)
-    title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
-    data = frozen.freeze(context, task.project.id, title)
+    task, data = context.once(lambda: _given(context))
     counted = Weights.of(task.plan.reward, data.rows)
     roles = weights.load(context, task.beneath)
     tokenizer = roles.loaded.tokenizer
@@ -88,13 +85,15 @@ def run(context: JobContext) -> None:
     following.restore(context, state)
     loop = fitting.train(roles, train, heldout, config, state)
     ended = following.follow(context, loop, state, note="fitting the judgments")
+    if not context.goes_on():
+        return
     reward = AdapterReward(roles, names, scoring.probe(roles))
     metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
     found, scored = reward_figures.measure(data, train, heldout, reward, task.plan, fitted)
     metrics |= found
     asked = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
     answers = own_answers(roles, asked, task.project.instruction, task.plan)
-    normaliser = _scaled(reward, answers, task.plan)
+    normaliser = scaled(reward, answers, task.plan)
     settings = {
         **task.beneath.config,
         "names": list(names),
@@ -125,6 +124,13 @@ def config_of(plan: RoundPlan, comparisons: int, fitted: Criteria = ()) -> Rewar
         lora=LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha),
         criteria=fitted,
     )
+
+
+def _given(context: JobContext) -> tuple[Task, Data]:
+    with context.database.reader() as session:
+        task = _read(session, context)
+    title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
+    return task, frozen.freeze(context, task.project.id, title)
 
 
 def _read(session: Session, context: JobContext) -> Task:
@@ -174,26 +180,16 @@ def _rankings(
     )
 
 
-def fit_normaliser(
-    reward: AdapterReward,
-    prompts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
-    instruction: str,
-    plan: RoundPlan,
-) -> Normaliser:
-    """Scale the scores to mean 0 and std 1 on the start model's own answers to fixed prompts.
-
-    Prompts come as a key, which seeds the answer, and the turns.
-    """
-    return _scaled(reward, own_answers(reward.roles, prompts, instruction, plan), plan)
-
-
 def own_answers(
     roles: Roles,
     prompts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
     instruction: str,
     plan: RoundPlan,
 ) -> list[Branches]:
-    """Return an answer of the start model to each prompt that leaves room for one."""
+    """Return an answer of the start model to each prompt that leaves room for one.
+
+    Prompts come as a key, which seeds the answer, and the turns.
+    """
     settings, tokenizer = plan.sampling, roles.loaded.tokenizer
     items = [
         PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
@@ -214,7 +210,7 @@ def own_answers(
     ]
 
 
-def _scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:
+def scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:
     return Normaliser.fit(reward.raw(answers), penalty=plan.policy.uncertainty_penalty)
 
 

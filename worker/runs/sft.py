@@ -68,9 +68,8 @@ class Task:
 
 def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
-    with held.transaction(context) as session:
-        task = _read(session, context)
-    roles = Roles(_loaded(context, task))
+    task = context.once(lambda: _task(context))
+    roles = Roles(_loaded(context, task), context.team)
     config = config_of(task.sft, is_starter=task.base is None, seed=task.plan.seed)
     encode = partial(
         encoded, roles, instruction=task.project.instruction, max_tokens=task.sft.max_tokens
@@ -83,6 +82,8 @@ def run(context: JobContext) -> None:
     following.restore(context, state)
     loop = imitation.train(roles, examples, config, state)
     ended = following.follow(context, loop, state, note="imitating demonstrations")
+    if not context.goes_on():
+        return
     role = BASE if task.is_full else SFT
     metrics: dict[str, Any] = {**ended.metrics, "steps": ended.step, "too_long": too_long}
     if heldout:
@@ -105,6 +106,11 @@ def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:
         lora=LoraSettings(plan.lora.r, plan.lora.alpha),
         seed=seed,
     )
+
+
+def _task(context: JobContext) -> Task:
+    with held.transaction(context) as session:
+        return _read(session, context)
 
 
 def _read(session: Session, context: JobContext) -> Task:

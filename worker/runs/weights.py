@@ -65,7 +65,8 @@ def root_ids(session: Session, project_id: int) -> dict[int, int]:
 
 def load(context: JobContext, beneath: Layers) -> Roles:
     """Load the whole model, and the SFT adapter over it if there is one."""
-    roles = Roles(models.load(_source(context, beneath.whole), device=context.device))
+    loaded = models.load(_source(context, beneath.whole), device=context.device)
+    roles = Roles(loaded, context.team)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles

@@ -1,5 +1,6 @@
 """A project small enough to run the whole loop in seconds, its jobs and its people."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +195,15 @@ def run_jobs(
         find(claimed.kind)(context)
         assert context.is_over, claimed.kind
         ran.append(claimed.kind)
+
+
+def copied(database: Database, folder: Path, target: Path) -> Database:
+    """Copy a database and its artifacts to another folder, for a run that is compared with it."""
+    target.mkdir()
+    path = Path(str(database.engine.url.database))
+    shutil.copy(path, target / path.name)
+    shutil.copytree(folder / "artifacts", target / "artifacts")
+    return Database(f"sqlite:///{target / path.name}")
 
 
 Taste = Callable[[str], float]

@@ -1,7 +1,6 @@
 """A child that is killed in the middle of its work: what it made exists once, and is the same."""
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -35,7 +34,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     project_id = _up_to(database, tmp_path, "policy")
-    calm = _copy(database, tmp_path, tmp_path / "calm")
+    calm = small.copied(database, tmp_path, tmp_path / "calm")
     _supervised(calm, tmp_path / "calm")
 
     before: list[float] = []
@@ -75,7 +74,7 @@ def test_sampling_killed_after_a_chunk_completes_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _up_to(database, tmp_path, "generate")
-    calm = _copy(database, tmp_path, tmp_path / "calm")
+    calm = small.copied(database, tmp_path, tmp_path / "calm")
     monkeypatch.setattr("worker.runs.sampled.CHUNK_PROMPTS", 2)
     small.run_jobs(calm, tmp_path / "calm")
 
@@ -107,14 +106,6 @@ def _up_to(database: Database, folder: Path, kind: str) -> int:
         small.judge(database, project.id)
         small.run_jobs(database, folder, is_reached)
     return project.id
-
-
-def _copy(database: Database, folder: Path, target: Path) -> Database:
-    target.mkdir()
-    path = Path(str(database.engine.url.database))
-    shutil.copy(path, target / path.name)
-    shutil.copytree(folder / "artifacts", target / "artifacts")
-    return Database(f"sqlite:///{target / path.name}")
 
 
 def _supervised(database: Database, folder: Path) -> None:
