@@ -5,21 +5,19 @@ comparison's row lock (on SQLite the transaction is alone anyway).
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    and_,
     bindparam,
     exists,
     false,
-    literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.answers import check_k
@@ -30,20 +28,15 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
-    Demonstration,
-    Judgment,
     JudgmentKind,
     Membership,
     Project,
     Purpose,
     Slot,
 )
+from app.services import eligibility
 
 OVERLAP_MOST = 99
-
-# Written out in the statements: with states among the parameters plans would know less.
-_EXPIRED, _RELEASED = (literal_column(f"'{state}'") for state in ("expired", "released"))
-_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in ("write", "edit")]
 
 # Statements of every claim and submission, built once.
 _LOCK = (
@@ -189,6 +182,40 @@ def withdraw(session: Session, comparison_id: int) -> Comparison:
     return comparison
 
 
+def restore(session: Session, comparison_id: int) -> Comparison:
+    """Put a withdrawn comparison back into the queue, for the judgments it still wants."""
+    comparison = lock(session, comparison_id)
+    if not comparison.is_withdrawn:
+        return comparison
+    comparison.is_withdrawn = False
+    slots = session.scalars(
+        select(Slot.id)
+        .where(Slot.comparison_id == comparison_id, Slot.state == SlotState.CLOSED)
+        .order_by(Slot.n)
+        .limit(comparison.overlap - comparison.done_slots)
+    ).all()
+    for slot_id in slots:
+        move_slot(session, comparison, slot_id, SlotState.CLOSED, SlotState.OPEN)
+    return comparison
+
+
+def asked_again(session: Session, comparison: Comparison) -> int | None:
+    """Return the comparison in force that asks the same once more, if there is one."""
+    return session.scalar(
+        select(Comparison.id).where(
+            Comparison.project_id == comparison.project_id,
+            Comparison.natural_key.startswith(f"again-{comparison.id}-"),
+            Comparison.is_withdrawn == false(),
+        )
+    )
+
+
+def count_slots(comparison: Comparison, *, added: int) -> None:
+    """Count open slots that were added to a locked comparison, or closed where negative."""
+    comparison.overlap += added
+    _count(comparison, opened=added)
+
+
 def settle_for(session: Session, comparison_id: int) -> Comparison:
     """Ask for no more judgments than those given and being given."""
     comparison = lock(session, comparison_id)
@@ -212,7 +239,7 @@ def settle_stuck(session: Session, project_id: int, round_id: int) -> int:
             ~exists().where(
                 Membership.project_id == project_id,
                 Membership.is_paused == false(),
-                may_judge(Membership.user_id),
+                eligibility.may_judge(Membership.user_id),
             ),
         )
         .order_by(Comparison.id)
@@ -238,62 +265,6 @@ def is_complete(session: Session, comparison: Comparison) -> bool:
     )
     rest = exists().where(same, Comparison.purpose == comparison.purpose, is_unfinished())
     return not session.scalar(select(rest))
-
-
-def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
-    """Return the condition that a labeler may take a comparison: not theirs, not judged yet.
-
-    A lease that ran out or was given back does not count; a retracted judgment does. Nobody judges
-    what they wrote: a completion, or another answer to the same prompt (which they may go on to
-    write and edit).
-    """
-    only, taken = Comparison.only_labeler_id, aliased(Assignment, name="t")
-    is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
-    judged = exists().where(
-        taken.comparison_id == Comparison.id,
-        taken.labeler_id == labeler_id,
-        taken.state != _EXPIRED,
-        ~is_given_back,
-    )
-    return and_(
-        only.is_(None) | (only == labeler_id),
-        ~judged.correlate_except(taken),
-        *(~wrote for wrote in _wrote(labeler_id)),
-    )
-
-
-def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement[bool]]:
-    member, written = aliased(ComparisonCompletion, name="m"), aliased(Completion, name="w")
-    yield (
-        exists()
-        .where(
-            member.comparison_id == Comparison.id,
-            member.completion_id == written.id,
-            written.author_id == labeler_id,
-        )
-        .correlate_except(member, written)
-    )
-    shown = aliased(Demonstration, name="d")
-    is_judging = Comparison.kind.not_in(_WRITTEN)
-    yield (
-        exists()
-        .where(is_judging, shown.prompt_id == Comparison.prompt_id, shown.author_id == labeler_id)
-        .correlate_except(shown)
-    )
-    said, other = aliased(Judgment, name="j"), aliased(Comparison, name="o")
-    yield (
-        exists()
-        .where(
-            is_judging,
-            other.prompt_id == Comparison.prompt_id,
-            other.kind.in_(_WRITTEN),
-            said.comparison_id == other.id,
-            said.labeler_id == labeler_id,
-            said.is_current,
-            ~said.is_retraction,
-        )
-        .correlate_except(said, other)
-    )
 
 
 def _fill(session: Session, comparison: Comparison, completion_ids: Sequence[int]) -> None:

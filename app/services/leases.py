@@ -125,7 +125,7 @@ def claim(
     taken = _choose(session, project, labeler_id, draw)
     if taken is None:
         return None
-    return _lease(session, secret, project, labeler_id, taken, moment)
+    return lease(session, secret, project, labeler_id, taken, moment)
 
 
 def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
@@ -307,7 +307,7 @@ def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> 
     return repeat.id if repeat.is_open else None
 
 
-def _lease(
+def lease(
     session: Session,
     secret: bytes,
     project: Project,
@@ -315,6 +315,7 @@ def _lease(
     taken: Taken,
     moment: datetime,
 ) -> Assignment:
+    """Lease a slot of a comparison that was taken from the queue."""
     slot_id = comparisons.take_counted_slot(session, taken.comparison_id)
     assignment = Assignment(
         project_id=project.id,

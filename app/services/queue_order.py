@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.models import Comparison, ComparisonCompletion, Purpose
-from app.services import comparisons
+from app.services import eligibility
 
 WINDOW = 128  # of a level's oldest comparisons, looked at before the whole queue is
 
@@ -157,7 +157,7 @@ def _first_in_window(size: int, top: FromClause) -> Select[int]:
     return (
         select(_TABLE.c.id)
         .join_from(window, _TABLE, _TABLE.c.id == window.c.id)
-        .where(_TABLE.c.is_open == true(), comparisons.may_judge(bindparam("for_labeler")))
+        .where(_TABLE.c.is_open == true(), eligibility.may_judge(bindparam("for_labeler")))
         .order_by(window.c.priority, window.c.done_slots, window.c.id)
         .limit(_ONE)
         .with_for_update(skip_locked=True, key_share=True, of=_TABLE)
@@ -168,7 +168,7 @@ def _first_in_window(size: int, top: FromClause) -> Select[int]:
 def _anywhere() -> ScalarSelect[int]:
     return (
         select(_TABLE.c.id)
-        .where(_open(_TABLE), comparisons.may_judge(bindparam("for_labeler")))
+        .where(_open(_TABLE), eligibility.may_judge(bindparam("for_labeler")))
         .order_by(_TABLE.c.priority.desc(), _TABLE.c.done_slots.desc(), _TABLE.c.id)
         .limit(_ONE)
         .with_for_update(skip_locked=True, key_share=True)

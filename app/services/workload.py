@@ -37,7 +37,7 @@ from app.models import (
     Prompt,
     Purpose,
 )
-from app.services import bodies, comparisons, practice, prompts
+from app.services import bodies, eligibility, practice, prompts
 from app.services.bodies import body_of
 
 COUNTED_MOST = 1000
@@ -313,7 +313,7 @@ def _count_open(session: Session, project_id: int, labeler_id: int) -> int:
             Comparison.project_id == project_id,
             Comparison.purpose.in_(_ORDINARY),
             Comparison.is_open == true(),
-            comparisons.may_judge(labeler_id),
+            eligibility.may_judge(labeler_id),
         )
         .limit(COUNTED_MOST)
         .subquery()
@@ -332,7 +332,7 @@ def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[in
             Assignment.labeler_id != labeler_id,
             _is_ordinary(project_id),
             Comparison.is_open == false(),
-            comparisons.may_judge(labeler_id),
+            eligibility.may_judge(labeler_id),
         )
     ).one()
     return row[0], row[1]

@@ -1,0 +1,77 @@
+"""Who may judge which comparison, as conditions of other statements."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, exists, literal_column
+from sqlalchemy.orm import aliased
+
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Demonstration,
+    Judgment,
+)
+
+# Written out in the statements: with states among the parameters plans would know less.
+_EXPIRED: ColumnElement[str] = literal_column("'expired'")
+_RELEASED: ColumnElement[str] = literal_column("'released'")
+_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in ("write", "edit")]
+
+
+def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
+    """Return the condition that a labeler may take a comparison: not theirs, not judged yet.
+
+    A lease that ran out or was given back does not count; a retracted judgment does. Nobody judges
+    what they wrote: a completion, or another answer to the same prompt (which they may go on to
+    write and edit).
+    """
+    only, taken = Comparison.only_labeler_id, aliased(Assignment, name="t")
+    is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
+    judged = exists().where(
+        taken.comparison_id == Comparison.id,
+        taken.labeler_id == labeler_id,
+        taken.state != _EXPIRED,
+        ~is_given_back,
+    )
+    return and_(
+        only.is_(None) | (only == labeler_id),
+        ~judged.correlate_except(taken),
+        *(~wrote for wrote in _wrote(labeler_id)),
+    )
+
+
+def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement[bool]]:
+    member, written = aliased(ComparisonCompletion, name="m"), aliased(Completion, name="w")
+    yield (
+        exists()
+        .where(
+            member.comparison_id == Comparison.id,
+            member.completion_id == written.id,
+            written.author_id == labeler_id,
+        )
+        .correlate_except(member, written)
+    )
+    shown = aliased(Demonstration, name="d")
+    is_judging = Comparison.kind.not_in(_WRITTEN)
+    yield (
+        exists()
+        .where(is_judging, shown.prompt_id == Comparison.prompt_id, shown.author_id == labeler_id)
+        .correlate_except(shown)
+    )
+    said, other = aliased(Judgment, name="j"), aliased(Comparison, name="o")
+    yield (
+        exists()
+        .where(
+            is_judging,
+            other.prompt_id == Comparison.prompt_id,
+            other.kind.in_(_WRITTEN),
+            said.comparison_id == other.id,
+            said.labeler_id == labeler_id,
+            said.is_current,
+            ~said.is_retraction,
+        )
+        .correlate_except(said, other)
+    )
