@@ -14,6 +14,7 @@ DOCS: Final = Path(__file__).resolve().parents[2] / "docs" / "learning"
 GLOSSARY: Final = "glossary"
 ALGORITHMS: Final = ("sft", "reward", "ppo", "rloo", "dpo", "best-of-n")
 
+_STARTS = re.compile(r"\s*(\||[-*] |\d+\. |#)")
 _ENTRY = re.compile(r"^\| `([^`]+)` \| (.+?) \| (.+?) \|$")
 
 
@@ -65,6 +66,26 @@ def entries() -> dict[str, Entry]:
     return found
 
 
+def _unwrapped(text: str) -> str:
+    """Join the lines of each paragraph and list item: pages break lines where a text does."""
+    found: list[str] = []
+    is_code = False
+    for line in text.split("\n"):
+        is_fence = line.strip().startswith("```")
+        goes_on = not (is_code or is_fence or _STARTS.match(line) or not line.strip())
+        if (
+            goes_on
+            and found
+            and found[-1].strip()
+            and not found[-1].strip().startswith(("|", "```"))
+        ):
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(line)
+        is_code ^= is_fence
+    return "\n".join(found)
+
+
 @cache
 def document(name: str) -> Document | None:
     """Return a page by its name, or None where there is none."""
@@ -73,8 +94,8 @@ def document(name: str) -> Document | None:
         return None
     head, *rest = path.read_text(encoding="utf-8").split("\n## ")
     title, _, opening = head.partition("\n")
-    sections = [Section("", opening.strip())]
+    sections = [Section("", _unwrapped(opening.strip()))]
     for part in rest:
         heading, _, text = part.partition("\n")
-        sections.append(Section(heading.strip(), text.strip()))
+        sections.append(Section(heading.strip(), _unwrapped(text.strip())))
     return Document(title.removeprefix("# ").strip(), tuple(sections))

@@ -59,3 +59,11 @@ class _NoPlan:
             kl_budget = 4.0
 
     checkpoints = ()
+
+
+def test_lines_of_a_paragraph_are_joined_and_nothing_else() -> None:
+    text = "one\ntwo\n\n- item\n  goes on\n- next\n\n```\na\nb\n```\nafter\n\n| x |\n| - |\n| y |"
+    joined = glossary._unwrapped(text)
+    assert joined.startswith("one two\n\n- item goes on\n- next\n")
+    assert "```\na\nb\n```\nafter" in joined
+    assert joined.endswith("| x |\n| - |\n| y |")

@@ -13,7 +13,7 @@ from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.files.source import Source
 from worker.runs.context import Orders
 
-SAMPLES: Final = {"ppo": 1, "rloo": 4, "best-of-n": 8}  # answers to each prompt
+ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
 DPO_DEFAULTS: Final = {"batch_size": 16, "learning_rate": 1e-4}
 
 MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps.")]
@@ -64,30 +64,25 @@ def policy(
     reward: Annotated[str, typer.Option("--reward", "-r", help="The reward model's folder.")],
     algorithm: Annotated[str, typer.Option(help="ppo, rloo, or best-of-n.")] = "ppo",
     samples: Annotated[
-        int | None, typer.Option(help="Answers to each prompt; 4 for rloo, 8 for best-of-n.")
+        int | None, typer.Option(help="Answers to each prompt, for rloo and best-of-n.")
     ] = None,
     max_steps: MaxSteps = None,
     max_new_tokens: MaxNewTokens = None,
     kl_coefficient: Annotated[float | None, typer.Option(help="The price of a nat of KL.")] = None,
 ) -> None:
     """Train a policy on prompts against a reward model."""
-    if algorithm not in SAMPLES:
-        known = ", ".join(SAMPLES)
+    if algorithm not in ALGORITHMS:
+        known = ", ".join(ALGORITHMS)
         raise Invalid(f"the algorithm must be one of {known}, not {algorithm!r}")
     given = {
+        "algorithm": algorithm,
+        "samples": samples,
         "max_steps": max_steps,
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
     }
-    if algorithm == "rloo":  # one pass, so that the clip has nothing to do
-        given = {"passes": 1, **given}
     plan = _plan("policy", running, training, given)
-    more = {
-        "reward": reward,
-        "algorithm": algorithm,
-        "samples": SAMPLES[algorithm] if samples is None else samples,
-    }
-    _run("policy", reading, running, training, plan, more)
+    _run("policy", reading, running, training, plan, reward)
 
 
 def dpo(
@@ -95,10 +90,12 @@ def dpo(
     running: Running,
     training: Training,
     beta: Annotated[float | None, typer.Option(help="The price of leaving the reference.")] = None,
+    max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
     """Train a policy on judged comparisons, without a reward model."""
-    given = {**DPO_DEFAULTS, "kl_coefficient": beta, "lora.r": lora_r}
+    own = {"kl_coefficient": beta, "max_steps": max_steps, "lora.r": lora_r}
+    given = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
     plan = _plan("policy", running, training, given)
     _run("dpo", reading, running, training, plan)
 
@@ -114,7 +111,7 @@ def _run(
     running: Running,
     training: Training,
     plan: RoundPlan,
-    more: dict[str, Any] | None = None,
+    reward: str = "",
 ) -> None:
     """Train, show how it goes, and say where the model is."""
     orders = Orders()
@@ -133,7 +130,7 @@ def _run(
             instruction=reading.instruction,
             device=running.torch_device,
             save_every=training.save_every,
-            **(more or {}),
+            reward=reward,
         )
         folder = load("worker.files.folder").RunFolder(running.output, watching, orders)
         with (

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.domain.plan import Algorithm
 from worker.files import models, rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
@@ -14,7 +15,7 @@ from worker.rlhf.data import Ranking
 from worker.rlhf.dpo import DpoConfig
 from worker.rlhf.rankings import agreement_of, split_by_length
 from worker.rlhf.roles import SFT, LoraSettings, Roles
-from worker.runs import following
+from worker.runs import algorithms, following
 from worker.runs.weights import POLICY
 
 
@@ -22,13 +23,14 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     """Train a policy by direct preference optimisation."""
     parted = wanted.read(rows.comparisons)
     roles = models.open_model(wanted.model, wanted.device).roles
-    config = config_of(wanted, roles)
+    new = LoraSettings(wanted.plan.policy.lora.r, wanted.plan.policy.lora.alpha)
+    config = algorithms.dpo_config(wanted.plan, roles.settings.get(SFT, new))
     train = training.rankings(parted.train, roles, wanted.instruction)
     dpo.prepare(roles, config)
     state = training.begin(folder)
     loop = dpo.train(roles, train, config, state)
     ended = following.follow(
-        folder, loop, state, save_every=wanted.save_every, note="preferring what people preferred"
+        folder, loop, state, save_every=wanted.save_every, note=algorithms.NOTES[Algorithm.DPO]
     )
     metrics = training.figures(ended, parted)
     metrics |= measure(roles, training.rankings(parted.heldout, roles, wanted.instruction), config)
@@ -56,19 +58,3 @@ def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict
         "heldout/accuracy": found.accuracy,
         "heldout/margin": found.margin,
     }
-
-
-def config_of(wanted: Wanted, roles: Roles) -> DpoConfig:
-    """Return the loop's settings; the price of KL is DPO's beta."""
-    plan = wanted.plan.policy
-    given = LoraSettings(plan.lora.r, plan.lora.alpha)
-    return DpoConfig(
-        beta=plan.kl_coefficient,
-        epochs=plan.epochs,
-        batch_rankings=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        smoothing=wanted.plan.reward.label_smoothing,
-        max_tokens=wanted.plan.reward.max_tokens,
-        seed=wanted.plan.seed,
-        lora=roles.settings[SFT] if roles.has_adapter(SFT) else given,
-    )

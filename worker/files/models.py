@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from app.errors import Invalid
 from worker import artifacts
-from worker.rlhf import models, saving
+from worker.rlhf import models, saving, scoring
 from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.roles import BASE, SFT, Roles
+from worker.rlhf.scoring import AdapterReward, RewardFunction
+from worker.runs import rewards
 from worker.runs.cards import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
@@ -66,8 +68,10 @@ def base_of(folder: Path) -> str:
     return located(base)
 
 
-def add_reward(roles: Roles, name: str) -> tuple[tuple[str, ...], Normaliser]:
-    """Add the reward model of a run's folder to a base; return its adapters' names and the scale.
+def add_reward(
+    roles: Roles, name: str, *, penalty: float = 0.0, device: str = "cpu"
+) -> tuple[RewardFunction, Normaliser]:
+    """Add the reward model of a run's folder to a base; return the whole reward and the scale.
 
     Raises:
         Invalid: it is not a reward model that `attune` made, or one over another base.
@@ -88,7 +92,9 @@ def add_reward(roles: Roles, name: str) -> tuple[tuple[str, ...], Normaliser]:
                 f"{roles.loaded.path}; both need the same base"
             )
         saving.load_reward(roles, folder / one, one)
-    return names, Normaliser.from_json(settings["normaliser"])
+    normaliser = Normaliser.from_json(settings["normaliser"])
+    learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
+    return rewards.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 
 
 def fingerprint(name: str) -> str:

@@ -15,7 +15,7 @@ from worker.rlhf.data import Ranking
 from worker.rlhf.rankings import split_by_length
 from worker.rlhf.reward_report import Scored
 from worker.rlhf.scoring import AdapterReward
-from worker.runs import following, reward_figures
+from worker.runs import following, reward_figures, rewards
 from worker.runs import reward as jobs
 
 
@@ -28,6 +28,9 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         for part in (parted.train, parted.heldout)
     )
     config = jobs.config_of(wanted.plan, len(train))
+    # A classifier that is not there is found out before anything is trained.
+    tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward
+    parts = [rewards.build(one, tokenizer, wanted.device) for one in plan.parts]
     names = fitting.prepare(roles, config)
     jobs.start_from_sft(roles, names)
     state = training.begin(folder)
@@ -39,13 +42,13 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     report, scored = measure(train, heldout, reward, config.max_tokens)
     metrics = training.figures(ended, parted) | report
     folder.watcher.say("Scaling the scores to the model's own answers …")
-    normaliser = jobs.fit_normaliser(
-        reward, _prompts(wanted, parted.train), wanted.instruction, wanted.plan
-    )
+    asked = _prompts(wanted, parted.train)
+    answers = jobs.own_answers(roles, asked, wanted.instruction, wanted.plan)
     settings = {
         "names": list(names),
-        "normaliser": normaliser.to_json(),
+        "normaliser": jobs.scaled(reward, answers, wanted.plan).to_json(),
         "training": config.to_json(),
+        **rewards.noted(plan, parts, answers),
     }
 
     def write(aside: Path) -> None:

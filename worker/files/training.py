@@ -42,8 +42,6 @@ class Wanted:
     heldout_percent: int = 0
     instruction: str = ""
     reward: str = ""  # of a policy
-    algorithm: str = ""  # of a policy
-    samples: int = 0  # answers to each prompt, where the algorithm wants several
     device: str = "cpu"
     save_every: int | None = None
 
@@ -57,8 +55,6 @@ class Wanted:
             "heldout_percent": self.heldout_percent,
             "instruction": self.instruction,
             "reward": models.fingerprint(self.reward) if self.reward else "",
-            "algorithm": self.algorithm,
-            "samples": self.samples,
             "plan": self.plan.to_json(),
         }
 

@@ -17,7 +17,7 @@ from worker.rlhf.policy_watch import Watch
 from worker.rlhf.ppo import PpoConfig
 from worker.rlhf.report import StepReport
 from worker.rlhf.rloo import RlooConfig
-from worker.rlhf.roles import REFERENCE, Roles
+from worker.rlhf.roles import REFERENCE, LoraSettings, Roles
 from worker.rlhf.sampling import SamplingConfig
 from worker.rlhf.scoring import RewardFunction
 from worker.rlhf.sft import SftConfig
@@ -88,7 +88,15 @@ def _rloo(plan: RoundPlan, given: Given, own: PpoConfig) -> Prepared:
 
 
 def _dpo(plan: RoundPlan, given: Given, own: PpoConfig) -> Prepared:
-    config = DpoConfig(
+    config = dpo_config(plan, own.lora)
+    dpo.prepare(given.roles, config)
+    loop = dpo.train(given.roles, given.rankings, config, given.state, _watch(given, own))
+    return Prepared(config.to_json(), loop)
+
+
+def dpo_config(plan: RoundPlan, lora: LoraSettings) -> DpoConfig:
+    """Return the settings of DPO; the price of KL is its beta."""
+    return DpoConfig(
         beta=plan.policy.kl_coefficient,
         epochs=plan.policy.epochs,
         batch_rankings=plan.policy.batch_size,
@@ -97,11 +105,8 @@ def _dpo(plan: RoundPlan, given: Given, own: PpoConfig) -> Prepared:
         smoothing=plan.reward.label_smoothing,
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,
-        lora=own.lora,
+        lora=lora,
     )
-    dpo.prepare(given.roles, config)
-    loop = dpo.train(given.roles, given.rankings, config, given.state, _watch(given, own))
-    return Prepared(config.to_json(), loop)
 
 
 def _best_of_n(plan: RoundPlan, given: Given, own: PpoConfig, sampled: str) -> Prepared:

@@ -211,6 +211,7 @@ def own_answers(
 
 
 def scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:
+    """Put the scores on the scale on which these answers have mean 0 and std 1."""
     return Normaliser.fit(reward.raw(answers), penalty=plan.policy.uncertainty_penalty)
 
 
