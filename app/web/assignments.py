@@ -102,6 +102,7 @@ class MessageOut(BaseModel):
     role: str
     content: str
     html: str | None = None
+    raw: str | None = None
 
 
 class CandidateOut(BaseModel):
@@ -329,7 +330,10 @@ def history_out(item: HistoryItem) -> HistoryOut:
 def _messages(messages: Sequence[tuple[str, str]], rendered: bool) -> list[MessageOut]:
     return [
         MessageOut(
-            role=role, content=content, html=str(render_markdown(content)) if rendered else None
+            role=role,
+            content=content,
+            html=str(render_markdown(content)) if rendered else None,
+            raw=visible_raw(content) if rendered else None,
         )
         for role, content in messages
     ]

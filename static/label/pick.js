@@ -115,11 +115,12 @@ function steps({ assignment, state, config, act }) {
       isTie && hint("0"),
     );
   });
+  const arrows = assignment.strengths.length ? ["←", "→"].map(hint) : [null, null];
+  if (isRightToLeft(assignment)) arrows.reverse();
   return make(
     "section",
     { className: `scale of-${assignment.strengths.length}`, role: "group", "aria-label": "How much better?" },
-    make("div", { className: "steps" }, ...buttons),
-    assignment.strengths.length > 0 && make("small", { className: "hide-touch" }, "Fine-tune with ", hint("←"), " ", hint("→")),
+    make("div", { className: "steps" }, arrows[0], ...buttons, arrows[1]),
   );
 }
 

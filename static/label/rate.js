@@ -62,9 +62,9 @@ const actions = {
     desk.change(withRating(desk.answer, criterion, position, value));
   },
   focus(desk, { at }) {
-    if (desk.view.focus === at) return;
+    // The press that brought the focus still goes on: nothing is drawn anew.
     desk.view.focus = at;
-    desk.draw();
+    for (const one of document.querySelectorAll("#work .rating")) one.classList.toggle("focus", one.dataset.place === String(at));
   },
 };
 
@@ -90,9 +90,15 @@ function rating({ criterion, place, at, position, context }) {
   const points = Array.from({ length: assignment.rating_max }, (_, one) => {
     const value = one + 1;
     const id = `rating-${at}-${value}`;
+    // A click on the label rates without taking the focus, so that Enter goes on meaning submit.
+    const clicked = (event) => {
+      if (event.target.matches("input")) return;
+      event.preventDefault();
+      act("rate", { at, value });
+    };
     return make(
       "label",
-      { className: `point${given === value ? " on" : ""}` },
+      { className: `point${given === value ? " on" : ""}`, on: { click: clicked } },
       make("input", { type: "radio", id, name: `rating-${at}`, value: String(value), checked: given === value, on: { change: () => act("rate", { at, value }), focus: () => act("focus", { at }) } }),
       String(value),
     );

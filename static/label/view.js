@@ -34,8 +34,8 @@ function prompt(root, { assignment, view, setHtml }) {
   const old = root.querySelector(".prompt");
   if (old?.dataset.key === key) return old;
   const turns = assignment.messages.map((message) => {
-    const text = view.raw && message.raw !== undefined ? make("pre", { className: "raw", dir: "auto" }, message.raw) : make("div", { className: "text", dir: "auto" });
-    if (!text.matches("pre")) setHtml(text, message.html);
+    const text = view.raw ? make("pre", { className: "raw", dir: "auto" }, message.raw) : make("div", { className: "text", dir: "auto" });
+    if (!view.raw) setHtml(text, message.html);
     return make("div", { className: `turn ${message.role}` }, make("div", { className: "who" }, WHO[message.role] ?? message.role), text);
   });
   const instruction = assignment.instruction && make("p", { className: "instruction", dir: "auto" }, assignment.instruction);
