@@ -38,7 +38,7 @@ class FewPassLinear(LoraLinear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the map of x with the active adapter's part; other cases are PEFT's."""
-        if args or kwargs or self.disable_adapters or self.merged or not _is_plain(self):
+        if args or kwargs or self.disable_adapters or self.merged or not is_plain(self):
             original: Tensor = super().forward(x, *args, **kwargs)
             return original
         (name,) = self.active_adapters
@@ -56,7 +56,8 @@ class FewPassLinear(LoraLinear):
         return found
 
 
-def _is_plain(layer: Any) -> bool:
+def is_plain(layer: Any) -> bool:
+    """Say whether a layer has one active adapter, and nothing but its product to add."""
     names = layer.active_adapters
     if len(names) != 1 or names[0] not in layer.lora_A:
         return False

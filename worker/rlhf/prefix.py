@@ -53,6 +53,17 @@ class Layout:
     rows: Tensor  # N
     columns: Tensor  # N
 
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Where completions end, [B, T] bool, and each one's place among those positions, [N].
+
+        Completions without a token end together, with their prompt.
+        """
+        where = torch.zeros_like(self.input_ids, dtype=torch.bool)
+        where[self.rows, self.columns] = True
+        places = where.flatten().cumsum(0).view_as(where) - 1
+        return where, places[self.rows, self.columns]
+
     def to(self, device: torch.device) -> "Layout":
         """Return the same layout on a device."""
         return replace(

@@ -18,7 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from worker.rlhf import batches, models
+from worker.rlhf import batches, llama, models
 from worker.rlhf.models import LoadedModel
 from worker.rlhf.parallel import Team
 
@@ -242,11 +242,15 @@ class Roles:
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
+        where: Tensor | None = None,
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or who may attend to whom, [B, 1, T, T], True = may.
+        `where` [B, T] asks for those at some positions only, [N, d]. At padding they mean nothing.
         """
+        if llama.supports(self.causal):
+            return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
         output = models.trunk(self.causal)(
@@ -256,7 +260,9 @@ class Roles:
             use_cache=False,
         )
         hidden: Tensor = output.last_hidden_state
-        return self._watched(hidden) if self._checkpoints and hidden.requires_grad else hidden
+        if self._checkpoints and hidden.requires_grad:
+            hidden = self._watched(hidden)
+        return hidden if where is None else hidden[where]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, [N, d] -> [N, V]; the `lm_head` of `logprobs.of_tokens`."""

@@ -247,9 +247,8 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor | None]:
     """Return the log-probability of each response token at the sampling temperature, [N]."""
     with roles.role(role), models.autocast(forward.autocast, roles.device):
-        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
         return logprobs.of_tokens(
-            hidden[batch.is_before_response],
+            _before_response(roles, batch),
             roles.logits,
             batch.targets,
             forward.temperature,
@@ -264,8 +263,7 @@ def policy_outputs(
     if not with_values:
         return *token_logprobs(roles, "policy", batch, forward, with_entropy=True), None
     with roles.role("policy"), models.autocast(forward.autocast, roles.device):
-        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
-        here = hidden[batch.is_before_response]
+        here = _before_response(roles, batch)
         found, entropy = logprobs.of_tokens(
             here, roles.logits, batch.targets, forward.temperature, with_entropy=True
         )
@@ -275,8 +273,15 @@ def policy_outputs(
 def token_values(roles: Roles, batch: Batch, forward: Forward) -> Tensor:
     """Return the value before each response token, [N]."""
     with roles.role(forward.value_trunk), models.autocast(forward.autocast, roles.device):
-        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
-    return forward.value_scale(roles.score("value", hidden[batch.is_before_response]))
+        here = _before_response(roles, batch)
+    return forward.value_scale(roles.score("value", here))
+
+
+def _before_response(roles: Roles, batch: Batch) -> Tensor:
+    """Return the active role's hidden states that predict response tokens, [N, d]."""
+    return roles.hidden(
+        batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
+    )
 
 
 def metrics(batch: Rollout, *, train_s: float) -> dict[str, float]:

@@ -107,8 +107,9 @@ def states_of(roles: Roles, name: str, layout: prefix.Layout, *, autocast: bool 
     """Return the hidden state at the end of each completion of a layout, [N, d]."""
     layout = layout.to(roles.device)
     with roles.role(name), models.autocast(autocast, roles.device):
-        hidden = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids)
-    return hidden[layout.rows, layout.columns]
+        where, order = layout.ends
+        found = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids, where)
+    return found[order]
 
 
 def probe(roles: Roles) -> Probe:

@@ -168,6 +168,8 @@ def evaluate(
 
 def _prepare(roles: Roles, config: SftConfig) -> str:
     if config.full:
+        if models.is_packed(roles.causal):
+            raise ValueError("a model in 4 bits cannot be trained in full; train an adapter")
         for parameter in roles.parameters_of(BASE):
             parameter.requires_grad_(True)
         return BASE
@@ -195,8 +197,10 @@ def accumulate(
 def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tensor:
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
-        hidden = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
-        found, _ = logprobs.of_tokens(hidden[batch.is_before_response], roles.logits, batch.targets)
+        hidden = roles.hidden(
+            batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
+        )
+        found, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
     return -found.sum()
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from tests.worker.rlhf import tiny
+from worker.rlhf import llama
 from worker.rlhf.models import LoadedModel
 from worker.rlhf.roles import Roles
 
@@ -9,6 +10,12 @@ from worker.rlhf.roles import Roles
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models run their own layers, to the last bit, instead of ours."""
+    monkeypatch.setattr(llama, "supports", lambda _: False)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.worker.rlhf import tiny
@@ -15,6 +16,7 @@ def states(roles: Roles, autocast: bool) -> torch.Tensor:
     return hidden[batch.is_real].float()
 
 
+@pytest.mark.usefixtures("own_code")
 def test_without_autocast_it_is_the_librarys_attention() -> None:
     ours, plain = tiny.roles("policy"), tiny.roles("policy")
     assert ours.causal.config._attn_implementation == attention.NAME
@@ -22,6 +24,7 @@ def test_without_autocast_it_is_the_librarys_attention() -> None:
     assert torch.equal(states(ours, autocast=False), states(plain, autocast=False))
 
 
+@pytest.mark.usefixtures("own_code")
 def test_under_autocast_it_loses_no_precision() -> None:
     ours, plain = tiny.roles("policy"), tiny.roles("policy")
     plain.causal.set_attn_implementation("sdpa")

@@ -59,6 +59,7 @@ def plain_scores(model: torch.nn.Module, batch: Batch) -> Tensor:
 
 
 @PEFT_READS_AN_OLD_NAME
+@pytest.mark.usefixtures("own_code")
 def test_policy_adapter_is_exactly_equal_in_plain_peft(saved: Roles, tmp_path: Path) -> None:
     saving.save_policy(saved, tmp_path / "policy")
     base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
@@ -68,6 +69,7 @@ def test_policy_adapter_is_exactly_equal_in_plain_peft(saved: Roles, tmp_path: P
     assert not torch.equal(our_logits(saved, "policy", batch), our_logits(saved, "base", batch))
 
 
+@pytest.mark.usefixtures("own_code")
 def test_policy_adapter_loads_in_plain_transformers(saved: Roles, tmp_path: Path) -> None:
     saving.save_policy(saved, tmp_path / "policy")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
