@@ -9,7 +9,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Job, Role, User
+from app.models import AuditEvent, Job, Role, User
 from app.services import accounts, projects
 
 SignIn = Callable[..., TestClient]
@@ -106,3 +106,23 @@ def test_labelers_and_strangers_see_none_of_it(
     form = {"a": "model-1", "b": "model-2"}
     assert labeler.post("/p/desk/sides/answers", data=form).status_code == 403
     assert labeler.post("/p/desk/sides/files/1/remove").status_code == 403
+
+
+def test_the_api_does_what_the_page_does(lead: TestClient, database: Database) -> None:
+    base = "/api/v1/projects/desk/sides"
+    keys = []
+    for at, name in ((1, "untuned.jsonl"), (2, "tuned.jsonl")):
+        made = lead.post(f"{base}/files", files={"file": (name, lines(at))})
+        assert made.status_code == 201, made.text
+        keys.append(made.json()["key"])
+    assert [one["key"] for one in lead.get(f"{base}/choices").json()] == keys[::-1]
+    asked = {"first": keys[0], "second": keys[1], "difference": "different"}
+    found = lead.get(base, params=asked).json()
+    assert [(one["first"], one["second"]) for one in found["pairs"]] == [ROWS[1][1:]]
+    assert (found["found"], found["pages"], found["totals"]["pairs"]) == (1, 1, 2)
+    assert lead.post(f"{base}/answers", json={"sides": keys}).status_code == 422
+    assert lead.delete(f"{base}/files/1").status_code == 204
+    assert lead.get(base, params=asked).status_code == 404
+    with database.reader() as session:
+        actions = [one.action for one in session.scalars(select(AuditEvent))]
+    assert actions[-3:] == ["results.add", "results.add", "results.remove"]
