@@ -14,9 +14,10 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from worker.rlhf import tensor_files
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -83,7 +84,11 @@ class TrainingState:
             _copy_into(self._weights, self.best.weights)
 
     def save(self, folder: Path | str) -> None:
-        """Write weights, optimisers, generators, counters and the best weights to a folder."""
+        """Write weights, optimisers, generators, counters and the best weights to a folder.
+
+        Raises:
+            OSError: if it cannot be written, as on a full disk; the run may go on.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weights/{name}": p.detach() for name, p in self._weights.items()}
@@ -106,20 +111,20 @@ class TrainingState:
             "random": _random_values(),
         }
         own = {name: tensor.clone().contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(own, folder / TENSORS_FILE)
+        tensor_files.save(own, folder / TENSORS_FILE)
         (folder / VALUES_FILE).write_text(json.dumps(document), encoding="utf-8")
 
     def restore(self, folder: Path | str) -> None:
         """Read a saved state; its tensors go into the model when the loop registers it.
 
         Raises:
-            ValueError: if it was written in another format.
+            ValueError: if it was written in another format, or a file is damaged.
         """
         folder = Path(folder)
         document = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ValueError(f"training state has format {document['format']}, not {FORMAT}")
-        tensors = load_file(folder / TENSORS_FILE)
+        tensors = tensor_files.load(folder / TENSORS_FILE)
         self.step = document["step"]
         self.cursors = document["cursors"]
         self.values = document["values"]

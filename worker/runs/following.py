@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from worker import artifacts
 from worker.rlhf.report import Sample, StepReport
 from worker.rlhf.tensorboard import EventLog
 from worker.rlhf.training_state import TrainingState
 from worker.runs.context import Interrupted
 from worker.ticket import Order
+
+log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
@@ -111,7 +115,7 @@ def follow(
             is_time = save_every is not None and report.step % save_every == 0
             if order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S:
                 context.flush()  # a curve must not end before the state it belongs to
-                context.save_state(report.step, state.save)
+                _save(context, report.step, state)
                 saved_at = time.monotonic()
             if order in {"cancel", "preempt"}:
                 raise Interrupted(f"{context.title} was asked to end at step {report.step}")
@@ -120,6 +124,14 @@ def follow(
     if last is None:  # the restored state was the end already
         return Ended(state.step, state.step, str(state.values.get("stop_reason", "")), {})
     return last
+
+
+def _save(context: Place, step: int, state: TrainingState) -> None:
+    """Save the state; where it cannot be written the run goes on, and the ones before stay."""
+    try:
+        context.save_state(step, state.save)
+    except OSError as error:
+        log.warning("training state was not saved", run=context.title, step=step, reason=str(error))
 
 
 def _stopped(last: Ended, state: TrainingState) -> Ended:

@@ -1,4 +1,5 @@
 import random
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,27 @@ def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
     other = weights() | {"head": nn.Parameter(torch.zeros(5))}
     with pytest.raises(ValueError, match=r"'head' has shape \(5,\), saved is \(2,\)"):
         restored.register(other, {})
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_file_that_was_cut_off_is_named(tmp_path: Path, share: float) -> None:
+    state = TrainingState()
+    state.register(weights(), {})
+    state.save(tmp_path)
+    path = tmp_path / "training_state.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"training_state\.safetensors is damaged"):
+        TrainingState().restore(tmp_path)
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    state = TrainingState()
+    state.register(weights(), {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
+    try:
+        with pytest.raises(OSError, match="could not be written"):
+            state.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

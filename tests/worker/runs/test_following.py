@@ -1,6 +1,8 @@
 """Who follows a loop: what is written, and what becomes of people's orders."""
 
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,17 @@ class Toy:
             samples = (Sample("asked", f"said at {step}", 0.5),)
             reason = "steps" if step == STEPS else None
             yield StepReport(step, STEPS, {"loss": 1.0 / step}, samples, reason)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let this process write no file longer than this, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -117,3 +130,23 @@ def test_a_state_saved_at_the_end_ends_at_once(context: JobContext) -> None:
     ended = follow(context, again)
     assert ended.step == STEPS
     assert again.weight.item() == STEPS
+
+
+def test_a_full_disk_costs_a_state_and_not_the_run(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy()
+    loop = toy.run()
+    next(loop)
+    kept = context.save_state(1, toy.state.save)
+    save = toy.state.save
+
+    def on_a_full_disk(folder: Path) -> None:
+        with files_of_at_most(6000):  # less than a state has, so that it breaks off half-way
+            save(folder)
+
+    monkeypatch.setattr(toy.state, "save", on_a_full_disk)
+    ended = following.follow(context, loop, toy.state, save_every=1)
+    assert ended.step == STEPS
+    assert context.newest_state() == kept
+    assert [path.name for path in context.workdir.glob("*state*")] == [kept.name]
