@@ -73,6 +73,11 @@ class AgreementPage:
         return [(agreed.get(name), one) for name, one in self.quality.items()]
 
     @property
+    def by_completion(self) -> dict[str, Measure]:
+        """How each labeler agrees with the others on completions one by one."""
+        return dict(self.report.absolute.labelers)
+
+    @property
     def reward_accuracy(self) -> float | None:
         """What the newest reward model reached on single held-out votes."""
         lines = loop.reward_lines(self.reward)
