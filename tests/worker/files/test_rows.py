@@ -72,8 +72,9 @@ def test_a_margin_of_the_file_is_kept(tmp_path: Path) -> None:
 
 
 def test_no_prompt_is_on_both_sides(tmp_path: Path) -> None:
-    found, _ = rows.prompts(Source(material.prompts(tmp_path / "q.jsonl", 200)))
-    train, heldout = rows.held_out([*found, *found], 20)
+    path = material.prompts(tmp_path / "q.jsonl", 200)
+    (found, _), (again, _) = rows.prompts(Source(path)), rows.prompts(Source(path))
+    train, heldout = rows.held_out([*found, *again], 20)
     assert not {one.key for one in train} & {one.key for one in heldout}
     assert len(train) + len(heldout) == 400
     assert 40 <= len(heldout) <= 120
