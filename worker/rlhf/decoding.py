@@ -50,7 +50,9 @@ def engine(model: PreTrainedModel, dtype: torch.dtype) -> Engine:
 def can_fuse(model: PreTrainedModel) -> bool:
     """Say whether `Fused` computes what the model does."""
     config = model.config
-    if type(model) not in FUSED_FAMILIES or model.num_parameters() > FUSED_PARAMETERS:
+    if type(model) not in FUSED_FAMILIES or models.is_packed(model):
+        return False
+    if model.num_parameters() > FUSED_PARAMETERS:
         return False
     if getattr(config, "use_sliding_window", False):
         return False

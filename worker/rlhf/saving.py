@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
+from worker.rlhf import models, tensor_files
 from worker.rlhf.decoding import merged_weight
 from worker.rlhf.models import LoadedModel
 from worker.rlhf.roles import LoraSettings, Roles
@@ -102,7 +102,7 @@ def _save_adapter(
     own = {
         key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (more or {})).items()
     }
-    save_file(own, folder / ADAPTER_FILE, metadata={"format": "pt"})
+    tensor_files.save(own, folder / ADAPTER_FILE)
     config: Any = copy.deepcopy(roles.peft.peft_config[role])
     config.task_type = task
     config.inference_mode = True
@@ -120,7 +120,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
         targets=targets if isinstance(targets, str) else tuple(sorted(targets)),
     )
     roles.add_adapter(role, settings)
-    tensors = load_file(folder / ADAPTER_FILE)
+    tensors = tensor_files.load(folder / ADAPTER_FILE)
     places = {
         f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
         for key, parameter in roles.named_parameters_of(role).items()
@@ -144,6 +144,8 @@ def _merged(roles: Roles, role: str) -> PreTrainedModel:
 
 @torch.no_grad()
 def _whole(source: PreTrainedModel) -> PreTrainedModel:
+    if models.is_packed(source):
+        raise ValueError("a model loaded in 4 bits cannot be saved whole; load it in full for that")
     # A new model is filled: nothing of the base is touched, and no adapter is left in it.
     config = copy.deepcopy(source.config)
     with torch.random.fork_rng():  # saving must not change what a run draws next

@@ -109,7 +109,9 @@ def _read(session: Session, context: JobContext) -> Task:
 
 
 def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[int, Completion]:
-    answering = weights.answering(context, checkpoint, task.project.instruction)
+    answering = weights.answering(
+        context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
+    )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     found: dict[int, Completion] = {}
     for rows in sampled.draw(context, answering, task.prompts, wanted):
@@ -126,7 +128,7 @@ def _scores(
     with context.database.reader() as session:
         beneath = weights.layers(session, task.arbiter)
         roots = weights.root_ids(session, task.project.id)
-    roles = weights.load(context, beneath)
+    roles = weights.load(context, beneath, four_bit=task.plan.four_bit)
     names, normaliser = weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]

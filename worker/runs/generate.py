@@ -151,7 +151,9 @@ def _extend(
     count: int,
     found: dict[int, list[Completion]],
 ) -> None:
-    answering = weights.answering(context, checkpoint, task.project.instruction)
+    answering = weights.answering(
+        context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
+    )
     wanted = Draw(task.plan.sampling, _seed(task), count)
     done = 0
     for rows in sampled.draw(context, answering, prompts, wanted):

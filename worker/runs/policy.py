@@ -50,7 +50,7 @@ class Task:
 def run(context: JobContext) -> None:
     """Train the policy and publish the best that was seen before any alarm."""
     task = context.once(lambda: _task(context))
-    roles = weights.load(context, task.beneath)
+    roles = weights.load(context, task.beneath, four_bit=task.plan.four_bit)
     names, normaliser = weights.add_reward(context, roles, task.reward)
     penalty = task.plan.policy.uncertainty_penalty
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)

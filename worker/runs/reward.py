@@ -71,7 +71,7 @@ def run(context: JobContext) -> None:
     """Freeze the judgments, train, measure and publish."""
     task, data = context.once(lambda: _given(context))
     counted = Weights.of(task.plan.reward, data.rows)
-    roles = weights.load(context, task.beneath)
+    roles = weights.load(context, task.beneath, four_bit=task.plan.four_bit)
     tokenizer = roles.loaded.tokenizer
     # A classifier that is not there is found out before anything is trained.
     parts = [rewards.build(each, tokenizer, context.device) for each in task.plan.reward.parts]

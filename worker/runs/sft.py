@@ -142,7 +142,7 @@ def _demonstrations(
 
 def _loaded(context: JobContext, task: Task) -> models.LoadedModel:
     if task.base is not None:
-        return models.load(task.base.uri, device=context.device)
+        return models.load(task.base.uri, device=context.device, four_bit=task.plan.four_bit)
     made = built(
         task.sft.starter, task.demonstrations, task.project.instruction, seed=task.plan.seed
     )

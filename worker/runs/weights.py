@@ -63,20 +63,23 @@ def root_ids(session: Session, project_id: int) -> dict[int, int]:
     return found
 
 
-def load(context: JobContext, beneath: Layers) -> Roles:
+def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
     """Load the whole model, and the SFT adapter over it if there is one."""
-    loaded = models.load(_source(context, beneath.whole), device=context.device)
+    source = _source(context, beneath.whole)
+    loaded = models.load(source, device=context.device, four_bit=four_bit)
     roles = Roles(loaded, context.team)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
 
 
-def answering(context: JobContext, checkpoint: Checkpoint, instruction: str) -> Answering:
+def answering(
+    context: JobContext, checkpoint: Checkpoint, instruction: str, *, four_bit: bool = False
+) -> Answering:
     """Load a model that answers, with the role to run it in."""
     with context.database.reader() as session:
         beneath = layers(session, checkpoint)
-    roles = load(context, beneath)
+    roles = load(context, beneath, four_bit=four_bit)
     if is_whole(checkpoint):
         return Answering(checkpoint, roles, BASE, instruction)
     if checkpoint.kind == CheckpointKind.SFT:
