@@ -60,10 +60,14 @@ def test_every_shown_key_has_a_handler_and_every_handler_is_shown(desk: Desk, ki
         assert not any(key in one for one in handled)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_chosen_before_the_labeler_chooses(desk: Desk, kind: str) -> None:
-    desk.furnish(kind)
-    desk.open(kind)
+def test_nothing_is_chosen_before_the_labeler_chooses(desk: Desk) -> None:
+    desk.furnish(*KINDS)
+    for kind in KINDS:
+        desk.open(kind)
+        _nothing_is_chosen(desk, kind)
+
+
+def _nothing_is_chosen(desk: Desk, kind: str) -> None:
     page = desk.page
     assert page.locator(_CHOSEN).count() == 0
     page.keyboard.press("Control+Enter")
@@ -184,10 +188,14 @@ def test_a_browser_that_stores_nothing_loses_no_judgment(desk: Desk) -> None:
     desk.saved("pick", 1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_draft_survives_a_closed_tab(desk: Desk, kind: str) -> None:
-    desk.furnish(kind)
-    desk.open(kind)
+def test_a_draft_survives_a_closed_tab(desk: Desk) -> None:
+    desk.furnish(*KINDS)
+    for kind in KINDS:
+        desk.open(kind)
+        _draft_survives(desk, kind)
+
+
+def _draft_survives(desk: Desk, kind: str) -> None:
     page = desk.page
     drawn = "#work .pair, #work .pile, #work .ranks, #work .verdict, #work .writing"
     presses = {"pick": "2", "rank": "42", "rate": "45", "thumbs": "24"}
@@ -247,12 +255,16 @@ def test_an_answer_is_dragged_by_its_handle(desk: Desk) -> None:
     assert page.locator("#work .rank-select").first.input_value() == "1"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_single_keys_can_be_switched_off(desk: Desk, kind: str) -> None:
-    desk.furnish(kind)
+def test_single_keys_can_be_switched_off(desk: Desk) -> None:
+    desk.furnish(*KINDS)
     with desk.database.transaction() as session:
         session.get_one(User, desk.user_id).single_keys = False
-    desk.open(kind)
+    for kind in KINDS:
+        desk.open(kind)
+        _single_keys_do_nothing(desk, kind)
+
+
+def _single_keys_do_nothing(desk: Desk, kind: str) -> None:
     page = desk.page
     if kind in {"write", "edit"}:
         page.keyboard.press("Escape")

@@ -3,14 +3,11 @@
 The states right after opening and after answering are looked at on the journeys.
 """
 
-import gzip
-from pathlib import Path
-
 import pytest
 
 from app.services import accounts
-from app.web.render import STATIC
-from tests.browser.desk import KINDS, Desk, House, sit_down
+from tests.browser import bench_page
+from tests.browser.desk import KINDS, WIDTHS, Desk, House, sit_down
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.browser
@@ -28,13 +25,15 @@ def test_no_violations_in_any_further_state(
     with sit_down(house, width, color_scheme=scheme) as desk:
         desk.furnish(*KINDS, hebrew=hebrew, comparisons=1)
         page = desk.page
+        page.set_viewport_size({"width": WIDTHS[width][0], "height": 2400})
         for kind in KINDS:
             desk.open(kind)
             page.keyboard.press("Escape")
             _dialogs(desk, kind, ["guidelines", "skip", "flag"] if kind == "pick" else [])
-            for key in "rldb":
-                page.keyboard.press(key)
-                desk.axe(f"{kind} after {key}")
+            for keys in ("ld", "rb"):
+                for key in keys:
+                    page.keyboard.press(key)
+                desk.axe(f"{kind} after {keys}")
         page.click("header .menu > summary")
         desk.axe("the account menu")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -133,7 +132,4 @@ def test_signing_in_and_reaching_a_comparison_by_keyboard_alone(house: House) ->
 
 
 def test_the_page_is_light() -> None:
-    files = [STATIC / "base/base.css", STATIC / "base/tokens.css", STATIC / "base/base.js"]
-    files += [*Path(STATIC / "label").glob("*.js"), *Path(STATIC / "label").glob("*.css")]
-    weight = sum(len(gzip.compress(file.read_bytes())) for file in files)
-    assert weight <= WEIGHT_MOST
+    assert bench_page.weight() <= WEIGHT_MOST

@@ -151,3 +151,16 @@ def test_history_is_searched_by_what_was_read_and_said(sign_in: SignIn, database
     for search, found in (("naïve 100%", 1), ("100_", 0), (one, 1), ("Question", 2), ("x" * 9, 0)):
         page = browser.get("/p/desk/history", params={"q": search}).text
         assert page.count('class="card entry"') == found, search
+
+
+def test_scripts_are_fetched_at_once_and_never_mixed_after_an_upgrade(
+    sign_in: SignIn, database: Database
+) -> None:
+    browser = _labeler(sign_in, database)
+    page = browser.get("/p/desk/label").text
+    preloaded = re.findall(r'rel="modulepreload" href="([^"]*)"', page)
+    script = re.findall(r'type="module" src="([^"]*label/label.js[^"]*)"', page)[0]
+    imported = set(re.findall(r'from "\./([^"]*)"', browser.get(script).text))
+    assert {f"/static/label/{name}" for name in imported} <= set(preloaded)
+    assert all(browser.get(url).headers["cache-control"] == "no-cache" for url in preloaded)
+    assert "max-age=31536000" in browser.get(script).headers["cache-control"]

@@ -17,7 +17,7 @@ from app.web.api.labeling import go_on
 from app.web.assignments import AssignmentOut, QueueOut, assignment_out, queue_out
 from app.web.deps import LabelerAccess, ProjectAccess
 from app.web.guide import Step
-from app.web.render import redirect, render
+from app.web.render import STATIC, redirect, render
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,6 +54,11 @@ class LabelPage:
     def question(self) -> str:
         """Return what is asked."""
         return QUESTIONS[self.data["kind"]]
+
+    @property
+    def modules(self) -> list[str]:
+        """Return what the page's script imports, so that the browser fetches it all at once."""
+        return sorted(file.name for file in (STATIC / "label").glob("*.js"))
 
     @property
     def choices(self) -> list[Choice]:
