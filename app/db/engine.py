@@ -54,9 +54,16 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Open a writing transaction; commit at the end, roll back on any error."""
+        """Open a writing transaction; commit at the end, roll back on any error.
+
+        What was loaded can still be read after an error, by the page that tells of it.
+        """
         with self._write() as session, session.begin():
-            yield session
+            try:
+                yield session
+            except BaseException:
+                session.expunge_all()  # a rollback would expire it
+                raise
         for after in session.info.pop("after_commit", []):
             after()
 

@@ -273,7 +273,9 @@ def test_the_lead_sees_who_passed_and_can_ask_again(
         user_id = session.scalars(select(PracticeAnswer.labeler_id)).first()
     assert lead.post(f"/p/desk/practice/set/{user_id}/again").status_code == 303
     assert labeler.get(API).json()["is_required"]
-    assert lead.post("/p/desk/practice/set/999999/again").status_code == 404
+    unknown = lead.post("/p/desk/practice/set/999999/again", headers=HTML)
+    assert unknown.status_code == 404
+    assert "Desk" in unknown.text
     assert labeler.get("/p/desk/practice/set", headers=HTML).status_code == 403
 
 
