@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import urlopen
 
 ANSWER: dict[str, Any] = {"kind": "pick", "preferred": "a", "strength": 2, "both_bad": False}
 
@@ -77,6 +78,12 @@ class _Connection(asyncio.Protocol):
         """Hang up."""
         if self._transport is not None:
             self._transport.close()
+
+
+def ask(address: tuple[str, int], path: str) -> None:
+    """Ask for a page; raise OSError while nobody answers."""
+    with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=2) as answer:
+        answer.read()
 
 
 def run(

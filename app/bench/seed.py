@@ -79,7 +79,10 @@ def _people(session: Session, labelers: int) -> tuple[int, tuple[str, ...]]:
 
 
 def _texts(session: Session, project_id: int, prompts: int) -> None:
-    common = {"project_id": literal(project_id), "created_at": literal(now(session))}
+    common: dict[str, ColumnElement[Any]] = {
+        "project_id": literal(project_id),
+        "created_at": literal(now(session)),
+    }
     n = func.generate_series(0, prompts - 1).column_valued("n")
     turn = func.jsonb_build_object("role", "user", "content", func.concat("Question ", n, "?"))
     _fill(

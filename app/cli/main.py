@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from app.cli import accounts, data, demo, doctor, serve, simulate
+from app.cli import accounts, bench, data, demo, doctor, serve, simulate
 from app.cli.console import fail
 from app.client import Refused
 from app.errors import AttuneError
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (serve, demo, data, simulate, accounts, doctor):
+for module in (serve, demo, data, simulate, accounts, doctor, bench):
     module.register(app)
 for entry_point in entry_points(group="attune.commands"):
     try:
