@@ -65,7 +65,7 @@ def reassign(
     """
     for user_id in sorted({to_user_id, from_user_id or to_user_id}):  # one order: no deadlock
         leases.enter(session, project.id, _member(session, project.id, user_id).user_id)
-    comparison = _locked(session, project.id, comparison_id)
+    comparison = found(session, project.id, comparison_id)
     if from_user_id is not None:
         _take_from(session, project.id, comparison_id, from_user_id)
     if not _may_take(session, comparison_id, to_user_id):
@@ -90,7 +90,7 @@ def set_priority(
     """Let a comparison come before those of lower priority; 0 is the usual one."""
     if abs(priority) > PRIORITY_MOST:
         raise Invalid(f"a priority is -{PRIORITY_MOST} to {PRIORITY_MOST}, not {priority}")
-    comparison = _locked(session, project_id, comparison_id)
+    comparison = found(session, project_id, comparison_id)
     if comparison.priority != priority:
         details = {"priority": [comparison.priority, priority]}
         comparison.priority = priority
@@ -101,7 +101,7 @@ def set_priority(
 
 def withdraw(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
     """Take a comparison out of the queue; its judgments stay on record and no longer count."""
-    comparison = _locked(session, project_id, comparison_id)
+    comparison = found(session, project_id, comparison_id)
     if not comparison.is_withdrawn:
         comparisons.withdraw(session, comparison_id)
         what = f"comparison {comparison_id}"
@@ -111,7 +111,7 @@ def withdraw(session: Session, project_id: int, comparison_id: int, *, actor_id:
 
 def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
     """Put a withdrawn comparison back: its judgments count again, the rest is asked for."""
-    comparison = _locked(session, project_id, comparison_id)
+    comparison = found(session, project_id, comparison_id)
     again = comparisons.asked_again(session, comparison)
     if again is not None:
         raise Conflict(
@@ -181,7 +181,12 @@ def _may_take(session: Session, comparison_id: int, user_id: int) -> bool:
     return session.scalar(query) is not None
 
 
-def _locked(session: Session, project_id: int, comparison_id: int) -> Comparison:
+def found(session: Session, project_id: int, comparison_id: int) -> Comparison:
+    """Return a comparison of the project, locked.
+
+    Raises:
+        NotFound: there is none.
+    """
     comparison = comparisons.lock(session, comparison_id)
     if comparison.project_id != project_id:
         raise NotFound(f"there is no comparison {comparison_id} in this project")

@@ -1,5 +1,6 @@
 """Comparisons: found by purpose, round, state and words; one with its votes; settling a dispute."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -8,10 +9,19 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from app.domain.answers import STRENGTH_NAMES
 from app.domain.ranking import Ranking
 from app.errors import AttuneError
-from app.models import JudgmentKind, Purpose
-from app.services import adjudication, asks, bodies, comparisons, inspection, rounds
+from app.models import Assignment, JudgmentKind, Membership, Purpose
+from app.services import (
+    accounts,
+    adjudication,
+    asks,
+    bodies,
+    imported_votes,
+    inspection,
+    steering,
+)
 from app.services.inspection import Asked, Detail, Said
 from app.web import words
+from app.web.api.steering import change_overlap, go_on
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -60,6 +70,8 @@ class ComparisonPage:
     detail: Detail
     reasons: dict[str, str]
     strengths: dict[int, str]
+    holders: list[tuple[Assignment, Membership]]
+    labelers: list[Membership]
     error: str = ""
 
     @property
@@ -175,16 +187,98 @@ def use(
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
 def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
     """Take a comparison out of the queue; its judgments stay and no longer count."""
-    comparison = inspection.get(access.session, access.project.id, comparison_id)
-    comparisons.withdraw(access.session, comparison.id)
-    if comparison.round_id is not None:
-        rounds.advance(access.session, comparison.round_id)  # it may have been the last one
+    steering.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
+    go_on(access)  # it may have been the last one
     return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/restore")
+def restore(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+    """Put a withdrawn comparison back."""
+
+    def act() -> None:
+        project_id, actor_id = access.project.id, access.user.id
+        steering.restore(access.session, project_id, comparison_id, actor_id=actor_id)
+
+    return _steered(request, access, comparison_id, act, "Back in the queue.")
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/priority")
+def set_priority(
+    request: Request, access: LeadAccess, comparison_id: int, priority: Annotated[int, Form()]
+) -> Response:
+    """Let a comparison come before or after others."""
+
+    def act() -> None:
+        project_id, actor_id = access.project.id, access.user.id
+        steering.set_priority(
+            access.session, project_id, comparison_id, priority, actor_id=actor_id
+        )
+
+    return _steered(request, access, comparison_id, act, f"Its priority is {priority} now.")
+
+
+@router.post("/p/{slug}/comparisons/{comparison_id}/reassign")
+def reassign(
+    request: Request,
+    access: LeadAccess,
+    comparison_id: int,
+    to: Annotated[int, Form()],
+    taken_from: Annotated[int | Literal[""], Form()] = "",
+) -> Response:
+    """Hand a judgment to a labeler, from the queue or from another one."""
+
+    def act() -> None:
+        steering.reassign(
+            access.session,
+            access.secret,
+            access.project,
+            comparison_id,
+            to_user_id=to,
+            from_user_id=_number(taken_from),
+            actor_id=access.user.id,
+        )
+
+    notice = "Handed over: it comes first on their page, for a day."
+    return _steered(request, access, comparison_id, act, notice)
+
+
+@router.post("/p/{slug}/comparisons/overlap")
+def set_overlap(
+    request: Request,
+    access: LeadAccess,
+    overlap: Annotated[int, Form()],
+    round: Annotated[int | Literal[""], Form()] = "",
+) -> Response:
+    """Ask for another number of judgments of what is not finished."""
+    changed = change_overlap(access, overlap, _number(round))
+    what = "comparison wants" if changed == 1 else "comparisons want"
+    url = f"/p/{access.project.slug}/comparisons"
+    return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")
+
+
+def _steered(
+    request: Request,
+    access: ProjectAccess,
+    comparison_id: int,
+    act: Callable[[], None],
+    notice: str,
+) -> Response:
+    try:
+        with access.session.begin_nested():
+            act()
+    except AttuneError as error:
+        page = _page(access, comparison_id, str(error))
+        return render(request, "comparisons/one.html", page, status=422)
+    return redirect(request, _url(access, comparison_id), notice=notice)
 
 
 def _page(access: ProjectAccess, comparison_id: int, error: str = "") -> ComparisonPage:
     found = inspection.detail(access.session, access.project.id, comparison_id)
-    return ComparisonPage(found, adjudication.REASONS, STRENGTH_NAMES, error)
+    holders = steering.holders(access.session, comparison_id)
+    members = accounts.members(access.session, access.project.id)
+    labelers = [one for one in members if not imported_votes.is_imported(one.user)]
+    return ComparisonPage(found, adjudication.REASONS, STRENGTH_NAMES, holders, labelers, error)
 
 
 def _ranking(ranks: list[int] | None) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.domain.labelers import LabelerAgreement
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Role, User
-from app.services import accounts, agreement, audit, imported_votes, quality
+from app.services import accounts, agreement, imported_votes, quality, steering
 from app.services.quality import Quality
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -24,6 +24,7 @@ class Row:
     member: Membership
     quality: Quality | None
     agreed: LabelerAgreement | None
+    holds: int = 0  # leases
 
     @property
     def is_imported(self) -> bool:
@@ -98,22 +99,26 @@ def change(
                 access.session, access.project.id, user_id, role, actor_id=access.user.id
             )
         if paused is not None:
-            _pause(access, member, paused=paused)
+            steering.pause(
+                access.session,
+                access.project.id,
+                member.user_id,
+                is_paused=paused,
+                actor_id=access.user.id,
+            )
     except AttuneError as error:
         page = _page(access, error=str(error))
         return render(request, "labelers/page.html", page, status=422)
     return redirect(request, _url(access), notice="Saved.")
 
 
-def _pause(access: ProjectAccess, member: Membership, *, paused: bool) -> None:
-    member.is_paused = paused
-    audit.record(
-        access.session,
-        "member.pause" if paused else "member.resume",
-        f"user {member.user_id}",
-        actor_id=access.user.id,
-        project_id=access.project.id,
-    )
+@router.post("/p/{slug}/labelers/{user_id}/release")
+def release(request: Request, access: LeadAccess, user_id: int) -> Response:
+    """Give a labeler's leases back to the queue."""
+    member = _member(access, user_id)
+    released = steering.release(access.session, access.project.id, user_id, actor_id=access.user.id)
+    what = "1 comparison went" if released == 1 else f"{released} comparisons went"
+    return redirect(request, _url(access), notice=f"{what} back from {member.pseudonym}.")
 
 
 def _member(access: ProjectAccess, user_id: int) -> Membership:
@@ -126,9 +131,15 @@ def _member(access: ProjectAccess, user_id: int) -> Membership:
 def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> LabelersPage:
     session, project_id = access.session, access.project.id
     habits = {one.user_id: one for one in quality.of_project(session, project_id)}
+    held = steering.held_by_member(session, project_id)
     agreed = {str(one.labeler): one for one in agreement.of_labelers(session, project_id)}
     rows = [
-        Row(member, habits.get(member.user_id), agreed.get(member.pseudonym))
+        Row(
+            member,
+            habits.get(member.user_id),
+            agreed.get(member.pseudonym),
+            held.get(member.user_id, 0),
+        )
         for member in accounts.members(session, project_id)
     ]
     return LabelersPage(rows, link, error)
