@@ -183,7 +183,7 @@ def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:
         raise ValueError(
             "a model in 4 bits needs bitsandbytes, which is not installed: pip install bitsandbytes"
         )
-    return BitsAndBytesConfig(
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
@@ -196,7 +196,7 @@ def _keep_gradients(model: PreTrainedModel) -> None:
     # mode, and no gradient passes through it from then on. Ours train in that mode.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            vars(module)["support_avx512bf16_for_cpu"] = False
 
 
 @cache
