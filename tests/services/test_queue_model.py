@@ -27,6 +27,7 @@ from app.models import Assignment, Comparison, Judgment, Project, Slot
 from app.services import labeling, overlap, steering
 from tests.services import bench
 from tests.services.queue_model import (
+    EXPIRED,
     LEASED,
     RELEASED,
     SKIPPED,
@@ -61,7 +62,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.session.rollback()
         self.open.__exit__(None, None, None)
 
-    @initialize(overlaps=st.lists(st.integers(1, 3), min_size=2, max_size=4))
+    @initialize(overlaps=st.lists(st.integers(1, 3), min_size=3, max_size=5))
     def begin(self, overlaps: list[int]) -> None:
         project = bench.make_project(self.session)
         self.project_id = project.id
@@ -102,16 +103,33 @@ class QueueMachine(RuleBasedStateMachine):
         assert got.comparison_id == due.id
         self.note(got, due)
 
+    @rule(crowd=st.lists(people, min_size=2, max_size=8))
+    def many_claim(self, crowd: list[int]) -> None:
+        for who in crowd:
+            self.claim(who, knows_them=True)
+
+    @precondition(lambda self: self.model.leases)
+    @rule(says=answers)
+    def many_submit(self, says: str) -> None:
+        for which, lease in enumerate(self.leases):
+            if lease.state in {LEASED, EXPIRED} and lease.id % 2:
+                self.submit(which, says)
+
+    @rule(crowd=st.lists(people, min_size=1, max_size=4))
+    def time_runs_out(self, crowd: list[int]) -> None:
+        self.clock.at += LEASE_BEFORE_ANY_JUDGMENT + minutes(1)
+        for who in crowd:
+            self.claim(who, knows_them=True)
+
     def note(self, got: Assignment, question: Question) -> None:
         self.model.leases[got.id] = Lease(
             got.id, got.labeler_id, question, got.lease_token, got.leased_at, got.expires_at
         )
 
-    @rule(by=st.integers(1, 45))
+    @rule(by=st.integers(1, 20))
     def time_passes(self, by: int) -> None:
         self.clock.at += minutes(by)
 
-    @rule(who=people)
     def heartbeat(self, who: int) -> None:
         labeler = self.labelers[who]
         expires_at = self.clock() + LEASE_BEFORE_ANY_JUDGMENT
@@ -145,16 +163,12 @@ class QueueMachine(RuleBasedStateMachine):
         owner.said += 1
         self.submitted.append((lease, given, outcome))
 
-    @precondition(lambda self: self.submitted)
-    @rule(which=some)
     def submit_again(self, which: int) -> None:
         lease, given, outcome = self.submitted[which % len(self.submitted)]
         again = labeling.submit(self.session, self.project, lease.labeler, given)
         assert again.judgment_id == outcome.judgment_id
         assert again.is_surplus == outcome.is_surplus
 
-    @precondition(lambda self: self.submitted)
-    @rule(which=some)
     def submit_something_else_under_the_same_key(self, which: int) -> None:
         lease, given, _ = self.submitted[which % len(self.submitted)]
         other = labeling.Submission(lease.id, lease.token, given.key, PickBody("tie"))
@@ -163,8 +177,6 @@ class QueueMachine(RuleBasedStateMachine):
             lambda: labeling.submit(self.session, project, lease.labeler, other), ReplayMismatch
         )
 
-    @precondition(lambda self: self.model.leases)
-    @rule(which=some)
     def submit_with_a_token_of_before(self, which: int) -> None:
         lease = self.leases[which % len(self.leases)]
         stale = labeling.Submission(lease.id, "token of before", "some-new-key", PickBody("a"))
@@ -254,7 +266,6 @@ class QueueMachine(RuleBasedStateMachine):
         for one in fresh:
             one.state = RELEASED
 
-    @rule(who=people)
     def pause_or_resume_somebody(self, who: int) -> None:
         labeler = self.labelers[who]
         self.model.paused ^= {labeler}
@@ -266,7 +277,6 @@ class QueueMachine(RuleBasedStateMachine):
             actor_id=labeler,
         )
 
-    @rule()
     def pause_or_resume_everybody(self) -> None:
         self.model.is_paused = not self.model.is_paused
         self.project.is_paused = self.model.is_paused
@@ -276,7 +286,6 @@ class QueueMachine(RuleBasedStateMachine):
         changed = overlap.change(self.session, self.project.id, number)
         assert changed == self.model.lower_or_raise(number)
 
-    @rule(which=some, priority=st.integers(-1, 2))
     def change_priority(self, which: int, priority: int) -> None:
         question = self.question(which)
         steering.set_priority(
@@ -294,7 +303,6 @@ class QueueMachine(RuleBasedStateMachine):
             for one in self.model.of(question, LEASED):
                 one.state = RELEASED
 
-    @rule(which=some, who=people)
     def reassign(self, which: int, who: int) -> None:
         question, target = self.question(which), self.labelers[who]
         holders = self.model.of(question, LEASED)
@@ -340,6 +348,35 @@ class QueueMachine(RuleBasedStateMachine):
         assert state.next_free_s == wait
         assert state.labeler_is_paused == (labeler in self.model.paused)
         assert state.project_is_paused == self.model.is_paused
+
+    @rule(act=st.integers(0, 3), which=some, number=st.integers(0, 3))
+    def the_lead_acts(self, act: int, which: int, number: int) -> None:
+        if act == 0:
+            self.pause_or_resume_somebody(number)
+        elif act == 1:
+            self.pause_or_resume_everybody()
+        elif act == 2:
+            self.change_priority(which, number - 1)
+        else:
+            self.reassign(which, number)
+
+    @rule(which=some)
+    def the_lead_withdraws_and_restores(self, which: int) -> None:
+        self.withdraw_or_restore(which)
+        self.states_and_counts_agree_with_the_rows()
+        self.withdraw_or_restore(which)
+
+    @precondition(lambda self: self.submitted)
+    @rule(act=st.integers(0, 3), which=some, who=people)
+    def somebody_asks(self, act: int, which: int, who: int) -> None:
+        if act == 0:
+            self.submit_again(which)
+        elif act == 1:
+            self.submit_something_else_under_the_same_key(which)
+        elif act == 2:
+            self.submit_with_a_token_of_before(which)
+        else:
+            self.heartbeat(who)
 
     def question(self, which: int) -> Question:
         return list(self.model.questions.values())[which % len(self.model.questions)]
@@ -420,7 +457,7 @@ def _run(url: str, examples: int, steps: int) -> None:
 
 
 def test_the_queue_does_what_the_model_says(any_url: str) -> None:
-    _run(any_url, examples=40, steps=40)
+    _run(any_url, examples=60, steps=50)
 
 
 @pytest.mark.slow
