@@ -16,7 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
-from worker.rlhf import batches, models
+from worker.rlhf import batches, caches, models
 
 FUSED_FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM)
 FUSED_ROPE = frozenset({"default", "linear", "llama3"})
@@ -126,7 +126,7 @@ class _Layer:
 
 
 class Fused:
-    """A Llama-shaped model from merged weights, with a cache of fixed size, [L, 2, B, H, T, D]."""
+    """A Llama-shaped model from merged weights, with a cache allocated once."""
 
     moves_rows_cheaply = True
 
@@ -148,56 +148,47 @@ class Fused:
         self._unembedding = _merged(model.get_output_embeddings(), dtype)  # type: ignore[no-untyped-call]
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute the prompts and lay their keys and values into every row's part of the cache."""
+        """Compute the prompts and lay their keys and values into the cache."""
         width = input_ids.shape[1]
-        shape = (len(self._layers), 2, input_ids.shape[0] * n, self._kv_heads, width + new_tokens)
-        self._cache = torch.empty(
-            *shape, self._head_width, dtype=self._state, device=input_ids.device
+        self._cache = caches.make(
+            is_real,
+            n,
+            layers=len(self._layers),
+            heads=self._kv_heads,
+            width=self._head_width,
+            new_tokens=new_tokens,
+            dtype=self._state,
         )
         self._tables = self._rotations(width + new_tokens, input_ids.device)
-        self._used = width
         self._next = is_real.sum(-1).repeat_interleave(n, 0)  # [B]
-        padded = F.pad(is_real, (0, new_tokens), value=True).repeat_interleave(n, 0)
-        self._allowed = None if bool(is_real.all()) else padded[:, None, None]  # [B, 1, 1, T]
         rotation = self._rotation(batches.position_ids(is_real)[:, None])
         allowed = _prompt_mask(is_real)
         x = F.embedding(input_ids, self._embedding)
         for index, layer in enumerate(self._layers):
             query, key, value = self._project(layer, x, rotation)
-            self._cache[index, 0, :, :, :width] = key.repeat_interleave(n, 0)
-            self._cache[index, 1, :, :, :width] = value.repeat_interleave(n, 0)
-            x = self._attend(layer, x, query, key, value, allowed)
+            self._cache.lay(index, key, value)
+            found = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=allowed, enable_gqa=self._heads != self._kv_heads
+            )
+            if index == len(self._layers) - 1:
+                x, found = x[:, -1:], found[:, :, -1:]  # of the rest only keys and values matter
+            x = self._rest(layer, x, found)
         return self._logits(x[:, -1]).repeat_interleave(n, 0)
 
     def step(self, token_ids: Tensor) -> Tensor:
         """Append a token to each row."""
-        rows, now = token_ids.shape[0], self._used
-        self._used = now + 1
         rotation = self._rotation(self._next[:, None, None])
-        allowed = None if self._allowed is None else self._allowed[..., : self._used]
         x = F.embedding(token_ids, self._embedding)[:, None]  # [B, 1, d]
         for index, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, x, rotation)
-            keys, values = self._cache[index, :, :rows].unbind(0)
-            keys[:, :, now : self._used] = key
-            values[:, :, now : self._used] = value
-            known = slice(0, self._used)
-            x = self._attend(layer, x, query, keys[:, :, known], values[:, :, known], allowed)
+            x = self._rest(layer, x, self._cache.attend(index, *self._project(layer, x, rotation)))
+        self._cache.advance()
         self._next = self._next + 1
         return self._logits(x[:, -1])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Copy only the rows that change place."""
-        moved = [(place, row) for place, row in enumerate(rows) if place != row]
-        index = torch.tensor(rows, device=self._next.device)
-        if moved:
-            places, sources = (
-                torch.tensor(side, device=index.device) for side in zip(*moved, strict=True)
-            )
-            known = self._cache[:, :, :, :, : self._used]
-            known[:, :, places] = known[:, :, sources]
-        self._next = self._next[index]
-        self._allowed = None if self._allowed is None else self._allowed[index]
+        self._cache.keep(rows)
+        self._next = self._next[torch.tensor(rows, device=self._next.device)]
 
     def _read(self, layer: Any) -> _Layer:
         attention, mlp, dtype = layer.self_attn, layer.mlp, self._dtype
@@ -231,19 +222,7 @@ class Fused:
         turned = _turn(joined[:, :turning], *rotation)
         return turned[:, : self._heads], turned[:, self._heads :], joined[:, turning:]
 
-    def _attend(
-        self,
-        layer: _Layer,
-        x: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        allowed: Tensor | None,
-    ) -> Tensor:
-        grouped = self._heads != self._kv_heads
-        found = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=allowed, enable_gqa=grouped
-        )
+    def _rest(self, layer: _Layer, x: Tensor, found: Tensor) -> Tensor:
         x = x + layer.output(found.transpose(1, 2).flatten(2))
         gate, up = layer.gate_up(self._normed(x, layer.before_mlp)).chunk(2, -1)
         return x + layer.down(self._activation(gate) * up)
