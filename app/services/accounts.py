@@ -1,4 +1,4 @@
-"""People and credentials: accounts, sign-ins, API tokens, invitations, memberships."""
+"""People and credentials: accounts, sign-ins, API tokens, memberships."""
 
 import hashlib
 import re
@@ -14,11 +14,10 @@ from sqlalchemy.orm import Session, joinedload
 
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound, TooMany, Unauthenticated
-from app.models import ApiToken, Invitation, LoginSession, Membership, Role, SignInFailure, User
+from app.models import ApiToken, LoginSession, Membership, Role, SignInFailure, User
 from app.services import audit
 
 SESSION_LIFE = timedelta(days=14)
-INVITATION_LIFE = timedelta(days=7)
 THROTTLE_WINDOW = timedelta(minutes=15)
 FAILURES_PER_ACCOUNT = 10
 FAILURES_PER_ADDRESS = 50
@@ -106,10 +105,10 @@ def sign_in(
     if not check_password(user.password_hash if user else None, password) or user is None:
         moment = now(session)
         for key in (f"account:{email}", f"address:{address}"):
-            session.add(SignInFailure(key_hash=_digest(key), at=moment))
+            session.add(SignInFailure(key_hash=digest(key), at=moment))
         return None
     session.execute(
-        delete(SignInFailure).where(SignInFailure.key_hash == _digest(f"account:{email}"))
+        delete(SignInFailure).where(SignInFailure.key_hash == digest(f"account:{email}"))
     )
     return open_session(session, user.id, user_agent=user_agent)
 
@@ -119,7 +118,7 @@ def open_session(session: Session, user_id: int, *, user_agent: str = "") -> Cre
     secret = secrets.token_urlsafe(32)
     moment = now(session)
     row = LoginSession(
-        id_hash=_digest(secret),
+        id_hash=digest(secret),
         user_id=user_id,
         created_at=moment,
         last_seen_at=moment,
@@ -135,7 +134,7 @@ def session_of(session: Session, secret: str) -> LoginSession | None:
     """Return the live browser session of a cookie, with its user."""
     row = session.scalar(
         select(LoginSession)
-        .where(LoginSession.id_hash == _digest(secret))
+        .where(LoginSession.id_hash == digest(secret))
         .options(joinedload(LoginSession.user))
     )
     if row is None or row.expires_at <= now(session) or not row.user.is_active:
@@ -145,7 +144,7 @@ def session_of(session: Session, secret: str) -> LoginSession | None:
 
 def sign_out(session: Session, secret: str) -> None:
     """End one browser session."""
-    session.execute(delete(LoginSession).where(LoginSession.id_hash == _digest(secret)))
+    session.execute(delete(LoginSession).where(LoginSession.id_hash == digest(secret)))
 
 
 def sign_out_everywhere(session: Session, user_id: int) -> None:
@@ -189,7 +188,7 @@ def create_token(
         user_id=user.id,
         name=name.strip()[:120],
         prefix=secret[:10],
-        token_hash=_digest(secret),
+        token_hash=digest(secret),
         scopes=list(scopes),
         created_at=moment,
         expires_at=moment + lifetime if lifetime else None,
@@ -208,7 +207,7 @@ def token_of(session: Session, secret: str) -> ApiToken:
     """
     row = session.scalar(
         select(ApiToken)
-        .where(ApiToken.token_hash == _digest(secret))
+        .where(ApiToken.token_hash == digest(secret))
         .options(joinedload(ApiToken.user))
     )
     if row is None or row.revoked_at is not None or not row.user.is_active:
@@ -231,71 +230,6 @@ def revoke_token(session: Session, user: User, token_id: int) -> None:
         raise NotFound(f"there is no token {token_id} of yours")
     row.revoked_at = row.revoked_at or now(session)
     audit.record(session, "token.revoke", f"token {row.id}", actor_id=user.id)
-
-
-def invite(
-    session: Session,
-    *,
-    project_id: int | None,
-    role: Role,
-    email: str | None,
-    actor_id: int,
-) -> Credential:
-    """Make a single-use invitation; the secret is part of its link."""
-    secret = secrets.token_urlsafe(24)
-    moment = now(session)
-    row = Invitation(
-        project_id=project_id,
-        role=role,
-        email=email.strip().lower() if email else None,
-        token_hash=_digest(secret),
-        created_by_id=actor_id,
-        created_at=moment,
-        expires_at=moment + INVITATION_LIFE,
-    )
-    session.add(row)
-    session.flush()
-    audit.record(
-        session,
-        "invitation.create",
-        f"invitation {row.id}",
-        actor_id=actor_id,
-        project_id=project_id,
-    )
-    return Credential(row.id, secret)
-
-
-def invitation_of(session: Session, secret: str) -> Invitation:
-    """Return an invitation that can still be used.
-
-    Raises:
-        NotFound: unknown, used or expired.
-    """
-    row = session.scalar(select(Invitation).where(Invitation.token_hash == _digest(secret)))
-    if row is None or row.used_at is not None or row.expires_at <= now(session):
-        raise NotFound("this invitation was used already, has expired, or never was")
-    return row
-
-
-def accept_invitation(
-    session: Session, secret: str, *, user: User | None, name: str, email: str, password: str
-) -> User:
-    """Use an invitation: make the account unless signed in, and the membership."""
-    row = session.scalar(
-        select(Invitation)
-        .where(Invitation.id == invitation_of(session, secret).id)
-        .with_for_update()
-    )
-    if row is None or row.used_at is not None:
-        raise NotFound("this invitation was used already")
-    if user is None:
-        if row.email and email.strip().lower() != row.email:
-            raise Invalid(f"this invitation is for another address than {email!r}")
-        user = create_user(session, email=email, name=name, password=password)
-    if row.project_id is not None:
-        add_member(session, row.project_id, user.id, row.role, actor_id=row.created_by_id)
-    row.used_at, row.used_by_id = now(session), user.id
-    return user
 
 
 def add_member(
@@ -385,12 +319,13 @@ def _throttle(session: Session, email: str, address: str) -> None:
         failures = session.scalar(
             select(func.count())
             .select_from(SignInFailure)
-            .where(SignInFailure.key_hash == _digest(key))
+            .where(SignInFailure.key_hash == digest(key))
         )
         if (failures or 0) >= limit:
             wait_s = int(THROTTLE_WINDOW.total_seconds())
             raise TooMany("too many failed sign-ins; try again in 15 minutes", wait_s)
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
+    """Hash a secret as it is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()

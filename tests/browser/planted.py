@@ -43,7 +43,7 @@ from app.models import (
     User,
     WorkerHeartbeat,
 )
-from app.services import accounts, projects
+from app.services import accounts, invitations, projects
 from tests.browser import payloads
 from tests.services import judging
 
@@ -277,7 +277,7 @@ def _evaluate(session: Session, project: Project, evaluation: Evaluation) -> Non
 def _people(session: Session, project: Project, ada: User) -> str:
     """Make a token and an invitation; return what the invitation's address ends with."""
     accounts.create_token(session, ada, name="x", scopes=["read"])
-    return accounts.invite(
+    return invitations.invite(
         session, project_id=project.id, role=Role.LABELER, email="x", actor_id=ada.id
     ).secret
 

@@ -1,14 +1,15 @@
 """Signing in and out, forged requests, throttling, tokens, invitations."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from app.db import Database
-from app.models import User
-from app.services import accounts
+from app.db import Database, now
+from app.models import Invitation, User
+from app.services import accounts, projects
 from tests.conftest import PASSWORD
 
 Make = Callable[..., User]
@@ -118,6 +119,59 @@ def test_an_invitation_works_once(sign_in: SignIn, application: Any) -> None:
         assert guest.get("/account").status_code == 200
     with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as second:
         assert second.post(path, data=form | {"email": "b@example.org"}).status_code == 404
+
+
+def _invited(admin: TestClient, **form: str) -> str:
+    """Make an invitation; return the path of its link."""
+    page = admin.post("/people/invite", data={"role": "labeler"} | form).text
+    return page.split("<pre>")[1].split("</pre>")[0].removeprefix("http://127.0.0.1")
+
+
+def test_an_invitation_into_a_project_leads_there(
+    sign_in: SignIn, client: TestClient, database: Database
+) -> None:
+    admin = sign_in("root", is_admin=True)
+    with database.transaction() as session:
+        projects.create(session, name="Desk", owner=session.get_one(User, 1))
+    form = {"name": "New", "email": "new@example.org", "password": PASSWORD}
+    path = _invited(admin, project="desk")
+    assert "You are invited to Desk" in client.get(path).text
+    assert client.post(path, data=form).headers["location"] == "/p/desk/label"
+    assert client.get("/p/desk/label", headers={"accept": "text/html"}).status_code == 200
+    lead = sign_in("lead")
+    joined = lead.post(_invited(admin, project="desk", role="lead"))
+    assert joined.headers["location"] == "/p/desk"
+    assert lead.get("/p/desk/settings").status_code == 200
+
+
+def test_a_link_says_whether_it_was_used_is_closed_or_never_was(
+    sign_in: SignIn, client: TestClient, database: Database
+) -> None:
+    admin = sign_in("root", is_admin=True)
+    used, expired, revoked = (_invited(admin) for _ in range(3))
+    assert sign_in("ada").post(used).status_code == 303
+    with database.transaction() as session:
+        session.get_one(Invitation, 2).expires_at = now(session) - timedelta(seconds=1)
+    assert "Take back" in admin.get("/people").text
+    assert admin.post("/people/invitations/3/revoke").status_code == 303
+    assert admin.post("/people/invitations/3/revoke").status_code == 404
+    assert "Take back" not in admin.get("/people").text
+    for path, said in (
+        (used, "was used already"),
+        (expired, "no longer open"),
+        (revoked, "no longer open"),
+        ("/invitation/never-was", "no such invitation"),
+    ):
+        for answer in (client.get(path), client.post(path, data={"name": "x"})):
+            assert answer.status_code == 404
+            assert said in answer.text
+
+
+def test_an_invitation_for_an_address_takes_no_other(sign_in: SignIn, client: TestClient) -> None:
+    path = _invited(sign_in("root", is_admin=True), email="new@example.org")
+    form = {"name": "New", "email": "other@example.org", "password": PASSWORD}
+    assert client.post(path, data=form).status_code == 422
+    assert client.post(path, data=form | {"email": "New@example.org "}).status_code == 303
 
 
 def test_people_is_for_administrators(sign_in: SignIn) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.domain.labelers import LabelerAgreement
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Role, User
-from app.services import accounts, agreement, imported_votes, quality, steering
+from app.services import accounts, agreement, imported_votes, invitations, quality, steering
 from app.services.quality import Quality
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -55,7 +55,7 @@ def invite(
     email: Annotated[str, Form()] = "",
 ) -> Response:
     """Make a single-use link into this project."""
-    credential = accounts.invite(
+    credential = invitations.invite(
         access.session,
         project_id=access.project.id,
         role=role,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
-from app.services import accounts, projects
+from app.services import accounts, invitations, projects
 from app.web import auth
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
 from app.web.render import redirect, render
@@ -21,9 +21,15 @@ class PeoplePage:
 
     users: list[User]
     projects: list[Project]
+    invitations: list[Invitation]
     search: str = ""
     link: str = ""
     error: str = ""
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The projects' names by id."""
+        return {project.id: project.name for project in self.projects}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +69,7 @@ def invite(
 ) -> Response:
     """Make a single-use link."""
     target = projects.by_slug(access.session, project) if project else None
-    credential = accounts.invite(
+    credential = invitations.invite(
         access.session,
         project_id=target.id if target else None,
         role=role,
@@ -74,10 +80,17 @@ def invite(
     return render(request, "people/page.html", _page(access, link=link))
 
 
+@router.post("/people/invitations/{invitation_id}/revoke")
+def revoke(request: Request, access: AdminAccess, invitation_id: int) -> Response:
+    """Take an invitation back that nobody has used yet."""
+    invitations.revoke(access.session, invitation_id, actor_id=access.user.id)
+    return redirect(request, "/people", notice="The invitation is taken back.")
+
+
 @router.get("/invitation/{token}")
 def accept_form(request: Request, viewer: Anyone, session: DbSession, token: str) -> Response:
     """Show what the invitation gives."""
-    invitation = accounts.invitation_of(session, token)
+    invitation = invitations.get(session, token)
     return render(request, "invitation/page.html", _invitation(session, token, invitation))
 
 
@@ -92,9 +105,9 @@ def accept(
     password: Annotated[str, Form()] = "",
 ) -> Response:
     """Use the invitation; a new account is signed in at once."""
-    invitation = accounts.invitation_of(session, token)
+    invitation = invitations.get(session, token)
     try:
-        user = accounts.accept_invitation(
+        user = invitations.accept(
             session,
             token,
             user=viewer.user if viewer else None,
@@ -105,7 +118,7 @@ def accept(
     except AttuneError as error:
         page = _invitation(session, token, invitation, error=str(error))
         return render(request, "invitation/page.html", page, status=422)
-    response = redirect(request, "/", notice="Welcome.")
+    response = redirect(request, _landing(session, invitation), notice="Welcome.")
     if viewer is None:
         auth.set_cookie(request, response, accounts.open_session(session, user.id).secret)
     return response
@@ -137,7 +150,17 @@ def create(
 
 def _page(access: Access, *, search: str = "", link: str = "", error: str = "") -> PeoplePage:
     found = [project for project, _ in projects.of_user(access.session, access.user)]
-    return PeoplePage(accounts.users(access.session, search=search), found, search, link, error)
+    users = accounts.users(access.session, search=search)
+    waiting = invitations.still_open(access.session)
+    return PeoplePage(users, found, waiting, search, link, error)
+
+
+def _landing(session: DbSession, invitation: Invitation) -> str:
+    """Return where somebody goes who has just come in: into the project, if it is of one."""
+    if invitation.project_id is None:
+        return "/"
+    slug = session.get_one(Project, invitation.project_id).slug
+    return f"/p/{slug}" if invitation.role == Role.LEAD else f"/p/{slug}/label"
 
 
 def _invitation(
