@@ -106,6 +106,7 @@ class QueueState:
     project_is_paused: bool = False
     labeler_is_paused: bool = False
     labeler_is_practising: bool = False
+    is_total_exact: bool = True  # False: there are at least `total`
 
 
 def why_empty(state: QueueState) -> tuple[str, ...]:

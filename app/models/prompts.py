@@ -4,10 +4,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified
+
+_WRITTEN = text("author_id IS NOT NULL")
 
 
 class Split(StrEnum):
@@ -61,6 +63,12 @@ class Completion(Identified, Base):
     __table_args__ = (
         UniqueConstraint("prompt_id", "source_key", "sample_index"),
         Index("ix_completion_checkpoint_id", "checkpoint_id"),
+        Index(
+            "ix_completion_author",
+            "author_id",
+            sqlite_where=_WRITTEN,
+            postgresql_where=_WRITTEN,
+        ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)

@@ -25,10 +25,8 @@ from app.services.leases import claim, enter, heartbeat, release
 from app.services.submissions import KEY_LONGEST, KEY_SHORTEST, Outcome, Skip, Submission
 from app.services.workload import (
     HistoryItem,
-    Progress,
     Sheet,
     history,
-    progress,
     queue_state,
     sheet,
 )
@@ -38,7 +36,6 @@ __all__ = [
     "KEY_SHORTEST",
     "HistoryItem",
     "Outcome",
-    "Progress",
     "Sheet",
     "Skip",
     "Submission",
@@ -46,7 +43,6 @@ __all__ = [
     "claim",
     "heartbeat",
     "history",
-    "progress",
     "queue_state",
     "release",
     "retract",

@@ -10,6 +10,7 @@ from app.domain.states import LIVE_ROUND_STATES
 from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
 from app.services import comparisons, evaluation
+from app.services.remembered import briefly
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def overview(session: Session, round_: Round) -> Overview:
     )
 
 
+@briefly
 def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
     """Count the judgments that a round's comparisons want and have."""
     is_full = Comparison.done_slots > Comparison.overlap

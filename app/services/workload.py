@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
     and_,
     bindparam,
     case,
@@ -40,7 +39,8 @@ from app.models import (
 from app.services import bodies, eligibility, practice, prompts
 from app.services.bodies import body_of
 
-COUNTED_MOST = 1000
+COUNTED_MOST = 200  # open ones; a labeler sees how many are left
+TOTAL_MOST = 10_000
 _ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION)
 
 Messages = tuple[tuple[str, str], ...]  # role, content
@@ -92,27 +92,6 @@ class HistoryItem:
     is_retracted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the comparisons of one purpose are; judgments wanted, given and to be given."""
-
-    comparisons: int = 0
-    complete: int = 0
-    wanted: int = 0
-    done: int = 0
-    open: int = 0
-
-    @property
-    def leased(self) -> int:
-        """Judgments that someone works on now."""
-        return max(self.wanted - self.done - self.open, 0)
-
-    @property
-    def share(self) -> float:
-        """Share of the judgments wanted that are done."""
-        return self.done / self.wanted if self.wanted else 0.0
-
-
 def sheet(session: Session, assignment: Assignment) -> Sheet:
     """Return what the labeler sees of an assignment."""
     comparison, messages, texts = _read(session, assignment.comparison_id)
@@ -155,12 +134,14 @@ def held(session: Session, project_id: int, labeler_id: int) -> Assignment | Non
 
 
 def queue_state(session: Session, project: Project, labeler_id: int) -> QueueState:
-    """Return what is left for one labeler, counted truthfully and not beyond a thousand."""
+    """Return what is left for one labeler, counted truthfully.
+
+    Nobody counts a million comparisons each time somebody looks: while there is work, `open` and
+    `total` are counted up to a bound, and say so.
+    """
     mine = _own_counts(session, project.id, labeler_id)
     open_now = _count_open(session, project.id, labeler_id)
-    total = session.scalar(
-        select(func.count()).select_from(Comparison).where(_is_ordinary(project.id))
-    )
+    total, is_total_exact = _count_all(session, project.id, is_needed=not open_now)
     waiting, next_free_at = _with_others(session, project.id, labeler_id)
     member = practice.membership(session, project.id, labeler_id)
     return QueueState(
@@ -169,7 +150,8 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
         held=mine[AssignmentState.LEASED],
         judged=mine[AssignmentState.SUBMITTED] + mine[AssignmentState.SURPLUS],
         skipped=mine[AssignmentState.SKIPPED],
-        total=total or 0,
+        total=total,
+        is_total_exact=is_total_exact,
         with_others=waiting,
         next_free_s=None
         if next_free_at is None
@@ -240,28 +222,6 @@ def history_item(
     return items[0] if items and items[0].assignment_id == assignment_id else None
 
 
-def progress(
-    session: Session, project_id: int, *, round_id: int | None = None
-) -> dict[Purpose, Progress]:
-    """Count comparisons and judgments by purpose, of a project or one of its rounds."""
-    query = (
-        select(
-            Comparison.purpose,
-            func.count(),
-            func.sum((Comparison.done_slots >= Comparison.overlap).cast(Integer)),
-            func.sum(Comparison.overlap),
-            func.sum(Comparison.done_slots),
-            func.sum(Comparison.open_slots),
-        )
-        .where(Comparison.project_id == project_id, Comparison.is_withdrawn.is_(False))
-        .group_by(Comparison.purpose)
-    )
-    if round_id is not None:
-        query = query.where(Comparison.round_id == round_id)
-    found = {Purpose(row[0]): Progress(*map(int, row[1:])) for row in session.execute(query)}
-    return {purpose: found.get(purpose, Progress()) for purpose in Purpose}
-
-
 def _holds(session: Session, search: str) -> ColumnElement[bool]:
     # Looked up from the labeler's own rows: a project may hold a million others.
     in_prompt = exists().where(
@@ -319,6 +279,14 @@ def _count_open(session: Session, project_id: int, labeler_id: int) -> int:
         .subquery()
     )
     return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _count_all(session: Session, project_id: int, *, is_needed: bool) -> tuple[int, bool]:
+    """Count the project's comparisons; beyond the bound only where a sentence needs the number."""
+    ordinary = select(Comparison.id).where(_is_ordinary(project_id))
+    some = ordinary if is_needed else ordinary.limit(TOTAL_MOST)
+    total = session.scalar(select(func.count()).select_from(some.subquery())) or 0
+    return total, is_needed or total < TOTAL_MOST
 
 
 def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[int, datetime | None]:

@@ -162,6 +162,7 @@ class QueueOut(BaseModel):
     held: int
     judged: int
     total: int
+    is_total_exact: bool
     with_others: int
     next_free_s: float | None
     today: int
@@ -277,6 +278,7 @@ def queue_out(state: QueueState, today: int) -> QueueOut:
         held=state.held,
         judged=state.judged,
         total=state.total,
+        is_total_exact=state.is_total_exact,
         with_others=state.with_others,
         next_free_s=state.next_free_s,
         today=today,

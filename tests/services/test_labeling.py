@@ -435,14 +435,24 @@ def test_an_empty_queue_tells_the_truth(work: Session, clock: bench.Clock) -> No
     assert _claim(work, project, one) is None
 
 
-def test_progress_counts_by_purpose(work: Session) -> None:
-    project = bench.make_project(work, overlap=2)
-    one, two = bench.make_labelers(work, project, 2)
-    bench.make_comparison(work, project)
-    bench.make_comparison(work, project)
-    _judge(work, project, one)
-    _judge(work, project, two)
-    _take(work, project, one)
-    train = labeling.progress(work, project.id)[Purpose.TRAIN]
-    assert (train.comparisons, train.complete, train.wanted, train.done) == (2, 1, 4, 2)
-    assert (train.open, train.leased) == (1, 1)
+def test_large_queues_are_counted_up_to_a_bound_and_say_so(
+    work: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.workload.COUNTED_MOST", 2)
+    monkeypatch.setattr("app.services.workload.TOTAL_MOST", 3)
+    project = bench.make_project(work, overlap=1)
+    (labeler,) = bench.make_labelers(work, project, 1)
+    for _ in range(4):
+        bench.make_comparison(work, project)
+    state = labeling.queue_state(work, project, labeler)
+    assert (state.open, state.is_open_exact, state.total, state.is_total_exact) == (
+        2,
+        False,
+        3,
+        False,
+    )
+    for _ in range(4):
+        _judge(work, project, labeler)
+    state = labeling.queue_state(work, project, labeler)
+    assert (state.open, state.total, state.is_total_exact) == (0, 4, True)
+    assert why_empty(state) == ("You have judged all 4.",)
