@@ -177,6 +177,7 @@ def queue_of(access: ProjectAccess) -> QueueOut:
     return QueueOut(
         open=standing.left,
         is_open_exact=True,
+        is_total_exact=True,
         held=0,
         judged=standing.answered,
         total=standing.total,
