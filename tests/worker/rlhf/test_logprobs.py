@@ -22,10 +22,13 @@ def states() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("chunk", [None, 1, 5, 100])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("is_trained", [True, False])
 def test_values_and_gradients_are_those_of_cross_entropy(
-    head: nn.Linear, chunk: int | None, temperature: float
+    head: nn.Linear, chunk: int | None, temperature: float, is_trained: bool
 ) -> None:
     hidden, ids = states()
+    head.requires_grad_(is_trained)
+    learning = [hidden, head.weight] if is_trained else [hidden]
     found, entropy = logprobs.of_tokens(hidden, head, ids, temperature, chunk, with_entropy=True)
     logits = head(hidden) / temperature
     expected = -nn.functional.cross_entropy(logits, ids, reduction="none")
@@ -33,8 +36,8 @@ def test_values_and_gradients_are_those_of_cross_entropy(
     assert entropy is not None
     spread: Tensor = torch.distributions.Categorical(logits=logits).entropy()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(entropy, spread.detach(), rtol=FP32, atol=FP32)
-    wanted = torch.autograd.grad(expected.square().sum(), [hidden, head.weight])
-    given = torch.autograd.grad(found.square().sum(), [hidden, head.weight])
+    wanted = torch.autograd.grad(expected.square().sum(), learning)
+    given = torch.autograd.grad(found.square().sum(), learning)
     torch.testing.assert_close(given, wanted, rtol=1e-4, atol=FP32)
 
 
