@@ -84,9 +84,9 @@ def test_the_reward_is_the_weighted_mean_in_points_of_the_rating() -> None:
 def test_what_was_not_rated_costs_nothing_and_teaches_nothing() -> None:
     one, other = rated(2)
     half = replace(one, absolutes=(Absolute({"helpful": 4.5}), Absolute()))
-    predicted = torch.zeros(4, 2, requires_grad=True)
+    predicted = torch.full((4, 2), 0.5, requires_grad=True)
     loss = criteria.loss_of(predicted, [half, replace(other, absolutes=())], CRITERIA)
-    assert loss.tolist() == pytest.approx([1.0, 0.0])
+    assert loss.tolist() == pytest.approx([0.25, 0.0])
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert predicted.grad is not None
     assert predicted.grad.nonzero().tolist() == [[0, 0]]

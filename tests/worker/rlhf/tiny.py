@@ -2,7 +2,13 @@
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from worker.rlhf.models import LoadedModel, adopt
 from worker.rlhf.roles import LoraSettings, Roles
@@ -45,6 +51,24 @@ def loaded(seed: int = 0, config: LlamaConfig | None = None) -> LoadedModel:
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config or tiny_config())
     return adopt(model, tokenizer(), "tiny")
+
+
+def loaded_gpt2() -> LoadedModel:
+    """Return a model whose positions are absolute: a shift that Llama cannot see changes it."""
+    config = GPT2Config(
+        vocab_size=259,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=256,
+        initializer_range=0.2,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config)
+    return adopt(model, tokenizer(), "tiny-gpt2")
 
 
 def roles(*names: str, heads: tuple[str, ...] = (), seed: int = 0, moved: float = 0.05) -> Roles:
