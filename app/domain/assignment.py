@@ -37,6 +37,15 @@ def repeated_order(secret: bytes, labeler_id: int, origin_id: int, k: int) -> tu
     return shown_order(secret, labeler_id, origin_id, k)[::-1]
 
 
+def public_number(secret: bytes, comparison_id: int) -> int:
+    """Return the number that labelers know a comparison by: the same for all, and saying nothing.
+
+    Counted numbers would give a repeat away, because it is made later than all others.
+    """
+    digest = hmac.digest(secret, f"comparison:{comparison_id}".encode(), "sha256")
+    return int.from_bytes(digest[:6], "big")
+
+
 def lease_length(median_active_ms: int | None) -> timedelta:
     """Return three times the project's median time, held between 10 and 60 minutes."""
     if median_active_ms is None:
@@ -107,6 +116,8 @@ class QueueState:
     labeler_is_paused: bool = False
     labeler_is_practising: bool = False
     is_total_exact: bool = True  # False: there are at least `total`
+    held_in_all: int = 0  # with gold and repeats, which nobody can tell from the rest
+    judged_in_all: int = 0
 
 
 def why_empty(state: QueueState) -> tuple[str, ...]:

@@ -139,7 +139,7 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
     Nobody counts a million comparisons each time somebody looks: while there is work, `open` and
     `total` are counted up to a bound, and say so.
     """
-    mine = _own_counts(session, project.id, labeler_id)
+    mine, in_all = _own_counts(session, project.id, labeler_id)
     open_now = _count_open(session, project.id, labeler_id)
     total, is_total_exact = _count_all(session, project.id, is_needed=not open_now)
     waiting, next_free_at = _with_others(session, project.id, labeler_id)
@@ -152,6 +152,8 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
         skipped=mine[AssignmentState.SKIPPED],
         total=total,
         is_total_exact=is_total_exact,
+        held_in_all=in_all[AssignmentState.LEASED],
+        judged_in_all=in_all[AssignmentState.SUBMITTED] + in_all[AssignmentState.SURPLUS],
         with_others=waiting,
         next_free_s=None
         if next_free_at is None
@@ -251,18 +253,27 @@ def _is_ordinary(project_id: int) -> ColumnElement[bool]:
     )
 
 
-def _own_counts(session: Session, project_id: int, labeler_id: int) -> Counter[AssignmentState]:
+def _own_counts(
+    session: Session, project_id: int, labeler_id: int
+) -> tuple[Counter[AssignmentState], Counter[AssignmentState]]:
+    """Count a labeler's assignments by state: of ordinary comparisons, and of all but practice."""
     rows = session.execute(
-        select(Assignment.state, func.count())
+        select(Assignment.state, Comparison.purpose, func.count())
         .join(Comparison, Comparison.id == Assignment.comparison_id)
         .where(
             Assignment.labeler_id == labeler_id,
             Assignment.project_id == project_id,
-            _is_ordinary(project_id),
+            Comparison.is_withdrawn == false(),
+            Comparison.purpose != Purpose.PRACTICE,
         )
-        .group_by(Assignment.state)
+        .group_by(Assignment.state, Comparison.purpose)
     )
-    return Counter({AssignmentState(state): count for state, count in rows})
+    ordinary, in_all = Counter[AssignmentState](), Counter[AssignmentState]()
+    for state, purpose, count in rows:
+        in_all[AssignmentState(state)] += count
+        if purpose in _ORDINARY:
+            ordinary[AssignmentState(state)] += count
+    return ordinary, in_all
 
 
 def _count_open(session: Session, project_id: int, labeler_id: int) -> int:

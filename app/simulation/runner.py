@@ -4,6 +4,8 @@ What a labeler answers is in `labelers`; here it is fetched, translated and hand
 thread for each labeler, until the work is done or the caller says stop.
 """
 
+import hashlib
+import json
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,7 +137,7 @@ def work_through(
 def question_of(assignment: Assignment) -> Question:
     """Return an assignment as a simulated labeler meets it."""
     return Question(
-        comparison=str(assignment.comparison_id),
+        comparison=_content(assignment),
         prompt=assignment.messages[-1].content,
         shown=tuple(Shown(one.position, one.text) for one in assignment.candidates),
         kind=Kind(assignment.kind),
@@ -145,6 +147,13 @@ def question_of(assignment: Assignment) -> Question:
         criteria=tuple(one.name for one in assignment.criteria),
         points=assignment.rating_max,
     )
+
+
+def _content(assignment: Assignment) -> str:
+    """Name a comparison by what it holds: the number that labelers see differs by server."""
+    texts = sorted((one.position, one.text) for one in assignment.candidates)
+    held = json.dumps([assignment.messages[-1].content, texts])
+    return hashlib.sha256(held.encode()).hexdigest()[:16]
 
 
 def submission_of(assignment: Assignment, judged: Judged) -> Submission:

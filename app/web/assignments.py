@@ -270,13 +270,19 @@ def assignment_out(
     )
 
 
+def judged_of(state: QueueState) -> int:
+    """Return the number judged as labelers see it: gold and repeats count like the rest."""
+    judged = state.judged_in_all
+    return min(judged, state.total) if state.is_total_exact else judged
+
+
 def queue_out(state: QueueState, today: int) -> QueueOut:
     """Return a queue's state with its sentences."""
     return QueueOut(
         open=state.open,
         is_open_exact=state.is_open_exact,
-        held=state.held,
-        judged=state.judged,
+        held=state.held_in_all,
+        judged=judged_of(state),
         total=state.total,
         is_total_exact=state.is_total_exact,
         with_others=state.with_others,

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.db.engine import later
+from app.domain.assignment import public_number
 from app.errors import AttuneError
 from app.models import Assignment, Comparison
 from app.services import comparisons, labeling, rounds, workload
@@ -168,7 +169,9 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
     sheet = labeling.sheet(access.session, assignment)
     rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
+    out = assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
+    out.comparison_id = public_number(access.secret, sheet.comparison_id)
+    return out
 
 
 def _queue_if_short(

@@ -11,6 +11,7 @@ from app.domain.assignment import QueueState, why_empty
 from app.domain.practice import Standing
 from app.models import Membership, Project, Role, User
 from app.services import labeling, practice, projects, workload
+from app.web.assignments import judged_of
 from app.web.deps import SignedIn
 from app.web.render import render
 
@@ -32,9 +33,14 @@ class ProjectCard:
     @property
     def left(self) -> str:
         """Say how much there is to judge."""
-        count = self.queue.open + self.queue.held
+        count = self.queue.open + self.queue.held_in_all
         more = "" if self.queue.is_open_exact else "more than "
         return f"{more}{count:,} comparison{'' if count == 1 else 's'} to judge"
+
+    @property
+    def judged(self) -> int:
+        """Return the number judged; gold and repeats count like the rest."""
+        return judged_of(self.queue)
 
     @property
     def reasons(self) -> tuple[str, ...]:

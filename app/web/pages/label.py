@@ -7,6 +7,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.db import now
 from app.domain.answers import FLAGS, SKIP_REASONS, STRENGTH_NAMES, THUMB_REASONS
+from app.domain.assignment import public_number
 from app.domain.practice import Standing
 from app.errors import AttuneError, NotFound
 from app.models import Assignment, Guidelines, JudgmentKind, Project
@@ -208,7 +209,9 @@ def _page(access: ProjectAccess, form: AnswerForm | None = None, *, error: str =
 def _shown(access: ProjectAccess, held: Assignment) -> AssignmentOut:
     sheet = labeling.sheet(access.session, held)
     rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    return assignment_out(sheet, rules, access.project.instruction, rendered=True)
+    out = assignment_out(sheet, rules, access.project.instruction, rendered=True)
+    out.comparison_id = public_number(access.secret, sheet.comparison_id)
+    return out
 
 
 def _guidelines(access: ProjectAccess) -> Guidelines | None:
