@@ -1,4 +1,4 @@
-"""How the page shows what is judged: differences, layouts, long texts, direction, raw, no script."""
+"""How the page shows what is judged: differences, layouts, long texts, direction, raw text."""
 
 from collections.abc import Iterator
 
