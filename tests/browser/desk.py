@@ -75,8 +75,8 @@ class Desk:
         return self.house.database
 
     def slug(self, kind: str) -> str:
-        """Return the slug of this labeler's project of a kind."""
-        return f"{self.prefix}-{kind}"
+        """Return the slug of this labeler's project of a kind; of anybody's without a prefix."""
+        return f"{self.prefix}-{kind}" if self.prefix else kind
 
     def furnish(
         self, *kinds: str, comparisons: int = 3, hebrew: bool = False, **columns: Any

@@ -265,7 +265,8 @@ def test_progress_counts_judgments(work: Session, project: Project) -> None:
     [
         ({"base_model": None}, "choose a base model"),
         ({"base_model": "starter"}, "knows nothing yet"),
-        ({"judgment_kind": JudgmentKind.THUMBS, "k": 1}, "comparisons of two or more"),
+        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "an answer of their own"),
+        ({"k": 1}, "comparisons of two or more"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(
