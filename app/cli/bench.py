@@ -51,6 +51,7 @@ def labeling(
     sizes: Annotated[str, typer.Option(help="Comparisons in the project.")] = "10000,1000000",
     labelers: Annotated[str, typer.Option(help="Labelers at work at once.")] = "1,8,50",
     seconds: Annotated[float, typer.Option(help="Measured for each figure.")] = 8.0,
+    warm: Annotated[float, typer.Option(help="Seconds before that.")] = 3.0,
     workers: Annotated[int, typer.Option(help="Web processes.")] = os.cpu_count() or 2,
 ) -> None:
     """Claim and submit over HTTP, every submission durable; a cycle is one claim and one submit."""
@@ -68,7 +69,8 @@ def labeling(
             schema.upgrade(database.engine)
             seeded = seed(database, size, max(crowds))
             for crowd in crowds:
-                timings = _measure(database, url, seeded, crowd, seconds, workers)
+                span = (warm, seconds)
+                timings = _measure(database, url, seeded, crowd, span, workers)
                 _note(figures, table, size, crowd, timings)
             database.dispose()
     err.print(table)
@@ -78,12 +80,17 @@ def labeling(
 
 
 def _measure(
-    database: Database, url: str, seeded: Seeded, crowd: int, seconds: float, workers: int
+    database: Database,
+    url: str,
+    seeded: Seeded,
+    crowd: int,
+    span: tuple[float, float],
+    workers: int,
 ) -> Timings:
     tokens = seeded.tokens[:crowd]
     before = durability.look(database)
     with _server(url, workers) as address:
-        timings = load.run(address, SLUG, tokens, warm_s=3.0, measured_s=seconds)
+        timings = load.run(address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
     time.sleep(1.0)  # the database counts its flushes with a delay
     after = durability.look(database)
     durability.check(before, after, acknowledged=timings.acknowledged, at_once=crowd)

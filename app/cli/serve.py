@@ -55,6 +55,8 @@ def serve(
     if fd is not None:
         run_server(settings, socket.socket(fileno=fd), threads=threads)
         return
+    if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
+        raise Invalid(f"SQLite has one writer and one web process, not {workers}")
     listener = listen(host or settings.host, settings.port if port is None else port)
     if workers > 1:
         _run_several(settings, listener, workers)
@@ -100,8 +102,6 @@ def run_server(settings: Settings, listener: socket.socket, *, threads: int = TH
 
 def _run_several(settings: Settings, listener: socket.socket, workers: int) -> None:
     """Serve one socket from several processes; one that ends is started again."""
-    if make_url(settings.database).get_backend_name() == "sqlite":
-        raise Invalid(f"SQLite has one writer and one web process, not {workers}")
     ready_database(settings).dispose()
     fd, threads = listener.fileno(), max(THREADS // workers, THREADS_LEAST)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -1,0 +1,44 @@
+"""The labeling bench, small: a real server, real figures, and refusals that name what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.bench.durability import Seen, check
+from app.cli.main import app
+from app.errors import Invalid
+
+
+@pytest.mark.services
+def test_a_short_run_gives_every_figure(postgres_server: str, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    arguments = ["bench", "labeling", "--json", str(file), "--sizes", "200", "--labelers", "2"]
+    more = ["--seconds", "0.5", "--warm", "0.3", "--database-url", f"{postgres_server}/postgres"]
+    answer = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
+    assert answer.exit_code == 0
+    figures = json.loads(file.read_text())
+    assert figures["c2.n200.cycles_per_s"] > 1
+    for name in ("next_p50_ms", "next_p95_ms", "submit_p50_ms", "submit_p95_ms"):
+        assert figures[f"c2.n200.{name}"] > 0
+
+
+def test_an_acknowledgement_without_its_row_or_its_flush_is_refused() -> None:
+    before = Seen(judgments=10, flushes=100)
+    check(before, Seen(judgments=18, flushes=104), acknowledged=8, at_once=2)
+    with pytest.raises(Invalid, match="8 submissions were acknowledged, 7 are rows"):
+        check(before, Seen(judgments=17, flushes=104), acknowledged=8, at_once=2)
+    with pytest.raises(Invalid, match="flushed 3 times"):
+        check(before, Seen(judgments=18, flushes=103), acknowledged=8, at_once=2)
+
+
+def test_sqlite_is_refused() -> None:
+    answer = CliRunner().invoke(app, ["bench", "labeling", "--database-url", "sqlite:///x"])
+    assert "needs PostgreSQL" in str(answer.exception)
+
+
+def test_sqlite_has_one_web_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTUNE_DATA_DIR", str(tmp_path))
+    answer = CliRunner().invoke(app, ["serve", "--port", "0", "--workers", "2"])
+    assert "one web process" in str(answer.exception)
