@@ -91,7 +91,7 @@ def _taken(session: Session, statement: Update, scope: dict[str, int | Purpose])
         return None
     known = session.identity_map.get(session.identity_key(Comparison, row[0]))
     if known is not None:
-        session.expire(known)
+        session.refresh(known)
     return Taken(*row)
 
 

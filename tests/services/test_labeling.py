@@ -6,12 +6,20 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import PickBody, RankBody
+from app.domain.answers import PickBody, RankBody, WriteBody
 from app.domain.assignment import why_empty
 from app.domain.states import AssignmentState
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
-from app.models import Assignment, Comparison, Judgment, JudgmentKind, Project, Purpose
-from app.services import labeling
+from app.models import (
+    Assignment,
+    Comparison,
+    Demonstration,
+    Judgment,
+    JudgmentKind,
+    Project,
+    Purpose,
+)
+from app.services import comparisons, labeling
 from tests.services import bench
 
 
@@ -94,6 +102,41 @@ def test_nobody_judges_twice_or_what_they_wrote(work: Session) -> None:
     _judge(work, project, other)
     assert _claim(work, project, other) is None
     _counts_agree(work, comparison)
+
+
+def test_nobody_judges_a_prompt_that_they_wrote_an_answer_to(work: Session) -> None:
+    project = bench.make_project(work, overlap=2)
+    writer, shown, other = bench.make_labelers(work, project, 3)
+    comparison = bench.make_comparison(work, project)
+    prompt_id = comparison.prompt_id
+    written = comparisons.create(
+        work,
+        project,
+        prompt_id,
+        (),
+        kind=JudgmentKind.WRITE,
+        natural_key="write",
+        seed=1,
+        overlap=1,
+    )
+    work.add(
+        Demonstration(
+            project_id=project.id,
+            prompt_id=prompt_id,
+            text="So.",
+            content_hash="0" * 64,
+            author_id=shown,
+            created_at=comparison.created_at,
+        )
+    )
+    comparison.is_open = False
+    assignment = _take(work, project, writer)
+    assert assignment.comparison_id == written.id
+    labeling.submit(work, project, writer, bench.submission(assignment, WriteBody("My answer.")))
+    comparison.is_open = True
+    assert _claim(work, project, writer) is None
+    assert _claim(work, project, shown) is None
+    assert _take(work, project, other).comparison_id == comparison.id
 
 
 def test_priority_then_nearest_to_complete_then_oldest(work: Session) -> None:

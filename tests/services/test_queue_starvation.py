@@ -15,6 +15,7 @@ from tests.services import bench
 
 LABELERS, WALK_AWAY, COMPARISONS, OVERLAP = 20, 2, 80, 3
 CLAIMS_MOST = 1.05
+STEPS_MOST = 5000
 
 
 def _work(
@@ -28,7 +29,9 @@ def _work(
     }
     judged: Counter[int] = Counter()
     working = list(people)
-    while working:
+    for _ in range(STEPS_MOST):
+        if not working:
+            return
         person = draw.choice(working)
         clock.forward(seconds=60 / LABELERS)
         got = labeling.claim(session, bench.SECRET, project, person, draw=bench.never_mix())
@@ -39,6 +42,7 @@ def _work(
             judged[person] += 1
         elif _is_over(session, project, person):
             working.remove(person)
+    raise AssertionError(f"{len(working)} still wait for judgments that nobody is given")
 
 
 def _is_over(session: Session, project: Project, person: int) -> bool:
