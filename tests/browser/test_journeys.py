@@ -2,7 +2,7 @@
 
 The looks (width, light or dark, reading direction) are covered pairwise: each pair of values of two
 of them comes with each way of working at least once. What was entered in the browser is what the
-database, the history page and the API hold.
+database, the history page, the API and the export hold.
 """
 
 import re
@@ -13,6 +13,7 @@ from playwright.sync_api import Page
 
 from app.models import Judgment
 from tests.browser.desk import CRITERIA, KINDS, Desk, House, sit_down
+from tests.services import judging
 
 pytestmark = pytest.mark.browser
 
@@ -152,6 +153,7 @@ def test_every_kind_is_judged_as_it_was_entered(
             assert judgment.comment == ("by keys: b 0 z" if way == "keys" else "by clicks")
             _check_entered(judgment, kind, way, hebrew)
             _check_history_and_api(desk, kind, judgment)
+            _check_export(desk, kind, judgment)
         assert desk.problems == []
 
 
@@ -187,3 +189,17 @@ def _check_history_and_api(desk: Desk, kind: str, judgment: Judgment) -> None:
         "edit": re.escape(str(judgment.text)),
     }
     assert re.search(words[kind], said)
+
+
+def _check_export(desk: Desk, kind: str, judgment: Judgment) -> None:
+    (row,) = judging.exported(desk.database, desk.slug(kind), "rich")
+    (vote,) = row["individual_preference"]
+    if kind == "pick":
+        ranks = {"a": [1, 2], "b": [2, 1], "tie": [1, 1]}[str(judgment.preferred)]
+        assert (vote["ranking"], vote.get("strength")) == (ranks, judgment.strength)
+    else:
+        names = {"rank": ["ranking"], "rate": ["ratings"], "thumbs": ["thumb", "reasons"]}
+        for name in names.get(kind, ["text"]):
+            assert vote[name] == getattr(judgment, name)
+    assert vote["comment"] == judgment.comment
+    assert vote["shown_order"] == judgment.shown_order

@@ -1,12 +1,13 @@
 """Comparisons and votes, made quickly for tests."""
 
+import json
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import Database, now
 from app.domain.states import AssignmentState, SlotState
 from app.models import (
     Assignment,
@@ -19,7 +20,17 @@ from app.models import (
     Split,
     User,
 )
-from app.services import accounts, comparisons, projects, prompts, revisions
+from app.services import (
+    accounts,
+    comparisons,
+    export_rows,
+    preferences,
+    projects,
+    prompts,
+    revisions,
+)
+from app.services.export_rows import Account
+from app.services.judged import Aggregate, Options
 
 _numbers: Iterator[int] = count(1)
 
@@ -126,3 +137,12 @@ def vote(
     judgment.guidelines_version = version
     session.flush()
     return judgment
+
+
+def exported(database: Database, slug: str, format: str) -> list[dict[str, Any]]:
+    """Return the rows of an export, each vote for itself."""
+    with database.reader() as session:
+        project = projects.by_slug(session, slug)
+        account, options = Account(), Options(aggregate=Aggregate.EACH_VOTE)
+        found = preferences.stream(session, project.id, options, account.counts)
+        return [json.loads(one) for one in export_rows.write(found, format, options, account)]

@@ -1,6 +1,5 @@
 """Each kind of judgment, all the way: submitted = database = history = agreement = export."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Comparison, Judgment, JudgmentKind, Role, User
-from app.services import accounts, criteria, demonstrations, export_rows, preferences, projects
+from app.services import accounts, criteria, demonstrations, projects
 from app.services.criteria import Given
-from app.services.export_rows import Account
-from app.services.judged import Aggregate, Options
 from app.settings import Settings
-from tests.services import bench
+from tests.services import bench, judging
 
 SignIn = Callable[..., TestClient]
 PROJECT = "/api/v1/projects/desk"
@@ -87,11 +84,7 @@ def submit(browser: TestClient, assignment: dict[str, Any], key: str, **answer: 
 
 
 def exported(database: Database, format: str) -> list[dict[str, Any]]:
-    with database.reader() as session:
-        project = projects.by_slug(session, "desk")
-        account, options = Account(), Options(aggregate=Aggregate.EACH_VOTE)
-        found = preferences.stream(session, project.id, options, account.counts)
-        return [json.loads(one) for one in export_rows.write(found, format, options, account)]
+    return judging.exported(database, "desk", format)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,8 +187,7 @@ def test_leads_see_every_kind_in_words(
         project = projects.by_slug(session, "desk")
         user = session.scalars(select(User)).one()
         accounts.add_member(session, project.id, user.id, Role.LEAD, actor_id=user.id)
-        comparison = session.get_one(Comparison, assignment["comparison_id"])
-        assert comparison.done_slots == 1
+        comparison = session.scalars(select(Comparison).where(Comparison.done_slots == 1)).one()
     page = browser.get(f"/p/desk/comparisons/{comparison.id}", headers={"accept": "text/html"})
     assert "kind 1.0, true 5.0" in page.text
     report = browser.get(f"{PROJECT}/agreement").json()
