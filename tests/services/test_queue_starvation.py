@@ -50,7 +50,7 @@ def _is_over(session: Session, project: Project, person: int) -> bool:
     return not state.open and not state.with_others
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_comparison_reaches_k_when_a_tenth_walks_away(any_url: str, seed: int) -> None:
     clock = bench.Clock()
     database = Database(any_url, clock=clock)
