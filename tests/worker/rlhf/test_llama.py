@@ -48,7 +48,12 @@ def family(request: pytest.FixtureRequest) -> Roles:
 
 
 def outcome(
-    roles: Roles, role: str, layout: tuple[Tensor, Tensor, Tensor], where: Tensor, *, bf16: bool = False
+    roles: Roles,
+    role: str,
+    layout: tuple[Tensor, Tensor, Tensor],
+    where: Tensor,
+    *,
+    bf16: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return hidden states, and gradients of a weighted sum of them."""
     parameters = {} if role == "base" else roles.named_parameters_of(role)
