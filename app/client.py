@@ -282,6 +282,36 @@ class ProjectClient:
         opened = self.client.post(f"{self.path}/assignments/undo", {"key": key or new_key()})
         return None if opened is None else _parse(Assignment, opened)
 
+    def history(self, before: int | None = None) -> list[Mapping[str, Any]]:
+        """Return one's judgments and skips, newest first; `before` is the last assignment known."""
+        items: list[Mapping[str, Any]] = self.client.get(f"{self.path}/judgments", before=before)
+        return items
+
+    def revise(
+        self,
+        judgment_id: int,
+        answer: Answer,
+        *,
+        flags: Sequence[str] = (),
+        comment: str = "",
+        key: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Replace one's judgment by a new revision."""
+        body = {
+            "key": key or new_key(),
+            "answer": answer.model_dump(),
+            "flags": list(flags),
+            "comment": comment,
+        }
+        revised: Mapping[str, Any] = self.client.put(f"{self.path}/judgments/{judgment_id}", body)
+        return revised
+
+    def retract(self, judgment_id: int, key: str | None = None) -> Mapping[str, Any]:
+        """Take one's judgment back for good."""
+        path = f"{self.path}/judgments/{judgment_id}/retraction"
+        retracted: Mapping[str, Any] = self.client.post(path, {"key": key or new_key()})
+        return retracted
+
     def heartbeat(self) -> Mapping[str, str]:
         """Extend the leases."""
         answer: Mapping[str, str] = self.client.post(f"{self.path}/assignments/heartbeat")

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.answers import THUMB_REASONS, Rules
 from app.domain.assignment import AHEAD, QueueState, why_empty
@@ -26,9 +26,25 @@ Key = Annotated[
 LeaseToken = Annotated[str, Field(max_length=64)]
 Comment = Annotated[str, Field(max_length=10_000)]
 
+_KEY = "nH3vQ9sXy2Lk"
+_JUDGMENT = {
+    "key": _KEY,
+    "lease_token": "bT0uXw5mZr8c",
+    "answer": {"kind": "pick", "preferred": "b", "strength": 3},
+    "comment": "The second one answers the question.",
+    "active_ms": 21_500,
+}
+_SKIP = {"key": _KEY, "lease_token": "bT0uXw5mZr8c", "reason": "not_my_field"}
+
+
+def _example(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
 
 class SubmissionIn(BaseModel):
     """A judgment."""
+
+    model_config = _example(_JUDGMENT)
 
     key: Key
     lease_token: LeaseToken = ""
@@ -53,6 +69,8 @@ class SubmissionIn(BaseModel):
 class SkipIn(BaseModel):
     """A skip with its reason."""
 
+    model_config = _example(_SKIP)
+
     key: Key
     lease_token: LeaseToken
     reason: str
@@ -66,17 +84,23 @@ class SkipIn(BaseModel):
 class SubmissionOf(SubmissionIn):
     """A judgment that names its assignment."""
 
+    model_config = _example(_JUDGMENT | {"assignment_id": 17})
+
     assignment_id: int
 
 
 class SkipOf(SkipIn):
     """A skip that names its assignment."""
 
+    model_config = _example(_SKIP | {"assignment_id": 18})
+
     assignment_id: int
 
 
 class ClaimIn(BaseModel):
     """What the client holds already, and how many assignments it wants."""
+
+    model_config = _example({"held": [17], "count": 2})
 
     held: Annotated[list[int], Field(max_length=20)] = []
     count: Annotated[int, Field(ge=0, le=AHEAD + 1)] = 1
@@ -86,12 +110,22 @@ class ClaimIn(BaseModel):
 class ExchangeIn(ClaimIn):
     """Judgments and skips in, the next assignments out, in one transaction."""
 
+    model_config = _example(
+        {
+            "submissions": [_JUDGMENT | {"assignment_id": 17}],
+            "skips": [_SKIP | {"assignment_id": 18}],
+            "count": 2,
+        }
+    )
+
     submissions: Annotated[list[SubmissionOf], Field(max_length=AHEAD + 1)] = []
     skips: Annotated[list[SkipOf], Field(max_length=AHEAD + 1)] = []
 
 
 class KeyIn(BaseModel):
     """A client-made key."""
+
+    model_config = _example({"key": _KEY})
 
     key: Key
 

@@ -1,5 +1,6 @@
 """The labeling API: what people's pages and simulated labelers speak."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 from app.db import Database
 from app.models import Judgment, JudgmentKind, Role, User
 from app.services import accounts
+from app.web import assignments
 from tests.services import bench
 
 SignIn = Callable[..., TestClient]
@@ -145,3 +147,20 @@ def test_an_administrator_who_is_no_member_cannot_judge(
     answer = admin.post(API, json={})
     assert answer.status_code == 409
     assert "not a member" in answer.json()["detail"]
+
+
+def test_every_body_of_the_labeling_api_has_an_example_that_it_takes(application: Any) -> None:
+    found = application.openapi()
+    seen = set()
+    for path, methods in found["paths"].items():
+        if "/assignments" not in path and not re.search(r"/projects/{slug}/judgments", path):
+            continue
+        for operation in methods.values():
+            content = operation.get("requestBody", {}).get("content", {})
+            if "application/json" in content:
+                seen.add(content["application/json"]["schema"]["$ref"].rsplit("/", 1)[1])
+    assert seen >= {"ClaimIn", "ExchangeIn", "KeyIn", "SkipIn", "SubmissionIn"}
+    for name in seen & set(vars(assignments)):
+        (example,) = found["components"]["schemas"][name]["examples"]
+        vars(assignments)[name].model_validate(example)
+    assert seen <= set(vars(assignments))

@@ -1,0 +1,37 @@
+"""The typed client against a served application."""
+
+from typing import Any
+
+from app.client import Answer, Client, Submission, new_key
+from app.db import Database
+from app.models import User
+from app.services import accounts
+from tests.live import serve
+from tests.services import bench
+
+
+def test_the_client_changes_and_takes_back_what_was_judged(
+    application: Any, database: Database
+) -> None:
+    with database.transaction() as session:
+        project = bench.make_project(session, slug="desk")
+        bench.make_comparison(session, project)
+        user = session.get_one(User, bench.make_labelers(session, project, 1)[0])
+        token = accounts.create_token(session, user, name="test", scopes=["label"]).secret
+    with serve(application) as url, Client(url, token) as client:
+        desk = client.project("desk")
+        (leased,) = desk.claim().assignments
+        answer = Answer(kind="pick", preferred="a", strength=2)
+        given = Submission(
+            assignment_id=leased.id, lease_token=leased.lease_token, key=new_key(), answer=answer
+        )
+        first = desk.submit(given)
+        changed = desk.revise(
+            first["judgment_id"], Answer(kind="pick", preferred="b"), comment="Read again."
+        )
+        (entry,) = desk.history()
+        assert (entry["answer"]["preferred"], entry["comment"]) == ("b", "Read again.")
+        assert (entry["judgment_id"], entry["revision"]) == (changed["judgment_id"], 2)
+        desk.retract(changed["judgment_id"])
+        assert [one["is_retracted"] for one in desk.history()] == [True]
+        assert desk.history(before=leased.id) == []
