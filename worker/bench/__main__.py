@@ -36,7 +36,10 @@ def main(arguments: Sequence[str]) -> int:
         if given.json is not None and measured:
             found = learning.to_json(measured, "cuda" if given.gpu else "cpu")
             given.json.write_text(json.dumps(found, indent=2) + "\n")
-    Console(highlight=False).print(table(measured))
+    out = Console(highlight=False)
+    out.print(table(measured))
+    for remark in remarks(measured):
+        out.print(f"[dim]{remark}[/dim]")
     return 0
 
 
@@ -64,8 +67,15 @@ def table(measured: Sequence[Measured]) -> Table:
             f"{share:.0%} | {peers_share:.0%}",
             "agrees" if line.learning.agrees else "differs",
         )
-        found.add_row(f"  [dim]{rows.held_back_by(line)}[/dim]")
     return found
+
+
+def remarks(measured: Sequence[Measured]) -> list[str]:
+    """Say of each line how we did the work, and where our time goes."""
+    return [
+        f"{each.key}: {each.line.variant.settings}; {rows.held_back_by(each.line)}"
+        for each in measured
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,8 +78,9 @@ def measure(options: Options, tell: Callable[[str], None]) -> Iterator[Measured]
             folder = Path(name)
             prepare(work, folder)
             *ours, peer = pairing.run(rows.programs(work, options.cache, tell), work, folder)
-        for key, steps in zip(_keys(work, options), ours, strict=False):
-            yield Measured(key, Line(work, steps, peer, peaks[work.dtype]))
+        for variant, steps in zip(rows.variants_of(work), ours, strict=True):
+            line = Line(work, steps, peer, peaks[work.dtype], variant)
+            yield Measured(_key(line, options), line)
 
 
 def prepare(work: Work, folder: Path) -> None:
@@ -116,8 +117,8 @@ def _precisions(options: Options) -> tuple[Dtype, ...]:
     return ("fp32", "bf16") if models.native_bf16() and not options.tiny else ("fp32",)
 
 
-def _keys(work: Work, options: Options) -> list[str]:
-    """Name the lines of a work: the first precision is the row itself, others are under it."""
-    first = _precisions(options)[0]
-    key = work.row if work.dtype == first else f"{work.row}.{work.dtype}"
-    return [key, f"{key}.{rows.VARIANT}"]
+def _key(line: Line, options: Options) -> str:
+    """Name a line: the first precision is the row itself, others and other ways are under it."""
+    work = line.work
+    dtype = None if work.dtype == _precisions(options)[0] else work.dtype
+    return ".".join(filter(None, (work.row, dtype, line.variant.key)))

@@ -1,7 +1,7 @@
 """Our side of the benchmark: the learning core as jobs use it, on the fixed work.
 
-`python -m worker.bench.ours FOLDER` answers on standard output, a step at a time; with
-`shared_trunk` after it, PPO's value head sits on the policy's trunk.
+`python -m worker.bench.ours FOLDER` answers on standard output, a step at a time; "policy" or
+"value" after it names the trunk that PPO's value head sits on.
 """
 
 import sys
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     # No token ends an answer, so that all are equally long.
     endless = replace(loaded, eos_id=-1)
     if work.row == "ppo":
-        train_policy(side, work, endless, "policy" if arguments[1:] else "value")
+        train_policy(side, work, endless, "value" if "value" in arguments[1:] else "policy")
     else:
         RUNS[work.row](side, work, endless)
 

@@ -15,12 +15,28 @@ from worker.bench.pairing import Program, Steps
 from worker.bench.work import Row, Work
 
 OURS = "worker.bench.ours"
-VARIANT = "shared_trunk"
 LOSS_TOLERANCE = {"fp32": 0.02, "bf16": 0.1}
 NATS_TOLERANCE = {"fp32": 0.03, "bf16": 0.06}
 SIGMAS = 3.0  # between mean scores of episodes that were sampled independently
 
 Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of our ways to do a row's work: its key under the row, and what sets it apart."""
+
+    key: str | None = None
+    settings: str = "as the peer's"
+    arguments: tuple[str, ...] = ()
+
+
+POLICY_VARIANTS = (
+    Variant(None, "value head on the policy's trunk; the peer has a value model", ("policy",)),
+    Variant(
+        "separate_value", "a value adapter with its own passes, as a job's default", ("value",)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +61,7 @@ class Line:
     ours: Steps
     peer: Steps
     peak: float  # operations per second of a large matrix product
+    variant: Variant = Variant()
 
     @property
     def ratio(self) -> float:
@@ -67,6 +84,7 @@ class Line:
             "ratio": round(self.ratio, 3),
             "memory_ratio": round(self.memory_ratio, 3),
             "unit": unit_of(self.work),
+            "settings": self.variant.settings,
             "ours": _side(self, self.ours),
             "peer": _side(self, self.peer),
             "learning": self.learning.to_json(),
@@ -161,9 +179,13 @@ CHECKS: Mapping[Row, Callable[[Line], Learning]] = {
 }
 
 
+def variants_of(work: Work) -> tuple[Variant, ...]:
+    """Return the ways of ours that are measured; the first is the row's own figure."""
+    return POLICY_VARIANTS if work.row == "ppo" else (Variant(),)
+
+
 def programs(work: Work, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:
-    """Return who takes turns: us, and the peer last; for PPO also us with a shared trunk."""
-    ours = [Program(environments.ours(), OURS)]
-    if work.row == "ppo":
-        ours.append(Program(environments.ours(), OURS, (VARIANT,)))
+    """Return who takes turns: us, in each of our ways, and the peer last."""
+    python = environments.ours()
+    ours = [Program(python, OURS, each.arguments) for each in variants_of(work)]
     return [*ours, peer_of(work, cache, tell)]

@@ -111,7 +111,7 @@ def test_keys_are_those_of_the_table() -> None:
             learning.to_json(
                 [
                     Measured("ppo", one),
-                    Measured("ppo.shared_trunk", one),
+                    Measured("ppo.separate_value", one),
                     Measured("ppo.bf16", replace(one, work=replace(policy, dtype="bf16"))),
                 ],
                 "cpu",
@@ -120,7 +120,7 @@ def test_keys_are_those_of_the_table() -> None:
     )
     assert found["ppo"]["ratio"] == 2.0
     assert found["ppo"]["memory_ratio"] == 1.0
-    assert found["ppo"]["shared_trunk"]["ratio"] == 2.0
+    assert found["ppo"]["separate_value"]["ratio"] == 2.0
     assert found["ppo"]["bf16"]["ratio"] == 2.0
 
 

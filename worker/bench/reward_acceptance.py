@@ -1,0 +1,136 @@
+"""Our reward model against TRL's on the same comparisons, from the same weights, in the same order.
+
+    python -m worker.bench.reward_acceptance [--seeds N] [--cache FOLDER | --python PATH]
+
+Pairs, fp32, no dropout, one epoch, LoRA on all linear layers. Accepted where the first losses agree
+within `LOSS_TOLERANCE` and our accuracy against the truth is at most `BEHIND` below TRL's, by the
+mean over the seeds. The exit status is 1 where it is not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from worker.bench import environments, known
+from worker.bench import work as fixed
+from worker.bench.known import Case
+from worker.rlhf import models, reward, scoring, starter
+from worker.rlhf.data import Pair, Ranking
+from worker.rlhf.prefix import Branches
+from worker.rlhf.rankings import Terms
+from worker.rlhf.reward import RewardConfig
+from worker.rlhf.roles import LoraSettings, Roles
+from worker.rlhf.scoring import AdapterReward
+from worker.rlhf.training_state import TrainingState
+
+LOSS_TOLERANCE, LOSSES, BEHIND = 1e-4, 20, 0.02
+
+
+class InOrder(reward.Run):
+    """A run that takes the rankings as they come."""
+
+    def batch(self, member: int) -> list[Ranking]:
+        """Return the batch of this step."""
+        start = self.state.step * self.config.batch_rankings
+        return list(self.rankings[start : start + self.config.batch_rankings])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train both sides on every seed, print what came out, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="reward_acceptance")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "attune-bench")
+    parser.add_argument("--python", type=Path, help="of an environment with TRL 1.16")
+    given = parser.parse_args(arguments)
+    python = given.python or environments.python_of(environments.REWARD, given.cache, _say)
+    apart, accuracies = [], []
+    for seed in range(given.seeds):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            known.write(Case(seed), folder)
+            build(folder / known.MODEL_FOLDER)
+            ours, theirs = train(folder), _peer(python, folder)
+        pairs = list(zip(ours["losses"], theirs["losses"], strict=True))[:LOSSES]
+        apart.append(max(abs(a - b) for a, b in pairs))
+        accuracies.append((ours["accuracy"], theirs["accuracy"]))
+        _say(
+            f"seed {seed}: {len(pairs)} losses at most {apart[-1]:.1e} apart; accuracy on "
+            f"{Case(seed).heldout_pairs} pairs {ours['accuracy']:.3f}, "
+            f"TRL {theirs['trl']} {theirs['accuracy']:.3f}"
+        )
+    lead = fmean(one - other for one, other in accuracies)
+    holds = max(apart) <= LOSS_TOLERANCE and lead >= -BEHIND
+    _say(f"mean lead in accuracy {lead:+.4f}: {'accepted' if holds else 'NOT ACCEPTED'}")
+    return 0 if holds else 1
+
+
+def build(folder: Path) -> None:
+    """Save a random model and a tokenizer that both sides load."""
+    made = starter.build(
+        ["The model is never read, only compared."],
+        vocab_size=known.VOCABULARY,
+        width=64,
+        layers=2,
+        heads=4,
+        seed=fixed.SEED,
+    )
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+
+
+def train(folder: Path) -> dict[str, Any]:
+    """Train our reward model on the case in a folder; return losses and accuracy."""
+    case = known.read(folder)
+    rankings = [
+        Ranking(str(number), tuple(prompt), (tuple(won), tuple(lost)), (Pair(0, 1, 1.0),))
+        for number, (prompt, won, lost) in enumerate(known.train_pairs(case))
+    ]
+    config = RewardConfig(
+        batch_rankings=case.batch,
+        learning_rate=case.learning_rate,
+        terms=Terms(with_margin=False, centering=0.0),
+        autocast=False,
+        lora=LoraSettings(known.RANK, known.ALPHA),
+    )
+    roles = Roles(models.load(folder / known.MODEL_FOLDER))
+    reward.prepare(roles, config)
+    fixed.same_start(roles.named_parameters_of("reward").items())
+    with torch.no_grad():
+        head = roles.head("reward").weight
+        head.copy_(fixed.head(head.shape[1]))
+    run = InOrder(roles, rankings, [], config, TrainingState())
+    losses = [run.step()["loss"] for _ in range(case.steps)]
+    judge = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
+    held = known.heldout_pairs(case)
+    raw = judge.raw([Branches(prompt, [won, lost]) for prompt, won, lost in held])[0].view(-1, 2)
+    return {
+        "losses": losses,
+        "accuracy": known.accuracy(raw[:, 0].tolist(), raw[:, 1].tolist()),
+    }
+
+
+def _peer(python: Path, folder: Path) -> dict[str, Any]:
+    command = [str(python), "-m", "worker.bench.peers.trl_known_reward", str(folder)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"TRL's trainer failed: {done.stderr.strip()[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
