@@ -1,5 +1,6 @@
 """Fixtures that every part shares: databases, the application, signed-in clients."""
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -42,6 +43,18 @@ def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("ATTUNE_"):  # the tests' own were read when this module was
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_to_a_stream_that_is_gone() -> Iterator[None]:
+    """Undo what an entry point that ran in this process set up: it wrote to that test's stream."""
+    root = logging.getLogger()
+    level, before = root.level, set(root.handlers)
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers) - before:
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
