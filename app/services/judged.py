@@ -135,6 +135,18 @@ class Ordered(Protocol):
         """How much better the better one is, 1 to 4."""
 
 
+class Said(Protocol):
+    """A vote as far as completions by themselves are concerned, from the database or a file."""
+
+    @property
+    def ratings(self) -> Mapping[str, Sequence[int]] | None:
+        """The rating of each completion, by criterion."""
+
+    @property
+    def thumb(self) -> str | None:
+        """Up or down, of the one completion."""
+
+
 @dataclass(frozen=True, slots=True)
 class Voted:
     """One judgment, under the labeler's pseudonym."""
@@ -278,7 +290,7 @@ def training_row(judged: Judged) -> TrainingRow | None:
         candidates,
         given,
         taught,
-        _absolutes(judged),
+        absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
     )
 
@@ -299,14 +311,14 @@ def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPa
     return (*judged.candidates, *edited), better
 
 
-def _absolutes(judged: Judged) -> tuple[TrainingAbsolute, ...]:
-    """Return each candidate's mean rating on each criterion and its share of thumbs up."""
-    if not any(vote.ratings or vote.thumb for vote in judged.votes):
+def absolutes(votes: Sequence[Said], k: int) -> tuple[TrainingAbsolute, ...]:
+    """Return each of k completions' mean rating on each criterion and its share of thumbs up."""
+    if not any(vote.ratings or vote.thumb for vote in votes):
         return ()
-    return tuple(_absolute(judged.votes, place) for place in range(len(judged.candidates)))
+    return tuple(_absolute(votes, place) for place in range(k))
 
 
-def _absolute(votes: Sequence[Voted], place: int) -> TrainingAbsolute:
+def _absolute(votes: Sequence[Said], place: int) -> TrainingAbsolute:
     rated: dict[str, list[int]] = {}
     for vote in votes:
         for name, ratings in (vote.ratings or {}).items():

@@ -51,7 +51,7 @@ def reward(
     margin: Annotated[bool, typer.Option("--margin", help="Use strengths as margins.")] = False,
     lora_r: LoraR = None,
 ) -> None:
-    """Fit a reward model to judged comparisons, pairs or rankings."""
+    """Fit a reward model to judgments: pairs, rankings, ratings on criteria, or thumbs."""
     given = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
     plan = _plan("reward", running, training, given)
     _run("reward", reading, running, training, plan)

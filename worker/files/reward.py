@@ -1,16 +1,17 @@
-"""A reward model from the judged comparisons in a file."""
+"""A reward model from the judgments in a file: comparisons, ratings on criteria, thumbs."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from worker.files import models, rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Compared
 from worker.files.training import Wanted
+from worker.rlhf import criteria, saving, scoring
 from worker.rlhf import reward as fitting
-from worker.rlhf import reward_report, saving, scoring
+from worker.rlhf.criteria import Criteria
 from worker.rlhf.data import Ranking
 from worker.rlhf.rankings import split_by_length
 from worker.rlhf.reward_report import Scored
@@ -18,16 +19,19 @@ from worker.rlhf.scoring import AdapterReward
 from worker.runs import following, reward_figures, rewards
 from worker.runs import reward as jobs
 
+NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
+
 
 def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Fit a reward model, hold it against the held-out comparisons, scale it."""
-    parted = wanted.read(rows.comparisons)
+    """Fit a reward model, hold it against the held-out judgments, scale it."""
+    parted = wanted.read(rows.judgments)
     roles = models.open_model(wanted.model, wanted.device).roles
     train, heldout = (
         training.rankings(part, roles, wanted.instruction)
         for part in (parted.train, parted.heldout)
     )
-    config = jobs.config_of(wanted.plan, len(train))
+    fitted = criteria.fit(train, criterion_weights(parted.train))
+    config = jobs.config_of(wanted.plan, len(train), fitted)
     # A classifier that is not there is found out before anything is trained.
     tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward
     parts = [rewards.build(one, tokenizer, wanted.device) for one in plan.parts]
@@ -39,7 +43,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         folder, loop, state, save_every=wanted.save_every, note="fitting the judgments"
     )
     reward = AdapterReward(roles, names, scoring.probe(roles))
-    report, scored = measure(train, heldout, reward, config.max_tokens)
+    report, scored = measure(train, heldout, reward, config.max_tokens, fitted)
     metrics = training.figures(ended, parted) | report
     folder.watcher.say("Scaling the scores to the model's own answers …")
     asked = _prompts(wanted, parted.train)
@@ -61,17 +65,32 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     folder.publish(wanted.card("Reward model", settings, metrics), write)
 
 
+def criterion_weights(compared: Sequence[Compared]) -> dict[str, float]:
+    """Return the weights of the criteria that were rated, as the last row has them."""
+    found: dict[str, float] = {}
+    for one in compared:
+        found |= one.weights
+    return found
+
+
 def measure(
-    train: Sequence[Ranking], heldout: Sequence[Ranking], reward: AdapterReward, max_tokens: int
+    train: Sequence[Ranking],
+    heldout: Sequence[Ranking],
+    reward: AdapterReward,
+    max_tokens: int,
+    fitted: Criteria = (),
 ) -> tuple[dict[str, Any], list[Scored]]:
-    """Return the report on held-out comparisons, and the scores behind it."""
+    """Return the report on held-out judgments, and the scores behind it."""
     fit, too_long = split_by_length(heldout, max_tokens)
     _, too_long_train = split_by_length(train, max_tokens)
     found: dict[str, Any] = {"too_long": [one.key for one in [*too_long_train, *too_long]]}
     if not fit:
-        return found | {"heldout": None, "heldout_reason": "no comparison was held out"}, []
+        return found | {
+            "heldout": None,
+            "heldout_reason": "nothing that was judged was held out",
+        }, []
     scored = reward_figures.score_all(reward, fit)
-    return found | {"heldout": reward_report.report(train, scored).to_json()}, scored
+    return found | reward_figures.on_heldout(train, scored, reward, fitted), scored
 
 
 def _prompts(

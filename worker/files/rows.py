@@ -5,7 +5,7 @@ unless it was asked to go on without.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +23,12 @@ from app.formats.records import (
     PromptRecord,
     Record,
     Rejected,
+    UnpairedRecord,
+    VoteRecord,
 )
 from app.services import judged
 from worker.files.source import Source
-from worker.rlhf.data import Pair
+from worker.rlhf.data import Absolute, Pair
 from worker.runs import weighing
 
 CHUNK: Final = 1 << 16
@@ -66,7 +68,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A prompt with its completions and the pairs of them that were judged."""
+    """A prompt with its completions and what was judged of them: pairs, or each by itself.
+
+    `absolutes` has one entry for each completion or none; `weights` are those of the criteria.
+    """
 
     line: int
     key: str
@@ -74,6 +79,17 @@ class Compared:
     texts: tuple[str, ...]
     sources: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    absolutes: tuple[Absolute, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Labelled:
+    """A completion, where its first label stands, and the labels as votes."""
+
+    line: int
+    record: UnpairedRecord
+    votes: list[VoteRecord] = field(default_factory=list)
 
 
 Row = Asked | Shown | Compared
@@ -88,7 +104,7 @@ def prompts(source: Source) -> tuple[list[Asked], list[Bad]]:
         meta = record.meta if isinstance(record, PromptRecord) else None
         key, turns = _key(record.messages), _turns(record.messages)
         good.append(Asked(line, key, turns, source_id, meta))
-    return good, _refuse(source, bad, good, "prompts")
+    return good, _refuse(source, bad, len(good), "prompts")
 
 
 def demonstrations(source: Source) -> tuple[list[Shown], list[Bad]]:
@@ -101,7 +117,7 @@ def demonstrations(source: Source) -> tuple[list[Shown], list[Bad]]:
             good.append(Shown(line, _key(messages), _turns(messages), record.response))
         else:
             bad.append(Bad(line, f"{_what(record)}, not a prompt with a good answer"))
-    return good, _refuse(source, bad, good, "demonstrations")
+    return good, _refuse(source, bad, len(good), "demonstrations")
 
 
 def comparisons(source: Source) -> tuple[list[Compared], list[Bad]]:
@@ -117,7 +133,34 @@ def comparisons(source: Source) -> tuple[list[Compared], list[Bad]]:
                 bad.append(Bad(line, "nobody preferred any of the completions"))
         else:
             bad.append(Bad(line, f"{_what(record)}, not a comparison that was judged"))
-    return good, _refuse(source, bad, good, "judged comparisons")
+    return good, _refuse(source, bad, len(good), "judged comparisons")
+
+
+def judgments(source: Source) -> tuple[list[Compared], list[Bad]]:
+    """Return all that a reward model learns from: comparisons, ratings on criteria, thumbs.
+
+    Labels of one completion, a line each, become one row with the share of the good ones.
+    """
+    good: list[Compared] = []
+    bad: list[Bad] = []
+    labelled: dict[tuple[str, str], _Labelled] = {}
+    lines = 0
+    for line, record in _records(source, bad):
+        if isinstance(record, UnpairedRecord):
+            place = (_key(record.messages), record.text)
+            labelled.setdefault(place, _Labelled(line, record)).votes.append(_thumb(line, record))
+        elif isinstance(record, PreferenceRecord | ComparisonRecord):
+            found = _compared(line, record)
+            if not (found.pairs or found.absolutes):
+                bad.append(Bad(line, "nobody preferred, rated or labelled any of the completions"))
+                continue
+            good.append(found)
+        else:
+            bad.append(Bad(line, f"{_what(record)}, not one that was judged"))
+            continue
+        lines += 1
+    good = sorted([*good, *map(_of_labels, labelled.values())], key=lambda one: one.line)
+    return good, _refuse(source, bad, lines, "judgments")
 
 
 def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
@@ -148,7 +191,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _refuse(source: Source, bad: list[Bad], good: Sequence[Row], what: str) -> list[Bad]:
+def _refuse(source: Source, bad: list[Bad], good: int, what: str) -> list[Bad]:
     """Return the bad lines in order, where it was asked to go on without them."""
     bad.sort(key=lambda one: one.line)
     told = [f"  line {one.line}: {one.reason}" for one in bad[:SHOWN]]
@@ -158,7 +201,7 @@ def _refuse(source: Source, bad: list[Bad], good: Sequence[Row], what: str) -> l
         raise Invalid("\n".join([f"{source.path} holds no {what}", *told]))
     if bad and not source.skip_bad:
         heading = (
-            f"{source.path}: {len(bad)} of {len(bad) + len(good)} rows cannot be used; "
+            f"{source.path}: {len(bad)} of {len(bad) + good} rows cannot be used; "
             "--skip-bad goes on without them"
         )
         raise Invalid("\n".join([heading, *told]))
@@ -166,7 +209,7 @@ def _refuse(source: Source, bad: list[Bad], good: Sequence[Row], what: str) -> l
 
 
 def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compared:
-    return Compared(
+    found = Compared(
         line,
         _key(record.messages),
         _turns(record.messages),
@@ -174,6 +217,31 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compare
         tuple(_source(candidate) for candidate in record.candidates),
         _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
     )
+    if isinstance(record, PreferenceRecord):
+        return found
+    said = _absolutes(record.votes, len(record.candidates))
+    return replace(found, absolutes=said, weights=record.weights)
+
+
+def _of_labels(one: _Labelled) -> Compared:
+    messages = one.record.messages
+    return Compared(
+        one.line,
+        _key(messages),
+        _turns(messages),
+        (one.record.text,),
+        ("unknown",),
+        (),
+        _absolutes(one.votes, 1),
+    )
+
+
+def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
+    return VoteRecord(f"line {line}", None, thumb="up" if record.label else "down")
+
+
+def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
+    return tuple(Absolute(one.ratings, one.thumb) for one in judged.absolutes(votes, count))
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:

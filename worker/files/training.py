@@ -131,6 +131,7 @@ def rankings(compared: Sequence[rows.Compared], roles: Roles, instruction: str) 
                 tuple(encode_response(tokenizer, text, finished=True)) for text in one.texts
             ),
             pairs=one.pairs,
+            absolutes=one.absolutes,
             group={"sources": " / ".join(sorted(set(one.sources)))},
         )
         for number, one in enumerate(compared)

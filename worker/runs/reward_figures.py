@@ -53,14 +53,10 @@ def measure(
     scored = score_all(reward, fit)
     scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
     rows = [one for one in data.heldout if one.row.comparison_id in scores]
-    found |= _compared(train, scored) | {
+    found |= on_heldout(train, scored, reward, fitted) | {
         "people": human_level.lines(rows, scores, seed=plan.seed),
         "by_labeler": human_level.by_labeler(rows, scores),
     }
-    if fitted:
-        predicted = rating_report.predict(reward, fit, fitted)
-        reports = rating_report.report(predicted, fit, fitted)
-        found["ratings"] = [each.to_json() for each in reports]
     return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
 
 
@@ -69,6 +65,19 @@ def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored
     flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
     parts = torch.split(flat, [len(one.completions) for one in rankings])
     return [Scored(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)]
+
+
+def on_heldout(
+    train: Sequence[Ranking], scored: Sequence[Scored], reward: AdapterReward, fitted: Criteria
+) -> dict[str, Any]:
+    """Return the report on held-out comparisons, and on their ratings where there are criteria."""
+    found = _compared(train, scored)
+    if not fitted:
+        return found
+    rankings = [one.ranking for one in scored]
+    predicted = rating_report.predict(reward, rankings, fitted)
+    reports = rating_report.report(predicted, rankings, fitted)
+    return found | {"ratings": [each.to_json() for each in reports]}
 
 
 def _compared(train: Sequence[Ranking], scored: Sequence[Scored]) -> dict[str, Any]:

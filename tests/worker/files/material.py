@@ -38,6 +38,38 @@ def preferences(path: Path, count: int = 40) -> Path:
     )
 
 
+def ratings(path: Path, count: int = 40) -> Path:
+    """Write rows of the rich export: two labelers rate two completions on two criteria."""
+    return write(
+        path,
+        (
+            {
+                "kind": "rate",
+                "weights": {"clear": 3, "kind": 1},
+                "context": [{"role": "user", "content": f"What is {n}?"}],
+                "completions": [{"text": f"It is {n * n}."}, {"text": "no"}],
+                "individual_preference": [
+                    {"labeler": name, "ranking": [1, 2], "ratings": {"clear": clear, "kind": kind}}
+                    for name, clear, kind in (("a", [5, 1], [n % 5 + 1, 2]), ("b", [4, 2], [3, 3]))
+                ],
+            }
+            for n in range(count)
+        ),
+    )
+
+
+def thumbs(path: Path, count: int = 40) -> Path:
+    """Write rows of the unpaired export: two completions of each prompt, a good and a bad one."""
+    return write(
+        path,
+        (
+            {"prompt": f"What is {n}?", "completion": text, "label": label}
+            for n in range(count)
+            for text, label in ((f"It is {n * n}.", True), ("no", False))
+        ),
+    )
+
+
 def prompts(path: Path, count: int = 12) -> Path:
     return write(path, ({"id": f"q{n}", "prompt": f"What is {n}?"} for n in range(count)))
 

@@ -1,13 +1,22 @@
 """Rows of files: what they say, which lines are bad, and which prompts are held out."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.models import JudgmentKind, Purpose, Split
+from app.services import export_rows
+from app.services.judged import Candidate, Judged, Options, PromptText, Voted, training_row
 from tests.worker.files import material
 from worker.files import rows
 from worker.files.source import Source
+from worker.rlhf.data import Absolute
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 def test_a_bad_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:
@@ -79,3 +88,120 @@ def test_no_prompt_is_on_both_sides(tmp_path: Path) -> None:
     assert len(train) + len(heldout) == 400
     assert 40 <= len(heldout) <= 120
     assert rows.held_out(found, 0) == (found, [])
+
+
+def rated(text: str, *votes: dict[str, list[int]], **more: object) -> dict[str, object]:
+    """Return a row of the rich export whose votes rate its two completions."""
+    return {
+        "kind": "rate",
+        "weights": {"clear": 2.0},
+        "context": [{"role": "user", "content": text}],
+        "completions": [{"text": "a"}, {"text": "b"}],
+        "individual_preference": [
+            {"labeler": f"l{n}", "ranking": None, "ratings": one} for n, one in enumerate(votes)
+        ],
+        **more,
+    }
+
+
+def test_ratings_are_means_over_labelers_with_the_weights_of_the_row(tmp_path: Path) -> None:
+    row = rated("q", {"clear": [5, 1], "kind": [3, 3]}, {"clear": [4, 2]})
+    path = material.write(tmp_path / "rich.jsonl", [row])
+    (found,), _ = rows.judgments(Source(path))
+    assert found.absolutes == (
+        Absolute({"clear": 4.5, "kind": 3.0}),
+        Absolute({"clear": 1.5, "kind": 3.0}),
+    )
+    assert found.weights == {"clear": 2.0}
+    assert found.pairs == ()
+
+
+def test_labels_of_one_completion_become_the_share_of_good_ones(tmp_path: Path) -> None:
+    said = [("a", True), ("b", False), ("a", True), ("a", False), ("a", True)]
+    path = material.write(
+        tmp_path / "u.jsonl",
+        [{"prompt": "q", "completion": text, "label": label} for text, label in said],
+    )
+    found, _ = rows.judgments(Source(path))
+    assert [(one.line, one.texts, one.absolutes) for one in found] == [
+        (1, ("a",), (Absolute(thumb=0.75),)),
+        (2, ("b",), (Absolute(thumb=0.0),)),
+    ]
+
+
+def test_what_our_exports_write_says_what_a_job_learns_from(tmp_path: Path) -> None:
+    ratings = [{"clear": (5, 2), "kind": (1, 4)}, {"clear": (3, 3), "kind": (2, 5)}]
+    by_ratings = judged_by(
+        JudgmentKind.RATE,
+        ("one", "two"),
+        [voted(n, Ranking((1, 2)), ratings=one) for n, one in enumerate(ratings, 1)],
+        {"clear": 2.0, "kind": 1.0},
+    )
+    thumbs = [voted(n, None, thumb=one) for n, one in enumerate(("up", "down", "up"), 1)]
+    by_thumbs = judged_by(JudgmentKind.THUMBS, ("one",), thumbs)
+    for comparison, format in ((by_ratings, "rich"), (by_thumbs, "rich"), (by_thumbs, "unpaired")):
+        path = tmp_path / f"{format}.jsonl"
+        account = export_rows.Account()
+        path.write_bytes(b"".join(export_rows.write([comparison], format, Options(), account)))
+        (found,), _ = rows.judgments(Source(path))
+        learned = training_row(comparison)
+        assert learned is not None
+        assert [(one.ratings, one.thumb) for one in found.absolutes] == [
+            (one.ratings, one.thumb) for one in learned.absolutes
+        ]
+        assert found.weights == learned.weights
+        assert [(one.first, one.second, one.share) for one in found.pairs] == [
+            (one.first, one.second, one.share) for one in learned.pairs
+        ]
+
+
+def test_bad_ratings_and_labels_are_named_by_line_rule_and_value(tmp_path: Path) -> None:
+    good = rated("q", {"clear": [5, 1]})
+    heavy = rated("r", {"clear": [5, 1]}, weights={"clear": -3})
+    silent = rated("s", kind="pick")
+    path = material.write(
+        tmp_path / "rich.jsonl", [good, rated("r", {"clear": [5]}), heavy, silent]
+    )
+    with pytest.raises(Invalid) as caught:
+        rows.judgments(Source(path))
+    said = str(caught.value)
+    assert "3 of 4 rows cannot be used" in said
+    assert "line 2: 2 completions have 1 ratings on 'clear'" in said
+    assert "line 3: the weight of 'clear' must be 0 or more, not -3" in said
+    assert "line 4: nobody preferred, rated or labelled any of the completions" in said
+    labels = [{"prompt": "q", "completion": "a", "label": one} for one in (True, "yes", True)]
+    path = material.write(tmp_path / "u.jsonl", labels)
+    with pytest.raises(Invalid, match=r"(?s)1 of 3 rows.*line 2: 'label' must be true or false"):
+        rows.judgments(Source(path))
+
+
+def test_what_by_itself_is_good_or_bad_compares_nothing(tmp_path: Path) -> None:
+    path = material.write(
+        tmp_path / "u.jsonl", [{"prompt": "q", "completion": "a", "label": True}] * 2
+    )
+    with pytest.raises(Invalid, match="one completion with a label, not a comparison"):
+        rows.comparisons(Source(path))
+
+
+def judged_by(
+    kind: JudgmentKind,
+    texts: tuple[str, ...],
+    votes: list[Voted],
+    weights: Mapping[str, float] | None = None,
+) -> Judged:
+    prompt = PromptText(1, ({"role": "user", "content": "q"},), Split.TRAIN, "hash")
+    candidates = tuple(Candidate(n, text, None, True, "m", None) for n, text in enumerate(texts, 1))
+    return Judged(1, kind, Purpose.TRAIN, 1, prompt, candidates, tuple(votes), None, weights or {})
+
+
+def voted(
+    number: int,
+    ranking: Ranking | None,
+    *,
+    ratings: Mapping[str, tuple[int, ...]] | None = None,
+    thumb: str | None = None,
+) -> Voted:
+    shown = (0,) if thumb else (0, 1)
+    fixed = ("", shown, 1, NOON, NOON, 1000)
+    name = f"labeler-{number}"
+    return Voted(number, name, ranking, None, False, ratings, None, (), *fixed, thumb=thumb)

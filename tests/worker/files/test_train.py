@@ -89,6 +89,33 @@ def test_a_reward_model_is_measured_and_scaled(reward: Path) -> None:
     assert len(lines) == found["metrics"]["heldout_rows"]
 
 
+def test_a_reward_model_learns_ratings_by_criterion(sft: Path, tmp_path: Path) -> None:
+    data = material.ratings(tmp_path / "rich.jsonl")
+    ok("train", "reward", data, "-m", sft, "-o", tmp_path / "out", *SMALL)
+    found = card(tmp_path / "out")
+    learned = found["settings"]["training"]["criteria"]
+    assert [(one["name"], one["weight"]) for one in learned] == [("clear", 3.0), ("kind", 1.0)]
+    reports = {one["criterion"]: one for one in found["metrics"]["ratings"]}
+    assert reports["clear"]["ratings"] == 2 * found["metrics"]["heldout_rows"] > 0
+    models.add_reward(models.open_model(str(sft), "cpu").roles, str(tmp_path / "out"))
+
+
+def test_a_reward_model_learns_from_thumbs_alone(sft: Path, tmp_path: Path) -> None:
+    data = material.thumbs(tmp_path / "unpaired.jsonl")
+    out = tmp_path / "out"
+    more = ("--epochs", 4, "--set", "learning_rate=0.003")
+    ok("train", "reward", data, "-m", sft, "-o", out, *SMALL, *more)
+    found = card(out)
+    assert found["metrics"]["rows"] + found["metrics"]["heldout_rows"] == 80
+    assert found["metrics"]["heldout"]["pairs"] == found["metrics"]["heldout_rows"] > 0
+    lines = (out / "model" / "heldout_scores.jsonl").read_text().splitlines()
+    scores = [(row["texts"][0] == "no", row["scores"][0]) for row in map(json.loads, lines)]
+    assert max(s for is_bad, s in scores if is_bad) < min(s for is_bad, s in scores if not is_bad)
+    assert "holds no judged comparisons" in error(
+        "train", "dpo", data, "-m", sft, "-o", tmp_path / "other"
+    )
+
+
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo", "best-of-n"])
 def test_a_policy_is_trained_by_each_algorithm(
     algorithm: str, sft: Path, reward: Path, tmp_path: Path
