@@ -78,7 +78,7 @@ def run(context: JobContext) -> None:
     train = _rankings(data.rows, roles, task, counted)
     heldout = _rankings(data.heldout, roles, task, Weights())
     fitted = criteria.fit(train, frozen.criterion_weights(data.rows))
-    config = config_of(task.plan, len(data.rows), fitted)
+    config = config_of(task.plan, len(data.rows), fitted, roles=roles)
     names = fitting.prepare(roles, config)
     start_from_sft(roles, names)
     state = TrainingState()
@@ -104,8 +104,14 @@ def run(context: JobContext) -> None:
     _publish(context, task, roles, names, settings, data, metrics, scored)
 
 
-def config_of(plan: RoundPlan, comparisons: int, fitted: Criteria = ()) -> RewardConfig:
-    """Return the loop's settings for that many comparisons, with the criteria that were rated."""
+def config_of(
+    plan: RoundPlan, comparisons: int, fitted: Criteria = (), *, roles: Roles | None = None
+) -> RewardConfig:
+    """Return the loop's settings for that many comparisons, with the criteria that were rated.
+
+    Where the roles have an SFT adapter its shape goes before the plan's, as it does for a policy.
+    """
+    own = LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha)
     return RewardConfig(
         members=plan.reward.ensemble,
         epochs=plan.reward.epochs,
@@ -121,7 +127,7 @@ def config_of(plan: RoundPlan, comparisons: int, fitted: Criteria = ()) -> Rewar
         patience=plan.reward.patience,
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,
-        lora=LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha),
+        lora=own if roles is None else roles.settings.get(SFT, own),
         criteria=fitted,
     )
 
@@ -159,12 +165,32 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
 
 
 def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
-    """Let the reward model begin where SFT ended, where that is an adapter of the same shape."""
+    """Let the reward model begin where SFT ended, where that is an adapter.
+
+    Raises:
+        Invalid: the adapters differ in shape, so that the same numbers would mean something else.
+    """
     if not roles.has_adapter(SFT):
         return
     for name in names:
-        if roles.settings[name].r == roles.settings[SFT].r:
-            roles.copy_role(SFT, name)
+        if _shape(roles, name) != _shape(roles, SFT):
+            raise Invalid(
+                "the reward model cannot begin where SFT ended: its adapter has "
+                f"{_told(roles, name)}, that of SFT {_told(roles, SFT)}"
+            )
+        roles.copy_role(SFT, name)
+
+
+def _shape(roles: Roles, name: str) -> tuple[int, int, frozenset[str]]:
+    """Return rank, scale and the layers of an adapter, whichever way they were named."""
+    own = roles.settings[name]
+    keys = (key for key in roles.named_parameters_of(name) if ".lora_" in key)
+    return own.r, own.alpha, frozenset(key.partition("/")[2].split(".lora_")[0] for key in keys)
+
+
+def _told(roles: Roles, name: str) -> str:
+    r, alpha, layers = _shape(roles, name)
+    return f"r {r}, alpha {alpha} on {len(layers)} layers"
 
 
 def _rankings(
