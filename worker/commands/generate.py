@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli.console import emit, say
+from app.domain.plan import Engine
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, flattened
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
@@ -30,6 +31,9 @@ def generate(
     top_p: Annotated[float, typer.Option(help="1 leaves no token out.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="0 leaves no token out.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Answers drawn beside each other.")] = 32,
+    engine: Annotated[
+        Engine, typer.Option(help="continuous is for a GPU and answers of unequal length.")
+    ] = Engine.STATIC,
 ) -> None:
     """Answer a file of prompts, an evaluation set say, and write the results."""
     if output_format not in FORMATS:
@@ -55,6 +59,8 @@ def generate(
             instruction=reading.instruction,
             format=output_format,
             device=running.torch_device,
+            engine=engine,
+            four_bit=running.four_bit,
         )
         with ending_on_signals(orders, watching):
             done = generating.run(wanted, watching, orders, restart=running.restart)

@@ -41,6 +41,9 @@ class Running:
     ]
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto"
+    four_bit: Annotated[
+        bool, typer.Option("--four-bit", help="Load the base in 4 bits, with bitsandbytes.")
+    ] = False
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what is there and begin anew.")
     ] = False

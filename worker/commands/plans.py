@@ -10,6 +10,9 @@ from app.errors import Invalid
 
 Values = dict[str, Any]
 
+WHOLE = frozenset({"seed", "four_bit"})
+"""Plain names that are the plan's own and no section's."""
+
 
 def plan_of(section: str, given: Mapping[str, Any], settings: Sequence[str]) -> RoundPlan:
     """Return a plan with the settings given, the rest at what a job has.
@@ -38,7 +41,7 @@ def plan_of(section: str, given: Mapping[str, Any], settings: Sequence[str]) -> 
 def _put(data: Values, section: str, name: str, value: object) -> None:
     path = name.split(".")
     if len(path) == 1 or path[0] not in {one.name for one in fields(RoundPlan)}:
-        path = [section, *path] if name != "seed" else path
+        path = [section, *path] if name not in WHOLE else path
     place = data
     for part in path[:-1]:
         place = place.setdefault(part, {})

@@ -102,7 +102,8 @@ def dpo(
 
 def _plan(section: str, running: Running, training: Training, given: dict[str, Any]) -> RoundPlan:
     named = {name: value for name, value in training.given.items() if value is not None}
-    return plan_of(section, {**given, **named, "seed": running.seed}, training.set or [])
+    whole = {"seed": running.seed, "four_bit": running.four_bit or None}
+    return plan_of(section, {**given, **named, **whole}, training.set or [])
 
 
 def _run(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.domain.plan import Algorithm
-from worker.files import models, rows, training
+from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
 from worker.rlhf import dpo, saving
@@ -22,7 +22,7 @@ from worker.runs.weights import POLICY
 def run(wanted: Wanted, folder: RunFolder) -> None:
     """Train a policy by direct preference optimisation."""
     parted = wanted.read(rows.comparisons)
-    roles = models.open_model(wanted.model, wanted.device).roles
+    roles = wanted.roles()
     new = LoraSettings(wanted.plan.policy.lora.r, wanted.plan.policy.lora.alpha)
     config = algorithms.dpo_config(wanted.plan, roles.settings.get(SFT, new))
     train = training.rankings(parted.train, roles, wanted.instruction)

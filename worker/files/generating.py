@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.domain.plan import Engine
 from app.errors import Conflict, Invalid
 from app.formats import jsonl, vertex
 from worker import artifacts
@@ -19,8 +20,9 @@ from worker.files.folder import Watcher, differences
 from worker.files.models import Opened
 from worker.files.rows import Asked, Bad
 from worker.files.source import Source
-from worker.rlhf import sampling
+from worker.rlhf import engines
 from worker.rlhf.data import Completion, PromptItem
+from worker.rlhf.engines import Question
 from worker.rlhf.models import context_tokens
 from worker.rlhf.sampling import SamplingConfig
 from worker.runs import cards, texts
@@ -34,7 +36,10 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be answered, by which model, how, and where to."""
+    """What is to be answered, by which model, how, and where to.
+
+    The engine changes no answer, so a run may go on with the other one.
+    """
 
     model: str
     prompts: Source
@@ -43,6 +48,8 @@ class Wanted:
     instruction: str = ""
     format: str = "attune"
     device: str = "cpu"
+    engine: Engine = Engine.STATIC
+    four_bit: bool = False
 
     @property
     def partial(self) -> Path:
@@ -63,6 +70,7 @@ class Wanted:
             "instruction": self.instruction,
             "format": self.format,
             "sampling": settings,
+            "four_bit": self.four_bit,
         }
 
 
@@ -101,7 +109,7 @@ def run(wanted: Wanted, watcher: Watcher, orders: Orders, *, restart: bool = Fal
         answered = int(known["answered"])
         return Done(wanted.output, answered, answered * each, answered, int(known["bad_rows"]))
     found, bad = rows.prompts(wanted.prompts)
-    opened = models.open_model(wanted.model, wanted.device)
+    opened = models.open_model(wanted.model, wanted.device, four_bit=wanted.four_bit)
     asked, items = _items(opened, found, wanted, bad)
     with wanted.partial.open("ab") as file:
         artifacts.lock(file, wanted.partial)
@@ -176,7 +184,9 @@ def _answer(
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in their order."""
     found: dict[str, list[Completion]] = {}
-    for one in sampling.generate(opened.roles, items, wanted.config, opened.role):
+    questions = [Question(item.key, item.prompt_ids) for item in items]
+    engine = engines.in_memory(wanted.engine.value, opened.roles, opened.role)
+    for one in engine.generate(questions, wanted.config):
         found.setdefault(one.prompt_key, []).append(one)
     write = LINES[wanted.format]
     for prompt, item in zip(asked, items, strict=True):

@@ -27,8 +27,8 @@ class Opened:
     name: str
 
 
-def open_model(name: str, device: str) -> Opened:
-    """Load a whole model, or an adapter with the model beneath it.
+def open_model(name: str, device: str, *, four_bit: bool = False) -> Opened:
+    """Load a whole model, in 4 bits if so wanted, or an adapter with the model beneath it.
 
     Raises:
         Invalid: there is no such model, or it is one that scores instead of answering.
@@ -38,11 +38,11 @@ def open_model(name: str, device: str) -> Opened:
     if not (folder / ADAPTER).is_file():
         if (folder / "reward" / ADAPTER).is_file():
             raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-        return Opened(_whole(found, device), BASE, name)
+        return Opened(_whole(found, device, four_bit), BASE, name)
     config = _adapter(folder)
     if config.get("task_type") == "SEQ_CLS":
         raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-    roles = _whole(base_of(folder), device)
+    roles = _whole(base_of(folder), device, four_bit)
     try:
         saving.load_policy(roles, folder, SFT)
     except (ValueError, OSError) as error:
@@ -104,9 +104,9 @@ def fingerprint(name: str) -> str:
     return f"{found}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else found
 
 
-def _whole(name: str, device: str) -> Roles:
+def _whole(name: str, device: str, four_bit: bool) -> Roles:
     try:
-        return Roles(models.load(name, device=device))
+        return Roles(models.load(name, device=device, four_bit=four_bit))
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {_first(error)}") from error
 

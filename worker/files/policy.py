@@ -17,7 +17,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     """Train a policy against a reward model; the best seen before any alarm is what stays."""
     parted = wanted.read(rows.prompts)
     plan = wanted.plan.policy
-    roles = models.open_model(wanted.model, wanted.device).roles
+    roles = wanted.roles()
     reward, normaliser = models.add_reward(
         roles, wanted.reward, penalty=plan.uncertainty_penalty, device=wanted.device
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from worker.files import models, rows, training
+from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Compared
 from worker.files.training import Wanted
@@ -25,7 +25,7 @@ NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
 def run(wanted: Wanted, folder: RunFolder) -> None:
     """Fit a reward model, hold it against the held-out judgments, scale it."""
     parted = wanted.read(rows.judgments)
-    roles = models.open_model(wanted.model, wanted.device).roles
+    roles = wanted.roles()
     train, heldout = (
         training.rankings(part, roles, wanted.instruction)
         for part in (parted.train, parted.heldout)

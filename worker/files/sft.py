@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.domain.plan import STARTER
 from app.errors import Invalid
-from worker.files import models, rows, training
+from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Shown
 from worker.files.training import Parted, Wanted
@@ -58,7 +58,9 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
 
 def _roles(wanted: Wanted, parted: Parted) -> Roles:
     if wanted.model != STARTER:
-        return models.open_model(wanted.model, wanted.device).roles
+        return wanted.roles()
+    if wanted.plan.four_bit:
+        raise Invalid("a starter is trained in full; in 4 bits only adapters are trained")
     plan = wanted.plan.sft
     assert plan is not None
     said = _shown(parted.train)

@@ -58,6 +58,10 @@ class Wanted:
             "plan": self.plan.to_json(),
         }
 
+    def roles(self) -> Roles:
+        """Load the model that the run starts from, as the plan says."""
+        return models.open_model(self.model, self.device, four_bit=self.plan.four_bit).roles
+
     def read(self, reader: Read) -> "Parted":
         """Read the data and part them, or read the file of held-out rows."""
         found, bad = reader(self.data)

@@ -18,6 +18,13 @@ def test_plain_names_are_the_sections_and_dotted_ones_may_be_anothers() -> None:
     assert (plan.policy.epochs, plan.seed, plan.policy.is_kl_adaptive) == (2, 5, True)
 
 
+def test_four_bits_are_the_plans_own_and_no_sections() -> None:
+    assert plan_of("reward", {"four_bit": True}, []).four_bit
+    assert plan_of("reward", {}, ["four_bit=true"]).four_bit
+    with pytest.raises(Invalid, match="a model in 4 bits cannot be trained in full"):
+        plan_of("sft", {"four_bit": True, "is_full": True}, [])
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

@@ -2,7 +2,9 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from tests.worker.files import material
 from tests.worker.files.material import error, ok
 from worker.commands import watching
 from worker.files import generating
+from worker.rlhf import continuous
+from worker.rlhf.data import Completion
 
 SHORT = ("--max-new-tokens", 6)
 
@@ -87,6 +91,48 @@ def test_an_interrupted_run_writes_what_the_other_would_have(
     assert "sampling.temperature 1.0, not 0.5" in error(
         *command("parts.jsonl"), "--temperature", 0.5
     )
+
+
+def test_both_engines_write_the_same_answers_and_each_goes_on_for_the_other(
+    sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = material.prompts(tmp_path / "q.jsonl", 5)
+    used: list[int] = []
+    draw = continuous.generate
+
+    def counted(*given: Any) -> Iterator[Completion]:
+        used.append(len(given[1]))
+        return draw(*given)
+
+    monkeypatch.setattr(continuous, "generate", counted)
+    command = ("generate", data, "-m", sft, *SHORT, "-n", 2)
+    ok(*command, "-o", tmp_path / "static.jsonl")
+    assert used == []
+    ok(*command, "-o", tmp_path / "continuous.jsonl", "--engine", "continuous")
+    assert used == [5]
+    said = [
+        [(one["text"], one["tokens"]) for row in lines(path) for one in row["completions"]]
+        for path in (tmp_path / "static.jsonl", tmp_path / "continuous.jsonl")
+    ]
+    assert said[0] == said[1]
+    again = ok(*command, "-o", tmp_path / "static.jsonl", "--engine", "continuous", "--json")
+    assert json.loads(again.stdout.splitlines()[-1])["resumed_at"] == 5
+
+
+def test_an_engine_that_is_not_there_is_refused_with_those_that_are(
+    sft: Path, tmp_path: Path
+) -> None:
+    data = material.prompts(tmp_path / "q.jsonl", 2)
+    result = material.attune(
+        "generate", data, "-m", sft, "-o", tmp_path / "out.jsonl", "--engine", "steam"
+    )
+    assert result.exit_code == 2
+    words = " ".join(result.output.replace("│", " ").split())
+    assert "'steam' is not one of 'static', 'continuous'" in words
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_results_of_somebody_are_not_overwritten(sft: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.worker.files.material import SMALL, error, ok
 from worker import artifacts
 from worker.commands import watching
 from worker.files import models
+from worker.rlhf import models as rlhf_models
 from worker.rlhf import sampling, saving
 from worker.rlhf.data import PromptItem
 from worker.rlhf.sampling import SamplingConfig
@@ -260,6 +262,52 @@ def test_what_cannot_work_is_said_in_a_sentence(
     assert "needs a whole model" in error(
         *("train", "sft", demonstrations, "-m", sft, "-o", tmp_path / "other", "--full")
     )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("train", "sft"), ("train", "reward"), ("train", "dpo"), ("train", "policy"), ("generate",)],
+)
+def test_without_bitsandbytes_four_bits_are_refused_with_what_to_install(
+    command: tuple[str, ...], sft: Path, tmp_path: Path, no_bitsandbytes: None
+) -> None:
+    last = command[-1]
+    made = {"sft": material.demonstrations, "reward": material.ratings, "dpo": material.preferences}
+    data = made.get(last, material.prompts)(tmp_path / "data.jsonl")
+    more = ("-r", sft) if last == "policy" else ()  # it is not come to
+    out = tmp_path / "out"
+    assert "needs bitsandbytes, which is not installed: pip install bitsandbytes" in error(
+        *command, data, "-m", sft, "-o", out, *more, "--four-bit"
+    )
+    assert not (out / "model").exists()
+
+
+def test_four_bits_are_for_adapters(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 8)
+    command = ("train", "sft", data, "-o", tmp_path / "out", "--four-bit", "-m")
+    assert "cannot be trained in full" in error(*command, base, "--full")
+    assert "a starter is trained in full; in 4 bits only adapters" in error(*command, "starter")
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_an_adapter_is_trained_over_a_base_in_four_bits_and_answers_over_it(
+    base: Path, tmp_path: Path
+) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 16)
+    out = tmp_path / "out"
+    ok("train", "sft", data, "-m", base, "-o", out, *SMALL, "--four-bit")
+    run = json.loads((out / "run.json").read_text())
+    assert run["plan"]["four_bit"]
+    assert rlhf_models.is_packed(models.open_model(str(out), "cpu", four_bit=True).roles.causal)
+    asked = ("generate", material.prompts(tmp_path / "q.jsonl", 2), "-m", out, "--four-bit")
+    results = tmp_path / "answers.jsonl"
+    ok(*asked, "-o", results, "--max-new-tokens", 4)
+    assert "four_bit True, not False" in error(*asked[:-1], "-o", results, "--max-new-tokens", 4)
+
+
+@pytest.fixture
+def no_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rlhf_models, "find_spec", lambda _name: None)
 
 
 def test_a_reward_model_over_another_base_is_refused(
