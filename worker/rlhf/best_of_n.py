@@ -68,7 +68,9 @@ def train(
 
     With a watch the end is as in `dpo.train`. `sampled` is the role whose answers compete.
     """
-    if "stop_reason" in state.values:
+    imitation = replace(config.imitation, full=False, adapter="policy")
+    if "stop_reason" in state.values:  # over: only the weights are put back
+        sft.begin(roles, imitation, state)
         return
     won = winners(roles, prompts, reward, config.sampling, role=sampled)
     found = {
@@ -79,7 +81,6 @@ def train(
     demonstrations = [
         Demonstration(each.prompt.prompt_ids, each.completion.token_ids) for each in won
     ]
-    imitation = replace(config.imitation, full=False, adapter="policy")
     run = sft.Run(roles, demonstrations, imitation, state)
     if watch is not None:
         watch.look_at_the_start(config.kl_coefficient)

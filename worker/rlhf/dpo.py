@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import batches, lora_kernel, rollout, schedule
+from worker.rlhf import batches, checks, lora_kernel, rollout, schedule
 from worker.rlhf.data import Ranking
 from worker.rlhf.policy_watch import Watch
 from worker.rlhf.rankings import Terms, agreement_of, loss_of, split_by_length
@@ -40,6 +40,18 @@ class DpoConfig:
     seed: int = 0
     autocast: bool | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run can use.
+
+        Raises:
+            ValueError: naming the setting, the rule and the value.
+        """
+        checks.positive(self, "beta", "epochs", "batch_rankings", "learning_rate", "grad_clip")
+        checks.positive(self, "max_tokens", "token_budget")
+        checks.within(self, 0.0, 0.5, "smoothing")
+        if self.max_steps is not None:
+            checks.positive(self, "max_steps")
 
     def to_json(self) -> dict[str, object]:
         """Return what the manifest keeps."""

@@ -5,6 +5,7 @@ KL price is per token with k1 and the value is a LoRA role started from the rewa
 is one batch of episodes; nothing but `TrainingState` outlives it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import advantages, kl, lora_kernel, losses, rollout, schedule
+from worker.rlhf import advantages, checks, kl, lora_kernel, losses, rollout, schedule
 from worker.rlhf.batches import Batch
 from worker.rlhf.data import PromptItem
 from worker.rlhf.normaliser import Scale
@@ -66,6 +67,24 @@ class PpoConfig:
     value_scale: Scale = field(default_factory=Scale)
     watch: WatchConfig = field(default_factory=WatchConfig)
     lora: LoraSettings = field(default_factory=LoraSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run can use.
+
+        Raises:
+            ValueError: naming the setting, the rule and the value.
+        """
+        checks.positive(self, "steps", "episodes", "epochs", "minibatches", "max_new_tokens")
+        checks.positive(self, "policy_learning_rate", "value_learning_rate", "adam_eps")
+        checks.positive(self, "grad_clip", "ratio_clip", "value_clip", "reward_clip", "temperature")
+        checks.positive(self, "kl_target_nats", "kl_horizon", "token_budget")
+        checks.within(self, 0.0, 1.0, "gamma", "lam")
+        checks.within(self, 0.0, math.inf, "value_coefficient", "kl_coefficient")
+        checks.within(self, 0.0, math.inf, "missing_eos_penalty")
+        if self.minibatches > self.episodes:
+            raise ValueError(
+                f"minibatches must be at most the {self.episodes} episodes, got {self.minibatches}"
+            )
 
     def to_json(self) -> dict[str, object]:
         """Return what the manifest keeps."""
@@ -165,7 +184,8 @@ def finish_step(
     controller = controller.after(metrics["kl/k1"], config.episodes)
     state.values["kl_coefficient"] = controller.coefficient
     metrics["kl/coefficient"] = coefficient
-    return watch.report(metrics, coefficient, steps_total=config.steps)
+    # All looks are held against one price, or the best of them would mean nothing.
+    return watch.report(metrics, config.kl_coefficient, steps_total=config.steps)
 
 
 def token_rewards(batch: Rollout, config: PpoConfig, coefficient: float) -> Tensor:
@@ -325,7 +345,8 @@ def _surrogate(
             "policy/ratio": ratio.sum(),
             "policy/ratio_deviation": (ratio - 1.0).abs().sum(),
             "policy/clip_fraction": ((ratio - 1.0).abs() > config.ratio_clip).sum(),
-            "policy/approx_kl": kl.k3(found, found - log_ratio).sum(),
+            # The tokens are the old policy's.
+            "policy/approx_kl": kl.k3(found - log_ratio, found).sum(),
         }
     return loss, sums
 

@@ -3,6 +3,7 @@
 Pure functions; where scores come from is `scoring`'s business and what to do about them `reward`'s.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worker.rlhf import losses
+from worker.rlhf import checks, losses
 from worker.rlhf.data import Pair, Ranking
 from worker.rlhf.prefix import Branches
 
@@ -25,6 +26,20 @@ class Terms:
     with_margin: bool = True
     smoothing: float = 0.0
     centering: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse terms that no loss is defined for.
+
+        Raises:
+            ValueError: naming the setting, the rule and the value.
+        """
+        checks.within(self, 0.0, 0.5, "smoothing")
+        checks.within(self, 0.0, math.inf, "centering")
+        if self.loss == "plackett_luce" and self.smoothing:
+            raise ValueError(
+                f"smoothing belongs to the loss of pairs; Plackett-Luce has none, got "
+                f"{self.smoothing}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +121,8 @@ def _of_pairs(mine: Tensor, ranking: Ranking, terms: Terms) -> Tensor:
     if terms.loss == "plackett_luce":
         ranks = ranks_of(ranking).to(mine.device)
         everyone = torch.ones_like(ranks, dtype=torch.bool)
-        total = total + losses.plackett_luce(mine[None], ranks[None], everyone[None])[0]
+        order = losses.plackett_luce(mine[None], ranks[None], everyone[None])[0]
+        total = total + weight.mean() * order
     return total
 
 

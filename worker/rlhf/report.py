@@ -1,7 +1,12 @@
 """What a training loop says after each optimiser step; who listens is not its business."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+
+class Diverged(ValueError):
+    """A loss or a gradient is no number any more: the weights are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +32,16 @@ class StepReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     stop_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to go on from weights that are lost.
+
+        Raises:
+            Diverged: naming the step, the number and its value.
+        """
+        for name, value in self.metrics.items():
+            if name.startswith(("loss", "grad_norm")) and not math.isfinite(value):
+                raise Diverged(
+                    f"training diverged at step {self.step}: {name} is {value}; "
+                    "a lower learning rate may help"
+                )

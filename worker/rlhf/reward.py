@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import criteria, lora_kernel, prefix, schedule, scoring
+from worker.rlhf import checks, criteria, lora_kernel, prefix, schedule, scoring
 from worker.rlhf.criteria import Criteria
 from worker.rlhf.data import Ranking
 from worker.rlhf.normaliser import Normaliser, Scale
@@ -57,6 +57,16 @@ class RewardConfig:
     autocast: bool | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
     criteria: Criteria = ()
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run can use.
+
+        Raises:
+            ValueError: naming the setting, the rule and the value.
+        """
+        checks.positive(self, "members", "epochs", "batch_rankings", "learning_rate", "grad_clip")
+        checks.positive(self, "evaluate_every", "max_tokens", "token_budget")
+        checks.within(self, 0, math.inf, "patience")
 
     def to_json(self) -> dict[str, object]:
         """Return what the manifest keeps."""

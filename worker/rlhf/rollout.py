@@ -174,6 +174,10 @@ def joined(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
             laid([part.scores.raw for part in each]),
             laid([part.scores.normalised for part in each]),
             laid(spreads) if spreads else None,
+            {
+                name: laid([part.scores.parts[name] for part in each])
+                for name in each[0].scores.parts
+            },
         ),
         laid([part.logprobs for part in each]),
         laid([part.entropy for part in each]),

@@ -7,6 +7,7 @@ generation settings are not read.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from worker.rlhf import batches, decoding, models, template
+from worker.rlhf import batches, checks, decoding, models, template
 from worker.rlhf.data import Completion, PromptItem
 from worker.rlhf.decoding import Engine
 from worker.rlhf.models import LoadedModel
@@ -47,15 +48,10 @@ class SamplingConfig:
         Raises:
             ValueError: naming the setting, the rule and the value.
         """
-        for name in ("n", "max_new_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.temperature < 0.0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature}")
+        checks.within(self, 1, math.inf, "n", "max_new_tokens", "batch_size")
+        checks.within(self, 0.0, math.inf, "temperature", "top_k")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must not be negative, got {self.top_k}")
 
     def to_json(self) -> dict[str, object]:
         """Return the settings as plain values, for a manifest."""

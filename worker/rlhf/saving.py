@@ -113,6 +113,7 @@ def _save_adapter(
 
 def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     config: Any = LoraConfig.from_pretrained(str(folder))
+    _refuse_other_kinds(config, folder)
     targets = config.target_modules
     settings = LoraSettings(
         r=config.r,
@@ -134,6 +135,16 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
         for key, parameter in places.items():
             parameter.copy_(tensors[key])
     return tensors
+
+
+def _refuse_other_kinds(config: Any, folder: Path) -> None:
+    """Refuse adapters whose weights would fit ours and mean something else."""
+    for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+        value = getattr(config, name, None)
+        if value:
+            raise ValueError(f"adapter in {folder} has {name} = {value}; plain LoRA is needed")
+    if config.bias != "none":
+        raise ValueError(f"adapter in {folder} has bias = {config.bias!r}; it must be 'none'")
 
 
 def _merged(roles: Roles, role: str) -> PreTrainedModel:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf import batches, logprobs, models, schedule
+from worker.rlhf import batches, checks, logprobs, models, schedule
 from worker.rlhf.batches import Batch
 from worker.rlhf.data import Demonstration
 from worker.rlhf.models import LoadedModel
@@ -52,16 +52,8 @@ class SftConfig:
         Raises:
             ValueError: naming the setting, the rule and the value.
         """
-        for name in (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "grad_clip",
-            "row_tokens",
-            "micro_tokens",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        checks.positive(self, "epochs", "batch_size", "learning_rate", "grad_clip")
+        checks.positive(self, "row_tokens", "micro_tokens")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if not 0.0 <= self.warmup_share < 1.0:
@@ -111,15 +103,8 @@ class Run:
         _refuse(demonstrations, roles)
         self.roles, self.demonstrations = roles, demonstrations
         self.config, self.state = config, state
-        self.role = _prepare(roles, config)
+        self.role, self.optimizer = begin(roles, config, state)
         self.weights = roles.named_parameters_of(self.role)
-        self.optimizer = torch.optim.AdamW(
-            self.weights.values(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        state.register(self.weights, {"sft": self.optimizer})
         self.order = _Order(len(demonstrations), config)
 
     @property
@@ -151,6 +136,19 @@ class Run:
             "time/step_s": seconds,
             "time/tokens_per_s": sum(map(_length, chosen)) / seconds,
         }
+
+
+def begin(
+    roles: Roles, config: SftConfig, state: TrainingState
+) -> tuple[str, torch.optim.Optimizer]:
+    """Return the role to train and its optimiser, both as a restored state left them."""
+    role = _prepare(roles, config)
+    weights = roles.named_parameters_of(role)
+    optimizer = torch.optim.AdamW(
+        weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    state.register(weights, {"sft": optimizer})
+    return role, optimizer
 
 
 @torch.no_grad()

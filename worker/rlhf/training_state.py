@@ -6,6 +6,7 @@ processor). Writing the folder in one piece is the business of whoever names it.
 """
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class TrainingState:
 
     def keep_best(self, value: float) -> bool:
         """Keep a copy of the weights if the value is the highest yet; say whether it is."""
+        if math.isnan(value):
+            return False
         if self.best is not None and value <= self.best.value:
             return False
         weights = {name: p.detach().clone() for name, p in self._weights.items()}

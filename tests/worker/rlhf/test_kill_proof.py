@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.worker.rlhf import killed_runs
+from worker.rlhf.training_state import TrainingState
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_MOMENTS = """
@@ -28,6 +32,25 @@ def test_killed_runs_end_with_the_weights_of_runs_at_rest() -> None:
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["reward", "rloo", "dpo"]
     assert all(" 3 kills" in line and "the same" in line for line in lines)
+
+
+@pytest.mark.parametrize("algorithm", killed_runs.ALGORITHMS)
+def test_a_run_killed_after_its_last_step_has_its_weights_again(
+    algorithm: str, tmp_path: Path
+) -> None:
+    begin = killed_runs.ALGORITHMS[algorithm]
+    state = TrainingState()
+    whole = begin(state)
+    for _ in whole.loop:
+        pass
+    state.save(tmp_path)
+    state = TrainingState()
+    state.restore(tmp_path)
+    again = begin(state)
+    assert list(again.loop) == []
+    expected, found = whole.weights(), again.weights()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
 @pytest.mark.slow

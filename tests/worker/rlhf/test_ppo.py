@@ -299,6 +299,42 @@ def test_an_adaptive_coefficient_moves_from_step_to_step() -> None:
     assert reports[1].metrics["kl/coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 80))
 
 
+def test_looks_are_held_against_one_price_of_kl_while_it_adapts() -> None:
+    config = replace(CONFIG, kl_control="adaptive", kl_target_nats=1e-6, kl_horizon=8.0)
+    reports = [each for each in run(prepared(), config) if "heldout/reward" in each.metrics]
+    assert reports[-1].metrics["kl/coefficient"] != config.kl_coefficient
+    for each in reports:
+        price = config.kl_coefficient * each.metrics["heldout/kl"]
+        assert each.metrics["heldout/objective"] == pytest.approx(
+            each.metrics["heldout/reward"] - price
+        )
+
+
+def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
+    roles = prepared()
+    targets = moved_targets(roles)
+    tally = Tally()
+    Update(roles, CONFIG, TrainingState()).accumulate(targets, range(8), tally)
+    is_response = targets.rollout.episodes.is_response
+    now = torch.zeros(is_response.shape)
+    for part in rollout.micro_batches(roles, targets.rollout.episodes, range(8), CONFIG.forward):
+        found, _ = rollout.token_logprobs(roles, "policy", part, CONFIG.forward)
+        rollout.put(now, targets.rollout.episodes, part, found.detach())
+    old = targets.rollout.logprobs
+    expected = ((now - old).exp() - 1.0 - (now - old))[is_response].mean()
+    assert expected > 1e-4
+    assert tally.means()["policy/approx_kl"] == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("episodes", 0), ("temperature", 0.0), ("gamma", 1.5), ("kl_coefficient", -0.1)],
+)
+def test_settings_that_no_run_can_use_are_refused(setting: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must .* got {value}"):
+        replace(CONFIG, **{setting: value})
+
+
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
 def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(
     tmp_path: Path, stop_after: int

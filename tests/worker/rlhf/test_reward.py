@@ -118,6 +118,18 @@ def test_weights_and_margins_of_pairs_count_and_margins_can_be_switched_off() ->
     assert float(without) == pytest.approx(3 * math.log1p(math.exp(-0.5)))
 
 
+def test_weights_of_judgments_count_in_plackett_luce_too() -> None:
+    scores, terms = torch.tensor([0.3, -0.2, 0.5]), Terms(loss="plackett_luce", centering=0.0)
+    found = []
+    for weight in (1.0, 3.0):
+        pairs = tuple(Pair(a, b, share=1.0, weight=weight) for a, b in ((0, 1), (0, 2), (1, 2)))
+        ranking = Ranking("a", (1,), ((2,), (3,), (4,)), pairs)
+        found.append(float(loss_of([scores], [ranking], terms)))
+    assert found[1] == pytest.approx(3.0 * found[0])
+    with pytest.raises(ValueError, match="smoothing belongs to the loss of pairs"):
+        Terms(loss="plackett_luce", smoothing=0.1)
+
+
 def test_centering_pulls_the_sum_of_a_pair_to_zero() -> None:
     (one,) = rankings(1)
     only = replace(one, pairs=(Pair(0, 1, 0.5),))

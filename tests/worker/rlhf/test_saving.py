@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,20 @@ def test_a_folder_without_a_head_is_no_reward_model(saved: Roles, tmp_path: Path
     saving.save_policy(saved, tmp_path / "policy")
     with pytest.raises(ValueError, match="is not a reward model"):
         saving.load_reward(Roles(models.load(tmp_path / "base")), tmp_path / "policy")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("use_rslora", True), ("alpha_pattern", {"q_proj": 8}), ("bias", "lora_only")],
+)
+def test_an_adapter_whose_weights_mean_something_else_is_refused(
+    saved: Roles, tmp_path: Path, name: str, value: object
+) -> None:
+    saving.save_policy(saved, tmp_path / "policy")
+    path = tmp_path / "policy" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(ValueError, match=f"has {name} = "):
+        saving.load_policy(Roles(models.load(tmp_path / "base")), tmp_path / "policy")
 
 
 def test_a_role_without_adapter_cannot_be_saved(loaded: LoadedModel, tmp_path: Path) -> None:

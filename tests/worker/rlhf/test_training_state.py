@@ -93,6 +93,16 @@ def test_best_weights_survive_and_come_back(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], p) for name, p in best.items())
 
 
+def test_what_is_no_number_is_never_the_best() -> None:
+    state = TrainingState()
+    state.register(weights(), {})
+    assert not state.keep_best(float("nan"))
+    assert state.keep_best(-1.0)
+    assert not state.keep_best(float("nan"))
+    assert state.best is not None
+    assert state.best.value == -1.0
+
+
 def test_nothing_in_the_folder_is_pickled(tmp_path: Path) -> None:
     state = TrainingState()
     state.register(weights(), {})
