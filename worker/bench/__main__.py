@@ -12,14 +12,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from worker.bench import learning, rows
+from worker.bench import environments, learning, rows
 from worker.bench.learning import Measured, Options
 
-STATUS_REFUSED = 1
+STATUS_REFUSED, STATUS_DIFFERS = 1, 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print a table and write the figures; return the exit status."""
+    """Measure, print a table and write the figures; return the exit status.
+
+    It is 1 where nothing could be measured, 2 where the two sides did not learn the same.
+    """
     given = _parser().parse_args(arguments)
     err, measured = Console(stderr=True, highlight=False), []
     try:
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     out.print(table(measured))
     for remark in remarks(measured):
         out.print(f"[dim]{remark}[/dim]")
-    return 0
+    return 0 if all(each.line.learning.agrees for each in measured) else STATUS_DIFFERS
 
 
 def sentence(each: Measured) -> str:
@@ -51,9 +54,9 @@ def sentence(each: Measured) -> str:
 
 def table(measured: Sequence[Measured]) -> Table:
     """Lay the lines out for people."""
-    found = Table(
-        "work", "unit", "ours", "peer", "ratio", "memory", "share of peak", "learning", box=None
-    )
+    found = Table(box=None)
+    for column in ("work", "unit", "ours", "peer", "ratio", "memory", "of peak", "learning"):
+        found.add_column(column, no_wrap=column in ("work", "learning"))
     for each in measured:
         line = each.line
         share, peers_share = (side.flops_per_s / line.peak for side in (line.ours, line.peer))
@@ -85,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests: no figure means much")
-    parser.add_argument("--cache", type=Path, default=learning.CACHE)
+    parser.add_argument("--cache", type=Path, default=environments.CACHE)
     return parser
 
 

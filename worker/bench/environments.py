@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+CACHE = Path.home() / ".cache" / "attune" / "bench"
 MARKER = ".attune-complete"
 
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import torch
 
-from worker.bench import pairing, peak, rows
+from worker.bench import environments, pairing, peak, rows
 from worker.bench import work as fixed
 from worker.bench.rows import Json, Line
 from worker.bench.work import Dtype, Row, Work
 from worker.rlhf import models, starter
-
-CACHE = Path.home() / ".cache" / "attune" / "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Options:
     repeats: int | None = None
     gpu: bool = False
     tiny: bool = False
-    cache: Path = CACHE
+    cache: Path = environments.CACHE
 
 
 @dataclass(frozen=True, slots=True)

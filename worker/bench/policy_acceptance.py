@@ -8,22 +8,19 @@ the paired 95 % interval over the seeds does not lie below 0. The exit status is
 """
 
 import argparse
-import json
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from worker.bench import environments
+from worker.bench import environments, peer
 from worker.bench import known_reward as known
 from worker.bench import work as fixed
 from worker.bench.known_reward import Case
@@ -37,7 +34,9 @@ from worker.rlhf.roles import LoraSettings, Roles
 from worker.rlhf.scoring import Scores
 from worker.rlhf.training_state import TrainingState
 
+PEER = "worker.bench.peers.trl_known_ppo"
 INITIAL_STD = 0.2
+NO_CLIP = 1e9  # TRL's PPO does not clip gradients
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Two-sided 95 % points of Student's t, by the number of pairs."""
 
@@ -70,10 +69,10 @@ def main(arguments: Sequence[str]) -> int:
     """Train both sides on every seed, print what came out, and return the exit status."""
     parser = argparse.ArgumentParser(prog="policy_acceptance")
     parser.add_argument("--seeds", type=int, default=5, choices=sorted(T_95))
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "attune-bench")
+    parser.add_argument("--cache", type=Path, default=environments.CACHE)
     parser.add_argument("--python", type=Path, help="of an environment with TRL 1.12")
     given = parser.parse_args(arguments)
-    python = given.python or environments.python_of(environments.PPO, given.cache, _say)
+    python = given.python or environments.python_of(environments.PPO, given.cache, peer.say)
     leads = []
     for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as name:
@@ -81,13 +80,13 @@ def main(arguments: Sequence[str]) -> int:
             known.write(Case(seed), folder)
             build(folder)
             train(folder)
-            peer = _peer(python, folder)
+            told = peer.ask(python, PEER, folder)
             ours, theirs = (measure(folder, each) for each in (known.OUR_FOLDER, known.PEER_FOLDER))
         leads.append(ours.objective - theirs.objective)
-        _say(f"seed {seed}: ours {_line(ours)}; TRL {peer['trl']} {_line(theirs)}")
+        peer.say(f"seed {seed}: ours {_line(ours)}; TRL {told['trl']} {_line(theirs)}")
     low, high = interval(leads)
     holds = high >= 0.0
-    _say(
+    peer.say(
         f"mean lead {fmean(leads):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}: "
         f"{'accepted' if holds else 'NOT ACCEPTED'}"
     )
@@ -156,6 +155,7 @@ def config_of(case: Case) -> PpoConfig:
         value_learning_rate=case.learning_rate,
         kl_coefficient=case.kl_coefficient,
         missing_eos_penalty=0.0,
+        grad_clip=NO_CLIP,
         max_new_tokens=known.ANSWER_TOKENS,
         seed=case.seed,
         autocast=False,
@@ -190,23 +190,8 @@ def _loaded(folder: Path) -> LoadedModel:
     return replace(models.load(folder / known.MODEL_FOLDER), eos_id=-1)  # no id ends an answer
 
 
-def _peer(python: Path, folder: Path) -> dict[str, Any]:
-    command = [str(python), "-m", "worker.bench.peers.trl_known_ppo", str(folder)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"TRL's trainer failed: {done.stderr.strip()[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 def _line(reached: Reached) -> str:
     return f"{reached.objective:.3f} (reward {reached.reward:.3f}, KL {reached.kl_nats:.2f})"
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ mean over the seeds. The exit status is 1 where it is not.
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,9 +17,10 @@ from typing import Any
 
 import torch
 
-from worker.bench import environments, known
+from worker.bench import environments, known, peer
 from worker.bench import work as fixed
 from worker.bench.known import Case
+from worker.bench.ours import InOrder
 from worker.rlhf import models, reward, scoring, starter
 from worker.rlhf.data import Pair, Ranking
 from worker.rlhf.prefix import Branches
@@ -31,44 +30,36 @@ from worker.rlhf.roles import LoraSettings, Roles
 from worker.rlhf.scoring import AdapterReward
 from worker.rlhf.training_state import TrainingState
 
+PEER = "worker.bench.peers.trl_known_reward"
 LOSS_TOLERANCE, LOSSES, BEHIND = 1e-4, 20, 0.02
-
-
-class InOrder(reward.Run):
-    """A run that takes the rankings as they come."""
-
-    def batch(self, member: int) -> list[Ranking]:
-        """Return the batch of this step."""
-        start = self.state.step * self.config.batch_rankings
-        return list(self.rankings[start : start + self.config.batch_rankings])
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train both sides on every seed, print what came out, and return the exit status."""
     parser = argparse.ArgumentParser(prog="reward_acceptance")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "attune-bench")
+    parser.add_argument("--cache", type=Path, default=environments.CACHE)
     parser.add_argument("--python", type=Path, help="of an environment with TRL 1.16")
     given = parser.parse_args(arguments)
-    python = given.python or environments.python_of(environments.REWARD, given.cache, _say)
+    python = given.python or environments.python_of(environments.REWARD, given.cache, peer.say)
     apart, accuracies = [], []
     for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             known.write(Case(seed), folder)
             build(folder / known.MODEL_FOLDER)
-            ours, theirs = train(folder), _peer(python, folder)
+            ours, theirs = train(folder), peer.ask(python, PEER, folder)
         pairs = list(zip(ours["losses"], theirs["losses"], strict=True))[:LOSSES]
         apart.append(max(abs(a - b) for a, b in pairs))
         accuracies.append((ours["accuracy"], theirs["accuracy"]))
-        _say(
+        peer.say(
             f"seed {seed}: {len(pairs)} losses at most {apart[-1]:.1e} apart; accuracy on "
             f"{Case(seed).heldout_pairs} pairs {ours['accuracy']:.3f}, "
             f"TRL {theirs['trl']} {theirs['accuracy']:.3f}"
         )
     lead = fmean(one - other for one, other in accuracies)
     holds = max(apart) <= LOSS_TOLERANCE and lead >= -BEHIND
-    _say(f"mean lead in accuracy {lead:+.4f}: {'accepted' if holds else 'NOT ACCEPTED'}")
+    peer.say(f"mean lead in accuracy {lead:+.4f}: {'accepted' if holds else 'NOT ACCEPTED'}")
     return 0 if holds else 1
 
 
@@ -115,21 +106,6 @@ def train(folder: Path) -> dict[str, Any]:
         "losses": losses,
         "accuracy": known.accuracy(raw[:, 0].tolist(), raw[:, 1].tolist()),
     }
-
-
-def _peer(python: Path, folder: Path) -> dict[str, Any]:
-    command = [str(python), "-m", "worker.bench.peers.trl_known_reward", str(folder)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"TRL's trainer failed: {done.stderr.strip()[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

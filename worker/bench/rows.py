@@ -18,6 +18,7 @@ OURS = "worker.bench.ours"
 LOSS_TOLERANCE = {"fp32": 0.02, "bf16": 0.1}
 NATS_TOLERANCE = {"fp32": 0.03, "bf16": 0.06}
 SIGMAS = 3.0  # between mean scores of episodes that were sampled independently
+KL_FACTOR = 2.0
 
 Json = Mapping[str, object]
 
@@ -156,12 +157,21 @@ def _losses_agree(line: Line) -> Learning:
     return Learning(agrees, f"the loss of every step within {most}", ours, peer)
 
 
-def _scores_agree(line: Line) -> Learning:
-    """Episodes are sampled, so means agree within their noise; a score's spread is about 1."""
+def _policies_agree(line: Line) -> Learning:
+    """Episodes are sampled, so means agree within their noise; a score's spread is about 1.
+
+    How far the policy is from where it began says that it was trained, and as much.
+    """
     ours, peer = line.ours.curve("score"), line.peer.curve("score")
     most = SIGMAS * sqrt(2.0 / (line.work.batch * len(ours)))
-    agrees = abs(fmean(ours) - fmean(peer)) <= most
-    return Learning(agrees, f"the mean score of all episodes within {most:.2f}", ours, peer)
+    moved, peers_moved = (side.curve("kl_nats")[-1] for side in (line.ours, line.peer))
+    is_as_far = moved > 0.0 and 1 / KL_FACTOR <= peers_moved / moved <= KL_FACTOR
+    agrees = abs(fmean(ours) - fmean(peer)) <= most and is_as_far
+    rule = (
+        f"the mean score of all episodes within {most:.2f}, and the last batch's KL, "
+        f"{moved:.2f} and {peers_moved:.2f} nats, within a factor of {KL_FACTOR:g}"
+    )
+    return Learning(agrees, rule, ours, peer)
 
 
 def _entropies_agree(line: Line) -> Learning:
@@ -174,7 +184,7 @@ def _entropies_agree(line: Line) -> Learning:
 CHECKS: Mapping[Row, Callable[[Line], Learning]] = {
     "reward_k4": _losses_agree,
     "reward_pairs": _losses_agree,
-    "ppo": _scores_agree,
+    "ppo": _policies_agree,
     "sampling": _entropies_agree,
 }
 

@@ -27,6 +27,12 @@ def steps(seconds: float, **curves: list[float]) -> Steps:
     return Steps({"torch": "1"}, tuple(figures))
 
 
+def played(seconds: float, kl_nats: list[float], score: float = 0.1) -> Steps:
+    """Return PPO's steps on one side."""
+    times = {name: [0.1] * len(kl_nats) for name in ("generate_s", "score_s", "train_s")}
+    return steps(seconds, score=[score] * len(kl_nats), kl_nats=kl_nats, **times)
+
+
 def line(work: Work, ours: Steps, peer: Steps) -> Line:
     return Line(work, ours, peer, peak=1e10)
 
@@ -102,10 +108,23 @@ def test_answers_of_another_temperature_do_not_agree() -> None:
     assert not found.learning.agrees
 
 
+@pytest.mark.parametrize(
+    ("ours", "agrees"),
+    [
+        (played(1.0, [0.0, 0.9]), True),
+        (played(1.0, [0.0, 0.0]), False),  # it never moved
+        (played(1.0, [0.0, 2.5]), False),
+        (played(1.0, [0.0, 0.9], score=0.9), False),
+    ],
+)
+def test_a_policy_that_went_elsewhere_is_not_the_same_work(ours: Steps, *, agrees: bool) -> None:
+    found = line(fixed.SIZES["ppo"], ours, played(2.0, [0.0, 1.0]))
+    assert found.learning.agrees is agrees
+
+
 def test_keys_are_those_of_the_table() -> None:
     policy = fixed.SIZES["ppo"]
-    ours = steps(1.0, score=[0.0, 0.1], generate_s=[0.1] * 2, score_s=[0.1] * 2, train_s=[0.1] * 2)
-    one = line(policy, ours, steps(2.0, score=[0.0, 0.1]))
+    one = line(policy, played(1.0, [0.0, 1.1]), played(2.0, [0.0, 1.0]))
     found = json.loads(
         json.dumps(
             learning.to_json(

@@ -68,7 +68,11 @@ def main() -> None:
     with torch.no_grad():
         value.score.weight.copy_(fixed.head(value.config.hidden_size))
     inside = LoraConfig(
-        r=known.RANK, lora_alpha=known.ALPHA, lora_dropout=0.0, target_modules="all-linear"
+        r=known.RANK,
+        lora_alpha=known.ALPHA,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        exclude_modules=["score"],  # trained as a whole, as ours is
     )
     value = inject_adapter_in_model(inside, value)
     value.score.requires_grad_(True)

@@ -69,6 +69,7 @@ def main() -> None:
         lora_alpha=fixed.LORA_ALPHA,
         lora_dropout=0.0,
         target_modules="all-linear",
+        exclude_modules=["score"],  # trained as a whole, as ours is
     )
     value = inject_adapter_in_model(lora, classifier(path, work, dtype))
     value.score.requires_grad_(True)
