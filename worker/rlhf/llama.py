@@ -18,6 +18,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
+from worker.rlhf import norms
 from worker.rlhf.attention import BOOLEAN_MASKS
 from worker.rlhf.lora_kernel import is_plain
 
@@ -158,11 +159,11 @@ class _Project(torch.autograd.Function):
         maps: Sequence[_Map],
         *adapters: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        normed, inverse = _normed(x, norm, eps)
+        normed, inverse = norms.normed(x, norm, eps)
         outs, inner = _mapped(normed.to(shape.dtype), maps, adapters)
         cos, sin = rotation
         kept = x.dtype  # of what attends: full precision, whatever the products are in
-        query, key = (_turned(each, cos, sin, shape.head, kept) for each in outs[:2])
+        query, key = (norms.turned(each, cos, sin, shape.head, kept) for each in outs[:2])
         ctx.save_for_backward(x, norm, inverse, cos, sin, inner, *adapters)
         ctx.maps, ctx.shape = maps, shape
         return query, key, outs[2].to(kept)
@@ -172,14 +173,14 @@ class _Project(torch.autograd.Function):
         x, norm, inverse, cos, sin, inner, *adapters = ctx.saved_tensors
         dtype = ctx.shape.dtype
         of_query, of_key = (
-            _turned(each, cos, -sin, ctx.shape.head, dtype) for each in gradients[:2]
+            norms.turned(each, cos, -sin, ctx.shape.head, dtype) for each in gradients[:2]
         )
         of_outs = (of_query, of_key, gradients[2].reshape(of_query.shape[0], -1).to(dtype))
         normed = (x * inverse).mul_(norm).to(dtype)
         of_normed, of_adapters = _mapped_back(of_outs, normed, inner, ctx.maps, adapters)
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = _normed_back(of_normed.to(x.dtype), x, norm, inverse)
+            of_x = norms.normed_back(of_normed.to(x.dtype), x, norm, inverse)
         return of_x, None, None, None, None, None, *of_adapters
 
 
@@ -204,7 +205,7 @@ class _Rest(torch.autograd.Function):
         attended = attended.to(shape.dtype)
         (out,), inner_out = _mapped(attended, maps[:1], adapters[:2])
         middle = x + out
-        normed, inverse = _normed(middle, norm, eps)
+        normed, inverse = norms.normed(middle, norm, eps)
         (gate, up), inner_in = _mapped(normed.to(shape.dtype), maps[1:3], adapters[2:6])
         (down,), inner_down = _mapped(F.silu(gate).mul_(up), maps[3:], adapters[6:])
         ctx.save_for_backward(
@@ -228,7 +229,9 @@ class _Rest(torch.autograd.Function):
         of_normed, of_in = _mapped_back(
             (of_gate, of_up), normed, inner[1], maps[1:3], adapters[2:6]
         )
-        of_middle = _normed_back(of_normed.to(middle.dtype), middle, norm, inverse).add_(of_out)
+        of_middle = norms.normed_back(of_normed.to(middle.dtype), middle, norm, inverse).add_(
+            of_out
+        )
         of_attended, of_o = _mapped_back(
             (of_middle.to(dtype),), attended, inner[0], maps[:1], adapters[:2]
         )
@@ -311,32 +314,6 @@ def _joined(downs: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
 
 def _ranks(downs: Sequence[Tensor | None]) -> list[int]:
     return [each.shape[0] for each in downs if each is not None]
-
-
-def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Return the root-mean-square norm of x, and what x was multiplied with, [N, 1]."""
-    mean = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-    inverse = mean.add_(eps).rsqrt_()
-    return (x * inverse).mul_(weight), inverse
-
-
-def _normed_back(of_normed: Tensor, x: Tensor, weight: Tensor, inverse: Tensor) -> Tensor:
-    """Return the gradient of x: g r - x r³ mean(g x), with g the gradient times the weight."""
-    scaled = of_normed.mul(weight)
-    along = (scaled * x).mean(-1, keepdim=True) * inverse.pow(3)
-    return scaled.mul_(inverse).addcmul_(x, along, value=-1.0)
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor, head: int, dtype: torch.dtype) -> Tensor:
-    """Rotate the two halves of each head against each other, [N, H*D] or [N, H, D]."""
-    heads = x.reshape(x.shape[0], -1, head) if x.ndim == 2 else x
-    full = torch.promote_types(cos.dtype, x.dtype)
-    first, second = heads.to(full).chunk(2, -1)
-    out = torch.empty(heads.shape, dtype=full, device=x.device)
-    low, high = out.chunk(2, -1)
-    torch.mul(first, cos, out=low).addcmul_(second, sin, value=-1.0)
-    torch.mul(second, cos, out=high).addcmul_(first, sin)
-    return out.flatten(1).to(dtype)
 
 
 def _read(layer: Any, dtype: torch.dtype) -> tuple[list[_Map], list[Tensor | None]]:
