@@ -7,11 +7,12 @@ from typing import Any
 from pydantic import model_validator
 
 from app.domain.plan import Algorithm, EvaluationPlan, PolicyPlan, RoundPlan, SftPlan, Start
-from app.web import reward_fields
+from app.web import machine_fields, reward_fields
+from app.web.machine_fields import MachineFields
 from app.web.reward_fields import RewardFields
 
 
-class LaunchForm(RewardFields):
+class LaunchForm(RewardFields, MachineFields):
     """The plan of a round as people think of it; `asked` tells a form from a first look."""
 
     asked: bool = False
@@ -86,6 +87,7 @@ class LaunchForm(RewardFields):
             evaluation_prompts=plan.evaluation.prompts,
             evaluation_overlap=plan.evaluation.overlap,
             **reward_fields.of(plan.reward),
+            **machine_fields.of(plan),
         )
 
     def plan(self, before: RoundPlan) -> RoundPlan:
@@ -98,7 +100,7 @@ class LaunchForm(RewardFields):
         sft = replace(
             before.sft or SftPlan(), epochs=self.sft_epochs, batch_size=self.sft_batch_size
         )
-        return replace(
+        plan = replace(
             before,
             prompts=self.prompts,
             heldout_prompts=self.heldout_prompts,
@@ -134,3 +136,9 @@ class LaunchForm(RewardFields):
                 self.evaluation_prompts, self.evaluation_overlap, before.evaluation.frozen_share
             ),
         )
+        return self.with_machines(plan)
+
+    def problems(self, before: RoundPlan) -> dict[str, str]:
+        """Say which fields break a rule by themselves, where the form can show it in place."""
+        is_full = before.sft.is_full if before.sft else None
+        return self.machine_problems(SftPlan(is_full=is_full) if self.sft else None)

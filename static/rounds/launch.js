@@ -20,6 +20,9 @@ async function count() {
   }
 }
 
+// For browsers whose style sheets cannot: a field that is folded away cannot say what is wrong with it.
+form.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
+
 form.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(count, 250);

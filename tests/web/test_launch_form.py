@@ -1,6 +1,15 @@
 import pytest
 
-from app.domain.plan import Algorithm, PolicyPlan, RewardPlan, RoundPlan
+from app.domain.plan import (
+    Algorithm,
+    Engine,
+    PolicyPlan,
+    RewardPlan,
+    RoundPlan,
+    Sampling,
+    ServerPlan,
+    SftPlan,
+)
 from app.domain.reward_parts import PartKind, RewardPart
 from app.errors import Invalid
 from app.web.launch_form import LaunchForm
@@ -23,6 +32,13 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             policy=PolicyPlan(algorithm=Algorithm.RLOO, samples=8),
         ),
         RoundPlan(reward=RewardPlan(weight=0.0, parts=(LENGTH, OTHER))),
+        RoundPlan(
+            sampling=Sampling(engine=Engine.CONTINUOUS),
+            server=ServerPlan("http://gpu-1:8001/v1", "some/model", 2, False, 16),
+            four_bit=True,
+            processes=3,
+        ),
+        RoundPlan(server=ServerPlan("https://gpu-1", "m")),
     ],
 )
 def test_a_plan_survives_the_form(plan: RoundPlan) -> None:
@@ -44,3 +60,33 @@ def test_a_part_that_breaks_a_rule_is_refused_by_name() -> None:
     form = LaunchForm(length_shortest=9, length_longest=4)
     with pytest.raises(Invalid, match="longest answer of the length reward is 4"):
         form.plan(RoundPlan())
+
+
+def test_an_emptied_server_is_asked_no_more() -> None:
+    before = RoundPlan(server=ServerPlan("http://gpu-1", "m"), four_bit=True, processes=2)
+    form = LaunchForm.model_validate({"sft": "1", "server_url": "", "server_model": " "})
+    plan = form.plan(before)
+    assert (plan.server, plan.four_bit, plan.processes) == (None, False, None)
+
+
+def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
+    form = LaunchForm(
+        sft=True,
+        four_bit=True,
+        processes=65,
+        server_url="gpu-1",
+        server_candidates=0,
+        server_concurrency=257,
+    )
+    before = RoundPlan(sft=SftPlan(is_full=True))
+    assert form.problems(before) == {
+        "four_bit": "a model in 4 bits cannot be trained in full; SFT needs an adapter",
+        "processes": "processes must be 1 to 64, not 65",
+        "server_url": "server url must begin with http:// or https://, not 'gpu-1'",
+        "server_model": "server model must have 1 to 100 characters",
+        "server_candidates": "server candidates must be 1 to 64, not 0",
+        "server_concurrency": "server concurrency must be 1 to 256, not 257",
+    }
+    assert LaunchForm.of(RoundPlan()).problems(RoundPlan()) == {}
+    with pytest.raises(Invalid, match="server url must begin with"):
+        form.model_copy(update={"four_bit": False}).plan(RoundPlan())

@@ -313,6 +313,37 @@ def test_a_round_that_cannot_start_says_why(lead: TestClient) -> None:
     assert "choose a base model" in answer.text.lower()
 
 
+def test_a_wrong_server_is_refused_beside_its_field_and_what_was_typed_stays(
+    lead: TestClient, database: Database
+) -> None:
+    assert '<details class="card stack" >' in html(lead, "/p/desk/rounds/new")  # folded away
+    form = {
+        "asked": "1",
+        "engine": "continuous",
+        "processes": "3",
+        "four_bit": "1",
+        "server_url": "gpu-1:8001",
+        "server_model": "some/model",
+        "server_candidates": "2",
+    }
+    answer = lead.post("/p/desk/rounds/new", data=form)
+    assert answer.status_code == 422
+    said = "Server url must begin with http:// or https://, not &#39;gpu-1:8001&#39;."
+    assert f'<p class="problem" id="server_url-problem">{said}</p>' in answer.text
+    assert answer.text.count('aria-invalid="true"') == 1
+    described = 'aria-invalid="true" aria-describedby="server_url-problem server_url-help"'
+    assert described in answer.text
+    assert '<details class="card stack" open>' in answer.text
+    for name, value in {**form, "server_concurrency": "8"}.items():
+        if name.startswith("server_") or name == "processes":
+            assert re.search(rf'name="{name}"[^>]* value="{value}"', answer.text), name
+    assert '<option value="continuous" selected>' in answer.text
+    assert re.search(r'name="four_bit" value="1" checked', answer.text)
+    assert not re.search(r'name="server_is_chat" value="1" checked', answer.text)
+    with database.reader() as session:
+        assert session.scalar(select(func.count()).select_from(Round)) == 0
+
+
 def test_an_export_is_asked_for_with_its_options(lead: TestClient) -> None:
     form = {"format": "trl-explicit", "aggregate": "majority", "purpose": "train", "split": "train"}
     assert lead.post("/p/desk/exports", data=form).status_code == 303

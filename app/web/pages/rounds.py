@@ -1,13 +1,13 @@
 """Rounds: launching one with its steps counted, watching it, deciding it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from app.domain.plan import Algorithm, RoundPlan
+from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.errors import AttuneError
 from app.models import Project, Round, Split
 from app.services import jobs, prompts, readiness, rounds
@@ -33,6 +33,10 @@ ALGORITHM_HELP = (
     "PPO and RLOO practise against the reward; RLOO compares answers to one prompt and needs no "
     "value model. Best of n imitates the best answers. DPO learns from the judgments themselves."
 )
+ENGINES = (
+    (str(Engine.STATIC), "in batches of like length"),
+    (str(Engine.CONTINUOUS), "by continuous batching"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,10 @@ class RoundsPage:
 
 @dataclass(frozen=True, slots=True)
 class LaunchPage:
-    """The form, what its plan comes to, and what stands in its way."""
+    """The form, what its plan comes to, and what stands in its way.
+
+    `problems` are those that a field has by itself, under its name.
+    """
 
     form: LaunchForm
     number: int
@@ -57,6 +64,8 @@ class LaunchPage:
     kl_help: str = KL_HELP
     algorithms: Sequence[tuple[str, str]] = ALGORITHMS
     algorithm_help: str = ALGORITHM_HELP
+    engines: Sequence[tuple[str, str]] = ENGINES
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 @router.get("/p/{slug}/rounds")
@@ -226,6 +235,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         project.sft_checkpoint_id is None,
         min(prompts.counts(session, project.id)[Split.TRAIN], shown.policy_prompts),
         error or problem,
+        problems=shown.problems(before),
     )
 
 

@@ -1,0 +1,100 @@
+"""Planning a round in a real browser: the folded part works by keyboard and without a script."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from app.models import Project, Role
+from app.services import accounts
+from tests.browser.desk import Desk, House, sit_down
+from tests.services import bench
+
+pytestmark = pytest.mark.browser
+
+SUMMARY = "details:has(#server_url) > summary"
+ROUNDS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
+
+
+@contextmanager
+def planning(house: House, width: str = "wide", **options: Any) -> Iterator[Desk]:
+    """Open the launch page for a lead."""
+    with sit_down(house, width, **options) as desk:
+        slug = desk.slug("launch")
+        with desk.database.transaction() as session:
+            bench.make_project(session, slug=slug)
+            project = session.scalars(select(Project).where(Project.slug == slug)).one()
+            accounts.add_member(session, project.id, desk.user_id, Role.LEAD, actor_id=None)
+        desk.page.goto(f"{desk.url}/p/{slug}/rounds/new")
+        yield desk
+
+
+def is_wider_than_the_window(desk: Desk) -> bool:
+    found: bool = desk.page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    return found
+
+
+@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+def test_a_server_is_named_by_keyboard_without_a_script_and_refused_in_place(
+    house: House, width: str, scheme: str
+) -> None:
+    options = {"java_script_enabled": False, "color_scheme": scheme}
+    with planning(house, width, **options) as desk:
+        page = desk.page
+        address = page.locator("#server_url")
+        assert not address.is_visible()
+        page.locator(SUMMARY).focus()
+        page.keyboard.press("Enter")
+        assert address.is_visible()
+        for _ in range(4):  # engine, processes, 4 bits, address
+            page.keyboard.press("Tab")
+        page.keyboard.type("gpu-1:8001")
+        page.keyboard.press("Tab")
+        page.keyboard.type("some/model")
+        page.keyboard.press("Enter")
+        page.locator("#server_url-problem").wait_for()
+        said = page.locator("#server_url-problem").inner_text()
+        assert said == "Server url must begin with http:// or https://, not 'gpu-1:8001'."
+        assert (address.input_value(), address.get_attribute("aria-invalid")) == (
+            "gpu-1:8001",
+            "true",
+        )
+        assert page.locator("#server_model").input_value() == "some/model"
+
+
+@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+def test_the_folded_part_fits_and_has_no_violations(house: House, width: str, scheme: str) -> None:
+    with planning(house, width, color_scheme=scheme) as desk:
+        page = desk.page
+        page.locator(SUMMARY).click()
+        page.locator("#server_url").fill("gpu-1:8001")
+        page.locator("[data-steps-here] [role=alert]").wait_for()
+        page.keyboard.press("Enter")
+        page.locator("#server_url-problem").wait_for()
+        assert not is_wider_than_the_window(desk)
+        boxes = [page.locator(f"#server_url-{one}").bounding_box() for one in ("problem", "help")]
+        assert boxes[0]
+        assert boxes[1]
+        assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+        desk.axe(f"launch, {width}, {scheme}")
+        desk.problems.clear()  # the answer was 422, which the console tells
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_wrong_number_cannot_be_folded_away_and_swallow_the_button(
+    house: House, script: bool
+) -> None:
+    with planning(house, java_script_enabled=script) as desk:
+        page = desk.page
+        page.locator(SUMMARY).click()
+        page.locator("#processes").fill("99")
+        page.locator(SUMMARY).click()
+        page.get_by_role("button", name="Launch round 1").click()
+        page.locator("#processes:focus").wait_for()
+        assert page.locator("#processes").is_visible()
+        page.locator("#processes").fill("2")
+        page.get_by_role("button", name="Launch round 1").click()
+        page.locator("[role=alert]").get_by_text("hoose a base model").first.wait_for()
+        assert page.locator("#processes").input_value() == "2"
