@@ -39,20 +39,26 @@ class RewardFunction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdapterReward:
-    """The reward adapters `names` on the roles' base, one or an ensemble."""
+    """The reward adapters `names` on the roles' base, one or an ensemble.
+
+    `penalty` None is the one that the normaliser was fitted at.
+    """
 
     roles: Roles
     names: tuple[str, ...]
     probe: Probe
     normaliser: Normaliser = field(default_factory=Normaliser)
-    penalty: float = 0.0
+    penalty: float | None = None
     autocast: bool | None = None
     token_budget: int = TOKEN_BUDGET
 
     def score(self, branches: Sequence[Branches]) -> Scores:
         """Return the mean raw scores, the normalised lower bound and the spread."""
         raw = self.raw(branches)
-        bound, spread = self.normaliser.lower_bound(raw, self.penalty)
+        normaliser = self.normaliser
+        if self.penalty is not None:
+            normaliser = normaliser.at(self.penalty)
+        bound, spread = normaliser.lower_bound(raw)
         return Scores(raw.mean(0), bound, spread if len(self.names) > 1 else None)
 
     @torch.no_grad()

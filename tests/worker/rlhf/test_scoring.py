@@ -30,8 +30,8 @@ ASKED = [
 @pytest.fixture
 def ensemble() -> AdapterReward:
     roles = tiny.roles(*NAMES, heads=NAMES)
-    normaliser = Normaliser((Scale(0.5, 2.0), Scale(-1.0, 0.5)))
-    return AdapterReward(roles, NAMES, EXACT, normaliser, penalty=0.5, autocast=False)
+    normaliser = Normaliser((Scale(0.5, 2.0), Scale(-1.0, 0.5)), penalty=0.5)
+    return AdapterReward(roles, NAMES, EXACT, normaliser, autocast=False)
 
 
 def test_the_tiny_model_may_share_prompts(roles: Roles) -> None:
@@ -114,3 +114,13 @@ def test_a_trained_reward_model_gives_the_same_scores_in_plain_transformers(
 def test_asking_nothing_is_refused(ensemble: AdapterReward) -> None:
     with pytest.raises(ValueError, match="no answer to score"):
         ensemble.score([])
+
+
+def test_the_penalty_is_the_normalisers_unless_another_is_wanted(ensemble: AdapterReward) -> None:
+    raw = ensemble.raw(ASKED)
+    fitted = Normaliser.fit(raw, penalty=2.0)
+    own = replace(ensemble, normaliser=fitted, penalty=None).score(ASKED)
+    assert torch.equal(own.normalised, fitted.lower_bound(raw)[0])
+    other = replace(ensemble, normaliser=fitted, penalty=0.0).score(ASKED)
+    assert torch.equal(other.normalised, Normaliser.fit(raw, penalty=0.0).lower_bound(raw)[0])
+    assert not torch.allclose(own.normalised, other.normalised)
