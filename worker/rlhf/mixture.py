@@ -22,8 +22,9 @@ class Part:
 class WeightedSum:
     """The sum of some rewards, each on its own scale times its weight.
 
-    Parts that weigh nothing are not asked. The raw score is the sum of the raw ones and means
-    something only beside itself; the spread is that of the parts that are unsure.
+    A part that weighs nothing only watches: it is asked, and what it says and how unsure it is are
+    kept. The raw score is the sum of the raw ones and means something only beside itself; the
+    spread is that of the parts that are unsure.
     """
 
     parts: tuple[Part, ...]
@@ -42,9 +43,11 @@ class WeightedSum:
 
     def score(self, branches: Sequence[Branches]) -> Scores:
         """Return the weighted sums, and what each part said on its own scale."""
-        asked = [(part, part.reward.score(branches)) for part in self.parts if part.weight]
+        asked = [(part, part.reward.score(branches)) for part in self.parts]
         spreads = [
-            abs(part.weight) * found.spread for part, found in asked if found.spread is not None
+            (abs(part.weight) or 1.0) * found.spread
+            for part, found in asked
+            if found.spread is not None
         ]
         return Scores(
             torch.stack([part.weight * found.raw for part, found in asked]).sum(0),

@@ -46,9 +46,19 @@ def test_a_sum_adds_each_part_on_its_own_scale_times_its_weight() -> None:
 
 
 def test_one_part_alone_is_that_reward() -> None:
-    found = WeightedSum((Part("a", 0.0, Silent()), Part("b", 1.0, Says(3.0, 0.25)))).score(ASKED)
+    found = WeightedSum((Part("b", 1.0, Says(3.0, 0.25)),)).score(ASKED)
     assert found.normalised.tolist() == [0.25, 0.25]
     assert found.spread is None
+
+
+def test_a_part_that_weighs_nothing_watches() -> None:
+    watching = Part("a", 0.0, Says(10.0, 1.0, 0.5))
+    found = WeightedSum((watching, Part("b", 1.0, Says(3.0, 0.25)))).score(ASKED)
+    assert found.raw.tolist() == [3.0, 3.0]
+    assert found.normalised.tolist() == [0.25, 0.25]
+    assert found.parts["a"].tolist() == [1.0, 1.0]
+    assert found.spread is not None
+    assert found.spread.tolist() == [0.5, 0.5]
 
 
 def test_a_sum_of_nothing_and_a_name_twice_are_refused() -> None:
