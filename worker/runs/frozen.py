@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from app.models import Export, Split
 from app.services import export_rows, exports, training_rows
 from app.services.training_rows import FrozenRow
-from worker.rlhf.data import Absolute, Ranking
+from worker.rlhf.data import Ranking
 from worker.runs import export as export_run
 from worker.runs import held, texts
 from worker.runs.context import JobContext
@@ -96,7 +96,7 @@ def _ranking(
         ),
         pairs=weights.pairs(one),
         group={"round": str(one.row.round_number or "none")},
-        absolutes=tuple(Absolute(each.ratings, each.thumb) for each in row.absolutes),
+        absolutes=weights.absolutes(one),
         sources=tuple(each.source for each in row.candidates),
     )
 

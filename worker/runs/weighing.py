@@ -10,7 +10,7 @@ from app.domain.reward_parts import Weighing
 from app.errors import Invalid
 from app.services.judged import TrainingPair
 from app.services.training_rows import FrozenRow, PlainVote
-from worker.rlhf.data import Pair
+from worker.rlhf.data import Absolute, Pair
 
 STRENGTHS = 4
 
@@ -20,11 +20,13 @@ class Weights:
     """Weights of labelers, 1 where none is given; and the votes at which a pair weighs 1, if any.
 
     A labeler's weight changes the vote share, and the pair's weight by the mean over its votes. One
-    with nothing left is no pair.
+    with nothing left is no pair. `usual_judgments` are those at which what was said of completions
+    one by one weighs 1.
     """
 
     labelers: Mapping[str, float] = field(default_factory=dict)
     usual_votes: float | None = None
+    usual_judgments: float | None = None
 
     @classmethod
     def of(cls, plan: RewardPlan, rows: Sequence[FrozenRow]) -> Self:
@@ -47,15 +49,26 @@ class Weights:
                 "labelers can be weighed where completions are compared; ratings and thumbs are "
                 "means over labelers"
             )
+        if plan.weighing is not Weighing.VOTES:
+            return cls(labelers)
         votes = [pair.votes for row in rows for pair in row.row.pairs]
-        by_votes = plan.weighing is Weighing.VOTES and bool(votes)
-        return cls(labelers, fmean(votes) if by_votes else None)
+        judgments = [_judgments(row) for row in rows if row.row.absolutes]
+        return cls(
+            labelers,
+            fmean(votes) if votes else None,
+            fmean(judgments) if judgments else None,
+        )
 
     def pairs(self, one: FrozenRow) -> tuple[Pair, ...]:
         """Return a row's pairs with their shares, margins and weights."""
         return tuple(
             made for pair in one.row.pairs if (made := self._pair(pair, one.votes)) is not None
         )
+
+    def absolutes(self, one: FrozenRow) -> tuple[Absolute, ...]:
+        """Return what was said of a row's completions one by one, with its weight."""
+        weight = 1.0 if self.usual_judgments is None else _judgments(one) / self.usual_judgments
+        return tuple(Absolute(each.ratings, each.thumb, weight) for each in one.row.absolutes)
 
     def _pair(self, pair: TrainingPair, votes: Sequence[PlainVote]) -> Pair | None:
         share, weight = pair.share, 1.0
@@ -78,6 +91,11 @@ def margin_of(pair: TrainingPair, share: float | None = None) -> float:
         return 0.0
     share = pair.share if share is None else share
     return (pair.strength - 1) / (STRENGTHS - 1) * abs(2 * share - 1)
+
+
+def _judgments(one: FrozenRow) -> int:
+    """Count the judgments behind a row's ratings or thumbs; each is about all its completions."""
+    return max(1, len(one.row.judgment_ids))
 
 
 def _share_of(vote: PlainVote, pair: TrainingPair) -> float:

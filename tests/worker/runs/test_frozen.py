@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,13 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.models import Export, ExportJudgment, Project, Prompt, Split, User
 from app.services import job_leases, jobs, labeling
-from app.services.judged import Candidate
+from app.services.judged import Candidate, TrainingAbsolute
 from tests.services import bench
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
 from worker.runs import frozen, texts
 from worker.runs.context import JobContext
+from worker.runs.weighing import Weights
 
 
 @pytest.fixture
@@ -89,3 +91,16 @@ def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
     foreign = texts.completion_ids(tokenizer, sampled, is_ours=False)
     assert tokenizer.decode(list(foreign)) == "ab"
     assert tokenizer.eos_token_id not in foreign
+
+
+def test_what_was_said_of_one_completion_carries_its_weight(
+    context: JobContext, project: Project
+) -> None:
+    row = frozen.freeze(context, project.id, "title").rows[0]
+    said = (TrainingAbsolute({}, 1.0),) * len(row.row.candidates)
+    rated = replace(row, row=replace(row.row, absolutes=said))
+    weights = Weights(usual_judgments=2.0)
+    (ranking,) = frozen.rankings(
+        [rated], tiny.tokenizer(), instruction="", roots={}, root=1, weights=weights
+    )
+    assert {each.weight for each in ranking.absolutes} == {0.5}

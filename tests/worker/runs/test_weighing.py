@@ -79,3 +79,23 @@ def test_weights_of_labelers_beside_ratings_are_refused() -> None:
     )
     with pytest.raises(Invalid, match="ratings and thumbs are means over labelers"):
         Weights.of(plan(L1=0.5), [rated])
+
+
+def thumbed(*judgments: int, thumb: float = 0.5) -> FrozenRow:
+    said = (TrainingAbsolute(thumb=thumb),)
+    return FrozenRow(TrainingRow(1, 1, row(("L1", (1, 2))).row.prompt, (), (), judgments, said), ())
+
+
+def test_by_votes_ratings_and_thumbs_weigh_what_they_have_over_the_usual_number() -> None:
+    one, other = thumbed(1), thumbed(2, 3, 4)
+    weights = Weights.of(plan(Weighing.VOTES), [one, other])
+    assert [weights.absolutes(each)[0].weight for each in (one, other)] == [0.5, 1.5]
+    equal = Weights.of(plan(), [one, other])
+    assert [equal.absolutes(each)[0].weight for each in (one, other)] == [1.0, 1.0]
+
+
+def test_thumbs_and_pairs_have_usual_numbers_of_their_own() -> None:
+    compared, thumb = row(("L1", (1, 2)), ("L2", (1, 2))), thumbed(1, 2, 3, 4)
+    weights = Weights.of(plan(Weighing.VOTES), [compared, thumb])
+    assert weights.pairs(compared)[0].weight == 1.0
+    assert weights.absolutes(thumb)[0].weight == 1.0
