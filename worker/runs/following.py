@@ -5,10 +5,10 @@ files grow beside the training states and end up beside the checkpoint.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import structlog
 
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
+LAST = "last_report"  # under which a training state keeps what was said at its step
 
 
 class Place(Protocol):
@@ -83,6 +84,7 @@ def follow(
     state: TrainingState,
     *,
     save_every: int | None = None,
+    keeps_samples: Callable[[StepReport], bool] = lambda _report: True,
     note: str = "",
 ) -> Ended:
     """Run a loop to its end, or to where people ask it to stop.
@@ -92,6 +94,7 @@ def follow(
         loop: yields a report per optimiser step.
         state: what the loop mutates; saved every `save_every` steps, and after half a minute.
         save_every: steps between two saves.
+        keeps_samples: says whose samples are kept beside the curves; TensorBoard has all.
         note: shown beside the progress.
 
     Raises:
@@ -105,7 +108,7 @@ def follow(
         for report in loop:
             context.metrics(report.step, report.metrics)
             board.write(report)
-            if report.samples:
+            if report.samples and keeps_samples(report):
                 context.samples(report.step, report.samples)
             context.report(report.step, report.steps_total, note)
             last = Ended(
@@ -115,15 +118,14 @@ def follow(
             is_time = save_every is not None and report.step % save_every == 0
             if order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S:
                 context.flush()  # a curve must not end before the state it belongs to
+                state.values[LAST] = {"reason": last.reason, "metrics": dict(last.metrics)}
                 _save(context, report.step, state)
                 saved_at = time.monotonic()
             if order in {"cancel", "preempt"}:
                 raise Interrupted(f"{context.title} was asked to end at step {report.step}")
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
-    if last is None:  # the restored state was the end already
-        return Ended(state.step, state.step, str(state.values.get("stop_reason", "")), {})
-    return last
+    return last or _restored(state)
 
 
 def _save(context: Place, step: int, state: TrainingState) -> None:
@@ -132,6 +134,13 @@ def _save(context: Place, step: int, state: TrainingState) -> None:
         context.save_state(step, state.save)
     except OSError as error:
         log.warning("training state was not saved", run=context.title, step=step, reason=str(error))
+
+
+def _restored(state: TrainingState) -> Ended:
+    """Return how a run ended whose restored state was the end already."""
+    last = cast(dict[str, Any], state.values.get(LAST, {}))
+    reason = last.get("reason") or state.values.get("stop_reason", "")
+    return Ended(state.step, state.step, str(reason), dict(last.get("metrics", {})))
 
 
 def _stopped(last: Ended, state: TrainingState) -> Ended:

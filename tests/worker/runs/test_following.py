@@ -130,6 +130,17 @@ def test_a_state_saved_at_the_end_ends_at_once(context: JobContext) -> None:
     ended = follow(context, again)
     assert ended.step == STEPS
     assert again.weight.item() == STEPS
+    assert (ended.reason, ended.metrics) == ("steps", {"loss": 1.0 / STEPS})
+
+
+def test_samples_are_kept_of_the_reports_that_are_chosen(
+    context: JobContext, database: Database
+) -> None:
+    toy = Toy()
+    following.follow(context, toy.run(), toy.state, keeps_samples=lambda report: report.step == 3)
+    context.flush()
+    with database.reader() as session:
+        assert session.scalars(select(TrainingSample.step)).all() == [3]
 
 
 def test_a_full_disk_costs_a_state_and_not_the_run(
