@@ -31,7 +31,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         for part in (parted.train, parted.heldout)
     )
     fitted = criteria.fit(train, criterion_weights(parted.train))
-    config = jobs.config_of(wanted.plan, len(train), fitted)
+    config = jobs.config_of(wanted.plan, len(train), fitted, roles=roles)
     # A classifier that is not there is found out before anything is trained.
     tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward
     parts = [rewards.build(one, tokenizer, wanted.device) for one in plan.parts]
