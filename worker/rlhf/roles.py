@@ -206,10 +206,8 @@ class Roles:
             )
             # The library lets embeddings want gradients, which only re-entrant checkpoints need.
             self.causal.disable_input_require_grads()  # type: ignore[no-untyped-call]
-            self.causal.train()  # the library checkpoints in this mode only; nothing drops out
         else:
             self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
-            self.causal.eval()  # type: ignore[no-untyped-call]
         self._checkpoints = enabled
 
     # Using roles
@@ -253,12 +251,13 @@ class Roles:
             return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
-        output = models.trunk(self.causal)(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=False,
-        )
+        with self._checkpointing():
+            output = models.trunk(self.causal)(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+            )
         hidden: Tensor = output.last_hidden_state
         if self._checkpoints and hidden.requires_grad:
             hidden = self._watched(hidden)
@@ -356,6 +355,22 @@ class Roles:
         head = self.heads[name]
         assert isinstance(head, nn.Linear)
         return head
+
+    @contextmanager
+    def _checkpointing(self) -> Iterator[None]:
+        """Be in training mode, in which alone the library checkpoints; nothing drops out.
+
+        Only where gradients are wanted: in that mode layers give up the cache that answers are
+        sampled with.
+        """
+        if not (self._checkpoints and torch.is_grad_enabled()):
+            yield
+            return
+        self.causal.train()
+        try:
+            yield
+        finally:
+            self.causal.eval()  # type: ignore[no-untyped-call]
 
     def _watched(self, hidden: Tensor) -> Tensor:
         live = _LiveGraph()
