@@ -231,10 +231,12 @@ class RewardPlan:
 class PolicyPlan:
     """Training the policy against the reward model; a batch is so many answers.
 
-    `kl_budget` is the square root of the KL in nats at which the run stops. `samples` are the
-    answers to each prompt that RLOO compares or of which best of n keeps one. For DPO a batch is so
-    many comparisons, an epoch is all that the reward model learned from, and the KL coefficient is
-    its beta.
+    `kl_budget` is the square root of the KL in nats at which the run stops; with a `plateau` it
+    stops too where so many looks at held-out prompts were hardly better than as many before.
+    `samples` are the answers to each prompt that RLOO compares or of which best of n keeps one. For
+    DPO a batch is so many comparisons, an epoch is all that the reward model learned from, and the
+    KL coefficient is its beta. `lora` is for a policy that finds neither an SFT adapter nor a
+    reward model, whose shape it would take.
     """
 
     algorithm: Algorithm = Algorithm.PPO
@@ -250,13 +252,14 @@ class PolicyPlan:
     is_kl_adaptive: bool = False
     kl_budget: float | None = 4.0
     reward_target: float | None = None
+    plateau: int | None = None
     passes: int = 4  # over each batch of answers; PPO and RLOO
     minibatches: int = 1
     shares_trunk: bool = False  # the value head reads the policy's hidden states
     uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
     heldout_prompts: int = 64
     evaluate_every: int = 5
-    sample_every: int = 5
+    sample_every: int = 5  # answers of the looks are kept at most so often
     save_every: int = 5
     lora: Lora = Lora()
 
@@ -268,6 +271,7 @@ class PolicyPlan:
         between("policy kl_coefficient", self.kl_coefficient, 0.0, 100.0)
         optional("policy kl_budget", self.kl_budget, 0.01, 1000.0)
         optional("policy reward_target", self.reward_target, -1000.0, 1000.0)
+        optional("policy plateau", self.plateau, 1, 10_000)
         between("policy passes", self.passes, 1, 64)
         between("policy minibatches", self.minibatches, 1, self.batch_size)
         between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
@@ -287,6 +291,11 @@ class PolicyPlan:
                 f"policy batch_size {self.batch_size} must be a multiple of samples "
                 f"{self.samples}: RLOO compares all answers to a prompt"
             )
+
+    def keeps_samples(self, step: int) -> bool:
+        """Tell whether the answers of the look at a step are kept for people to read."""
+        since_the_last_look = step - self.evaluate_every
+        return step // self.sample_every > since_the_last_look // self.sample_every
 
     def steps(self, prompts: int, comparisons: int | None = None) -> Steps:
         """Count the steps on that many prompts, or as many of them as the plan takes.
@@ -330,7 +339,8 @@ class RoundPlan:
     `comparisons_per_prompt` comparisons. `mix_share` of the prompts get a candidate of an earlier
     model, so that ratings connect; `use_imported` lets completions from files take part, `server`
     those of somebody else's model. `four_bit` loads a base model in 4 bits under its adapters
-    (QLoRA). Training takes `processes` of the worker's, or all it has.
+    (QLoRA); `checkpoints_gradients` has training keep less in memory and compute it again. Training
+    takes `processes` of the worker's, or all it has.
     """
 
     prompts: int = 400
@@ -343,6 +353,7 @@ class RoundPlan:
     use_imported: bool = True
     server: ServerPlan | None = None
     four_bit: bool = False
+    checkpoints_gradients: bool = False
     processes: int | None = None
     seed: int = 0
     sampling: Sampling = Sampling()

@@ -1,12 +1,14 @@
 """Which prompts a stage takes: by content hash, which is as good as chance and never changes.
 
 Prompts that were used least come first, so that every round gets a fresh slice. The counts leave
-out the round itself: a job that is run again takes the same prompts.
+out the round itself, and with `as_of` prompts that came later: a job that is run again takes the
+same prompts, whatever was imported meanwhile.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Comparison, Completion, Prompt, Purpose, Round, Split
@@ -17,7 +19,13 @@ SERVED = "server-"
 
 
 def least_used(
-    session: Session, round_: Round, split: Split, purpose: Purpose, count: int
+    session: Session,
+    round_: Round,
+    split: Split,
+    purpose: Purpose,
+    count: int,
+    *,
+    as_of: datetime | None = None,
 ) -> list[Prompt]:
     """Return prompts of a split, those with the fewest comparisons in earlier rounds first."""
     used = (
@@ -34,18 +42,20 @@ def least_used(
     query = (
         select(Prompt)
         .join(used, used.c.prompt_id == Prompt.id, isouter=True)
-        .where(Prompt.project_id == round_.project_id, Prompt.split == split)
+        .where(*_of_split(round_.project_id, split, as_of))
         .order_by(func.coalesce(used.c.times, 0), Prompt.content_hash)
         .limit(count)
     )
     return list(session.scalars(query))
 
 
-def first(session: Session, project_id: int, split: Split, count: int) -> list[Prompt]:
+def first(
+    session: Session, project_id: int, split: Split, count: int, *, as_of: datetime | None = None
+) -> list[Prompt]:
     """Return the same prompts of a split every time."""
     query = (
         select(Prompt)
-        .where(Prompt.project_id == project_id, Prompt.split == split)
+        .where(*_of_split(project_id, split, as_of))
         .order_by(Prompt.content_hash)
         .limit(count)
     )
@@ -53,14 +63,26 @@ def first(session: Session, project_id: int, split: Split, count: int) -> list[P
 
 
 def for_evaluation(
-    session: Session, round_: Round, count: int, frozen_share: float
+    session: Session,
+    round_: Round,
+    count: int,
+    frozen_share: float,
+    *,
+    as_of: datetime | None = None,
 ) -> list[Prompt]:
     """Return test prompts: a frozen part that every round shares, then a fresh slice."""
-    frozen = first(session, round_.project_id, Split.TEST, round(count * frozen_share))
+    shared = round(count * frozen_share)
+    frozen = first(session, round_.project_id, Split.TEST, shared, as_of=as_of)
     known = {prompt.id for prompt in frozen}
-    fresh = least_used(session, round_, Split.TEST, Purpose.EVALUATION, count + len(frozen))
+    most = count + len(frozen)
+    fresh = least_used(session, round_, Split.TEST, Purpose.EVALUATION, most, as_of=as_of)
     rest = [prompt for prompt in fresh if prompt.id not in known]
     return [*frozen, *rest[: count - len(frozen)]]
+
+
+def _of_split(project_id: int, split: Split, as_of: datetime | None) -> list[ColumnElement[bool]]:
+    found = [Prompt.project_id == project_id, Prompt.split == split]
+    return found if as_of is None else [*found, Prompt.created_at <= as_of]
 
 
 def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int, list[Completion]]:

@@ -31,7 +31,7 @@ CONFIGS = {
 }
 # What only bounds memory, belongs to another page, or is filled in by the code.
 UNTOLD = {
-    *("adapter", "autocast", "criteria", "loss", "micro_tokens", "ppo", "token_budget"),
+    *("adapter", "autocast", "criteria", "micro_tokens", "ppo", "token_budget"),
     *("value_scale", "watch"),
 }
 SETTING = re.compile(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \|", re.MULTILINE)
@@ -89,6 +89,13 @@ def test_every_default_is_what_a_run_has(page: str) -> None:
             value = value if of_plan is None or isinstance(value, str) else of_plan
         if not re.match(r"[a-z]\w* |see ", told):  # words that describe
             assert _says(told.strip(), value), f"{page}: {name} is {value!r}, not {told!r}"
+
+
+@pytest.mark.parametrize("part", ["sft", "reward", "policy"])
+def test_every_setting_of_a_plan_is_told_on_some_page(part: str) -> None:
+    told = {name for page in CONFIGS for name in CODE.findall(_text(page))}
+    known = {f"{part}.{field.name}" for field in fields(getattr(RoundPlan(), part))}
+    assert known - told == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -23,7 +23,8 @@ def test_a_plan_survives_json() -> None:
         prompts=7,
         k=3,
         sft=None,
-        policy=PolicyPlan(kl_budget=None, learning_rate=1, batch_size=8),
+        checkpoints_gradients=True,
+        policy=PolicyPlan(kl_budget=None, plateau=4, learning_rate=1, batch_size=8),
         reward=RewardPlan(
             loss=PairLoss.PLACKETT_LUCE,
             weighing=Weighing.VOTES,
@@ -86,6 +87,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"server": {"url": "ftp://a", "model": "b"}}, "must begin with http"),
         ({"server": {"model": "b"}}, "must begin with http:// or https://, not ''"),
         ({"server": {"url": "http://a"}}, "model must have 1 to 100 characters"),
+        ({"policy": {"plateau": 0}}, "plateau must be 1 to 10000, not 0"),
         ({"processes": 0}, "processes must be 1 to 64, not 0"),
         ({"four_bit": True, "sft": {"is_full": True}}, "cannot be trained in full"),
         ({"sft": {"starter": {"width": 10, "heads": 4}}}, "must be a multiple of heads 4"),
@@ -108,3 +110,15 @@ def test_steps_are_those_people_expect() -> None:
     best = PolicyPlan(algorithm=Algorithm.BEST_OF_N, samples=8, batch_size=50)
     assert best.steps(100, comparisons=40).total == 2
     assert SftPlan(batch_size=10, epochs=5, max_steps=12).steps(100).total == 12
+
+
+@pytest.mark.parametrize(
+    ("evaluate_every", "sample_every", "kept"),
+    [(5, 5, [5, 10, 15, 20]), (5, 1, [5, 10, 15, 20]), (5, 10, [10, 20]), (4, 10, [12, 20])],
+)
+def test_answers_of_looks_are_kept_at_most_so_often(
+    evaluate_every: int, sample_every: int, kept: list[int]
+) -> None:
+    policy = PolicyPlan(evaluate_every=evaluate_every, sample_every=sample_every)
+    looks = range(evaluate_every, 21, evaluate_every)
+    assert [step for step in looks if policy.keeps_samples(step)] == kept

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
 from app.services import checkpoints, draws
-from worker.runs import sampled, weights
+from worker.runs import held, sampled, weights
 from worker.runs.context import Interrupted, JobContext
 from worker.runs.sampled import Draw
 
@@ -47,5 +47,11 @@ def _read(session: Session, context: JobContext) -> Task:
         checkpoints.get(session, project.id, checkpoint_id)
         for checkpoint_id in payload["checkpoint_ids"]
     ]
-    found = draws.first(session, project.id, Split(payload["split"]), payload["prompts"])
+    found = draws.first(
+        session,
+        project.id,
+        Split(payload["split"]),
+        payload["prompts"],
+        as_of=held.made_at(session, context),
+    )
     return Task(project, tuple(models), tuple(found))

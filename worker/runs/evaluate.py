@@ -96,6 +96,13 @@ def _read(session: Session, context: JobContext) -> Task:
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
     wanted = plan.evaluation
+    prompts = draws.for_evaluation(
+        session,
+        round_,
+        wanted.prompts,
+        wanted.frozen_share,
+        as_of=held.made_at(session, context),
+    )
     return Task(
         round_,
         project,
@@ -104,7 +111,7 @@ def _read(session: Session, context: JobContext) -> Task:
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
         found,
-        tuple(draws.for_evaluation(session, round_, wanted.prompts, wanted.frozen_share)),
+        tuple(prompts),
     )
 
 

@@ -26,6 +26,9 @@ from worker.runs.sampled import Answering, Draw
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
+SEED_OFFSET = (
+    10**12 + 39
+)  # candidates are drawn apart from what PPO samples: seed · 1,000,003 + step
 
 
 @dataclass(slots=True)
@@ -105,9 +108,14 @@ def read(session: Session, context: JobContext) -> Task:
     round_, project, plan = held.round_of(session, context)
     assert round_.policy_before_id is not None  # set when the stage was entered
     policy = checkpoints.get(session, project.id, round_.policy_before_id)
+    as_of = held.made_at(session, context)
     prompts = [
-        *draws.least_used(session, round_, Split.TRAIN, Purpose.TRAIN, plan.prompts),
-        *draws.least_used(session, round_, Split.VALIDATION, Purpose.TRAIN, plan.heldout_prompts),
+        prompt
+        for split, count in (
+            (Split.TRAIN, plan.prompts),
+            (Split.VALIDATION, plan.heldout_prompts),
+        )
+        for prompt in draws.least_used(session, round_, split, Purpose.TRAIN, count, as_of=as_of)
     ]
     others = _earlier(session, project, round_, policy)
     return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
@@ -154,7 +162,7 @@ def _extend(
     answering = weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
-    wanted = Draw(task.plan.sampling, _seed(task), count)
+    wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
     for rows in sampled.draw(context, answering, prompts, wanted):
         for row in rows:
@@ -178,7 +186,7 @@ def _replace(
     ]
     if not rules.is_on or not rules.spares or not short:
         return
-    wanted = Draw(task.plan.sampling, _seed(task), rules.spares, start=count)
+    wanted = Draw(task.plan.sampling, _drawing_seed(task), rules.spares, start=count)
     for rows in sampled.draw(context, answering, short, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
@@ -287,6 +295,10 @@ def _sorted(task: Task, rows: Sequence[Completion]) -> preflight.Sorted:
 
 def _seed(task: Task) -> int:
     return task.plan.seed * 1009 + task.round.number
+
+
+def _drawing_seed(task: Task) -> int:
+    return _seed(task) + SEED_OFFSET
 
 
 def _group_seed(task: Task, prompt: Prompt) -> str:

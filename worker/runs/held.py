@@ -6,11 +6,12 @@ natural keys, so a run that is repeated finds it and adds nothing.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
-from app.models import Project, Round
+from app.models import Job, Project, Round
 from app.services import job_leases
 from worker.runs.context import JobContext
 
@@ -32,3 +33,8 @@ def round_of(session: Session, context: JobContext) -> tuple[Round, Project, Rou
     round_ = session.get_one(Round, context.payload["round_id"])
     project = session.get_one(Project, round_.project_id)
     return round_, project, RoundPlan.from_json(round_.plan)
+
+
+def made_at(session: Session, context: JobContext) -> datetime:
+    """Return when the job was made: what came later is not seen by an attempt that resumes."""
+    return session.get_one(Job, context.job_id).created_at

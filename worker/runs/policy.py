@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy.orm import Session
 
 from app.domain.plan import Algorithm, PolicyPlan, RoundPlan, Start
@@ -17,6 +19,7 @@ from worker.rlhf.data import PromptItem, Ranking
 from worker.rlhf.normaliser import Normaliser
 from worker.rlhf.policy_watch import WatchConfig
 from worker.rlhf.ppo import PpoConfig
+from worker.rlhf.report import StepReport
 from worker.rlhf.roles import REFERENCE, SFT, Roles
 from worker.rlhf.scoring import AdapterReward
 from worker.rlhf.stopping import Rule
@@ -29,6 +32,8 @@ from worker.runs.weighing import Weights
 from worker.runs.weights import POLICY, Layers
 
 PREVIOUS = "previous"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +57,26 @@ def run(context: JobContext) -> None:
     task = context.once(lambda: _task(context))
     roles = weights.load(context, task.beneath, four_bit=task.plan.four_bit)
     names, normaliser = weights.add_reward(context, roles, task.reward)
-    penalty = task.plan.policy.uncertainty_penalty
-    learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
+    normaliser = scale_at(normaliser, task.plan.policy.uncertainty_penalty)
+    learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     reward = rewards.of(task.reward.config, learned, roles.loaded.tokenizer, context.device)
-    prompts, heldout = (_items(task, roles, each) for each in (task.prompts, task.heldout))
+    prompts, heldout, left_out = _asked(task, roles)
     rankings = _rankings(context, task, roles)
-    steps = task.plan.policy.steps(len(prompts), len(rankings)).total if prompts else 0
+    # DPO counts its rankings alone, and may have no prompt.
+    steps = task.plan.policy.steps(max(1, len(prompts)), len(rankings)).total
     config = config_of(task.plan, roles, normaliser, steps)
     state = TrainingState()
     following.restore(context, state)
     given = Given(roles, prompts, heldout, reward, rankings, state)
     prepared = _prepare(context, task, given, config)
+    if task.plan.checkpoints_gradients:
+        roles.checkpoint_gradients(True)
     ended = following.follow(
         context,
         prepared.loop,
         state,
         save_every=task.plan.policy.save_every,
+        keeps_samples=partial(_keeps_samples, task.plan.policy),
         note=NOTES[task.plan.policy.algorithm],
     )
     if not context.goes_on():
@@ -75,6 +84,7 @@ def run(context: JobContext) -> None:
     best_step = state.best.step if state.best is not None else ended.step
     metrics: dict[str, Any] = {
         **ended.metrics,
+        **left_out,
         "steps": ended.step,
         "stop_reason": reason(ended, best_step),
         "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
@@ -107,6 +117,18 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
     )
 
 
+def scale_at(normaliser: Normaliser, penalty: float) -> Normaliser:
+    """Return a reward model's scale at the penalty that the policy's plan wants.
+
+    Raises:
+        Invalid: it is not known there.
+    """
+    try:
+        return normaliser.at(penalty)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
 def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
     """Return the reasons to stop: the plan's own, and the signs of over-optimization."""
     found: list[Rule] = [
@@ -119,7 +141,13 @@ def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
         found.append(stopping.KlBudget(policy.kl_budget))
     if policy.reward_target is not None:
         found.append(stopping.RewardTarget(policy.reward_target))
+    if policy.plateau is not None:
+        found.append(stopping.Plateau(policy.plateau))
     return tuple(found)
+
+
+def _keeps_samples(policy: PolicyPlan, report: StepReport) -> bool:
+    return report.stop_reason is not None or policy.keeps_samples(report.step)
 
 
 def reason(ended: following.Ended, best_step: int) -> str:
@@ -140,6 +168,14 @@ def _read(session: Session, context: JobContext) -> Task:
     if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no reward model to train against")
     start = reward_run.start_of(session, project, round_)
+    as_of = held.made_at(session, context)
+    prompts, heldout = (
+        tuple(draws.first(session, project.id, split, count, as_of=as_of))
+        for split, count in (
+            (Split.TRAIN, plan.policy.prompts),
+            (Split.VALIDATION, plan.policy.heldout_prompts),
+        )
+    )
     return Task(
         round_,
         project,
@@ -148,22 +184,44 @@ def _read(session: Session, context: JobContext) -> Task:
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
         weights.layers(session, start),
-        tuple(draws.first(session, project.id, Split.TRAIN, plan.policy.prompts)),
-        tuple(draws.first(session, project.id, Split.VALIDATION, plan.policy.heldout_prompts)),
+        prompts,
+        heldout,
         tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
     )
 
 
+def _asked(task: Task, roles: Roles) -> tuple[list[PromptItem], list[PromptItem], dict[str, Any]]:
+    """Return the prompts to train and to look on, and what is to be said of those without room.
+
+    Raises:
+        Invalid: no prompt to train on leaves room for an answer.
+    """
+    tokens = task.plan.sampling.max_new_tokens
+    every, watched = (_items(task, roles, each) for each in (task.prompts, task.heldout))
+    prompts, heldout = (texts.that_fit(each, roles, tokens) for each in (every, watched))
+    nothing = texts.without_room("training", every, prompts, roles, tokens)
+    if not prompts and task.plan.policy.algorithm is not Algorithm.DPO:
+        raise Invalid(nothing or "there is no prompt to train on")
+    told: dict[str, Any] = {
+        "prompts_without_room": len(every) - len(prompts),
+        "heldout_prompts_without_room": len(watched) - len(heldout),
+    }
+    unwatched = texts.without_room("held-out", watched, heldout, roles, tokens)
+    if unwatched is not None:
+        log.warning("nothing to look at", round=task.round.number, reason=unwatched)
+        told["heldout_reason"] = unwatched
+    return prompts, heldout, told
+
+
 def _items(task: Task, roles: Roles, prompts: tuple[Prompt, ...]) -> list[PromptItem]:
     tokenizer = roles.loaded.tokenizer
-    items = [
+    return [
         PromptItem(
             f"prompt-{prompt.id}",
             texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
         )
         for prompt in prompts
     ]
-    return texts.that_fit(items, roles, task.plan.sampling.max_new_tokens)
 
 
 def _rankings(context: JobContext, task: Task, roles: Roles) -> list[Ranking]:

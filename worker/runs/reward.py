@@ -81,6 +81,10 @@ def run(context: JobContext) -> None:
     config = config_of(task.plan, len(data.rows), fitted, roles=roles)
     names = fitting.prepare(roles, config)
     start_from_sft(roles, names)
+    if task.plan.checkpoints_gradients:
+        roles.checkpoint_gradients(True)
+    asked = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
+    answerable = to_answer(roles, asked, task.project.instruction, task.plan)
     state = TrainingState()
     following.restore(context, state)
     loop = fitting.train(roles, train, heldout, config, state)
@@ -90,8 +94,7 @@ def run(context: JobContext) -> None:
     reward = AdapterReward(roles, names, scoring.probe(roles))
     metrics = {**ended.metrics, "steps": ended.step, "stop_reason": ended.reason}
     found, scored = reward_figures.measure(data, train, heldout, reward, task.plan, fitted)
-    metrics |= found
-    asked = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
+    metrics |= found | {"prompts_without_room": len(asked) - len(answerable)}
     answers = own_answers(roles, asked, task.project.instruction, task.plan)
     normaliser = scaled(reward, answers, task.plan)
     settings = {
@@ -142,7 +145,13 @@ def _given(context: JobContext) -> tuple[Task, Data]:
 def _read(session: Session, context: JobContext) -> Task:
     round_, project, plan = held.round_of(session, context)
     start = start_of(session, project, round_)
-    prompts = draws.first(session, project.id, Split.TRAIN, plan.reward.normaliser_prompts)
+    prompts = draws.first(
+        session,
+        project.id,
+        Split.TRAIN,
+        plan.reward.normaliser_prompts,
+        as_of=held.made_at(session, context),
+    )
     return Task(
         round_,
         project,
@@ -216,24 +225,43 @@ def own_answers(
 
     Prompts come as a key, which seeds the answer, and the turns.
     """
-    settings, tokenizer = plan.sampling, roles.loaded.tokenizer
-    items = [
-        PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
-        for key, messages in prompts
-    ]
+    settings = plan.sampling
+    items = to_answer(roles, prompts, instruction, plan)
     config = SamplingConfig(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         seed=plan.seed,
         batch_size=settings.batch_size,
     )
-    fitting_items = texts.that_fit(items, roles, settings.max_new_tokens)
     ids = {item.key: item.prompt_ids for item in items}
     role = REFERENCE if roles.has_adapter(SFT) else BASE
     return [
         Branches(ids[one.prompt_key], [one.token_ids])
-        for one in sampling.generate(roles, fitting_items, config, role)
+        for one in sampling.generate(roles, items, config, role)
     ]
+
+
+def to_answer(
+    roles: Roles,
+    prompts: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    instruction: str,
+    plan: RoundPlan,
+) -> list[PromptItem]:
+    """Return those prompts of the scale that leave room for an answer.
+
+    Raises:
+        Invalid: none does, so that there is nothing to bring scores to scale on.
+    """
+    tokenizer, tokens = roles.loaded.tokenizer, plan.sampling.max_new_tokens
+    items = [
+        PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
+        for key, messages in prompts
+    ]
+    kept = texts.that_fit(items, roles, tokens)
+    nothing = texts.without_room("scale's", items, kept, roles, tokens)
+    if nothing is not None:
+        raise Invalid(f"the reward model cannot be brought to scale: {nothing}")
+    return kept
 
 
 def scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:

@@ -17,7 +17,6 @@ from app.errors import Invalid
 from app.models import (
     Checkpoint,
     CheckpointKind,
-    Job,
     Project,
     Round,
     Split,
@@ -78,6 +77,10 @@ def run(context: JobContext) -> None:
     heldout, _ = encode(task.heldout)
     if not examples:
         raise Invalid(f"all {too_long} demonstrations are longer than {task.sft.max_tokens} tokens")
+    if task.plan.checkpoints_gradients:
+        if not task.is_full:  # PEFT would have a base that checkpoints already want gradients
+            roles.add_adapter(SFT, config.lora, seed=config.seed)
+        roles.checkpoint_gradients(True)
     state = TrainingState()
     following.restore(context, state)
     loop = imitation.train(roles, examples, config, state)
@@ -85,7 +88,12 @@ def run(context: JobContext) -> None:
     if not context.goes_on():
         return
     role = BASE if task.is_full else SFT
-    metrics: dict[str, Any] = {**ended.metrics, "steps": ended.step, "too_long": too_long}
+    metrics: dict[str, Any] = {
+        **ended.metrics,
+        "steps": ended.step,
+        "stop_reason": ended.reason,
+        "too_long": too_long,
+    }
     if heldout:
         metrics["heldout/loss"] = imitation.evaluate(roles, role, heldout, config)
         context.metrics(ended.step, {"heldout/loss": metrics["heldout/loss"]})
@@ -134,7 +142,7 @@ def _demonstrations(
     session: Session, context: JobContext, project_id: int, split: Split
 ) -> list[Shown]:
     # As they were when the job was made: an attempt that resumes sees the very same.
-    as_of = session.get_one(Job, context.job_id).created_at
+    as_of = held.made_at(session, context)
     found = demonstrations.every(session, project_id, split, as_of=as_of)
     shown = [Shown(one.prompt.messages, one.text) for one in found]
     return sorted(shown, key=lambda one: prompts.text_hash(one.text))
@@ -192,12 +200,7 @@ def _samples(roles: Roles, role: str, task: Task) -> list[Sample]:
         for n, one in enumerate(shown)
     ]
     settings = task.plan.sampling
-    limit = models.context_tokens(roles.causal)
-    fitting = [
-        item
-        for item in items
-        if limit is None or len(item.prompt_ids) + settings.max_new_tokens <= limit
-    ]
+    fitting = texts.that_fit(items, roles, settings.max_new_tokens)
     config = SamplingConfig(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
@@ -241,6 +244,6 @@ def _publish(
             parent_id=None if task.base is None else task.base.id,
         )
         rounds.attach(session, task.round.id, row)
-        return {"checkpoint_id": row.id, "stop_reason": "steps"}
+        return {"checkpoint_id": row.id, "stop_reason": metrics["stop_reason"]}
 
     context.succeed(finish)

@@ -46,3 +46,25 @@ def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list
     """Return the prompts that leave room for an answer of that length in the model's context."""
     limit = models.context_tokens(roles.causal)
     return [item for item in items if limit is None or len(item.prompt_ids) + new_tokens <= limit]
+
+
+def without_room(
+    what: str, items: Sequence[PromptItem], kept: Sequence[PromptItem], roles: Roles, tokens: int
+) -> str | None:
+    """Say that none of some prompts leaves room for an answer; None where one does, or none is.
+
+    Args:
+        what: the prompts are for, as in "training".
+        items: all of them.
+        kept: those that leave room.
+        roles: of the model.
+        tokens: of the answer.
+
+    """
+    if kept or not items:
+        return None
+    shortest = min(len(item.prompt_ids) for item in items)
+    return (
+        f"none of the {len(items)} {what} prompts leaves room for {tokens} new tokens: the model's "
+        f"context has {models.context_tokens(roles.causal)} tokens, the shortest prompt {shortest}"
+    )

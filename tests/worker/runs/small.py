@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -197,12 +198,39 @@ def run_jobs(
         ran.append(claimed.kind)
 
 
+def up_to(
+    database: Database, folder: Path, kind: str, plan: RoundPlan = PLAN, **project: Any
+) -> int:
+    """Run a round in this process up to a kind of job, and leave that one in the queue."""
+    with database.transaction() as session:
+        made = make_project(session, **project)
+        rounds.launch(session, made, plan, None)
+
+    def is_reached(claimed: job_leases.Claimed) -> bool:
+        return claimed.kind == kind
+
+    run_jobs(database, folder, is_reached)
+    if kind not in {"sft", "generate"}:
+        judge(database, made.id)
+        run_jobs(database, folder, is_reached)
+    return made.id
+
+
+def claimed(database: Database, folder: Path, orders: Orders | None = None) -> JobContext:
+    """Claim the job that waits, and return its context."""
+    with database.transaction() as session:
+        held = job_leases.claim(session, "here", ["gpu", "cpu"], lease_s=600)
+    assert held is not None
+    return context_of(database, held, folder, orders)
+
+
 def copied(database: Database, folder: Path, target: Path) -> Database:
     """Copy a database and its artifacts to another folder, for a run that is compared with it."""
     target.mkdir()
     path = Path(str(database.engine.url.database))
     shutil.copy(path, target / path.name)
-    shutil.copytree(folder / "artifacts", target / "artifacts")
+    if (folder / "artifacts").is_dir():  # nothing is made before SFT
+        shutil.copytree(folder / "artifacts", target / "artifacts")
     return Database(f"sqlite:///{target / path.name}")
 
 

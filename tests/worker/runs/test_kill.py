@@ -33,7 +33,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    project_id = _up_to(database, tmp_path, "policy")
+    project_id = small.up_to(database, tmp_path, "policy")
     calm = small.copied(database, tmp_path, tmp_path / "calm")
     _supervised(calm, tmp_path / "calm")
 
@@ -73,7 +73,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
 def test_sampling_killed_after_a_chunk_completes_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _up_to(database, tmp_path, "generate")
+    small.up_to(database, tmp_path, "generate")
     calm = small.copied(database, tmp_path, tmp_path / "calm")
     monkeypatch.setattr("worker.runs.sampled.CHUNK_PROMPTS", 2)
     small.run_jobs(calm, tmp_path / "calm")
@@ -90,22 +90,6 @@ def test_sampling_killed_after_a_chunk_completes_once(
 
     assert _written(database) == _written(calm)
     calm.dispose()
-
-
-def _up_to(database: Database, folder: Path, kind: str) -> int:
-    """Run a round in this process up to a kind of job, and leave that one in the queue."""
-    with database.transaction() as session:
-        project = small.make_project(session)
-        rounds.launch(session, project, small.PLAN, None)
-
-    def is_reached(claimed: job_leases.Claimed) -> bool:
-        return claimed.kind == kind
-
-    small.run_jobs(database, folder, is_reached)
-    if kind != "generate":
-        small.judge(database, project.id)
-        small.run_jobs(database, folder, is_reached)
-    return project.id
 
 
 def _supervised(database: Database, folder: Path) -> None:
