@@ -90,3 +90,14 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
     assert LaunchForm.of(RoundPlan()).problems(RoundPlan()) == {}
     with pytest.raises(Invalid, match="server url must begin with"):
         form.model_copy(update={"four_bit": False}).plan(RoundPlan())
+
+
+def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
+    wanted = RoundPlan(
+        sampling=Sampling(engine=Engine.CONTINUOUS),
+        server=ServerPlan("http://gpu-1", "m"),
+        four_bit=True,
+        processes=2,
+    )
+    assert LaunchForm.of(wanted).plan(RoundPlan()) == wanted
+    assert LaunchForm.of(RoundPlan()).plan(wanted) == RoundPlan()
