@@ -1,0 +1,318 @@
+"""Breaks the learning core on purpose, once per rule, and sees that a test notices.
+
+    python -m tests.worker.rlhf.broken [INVARIANT …]
+
+Works in a copy of the sources. Every invariant of the learning core is broken in one way or more;
+the tests named beside must pass on the copy as it is, and fail on each that is broken. The exit
+status is 1 where one does not.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+COPIED = ("app", "worker", "tests", "pyproject.toml")
+CORE, TESTS = "worker/rlhf", "tests/worker/rlhf"
+PASSED, FAILED = 0, 1  # pytest's exit statuses; any other means that nothing was tested
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A line of the learning core put wrong, and the test that must notice."""
+
+    invariant: int
+    what: str
+    module: str
+    right: str
+    wrong: str
+    test: str
+
+    def apply(self, root: Path) -> None:
+        """Put the line wrong in a copy of the sources.
+
+        Raises:
+            ValueError: if the line is not there exactly once.
+        """
+        path = root / CORE / self.module
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.right) != 1:
+            raise ValueError(f"{self.module} has {text.count(self.right)} times {self.right!r}")
+        path.write_text(text.replace(self.right, self.wrong), encoding="utf-8")
+
+    def undo(self, root: Path) -> None:
+        """Put the line right again."""
+        shutil.copy(ROOT / CORE / self.module, root / CORE / self.module)
+
+
+BREAKS = (
+    Break(
+        1,
+        "old log-probabilities are the reference's",
+        "ppo.py",
+        "log_ratio = found - targets.of(batch, targets.rollout.logprobs)",
+        "log_ratio = found - targets.of(batch, targets.rollout.reference)",
+        "test_ppo.py::test_the_first_minibatchs_ratio_is_one_wherever_the_policy_is",
+    ),
+    Break(
+        1,
+        "the training forward forgets the temperature",
+        "rollout.py",
+        "batch.targets,\n            forward.temperature,",
+        "batch.targets,\n            1.0,",
+        "test_ppo.py::test_the_samplers_log_probs_are_those_of_the_training_forward",
+    ),
+    Break(
+        1,
+        "an adapter does not start at nothing",
+        "roles.py",
+        "            self._inject(name, settings)\n",
+        "            self._inject(name, settings)\n"
+        "            for key, p in self.causal.named_parameters():\n"
+        "                if f'.lora_B.{name}.' in key:\n"
+        "                    torch.nn.init.normal_(p)\n",
+        "test_ppo.py::test_kl_to_the_reference_is_zero_before_the_first_step_and_not_after",
+    ),
+    Break(
+        2,
+        "micro-batches are divided by their own tokens",
+        "ppo.py",
+        "torch.autograd.backward(total / tokens)",
+        "torch.autograd.backward(total / int(batch.is_response.sum()))",
+        "test_ppo.py::test_gradients_do_not_depend_on_the_micro_batches",
+    ),
+    Break(
+        2,
+        "positions count the padding",
+        "batches.py",
+        "return (is_real.long().cumsum(-1) - 1).clamp(min=0)",
+        "return torch.arange(is_real.shape[-1]).expand(is_real.shape)",
+        "test_ppo.py::test_log_probs_do_not_depend_on_padding",
+    ),
+    Break(
+        2,
+        "packed sequences see each other",
+        "batches.py",
+        "same = owner[:, :, None] == owner[:, None, :]",
+        "same = (owner[:, :, None] >= 0) == (owner[:, None, :] >= 0)",
+        "test_roles.py::test_hidden_states_do_not_depend_on_packing",
+    ),
+    Break(
+        2,
+        "completions of one prompt see each other",
+        "prefix.py",
+        "is_visible = (key == query) | ((key == PROMPT_SEGMENT) & (query != PADDING_SEGMENT))",
+        "is_visible = (key != PADDING_SEGMENT) & (query != PADDING_SEGMENT)",
+        "test_prefix.py",
+    ),
+    Break(
+        3,
+        "advantages ignore lambda",
+        "advantages.py",
+        "(delta + gamma * lam * next_advantage)",
+        "(delta + gamma * next_advantage)",
+        "test_advantages.py::test_advantage_with_lambda_zero_is_the_td_error",
+    ),
+    Break(
+        3,
+        "the value after a step is left out",
+        "advantages.py",
+        "delta = rewards[:, t] + gamma * next_value - values[:, t]",
+        "delta = rewards[:, t] - values[:, t]",
+        "test_advantages.py::test_advantage_with_lambda_one_is_return_minus_value",
+    ),
+    Break(
+        3,
+        "whitening counts masked tokens",
+        "advantages.py",
+        "real = values[is_real]",
+        "real = values.flatten()",
+        "test_advantages.py::test_whitened_values_have_mean_zero_and_variance_one_over_real_tokens",
+    ),
+    Break(
+        4,
+        "adapters have dropout",
+        "roles.py",
+        "lora_dropout=0.0",
+        "lora_dropout=0.1",
+        "test_ppo.py::test_two_forwards_in_train_mode_are_equal",
+    ),
+    Break(
+        4,
+        "the optimiser holds the base too",
+        "ppo.py",
+        "                roles.parameters_of(role),\n                lr=",
+        "                [*roles.parameters_of(role),\n"
+        '                 *(p.requires_grad_() for p in roles.parameters_of("base"))],\n'
+        "                lr=",
+        "test_ppo.py::test_only_policy_and_value_change",
+    ),
+    Break(
+        5,
+        "the controller's error is not clipped",
+        "kl.py",
+        "error = min(max(error, -self.error_limit), self.error_limit)",
+        "error = max(error, -self.error_limit)",
+        "test_kl.py::test_adaptive_coefficient_at_twice_the_target_grows_by_the_clipped_error",
+    ),
+    Break(
+        5,
+        "the controller compares with nothing",
+        "kl.py",
+        "error = kl_nats / self.target_nats - 1.0",
+        "error = kl_nats / self.target_nats",
+        "test_kl.py::test_adaptive_coefficient_is_unchanged_at_the_target",
+    ),
+    Break(
+        6,
+        "a switch leaves other roles frozen",
+        "roles.py",
+        "        self._restore(trainable)\n        self._active = adapter",
+        "        self._active = adapter",
+        "test_roles.py::test_joint_backward_after_a_switch_reaches_both_roles",
+    ),
+    Break(
+        6,
+        "a switch is allowed while a checkpointed forward waits",
+        "roles.py",
+        "if adapter != self._active and any(live.alive for live in self._live):",
+        "if False:",
+        "test_roles.py::test_switch_is_refused_while_a_checkpointed_forward_waits",
+    ),
+    Break(
+        6,
+        "the value's loss does not reach it",
+        "ppo.py",
+        "return config.value_coefficient * loss, ",
+        "return config.value_coefficient * loss.detach().requires_grad_(), ",
+        "test_ppo.py::test_gradients_reach_policy_and_value_together_as_each_alone",
+    ),
+    Break(
+        7,
+        "optimisers start afresh",
+        "training_state.py",
+        "_fill_optimizer(optimizer, saved.optimizers[name], content)",
+        "del optimizer, content",
+        "test_ppo.py::test_a_killed_run_resumes_to_bit_equal_metrics_and_weights",
+    ),
+    Break(
+        7,
+        "sources of chance are not restored",
+        "training_state.py",
+        "        _set_random(saved.tensors, saved.random)\n",
+        "",
+        "test_training_state.py::test_restored_run_goes_on_bit_equal",
+    ),
+    Break(
+        7,
+        "the step is forgotten",
+        "training_state.py",
+        'self.step = document["step"]',
+        "self.step = 0",
+        "test_ppo.py::test_a_killed_run_resumes_to_bit_equal_metrics_and_weights",
+    ),
+    Break(
+        8,
+        "the head is not saved",
+        "saving.py",
+        "{HEAD_KEY: head}",
+        "{}",
+        "test_saving.py::test_reward_adapter_gives_the_same_scores_in_plain_transformers",
+    ),
+    Break(
+        8,
+        "the merged model lacks the adapter",
+        "saving.py",
+        'merged = merged_weight(layers[layer]) if rest == "weight" else tensor',
+        "merged = tensor",
+        "test_saving.py::test_merged_reward_model_gives_the_same_scores",
+    ),
+    Break(
+        8,
+        "the adapter's scale is not saved",
+        "saving.py",
+        "    config.task_type = task\n",
+        "    config.task_type = task\n    config.lora_alpha = 2 * config.lora_alpha\n",
+        "test_saving.py::test_policy_adapter_is_exactly_equal_in_plain_peft",
+    ),
+    Break(
+        9,
+        "processes keep their gradients to themselves",
+        "parallel.py",
+        "if self._accelerator is None or self.size == 1:\n            return\n        for bucket",
+        "if True:\n            return\n        for bucket",
+        "test_parallel.py::test_gradients_of_one_and_of_two_processes_agree",
+    ),
+    Break(
+        9,
+        "answers are seeded by their place in the batch",
+        "sampling.py",
+        "uniforms(config.seed, prompt.key, index, config.max_new_tokens)\n"
+        "                for prompt in prompts",
+        "uniforms(config.seed, str(place), index, config.max_new_tokens)\n"
+        "                for place, prompt in enumerate(prompts)",
+        "test_sampling.py::test_completions_do_not_depend_on_what_else_is_in_the_batch",
+    ),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Break what is asked for, say what became of it, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="broken", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("invariants", nargs="*", type=int, default=[], metavar="INVARIANT")
+    given = parser.parse_args(arguments)
+    chosen = [one for one in BREAKS if not given.invariants or one.invariant in given.invariants]
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        for part in COPIED:
+            _copy(ROOT / part, root / part)
+        if _tested(root, sorted({one.test for one in chosen})) != PASSED:
+            _say("the tests do not pass on the sources as they are")
+            return 1
+        missed = [one for one in chosen if not _is_noticed(one, root)]
+    _say(f"{len(chosen) - len(missed)} of {len(chosen)} breaks noticed")
+    return 1 if missed else 0
+
+
+def _is_noticed(one: Break, root: Path) -> bool:
+    one.apply(root)
+    try:
+        is_noticed = _tested(root, [one.test]) == FAILED
+    finally:
+        one.undo(root)
+    _say(f"{one.invariant}  {'noticed' if is_noticed else 'NOT NOTICED':<11}  {one.what}")
+    return is_noticed
+
+
+def _tested(root: Path, tests: Sequence[str]) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, *(f"{TESTS}/{one}" for one in tests)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(source, target)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
