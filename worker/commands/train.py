@@ -1,5 +1,6 @@
 """`train`: SFT, reward models and policies from plain files, without a server or a database."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,6 +15,8 @@ from worker.files.source import Source
 from worker.runs.context import Orders
 
 ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
+EVERY_PROMPT: Final = "prompts=10000000"
+"""A round takes so many of a project's prompts; a file's are all meant."""
 DPO_DEFAULTS: Final = {"batch_size": 16, "learning_rate": 1e-4}
 
 MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps.")]
@@ -81,7 +84,7 @@ def policy(
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
     }
-    plan = _plan("policy", running, training, given)
+    plan = _plan("policy", running, training, given, first=[EVERY_PROMPT])
     _run("policy", reading, running, training, plan, reward)
 
 
@@ -100,10 +103,17 @@ def dpo(
     _run("dpo", reading, running, training, plan)
 
 
-def _plan(section: str, running: Running, training: Training, given: dict[str, Any]) -> RoundPlan:
+def _plan(
+    section: str,
+    running: Running,
+    training: Training,
+    given: dict[str, Any],
+    *,
+    first: Sequence[str] = (),
+) -> RoundPlan:
     named = {name: value for name, value in training.given.items() if value is not None}
     whole = {"seed": running.seed, "four_bit": running.four_bit or None}
-    return plan_of(section, {**given, **named, **whole}, training.set or [])
+    return plan_of(section, {**given, **named, **whole}, [*first, *(training.set or [])])
 
 
 def _run(

@@ -28,6 +28,9 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     )
     if not prompts:
         raise Invalid(f"no prompt leaves room for {new_tokens} new tokens in the model's context")
+    if len(prompts) > plan.prompts:
+        folder.watcher.say(f"{len(prompts) - plan.prompts} prompts are beyond policy.prompts.")
+        prompts = prompts[: plan.prompts]
     state = training.begin(folder)
     own = jobs.config_of(wanted.plan, roles, normaliser, plan.steps(len(prompts)).total)
     given = Given(roles, prompts, heldout, reward, [], state)

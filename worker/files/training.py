@@ -136,7 +136,7 @@ def rankings(compared: Sequence[rows.Compared], roles: Roles, instruction: str) 
             ),
             pairs=one.pairs,
             absolutes=one.absolutes,
-            group={"sources": " / ".join(sorted(set(one.sources)))},
+            sources=one.sources,
         )
         for number, one in enumerate(compared)
     ]

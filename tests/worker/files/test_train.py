@@ -19,10 +19,12 @@ from tests.worker.files import material
 from tests.worker.files.material import SMALL, error, ok
 from worker import artifacts
 from worker.commands import watching
-from worker.files import models
+from worker.files import models, training
+from worker.files.rows import Compared
 from worker.rlhf import models as rlhf_models
-from worker.rlhf import sampling, saving
-from worker.rlhf.data import PromptItem
+from worker.rlhf import reward_report, sampling, saving
+from worker.rlhf.data import Pair, PromptItem
+from worker.rlhf.reward_report import Scored
 from worker.rlhf.sampling import SamplingConfig
 from worker.runs.cards import TRAINING
 
@@ -130,6 +132,29 @@ def test_a_policy_is_trained_by_each_algorithm(
     start, end = weights(sft), weights(out)
     assert start.keys() == end.keys()
     assert any(not torch.equal(start[name], end[name]) for name in start)
+
+
+@pytest.mark.parametrize(("more", "steps"), [((), 4), (("--set", "prompts=700"), 1)])
+def test_every_prompt_of_a_file_is_trained_on_unless_a_number_is_given(
+    more: tuple[str, ...], steps: int, sft: Path, reward: Path, tmp_path: Path
+) -> None:
+    data, out = material.prompts(tmp_path / "q.jsonl", 2800), tmp_path / "out"
+    sizes = ("--batch-size", 700, "--heldout-share", 0, "--max-new-tokens", 1, "--epochs", 1)
+    ok("train", "policy", data, "-m", sft, "-r", reward, "-o", out, *sizes, *more)
+    assert card(out)["settings"]["training"]["steps"] == steps
+
+
+def test_pairs_are_reported_by_their_own_sources(sft: Path) -> None:
+    texts = ("a", "b", "c")
+    turns = ({"role": "user", "content": "Which?"},)
+    row = Compared(1, "k", turns, texts, ("x", "y", "z"), (Pair(0, 1, 1.0), Pair(0, 2, 1.0)))
+    (ranking,) = training.rankings([row], models.open_model(str(sft), "cpu").roles, "")
+    scored = Scored(ranking, (2.0, 1.0, 0.0))
+    found = reward_report.report([ranking], [scored]).to_json()
+    said = json.dumps(found)
+    assert "x / y" in said
+    assert "x / z" in said
+    assert "x / y / z" not in said
 
 
 def test_dpo_needs_no_reward_model(sft: Path, tmp_path: Path) -> None:
