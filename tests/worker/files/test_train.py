@@ -134,12 +134,12 @@ def test_a_policy_is_trained_by_each_algorithm(
     assert any(not torch.equal(start[name], end[name]) for name in start)
 
 
-@pytest.mark.parametrize(("more", "steps"), [((), 4), (("--set", "prompts=700"), 1)])
+@pytest.mark.parametrize(("more", "steps"), [((), 3), (("--set", "prompts=7"), 1)])
 def test_every_prompt_of_a_file_is_trained_on_unless_a_number_is_given(
     more: tuple[str, ...], steps: int, sft: Path, reward: Path, tmp_path: Path
 ) -> None:
-    data, out = material.prompts(tmp_path / "q.jsonl", 2800), tmp_path / "out"
-    sizes = ("--batch-size", 700, "--heldout-share", 0, "--max-new-tokens", 1, "--epochs", 1)
+    data, out = material.prompts(tmp_path / "q.jsonl", 2001), tmp_path / "out"
+    sizes = ("--batch-size", 1000, "--heldout-share", 0, "--max-new-tokens", 1, "--epochs", 1)
     ok("train", "policy", data, "-m", sft, "-r", reward, "-o", out, *sizes, *more)
     assert card(out)["settings"]["training"]["steps"] == steps
 
