@@ -26,9 +26,7 @@ from worker.runs.sampled import Answering, Draw
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
-SEED_OFFSET = (
-    10**12 + 39
-)  # candidates are drawn apart from what PPO samples: seed · 1,000,003 + step
+SEED_OFFSET = 10**12 + 39  # candidates are drawn apart from the answers that PPO trains on
 
 
 @dataclass(slots=True)

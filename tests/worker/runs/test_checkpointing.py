@@ -103,9 +103,9 @@ def test_checkpointed_layers_run_again_and_sampling_keeps_its_cache(
         roles.add_adapter("policy", tiny.LORA)
         if checkpointed:
             roles.checkpoint_gradients(True)
+        runs.append(_runs_of_a_layer(roles))
         drawn = sampling.generate(roles, prompts, config, "policy")
         answers.append([one.token_ids for one in drawn])
-        runs.append(_runs_of_a_layer(roles))
     assert answers[0] == answers[1]
     assert runs[1] == 2
 
