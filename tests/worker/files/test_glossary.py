@@ -24,7 +24,7 @@ def _logged(out: Path, *command: object) -> set[str]:
     steps = [name for event in events[:-1] for name in event["metrics"]]
     card = json.loads((out / "model" / TRAINING).read_text())
     names = {*steps, *card["metrics"]} - NOT_NUMBERS
-    return {f"{PART}<name>" if name.startswith(PART) else name for name in names}
+    return {f"{PART}NAME" if name.startswith(PART) else name for name in names}
 
 
 @pytest.fixture(scope="module")
