@@ -20,6 +20,8 @@ STARTER = "starter"
 """The base model that is built from the project's own demonstrations."""
 
 SERVER_MODEL_MOST = 100
+LOOKS_EVERY, LOOKS_LEAST = 5, 6
+"""Steps between looks at a policy, and how many there are at least in a short run."""
 
 
 def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
@@ -258,7 +260,7 @@ class PolicyPlan:
     shares_trunk: bool = False  # the value head reads the policy's hidden states
     uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
     heldout_prompts: int = 64
-    evaluate_every: int = 5
+    evaluate_every: int | None = None  # steps between looks; None: 5, and fewer in short runs
     sample_every: int = 5  # answers of the looks are kept at most so often
     save_every: int = 5
     lora: Lora = Lora()
@@ -276,7 +278,8 @@ class PolicyPlan:
         between("policy minibatches", self.minibatches, 1, self.batch_size)
         between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
         between("policy heldout_prompts", self.heldout_prompts, 0, 1_000_000)
-        for name in ("evaluate_every", "sample_every", "save_every"):
+        optional("policy evaluate_every", self.evaluate_every, 1, 1_000_000)
+        for name in ("sample_every", "save_every"):
             between(f"policy {name}", getattr(self, name), 1, 1_000_000)
         self._check_samples()
 
@@ -292,9 +295,16 @@ class PolicyPlan:
                 f"{self.samples}: RLOO compares all answers to a prompt"
             )
 
-    def keeps_samples(self, step: int) -> bool:
+    def looks_every(self, steps: int) -> int:
+        """Return after how many of a run's steps the held-out prompts are answered.
+
+        A short run is looked at often enough for a peak to be told from its end.
+        """
+        return self.evaluate_every or max(1, min(LOOKS_EVERY, steps // LOOKS_LEAST))
+
+    def keeps_samples(self, step: int, steps: int) -> bool:
         """Tell whether the answers of the look at a step are kept for people to read."""
-        since_the_last_look = step - self.evaluate_every
+        since_the_last_look = step - self.looks_every(steps)
         return step // self.sample_every > since_the_last_look // self.sample_every
 
     def steps(self, prompts: int, comparisons: int | None = None) -> Steps:

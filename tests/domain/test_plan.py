@@ -121,4 +121,10 @@ def test_answers_of_looks_are_kept_at_most_so_often(
 ) -> None:
     policy = PolicyPlan(evaluate_every=evaluate_every, sample_every=sample_every)
     looks = range(evaluate_every, 21, evaluate_every)
-    assert [step for step in looks if policy.keeps_samples(step)] == kept
+    assert [step for step in looks if policy.keeps_samples(step, 20)] == kept
+
+
+@pytest.mark.parametrize(("steps", "every"), [(3, 1), (7, 1), (15, 2), (30, 5), (1000, 5)])
+def test_short_runs_are_looked_at_often_enough_for_a_peak(steps: int, every: int) -> None:
+    assert PolicyPlan().looks_every(steps) == every
+    assert PolicyPlan(evaluate_every=7).looks_every(steps) == 7

@@ -9,10 +9,13 @@ from worker.rlhf.report import Sample, StepReport
 
 
 class EventLog:
-    """An open event file; use as a context, so that the last reports reach the disk."""
+    """An open event file; use as a context, so that the last reports reach the disk.
 
-    def __init__(self, folder: Path | str) -> None:
-        self._writer = SummaryWriter(str(folder))
+    What an attempt before wrote of steps beyond `after` is hidden: they are done again.
+    """
+
+    def __init__(self, folder: Path | str, *, after: int = 0) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
     def write(self, report: StepReport) -> None:
         """Add a report's numbers under their own names, and its samples as text."""

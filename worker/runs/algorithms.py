@@ -5,7 +5,7 @@ What they need beyond these is built here out of the plan.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.plan import Algorithm, RoundPlan
@@ -13,6 +13,7 @@ from worker.rlhf import best_of_n, dpo, ppo, rloo
 from worker.rlhf.best_of_n import BestOfNConfig
 from worker.rlhf.data import PromptItem, Ranking
 from worker.rlhf.dpo import DpoConfig
+from worker.rlhf.normaliser import Scale
 from worker.rlhf.policy_watch import Watch
 from worker.rlhf.ppo import PpoConfig
 from worker.rlhf.report import StepReport
@@ -75,6 +76,8 @@ def prepare(plan: RoundPlan, given: Given, own: PpoConfig, *, sampled: str = REF
 
 def _ppo(given: Given, own: PpoConfig) -> Prepared:
     same_shape = given.roles.settings["reward"] == own.lora
+    if not same_shape:  # a head of its own speaks of the normalised reward at once
+        own = replace(own, value_scale=Scale())
     ppo.prepare(given.roles, own, reward="reward" if same_shape else None)
     loop = ppo.train(given.roles, given.prompts, given.heldout, given.reward, own, given.state)
     return Prepared(own.to_json(), loop)

@@ -104,7 +104,7 @@ def follow(
     """
     saved_at = time.monotonic()
     last: Ended | None = None
-    with EventLog(context.workdir / BOARD) as board:
+    with EventLog(context.workdir / BOARD, after=state.step) as board:
         for report in loop:
             context.metrics(report.step, report.metrics)
             board.write(report)

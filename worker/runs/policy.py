@@ -111,7 +111,9 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
         value_scale=normaliser.members[0],
         value_trunk="policy" if policy.shares_trunk else "value",
         watch=WatchConfig(
-            every=policy.evaluate_every, prompts=policy.heldout_prompts, rules=rules(policy)
+            every=policy.looks_every(steps),
+            prompts=policy.heldout_prompts,
+            rules=rules(policy),
         ),
         lora=roles.settings[SFT if roles.has_adapter(SFT) else "reward"],
     )
@@ -147,7 +149,7 @@ def rules(policy: PolicyPlan) -> tuple[Rule, ...]:
 
 
 def _keeps_samples(policy: PolicyPlan, report: StepReport) -> bool:
-    return report.stop_reason is not None or policy.keeps_samples(report.step)
+    return report.stop_reason is not None or policy.keeps_samples(report.step, report.steps_total)
 
 
 def reason(ended: following.Ended, best_step: int) -> str:

@@ -164,7 +164,9 @@ def overdone(
         f"{len(few)} labels, no price of KL: true utility {blind.points[0].utility:+.2f}, peak "
         f"{peak.utility:+.2f} at step {peak.step}, {end.utility:+.2f} at step {end.step}, while "
         f"the reward climbs from {peak.reward:.2f} to {end.reward:.2f}; KL {end.kl_nats:.0f} nats",
-        peak.utility - end.utility >= FALL and end.reward > peak.reward,
+        0 < peak.step < end.step
+        and peak.utility - end.utility >= FALL
+        and end.reward > peak.reward,
     )
     watchful = practise(desk, desk.reward_model(few, watched, plan=plan), prompts, plan)
     kept = next(one for one in watchful.points if one.step == watchful.best_step)

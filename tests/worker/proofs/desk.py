@@ -47,7 +47,7 @@ class Sizes:
     looks: int = 128  # prompts of a look at the policy
     episodes: int = 64
     labels: tuple[int, ...] = (25, 100, 400)  # comparisons of the reward models compared
-    few_labels: int = 25  # of the one that is optimised too far
+    few_labels: int = 60  # of the one that is optimised too far
     overdone_steps: int = 40
 
 

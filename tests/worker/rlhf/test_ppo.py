@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -332,8 +332,9 @@ def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
     [("episodes", 0), ("temperature", 0.0), ("gamma", 1.5), ("kl_coefficient", -0.1)],
 )
 def test_settings_that_no_run_can_use_are_refused(setting: str, value: float) -> None:
+    given: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting} must .* got {value}"):
-        replace(CONFIG, **{setting: value})
+        replace(CONFIG, **given)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])

@@ -19,6 +19,16 @@ def test_scalars_come_back_under_their_names_and_steps(tmp_path: Path) -> None:
     ]
 
 
+def test_steps_done_again_after_a_kill_are_there_once(tmp_path: Path) -> None:
+    for begun, loss in ((0, 1.0), (2, 2.0)):
+        with EventLog(tmp_path, after=begun) as log:
+            for step in range(begun + 1, 5):
+                log.write(StepReport(step, 5, {"loss": loss}))
+    read = EventAccumulator(str(tmp_path)).Reload()
+    found = [(event.step, event.value) for event in read.Scalars("loss")]
+    assert found == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
+
+
 def test_samples_come_back_as_text(tmp_path: Path) -> None:
     with EventLog(tmp_path) as log:
         log.write(StepReport(1, 1, {}, samples=(Sample("Why?", "Because.", 0.25),)))
