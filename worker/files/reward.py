@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from app.domain.plan import RewardPlan
+from app.domain.reward_parts import Weighing
+from app.errors import Invalid
 from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Compared
@@ -24,6 +27,7 @@ NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
 
 def run(wanted: Wanted, folder: RunFolder) -> None:
     """Fit a reward model, hold it against the held-out judgments, scale it."""
+    refuse_weights_of_people(wanted.plan.reward)
     parted = wanted.read(rows.judgments)
     roles = wanted.roles()
     train, heldout = (
@@ -71,6 +75,21 @@ def criterion_weights(compared: Sequence[Compared]) -> dict[str, float]:
     for one in compared:
         found |= one.weights
     return found
+
+
+def refuse_weights_of_people(plan: RewardPlan) -> None:
+    """Refuse what only a project knows: how many judged, and who.
+
+    Raises:
+        Invalid: naming the setting and its value.
+    """
+    if plan.weighing is not Weighing.EQUAL:
+        raise Invalid(
+            f"reward.weighing = {plan.weighing} counts a project's judgments; rows of a file weigh "
+            "the same"
+        )
+    if plan.labelers:
+        raise Invalid("reward.labelers weighs a project's labelers; rows of a file all weigh 1")
 
 
 def measure(

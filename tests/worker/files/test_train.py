@@ -157,6 +157,16 @@ def test_pairs_are_reported_by_their_own_sources(sft: Path) -> None:
     assert "x / y / z" not in said
 
 
+@pytest.mark.parametrize("setting", ["weighing=votes", 'labelers=[{"labeler": "a", "weight": 2}]'])
+def test_weights_of_people_are_refused_where_there_is_no_project(
+    setting: str, sft: Path, tmp_path: Path
+) -> None:
+    data = material.preferences(tmp_path / "p.jsonl")
+    said = error("train", "reward", data, "-m", sft, "-o", tmp_path / "out", "--set", setting)
+    assert said.startswith(f"reward.{setting.partition('=')[0]}")
+    assert "project" in said
+
+
 def test_dpo_needs_no_reward_model(sft: Path, tmp_path: Path) -> None:
     data = material.preferences(tmp_path / "p.jsonl")
     ok("train", "dpo", data, "-m", sft, "-o", tmp_path / "out", "--beta", 0.2)

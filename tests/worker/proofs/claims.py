@@ -10,12 +10,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from app.demo.truth import PolicyTruth
 from app.domain.measures import Interval, Measure
 from app.domain.plan import RoundPlan
 from tests.worker.proofs.desk import Desk, Judged, Prompts, RewardModel, Witness, longer_wins
-from worker.rlhf import stopping
 from worker.rlhf.data import Completion
 from worker.rlhf.roles import Roles
 from worker.rlhf.stopping import Observation
@@ -26,7 +26,6 @@ from worker.runs.algorithms import Given
 
 ROUNDS = 3
 KINDS = ("labels", "overdone", "rounds")
-OVERDONE = {"learning_rate": 1e-3, "kl_coefficient": 0.0, "evaluate_every": 4}
 FALL = 0.2
 """How far the true utility must come down from its peak; a batch's mean has an error of 0.1."""
 
@@ -155,7 +154,13 @@ def overdone(
     plan = replace(
         plan,
         reward=replace(plan.reward, ensemble=2),
-        policy=replace(plan.policy, max_steps=desk.sizes.overdone_steps, **OVERDONE),
+        policy=replace(
+            plan.policy,
+            max_steps=desk.sizes.overdone_steps,
+            learning_rate=1e-3,
+            kl_coefficient=0.0,
+            evaluate_every=4,
+        ),
     )
     few = pool[: desk.sizes.few_labels]
     blind = practise(desk, desk.reward_model(few, watched, plan=plan), prompts, plan, alarms=False)
@@ -194,7 +199,7 @@ def practise(
     items = [desk.items(roles, some) for some in (prompts.policy, prompts.looks)]
     given = Given(roles, items[0], items[1], witness, [], state)
     prepared = algorithms.prepare(plan, given, own)
-    truths = []
+    truths: list[float] = []
     for report in prepared.loop:
         if "heldout/reward" in report.metrics:
             if not truths:
@@ -227,7 +232,8 @@ def _candidates(
 
 
 def _history(state: TrainingState) -> list[Observation]:
-    return [stopping.Observation(**one) for one in state.values["history"]]  # type: ignore[attr-defined]
+    entries = cast(list[dict[str, Any]], state.values["history"])
+    return [Observation(**one) for one in entries]
 
 
 def _point(seen: Observation, true: float) -> Point:

@@ -6,7 +6,7 @@ application between them is left out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -116,17 +116,12 @@ class Desk:
         sizes = self.sizes
         counts = [sizes.test, sizes.watched, sizes.looks, sizes.policy_prompts]
         counts += [sizes.labelled] * rounds
-        drawn = [
-            one.text
-            for one in grammar.prompts(sizes.demonstrations + sum(counts), self.seed)[
-                sizes.demonstrations :
-            ]
-        ]
-        parts = []
-        for count in counts:
-            parts.append(tuple(drawn[:count]))
-            drawn = drawn[count:]
-        return Prompts(*parts[:4], rounds=tuple(parts[4:]))
+        asked = grammar.prompts(sizes.demonstrations + sum(counts), self.seed)
+        left = iter(asked[sizes.demonstrations :])
+        test, watched, looks, policy, *some = (
+            tuple(one.text for one in islice(left, count)) for count in counts
+        )
+        return Prompts(test, watched, looks, policy, tuple(some))
 
     def imitate(self) -> None:
         """Train the SFT model from nothing, and save it."""
