@@ -39,6 +39,7 @@ class Sizes:
 
     demonstrations: int = 5600
     sft_steps: int = 560
+    rounds: int = 3
     labelled: int = 200  # prompts of each round
     watched: int = 60  # prompts whose comparisons say when the reward model is at its best
     test: int = 240  # prompts on which all claims are measured
@@ -111,11 +112,11 @@ class Desk:
             ),
         )
 
-    def prompts(self, rounds: int) -> "Prompts":
-        """Return prompts for that many rounds, all different, and none of them demonstrated."""
+    def prompts(self) -> "Prompts":
+        """Return prompts for everything, all different, and none of them demonstrated."""
         sizes = self.sizes
         counts = [sizes.test, sizes.watched, sizes.looks, sizes.policy_prompts]
-        counts += [sizes.labelled] * rounds
+        counts += [sizes.labelled] * max(2, sizes.rounds)
         asked = grammar.prompts(sizes.demonstrations + sum(counts), self.seed)
         left = iter(asked[sizes.demonstrations :])
         test, watched, looks, policy, *some = (
@@ -196,7 +197,7 @@ class Desk:
         for _ in fitting.train(roles, train, heldout, config, TrainingState()):
             pass
         function = AdapterReward(roles, names, scoring.probe(roles))
-        own = self.answers(roles, self.prompts(0).looks, seed=99)
+        own = self.answers(roles, self.prompts().looks, seed=99)
         asked = [
             Branches(self.ids(roles, prompt), [one.token_ids]) for prompt, (one,) in own.items()
         ]
