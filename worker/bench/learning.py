@@ -99,7 +99,8 @@ def prepare(work: Work, folder: Path) -> None:
 
 def to_json(measured: Sequence[Measured], device: str) -> Json:
     """Return the figures under the keys of the table; a dot in a key is a level."""
-    found: dict[str, object] = {"machine": peak.machine(device)}
+    peaks = {each.line.work.dtype: round(each.line.peak) for each in measured}
+    found: dict[str, object] = {"machine": {**peak.machine(device), "matmul_flops_per_s": peaks}}
     for each in measured:
         place = found
         *levels, last = each.key.split(".")

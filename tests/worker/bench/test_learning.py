@@ -137,6 +137,7 @@ def test_keys_are_those_of_the_table() -> None:
             )
         )
     )
+    assert found["machine"]["matmul_flops_per_s"] == {"fp32": 1e10, "bf16": 1e10}
     assert found["ppo"]["ratio"] == 2.0
     assert found["ppo"]["memory_ratio"] == 1.0
     assert found["ppo"]["separate_value"]["ratio"] == 2.0
