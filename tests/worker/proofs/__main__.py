@@ -3,7 +3,7 @@
     python -m tests.worker.proofs [--seeds N …] [--claims KIND …] [--threads N] [--models FOLDER]
 
 A sentence for every claim, with its figures; the exit status is 1 where one does not hold. A seed
-takes about a quarter of an hour on two cores.
+takes some 25 minutes of one core.
 """
 
 import argparse
