@@ -18,7 +18,6 @@ OURS = "worker.bench.ours"
 LOSS_TOLERANCE = {"fp32": 0.02, "bf16": 0.1}
 NATS_TOLERANCE = {"fp32": 0.03, "bf16": 0.06}
 SIGMAS = 3.0  # between mean scores of episodes that were sampled independently
-KL_FACTOR = 2.0
 
 Json = Mapping[str, object]
 
@@ -158,19 +157,23 @@ def _losses_agree(line: Line) -> Learning:
 
 
 def _policies_agree(line: Line) -> Learning:
-    """Episodes are sampled, so means agree within their noise; a score's spread is about 1.
+    """Episodes are sampled, so means agree within their noise.
 
-    How far the policy is from where it began says that it was trained, and as much.
+    A score's spread is about 1. That of an episode's KL is about √(2 KL): a log-ratio that is
+    normal has twice its mean as variance. A KL of exactly 0 is a policy that never moved.
     """
     ours, peer = line.ours.curve("score"), line.peer.curve("score")
     most = SIGMAS * sqrt(2.0 / (line.work.batch * len(ours)))
     moved, peers_moved = (side.curve("kl_nats")[-1] for side in (line.ours, line.peer))
-    is_as_far = moved > 0.0 and 1 / KL_FACTOR <= peers_moved / moved <= KL_FACTOR
-    agrees = abs(fmean(ours) - fmean(peer)) <= most and is_as_far
+    both = abs(moved) + abs(peers_moved)
+    most_moved = SIGMAS * sqrt(2.0 * both / line.work.batch)
+    has_moved = moved != 0.0 and peers_moved != 0.0
+    agrees = abs(fmean(ours) - fmean(peer)) <= most and abs(moved - peers_moved) <= most_moved
     rule = (
         f"the mean score of all episodes within {most:.2f}, and the last batch's KL, "
-        f"{moved:.2f} and {peers_moved:.2f} nats, within a factor of {KL_FACTOR:g}"
+        f"{moved:.2f} and {peers_moved:.2f} nats, not 0 and within {most_moved:.2f}"
     )
+    agrees = agrees and has_moved
     return Learning(agrees, rule, ours, peer)
 
 
