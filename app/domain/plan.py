@@ -20,8 +20,7 @@ STARTER = "starter"
 """The base model that is built from the project's own demonstrations."""
 
 SERVER_MODEL_MOST = 100
-LOOKS_EVERY, LOOKS_LEAST = 5, 6
-"""Steps between looks at a policy, and how many there are at least in a short run."""
+LOOKS_EVERY, LOOKS_LEAST = 5, 6  # steps between looks at a policy; looks of a short run
 
 
 def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
@@ -296,10 +295,7 @@ class PolicyPlan:
             )
 
     def looks_every(self, steps: int) -> int:
-        """Return after how many of a run's steps the held-out prompts are answered.
-
-        A short run is looked at often enough for a peak to be told from its end.
-        """
+        """Return after how many steps to look: often enough to tell a peak in a short run."""
         return self.evaluate_every or max(1, min(LOOKS_EVERY, steps // LOOKS_LEAST))
 
     def keeps_samples(self, step: int, steps: int) -> bool:

@@ -122,6 +122,12 @@ def test_a_policy_that_went_elsewhere_is_not_the_same_work(ours: Steps, *, agree
     assert found.learning.agrees is agrees
 
 
+def test_a_policy_that_never_moved_differs_from_one_that_hardly_did() -> None:
+    stuck, hardly = played(1.0, [0.0, 0.0]), played(2.0, [0.0, 0.1])
+    assert not line(fixed.SIZES["ppo"], stuck, hardly).learning.agrees
+    assert line(fixed.SIZES["ppo"], hardly, hardly).learning.agrees
+
+
 def test_keys_are_those_of_the_table() -> None:
     policy = fixed.SIZES["ppo"]
     one = line(policy, played(1.0, [0.0, 1.1]), played(2.0, [0.0, 1.0]))
