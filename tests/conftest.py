@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from app.db import Database, schema
 from app.main import create_app
 from app.models import User
-from app.services import accounts
+from app.services.people import accounts
 from app.settings import Settings
 
 # A shared machine is slow now and then: no test is held to a time. In CI the examples are fixed.

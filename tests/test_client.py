@@ -5,18 +5,18 @@ from typing import Any
 from app.client import Answer, Client, Submission, new_key
 from app.db import Database
 from app.models import User
-from app.services import accounts
+from app.services.people import accounts
 from tests.live import serve
-from tests.services import bench
+from tests.services import sample
 
 
 def test_the_client_changes_and_takes_back_what_was_judged(
     application: Any, database: Database
 ) -> None:
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk")
-        bench.make_comparison(session, project)
-        user = session.get_one(User, bench.make_labelers(session, project, 1)[0])
+        project = sample.make_project(session, slug="desk")
+        sample.make_comparison(session, project)
+        user = session.get_one(User, sample.make_labelers(session, project, 1)[0])
         token = accounts.create_token(session, user, name="test", scopes=["label"]).secret
     with serve(application) as url, Client(url, token) as client:
         desk = client.project("desk")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import Database
 from app.errors import LeaseLost
-from app.services import job_leases
+from app.services.jobs import job_leases
 from worker.background import Background
 from worker.ticket import is_outage
 

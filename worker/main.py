@@ -17,7 +17,7 @@ from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
-from app.services.workers import Description
+from app.services.jobs.workers import Description
 from app.settings import Settings
 from worker.heart import Timing
 from worker.supervisor import Supervisor

@@ -21,7 +21,8 @@ from app.db import Database
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import LeaseLost
 from app.models import Job
-from app.services import job_leases, rounds
+from app.services.jobs import job_leases
+from app.services.rounds import rounds
 from worker import artifacts
 from worker.heart import Heart, Timing, log_path, tail
 from worker.process import USES_CPU, Process, together

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue as broker
 from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError
-from app.services import job_leases, rounds, workers
+from app.services.jobs import job_leases, workers
+from app.services.rounds import rounds
 from worker.background import Background
 from worker.heart import log_path, tail
 from worker.supervisor import Supervisor

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from sqlalchemy.exc import OperationalError, TimeoutError
 
-from app.services.job_leases import Claimed
+from app.services.jobs.job_leases import Claimed
 
 Order = Literal["cancel", "stop_here", "preempt"]
 

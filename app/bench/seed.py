@@ -25,7 +25,8 @@ from app.models import (
     Slot,
     Split,
 )
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 
 SLUG = "bench"
 OVERLAP = 3

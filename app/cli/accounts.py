@@ -12,7 +12,8 @@ from app.cli.console import emit, say
 from app.cli.serve import ready_database
 from app.errors import NotFound
 from app.models import Role, User
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 from app.settings import load
 
 user_app = typer.Typer(help="Accounts: add, list, password, member.", no_args_is_help=True)

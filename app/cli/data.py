@@ -14,8 +14,9 @@ from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
-from app.services import exports, imports, projects
-from app.services.judged import Options
+from app.services.datasets import exports, imports
+from app.services.datasets.judged_comparisons import Options
+from app.services.project import projects
 from app.settings import load
 from app.web import downloads
 

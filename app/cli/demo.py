@@ -30,7 +30,8 @@ from app.demo.report import Report
 from app.demo.script import Panelist, Setup
 from app.errors import Invalid, Unavailable
 from app.models import Project, User
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 from app.settings import Settings, load
 
 START_TIMEOUT_S = 60.0

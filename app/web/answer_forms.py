@@ -21,7 +21,7 @@ from app.domain.answers import (
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.models import JudgmentKind
-from app.services.labeling import Skip, Submission
+from app.services.judging.submissions import Skip, Submission
 from app.web.assignments import AssignmentOut
 
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.domain.answers import THUMB_REASONS, Rules
 from app.domain.assignment import AHEAD, QueueState, why_empty
 from app.models import JudgmentKind
-from app.services.labeling import HistoryItem, Outcome, Sheet, Skip, Submission
-from app.services.practising import Feedback
+from app.services.judging.practice_runs import Feedback
+from app.services.judging.submissions import Outcome, Skip, Submission
+from app.services.judging.workload import HistoryItem, Sheet
 from app.web.answers import AnswerIn, AnswerOut, body_in, body_out
 from app.web.render import render_markdown, visible_raw
 from app.web.words import in_words

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.errors import Unauthenticated
 from app.models import User
-from app.services import accounts
+from app.services.people import accounts
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 

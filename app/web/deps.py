@@ -17,7 +17,9 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import Forbidden, NotFound, Unauthenticated
 from app.models import Membership, Project, Role, User
-from app.services import accounts, projects, seats
+from app.services.people import accounts
+from app.services.project import projects
+from app.services.queue import queue_authentication
 from app.web import security
 from app.web.auth import Viewer, credential_of, viewer_of
 
@@ -194,9 +196,9 @@ class Desk:
         token, cookie = credential_of(self.request)
         seat = None
         if token is not None:
-            seat = seats.by_token(session, token, self.slug)
+            seat = queue_authentication.by_token(session, token, self.slug)
         elif cookie is not None:
-            seat = seats.by_cookie(session, cookie, self.slug)
+            seat = queue_authentication.by_cookie(session, cookie, self.slug)
         if seat is None:
             return None
         _require_scope(self.request, Viewer(seat.user, seat.scopes, cookie), **_LABELS)

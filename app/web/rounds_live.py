@@ -13,9 +13,11 @@ from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.models import Checkpoint, Job, Project, Round, TrainingSample
-from app.services import checkpoints, evaluation, loop, next_step, rounds, training_curves
-from app.services.evaluation import Results
-from app.services.training_curves import Points
+from app.services.checkpoints import checkpoints
+from app.services.jobs import training_curves
+from app.services.jobs.training_curves import Points
+from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
+from app.services.rounds.evaluations import Results
 from app.web.curves import Band, Curve, Line, Mark
 
 STAGES = (
@@ -72,7 +74,7 @@ class LivePage:
 
     project: Project
     round: Round
-    overview: rounds.Overview
+    overview: round_progress.Overview
     stages: tuple[Stage, ...]
     job: Job | None  # waiting or running
     seconds_left: float | None
@@ -116,7 +118,7 @@ class LivePage:
 
 def live_page(session: Session, project: Project, found: Round) -> LivePage:
     """Return what the page of a round shows."""
-    overview = rounds.overview(session, found)
+    overview = round_progress.overview(session, found)
     live = [job for job in overview.jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
     job = live[-1] if live else None
     trained = {one.kind: one for one in overview.jobs if one.kind in _DRAWN}
@@ -137,13 +139,13 @@ def live_page(session: Session, project: Project, found: Round) -> LivePage:
         drawn,
         samples,
         samples[0][1].step if samples else 0,
-        evaluation.results(session, overview.evaluation) if overview.evaluation else None,
+        evaluations.results(session, overview.evaluation) if overview.evaluation else None,
         _models(session, project, found),
         next_step.what_next(session, project, overview),
     )
 
 
-def _stages(overview: rounds.Overview) -> tuple[Stage, ...]:
+def _stages(overview: round_progress.Overview) -> tuple[Stage, ...]:
     state = RoundState(overview.round.state)
     done = {job.kind for job in overview.jobs if job.state == JobState.SUCCEEDED}
     failed = next((job.kind for job in reversed(overview.jobs) if job.error), "")
@@ -164,12 +166,14 @@ def _stages(overview: rounds.Overview) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def _has_sft(overview: rounds.Overview) -> bool:
+def _has_sft(overview: round_progress.Overview) -> bool:
     is_there = any(job.kind == "sft" for job in overview.jobs)
     return is_there or overview.round.state == RoundState.SFT
 
 
-def _was_done(overview: rounds.Overview, stage: RoundState, kind: str, done: set[str]) -> bool:
+def _was_done(
+    overview: round_progress.Overview, stage: RoundState, kind: str, done: set[str]
+) -> bool:
     """Whether a stage was finished in a round that is over or has failed."""
     if stage is RoundState.LABELING:
         return "reward" in {job.kind for job in overview.jobs}
@@ -178,7 +182,7 @@ def _was_done(overview: rounds.Overview, stage: RoundState, kind: str, done: set
     return kind in done
 
 
-def _note(overview: rounds.Overview, stage: RoundState) -> str:
+def _note(overview: round_progress.Overview, stage: RoundState) -> str:
     if stage is RoundState.LABELING:
         return f"{overview.labeling.done:,} / {overview.labeling.wanted:,}"
     if stage is RoundState.EVALUATING and overview.evaluation_labeling.wanted:
@@ -212,14 +216,14 @@ def _models(session: Session, project: Project, found: Round) -> dict[str, Check
     }
 
 
-def _drawn(session: Session, overview: rounds.Overview, job: Job) -> Drawn:
+def _drawn(session: Session, overview: round_progress.Overview, job: Job) -> Drawn:
     points = training_curves.of_job(session, job.id, NAMES[job.kind])
     make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
     curves = tuple(one for one in make(overview, points) if not one.is_empty)
     return Drawn(job, JOB_NAMES[job.kind], curves, training_curves.newest(session, job.id))
 
 
-def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _policy(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
     budget = overview.plan.policy.kl_budget
     limit = () if budget is None else (Mark(budget**2, f"budget {budget**2:.0f}", True),)
     return [
@@ -275,9 +279,9 @@ def _policy(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
     ]
 
 
-def _reward(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _reward(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
     made = next((one for one in overview.checkpoints if one.kind == "reward"), None)
-    lines = loop.reward_lines(made)
+    lines = loop_overview.reward_lines(made)
     marks: tuple[Mark, ...] = ()
     bands: tuple[Band, ...] = ()
     if lines and lines.human is not None:
@@ -309,7 +313,7 @@ def _reward(overview: rounds.Overview, points: Mapping[str, Points]) -> list[Cur
     ]
 
 
-def _sft(_overview: rounds.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _sft(_overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
     return [
         Curve(
             "Loss",

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from app.client import Client
 from app.db import Database
 from app.models import Role, User
-from app.services import accounts
+from app.services.people import accounts
 from tests.conftest import PASSWORD
 from tests.live import serve
 

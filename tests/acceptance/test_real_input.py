@@ -19,7 +19,8 @@ from app.client import Assignment as Leased
 from app.db import Database
 from app.domain.ranking import Ranking
 from app.models import Judgment, Project, Role
-from app.services import accounts, practice
+from app.services.people import accounts
+from app.services.queue import practice_standing
 from tests.acceptance import real
 from tests.acceptance.real import Office
 from tests.browser.desk import House, chromium, sit_down
@@ -133,7 +134,7 @@ def test_four_real_completions_are_ranked_in_a_browser_by_four_keys(rank: Office
         with rank.database.transaction() as session:
             project = session.scalars(select(Project).where(Project.slug == "rank")).one()
             accounts.add_member(session, project.id, desk.user_id, Role.LABELER, actor_id=None)
-            practice.dismiss_guide(session, project.id, desk.user_id)
+            practice_standing.dismiss_guide(session, project.id, desk.user_id)
         desk.prefix = ""
         desk.open("rank")
         for _ in range(2):

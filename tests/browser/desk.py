@@ -24,8 +24,9 @@ from app.models import (
     Prompt,
     Role,
 )
-from app.services import accounts, practice
-from tests.services import bench
+from app.services.people import accounts
+from app.services.queue import practice_standing
+from tests.services import sample
 
 CHROMIUM = "/usr/bin/chromium"
 AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
@@ -197,18 +198,18 @@ def _furnish(
     session: Session, desk: Desk, kind: str, comparisons: int, hebrew: bool, columns: dict[str, Any]
 ) -> None:
     options = {"k": KINDS[kind], "overlap": 1, "name": f"Desk {kind}"} | columns
-    project = bench.make_project(
+    project = sample.make_project(
         session, slug=desk.slug(kind), judgment_kind=JudgmentKind(kind), **options
     )
     accounts.add_member(session, project.id, desk.user_id, Role.LABELER, actor_id=None)
-    practice.dismiss_guide(session, project.id, desk.user_id)
+    practice_standing.dismiss_guide(session, project.id, desk.user_id)
     if kind == "rate":
         session.add_all(
             Criterion(project_id=project.id, name=name, help=help, position=at)
             for at, (name, help) in enumerate(CRITERIA)
         )
     for number in range(comparisons):
-        comparison = bench.make_comparison(session, project)
+        comparison = sample.make_comparison(session, project)
         if hebrew:
             _translate(session, comparison, number)
 

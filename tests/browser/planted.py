@@ -43,9 +43,10 @@ from app.models import (
     User,
     WorkerHeartbeat,
 )
-from app.services import accounts, invitations, projects
+from app.services.people import accounts, invitations
+from app.services.project import projects
 from tests.browser import payloads
-from tests.services import judging
+from tests.services import sample_votes
 
 # Written by the product alone: states, kinds, hashes, keys and addresses made of checked letters.
 OURS = frozenset(
@@ -91,7 +92,7 @@ class Places:
 
 def plant(session: Session, places: Places) -> dict[str, list[int | str]]:
     """Make the world; return the ids by which pages name its rows, and the users'."""
-    project, (ada, bob) = judging.make_project(session, 2, slug="desk")
+    project, (ada, bob) = sample_votes.make_project(session, 2, slug="desk")
     ada.is_admin = True
     ids = _work(session, project, ada, bob)
     ids |= _learning(session, project)
@@ -115,16 +116,18 @@ def columns() -> Iterator[tuple[Any, Any]]:
 
 def _work(session: Session, project: Project, ada: User, bob: User) -> dict[str, list[int | str]]:
     moment = now(session)
-    judged = judging.make_comparison(session, project, overlap=9)
+    judged = sample_votes.make_comparison(session, project, overlap=9)
     for who in (ada, bob):
-        judging.vote(session, judged, who, preferred="a" if who is ada else "b")
-    skipped = judging.vote(session, judging.make_comparison(session, project), ada, preferred="a")
+        sample_votes.vote(session, judged, who, preferred="a" if who is ada else "b")
+    skipped = sample_votes.vote(
+        session, sample_votes.make_comparison(session, project), ada, preferred="a"
+    )
     session.get_one(Assignment, skipped.assignment_id).state = AssignmentState.SKIPPED
     session.delete(skipped)
     for _ in range(4):
-        judging.make_comparison(session, project, overlap=9)
+        sample_votes.make_comparison(session, project, overlap=9)
     for purpose in (Purpose.GOLD, Purpose.PRACTICE):
-        judging.make_comparison(
+        sample_votes.make_comparison(
             session, project, purpose=purpose, overlap=9, gold_answer={"preferred": "a"}
         )
     prompt = session.get_one(Prompt, judged.prompt_id)
@@ -265,7 +268,7 @@ def _learning(session: Session, project: Project) -> dict[str, list[int | str]]:
 
 
 def _evaluate(session: Session, project: Project, evaluation: Evaluation) -> None:
-    made = judging.make_comparison(
+    made = sample_votes.make_comparison(
         session, project, purpose=Purpose.EVALUATION, evaluation_id=evaluation.id
     )
     rows = session.scalars(select(Completion).where(Completion.prompt_id == made.prompt_id))
@@ -308,9 +311,9 @@ def _project_of(session: Session, kind: str, ada: User) -> list[int | str]:
         session, name=kind, slug=kind, owner=ada, judgment_kind=JudgmentKind(kind), k=k
     )
     texts = tuple(f"{kind} {at}" for at in range(k))
-    judged = judging.make_comparison(session, project, texts)
-    judgment = judging.vote(session, judged, ada, shown_order=tuple(range(k)), **said)
-    judging.make_comparison(session, project, texts)
+    judged = sample_votes.make_comparison(session, project, texts)
+    judgment = sample_votes.vote(session, judged, ada, shown_order=tuple(range(k)), **said)
+    sample_votes.make_comparison(session, project, texts)
     return [judged.id, judgment.assignment_id]
 
 

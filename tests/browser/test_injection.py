@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog,
 
 from app.db import Database
 from app.main import create_app
-from app.services import accounts
+from app.services.people import accounts
 from app.settings import Settings
 from app.web import assignments, render, security
 from tests.browser import payloads

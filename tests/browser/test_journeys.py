@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from app.models import Judgment
 from tests.browser.desk import CRITERIA, KINDS, Desk, House, sit_down
-from tests.services import judging
+from tests.services import sample_votes
 
 pytestmark = pytest.mark.browser
 
@@ -192,7 +192,7 @@ def _check_history_and_api(desk: Desk, kind: str, judgment: Judgment) -> None:
 
 
 def _check_export(desk: Desk, kind: str, judgment: Judgment) -> None:
-    (row,) = judging.exported(desk.database, desk.slug(kind), "rich")
+    (row,) = sample_votes.exported(desk.database, desk.slug(kind), "rich")
     (vote,) = row["individual_preference"]
     if kind == "pick":
         ranks = {"a": [1, 2], "b": [2, 1], "tie": [1, 1]}[str(judgment.preferred)]

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from app.models import Project, Role
-from app.services import accounts
+from app.services.people import accounts
 from tests.browser.desk import Desk, House, sit_down
-from tests.services import bench
+from tests.services import sample
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ def planning(house: House, width: str = "wide", **options: Any) -> Iterator[Desk
     with sit_down(house, width, **options) as desk:
         slug = desk.slug("launch")
         with desk.database.transaction() as session:
-            bench.make_project(session, slug=slug)
+            sample.make_project(session, slug=slug)
             project = session.scalars(select(Project).where(Project.slug == slug)).one()
             accounts.add_member(session, project.id, desk.user_id, Role.LEAD, actor_id=None)
         desk.page.goto(f"{desk.url}/p/{slug}/rounds/new")

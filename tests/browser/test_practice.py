@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.models import Comparison, JudgmentKind, Membership, PracticeAnswer, Project, Purpose
 from tests.browser.desk import KINDS, Desk, House, sit_down
-from tests.services import bench
+from tests.services import sample
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +28,7 @@ def _furnish(desk: Desk, kind: str, items: int = 2) -> None:
     with desk.database.transaction() as session:
         project = session.scalars(select(Project).where(Project.slug == desk.slug(kind))).one()
         for _ in range(items):
-            bench.make_comparison(
+            sample.make_comparison(
                 session,
                 project,
                 kind=JudgmentKind(kind),

@@ -5,7 +5,7 @@ The states right after opening and after answering are looked at on the journeys
 
 import pytest
 
-from app.services import accounts
+from app.services.people import accounts
 from tests.browser import bench_page
 from tests.browser.desk import KINDS, WIDTHS, Desk, House, sit_down
 from tests.conftest import PASSWORD

@@ -11,8 +11,8 @@ from app.cli.main import app
 from app.db import Database
 from app.errors import Invalid, NotFound
 from app.models import JudgmentKind
-from app.services import projects
-from app.services.accounts import users
+from app.services.people.accounts import users
+from app.services.project import projects
 from app.settings import load
 
 runner = CliRunner()

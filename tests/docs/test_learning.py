@@ -10,13 +10,13 @@ import pytest
 
 from app.domain.plan import RoundPlan
 from worker.commands.train import DPO_DEFAULTS
-from worker.rlhf.best_of_n import BestOfNConfig
-from worker.rlhf.dpo import DpoConfig
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.rankings import Terms
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.rloo import RlooConfig
-from worker.rlhf.sft import SftConfig
+from worker.rlhf.policy.best_of_n import BestOfNConfig
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.policy.rloo import RlooConfig
+from worker.rlhf.reward.ranking_loss import Terms
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.sft.finetuning import SftConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs" / "learning"
@@ -109,7 +109,10 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_function_and_setting_that_is_named_exists(page: str) -> None:
-    modules = {path.stem for path in (ROOT / "worker" / "rlhf").glob("*.py")}
+    modules = {
+        path.stem: f"worker.rlhf.{path.parent.name}.{path.stem}"
+        for path in (ROOT / "worker" / "rlhf").glob("*/*.py")
+    }
     parts = {field.name for field in fields(RoundPlan)}
     checked = 0
     for name in CODE.findall(_text(page)):
@@ -120,7 +123,7 @@ def test_every_function_and_setting_that_is_named_exists(page: str) -> None:
         is_plan = first in parts and hasattr(getattr(RoundPlan(), first), second)
         if not is_plan:
             assert first in modules, f"{page} names {name}"
-            place: Any = import_module(f"worker.rlhf.{first}")
+            place: Any = import_module(modules[first])
             for part in [second, *rest.split(".")[1:]]:
                 assert hasattr(place, part), f"{page} names {name}"
                 place = getattr(place, part)

@@ -20,7 +20,7 @@ from app import queue as broker
 from app.db import Database
 from app.domain.states import OVER_JOB_STATES
 from app.models import Job, JobAttempt, SignInFailure
-from app.services import jobs
+from app.services.jobs import jobs
 from tests.faults.fake_runs import result_key
 from worker import main
 from worker.heart import Timing

@@ -10,12 +10,13 @@ from sqlalchemy import select
 from app.client import Assignment, Candidate, Client, Message, Refused, new_key
 from app.db import Database
 from app.models import Comparison, Completion, Judgment, JudgmentKind, Role
-from app.services import accounts, criteria, projects
+from app.services.people import accounts
+from app.services.project import criteria, projects
 from app.simulation.labelers import Answer, SimulatedLabeler, panel
 from app.simulation.runner import Member, Panel, question_of, submission_of, work_through
 from app.simulation.runner import Totals as RunnerTotals
 from tests.live import serve
-from tests.services import bench
+from tests.services import sample
 
 LONGER_IS_BETTER = SimulatedLabeler("sim", lambda _prompt, text: float(len(text)))
 
@@ -25,7 +26,7 @@ def _panel(
 ) -> list[Member]:
     members = []
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", **columns)
+        project = sample.make_project(session, slug="desk", **columns)
         for labeler in labelers:
             user = accounts.create_user(
                 session,
@@ -38,7 +39,7 @@ def _panel(
             token = accounts.create_token(session, user, name="panel", scopes=["label"])
             members.append(Member(labeler, token.secret))
         for _ in range(comparisons):
-            bench.make_comparison(session, project)
+            sample.make_comparison(session, project)
     return members
 
 
@@ -48,7 +49,7 @@ def _assignment(kind: str, positions: Sequence[int], **rules: Any) -> Assignment
         id=7,
         comparison_id=9,
         lease_token="token",
-        expires_at=bench.Clock().at,
+        expires_at=sample.Clock().at,
         kind=kind,
         messages=[Message(role="user", content="Why?")],
         candidates=[Candidate(position=one, text=f"text {one}") for one in positions],
@@ -90,7 +91,7 @@ def test_what_a_labeler_wants_arrives_whatever_the_order_shown(
         judgments = session.scalars(select(Judgment)).all()
         assert len(judgments) == 6
         for judgment in judgments:
-            texts = bench.texts_of(session, judgment.comparison_id)
+            texts = sample.texts_of(session, judgment.comparison_id)
             last = f".{k - 1}"
             best = (
                 "ab".index(judgment.preferred or "")
@@ -127,7 +128,7 @@ def test_every_kind_is_judged_by_the_hidden_utility(
     assert (totals.judged, totals.skipped, totals.refused) == (judged, 2 - judged, 0)
     with database.reader() as session:
         for said in session.scalars(select(Judgment)):
-            texts = bench.texts_of(session, said.comparison_id)
+            texts = sample.texts_of(session, said.comparison_id)
             if kind == "rate":  # the utilities 0, 1 and 2 on a scale of seven from -2 to 2
                 wanted = [{"0": 4, "1": 5, "2": 7}[text[-1]] for text in texts]
                 assert said.ratings == {"true": wanted, "kind": wanted}

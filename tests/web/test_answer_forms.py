@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from app.db import Database
 from app.errors import Invalid
 from app.models import Criterion, Judgment, JudgmentKind, Role, User
-from app.services import accounts
+from app.services.people import accounts
 from app.web.answer_forms import AnswerForm
-from tests.services import bench
+from tests.services import sample
 
 SignIn = Callable[..., TestClient]
 K = {"rate": 2, "thumbs": 1, "write": 0, "edit": 1}
@@ -24,7 +24,7 @@ def _desk(sign_in: SignIn, database: Database, kind: str) -> TestClient:
     browser = sign_in("ada")
     browser.headers.update({"accept": "text/html"})
     with database.transaction() as session:
-        project = bench.make_project(
+        project = sample.make_project(
             session, slug="desk", judgment_kind=JudgmentKind(kind), k=K[kind]
         )
         if kind == "rate":
@@ -34,7 +34,7 @@ def _desk(sign_in: SignIn, database: Database, kind: str) -> TestClient:
             )
         user = session.scalars(select(User).where(User.email == "ada@example.org")).one()
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
-        bench.make_comparison(session, project)
+        sample.make_comparison(session, project)
     browser.post("/p/desk/label/claim")
     return browser
 

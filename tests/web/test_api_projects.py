@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Role, User
-from app.services import accounts, projects
-from tests.services.judging import make_comparison, vote
+from app.services.people import accounts
+from app.services.project import projects
+from tests.services.sample_votes import make_comparison, vote
 
 API = "/api/v1/projects"
 

@@ -12,10 +12,14 @@ from starlette.testclient import TestClient
 from app.db import Database
 from app.domain.states import RoundState
 from app.models import CheckpointKind, Export, Project, Role, User
-from app.services import accounts, checkpoints, labeling, rounds
-from app.services.checkpoints import Written
-from tests.services import bench
-from tests.services.test_rounds import end_job, judge, make_project
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import Written
+from app.services.judging import labeling
+from app.services.people import accounts
+from app.services.queue import slot_leases
+from app.services.rounds import round_progress
+from tests.services import sample
+from tests.services.rounds.test_rounds import end_job, judge, make_project
 from tests.worker.runs import small
 
 PATH = "/api/v1/projects/{slug}"
@@ -56,7 +60,7 @@ def test_a_round_is_launched_watched_and_decided(
     again = lead.post(url(project, "/rounds"), json={"sft": None})
     assert again.status_code == 409
     with database.transaction() as session:
-        round_ = rounds.get(session, project.id, 1)
+        round_ = round_progress.get(session, project.id, 1)
         end_job(session, round_)
         judge(session, round_)
         for _ in range(3):
@@ -123,12 +127,14 @@ def test_an_export_is_asked_for_written_and_fetched(
     with database.transaction() as session:
         own = session.get_one(Project, project.id)
         for _ in range(3):
-            bench.make_comparison(session, own, overlap=1)
-        (labeler,) = bench.make_labelers(session, own, 1)
+            sample.make_comparison(session, own, overlap=1)
+        (labeler,) = sample.make_labelers(session, own, 1)
         for _ in range(3):
-            assignment = labeling.claim(session, bench.SECRET, own, labeler, draw=bench.never_mix())
+            assignment = slot_leases.claim(
+                session, sample.SECRET, own, labeler, draw=sample.never_mix()
+            )
             assert assignment is not None
-            labeling.submit(session, own, labeler, bench.submission(assignment))
+            labeling.submit(session, own, labeler, sample.submission(assignment))
     assert "trl-implicit" in made(lead.get(url(project, "/exports/formats")))
     asked = made(lead.post(url(project, "/exports"), json={"format": "trl-implicit"}), 202)
     assert (asked["number"], asked["state"]) == (1, "queued")

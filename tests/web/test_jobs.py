@@ -9,8 +9,10 @@ from app import queue as broker
 from app.db import Database
 from app.domain.states import JobState
 from app.models import AuditEvent, JudgmentKind, Project, Role, User
-from app.services import accounts, job_leases, job_reports, jobs, projects, workers
-from tests.services.test_jobs import claim, enqueue, read
+from app.services.jobs import job_leases, job_reports, jobs, workers
+from app.services.people import accounts
+from app.services.project import projects
+from tests.services.jobs.test_jobs import claim, enqueue, read
 
 SignIn = Callable[..., TestClient]
 

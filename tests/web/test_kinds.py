@@ -10,10 +10,12 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Comparison, Judgment, JudgmentKind, Role, User
-from app.services import accounts, criteria, demonstrations, projects
-from app.services.criteria import Given
+from app.services.datasets import demonstrations
+from app.services.people import accounts
+from app.services.project import criteria, projects
+from app.services.project.criteria import Given
 from app.settings import Settings
-from tests.services import bench, judging
+from tests.services import sample, sample_votes
 
 SignIn = Callable[..., TestClient]
 PROJECT = "/api/v1/projects/desk"
@@ -57,7 +59,7 @@ def desk(sign_in: SignIn, database: Database) -> Callable[[str], TestClient]:
     def opened(kind: str, **columns: Any) -> TestClient:
         browser = sign_in("ada")
         with database.transaction() as session:
-            project = bench.make_project(
+            project = sample.make_project(
                 session, slug="desk", judgment_kind=JudgmentKind(kind), k=K[kind], **columns
             )
             if kind == "rate":
@@ -66,7 +68,7 @@ def desk(sign_in: SignIn, database: Database) -> Callable[[str], TestClient]:
             user = session.scalars(select(User)).one()
             accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
             for _ in range(2):
-                bench.make_comparison(session, project)
+                sample.make_comparison(session, project)
         return browser
 
     return opened
@@ -84,7 +86,7 @@ def submit(browser: TestClient, assignment: dict[str, Any], key: str, **answer: 
 
 
 def exported(database: Database, format: str) -> list[dict[str, Any]]:
-    return judging.exported(database, "desk", format)
+    return sample_votes.exported(database, "desk", format)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Assignment, Completion, Judgment, JudgmentKind, Project, Role, User
-from app.services import accounts
-from tests.services import bench
+from app.services.people import accounts
+from tests.services import sample
 
 SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}
@@ -24,12 +24,12 @@ def _labeler(
     browser = sign_in("ada")
     browser.headers.update(HTML)
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", **columns)
+        project = sample.make_project(session, slug="desk", **columns)
         user = session.scalar(select(User).where(User.email == "ada@example.org"))
         assert user is not None
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
         for _ in range(comparisons):
-            bench.make_comparison(session, project)
+            sample.make_comparison(session, project)
     return browser
 
 

@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Judgment, JudgmentKind, Role, User
-from app.services import accounts
+from app.services.people import accounts
 from app.web import assignments
-from tests.services import bench
+from tests.services import sample
 
 SignIn = Callable[..., TestClient]
 API = "/api/v1/projects/desk/assignments"
@@ -26,12 +26,12 @@ def labeler(sign_in: SignIn, database: Database) -> TestClient:
 def _labeler(sign_in: SignIn, database: Database, **columns: Any) -> TestClient:
     browser = sign_in("ada")
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", **columns)
+        project = sample.make_project(session, slug="desk", **columns)
         user = session.scalar(select(User).where(User.email == "ada@example.org"))
         assert user is not None
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
         for _ in range(5):
-            bench.make_comparison(session, project)
+            sample.make_comparison(session, project)
     return browser
 
 

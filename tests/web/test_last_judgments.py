@@ -10,10 +10,12 @@ from app.db import Database, now
 from app.domain.answers import PickBody
 from app.domain.states import RoundState
 from app.models import Project, Round, User
-from app.services import labeling, rounds
-from app.services.labeling import Submission
+from app.services.judging import labeling
+from app.services.judging.submissions import Submission
+from app.services.queue import slot_leases
+from app.services.rounds import rounds
 from app.web.api.labeling import go_on
-from tests.services.judging import make_comparison, make_project
+from tests.services.sample_votes import make_comparison, make_project
 
 SECRET = b"s" * 32
 
@@ -32,7 +34,7 @@ def _round(session: Session, project: Project) -> Round:
 
 
 def _judge(session: Session, project: Project, labeler: User) -> None:
-    assignment = labeling.claim(session, SECRET, project, labeler.id)
+    assignment = slot_leases.claim(session, SECRET, project, labeler.id)
     assert assignment is not None
     answer = PickBody(preferred="a", strength=None, both_bad=False)
     given = Submission(

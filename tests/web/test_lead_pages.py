@@ -20,8 +20,10 @@ from app.models import (
     Round,
     User,
 )
-from app.services import accounts, criteria, inspection, projects
-from tests.services.judging import make_comparison, vote
+from app.services.people import accounts
+from app.services.project import criteria, projects
+from app.services.queue import comparisons
+from tests.services.sample_votes import make_comparison, vote
 
 SignIn = Callable[..., TestClient]
 
@@ -172,7 +174,7 @@ def test_a_settled_comparison_becomes_gold_with_its_answer(
 ) -> None:
     with database.transaction() as session:
         comparison = make_comparison(session, of_project(session))
-        first = inspection.completions(session, comparison.id)
+        first = comparisons.completions_of(session, comparison.id)
     url = f"/p/desk/comparisons/{comparison.id}"
     assert lead.post(f"{url}/use", data={"purpose": "gold"}).status_code == 404
     lead.post(f"{url}/settle", data={"preferred": "b", "reason": "mistake"})
@@ -182,7 +184,9 @@ def test_a_settled_comparison_becomes_gold_with_its_answer(
     with database.reader() as session:
         gold = session.get_one(Comparison, gold_id)
         assert gold.gold_answer is not None
-        right = inspection.completions(session, gold_id)["ab".index(gold.gold_answer["preferred"])]
+        right = comparisons.completions_of(session, gold_id)[
+            "ab".index(gold.gold_answer["preferred"])
+        ]
         assert right.id == first[1].id
     assert "The answer" in html(lead, answer.headers["location"])
 

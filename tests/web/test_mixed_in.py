@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Assignment, Comparison, Project, Purpose, Role, User
-from app.services import accounts, quality
-from tests.services import bench
+from app.services.people import accounts
+from app.services.quality import labeler_quality
+from tests.services import sample
 
 API = "/api/v1/projects/desk"
 RATES = {"gold_percent": "20", "repeat_percent": "15", "evaluation_percent": "30"}
@@ -24,16 +25,16 @@ def labeler(database: Database, sign_in: Callable[..., TestClient]) -> TestClien
     browser = sign_in("labeler")
     lead = sign_in("lead")
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", name="Desk", overlap=1)
+        project = sample.make_project(session, slug="desk", name="Desk", overlap=1)
         for name, role in (("labeler", Role.LABELER), ("lead", Role.LEAD)):
             user = session.scalars(select(User).where(User.name == name)).one()
             accounts.add_member(session, project.id, user.id, role, actor_id=None)
         for _ in range(JUDGED):
-            bench.make_comparison(session, project)
+            sample.make_comparison(session, project)
         for at in range(JUDGED // 2):
-            bench.make_comparison(session, project, purpose=Purpose.EVALUATION)
+            sample.make_comparison(session, project, purpose=Purpose.EVALUATION)
             answer = {"preferred": "ab"[at % 2]}
-            bench.make_comparison(session, project, purpose=Purpose.GOLD, gold_answer=answer)
+            sample.make_comparison(session, project, purpose=Purpose.GOLD, gold_answer=answer)
     assert lead.post("/p/desk/settings/mix", data=RATES).status_code == 303
     return browser
 
@@ -74,7 +75,9 @@ def test_rates_hold_results_show_and_nothing_gives_them_away(
             one["id"]: rows[session.get_one(Assignment, one["id"]).comparison_id] for one in sent
         }
         project = session.scalars(select(Project)).one()
-        (habits,) = (one for one in quality.of_project(session, project.id) if one.judgments)
+        (habits,) = (
+            one for one in labeler_quality.of_project(session, project.id) if one.judgments
+        )
     shares = Counter(order.values())
     # Four standard errors of a share of 160; repeats only start after twenty judgments.
     assert abs(shares[Purpose.GOLD] / JUDGED - 0.2) < 0.13

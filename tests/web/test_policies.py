@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import JudgmentKind, Project, Role, User
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 from tests.conftest import PASSWORD
 
 ASKERS = ("nobody", "stranger", "labeler", "lead", "other_lead", "admin")

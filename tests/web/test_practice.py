@@ -23,8 +23,9 @@ from app.models import (
     Role,
     User,
 )
-from app.services import accounts, draws
-from tests.services import bench
+from app.services.people import accounts
+from app.services.rounds import prompt_selection
+from tests.services import sample
 
 SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}
@@ -37,10 +38,10 @@ def lead(sign_in: SignIn, database: Database) -> TestClient:
     """Give a browser of the lead; "ada" labels, and has to pass three comparisons."""
     browser = sign_in("lead")
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", practice_pass_share=0.6)
+        project = sample.make_project(session, slug="desk", practice_pass_share=0.6)
         lead = session.scalars(select(User)).one()
         accounts.add_member(session, project.id, lead.id, Role.LEAD, actor_id=None)
-        bench.make_comparison(session, project)
+        sample.make_comparison(session, project)
     rows = [_row(at) for at in range(3)]
     assert browser.post(f"{API}/comparisons", json={"comparisons": rows}).json()["new"] == 3
     return browser
@@ -256,7 +257,9 @@ def test_gold_comes_in_the_same_way_without_a_reason(lead: TestClient, database:
 def test_no_round_draws_the_completions_of_practice(lead: TestClient, database: Database) -> None:
     with database.reader() as session:
         ids = list(session.scalars(select(Prompt.id)))
-        drawn = [one for mine in draws.imported(session, ids, 9).values() for one in mine]
+        drawn = [
+            one for mine in prompt_selection.imported(session, ids, 9).values() for one in mine
+        ]
         texts = {one.text for one in session.scalars(select(Completion))}
     assert any(text.startswith("right") for text in texts)
     assert not any(one.text.startswith("right") for one in drawn)

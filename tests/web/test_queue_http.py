@@ -9,12 +9,12 @@ from sqlalchemy import select
 from app.db import Database
 from app.main import create_app
 from app.models import Judgment, Role
-from app.services import accounts
+from app.services.people import accounts
 from app.settings import Settings
 from app.simulation.labelers import SimulatedLabeler, panel
 from app.simulation.runner import Member, Panel
 from tests.live import serve
-from tests.services import bench
+from tests.services import sample
 
 LABELERS, COMPARISONS, OVERLAP = 24, 400, 3
 
@@ -24,7 +24,7 @@ def members(any_database: Database) -> list[Member]:
     labelers = panel(SimulatedLabeler("sim", lambda _prompt, text: float(len(text))), LABELERS)
     found = []
     with any_database.transaction() as session:
-        project = bench.make_project(session, slug="desk", overlap=OVERLAP)
+        project = sample.make_project(session, slug="desk", overlap=OVERLAP)
         for labeler in labelers:
             user = accounts.create_user(
                 session, email=f"{labeler.name}@example.org", name=labeler.name, password=None
@@ -33,7 +33,7 @@ def members(any_database: Database) -> list[Member]:
             token = accounts.create_token(session, user, name="panel", scopes=["label"])
             found.append(Member(labeler, token.secret))
         for _ in range(COMPARISONS):
-            bench.make_comparison(session, project)
+            sample.make_comparison(session, project)
     return found
 
 

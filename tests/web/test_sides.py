@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import AuditEvent, Job, Role, User
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 
 SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}

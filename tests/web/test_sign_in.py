@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 
 from app.db import Database, now
 from app.models import Invitation, User
-from app.services import accounts, projects
+from app.services.people import accounts
+from app.services.project import projects
 from tests.conftest import PASSWORD
 
 Make = Callable[..., User]

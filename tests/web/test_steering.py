@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 from app.db import Database
 from app.domain.states import AssignmentState
 from app.models import Assignment, AuditEvent, Comparison, Project, Role, User
-from app.services import accounts, audit, labeling
-from tests.services import bench
+from app.services.people import accounts, audit
+from app.services.queue import slot_leases
+from tests.services import sample
 
 API = "/api/v1/projects/desk"
 
@@ -21,9 +22,9 @@ API = "/api/v1/projects/desk"
 def desk(database: Database) -> tuple[int, list[int], list[int]]:
     """Give the project, its labelers and three comparisons that want two judgments each."""
     with database.transaction() as session:
-        project = bench.make_project(session, slug="desk", name="Desk", overlap=2)
-        people = bench.make_labelers(session, project, 3)
-        made = [bench.make_comparison(session, project).id for _ in range(3)]
+        project = sample.make_project(session, slug="desk", name="Desk", overlap=2)
+        people = sample.make_labelers(session, project, 3)
+        made = [sample.make_comparison(session, project).id for _ in range(3)]
         return project.id, people, made
 
 
@@ -45,8 +46,12 @@ def work(database: Database, desk: tuple[int, list[int], list[int]]) -> Callable
     def claim(who: int) -> int:
         with database.transaction() as session:
             project = session.get_one(Project, desk[0])
-            got = labeling.claim(
-                session, bench.SECRET, project, desk[1][who], draw=bench.never_mix()
+            got = slot_leases.claim(
+                session,
+                sample.SECRET,
+                project,
+                desk[1][who],
+                draw=sample.never_mix(),
             )
             assert got is not None
             return got.comparison_id

@@ -7,7 +7,7 @@ import pytest
 from app.db import Database
 from app.domain.states import JobState
 from app.models import Job
-from app.services import jobs
+from app.services.jobs import jobs
 from tests.faults.workers import (
     attempts,
     enqueue,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
-from app.services.job_leases import Claimed
+from app.services.jobs.job_leases import Claimed
 from worker.runs.context import Orders
 from worker.ticket import Order, Places, Servers, Ticket, is_outage
 

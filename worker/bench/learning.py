@@ -14,7 +14,7 @@ from worker.bench import environments, pairing, peak, rows
 from worker.bench import work as fixed
 from worker.bench.rows import Json, Line
 from worker.bench.work import Dtype, Row, Work
-from worker.rlhf import models, starter
+from worker.rlhf.model import models, starter
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,22 +16,25 @@ import transformers
 from worker.bench import work as fixed
 from worker.bench.side import Side
 from worker.bench.work import Row, Work
-from worker.rlhf import models, ppo, reward, sampling, scoring
-from worker.rlhf.data import Pair, PromptItem, Ranking
-from worker.rlhf.models import LoadedModel
-from worker.rlhf.policy_watch import WatchConfig
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.rankings import Terms
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.roles import LoraSettings, Roles
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Pair, PromptItem, Ranking
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models
+from worker.rlhf.model.models import LoadedModel
+from worker.rlhf.model.roles import LoraSettings, Roles
+from worker.rlhf.policy import ppo
+from worker.rlhf.policy.policy_watch import WatchConfig
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.reward import reward_model, scoring
+from worker.rlhf.reward.ranking_loss import Terms
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sampling.sampling import SamplingConfig
 
 Trunk = Literal["value", "policy"]
 LORA = LoraSettings(fixed.LORA_RANK, fixed.LORA_ALPHA)
 
 
-class InOrder(reward.Run):
+class InOrder(reward_model.Run):
     """A run that takes the rankings as they come, so that both sides see the same batches."""
 
     def batch(self, member: int) -> list[Ranking]:
@@ -78,7 +81,7 @@ def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
         lora=LORA,
     )
     roles = Roles(loaded)
-    reward.prepare(roles, config)
+    reward_model.prepare(roles, config)
     _same_start(roles, "reward")
     run = InOrder(roles, rankings, (), config, TrainingState())
     for _ in range(work.steps):

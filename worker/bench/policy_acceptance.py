@@ -24,15 +24,16 @@ from worker.bench import environments, peer
 from worker.bench import known_reward as known
 from worker.bench import work as fixed
 from worker.bench.known_reward import Case
-from worker.rlhf import kl, models, ppo, rollout, saving, starter
-from worker.rlhf.data import PromptItem
-from worker.rlhf.models import LoadedModel
-from worker.rlhf.policy_watch import WatchConfig
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.prefix import Branches
-from worker.rlhf.roles import LoraSettings, Roles
-from worker.rlhf.scoring import Scores
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models, saving, starter
+from worker.rlhf.model.models import LoadedModel
+from worker.rlhf.model.roles import LoraSettings, Roles
+from worker.rlhf.policy import kl, ppo, rollout
+from worker.rlhf.policy.policy_watch import WatchConfig
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.reward.scoring import Scores
+from worker.rlhf.reward.shared_prefix import Branches
 
 PEER = "worker.bench.peers.trl_known_ppo"
 INITIAL_STD = 0.2

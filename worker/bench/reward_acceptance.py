@@ -21,14 +21,15 @@ from worker.bench import environments, known, peer
 from worker.bench import work as fixed
 from worker.bench.known import Case
 from worker.bench.ours import InOrder
-from worker.rlhf import models, reward, scoring, starter
-from worker.rlhf.data import Pair, Ranking
-from worker.rlhf.prefix import Branches
-from worker.rlhf.rankings import Terms
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.roles import LoraSettings, Roles
-from worker.rlhf.scoring import AdapterReward
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Pair, Ranking
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models, starter
+from worker.rlhf.model.roles import LoraSettings, Roles
+from worker.rlhf.reward import reward_model, scoring
+from worker.rlhf.reward.ranking_loss import Terms
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward.shared_prefix import Branches
 
 PEER = "worker.bench.peers.trl_known_reward"
 LOSS_TOLERANCE, LOSSES, BEHIND = 1e-4, 20, 0.02
@@ -92,7 +93,7 @@ def train(folder: Path) -> dict[str, Any]:
         lora=LoraSettings(known.RANK, known.ALPHA),
     )
     roles = Roles(models.load(folder / known.MODEL_FOLDER))
-    reward.prepare(roles, config)
+    reward_model.prepare(roles, config)
     fixed.same_start(roles.named_parameters_of("reward").items())
     with torch.no_grad():
         head = roles.head("reward").weight

@@ -10,11 +10,12 @@ from app.domain.plan import Algorithm
 from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
-from worker.rlhf import dpo, saving
-from worker.rlhf.data import Ranking
-from worker.rlhf.dpo import DpoConfig
-from worker.rlhf.rankings import agreement_of, split_by_length
-from worker.rlhf.roles import SFT, LoraSettings, Roles
+from worker.rlhf.core.examples import Ranking
+from worker.rlhf.model import saving
+from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.policy import dpo
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
 from worker.runs import algorithms, following
 from worker.runs.weights import POLICY
 

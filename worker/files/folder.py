@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 from app.errors import Conflict, Invalid
 from worker import artifacts
 from worker.files.models import MODEL
-from worker.rlhf.report import Sample
+from worker.rlhf.core.step_report import Sample
 from worker.runs import cards
 from worker.runs.context import Orders
 from worker.ticket import Order

@@ -20,11 +20,11 @@ from worker.files.folder import Watcher, differences
 from worker.files.models import Opened
 from worker.files.rows import Asked, Bad
 from worker.files.source import Source
-from worker.rlhf import engines
-from worker.rlhf.data import Completion, PromptItem
-from worker.rlhf.engines import Question
-from worker.rlhf.models import context_tokens
-from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.model.models import context_tokens
+from worker.rlhf.sampling import engines
+from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import cards, texts
 from worker.runs.context import Interrupted, Orders
 

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from app.errors import Invalid
 from worker import artifacts
-from worker.rlhf import models, saving, scoring
-from worker.rlhf.normaliser import Normaliser
-from worker.rlhf.roles import BASE, SFT, Roles
-from worker.rlhf.scoring import AdapterReward, RewardFunction
+from worker.rlhf.model import models, saving
+from worker.rlhf.model.roles import BASE, SFT, Roles
+from worker.rlhf.reward import scoring
+from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.runs import rewards
 from worker.runs.cards import TRAINING
 

@@ -6,7 +6,7 @@ from app.errors import Invalid
 from worker.files import models, rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
-from worker.rlhf import saving
+from worker.rlhf.model import saving
 from worker.runs import algorithms, following
 from worker.runs import policy as jobs
 from worker.runs.algorithms import NOTES, Given

@@ -12,13 +12,14 @@ from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Compared
 from worker.files.training import Wanted
-from worker.rlhf import criteria, saving, scoring
-from worker.rlhf import reward as fitting
-from worker.rlhf.criteria import Criteria
-from worker.rlhf.data import Ranking
-from worker.rlhf.rankings import split_by_length
-from worker.rlhf.reward_report import Scored
-from worker.rlhf.scoring import AdapterReward
+from worker.rlhf.core.examples import Ranking
+from worker.rlhf.model import saving
+from worker.rlhf.reward import criterion_heads, scoring
+from worker.rlhf.reward import reward_model as fitting
+from worker.rlhf.reward.criterion_heads import Criteria
+from worker.rlhf.reward.ranking_loss import split_by_length
+from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import following, reward_figures, rewards
 from worker.runs import reward as jobs
 
@@ -34,7 +35,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         training.rankings(part, roles, wanted.instruction)
         for part in (parted.train, parted.heldout)
     )
-    fitted = criteria.fit(train, criterion_weights(parted.train))
+    fitted = criterion_heads.fit(train, criterion_weights(parted.train))
     config = jobs.config_of(wanted.plan, len(train), fitted, roles=roles)
     # A classifier that is not there is found out before anything is trained.
     tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward

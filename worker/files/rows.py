@@ -26,9 +26,9 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.services import judged
+from app.services.datasets import judged_comparisons
 from worker.files.source import Source
-from worker.rlhf.data import Absolute, Pair
+from worker.rlhf.core.examples import Absolute, Pair
 from worker.runs import weighing
 
 CHUNK: Final = 1 << 16
@@ -241,17 +241,19 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
 
 
 def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
-    return tuple(Absolute(one.ratings, one.thumb) for one in judged.absolutes(votes, count))
+    return tuple(
+        Absolute(one.ratings, one.thumb) for one in judged_comparisons.absolutes(votes, count)
+    )
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
-    found = judged.pairs(record.votes, len(record.candidates))
+    found = judged_comparisons.pairs(record.votes, len(record.candidates))
     return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
 
 
 def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
     """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
-    found = judged.pairs([record], len(record.candidates))
+    found = judged_comparisons.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
         Pair(

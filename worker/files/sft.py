@@ -9,9 +9,9 @@ from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Shown
 from worker.files.training import Parted, Wanted
-from worker.rlhf import saving
-from worker.rlhf import sft as imitation
-from worker.rlhf.roles import BASE, SFT, Roles
+from worker.rlhf.model import saving
+from worker.rlhf.model.roles import BASE, SFT, Roles
+from worker.rlhf.sft import finetuning as imitation
 from worker.runs import following, weights
 from worker.runs import sft as jobs
 

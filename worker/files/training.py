@@ -14,10 +14,10 @@ from worker.files import models, rows
 from worker.files.folder import Card, RunFolder
 from worker.files.rows import Bad
 from worker.files.source import Source
-from worker.rlhf.data import PromptItem, Ranking
-from worker.rlhf.roles import Roles
-from worker.rlhf.template import encode_response
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import encode_response
 from worker.runs import following, texts
 from worker.runs.cards import TRAINING
 from worker.runs.following import Ended

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.plan import Algorithm, RoundPlan
-from worker.rlhf import best_of_n, dpo, ppo, rloo
-from worker.rlhf.best_of_n import BestOfNConfig
-from worker.rlhf.data import PromptItem, Ranking
-from worker.rlhf.dpo import DpoConfig
-from worker.rlhf.normaliser import Scale
-from worker.rlhf.policy_watch import Watch
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.report import StepReport
-from worker.rlhf.rloo import RlooConfig
-from worker.rlhf.roles import REFERENCE, LoraSettings, Roles
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.scoring import RewardFunction
-from worker.rlhf.sft import SftConfig
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import REFERENCE, LoraSettings, Roles
+from worker.rlhf.policy import best_of_n, dpo, ppo, rloo
+from worker.rlhf.policy.best_of_n import BestOfNConfig
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.policy_watch import Watch
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.policy.rloo import RlooConfig
+from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.scoring import RewardFunction
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft.finetuning import SftConfig
 
 NOTES = {
     Algorithm.PPO: "practising",

@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
-from app.services import checkpoints, draws
+from app.services.checkpoints import checkpoints
+from app.services.rounds import prompt_selection
 from worker.runs import held, sampled, weights
 from worker.runs.context import Interrupted, JobContext
 from worker.runs.sampled import Draw
@@ -47,7 +48,7 @@ def _read(session: Session, context: JobContext) -> Task:
         checkpoints.get(session, project.id, checkpoint_id)
         for checkpoint_id in payload["checkpoint_ids"]
     ]
-    found = draws.first(
+    found = prompt_selection.first(
         session,
         project.id,
         Split(payload["split"]),

@@ -16,7 +16,7 @@ import structlog
 
 from app.db import Database
 from app.errors import AttuneError, LeaseLost, Unavailable
-from app.services import rounds
+from app.services.rounds import rounds
 from worker.artifacts import Artifacts
 from worker.runs import Run, find
 from worker.runs.context import Interrupted, JobContext, Orders

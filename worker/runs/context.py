@@ -22,12 +22,12 @@ from app.db import Database
 from app.domain.states import OVER_JOB_STATES
 from app.errors import LeaseLost
 from app.models import Job
-from app.services import job_leases, job_reports
+from app.services.jobs import job_leases, job_reports
 from worker import artifacts
 from worker.ticket import Order, Servers, is_outage
 
 if TYPE_CHECKING:  # it loads torch, which an export must not pay for
-    from worker.rlhf.parallel import Team
+    from worker.rlhf.core.parallel import Team
 
 T = TypeVar("T")
 Advance = Callable[[Session, int], object]

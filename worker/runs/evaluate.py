@@ -23,11 +23,13 @@ from app.models import (
     Purpose,
     Round,
 )
-from app.services import checkpoints, comparisons, draws, evaluation
-from app.services.judged import Candidate
-from worker.rlhf import scoring
-from worker.rlhf.prefix import Branches
-from worker.rlhf.scoring import AdapterReward
+from app.services.checkpoints import checkpoints
+from app.services.datasets.judged_comparisons import Candidate
+from app.services.queue import comparisons
+from app.services.rounds import evaluations, prompt_selection
+from worker.rlhf.reward import scoring
+from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward.shared_prefix import Branches
 from worker.runs import held, sampled, texts, weights
 from worker.runs.context import Interrupted, JobContext
 from worker.runs.sampled import Draw
@@ -70,7 +72,7 @@ def run(context: JobContext) -> None:
     same = [prompt.id for prompt in both if prompt not in differing]
 
     def finish(session: Session) -> Mapping[str, Any]:
-        evaluation.record_scores(
+        evaluations.record_scores(
             session,
             session.get_one(Evaluation, task.evaluation.id),
             arbiter=task.arbiter.name,
@@ -92,11 +94,11 @@ def _read(session: Session, context: JobContext) -> Task:
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
     assert round_.reward_checkpoint_id is not None  # the policy was trained against it
-    found = evaluation.open_evaluation(
+    found = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
     wanted = plan.evaluation
-    prompts = draws.for_evaluation(
+    prompts = prompt_selection.for_evaluation(
         session,
         round_,
         wanted.prompts,

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.models import Export, Project, Purpose, Split
-from app.services import demonstrations, export_rows, exports, preferences
-from app.services.export_rows import Account
-from app.services.exports import Frozen
-from app.services.judged import Judged, Options, PromptText
+from app.services.datasets import demonstrations, export_rows, exports, preferences
+from app.services.datasets.export_rows import Account
+from app.services.datasets.exports import Frozen
+from app.services.datasets.judged_comparisons import Judged, Options, PromptText
 from worker.runs.context import JobContext
 
 DATA = "data.jsonl"

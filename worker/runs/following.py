@@ -13,9 +13,9 @@ from typing import Any, Protocol, cast
 import structlog
 
 from worker import artifacts
-from worker.rlhf.report import Sample, StepReport
-from worker.rlhf.tensorboard import EventLog
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.step_report import Sample, StepReport
+from worker.rlhf.core.tensorboard import EventLog
+from worker.rlhf.core.training_state import TrainingState
 from worker.runs.context import Interrupted
 from worker.ticket import Order
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from app.models import Export, Split
-from app.services import export_rows, exports, training_rows
-from app.services.training_rows import FrozenRow
-from worker.rlhf.data import Ranking
+from app.services.datasets import export_rows, exports, training_rows
+from app.services.datasets.training_rows import FrozenRow
+from worker.rlhf.core.examples import Ranking
 from worker.runs import export as export_run
 from worker.runs import held, texts
 from worker.runs.context import JobContext

@@ -19,7 +19,9 @@ from app.domain.preflight import Draft
 from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Purpose, Round, Split
-from app.services import checkpoints, comparisons, draws
+from app.services.checkpoints import checkpoints
+from app.services.queue import comparisons
+from app.services.rounds import prompt_selection
 from worker.runs import held, sampled, served, weights
 from worker.runs.context import Interrupted, JobContext
 from worker.runs.sampled import Answering, Draw
@@ -113,7 +115,9 @@ def read(session: Session, context: JobContext) -> Task:
             (Split.TRAIN, plan.prompts),
             (Split.VALIDATION, plan.heldout_prompts),
         )
-        for prompt in draws.least_used(session, round_, split, Purpose.TRAIN, count, as_of=as_of)
+        for prompt in prompt_selection.least_used(
+            session, round_, split, Purpose.TRAIN, count, as_of=as_of
+        )
     ]
     others = _earlier(session, project, round_, policy)
     return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
@@ -124,7 +128,9 @@ def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
     found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
         with context.database.reader() as session:
-            for prompt_id, rows in draws.imported(session, list(found), IMPORTED_MOST).items():
+            for prompt_id, rows in prompt_selection.imported(
+                session, list(found), IMPORTED_MOST
+            ).items():
                 found[prompt_id].extend(rows)
     if task.plan.server is not None:
         _ask_server(context, task, task.plan.server, found)

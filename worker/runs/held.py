@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
 from app.models import Job, Project, Round
-from app.services import job_leases
+from app.services.jobs import job_leases
 from worker.runs.context import JobContext
 
 

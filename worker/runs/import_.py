@@ -16,8 +16,9 @@ from app.db import now
 from app.formats import registry
 from app.formats.records import Rejected
 from app.models import ImportRun, Project
-from app.services import audit, imports
-from app.services.imports import Numbered, Tally
+from app.services.datasets import imports
+from app.services.datasets.imports import Numbered, Tally
+from app.services.people import audit
 from worker.runs import held
 from worker.runs.context import Interrupted, JobContext
 

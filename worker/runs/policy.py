@@ -12,18 +12,21 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, PolicyPlan, RoundPlan, Start
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
-from app.services import checkpoints, draws, rounds
-from app.services.checkpoints import Written
-from worker.rlhf import saving, scoring, stopping
-from worker.rlhf.data import PromptItem, Ranking
-from worker.rlhf.normaliser import Normaliser
-from worker.rlhf.policy_watch import WatchConfig
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.report import StepReport
-from worker.rlhf.roles import REFERENCE, SFT, Roles
-from worker.rlhf.scoring import AdapterReward
-from worker.rlhf.stopping import Rule
-from worker.rlhf.training_state import TrainingState
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import Written
+from app.services.rounds import prompt_selection, rounds
+from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import saving
+from worker.rlhf.model.roles import REFERENCE, SFT, Roles
+from worker.rlhf.policy import stopping
+from worker.rlhf.policy.policy_watch import WatchConfig
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.policy.stopping import Rule
+from worker.rlhf.reward import scoring
+from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import algorithms, cards, following, frozen, held, rewards, texts, weights
 from worker.runs import reward as reward_run
 from worker.runs.algorithms import NOTES, Given, Prepared
@@ -172,7 +175,7 @@ def _read(session: Session, context: JobContext) -> Task:
     start = reward_run.start_of(session, project, round_)
     as_of = held.made_at(session, context)
     prompts, heldout = (
-        tuple(draws.first(session, project.id, split, count, as_of=as_of))
+        tuple(prompt_selection.first(session, project.id, split, count, as_of=as_of))
         for split, count in (
             (Split.TRAIN, plan.policy.prompts),
             (Split.VALIDATION, plan.policy.heldout_prompts),

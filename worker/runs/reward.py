@@ -12,21 +12,24 @@ from app.domain.plan import RoundPlan
 from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
-from app.services import checkpoints, draws, rounds
-from app.services.checkpoints import Written
-from app.services.training_rows import FrozenRow
-from worker.rlhf import criteria, sampling, saving, scoring
-from worker.rlhf import reward as fitting
-from worker.rlhf.criteria import Criteria
-from worker.rlhf.data import PromptItem, Ranking
-from worker.rlhf.normaliser import Normaliser
-from worker.rlhf.prefix import Branches
-from worker.rlhf.rankings import LossName, Terms
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.scoring import AdapterReward
-from worker.rlhf.training_state import TrainingState
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import Written
+from app.services.datasets.training_rows import FrozenRow
+from app.services.rounds import prompt_selection, rounds
+from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import saving
+from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
+from worker.rlhf.reward import criterion_heads, scoring
+from worker.rlhf.reward import reward_model as fitting
+from worker.rlhf.reward.criterion_heads import Criteria
+from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.ranking_loss import LossName, Terms
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward.shared_prefix import Branches
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import (
     cards,
     following,
@@ -77,7 +80,7 @@ def run(context: JobContext) -> None:
     parts = [rewards.build(each, tokenizer, context.device) for each in task.plan.reward.parts]
     train = _rankings(data.rows, roles, task, counted)
     heldout = _rankings(data.heldout, roles, task, Weights())
-    fitted = criteria.fit(train, frozen.criterion_weights(data.rows))
+    fitted = criterion_heads.fit(train, frozen.criterion_weights(data.rows))
     config = config_of(task.plan, len(data.rows), fitted, roles=roles)
     names = fitting.prepare(roles, config)
     start_from_sft(roles, names)
@@ -145,7 +148,7 @@ def _given(context: JobContext) -> tuple[Task, Data]:
 def _read(session: Session, context: JobContext) -> Task:
     round_, project, plan = held.round_of(session, context)
     start = start_of(session, project, round_)
-    prompts = draws.first(
+    prompts = prompt_selection.first(
         session,
         project.id,
         Split.TRAIN,

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from app.domain.plan import RoundPlan
-from app.services.training_rows import FrozenRow
-from worker.rlhf import rating_report, reward_report
-from worker.rlhf.criteria import Criteria
-from worker.rlhf.data import Ranking
-from worker.rlhf.rankings import branches_of, split_by_length
-from worker.rlhf.reward_report import Scored
-from worker.rlhf.scoring import AdapterReward
+from app.services.datasets.training_rows import FrozenRow
+from worker.rlhf.core.examples import Ranking
+from worker.rlhf.reward import rating_report, reward_report
+from worker.rlhf.reward.criterion_heads import Criteria
+from worker.rlhf.reward.ranking_loss import branches_of, split_by_length
+from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import frozen, human_level
 from worker.runs.frozen import Data
 

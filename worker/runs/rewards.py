@@ -13,13 +13,13 @@ from transformers import PreTrainedTokenizerBase
 from app.domain import reading
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import PartKind, RewardPart
-from worker.rlhf import classifier
-from worker.rlhf.classifier import ClassifierReward
-from worker.rlhf.mixture import Part, WeightedSum
-from worker.rlhf.normaliser import Scale
-from worker.rlhf.prefix import Branches
-from worker.rlhf.rules import FormatRule, LengthRule
-from worker.rlhf.scoring import AdapterReward, RewardFunction
+from worker.rlhf.reward import classifier
+from worker.rlhf.reward.classifier import ClassifierReward
+from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.rules import FormatRule, LengthRule
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
+from worker.rlhf.reward.shared_prefix import Branches
+from worker.rlhf.reward.weighted_sum import Part, WeightedSum
 
 LEARNED = "learned"
 WEIGHT, PARTS, SCALE = "weight", "parts", "scale"

@@ -15,12 +15,12 @@ from sqlalchemy import select
 from app.db import now
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
-from worker.rlhf import engines
-from worker.rlhf.data import Completion as Drawn
-from worker.rlhf.engines import Question
-from worker.rlhf.models import context_tokens
-from worker.rlhf.roles import Roles
-from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.core.examples import Completion as Drawn
+from worker.rlhf.model.models import context_tokens
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.sampling import engines
+from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import held, texts
 from worker.runs.context import JobContext
 

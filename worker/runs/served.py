@@ -13,12 +13,12 @@ from typing import Any
 from app.domain.plan import Sampling, ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Completion, Prompt
-from app.services.draws import SERVED
-from worker.rlhf import template
-from worker.rlhf.engines import Answer, Question
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.server import Server, ServerConfig, ServerUnavailable
-from worker.rlhf.template import Message
+from app.services.rounds.prompt_selection import SERVED
+from worker.rlhf.model import template
+from worker.rlhf.model.template import Message
+from worker.rlhf.sampling.engines import Answer, Question
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs import sampled
 from worker.runs.context import JobContext
 

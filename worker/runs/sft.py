@@ -21,16 +21,21 @@ from app.models import (
     Round,
     Split,
 )
-from app.services import checkpoints, demonstrations, prompts, rounds
-from app.services.checkpoints import Written
-from worker.rlhf import data, models, sampling, saving, starter, template
-from worker.rlhf import sft as imitation
-from worker.rlhf.data import PromptItem
-from worker.rlhf.report import Sample
-from worker.rlhf.roles import BASE, SFT, LoraSettings, Roles
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.sft import SftConfig
-from worker.rlhf.training_state import TrainingState
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import Written
+from app.services.datasets import demonstrations
+from app.services.project import prompts
+from app.services.rounds import rounds
+from worker.rlhf.core import examples
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.core.step_report import Sample
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models, saving, starter, template
+from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft import finetuning as imitation
+from worker.rlhf.sft.finetuning import SftConfig
 from worker.runs import cards, following, held, texts, weights
 from worker.runs.context import JobContext
 
@@ -178,7 +183,7 @@ def built(
 
 def encoded(
     roles: Roles, shown: Sequence[Shown], *, instruction: str, max_tokens: int
-) -> tuple[list[data.Demonstration], int]:
+) -> tuple[list[examples.Demonstration], int]:
     """Return the demonstrations that fit, and how many do not."""
     tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
@@ -187,7 +192,7 @@ def encoded(
         prompt = texts.prompt_ids(tokenizer, one.messages, instruction)
         response = tuple(template.encode_response(tokenizer, one.text, finished=True))
         if len(prompt) + len(response) <= limit:
-            found.append(data.Demonstration(prompt, response))
+            found.append(examples.Demonstration(prompt, response))
     return found, len(shown) - len(found)
 
 

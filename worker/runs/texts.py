@@ -9,11 +9,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from app.services.judged import Candidate
-from worker.rlhf import models, template
-from worker.rlhf.data import PromptItem
-from worker.rlhf.roles import Roles
-from worker.rlhf.template import Message
+from app.services.datasets.judged_comparisons import Candidate
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.model import models, template
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import Message
 
 
 def prompt_ids(

@@ -16,7 +16,7 @@ from app.db import Database
 from app.errors import Invalid
 from worker import artifacts
 from worker.process import USES_CPU
-from worker.rlhf.parallel import Team
+from worker.rlhf.core.parallel import Team
 from worker.runs import Run, child
 from worker.runs.context import JobContext, KeptSample, Orders
 from worker.ticket import Ticket

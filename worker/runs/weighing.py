@@ -8,9 +8,9 @@ from typing import Self
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing
 from app.errors import Invalid
-from app.services.judged import TrainingPair
-from app.services.training_rows import FrozenRow, PlainVote
-from worker.rlhf.data import Absolute, Pair
+from app.services.datasets.judged_comparisons import TrainingPair
+from app.services.datasets.training_rows import FrozenRow, PlainVote
+from worker.rlhf.core.examples import Absolute, Pair
 
 STRENGTHS = 4
 

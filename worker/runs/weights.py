@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
-from app.services import checkpoints
-from worker.rlhf import models, saving
-from worker.rlhf.normaliser import Normaliser
-from worker.rlhf.roles import BASE, SFT, Roles
+from app.services.checkpoints import checkpoints
+from worker.rlhf.model import models, saving
+from worker.rlhf.model.roles import BASE, SFT, Roles
+from worker.rlhf.reward.normaliser import Normaliser
 from worker.runs.context import JobContext
 from worker.runs.sampled import Answering
 

@@ -10,10 +10,11 @@ from app.domain.agreement import EXPECTATION, RatingReport
 from app.domain.levels import Levels
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Purpose, Round
-from app.services import agreement, quality, rounds
-from app.services.absolute_agreement import FREE
-from app.services.agreement import AgreementReport, Group
-from app.services.quality import Quality
+from app.services.quality import agreement, labeler_quality
+from app.services.quality.absolute_agreement import FREE
+from app.services.quality.agreement import AgreementReport, Group
+from app.services.quality.labeler_quality import Quality
+from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
@@ -140,7 +141,9 @@ def report(
 ) -> AgreementOut:
     """Return the report; a statistic that is not defined comes with the reason."""
     session, project_id = access.session, access.project.id
-    chosen: Round | None = rounds.get(session, project_id, round) if round is not None else None
+    chosen: Round | None = (
+        round_progress.get(session, project_id, round) if round is not None else None
+    )
     found = agreement.report(
         session,
         project_id,
@@ -150,7 +153,7 @@ def report(
         version=version,
         source=source,
     )
-    return _out(found, quality.of_project(session, project_id))
+    return _out(found, labeler_quality.of_project(session, project_id))
 
 
 @router.get("/agreement/lowest")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
 from app.models import Checkpoint, CheckpointKind, Export, Judgment
-from app.services import checkpoints
+from app.services.checkpoints import checkpoints
 from app.web import downloads
 from app.web.deps import LeadAccess
 

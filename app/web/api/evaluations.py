@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.models import Evaluation
-from app.services import evaluation
+from app.services.rounds import evaluations
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/evaluations", tags=["evaluations"])
@@ -41,21 +41,21 @@ class AnswersOut(BaseModel):
 @router.get("")
 def list_evaluations(access: LeadAccess) -> list[EvaluationOut]:
     """Return the evaluations, newest first."""
-    found = evaluation.of_project(access.session, access.project.id)
+    found = evaluations.of_project(access.session, access.project.id)
     return [_out(access.session, each) for each in found]
 
 
 @router.get("/{evaluation_id}")
 def show(access: LeadAccess, evaluation_id: int) -> EvaluationOut:
     """Return an evaluation with its results so far."""
-    found = evaluation.get(access.session, access.project.id, evaluation_id)
+    found = evaluations.get(access.session, access.project.id, evaluation_id)
     return _out(access.session, found)
 
 
 @router.get("/{evaluation_id}/answers")
 def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
     """Return both policies' answers, prompt by prompt."""
-    found = evaluation.get(access.session, access.project.id, evaluation_id)
+    found = evaluations.get(access.session, access.project.id, evaluation_id)
     return [
         AnswersOut(
             prompt_id=each.prompt.id,
@@ -65,7 +65,7 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
             score_new=each.score_new,
             score_old=each.score_old,
         )
-        for each in evaluation.answers(access.session, found)
+        for each in evaluations.answers(access.session, found)
     ]
 
 
@@ -78,5 +78,5 @@ def _out(session: Session, row: Evaluation) -> EvaluationOut:
         old_checkpoint_id=row.old_checkpoint_id,
         created_at=row.created_at,
         completed_at=row.completed_at,
-        results=evaluation.results(session, row).to_json(),
+        results=evaluations.results(session, row).to_json(),
     )

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from app.errors import Conflict
 from app.models import Export
-from app.services import export_rows, exports
-from app.services.judged import Options
+from app.services.datasets import export_rows, exports
+from app.services.datasets.judged_comparisons import Options
 from app.web import downloads
 from app.web.deps import LeadAccess
 

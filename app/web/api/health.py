@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app import queue as broker
 from app.db import Database, now, schema
 from app.models import Comparison
-from app.services import workers
+from app.services.jobs import workers
 from app.web.deps import policy
 
 MIN_FREE_MIB: Final = 64

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from app.domain.states import JobState
 from app.models import Job
-from app.services import job_control, jobs
+from app.services.jobs import jobs
+from app.services.rounds import job_control
 from app.web.deps import AdminAccess, LeadAccess
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"])

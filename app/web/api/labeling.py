@@ -12,8 +12,10 @@ from app.db.engine import later
 from app.domain.assignment import public_number
 from app.errors import AttuneError
 from app.models import Assignment, Comparison
-from app.services import comparisons, labeling, rounds, workload
-from app.services.labeling import Outcome
+from app.services.judging import corrections, judgment_bodies, labeling, workload
+from app.services.judging.submissions import Outcome
+from app.services.queue import comparisons, slot_leases
+from app.services.rounds import rounds
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -65,21 +67,21 @@ def exchange(desk: LabelerDesk, given: ExchangeIn) -> Response:
 @router.post("/assignments/heartbeat")
 def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
     """Extend your leases; what is missing from the answer has gone to someone else."""
-    return labeling.heartbeat(access.session, access.project, access.user.id)
+    return slot_leases.heartbeat(access.session, access.project, access.user.id)
 
 
 @router.post("/assignments/release")
 def release(access: LabelerAccess) -> dict[str, int]:
     """Give your leases back."""
     return {
-        "released": labeling.release(access.session, access.project.id, access.user.id),
+        "released": slot_leases.release(access.session, access.project.id, access.user.id),
     }
 
 
 @router.post("/assignments/undo")
 def undo(access: LabelerAccess, given: KeyIn, rendered: bool = False) -> AssignmentOut | None:
     """Open your last judgment or skip again; null when there is none."""
-    opened = labeling.undo(access.session, access.project, access.user.id, given.key)
+    opened = corrections.undo(access.session, access.project, access.user.id, given.key)
     if opened is None:
         return None
     return _out(access, opened, rendered=rendered)
@@ -111,7 +113,7 @@ def skip(desk: LabelerDesk, assignment_id: int, given: SkipIn) -> None:
 @router.get("/judgments")
 def history(access: LabelerAccess, before: int | None = None) -> list[HistoryOut]:
     """Return your judgments and skips, newest first; `before` is the last assignment you have."""
-    items = labeling.history(
+    items = workload.history(
         access.session, access.project.id, access.user.id, before=before, limit=HISTORY_PAGE
     )
     return [history_out(item) for item in items]
@@ -120,7 +122,7 @@ def history(access: LabelerAccess, before: int | None = None) -> list[HistoryOut
 @router.put("/judgments/{judgment_id}")
 def revise(access: LabelerAccess, judgment_id: int, given: SubmissionIn) -> OutcomeOut:
     """Replace your judgment by a new revision."""
-    outcome = labeling.revise(
+    outcome = corrections.revise(
         access.session, access.project, access.user.id, judgment_id, given.to_submission(0)
     )
     return outcome_out(outcome)
@@ -129,7 +131,7 @@ def revise(access: LabelerAccess, judgment_id: int, given: SubmissionIn) -> Outc
 @router.post("/judgments/{judgment_id}/retraction")
 def retract(access: LabelerAccess, judgment_id: int, given: KeyIn) -> OutcomeOut:
     """Take your judgment back for good."""
-    outcome = labeling.retract(
+    outcome = corrections.retract(
         access.session, access.project, access.user.id, judgment_id, given.key
     )
     return outcome_out(outcome)
@@ -156,7 +158,7 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
     held = list(wanted.held)
     found = []
     for _ in range(wanted.count):
-        assignment = labeling.claim(
+        assignment = slot_leases.claim(
             access.session, access.secret, access.project, access.user.id, held=held
         )
         if assignment is None:
@@ -167,8 +169,8 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
 
 
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
-    sheet = labeling.sheet(access.session, assignment)
-    rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
+    sheet = workload.sheet(access.session, assignment)
+    rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
     out = assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
     out.comparison_id = public_number(access.secret, sheet.comparison_id)
     return out
@@ -186,7 +188,7 @@ def _queue(access: ProjectAccess, since: datetime | None) -> QueueOut:
     if since is None or since.tzinfo is None or since < moment - timedelta(hours=48):
         since = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     today = workload.judged_since(session, access.user.id, since, project.id)
-    return queue_out(labeling.queue_state(session, project, access.user.id), today)
+    return queue_out(workload.queue_state(session, project, access.user.id), today)
 
 
 def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -> ResultOut:

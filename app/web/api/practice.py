@@ -13,9 +13,10 @@ from app.db import now
 from app.errors import AttuneError, Conflict, Invalid
 from app.formats import practice as rows
 from app.models import Membership, Purpose
-from app.services import labeling, practice, practice_files, practising
-from app.services.practice import Practised
-from app.services.workload import Sheet
+from app.services.judging import judgment_bodies, practice_files, practice_runs
+from app.services.judging.workload import Sheet
+from app.services.queue import practice_standing
+from app.services.queue.practice_standing import Practised
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -107,7 +108,7 @@ def show(access: LabelerAccess) -> StandingOut:
 @router.post("/again")
 def again(access: LabelerAccess) -> StandingOut:
     """Start the next run, once this one is complete."""
-    practice.begin_again(access.session, access.project, member_of(access))
+    practice_standing.begin_again(access.session, access.project, member_of(access))
     return _standing(access)
 
 
@@ -134,8 +135,8 @@ def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
 @router.post("/assignments/heartbeat")
 def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
     """Return what is left of your run: practice leases nothing, so all of it stays yours."""
-    stays = now(access.session) + practising.STAYS
-    left = practising.left(access.session, access.secret, access.project, access.user.id)
+    stays = now(access.session) + practice_runs.STAYS
+    left = practice_runs.left(access.session, access.secret, access.project, access.user.id)
     return dict.fromkeys(left, stays)
 
 
@@ -154,7 +155,9 @@ def queue(access: LabelerAccess) -> QueueOut:
 @router.get("/comparisons")
 def comparisons(access: LeadAccess) -> list[PractisedOut]:
     """Return the practice set."""
-    return [_practised(one) for one in practice.practice_set(access.session, access.project.id)]
+    return [
+        _practised(one) for one in practice_standing.practice_set(access.session, access.project.id)
+    ]
 
 
 @router.post("/comparisons", status_code=201)
@@ -173,7 +176,7 @@ def add(access: LeadAccess, given: AddIn) -> AddedOut:
 
 def queue_of(access: ProjectAccess) -> QueueOut:
     """Return what is left of a run, in the words of a queue."""
-    standing = practice.standing(access.session, access.project, access.user.id)
+    standing = practice_standing.standing(access.session, access.project, access.user.id)
     return QueueOut(
         open=standing.left,
         is_open_exact=True,
@@ -191,7 +194,7 @@ def queue_of(access: ProjectAccess) -> QueueOut:
 
 def out(access: ProjectAccess, sheet: Sheet, *, rendered: bool) -> AssignmentOut:
     """Return a practice comparison as the labeler may see it."""
-    rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
+    rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
     return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
 
 
@@ -201,14 +204,14 @@ def member_of(access: ProjectAccess) -> Membership:
     Raises:
         Conflict: an administrator who is not a member.
     """
-    member = practice.membership(access.session, access.project.id, access.user.id)
+    member = practice_standing.membership(access.session, access.project.id, access.user.id)
     if member is None:
         raise Conflict("you are not a member of this project; only members practise in it")
     return member
 
 
 def _next(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
-    found = practising.sheets(
+    found = practice_runs.sheets(
         access.session,
         access.secret,
         access.project,
@@ -222,7 +225,7 @@ def _next(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
 def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
     submission = given.to_submission(given.assignment_id)
     try:
-        feedback = practising.submit(
+        feedback = practice_runs.submit(
             access.session, access.secret, access.project, access.user.id, submission
         )
     except AttuneError as error:
@@ -231,8 +234,8 @@ def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
 
 
 def _standing(access: ProjectAccess) -> StandingOut:
-    found = practice.standing(access.session, access.project, access.user.id)
-    member = practice.membership(access.session, access.project.id, access.user.id)
+    found = practice_standing.standing(access.session, access.project, access.user.id)
+    member = practice_standing.membership(access.session, access.project.id, access.user.id)
     return StandingOut(
         run=found.run,
         total=found.total,
@@ -240,7 +243,7 @@ def _standing(access: ProjectAccess) -> StandingOut:
         right=found.right,
         needed=found.needed,
         is_passed=found.is_passed,
-        is_required=practice.is_required(access.session, access.project, member),
+        is_required=practice_standing.is_required(access.session, access.project, member),
         sentences=list(found.sentences),
     )
 

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.errors import NotFound
 from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
-from app.services import accounts, asks, criteria, projects
-from app.services.projects import GuidelinesText
+from app.services.datasets import comparison_requests
+from app.services.people import accounts
+from app.services.project import criteria, projects
+from app.services.project.projects import GuidelinesText
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
 router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
@@ -84,7 +86,7 @@ class ProjectOut(BaseModel):
 class AskIn(BaseModel):
     """How many comparisons to make at most."""
 
-    most: int = Field(500, description=f"1 to {asks.MOST}.")
+    most: int = Field(500, description=f"1 to {comparison_requests.MOST}.")
 
 
 class AskedOut(BaseModel):
@@ -185,7 +187,9 @@ def ask(access: LeadAccess, body: AskIn) -> AskedOut:
 
     The comparisons are of the project's kind; evaluation prompts are left alone.
     """
-    made = asks.ask(access.session, access.project, most=body.most, actor_id=access.user.id)
+    made = comparison_requests.ask(
+        access.session, access.project, most=body.most, actor_id=access.user.id
+    )
     return AskedOut(made=made.made, left=made.left)
 
 

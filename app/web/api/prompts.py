@@ -12,7 +12,8 @@ from starlette.datastructures import UploadFile
 from app.errors import Invalid
 from app.formats import registry
 from app.models import ImportRun, Prompt, Split
-from app.services import imports, prompts
+from app.services.datasets import imports
+from app.services.project import prompts
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
 from app.models import Job, Round
-from app.services import evaluation, jobs, readiness, rounds
+from app.services.jobs import jobs
+from app.services.rounds import evaluations, readiness, round_progress, rounds
 from app.web.api.checkpoints import CheckpointOut, checkpoint_out
 from app.web.deps import LeadAccess
 
@@ -100,21 +101,21 @@ def preview(access: LeadAccess, plan: PlanBody) -> dict[str, Any]:
 @router.get("")
 def list_rounds(access: LeadAccess) -> list[RoundOut]:
     """Return the rounds, newest first."""
-    return [_out(each) for each in rounds.of_project(access.session, access.project.id)]
+    return [_out(each) for each in round_progress.of_project(access.session, access.project.id)]
 
 
 @router.get("/{number}")
 def show(access: LeadAccess, number: int) -> RoundDetail:
     """Return a round with its jobs, progress, models and evaluation."""
-    return _detail(access.session, rounds.get(access.session, access.project.id, number))
+    return _detail(access.session, round_progress.get(access.session, access.project.id, number))
 
 
 @router.get("/{number}/metrics")
 def metrics(access: LeadAccess, number: int, after_step: int = -1) -> Curves:
     """Return the curves of the round's jobs: kind, name, and points of step and value."""
     found: Curves = {}
-    round_ = rounds.get(access.session, access.project.id, number)
-    for job in rounds.overview(access.session, round_).jobs:
+    round_ = round_progress.get(access.session, access.project.id, number)
+    for job in round_progress.overview(access.session, round_).jobs:
         curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for point in jobs.metrics(access.session, job.id, after_step=after_step):
             curves[point.name].append((point.step, point.value))
@@ -125,7 +126,7 @@ def metrics(access: LeadAccess, number: int, after_step: int = -1) -> Curves:
 @router.post("/{number}/decide")
 def decide(access: LeadAccess, number: int, decision: Decision) -> RoundDetail:
     """Promote the new policy, or hold the old one."""
-    round_ = rounds.get(access.session, access.project.id, number)
+    round_ = round_progress.get(access.session, access.project.id, number)
     rounds.decide(
         access.session,
         round_,
@@ -139,7 +140,7 @@ def decide(access: LeadAccess, number: int, decision: Decision) -> RoundDetail:
 @router.post("/{number}/finish-labeling")
 def finish_labeling(access: LeadAccess, number: int) -> RoundDetail:
     """Go on with the judgments that are there."""
-    round_ = rounds.get(access.session, access.project.id, number)
+    round_ = round_progress.get(access.session, access.project.id, number)
     rounds.finish_labeling(access.session, round_, actor_id=access.user.id)
     return _detail(access.session, round_)
 
@@ -147,7 +148,7 @@ def finish_labeling(access: LeadAccess, number: int) -> RoundDetail:
 @router.post("/{number}/cancel")
 def cancel(access: LeadAccess, number: int, reason: Reason) -> RoundDetail:
     """End the round without a decision."""
-    round_ = rounds.get(access.session, access.project.id, number)
+    round_ = round_progress.get(access.session, access.project.id, number)
     rounds.cancel(access.session, round_, reason=reason.reason, actor_id=access.user.id)
     return _detail(access.session, round_)
 
@@ -155,7 +156,7 @@ def cancel(access: LeadAccess, number: int, reason: Reason) -> RoundDetail:
 @router.post("/{number}/retry")
 def retry(access: LeadAccess, number: int) -> RoundDetail:
     """Try the stage again that failed."""
-    round_ = rounds.get(access.session, access.project.id, number)
+    round_ = round_progress.get(access.session, access.project.id, number)
     rounds.retry(access.session, round_, actor_id=access.user.id)
     return _detail(access.session, round_)
 
@@ -172,10 +173,10 @@ def _out(round_: Round) -> RoundOut:
 
 
 def _detail(session: Session, round_: Round) -> RoundDetail:
-    found = rounds.overview(session, round_)
+    found = round_progress.overview(session, round_)
     results = None
     if found.evaluation is not None:
-        results = evaluation.results(session, found.evaluation).to_json()
+        results = evaluations.results(session, found.evaluation).to_json()
         results["state"] = found.evaluation.state
     return RoundDetail(
         **_out(round_).model_dump(),

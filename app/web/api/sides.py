@@ -7,8 +7,8 @@ from fastapi import APIRouter, File, Query, UploadFile
 from pydantic import BaseModel
 
 from app.models import Split
-from app.services import answering, results, sides
-from app.services.sides import Choice, Difference, Length, Wanted
+from app.services.checkpoints import response_jobs, results_files, side_by_side
+from app.services.checkpoints.side_by_side import Choice, Difference, Length, Wanted
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/sides", tags=["sides"])
@@ -83,7 +83,7 @@ class JobOut(BaseModel):
 @router.get("/choices")
 def choices(access: LeadAccess) -> list[ChoiceOut]:
     """Return what can be put side by side."""
-    models, files = sides.choices(access.session, access.project.id)
+    models, files = side_by_side.choices(access.session, access.project.id)
     return [_choice(one) for one in (*models, *files)]
 
 
@@ -100,7 +100,7 @@ def show(
 ) -> SidesOut:
     """Return a page of the pairs that fit."""
     wanted = Wanted(first, second, search, difference, length, by_length, page)
-    found = sides.page(access.session, access.project.id, wanted)
+    found = side_by_side.page(access.session, access.project.id, wanted)
     return SidesOut(
         first=_choice(found.first),
         second=_choice(found.second),
@@ -120,7 +120,7 @@ def show(
 @router.post("/files", status_code=201)
 def upload(access: LeadAccess, file: Annotated[UploadFile, File()]) -> FileOut:
     """Take a results file in."""
-    taken = results.add(
+    taken = results_files.add(
         access.session,
         access.project,
         file.file,
@@ -141,14 +141,14 @@ def upload(access: LeadAccess, file: Annotated[UploadFile, File()]) -> FileOut:
 @router.delete("/files/{file_id}", status_code=204)
 def remove(access: LeadAccess, file_id: int) -> None:
     """Throw a results file away."""
-    found = results.get(access.session, access.project.id, file_id)
-    results.remove(access.session, found, user_id=access.user.id)
+    found = results_files.get(access.session, access.project.id, file_id)
+    results_files.remove(access.session, found, user_id=access.user.id)
 
 
 @router.post("/answers", status_code=202)
 def answer(access: LeadAccess, body: Ask) -> JobOut:
     """Let models answer the same prompts."""
-    job = answering.enqueue(
+    job = response_jobs.enqueue(
         access.session,
         access.project,
         body.sides,

@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from app.services import round_progress, rounds, steering
-from app.services.comparisons import OVERLAP_MOST
+from app.services.queue import steering
+from app.services.queue.comparisons import OVERLAP_MOST
+from app.services.rounds import round_progress, rounds
 from app.web.deps import LeadAccess, ProjectAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["steering"])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.errors import Invalid
 from app.models import User
-from app.services import accounts
+from app.services.people import accounts
 from app.web import auth
 from app.web.deps import SignedIn
 from app.web.render import redirect, render

@@ -11,10 +11,13 @@ from app.domain.agreement import EXPECTATION
 from app.domain.labelers import LabelerAgreement
 from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
-from app.services import agreement, checkpoints, loop, projects, prompts, quality, rounds
-from app.services.absolute_agreement import FREE
-from app.services.agreement import AgreementReport
-from app.services.quality import Quality
+from app.services.checkpoints import checkpoints
+from app.services.project import projects, prompts
+from app.services.quality import agreement, labeler_quality
+from app.services.quality.absolute_agreement import FREE
+from app.services.quality.agreement import AgreementReport
+from app.services.quality.labeler_quality import Quality
+from app.services.rounds import loop_overview, round_progress
 from app.web.curves import Band, Curve, Line
 from app.web.deps import LeadAccess
 from app.web.render import render
@@ -80,7 +83,7 @@ class AgreementPage:
     @property
     def reward_accuracy(self) -> float | None:
         """What the newest reward model reached on single held-out votes."""
-        lines = loop.reward_lines(self.reward)
+        lines = loop_overview.reward_lines(self.reward)
         return lines.accuracy if lines else None
 
 
@@ -142,7 +145,7 @@ def heat(report: AgreementReport) -> dict[tuple[str, str], Cell]:
 def _page(
     session: Session, project_id: int, number: int | None, version: int | None, source: str
 ) -> AgreementPage:
-    all_rounds = rounds.of_project(session, project_id)
+    all_rounds = round_progress.of_project(session, project_id)
     chosen = next((one for one in all_rounds if one.number == number), None)
     report = agreement.report(
         session,
@@ -154,7 +157,7 @@ def _page(
     reward = checkpoints.of_project(session, project_id, CheckpointKind.REWARD)
     return AgreementPage(
         report,
-        {one.labeler: one for one in quality.of_project(session, project_id)},
+        {one.labeler: one for one in labeler_quality.of_project(session, project_id)},
         chosen.number if chosen else None,
         version,
         source,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import select
 
 from app.models import AuditEvent, Project, User
-from app.services import audit
+from app.services.people import audit
 from app.web.deps import AdminAccess
 from app.web.render import render
 

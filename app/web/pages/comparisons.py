@@ -10,16 +10,12 @@ from app.domain.answers import STRENGTH_NAMES
 from app.domain.ranking import Ranking
 from app.errors import AttuneError
 from app.models import Assignment, JudgmentKind, Membership, Purpose
-from app.services import (
-    accounts,
-    adjudication,
-    asks,
-    bodies,
-    imported_votes,
-    inspection,
-    steering,
-)
-from app.services.inspection import Asked, Detail, Said
+from app.services.datasets import comparison_requests, imported_votes
+from app.services.judging import judgment_bodies
+from app.services.people import accounts
+from app.services.quality import adjudication, comparison_search
+from app.services.quality.comparison_search import Asked, Detail, Said
+from app.services.queue import steering
 from app.web import words
 from app.web.api.steering import change_overlap, go_on
 from app.web.deps import LeadAccess, ProjectAccess
@@ -51,7 +47,7 @@ _VERBS = {
 class ComparisonsPage:
     """A page of comparisons and what was asked for."""
 
-    listed: inspection.Page
+    listed: comparison_search.Page
     asked: Asked
     states: dict[str, str]
     kind: JudgmentKind
@@ -77,11 +73,11 @@ class ComparisonPage:
     @property
     def letters(self) -> str:
         """The names of the completions."""
-        return "".join(inspection.letter(at) for at in range(len(self.detail.completions)))
+        return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
     def words(self, said: Said) -> str:
         """Say what was answered, completions by their letters."""
-        body = bodies.body_of(said.judgment)
+        body = judgment_bodies.body_of(said.judgment)
         return words.in_words(body, range(len(self.detail.completions)), self.letters)
 
 
@@ -99,8 +95,11 @@ def show(
     """List comparisons."""
     known = state if state in STATES else ""
     asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
-    listed = inspection.page(access.session, access.project.id, asked)
-    kind, waiting = access.project.judgment_kind, asks.waiting(access.session, access.project)
+    listed = comparison_search.page(access.session, access.project.id, asked)
+    kind, waiting = (
+        access.project.judgment_kind,
+        comparison_requests.waiting(access.session, access.project),
+    )
     page = ComparisonsPage(listed, asked, STATES, kind, waiting)
     return render(request, "comparisons/page.html", page)
 
@@ -108,7 +107,9 @@ def show(
 @router.post("/p/{slug}/comparisons")
 def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500) -> Response:
     """Ask labelers of prompts or completions that are here already."""
-    found = asks.ask(access.session, access.project, most=most, actor_id=access.user.id)
+    found = comparison_requests.ask(
+        access.session, access.project, most=most, actor_id=access.user.id
+    )
     notice = f"{found.made} comparison{'s' if found.made != 1 else ''} asked."
     return redirect(request, f"/p/{access.project.slug}/comparisons", notice=notice)
 
@@ -131,7 +132,7 @@ def settle(
     edge_case: Annotated[str, Form()] = "",
 ) -> Response:
     """Settle a dispute, and add an edge case to the guidelines if one was written."""
-    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     is_pick = comparison.kind == JudgmentKind.PICK
     try:
         with access.session.begin_nested():
@@ -158,7 +159,7 @@ def settle(
 @router.post("/p/{slug}/comparisons/{comparison_id}/again")
 def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Response:
     """Ask the same question once more, under the newest guidelines."""
-    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
     notice = "Asked again: this is the new comparison; the one before is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
@@ -172,7 +173,7 @@ def use(
     purpose: Annotated[Purpose, Form()],
 ) -> Response:
     """Ask everybody a settled comparison, as gold or for practice."""
-    comparison = inspection.get(access.session, access.project.id, comparison_id)
+    comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     settled = adjudication.current(access.session, comparison.id)
     try:
         made = adjudication.use_as(access.session, access.project, settled, purpose)
@@ -274,7 +275,7 @@ def _steered(
 
 
 def _page(access: ProjectAccess, comparison_id: int, error: str = "") -> ComparisonPage:
-    found = inspection.detail(access.session, access.project.id, comparison_id)
+    found = comparison_search.detail(access.session, access.project.id, comparison_id)
     holders = steering.holders(access.session, comparison_id)
     members = accounts.members(access.session, access.project.id)
     labelers = [one for one in members if not imported_votes.is_imported(one.user)]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from app.models import Checkpoint, Evaluation, Purpose, Round
-from app.services import checkpoints, evaluation, rounds
-from app.services.evaluation import Answers, Results
-from app.services.rounds import Labeling
+from app.services.checkpoints import checkpoints
+from app.services.rounds import evaluations, round_progress
+from app.services.rounds.evaluations import Answers, Results
+from app.services.rounds.round_progress import Labeling
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
@@ -46,13 +47,13 @@ class EvaluationPage:
     @property
     def votes_may_show(self) -> bool:
         """False while people still judge: which answer is whose stays hidden from labelers."""
-        return self.row.evaluation.state == evaluation.COMPLETE
+        return self.row.evaluation.state == evaluations.COMPLETE
 
 
 @router.get("/p/{slug}/evaluations")
 def show_all(request: Request, access: LeadAccess) -> Response:
     """List the evaluations."""
-    found = evaluation.of_project(access.session, access.project.id)
+    found = evaluations.of_project(access.session, access.project.id)
     page = EvaluationsPage([_row(access, one) for one in found])
     return render(request, "evaluations/page.html", page)
 
@@ -60,8 +61,8 @@ def show_all(request: Request, access: LeadAccess) -> Response:
 @router.get("/p/{slug}/evaluations/{evaluation_id}")
 def show(request: Request, access: LeadAccess, evaluation_id: int) -> Response:
     """Show one evaluation."""
-    found = evaluation.get(access.session, access.project.id, evaluation_id)
-    answers = evaluation.answers(access.session, found)
+    found = evaluations.get(access.session, access.project.id, evaluation_id)
+    answers = evaluations.answers(access.session, found)
     answers.sort(key=lambda one: -abs(one.score_new - one.score_old))
     page = EvaluationPage(_row(access, found), answers[:SHOWN], len(answers))
     return render(request, "evaluations/one.html", page)
@@ -71,11 +72,11 @@ def _row(access: ProjectAccess, found: Evaluation) -> Row:
     session, project_id = access.session, access.project.id
     return Row(
         found,
-        evaluation.results(session, found),
+        evaluations.results(session, found),
         checkpoints.get(session, project_id, found.new_checkpoint_id),
         checkpoints.get(session, project_id, found.old_checkpoint_id),
         session.get(Round, found.round_id) if found.round_id else None,
-        rounds.labeling_of(session, found.round_id, Purpose.EVALUATION)
+        round_progress.labeling_of(session, found.round_id, Purpose.EVALUATION)
         if found.round_id
         else Labeling(0, 0, 0),
     )

@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
 from app.models import Export, Purpose, Split
-from app.services import export_rows, exports, jobs
-from app.services.judged import Aggregate, Options, Ties
+from app.services.datasets import export_rows, exports
+from app.services.datasets.judged_comparisons import Aggregate, Options, Ties
+from app.services.jobs import jobs
 from app.web import downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render

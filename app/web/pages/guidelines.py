@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from app.domain import differences
 from app.domain.differences import Piece
 from app.models import Guidelines
-from app.services import agreement, projects
-from app.services.agreement import Group
-from app.services.projects import GuidelinesText
+from app.services.project import projects
+from app.services.project.projects import GuidelinesText
+from app.services.quality import agreement
+from app.services.quality.agreement import Group
 from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 

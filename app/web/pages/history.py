@@ -7,8 +7,8 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.domain.answers import FLAGS, SKIP_REASONS, THUMB_REASONS
 from app.errors import AttuneError, NotFound
-from app.services import bodies, labeling, workload
-from app.services.labeling import HistoryItem, Sheet
+from app.services.judging import corrections, judgment_bodies, workload
+from app.services.judging.workload import HistoryItem, Sheet
 from app.web.answer_forms import AnswerForm, Choice, choices_of, filled
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
@@ -62,7 +62,7 @@ def show(
 ) -> Response:
     """Show what the viewer judged."""
     session, project_id, user_id = access.session, access.project.id, access.user.id
-    items = labeling.history(
+    items = workload.history(
         session, project_id, user_id, before=before, limit=PAGE + 1, search=q.strip()
     )
     more = items[PAGE - 1].assignment_id if len(items) > PAGE else None
@@ -88,7 +88,7 @@ def save(
     try:
         if item.judgment_id is None:
             raise NotFound("a skip cannot be changed; undo it on the labeling page")
-        labeling.revise(
+        corrections.revise(
             access.session, access.project, access.user.id, item.judgment_id, form.submission()
         )
     except AttuneError as error:
@@ -104,7 +104,7 @@ def retract(request: Request, access: LabelerAccess, assignment_id: int) -> Resp
     if item.judgment_id is None:
         raise NotFound("a skip cannot be taken back")
     key = f"retract-{item.judgment_id}"
-    labeling.retract(access.session, access.project, access.user.id, item.judgment_id, key)
+    corrections.retract(access.session, access.project, access.user.id, item.judgment_id, key)
     return redirect(request, f"/p/{access.project.slug}/history", notice="Taken back.")
 
 
@@ -137,9 +137,9 @@ def _edit_page(
         previous=item.body,
         previous_flags=item.flags,
         previous_comment=item.comment,
-        criteria=bodies.criteria_of(access.session, access.project.id, item.kind),
+        criteria=judgment_bodies.criteria_of(access.session, access.project.id, item.kind),
     )
-    rules = labeling.rules_of(access.project, item.kind, len(item.candidates))
+    rules = judgment_bodies.rules_of(access.project, item.kind, len(item.candidates))
     assignment = assignment_out(sheet, rules, access.project.instruction)
     before = filled(assignment)
     return EditPage(

@@ -10,7 +10,9 @@ from app.db import now
 from app.domain.assignment import QueueState, why_empty
 from app.domain.practice import Standing
 from app.models import Membership, Project, Role, User
-from app.services import labeling, practice, projects, workload
+from app.services.judging import workload
+from app.services.project import projects
+from app.services.queue import practice_standing
 from app.web.assignments import judged_of
 from app.web.deps import SignedIn
 from app.web.render import render
@@ -82,7 +84,7 @@ def _card(
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
     newest = versions[0].version if versions else 0
-    queue = labeling.queue_state(session, project, user.id)
+    queue = workload.queue_state(session, project, user.id)
     return ProjectCard(
         project=project,
         is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
@@ -90,7 +92,7 @@ def _card(
         today=workload.judged_since(session, user.id, midnight, project.id),
         queue=queue,
         guidelines_are_news=member is not None and newest > member.guidelines_read_version,
-        practice=practice.standing(session, project, user.id)
+        practice=practice_standing.standing(session, project, user.id)
         if queue.labeler_is_practising
         else None,
     )

@@ -15,7 +15,8 @@ from app.db import now
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.models import Job, JobAttempt, Project, User, WorkerHeartbeat
 from app.queue import QUEUES
-from app.services import job_control, jobs, workers
+from app.services.jobs import jobs, workers
+from app.services.rounds import job_control
 from app.web.deps import AdminAccess, LeadAccess
 from app.web.render import redirect, render
 

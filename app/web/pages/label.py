@@ -11,7 +11,9 @@ from app.domain.assignment import public_number
 from app.domain.practice import Standing
 from app.errors import AttuneError, NotFound
 from app.models import Assignment, Guidelines, JudgmentKind, Project
-from app.services import labeling, practice, projects, workload
+from app.services.judging import corrections, judgment_bodies, labeling, workload
+from app.services.project import projects
+from app.services.queue import practice_standing, slot_leases
 from app.web import guide
 from app.web.answer_forms import AnswerForm, Choice, SkipForm, choices_of, filled
 from app.web.api.labeling import go_on
@@ -113,7 +115,7 @@ def skip(request: Request, access: LabelerAccess, form: Annotated[SkipForm, Form
 @router.post("/p/{slug}/label/undo")
 def undo(request: Request, access: LabelerAccess, key: Annotated[str, Form()]) -> Response:
     """Open the last judgment again."""
-    opened = labeling.undo(access.session, access.project, access.user.id, key)
+    opened = corrections.undo(access.session, access.project, access.user.id, key)
     notice = "Opened again." if opened else "There is nothing to undo."
     return redirect(request, _url(access), notice=notice)
 
@@ -121,7 +123,7 @@ def undo(request: Request, access: LabelerAccess, key: Annotated[str, Form()]) -
 @router.post("/p/{slug}/label/guide-dismissed")
 def dismiss_guide(request: Request, access: LabelerAccess) -> Response:
     """Send the guide of the first comparison away for good."""
-    practice.dismiss_guide(access.session, access.project.id, access.user.id)
+    practice_standing.dismiss_guide(access.session, access.project.id, access.user.id)
     return redirect(request, _url(access))
 
 
@@ -139,7 +141,7 @@ def _url(access: ProjectAccess) -> str:
 
 
 def _claim(access: ProjectAccess) -> None:
-    labeling.claim(access.session, access.secret, access.project, access.user.id)
+    slot_leases.claim(access.session, access.secret, access.project, access.user.id)
 
 
 def _refused(
@@ -163,7 +165,7 @@ def page_of(
         form = filled(assignment) if assignment else AnswerForm()
     guidelines = _guidelines(access)
     is_practice = standing is not None
-    is_guided = not (assignment is None and queue.reasons) and practice.is_new(
+    is_guided = not (assignment is None and queue.reasons) and practice_standing.is_new(
         access.session, member
     )
     kind = JudgmentKind(assignment.kind if assignment else project.judgment_kind)
@@ -202,13 +204,13 @@ def _page(access: ProjectAccess, form: AnswerForm | None = None, *, error: str =
     held = workload.held(session, project.id, user.id)
     midnight = now(session).replace(hour=0, minute=0, second=0, microsecond=0)
     today = workload.judged_since(session, user.id, midnight, project.id)
-    queue = queue_out(labeling.queue_state(session, project, user.id), today)
+    queue = queue_out(workload.queue_state(session, project, user.id), today)
     return page_of(access, _shown(access, held) if held else None, queue, form, error=error)
 
 
 def _shown(access: ProjectAccess, held: Assignment) -> AssignmentOut:
-    sheet = labeling.sheet(access.session, held)
-    rules = labeling.rules_of(access.project, sheet.kind, len(sheet.candidates))
+    sheet = workload.sheet(access.session, held)
+    rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
     out = assignment_out(sheet, rules, access.project.instruction, rendered=True)
     out.comparison_id = public_number(access.secret, sheet.comparison_id)
     return out

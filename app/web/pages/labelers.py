@@ -9,8 +9,11 @@ from sqlalchemy import select
 from app.domain.labelers import LabelerAgreement
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Role, User
-from app.services import accounts, agreement, imported_votes, invitations, quality, steering
-from app.services.quality import Quality
+from app.services.datasets import imported_votes
+from app.services.people import accounts, invitations
+from app.services.quality import agreement, labeler_quality
+from app.services.quality.labeler_quality import Quality
+from app.services.queue import steering
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -130,7 +133,7 @@ def _member(access: ProjectAccess, user_id: int) -> Membership:
 
 def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> LabelersPage:
     session, project_id = access.session, access.project.id
-    habits = {one.user_id: one for one in quality.of_project(session, project_id)}
+    habits = {one.user_id: one for one in labeler_quality.of_project(session, project_id)}
     held = steering.held_by_member(session, project_id)
     agreed = {str(one.labeler): one for one in agreement.of_labelers(session, project_id)}
     rows = [

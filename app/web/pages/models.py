@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Project, Round
-from app.services import checkpoints, loop
-from app.services.checkpoints import Lineage
-from app.services.loop import RewardLines
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import Lineage
+from app.services.rounds import loop_overview
+from app.services.rounds.loop_overview import RewardLines
 from app.web import downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -73,7 +74,7 @@ def show_all(request: Request, access: LeadAccess) -> Response:
             one,
             names.get(one.parent_id or 0, ""),
             _round_number(access, one),
-            loop.reward_lines(one),
+            loop_overview.reward_lines(one),
         )
         for one in found
     ]
@@ -118,7 +119,7 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
         found,
         checkpoints.lineage(session, found),
         _round_number(access, found),
-        loop.reward_lines(found),
+        loop_overview.reward_lines(found),
         _figures(found.metrics),
         current is not None and current.id == found.id,
         error,

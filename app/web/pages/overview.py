@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from app.db import now
 from app.domain.states import RoundState
 from app.models import Project, WorkerHeartbeat
-from app.services import loop, workers
-from app.services.loop import Loop
+from app.services.jobs import workers
+from app.services.rounds import loop_overview
+from app.services.rounds.loop_overview import Loop
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
@@ -82,10 +83,12 @@ def live(request: Request, access: LeadAccess) -> Response:
 def _page(access: ProjectAccess) -> OverviewPage:
     moment = now(access.session)
     alive = [one for one in workers.listed(access.session) if workers.is_alive(one, moment)]
-    return OverviewPage(access.project, loop.of_project(access.session, access.project), alive)
+    return OverviewPage(
+        access.project, loop_overview.of_project(access.session, access.project), alive
+    )
 
 
-def _won(at: int, count: int, one: loop.Judged) -> Won:
+def _won(at: int, count: int, one: loop_overview.Judged) -> Won:
     share = one.results.share or 0.0
     low, high = one.results.low, one.results.high
     return Won(

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Form, Query, Request, Response
 
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
-from app.services import accounts, invitations, projects
+from app.services.people import accounts, invitations
+from app.services.project import projects
 from app.web import auth
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
 from app.web.render import redirect, render

@@ -11,10 +11,12 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from app.domain.practice import PRACTISED, Standing, expected
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Project, Purpose
-from app.services import accounts, practice, practice_files, practising
-from app.services.practice import Practised
-from app.services.practice_files import Refused
-from app.services.practising import Feedback
+from app.services.judging import practice_files, practice_runs
+from app.services.judging.practice_files import Refused
+from app.services.judging.practice_runs import Feedback
+from app.services.people import accounts
+from app.services.queue import practice_standing
+from app.services.queue.practice_standing import Practised
 from app.web.answer_forms import AnswerForm
 from app.web.api.practice import member_of, out, queue_of
 from app.web.assignments import AssignmentOut
@@ -95,7 +97,7 @@ def submit(
 ) -> Response:
     """Keep the answer and show what was right."""
     try:
-        feedback = practising.submit(
+        feedback = practice_runs.submit(
             access.session, access.secret, access.project, access.user.id, form.submission()
         )
     except AttuneError as error:
@@ -107,14 +109,14 @@ def submit(
 def show_answer(request: Request, access: LabelerAccess, comparison_id: int) -> Response:
     """Show the viewer's newest answer beside what was right."""
     session, project = access.session, access.project
-    row = practising.answer_of(session, project.id, access.user.id, comparison_id)
+    row = practice_runs.answer_of(session, project.id, access.user.id, comparison_id)
     if row is None:
         raise NotFound(f"you have not answered practice comparison {comparison_id}")
-    sheet = practising.sheet_of(session, project, row)
+    sheet = practice_runs.sheet_of(session, project, row)
     page = FeedbackPage(
         out(access, sheet, rendered=False),
-        Answered(practising.feedback(session, row), sheet.messages[-1][1]),
-        practice.standing(session, project, access.user.id),
+        Answered(practice_runs.feedback(session, row), sheet.messages[-1][1]),
+        practice_standing.standing(session, project, access.user.id),
     )
     return render(request, "practice/answer.html", page)
 
@@ -122,7 +124,7 @@ def show_answer(request: Request, access: LabelerAccess, comparison_id: int) -> 
 @router.post("/p/{slug}/practice/again")
 def again(request: Request, access: LabelerAccess) -> Response:
     """Start the next run."""
-    practice.begin_again(access.session, access.project, member_of(access))
+    practice_standing.begin_again(access.session, access.project, member_of(access))
     return redirect(request, _url(access))
 
 
@@ -156,10 +158,10 @@ def add(
 @router.post("/p/{slug}/practice/set/{user_id}/again")
 def ask_again(request: Request, access: LeadAccess, user_id: int) -> Response:
     """Ask a member to practise once more before they label."""
-    member = practice.membership(access.session, access.project.id, user_id)
+    member = practice_standing.membership(access.session, access.project.id, user_id)
     if member is None:
         raise NotFound(f"user {user_id} is not in {access.project.name}")
-    practice.ask_again(access.session, access.project, member, actor_id=access.user.id)
+    practice_standing.ask_again(access.session, access.project, member, actor_id=access.user.id)
     return redirect(request, f"{_url(access)}/set", notice=f"{member.pseudonym} practises again.")
 
 
@@ -171,10 +173,10 @@ def _show(
     request: Request, access: ProjectAccess, form: AnswerForm | None = None, error: str = ""
 ) -> Response:
     session, project, user_id = access.session, access.project, access.user.id
-    standing = practice.standing(session, project, user_id)
+    standing = practice_standing.standing(session, project, user_id)
     if access.membership is None or not standing.left:
         return render(request, "practice/result.html", _result(access, standing))
-    (sheet,) = practising.sheets(session, access.secret, project, user_id)
+    (sheet,) = practice_runs.sheets(session, access.secret, project, user_id)
     page = label.page_of(
         access,
         out(access, sheet, rendered=True),
@@ -188,12 +190,12 @@ def _show(
 
 def _result(access: ProjectAccess, standing: Standing) -> ResultPage:
     session, project = access.session, access.project
-    rows = practising.answers(session, project.id, access.user.id, standing.run)
+    rows = practice_runs.answers(session, project.id, access.user.id, standing.run)
     answered = [
-        Answered(practising.feedback(session, row), practising.prompt_of(session, row))
+        Answered(practice_runs.feedback(session, row), practice_runs.prompt_of(session, row))
         for row in rows
     ]
-    required = practice.is_required(session, project, access.membership)
+    required = practice_standing.is_required(session, project, access.membership)
     return ResultPage(project, standing, answered, required)
 
 
@@ -201,8 +203,10 @@ def _set_page(
     access: ProjectAccess, *, refused: tuple[Refused, ...] = (), error: str = ""
 ) -> SetPage:
     session, project = access.session, access.project
-    rows = [SettledRow(one, _right(one)) for one in practice.practice_set(session, project.id)]
-    standings = practice.standings(session, project, accounts.members(session, project.id))
+    rows = [
+        SettledRow(one, _right(one)) for one in practice_standing.practice_set(session, project.id)
+    ]
+    standings = practice_standing.standings(session, project, accounts.members(session, project.id))
     is_practised = str(project.judgment_kind) in PRACTISED
     return SetPage(project, rows, standings, is_practised, refused, error)
 

@@ -10,8 +10,9 @@ from app.domain.answers import K_RANGE
 from app.domain.plan import STARTER
 from app.errors import AttuneError
 from app.models import JudgmentKind, Project
-from app.services import checkpoints, criteria, projects
-from app.services.projects import GuidelinesText
+from app.services.checkpoints import checkpoints
+from app.services.project import criteria, projects
+from app.services.project.projects import GuidelinesText
 from app.web.deps import AdminAccess
 from app.web.render import redirect, render
 

@@ -9,7 +9,8 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from app.errors import AttuneError
 from app.formats import registry
 from app.models import Completion, Demonstration, ImportRun, Prompt, Split
-from app.services import demonstrations, imports, prompts
+from app.services.datasets import demonstrations, imports
+from app.services.project import prompts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 

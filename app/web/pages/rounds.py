@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.errors import AttuneError
 from app.models import Project, Round, Split
-from app.services import jobs, prompts, readiness, rounds
-from app.services.readiness import Preview
+from app.services.jobs import jobs
+from app.services.project import prompts
+from app.services.rounds import readiness, round_progress, rounds
+from app.services.rounds.readiness import Preview
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
@@ -43,7 +45,7 @@ ENGINES = (
 class RoundsPage:
     """The rounds, newest first, with their numbers side by side."""
 
-    overviews: list[rounds.Overview]
+    overviews: list[round_progress.Overview]
     is_live: bool
 
 
@@ -71,9 +73,9 @@ class LaunchPage:
 @router.get("/p/{slug}/rounds")
 def show_all(request: Request, access: LeadAccess) -> Response:
     """List the rounds."""
-    found = rounds.of_project(access.session, access.project.id)
-    overviews = [rounds.overview(access.session, one) for one in found]
-    is_live = rounds.current(access.session, access.project.id) is not None
+    found = round_progress.of_project(access.session, access.project.id)
+    overviews = [round_progress.overview(access.session, one) for one in found]
+    is_live = round_progress.current(access.session, access.project.id) is not None
     return render(request, "rounds/page.html", RoundsPage(overviews, is_live))
 
 
@@ -135,7 +137,7 @@ def stop(request: Request, access: LeadAccess, number: int) -> Response:
 @router.post("/p/{slug}/rounds/{number}/finish")
 def finish(request: Request, access: LeadAccess, number: int) -> Response:
     """Ask for no more judgments and go on with those that are in."""
-    found = rounds.get(access.session, access.project.id, number)
+    found = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
@@ -148,7 +150,7 @@ def finish(request: Request, access: LeadAccess, number: int) -> Response:
 @router.post("/p/{slug}/rounds/{number}/retry")
 def retry(request: Request, access: LeadAccess, number: int) -> Response:
     """Try the stage again in which the round failed."""
-    found = rounds.get(access.session, access.project.id, number)
+    found = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
@@ -163,7 +165,7 @@ def cancel(
     request: Request, access: LeadAccess, number: int, reason: Annotated[str, Form()] = ""
 ) -> Response:
     """End the round without a decision."""
-    found = rounds.get(access.session, access.project.id, number)
+    found = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
@@ -182,7 +184,7 @@ def decide(
     reason: Annotated[str, Form()] = "",
 ) -> Response:
     """Promote the new policy, or hold the one before."""
-    found = rounds.get(access.session, access.project.id, number)
+    found = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
@@ -211,7 +213,7 @@ def _refused(request: Request, page: LivePage, error: str) -> Response:
 
 
 def _live(access: ProjectAccess, number: int) -> LivePage:
-    found = rounds.get(access.session, access.project.id, number)
+    found = round_progress.get(access.session, access.project.id, number)
     return live_page(access.session, access.project, found)
 
 
@@ -226,7 +228,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         readiness.check(session, project, plan)
     except AttuneError as found:
         problem = str(found)
-    made = rounds.of_project(session, project.id)
+    made = round_progress.of_project(session, project.id)
     return LaunchPage(
         shown,
         (made[0].number if made else 0) + 1,
@@ -241,7 +243,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
 
 def _before(session: Session, project: Project) -> RoundPlan:
     """Return the plan of the last round, which the next starts from."""
-    made = rounds.of_project(session, project.id)
+    made = round_progress.of_project(session, project.id)
     return RoundPlan.from_json(made[0].plan) if made else RoundPlan()
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from app.domain.splits import Shares
 from app.errors import AttuneError
 from app.models import Criterion, Project
-from app.services import criteria, projects, prompts
+from app.services.project import criteria, projects, prompts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
 from app.web.render import redirect, render

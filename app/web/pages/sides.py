@@ -10,8 +10,8 @@ from app.domain import differences
 from app.domain.differences import Kind, Piece
 from app.errors import AttuneError
 from app.models import ResultsFile, Split
-from app.services import answering, results, sides
-from app.services.sides import Choice, Difference, Length, Page, Pair, Wanted
+from app.services.checkpoints import response_jobs, results_files, side_by_side
+from app.services.checkpoints.side_by_side import Choice, Difference, Length, Page, Pair, Wanted
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -96,7 +96,7 @@ def upload(
     """Take one or two results files in; two are shown side by side at once."""
     try:
         taken = [
-            results.add(
+            results_files.add(
                 access.session,
                 access.project,
                 one.file,
@@ -118,8 +118,8 @@ def upload(
 @router.post("/p/{slug}/sides/files/{file_id}/remove")
 def remove(request: Request, access: LeadAccess, file_id: int) -> Response:
     """Throw a results file away."""
-    found = results.get(access.session, access.project.id, file_id)
-    results.remove(access.session, found, user_id=access.user.id)
+    found = results_files.get(access.session, access.project.id, file_id)
+    results_files.remove(access.session, found, user_id=access.user.id)
     url = f"/p/{access.project.slug}/sides"
     return redirect(request, url, notice=f"{found.name} is thrown away.")
 
@@ -135,7 +135,7 @@ def answer(
 ) -> Response:
     """Let two models answer the same prompts."""
     try:
-        job = answering.enqueue(
+        job = response_jobs.enqueue(
             access.session, access.project, (a, b), prompts, split, user_id=access.user.id
         )
     except AttuneError as error:
@@ -149,14 +149,14 @@ def _page(
     access: ProjectAccess, wanted: Wanted | None, *, marks: bool = False, error: str = ""
 ) -> SidesPage:
     session, project_id = access.session, access.project.id
-    models, files = sides.choices(session, project_id)
+    models, files = side_by_side.choices(session, project_id)
     return SidesPage(
         models,
         files,
         wanted,
-        sides.page(session, project_id, wanted) if wanted else None,
+        side_by_side.page(session, project_id, wanted) if wanted else None,
         marks,
-        results.of_project(session, project_id),
+        results_files.of_project(session, project_id),
         list(Split),
         error,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
-from app.services import accounts
+from app.services.people import accounts
 from app.web import auth
 from app.web.deps import Anyone, DbSession
 from app.web.render import redirect, render

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 
 from app.errors import Invalid
 from app.models import ApiToken
-from app.services import accounts
+from app.services.people import accounts
 from app.web.deps import Access, SignedIn
 from app.web.render import redirect, render
 

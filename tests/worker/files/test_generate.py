@@ -14,8 +14,8 @@ from tests.worker.files import material
 from tests.worker.files.material import error, ok
 from worker.commands import watching
 from worker.files import generating
-from worker.rlhf import continuous
-from worker.rlhf.data import Completion
+from worker.rlhf.core.examples import Completion
+from worker.rlhf.sampling import continuous_batching
 
 SHORT = ("--max-new-tokens", 6)
 
@@ -98,13 +98,13 @@ def test_both_engines_write_the_same_answers_and_each_goes_on_for_the_other(
 ) -> None:
     data = material.prompts(tmp_path / "q.jsonl", 5)
     used: list[int] = []
-    draw = continuous.generate
+    draw = continuous_batching.generate
 
     def counted(*given: Any) -> Iterator[Completion]:
         used.append(len(given[1]))
         return draw(*given)
 
-    monkeypatch.setattr(continuous, "generate", counted)
+    monkeypatch.setattr(continuous_batching, "generate", counted)
     command = ("generate", data, "-m", sft, *SHORT, "-n", 2)
     ok(*command, "-o", tmp_path / "static.jsonl")
     assert used == []

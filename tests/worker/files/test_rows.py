@@ -9,12 +9,19 @@ import pytest
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.models import JudgmentKind, Purpose, Split
-from app.services import export_rows
-from app.services.judged import Candidate, Judged, Options, PromptText, Voted, training_row
+from app.services.datasets import export_rows
+from app.services.datasets.judged_comparisons import (
+    Candidate,
+    Judged,
+    Options,
+    PromptText,
+    Voted,
+    training_row,
+)
 from tests.worker.files import material
 from worker.files import rows
 from worker.files.source import Source
-from worker.rlhf.data import Absolute
+from worker.rlhf.core.examples import Absolute
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

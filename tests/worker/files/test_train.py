@@ -21,11 +21,13 @@ from worker import artifacts
 from worker.commands import watching
 from worker.files import models, training
 from worker.files.rows import Compared
-from worker.rlhf import models as rlhf_models
-from worker.rlhf import reward_report, sampling, saving
-from worker.rlhf.data import Pair, PromptItem
-from worker.rlhf.reward_report import Scored
-from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.core.examples import Pair, PromptItem
+from worker.rlhf.model import models as rlhf_models
+from worker.rlhf.model import saving
+from worker.rlhf.reward import reward_report
+from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs.cards import TRAINING
 
 WEIGHTS = saving.ADAPTER_FILE

@@ -17,10 +17,10 @@ from app.demo.truth import PolicyTruth
 from app.domain.measures import Interval, Measure
 from app.domain.plan import RoundPlan
 from tests.worker.proofs.desk import Desk, Judged, Prompts, RewardModel, Witness, longer_wins
-from worker.rlhf.data import Completion
-from worker.rlhf.roles import Roles
-from worker.rlhf.stopping import Observation
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Completion
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.policy.stopping import Observation
 from worker.runs import algorithms
 from worker.runs import policy as policy_run
 from worker.runs.algorithms import Given

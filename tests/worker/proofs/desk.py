@@ -20,14 +20,16 @@ from app.domain import bootstrap
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
 from app.simulation.labelers import Kind, Question, Shown, SimulatedLabeler
-from worker.rlhf import models, sampling, saving, scoring
-from worker.rlhf import reward as fitting
-from worker.rlhf import sft as imitation
-from worker.rlhf.data import Completion, Pair, PromptItem, Ranking
-from worker.rlhf.prefix import Branches
-from worker.rlhf.roles import BASE, Roles
-from worker.rlhf.scoring import AdapterReward, RewardFunction, Scores
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Completion, Pair, PromptItem, Ranking
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models, saving
+from worker.rlhf.model.roles import BASE, Roles
+from worker.rlhf.reward import reward_model as fitting
+from worker.rlhf.reward import scoring
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction, Scores
+from worker.rlhf.reward.shared_prefix import Branches
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sft import finetuning as imitation
 from worker.runs import reward as reward_run
 from worker.runs import sft as sft_run
 from worker.runs import texts

@@ -15,20 +15,22 @@ from torch import nn
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from worker.rlhf import best_of_n, dpo, ppo, reward, rloo, rollout, scoring, sft
-from worker.rlhf.best_of_n import BestOfNConfig
-from worker.rlhf.data import Demonstration, Pair, Ranking
-from worker.rlhf.dpo import DpoConfig
-from worker.rlhf.parallel import Team
-from worker.rlhf.ppo import PpoConfig, Tally, Targets
-from worker.rlhf.rankings import branches_of
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.rloo import RlooConfig
-from worker.rlhf.roles import Roles
-from worker.rlhf.rollout import Rollout
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.sft import SftConfig
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Demonstration, Pair, Ranking
+from worker.rlhf.core.parallel import Team
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.policy import best_of_n, dpo, ppo, rloo, rollout
+from worker.rlhf.policy.best_of_n import BestOfNConfig
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.ppo import PpoConfig, Tally, Targets
+from worker.rlhf.policy.rloo import RlooConfig
+from worker.rlhf.policy.rollout import Rollout
+from worker.rlhf.reward import reward_model, scoring
+from worker.rlhf.reward.ranking_loss import branches_of
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft import finetuning
+from worker.rlhf.sft.finetuning import SftConfig
 
 PPO = PpoConfig(
     episodes=6,
@@ -66,15 +68,15 @@ def made(team: Team, *names: str, heads: Sequence[str] = ()) -> Roles:
 def of_sft(team: Team) -> list[nn.Parameter]:
     roles = made(team, "sft")
     config = SftConfig(batch_size=7, autocast=False, lora=tiny.LORA, micro_tokens=64)
-    run = sft.Run(roles, demonstrations(), config, TrainingState())
-    sft.accumulate(roles, "sft", demonstrations(), config)
+    run = finetuning.Run(roles, demonstrations(), config, TrainingState())
+    finetuning.accumulate(roles, "sft", demonstrations(), config)
     return list(run.weights.values())
 
 
 def of_reward(team: Team) -> list[nn.Parameter]:
     roles = made(team, "reward", heads=["reward"])
     config = RewardConfig(autocast=False, token_budget=64, lora=tiny.LORA)
-    run = reward.Run(roles, rankings(), rankings()[:2], config, TrainingState())
+    run = reward_model.Run(roles, rankings(), rankings()[:2], config, TrainingState())
     run.accumulate("reward", rankings())
     return roles.parameters_of("reward")
 

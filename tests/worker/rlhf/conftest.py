@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from tests.worker.rlhf import tiny
-from worker.rlhf import llama
-from worker.rlhf.models import LoadedModel
-from worker.rlhf.roles import Roles
+from worker.rlhf.model import llama
+from worker.rlhf.model.models import LoadedModel
+from worker.rlhf.model.roles import Roles
 
 
 @pytest.fixture(autouse=True)

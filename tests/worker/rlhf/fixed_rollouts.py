@@ -6,9 +6,9 @@ from functools import cache
 import torch
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.data import PromptItem
-from worker.rlhf.prefix import Branches
-from worker.rlhf.scoring import Scores
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.reward.scoring import Scores
+from worker.rlhf.reward.shared_prefix import Branches
 
 
 @cache

@@ -28,7 +28,7 @@ import torch
 from tests.worker.rlhf import killed_runs
 from tests.worker.rlhf.killed_runs import STEPS, Begun
 from worker import artifacts
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.training_state import TrainingState
 
 DIGEST, WHOLE = "digest", "whole"
 

@@ -7,22 +7,24 @@ from torch import Tensor
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from tests.worker.rlhf.test_criteria import CRITERIA, rated
-from tests.worker.rlhf.test_reward import rankings
-from worker.rlhf import best_of_n, criteria, dpo, ppo, reward, rloo, sft
-from worker.rlhf.best_of_n import BestOfNConfig
-from worker.rlhf.data import Demonstration
-from worker.rlhf.dpo import DpoConfig
-from worker.rlhf.policy_watch import Watch, WatchConfig
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.report import StepReport
-from worker.rlhf.reward import RewardConfig
-from worker.rlhf.rloo import RlooConfig
-from worker.rlhf.roles import SFT, Roles
-from worker.rlhf.rollout import Forward
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.sft import SftConfig
-from worker.rlhf.training_state import TrainingState
+from tests.worker.rlhf.reward.test_criterion_heads import CRITERIA, rated
+from tests.worker.rlhf.reward.test_reward_model import rankings
+from worker.rlhf.core.examples import Demonstration
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import SFT, Roles
+from worker.rlhf.policy import best_of_n, dpo, ppo, rloo
+from worker.rlhf.policy.best_of_n import BestOfNConfig
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.policy.rloo import RlooConfig
+from worker.rlhf.policy.rollout import Forward
+from worker.rlhf.reward import criterion_heads, reward_model
+from worker.rlhf.reward.reward_model import RewardConfig
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft import finetuning
+from worker.rlhf.sft.finetuning import SftConfig
 
 STEPS = 40
 WATCH = WatchConfig(every=5, prompts=4, samples=1, rules=())
@@ -69,7 +71,7 @@ def _sft(state: TrainingState) -> Begun:
     config = SftConfig(
         epochs=10, batch_size=4, learning_rate=1e-2, lora=tiny.LORA, autocast=False, row_tokens=24
     )
-    return _of(roles, sft.train(roles, shown, config, state), SFT)
+    return _of(roles, finetuning.train(roles, shown, config, state), SFT)
 
 
 def _reward(state: TrainingState) -> Begun:
@@ -85,10 +87,12 @@ def _reward(state: TrainingState) -> Begun:
         autocast=False,
         criteria=CRITERIA,
     )
-    names = reward.prepare(roles, config)
+    names = reward_model.prepare(roles, config)
     train = [*rankings(16), *rated(16)]
-    loop = reward.train(roles, train, [*rankings(3, start=90), *rated(3, start=90)], config, state)
-    heads = (head for name in names for head in criteria.head_names(name, CRITERIA))
+    loop = reward_model.train(
+        roles, train, [*rankings(3, start=90), *rated(3, start=90)], config, state
+    )
+    heads = (head for name in names for head in criterion_heads.head_names(name, CRITERIA))
     return _of(roles, loop, *names, *heads)
 
 

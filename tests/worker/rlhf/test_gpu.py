@@ -11,15 +11,18 @@ import torch
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from worker.rlhf import decoding, engines, models, ppo, sampling, sft
-from worker.rlhf.data import Completion, Demonstration
-from worker.rlhf.engines import Question
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.report import StepReport
-from worker.rlhf.roles import BASE, Roles
-from worker.rlhf.sampling import SamplingConfig
-from worker.rlhf.sft import SftConfig
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.examples import Completion, Demonstration
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import models
+from worker.rlhf.model.roles import BASE, Roles
+from worker.rlhf.policy import ppo
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.sampling import decoding, engines, sampling
+from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft import finetuning
+from worker.rlhf.sft.finetuning import SftConfig
 
 DEVICE = "cuda"
 FP32 = 1e-3
@@ -81,7 +84,9 @@ def tokens(found: dict[tuple[str, int], Completion]) -> dict[tuple[str, int], tu
 def test_steps_in_bf16_learn_and_leave_the_base_as_it_was(folder: Path, dtype: torch.dtype) -> None:
     roles = Roles(models.load(folder, device=DEVICE, dtype=dtype))
     before = [each.clone() for each in roles.parameters_of(BASE)]
-    reports = list(sft.train(roles, DEMONSTRATIONS, replace(SFT, autocast=True), TrainingState()))
+    reports = list(
+        finetuning.train(roles, DEMONSTRATIONS, replace(SFT, autocast=True), TrainingState())
+    )
     assert reports[-1].metrics["loss"] < 0.8 * reports[0].metrics["loss"]
     assert {each.dtype for each in roles.parameters_of("sft")} == {torch.float32}
     assert all(map(torch.equal, roles.parameters_of(BASE), before))
@@ -128,7 +133,7 @@ def test_a_resumed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_adapters_learn_over_4_bits_on_a_gpu(folder: Path) -> None:
     roles = Roles(models.load(folder, device=DEVICE, dtype=torch.bfloat16, four_bit=True))
-    reports = list(sft.train(roles, DEMONSTRATIONS, SFT, TrainingState()))
+    reports = list(finetuning.train(roles, DEMONSTRATIONS, SFT, TrainingState()))
     assert reports[-1].metrics["loss"] < 0.8 * reports[0].metrics["loss"]
     assert list(sampling.generate(roles, prompts(3), DRAWING, "sft"))
 

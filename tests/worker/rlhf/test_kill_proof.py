@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.worker.rlhf import killed_runs
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.training_state import TrainingState
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_MOMENTS = """

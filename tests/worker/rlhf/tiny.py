@@ -10,8 +10,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from worker.rlhf.models import LoadedModel, adopt
-from worker.rlhf.roles import LoraSettings, Roles
+from worker.rlhf.model.models import LoadedModel, adopt
+from worker.rlhf.model.roles import LoraSettings, Roles
 
 SPECIAL = ("<pad>", "<s>", "</s>")
 EOS = 2

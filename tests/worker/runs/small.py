@@ -37,7 +37,12 @@ from app.models import (
     Split,
     User,
 )
-from app.services import accounts, criteria, job_leases, labeling, projects, rounds
+from app.services.jobs import job_leases
+from app.services.judging import labeling, submissions
+from app.services.people import accounts
+from app.services.project import criteria, projects
+from app.services.queue import slot_leases
+from app.services.rounds import rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.runs import find
@@ -248,7 +253,7 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
         for labeler in labelers:
             with database.transaction() as session:
                 project = session.get_one(Project, project_id)
-                assignment = labeling.claim(session, SECRET, project, labeler)
+                assignment = slot_leases.claim(session, SECRET, project, labeler)
                 if assignment is None:
                     continue
                 waiting, done = True, done + 1
@@ -257,7 +262,7 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
                     session,
                     project,
                     labeler,
-                    labeling.Submission(
+                    submissions.Submission(
                         assignment.id, assignment.lease_token, f"key-{assignment.id:08d}", body
                     ),
                 )

@@ -5,10 +5,10 @@ import pytest
 from app.domain.plan import RoundPlan
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from worker.rlhf.normaliser import Scale
-from worker.rlhf.ppo import PpoConfig
-from worker.rlhf.roles import LoraSettings
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import LoraSettings
+from worker.rlhf.policy.ppo import PpoConfig
+from worker.rlhf.reward.normaliser import Scale
 from worker.runs import algorithms
 from worker.runs.algorithms import Given
 

@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.models import Checkpoint, Completion, Job, Split
-from app.services import answering, checkpoints, projects, sides
-from app.services.sides import Wanted
+from app.services.checkpoints import checkpoints, response_jobs, side_by_side
+from app.services.checkpoints.side_by_side import Wanted
+from app.services.project import projects
 from tests.worker.runs import small
 
 
@@ -17,7 +18,7 @@ def _enqueue(database: Database) -> Wanted:
         project = projects.by_slug(session, "small")
         models = checkpoints.of_project(session, project.id)
         names = [f"model-{model.id}" for model in models]
-        answering.enqueue(session, project, names, 3, Split.TEST, user_id=None)
+        response_jobs.enqueue(session, project, names, 3, Split.TEST, user_id=None)
         return Wanted(names[0], names[-1])
 
 
@@ -49,5 +50,5 @@ def test_both_models_answer_each_prompt_once(database: Database, tmp_path: Path)
         assert [job.result for job in session.scalars(select(Job))] == [{"completions": 6}] * 2
         made = _completions(session)
         assert len(made) == len(set(made)) == 6
-        found = sides.page(session, project.id, wanted)
+        found = side_by_side.page(session, project.id, wanted)
         assert found.totals.pairs == 3

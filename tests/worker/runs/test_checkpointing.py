@@ -14,11 +14,12 @@ from app.domain.plan import Algorithm, RoundPlan
 from app.models import Checkpoint, Round
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
-from worker.rlhf import llama, sampling
-from worker.rlhf.data import PromptItem
-from worker.rlhf.models import LoadedModel
-from worker.rlhf.roles import Roles
-from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.model import llama
+from worker.rlhf.model.models import LoadedModel
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.sampling import sampling
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import find
 
 WEIGHTS = {

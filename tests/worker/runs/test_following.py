@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from app.db import Database
 from app.models import Job, Metric, TrainingSample
-from app.services import job_leases, jobs
+from app.services.jobs import job_leases, jobs
 from tests.worker.runs import small
-from worker.rlhf.report import Sample, StepReport
-from worker.rlhf.training_state import TrainingState
+from worker.rlhf.core.step_report import Sample, StepReport
+from worker.rlhf.core.training_state import TrainingState
 from worker.runs import following
 from worker.runs.context import Interrupted, JobContext, Orders
 from worker.ticket import Order

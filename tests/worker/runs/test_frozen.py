@@ -7,9 +7,11 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.models import Export, ExportJudgment, Project, Prompt, Split, User
-from app.services import job_leases, jobs, labeling
-from app.services.judged import Candidate, TrainingAbsolute
-from tests.services import bench
+from app.services.datasets.judged_comparisons import Candidate, TrainingAbsolute
+from app.services.jobs import job_leases, jobs
+from app.services.judging import labeling
+from app.services.queue import slot_leases
+from tests.services import sample
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
 from worker.runs import frozen, texts
@@ -20,8 +22,8 @@ from worker.runs.weighing import Weights
 @pytest.fixture
 def project(database: Database) -> Project:
     with database.transaction() as session:
-        project = bench.make_project(session, overlap=1)
-        bench.make_labelers(session, project, 1)
+        project = sample.make_project(session, overlap=1)
+        sample.make_labelers(session, project, 1)
         for split in (Split.TRAIN, Split.TRAIN, Split.VALIDATION):
             judged(session, project, split)
     return project
@@ -29,13 +31,13 @@ def project(database: Database) -> Project:
 
 def judged(session: Session, project: Project, split: Split) -> None:
     own = session.get_one(Project, project.id)
-    comparison = bench.make_comparison(session, own)
+    comparison = sample.make_comparison(session, own)
     session.get_one(Prompt, comparison.prompt_id).split = split
     labeler = session.scalars(select(User.id)).first()
     assert labeler is not None
-    assignment = labeling.claim(session, bench.SECRET, own, labeler, draw=bench.never_mix())
+    assignment = slot_leases.claim(session, sample.SECRET, own, labeler, draw=sample.never_mix())
     assert assignment is not None
-    labeling.submit(session, own, labeler, bench.submission(assignment))
+    labeling.submit(session, own, labeler, sample.submission(assignment))
 
 
 @pytest.fixture

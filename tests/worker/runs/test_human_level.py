@@ -4,8 +4,13 @@ import pytest
 
 from app.domain.ranking import Ranking
 from app.models import Split
-from app.services.judged import Candidate, PromptText, TrainingPair, TrainingRow
-from app.services.training_rows import FrozenRow, PlainVote
+from app.services.datasets.judged_comparisons import (
+    Candidate,
+    PromptText,
+    TrainingPair,
+    TrainingRow,
+)
+from app.services.datasets.training_rows import FrozenRow, PlainVote
 from worker.runs import human_level, weighing
 
 _numbers = count(1)

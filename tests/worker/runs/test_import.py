@@ -7,8 +7,9 @@ from sqlalchemy import func, select
 
 from app.db import Database
 from app.models import AuditEvent, ImportRun, Prompt
-from app.services import imports, job_leases, jobs
-from tests.services import bench
+from app.services.datasets import imports
+from app.services.jobs import job_leases, jobs
+from tests.services import sample
 from tests.worker.runs import small
 from worker.runs import import_
 from worker.runs.context import Interrupted, JobContext, Orders
@@ -16,7 +17,7 @@ from worker.runs.context import Interrupted, JobContext, Orders
 
 def enqueue(database: Database, path: Path) -> int:
     with database.transaction() as session:
-        project = bench.make_project(session)
+        project = sample.make_project(session)
         jobs.enqueue(
             session,
             kind="import",

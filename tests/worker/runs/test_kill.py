@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.states import JobState, RoundState
 from app.models import Checkpoint, CheckpointKind, Comparison, Completion, Job, JobAttempt, Metric
-from app.services import job_leases, rounds
+from app.services.jobs import job_leases
+from app.services.rounds import round_progress
 from tests.worker.runs import small
 from worker.heart import Timing
 from worker.runs.context import JobContext
@@ -56,7 +57,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
             .having(func.count() > 1)
         ).all()
         assert not doubled
-        assert rounds.get(session, project_id, 1).state in {
+        assert round_progress.get(session, project_id, 1).state in {
             RoundState.EVALUATING,
             RoundState.DECIDING,
         }

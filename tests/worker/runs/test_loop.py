@@ -28,7 +28,8 @@ from app.models import (
     Split,
     TrainingSample,
 )
-from app.services import checkpoints, evaluation, rounds
+from app.services.checkpoints import checkpoints
+from app.services.rounds import evaluations, round_progress, rounds
 from tests.worker.runs import small
 
 
@@ -67,9 +68,9 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
     ]
 
     with database.transaction() as session:
-        round_ = rounds.get(session, project.id, 1)
+        round_ = round_progress.get(session, project.id, 1)
         assert round_.state == RoundState.DECIDING, round_.reason
-        found = rounds.overview(session, round_)
+        found = round_progress.overview(session, round_)
         kinds = Counter(CheckpointKind(each.kind) for each in found.checkpoints)
         assert kinds == {
             CheckpointKind.SFT: 1,
@@ -78,8 +79,8 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         }
         assert found.labeling.is_complete
         assert found.evaluation is not None
-        assert found.evaluation.state == evaluation.COMPLETE
-        results = evaluation.results(session, found.evaluation)
+        assert found.evaluation.state == evaluations.COMPLETE
+        results = evaluations.results(session, found.evaluation)
         assert results.prompts == 4
         assert results.judged == found.evaluation_labeling.done > 0
         assert results.arbiter is not None
@@ -94,9 +95,9 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
     assert run_round(database, project, tmp_path) == ["generate", "reward", "policy", "evaluate"]
 
     with database.reader() as session:
-        second = rounds.get(session, project.id, 2)
+        second = round_progress.get(session, project.id, 2)
         assert second.state == RoundState.DECIDING, second.reason
-        promoted = rounds.get(session, project.id, 1).policy_checkpoint_id
+        promoted = round_progress.get(session, project.id, 1).policy_checkpoint_id
         assert second.policy_before_id == promoted
         last = session.get_one(Checkpoint, second.policy_checkpoint_id)
         assert last.config["started_from_id"] == promoted
@@ -179,9 +180,9 @@ def test_a_round_on_a_model_from_a_folder(
     run_round(database, project, tmp_path)
 
     with database.reader() as session:
-        round_ = rounds.get(session, project.id, 1)
+        round_ = round_progress.get(session, project.id, 1)
         assert round_.state == RoundState.DECIDING, round_.reason
-        made = {each.kind: each for each in rounds.overview(session, round_).checkpoints}
+        made = {each.kind: each for each in round_progress.overview(session, round_).checkpoints}
         assert (CheckpointKind.SFT in made) is with_sft
         assert session_sources(database, round_.id)["another model"]
     policy, reward = made[CheckpointKind.POLICY], made[CheckpointKind.REWARD]

@@ -13,9 +13,9 @@ from app.domain.reward_parts import PartKind, RewardPart
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Completion, Job, TrainingSample
 from tests.worker.runs import small
-from worker.rlhf import rollout, stopping
-from worker.rlhf.normaliser import Normaliser, Scale
-from worker.rlhf.sampling import SamplingConfig
+from worker.rlhf.policy import rollout, stopping
+from worker.rlhf.reward.normaliser import Normaliser, Scale
+from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import find, policy
 
 RAW = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))

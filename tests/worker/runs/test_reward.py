@@ -8,8 +8,8 @@ import torch
 from app.errors import Invalid
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
-from worker.rlhf import reward as fitting
-from worker.rlhf.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.reward import reward_model as fitting
 from worker.runs import reward
 
 OTHER_SHAPES = [

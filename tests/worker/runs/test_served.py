@@ -12,9 +12,10 @@ from app.db import Database
 from app.domain.plan import ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Comparison, ComparisonCompletion, Completion, Job
-from app.services import draws, job_leases, rounds
+from app.services.jobs import job_leases
+from app.services.rounds import prompt_selection, rounds
 from tests.worker.runs import small
-from worker.rlhf.server import Server
+from worker.rlhf.sampling.server import Server
 from worker.runs import find, served
 from worker.runs.context import JobContext
 from worker.ticket import Servers
@@ -78,7 +79,7 @@ def test_served_candidates_are_compared_with_the_policys(
         assert shown & {row.id for row in rows}
         assert session.scalar(select(func.count(Comparison.id)))
         prompt_ids = [row.prompt_id for row in rows]
-        assert not draws.imported(session, prompt_ids, 5), "they did not come in a file"
+        assert not prompt_selection.imported(session, prompt_ids, 5), "they did not come in a file"
 
 
 def test_a_job_that_is_run_again_asks_only_for_what_is_missing(

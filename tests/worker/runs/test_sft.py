@@ -9,8 +9,8 @@ from sqlalchemy import select
 from app.db import Database
 from app.models import Checkpoint, Job
 from tests.worker.runs import small
-from worker.rlhf import sft as imitation
-from worker.rlhf.report import StepReport
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.sft import finetuning as imitation
 from worker.runs import sft
 from worker.runs.context import Orders
 

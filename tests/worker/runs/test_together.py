@@ -14,7 +14,8 @@ from sqlalchemy import func, select
 from app.db import Database
 from app.domain.states import JobState
 from app.models import Checkpoint, CheckpointKind, Job, JobAttempt, Metric
-from app.services import job_leases, rounds
+from app.services.jobs import job_leases
+from app.services.rounds import rounds
 from tests.worker.runs import small
 from tests.worker.runs.test_kill import QUICK
 from worker.process import together

@@ -5,9 +5,14 @@ from app.domain.ranking import Ranking
 from app.domain.reward_parts import LabelerWeight, Weighing
 from app.errors import Invalid
 from app.models import Split
-from app.services import judged
-from app.services.judged import Candidate, PromptText, TrainingAbsolute, TrainingRow
-from app.services.training_rows import FrozenRow, PlainVote
+from app.services.datasets import judged_comparisons
+from app.services.datasets.judged_comparisons import (
+    Candidate,
+    PromptText,
+    TrainingAbsolute,
+    TrainingRow,
+)
+from app.services.datasets.training_rows import FrozenRow, PlainVote
 from worker.runs.weighing import Weights
 
 
@@ -24,7 +29,7 @@ def row(*votes: tuple[str, tuple[int, ...]], strength: int | None = None) -> Fro
             1,
             PromptText(1, (), Split.TRAIN, ""),
             (candidate,) * k,
-            judged.pairs(plain, k),
+            judged_comparisons.pairs(plain, k),
             (),
         ),
         plain,

@@ -1,0 +1,1 @@
+"""Checkpoints and their lineage; responses of models side by side."""

@@ -1,0 +1,50 @@
+"""Models asked to answer the same prompts, so that people can look at them side by side."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from app.errors import Invalid
+from app.models import CheckpointKind, Job, Project, Split
+from app.services.checkpoints import checkpoints
+from app.services.jobs import jobs
+
+MOST_PROMPTS = 2000
+
+
+def enqueue(
+    session: Session,
+    project: Project,
+    sides: Sequence[str],
+    prompts: int,
+    split: Split,
+    *,
+    user_id: int | None,
+) -> Job:
+    """Put a job in that lets models answer the first prompts of a split.
+
+    Raises:
+        Invalid: a side is not a model that answers, or there are too many prompts.
+        NotFound: there is no such model here.
+    """
+    if not 1 <= prompts <= MOST_PROMPTS:
+        raise Invalid(f"models answer 1 to {MOST_PROMPTS} prompts for this, not {prompts}")
+    ids = [_model_id(session, project, side) for side in dict.fromkeys(sides)]
+    return jobs.enqueue(
+        session,
+        kind="answer",
+        queue="gpu",
+        payload={"checkpoint_ids": ids, "prompts": prompts, "split": split},
+        project_id=project.id,
+        created_by_id=user_id,
+    )
+
+
+def _model_id(session: Session, project: Project, side: str) -> int:
+    kind, _, number = side.partition("-")
+    if kind != "model" or not (number.isascii() and number.isdigit()):
+        raise Invalid(f"{side!r} is not a model; only models can be asked")
+    model = checkpoints.get(session, project.id, int(number))
+    if model.kind == CheckpointKind.REWARD:
+        raise Invalid(f"{model.name} is a reward model; it gives no answers")
+    return model.id

@@ -1,0 +1,247 @@
+"""Two sides' answers to the same prompts: models of the project, or results files.
+
+A side is named "model-3" or "file-2". Pairs are found by what the prompts say, so that a model and
+a file can be looked at beside each other too. A model's side is its first completion of a prompt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.errors import NotFound
+from app.models import Checkpoint, CheckpointKind, Completion, Prompt, ResultsRow
+from app.services.checkpoints import checkpoints, results_files
+from app.services.project import prompts
+
+PAGE = 20
+LONGER = 1.5
+"""From which ratio an answer is called much longer."""
+
+Turns = Sequence[Mapping[str, Any]]
+
+
+class Difference(StrEnum):
+    """Which pairs, by whether the answers differ."""
+
+    ANY = ""
+    DIFFERENT = "different"
+    SAME = "same"
+
+
+class Length(StrEnum):
+    """Which pairs, by how long the answers are."""
+
+    ANY = ""
+    FIRST = "first"
+    SECOND = "second"
+    MUCH = "much"  # either is half as long again
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A side that can be chosen."""
+
+    key: str
+    name: str
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which pairs, and in which order."""
+
+    first: str
+    second: str
+    search: str = ""
+    difference: Difference = Difference.ANY
+    length: Length = Length.ANY
+    by_length: bool = False  # the largest difference in length first
+    number: int = 1  # of the page
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt with both answers."""
+
+    messages: Turns
+    first: str
+    second: str
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both say the very same."""
+        return self.first == self.second
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What all pairs come to; mean lengths in characters."""
+
+    pairs: int
+    same: int
+    length_first: float | None
+    length_second: float | None
+    longer_first: int
+    longer_second: int
+    only_first: int
+    only_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some pairs, how many fit what was asked, and all of them summed up."""
+
+    first: Choice
+    second: Choice
+    pairs: tuple[Pair, ...]
+    found: int
+    number: int
+    totals: Totals
+
+    @property
+    def pages(self) -> int:
+        """How many pages there are."""
+        return max(-(-self.found // PAGE), 1)
+
+    @property
+    def start(self) -> int:
+        """The number of the first pair on this page."""
+        return (self.number - 1) * PAGE + 1
+
+
+def choices(session: Session, project_id: int) -> tuple[list[Choice], list[Choice]]:
+    """Return the models that can answer, and the results files."""
+    query = (
+        select(Completion.checkpoint_id, func.count(Completion.prompt_id.distinct()))
+        .where(Completion.project_id == project_id, Completion.checkpoint_id.is_not(None))
+        .group_by(Completion.checkpoint_id)
+    )
+    counted = {row[0]: row[1] for row in session.execute(query)}
+    models = [
+        Choice(f"model-{one.id}", one.name, counted.get(one.id, 0))
+        for one in checkpoints.of_project(session, project_id)
+        if one.kind != CheckpointKind.REWARD
+    ]
+    files = [
+        Choice(f"file-{one.id}", one.name, one.rows)
+        for one in results_files.of_project(session, project_id)
+    ]
+    return models, files
+
+
+def page(session: Session, project_id: int, wanted: Wanted) -> Page:
+    """Return the pairs that fit, a page of them.
+
+    Raises:
+        NotFound: a side is not of this project.
+    """
+    one, first = _side(session, project_id, wanted.first)
+    other, second = _side(session, project_id, wanted.second)
+    a, b = first.subquery("a"), second.subquery("b")
+    joined = select(a.c.messages, a.c.text, b.c.text).join(b, a.c.hash == b.c.hash)
+    query = joined.where(*_conditions(session, a, b, wanted))
+    found = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    number = min(max(wanted.number, 1), max(-(-found // PAGE), 1))
+    order = (_gap(a, b).desc(), a.c.place) if wanted.by_length else (a.c.place,)
+    rows = session.execute(query.order_by(*order).offset((number - 1) * PAGE).limit(PAGE))
+    pairs = tuple(Pair(messages, text, beside) for messages, text, beside in rows)
+    return Page(one, other, pairs, found, number, _totals(session, a, b, one, other))
+
+
+def _side(session: Session, project_id: int, key: str) -> tuple[Choice, Select[Any]]:
+    kind, _, number = key.partition("-")
+    if kind not in {"model", "file"} or not number.isascii() or not number.isdigit():
+        raise NotFound(f"there is no side {key!r}; a side is model-1 or file-1")
+    if kind == "file":
+        file = results_files.get(session, project_id, int(number))
+        return Choice(key, file.name, file.rows), _of_file(file.id)
+    model = checkpoints.get(session, project_id, int(number))
+    query = _of_model(model)
+    answers = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    return Choice(key, model.name, answers), query
+
+
+def _of_file(file_id: int) -> Select[Any]:
+    return select(
+        ResultsRow.content_hash.label("hash"),
+        ResultsRow.messages.label("messages"),
+        ResultsRow.text.label("text"),
+        ResultsRow.id.label("place"),
+    ).where(ResultsRow.file_id == file_id)
+
+
+def _of_model(model: Checkpoint) -> Select[Any]:
+    first = (
+        select(func.min(Completion.id))
+        .where(Completion.checkpoint_id == model.id)
+        .group_by(Completion.prompt_id)
+    )
+    return (
+        select(
+            Prompt.content_hash.label("hash"),
+            Prompt.messages.label("messages"),
+            Completion.text.label("text"),
+            Prompt.id.label("place"),
+        )
+        .join(Completion, Completion.prompt_id == Prompt.id)
+        .where(Completion.id.in_(first))
+    )
+
+
+def _conditions(
+    session: Session, a: Subquery, b: Subquery, wanted: Wanted
+) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.search.strip():
+        text = wanted.search.strip()
+        found.append(
+            or_(
+                prompts.contains(session, a.c.messages, text),
+                a.c.text.icontains(text, autoescape=True),
+                b.c.text.icontains(text, autoescape=True),
+            )
+        )
+    if wanted.difference is Difference.DIFFERENT:
+        found.append(a.c.text != b.c.text)
+    elif wanted.difference is Difference.SAME:
+        found.append(a.c.text == b.c.text)
+    one, other = func.length(a.c.text), func.length(b.c.text)
+    by_length: dict[Length, ColumnElement[bool]] = {
+        Length.FIRST: one > other,
+        Length.SECOND: other > one,
+        Length.MUCH: or_(one > LONGER * other, other > LONGER * one),
+    }
+    if wanted.length in by_length:
+        found.append(by_length[wanted.length])
+    return found
+
+
+def _gap(a: Subquery, b: Subquery) -> ColumnElement[int]:
+    return func.abs(func.length(a.c.text) - func.length(b.c.text))
+
+
+def _totals(session: Session, a: Subquery, b: Subquery, one: Choice, other: Choice) -> Totals:
+    first, second = func.length(a.c.text), func.length(b.c.text)
+    query = select(
+        func.count(),
+        func.sum(case((a.c.text == b.c.text, 1), else_=0)),
+        func.avg(first),
+        func.avg(second),
+        func.sum(case((first > second, 1), else_=0)),
+        func.sum(case((second > first, 1), else_=0)),
+    ).join_from(a, b, and_(a.c.hash == b.c.hash))
+    pairs, same, mean_first, mean_second, longer, shorter = session.execute(query).one()
+    return Totals(
+        pairs,
+        int(same or 0),
+        None if mean_first is None else float(mean_first),
+        None if mean_second is None else float(mean_second),
+        int(longer or 0),
+        int(shorter or 0),
+        one.answers - pairs,
+        other.answers - pairs,
+    )

@@ -1,0 +1,1 @@
+"""Data sets: imports, preferences, training rows and exports."""

@@ -1,0 +1,172 @@
+"""Comparisons asked of what a project holds already: prompts to write for, completions to judge.
+
+Rounds and files bring comparisons of their own. Here a lead asks for more: for the prompts that
+nobody has written a demonstration for, or for the completions that nobody was asked of this kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Select, exists, func, select, true
+from sqlalchemy.orm import Session
+
+from app.domain.answers import K_RANGE
+from app.errors import Invalid
+from app.models import (
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Demonstration,
+    JudgmentKind,
+    Project,
+    Prompt,
+    Split,
+)
+from app.services.datasets import imported_votes
+from app.services.people import audit
+from app.services.queue import comparisons
+
+MOST = 5000
+_OF_ROUNDS = (JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE)
+_SPLITS = (Split.TRAIN, Split.VALIDATION)
+"""Evaluation is kept apart: what people say of the test split must not be learned from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How many comparisons were made, and how many prompts are left to ask for."""
+
+    made: int
+    left: int
+
+
+def ask(session: Session, project: Project, *, most: int, actor_id: int | None) -> Asked:
+    """Make up to `most` comparisons of the project's kind, oldest prompts first.
+
+    Raises:
+        Invalid: `most` is out of range.
+    """
+    if not 1 <= most <= MOST:
+        raise Invalid(f"1 to {MOST} comparisons are made at once, not {most}")
+    kind = JudgmentKind(project.judgment_kind)
+    made = _ask_to_write(session, project, most) if kind is JudgmentKind.WRITE else 0
+    if kind is not JudgmentKind.WRITE:
+        made = _ask_of_completions(session, project, kind, most)
+    if made:
+        audit.record(
+            session,
+            "comparisons.ask",
+            project.slug,
+            actor_id=actor_id,
+            project_id=project.id,
+            details={"kind": str(kind), "made": made},
+        )
+    return Asked(made, waiting(session, project))
+
+
+def waiting(session: Session, project: Project) -> int:
+    """Count the prompts that could be asked for now."""
+    kind = JudgmentKind(project.judgment_kind)
+    if kind is JudgmentKind.WRITE:
+        some = _unanswered(project.id).subquery()
+    else:
+        some = _with_fresh(project, kind).subquery()
+    return session.scalar(select(func.count()).select_from(some)) or 0
+
+
+def _ask_to_write(session: Session, project: Project, most: int) -> int:
+    prompt_ids = session.scalars(_unanswered(project.id).limit(most)).all()
+    for prompt_id in prompt_ids:
+        _create(session, project, JudgmentKind.WRITE, prompt_id, ())
+    return len(prompt_ids)
+
+
+def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
+    made = 0
+    for prompt_id in session.scalars(_with_fresh(project, kind).limit(most)).all():
+        fresh = session.scalars(
+            _fresh(project.id, kind)
+            .where(Completion.prompt_id == prompt_id)
+            .order_by(Completion.id)
+        ).all()
+        for ids in _groups(fresh, kind, project.k):
+            if made == most:
+                return made
+            _create(session, project, kind, prompt_id, ids)
+            made += 1
+    return made
+
+
+def _groups(ids: Sequence[int], kind: JudgmentKind, k: int) -> list[Sequence[int]]:
+    """Part completions into comparisons of k; the last may have fewer where the kind takes it."""
+    fewest, _ = K_RANGE[kind]
+    groups = [ids[at : at + k] for at in range(0, len(ids), k)]
+    return [group for group in groups if len(group) >= fewest]
+
+
+def _unanswered(project_id: int) -> Select[int]:
+    """Prompts without a demonstration that nobody was asked to write for."""
+    return (
+        select(Prompt.id)
+        .where(
+            Prompt.project_id == project_id,
+            Prompt.split.in_(_SPLITS),
+            ~exists().where(Demonstration.prompt_id == Prompt.id),
+            ~exists().where(
+                Comparison.prompt_id == Prompt.id, Comparison.kind == JudgmentKind.WRITE
+            ),
+        )
+        .order_by(Prompt.id)
+    )
+
+
+def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
+    """Whole completions that are in no comparison of a kind."""
+    asked = (
+        exists()
+        .where(
+            ComparisonCompletion.completion_id == Completion.id,
+            ComparisonCompletion.comparison_id == Comparison.id,
+            Comparison.kind == kind,
+        )
+        .correlate(Completion)
+    )
+    return (
+        select(Completion.id)
+        .join(Prompt, Prompt.id == Completion.prompt_id)
+        .where(
+            Completion.project_id == project_id,
+            Completion.is_finished,
+            Prompt.split.in_(_SPLITS),
+            ~asked,
+            # What a round draws to be compared is the round's business, spares included.
+            Completion.checkpoint_id.is_(None) if kind in _OF_ROUNDS else true(),
+        )
+    )
+
+
+def _with_fresh(project: Project, kind: JudgmentKind) -> Select[int]:
+    """Prompts with enough completions for a comparison."""
+    fewest, _ = K_RANGE[kind]
+    return (
+        _fresh(project.id, kind)
+        .with_only_columns(Completion.prompt_id)
+        .group_by(Completion.prompt_id)
+        .having(func.count() >= fewest)
+        .order_by(Completion.prompt_id)
+    )
+
+
+def _create(
+    session: Session, project: Project, kind: JudgmentKind, prompt_id: int, ids: Sequence[int]
+) -> None:
+    comparisons.create(
+        session,
+        project,
+        prompt_id,
+        ids,
+        kind=kind,
+        natural_key=imported_votes.natural_key(kind, prompt_id, ids),
+        seed=project.split_seed,
+        priority=imported_votes.BEHIND_ROUNDS,
+    )

@@ -1,0 +1,152 @@
+"""Demonstrations: good answers that people wrote, in files and as labelers.
+
+What labelers write, and the better versions they make, is read from the current judgments each
+time, so that an undo, a change or a retraction holds here too. Only judgments for training count.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import (
+    Comparison,
+    Demonstration,
+    Judgment,
+    JudgmentKind,
+    Prompt,
+    Purpose,
+    Split,
+)
+from app.services.datasets.judged_comparisons import PromptText
+
+PAGE = 500
+WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A prompt with a person's answer to it."""
+
+    prompt: PromptText
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some demonstrations of files, and where the next page begins."""
+
+    rows: tuple[Shown, ...]
+    after: int | None  # None: that was the last page
+
+
+def of_files(
+    session: Session,
+    project_id: int,
+    splits: Sequence[Split],
+    *,
+    after: int = 0,
+    limit: int = PAGE,
+) -> Page:
+    """Return the next demonstrations that came with files, in the order they came."""
+    query = (
+        select(Demonstration, Prompt)
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(
+            Demonstration.project_id == project_id,
+            Demonstration.id > after,
+            Prompt.split.in_(splits),
+        )
+        .order_by(Demonstration.id)
+        .limit(limit)
+    )
+    found = session.execute(query).all()
+    rows = tuple(Shown(_prompt_text(prompt), row.text) for row, prompt in found)
+    return Page(rows, found[-1][0].id if len(found) == limit else None)
+
+
+def written(
+    session: Session, project_id: int, splits: Sequence[Split], *, as_of: datetime | None = None
+) -> Iterator[Shown]:
+    """Yield what labelers wrote and no file brought, in the order of the judgments.
+
+    With `as_of` it is what was current then, whatever was said since.
+    """
+    query = (
+        select(Judgment.text, Prompt)
+        .join(Comparison, Comparison.id == Judgment.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*_counts(project_id, as_of), Prompt.split.in_(splits))
+        .order_by(Judgment.id)
+    )
+    seen: set[tuple[int, str]] = set()
+    for text, prompt in session.execute(query):
+        if text is not None and (prompt.id, text) not in seen:
+            seen.add((prompt.id, text))
+            yield Shown(_prompt_text(prompt), text)
+
+
+def every(
+    session: Session, project_id: int, split: Split, *, as_of: datetime | None = None
+) -> list[Shown]:
+    """Return the demonstrations of a split, those of files first."""
+    found: list[Shown] = []
+    after: int | None = 0
+    while after is not None:
+        page = of_files(session, project_id, (split,), after=after)
+        found.extend(page.rows)
+        after = page.after
+    return [*found, *written(session, project_id, (split,), as_of=as_of)]
+
+
+def count(session: Session, project_id: int, split: Split | None = None) -> int:
+    """Count the demonstrations, each text of a prompt once."""
+    in_split = [] if split is None else [Prompt.split == split]
+    of_file = (
+        select(func.count(Demonstration.id))
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(Demonstration.project_id == project_id, *in_split)
+    )
+    by_labelers = (
+        select(Comparison.prompt_id, Judgment.text)
+        .join(Comparison, Comparison.id == Judgment.comparison_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(*_counts(project_id, None), *in_split)
+        .distinct()
+        .subquery()
+    )
+    own = session.scalar(select(func.count()).select_from(by_labelers))
+    return (session.scalar(of_file) or 0) + (own or 0)
+
+
+def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that a judgment is a demonstration."""
+    return [
+        Judgment.project_id == project_id,
+        Judgment.kind.in_(WRITING),
+        Judgment.is_current.is_(True) if as_of is None else _was_current(as_of),
+        Judgment.is_retraction.is_(False),
+        Judgment.is_surplus.is_(False),
+        Comparison.purpose == Purpose.TRAIN,
+        Comparison.is_withdrawn.is_(False),
+        ~exists().where(
+            Demonstration.prompt_id == Comparison.prompt_id, Demonstration.text == Judgment.text
+        ),
+    ]
+
+
+def _was_current(as_of: datetime) -> ColumnElement[bool]:
+    later = aliased(Judgment)
+    return (Judgment.submitted_at <= as_of) & ~exists().where(
+        later.assignment_id == Judgment.assignment_id,
+        later.revision > Judgment.revision,
+        later.submitted_at <= as_of,
+    )
+
+
+def _prompt_text(prompt: Prompt) -> PromptText:
+    return PromptText(
+        prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
+    )

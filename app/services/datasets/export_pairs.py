@@ -1,0 +1,143 @@
+"""From a comparison's votes to preferences of two: aggregated, filtered, the better one first.
+
+What gives no preference is counted with its reason. How a preference is spelled is left to the
+formats.
+"""
+
+from collections.abc import Iterator
+
+from app.domain.ranking import Ranking, Strength
+from app.errors import Invalid
+from app.formats import records
+from app.formats.manifest import Tally
+from app.formats.records import Message, PreferenceRecord
+from app.services.datasets import judged_comparisons
+from app.services.datasets.judged_comparisons import (
+    Aggregate,
+    Judged,
+    Options,
+    PromptText,
+    Ties,
+    TrainingPair,
+    Voted,
+)
+
+
+def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterator[PreferenceRecord]:
+    """Yield the preferences of two that a comparison gives, and count what gives none."""
+    if comparison.edits:
+        yield from _of_edits(comparison, options)
+        return
+    if options.aggregate is Aggregate.EACH_VOTE:
+        for vote in comparison.votes:
+            yield from _of_vote(comparison, vote, options, tally)
+        return
+    for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates)):
+        if pair.agreement < options.min_agreement:
+            tally.exclude(judged_comparisons.LOW_AGREEMENT)
+            continue
+        yield from _of_pair(comparison, pair, options, tally)
+    if not comparison.rankings:
+        tally.exclude(judged_comparisons.NOT_PREFERENCE)
+
+
+def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord]:
+    """Yield each better version before the completion that it was made of."""
+    (original,) = candidates(comparison)
+    for vote in comparison.edits:
+        yield PreferenceRecord(
+            messages(comparison),
+            (records.Candidate(vote.text or "", judged_comparisons.EDITED), original),
+            Ranking((1, 2)),
+            labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
+            margin=1.0,
+            source_id=str(comparison.comparison_id),
+        )
+
+
+def _of_vote(
+    comparison: Judged, vote: Voted, options: Options, tally: Tally
+) -> Iterator[PreferenceRecord]:
+    if vote.ranking is None:
+        tally.exclude(judged_comparisons.NOT_PREFERENCE)
+        return
+    agreement = {
+        (pair.first, pair.second): pair.agreement
+        for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates))
+    }
+    strength = None if vote.strength is None else Strength(vote.strength)
+    for one in vote.ranking.preferences():
+        place = (min(one.preferred, one.other), max(one.preferred, one.other))
+        if agreement[place] < options.min_agreement:
+            tally.exclude(judged_comparisons.LOW_AGREEMENT)
+            continue
+        sign = 0 if one.tie else 1
+        yield from _directed(
+            comparison,
+            (one.preferred, one.other),
+            sign,
+            options,
+            tally,
+            labeler=vote.labeler,
+            strength=strength,
+        )
+
+
+def _of_pair(
+    comparison: Judged, pair: TrainingPair, options: Options, tally: Tally
+) -> Iterator[PreferenceRecord]:
+    sign = (pair.share > 0.5) - (pair.share < 0.5)
+    if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
+        ranks = comparison.settled.ranks
+        sign = (ranks[pair.second] > ranks[pair.first]) - (ranks[pair.second] < ranks[pair.first])
+    places = (pair.first, pair.second) if sign >= 0 else (pair.second, pair.first)
+    yield from _directed(
+        comparison, places, abs(sign), options, tally, margin=round(abs(2 * pair.share - 1), 6)
+    )
+
+
+def _directed(
+    comparison: Judged,
+    places: tuple[int, int],
+    sign: int,
+    options: Options,
+    tally: Tally,
+    *,
+    labeler: str | None = None,
+    strength: Strength | None = None,
+    margin: float | None = None,
+) -> Iterator[PreferenceRecord]:
+    """Yield the pair with the better one first; a tie not at all, or once each way."""
+    if not sign and options.ties is Ties.DROP:
+        tally.exclude(judged_comparisons.TIED)
+        return
+    better, worse = places
+    for first, second in [(better, worse)] if sign else [(better, worse), (worse, better)]:
+        both = candidates(comparison)
+        try:
+            yield PreferenceRecord(
+                messages(comparison),
+                (both[first], both[second]),
+                Ranking((1, 2)),
+                labeler=labeler,
+                strength=strength,
+                margin=margin,
+                source_id=str(comparison.comparison_id),
+            )
+        except Invalid as error:
+            tally.exclude(str(error))
+
+
+def messages(comparison: Judged) -> records.Messages:
+    """Return the turns of a comparison's prompt."""
+    return turns(comparison.prompt)
+
+
+def turns(prompt: PromptText) -> records.Messages:
+    """Return the turns of a prompt."""
+    return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+
+
+def candidates(comparison: Judged) -> tuple[records.Candidate, ...]:
+    """Return a comparison's completions in canonical order."""
+    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)

@@ -1,0 +1,186 @@
+"""Exports: frozen, hashed data sets, made by a job, with a reason for everything left out.
+
+A row is made when somebody asks; the job writes the bytes and fills the row in. What the bytes are
+is decided in `export_rows`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.errors import Conflict, Invalid, NotFound
+from app.models import Checkpoint, Export, ExportJudgment, Job, Project
+from app.services.datasets import export_rows
+from app.services.datasets.judged_comparisons import Options
+from app.services.jobs import jobs
+from app.services.people import audit
+
+QUEUED, READY, FAILED = "queued", "ready", "failed"
+CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a run wrote: where, its hash, and which judgments are in it."""
+
+    uri: str
+    filename: str
+    sha256: str
+    bytes: int
+    rows: int
+    manifest: Mapping[str, Any]
+    summary: str  # one sentence on what came out and what did not
+    judgment_ids: Sequence[int]
+
+
+def create(
+    session: Session,
+    project: Project,
+    *,
+    format: str,
+    options: Options,
+    created_by_id: int | None,
+) -> Export:
+    """Ask for an export; a job writes it.
+
+    Raises:
+        Invalid: there is no such format.
+    """
+    export_rows.check(format)
+    row = _insert(session, project.id, format, options.to_json(), created_by_id)
+    job = jobs.enqueue(
+        session,
+        kind="export",
+        queue="cpu",
+        payload={"export_id": row.id},
+        project_id=project.id,
+        natural_key=f"export-{row.id}",
+        created_by_id=created_by_id,
+    )
+    row.job_id = job.id
+    session.flush()
+    audit.record(
+        session,
+        "export.create",
+        f"export {row.number}",
+        actor_id=created_by_id,
+        project_id=project.id,
+        details={"format": format, "options": row.options},
+    )
+    return row
+
+
+def freeze(
+    session: Session,
+    project_id: int,
+    *,
+    job_id: int,
+    options: Options,
+    frozen: Frozen,
+) -> Export:
+    """Record the data set that a training job wrote for itself; the same job has only one."""
+    found = of_job(session, job_id)
+    if found is not None:
+        return found
+    row = _insert(session, project_id, export_rows.TRAINING, options.to_json(), None)
+    row.job_id = job_id
+    finish(session, row, frozen)
+    return row
+
+
+def finish(session: Session, export: Export, frozen: Frozen) -> None:
+    """Fill in the row of an export whose bytes are written.
+
+    Raises:
+        Invalid: it holds nothing; a file without a row is never handed out.
+        Conflict: it was finished before.
+    """
+    if export.state == READY:
+        raise Conflict(f"export {export.number} is ready and does not change any more")
+    if not frozen.rows:
+        raise Invalid(f"export {export.number} would be empty. {frozen.summary}")
+    export.uri = f"{frozen.uri}/{frozen.filename}"
+    export.sha256 = frozen.sha256
+    export.bytes = frozen.bytes
+    export.rows = frozen.rows
+    export.manifest = dict(frozen.manifest)
+    export.state = READY
+    export.ready_at = now(session)
+    session.flush()
+    ids = sorted(set(frozen.judgment_ids))
+    for start in range(0, len(ids), CHUNK):
+        session.execute(
+            insert(ExportJudgment),
+            [
+                {"export_id": export.id, "judgment_id": judgment_id}
+                for judgment_id in ids[start : start + CHUNK]
+            ],
+        )
+
+
+def get(session: Session, project_id: int, number: int) -> Export:
+    """Return a project's export by its number.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = session.scalar(
+        select(Export).where(Export.project_id == project_id, Export.number == number)
+    )
+    if row is None:
+        raise NotFound(f"there is no export {number} in this project")
+    return row
+
+
+def of_project(session: Session, project_id: int) -> list[Export]:
+    """Return the project's exports, newest first."""
+    query = select(Export).where(Export.project_id == project_id)
+    return list(session.scalars(query.order_by(Export.number.desc())))
+
+
+def of_job(session: Session, job_id: int) -> Export | None:
+    """Return the export that a job has written, if it has."""
+    return session.scalar(select(Export).where(Export.job_id == job_id))
+
+
+def state_of(session: Session, export: Export) -> tuple[str, str]:
+    """Return an export's state, and what went wrong where its job failed."""
+    if export.state == READY or export.job_id is None:
+        return export.state, ""
+    job = session.get(Job, export.job_id)
+    if job is None or job.state in ("queued", "running"):
+        return export.state, ""
+    return FAILED, job.error
+
+
+def sources(session: Session, checkpoint_ids: Iterable[int]) -> list[str]:
+    """Name the checkpoints that wrote an export's completions."""
+    query = select(Checkpoint.name).where(Checkpoint.id.in_(sorted(set(checkpoint_ids))))
+    return list(session.scalars(query.order_by(Checkpoint.id)))
+
+
+def _insert(
+    session: Session,
+    project_id: int,
+    format: str,
+    options: Mapping[str, Any],
+    created_by_id: int | None,
+) -> Export:
+    session.get(Project, project_id, with_for_update=True)  # numbers are given one at a time
+    number = session.scalar(select(func.max(Export.number)).where(Export.project_id == project_id))
+    row = Export(
+        project_id=project_id,
+        number=(number or 0) + 1,
+        format=format,
+        options=dict(options),
+        manifest={},
+        created_by_id=created_by_id,
+        created_at=now(session),
+    )
+    session.add(row)
+    session.flush()
+    return row

@@ -1,0 +1,125 @@
+"""Training rows as JSON lines: what a reward model's frozen export holds, written and read.
+
+A line has the prompt, the completions with the token ids that were sampled, the vote shares, and
+every vote under its pseudonym, so that people's own agreement can be computed on the same rows.
+
+What was said of completions one by one is in `absolutes`, in the order of the completions: each is
+`[ratings, thumb]`, the mean rating by criterion (in the project's scale, 1 to its highest) and the
+share of thumbs up or null. `weights` are the criteria's. Ratings of two or more completions imply
+`pairs` as well, by the weighted mean; of a thumb there are none. A text that a labeler made better
+is a completion of its own without token ids, and is preferred to the first, which it came from.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.domain.ranking import Ranking
+from app.models import Split
+from app.services.datasets.judged_comparisons import (
+    Candidate,
+    Judged,
+    PromptText,
+    TrainingAbsolute,
+    TrainingPair,
+    TrainingRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainVote:
+    """One labeler's ordering."""
+
+    judgment_id: int
+    labeler: str
+    ranking: Ranking
+    strength: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRow:
+    """A training row with the votes behind it."""
+
+    row: TrainingRow
+    votes: tuple[PlainVote, ...]
+
+
+def to_json(row: TrainingRow, comparison: Judged) -> dict[str, Any]:
+    """Return a row as plain JSON values."""
+    return {
+        "comparison": row.comparison_id,
+        "round": row.round_number,
+        "prompt": {
+            "id": row.prompt.id,
+            "messages": [dict(message) for message in row.prompt.messages],
+            "split": row.prompt.split,
+            "content_hash": row.prompt.content_hash,
+        },
+        "completions": [_candidate_json(each) for each in row.candidates],
+        "pairs": [
+            [pair.first, pair.second, pair.share, pair.votes, pair.agreement, pair.strength]
+            for pair in row.pairs
+        ],
+        "votes": [
+            [vote.judgment_id, vote.labeler, list(vote.ranking.ranks), vote.strength]
+            for vote in comparison.votes
+            if vote.ranking is not None
+        ],
+        "judgments": list(row.judgment_ids),
+        "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
+        "weights": dict(row.weights),
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> FrozenRow:
+    """Read a row that `to_json` wrote."""
+    prompt = data["prompt"]
+    votes = tuple(
+        PlainVote(judgment_id, labeler, Ranking(tuple(ranks)), strength)
+        for judgment_id, labeler, ranks, strength in data["votes"]
+    )
+    row = TrainingRow(
+        comparison_id=data["comparison"],
+        round_number=data["round"],
+        prompt=PromptText(
+            prompt["id"], tuple(prompt["messages"]), Split(prompt["split"]), prompt["content_hash"]
+        ),
+        candidates=tuple(_candidate(each) for each in data["completions"]),
+        pairs=tuple(TrainingPair(*pair) for pair in data["pairs"]),
+        judgment_ids=tuple(data.get("judgments", [vote.judgment_id for vote in votes])),
+        absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
+        weights=data.get("weights", {}),
+    )
+    return FrozenRow(row, votes)
+
+
+def read(path: Path) -> Iterator[FrozenRow]:
+    """Stream the rows of a frozen file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield from_json(json.loads(line))
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.completion_id,
+        "text": candidate.text,
+        "token_ids": None if candidate.token_ids is None else list(candidate.token_ids),
+        "is_finished": candidate.is_finished,
+        "source": candidate.source,
+        "checkpoint": candidate.checkpoint_id,
+    }
+
+
+def _candidate(data: Mapping[str, Any]) -> Candidate:
+    ids = data["token_ids"]
+    return Candidate(
+        data["id"],
+        data["text"],
+        None if ids is None else tuple(ids),
+        data["is_finished"],
+        data["source"],
+        data["checkpoint"],
+    )

@@ -1,0 +1,1 @@
+"""Jobs: enqueued, leased to workers, and their reports."""

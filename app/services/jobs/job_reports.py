@@ -1,0 +1,90 @@
+"""What a running job reports for people to see: points of curves and completions to read.
+
+Written under the job's lease, like everything a worker writes.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.models import Metric, TrainingSample
+from app.services.jobs.job_leases import hold, storable
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One point of a curve."""
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSample:
+    """A completion kept for people to read; `n` counts within the step."""
+
+    step: int
+    n: int
+    prompt: str
+    completion: str
+    score: float | None
+
+
+def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterable[Scalar]) -> None:
+    """Keep points of curves; a step that is run again after a resume replaces its points.
+
+    Values that are not finite are left out: SQLite has no place for them.
+
+    Raises:
+        LeaseLost: the job is no longer ours.
+    """
+    hold(session, job_id, lease_token)
+    values = [
+        {"job_id": job_id, "name": row.name[:60], "step": row.step, "value": row.value}
+        for row in rows
+        if math.isfinite(row.value)
+    ]
+    _upsert(session, Metric, values, ("job_id", "name", "step"))
+
+
+def record_samples(
+    session: Session, job_id: int, lease_token: int, rows: Iterable[KeptSample]
+) -> None:
+    """Keep completions for people to read; a repeated step replaces its own.
+
+    Raises:
+        LeaseLost: the job is no longer ours.
+    """
+    hold(session, job_id, lease_token)
+    values = [
+        {
+            "job_id": job_id,
+            "step": row.step,
+            "n": row.n,
+            "prompt": storable(row.prompt),
+            "completion": storable(row.completion),
+            "score": row.score if row.score is None or math.isfinite(row.score) else None,
+        }
+        for row in rows
+    ]
+    _upsert(session, TrainingSample, values, ("job_id", "step", "n"))
+
+
+def _upsert(
+    session: Session,
+    table: type[Metric] | type[TrainingSample],
+    values: list[dict[str, Any]],
+    key: tuple[str, ...],
+) -> None:
+    """Insert rows; those whose key is there already are replaced."""
+    if not values:
+        return
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table)
+    changes = {name: statement.excluded[name] for name in values[0] if name not in key}
+    session.execute(statement.on_conflict_do_update(index_elements=key, set_=changes), values)

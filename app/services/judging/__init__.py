@@ -1,0 +1,1 @@
+"""Judgments: recorded, corrected, read back; practice runs."""

@@ -1,0 +1,195 @@
+"""Settled comparisons that come with a file, for practice or as gold.
+
+Their completions are kept apart: no round puts them into its comparisons. Their prompts join the
+project's prompts. The same row again changes nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.answers import check
+from app.domain.practice import expected
+from app.errors import Invalid
+from app.formats import practice as rows
+from app.formats.items import items
+from app.formats.lines import Line, row
+from app.formats.practice import PracticeRecord
+from app.models import Comparison, Completion, JudgmentKind, Project, Purpose
+from app.services.judging import judgment_bodies
+from app.services.people import audit
+from app.services.project import prompts
+from app.services.queue import comparisons
+
+APART = "practice-"
+"""How the key of a completion begins that no round draws."""
+MOST = 1000
+Numbered = tuple[int, PracticeRecord | str]
+"""A row with its number from 1, or why it could not be read."""
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that was not taken, with its number from 1 and the reason."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How many comparisons are new, how many were there, and what was refused."""
+
+    new: int
+    known: int
+    refused: tuple[Refused, ...]
+
+
+def run(
+    session: Session, project: Project, file: BinaryIO, purpose: Purpose, *, actor_id: int
+) -> Taken:
+    """Take a file of JSON lines (or one JSON array) in.
+
+    Raises:
+        Invalid: the file is empty, or no line of it can be taken.
+    """
+    read = list(_read(file))
+    if not read:
+        raise Invalid("the file is empty")
+    taken = add(session, project, read, purpose, actor_id=actor_id)
+    if taken.refused and not taken.new and not taken.known:
+        first = taken.refused[0]
+        raise Invalid(f"no line could be taken; line {first.line}: {first.reason}")
+    return taken
+
+
+def add(
+    session: Session,
+    project: Project,
+    given: Iterable[Numbered],
+    purpose: Purpose,
+    *,
+    actor_id: int,
+) -> Taken:
+    """Put settled comparisons into the practice set, or mix them in as gold.
+
+    Raises:
+        Invalid: another purpose, or more than a thousand at once.
+    """
+    if purpose not in (Purpose.GOLD, Purpose.PRACTICE):
+        raise Invalid(f"a settled comparison is for practice or gold, not {purpose}")
+    new = known = 0
+    refused = []
+    for at, (line, record) in enumerate(given, 1):
+        if at > MOST:
+            raise Invalid(f"at most {MOST:,} comparisons are taken at once")
+        try:
+            is_new = _add(session, project, record, purpose)
+        except Invalid as error:
+            refused.append(Refused(line, str(error)))
+            continue
+        new, known = new + is_new, known + (not is_new)
+    audit.record(
+        session,
+        "practice.add",
+        project.slug,
+        actor_id=actor_id,
+        project_id=project.id,
+        details={"purpose": purpose, "new": new, "refused": len(refused)},
+    )
+    return Taken(new, known, tuple(refused))
+
+
+def _read(file: BinaryIO) -> Iterator[Numbered]:
+    for item in items(iter(lambda: file.read(_CHUNK), b"")):
+        if not isinstance(item, Line):
+            yield item.line, item.reason
+        elif item.data.strip():
+            try:
+                yield item.number, rows.read(row(item.data))
+            except Invalid as error:
+                yield item.number, str(error)
+
+
+def _add(
+    session: Session, project: Project, record: PracticeRecord | str, purpose: Purpose
+) -> bool:
+    """Add one; return whether it is new."""
+    if isinstance(record, str):
+        raise Invalid(record)
+    kind = JudgmentKind(project.judgment_kind)
+    _check(session, project, kind, record, purpose)
+    turns = tuple((turn.role, turn.content) for turn in record.messages)
+    prompt = prompts.add(session, project, [prompts.NewPrompt(turns, source=purpose)]).prompts[0]
+    texts = [one.text for one in record.candidates]
+    digest = hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest()[:32]
+    key = f"{purpose}-{kind}-{prompt.id}-{digest}"
+    query = select(Comparison.id).where(
+        Comparison.project_id == project.id, Comparison.natural_key == key
+    )
+    if session.scalar(query) is not None:
+        return False
+    comparisons.create(
+        session,
+        project,
+        prompt.id,
+        _completions(session, project, prompt.id, record),
+        kind=kind,
+        purpose=purpose,
+        overlap=comparisons.OVERLAP_MOST,
+        gold_answer=record.answer,
+        gold_reason=record.reason,
+        natural_key=key,
+        seed=project.split_seed,
+    )
+    return True
+
+
+def _check(
+    session: Session,
+    project: Project,
+    kind: JudgmentKind,
+    record: PracticeRecord,
+    purpose: Purpose,
+) -> None:
+    if purpose is Purpose.PRACTICE and not record.reason:
+        raise Invalid("'reason' is empty; practice teaches by its reasons")
+    k = len(record.candidates)
+    asked = judgment_bodies.criteria_of(session, project.id, kind)
+    body = expected(str(kind), record.answer)
+    check(judgment_bodies.rules_of(project, kind, k, criteria=asked), body)
+
+
+def _completions(
+    session: Session, project: Project, prompt_id: int, record: PracticeRecord
+) -> Sequence[int]:
+    found = []
+    for one in record.candidates:
+        key = f"{APART}{prompts.text_hash(one.text)}"
+        query = select(Completion.id).where(
+            Completion.prompt_id == prompt_id, Completion.source_key == key
+        )
+        known = session.scalar(query)
+        if known is None:
+            made = Completion(
+                project_id=project.id,
+                prompt_id=prompt_id,
+                source=(one.source or "practice")[:120],
+                source_key=key,
+                sample_index=0,
+                text=one.text,
+                finish_reason="imported",
+                sampling={},
+                created_at=now(session),
+            )
+            session.add(made)
+            session.flush()
+            known = made.id
+        found.append(known)
+    return found

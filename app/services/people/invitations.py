@@ -1,0 +1,111 @@
+"""Invitations: single-use links that make an account, a member, or both."""
+
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.errors import Invalid, NotFound
+from app.models import Invitation, Role, User
+from app.services.people import accounts, audit
+
+LIFE = timedelta(days=7)
+
+
+def invite(
+    session: Session,
+    *,
+    project_id: int | None,
+    role: Role,
+    email: str | None,
+    actor_id: int,
+) -> accounts.Credential:
+    """Make a single-use invitation; the secret is part of its link."""
+    secret = secrets.token_urlsafe(24)
+    moment = now(session)
+    row = Invitation(
+        project_id=project_id,
+        role=role,
+        email=email.strip().lower() if email else None,
+        token_hash=accounts.digest(secret),
+        created_by_id=actor_id,
+        created_at=moment,
+        expires_at=moment + LIFE,
+    )
+    session.add(row)
+    session.flush()
+    audit.record(
+        session,
+        "invitation.create",
+        f"invitation {row.id}",
+        actor_id=actor_id,
+        project_id=project_id,
+    )
+    return accounts.Credential(row.id, secret)
+
+
+def get(session: Session, secret: str) -> Invitation:
+    """Return an invitation that can still be used.
+
+    Raises:
+        NotFound: unknown, used, or expired (which is also what taking it back does).
+    """
+    row = session.scalar(select(Invitation).where(Invitation.token_hash == accounts.digest(secret)))
+    if row is None:
+        raise NotFound("there is no such invitation; check the link, or ask for a new one")
+    if row.used_at is not None:
+        raise NotFound("this invitation was used already; sign in, or ask for a new one")
+    if row.expires_at <= now(session):
+        raise NotFound("this invitation is no longer open; ask for a new one")
+    return row
+
+
+def still_open(session: Session, project_id: int | None = None) -> list[Invitation]:
+    """Return the invitations that can still be used, newest first; of one project, if given."""
+    query = select(Invitation).where(
+        Invitation.used_at.is_(None), Invitation.expires_at > now(session)
+    )
+    if project_id is not None:
+        query = query.where(Invitation.project_id == project_id)
+    return list(session.scalars(query.order_by(Invitation.id.desc()).limit(100)))
+
+
+def revoke(session: Session, invitation_id: int, *, actor_id: int) -> None:
+    """Take an invitation back that nobody has used yet: it is no longer open from now on.
+
+    Raises:
+        NotFound: there is none that is open.
+    """
+    row = session.get(Invitation, invitation_id)
+    moment = now(session)
+    if row is None or row.used_at is not None or row.expires_at <= moment:
+        raise NotFound(f"there is no open invitation {invitation_id}")
+    row.expires_at = moment
+    audit.record(
+        session,
+        "invitation.revoke",
+        f"invitation {row.id}",
+        actor_id=actor_id,
+        project_id=row.project_id,
+    )
+
+
+def accept(
+    session: Session, secret: str, *, user: User | None, name: str, email: str, password: str
+) -> User:
+    """Use an invitation: make the account unless signed in, and the membership."""
+    row = session.scalar(
+        select(Invitation).where(Invitation.id == get(session, secret).id).with_for_update()
+    )
+    if row is None or row.used_at is not None:
+        raise NotFound("this invitation was used already; sign in, or ask for a new one")
+    if user is None:
+        if row.email and email.strip().lower() != row.email:
+            raise Invalid(f"this invitation is for another address than {email!r}")
+        user = accounts.create_user(session, email=email, name=name, password=password)
+    if row.project_id is not None:
+        accounts.add_member(session, row.project_id, user.id, row.role, actor_id=row.created_by_id)
+    row.used_at, row.used_by_id = now(session), user.id
+    return user

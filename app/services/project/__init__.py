@@ -1,0 +1,1 @@
+"""A project: its settings, criteria and prompts."""

@@ -1,0 +1,210 @@
+"""Projects: create, edit, guidelines."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.answers import check_k
+from app.errors import Conflict, Invalid, NotFound
+from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.services.people import accounts, audit
+from app.services.project import criteria
+
+RATING_MOST = 9  # the digit keys
+EDITABLE = frozenset(
+    {
+        "name",
+        "description",
+        "instruction",
+        "judgment_kind",
+        "k",
+        "overlap",
+        "strength_steps",
+        "allow_tie",
+        "allow_both_bad",
+        "rating_max",
+        "gold_rate",
+        "repeat_rate",
+        "evaluation_rate",
+        "practice_pass_share",
+        "is_paused",
+        "base_model",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidelinesText:
+    """What labelers are told, in Markdown."""
+
+    rules: str
+    edge_cases: str = ""
+    body: str = ""
+    summary: str = ""
+
+
+def create(
+    session: Session,
+    *,
+    name: str,
+    owner: User,
+    judgment_kind: JudgmentKind = JudgmentKind.PICK,
+    k: int = 2,
+    overlap: int = 3,
+    slug: str | None = None,
+    guidelines: GuidelinesText | None = None,
+    **options: Any,
+) -> Project:
+    """Make a project with its first guidelines; the owner leads it."""
+    name = name.strip()
+    if not name:
+        raise Invalid("a project needs a name")
+    slug = slug or slug_of(name)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", slug):
+        raise Invalid(f"a project's short name has a-z, 0-9 and '-', at most 60; not {slug!r}")
+    if session.scalar(select(Project.id).where(Project.slug == slug)):
+        raise Conflict(f"there is a project with the short name {slug!r} already")
+    project = Project(
+        slug=slug,
+        name=name[:120],
+        judgment_kind=judgment_kind,
+        k=k,
+        overlap=overlap,
+        settings={},
+        created_at=now(session),
+    )
+    session.add(project)
+    _apply(project, options)
+    session.flush()
+    criteria.ensure(session, project)
+    publish_guidelines(session, project, guidelines or GuidelinesText(rules=""), author_id=owner.id)
+    accounts.add_member(session, project.id, owner.id, Role.LEAD, actor_id=owner.id)
+    audit.record(session, "project.create", slug, actor_id=owner.id, project_id=project.id)
+    return project
+
+
+def edit(session: Session, project: Project, changes: Mapping[str, Any], *, actor_id: int) -> None:
+    """Change a project's settings; comparisons that exist keep the kind and K they have."""
+    before = {name: getattr(project, name) for name in changes if name in EDITABLE}
+    _apply(project, changes)
+    criteria.ensure(session, project)
+    changed = {
+        name: [before[name], getattr(project, name)]
+        for name in before
+        if before[name] != getattr(project, name)
+    }
+    if changed:
+        audit.record(
+            session,
+            "project.edit",
+            project.slug,
+            actor_id=actor_id,
+            project_id=project.id,
+            details=changed,
+        )
+
+
+def by_slug(session: Session, slug: str) -> Project:
+    """Return the project of a short name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    project = session.scalar(select(Project).where(Project.slug == slug))
+    if project is None:
+        raise NotFound(f"there is no project {slug!r}")
+    return project
+
+
+def of_user(session: Session, user: User) -> list[tuple[Project, Membership | None]]:
+    """Return the projects a user may open; an administrator sees all."""
+    joined = (Membership.project_id == Project.id) & (Membership.user_id == user.id)
+    query = (
+        select(Project, Membership)
+        .join(Membership, joined, isouter=user.is_admin)
+        .where(Project.archived_at.is_(None))
+        .order_by(Project.name)
+    )
+    return [(project, member) for project, member in session.execute(query)]
+
+
+def publish_guidelines(
+    session: Session, project: Project, text: GuidelinesText, *, author_id: int | None
+) -> Guidelines:
+    """Publish the next version; every judgment from now on names it."""
+    latest = session.scalar(
+        select(func.max(Guidelines.version)).where(Guidelines.project_id == project.id)
+    )
+    row = Guidelines(
+        project_id=project.id,
+        version=(latest or 0) + 1,
+        rules=text.rules.strip(),
+        edge_cases=text.edge_cases.strip(),
+        body=text.body.strip(),
+        summary=text.summary.strip()[:300],
+        author_id=author_id,
+        created_at=now(session),
+    )
+    session.add(row)
+    session.flush()
+    audit.record(
+        session,
+        "guidelines.publish",
+        f"version {row.version}",
+        actor_id=author_id,
+        project_id=project.id,
+    )
+    return row
+
+
+def guidelines(session: Session, project_id: int, version: int | None = None) -> Guidelines:
+    """Return a version of the guidelines; the newest by default."""
+    query = select(Guidelines).where(Guidelines.project_id == project_id)
+    if version is not None:
+        query = query.where(Guidelines.version == version)
+    row = session.scalar(query.order_by(Guidelines.version.desc()).limit(1))
+    if row is None:
+        raise NotFound(f"there is no version {version} of the guidelines")
+    return row
+
+
+def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:
+    """Return every version, newest first."""
+    query = (
+        select(Guidelines)
+        .where(Guidelines.project_id == project_id)
+        .order_by(Guidelines.version.desc())
+    )
+    return list(session.scalars(query))
+
+
+def slug_of(name: str) -> str:
+    """Return a short name made from a title."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "project"
+
+
+def _apply(project: Project, changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if name not in EDITABLE:
+            raise Invalid(f"a project has no setting {name!r}")
+        setattr(project, name, value)
+    _check(project)
+
+
+def _check(project: Project) -> None:
+    check_k(project.judgment_kind, project.k)
+    if project.rating_max is not None and not 2 <= project.rating_max <= RATING_MOST:
+        raise Invalid(f"ratings go to 2 to {RATING_MOST}, not {project.rating_max}")
+    if not 1 <= project.overlap <= 99:
+        raise Invalid(f"overlap is 1 to 99 judgments a comparison, not {project.overlap}")
+    if project.strength_steps not in {None, 0, 2, 3, 4}:
+        raise Invalid(f"strength has 0 (off), 2, 3 or 4 steps, not {project.strength_steps}")
+    for name in ("gold_rate", "repeat_rate", "evaluation_rate"):
+        value = getattr(project, name)
+        if value is not None and not 0 <= value <= 1:
+            raise Invalid(f"{name} is a share from 0 to 1, not {value}")

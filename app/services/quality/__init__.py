@@ -1,0 +1,1 @@
+"""Agreement, labeler quality and adjudication."""

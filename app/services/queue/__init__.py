@@ -1,0 +1,1 @@
+"""The queue: comparisons, their slots, and who may lease which."""

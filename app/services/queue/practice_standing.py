@@ -1,0 +1,187 @@
+"""Practice: who has to pass it, how they stand, what the set holds. Answers are in `practising`.
+
+A run goes once through all practice comparisons of a project. Whoever passed has passed: a set that
+grows, or a mark that rises, sends nobody back; a lead can ask somebody to practise again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, and_, exists, false, func, select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.practice import Standing
+from app.errors import Conflict
+from app.models import (
+    Comparison,
+    Judgment,
+    Membership,
+    PracticeAnswer,
+    Project,
+    Prompt,
+    Purpose,
+    Role,
+    User,
+)
+from app.services.people import audit
+
+
+@dataclass(frozen=True, slots=True)
+class Practised:
+    """A comparison of the practice set, and how it went for those who answered it."""
+
+    comparison: Comparison
+    prompt: Prompt
+    answers: int
+    right: int
+
+
+def is_required(session: Session, project: Project, member: Membership | None) -> bool:
+    """Tell whether somebody has to pass before they label.
+
+    Nobody has to where there is nothing to practise. Leads, who settle what is right, and simulated
+    labelers are let through.
+    """
+    if project.practice_pass_share is None or member is None:
+        return False
+    if member.practice_passed_at is not None or member.role == Role.LEAD:
+        return False
+    is_simulated = exists().where(User.id == member.user_id, User.is_simulated)
+    return bool(session.scalar(select(exists().where(in_set(project.id)) & ~is_simulated)))
+
+
+def standing(session: Session, project: Project, labeler_id: int) -> Standing:
+    """Return how somebody stands in the run they are in."""
+    member = membership(session, project.id, labeler_id)
+    run = member.practice_run if member else 1
+    answered = and_(
+        PracticeAnswer.comparison_id == Comparison.id,
+        PracticeAnswer.labeler_id == labeler_id,
+        PracticeAnswer.run == run,
+    )
+    row = session.execute(
+        select(
+            func.count(Comparison.id),
+            func.count(PracticeAnswer.id),
+            func.coalesce(func.sum(PracticeAnswer.is_right.cast(Integer)), 0),
+        )
+        .select_from(Comparison)
+        .join(PracticeAnswer, answered, isouter=True)
+        .where(in_set(project.id))
+    ).one()
+    passed = member is not None and member.practice_passed_at is not None
+    return Standing(run, row[0], row[1], int(row[2]), project.practice_pass_share, passed)
+
+
+def note_passing(session: Session, project: Project, member: Membership) -> Standing:
+    """Remember that somebody has passed, once their run reaches the mark."""
+    found = standing(session, project, member.user_id)
+    if project.practice_pass_share is None or found.is_passed or not found.reaches_the_mark:
+        return found
+    member.practice_passed_at = now(session)
+    session.flush()
+    return standing(session, project, member.user_id)
+
+
+def begin_again(session: Session, project: Project, member: Membership) -> None:
+    """Start the next run; what was answered before stays on record.
+
+    Raises:
+        Conflict: the present run is not complete.
+    """
+    found = standing(session, project, member.user_id)
+    if not found.is_complete:
+        raise Conflict(f"this run is not complete: {found.left} of {found.total} are left")
+    member.practice_run += 1
+    session.flush()
+
+
+def ask_again(session: Session, project: Project, member: Membership, *, actor_id: int) -> None:
+    """Take back that somebody has passed: they practise once more before they label."""
+    member.practice_passed_at = None
+    member.practice_run += 1
+    audit.record(
+        session,
+        "member.practise",
+        f"user {member.user_id}",
+        actor_id=actor_id,
+        project_id=project.id,
+    )
+    session.flush()
+
+
+def is_new(session: Session, member: Membership | None) -> bool:
+    """Tell whether a member's first answer in a project is still to come, and wants the guide."""
+    if member is None or member.guide_dismissed_at is not None:
+        return False
+    judged = exists().where(
+        Judgment.labeler_id == member.user_id, Judgment.project_id == member.project_id
+    )
+    practised = exists().where(
+        PracticeAnswer.labeler_id == member.user_id,
+        PracticeAnswer.project_id == member.project_id,
+    )
+    return not session.scalar(select(judged | practised))
+
+
+def dismiss_guide(session: Session, project_id: int, user_id: int) -> None:
+    """Remember that a member has sent the guide of the first comparison away."""
+    member = membership(session, project_id, user_id)
+    if member is not None and member.guide_dismissed_at is None:
+        member.guide_dismissed_at = now(session)
+
+
+def practice_set(session: Session, project_id: int) -> list[Practised]:
+    """Return the practice set with how often each was answered, and rightly, in any run."""
+    counts = (
+        select(
+            PracticeAnswer.comparison_id,
+            func.count().label("answers"),
+            func.sum(PracticeAnswer.is_right.cast(Integer)).label("right"),
+        )
+        .where(PracticeAnswer.project_id == project_id)
+        .group_by(PracticeAnswer.comparison_id)
+        .subquery()
+    )
+    query = (
+        select(Comparison, Prompt, counts.c.answers, counts.c.right)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(counts, counts.c.comparison_id == Comparison.id, isouter=True)
+        .where(in_set(project_id))
+        .order_by(Comparison.id)
+    )
+    return [
+        Practised(comparison, prompt, answers or 0, int(right or 0))
+        for comparison, prompt, answers, right in session.execute(query)
+    ]
+
+
+def standings(
+    session: Session, project: Project, members: Sequence[Membership]
+) -> list[tuple[Membership, Standing]]:
+    """Return how each member who has practised or must, stands."""
+    found = [(member, standing(session, project, member.user_id)) for member in members]
+    return [
+        (member, one)
+        for member, one in found
+        if one.answered or one.run > 1 or one.is_passed or is_required(session, project, member)
+    ]
+
+
+def membership(session: Session, project_id: int, user_id: int) -> Membership | None:
+    """Return a user's membership in a project."""
+    return session.scalar(
+        select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id)
+    )
+
+
+def in_set(project_id: int | ColumnElement[int]) -> ColumnElement[bool] | Any:
+    """Return the condition that a comparison is in a project's practice set."""
+    return and_(
+        Comparison.project_id == project_id,
+        Comparison.purpose == Purpose.PRACTICE,
+        Comparison.is_withdrawn == false(),
+        Comparison.gold_answer.is_not(None),
+    )

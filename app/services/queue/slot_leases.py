@@ -1,0 +1,339 @@
+"""The queue: slots leased to labelers, one at a time, and given back when time runs out.
+
+Whatever a labeler does first locks their membership row, so one person's tabs queue up; then the
+comparison's row, so slots and counts move together. Claims skip comparisons that are locked. The
+two unique indexes of `assignment` are the guard, should any of this be wrong.
+"""
+
+import random
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.assignment import AHEAD, Rates, lease_length, mix, repeated_order, shown_order
+from app.domain.states import ASSIGNMENT_MOVES, AssignmentState, SlotState, move
+from app.errors import Conflict
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Membership,
+    Project,
+    Purpose,
+)
+from app.services.queue import comparisons, practice_standing, queue_order
+from app.services.queue.queue_order import Taken
+
+EXPIRED_AT_ONCE = 50
+NO_MEMBER = "you are not a member of this project; only members judge in it"
+REPEAT_AFTER = 20  # judgments between a comparison and its repeat
+REPEAT_REACH = 20
+
+Draw = Callable[[], float]
+
+
+class Entered(NamedTuple):
+    """A labeler's membership, locked, and what a glance beside it showed."""
+
+    member: Membership
+    is_overdue: bool
+    has_leases: bool
+
+
+# Statements of every claim, built once.
+_ENTER = (
+    select(Membership)
+    .where(
+        Membership.project_id == bindparam("project_id"),
+        Membership.user_id == bindparam("labeler_id"),
+    )
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LIVE = (
+    select(Assignment)
+    .where(
+        Assignment.labeler_id == bindparam("labeler_id"),
+        Assignment.project_id == bindparam("project_id"),
+        Assignment.state == AssignmentState.LEASED,
+    )
+    .order_by(Assignment.leased_at, Assignment.id)
+)
+
+
+def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
+    """Return the condition of the leases that a labeler holds."""
+    return and_(
+        Assignment.labeler_id == labeler_id,
+        Assignment.project_id == project_id,
+        Assignment.state == AssignmentState.LEASED,
+    )
+
+
+def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
+    """Return the condition of leases that ran out."""
+    return and_(
+        Assignment.project_id == project_id,
+        Assignment.state == AssignmentState.LEASED,
+        Assignment.expires_at < moment,
+    )
+
+
+_STALE = is_stale(bindparam("project_id"), bindparam("moment"))
+_OVERDUE = (
+    select(Assignment.comparison_id)
+    .where(_STALE)
+    .order_by(Assignment.expires_at)
+    .limit(EXPIRED_AT_ONCE)
+)
+# A glance for the claim, without a round trip of its own; who expires looks again.
+_ENTER_TO_CLAIM = _ENTER.add_columns(exists().where(_STALE))
+
+
+def claim(
+    session: Session,
+    secret: bytes,
+    project: Project,
+    labeler_id: int,
+    *,
+    held: Collection[int] = (),
+    draw: Draw = random.random,
+) -> Assignment | None:
+    """Lease the labeler's next slot; None when there is nothing for them now.
+
+    A lease the labeler has already comes first (a reload shows the same), oldest first, but those
+    in `held`, which the page has. At most two are leased ahead of the one on screen.
+    """
+    moment = now(session)
+    member, is_overdue, has_leases = _enter_to_claim(session, project.id, labeler_id, moment)
+    mine = live(session, project.id, labeler_id) if has_leases else ()
+    for assignment in mine:
+        if assignment.id not in held:
+            assignment.expires_at = moment + lease_length(project.median_active_ms)
+            return assignment
+    if member.is_paused or project.is_paused or len(mine) > AHEAD:
+        return None
+    if practice_standing.is_required(session, project, member):
+        return None
+    if is_overdue:
+        expire(session, project.id, moment)
+    taken = _choose(session, project, labeler_id, draw)
+    if taken is None:
+        return None
+    return lease(session, secret, project, labeler_id, taken, moment)
+
+
+def enter(session: Session, project_id: int, labeler_id: int) -> Membership:
+    """Return the labeler's membership, locked: one person's requests queue up.
+
+    Raises:
+        Conflict: they are not a member (an administrator may look without being one).
+    """
+    entered = _entered(session, project_id, labeler_id)
+    if entered is not None:
+        return entered.member
+    member = session.scalar(_ENTER, {"project_id": project_id, "labeler_id": labeler_id})
+    if member is None:
+        raise Conflict(NO_MEMBER)
+    return member
+
+
+def note_entered(
+    session: Session, member: Membership, *, is_overdue: bool, has_leases: bool
+) -> None:
+    """Remember that this transaction has locked the membership, and what it saw beside it."""
+    session.info["entered"] = Entered(member, is_overdue, has_leases)
+
+
+def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
+    """Return the labeler's leases, the longest held first."""
+    return session.scalars(_LIVE, {"project_id": project_id, "labeler_id": labeler_id}).all()
+
+
+def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, datetime]:
+    """Extend all of the labeler's leases; return when each now ends.
+
+    What is missing from the answer has gone to someone else; it may still be submitted.
+    """
+    expires_at = now(session) + lease_length(project.median_active_ms)
+    ids = session.scalars(
+        update(Assignment)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project.id,
+            Assignment.state == AssignmentState.LEASED,
+        )
+        .values(expires_at=expires_at)
+        .returning(Assignment.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    return dict.fromkeys(ids, expires_at)
+
+
+def release(session: Session, project_id: int, labeler_id: int) -> int:
+    """Give back all leases of a labeler that hold no earlier answer; return how many."""
+    enter(session, project_id, labeler_id)
+    fresh = [held for held in live(session, project_id, labeler_id) if held.ended_at is None]
+    for assignment in sorted(fresh, key=lambda held: held.comparison_id):
+        end(session, assignment, AssignmentState.RELEASED)
+    return len(fresh)
+
+
+def end(session: Session, assignment: Assignment, state: AssignmentState) -> None:
+    """End a lease without a judgment and free its slot."""
+    comparison = comparisons.lock(session, assignment.comparison_id)
+    session.refresh(assignment)
+    what = f"assignment {assignment.id}"
+    assignment.state = move(ASSIGNMENT_MOVES, what, assignment.state, state)
+    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN)
+
+
+def expire(session: Session, project_id: int, moment: datetime) -> int:
+    """Free the slots of leases that ran out, skipping what others work on; return how many."""
+    now_here = {"project_id": project_id, "moment": moment}
+    overdue = session.scalars(_OVERDUE, now_here).all()
+    if not overdue:
+        return 0
+    locked = session.scalars(
+        select(Comparison)
+        .where(Comparison.id.in_(overdue))
+        .order_by(Comparison.id)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    by_id = {comparison.id: comparison for comparison in locked}
+    ended = session.scalars(
+        select(Assignment)
+        .where(_STALE, Assignment.comparison_id.in_(by_id))
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True),
+        now_here,
+    ).all()
+    for assignment in ended:
+        assignment.state = AssignmentState.EXPIRED
+        comparison = by_id[assignment.comparison_id]
+        comparisons.move_slot(
+            session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN
+        )
+    session.flush()
+    return len(ended)
+
+
+def new_token() -> str:
+    """Return a lease token nobody can guess."""
+    return secrets.token_urlsafe(18)
+
+
+def _entered(session: Session, project_id: int, labeler_id: int) -> Entered | None:
+    entered: Entered | None = session.info.get("entered")
+    if entered is None:
+        return None
+    member = entered.member
+    return entered if (member.project_id, member.user_id) == (project_id, labeler_id) else None
+
+
+def _enter_to_claim(
+    session: Session, project_id: int, labeler_id: int, moment: datetime
+) -> Entered:
+    # What was seen beside the lock is good for one claim; the next one in the transaction looks.
+    entered = _entered(session, project_id, labeler_id)
+    if entered is not None:
+        session.info["entered"] = Entered(entered.member, is_overdue=False, has_leases=True)
+        return entered
+    asked = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
+    found = session.execute(_ENTER_TO_CLAIM, asked).first()
+    if found is None:
+        raise Conflict(NO_MEMBER)
+    return Entered(found[0], found[1], has_leases=True)
+
+
+def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Taken | None:
+    rates = Rates(project.gold_rate, project.repeat_rate, project.evaluation_rate)
+    plan = mix(rates, draw(), draw())
+    ordinary = [Purpose(purpose) for purpose in plan.ordinary]
+    if plan.instead is None:
+        return queue_order.find_and_take(session, project.id, labeler_id, ordinary)
+    found = queue_order.find(session, project.id, labeler_id, ordinary)
+    if found is None:
+        return None
+    if plan.instead == Purpose.REPEAT:
+        instead = _repeat(session, project, labeler_id, draw)
+    else:
+        instead = queue_order.find(session, project.id, labeler_id, [Purpose.GOLD])
+    return queue_order.take(session, instead or found)
+
+
+def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> int | None:
+    """Make a repeat of something this labeler judged a while ago."""
+    earlier = session.execute(
+        select(Comparison.id, Comparison.prompt_id, Comparison.kind)
+        .join(Assignment, Assignment.comparison_id == Comparison.id)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.project_id == project.id,
+            Assignment.state == AssignmentState.SUBMITTED,
+            Comparison.purpose == Purpose.TRAIN,
+        )
+        .order_by(Assignment.id.desc())
+        .offset(REPEAT_AFTER)
+        .limit(REPEAT_REACH)
+    ).all()
+    if not earlier:
+        return None
+    origin_id, prompt_id, kind = earlier[int(draw() * len(earlier))]
+    members = session.scalars(
+        select(ComparisonCompletion.completion_id)
+        .where(ComparisonCompletion.comparison_id == origin_id)
+        .order_by(ComparisonCompletion.position)
+    ).all()
+    repeat = comparisons.create(
+        session,
+        project,
+        prompt_id,
+        members,
+        natural_key=f"repeat:{origin_id}:{labeler_id}",
+        seed=0,
+        purpose=Purpose.REPEAT,
+        kind=kind,
+        overlap=1,
+        origin_id=origin_id,
+        only_labeler_id=labeler_id,
+    )
+    return repeat.id if repeat.is_open else None
+
+
+def lease(
+    session: Session,
+    secret: bytes,
+    project: Project,
+    labeler_id: int,
+    taken: Taken,
+    moment: datetime,
+) -> Assignment:
+    """Lease a slot of a comparison that was taken from the queue."""
+    slot_id = comparisons.take_counted_slot(session, taken.comparison_id)
+    assignment = Assignment(
+        project_id=project.id,
+        comparison_id=taken.comparison_id,
+        slot_id=slot_id,
+        labeler_id=labeler_id,
+        lease_token=new_token(),
+        state=AssignmentState.LEASED,
+        shown_order=list(_order(secret, labeler_id, taken)),
+        leased_at=moment,
+        expires_at=moment + lease_length(project.median_active_ms),
+    )
+    session.add(assignment)
+    session.flush()
+    return assignment
+
+
+def _order(secret: bytes, labeler_id: int, taken: Taken) -> tuple[int, ...]:
+    if taken.origin_id is not None:
+        return repeated_order(secret, labeler_id, taken.origin_id, taken.k)
+    return shown_order(secret, labeler_id, taken.comparison_id, taken.k)

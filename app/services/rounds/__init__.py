@@ -1,0 +1,1 @@
+"""Rounds: readiness, stages, evaluations, and what to do next."""

@@ -1,0 +1,246 @@
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.answers import Body, PickBody, RankBody
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.models import (
+    Adjudication,
+    Comparison,
+    Judgment,
+    JudgmentKind,
+    Project,
+    Prompt,
+    Purpose,
+    Split,
+)
+from app.services.datasets import judged_comparisons, preferences
+from app.services.datasets.judged_comparisons import Counts, Options
+from app.services.judging import corrections, labeling
+from app.services.queue import comparisons, slot_leases
+from tests.services import sample
+
+Judge = Callable[..., list[int]]
+
+
+@pytest.fixture
+def project(session: Session) -> Project:
+    return sample.make_project(session)
+
+
+@pytest.fixture
+def judge(session: Session, project: Project) -> Judge:
+    """Give a function that lets a labeler each say one of some bodies of a comparison."""
+    labelers = sample.make_labelers(session, project, 4)
+
+    def say(comparison: Comparison, bodies: Sequence[Body]) -> list[int]:
+        return [
+            _submit(session, project, labeler, body, comparison)
+            for labeler, body in zip(labelers, bodies, strict=False)
+        ]
+
+    return say
+
+
+def _submit(
+    session: Session, project: Project, labeler: int, body: Body, comparison: Comparison
+) -> int:
+    held: list[int] = []
+    while True:
+        assignment = slot_leases.claim(
+            session,
+            sample.SECRET,
+            project,
+            labeler,
+            held=held,
+            draw=sample.never_mix(),
+        )
+        assert assignment is not None
+        if assignment.comparison_id == comparison.id:
+            given = sample.submission(assignment, body=body)
+            return labeling.submit(session, project, labeler, given).judgment_id
+        held.append(assignment.id)
+
+
+def _rows(
+    session: Session, project: Project, **options: Any
+) -> list[judged_comparisons.TrainingRow]:
+    return list(preferences.for_training(session, project.id, **options))
+
+
+def test_a_share_counts_votes_and_halves_ties(
+    session: Session, project: Project, judge: Judge
+) -> None:
+    comparison = sample.make_comparison(session, project, overlap=4)
+    ids = judge(
+        comparison,
+        [PickBody("a", 4), PickBody("a", 2), PickBody("b", 3), PickBody("tie")],
+    )
+    (row,) = _rows(session, project)
+    (pair,) = row.pairs
+    assert (pair.first, pair.second, pair.votes) == (0, 1, 4)
+    assert pair.share == (1 + 1 + 0 + 0.5) / 4
+    assert pair.agreement == 0.5
+    assert pair.strength == 3.0
+    assert row.judgment_ids == tuple(ids)
+    assert len(row.candidates) == 2
+
+
+def test_a_ranking_gives_every_pair(session: Session, judge: Judge, project: Project) -> None:
+    project.judgment_kind, project.k = JudgmentKind.RANK, 3
+    comparison = sample.make_comparison(session, project, overlap=1)
+    judge(comparison, [RankBody((2, 1, 2))])
+    (row,) = _rows(session, project)
+    assert {(p.first, p.second): p.share for p in row.pairs} == {
+        (0, 1): 0.0,
+        (0, 2): 0.5,
+        (1, 2): 1.0,
+    }
+
+
+def test_what_does_not_count_is_left_out_and_counted(
+    session: Session, project: Project, judge: Judge
+) -> None:
+    retracted = sample.make_comparison(session, project, overlap=1)
+    (judgment_id,) = judge(retracted, [PickBody("a")])
+    judgment = session.get_one(Judgment, judgment_id)
+    corrections.retract(session, project, judgment.labeler_id, judgment_id, key="k" * 12)
+    withdrawn = sample.make_comparison(session, project, overlap=1)
+    judge(withdrawn, [PickBody("a")])
+    comparisons.withdraw(session, withdrawn.id)
+    surplus = sample.make_comparison(session, project, overlap=1)
+    (surplus_id,) = judge(surplus, [PickBody("b")])
+    session.get_one(Judgment, surplus_id).is_surplus = True
+    bad = sample.make_comparison(session, project, overlap=1)
+    judge(bad, [PickBody(None, both_bad=True)])
+    kept = sample.make_comparison(session, project, overlap=1)
+    judge(kept, [PickBody("b")])
+    session.flush()
+
+    counts = Counts()
+    rows = _rows(session, project, counts=counts)
+
+    assert [row.comparison_id for row in rows] == [kept.id]
+    assert counts.judgments_out == {
+        judged_comparisons.RETRACTED: 1,
+        judged_comparisons.SURPLUS: 1,
+        judged_comparisons.WITHDRAWN: 1,
+    }
+    assert counts.comparisons_out == {
+        judged_comparisons.UNJUDGED: 2,
+        judged_comparisons.WITHDRAWN: 1,
+    }
+    assert counts.comparisons == 2  # both bad is a judgment that prefers nothing
+
+
+@pytest.mark.parametrize("purpose", [p for p in Purpose if p is not Purpose.TRAIN])
+def test_only_train_purpose_reaches_training(
+    session: Session, project: Project, judge: Judge, purpose: Purpose
+) -> None:
+    comparison = sample.make_comparison(session, project, overlap=1)
+    judge(comparison, [PickBody("a")])
+    assert len(_rows(session, project)) == 1
+    comparison.purpose = purpose
+    session.flush()
+    assert _rows(session, project) == []
+
+
+def test_held_out_prompts_are_asked_for_by_name(
+    session: Session, project: Project, judge: Judge
+) -> None:
+    comparison = sample.make_comparison(session, project, overlap=1)
+    judge(comparison, [PickBody("a")])
+    session.get_one(Prompt, comparison.prompt_id).split = Split.VALIDATION
+    session.flush()
+    assert _rows(session, project) == []
+    assert len(_rows(session, project, splits=[Split.VALIDATION])) == 1
+
+
+def test_pages_give_what_one_read_gives(session: Session, project: Project, judge: Judge) -> None:
+    for _ in range(5):
+        judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
+    whole = [
+        one.comparison_id for one in preferences.stream(session, project.id, Options(), Counts())
+    ]
+    assert len(whole) == 5
+    paged: list[int] = []
+    for after in _pages(session, project, paged):
+        assert after == paged[-1]
+    assert paged == whole
+
+
+def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
+    after: int | None = 0
+    while after is not None:
+        page = preferences.read_page(session, project.id, Options(), Counts(), after=after, limit=2)
+        found.extend(one.comparison_id for one in page.rows)
+        after = page.after
+        if after is not None:
+            yield after
+
+
+def test_an_adjudicated_comparison_is_left_out_on_request(
+    session: Session, project: Project, judge: Judge
+) -> None:
+    comparison = sample.make_comparison(session, project, overlap=1)
+    judge(comparison, [PickBody("a")])
+    lead = session.scalars(select(Judgment.labeler_id)).one()
+    session.add(
+        Adjudication(
+            project_id=project.id,
+            comparison_id=comparison.id,
+            adjudicator_id=lead,
+            preferred="b",
+            reason="mistake",
+            guidelines_version=1,
+            created_at=now(session),
+        )
+    )
+    session.flush()
+    (kept,) = preferences.stream(session, project.id, Options(), Counts())
+    assert kept.settled == Ranking((2, 1))
+    assert len(kept.votes) == 1, "an adjudication is never a rater"
+    counts = Counts()
+    without = Options(include_adjudicated=False)
+    assert list(preferences.stream(session, project.id, without, counts)) == []
+    assert counts.comparisons_out == {judged_comparisons.ADJUDICATED: 1}
+
+
+def test_ratings_imply_an_order_by_the_criteria_weights() -> None:
+    said = Judgment(ratings={"right": [1, 5, 3], "kind": [5, 1, 3]})
+    by_right = preferences.ranking_of(said, {"right": 2.0, "kind": 1.0})
+    assert by_right == Ranking((3, 1, 2))
+    assert preferences.ranking_of(said, {"right": 1.0, "kind": 1.0}) == Ranking((1, 1, 1))
+    assert preferences.ranking_of(Judgment()) is None
+
+
+@given(st.lists(st.permutations([1, 2, 3]), min_size=1, max_size=6))
+def test_shares_of_a_pair_and_its_reverse_add_up_to_one(orders: list[list[int]]) -> None:
+    votes = [_vote(tuple(order)) for order in orders]
+    turned = [_vote(tuple(4 - rank for rank in order)) for order in orders]
+    for pair, back in zip(
+        judged_comparisons.pairs(votes, 3), judged_comparisons.pairs(turned, 3), strict=True
+    ):
+        assert pair.share + back.share == pytest.approx(1.0)
+
+
+def _vote(ranks: tuple[int, ...]) -> judged_comparisons.Voted:
+    moment: Any = None
+    return judged_comparisons.Voted(
+        1, "L1", Ranking(ranks), None, False, None, None, (), "", (), 1, moment, moment, 0
+    )
+
+
+def test_options_survive_json_and_refuse_what_they_do_not_know() -> None:
+    options = Options(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
+    assert Options.from_json(options.to_json()) == options
+    for data in ({"agregate": "each_vote"}, {"aggregate": "best"}, {"min_agreement": 2}):
+        with pytest.raises(Invalid):
+            Options.from_json(data)

@@ -1,0 +1,90 @@
+"""Prompts: one of each, split for good, found by what they say."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.domain.splits import Shares
+from app.errors import Invalid, NotFound
+from app.models import Split
+from app.services.project import prompts
+from app.services.project.prompts import NewPrompt
+from tests.services.sample_votes import make_project
+
+
+def asked(text: str) -> NewPrompt:
+    return NewPrompt((("user", text),))
+
+
+def test_prompts_that_read_the_same_are_one(session: Session) -> None:
+    project, _ = make_project(session)
+    added = prompts.add(session, project, [asked("Open?"), asked("Open?\r\n"), asked("Shut?")])
+    assert added.new == 2
+    assert added.prompts[0] is added.prompts[1]
+    assert prompts.add(session, project, [asked(" Open? ")]).new == 0
+
+
+def test_the_same_text_in_two_projects_has_the_same_split(session: Session) -> None:
+    one, _ = make_project(session)
+    other, _ = make_project(session)
+    given = [asked(f"Question {n}") for n in range(20)]
+    first = prompts.add(session, one, given).prompts
+    second = prompts.add(session, other, list(reversed(given))).prompts
+    assert [p.split for p in first] == [p.split for p in reversed(second)]
+
+
+def test_shares_are_fixed_once_there_are_prompts(session: Session) -> None:
+    project, _ = make_project(session)
+    prompts.set_shares(session, project, Shares(0, 0, 100))
+    added = prompts.add(session, project, [asked(f"Question {n}") for n in range(10)])
+    assert {prompt.split for prompt in added.prompts} == {Split.TEST}
+    with pytest.raises(Invalid, match="cannot change"):
+        prompts.set_shares(session, project, Shares(80, 10, 10))
+
+
+@pytest.mark.parametrize("search", ["öffnet", 'the "door"', "100%", "back\\slash"])
+def test_search_finds_what_is_written(any_database: Database, search: str) -> None:
+    with any_database.transaction() as session:
+        project, _ = make_project(session)
+        prompts.add(session, project, [asked(f"When … {search} … ?"), asked("Something else")])
+        found = prompts.page(session, project.id, search=search).rows
+        assert [row.prompt.messages[0]["content"] for row in found] == [f"When … {search} … ?"]
+
+
+def test_pages_meet_without_gap_or_overlap(session: Session) -> None:
+    project, _ = make_project(session)
+    prompts.add(session, project, [asked(f"Question {n}") for n in range(7)])
+    seen: list[int] = []
+    before: int | None = None
+    while True:
+        page = prompts.page(session, project.id, before=before, limit=3)
+        seen += [row.prompt.id for row in page.rows]
+        if page.before is None:
+            break
+        before = page.before
+    assert len(seen) == len(set(seen)) == 7
+
+
+def test_a_prompt_of_another_project_is_not_found(session: Session) -> None:
+    mine, _ = make_project(session)
+    other, _ = make_project(session)
+    prompt = prompts.add(session, other, [asked("Open?")]).prompts[0]
+    with pytest.raises(NotFound):
+        prompts.get(session, mine.id, prompt.id)
+
+
+def test_only_the_users_turns_can_follow_an_answer_that_is_not_there_yet() -> None:
+    assert prompts.asked_in_steps([("user", "a"), ("user", "b"), ("user", "c")]) == (
+        (("user", "a"),),
+        ("b", "c"),
+    )
+    with pytest.raises(Invalid, match="turn 2"):
+        prompts.asked_in_steps([("user", "a"), ("user", "b"), ("assistant", "c")])
+
+
+def test_the_same_answer_to_a_prompt_is_one_demonstration(session: Session) -> None:
+    project, _ = make_project(session)
+    prompt = prompts.add(session, project, [asked("Open?")]).prompts[0]
+    given = [(prompt, "Yes."), (prompt, "Yes."), (prompt, "No.")]
+    assert prompts.add_demonstrations(session, given) == 2
+    assert prompts.add_demonstrations(session, given) == 0

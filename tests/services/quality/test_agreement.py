@@ -1,0 +1,143 @@
+"""Which judgments agreement counts, and how they are grouped."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.domain.measures import Undefined
+from app.models import Judgment, Project, Purpose, User
+from app.services.quality import agreement, labeler_quality
+from app.services.queue import comparisons
+from tests.services.sample_votes import make_comparison, make_project, vote
+
+
+def judged(
+    session: Session, project: Project, people: list[User], *answers: str, version: int = 1
+) -> list[Judgment]:
+    comparison = make_comparison(session, project, overlap=len(answers))
+    return [
+        vote(session, comparison, who, preferred=said, version=version)
+        for who, said in zip(people, answers, strict=False)
+    ]
+
+
+def test_two_of_three_the_same_agree_in_one_pair_of_three(session: Session) -> None:
+    project, people = make_project(session)
+    judged(session, project, people, "a", "a", "b")
+    found = agreement.report(session, project.id).overall
+    assert found.raw.value == pytest.approx(1 / 3)
+    assert (found.judgments, found.labelers, found.pairable) == (3, 3, 1)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.GOLD, Purpose.PRACTICE, Purpose.EVALUATION])
+def test_other_purposes_stay_out(session: Session, purpose: Purpose) -> None:
+    project, people = make_project(session)
+    comparison = make_comparison(session, project, purpose=purpose)
+    for who in people:
+        vote(session, comparison, who, preferred="a")
+    assert agreement.report(session, project.id).judgments == 0
+    assert agreement.report(session, project.id, purpose=purpose).judgments == 3
+
+
+def test_retracted_surplus_superseded_and_withdrawn_judgments_stay_out(session: Session) -> None:
+    project, people = make_project(session)
+    first = judged(session, project, people, "a", "a", "b")
+    first[0].is_retraction = True
+    first[1].is_surplus = True
+    first[2].is_current = False
+    comparisons.withdraw(session, judged(session, project, people, "a", "a")[0].comparison_id)
+    session.flush()
+    assert agreement.report(session, project.id).judgments == 0
+
+
+def test_both_bad_alone_is_counted_but_is_no_vote(session: Session) -> None:
+    project, people = make_project(session)
+    comparison = make_comparison(session, project)
+    vote(session, comparison, people[0], preferred="a")
+    vote(session, comparison, people[1], both_bad=True)
+    found = agreement.report(session, project.id)
+    assert (found.judgments, found.without_preference, found.overall.judgments) == (2, 1, 1)
+
+
+def test_nothing_judged_is_a_state_with_a_sentence(session: Session) -> None:
+    project, _ = make_project(session)
+    found = agreement.report(session, project.id).overall
+    for measure in (found.raw, found.alpha, found.decided):
+        assert isinstance(measure.value, Undefined)
+        assert measure.value.reason
+    assert isinstance(found.levels, Undefined)
+
+
+def test_versions_of_the_guidelines_are_told_apart(session: Session) -> None:
+    project, people = make_project(session)
+    for _ in range(4):
+        judged(session, project, people, "a", "b", version=1)
+        judged(session, project, people, "a", "a", version=2)
+    groups = {one.name: one.raw.value for one in agreement.by_version(session, project.id)}
+    assert groups == {"version 1": 0.0, "version 2": 1.0}
+    report = agreement.report(session, project.id, version=2)
+    assert (report.judgments, report.overall.raw.value) == (8, 1.0)
+
+
+def test_a_labelers_report_holds_everybodys_votes_on_what_they_judged(session: Session) -> None:
+    project, people = make_project(session)
+    judged(session, project, people[:2], "a", "a")
+    judged(session, project, people[1:], "a", "b")
+    report = agreement.report(session, project.id, labeler_id=people[0].id)
+    assert (report.judgments, report.overall.raw.value) == (2, 1.0)
+
+
+def test_the_most_disputed_come_first(session: Session) -> None:
+    project, people = make_project(session, labelers=4)
+    agreed = judged(session, project, people, "a", "a", "a", "a")[0].comparison_id
+    split = judged(session, project, people, "a", "a", "b", "b")[0].comparison_id
+    nearly = judged(session, project, people, "a", "a", "a", "b")[0].comparison_id
+    assert [name for name, _ in agreement.lowest(session, project.id)] == [split, nearly]
+    assert agreed not in dict(agreement.lowest(session, project.id, below=1.0))
+
+
+def test_other_projects_stay_out(session: Session) -> None:
+    project, _ = make_project(session)
+    other, people = make_project(session)
+    judged(session, other, people, "a", "a")
+    assert agreement.report(session, project.id).judgments == 0
+
+
+def test_the_place_on_screen_is_counted_by_what_was_shown_not_by_the_canonical_order(
+    session: Session,
+) -> None:
+    project, people = make_project(session, labelers=1)
+    for _ in range(40):
+        comparison = make_comparison(session, project)
+        vote(session, comparison, people[0], preferred="b", shown_order=(1, 0))
+    (found,) = labeler_quality.of_project(session, project.id)
+    assert found.first_place.value == 1.0
+    assert found.first_place_expected == 0.5
+    assert any("shown first" in remark for remark in found.remarks)
+
+
+def test_who_chooses_by_chance_gets_no_remark(session: Session) -> None:
+    project, people = make_project(session, labelers=1)
+    for n in range(40):
+        comparison = make_comparison(session, project)
+        vote(session, comparison, people[0], preferred="ab"[n % 2], shown_order=(0, 1))
+    (found,) = labeler_quality.of_project(session, project.id)
+    assert found.first_place.value == 0.5
+    assert not found.remarks
+
+
+def test_gold_and_the_same_again_are_counted_with_their_n(session: Session) -> None:
+    project, people = make_project(session, labelers=1)
+    who = people[0]
+    gold = make_comparison(session, project, purpose=Purpose.GOLD, gold_answer={"preferred": "a"})
+    assert gold.gold_answer is not None
+    vote(session, gold, who, preferred=gold.gold_answer["preferred"])
+    first = make_comparison(session, project)
+    vote(session, first, who, preferred="a")
+    again = make_comparison(
+        session, project, purpose=Purpose.REPEAT, origin_id=first.id, only_labeler_id=who.id
+    )
+    vote(session, again, who, preferred="b")
+    (found,) = labeler_quality.of_project(session, project.id)
+    assert (found.gold.value, found.gold.n) == (1.0, 1)
+    assert (found.same_again.value, found.same_again.n) == (0.0, 1)
+    assert isinstance(found.skips.value, float)

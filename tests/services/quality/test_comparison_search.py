@@ -1,0 +1,89 @@
+"""Comparisons found by what they hold, and one with all its votes."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.errors import Invalid, NotFound
+from app.models import Purpose
+from app.services.quality import adjudication, agreement, comparison_search
+from app.services.quality.comparison_search import Asked
+from tests.services.sample_votes import make_comparison, make_project, vote
+
+
+def ids(session: Session, project_id: int, asked: Asked) -> list[int]:
+    return [row.comparison.id for row in comparison_search.page(session, project_id, asked).rows]
+
+
+def test_each_state_finds_its_comparisons(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        wanting = make_comparison(session, project, overlap=2).id
+        done = make_comparison(session, project, ("Ja, geöffnet.", "no"), overlap=2)
+        vote(session, done, people[0], preferred="a", flags=["unsafe"])
+        vote(session, done, people[1], preferred="b")
+        gold = make_comparison(session, project, purpose=Purpose.GOLD).id
+        assert set(ids(session, project.id, Asked(state="open"))) == {wanting, gold}
+        assert ids(session, project.id, Asked(state="judged")) == [done.id]
+        assert ids(session, project.id, Asked(state="flagged")) == [done.id]
+        assert ids(session, project.id, Asked(state="low")) == [done.id]
+        assert ids(session, project.id, Asked(purpose=Purpose.GOLD)) == [gold]
+        assert ids(session, project.id, Asked(search="geöffnet")) == [done.id]
+        assert ids(session, project.id, Asked(search=str(gold))) == [gold]
+        assert ids(session, project.id, Asked(state="withdrawn")) == []
+
+
+def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) -> None:
+    project, people = make_project(session)
+    comparison = make_comparison(session, project)
+    for who, said in zip(people, "aab", strict=True):
+        vote(session, comparison, who, preferred=said)
+    found = comparison_search.detail(session, project.id, comparison.id)
+    assert [one.groups for one in found.said] == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
+    assert (found.firsts(0), found.firsts(1)) == (2, 1)
+    assert found.agreement == pytest.approx(1 / 3)
+
+
+def test_another_projects_comparison_is_not_found(session: Session) -> None:
+    mine, _ = make_project(session)
+    other, _ = make_project(session)
+    with pytest.raises(NotFound):
+        comparison_search.detail(session, mine.id, make_comparison(session, other).id)
+
+
+def test_a_settlement_is_no_vote_and_the_last_one_is_in_force(session: Session) -> None:
+    project, people = make_project(session)
+    comparison = make_comparison(session, project)
+    vote(session, comparison, people[0], preferred="a")
+    before = agreement.report(session, project.id)
+    for preferred in ("a", "b"):
+        adjudication.settle(
+            session,
+            comparison,
+            reason="gap",
+            adjudicator_id=people[0].id,
+            preferred=preferred,
+        )
+    assert agreement.report(session, project.id) == before
+    settled = comparison_search.detail(session, project.id, comparison.id).settled
+    assert settled is not None
+    assert settled.preferred == "b"
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        ({"reason": "whim", "preferred": "a"}, "reason"),
+        ({"reason": "gap"}, "says a, b, tie or both bad"),
+        ({"reason": "gap", "preferred": "left"}, "not 'left'"),
+    ],
+)
+def test_a_settlement_that_says_nothing_is_refused(
+    session: Session, answer: dict[str, Any], rule: str
+) -> None:
+    project, people = make_project(session)
+    comparison = make_comparison(session, project)
+    with pytest.raises(Invalid, match=rule):
+        adjudication.settle(session, comparison, adjudicator_id=people[0].id, **answer)

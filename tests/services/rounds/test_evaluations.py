@@ -1,0 +1,175 @@
+from collections.abc import Sequence
+from itertools import count
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.answers import PickBody
+from app.domain.plan import RoundPlan
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    ComparisonCompletion,
+    Completion,
+    Evaluation,
+    Project,
+    Purpose,
+    Round,
+)
+from app.services.judging import labeling
+from app.services.queue import comparisons, slot_leases
+from app.services.rounds import evaluations
+from tests.services import sample
+
+_numbers = count()
+Said = Sequence[str]  # "new", "old", "tie" or "bad"
+
+
+@pytest.fixture
+def project(session: Session) -> Project:
+    return sample.make_project(session, overlap=1, evaluation_rate=1.0)
+
+
+@pytest.fixture
+def running(session: Session, project: Project) -> Evaluation:
+    row = Round(
+        project_id=project.id, number=1, plan=RoundPlan().to_json(), created_at=now(session)
+    )
+    session.add(row)
+    models = [
+        Checkpoint(
+            project_id=project.id,
+            kind=CheckpointKind.POLICY,
+            name=f"Policy {n}",
+            uri=f"policy/{n}",
+            created_at=now(session),
+        )
+        for n in (1, 2)
+    ]
+    session.add_all(models)
+    session.flush()
+    return evaluations.open_evaluation(session, row, models[0].id, models[1].id)
+
+
+@pytest.fixture
+def labelers(session: Session, project: Project) -> list[int]:
+    return sample.make_labelers(session, project, 3)
+
+
+def ask(
+    session: Session, project: Project, running: Evaluation, labelers: list[int], said: Said
+) -> tuple[int, int]:
+    """Compare two answers, let labelers say which is better; return new's and old's ids."""
+    prompt_id, (new_id, old_id) = sample.make_completions(session, project, 2)
+    session.get_one(Completion, new_id).checkpoint_id = running.new_checkpoint_id
+    session.get_one(Completion, old_id).checkpoint_id = running.old_checkpoint_id
+    comparison = comparisons.create(
+        session,
+        project,
+        prompt_id,
+        [new_id, old_id],
+        natural_key=f"e-{next(_numbers)}",
+        seed=next(_numbers),
+        purpose=Purpose.EVALUATION,
+        evaluation_id=running.id,
+        overlap=len(said),
+    )
+    place = session.scalars(
+        select(ComparisonCompletion.position).where(
+            ComparisonCompletion.comparison_id == comparison.id,
+            ComparisonCompletion.completion_id == new_id,
+        )
+    ).one()
+    letters = {"new": "ab"[place], "old": "ba"[place], "tie": "tie"}
+    for labeler, word in zip(labelers, said, strict=False):
+        assignment = slot_leases.claim(session, sample.SECRET, project, labeler)
+        assert assignment is not None
+        body = PickBody(letters.get(word), both_bad=word == "bad")
+        labeling.submit(session, project, labeler, sample.submission(assignment, body=body))
+    return new_id, old_id
+
+
+def test_votes_count_for_whoever_wrote_the_answer(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    for said in (["new"], ["new"], ["new"], ["old"], ["tie"], ["bad"]):
+        ask(session, project, running, labelers, said)
+    found = evaluations.results(session, running)
+    assert (found.tally.wins, found.tally.ties, found.tally.losses) == (3, 1, 1)
+    assert found.tally.both_bad == 1
+    assert found.share == pytest.approx(3.5 / 5)
+    assert found.at_least_as_good == pytest.approx(4 / 5)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low < 0.7 < found.high <= 1
+    assert found.prompts == 6
+
+
+def test_prompts_weigh_equally_however_often_they_were_judged(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    ask(session, project, running, labelers, ["new", "new", "new"])
+    ask(session, project, running, labelers, ["old"])
+    assert evaluations.results(session, running).share == pytest.approx(0.5)
+
+
+def test_answers_that_read_the_same_are_ties(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    ask(session, project, running, labelers, ["new"])
+    evaluations.record_scores(
+        session, running, arbiter="R", scores={}, identical=[7, 8, 9], lengths={}, notes={}
+    )
+    found = evaluations.results(session, running)
+    assert found.share == pytest.approx((1 + 3 * 0.5) / 4)
+    assert found.tally.identical == 3
+
+
+def test_the_arbiter_is_held_against_people(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    scores: dict[int, float] = {}
+    for said, lead in ((["new"], 1.0), (["old"], 2.0), (["old"], -1.0), (["tie"], 1.0)):
+        new_id, old_id = ask(session, project, running, labelers, said)
+        scores |= {new_id: lead, old_id: 0.0}
+    evaluations.record_scores(
+        session,
+        running,
+        arbiter="Reward 1",
+        scores=scores,
+        identical=[],
+        lengths={"new": 8.0, "old": 9.0},
+        notes={},
+    )
+    found = evaluations.results(session, running)
+    assert found.arbiter is not None
+    assert found.arbiter.share == pytest.approx(3 / 4)
+    assert found.arbiter.agreement == pytest.approx(2 / 3)
+    assert found.arbiter.compared == 3
+    assert (found.length_new, found.length_old) == (8.0, 9.0)
+
+
+def test_nobody_asked_is_no_number(session: Session, running: Evaluation) -> None:
+    found = evaluations.results(session, running)
+    assert (found.share, found.low, found.arbiter) == (None, None, None)
+    assert evaluations.is_judged(session, running.id)
+
+
+def test_completing_twice_changes_nothing(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    ask(session, project, running, labelers, ["new"])
+    evaluations.complete(session, running)
+    first = (running.completed_at, running.results["summary"]["share"])
+    evaluations.complete(session, running)
+    assert (running.completed_at, running.results["summary"]["share"]) == first
+
+
+def test_a_round_has_one_evaluation(session: Session, running: Evaluation) -> None:
+    row = session.get_one(Round, running.round_id)
+    again = evaluations.open_evaluation(
+        session, row, running.new_checkpoint_id, running.old_checkpoint_id
+    )
+    assert again.id == running.id

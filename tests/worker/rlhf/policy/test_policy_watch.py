@@ -1,0 +1,162 @@
+"""Runs that make no episodes of their own are watched too: stops, best weights, samples, resume."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worker.rlhf import tiny
+from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
+from tests.worker.rlhf.reward.test_reward_model import rankings
+from worker.rlhf.core.step_report import StepReport
+from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.policy import best_of_n, dpo
+from worker.rlhf.policy.best_of_n import BestOfNConfig
+from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.rollout import Forward
+from worker.rlhf.policy.stopping import History, Rule
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sft.finetuning import SftConfig
+
+SAMPLING = SamplingConfig(n=4, max_new_tokens=6)
+DPO = DpoConfig(epochs=2, batch_rankings=4, learning_rate=3e-2, autocast=False, lora=tiny.LORA)
+BEST = BestOfNConfig(
+    SAMPLING, SftConfig(epochs=6, batch_size=8, learning_rate=3e-2, lora=tiny.LORA, autocast=False)
+)
+STEPS = 6
+Start = Callable[[TrainingState, tuple[Rule, ...]], tuple[Roles, Iterator[StepReport]]]
+
+
+@dataclass(frozen=True)
+class AlarmAt:
+    """Fires from a step on."""
+
+    step: int
+    is_alarm: bool = True
+
+    def reason(self, history: History) -> str | None:
+        return f"alarm at {self.step}" if history[-1].step >= self.step else None
+
+
+def watch_of(roles: Roles, state: TrainingState, rules: tuple[Rule, ...]) -> Watch:
+    return Watch(
+        roles,
+        prompts(4, start=50),
+        LikesOneSide(),
+        WatchConfig(every=2, prompts=4, samples=2, rules=rules),
+        SamplingConfig(max_new_tokens=6),
+        Forward(autocast=False),
+        state,
+    )
+
+
+def by_dpo(state: TrainingState, rules: tuple[Rule, ...]) -> tuple[Roles, Iterator[StepReport]]:
+    roles = Roles(tiny.loaded())
+    dpo.prepare(roles, DPO)
+    return roles, dpo.train(roles, rankings(12), DPO, state, watch_of(roles, state, rules))
+
+
+def by_best_of_n(
+    state: TrainingState, rules: tuple[Rule, ...]
+) -> tuple[Roles, Iterator[StepReport]]:
+    roles = Roles(tiny.loaded())
+    best_of_n.prepare(roles, BEST)
+    watch = watch_of(roles, state, rules)
+    return roles, best_of_n.train(roles, prompts(8), LikesOneSide(), BEST, state, watch)
+
+
+ALGORITHMS = pytest.mark.parametrize("start", [by_dpo, by_best_of_n], ids=["dpo", "best-of-n"])
+
+
+def weights_of(roles: Roles) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in roles.parameters_of("policy")]
+
+
+@ALGORITHMS
+def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(start: Start) -> None:
+    state = TrainingState()
+    roles, loop = start(state, ())
+    seen: dict[int, list[Tensor]] = {0: weights_of(roles)}
+    reports = []
+    for report in loop:
+        reports.append(report)
+        if report.stop_reason is None:
+            seen[report.step] = weights_of(roles)
+    assert [each.step for each in reports] == list(range(1, STEPS + 1))
+    assert [len(each.samples) for each in reports] == [0, 2, 0, 2, 0, 2]
+    assert reports[-1].stop_reason == f"steps: all {STEPS} done"
+    looked = {each.step: each.metrics for each in reports if "heldout/objective" in each.metrics}
+    assert list(looked) == [2, 4, 6]
+    assert state.best is not None
+    best = max(looked, key=lambda step: looked[step]["heldout/objective"])
+    if looked[best]["heldout/objective"] > state.best.value:
+        pytest.fail("a look did better than what was kept")
+    for ours, kept in zip(weights_of(roles), state.best.weights.values(), strict=True):
+        assert torch.equal(ours, kept)
+    if state.best.step in seen:
+        assert all(map(torch.equal, weights_of(roles), seen[state.best.step]))
+
+
+@ALGORITHMS
+def test_an_alarm_at_a_look_ends_the_run_and_its_weights_are_not_kept(start: Start) -> None:
+    state = TrainingState()
+    rules = (AlarmAt(1),)  # which nobody looks at
+    roles, loop = start(state, rules)
+    begun = weights_of(roles)
+    reports = list(loop)
+    assert reports[-1].step == 2
+    assert reports[-1].stop_reason == "alarm at 1"
+    assert state.values["stopped_by_alarm"] is True
+    assert state.best is not None
+    assert state.best.step == 0
+    assert all(map(torch.equal, weights_of(roles), begun))
+    assert list(start(state, rules)[1]) == []
+
+
+@ALGORITHMS
+@pytest.mark.parametrize("stop_after", [1, 2, 5])
+def test_a_killed_run_resumes_to_bit_equal_looks_and_weights(
+    tmp_path: Path, start: Start, stop_after: int
+) -> None:
+    roles, loop = start(TrainingState(), ())
+    whole = list(loop)
+    state = TrainingState()
+    begun = list(islice(start(state, ())[1], stop_after))
+    state.save(tmp_path)
+    state = TrainingState()
+    state.restore(tmp_path)
+    fresh, loop = start(state, ())
+    with torch.no_grad():
+        for parameter in fresh.parameters_of("policy"):
+            parameter.add_(1.0)
+    resumed = list(loop)
+    assert [_untimed(each) for each in begun + resumed] == [_untimed(each) for each in whole]
+    assert all(map(torch.equal, weights_of(fresh), weights_of(roles)))
+
+
+@ALGORITHMS
+def test_without_heldout_prompts_a_run_takes_all_its_steps(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "_is_time", lambda *_: False)
+    reports = list(start(TrainingState(), (AlarmAt(1),))[1])
+    assert len(reports) == STEPS
+    assert reports[-1].stop_reason == f"steps: all {STEPS} done"
+
+
+def test_dpo_ends_early_where_it_is_told_to() -> None:
+    roles, config = Roles(tiny.loaded()), replace(DPO, max_steps=3)
+    dpo.prepare(roles, config)
+    reports = list(dpo.train(roles, rankings(12), config, TrainingState()))
+    assert [each.steps_total for each in reports] == [3, 3, 3]
+
+
+def _untimed(report: StepReport) -> tuple[dict[str, float], object, str | None]:
+    metrics = {k: v for k, v in report.metrics.items() if not k.startswith("time/")}
+    return metrics, report.samples, report.stop_reason

@@ -1,0 +1,1 @@
+"""Examples, batches, losses, log-probabilities, training state: what every loop shares."""

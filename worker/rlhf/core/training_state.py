@@ -1,0 +1,236 @@
+"""All that a training loop needs to go on as if it had never stopped, in safetensors and JSON.
+
+A loop registers what it trains and is consistent at each report it yields: whoever iterates may
+save there, stop, make everything again, restore, and go on to bit-equal weights (on one kind of
+processor). Writing the folder in one piece is the business of whoever names it.
+"""
+
+import json
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from worker.rlhf.core import tensor_files
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+TENSORS_FILE = "training_state.safetensors"
+VALUES_FILE = "training_state.json"
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Best:
+    """The weights of the step that did best so far."""
+
+    value: float
+    step: int
+    weights: dict[str, Tensor]
+
+
+class TrainingState:
+    """The mutable state of a run: where it is, what it trains, and every source of chance.
+
+    `step` counts finished optimiser steps. `cursors` say how far data was read, `values` hold what
+    controllers and stopping rules remember; both are the loop's own.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.cursors: dict[str, int] = {}
+        self.values: dict[str, Json] = {}
+        self.best: Best | None = None
+        self._weights: dict[str, nn.Parameter] = {}
+        self._optimizers: dict[str, Optimizer] = {}
+        self._generators: dict[str, torch.Generator] = {}
+        self._restored: _Saved | None = None
+
+    def register(
+        self,
+        weights: Mapping[str, nn.Parameter],
+        optimizers: Mapping[str, Optimizer],
+        generators: Mapping[str, torch.Generator] | None = None,
+    ) -> None:
+        """Name what is trained; after a restore, put the saved content into it.
+
+        Raises:
+            ValueError: if the saved run trained other weights or weights of another shape.
+        """
+        self._weights = dict(weights)
+        self._optimizers = dict(optimizers)
+        self._generators = dict(generators or {})
+        if self._restored is not None:
+            self._fill(self._restored)
+            self._restored = None
+
+    def keep_best(self, value: float) -> bool:
+        """Keep a copy of the weights if the value is the highest yet; say whether it is."""
+        if math.isnan(value):
+            return False
+        if self.best is not None and value <= self.best.value:
+            return False
+        weights = {name: p.detach().clone() for name, p in self._weights.items()}
+        self.best = Best(value, self.step, weights)
+        return True
+
+    def load_best(self) -> None:
+        """Put the best weights back into the model; nothing happens where none were kept."""
+        if self.best is not None:
+            _copy_into(self._weights, self.best.weights)
+
+    def save(self, folder: Path | str) -> None:
+        """Write weights, optimisers, generators, counters and the best weights to a folder.
+
+        Raises:
+            OSError: if it cannot be written, as on a full disk; the run may go on.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"weights/{name}": p.detach() for name, p in self._weights.items()}
+        tensors |= {f"generators/{name}": g.get_state() for name, g in self._generators.items()}
+        tensors |= _random_tensors()
+        best: Json = None
+        if self.best is not None:
+            tensors |= {f"best/{name}": tensor for name, tensor in self.best.weights.items()}
+            best = {"value": self.best.value, "step": self.best.step}
+        groups: dict[str, Json] = {}
+        for name, optimizer in self._optimizers.items():
+            groups[name] = _optimizer_content(f"optimizers/{name}", optimizer, tensors)
+        document: dict[str, Json] = {
+            "format": FORMAT,
+            "step": self.step,
+            "cursors": dict(self.cursors),
+            "values": self.values,
+            "best": best,
+            "optimizers": groups,
+            "random": _random_values(),
+        }
+        own = {name: tensor.clone().contiguous().cpu() for name, tensor in tensors.items()}
+        tensor_files.save(own, folder / TENSORS_FILE)
+        (folder / VALUES_FILE).write_text(json.dumps(document), encoding="utf-8")
+
+    def restore(self, folder: Path | str) -> None:
+        """Read a saved state; its tensors go into the model when the loop registers it.
+
+        Raises:
+            ValueError: if it was written in another format, or a file is damaged.
+        """
+        folder = Path(folder)
+        document = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
+        if document["format"] != FORMAT:
+            raise ValueError(f"training state has format {document['format']}, not {FORMAT}")
+        tensors = tensor_files.load(folder / TENSORS_FILE)
+        self.step = document["step"]
+        self.cursors = document["cursors"]
+        self.values = document["values"]
+        best = document["best"]
+        self.best = best and Best(best["value"], best["step"], _below("best", tensors))
+        self._restored = _Saved(tensors, document["optimizers"], document["random"])
+
+    def _fill(self, saved: "_Saved") -> None:
+        _copy_into(self._weights, _below("weights", saved.tensors))
+        if self.best is not None:
+            devices = {name: p.device for name, p in self._weights.items()}
+            self.best.weights = {n: t.to(devices[n]) for n, t in self.best.weights.items()}
+        for name, optimizer in self._optimizers.items():
+            content = _below(f"optimizers/{name}", saved.tensors)
+            _fill_optimizer(optimizer, saved.optimizers[name], content)
+        for name, generator in self._generators.items():
+            generator.set_state(saved.tensors[f"generators/{name}"])
+        _set_random(saved.tensors, saved.random)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    tensors: dict[str, Tensor]
+    optimizers: dict[str, dict[str, list[dict[str, Json]]]]
+    random: dict[str, list[Json]]
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
+
+
+@torch.no_grad()
+def _copy_into(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) -> None:
+    odd = sorted(weights.keys() ^ saved.keys())
+    if odd:
+        raise ValueError(f"saved run trained other weights: {odd[:3]} are only in one of the two")
+    for name, parameter in weights.items():
+        if parameter.shape != saved[name].shape:
+            raise ValueError(
+                f"weight {name!r} has shape {tuple(parameter.shape)}, "
+                f"saved is {tuple(saved[name].shape)}"
+            )
+        parameter.copy_(saved[name])
+
+
+def _optimizer_content(
+    prefix: str, optimizer: Optimizer, tensors: dict[str, Tensor]
+) -> dict[str, Json]:
+    # The tensors of the state go beside the weights, plain numbers and the groups into the
+    # document.
+    content = optimizer.state_dict()
+    for index, entry in content["state"].items():
+        for key, tensor in entry.items():
+            tensors[f"{prefix}/{index}/{key}"] = tensor
+    return {"groups": content["param_groups"]}
+
+
+def _fill_optimizer(
+    optimizer: Optimizer, saved: Mapping[str, list[dict[str, Json]]], tensors: Mapping[str, Tensor]
+) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = tensor
+    groups = [{**group, "betas": _pair(group["betas"])} for group in saved["groups"]]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _pair(betas: Json) -> tuple[Json, ...]:
+    assert isinstance(betas, list)
+    return tuple(betas)
+
+
+def _random_tensors() -> dict[str, Tensor]:
+    tensors = {"random/torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states = torch.cuda.get_rng_state_all()
+        tensors |= {f"random/cuda/{index}": state for index, state in enumerate(states)}
+    keys = np.random.get_state(legacy=False)["state"]["key"]
+    tensors["random/numpy"] = torch.from_numpy(keys.astype(np.int64))
+    return tensors
+
+
+def _random_values() -> dict[str, Json]:
+    numpy = np.random.get_state(legacy=False)
+    version, words, gauss = random.getstate()
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [int(numpy["state"]["pos"]), int(numpy["has_gauss"]), float(numpy["gauss"])],
+    }
+
+
+def _set_random(tensors: Mapping[str, Tensor], values: Mapping[str, list[Json]]) -> None:
+    torch.set_rng_state(tensors["random/torch"])
+    for name, state in _below("random/cuda", tensors).items():
+        if int(name) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, int(name))
+    version, words, gauss = values["python"]
+    assert isinstance(words, list)
+    random.setstate((version, tuple(words), gauss))
+    position, has_gauss, gauss = values["numpy"]
+    keys = tensors["random/numpy"].numpy().astype(np.uint32)
+    inner = {"key": keys, "pos": position}
+    whole = {"bit_generator": "MT19937", "state": inner, "has_gauss": has_gauss, "gauss": gauss}
+    np.random.set_state(whole)

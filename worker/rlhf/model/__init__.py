@@ -1,0 +1,1 @@
+"""Loading, adapting and saving models; the roles of one base model."""

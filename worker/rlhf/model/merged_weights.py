@@ -1,0 +1,23 @@
+"""A layer's weight with its active adapters added, without touching the base's own."""
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+
+def base_layer(module: nn.Module) -> Any:
+    """Return the layer beneath an adapter, or the layer itself."""
+    return module.base_layer if isinstance(module, LoraLayer) else module
+
+
+@torch.no_grad()
+def merged_weight(module: Any) -> Tensor:
+    """Return a layer's weight with its active adapters added; it may be the base's own."""
+    weight: Tensor = base_layer(module).weight
+    if hasattr(module, "get_delta_weight") and not module.disable_adapters:
+        for name in module.active_adapters:
+            if name in module.lora_A:
+                weight = weight + module.get_delta_weight(name).to(weight.dtype)
+    return weight.detach()

@@ -1,0 +1,219 @@
+"""Causal language models from a folder or the hub, made ready for the loops.
+
+Ready means: no dropout, and a padding id that is not the end. Only safetensors are read and no
+code of a model's author is run.
+"""
+
+import platform
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from worker.rlhf.core import attention
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A causal model with its tokenizer, its origin, and the ids that end and pad its texts."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    path: str
+    eos_id: int
+    pad_id: int  # never eos_id
+
+
+def load(
+    path_or_name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    revision: str | None = None,
+    four_bit: bool = False,
+) -> LoadedModel:
+    """Load a causal model and its tokenizer from a local folder or by its hub name.
+
+    In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear maps of the trunk take
+    a quarter of bf16's memory; adapters over them are trained in full precision.
+
+    Raises:
+        ValueError: if 4 bits are asked for where bitsandbytes is not installed.
+    """
+    name = str(path_or_name)
+    settings = _four_bit(device) if four_bit else None
+    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        name,
+        revision=revision,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        quantization_config=settings,
+        device_map={"": str(device)} if four_bit else None,
+    )
+    if four_bit:
+        _keep_gradients(model)
+    else:  # what was packed cannot be moved
+        model = model.to(torch.device(device))  # type: ignore[arg-type]
+    return adopt(model, tokenizer, name)
+
+
+def is_packed(model: PreTrainedModel) -> bool:
+    """Say whether weights are stored in fewer bits than they are computed in."""
+    return getattr(model, "quantization_method", None) is not None
+
+
+def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
+    """Make a model ready for the loops: no dropout, a padding id that is not the end.
+
+    Raises:
+        ValueError: if the tokenizer has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"the tokenizer of {path!r} has no end token; completions could not end")
+    eos_id = int(tokenizer.eos_token_id)
+    pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
+    model.config.pad_token_id = pad_id
+    model.name_or_path = path  # adapters name their base by it
+    without_dropout(model)
+    attention.prefer_fp32(model)
+    model.eval()  # type: ignore[no-untyped-call]
+    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
+
+
+def without_dropout(model: PreTrainedModel) -> None:
+    """Set every dropout to 0, so that training mode computes what evaluation mode does."""
+    for module in model.modules():
+        for name in (
+            "p",
+            "dropout",
+            "attention_dropout",
+            "hidden_dropout",
+            "activation_dropout",
+            "layerdrop",
+        ):
+            if isinstance(vars(module).get(name), float):
+                setattr(module, name, 0.0)
+    for name, value in model.config.to_dict().items():
+        if isinstance(value, float) and (
+            "dropout" in name or name.endswith(("pdrop", "layerdrop"))
+        ):
+            setattr(model.config, name, 0.0)
+
+
+def trunk(model: PreTrainedModel) -> nn.Module:
+    """Return the part that maps token ids to last hidden states."""
+    return model.base_model
+
+
+def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Return next-token logits, [N, d] -> [N, V], with the soft cap or scale of the family."""
+    config = model.config.get_text_config()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    found: Tensor = head(hidden)
+    cap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None)
+    if scale is not None:
+        found = found * scale
+    return found if cap is None else torch.tanh(found / cap) * cap
+
+
+@torch.no_grad()
+def refuse_unknown_logits(model: PreTrainedModel) -> None:
+    """Compare our logits with the model's own on a few tokens.
+
+    Raises:
+        ValueError: if they differ, as for a family that changes logits in a way unknown here.
+    """
+    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    own = model(input_ids=ids, use_cache=False).logits
+    ours = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
+        worst = (own - ours).abs().max().item()
+        raise ValueError(
+            f"{type(model).__name__} computes its logits in a way unknown here: ours differ by "
+            f"{worst:.3g}"
+        )
+
+
+def context_tokens(model: PreTrainedModel) -> int | None:
+    """Return the longest sequence the model has positions for, or None if it does not say."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return None if limit is None else int(limit)
+
+
+def native_bf16(device: torch.device | str = "cpu") -> bool:
+    """Say whether the device multiplies bf16 matrices faster than fp32 ones."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return torch.device(device).type == "cpu" and _cpu_has_bf16()
+
+
+def autocast(
+    choice: bool | None, device: torch.device | str = "cpu"
+) -> AbstractContextManager[None]:
+    """Return a loop's precision: bf16 if chosen, or if undecided and native to the device."""
+    enabled = native_bf16(device) if choice is None else choice
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
+    """Return what a model computes in under `autocast` with the same choice."""
+    enabled = native_bf16(model.device) if choice is None else choice
+    return torch.bfloat16 if enabled else model.dtype
+
+
+def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            "a model in 4 bits needs bitsandbytes, which is not installed: pip install bitsandbytes"
+        )
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if native_bf16(device) else torch.float32,
+    )
+
+
+def _keep_gradients(model: PreTrainedModel) -> None:
+    # On a CPU bitsandbytes packs a layer anew, for inference, at its first forward in evaluation
+    # mode, and no gradient passes through it from then on. Ours train in that mode.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            vars(module)["support_avx512bf16_for_cpu"] = False
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    if platform.machine() != "x86_64" or not CPU_FLAGS.exists():
+        return False
+    line = next(
+        (text for text in CPU_FLAGS.read_text().splitlines() if text.startswith("flags")), ""
+    )
+    return bool(NATIVE_BF16_FLAGS & set(line.split()))
+
+
+def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
+    # Padding is masked by length here; a plain classifier that loads our reward model still finds
+    # the last token by comparing ids, so prefer a token that never ends a text.
+    named = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    for candidate in named:
+        if candidate is not None and candidate != eos_id:
+            return int(candidate)
+    return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)

@@ -1,0 +1,399 @@
+"""One base model, many roles: policy, value and reward are LoRA adapters with heads on it.
+
+The reference is the base with adapters off, or the "sft" adapter where there is one. A role is a
+context; outside of any, the model is its base. What is trained when, and with which loss, is left
+to the loops.
+"""
+
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from worker.rlhf.core import batches
+from worker.rlhf.core.parallel import Team
+from worker.rlhf.model import llama, models
+from worker.rlhf.model.models import LoadedModel
+
+BASE = "base"
+REFERENCE = "reference"
+SFT = "sft"
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Shape of an adapter. There is no dropout: a policy's ratio to itself must be 1."""
+
+    r: int = 16
+    alpha: int = 32
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class _LiveGraph:
+    """A checkpointed forward whose backward has not run; dies with the graph that holds it."""
+
+    __slots__ = ("__weakref__", "alive")
+
+    def __init__(self) -> None:
+        self.alive = True
+
+
+class _Watch(torch.autograd.Function):
+    """Passes hidden states through and marks their graph as done when its backward begins."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, live: _LiveGraph) -> Tensor:
+        ctx.live = live
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.live.alive = False
+        return gradients[0], None
+
+
+class Roles:
+    """A base model with named adapters and heads, one role active at a time.
+
+    `team` are the processes that train it together, each holding all of it.
+    """
+
+    def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
+        self.loaded = loaded
+        self.team = team or Team()
+        self.causal = loaded.model
+        self.heads = nn.ModuleDict()
+        self.settings: dict[str, LoraSettings] = {}
+        self._peft: PeftModel | None = None
+        self._active = BASE
+        self._layers: list[BaseTunerLayer] = []
+        self._adapter_parameters: list[nn.Parameter] = []
+        self._live: weakref.WeakSet[_LiveGraph] = weakref.WeakSet()
+        self._checkpoints = False
+        self.causal.requires_grad_(False)
+        models.refuse_unknown_logits(self.causal)
+
+    # What there is
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base model is."""
+        return self.causal.device
+
+    @property
+    def pad_id(self) -> int:
+        """The padding id; never the end token."""
+        return self.loaded.pad_id
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a completion."""
+        return self.loaded.eos_id
+
+    @property
+    def active(self) -> str:
+        """The adapter in use, or "base"."""
+        return self._active
+
+    @property
+    def peft(self) -> PeftModel:
+        """The wrapped model.
+
+        Raises:
+            ValueError: if no adapter was added.
+        """
+        if self._peft is None:
+            raise ValueError("there is no adapter yet")
+        return self._peft
+
+    def has_adapter(self, name: str) -> bool:
+        """Say whether the adapter exists."""
+        return name in self.settings
+
+    def parameters_of(self, name: str) -> list[nn.Parameter]:
+        """Return the parameters of a role: its adapter's and its head's, or all of the base's."""
+        return list(self.named_parameters_of(name).values())
+
+    def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
+        """Return the parameters of a role under stable names.
+
+        Raises:
+            ValueError: if the role has neither adapter nor head.
+        """
+        if name == BASE:
+            return {key: p for key, p in self.causal.named_parameters() if not _is_adapter(key)}
+        marker = f".{name}."
+        found = {
+            f"{name}/{key}": p
+            for key, p in self.causal.named_parameters()
+            if self.has_adapter(name) and _is_adapter(key) and marker in f"{key}."
+        }
+        if name in self.heads:
+            found[f"{name}/head"] = next(self.head(name).parameters())
+        if not found:
+            raise ValueError(f"role {name!r} has neither adapter nor head")
+        return found
+
+    # Making roles
+
+    def add_adapter(
+        self,
+        name: str,
+        settings: LoraSettings = LoraSettings(),
+        init_from: str | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        """Add a trainable adapter: a fresh one changes nothing yet, or a copy of another.
+
+        Raises:
+            ValueError: if the name is taken or reserved, or the one to copy does not exist or
+                differs in shape.
+        """
+        self._refuse_adapter(name, settings, init_from)
+        trainable = self._trainable()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._inject(name, settings)
+        self.settings[name] = settings
+        if init_from is not None:
+            self._copy(init_from, name)
+        self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
+        self._adapter_parameters = [p for k, p in self.causal.named_parameters() if _is_adapter(k)]
+        # PEFT made the new adapter the active one and froze the others.
+        before, self._active = self._active, name
+        self._switch(before)
+        self._restore(trainable)
+        for parameter in self.parameters_of(name):
+            parameter.requires_grad_(True)
+
+    def add_head(self, name: str, seed: int) -> None:
+        """Add a scalar head in fp32, drawn normal with standard deviation 1/sqrt(d+1).
+
+        The initialisation is that of Stiennon et al. 2020 (arXiv 2009.01325), appendix B.1.
+
+        Raises:
+            ValueError: if the role already has one.
+        """
+        if name in self.heads:
+            raise ValueError(f"role {name!r} already has a head")
+        width = self.causal.config.get_text_config().hidden_size
+        head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            head.weight.copy_(torch.randn(1, width, generator=generator) / (width + 1) ** 0.5)
+        self.heads[name] = head.to(self.device)
+
+    def copy_role(self, source: str, target: str) -> None:
+        """Copy an adapter, and the head where both have one, into another of the same shape."""
+        self._copy(source, target)
+        if source in self.heads and target in self.heads:
+            with torch.no_grad():
+                self.head(target).weight.copy_(self.head(source).weight)
+
+    def checkpoint_gradients(self, enabled: bool) -> None:
+        """Trade compute for memory: keep layer inputs only and run layers again going back."""
+        if enabled:
+            self.causal.activation_checkpointing_enable(
+                activation_checkpointing_kwargs={"use_reentrant": False}
+            )
+            # The library lets embeddings want gradients, which only re-entrant checkpoints need.
+            self.causal.disable_input_require_grads()  # type: ignore[no-untyped-call]
+        else:
+            self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
+        self._checkpoints = enabled
+
+    # Using roles
+
+    @contextmanager
+    def role(self, name: str) -> Iterator[None]:
+        """Run as one role; afterwards the role before is active again.
+
+        With checkpointed gradients the backward belongs inside the context too. Which parameters
+        want gradients is never changed: PEFT's own switch turns those of all other adapters off,
+        so that a joint backward would pass them over in silence.
+
+        Raises:
+            ValueError: if there is no such role.
+            RuntimeError: if a checkpointed forward still waits for its backward, which would run
+                its layers again under the wrong role.
+        """
+        before = self._active
+        self._switch(self._adapter_of(name))
+        try:
+            yield
+        except BaseException:
+            self._live.clear()  # the graph dies with the exception
+            self._switch(before)
+            raise
+        self._switch(before)
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        where: Tensor | None = None,
+    ) -> Tensor:
+        """Return the last hidden states under the active role, [B, T] -> [B, T, d].
+
+        `attention_mask` is `is_real` [B, T], or who may attend to whom, [B, 1, T, T], True = may.
+        `where` [B, T] asks for those at some positions only, [N, d]. At padding they mean nothing.
+        """
+        if llama.supports(self.causal):
+            return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
+        if attention_mask is not None and attention_mask.ndim == 4:
+            attention_mask = batches.for_attention(attention_mask, self.causal)
+        with self._checkpointing():
+            output = models.trunk(self.causal)(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                use_cache=False,
+            )
+        hidden: Tensor = output.last_hidden_state
+        if self._checkpoints and hidden.requires_grad:
+            hidden = self._watched(hidden)
+        return hidden if where is None else hidden[where]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return next-token logits, [N, d] -> [N, V]; the `lm_head` of `logprobs.of_tokens`."""
+        return models.logits(self.causal, hidden)
+
+    def score(self, name: str, hidden: Tensor) -> Tensor:
+        """Return a head's value of hidden states in its own fp32, [..., d] -> [...].
+
+        Raises:
+            ValueError: if the role has no head.
+        """
+        with torch.autocast(hidden.device.type, enabled=False):
+            head = self.head(name)
+            value: Tensor = head(hidden.to(head.weight.dtype))
+        return value.squeeze(-1)
+
+    # Within
+
+    def _adapter_of(self, role: str) -> str:
+        if role == REFERENCE:
+            return SFT if self.has_adapter(SFT) else BASE
+        if role == BASE or self.has_adapter(role):
+            return role
+        raise ValueError(f"there is no role {role!r}; adapters: {sorted(self.settings)}")
+
+    def _switch(self, adapter: str) -> None:
+        if adapter != self._active and any(live.alive for live in self._live):
+            raise RuntimeError(
+                f"cannot switch from {self._active!r} to {adapter!r}: "
+                "a checkpointed forward waits for its backward"
+            )
+        if adapter == self._active:
+            return
+        trainable = self._trainable()
+        for module in self._layers:
+            if adapter == BASE:
+                module.enable_adapters(False)
+                continue
+            module.set_adapter(adapter)
+            if module.disable_adapters:
+                module.enable_adapters(True)
+        self._restore(trainable)
+        self._active = adapter
+
+    def _trainable(self) -> list[tuple[nn.Parameter, bool]]:
+        return [(parameter, parameter.requires_grad) for parameter in self._adapter_parameters]
+
+    @staticmethod
+    def _restore(trainable: list[tuple[nn.Parameter, bool]]) -> None:
+        for parameter, wants in trainable:
+            parameter.requires_grad_(wants)
+
+    def _inject(self, name: str, settings: LoraSettings) -> None:
+        targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+        config = LoraConfig(
+            r=settings.r,
+            lora_alpha=settings.alpha,
+            target_modules=targets,
+            lora_dropout=0.0,
+            # GPT-2 and kin keep their weights transposed.
+            fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.causal.modules()),
+            task_type="CAUSAL_LM",
+            base_model_name_or_path=self.loaded.path,
+        )
+        if self._peft is None:
+            with warnings.catch_warnings():
+                # PEFT reads a property that transformers renamed.
+                warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+                self._peft = get_peft_model(self.causal, config, adapter_name=name)
+        else:
+            self._peft.add_adapter(name, config)
+
+    def _copy(self, source: str, target: str) -> None:
+        copied = self.named_parameters_of(source)
+        with torch.no_grad():
+            for key, parameter in self.named_parameters_of(target).items():
+                if _is_adapter(key):
+                    twin = key.replace(f"{target}/", f"{source}/", 1).replace(
+                        f".{target}.", f".{source}."
+                    )
+                    parameter.copy_(copied[twin])
+
+    def head(self, name: str) -> nn.Linear:
+        """Return a role's head.
+
+        Raises:
+            ValueError: if the role has no head.
+        """
+        if name not in self.heads:
+            raise ValueError(f"role {name!r} has no head; heads: {sorted(self.heads)}")
+        head = self.heads[name]
+        assert isinstance(head, nn.Linear)
+        return head
+
+    @contextmanager
+    def _checkpointing(self) -> Iterator[None]:
+        """Be in training mode, in which alone the library checkpoints; nothing drops out.
+
+        Only where gradients are wanted: in that mode layers give up the cache that answers are
+        sampled with.
+        """
+        if not (self._checkpoints and torch.is_grad_enabled()):
+            yield
+            return
+        self.causal.train()
+        try:
+            yield
+        finally:
+            self.causal.eval()  # type: ignore[no-untyped-call]
+
+    def _watched(self, hidden: Tensor) -> Tensor:
+        live = _LiveGraph()
+        self._live.add(live)
+        watched: Tensor = _Watch.apply(hidden, live)  # type: ignore[no-untyped-call]
+        return watched
+
+    def _refuse_adapter(self, name: str, settings: LoraSettings, init_from: str | None) -> None:
+        if name in (BASE, REFERENCE) or "." in name or "/" in name:
+            raise ValueError(f"an adapter cannot be called {name!r}")
+        if self.has_adapter(name):
+            raise ValueError(f"adapter {name!r} exists already")
+        if init_from is None:
+            return
+        if not self.has_adapter(init_from):
+            raise ValueError(f"adapter {name!r} should copy {init_from!r}, which does not exist")
+        if self.settings[init_from] != settings:
+            raise ValueError(
+                f"adapter {name!r} is {settings}, but {init_from!r}, which it should copy, "
+                f"is {self.settings[init_from]}"
+            )
+
+
+def _is_adapter(key: str) -> bool:
+    return ".lora_" in key

@@ -1,0 +1,194 @@
+"""Models as folders that plain transformers and PEFT load, without a line of ours.
+
+An adapter folder names its base, which must be a folder or a hub name by then. A merged folder is
+whole; merging is done in a copy, because merging and unmerging in bf16 changes the base.
+Manifests, hashes and model cards are left to whoever publishes the folder.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from worker.rlhf.core import tensor_files
+from worker.rlhf.model import models
+from worker.rlhf.model.merged_weights import merged_weight
+from worker.rlhf.model.models import LoadedModel
+from worker.rlhf.model.roles import LoraSettings, Roles
+
+ADAPTER_FILE = "adapter_model.safetensors"
+HEAD_KEY = "base_model.model.score.weight"
+
+
+def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
+    """Write a whole model with its tokenizer, and call the folder its path from now on.
+
+    Adapters are left out. Adapters saved later name this folder as their base, so do this first
+    with a model that was made here.
+    """
+    _whole(loaded.model).save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    loaded.model.name_or_path = str(folder)
+    return LoadedModel(loaded.model, loaded.tokenizer, str(folder), loaded.eos_id, loaded.pad_id)
+
+
+def save_policy(
+    roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "policy"
+) -> None:
+    """Write the adapter of a role as a PEFT folder, or base and adapter as one whole model.
+
+    Raises:
+        ValueError: if the role has no adapter.
+    """
+    if merged:
+        _merged(roles, role).save_pretrained(folder)
+    else:
+        _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+    roles.loaded.tokenizer.save_pretrained(folder)
+
+
+def save_reward(
+    roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "reward"
+) -> None:
+    """Write a reward model as a sequence classifier with one label, adapter or whole.
+
+    Its raw score is at the last token that is not padding. The score is not normalised: mean and
+    standard deviation belong into the manifest.
+
+    Raises:
+        ValueError: if the role has no adapter or no head.
+    """
+    head = roles.head(role).weight.detach()
+    if merged:
+        _classifier(_merged(roles, role), head).save_pretrained(folder)
+    else:
+        _save_adapter(roles, role, Path(folder), "SEQ_CLS", {HEAD_KEY: head})
+    roles.loaded.tokenizer.save_pretrained(folder)
+
+
+def load_policy(roles: Roles, folder: Path | str, role: str = "policy") -> None:
+    """Add the adapter of a saved folder under a name of our own.
+
+    Raises:
+        ValueError: if its weights do not fit the base.
+    """
+    _load_adapter(roles, Path(folder), role)
+
+
+def load_reward(roles: Roles, folder: Path | str, role: str = "reward") -> None:
+    """Add the adapter and the head of a saved reward model.
+
+    Raises:
+        ValueError: if the folder has no head or its weights do not fit the base.
+    """
+    tensors = _load_adapter(roles, Path(folder), role)
+    if HEAD_KEY not in tensors:
+        raise ValueError(f"{folder} has no {HEAD_KEY}; it is not a reward model")
+    roles.add_head(role, seed=0)
+    with torch.no_grad():
+        roles.head(role).weight.copy_(tensors[HEAD_KEY])
+
+
+def _save_adapter(
+    roles: Roles, role: str, folder: Path, task: str, more: dict[str, Tensor] | None = None
+) -> None:
+    _refuse_without_adapter(roles, role)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Otherwise PEFT asks the hub whether the vocabulary grew.
+    tensors = get_peft_model_state_dict(roles.peft, adapter_name=role, save_embedding_layers=False)
+    own = {
+        key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (more or {})).items()
+    }
+    tensor_files.save(own, folder / ADAPTER_FILE)
+    config: Any = copy.deepcopy(roles.peft.peft_config[role])
+    config.task_type = task
+    config.inference_mode = True
+    config.base_model_name_or_path = roles.loaded.path
+    config.modules_to_save = ["score"] if task == "SEQ_CLS" else None
+    config.save_pretrained(str(folder))
+
+
+def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
+    config: Any = LoraConfig.from_pretrained(str(folder))
+    _refuse_other_kinds(config, folder)
+    targets = config.target_modules
+    settings = LoraSettings(
+        r=config.r,
+        alpha=config.lora_alpha,
+        targets=targets if isinstance(targets, str) else tuple(sorted(targets)),
+    )
+    roles.add_adapter(role, settings)
+    tensors = tensor_files.load(folder / ADAPTER_FILE)
+    places = {
+        f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
+        for key, parameter in roles.named_parameters_of(role).items()
+    }
+    odd = sorted(places.keys() ^ (tensors.keys() - {HEAD_KEY}))
+    if odd:
+        raise ValueError(
+            f"adapter in {folder} does not fit its base: {odd[:3]} only in one of them"
+        )
+    with torch.no_grad():
+        for key, parameter in places.items():
+            parameter.copy_(tensors[key])
+    return tensors
+
+
+def _refuse_other_kinds(config: Any, folder: Path) -> None:
+    """Refuse adapters whose weights would fit ours and mean something else."""
+    for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
+        value = getattr(config, name, None)
+        if value:
+            raise ValueError(f"adapter in {folder} has {name} = {value}; plain LoRA is needed")
+    if config.bias != "none":
+        raise ValueError(f"adapter in {folder} has bias = {config.bias!r}; it must be 'none'")
+
+
+def _merged(roles: Roles, role: str) -> PreTrainedModel:
+    _refuse_without_adapter(roles, role)
+    with roles.role(role):
+        return _whole(roles.causal)
+
+
+@torch.no_grad()
+def _whole(source: PreTrainedModel) -> PreTrainedModel:
+    if models.is_packed(source):
+        raise ValueError("a model loaded in 4 bits cannot be saved whole; load it in full for that")
+    # A new model is filled: nothing of the base is touched, and no adapter is left in it.
+    config = copy.deepcopy(source.config)
+    with torch.random.fork_rng():  # saving must not change what a run draws next
+        make: Any = type(source)._from_config
+        whole: PreTrainedModel = make(config, dtype=source.dtype)
+    whole.generation_config = copy.deepcopy(source.generation_config)
+    layers = {name: m for name, m in source.named_modules() if hasattr(m, "base_layer")}
+    content: dict[str, Tensor] = {}
+    for key, tensor in source.state_dict().items():
+        layer, is_inner, rest = key.partition(".base_layer.")
+        if is_inner:
+            merged = merged_weight(layers[layer]) if rest == "weight" else tensor
+            content[f"{layer}.{rest}"] = merged
+        elif ".lora_" not in key:
+            content[key] = tensor
+    whole.load_state_dict(content)
+    return whole
+
+
+def _classifier(causal: PreTrainedModel, head: Tensor) -> PreTrainedModel:
+    config = copy.deepcopy(causal.config)
+    config.num_labels = 1
+    with torch.random.fork_rng():
+        make: Any = AutoModelForSequenceClassification.from_config
+        classifier: PreTrainedModel = make(config, dtype=causal.dtype)
+    classifier.base_model.load_state_dict(causal.base_model.state_dict())
+    with torch.no_grad():
+        classifier.get_submodule("score").get_parameter("weight").copy_(head)
+    return classifier
+
+
+def _refuse_without_adapter(roles: Roles, role: str) -> None:
+    if not roles.has_adapter(role):
+        raise ValueError(f"role {role!r} has no adapter to save")

@@ -1,0 +1,1 @@
+"""PPO, RLOO, DPO and best-of-n; rollouts, stop rules and the best weights."""

@@ -1,0 +1,1 @@
+"""Reward models, other rewards, and reports on them."""

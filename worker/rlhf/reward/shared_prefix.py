@@ -1,0 +1,270 @@
+"""Several completions of one prompt in one row, the prompt encoded once.
+
+Each completion attends to the prompt and to itself, and its positions go on from the prompt's end,
+so that its hidden states are those of a sequence of its own. That holds where attention is all
+that mixes tokens and the mask given is the mask used. A sliding window, a recurrent layer or
+position biases built from a row's index break it, mostly in silence: `probe` compares both layouts
+on the loaded model, inside its window and beyond, and `lay_out` uses separate sequences where they
+differ.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from worker.rlhf.core.batches import Side
+
+PROMPT_SEGMENT = 0
+PADDING_SEGMENT = -1
+PROBE_WINDOW = 4
+TOLERANCE_FP32 = 1e-4
+TOLERANCE_HALF = 3e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """A prompt and its completions, as token ids."""
+
+    prompt_ids: Sequence[int]
+    completions: Sequence[Sequence[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompt and of all its completions."""
+        return len(self.prompt_ids) + sum(map(len, self.completions))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Rows for one forward, and where each completion ends in them.
+
+    `rows` and `columns` name the last real token of each completion, in the order of the branches
+    and of the completions within them, whichever layout it is.
+    """
+
+    input_ids: Tensor  # B T
+    position_ids: Tensor  # B T
+    attention_mask: Tensor  # B 1 T T (may attend) when shared, B T (is real) when separate
+    rows: Tensor  # N
+    columns: Tensor  # N
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Where completions end, [B, T] bool, and each one's place among those positions, [N].
+
+        Completions without a token end together, with their prompt.
+        """
+        where = torch.zeros_like(self.input_ids, dtype=torch.bool)
+        where[self.rows, self.columns] = True
+        places = where.flatten().cumsum(0).view_as(where) - 1
+        return where, places[self.rows, self.columns]
+
+    def to(self, device: torch.device) -> "Layout":
+        """Return the same layout on a device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            rows=self.rows.to(device),
+            columns=self.columns.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What sharing a prefix gives on a loaded architecture.
+
+    `window` is the attention window it was found exact up to; None when there is no window.
+    """
+
+    is_exact: bool
+    window: int | None
+    why: str
+
+    def allows(self, branches: Sequence[Branches]) -> bool:
+        """Return whether these branches may share their prefix."""
+        if not self.is_exact:
+            return False
+        longest = max(
+            len(each.prompt_ids) + max(map(len, each.completions), default=0) for each in branches
+        )
+        return self.window is None or longest <= self.window
+
+
+class Encoder(Protocol):
+    """Gives the last hidden states of rows."""
+
+    def __call__(
+        self, input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor
+    ) -> Tensor:
+        """Return hidden states [B, T, d]."""
+
+
+class Build(Protocol):
+    """Lays branches out in rows: `shared` or `separate`."""
+
+    def __call__(
+        self, branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+    ) -> Layout:
+        """Return the rows, padded to the longest or to `width`."""
+
+
+def lay_out(
+    branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: Side = "right"
+) -> Layout:
+    """Return shared rows where the probe allows it, else separate ones."""
+    build: Build = shared if probe.allows(branches) else separate
+    return build(branches, pad_id=pad_id, pad_side=pad_side)
+
+
+def shared(
+    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+) -> Layout:
+    """Return one row per prompt: its tokens, then those of each completion."""
+    rows = [_row(each) for each in branches]
+    width = max(width, *(len(row.ids) for row in rows))
+    shape = (len(rows), width)
+    input_ids = torch.full(shape, pad_id)
+    position_ids = torch.zeros(shape, dtype=torch.long)
+    segments = torch.full(shape, PADDING_SEGMENT)
+    ends: list[tuple[int, int]] = []
+    for number, row in enumerate(rows):
+        start = width - len(row.ids) if pad_side == "left" else 0
+        here = slice(start, start + len(row.ids))
+        input_ids[number, here] = torch.tensor(row.ids)
+        position_ids[number, here] = torch.tensor(row.positions)
+        segments[number, here] = torch.tensor(row.segments)
+        ends += [(number, start + end) for end in row.ends]
+    return _layout(input_ids, position_ids, may_attend(segments), ends)
+
+
+def separate(
+    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+) -> Layout:
+    """Return one row per completion, the prompt repeated before each."""
+    alone = [Branches(each.prompt_ids, [ids]) for each in branches for ids in each.completions]
+    packed = shared(alone, pad_id=pad_id, pad_side=pad_side, width=width)
+    is_real = packed.attention_mask[:, 0].diagonal(dim1=1, dim2=2)
+    lengths = torch.tensor([len(each.prompt_ids) + len(each.completions[0]) for each in alone])
+    order = torch.arange(is_real.shape[1])
+    if pad_side == "left":
+        order = order.flip(0)
+    return replace(packed, attention_mask=(order < lengths[:, None]).long())
+
+
+def may_attend(segments: Tensor) -> Tensor:
+    """Return the mask [B, 1, T, T], True where the query (row) may attend to the key (column).
+
+    A padding token attends to itself, since a softmax over nothing is not a number.
+
+    Args:
+        segments: 0 for the prompt, 1… for its completions, -1 for padding, [B, T].
+
+    """
+    length = segments.shape[1]
+    query, key = segments[:, :, None], segments[:, None, :]
+    is_before = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    is_visible = (key == query) | ((key == PROMPT_SEGMENT) & (query != PADDING_SEGMENT))
+    is_visible &= key != PADDING_SEGMENT
+    is_self = torch.eye(length, dtype=torch.bool, device=segments.device)
+    return (is_visible & is_before | is_self)[:, None]
+
+
+@torch.no_grad()
+def probe(encode: Encoder, config: PretrainedConfig, *, pad_id: int, seed: int = 0) -> Probe:
+    """Compare shared and separate layouts on the model itself, inside and beyond its window.
+
+    A window of thousands of tokens is lowered to a few for the second comparison, since it is the
+    handling of the window that is asked about. The result is recorded with the checkpoint.
+    """
+    sample = _probe_branches(config.vocab_size, seed)
+    inside = _fault(encode, sample, pad_id)
+    if inside is not None:
+        return Probe(is_exact=False, window=None, why=inside)
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        return Probe(is_exact=True, window=None, why="shared and separate rows agree")
+    with _window_lowered(config):
+        beyond = _fault(encode, sample, pad_id)
+    if beyond is None:
+        return Probe(is_exact=True, window=None, why="shared and separate rows agree everywhere")
+    return Probe(is_exact=True, window=window, why=f"exact within the window of {window} only")
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One prompt with its completions, flattened."""
+
+    ids: list[int]
+    positions: list[int]
+    segments: list[int]
+    ends: list[int]
+
+
+def _row(branches: Branches) -> _Row:
+    start = len(branches.prompt_ids)
+    if not start and not all(branches.completions):
+        raise ValueError("an empty prompt with an empty completion has no token to score")
+    row = _Row(list(branches.prompt_ids), list(range(start)), [PROMPT_SEGMENT] * start, [])
+    for segment, ids in enumerate(branches.completions, start=1):
+        row.ids.extend(ids)
+        row.positions.extend(range(start, start + len(ids)))
+        row.segments.extend([segment] * len(ids))
+        row.ends.append(len(row.ids) - 1 if ids else start - 1)
+    return row
+
+
+def _layout(
+    input_ids: Tensor, position_ids: Tensor, mask: Tensor, ends: Sequence[tuple[int, int]]
+) -> Layout:
+    where = torch.tensor(ends, dtype=torch.long).reshape(-1, 2)
+    return Layout(input_ids, position_ids, mask, where[:, 0], where[:, 1])
+
+
+def _probe_branches(vocabulary: int, seed: int) -> list[Branches]:
+    """Return random branches several times longer than the lowered window."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(vocabulary, (length,), generator=generator).tolist()
+
+    return [Branches(ids(9), [ids(7), ids(12), ids(10)]), Branches(ids(5), [ids(11), ids(6)])]
+
+
+def _fault(encode: Encoder, branches: Sequence[Branches], pad_id: int) -> str | None:
+    """Say how the final hidden states of both layouts differ, None where they agree."""
+    try:
+        together, alone = (
+            _ends(encode, build(branches, pad_id=pad_id)) for build in (shared, separate)
+        )
+    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as refusal:
+        return f"refused: {refusal}".splitlines()[0][:200]
+    tolerance = TOLERANCE_FP32 if alone.dtype == torch.float32 else TOLERANCE_HALF
+    difference = float((together - alone).abs().max() / alone.abs().max())
+    if difference <= tolerance:
+        return None
+    return f"shared and separate rows differ by {difference:.1e}"
+
+
+def _ends(encode: Encoder, layout: Layout) -> Tensor:
+    hidden = encode(
+        layout.input_ids, attention_mask=layout.attention_mask, position_ids=layout.position_ids
+    )
+    return hidden[layout.rows.to(hidden.device), layout.columns.to(hidden.device)]
+
+
+@contextmanager
+def _window_lowered(config: PretrainedConfig) -> Iterator[None]:
+    """Lower the configured attention window for a moment."""
+    kept = config.sliding_window
+    config.sliding_window = PROBE_WINDOW
+    try:
+        yield
+    finally:
+        config.sliding_window = kept

@@ -1,0 +1,1 @@
+"""Sampling engines and their caches."""

@@ -1,0 +1,269 @@
+"""Decoding engines: from prompts to next-token logits, a token at a time, over a cache.
+
+`Fused` runs Llama-shaped models from a merged copy of their weights with few large multiplications
+and a cache allocated once; `General` runs any causal model through its own code. Both start from a
+prompt computed once and repeated, and both let finished rows leave. What is drawn from the logits,
+and when a row is finished, is `sampling`'s business.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+
+from worker.rlhf.core import batches
+from worker.rlhf.model import models
+from worker.rlhf.model.merged_weights import base_layer, merged_weight
+from worker.rlhf.sampling import caches
+
+FUSED_FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM)
+FUSED_ROPE = frozenset({"default", "linear", "llama3"})
+FUSED_PARAMETERS = 10**9
+"""Above this the merged copy would cost more memory than it is worth."""
+
+
+class Engine(Protocol):
+    """A model with a cache of rows."""
+
+    moves_rows_cheaply: bool
+
+    def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
+        """Compute left-padded prompts [B, P] once, repeat each n times; return logits [B*n, V]."""
+        ...
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """Append a token to each row, [B]; return the logits of the next, [B, V]."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order."""
+        ...
+
+
+def engine(model: PreTrainedModel, dtype: torch.dtype) -> Engine:
+    """Return the fastest engine that is right for the model with its active adapters."""
+    return Fused(model, dtype) if can_fuse(model) else General(model, dtype)
+
+
+def can_fuse(model: PreTrainedModel) -> bool:
+    """Say whether `Fused` computes what the model does."""
+    config = model.config
+    if type(model) not in FUSED_FAMILIES or models.is_packed(model):
+        return False
+    if model.num_parameters() > FUSED_PARAMETERS:
+        return False
+    if getattr(config, "use_sliding_window", False):
+        return False
+    if config.rope_parameters.get("rope_type", "default") not in FUSED_ROPE:
+        return False
+    linear = (m for m in _decoder(model).modules() if hasattr(m, "in_features"))
+    return all(isinstance(base_layer(m), nn.Linear) for m in linear)
+
+
+class General:
+    """Any causal model, through its own forward and a dynamic cache."""
+
+    moves_rows_cheaply = False
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        self._model = model
+        self._bf16 = dtype == torch.bfloat16
+
+    def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
+        """Compute the prompts and repeat their cache."""
+        self._cache = DynamicCache(config=self._model.config)
+        self._is_real = is_real
+        logits = self._forward(input_ids, batches.position_ids(is_real))
+        self._cache.batch_repeat_interleave(n)
+        self._is_real = is_real.repeat_interleave(n, 0)
+        self._next = self._is_real.sum(-1)
+        return logits.repeat_interleave(n, 0)
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """Append a token to each row."""
+        self._is_real = F.pad(self._is_real, (0, 1), value=True)
+        logits = self._forward(token_ids[:, None], self._next[:, None])
+        self._next = self._next + 1
+        return logits
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Copy the cache of the kept rows."""
+        index = torch.tensor(rows, device=self._is_real.device)
+        self._cache.batch_select_indices(index)
+        self._is_real, self._next = self._is_real[index], self._next[index]
+
+    def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
+        with models.autocast(self._bf16, input_ids.device):
+            output = models.trunk(self._model)(
+                input_ids=input_ids,
+                attention_mask=self._is_real,
+                position_ids=position_ids,
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+            return models.logits(self._model, output.last_hidden_state[:, -1]).float()
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    before_attention: Tensor
+    query_key_value: _Linear
+    output: _Linear
+    before_mlp: Tensor
+    gate_up: _Linear
+    down: _Linear
+
+
+class Fused:
+    """A Llama-shaped model from merged weights, with a cache allocated once."""
+
+    moves_rows_cheaply = True
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        config, decoder = model.config, _decoder(model)
+        self._model = decoder
+        self._dtype = dtype
+        # As under autocast, only multiplications are in bf16 on a CPU, whose attention kernel is
+        # slow in it.
+        self._state = torch.float32 if model.device.type == "cpu" else dtype
+        self._eps: float = config.rms_norm_eps
+        self._heads: int = config.num_attention_heads
+        self._kv_heads: int = config.num_key_value_heads
+        self._head_width: int = decoder.layers[0].self_attn.head_dim
+        self._activation = decoder.layers[0].mlp.act_fn
+        self._embedding = _merged(decoder.embed_tokens, self._state).weight
+        self._layers = [self._read(layer) for layer in decoder.layers]
+        self._norm = decoder.norm.weight.detach().to(self._state)
+        self._unembedding = _merged(model.get_output_embeddings(), dtype)  # type: ignore[no-untyped-call]
+
+    def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
+        """Compute the prompts and lay their keys and values into the cache."""
+        width = input_ids.shape[1]
+        self._cache = caches.make(
+            is_real,
+            n,
+            layers=len(self._layers),
+            heads=self._kv_heads,
+            width=self._head_width,
+            new_tokens=new_tokens,
+            dtype=self._state,
+        )
+        self._tables = self._rotations(width + new_tokens, input_ids.device)
+        self._next = is_real.sum(-1).repeat_interleave(n, 0)  # [B]
+        rotation = self._rotation(batches.position_ids(is_real)[:, None])
+        allowed = _prompt_mask(is_real)
+        x = F.embedding(input_ids, self._embedding)
+        for index, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, x, rotation)
+            self._cache.lay(index, key, value)
+            found = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=allowed, enable_gqa=self._heads != self._kv_heads
+            )
+            if index == len(self._layers) - 1:
+                x, found = x[:, -1:], found[:, :, -1:]  # of the rest only keys and values matter
+            x = self._rest(layer, x, found)
+        return self._logits(x[:, -1]).repeat_interleave(n, 0)
+
+    def step(self, token_ids: Tensor) -> Tensor:
+        """Append a token to each row."""
+        rotation = self._rotation(self._next[:, None, None])
+        x = F.embedding(token_ids, self._embedding)[:, None]  # [B, 1, d]
+        for index, layer in enumerate(self._layers):
+            x = self._rest(layer, x, self._cache.attend(index, *self._project(layer, x, rotation)))
+        self._cache.advance()
+        self._next = self._next + 1
+        return self._logits(x[:, -1])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Copy only the rows that change place."""
+        self._cache.keep(rows)
+        self._next = self._next[torch.tensor(rows, device=self._next.device)]
+
+    def _read(self, layer: Any) -> _Layer:
+        attention, mlp, dtype = layer.self_attn, layer.mlp, self._dtype
+        return _Layer(
+            layer.input_layernorm.weight.detach().to(self._state),
+            _merged_rows((attention.q_proj, attention.k_proj, attention.v_proj), dtype),
+            _merged(attention.o_proj, dtype),
+            layer.post_attention_layernorm.weight.detach().to(self._state),
+            _merged_rows((mlp.gate_proj, mlp.up_proj), dtype),
+            _merged(mlp.down_proj, dtype),
+        )
+
+    def _rotations(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        places = torch.arange(width, device=device)[None]
+        cos, sin = self._model.rotary_emb(torch.empty(0, device=device), places)
+        half = sin.shape[-1] // 2
+        sin[..., :half].neg_()  # the sign of the rotated half, once for all
+        return cos[0].to(self._state), sin[0].to(self._state)
+
+    def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = self._tables
+        return cos[positions], sin[positions]  # [B, 1, T, D]
+
+    def _project(
+        self, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        rows, width, _ = x.shape
+        joined = layer.query_key_value(self._normed(x, layer.before_attention))
+        joined = joined.view(rows, width, -1, self._head_width).transpose(1, 2)
+        turning = self._heads + self._kv_heads
+        turned = _turn(joined[:, :turning], *rotation)
+        return turned[:, : self._heads], turned[:, self._heads :], joined[:, turning:]
+
+    def _rest(self, layer: _Layer, x: Tensor, found: Tensor) -> Tensor:
+        x = x + layer.output(found.transpose(1, 2).flatten(2))
+        gate, up = layer.gate_up(self._normed(x, layer.before_mlp)).chunk(2, -1)
+        return x + layer.down(self._activation(gate) * up)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._eps)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        return self._unembedding(self._normed(x, self._norm)).float()
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    return x * cos + x.roll(half, -1) * sin
+
+
+def _prompt_mask(is_real: Tensor) -> Tensor:
+    width = is_real.shape[1]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=is_real.device).tril()
+    # Padding attends to itself: with nothing to attend to it would be NaN, and NaN times 0 is NaN.
+    itself = torch.eye(width, dtype=torch.bool, device=is_real.device)
+    return ((earlier & is_real[:, None]) | itself)[:, None]
+
+
+def _decoder(model: PreTrainedModel) -> Any:
+    # Any, because the families' layers share names but no type.
+    return model.get_decoder()  # type: ignore[no-untyped-call]
+
+
+def _merged(module: Any, dtype: torch.dtype) -> _Linear:
+    bias = getattr(base_layer(module), "bias", None)
+    return _Linear(
+        merged_weight(module).to(dtype), None if bias is None else bias.detach().to(dtype)
+    )
+
+
+def _merged_rows(modules: Sequence[Any], dtype: torch.dtype) -> _Linear:
+    parts = [_merged(module, dtype) for module in modules]
+    biases = [part.bias for part in parts if part.bias is not None]
+    return _Linear(
+        torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None
+    )
