@@ -9,7 +9,7 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
-from app.formats.records import Candidate, ComparisonRecord, PreferenceRecord, Row, VoteRecord
+from app.formats.records import ComparisonRecord, CompletionText, PreferenceRecord, Row, VoteRecord
 
 _RANKS = {"model_a": (1, 2), "model_b": (2, 1), "tie": (1, 1)}
 _BOTH_BAD = ("tie (bothbad)", "both_bad")
@@ -22,7 +22,7 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
         fields.messages(fields.items(row, "conversation_b"), "conversation_b"),
     )
     candidates = tuple(
-        Candidate(text, fields.identifier(row, model))
+        CompletionText(text, fields.identifier(row, model))
         for text, model in zip(texts, ("model_a", "model_b"), strict=True)
     )
     winner, name = fields.text(row, "winner"), fields.identifier(row, "question_id", "id")

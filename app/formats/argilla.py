@@ -10,7 +10,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row
 
 _PROMPTS = ("prompt", "instruction", "question", "input", "context", "text")
 
@@ -22,7 +22,7 @@ def read(row: Row) -> list[PreferenceRecord]:
     found = []
     for labeler, value in _answers(row):
         places = _places(value)
-        candidates = tuple(Candidate(_option(texts, option)) for option in places)
+        candidates = tuple(CompletionText(_option(texts, option)) for option in places)
         ranking = Ranking.of_positions(list(places.values()))
         found.append(PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name))
     if not found:

@@ -6,7 +6,7 @@ A completion is a text, or an object with `text` or `output` and who wrote it: `
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format
-from app.formats.records import Candidate, CompletionsRecord, Row
+from app.formats.records import CompletionsRecord, CompletionText, Row
 
 _KNOWN = {"prompt", "instruction", "messages", "completions", "id", "prompt_id"}
 
@@ -29,14 +29,14 @@ def read(row: Row) -> list[CompletionsRecord]:
     return [CompletionsRecord(turns, candidates, name, fields.rest(row, _KNOWN))]
 
 
-def candidate(value: object, name: str) -> Candidate:
+def candidate(value: object, name: str) -> CompletionText:
     """Read one completion."""
     if isinstance(value, str):
-        return Candidate(value)
+        return CompletionText(value)
     if not isinstance(value, dict):
         raise Invalid(f"{name} must be text or an object, not {fields.kind(value)}")
     text = fields.text(value, "text" if "text" in value else "output")
-    return Candidate(text, fields.identifier(value, "source", "model"))
+    return CompletionText(text, fields.identifier(value, "source", "model"))
 
 
 def write(record: CompletionsRecord) -> Row:
@@ -50,7 +50,7 @@ def write(record: CompletionsRecord) -> Row:
     }
 
 
-def as_row(candidate: Candidate) -> Row:
+def as_row(candidate: CompletionText) -> Row:
     """Write one completion."""
     source: Row = {} if candidate.source is None else {"source": candidate.source}
     return {**source, "text": candidate.text}

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.lines import Limits, Line, check_text
+from app.formats.lines import Limits, RawRow, check_text
 from app.formats.records import (
     DemonstrationRecord,
-    Message,
     PromptRecord,
     Rejected,
     Row,
+    Turn,
 )
 
 NAME = "csv"
@@ -38,7 +38,7 @@ def recognises(first: bytes) -> bool:
 
 
 def read(
-    stream: Iterable[Line | Rejected], limits: Limits
+    stream: Iterable[RawRow | Rejected], limits: Limits
 ) -> Iterator[tuple[int, PromptRecord | DemonstrationRecord | Rejected]]:
     """Read rows under a header; a row may span lines and is numbered by its first.
 
@@ -84,7 +84,7 @@ def guarded(cell: str) -> str:
 class _Lines:
     """Lines as text for the CSV reader, which asks for more while a quote is open."""
 
-    def __init__(self, stream: Iterable[Line | Rejected]) -> None:
+    def __init__(self, stream: Iterable[RawRow | Rejected]) -> None:
         self.stream = iter(stream)
         self.number = 0
 
@@ -122,9 +122,9 @@ def _read(row: Row) -> PromptRecord | DemonstrationRecord:
     if asked is None:
         raise Invalid("the prompt is empty")
     answered = next((key for key in _ANSWERS if key in row), None)
-    turns: tuple[Message, ...] = (Message("user", fields.text(row, asked)),)
+    turns: tuple[Turn, ...] = (Turn("user", fields.text(row, asked)),)
     if "system" in row:
-        turns = (Message("system", fields.text(row, "system")), *turns)
+        turns = (Turn("system", fields.text(row, "system")), *turns)
     meta = fields.rest(row, {asked, answered, "system", "id"} - {None})  # type: ignore[arg-type]
     name = fields.identifier(row, "id")
     if answered is None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from app.errors import Invalid
-from app.formats.records import Message, Messages, Row
+from app.formats.records import Conversation, Row, Turn
 
 # Other names that files use for the three roles.
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "model": "assistant"}
@@ -90,10 +90,10 @@ def inner(row: Row, key: str) -> Row:
     return _object(_required(row, key), repr(key))
 
 
-def messages(value: object, name: str) -> Messages:
+def messages(value: object, name: str) -> Conversation:
     """Read a list of {role, content} objects, or a text as one user turn."""
     if isinstance(value, str):
-        return (Message("user", value),)
+        return (Turn("user", value),)
     if not isinstance(value, list):
         raise Invalid(f"{name!r} must be text or a list of messages, not {kind(value)}")
     return tuple(_message(item, f"{name!r} turn {n}") for n, item in enumerate(value, 1))
@@ -109,7 +109,7 @@ def reply(value: object, name: str) -> str:
     return turns[0].content
 
 
-def prompt(row: Row, *keys: str) -> Messages:
+def prompt(row: Row, *keys: str) -> Conversation:
     """Read a prompt from the first of these fields that the row has."""
     for key in keys:
         if row.get(key) is not None:
@@ -117,12 +117,12 @@ def prompt(row: Row, *keys: str) -> Messages:
     raise Invalid(f"the row has no {' or '.join(map(repr, keys))}")
 
 
-def as_messages(turns: Sequence[Message]) -> list[Row]:
+def as_messages(turns: Sequence[Turn]) -> list[Row]:
     """Return turns as the {role, content} objects that most formats use."""
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
-def as_text(turns: Messages) -> str:
+def as_text(turns: Conversation) -> str:
     """Return a prompt of one user turn as text.
 
     Raises Invalid for a conversation, which a text field would not carry back.
@@ -163,12 +163,12 @@ def _object(value: object, name: str) -> Row:
     return value
 
 
-def _message(value: object, name: str) -> Message:
+def _message(value: object, name: str) -> Turn:
     item = _object(value, name)
     role = item.get("role")
     if not isinstance(role, str):
         raise Invalid(f"{name} has no role")
-    return Message(_ROLES.get(role, role), _content(item.get("content"), name))
+    return Turn(_ROLES.get(role, role), _content(item.get("content"), name))
 
 
 def _content(value: object, name: str) -> str:

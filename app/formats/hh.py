@@ -9,7 +9,7 @@ import re
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format
-from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _NAMES = {"user": "Human", "assistant": "Assistant"}
@@ -30,7 +30,9 @@ def read(row: Row) -> list[PreferenceRecord]:
     return [chosen_and_rejected(prompt, *answers)]
 
 
-def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:
+def shared_prompt(
+    chosen: Conversation, rejected: Conversation
+) -> tuple[Conversation, tuple[str, str]]:
     """Cut two conversations into the prompt both answer, and the two last answers.
 
     Raises Invalid where they are the same, diverge before the last turn, or do not end in answers.
@@ -62,8 +64,8 @@ def write(record: PreferenceRecord) -> Row:
         if one.role == other.role:
             raise Invalid(f"HH transcripts take turns; two of the {one.role} follow each other")
     return {
-        "chosen": head + _said(Message("assistant", chosen), last),
-        "rejected": head + _said(Message("assistant", rejected), last),
+        "chosen": head + _said(Turn("assistant", chosen), last),
+        "rejected": head + _said(Turn("assistant", rejected), last),
     }
 
 
@@ -73,18 +75,18 @@ def _is_transcript(value: object) -> bool:
     return value.lstrip("\n").startswith(("Human:", "Assistant:"))
 
 
-def _turns(transcript: str, name: str) -> Messages:
+def _turns(transcript: str, name: str) -> Conversation:
     before, *rest = _TURN.split("\n\n" + transcript.lstrip("\n"))
     if before or not rest:
         raise Invalid(f"{name!r} does not start with 'Human:' or 'Assistant:'")
     return tuple(
         # One space belongs to the mark; any other is the speaker's.
-        Message(_ROLES[who], said.removeprefix(" "))
+        Turn(_ROLES[who], said.removeprefix(" "))
         for who, said in zip(rest[::2], rest[1::2], strict=True)
     )
 
 
-def _said(turn: Message, number: int) -> str:
+def _said(turn: Turn, number: int) -> str:
     if turn.role not in _NAMES:
         raise Invalid(f"HH transcripts have no {turn.role} turns")
     said = f"\n\n{_NAMES[turn.role]}: {turn.content}"

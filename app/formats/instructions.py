@@ -7,7 +7,7 @@ an answer are prompts.
 
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import DemonstrationRecord, Message, Meta, PromptRecord, Row
+from app.formats.records import DemonstrationRecord, Meta, PromptRecord, Row, Turn
 
 
 def read_alpaca(row: Row) -> list[PromptRecord | DemonstrationRecord]:
@@ -26,7 +26,7 @@ def _read(
     row: Row, second: str, answer: str | None, meta: Meta
 ) -> list[PromptRecord | DemonstrationRecord]:
     parts = [fields.text(row, "instruction"), fields.optional_text(row, second) or ""]
-    turns = (Message("user", "\n\n".join(part for part in parts if part.strip())),)
+    turns = (Turn("user", "\n\n".join(part for part in parts if part.strip())),)
     name = fields.identifier(row, "id")
     if answer is None or not answer.strip():
         return [PromptRecord(turns, name, meta)]

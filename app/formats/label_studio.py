@@ -12,7 +12,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Messages, PreferenceRecord, Row
+from app.formats.records import CompletionText, Conversation, PreferenceRecord, Row
 
 _PROMPTS = ("prompt", "question", "instruction", "input", "context", "text")
 _SIDES = (
@@ -44,7 +44,7 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 
 def _judgment(
-    prompt: Messages, data: Row, result: Row, labeler: str | None, name: str | None
+    prompt: Conversation, data: Row, result: Row, labeler: str | None, name: str | None
 ) -> PreferenceRecord:
     value = fields.inner(result, "value")
     if result.get("type") == "pairwise":
@@ -54,18 +54,18 @@ def _judgment(
     return PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name)
 
 
-def _pairwise(data: Row, value: Row) -> tuple[tuple[Candidate, ...], Ranking]:
+def _pairwise(data: Row, value: Row) -> tuple[tuple[CompletionText, ...], Ranking]:
     selected = value.get("selected")
     if selected not in ("left", "right"):
         raise Invalid(f"'selected' must be left or right, not {selected!r}")
     for sides in _SIDES:
         if all(side in data for side in sides):
-            texts = tuple(Candidate(fields.text(data, side)) for side in sides)
+            texts = tuple(CompletionText(fields.text(data, side)) for side in sides)
             return texts, Ranking((1, 2) if selected == "left" else (2, 1))
     raise Invalid("the task names no two texts, such as answer1 and answer2")
 
 
-def _ranker(data: Row, value: Row) -> tuple[tuple[Candidate, ...], Ranking]:
+def _ranker(data: Row, value: Row) -> tuple[tuple[CompletionText, ...], Ranking]:
     items = _items(data)
     groups = _groups(value.get("ranker"))
     placed = [name for group in groups for name in group]
@@ -73,7 +73,7 @@ def _ranker(data: Row, value: Row) -> tuple[tuple[Candidate, ...], Ranking]:
         if name not in items:
             raise Invalid(f"the ranker names item {name}, which is not in the task")
     ranking = Ranking.of_groups(groups, [name for name in items if name in placed])
-    return tuple(Candidate(text) for name, text in items.items() if name in placed), ranking
+    return tuple(CompletionText(text) for name, text in items.items() if name in placed), ranking
 
 
 def _groups(ranker: object) -> list[list[str]]:

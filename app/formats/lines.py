@@ -32,7 +32,7 @@ class Limits:
 DEFAULT = Limits()
 
 
-class Line(NamedTuple):
+class RawRow(NamedTuple):
     """One line without its newline, and its number from 1. A carriage return is left on it."""
 
     number: int
@@ -54,7 +54,7 @@ def unpacked(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[byte
     return _gunzip(whole, limits) if head.startswith(_GZIP) else whole
 
 
-def split_lines(stream: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[Line | Rejected]:
+def split_lines(stream: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawRow | Rejected]:
     """Yield each line of a stream, blank ones too; an overlong one is rejected unread."""
     held = bytearray()
     is_long, number = False, 1
@@ -114,11 +114,11 @@ def check_text(value: str, limits: Limits = DEFAULT) -> None:
         raise Invalid("a text holds a NUL character")
 
 
-def _line(number: int, data: bytes, limits: Limits) -> Line | Rejected:
+def _line(number: int, data: bytes, limits: Limits) -> RawRow | Rejected:
     if len(data) > limits.line_bytes:
         reason = f"the line is longer than {limits.line_bytes} bytes"
         return Rejected(number, reason, data[: limits.line_bytes])
-    return Line(number, data)
+    return RawRow(number, data)
 
 
 def _gunzip(chunks: Iterator[bytes], limits: Limits) -> Iterator[bytes]:

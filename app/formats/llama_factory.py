@@ -3,7 +3,7 @@
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
 
 _NAMES = {"user": "human", "assistant": "gpt"}
 _ROLES = {name: role for role, name in _NAMES.items()}
@@ -12,7 +12,7 @@ _ROLES = {name: role for role, name in _NAMES.items()}
 def read_alpaca(row: Row) -> list[PreferenceRecord]:
     """Read one row of an instruction with a chosen and a rejected answer."""
     parts = [fields.text(row, "instruction"), fields.optional_text(row, "input") or ""]
-    asked = Message("user", "\n\n".join(part for part in parts if part.strip()))
+    asked = Turn("user", "\n\n".join(part for part in parts if part.strip()))
     chosen, rejected = fields.text(row, "chosen"), fields.text(row, "rejected")
     return [chosen_and_rejected((*_system(row), asked), chosen, rejected)]
 
@@ -65,23 +65,23 @@ def dataset_info(name: str, file_name: str, *, sharegpt: bool) -> Row:
     return {name: {"file_name": file_name, "ranking": True, "columns": columns}}
 
 
-def _split(messages: Messages) -> tuple[Row, Messages]:
+def _split(messages: Conversation) -> tuple[Row, Conversation]:
     """Take the system turn off; every row has the column, empty where there is none."""
     if messages[0].role == "system":
         return {"system": messages[0].content}, messages[1:]
     return {"system": ""}, messages
 
 
-def _system(row: Row) -> Messages:
+def _system(row: Row) -> Conversation:
     text = fields.optional_text(row, "system")
-    return (Message("system", text),) if text else ()
+    return (Turn("system", text),) if text else ()
 
 
-def _turn(row: Row) -> Message:
+def _turn(row: Row) -> Turn:
     speaker = fields.text(row, "from")
     if speaker not in _ROLES:
         raise Invalid(f"'from' must be human or gpt, not {speaker!r}")
-    return Message(_ROLES[speaker], fields.text(row, "value"))
+    return Turn(_ROLES[speaker], fields.text(row, "value"))
 
 
 ALPACA = Format(

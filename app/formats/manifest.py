@@ -74,7 +74,7 @@ class Manifest:
 
 
 @dataclass(slots=True)
-class Tally:
+class ExportTally:
     """Counts an export while it streams, in the memory of one row."""
 
     excluded: Counter[str] = field(default_factory=Counter)

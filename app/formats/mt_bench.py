@@ -6,7 +6,7 @@ The second is asked after the model's own answer to the first, so the prompt hol
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Message, PromptRecord, Row
+from app.formats.records import PromptRecord, Row, Turn
 
 
 def read(row: Row) -> list[PromptRecord]:
@@ -15,7 +15,7 @@ def read(row: Row) -> list[PromptRecord]:
     asked = [turn for turn in turns if isinstance(turn, str)]
     if len(asked) < len(turns):
         raise Invalid("'turns' must be a list of texts")
-    messages = tuple(Message("user", turn) for turn in asked)
+    messages = tuple(Turn("user", turn) for turn in asked)
     meta = {} if row.get("category") is None else {"category": fields.text(row, "category")}
     return [PromptRecord(messages, fields.identifier(row, "question_id"), meta)]
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.completions import candidate
-from app.formats.records import Candidate, Messages, Row, check_prompt
+from app.formats.records import CompletionText, Conversation, Row, check_prompt
 
 
 @dataclass(frozen=True, slots=True)
 class PracticeRecord:
     """A comparison with its right answer, by the names that settled answers are kept under."""
 
-    messages: Messages
-    candidates: tuple[Candidate, ...]
+    messages: Conversation
+    candidates: tuple[CompletionText, ...]
     answer: Mapping[str, object]
     reason: str = ""
 

@@ -19,19 +19,19 @@ CRITERION_LONGEST = 60
 ROLES = ("system", "user", "assistant")
 
 
-class Message(NamedTuple):
+class Turn(NamedTuple):
     """One turn of a conversation."""
 
     role: str
     content: str
 
 
-Messages = tuple[Message, ...]
+Conversation = tuple[Turn, ...]
 Meta = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CompletionText:
     """One completion of a prompt, and who or what wrote it, where that is known."""
 
     text: str
@@ -42,7 +42,7 @@ class Candidate:
 class PromptRecord:
     """A prompt: a conversation that waits for an answer."""
 
-    messages: Messages
+    messages: Conversation
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class PromptRecord:
 class DemonstrationRecord:
     """A prompt with a good answer."""
 
-    messages: Messages
+    messages: Conversation
     response: str
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
@@ -69,8 +69,8 @@ class DemonstrationRecord:
 class CompletionsRecord:
     """A prompt with completions nobody has judged yet."""
 
-    messages: Messages
-    completions: tuple[Candidate, ...]
+    messages: Conversation
+    completions: tuple[CompletionText, ...]
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
 
@@ -88,8 +88,8 @@ class PreferenceRecord:
     several. ``margin`` is how far the chosen one is ahead, in the file's own unit.
     """
 
-    messages: Messages
-    candidates: tuple[Candidate, ...]
+    messages: Conversation
+    candidates: tuple[CompletionText, ...]
     ranking: Ranking
     labeler: str | None = None
     strength: Strength | None = None
@@ -117,7 +117,7 @@ class PreferenceRecord:
 class UnpairedRecord:
     """A completion somebody found good or bad by itself."""
 
-    messages: Messages
+    messages: Conversation
     text: str
     label: bool
 
@@ -163,8 +163,8 @@ class ComparisonRecord:
     criteria that it was rated on.
     """
 
-    messages: Messages
-    candidates: tuple[Candidate, ...]
+    messages: Conversation
+    candidates: tuple[CompletionText, ...]
     votes: tuple[VoteRecord, ...]
     comparison: str | None = None
     purpose: str = "train"
@@ -232,7 +232,7 @@ class Rejected:
     raw: bytes = b""
 
 
-def check_prompt(messages: Sequence[Message]) -> None:
+def check_prompt(messages: Sequence[Turn]) -> None:
     """Refuse a conversation that does not wait for an answer.
 
     Raises Invalid unless it has turns, the last of the user, none empty, and the system's first.
@@ -251,7 +251,7 @@ def check_prompt(messages: Sequence[Message]) -> None:
 
 
 def chosen_and_rejected(
-    messages: Messages,
+    messages: Conversation,
     chosen: str,
     rejected: str,
     *,
@@ -261,7 +261,7 @@ def chosen_and_rejected(
     """Build a preference of two from a file that knows only which one won."""
     return PreferenceRecord(
         messages,
-        (Candidate(chosen), Candidate(rejected)),
+        (CompletionText(chosen), CompletionText(rejected)),
         Ranking((1, 2)),
         margin=margin,
         source_id=source_id,

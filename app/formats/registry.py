@@ -23,14 +23,14 @@ from app.formats import (
     prompts,
     rich,
     shp,
-    summaries,
+    summarize_feedback,
     trl,
     ultrafeedback,
     vertex,
 )
 from app.formats.format import Format
-from app.formats.items import items
-from app.formats.lines import DEFAULT, Limits, Line, row
+from app.formats.lines import DEFAULT, Limits, RawRow, row
+from app.formats.raw_rows import raw_rows
 from app.formats.records import Record, Rejected
 
 # The more particular come first: an HH row is also a TRL row.
@@ -44,7 +44,7 @@ FORMATS: tuple[Format, ...] = (
     llama_factory.SHAREGPT,
     shp.FORMAT,
     ultrafeedback.FORMAT,
-    summaries.FORMAT,
+    summarize_feedback.FORMAT,
     arena.FORMAT,
     label_studio.FORMAT,
     argilla.FORMAT,
@@ -114,13 +114,13 @@ def numbered(
     Raises:
         Invalid: The file is empty, its format is not known, or nothing is called ``name``.
     """
-    stream = items(chunks, limits)
+    stream = raw_rows(chunks, limits)
     head = list(islice(stream, _HEAD))
     if not head:
         raise Invalid("the file is empty")
     if all(isinstance(item, Rejected) for item in head):
         raise Invalid(f"no line could be read: {next(_reasons(head))}")
-    first = [item.data for item in head if isinstance(item, Line)]
+    first = [item.data for item in head if isinstance(item, RawRow)]
     chosen = name or detect(first, limits)
     whole = chain(head, stream)
     if chosen == csv_prompts.NAME:
@@ -128,7 +128,7 @@ def numbered(
     return _read(whole, _named(chosen), limits)
 
 
-def _reasons(head: Iterable[Line | Rejected]) -> Iterator[str]:
+def _reasons(head: Iterable[RawRow | Rejected]) -> Iterator[str]:
     return (item.reason for item in head if isinstance(item, Rejected))
 
 
@@ -140,7 +140,7 @@ def _named(name: str) -> Format:
 
 
 def _read(
-    stream: Iterable[Line | Rejected], chosen: Format, limits: Limits
+    stream: Iterable[RawRow | Rejected], chosen: Format, limits: Limits
 ) -> Iterator[tuple[int, Record | Rejected]]:
     for item in stream:
         if isinstance(item, Rejected):
@@ -149,7 +149,7 @@ def _read(
             yield from ((item.number, one) for one in _records(item, chosen, limits))
 
 
-def _records(item: Line, chosen: Format, limits: Limits) -> list[Record | Rejected]:
+def _records(item: RawRow, chosen: Format, limits: Limits) -> list[Record | Rejected]:
     try:
         return [*chosen.read(row(item.data, limits))]
     except Invalid as error:

@@ -13,10 +13,10 @@ from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
 from app.formats.records import (
-    Message,
-    Messages,
+    Conversation,
     PreferenceRecord,
     Row,
+    Turn,
     UnpairedRecord,
     chosen_and_rejected,
     pair,
@@ -101,7 +101,7 @@ def write_unpaired_text(record: UnpairedRecord) -> Row:
     return {"prompt": prompt, "completion": record.text, "label": record.label}
 
 
-def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
+def _answers(row: Row) -> tuple[Conversation, tuple[str, str]]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if row.get("prompt") is not None:
@@ -116,18 +116,18 @@ def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
     return shared_prompt(_with(prompt, whole), _with(prompt, other))
 
 
-def _prompt(row: Row) -> Messages:
+def _prompt(row: Row) -> Conversation:
     value = row.get("prompt")
     if isinstance(value, str):
-        return (Message("user", value.removesuffix(_GAP)),)
+        return (Turn("user", value.removesuffix(_GAP)),)
     return fields.prompt(row, "prompt")
 
 
-def _with(prompt: Messages, turns: Messages) -> Messages:
+def _with(prompt: Conversation, turns: Conversation) -> Conversation:
     return turns if turns[: len(prompt)] == prompt else prompt + turns
 
 
-def _cut(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+def _cut(chosen: str, rejected: str) -> tuple[Conversation, tuple[str, str]]:
     """Cut two texts into the prompt both start with and their answers."""
     if chosen == rejected:
         raise Invalid("chosen and rejected are the same")
@@ -139,7 +139,7 @@ def _cut(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
     end, start = (gap, gap + len(_GAP)) if gap > 0 else (max(shared.rfind(" "), 0),) * 2
     if not shared[:end].strip():
         raise Invalid("chosen and rejected share no prompt")
-    return (Message("user", shared[:end]),), (chosen[start:], rejected[start:])
+    return (Turn("user", shared[:end]),), (chosen[start:], rejected[start:])
 
 
 def _answer(text: str) -> Mapping[str, str]:

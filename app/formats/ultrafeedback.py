@@ -10,7 +10,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 
 def recognises(row: Row) -> bool:
@@ -26,7 +26,7 @@ def recognises(row: Row) -> bool:
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one ranking; completions without a rating are left out of it."""
     rated = [
-        (mean, Candidate(fields.text(one, "response"), fields.identifier(one, "model")))
+        (mean, CompletionText(fields.text(one, "response"), fields.identifier(one, "model")))
         for one in fields.objects(row, "completions")
         if (mean := _mean_rating(one)) is not None
     ]
@@ -34,7 +34,7 @@ def read(row: Row) -> list[PreferenceRecord]:
         raise Invalid(f"only {len(rated)} completions are rated; a ranking needs two")
     return [
         PreferenceRecord(
-            (Message("user", fields.text(row, "instruction")),),
+            (Turn("user", fields.text(row, "instruction")),),
             tuple(candidate for _, candidate in rated),
             Ranking.of_positions([-mean for mean, _ in rated]),
         )

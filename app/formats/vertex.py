@@ -12,12 +12,12 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.records import (
-    Candidate,
     CompletionsRecord,
-    Message,
+    CompletionText,
     PreferenceRecord,
     PromptRecord,
     Row,
+    Turn,
     pair,
 )
 
@@ -26,7 +26,7 @@ _ASKED = "inputs_pretokenized"
 
 def read_prompt(row: Row) -> list[PromptRecord]:
     """Read one prompt."""
-    return [PromptRecord((Message("user", fields.text(row, "input_text")),))]
+    return [PromptRecord((Turn("user", fields.text(row, "input_text")),))]
 
 
 def read_preference(row: Row) -> list[PreferenceRecord]:
@@ -36,10 +36,10 @@ def read_preference(row: Row) -> list[PreferenceRecord]:
         raise Invalid(f"'choice' must be 0 or 1, not {choice}")
     return [
         PreferenceRecord(
-            (Message("user", fields.text(row, "input_text")),),
+            (Turn("user", fields.text(row, "input_text")),),
             (
-                Candidate(fields.text(row, "candidate_0")),
-                Candidate(fields.text(row, "candidate_1")),
+                CompletionText(fields.text(row, "candidate_0")),
+                CompletionText(fields.text(row, "candidate_1")),
             ),
             Ranking((1, 2) if choice == 0 else (2, 1)),
         )
@@ -50,8 +50,8 @@ def read_result(row: Row) -> list[CompletionsRecord]:
     """Read what a model answered to one prompt; an empty answer is kept, models write them."""
     inputs = row["inputs"]
     asked = inputs if isinstance(inputs, str) else fields.text(fields.inner(row, "inputs"), _ASKED)
-    answer = Candidate(fields.text(row, "prediction"))
-    return [CompletionsRecord((Message("user", asked),), (answer,))]
+    answer = CompletionText(fields.text(row, "prediction"))
+    return [CompletionsRecord((Turn("user", asked),), (answer,))]
 
 
 def write_result(prompt: str, prediction: str) -> Row:

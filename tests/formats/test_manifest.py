@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Invalid
-from app.formats.manifest import Tally
+from app.formats.manifest import ExportTally
 
 
-def tally(rows: list[bytes], excluded: dict[str, int]) -> Tally:
-    account = Tally()
+def tally(rows: list[bytes], excluded: dict[str, int]) -> ExportTally:
+    account = ExportTally()
     for reason, count in excluded.items():
         account.exclude(reason, count)
     assert list(account.counted(rows)) == rows

@@ -9,21 +9,21 @@ from app import formats
 from app.domain.ranking import Ranking, Strength
 from app.formats import llama_factory
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     VoteRecord,
     pair,
 )
 
-Q = (Message("user", "q"),)
-XY = (Candidate("x"), Candidate("y"))
+Q = (Turn("user", "q"),)
+XY = (CompletionText("x"), CompletionText("y"))
 
 
 def read(row: dict[str, Any]) -> list[Record | Rejected]:
@@ -128,7 +128,7 @@ def test_summary_confidence_is_a_strength_on_the_side_of_the_choice(
             "extra": {"confidence": confidence},
         }
     )
-    assert found.messages == (Message("user", "T\n\nP"),)
+    assert found.messages == (Turn("user", "T\n\nP"),)
     assert (found.preferred, found.strength, found.labeler) == (choice, strength, "w1")
 
 

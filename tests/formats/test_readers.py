@@ -9,22 +9,22 @@ from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats.records import (
-    Candidate,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     UnpairedRecord,
     pair,
 )
 
 
-def user(*said: str) -> tuple[Message, ...]:
+def user(*said: str) -> tuple[Turn, ...]:
     """A conversation that starts with the user and takes turns."""
-    return tuple(Message(("user", "assistant")[n % 2], text) for n, text in enumerate(said))
+    return tuple(Turn(("user", "assistant")[n % 2], text) for n, text in enumerate(said))
 
 
 def turns(*said: str) -> list[dict[str, str]]:
@@ -77,17 +77,19 @@ CASES: list[tuple[str, dict[str, Any], Record]] = [
     (
         "mt-bench",
         {"question_id": 81, "category": "math", "turns": ["a", "b"], "reference": ["r"]},
-        PromptRecord((Message("user", "a"), Message("user", "b")), "81", meta={"category": "math"}),
+        PromptRecord((Turn("user", "a"), Turn("user", "b")), "81", meta={"category": "math"}),
     ),
     (
         "completions",
         {"instruction": "q", "completions": [{"model": "m", "output": "x"}, {"text": ""}, "y"]},
-        CompletionsRecord(user("q"), (Candidate("x", "m"), Candidate(""), Candidate("y"))),
+        CompletionsRecord(
+            user("q"), (CompletionText("x", "m"), CompletionText(""), CompletionText("y"))
+        ),
     ),
     (
         "vertex-rlhf",
         {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": 1},
-        PreferenceRecord(user("q"), (Candidate("x"), Candidate("y")), Ranking((2, 1))),
+        PreferenceRecord(user("q"), (CompletionText("x"), CompletionText("y")), Ranking((2, 1))),
     ),
     (
         "unpaired",
@@ -232,4 +234,4 @@ def test_prompt_with_a_whole_conversation_beside_it_is_the_conversation() -> Non
 
 def test_a_pair_is_split_from_each_side_of_a_ranking() -> None:
     with pytest.raises(Invalid, match="3 completions have 2 ranks"):
-        PreferenceRecord(user("q"), (Candidate("x"),) * 3, Ranking((1, 2)))
+        PreferenceRecord(user("q"), (CompletionText("x"),) * 3, Ranking((1, 2)))

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from app.errors import Invalid
-from app.formats.array import elements
-from app.formats.lines import DEFAULT, Limits, Line, split_lines, unpacked
+from app.formats.json_array import elements
+from app.formats.lines import DEFAULT, Limits, RawRow, split_lines, unpacked
 from app.formats.records import Rejected
 
 _BOM = b"\xef\xbb\xbf"
@@ -13,7 +13,7 @@ _BOM = b"\xef\xbb\xbf"
 _MOST_BLANK = 4096
 
 
-def items(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[Line | Rejected]:
+def raw_rows(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawRow | Rejected]:
     """Yield the rows of a file, packed or not.
 
     A file that cannot be read on (damaged gzip, an array that does not end) ends with a rejected
@@ -30,7 +30,7 @@ def items(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[Line | 
         head = head.removeprefix(_BOM)
         split = elements if head.lstrip().startswith(b"[") else split_lines
         for item in split(chain([head], stream), limits):
-            last = item.number if isinstance(item, Line) else item.line
+            last = item.number if isinstance(item, RawRow) else item.line
             yield item
     except Invalid as error:
         yield Rejected(last + 1, f"{error}; nothing after this was read")

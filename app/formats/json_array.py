@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from app.errors import Invalid
-from app.formats.lines import Limits, Line
+from app.formats.lines import Limits, RawRow
 from app.formats.records import Rejected
 
 _MARK = re.compile(rb'["\[\]{},\n]')
@@ -16,7 +16,7 @@ _BACKSLASH = ord("\\")
 _SPACE = b" \t\r\n"
 
 
-def elements(stream: Iterator[bytes], limits: Limits) -> Iterator[Line | Rejected]:
+def elements(stream: Iterator[bytes], limits: Limits) -> Iterator[RawRow | Rejected]:
     """Yield the elements of a top-level array, each with the number of the line it starts on.
 
     Raises Invalid where the array does not end, or goes on after its end.
@@ -38,7 +38,7 @@ class _Scan:
         self.line = self.started = 1
         self.in_text = self.escaped = self.ended = False
 
-    def feed(self, chunk: bytes) -> Iterator[Line | Rejected]:
+    def feed(self, chunk: bytes) -> Iterator[RawRow | Rejected]:
         at = 0
         while at < len(chunk):
             if self.in_text:
@@ -68,7 +68,7 @@ class _Scan:
         self._hold(chunk[start:at])
         return at
 
-    def _mark(self, mark: bytes) -> Line | Rejected | None:
+    def _mark(self, mark: bytes) -> RawRow | Rejected | None:
         if mark == b"\n":
             self.line += 1
         if self.depth == 1 and mark in (b",", b"]"):
@@ -92,9 +92,9 @@ class _Scan:
         room = self.limits.line_bytes + 1 - len(self.held)
         self.held += piece[:room]
 
-    def _take(self) -> Line | Rejected | None:
+    def _take(self) -> RawRow | Rejected | None:
         data, self.held = bytes(self.held).strip(_SPACE), bytearray()
         if len(data) > self.limits.line_bytes:
             reason = f"the element is longer than {self.limits.line_bytes} bytes"
             return Rejected(self.started, reason, data[: self.limits.line_bytes])
-        return Line(self.started, data) if data else None
+        return RawRow(self.started, data) if data else None

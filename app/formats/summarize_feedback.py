@@ -8,7 +8,7 @@ from app.domain.ranking import Ranking, Strength, strength_of
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 _MIDDLE = 5
 
@@ -21,9 +21,9 @@ def read(row: Row) -> list[PreferenceRecord]:
     info = fields.inner(row, "info")
     return [
         PreferenceRecord(
-            (Message("user", _source(info)),),
+            (Turn("user", _source(info)),),
             tuple(
-                Candidate(fields.text(one, "text"), fields.identifier(one, "policy"))
+                CompletionText(fields.text(one, "text"), fields.identifier(one, "policy"))
                 for one in fields.objects(row, "summaries")
             ),
             Ranking((1, 2) if choice == 0 else (2, 1)),
