@@ -1,7 +1,7 @@
-"""LMArena battles: two models' conversations about one prompt, and who won.
+"""LMArena battles: two models' conversations on the same prompt, and the winner.
 
 Rows are `model_a, model_b, winner, conversation_a, conversation_b`. In longer conversations each
-model goes on from its own answer, so only battles of one turn compare answers to one prompt.
+model continues from its own response, so only single-turn battles compare responses to one prompt.
 """
 
 from app.domain.ranking import Ranking
@@ -16,7 +16,7 @@ _BOTH_BAD = ("tie (bothbad)", "both_bad")
 
 
 def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
-    """Read one battle; *both bad* is kept beside the tie, as a comparison with one vote."""
+    """Read one battle; *both bad* becomes a comparison with one vote, which can carry it."""
     prompt, texts = shared_prompt(
         fields.messages(fields.items(row, "conversation_a"), "conversation_a"),
         fields.messages(fields.items(row, "conversation_b"), "conversation_b"),

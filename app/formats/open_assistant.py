@@ -1,7 +1,7 @@
-"""OpenAssistant message trees: one conversation per row that branches at every turn.
+"""OpenAssistant message trees: one conversation per row that may branch at every turn.
 
-Replies to a prompter turn are ranked against each other (`rank`, 0 is best). What is deleted or did
-not pass review is left out.
+Replies to a prompter turn are ranked against each other (`rank`, 0 is best). Messages that were
+deleted or did not pass review are left out.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ _ROLES = {"prompter": "user", "assistant": "assistant"}
 def read(row: Row) -> list[Record]:
     """Read every prompter turn of a tree as the end of a prompt.
 
-    Ranked replies make a ranking, one reply a demonstration, unranked ones completions, and none a
-    prompt.
+    Ranked replies become a ranking, a single reply a demonstration, and unranked replies
+    completions; without replies, the turn becomes a prompt.
     """
     records = [_record(path, node, name) for path, node, name in _prompts(row)]
     if not records:
@@ -38,7 +38,7 @@ def read(row: Row) -> list[Record]:
 
 
 def _prompts(row: Row) -> Iterator[tuple[Conversation, list[Row], str | None]]:
-    """Walk the tree: each prompter turn with the path to it, its replies, and its name."""
+    """Walk the tree and yield each prompter turn: the path to it, its replies, and its id."""
     waiting: list[tuple[Conversation, Row]] = [((), fields.inner(row, "prompt"))]
     while waiting:
         path, node = waiting.pop()

@@ -1,27 +1,27 @@
-"""A file as a stream of rows still in bytes: lines, or the elements of one JSON array."""
+"""Splits a file into rows, still as bytes: lines, or the elements of a single JSON array."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from app.errors import Invalid
 from app.formats.json_array import elements
-from app.formats.lines import DEFAULT, Limits, RawRow, split_lines, unpacked
+from app.formats.lines import DEFAULT, Limits, RawRow, decompressed, split_lines
 from app.formats.records import Rejected
 
 _BOM = b"\xef\xbb\xbf"
-# A file that starts with more blank bytes than this is read as lines.
+# A file that starts with more whitespace than this is read as lines.
 _MOST_BLANK = 4096
 
 
 def raw_rows(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawRow | Rejected]:
-    """Yield the rows of a file, packed or not.
+    """Yield the rows of a file, compressed or not.
 
-    A file that cannot be read on (damaged gzip, an array that does not end) ends with a rejected
-    row that says so.
+    If the rest of a file cannot be read (damaged gzip, an array without an end), the last row is a
+    rejected one with the reason.
     """
     last = 0
     try:
-        stream = unpacked(chunks, limits)
+        stream = decompressed(chunks, limits)
         head = b""
         for chunk in stream:
             head += chunk
@@ -33,4 +33,4 @@ def raw_rows(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawR
             last = item.number if isinstance(item, RawRow) else item.line
             yield item
     except Invalid as error:
-        yield Rejected(last + 1, f"{error}; nothing after this was read")
+        yield Rejected(last + 1, f"{error}; the rest of the file was not read")

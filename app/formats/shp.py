@@ -1,6 +1,6 @@
-"""Stanford Human Preferences: a post and two comments, the better one by votes.
+"""Stanford Human Preferences: a post and two comments, of which votes prefer one.
 
-Rows are `history, human_ref_A, human_ref_B, labels`; `labels` is 1 where A is the better.
+Rows are `history, human_ref_A, human_ref_B, labels`; `labels` is 1 if A is preferred.
 """
 
 from app.domain.ranking import Ranking

@@ -32,7 +32,7 @@ def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
     assert [r.source_id for r in found if isinstance(r, PromptRecord)] == ["1", "6"]
     rejected = [(r.line, r.reason) for r in found if isinstance(r, Rejected)]
     assert rejected == [
-        (4, "the row has 3 cells, the header 2"),
+        (4, "the row has 3 cells, but the header has 2"),
         (5, "byte 1 is not UTF-8"),
         (6, "the prompt is empty"),
     ]
@@ -41,7 +41,7 @@ def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
 def test_cell_over_the_limit_is_refused() -> None:
     (record,) = formats.read([b"prompt\n" + b"x" * 11 + b"\n"], limits=Limits(text_bytes=10))
     assert isinstance(record, Rejected)
-    assert "the most is 10" in record.reason
+    assert "the limit is 10" in record.reason
 
 
 def test_open_quote_is_reported() -> None:
@@ -52,7 +52,7 @@ def test_open_quote_is_reported() -> None:
 
 
 def test_header_without_a_prompt_is_refused() -> None:
-    with pytest.raises(Invalid, match="the header names none of the columns prompt"):
+    with pytest.raises(Invalid, match="the header needs one of the columns prompt"):
         list(formats.read([b"a,b\n1,2\n"], "csv"))
 
 

@@ -141,7 +141,7 @@ def test_hh_prompt_is_cut_at_a_turn_and_not_where_answers_differ() -> None:
         (hh("a", "b", "c", "d"), hh("a", "x", "c", "d"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b", "c", "d"), hh("a", "x"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b"), hh("a", "b"), "chosen and rejected are the same"),
-        (hh("a", "b", "c"), hh("a", "b", "d"), "'chosen' ends with a turn of the user"),
+        (hh("a", "b", "c"), hh("a", "b", "d"), "'chosen' ends with a user turn"),
         (hh("a", "b", "c", "d"), hh("a", "b"), "diverge at turn 3 of 4"),
         ("Human:", hh("a", "b"), "diverge at turn 1 of 2"),
         (hh("", "b"), hh("", "c"), "turn 1 of the prompt is empty"),
@@ -162,7 +162,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
     ("row", "why"),
     [
         ({"chosen": "abc", "rejected": "abd"}, "chosen and rejected share no prompt"),
-        ({"prompt": "q", "chosen": "x", "rejected": "x"}, "the completions are all the same text"),
+        ({"prompt": "q", "chosen": "x", "rejected": "x"}, "all completions have the same text"),
         ({"prompt": "q", "chosen": "x", "rejected": 4}, "'chosen' must be a list, not text"),
         (
             {"prompt": turns("q"), "chosen": turns("x", "y", "z"), "rejected": answer("w")},
@@ -170,7 +170,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
         ),
         (
             {"prompt": turns("q", "a"), "chosen": "x", "rejected": "y"},
-            "ends with a turn of the ass",
+            "must end with a user turn, not with role 'ass",
         ),
         (
             {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": 2},
@@ -180,11 +180,14 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
             {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": True},
             "'choice' must be a whole number, not True",
         ),
-        ({"prompt": [{"role": "tool", "content": "q"}]}, "turn 1 has the role 'tool'"),
-        ({"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "only text can be judged"),
+        (
+            {"prompt": [{"role": "tool", "content": "q"}]},
+            "the role of turn 1 must be system, user",
+        ),
+        ({"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "only text is supported"),
         (
             {"messages": [{"role": "user", "content": "q"}, {"role": "system", "content": "s"}]},
-            "turn 2 is a system turn; only the first may be",
+            "turn 2 is a system turn; only the first turn can be one",
         ),
         ({"prompt": []}, "the prompt is empty"),
         ({"turns": ["a", 3]}, "'turns' must be a list of texts"),
@@ -199,7 +202,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
                     {"labeler": "L1", "ranking": [1, 2], "shown_order": [0, 2]}
                 ],
             },
-            "shown order (0, 2) is not 0 to 1 in any order",
+            "shown order (0, 2) is not a permutation of 0 to 1",
         ),
         (
             {
@@ -220,7 +223,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
                     {"labeler": "L1", "ranking": [1, 2], "started_at": "2026-01-01T10:00:00"}
                 ],
             },
-            "time 2026-01-01T10:00:00 has no zone",
+            "time 2026-01-01T10:00:00 has no time zone",
         ),
     ],
 )

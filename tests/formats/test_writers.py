@@ -20,13 +20,13 @@ def preference(*ranks: int, prompt: tuple[Turn, ...] = PROMPT) -> PreferenceReco
 
 @pytest.mark.parametrize("name", writers.PREFERENCES)
 def test_tie_is_refused_by_every_format_of_pairs(name: str) -> None:
-    with pytest.raises(Invalid, match="a tie has no chosen side"):
+    with pytest.raises(Invalid, match="a tie has no chosen completion"):
         writers.preference(name)(preference(1, 1))
 
 
 @pytest.mark.parametrize("name", writers.PREFERENCES)
 def test_ranking_of_three_is_refused_by_every_format_of_pairs(name: str) -> None:
-    with pytest.raises(Invalid, match="a pair has two completions, not 3"):
+    with pytest.raises(Invalid, match="a pair must have two completions, not 3"):
         writers.preference(name)(preference(1, 2, 3))
 
 
@@ -49,8 +49,8 @@ def test_text_formats_refuse_a_conversation(name: str) -> None:
     ("prompt", "why"),
     [
         ((Turn("system", "s"), Turn("user", "q")), "no system turns"),
-        ((Turn("user", "a"), Turn("user", "b")), "two of the user follow each other"),
-        ((Turn("user", "a\n\nAssistant: b"),), "turn 1 holds 'Human:' or 'Assistant:'"),
+        ((Turn("user", "a"), Turn("user", "b")), "two user turns are adjacent"),
+        ((Turn("user", "a\n\nAssistant: b"),), "turn 1 contains 'Human:' or 'Assistant:'"),
     ],
 )
 def test_hh_refuses_what_it_could_not_read_back(prompt: tuple[Turn, ...], why: str) -> None:
