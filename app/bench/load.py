@@ -16,7 +16,7 @@ from urllib.request import urlopen
 ANSWER: dict[str, Any] = {"kind": "pick", "preferred": "a", "strength": 2, "both_bad": False}
 
 
-class Refused(RuntimeError):
+class RequestFailed(RuntimeError):
     """The server answered with something else than success."""
 
 
@@ -61,7 +61,7 @@ class _Connection(asyncio.Protocol):
         if head[9:10] == b"2":
             answer.set_result(bytes(body))
         else:
-            answer.set_exception(Refused(f"{head[9:12].decode()}: {body[:300].decode()}"))
+            answer.set_exception(RequestFailed(f"{head[9:12].decode()}: {body[:300].decode()}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None and not self._answer.done():
@@ -128,7 +128,7 @@ async def _label(
             given = json.loads(await connection.post(claim, b'{"count":1}'))["assignments"]
             claimed = time.perf_counter()
             if not given:
-                raise Refused("the queue ran empty before the time was over")
+                raise RequestFailed("the queue ran empty before the time was over")
             (one,) = given
             body = {
                 "key": f"bench-{one['lease_token']}",

@@ -26,7 +26,7 @@ from app.db import Database, schema
 from app.demo import panel as panels
 from app.demo import project, script, taste
 from app.demo.plan import DemoPlan
-from app.demo.report import Report
+from app.demo.report import DemoReport
 from app.demo.script import Panelist, Setup
 from app.errors import Invalid, Unavailable
 from app.models import Project, User
@@ -178,7 +178,7 @@ def _invite(url: str, people: _People) -> None:
     err.print()
 
 
-def _show(found: Report, report: Path | None) -> None:
+def _show(found: DemoReport, report: Path | None) -> None:
     console = Console(stderr=True, highlight=False)
     console.print()
     for answer in found.examples:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.demo import phrases
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 _TOPICS = {topic.name: topic for topic in TOPICS}
 
 
 @dataclass(frozen=True, slots=True)
-class PromptText:
+class ReaderQuestion:
     """A reader's question, with the topic and item it asks about."""
 
     text: str
@@ -25,15 +25,15 @@ class PromptText:
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
+class Exchange:
     """A question and one answer to it, of whatever quality the mix gave."""
 
-    prompt: PromptText
+    prompt: ReaderQuestion
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class AnswerMix:
     """How often an answer has which attribute; what is left of each 1 is the neutral choice."""
 
     right: float = 0.48
@@ -53,7 +53,7 @@ _ASKED = tuple(
 CAPACITY = len(_ASKED) * len(phrases.CONTEXTS) * len(phrases.GREETINGS)
 
 
-def prompts(n: int, seed: int) -> list[PromptText]:
+def prompts(n: int, seed: int) -> list[ReaderQuestion]:
     """Draw n distinct questions; the same seed draws the same ones, and a larger n only adds more.
 
     Raises:
@@ -67,15 +67,15 @@ def prompts(n: int, seed: int) -> list[PromptText]:
 
 
 def demonstrations(
-    asked: Sequence[PromptText], seed: int, mix: Mix | None = None
-) -> list[Demonstration]:
+    asked: Sequence[ReaderQuestion], seed: int, mix: AnswerMix | None = None
+) -> list[Exchange]:
     """Write one answer to every question, of mixed quality."""
-    mix = mix or Mix()
+    mix = mix or AnswerMix()
     rng = random.Random(f"demonstrations {seed}")
-    return [Demonstration(prompt, answer(prompt, mix, rng)) for prompt in asked]
+    return [Exchange(prompt, answer(prompt, mix, rng)) for prompt in asked]
 
 
-def answer(prompt: PromptText, mix: Mix, rng: random.Random) -> str:
+def answer(prompt: ReaderQuestion, mix: AnswerMix, rng: random.Random) -> str:
     """Write one answer: opening, padding, fact, offer, padding, closing, each there or not."""
     topic = _TOPICS[prompt.topic]
     is_kind, is_curt = _draw(rng, mix.kind, mix.curt)
@@ -120,12 +120,12 @@ def sentences() -> Iterator[str]:
     yield from phrases.NON_ANSWERS + phrases.EVASIONS + phrases.OFFERS + phrases.PADDING
 
 
-def _prompt(index: int) -> PromptText:
+def _prompt(index: int) -> ReaderQuestion:
     index, greeting = divmod(index, len(phrases.GREETINGS))
     index, context = divmod(index, len(phrases.CONTEXTS))
     topic, item, ask = _ASKED[index]
     text = f"{phrases.GREETINGS[greeting]}{phrases.CONTEXTS[context]} {ask.format(item=item)}"
-    return PromptText(text, topic.name, item)
+    return ReaderQuestion(text, topic.name, item)
 
 
 def _draw(rng: random.Random, first: float, second: float) -> tuple[bool, bool]:
@@ -134,11 +134,11 @@ def _draw(rng: random.Random, first: float, second: float) -> tuple[bool, bool]:
     return roll < first, first <= roll < first + second
 
 
-def _padding(mix: Mix, rng: random.Random) -> str:
+def _padding(mix: AnswerMix, rng: random.Random) -> str:
     return rng.choice(phrases.PADDING) if rng.random() < mix.padding else ""
 
 
-def _fact(topic: Topic, item: str, mix: Mix, rng: random.Random) -> str:
+def _fact(topic: Topic, item: str, mix: AnswerMix, rng: random.Random) -> str:
     """State the right value, a wrong one, something about another topic, or nothing."""
     roll = rng.random()
     if roll < mix.right:

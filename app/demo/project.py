@@ -1,6 +1,6 @@
 """What the demo project tells its labelers and its model: instruction, guidelines, criteria."""
 
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 NAME = "Library help desk"
 INSTRUCTION = "Answer the reader at the library desk."

@@ -7,12 +7,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from app.demo import truth
-from app.demo.truth import Answered, PolicyTruth, RewardTruth
+from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth
 from app.domain.measures import Measure
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DemoReport:
     """Every figure of a first run.
 
     `policy` and `reward` are held against the taste that the panel had, `default` against the
@@ -33,7 +33,7 @@ class Report:
     labeling: dict[str, Any]
     sizes: dict[str, int]
     seconds: dict[str, float]
-    examples: tuple[Answered, ...]
+    examples: tuple[PolicyCompletions, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from app.client import Client, ProjectClient
-from app.demo import grammar, heldout, project, taste, truth
+from app.demo import grammar, heldout_scores, project, taste, truth
 from app.demo.plan import DemoPlan
-from app.demo.report import Report
-from app.demo.truth import Answered, Scored
+from app.demo.report import DemoReport
+from app.demo.truth import PolicyCompletions, ScoredComparison
 from app.errors import Unavailable
 from app.simulation import expected
 from app.simulation.expected import Compared
@@ -46,7 +46,7 @@ _OF_STATE = {
 _OVER = {"deciding", "promoted", "held", "cancelled"}
 
 
-class Watch(Protocol):
+class ProgressDisplay(Protocol):
     """Whoever shows how far the run is."""
 
     def stage(self, name: str) -> None:
@@ -100,7 +100,7 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
-def run(setup: Setup, watch: Watch) -> Report:
+def run(setup: Setup, watch: ProgressDisplay) -> DemoReport:
     """Run the loop once and return what came of it.
 
     Raises:
@@ -170,7 +170,7 @@ def _upload(setup: Setup, name: str, rows: Sequence[dict[str, str]]) -> None:
         )
 
 
-def _follow(setup: Setup, number: int, watch: Watch, clock: _Clock) -> Mapping[str, Any]:
+def _follow(setup: Setup, number: int, watch: ProgressDisplay, clock: _Clock) -> Mapping[str, Any]:
     """Watch the round until it is to be decided; judge whenever comparisons wait."""
     stage, since = "", time.monotonic()
     while True:
@@ -204,13 +204,13 @@ def _stage(round_: Mapping[str, Any]) -> str:
     return "judge" if answered and waiting["done"] < waiting["wanted"] else "evaluate"
 
 
-def _show(round_: Mapping[str, Any], watch: Watch) -> None:
+def _show(round_: Mapping[str, Any], watch: ProgressDisplay) -> None:
     for job in round_["jobs"]:
         if job["state"] == "running":
             watch.progress(job["progress_done"], job["progress_total"], job["progress_note"])
 
 
-def _judge(setup: Setup, round_: Mapping[str, Any], watch: Watch) -> None:
+def _judge(setup: Setup, round_: Mapping[str, Any], watch: ProgressDisplay) -> None:
     waiting = round_["evaluation_labeling" if round_["state"] == "evaluating" else "labeling"]
     members = [Member(one.labeler, one.token) for one in setup.panel]
     panel = Panel(setup.url, setup.slug, members, stays=False)
@@ -235,7 +235,7 @@ def _decide(setup: Setup, number: int, round_: Mapping[str, Any]) -> bool:
 
 def _report(
     setup: Setup, number: int, round_: Mapping[str, Any], promoted: bool, clock: _Clock
-) -> Report:
+) -> DemoReport:
     utility = taste.DEFAULT.utility  # the truth everything is held against, whatever the panel
     panel = [one.labeler for one in setup.panel]
     wanted = taste.named(setup.taste).utility
@@ -245,7 +245,7 @@ def _report(
     answers = _answers(setup)
     metrics = made["reward"]["metrics"]
     longer = metrics["heldout"]["length_rule"] == "longer"
-    return Report(
+    return DemoReport(
         taste=setup.taste,
         seed=setup.seed,
         promoted=promoted,
@@ -264,21 +264,21 @@ def _report(
     )
 
 
-def _scored(setup: Setup, checkpoint_id: int) -> list[Scored]:
+def _scored(setup: Setup, checkpoint_id: int) -> list[ScoredComparison]:
     with TemporaryDirectory() as folder:
         archive = Path(folder) / "reward.tar"
         path = f"{setup.project.path}/checkpoints/{checkpoint_id}/download"
         setup.lead.download(path, archive)
         return [
-            Scored(_prompt(row["messages"]), tuple(row["texts"]), tuple(row["scores"]))
-            for row in heldout.read(archive)
+            ScoredComparison(_prompt(row["messages"]), tuple(row["texts"]), tuple(row["scores"]))
+            for row in heldout_scores.read(archive)
         ]
 
 
-def _answers(setup: Setup) -> list[Answered]:
+def _answers(setup: Setup) -> list[PolicyCompletions]:
     latest = setup.project.get("/evaluations")[0]["id"]
     return [
-        Answered(_prompt(row["messages"]), row["old"], row["new"])
+        PolicyCompletions(_prompt(row["messages"]), row["old"], row["new"])
         for row in setup.project.get(f"/evaluations/{latest}/answers")
     ]
 

@@ -10,8 +10,8 @@ text scores high by containing everything.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from app.demo import reading
-from app.demo.reading import Traits
+from app.demo import answer_traits
+from app.demo.answer_traits import Traits
 
 Utility = Callable[[str, str], float]
 
@@ -37,7 +37,7 @@ class Taste:
 
     def utility(self, prompt: str, answer: str) -> float:
         """Return how much this taste likes the answer to the question."""
-        traits = reading.read(prompt, answer)
+        traits = answer_traits.read(prompt, answer)
         if traits.is_empty:
             return _EMPTY
         return self._content(traits) - _defects(traits)

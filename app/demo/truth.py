@@ -17,7 +17,7 @@ _SAME = 1e-9  # utilities closer than this are one
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredComparison:
     """One held-out comparison: its prompt, its texts and the reward model's scores of them."""
 
     prompt: str
@@ -26,7 +26,7 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PolicyCompletions:
     """One held-out prompt with an answer of the old and one of the new policy."""
 
     prompt: str
@@ -57,7 +57,7 @@ class PolicyTruth:
 
 
 def reward(
-    rows: Iterable[Scored], utility: Utility, *, longer_wins: bool, seed: int = 0
+    rows: Iterable[ScoredComparison], utility: Utility, *, longer_wins: bool, seed: int = 0
 ) -> RewardTruth:
     """Measure a reward model and the length baseline against the truth on the same pairs.
 
@@ -89,7 +89,7 @@ def reward(
     )
 
 
-def policy(rows: Sequence[Answered], utility: Utility, *, seed: int = 0) -> PolicyTruth:
+def policy(rows: Sequence[PolicyCompletions], utility: Utility, *, seed: int = 0) -> PolicyTruth:
     """Measure the true utility before and after, and who wins prompt by prompt."""
     before = [utility(row.prompt, row.old) for row in rows]
     after = [utility(row.prompt, row.new) for row in rows]

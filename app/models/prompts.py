@@ -1,23 +1,15 @@
 """Prompts, demonstrations and completions."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified
+from app.domain.splits import Split
 
 _WRITTEN = text("author_id IS NOT NULL")
-
-
-class Split(StrEnum):
-    """Where a prompt belongs, once and for all, by its content hash."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 class Prompt(Identified, Base):

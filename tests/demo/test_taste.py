@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import grammar, taste
-from app.demo.world import TOPICS
+from app.demo.library import TOPICS
 
 QUESTION = "My bus leaves soon. What do you charge for an overdue film?"
 RIGHT = "For an overdue film we charge fifty cents a day."

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import records
-from app.formats.manifest import Tally
-from app.formats.records import Message, PreferenceRecord
+from app.formats.manifest import ExportTally
+from app.formats.records import PreferenceRecord, Turn
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
@@ -23,7 +23,9 @@ from app.services.datasets.judged_comparisons import (
 )
 
 
-def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterator[PreferenceRecord]:
+def of_comparison(
+    comparison: Judged, options: Options, tally: ExportTally
+) -> Iterator[PreferenceRecord]:
     """Yield the preferences of two that a comparison gives, and count what gives none."""
     if comparison.edits:
         yield from _of_edits(comparison, options)
@@ -47,7 +49,7 @@ def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord
     for vote in comparison.edits:
         yield PreferenceRecord(
             messages(comparison),
-            (records.Candidate(vote.text or "", judged_comparisons.EDITED), original),
+            (records.CompletionText(vote.text or "", judged_comparisons.EDITED), original),
             Ranking((1, 2)),
             labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
             margin=1.0,
@@ -56,7 +58,7 @@ def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord
 
 
 def _of_vote(
-    comparison: Judged, vote: Voted, options: Options, tally: Tally
+    comparison: Judged, vote: Voted, options: Options, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     if vote.ranking is None:
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
@@ -84,7 +86,7 @@ def _of_vote(
 
 
 def _of_pair(
-    comparison: Judged, pair: TrainingPair, options: Options, tally: Tally
+    comparison: Judged, pair: TrainingPair, options: Options, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     sign = (pair.share > 0.5) - (pair.share < 0.5)
     if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
@@ -101,7 +103,7 @@ def _directed(
     places: tuple[int, int],
     sign: int,
     options: Options,
-    tally: Tally,
+    tally: ExportTally,
     *,
     labeler: str | None = None,
     strength: Strength | None = None,
@@ -128,16 +130,16 @@ def _directed(
             tally.exclude(str(error))
 
 
-def messages(comparison: Judged) -> records.Messages:
+def messages(comparison: Judged) -> records.Conversation:
     """Return the turns of a comparison's prompt."""
     return turns(comparison.prompt)
 
 
-def turns(prompt: PromptText) -> records.Messages:
+def turns(prompt: PromptText) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
 
 
-def candidates(comparison: Judged) -> tuple[records.Candidate, ...]:
+def candidates(comparison: Judged) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)
+    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)

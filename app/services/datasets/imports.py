@@ -21,12 +21,12 @@ from app.domain.ranking import MOST
 from app.errors import Invalid, NotFound
 from app.formats import csv_prompts, registry
 from app.formats.format import Format
-from app.formats.items import items
-from app.formats.lines import DEFAULT, Limits, Line, row
+from app.formats.lines import DEFAULT, Limits, RawRow, row
+from app.formats.raw_rows import raw_rows
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
@@ -124,8 +124,8 @@ def detect(file: BinaryIO, limits: Limits = DEFAULT) -> str:
         Invalid: the file is empty, or no format knows them.
     """
     file.seek(0)
-    head = list(islice(items(_chunks(file), limits), _HEAD))
-    lines = [item.data for item in head if isinstance(item, Line)]
+    head = list(islice(raw_rows(_chunks(file), limits), _HEAD))
+    lines = [item.data for item in head if isinstance(item, RawRow)]
     if head and not lines:
         first = head[0]
         raise Invalid(f"no line could be read: {getattr(first, 'reason', 'nothing there')}")
@@ -228,12 +228,12 @@ def _compare(
 def _completions(
     session: Session,
     project: Project,
-    given: Sequence[tuple[Prompt, Sequence[Candidate]]],
+    given: Sequence[tuple[Prompt, Sequence[CompletionText]]],
     tally: Tally,
     source: str,
 ) -> dict[tuple[int, str], int]:
     """Keep completions, one for each text of a prompt; return their ids by prompt and text."""
-    wanted: dict[tuple[int, str], Candidate] = {}
+    wanted: dict[tuple[int, str], CompletionText] = {}
     for prompt, candidates in given:
         for one in candidates:
             wanted.setdefault((prompt.id, prompts.text_hash(one.text)), one)
@@ -308,13 +308,13 @@ def _prompt(record: Record, source: str) -> prompts.NewPrompt:
     )
 
 
-def _candidates(record: Record) -> tuple[Candidate, ...]:
+def _candidates(record: Record) -> tuple[CompletionText, ...]:
     if isinstance(record, CompletionsRecord):
         return record.completions
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         return record.candidates
     if isinstance(record, UnpairedRecord):
-        return (Candidate(record.text),)
+        return (CompletionText(record.text),)
     return ()
 
 
@@ -322,7 +322,7 @@ def _records(
     chunks: Iterator[bytes], chosen: str, limits: Limits, tally: Tally
 ) -> Iterator[Numbered]:
     """Yield what the lines say; those that say nothing are put on the tally."""
-    stream = items(chunks, limits)
+    stream = raw_rows(chunks, limits)
     if chosen == csv_prompts.NAME:
         for _, record in csv_prompts.read(stream, limits):
             if isinstance(record, Rejected):

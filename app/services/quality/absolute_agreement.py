@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain import agreement
-from app.domain.agreement import Rating, RatingReport
-from app.domain.alpha import Metric
+from app.domain.agreement import Rating, RatingAgreement
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure
 
 RESAMPLES = 200
@@ -47,9 +47,9 @@ class AbsoluteReport:
     often each agrees with the others, themself left out: within one point, or on the same thumb.
     """
 
-    criteria: tuple[tuple[str, RatingReport], ...]
-    mean: RatingReport | None
-    thumbs: RatingReport | None
+    criteria: tuple[tuple[str, RatingAgreement], ...]
+    mean: RatingAgreement | None
+    thumbs: RatingAgreement | None
     labelers: tuple[tuple[str, Measure], ...]
 
 
@@ -68,7 +68,7 @@ def report(said: Iterable[Said], weights: Mapping[str, float]) -> AbsoluteReport
     return AbsoluteReport(
         tuple((name, _report(given)) for name, given in sorted(rated.items())),
         _report(means) if len(rated) > 1 and means else None,
-        _report(thumbs, Metric.NOMINAL) if thumbs else None,
+        _report(thumbs, DistanceMetric.NOMINAL) if thumbs else None,
         _with_others(rated, thumbs),
     )
 
@@ -94,7 +94,9 @@ def _ratings(one: Said, values: Iterable[float]) -> list[Rating]:
     ]
 
 
-def _report(given: Sequence[Rating], metric: Metric = Metric.ORDINAL) -> RatingReport:
+def _report(
+    given: Sequence[Rating], metric: DistanceMetric = DistanceMetric.ORDINAL
+) -> RatingAgreement:
     return agreement.rating_report(given, metric=metric, resamples=RESAMPLES)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labelers
-from app.domain.agreement import Report
-from app.domain.alpha import Metric
-from app.domain.labelers import LabelerAgreement, PairAgreement
+from app.domain import agreement, labeler_agreement
+from app.domain.agreement import PreferenceAgreement
+from app.domain.krippendorff import DistanceMetric
+from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
@@ -100,7 +100,7 @@ class Bin:
 class AgreementReport:
     """Everything about how far a project's labelers agree."""
 
-    overall: Report
+    overall: PreferenceAgreement
     judgments: int
     without_preference: int
     kinds: dict[JudgmentKind, int]  # judgments of each kind, those that there are
@@ -144,7 +144,9 @@ def report(
 
 
 @remembered
-def summary(session: Session, project_id: int, *, round_id: int | None = None) -> Report:
+def summary(
+    session: Session, project_id: int, *, round_id: int | None = None
+) -> PreferenceAgreement:
     """Measure overall agreement only, quickly enough for a page that refreshes itself."""
     cast = load(session, project_id, Filters(round_id=round_id))
     return agreement.report(_votes(cast), resamples=GROUP_RESAMPLES)
@@ -154,7 +156,7 @@ def summary(session: Session, project_id: int, *, round_id: int | None = None) -
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure how each labeler agrees with the others."""
     votes = _votes(load(session, project_id))
-    return labelers.with_others(votes, resamples=GROUP_RESAMPLES)
+    return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
 
 
 @remembered
@@ -177,9 +179,9 @@ def measure(cast: Sequence[Cast], weights: Mapping[str, float]) -> AgreementRepo
         versions=_groups(cast, lambda one: _version_name(one.version)),
         sources=_groups(cast, lambda one: one.source or "no source named"),
         over_time=_over_time(cast),
-        labelers=labelers.with_others(votes, resamples=GROUP_RESAMPLES),
-        pairs=labelers.in_pairs(votes),
-        flips={str(name): labelers.flipped_majorities(votes, name) for name in names},
+        labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
+        pairs=labeler_agreement.in_pairs(votes),
+        flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
     )
 
 
@@ -272,7 +274,7 @@ def _groups(cast: Sequence[Cast], name_of: Callable[[Cast], str]) -> tuple[Group
 
 def _group(name: str, part: Sequence[Cast]) -> Group:
     table = tabulate(_votes(part))
-    metric = Metric.ORDINAL if table.has_ties else Metric.NOMINAL
+    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
     return Group(
         name,
         len(part),

@@ -1,9 +1,9 @@
-"""Krippendorff's alpha from coincidences of values, as plain arrays.
+"""Krippendorff's alpha from coincidence matrices, as plain arrays.
 
 Follows Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), sections C and D: each
-unit gives the pairs of values of different judges, divided by one less than the number of its
-judges. They come from the counts of each value, so the cost grows with the number of judgments.
-What a unit is, and how units are weighted, is left to the caller.
+unit contributes the pairs of values from different judges, divided by the number of its judges
+minus one. They are computed from the counts of each value, so the cost is linear in the number of
+judgments. What a unit is, and how units are weighted, is left to the caller.
 """
 
 from collections import Counter
@@ -18,12 +18,12 @@ from app.errors import Invalid
 
 Array = NDArray[np.float64]
 
-ALL_EQUAL = "all answers are equal, so chance agreement cannot be told from agreement"
-NO_PAIR = "no unit was judged twice"
+ALL_EQUAL = "all judgments are equal, so agreement cannot be told apart from chance"
+NO_PAIR = "nothing was judged twice"
 
 
-class Metric(StrEnum):
-    """How far apart two values are."""
+class DistanceMetric(StrEnum):
+    """How the distance between two values is measured."""
 
     NOMINAL = "nominal"
     ORDINAL = "ordinal"
@@ -31,22 +31,23 @@ class Metric(StrEnum):
 
 
 def alpha(
-    units: Iterable[Sequence[Hashable]], metric: Metric = Metric.NOMINAL
+    units: Iterable[Sequence[Hashable]], metric: DistanceMetric = DistanceMetric.NOMINAL
 ) -> float | Undefined:
-    """Compute alpha of units, each a list of the values its judges gave, missing ones left out.
+    """Compute alpha of units, each a list of the values that its judges gave, without missing ones.
 
-    Values must be numbers for the ordinal and interval metrics, or Invalid is raised.
+    Raises Invalid if a value is not a number under the ordinal or interval metric.
     """
     tallies = [tally for unit in units if (tally := Counter(unit)).total() >= 2]
     if not tallies:
         return Undefined(NO_PAIR)
     values = _sorted_values(tallies, metric)
-    column = {value: at for at, value in enumerate(values)}
+    column = {value: index for index, value in enumerate(values)}
     counts = np.zeros((len(tallies), len(values)))
     for row, tally in enumerate(tallies):
         for value, count in tally.items():
             counts[row, column[value]] = count
-    grid = np.array(values if metric is not Metric.NOMINAL else range(len(values)), dtype=float)
+    is_nominal = metric is DistanceMetric.NOMINAL
+    grid = np.array(range(len(values)) if is_nominal else values, dtype=float)
     result = float(of_coincidences(total_coincidences(counts)[None], grid, metric)[0])
     return Undefined(ALL_EQUAL) if np.isnan(result) else result
 
@@ -55,32 +56,32 @@ def coincidences(counts: Array) -> Array:
     """Return each unit's coincidence matrix; its entries sum to the unit's number of values.
 
     Args:
-        counts: How often each value was given, shape (units, values); two values or more a unit.
+        counts: How often each value was given, shape (units, values); at least two per unit.
 
     Returns:
         Shape (units, values, values), symmetric.
     """
     pairs = counts[:, :, None] * counts[:, None, :]
-    at = np.arange(counts.shape[1])
-    pairs[:, at, at] -= counts
+    diagonal = np.arange(counts.shape[1])
+    pairs[:, diagonal, diagonal] -= counts
     scaled: Array = pairs / (counts.sum(axis=1) - 1)[:, None, None]
     return scaled
 
 
 def total_coincidences(counts: Array) -> Array:
-    """Return the sum of ``coincidences`` over units, without the matrices of single units."""
+    """Return the sum of ``coincidences`` over units without building each unit's matrix."""
     scaled = counts / (counts.sum(axis=1, keepdims=True) - 1)
     total: Array = scaled.T @ counts - np.diag(scaled.sum(axis=0))
     return total
 
 
-def of_coincidences(matrices: Array, values: Array, metric: Metric) -> Array:
-    """Compute alpha of each coincidence matrix; NaN where expected disagreement is zero.
+def of_coincidences(matrices: Array, values: Array, metric: DistanceMetric) -> Array:
+    """Compute alpha of each coincidence matrix; NaN where the expected disagreement is zero.
 
     Args:
         matrices: Shape (b, v, v), symmetric; the entries of each sum to its number of values n.
         values: The v values in increasing order; unused by the nominal metric.
-        metric: How far apart two values are.
+        metric: How the distance between two values is measured.
     """
     totals = matrices.sum(axis=2)
     n = totals.sum(axis=1)
@@ -92,21 +93,22 @@ def of_coincidences(matrices: Array, values: Array, metric: Metric) -> Array:
     return result
 
 
-def _distance(totals: Array, values: Array, metric: Metric) -> Array:
-    """Squared distances between values, shape (b, v, v) or one that broadcasts to it."""
-    if metric is Metric.NOMINAL:
+def _distance(totals: Array, values: Array, metric: DistanceMetric) -> Array:
+    """Return squared distances between values, of shape (b, v, v) or broadcastable to it."""
+    if metric is DistanceMetric.NOMINAL:
         nominal: Array = 1.0 - np.eye(totals.shape[1])[None]
         return nominal
-    # The ordinal distance, values from c to k less half the two ends, is the difference of the
-    # middle ranks of c and k; so ordinal is interval on middle ranks.
-    on = np.cumsum(totals, axis=1) - totals / 2 if metric is Metric.ORDINAL else values[None]
-    squared: Array = (on[:, :, None] - on[:, None, :]) ** 2
+    # The ordinal distance (the number of values from c to k, minus half of both ends) equals the
+    # difference of the mid-ranks of c and k, so ordinal is interval on mid-ranks.
+    is_ordinal = metric is DistanceMetric.ORDINAL
+    positions = np.cumsum(totals, axis=1) - totals / 2 if is_ordinal else values[None]
+    squared: Array = (positions[:, :, None] - positions[:, None, :]) ** 2
     return squared
 
 
-def _sorted_values(tallies: list[Counter[Hashable]], metric: Metric) -> list[Hashable]:
+def _sorted_values(tallies: list[Counter[Hashable]], metric: DistanceMetric) -> list[Hashable]:
     seen = {value for tally in tallies for value in tally}
-    if metric is Metric.NOMINAL:
+    if metric is DistanceMetric.NOMINAL:
         return sorted(seen, key=repr)
     for value in seen:
         if not isinstance(value, int | float) or not np.isfinite(value):

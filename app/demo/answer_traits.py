@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from app.demo import grammar
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 _KIND = re.compile(r"thank|welcome|glad to|happy to|look forward|lovely|enjoy your|good question")
 _CURT = re.compile(
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[a-z0-9']+")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Inquiry:
     """What a question asks for."""
 
     topic: Topic
@@ -59,20 +59,20 @@ class Traits:
 
 
 @lru_cache(maxsize=65536)
-def asked(prompt: str) -> Asked | None:
+def find_inquiry(prompt: str) -> Inquiry | None:
     """Find what a question asks about: the last item named in it, or None if it names none."""
-    found: tuple[int, Asked] | None = None
+    found: tuple[int, Inquiry] | None = None
     text = prompt.lower()
     for item, topic in _ITEMS.items():
         at = text.rfind(item.lower())
         if at >= 0 and (found is None or at > found[0]):
-            found = (at, Asked(topic, item))
+            found = (at, Inquiry(topic, item))
     return found[1] if found else None
 
 
 def read(prompt: str, answer: str) -> Traits:
     """Read an answer in the light of its question."""
-    question = asked(prompt)
+    question = find_inquiry(prompt)
     text = answer.strip().lower()
     parts = [part.strip() for part in _SENTENCE.findall(text) if _WORD.search(part)]
     counts = dict.fromkeys(("offer", "evasive", "kind", "curt", "padding"), 0)
@@ -103,7 +103,7 @@ def read(prompt: str, answer: str) -> Traits:
     )
 
 
-def _claims(part: str, question: Asked | None) -> Iterator[tuple[str, str, str]]:
+def _claims(part: str, question: Inquiry | None) -> Iterator[tuple[str, str, str]]:
     """Yield (topic, item, value) for every value a sentence names.
 
     A value goes with the items of its own topic in the sentence; where the sentence names no item

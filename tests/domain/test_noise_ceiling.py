@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.levels import Levels, exact_ceiling, levels
 from app.domain.measures import Undefined
+from app.domain.noise_ceiling import Levels, exact_ceiling, levels
 from app.errors import Invalid
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=20)

@@ -1,9 +1,9 @@
-"""The two lines a reward model's accuracy is drawn against.
+"""The human level and the noise ceiling: what a reward model's accuracy on votes is compared with.
 
 Let q be the share of people who prefer the first of a pair. Two people agree with probability
 A = E[q² + (1 - q)²]; the best possible predictor of single votes is right with probability
-E[max(q, 1 - q)]. With m = |2q - 1|, A = (1 + E[m²]) / 2 and the ceiling is (1 + E[m]) / 2. As
-E[m²] ≤ E[m] ≤ √E[m²], the ceiling lies in [A, (1 + √(2A - 1)) / 2], and A alone says no more.
+E[max(q, 1 - q)]. With m = |2q - 1|, A = (1 + E[m²]) / 2 and the ceiling is (1 + E[m]) / 2. Since
+E[m²] ≤ E[m] ≤ √E[m²], the ceiling lies in [A, (1 + √(2A - 1)) / 2]; A alone does not determine it.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from app.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Human level A, and the band in which the noise ceiling lies."""
+    """The human level A and the band that contains the noise ceiling."""
 
     human: float
     ceiling_low: float
@@ -23,21 +23,21 @@ class Levels:
 
 
 def levels(agreement: float | Undefined) -> Levels | Undefined:
-    """Return the human level and the noise-ceiling band of a two-way agreement without ties."""
+    """Return the human level and the noise-ceiling band for a pairwise agreement without ties."""
     if isinstance(agreement, Undefined):
         return agreement
     if not 0 <= agreement <= 1:
         raise Invalid(f"agreement must be 0 to 1, not {agreement}")
     if agreement < 0.5:
         return Undefined(
-            f"labelers agree less than half the time ({agreement:.2f}); no share of preferences "
-            "gives that, so there is no ceiling to draw"
+            f"labelers agree less than half of the time ({agreement:.2f}), which no distribution "
+            "of preferences can produce, so there is no ceiling"
         )
     return Levels(agreement, agreement, (1 + sqrt(2 * agreement - 1)) / 2)
 
 
 def exact_ceiling(shares: list[float]) -> float | Undefined:
-    """Return E[max(q, 1 - q)] when each pair's share of preference q is known (simulation)."""
+    """Return E[max(q, 1 - q)] if each pair's preference share q is known, as in a simulation."""
     if not shares:
         return Undefined("there are no pairs")
     return sum(max(q, 1 - q) for q in shares) / len(shares)
