@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from app.services.jobs.job_leases import Claimed
-from worker.runs.context import Orders
+from worker.runs.process.job_context import Orders
 from worker.ticket import Order, Places, Servers, Ticket, is_outage
 
 

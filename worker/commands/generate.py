@@ -9,7 +9,7 @@ from app.domain.plan import Engine
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, flattened
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
-from worker.runs.context import Orders
+from worker.runs.process.job_context import Orders
 
 FORMATS = ("attune", "vertex")
 

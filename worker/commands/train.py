@@ -12,7 +12,7 @@ from worker.commands.options import Reading, Running, Training, flattened
 from worker.commands.plans import plan_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.files.source import Source
-from worker.runs.context import Orders
+from worker.runs.process.job_context import Orders
 
 ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
 EVERY_PROMPT: Final = "prompts=10000000"

@@ -28,7 +28,7 @@ from rich.text import Text
 
 from app.cli.console import emit, err, say
 from app.errors import AttuneError, Invalid
-from worker.runs.context import Interrupted, Orders
+from worker.runs.process.job_context import Interrupted, Orders
 
 INTERRUPTED: Final = 130
 LINE_EVERY_S: Final = 10.0

@@ -16,8 +16,8 @@ from worker.rlhf.model.roles import SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
-from worker.runs import algorithms, following
-from worker.runs.weights import POLICY
+from worker.runs.data.checkpoint_weights import POLICY
+from worker.training import algorithms, training_loop
 
 
 def run(wanted: Wanted, folder: RunFolder) -> None:
@@ -30,7 +30,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     dpo.prepare(roles, config)
     state = training.begin(folder)
     loop = dpo.train(roles, train, config, state)
-    ended = following.follow(
+    ended = training_loop.follow(
         folder, loop, state, save_every=wanted.save_every, note=algorithms.NOTES[Algorithm.DPO]
     )
     metrics = training.figures(ended, parted)

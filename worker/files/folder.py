@@ -21,9 +21,9 @@ from app.errors import Conflict, Invalid
 from worker import artifacts
 from worker.files.models import MODEL
 from worker.rlhf.core.step_report import Sample
-from worker.runs import cards
-from worker.runs.context import Orders
+from worker.runs.process.job_context import Orders
 from worker.ticket import Order
+from worker.training import model_card
 
 RUN, WORK, LOCK = "run.json", "work", ".lock"
 LEASE: Final = 1  # states carry a lease's number; here there is one
@@ -60,14 +60,14 @@ class Card:
             "data": [dict(one) for one in self.data],
             "settings": dict(self.settings),
             "metrics": dict(self.metrics),
-            "versions": cards.versions(),
+            "versions": model_card.versions(),
         }
 
     def text(self) -> str:
         """Return the card in Markdown."""
         parents = ", ".join(self.parents) or "none"
         files = ", ".join(str(one["file"]) for one in self.data)
-        return cards.markdown(
+        return model_card.markdown(
             self.title, [f"Parents: {parents}", "", f"Data: {files}"], self.metrics
         )
 
@@ -145,10 +145,10 @@ class RunFolder:
         """Return the newest training state that verifies."""
         return artifacts.newest_state(self.workdir)
 
-    def publish(self, card: cards.Origin, write: artifacts.Write) -> None:
+    def publish(self, card: model_card.Origin, write: artifacts.Write) -> None:
         """Put the finished model in place, whole, with its card and its curves."""
         aside = self.workdir / "checkpoint"
-        cards.fill(self, aside, card, write)
+        model_card.fill(self, aside, card, write)
         artifacts.save(self.model, lambda to: shutil.copytree(aside, to, dirs_exist_ok=True))
         shutil.rmtree(self.root / WORK, ignore_errors=True)
 

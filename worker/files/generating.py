@@ -25,8 +25,8 @@ from worker.rlhf.model.models import context_tokens
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import Question
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs import cards, texts
-from worker.runs.context import Interrupted, Orders
+from worker.runs.process.job_context import Interrupted, Orders
+from worker.training import model_card, token_ids
 
 CHUNK_PROMPTS: Final = 32
 FORMATS: Final = ("attune", "vertex")
@@ -162,7 +162,7 @@ def _items(
     seen: dict[str, int] = {}
     kept, found = list[Asked](), list[PromptItem]()
     for one in asked:
-        ids = texts.prompt_ids(tokenizer, one.messages, wanted.instruction)
+        ids = token_ids.prompt_ids(tokenizer, one.messages, wanted.instruction)
         room = None if limit is None else limit - len(ids)
         if room is not None and room < wanted.config.max_new_tokens:
             reason = (
@@ -246,6 +246,6 @@ def _keep(path: Path, lines: int) -> None:
 
 
 def _finish(wanted: Wanted, account: dict[str, Any]) -> None:
-    account |= {"versions": cards.versions(), "sha256": artifacts.hash_of(wanted.partial)}
+    account |= {"versions": model_card.versions(), "sha256": artifacts.hash_of(wanted.partial)}
     artifacts.replace(wanted.manifest, json.dumps(account, indent=1) + "\n")
     wanted.partial.replace(wanted.output)

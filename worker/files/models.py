@@ -12,8 +12,8 @@ from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.normaliser import Normaliser
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.runs import rewards
-from worker.runs.cards import TRAINING
+from worker.training import reward_parts
+from worker.training.model_card import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
 MODEL: Final = "model"  # below the folder that a run writes
@@ -95,7 +95,7 @@ def add_reward(
         saving.load_reward(roles, folder / one, one)
     normaliser = Normaliser.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
-    return rewards.of(settings, learned, roles.loaded.tokenizer, device), normaliser
+    return reward_parts.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 
 
 def fingerprint(name: str) -> str:

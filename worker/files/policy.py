@@ -7,10 +7,10 @@ from worker.files import models, rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
 from worker.rlhf.model import saving
-from worker.runs import algorithms, following
 from worker.runs import policy as jobs
-from worker.runs.algorithms import NOTES, Given
-from worker.runs.weights import POLICY
+from worker.runs.data.checkpoint_weights import POLICY
+from worker.training import algorithms, training_loop
+from worker.training.algorithms import NOTES, Given
 
 
 def run(wanted: Wanted, folder: RunFolder) -> None:
@@ -35,7 +35,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     own = jobs.config_of(wanted.plan, roles, normaliser, plan.steps(len(prompts)).total)
     given = Given(roles, prompts, heldout, reward, [], state)
     prepared = algorithms.prepare(wanted.plan, given, own)
-    ended = following.follow(
+    ended = training_loop.follow(
         folder,
         prepared.loop,
         state,

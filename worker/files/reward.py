@@ -20,8 +20,8 @@ from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
 from worker.rlhf.reward.reward_report import Scored
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs import following, reward_figures, rewards
 from worker.runs import reward as jobs
+from worker.training import reward_figures, reward_parts, training_loop
 
 NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
 
@@ -39,12 +39,12 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
     config = jobs.config_of(wanted.plan, len(train), fitted, roles=roles)
     # A classifier that is not there is found out before anything is trained.
     tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward
-    parts = [rewards.build(one, tokenizer, wanted.device) for one in plan.parts]
+    parts = [reward_parts.build(one, tokenizer, wanted.device) for one in plan.parts]
     names = fitting.prepare(roles, config)
     jobs.start_from_sft(roles, names)
     state = training.begin(folder)
     loop = fitting.train(roles, train, heldout, config, state)
-    ended = following.follow(
+    ended = training_loop.follow(
         folder, loop, state, save_every=wanted.save_every, note="fitting the judgments"
     )
     reward = AdapterReward(roles, names, scoring.probe(roles))
@@ -57,7 +57,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         "names": list(names),
         "normaliser": jobs.scaled(reward, answers, wanted.plan).to_json(),
         "training": config.to_json(),
-        **rewards.noted(plan, parts, answers),
+        **reward_parts.noted(plan, parts, answers),
     }
 
     def write(aside: Path) -> None:

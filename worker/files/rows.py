@@ -29,7 +29,7 @@ from app.formats.records import (
 from app.services.datasets import judged_comparisons
 from worker.files.source import Source
 from worker.rlhf.core.examples import Absolute, Pair
-from worker.runs import weighing
+from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
 SHOWN: Final = 5  # bad lines that an error spells out
@@ -248,7 +248,9 @@ def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
 
 def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
     found = judged_comparisons.pairs(record.votes, len(record.candidates))
-    return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
+    return tuple(
+        Pair(one.first, one.second, one.share, vote_weights.margin_of(one)) for one in found
+    )
 
 
 def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
@@ -260,7 +262,7 @@ def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
             one.first,
             one.second,
             one.share,
-            weighing.margin_of(one) if margin is None or one.share == 0.5 else margin,
+            vote_weights.margin_of(one) if margin is None or one.share == 0.5 else margin,
         )
         for one in found
     )

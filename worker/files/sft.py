@@ -12,8 +12,9 @@ from worker.files.training import Parted, Wanted
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.sft import finetuning as imitation
-from worker.runs import following, weights
 from worker.runs import sft as jobs
+from worker.runs.data import checkpoint_weights
+from worker.training import training_loop
 
 
 def run(wanted: Wanted, folder: RunFolder) -> None:
@@ -37,14 +38,14 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         folder.watcher.say(f"{too_long} demonstrations are too long and left out.")
     state = training.begin(folder)
     loop = imitation.train(roles, train, config, state)
-    ended = following.follow(
+    ended = training_loop.follow(
         folder, loop, state, save_every=wanted.save_every, note="imitating demonstrations"
     )
     metrics = training.figures(ended, parted) | {"too_long": too_long}
     if heldout:
         role = BASE if config.full else config.adapter
         metrics["heldout/loss"] = imitation.evaluate(roles, role, heldout, config)
-    layout = weights.FULL if config.full else weights.ADAPTER
+    layout = checkpoint_weights.FULL if config.full else checkpoint_weights.ADAPTER
     settings = {"layout": layout, "training": config.to_json()}
 
     def write(aside: Path) -> None:

@@ -18,9 +18,9 @@ from worker.rlhf.core.examples import PromptItem, Ranking
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
-from worker.runs import following, texts
-from worker.runs.cards import TRAINING
-from worker.runs.following import Ended
+from worker.training import token_ids, training_loop
+from worker.training.model_card import TRAINING
+from worker.training.training_loop import Ended
 
 Read = Callable[[Source], tuple[list[Any], list[Bad]]]
 
@@ -119,7 +119,7 @@ def run(wanted: Wanted, folder: RunFolder, train: Callable[[Wanted, RunFolder], 
 def begin(folder: RunFolder) -> TrainingState:
     """Return the state to train in: where an earlier run left it, else fresh."""
     state = TrainingState()
-    if following.restore(folder, state):
+    if training_loop.restore(folder, state):
         folder.watcher.say(f"Going on after step {state.step}.")
     return state
 
@@ -130,7 +130,7 @@ def rankings(compared: Sequence[rows.Compared], roles: Roles, instruction: str) 
     return [
         Ranking(
             key=f"line-{one.line}-{number}",
-            prompt_ids=texts.prompt_ids(tokenizer, one.messages, instruction),
+            prompt_ids=token_ids.prompt_ids(tokenizer, one.messages, instruction),
             completions=tuple(
                 tuple(encode_response(tokenizer, text, finished=True)) for text in one.texts
             ),
@@ -148,9 +148,9 @@ def items(
     """Return the different prompts that leave room for an answer."""
     tokenizer = roles.loaded.tokenizer
     different = {one.key: one for one in asked}
-    return texts.that_fit(
+    return token_ids.that_fit(
         [
-            PromptItem(one.key, texts.prompt_ids(tokenizer, one.messages, instruction))
+            PromptItem(one.key, token_ids.prompt_ids(tokenizer, one.messages, instruction))
             for one in different.values()
         ],
         roles,

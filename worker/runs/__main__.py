@@ -2,6 +2,6 @@
 
 import sys
 
-from worker.runs import child
+from worker.runs.process import job_process
 
-sys.exit(child.main())
+sys.exit(job_process.main())

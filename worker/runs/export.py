@@ -13,7 +13,7 @@ from app.services.datasets import demonstrations, export_rows, exports, preferen
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import Judged, Options, PromptText
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 DATA = "data.jsonl"
 HELDOUT = "heldout.jsonl"

@@ -22,9 +22,10 @@ from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Pu
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
-from worker.runs import held, sampled, served, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Answering, Draw
+from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
+from worker.runs.data.sampled_completions import Answering, Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import Interrupted, JobContext
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
@@ -105,10 +106,10 @@ def run(context: JobContext) -> None:
 
 def read(session: Session, context: JobContext) -> Task:
     """Read the round and choose its prompts and models."""
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     assert round_.policy_before_id is not None  # set when the stage was entered
     policy = checkpoints.get(session, project.id, round_.policy_before_id)
-    as_of = held.made_at(session, context)
+    as_of = transactions.made_at(session, context)
     prompts = [
         prompt
         for split, count in (
@@ -145,9 +146,11 @@ def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
 def _ask_server(
     context: JobContext, task: Task, server: ServerPlan, found: dict[int, list[Completion]]
 ) -> None:
-    wanted = served.Wanted(server, task.plan.sampling, _seed(task), task.project.instruction)
+    wanted = server_completions.Wanted(
+        server, task.plan.sampling, _seed(task), task.project.instruction
+    )
     done = 0
-    for rows in served.draw(context, task.prompts, wanted):
+    for rows in server_completions.draw(context, task.prompts, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
@@ -163,12 +166,12 @@ def _extend(
     count: int,
     found: dict[int, list[Completion]],
 ) -> None:
-    answering = weights.answering(
+    answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
-    for rows in sampled.draw(context, answering, prompts, wanted):
+    for rows in sampled_completions.draw(context, answering, prompts, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
@@ -191,7 +194,7 @@ def _replace(
     if not rules.is_on or not rules.spares or not short:
         return
     wanted = Draw(task.plan.sampling, _drawing_seed(task), rules.spares, start=count)
-    for rows in sampled.draw(context, answering, short, wanted):
+    for rows in sampled_completions.draw(context, answering, short, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         _obey(context)
@@ -243,7 +246,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
         )
     ]
     for at in range(0, len(wanted), CHUNK_COMPARISONS):
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
             for prompt, number, completion_ids in wanted[at : at + CHUNK_COMPARISONS]:
                 _create(session, task, project, prompt, number, completion_ids)

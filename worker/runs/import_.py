@@ -19,8 +19,8 @@ from app.models import ImportRun, Project
 from app.services.datasets import imports
 from app.services.datasets.imports import Numbered, Tally
 from app.services.people import audit
-from worker.runs import held
-from worker.runs.context import Interrupted, JobContext
+from worker.runs.process import transactions
+from worker.runs.process.job_context import Interrupted, JobContext
 
 CHUNK_BYTES = 1 << 16
 
@@ -36,7 +36,7 @@ def run(context: JobContext) -> None:
         file.seek(0)
         records = _records(file, str(chosen), digest, tally)
         while batch := list(islice(records, imports.BATCH)):
-            with held.transaction(context) as session:
+            with transactions.transaction(context) as session:
                 project = session.get_one(Project, context.project_id)
                 imports.store(session, project, batch, tally, source=filename, author_id=author_id)
             context.report(file.tell(), size, f"{tally.counts['records']} records")

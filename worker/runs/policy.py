@@ -27,12 +27,14 @@ from worker.rlhf.policy.stopping import Rule
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.normaliser import Normaliser
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs import algorithms, cards, following, frozen, held, rewards, texts, weights
 from worker.runs import reward as reward_run
-from worker.runs.algorithms import NOTES, Given, Prepared
-from worker.runs.context import JobContext
-from worker.runs.weighing import Weights
-from worker.runs.weights import POLICY, Layers
+from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data.checkpoint_weights import POLICY, Layers
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import algorithms, model_card, reward_parts, token_ids, training_loop
+from worker.training.algorithms import NOTES, Given, Prepared
+from worker.training.vote_weights import Weights
 
 PREVIOUS = "previous"
 
@@ -58,23 +60,23 @@ class Task:
 def run(context: JobContext) -> None:
     """Train the policy and publish the best that was seen before any alarm."""
     task = context.once(lambda: _task(context))
-    roles = weights.load(context, task.beneath, four_bit=task.plan.four_bit)
-    names, normaliser = weights.add_reward(context, roles, task.reward)
+    roles = checkpoint_weights.load(context, task.beneath, four_bit=task.plan.four_bit)
+    names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
     normaliser = scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    reward = rewards.of(task.reward.config, learned, roles.loaded.tokenizer, context.device)
+    reward = reward_parts.of(task.reward.config, learned, roles.loaded.tokenizer, context.device)
     prompts, heldout, left_out = _asked(task, roles)
     rankings = _rankings(context, task, roles)
     # DPO counts its rankings alone, and may have no prompt.
     steps = task.plan.policy.steps(max(1, len(prompts)), len(rankings)).total
     config = config_of(task.plan, roles, normaliser, steps)
     state = TrainingState()
-    following.restore(context, state)
+    training_loop.restore(context, state)
     given = Given(roles, prompts, heldout, reward, rankings, state)
     prepared = _prepare(context, task, given, config)
     if task.plan.checkpoints_gradients:
         roles.checkpoint_gradients(True)
-    ended = following.follow(
+    ended = training_loop.follow(
         context,
         prepared.loop,
         state,
@@ -155,7 +157,7 @@ def _keeps_samples(policy: PolicyPlan, report: StepReport) -> bool:
     return report.stop_reason is not None or policy.keeps_samples(report.step, report.steps_total)
 
 
-def reason(ended: following.Ended, best_step: int) -> str:
+def reason(ended: training_loop.Ended, best_step: int) -> str:
     """Say why the run ended, and which weights are published where they are not the last."""
     if best_step == ended.step:
         return ended.reason
@@ -169,11 +171,11 @@ def _task(context: JobContext) -> Task:
 
 
 def _read(session: Session, context: JobContext) -> Task:
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no reward model to train against")
     start = reward_run.start_of(session, project, round_)
-    as_of = held.made_at(session, context)
+    as_of = transactions.made_at(session, context)
     prompts, heldout = (
         tuple(prompt_selection.first(session, project.id, split, count, as_of=as_of))
         for split, count in (
@@ -188,7 +190,7 @@ def _read(session: Session, context: JobContext) -> Task:
         start,
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
-        weights.layers(session, start),
+        checkpoint_weights.layers(session, start),
         prompts,
         heldout,
         tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
@@ -203,15 +205,15 @@ def _asked(task: Task, roles: Roles) -> tuple[list[PromptItem], list[PromptItem]
     """
     tokens = task.plan.sampling.max_new_tokens
     every, watched = (_items(task, roles, each) for each in (task.prompts, task.heldout))
-    prompts, heldout = (texts.that_fit(each, roles, tokens) for each in (every, watched))
-    nothing = texts.without_room("training", every, prompts, roles, tokens)
+    prompts, heldout = (token_ids.that_fit(each, roles, tokens) for each in (every, watched))
+    nothing = token_ids.without_room("training", every, prompts, roles, tokens)
     if not prompts and task.plan.policy.algorithm is not Algorithm.DPO:
         raise Invalid(nothing or "there is no prompt to train on")
     told: dict[str, Any] = {
         "prompts_without_room": len(every) - len(prompts),
         "heldout_prompts_without_room": len(watched) - len(heldout),
     }
-    unwatched = texts.without_room("held-out", watched, heldout, roles, tokens)
+    unwatched = token_ids.without_room("held-out", watched, heldout, roles, tokens)
     if unwatched is not None:
         log.warning("nothing to look at", round=task.round.number, reason=unwatched)
         told["heldout_reason"] = unwatched
@@ -223,7 +225,7 @@ def _items(task: Task, roles: Roles, prompts: tuple[Prompt, ...]) -> list[Prompt
     return [
         PromptItem(
             f"prompt-{prompt.id}",
-            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            token_ids.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
         )
         for prompt in prompts
     ]
@@ -234,10 +236,10 @@ def _rankings(context: JobContext, task: Task, roles: Roles) -> list[Ranking]:
     if task.plan.policy.algorithm is not Algorithm.DPO:
         return []
     with context.database.reader() as session:
-        roots = weights.root_ids(session, task.project.id)
+        roots = checkpoint_weights.root_ids(session, task.project.id)
         export = session.get_one(Export, max(task.export_ids))
-    rows = frozen.of_export(context, export).rows
-    found = frozen.rankings(
+    rows = frozen_dataset.of_export(context, export).rows
+    found = frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
         instruction=task.project.instruction,
@@ -252,7 +254,7 @@ def _prepare(context: JobContext, task: Task, given: Given, config: PpoConfig) -
     """Make the policy ready; where the plan says so it goes on from the policy in force."""
     continues = task.plan.policy.start is Start.LAST and task.before.kind == CheckpointKind.POLICY
     if continues:
-        saving.load_policy(given.roles, weights.fetch(context, task.before), PREVIOUS)
+        saving.load_policy(given.roles, checkpoint_weights.fetch(context, task.before), PREVIOUS)
     prepared = algorithms.prepare(
         task.plan, given, config, sampled=PREVIOUS if continues else REFERENCE
     )
@@ -278,7 +280,7 @@ def _publish(
         else task.start.id,
         "training": dict(training),
     }
-    card = cards.Card(
+    card = model_card.Card(
         "Policy",
         task.project.name,
         task.round.number,
@@ -290,7 +292,7 @@ def _publish(
     def write(aside: Path) -> None:
         saving.save_policy(roles, aside, role=POLICY)
 
-    cards.fill(context, folder, card, write)
+    model_card.fill(context, folder, card, write)
     published = context.publish(folder, "policy")
 
     def finish(session: Session) -> Mapping[str, Any]:

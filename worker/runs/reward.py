@@ -30,20 +30,13 @@ from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs import (
-    cards,
-    following,
-    frozen,
-    held,
-    reward_figures,
-    rewards,
-    texts,
-    weights,
-)
-from worker.runs.context import JobContext
-from worker.runs.frozen import Data
-from worker.runs.weighing import Weights
-from worker.runs.weights import Layers
+from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data.checkpoint_weights import Layers
+from worker.runs.data.frozen_dataset import Data
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import model_card, reward_figures, reward_parts, token_ids, training_loop
+from worker.training.vote_weights import Weights
 
 LOSSES: Mapping[PairLoss, LossName] = {
     PairLoss.PAIRS: "pairs",
@@ -74,13 +67,13 @@ def run(context: JobContext) -> None:
     """Freeze the judgments, train, measure and publish."""
     task, data = context.once(lambda: _given(context))
     counted = Weights.of(task.plan.reward, data.rows)
-    roles = weights.load(context, task.beneath, four_bit=task.plan.four_bit)
+    roles = checkpoint_weights.load(context, task.beneath, four_bit=task.plan.four_bit)
     tokenizer = roles.loaded.tokenizer
     # A classifier that is not there is found out before anything is trained.
-    parts = [rewards.build(each, tokenizer, context.device) for each in task.plan.reward.parts]
+    parts = [reward_parts.build(each, tokenizer, context.device) for each in task.plan.reward.parts]
     train = _rankings(data.rows, roles, task, counted)
     heldout = _rankings(data.heldout, roles, task, Weights())
-    fitted = criterion_heads.fit(train, frozen.criterion_weights(data.rows))
+    fitted = criterion_heads.fit(train, frozen_dataset.criterion_weights(data.rows))
     config = config_of(task.plan, len(data.rows), fitted, roles=roles)
     names = fitting.prepare(roles, config)
     start_from_sft(roles, names)
@@ -89,9 +82,9 @@ def run(context: JobContext) -> None:
     asked = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
     answerable = to_answer(roles, asked, task.project.instruction, task.plan)
     state = TrainingState()
-    following.restore(context, state)
+    training_loop.restore(context, state)
     loop = fitting.train(roles, train, heldout, config, state)
-    ended = following.follow(context, loop, state, note="fitting the judgments")
+    ended = training_loop.follow(context, loop, state, note="fitting the judgments")
     if not context.goes_on():
         return
     reward = AdapterReward(roles, names, scoring.probe(roles))
@@ -105,7 +98,7 @@ def run(context: JobContext) -> None:
         "names": list(names),
         "normaliser": normaliser.to_json(),
         "training": config.to_json(),
-        **rewards.noted(task.plan.reward, parts, answers),
+        **reward_parts.noted(task.plan.reward, parts, answers),
     }
     _publish(context, task, roles, names, settings, data, metrics, scored)
 
@@ -142,26 +135,26 @@ def _given(context: JobContext) -> tuple[Task, Data]:
     with context.database.reader() as session:
         task = _read(session, context)
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
-    return task, frozen.freeze(context, task.project.id, title)
+    return task, frozen_dataset.freeze(context, task.project.id, title)
 
 
 def _read(session: Session, context: JobContext) -> Task:
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     start = start_of(session, project, round_)
     prompts = prompt_selection.first(
         session,
         project.id,
         Split.TRAIN,
         plan.reward.normaliser_prompts,
-        as_of=held.made_at(session, context),
+        as_of=transactions.made_at(session, context),
     )
     return Task(
         round_,
         project,
         plan,
         start,
-        weights.layers(session, start),
-        weights.root_ids(session, project.id),
+        checkpoint_weights.layers(session, start),
+        checkpoint_weights.root_ids(session, project.id),
         tuple(prompts),
     )
 
@@ -173,7 +166,7 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
     if round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no model to start from")
     before = checkpoints.get(session, project.id, round_.policy_before_id)
-    return weights.layers(session, before).whole
+    return checkpoint_weights.layers(session, before).whole
 
 
 def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
@@ -208,7 +201,7 @@ def _told(roles: Roles, name: str) -> str:
 def _rankings(
     rows: Sequence[FrozenRow], roles: Roles, task: Task, counted: Weights
 ) -> list[Ranking]:
-    return frozen.rankings(
+    return frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
         instruction=task.project.instruction,
@@ -257,11 +250,11 @@ def to_answer(
     """
     tokenizer, tokens = roles.loaded.tokenizer, plan.sampling.max_new_tokens
     items = [
-        PromptItem(key, texts.prompt_ids(tokenizer, messages, instruction))
+        PromptItem(key, token_ids.prompt_ids(tokenizer, messages, instruction))
         for key, messages in prompts
     ]
-    kept = texts.that_fit(items, roles, tokens)
-    nothing = texts.without_room("scale's", items, kept, roles, tokens)
+    kept = token_ids.that_fit(items, roles, tokens)
+    nothing = token_ids.without_room("scale's", items, kept, roles, tokens)
     if nothing is not None:
         raise Invalid(f"the reward model cannot be brought to scale: {nothing}")
     return kept
@@ -290,7 +283,7 @@ def _publish(
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
         (aside / HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
-    card = cards.Card(
+    card = model_card.Card(
         "Reward model",
         task.project.name,
         task.round.number,
@@ -299,7 +292,7 @@ def _publish(
         parents={task.start.name: task.start.sha256},
         data={"export": data.export.number, "sha256": data.export.sha256},
     )
-    cards.fill(context, folder, card, write)
+    model_card.fill(context, folder, card, write)
     published = context.publish(folder, "reward")
 
     def finish(session: Session) -> Mapping[str, Any]:

@@ -36,8 +36,10 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sft import finetuning as imitation
 from worker.rlhf.sft.finetuning import SftConfig
-from worker.runs import cards, following, held, texts, weights
-from worker.runs.context import JobContext
+from worker.runs.data import checkpoint_weights
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import model_card, token_ids, training_loop
 
 STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
 HELDOUT_MOST = 200
@@ -87,9 +89,9 @@ def run(context: JobContext) -> None:
             roles.add_adapter(SFT, config.lora, seed=config.seed)
         roles.checkpoint_gradients(True)
     state = TrainingState()
-    following.restore(context, state)
+    training_loop.restore(context, state)
     loop = imitation.train(roles, examples, config, state)
-    ended = following.follow(context, loop, state, note="imitating demonstrations")
+    ended = training_loop.follow(context, loop, state, note="imitating demonstrations")
     if not context.goes_on():
         return
     role = BASE if task.is_full else SFT
@@ -122,12 +124,12 @@ def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:
 
 
 def _task(context: JobContext) -> Task:
-    with held.transaction(context) as session:
+    with transactions.transaction(context) as session:
         return _read(session, context)
 
 
 def _read(session: Session, context: JobContext) -> Task:
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     if plan.sft is None or project.base_model is None:
         raise Invalid(f"round {round_.number} has no SFT to do")
     is_starter = project.base_model == STARTER
@@ -147,7 +149,7 @@ def _demonstrations(
     session: Session, context: JobContext, project_id: int, split: Split
 ) -> list[Shown]:
     # As they were when the job was made: an attempt that resumes sees the very same.
-    as_of = held.made_at(session, context)
+    as_of = transactions.made_at(session, context)
     found = demonstrations.every(session, project_id, split, as_of=as_of)
     shown = [Shown(one.prompt.messages, one.text) for one in found]
     return sorted(shown, key=lambda one: prompts.text_hash(one.text))
@@ -189,7 +191,7 @@ def encoded(
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
     found = []
     for one in shown:
-        prompt = texts.prompt_ids(tokenizer, one.messages, instruction)
+        prompt = token_ids.prompt_ids(tokenizer, one.messages, instruction)
         response = tuple(template.encode_response(tokenizer, one.text, finished=True))
         if len(prompt) + len(response) <= limit:
             found.append(examples.Demonstration(prompt, response))
@@ -201,11 +203,11 @@ def _samples(roles: Roles, role: str, task: Task) -> list[Sample]:
     shown = (task.heldout or task.demonstrations)[:SHOWN]
     tokenizer = roles.loaded.tokenizer
     items = [
-        PromptItem(str(n), texts.prompt_ids(tokenizer, one.messages, task.project.instruction))
+        PromptItem(str(n), token_ids.prompt_ids(tokenizer, one.messages, task.project.instruction))
         for n, one in enumerate(shown)
     ]
     settings = task.plan.sampling
-    fitting = texts.that_fit(items, roles, settings.max_new_tokens)
+    fitting = token_ids.that_fit(items, roles, settings.max_new_tokens)
     config = SamplingConfig(
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
@@ -229,13 +231,13 @@ def _publish(
             saving.save_policy(roles, aside, role=SFT)
 
     settings = {
-        "layout": weights.FULL if task.is_full else weights.ADAPTER,
+        "layout": checkpoint_weights.FULL if task.is_full else checkpoint_weights.ADAPTER,
         "base": task.project.base_model,
         "demonstrations": len(task.demonstrations),
         "training": config.to_json(),
     }
-    card = cards.Card("SFT", task.project.name, task.round.number, settings, metrics)
-    cards.fill(context, folder, card, write)
+    card = model_card.Card("SFT", task.project.name, task.round.number, settings, metrics)
+    model_card.fill(context, folder, card, write)
     published = context.publish(folder, "sft")
 
     def finish(session: Session) -> Mapping[str, Any]:

@@ -28,7 +28,7 @@ from worker.rlhf.reward import reward_report
 from worker.rlhf.reward.reward_report import Scored
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs.cards import TRAINING
+from worker.training.model_card import TRAINING
 
 WEIGHTS = saving.ADAPTER_FILE
 

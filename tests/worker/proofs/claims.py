@@ -21,9 +21,9 @@ from worker.rlhf.core.examples import Completion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy.stopping import Observation
-from worker.runs import algorithms
 from worker.runs import policy as policy_run
-from worker.runs.algorithms import Given
+from worker.training import algorithms
+from worker.training.algorithms import Given
 
 KINDS = ("labels", "overdone", "rounds")
 FALL = 0.2

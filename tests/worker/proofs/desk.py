@@ -32,7 +32,7 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sft import finetuning as imitation
 from worker.runs import reward as reward_run
 from worker.runs import sft as sft_run
-from worker.runs import texts
+from worker.training import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Desk:
 
     def ids(self, roles: Roles, prompt: str) -> tuple[int, ...]:
         """Return a prompt's ids."""
-        return texts.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
+        return token_ids.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
 
     def items(self, roles: Roles, prompts: Sequence[str]) -> list[PromptItem]:
         """Return prompts as the loops take them; the text is the key."""

@@ -46,7 +46,7 @@ from app.services.rounds import rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.runs import find
-from worker.runs.context import JobContext, Orders
+from worker.runs.process.job_context import JobContext, Orders
 
 SECRET = b"0" * 32
 LORA = Lora(r=2, alpha=4)

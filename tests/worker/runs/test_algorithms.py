@@ -9,8 +9,8 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import LoraSettings
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.reward.normaliser import Scale
-from worker.runs import algorithms
-from worker.runs.algorithms import Given
+from worker.training import algorithms
+from worker.training.algorithms import Given
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from app.services.jobs import job_leases, jobs
 from tests.worker.runs import small
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.training_state import TrainingState
-from worker.runs import following
-from worker.runs.context import Interrupted, JobContext, Orders
+from worker.runs.process.job_context import Interrupted, JobContext, Orders
 from worker.ticket import Order
+from worker.training import training_loop
 
 STEPS = 5
 
@@ -68,8 +68,8 @@ def context(database: Database, tmp_path: Path, orders: Orders) -> JobContext:
     return small.context_of(database, claimed, tmp_path, orders)
 
 
-def follow(context: JobContext, toy: Toy, save_every: int = 100) -> following.Ended:
-    return following.follow(context, toy.run(), toy.state, save_every=save_every)
+def follow(context: JobContext, toy: Toy, save_every: int = 100) -> training_loop.Ended:
+    return training_loop.follow(context, toy.run(), toy.state, save_every=save_every)
 
 
 def ordering(orders: Orders, toy: Toy, order: Order, at: int) -> Iterator[StepReport]:
@@ -91,7 +91,7 @@ def test_every_step_leaves_its_numbers_samples_and_progress(
         samples = session.scalars(select(TrainingSample).order_by(TrainingSample.step)).all()
         assert [one.completion for one in samples] == [f"said at {n}" for n in range(1, 6)]
         assert session.get_one(Job, context.job_id).progress_done == STEPS
-    assert list((context.workdir / following.BOARD).iterdir())
+    assert list((context.workdir / training_loop.BOARD).iterdir())
 
 
 @pytest.mark.parametrize("order", ["cancel", "preempt"])
@@ -100,7 +100,7 @@ def test_an_order_to_end_is_obeyed_at_the_next_step(
 ) -> None:
     toy = Toy()
     with pytest.raises(Interrupted):
-        following.follow(context, ordering(orders, toy, order, at=3), toy.state)
+        training_loop.follow(context, ordering(orders, toy, order, at=3), toy.state)
     assert toy.state.step == 3
     assert (context.newest_state() is not None) is (order == "preempt")
 
@@ -108,9 +108,9 @@ def test_an_order_to_end_is_obeyed_at_the_next_step(
 def test_what_was_interrupted_goes_on_where_it_was(context: JobContext, orders: Orders) -> None:
     first, second = Toy(), Toy()
     with pytest.raises(Interrupted):
-        following.follow(context, ordering(orders, first, "preempt", at=3), first.state)
+        training_loop.follow(context, ordering(orders, first, "preempt", at=3), first.state)
     orders._order = None  # the next attempt is another process
-    assert following.restore(context, second.state)
+    assert training_loop.restore(context, second.state)
     ended = follow(context, second)
     assert ended.step == STEPS
     assert second.weight.item() == STEPS
@@ -118,7 +118,7 @@ def test_what_was_interrupted_goes_on_where_it_was(context: JobContext, orders: 
 
 def test_stop_here_keeps_the_best(context: JobContext, orders: Orders) -> None:
     toy = Toy()
-    ended = following.follow(context, ordering(orders, toy, "stop_here", at=4), toy.state)
+    ended = training_loop.follow(context, ordering(orders, toy, "stop_here", at=4), toy.state)
     assert (ended.step, ended.reason) == (4, "stopped by a person")
     assert toy.weight.item() == 2
 
@@ -126,7 +126,7 @@ def test_stop_here_keeps_the_best(context: JobContext, orders: Orders) -> None:
 def test_a_state_saved_at_the_end_ends_at_once(context: JobContext) -> None:
     follow(context, Toy(), save_every=1)
     again = Toy()
-    assert following.restore(context, again.state)
+    assert training_loop.restore(context, again.state)
     ended = follow(context, again)
     assert ended.step == STEPS
     assert again.weight.item() == STEPS
@@ -137,7 +137,9 @@ def test_samples_are_kept_of_the_reports_that_are_chosen(
     context: JobContext, database: Database
 ) -> None:
     toy = Toy()
-    following.follow(context, toy.run(), toy.state, keeps_samples=lambda report: report.step == 3)
+    training_loop.follow(
+        context, toy.run(), toy.state, keeps_samples=lambda report: report.step == 3
+    )
     context.flush()
     with database.reader() as session:
         assert session.scalars(select(TrainingSample.step)).all() == [3]
@@ -157,7 +159,7 @@ def test_a_full_disk_costs_a_state_and_not_the_run(
             save(folder)
 
     monkeypatch.setattr(toy.state, "save", on_a_full_disk)
-    ended = following.follow(context, loop, toy.state, save_every=1)
+    ended = training_loop.follow(context, loop, toy.state, save_every=1)
     assert ended.step == STEPS
     assert context.newest_state() == kept
     assert [path.name for path in context.workdir.glob("*state*")] == [kept.name]

@@ -14,9 +14,10 @@ from app.services.queue import slot_leases
 from tests.services import sample
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
-from worker.runs import frozen, texts
-from worker.runs.context import JobContext
-from worker.runs.weighing import Weights
+from worker.runs.data import frozen_dataset
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
+from worker.training.vote_weights import Weights
 
 
 @pytest.fixture
@@ -52,10 +53,10 @@ def context(database: Database, tmp_path: Path) -> JobContext:
 def test_what_was_frozen_does_not_change_when_people_judge_on(
     context: JobContext, project: Project, database: Database
 ) -> None:
-    first = frozen.freeze(context, project.id, "title")
+    first = frozen_dataset.freeze(context, project.id, "title")
     with database.transaction() as session:
         judged(session, project, Split.TRAIN)
-    second = frozen.freeze(context, project.id, "title")
+    second = frozen_dataset.freeze(context, project.id, "title")
     assert second.rows == first.rows
     assert second.export.sha256 == first.export.sha256
     with database.reader() as session:
@@ -65,7 +66,7 @@ def test_what_was_frozen_does_not_change_when_people_judge_on(
 def test_held_out_votes_measure_and_are_in_no_export(
     context: JobContext, project: Project, database: Database
 ) -> None:
-    data = frozen.freeze(context, project.id, "title")
+    data = frozen_dataset.freeze(context, project.id, "title")
     assert (len(data.rows), len(data.heldout)) == (2, 1)
     assert data.heldout[0].row.prompt.split == Split.VALIDATION
     wanted = {one.judgment_id for row in data.rows for one in row.votes}
@@ -76,10 +77,10 @@ def test_held_out_votes_measure_and_are_in_no_export(
 def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
     context: JobContext, project: Project
 ) -> None:
-    data = frozen.freeze(context, project.id, "title")
+    data = frozen_dataset.freeze(context, project.id, "title")
     tokenizer = tiny.tokenizer()
     row = data.rows[0]
-    (ranking,) = frozen.rankings([row], tokenizer, instruction="", roots={}, root=1)
+    (ranking,) = frozen_dataset.rankings([row], tokenizer, instruction="", roots={}, root=1)
     for candidate, ids in zip(row.row.candidates, ranking.completions, strict=True):
         assert tokenizer.decode(list(ids[:-1])) == candidate.text
         assert ids[-1] == tokenizer.eos_token_id
@@ -89,8 +90,8 @@ def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
 def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
     tokenizer = tiny.tokenizer()
     sampled = Candidate(1, "ab", (7, 8, 9), is_finished=False, source="SFT 1", checkpoint_id=4)
-    assert texts.completion_ids(tokenizer, sampled, is_ours=True) == (7, 8, 9)
-    foreign = texts.completion_ids(tokenizer, sampled, is_ours=False)
+    assert token_ids.completion_ids(tokenizer, sampled, is_ours=True) == (7, 8, 9)
+    foreign = token_ids.completion_ids(tokenizer, sampled, is_ours=False)
     assert tokenizer.decode(list(foreign)) == "ab"
     assert tokenizer.eos_token_id not in foreign
 
@@ -98,11 +99,11 @@ def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
 def test_what_was_said_of_one_completion_carries_its_weight(
     context: JobContext, project: Project
 ) -> None:
-    row = frozen.freeze(context, project.id, "title").rows[0]
+    row = frozen_dataset.freeze(context, project.id, "title").rows[0]
     said = (TrainingAbsolute({}, 1.0),) * len(row.row.candidates)
     rated = replace(row, row=replace(row.row, absolutes=said))
     weights = Weights(usual_judgments=2.0)
-    (ranking,) = frozen.rankings(
+    (ranking,) = frozen_dataset.rankings(
         [rated], tiny.tokenizer(), instruction="", roots={}, root=1, weights=weights
     )
     assert {each.weight for each in ranking.absolutes} == {0.5}

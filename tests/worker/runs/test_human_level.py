@@ -11,7 +11,7 @@ from app.services.datasets.judged_comparisons import (
     TrainingRow,
 )
 from app.services.datasets.training_rows import FrozenRow, PlainVote
-from worker.runs import human_level, weighing
+from worker.training import human_level, vote_weights
 
 _numbers = count(1)
 
@@ -78,4 +78,4 @@ def test_the_margin_grows_with_strength_and_shrinks_with_dissent(
     strength: float | None, share: float, expected: float
 ) -> None:
     pair = TrainingPair(0, 1, share, 2, 1.0, strength)
-    assert weighing.margin_of(pair) == pytest.approx(expected)
+    assert vote_weights.margin_of(pair) == pytest.approx(expected)

@@ -12,7 +12,7 @@ from app.services.jobs import job_leases, jobs
 from tests.services import sample
 from tests.worker.runs import small
 from worker.runs import import_
-from worker.runs.context import Interrupted, JobContext, Orders
+from worker.runs.process.job_context import Interrupted, JobContext, Orders
 
 
 def enqueue(database: Database, path: Path) -> int:

@@ -16,7 +16,7 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Job, Metric, Project, Prompt, Split
 from tests.worker.runs import small
 from worker.runs import evaluate, find, generate, policy, reward
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 LONG = "word " * 400
 READ: Mapping[str, Callable[[Session, JobContext], Any]] = {

@@ -16,8 +16,9 @@ from app.services.jobs import job_leases
 from app.services.rounds import prompt_selection, rounds
 from tests.worker.runs import small
 from worker.rlhf.sampling.server import Server
-from worker.runs import find, served
-from worker.runs.context import JobContext
+from worker.runs import find
+from worker.runs.data import server_completions
+from worker.runs.process.job_context import JobContext
 from worker.ticket import Servers
 
 URL = "http://server.test/v1"
@@ -46,7 +47,7 @@ class Network:
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     made = Network()
     patched = partial(Server, transport=httpx.MockTransport(made), pause=lambda _: None)
-    monkeypatch.setattr(served, "Server", patched)
+    monkeypatch.setattr(server_completions, "Server", patched)
     return made
 
 
@@ -85,7 +86,7 @@ def test_served_candidates_are_compared_with_the_policys(
 def test_a_job_that_is_run_again_asks_only_for_what_is_missing(
     generating: JobContext, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.runs.sampled.CHUNK_PROMPTS", 2)
+    monkeypatch.setattr("worker.runs.data.sampled_completions.CHUNK_PROMPTS", 2)
 
     def die(*_arguments: object) -> None:
         raise KeyboardInterrupt
@@ -117,12 +118,16 @@ def test_a_server_that_nobody_allowed_is_not_asked(
 
 
 def test_the_key_of_the_rows_tells_models_and_settings_apart() -> None:
-    wanted = served.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 3, "Answer shortly.")
+    wanted = server_completions.Wanted(
+        PLAN.server or ServerPlan(), PLAN.sampling, 3, "Answer shortly."
+    )
     others = [
-        served.Wanted(ServerPlan(URL, "another"), PLAN.sampling, 3, "Answer shortly."),
-        served.Wanted(ServerPlan("http://b", "elsewhere"), PLAN.sampling, 3, "Answer shortly."),
-        served.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 4, "Answer shortly."),
-        served.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 3, ""),
+        server_completions.Wanted(ServerPlan(URL, "another"), PLAN.sampling, 3, "Answer shortly."),
+        server_completions.Wanted(
+            ServerPlan("http://b", "elsewhere"), PLAN.sampling, 3, "Answer shortly."
+        ),
+        server_completions.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 4, "Answer shortly."),
+        server_completions.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 3, ""),
     ]
     assert len({each.source_key for each in (wanted, *others)}) == 5
     assert len(wanted.source_key) <= 160

@@ -12,7 +12,7 @@ from tests.worker.runs import small
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.sft import finetuning as imitation
 from worker.runs import sft
-from worker.runs.context import Orders
+from worker.runs.process.job_context import Orders
 
 
 @pytest.mark.parametrize(("stops", "reason"), [(True, "stopped by a person"), (False, "steps")])

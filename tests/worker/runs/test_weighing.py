@@ -13,7 +13,7 @@ from app.services.datasets.judged_comparisons import (
     TrainingRow,
 )
 from app.services.datasets.training_rows import FrozenRow, PlainVote
-from worker.runs.weighing import Weights
+from worker.training.vote_weights import Weights
 
 
 def row(*votes: tuple[str, tuple[int, ...]], strength: int | None = None) -> FrozenRow:

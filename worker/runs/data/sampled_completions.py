@@ -21,8 +21,9 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import Question
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs import held, texts
-from worker.runs.context import JobContext
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
 
 CHUNK_PROMPTS = 32
 HOW = frozenset({"batch_size", "engine"})
@@ -105,7 +106,7 @@ def known(
 
 def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> None:
     """Write the rows of a source that are not there yet."""
-    with held.transaction(context) as session:
+    with transactions.transaction(context) as session:
         moment = now(session)
         query = select(Completion.prompt_id, Completion.sample_index).where(
             Completion.prompt_id.in_({row.prompt_id for row in rows}),
@@ -176,4 +177,4 @@ def _sampling_json(wanted: Draw) -> Mapping[str, Any]:
 
 def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:
     tokenizer = answering.roles.loaded.tokenizer
-    return texts.prompt_ids(tokenizer, prompt.messages, answering.instruction)
+    return token_ids.prompt_ids(tokenizer, prompt.messages, answering.instruction)

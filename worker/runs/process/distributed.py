@@ -17,8 +17,9 @@ from app.errors import Invalid
 from worker import artifacts
 from worker.process import USES_CPU
 from worker.rlhf.core.parallel import Team
-from worker.runs import Run, child
-from worker.runs.context import JobContext, KeptSample, Orders
+from worker.runs import Run
+from worker.runs.process import job_process
+from worker.runs.process.job_context import JobContext, KeptSample, Orders
 from worker.ticket import Ticket
 
 
@@ -69,7 +70,7 @@ class Follower(JobContext):
 
 def main(find: Callable[[str], Run]) -> int:
     """Run this process's part of the job whose ticket the first reads; return the exit status."""
-    child.die_with(os.getppid())
+    job_process.die_with(os.getppid())
     orders = Orders()
     is_first = os.environ["RANK"] == "0"
     # A launcher that is told to end tells all: the others have to go on until the first has saved.
@@ -80,12 +81,12 @@ def main(find: Callable[[str], Run]) -> int:
     team = Team.launched(cpu=os.environ.get(USES_CPU) == "true")
     ticket = Ticket.from_line(team.once(sys.stdin.readline))
     if is_first:
-        child.listen_to(orders)
-    return child.run(_context(ticket, orders, team), find)
+        job_process.listen_to(orders)
+    return job_process.run(_context(ticket, orders, team), find)
 
 
 def _context(ticket: Ticket, orders: Orders, team: Team) -> JobContext:
-    made = child.make_context(ticket, orders) if team.is_first else _follower(ticket)
+    made = job_process.make_context(ticket, orders) if team.is_first else _follower(ticket)
     made.join(team)
     return made
 
@@ -111,4 +112,4 @@ def _refuse(reason: str, orders: Orders) -> int:
         raise Invalid(reason)
 
     ticket = Ticket.from_line(sys.stdin.readline())
-    return child.run(child.make_context(ticket, orders), lambda _kind: refuse)
+    return job_process.run(job_process.make_context(ticket, orders), lambda _kind: refuse)

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from worker.runs import following
-from worker.runs.following import Place
+from worker.training import training_loop
+from worker.training.training_loop import Place
 
 TRAINING = "training.json"
 PACKAGES = ("attune", "torch", "transformers", "peft")
@@ -77,9 +77,9 @@ def fill(context: Place, folder: Path, card: Origin, write: Callable[[Path], obj
     text = json.dumps(card.to_json(), indent=1, sort_keys=True, default=str)
     (folder / TRAINING).write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card.text(), encoding="utf-8")
-    board = context.workdir / following.BOARD
+    board = context.workdir / training_loop.BOARD
     if board.is_dir():
-        shutil.copytree(board, folder / following.BOARD)
+        shutil.copytree(board, folder / training_loop.BOARD)
 
 
 def versions() -> dict[str, str]:

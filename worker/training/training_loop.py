@@ -16,7 +16,7 @@ from worker import artifacts
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.tensorboard import EventLog
 from worker.rlhf.core.training_state import TrainingState
-from worker.runs.context import Interrupted
+from worker.runs.process.job_context import Interrupted
 from worker.ticket import Order
 
 log = structlog.get_logger(__name__)

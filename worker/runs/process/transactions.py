@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.domain.plan import RoundPlan
 from app.models import Job, Project, Round
 from app.services.jobs import job_leases
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from app.errors import AttuneError, LeaseLost, Unavailable
 from app.services.rounds import rounds
 from worker.artifacts import Artifacts
 from worker.runs import Run, find
-from worker.runs.context import Interrupted, JobContext, Orders
+from worker.runs.process.job_context import Interrupted, JobContext, Orders
 from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Order, Ticket
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 def main(find: Callable[[str], Run] = find) -> int:
     """Run the job whose ticket comes on standard input; return the exit status."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        status: int = import_module("worker.runs.together").main(find)  # loads torch
+        status: int = import_module("worker.runs.process.distributed").main(find)  # loads torch
         return status
     ticket = Ticket.from_line(sys.stdin.readline())
     orders = Orders()

@@ -14,8 +14,9 @@ from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import branches_of, split_by_length
 from worker.rlhf.reward.reward_report import Scored
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs import frozen, human_level
-from worker.runs.frozen import Data
+from worker.runs.data import frozen_dataset
+from worker.runs.data.frozen_dataset import Data
+from worker.training import human_level
 
 NOTHING_HELD_OUT = "no held-out comparison was judged"
 NO_PAIRS = "nothing held out was compared or got a thumb"
@@ -44,7 +45,7 @@ def measure(
     _, too_long_train = split_by_length(train, plan.reward.max_tokens)
     found: dict[str, Any] = {
         "comparisons": len(train),
-        "votes": frozen.votes_of(data.rows),
+        "votes": frozen_dataset.votes_of(data.rows),
         "too_long": [each.key for each in [*too_long_train, *too_long]],
         "shared_prefix": _shared_prefix(reward, [*train, *heldout]),
     }

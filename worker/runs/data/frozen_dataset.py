@@ -15,9 +15,10 @@ from app.services.datasets import export_rows, exports, training_rows
 from app.services.datasets.training_rows import FrozenRow
 from worker.rlhf.core.examples import Ranking
 from worker.runs import export as export_run
-from worker.runs import held, texts
-from worker.runs.context import JobContext
-from worker.runs.weighing import Weights
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
+from worker.training.vote_weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,9 @@ def _ranking(
     row = one.row
     return Ranking(
         key=f"comparison-{row.comparison_id}",
-        prompt_ids=texts.prompt_ids(tokenizer, row.prompt.messages, instruction),
+        prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
         completions=tuple(
-            texts.completion_ids(
+            token_ids.completion_ids(
                 tokenizer, each, is_ours=roots.get(each.checkpoint_id or 0) == root
             )
             for each in row.candidates
@@ -114,7 +115,7 @@ def _write(context: JobContext, project_id: int, title: str) -> Export:
     )
     (heldout.folder / export_run.DATA).replace(written.folder / export_run.HELDOUT)
     frozen = export_run.publish(context, written)
-    with held.transaction(context) as session:
+    with transactions.transaction(context) as session:
         return exports.freeze(
             session, project_id, job_id=context.job_id, options=options, frozen=frozen
         )

@@ -18,8 +18,8 @@ from app.services.checkpoints import checkpoints
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward.normaliser import Normaliser
-from worker.runs.context import JobContext
-from worker.runs.sampled import Answering
+from worker.runs.data.sampled_completions import Answering
+from worker.runs.process.job_context import JobContext
 
 FULL, ADAPTER = "full", "adapter"
 POLICY = "policy"

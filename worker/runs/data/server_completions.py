@@ -19,8 +19,8 @@ from worker.rlhf.model.template import Message
 from worker.rlhf.sampling.engines import Answer, Question
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
-from worker.runs import sampled
-from worker.runs.context import JobContext
+from worker.runs.data import sampled_completions
+from worker.runs.process.job_context import JobContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,9 @@ class Wanted:
     @property
     def settings(self) -> dict[str, Any]:
         """What a row says about how it was made."""
-        drawing = {k: v for k, v in asdict(self.sampling).items() if k not in sampled.HOW}
+        drawing = {
+            k: v for k, v in asdict(self.sampling).items() if k not in sampled_completions.HOW
+        }
         how = {"model": self.server.model, "is_chat": self.server.is_chat, "seed": self.seed}
         return drawing | how
 
@@ -57,13 +59,13 @@ def draw(
     """
     numbers = range(wanted.server.candidates)
     with Server(config_of(context, wanted.server)) as server:
-        for at in range(0, len(prompts), sampled.CHUNK_PROMPTS):
-            chunk = prompts[at : at + sampled.CHUNK_PROMPTS]
-            have = sampled.known(context, chunk, wanted.source_key, numbers)
+        for at in range(0, len(prompts), sampled_completions.CHUNK_PROMPTS):
+            chunk = prompts[at : at + sampled_completions.CHUNK_PROMPTS]
+            have = sampled_completions.known(context, chunk, wanted.source_key, numbers)
             todo = [prompt for prompt in chunk if len(have.get(prompt.id, ())) < len(numbers)]
             if todo:
-                sampled.store(context, wanted.source_key, _ask(server, todo, wanted))
-                have = sampled.known(context, chunk, wanted.source_key, numbers)
+                sampled_completions.store(context, wanted.source_key, _ask(server, todo, wanted))
+                have = sampled_completions.known(context, chunk, wanted.source_key, numbers)
             yield [row for prompt in chunk for row in have.get(prompt.id, ())]
 
 
