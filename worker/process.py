@@ -11,7 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final
 
-from worker.ticket import Order, Ticket
+from worker.orders import Order
+from worker.ticket import Ticket
 
 _READABLE = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}

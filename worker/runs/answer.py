@@ -8,10 +8,11 @@ from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
+from worker.orders import Interrupted
 from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
-from worker.runs.process.job_context import Interrupted, JobContext
+from worker.runs.process.job_context import JobContext
 
 SETTINGS = Sampling()
 SEED = 0

@@ -27,13 +27,14 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets.judged_comparisons import Candidate
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
+from worker.orders import Interrupted
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
-from worker.runs.process.job_context import Interrupted, JobContext
+from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
 
 CHUNK = 100

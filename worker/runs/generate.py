@@ -22,10 +22,11 @@ from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Pu
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
+from worker.orders import Interrupted
 from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
 from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import transactions
-from worker.runs.process.job_context import Interrupted, JobContext
+from worker.runs.process.job_context import JobContext
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100

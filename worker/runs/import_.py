@@ -19,8 +19,9 @@ from app.models import ImportRun, Project
 from app.services.datasets import imports
 from app.services.datasets.imports import Numbered, Tally
 from app.services.people import audit
+from worker.orders import Interrupted
 from worker.runs.process import transactions
-from worker.runs.process.job_context import Interrupted, JobContext
+from worker.runs.process.job_context import JobContext
 
 CHUNK_BYTES = 1 << 16
 

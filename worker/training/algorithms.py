@@ -1,7 +1,7 @@
-"""The loops that train a round's policy, one for each algorithm of a plan.
+"""The loops that train a policy, one for each algorithm of a plan.
 
-All share the reward, the held-out looks, the reasons to stop and the choice of the best weights.
-What they need beyond these is built here out of the plan.
+All share the reward, the held-out evaluations, the stop rules and the choice of the best weights.
+The settings that each needs beyond these are built here from the plan.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,16 +25,16 @@ from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sft.finetuning import SftConfig
 
 NOTES = {
-    Algorithm.PPO: "practising",
-    Algorithm.RLOO: "practising",
-    Algorithm.DPO: "preferring what people preferred",
+    Algorithm.PPO: "training the policy",
+    Algorithm.RLOO: "training the policy",
+    Algorithm.DPO: "fitting the preferences",
     Algorithm.BEST_OF_N: "imitating the winners",
 }
-"""What a run says beside its progress."""
+"""The note beside a run's progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class PolicyInputs:
     """What every algorithm may use; DPO alone reads the rankings."""
 
     roles: Roles
@@ -46,59 +46,63 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A policy made ready for training: its settings and its loop, which has not begun."""
+class PreparedPolicy:
+    """A policy ready to be trained: its settings and its loop, not yet started."""
 
     settings: dict[str, Any]
     loop: Iterator[StepReport]
 
 
-def prepare(plan: RoundPlan, given: Given, own: PpoConfig, *, sampled: str = REFERENCE) -> Prepared:
+def prepare(
+    plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig, *, sampled: str = REFERENCE
+) -> PreparedPolicy:
     """Add the roles that the plan's algorithm trains, and return its loop.
 
     Args:
         plan: of the round.
-        given: models and data.
+        inputs: models and data.
         own: PPO's settings of that plan, of which the others take their part.
-        sampled: the role whose answers compete in best of n.
+        sampled: the role whose responses compete in best-of-n.
 
     """
     match plan.policy.algorithm:
         case Algorithm.PPO:
-            return _ppo(given, own)
+            return _ppo(inputs, own)
         case Algorithm.RLOO:
-            return _rloo(plan, given, own)
+            return _rloo(plan, inputs, own)
         case Algorithm.DPO:
-            return _dpo(plan, given, own)
+            return _dpo(plan, inputs, own)
         case Algorithm.BEST_OF_N:
-            return _best_of_n(plan, given, own, sampled)
+            return _best_of_n(plan, inputs, own, sampled)
 
 
-def _ppo(given: Given, own: PpoConfig) -> Prepared:
-    same_shape = given.roles.settings["reward"] == own.lora
+def _ppo(inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
+    same_shape = inputs.roles.settings["reward"] == own.lora
     if not same_shape:  # a head of its own speaks of the normalised reward at once
         own = replace(own, value_scale=Scale())
-    ppo.prepare(given.roles, own, reward="reward" if same_shape else None)
-    loop = ppo.train(given.roles, given.prompts, given.heldout, given.reward, own, given.state)
-    return Prepared(own.to_json(), loop)
+    ppo.prepare(inputs.roles, own, reward="reward" if same_shape else None)
+    loop = ppo.train(inputs.roles, inputs.prompts, inputs.heldout, inputs.reward, own, inputs.state)
+    return PreparedPolicy(own.to_json(), loop)
 
 
-def _rloo(plan: RoundPlan, given: Given, own: PpoConfig) -> Prepared:
+def _rloo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
     config = RlooConfig(plan.policy.samples, own)
-    rloo.prepare(given.roles, config)
-    loop = rloo.train(given.roles, given.prompts, given.heldout, given.reward, config, given.state)
-    return Prepared(config.to_json(), loop)
+    rloo.prepare(inputs.roles, config)
+    loop = rloo.train(
+        inputs.roles, inputs.prompts, inputs.heldout, inputs.reward, config, inputs.state
+    )
+    return PreparedPolicy(config.to_json(), loop)
 
 
-def _dpo(plan: RoundPlan, given: Given, own: PpoConfig) -> Prepared:
+def _dpo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
     config = dpo_config(plan, own.lora)
-    dpo.prepare(given.roles, config)
-    loop = dpo.train(given.roles, given.rankings, config, given.state, _watch(given, own))
-    return Prepared(config.to_json(), loop)
+    dpo.prepare(inputs.roles, config)
+    loop = dpo.train(inputs.roles, inputs.rankings, config, inputs.state, _watch(inputs, own))
+    return PreparedPolicy(config.to_json(), loop)
 
 
 def dpo_config(plan: RoundPlan, lora: LoraSettings) -> DpoConfig:
-    """Return the settings of DPO; the price of KL is its beta."""
+    """Return the settings of DPO; the KL coefficient is its beta."""
     return DpoConfig(
         beta=plan.policy.kl_coefficient,
         epochs=plan.policy.epochs,
@@ -112,19 +116,21 @@ def dpo_config(plan: RoundPlan, lora: LoraSettings) -> DpoConfig:
     )
 
 
-def _best_of_n(plan: RoundPlan, given: Given, own: PpoConfig, sampled: str) -> Prepared:
+def _best_of_n(
+    plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig, sampled: str
+) -> PreparedPolicy:
     config = best_of_n_config(plan, own)
-    best_of_n.prepare(given.roles, config)
+    best_of_n.prepare(inputs.roles, config)
     loop = best_of_n.train(
-        given.roles,
-        given.prompts,
-        given.reward,
+        inputs.roles,
+        inputs.prompts,
+        inputs.reward,
         config,
-        given.state,
-        _watch(given, own),
+        inputs.state,
+        _watch(inputs, own),
         sampled=sampled,
     )
-    return Prepared(config.to_json(), loop)
+    return PreparedPolicy(config.to_json(), loop)
 
 
 def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
@@ -147,13 +153,13 @@ def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
     return BestOfNConfig(drawn, imitation, plan.policy.kl_coefficient)
 
 
-def _watch(given: Given, own: PpoConfig) -> Watch:
+def _watch(inputs: PolicyInputs, own: PpoConfig) -> Watch:
     return Watch(
-        given.roles,
-        given.heldout,
-        given.reward,
+        inputs.roles,
+        inputs.heldout,
+        inputs.reward,
         own.watch,
         own.sampling,
         own.forward,
-        given.state,
+        inputs.state,
     )

@@ -1,4 +1,4 @@
-"""What lies beside a model's weights: how it came about, for machines and for people."""
+"""What lies beside a model's weights: how the model was made, for machines and for people."""
 
 import json
 import platform
@@ -7,69 +7,72 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from worker.training import training_loop
-from worker.training.training_loop import Place
+from worker.training.training_loop import RunPlace
 
 TRAINING = "training.json"
 PACKAGES = ("attune", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """A model's origin: its kind, what it was trained on and how, and how it did."""
+class ModelCard:
+    """The origin of a model.
 
-    title: str
-    project: str
-    round_number: int
+    Attributes:
+        kind: "SFT", "Reward model" or "Policy".
+        heading: the title for people.
+        settings: of the training.
+        metrics: how the model did.
+        parents: name of each parent model and the hash of its manifest, or its fingerprint.
+        data: the frozen export, or the files, that the model was trained on.
+        origin: further fields of the JSON form: the project and the round.
+        facts: further lines of the text form.
+    """
+
+    kind: str
+    heading: str
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    parents: Mapping[str, str] = field(default_factory=dict)  # name -> hash of its manifest
-    data: Mapping[str, Any] = field(default_factory=dict)  # the frozen export: number, hash, counts
+    parents: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    facts: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the card as plain values, with the versions of what made it."""
+        """Return the card as plain values, with the versions of the software."""
         return {
-            "kind": self.title,
-            "project": self.project,
-            "round": self.round_number,
+            "kind": self.kind,
+            **self.origin,
             "parents": dict(self.parents),
-            "data": dict(self.data),
+            "data": dict(self.data)
+            if isinstance(self.data, Mapping)
+            else [dict(file) for file in self.data],
             "settings": dict(self.settings),
             "metrics": dict(self.metrics),
             "versions": versions(),
         }
 
     def text(self) -> str:
-        """Return the card in Markdown."""
+        """Return a short card in Markdown; of the metrics, the plain numbers."""
         parents = ", ".join(self.parents) or "none"
-        title = f"{self.title} of round {self.round_number}, {self.project}"
-        return markdown(title, [f"Parents: {parents}"], self.metrics)
+        facts = [line for fact in self.facts for line in ("", fact)]
+        rows = [
+            f"| {name} | {value:.4g} |"
+            for name, value in sorted(self.metrics.items())
+            if isinstance(value, int | float)
+        ]
+        return "\n".join(
+            [
+                *(f"# {self.heading}", "", f"Parents: {parents}", *facts, ""),
+                *("| metric | value |", "| --- | --- |", *rows),
+                *("", f"Settings, data and versions are in `{TRAINING}`.", ""),
+            ]
+        )
 
 
-def markdown(title: str, facts: Sequence[str], metrics: Mapping[str, Any]) -> str:
-    """Return a short card for people; of the metrics, the plain numbers."""
-    lines = [f"# {title}", "", *facts, "", "| metric | value |", "| --- | --- |"]
-    lines += [
-        f"| {name} | {value:.4g} |"
-        for name, value in sorted(metrics.items())
-        if isinstance(value, int | float)
-    ]
-    return "\n".join([*lines, "", f"Settings, data and versions are in `{TRAINING}`.", ""])
-
-
-class Origin(Protocol):
-    """What is told of a model, whoever made it."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
-
-    def text(self) -> str:
-        """Return it in Markdown."""
-
-
-def fill(context: Place, folder: Path, card: Origin, write: Callable[[Path], object]) -> None:
+def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path], object]) -> None:
     """Fill a fresh folder with the weights, their card and the curves of the run."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -77,13 +80,13 @@ def fill(context: Place, folder: Path, card: Origin, write: Callable[[Path], obj
     text = json.dumps(card.to_json(), indent=1, sort_keys=True, default=str)
     (folder / TRAINING).write_text(text + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card.text(), encoding="utf-8")
-    board = context.workdir / training_loop.BOARD
+    board = place.workdir / training_loop.BOARD
     if board.is_dir():
         shutil.copytree(board, folder / training_loop.BOARD)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes."""
+    """Return the versions of Python and of the packages that train."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 

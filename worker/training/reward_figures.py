@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from app.domain.plan import RoundPlan
 from app.services.datasets.training_rows import FrozenRow
 from worker.rlhf.core.examples import Ranking
 from worker.rlhf.reward import rating_report, reward_report
@@ -14,51 +13,49 @@ from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import branches_of, split_by_length
 from worker.rlhf.reward.reward_report import Scored
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs.data import frozen_dataset
-from worker.runs.data.frozen_dataset import Data
 from worker.training import human_level
+from worker.training.reward import RewardInputs
 
 NOTHING_HELD_OUT = "no held-out comparison was judged"
 NO_PAIRS = "nothing held out was compared or got a thumb"
 
 
 def measure(
-    data: Data,
-    train: Sequence[Ranking],
-    heldout: Sequence[Ranking],
+    rows: Sequence[FrozenRow],
+    heldout_rows: Sequence[FrozenRow],
+    inputs: RewardInputs,
     reward: AdapterReward,
-    plan: RoundPlan,
-    fitted: Criteria = (),
+    criteria: Criteria = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the report on held-out comparisons with people's lines, and the scores behind it.
+    """Return the report on held-out comparisons, beside people, and the scores behind it.
 
     Args:
-        data: the frozen rows.
-        train: those that were learned from, as rankings.
-        heldout: those that only measure.
+        rows: the frozen rows that were learned from.
+        heldout_rows: the frozen rows that only measure.
+        inputs: both as rankings, and the plan.
         reward: the model.
-        plan: of the round.
-        fitted: the criteria, where the model learned from ratings.
+        criteria: those that the model learned from ratings, if any.
 
     """
-    fit, too_long = split_by_length(heldout, plan.reward.max_tokens)
-    _, too_long_train = split_by_length(train, plan.reward.max_tokens)
-    found: dict[str, Any] = {
+    train, heldout, max_tokens = inputs.train, inputs.heldout, inputs.plan.reward.max_tokens
+    fit, too_long = split_by_length(heldout, max_tokens)
+    _, too_long_train = split_by_length(train, max_tokens)
+    figures: dict[str, Any] = {
         "comparisons": len(train),
-        "votes": frozen_dataset.votes_of(data.rows),
-        "too_long": [each.key for each in [*too_long_train, *too_long]],
+        "votes": sum(len(row.votes) for row in rows),
+        "too_long": [ranking.key for ranking in [*too_long_train, *too_long]],
         "shared_prefix": _shared_prefix(reward, [*train, *heldout]),
     }
     if not fit:
-        return found | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
+        return figures | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
     scored = score_all(reward, fit)
     scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
-    rows = [one for one in data.heldout if one.row.comparison_id in scores]
-    found |= on_heldout(train, scored, reward, fitted) | {
-        "people": human_level.lines(rows, scores, seed=plan.seed),
-        "by_labeler": human_level.by_labeler(rows, scores),
+    measured = [row for row in heldout_rows if row.row.comparison_id in scores]
+    figures |= on_heldout(train, scored, reward, criteria) | {
+        "people": human_level.lines(measured, scores, seed=inputs.plan.seed),
+        "by_labeler": human_level.by_labeler(measured, scores),
     }
-    return found, [_scored(one, scores[one.row.comparison_id]) for one in rows]
+    return figures, [_scored(row, scores[row.row.comparison_id]) for row in measured]
 
 
 def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored]:

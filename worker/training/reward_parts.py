@@ -1,7 +1,7 @@
-"""What a policy is rewarded for: the learned reward model, and the plan's further parts.
+"""What a policy is rewarded for: the learned reward model, and the plan's additional rewards.
 
-The parts are built and brought to scale when the reward model is fitted, and noted with it, so that
-a policy's job rewards what was noted there.
+The parts are built and scaled when the reward model is fitted, and recorded with it; a policy is
+trained on what was recorded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,15 +43,15 @@ def build(part: RewardPart, writer: PreTrainedTokenizerBase, device: str) -> Rew
             return FormatRule(part.pattern, writer)
 
 
-def noted(
+def recorded(
     plan: RewardPlan, built: Sequence[RewardFunction], branches: Sequence[Branches]
 ) -> dict[str, Any]:
-    """Return what a reward model's row notes of the sum: weights, parts, and classifiers' scales.
+    """Return what a reward model records of the sum: weights, parts, and classifiers' scales.
 
     Args:
         plan: of the round.
         built: its parts, in order.
-        branches: the start model's own answers.
+        branches: the start model's own responses.
 
     """
     parts = []
@@ -70,7 +70,7 @@ def of(
     writer: PreTrainedTokenizerBase,
     device: str,
 ) -> RewardFunction:
-    """Return the reward that a reward model's row notes; the learned one where it notes no more."""
+    """Return the reward that a reward model records; the learned one where it records no more."""
     weight, rows = float(config.get(WEIGHT, 1.0)), config.get(PARTS, [])
     if weight == 1.0 and not rows:
         return learned

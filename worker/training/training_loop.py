@@ -1,7 +1,7 @@
-"""Follows a training loop: curves, samples, progress and states out, people's orders in.
+"""Runs a training loop: passes on its metrics, samples and progress, saves its state, obeys orders.
 
 The loop knows nothing of rows or orders; it yields reports and is consistent at each. TensorBoard
-files grow beside the training states and end up beside the checkpoint.
+files are written beside the training states and end up beside the checkpoint.
 """
 
 import time
@@ -13,25 +13,28 @@ from typing import Any, Protocol, cast
 import structlog
 
 from worker import artifacts
+from worker.orders import Interrupted, Order
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.tensorboard import EventLog
 from worker.rlhf.core.training_state import TrainingState
-from worker.runs.process.job_context import Interrupted
-from worker.ticket import Order
 
 log = structlog.get_logger(__name__)
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
-LAST = "last_report"  # under which a training state keeps what was said at its step
+LAST = "last_report"  # where a training state keeps the report of its step
 
 
-class Place(Protocol):
-    """Where a loop runs: a job's context, or a folder of files alone."""
+class RunPlace(Protocol):
+    """Where a run takes place: the context of a job, or a folder."""
 
     @property
     def title(self) -> str:
-        """What the run is called where it is spoken of."""
+        """The name of the run in messages."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process measures and publishes, where several share the run."""
 
     @property
     def workdir(self) -> Path:
@@ -44,13 +47,19 @@ class Place(Protocol):
         """Take completions for people to read."""
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Take how far the run is."""
+        """Take the progress of the run."""
 
     def should_stop(self) -> Order | None:
-        """Say what was asked of the run."""
+        """Return the order in force, if any."""
+
+    def say(self, text: str) -> None:
+        """Take a sentence for people."""
+
+    def leave_team(self) -> None:
+        """End the connections to the other processes, where several share the run."""
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write buffered reports."""
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
         """Save a training state, whole or not at all."""
@@ -60,89 +69,95 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a loop ended: its last report, and why it stopped."""
+class LoopEnd:
+    """How a loop ended: its last step and metrics, and the reason."""
 
     step: int
     steps_total: int
     reason: str
     metrics: dict[str, float]
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last metrics, the number of steps and the reason for the end."""
+        return {**self.metrics, "steps": self.step, "stop_reason": self.reason}
 
-def restore(context: Place, state: TrainingState) -> bool:
-    """Put the newest whole training state into `state`; say whether there was one."""
-    newest = context.newest_state()
+
+def restore(place: RunPlace, state: TrainingState) -> bool:
+    """Restore the newest complete training state; return whether there was one."""
+    newest = place.newest_state()
     if newest is None:
         return False
     state.restore(newest)
+    place.say(f"Continuing after step {state.step}.")
     return True
 
 
 def follow(
-    context: Place,
+    place: RunPlace,
     loop: Iterator[StepReport],
     state: TrainingState,
     *,
     save_every: int | None = None,
     keeps_samples: Callable[[StepReport], bool] = lambda _report: True,
     note: str = "",
-) -> Ended:
-    """Run a loop to its end, or to where people ask it to stop.
+) -> LoopEnd:
+    """Run a loop to its end, or until it is asked to stop.
 
     Args:
-        context: of the job, or the folder the run is in.
-        loop: yields a report per optimiser step.
-        state: what the loop mutates; saved every `save_every` steps, and after half a minute.
+        place: the context of the job, or the folder of the run.
+        loop: yields a report after each optimizer step.
+        state: what the loop updates; saved every `save_every` steps, and every 30 seconds.
         save_every: steps between two saves.
-        keeps_samples: says whose samples are kept beside the curves; TensorBoard has all.
+        keeps_samples: whether the samples of a report are kept; TensorBoard has all.
         note: shown beside the progress.
 
     Raises:
-        Interrupted: the job was cancelled, or has to make room; its state is saved.
-        LeaseLost: somebody else has the job by now.
+        Interrupted: the job was canceled or preempted; its state is saved.
+        LeaseLost: another worker has the job.
 
     """
     saved_at = time.monotonic()
-    last: Ended | None = None
-    with EventLog(context.workdir / BOARD, after=state.step) as board:
+    last: LoopEnd | None = None
+    with EventLog(place.workdir / BOARD, after=state.step) as board:
         for report in loop:
-            context.metrics(report.step, report.metrics)
+            place.metrics(report.step, report.metrics)
             board.write(report)
             if report.samples and keeps_samples(report):
-                context.samples(report.step, report.samples)
-            context.report(report.step, report.steps_total, note)
-            last = Ended(
+                place.samples(report.step, report.samples)
+            place.report(report.step, report.steps_total, note)
+            last = LoopEnd(
                 report.step, report.steps_total, report.stop_reason or "", dict(report.metrics)
             )
-            order = context.should_stop()
+            order = place.should_stop()
             is_time = save_every is not None and report.step % save_every == 0
             if order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S:
-                context.flush()  # a curve must not end before the state it belongs to
+                place.flush()  # a curve must not end before the state it belongs to
                 state.values[LAST] = {"reason": last.reason, "metrics": dict(last.metrics)}
-                _save(context, report.step, state)
+                _save(place, report.step, state)
                 saved_at = time.monotonic()
             if order in {"cancel", "preempt"}:
-                raise Interrupted(f"{context.title} was asked to end at step {report.step}")
+                raise Interrupted(f"{place.title} was asked to end at step {report.step}")
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
     return last or _restored(state)
 
 
-def _save(context: Place, step: int, state: TrainingState) -> None:
+def _save(place: RunPlace, step: int, state: TrainingState) -> None:
     """Save the state; where it cannot be written the run goes on, and the ones before stay."""
     try:
-        context.save_state(step, state.save)
+        place.save_state(step, state.save)
     except OSError as error:
-        log.warning("training state was not saved", run=context.title, step=step, reason=str(error))
+        log.warning("training state was not saved", run=place.title, step=step, reason=str(error))
 
 
-def _restored(state: TrainingState) -> Ended:
+def _restored(state: TrainingState) -> LoopEnd:
     """Return how a run ended whose restored state was the end already."""
     last = cast(dict[str, Any], state.values.get(LAST, {}))
     reason = last.get("reason") or state.values.get("stop_reason", "")
-    return Ended(state.step, state.step, str(reason), dict(last.get("metrics", {})))
+    return LoopEnd(state.step, state.step, str(reason), dict(last.get("metrics", {})))
 
 
-def _stopped(last: Ended, state: TrainingState) -> Ended:
+def _stopped(last: LoopEnd, state: TrainingState) -> LoopEnd:
     state.load_best()
-    return Ended(last.step, last.steps_total, "stopped by a person", last.metrics)
+    return LoopEnd(last.step, last.steps_total, "stopped by a person", last.metrics)

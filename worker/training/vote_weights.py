@@ -16,8 +16,8 @@ STRENGTHS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """Weights of labelers, 1 where none is given; and the votes at which a pair weighs 1, if any.
+class VoteWeights:
+    """Weights of labelers, 1 by default, and the votes at which a pair weighs 1, if any.
 
     A labeler's weight changes the vote share, and the pair's weight by the mean over its votes. One
     with nothing left is no pair. `usual_judgments` are those at which what was said of completions

@@ -13,7 +13,7 @@ from app.formats.records import CompletionsRecord
 from tests.worker.files import material
 from tests.worker.files.material import error, ok
 from worker.commands import watching
-from worker.files import generating
+from worker.files import generation
 from worker.rlhf.core.examples import Completion
 from worker.rlhf.sampling import continuous_batching
 
@@ -62,7 +62,7 @@ def test_an_answer_does_not_depend_on_what_is_asked_beside_it(sft: Path, tmp_pat
 def test_an_interrupted_run_writes_what_the_other_would_have(
     sft: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generating, "CHUNK_PROMPTS", 4)
+    monkeypatch.setattr(generation, "CHUNK_PROMPTS", 4)
     data = material.prompts(tmp_path / "q.jsonl")
 
     def command(name: str) -> tuple[object, ...]:

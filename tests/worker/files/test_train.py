@@ -15,12 +15,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.domain.plan import RoundPlan
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, error, ok
 from worker import artifacts
 from worker.commands import watching
-from worker.files import models, training
-from worker.files.rows import Compared
+from worker.files import models
+from worker.files.rows import JudgedRow
+from worker.files.source import Source
+from worker.files.training_request import TrainingRequest
 from worker.rlhf.core.examples import Pair, PromptItem
 from worker.rlhf.model import models as rlhf_models
 from worker.rlhf.model import saving
@@ -149,8 +152,9 @@ def test_every_prompt_of_a_file_is_trained_on_unless_a_number_is_given(
 def test_pairs_are_reported_by_their_own_sources(sft: Path) -> None:
     texts = ("a", "b", "c")
     turns = ({"role": "user", "content": "Which?"},)
-    row = Compared(1, "k", turns, texts, ("x", "y", "z"), (Pair(0, 1, 1.0), Pair(0, 2, 1.0)))
-    (ranking,) = training.rankings([row], models.open_model(str(sft), "cpu").roles, "")
+    row = JudgedRow(1, "k", turns, texts, ("x", "y", "z"), (Pair(0, 1, 1.0), Pair(0, 2, 1.0)))
+    request = TrainingRequest("reward", str(sft), Source(sft), RoundPlan())
+    (ranking,) = request.rankings([row], models.open_model(str(sft), "cpu").roles)
     scored = Scored(ranking, (2.0, 1.0, 0.0))
     found = reward_report.report([ranking], [scored]).to_json()
     said = json.dumps(found)

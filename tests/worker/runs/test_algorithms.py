@@ -10,7 +10,7 @@ from worker.rlhf.model.roles import LoraSettings
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.reward.normaliser import Scale
 from worker.training import algorithms
-from worker.training.algorithms import Given
+from worker.training.algorithms import PolicyInputs
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_only_a_head_taken_from_the_reward_model_is_read_on_its_scale(
 ) -> None:
     roles = tiny.roles("reward", heads=("reward",))
     own = PpoConfig(lora=lora, value_scale=Scale(3.0, 2.0))
-    given = Given(roles, prompts(2), [], LikesOneSide(), [], TrainingState())
+    given = PolicyInputs(roles, prompts(2), [], LikesOneSide(), [], TrainingState())
     assert algorithms.prepare(RoundPlan(), given, own).settings["value_scale"] == scale

@@ -13,10 +13,10 @@ from app.db import Database
 from app.models import Job, Metric, TrainingSample
 from app.services.jobs import job_leases, jobs
 from tests.worker.runs import small
+from worker.orders import Interrupted, Order, Orders
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.training_state import TrainingState
-from worker.runs.process.job_context import Interrupted, JobContext, Orders
-from worker.ticket import Order
+from worker.runs.process.job_context import JobContext
 from worker.training import training_loop
 
 STEPS = 5
@@ -68,7 +68,7 @@ def context(database: Database, tmp_path: Path, orders: Orders) -> JobContext:
     return small.context_of(database, claimed, tmp_path, orders)
 
 
-def follow(context: JobContext, toy: Toy, save_every: int = 100) -> training_loop.Ended:
+def follow(context: JobContext, toy: Toy, save_every: int = 100) -> training_loop.LoopEnd:
     return training_loop.follow(context, toy.run(), toy.state, save_every=save_every)
 
 

@@ -17,7 +17,7 @@ from tests.worker.runs import small
 from worker.runs.data import frozen_dataset
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
-from worker.training.vote_weights import Weights
+from worker.training.vote_weights import VoteWeights
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_what_was_said_of_one_completion_carries_its_weight(
     row = frozen_dataset.freeze(context, project.id, "title").rows[0]
     said = (TrainingAbsolute({}, 1.0),) * len(row.row.candidates)
     rated = replace(row, row=replace(row.row, absolutes=said))
-    weights = Weights(usual_judgments=2.0)
+    weights = VoteWeights(usual_judgments=2.0)
     (ranking,) = frozen_dataset.rankings(
         [rated], tiny.tokenizer(), instruction="", roots={}, root=1, weights=weights
     )

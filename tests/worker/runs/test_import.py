@@ -11,8 +11,9 @@ from app.services.datasets import imports
 from app.services.jobs import job_leases, jobs
 from tests.services import sample
 from tests.worker.runs import small
+from worker.orders import Interrupted, Orders
 from worker.runs import import_
-from worker.runs.process.job_context import Interrupted, JobContext, Orders
+from worker.runs.process.job_context import JobContext
 
 
 def enqueue(database: Database, path: Path) -> int:

@@ -94,7 +94,7 @@ def test_where_no_held_out_prompt_leaves_room_the_run_says_so(
     ("kind", "words"),
     [
         ("policy", "^none of the 8 training prompts leaves room for 8 new tokens: the model's"),
-        ("reward", "brought to scale: none of the 4 scale's prompts leaves room for 8"),
+        ("reward", "normalized: none of the 4 normalization prompts leaves room for 8"),
     ],
 )
 def test_a_run_without_any_room_is_refused_before_it_trains(

@@ -13,7 +13,7 @@ from app.services.datasets.judged_comparisons import (
     TrainingRow,
 )
 from app.services.datasets.training_rows import FrozenRow, PlainVote
-from worker.training.vote_weights import Weights
+from worker.training.vote_weights import VoteWeights
 
 
 def row(*votes: tuple[str, tuple[int, ...]], strength: int | None = None) -> FrozenRow:
@@ -43,13 +43,13 @@ def plan(weighing: Weighing = Weighing.EQUAL, **labelers: float) -> RewardPlan:
 
 def test_without_weights_pairs_are_as_they_were_judged() -> None:
     one = row(("L1", (1, 2)), ("L2", (2, 1)), ("L3", (1, 1)), strength=4)
-    (pair,) = Weights.of(plan(), [one]).pairs(one)
+    (pair,) = VoteWeights.of(plan(), [one]).pairs(one)
     assert (pair.share, pair.weight, pair.strength, pair.margin) == (0.5, 1.0, 4, 0.0)
 
 
 def test_a_labelers_weight_moves_the_share_and_the_pairs_weight() -> None:
     one = row(("L1", (1, 2)), ("L2", (2, 1)), strength=4)
-    (pair,) = Weights.of(plan(L1=3.0), [one]).pairs(one)
+    (pair,) = VoteWeights.of(plan(L1=3.0), [one]).pairs(one)
     assert pair.share == pytest.approx(0.75)
     assert pair.weight == pytest.approx(2.0)
     assert pair.margin == pytest.approx(0.5)
@@ -57,24 +57,24 @@ def test_a_labelers_weight_moves_the_share_and_the_pairs_weight() -> None:
 
 def test_weighed_ties_count_half() -> None:
     one = row(("L1", (1, 1)), ("L2", (2, 1)))
-    (pair,) = Weights.of(plan(L2=0.5), [one]).pairs(one)
+    (pair,) = VoteWeights.of(plan(L2=0.5), [one]).pairs(one)
     assert pair.share == pytest.approx(0.5 / 1.5)
 
 
 def test_a_comparison_only_by_labelers_that_weigh_nothing_is_no_pair() -> None:
     one = row(("L1", (1, 2, 3)))
-    assert Weights.of(plan(L1=0.0), [one]).pairs(one) == ()
+    assert VoteWeights.of(plan(L1=0.0), [one]).pairs(one) == ()
 
 
 def test_by_votes_a_comparison_weighs_what_it_has_over_the_usual_number() -> None:
     one, other = row(("L1", (1, 2))), row(("L1", (1, 2)), ("L2", (1, 2)), ("L3", (1, 2)))
-    weights = Weights.of(plan(Weighing.VOTES), [one, other])
+    weights = VoteWeights.of(plan(Weighing.VOTES), [one, other])
     assert [weights.pairs(each)[0].weight for each in (one, other)] == [0.5, 1.5]
 
 
 def test_labelers_of_whom_there_is_no_vote_are_refused() -> None:
     with pytest.raises(Invalid, match="weighs labeler L9, of whom there is no vote; there are L1"):
-        Weights.of(plan(L9=0.5), [row(("L1", (1, 2)))])
+        VoteWeights.of(plan(L9=0.5), [row(("L1", (1, 2)))])
 
 
 def test_weights_of_labelers_beside_ratings_are_refused() -> None:
@@ -83,7 +83,7 @@ def test_weights_of_labelers_beside_ratings_are_refused() -> None:
         TrainingRow(1, 1, one.row.prompt, (), (), (), (TrainingAbsolute({"kind": 2.0}),)), one.votes
     )
     with pytest.raises(Invalid, match="ratings and thumbs are means over labelers"):
-        Weights.of(plan(L1=0.5), [rated])
+        VoteWeights.of(plan(L1=0.5), [rated])
 
 
 def thumbed(*judgments: int, thumb: float = 0.5) -> FrozenRow:
@@ -93,14 +93,14 @@ def thumbed(*judgments: int, thumb: float = 0.5) -> FrozenRow:
 
 def test_by_votes_ratings_and_thumbs_weigh_what_they_have_over_the_usual_number() -> None:
     one, other = thumbed(1), thumbed(2, 3, 4)
-    weights = Weights.of(plan(Weighing.VOTES), [one, other])
+    weights = VoteWeights.of(plan(Weighing.VOTES), [one, other])
     assert [weights.absolutes(each)[0].weight for each in (one, other)] == [0.5, 1.5]
-    equal = Weights.of(plan(), [one, other])
+    equal = VoteWeights.of(plan(), [one, other])
     assert [equal.absolutes(each)[0].weight for each in (one, other)] == [1.0, 1.0]
 
 
 def test_thumbs_and_pairs_have_usual_numbers_of_their_own() -> None:
     compared, thumb = row(("L1", (1, 2)), ("L2", (1, 2))), thumbed(1, 2, 3, 4)
-    weights = Weights.of(plan(Weighing.VOTES), [compared, thumb])
+    weights = VoteWeights.of(plan(Weighing.VOTES), [compared, thumb])
     assert weights.pairs(compared)[0].weight == 1.0
     assert weights.absolutes(thumb)[0].weight == 1.0

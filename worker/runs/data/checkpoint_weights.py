@@ -20,9 +20,7 @@ from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward.normaliser import Normaliser
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process.job_context import JobContext
-
-FULL, ADAPTER = "full", "adapter"
-POLICY = "policy"
+from worker.training.layout import ADAPTER, FULL, POLICY
 
 
 @dataclass(frozen=True, slots=True)

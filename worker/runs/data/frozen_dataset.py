@@ -4,7 +4,7 @@ The export is written first and read back, so that an attempt that resumes train
 the first one saw, whatever people have judged since.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from worker.runs import export as export_run
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
-from worker.training.vote_weights import Weights
+from worker.training.vote_weights import VoteWeights
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class FrozenData:
     """The frozen export, its rows, and those of the validation split that only measure."""
 
     export: Export
@@ -30,7 +30,7 @@ class Data:
     heldout: tuple[FrozenRow, ...]
 
 
-def freeze(context: JobContext, project_id: int, title: str) -> Data:
+def freeze(context: JobContext, project_id: int, title: str) -> FrozenData:
     """Freeze the judgments, once per job, and read them back."""
     with context.database.reader() as session:
         found = exports.of_job(session, context.job_id)
@@ -39,10 +39,10 @@ def freeze(context: JobContext, project_id: int, title: str) -> Data:
     return of_export(context, found)
 
 
-def of_export(context: JobContext, export: Export) -> Data:
+def of_export(context: JobContext, export: Export) -> FrozenData:
     """Read a frozen export back."""
     folder = context.fetch(export.uri.rsplit("/", 1)[0])
-    return Data(export, _read(folder / export_run.DATA), _read(folder / export_run.HELDOUT))
+    return FrozenData(export, _read(folder / export_run.DATA), _read(folder / export_run.HELDOUT))
 
 
 def rankings(
@@ -52,7 +52,7 @@ def rankings(
     instruction: str,
     roots: Mapping[int, int],
     root: int,
-    weights: Weights | None = None,
+    weights: VoteWeights | None = None,
 ) -> list[Ranking]:
     """Return one ranking per row, in the ids of this model's tokenizer.
 
@@ -65,7 +65,7 @@ def rankings(
         weights: how much judgments count; None: all the same.
 
     """
-    known = weights or Weights()
+    known = weights or VoteWeights()
     return [_ranking(one, tokenizer, instruction, roots, root, known) for one in rows]
 
 
@@ -83,7 +83,7 @@ def _ranking(
     instruction: str,
     roots: Mapping[int, int],
     root: int,
-    weights: Weights,
+    weights: VoteWeights,
 ) -> Ranking:
     row = one.row
     return Ranking(
@@ -123,8 +123,3 @@ def _write(context: JobContext, project_id: int, title: str) -> Export:
 
 def _read(path: Path) -> tuple[FrozenRow, ...]:
     return tuple(training_rows.read(path))
-
-
-def votes_of(rows: Sequence[FrozenRow]) -> int:
-    """Count the votes behind some rows."""
-    return sum(len(one.votes) for one in rows)

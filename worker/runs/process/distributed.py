@@ -15,11 +15,12 @@ import torch
 from app.db import Database
 from app.errors import Invalid
 from worker import artifacts
+from worker.orders import Orders
 from worker.process import USES_CPU
 from worker.rlhf.core.parallel import Team
 from worker.runs import Run
 from worker.runs.process import job_process
-from worker.runs.process.job_context import JobContext, KeptSample, Orders
+from worker.runs.process.job_context import JobContext, KeptSample
 from worker.ticket import Ticket
 
 
@@ -53,11 +54,13 @@ class Follower(JobContext):
         """Leave that to the first process."""
         return self.workdir
 
-    def goes_on(self) -> bool:
-        """Part from the others: this process's work is done."""
-        super().goes_on()
+    def leave_team(self) -> None:
+        """End the connections: this process's work is done."""
+        super().leave_team()
         self.is_over = True
-        return False
+
+    def say(self, text: str) -> None:
+        """Leave that to the first process."""
 
     def fail(self, error: str, *, is_transient: bool) -> None:
         """End; the first process hears of it by losing its peer."""

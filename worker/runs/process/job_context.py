@@ -5,7 +5,6 @@ computing: reports wait in memory, and the end waits for the database. A run who
 hears of it at its next report and must not go on.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -24,7 +23,9 @@ from app.errors import LeaseLost
 from app.models import Job
 from app.services.jobs import job_leases, job_reports
 from worker import artifacts
-from worker.ticket import Order, Servers, is_outage
+from worker.orders import Interrupted, Order, Orders
+from worker.outages import is_outage
+from worker.ticket import Servers
 
 if TYPE_CHECKING:  # it loads torch, which an export must not pay for
     from worker.rlhf.core.parallel import Team
@@ -54,10 +55,6 @@ class KeptSample(Protocol):
         """What the reward model thought of it."""
 
 
-class Interrupted(Exception):
-    """A run ended before its work did, because it was asked to."""
-
-
 @dataclass(slots=True)
 class _Waiting:
     """Reports that are not written yet."""
@@ -65,27 +62,6 @@ class _Waiting:
     progress: tuple[int, int, str] | None = None
     scalars: list[job_reports.Scalar] = field(default_factory=list)
     samples: list[job_reports.KeptSample] = field(default_factory=list)
-
-
-class Orders:
-    """What the supervisor asks of the child; the strongest order so far stands."""
-
-    _STRENGTH: Final[Mapping[Order, int]] = {"stop_here": 1, "preempt": 2, "cancel": 3}
-
-    def __init__(self) -> None:
-        self._order: Order | None = None
-        self.changed = threading.Event()
-
-    @property
-    def order(self) -> Order | None:
-        """The order in force."""
-        return self._order
-
-    def give(self, order: Order) -> None:
-        """Give an order; a weaker one than that in force changes nothing."""
-        if self._order is None or self._STRENGTH[order] > self._STRENGTH[self._order]:
-            self._order = order
-            self.changed.set()
 
 
 class JobContext:
@@ -154,11 +130,19 @@ class JobContext:
         """Do something that the run does once however many processes share it."""
         return act() if self.team is None else self.team.once(act)
 
-    def goes_on(self) -> bool:
-        """Part from the other processes; whether this one measures, publishes and succeeds."""
+    @property
+    def is_first(self) -> bool:
+        """Whether this process measures, publishes and succeeds, where several share the run."""
+        return self.team is None or self.team.is_first
+
+    def leave_team(self) -> None:
+        """End the connections to the other processes."""
         if self.team is not None:
             self.team.leave()
-        return True
+
+    def say(self, text: str) -> None:
+        """Write a sentence to the job's log."""
+        log.info(text, job=self.job_id)
 
     @property
     def workdir(self) -> Path:

@@ -18,9 +18,10 @@ from app.db import Database
 from app.errors import AttuneError, LeaseLost, Unavailable
 from app.services.rounds import rounds
 from worker.artifacts import Artifacts
+from worker.orders import Interrupted, Order, Orders
 from worker.runs import Run, find
-from worker.runs.process.job_context import Interrupted, JobContext, Orders
-from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Order, Ticket
+from worker.runs.process.job_context import JobContext
+from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Ticket
 
 _PR_SET_PDEATHSIG: Final = 1
 

@@ -11,19 +11,19 @@ Two processes never share a folder. Orders come from signals, figures go to whoe
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from app.errors import Conflict, Invalid
 from worker import artifacts
 from worker.files.models import MODEL
+from worker.orders import Order, Orders
+from worker.rlhf.core.parallel import Team
 from worker.rlhf.core.step_report import Sample
-from worker.runs.process.job_context import Orders
-from worker.ticket import Order
 from worker.training import model_card
+from worker.training.model_card import ModelCard
 
 RUN, WORK, LOCK = "run.json", "work", ".lock"
 LEASE: Final = 1  # states carry a lease's number; here there is one
@@ -42,43 +42,27 @@ class Watcher(Protocol):
         """Take how far the run is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A model's origin, as `cards.Card` tells it of a round's."""
-
-    title: str
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, Any]
-    parents: Mapping[str, str]
-    data: Sequence[Mapping[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the card as plain values, with the versions of what made it."""
-        return {
-            "kind": self.title,
-            "parents": dict(self.parents),
-            "data": [dict(one) for one in self.data],
-            "settings": dict(self.settings),
-            "metrics": dict(self.metrics),
-            "versions": model_card.versions(),
-        }
-
-    def text(self) -> str:
-        """Return the card in Markdown."""
-        parents = ", ".join(self.parents) or "none"
-        files = ", ".join(str(one["file"]) for one in self.data)
-        return model_card.markdown(
-            self.title, [f"Parents: {parents}", "", f"Data: {files}"], self.metrics
-        )
-
-
 class RunFolder:
-    """One run in its folder; a `following.Place`."""
+    """One run in its folder; a `training_loop.RunPlace`.
 
-    def __init__(self, root: Path, watcher: Watcher, orders: Orders | None = None) -> None:
+    Attributes:
+        root: the folder.
+        watcher: shows the run.
+        orders: given to the run.
+        team: the processes that share the run; None where it is alone.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        watcher: Watcher,
+        orders: Orders | None = None,
+        team: Team | None = None,
+    ) -> None:
         self.root = root
         self.watcher = watcher
         self.orders = orders or Orders()
+        self.team = team
 
     @property
     def title(self) -> str:
@@ -86,9 +70,16 @@ class RunFolder:
         return f"the run in {self.root}"
 
     @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files of the run."""
+        return self.team is None or self.team.is_first
+
+    @property
     def workdir(self) -> Path:
         """Where states and curves lie while it runs."""
         folder = self.root / WORK
+        if not self.is_first and self.team is not None:
+            folder = folder / f"process-{self.team.rank}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -110,6 +101,10 @@ class RunFolder:
             Conflict: another process writes there, or another run has been there.
             Invalid: the folder holds something else.
         """
+        if not self.is_first:
+            self._wait_for_the_first()
+            yield
+            return
         self._refuse_foreign()
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / LOCK).open("w") as lock:
@@ -117,35 +112,58 @@ class RunFolder:
             if restart:
                 self._clear()
             self._claim(identity)
+            self._wait_for_the_first()
             yield
+
+    def _wait_for_the_first(self) -> None:
+        """Return once the first process has claimed the folder for all."""
+        if self.team is not None:
+            self.team.once(lambda: None)
+
+    def say(self, text: str) -> None:
+        """Show a sentence."""
+        if self.is_first:
+            self.watcher.say(text)
+
+    def leave_team(self) -> None:
+        """End the connections to the other processes."""
+        if self.team is not None:
+            self.team.leave()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Show the figures of a step."""
-        self.watcher.step(step, values)
+        if self.is_first:
+            self.watcher.step(step, values)
 
     def samples(self, step: int, samples: tuple[Sample, ...]) -> None:
         """Nothing: TensorBoard has them."""
 
     def report(self, done: int, total: int, note: str = "") -> None:
         """Show how far the run is."""
-        self.watcher.progress(done, total, note)
+        if self.is_first:
+            self.watcher.progress(done, total, note)
 
     def should_stop(self) -> Order | None:
-        """Return what was asked of the run."""
-        return self.orders.order
+        """Return the order in force; all processes stop at the same step."""
+        if self.team is None:
+            return self.orders.order
+        order: Order | None = self.team.once(lambda: self.orders.order)
+        return order
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Nothing is buffered."""
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
         """Save a training state: whole or not at all, the newest two kept."""
+        if not self.is_first:
+            return self.workdir
         return artifacts.save_state(self.workdir, step, LEASE, write)
 
     def newest_state(self) -> Path | None:
         """Return the newest training state that verifies."""
-        return artifacts.newest_state(self.workdir)
+        return artifacts.newest_state(self.root / WORK)
 
-    def publish(self, card: model_card.Origin, write: artifacts.Write) -> None:
+    def publish(self, card: ModelCard, write: artifacts.Write) -> None:
         """Put the finished model in place, whole, with its card and its curves."""
         aside = self.workdir / "checkpoint"
         model_card.fill(self, aside, card, write)

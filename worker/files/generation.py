@@ -16,16 +16,16 @@ from app.errors import Conflict, Invalid
 from app.formats import jsonl, vertex
 from worker import artifacts
 from worker.files import models, rows
-from worker.files.folder import Watcher, differences
 from worker.files.models import Opened
-from worker.files.rows import Asked, Bad
+from worker.files.rows import BadLine, FilePrompt
+from worker.files.run_folder import Watcher, differences
 from worker.files.source import Source
+from worker.orders import Interrupted, Orders
 from worker.rlhf.core.examples import Completion, PromptItem
 from worker.rlhf.model.models import context_tokens
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import Question
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs.process.job_context import Interrupted, Orders
 from worker.training import model_card, token_ids
 
 CHUNK_PROMPTS: Final = 32
@@ -35,7 +35,7 @@ Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GenerationRequest:
     """What is to be answered, by which model, how, and where to.
 
     The engine changes no answer, so a run may go on with the other one.
@@ -75,7 +75,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class GenerationOutcome:
     """The file, and how many prompts have their answers in it."""
 
     output: Path
@@ -95,7 +95,9 @@ class Done:
         }
 
 
-def run(wanted: Wanted, watcher: Watcher, orders: Orders, *, restart: bool = False) -> Done:
+def run(
+    request: GenerationRequest, watcher: Watcher, orders: Orders, *, restart: bool = False
+) -> GenerationOutcome:
     """Answer the prompts that an earlier run did not; where the file is there, say so.
 
     Raises:
@@ -103,75 +105,77 @@ def run(wanted: Wanted, watcher: Watcher, orders: Orders, *, restart: bool = Fal
         Conflict: what is there was asked for otherwise.
         Interrupted: it was told to end; what is written stays, and the same command goes on.
     """
-    each = wanted.config.n if wanted.format == "vertex" else 1
-    known = _claim(wanted, restart=restart)
-    if wanted.output.exists():
+    each = request.config.n if request.format == "vertex" else 1
+    known = _claim(request, restart=restart)
+    if request.output.exists():
         answered = int(known["answered"])
-        return Done(wanted.output, answered, answered * each, answered, int(known["bad_rows"]))
-    found, bad = rows.prompts(wanted.prompts)
-    opened = models.open_model(wanted.model, wanted.device, four_bit=wanted.four_bit)
-    asked, items = _items(opened, found, wanted, bad)
-    with wanted.partial.open("ab") as file:
-        artifacts.lock(file, wanted.partial)
-        resumed_at = _whole_lines(wanted.partial) // each
-        _keep(wanted.partial, resumed_at * each)
+        return GenerationOutcome(
+            request.output, answered, answered * each, answered, int(known["bad_rows"])
+        )
+    found, bad = rows.prompts(request.prompts)
+    opened = models.open_model(request.model, request.device, four_bit=request.four_bit)
+    asked, items = _items(opened, found, request, bad)
+    with request.partial.open("ab") as file:
+        artifacts.lock(file, request.partial)
+        resumed_at = _whole_lines(request.partial) // each
+        _keep(request.partial, resumed_at * each)
         for at in range(resumed_at, len(asked), CHUNK_PROMPTS):
             chunk = range(at, min(at + CHUNK_PROMPTS, len(asked)))
-            lines = _answer(opened, [asked[n] for n in chunk], [items[n] for n in chunk], wanted)
+            lines = _answer(opened, [asked[n] for n in chunk], [items[n] for n in chunk], request)
             file.write(b"".join(jsonl.encode(line) for line in lines))
             file.flush()
             os.fsync(file.fileno())
             watcher.progress(chunk.stop, len(asked), "prompts answered")
             if orders.order is not None and chunk.stop < len(asked):
                 raise Interrupted(f"{chunk.stop} of {len(asked)} prompts are answered")
-    _finish(wanted, known | {"answered": len(asked), "bad_rows": len(bad)})
-    return Done(wanted.output, len(asked), len(asked) * each, resumed_at, len(bad))
+    _finish(request, known | {"answered": len(asked), "bad_rows": len(bad)})
+    return GenerationOutcome(request.output, len(asked), len(asked) * each, resumed_at, len(bad))
 
 
-def _claim(wanted: Wanted, *, restart: bool) -> dict[str, Any]:
+def _claim(request: GenerationRequest, *, restart: bool) -> dict[str, Any]:
     """Return the account of the run; an earlier one is gone on with only if it is the same."""
     if restart:
-        for path in (wanted.output, wanted.partial, wanted.manifest):
+        for path in (request.output, request.partial, request.manifest):
             path.unlink(missing_ok=True)
-    identity: dict[str, Any] = json.loads(json.dumps(wanted.identity(), default=str))
-    wanted.output.parent.mkdir(parents=True, exist_ok=True)
-    if not wanted.manifest.exists() and wanted.output.exists():
-        raise Conflict(f"{wanted.output} is there already; --restart writes it anew")
-    has_begun = wanted.output.exists() or _whole_lines(wanted.partial)
-    if not (wanted.manifest.exists() and has_begun):
-        wanted.partial.unlink(missing_ok=True)
-        artifacts.replace(wanted.manifest, json.dumps(identity, indent=1) + "\n")
+    identity: dict[str, Any] = json.loads(json.dumps(request.identity(), default=str))
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    if not request.manifest.exists() and request.output.exists():
+        raise Conflict(f"{request.output} is there already; --restart writes it anew")
+    has_begun = request.output.exists() or _whole_lines(request.partial)
+    if not (request.manifest.exists() and has_begun):
+        request.partial.unlink(missing_ok=True)
+        artifacts.replace(request.manifest, json.dumps(identity, indent=1) + "\n")
         return identity
-    known: dict[str, Any] = json.loads(wanted.manifest.read_text(encoding="utf-8"))
+    known: dict[str, Any] = json.loads(request.manifest.read_text(encoding="utf-8"))
     different = next(differences({key: known.get(key) for key in identity}, identity), None)
     if different is not None:
         name, old, new = different
         raise Conflict(
-            f"{wanted.output} was begun with {name} {old!r}, not {new!r}; "
+            f"{request.output} was begun with {name} {old!r}, not {new!r}; "
             "choose another output, or --restart to begin anew"
         )
     return known
 
 
 def _items(
-    opened: Opened, asked: Sequence[Asked], wanted: Wanted, bad: list[Bad]
-) -> tuple[list[Asked], list[PromptItem]]:
+    opened: Opened, asked: Sequence[FilePrompt], request: GenerationRequest, bad: list[BadLine]
+) -> tuple[list[FilePrompt], list[PromptItem]]:
     """Return the prompts that fit, each with its ids under a key of its own for what it says."""
     tokenizer = opened.roles.loaded.tokenizer
     limit = context_tokens(opened.roles.causal)
     seen: dict[str, int] = {}
-    kept, found = list[Asked](), list[PromptItem]()
+    kept, found = list[FilePrompt](), list[PromptItem]()
     for one in asked:
-        ids = token_ids.prompt_ids(tokenizer, one.messages, wanted.instruction)
+        ids = token_ids.prompt_ids(tokenizer, one.messages, request.instruction)
         room = None if limit is None else limit - len(ids)
-        if room is not None and room < wanted.config.max_new_tokens:
+        if room is not None and room < request.config.max_new_tokens:
             reason = (
                 f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
-                f"{limit} for the answer; {wanted.config.max_new_tokens} are wanted"
+                f"{limit} for the answer; {request.config.max_new_tokens} are request"
             )
-            if not wanted.prompts.skip_bad:
-                raise Invalid(f"{wanted.prompts.path}, line {one.line}: {reason}")
-            bad.append(Bad(one.line, reason))
+            if not request.prompts.skip_bad:
+                raise Invalid(f"{request.prompts.path}, line {one.line}: {reason}")
+            bad.append(BadLine(one.line, reason))
             continue
         again = seen[one.key] = seen.get(one.key, -1) + 1
         found.append(PromptItem(f"{one.key}#{again}" if again else one.key, ids))
@@ -180,28 +184,33 @@ def _items(
 
 
 def _answer(
-    opened: Opened, asked: Sequence[Asked], items: Sequence[PromptItem], wanted: Wanted
+    opened: Opened,
+    asked: Sequence[FilePrompt],
+    items: Sequence[PromptItem],
+    request: GenerationRequest,
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in their order."""
     found: dict[str, list[Completion]] = {}
     questions = [Question(item.key, item.prompt_ids) for item in items]
-    engine = engines.in_memory(wanted.engine.value, opened.roles, opened.role)
-    for one in engine.generate(questions, wanted.config):
+    engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
+    for one in engine.generate(questions, request.config):
         found.setdefault(one.prompt_key, []).append(one)
-    write = LINES[wanted.format]
+    write = LINES[request.format]
     for prompt, item in zip(asked, items, strict=True):
         answers = sorted(found[item.key], key=lambda one: one.sample_index)
-        yield from write(prompt, answers, wanted)
+        yield from write(prompt, answers, request)
 
 
-def _ours(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Iterator[Line]:
+def _ours(
+    prompt: FilePrompt, answers: Sequence[Completion], request: GenerationRequest
+) -> Iterator[Line]:
     head = {} if prompt.source_id is None else {"id": prompt.source_id}
     yield {
         **head,
         "messages": [dict(turn) for turn in prompt.messages],
         "completions": [
             {
-                "source": wanted.model,
+                "source": request.model,
                 "text": _text(one),
                 "finish_reason": one.finish_reason,
                 "tokens": len(one.token_ids),
@@ -213,9 +222,11 @@ def _ours(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Itera
     }
 
 
-def _vertex(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Iterator[Line]:
+def _vertex(
+    prompt: FilePrompt, answers: Sequence[Completion], request: GenerationRequest
+) -> Iterator[Line]:
     turns = [str(turn["content"]) for turn in prompt.messages]
-    said = "\n\n".join([wanted.instruction, *turns] if wanted.instruction else turns)
+    said = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
     for one in answers:
         yield vertex.write_result(said, _text(one))
 
@@ -224,7 +235,9 @@ def _text(one: Completion) -> str:
     return one.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as jobs do; databases keep none
 
 
-LINES: Final[Mapping[str, Callable[[Asked, Sequence[Completion], Wanted], Iterator[Line]]]] = {
+LINES: Final[
+    Mapping[str, Callable[[FilePrompt, Sequence[Completion], GenerationRequest], Iterator[Line]]]
+] = {
     "attune": _ours,
     "vertex": _vertex,
 }
@@ -245,7 +258,7 @@ def _keep(path: Path, lines: int) -> None:
         file.truncate(file.tell())
 
 
-def _finish(wanted: Wanted, account: dict[str, Any]) -> None:
-    account |= {"versions": model_card.versions(), "sha256": artifacts.hash_of(wanted.partial)}
-    artifacts.replace(wanted.manifest, json.dumps(account, indent=1) + "\n")
-    wanted.partial.replace(wanted.output)
+def _finish(request: GenerationRequest, account: dict[str, Any]) -> None:
+    account |= {"versions": model_card.versions(), "sha256": artifacts.hash_of(request.partial)}
+    artifacts.replace(request.manifest, json.dumps(account, indent=1) + "\n")
+    request.partial.replace(request.output)
