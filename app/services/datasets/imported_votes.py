@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import AssignmentState, SlotState
 from app.formats.records import (
     ComparisonRecord,
@@ -172,7 +173,7 @@ def _create(session: Session, project: Project, given: Given, key: str, votes: i
         natural_key=key,
         seed=project.split_seed,
         priority=BEHIND_ROUNDS,
-        overlap=None if given.vote is None else min(votes, comparisons.OVERLAP_MOST),
+        overlap=None if given.vote is None else min(votes, OVERLAP_MOST),
     )
 
 

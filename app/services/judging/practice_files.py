@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.answers import check
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.practice import expected
 from app.errors import Invalid
 from app.formats import practice as rows
@@ -142,7 +143,7 @@ def _add(
         _completions(session, project, prompt.id, record),
         kind=kind,
         purpose=purpose,
-        overlap=comparisons.OVERLAP_MOST,
+        overlap=OVERLAP_MOST,
         gold_answer=record.answer,
         gold_reason=record.reason,
         natural_key=key,

@@ -16,8 +16,8 @@ from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search
 from app.services.quality.comparison_search import Asked, Detail, Said
 from app.services.queue import steering
+from app.services.rounds import judging_flow
 from app.web import words
-from app.web.api.steering import change_overlap, go_on
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -188,8 +188,7 @@ def use(
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
 def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
     """Take a comparison out of the queue; its judgments stay and no longer count."""
-    steering.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
-    go_on(access)  # it may have been the last one
+    judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
 
 
@@ -252,7 +251,13 @@ def set_overlap(
     round: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
     """Ask for another number of judgments of what is not finished."""
-    changed = change_overlap(access, overlap, _number(round))
+    changed = judging_flow.set_overlap(
+        access.session,
+        access.project.id,
+        overlap,
+        round_number=_number(round),
+        actor_id=access.user.id,
+    )
     what = "comparison wants" if changed == 1 else "comparisons want"
     url = f"/p/{access.project.slug}/comparisons"
     return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")

@@ -178,7 +178,7 @@ def test_a_wrong_job_fails_at_once(database: Database) -> None:
 def test_a_job_that_is_to_be_cancelled_does_not_go_back(database: Database) -> None:
     claimed = claim_new(database)
     with database.transaction() as session:
-        jobs.cancel(session, claimed.job_id)
+        jobs.cancel(session, claimed.job_id, actor_id=None)
     with database.transaction() as session:
         job_leases.died(session, claimed.job_id, claimed.lease_token, "SIGKILL")
     assert read(database, claimed.job_id).state == JobState.CANCELLED
@@ -286,7 +286,7 @@ class JobMachine(RuleBasedStateMachine):
     def press(self, name: str) -> None:
         try:
             with self.database.transaction() as session:
-                getattr(jobs, name)(session, self.job_id)
+                getattr(jobs, name)(session, self.job_id, actor_id=None)
         except Conflict:
             pass
         if name == "retry" and self.job().state == JobState.QUEUED:

@@ -217,7 +217,7 @@ def test_a_job_retried_elsewhere_revives_the_round_too(work: Session, project: P
     round_ = launch(work, project)
     end_job(work, round_, fails=True)
     (job,) = round_progress.jobs_of(work, round_.id)
-    jobs.retry(work, job.id)
+    jobs.retry(work, job.id, actor_id=None)
     assert state_of(round_) == RoundState.FAILED
     end_job(work, round_)
     assert state_of(round_) == RoundState.LABELING
