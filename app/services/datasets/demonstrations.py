@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.models import (
     Comparison,
@@ -21,6 +21,7 @@ from app.models import (
     Split,
 )
 from app.services.datasets.judged_comparisons import PromptText
+from app.services.queue import counted_judgments
 
 PAGE = 500
 WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
@@ -126,24 +127,12 @@ def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]
     return [
         Judgment.project_id == project_id,
         Judgment.kind.in_(WRITING),
-        Judgment.is_current.is_(True) if as_of is None else _was_current(as_of),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,
-        Comparison.is_withdrawn.is_(False),
         ~exists().where(
             Demonstration.prompt_id == Comparison.prompt_id, Demonstration.text == Judgment.text
         ),
     ]
-
-
-def _was_current(as_of: datetime) -> ColumnElement[bool]:
-    later = aliased(Judgment)
-    return (Judgment.submitted_at <= as_of) & ~exists().where(
-        later.assignment_id == Judgment.assignment_id,
-        later.revision > Judgment.revision,
-        later.submitted_at <= as_of,
-    )
 
 
 def _prompt_text(prompt: Prompt) -> PromptText:

@@ -38,6 +38,7 @@ from app.services.datasets.judged_comparisons import (
     Voted,
 )
 from app.services.project import criteria
+from app.services.queue import counted_judgments
 
 PAGE = 200
 
@@ -161,7 +162,7 @@ def _votes(
     )
     found: dict[int, list[Voted]] = defaultdict(list)
     for judgment, pseudonym in session.execute(query):
-        if judgment.is_retraction or judgment.is_surplus:
+        if not counted_judgments.is_filling_slot(judgment):
             counts.judgments_out[
                 judged_comparisons.RETRACTED
                 if judgment.is_retraction

@@ -36,6 +36,7 @@ from app.services.project import criteria
 from app.services.quality import absolute_agreement
 from app.services.quality.absolute_agreement import AbsoluteReport
 from app.services.quality.result_cache import remembered
+from app.services.queue import counted_judgments
 
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
@@ -215,11 +216,8 @@ def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tup
 def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         Judgment.project_id == project_id,
-        Judgment.is_current.is_(True),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        counted_judgments.counts(),
         Comparison.purpose == asked.purpose,
-        Comparison.is_withdrawn.is_(False),
     ]
     if asked.round_id is not None:
         conditions.append(Comparison.round_id == asked.round_id)
@@ -231,7 +229,7 @@ def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
         theirs = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             Judgment.labeler_id == asked.labeler_id,
-            Judgment.is_current,
+            counted_judgments.fills_slot(),
         )
         conditions.append(Comparison.id.in_(theirs))
     return conditions

@@ -31,7 +31,7 @@ from app.models import (
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria, prompts
 from app.services.quality.agreement import lowest
-from app.services.queue import comparisons
+from app.services.queue import comparisons, counted_judgments
 
 PAGE = 40
 
@@ -86,7 +86,7 @@ class Said:
     @property
     def counts(self) -> bool:
         """Whether it counts towards anything."""
-        return not (self.judgment.is_retraction or self.judgment.is_surplus)
+        return counted_judgments.is_filling_slot(self.judgment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ def _conditions(session: Session, project_id: int, asked: Asked) -> list[ColumnE
     elif asked.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
-            Judgment.is_current,
+            counted_judgments.stands(),
             cast(Judgment.flags, String) != "[]",
         )
         found.append(Comparison.id.in_(flagged))
@@ -253,9 +253,7 @@ def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, 
         select(Judgment)
         .where(
             Judgment.comparison_id.in_(ids),
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.fills_slot(),
         )
         .order_by(Judgment.id)
     )

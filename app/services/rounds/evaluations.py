@@ -27,6 +27,7 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
 NOBODY = "nobody has judged yet"
@@ -297,7 +298,11 @@ def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
         )
         .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(Comparison.evaluation_id == evaluation.id, Comparison.purpose == Purpose.EVALUATION)
+        .where(
+            Comparison.evaluation_id == evaluation.id,
+            Comparison.purpose == Purpose.EVALUATION,
+            ~Comparison.is_withdrawn,
+        )
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
     places: dict[int, dict[str, int]] = defaultdict(dict)
@@ -332,9 +337,7 @@ def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]
         .where(
             Comparison.evaluation_id == evaluation_id,
             Comparison.purpose == Purpose.EVALUATION,
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.counts(),
         )
         .order_by(Judgment.id)
     )

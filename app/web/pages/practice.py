@@ -158,7 +158,7 @@ def add(
 @router.post("/p/{slug}/practice/set/{user_id}/again")
 def ask_again(request: Request, access: LeadAccess, user_id: int) -> Response:
     """Ask a member to practise once more before they label."""
-    member = practice_standing.membership(access.session, access.project.id, user_id)
+    member = accounts.membership(access.session, access.project.id, user_id)
     if member is None:
         raise NotFound(f"user {user_id} is not in {access.project.name}")
     practice_standing.ask_again(access.session, access.project, member, actor_id=access.user.id)
