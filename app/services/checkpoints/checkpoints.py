@@ -26,8 +26,6 @@ LABELS = {
     CheckpointKind.REWARD: "Reward",
     CheckpointKind.POLICY: "Policy",
 }
-ANSWERS = frozenset({CheckpointKind.BASE, CheckpointKind.SFT, CheckpointKind.POLICY})
-"""The kinds that write completions."""
 
 
 @dataclass(frozen=True, slots=True)

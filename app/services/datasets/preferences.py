@@ -6,7 +6,7 @@ worker's.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
@@ -33,39 +33,12 @@ from app.services.datasets.judged_comparisons import (
     Options,
     Page,
     PromptText,
-    Ties,
-    TrainingRow,
     Voted,
 )
 from app.services.project import criteria
 from app.services.queue import counted_judgments
 
 PAGE = 200
-
-
-def for_training(
-    session: Session,
-    project_id: int,
-    *,
-    splits: Sequence[Split] = (Split.TRAIN,),
-    counts: Counts | None = None,
-) -> Iterator[TrainingRow]:
-    """Stream what a reward model learns from: train-purpose votes, ties half each way."""
-    options = Options(ties=Ties.HALF, splits=tuple(splits))
-    counted = Counts() if counts is None else counts
-    for comparison in stream(session, project_id, options, counted):
-        row = judged_comparisons.training_row(comparison)
-        if row is not None:
-            yield row
-
-
-def stream(session: Session, project_id: int, options: Options, counts: Counts) -> Iterator[Judged]:
-    """Stream every comparison the options ask for, with the votes that count."""
-    after: int | None = 0
-    while after is not None:
-        page = read_page(session, project_id, options, counts, after=after)
-        yield from page.rows
-        after = page.after
 
 
 def read_page(

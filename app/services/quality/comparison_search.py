@@ -302,14 +302,3 @@ def _models(session: Session, comparison_id: int) -> tuple[Checkpoint, ...]:
         .order_by(Checkpoint.id)
     )
     return tuple(session.scalars(query))
-
-
-def counts_by_reason(session: Session, project_id: int) -> dict[str, int]:
-    """Count the settlements in force by their reason."""
-    found: defaultdict[str, int] = defaultdict(int)
-    query = select(Adjudication.reason).where(
-        Adjudication.project_id == project_id, Adjudication.is_current
-    )
-    for reason in session.scalars(query):
-        found[reason] += 1
-    return dict(found)

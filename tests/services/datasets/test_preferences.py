@@ -22,10 +22,11 @@ from app.models import (
     Split,
 )
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import Counts, Options
+from app.services.datasets.judged_comparisons import Counts, Options, Ties
 from app.services.judging import corrections, labeling
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
+from tests.services.sample_votes import judged_rows
 
 Judge = Callable[..., list[int]]
 
@@ -70,9 +71,16 @@ def _submit(
 
 
 def _rows(
-    session: Session, project: Project, **options: Any
+    session: Session,
+    project: Project,
+    *,
+    splits: Sequence[Split] = (Split.TRAIN,),
+    counts: Counts | None = None,
 ) -> list[judged_comparisons.TrainingRow]:
-    return list(preferences.for_training(session, project.id, **options))
+    options = Options(ties=Ties.HALF, splits=tuple(splits))
+    judged = judged_rows(session, project.id, options, counts or Counts())
+    rows = [judged_comparisons.training_row(comparison) for comparison in judged]
+    return [row for row in rows if row is not None]
 
 
 def test_a_share_counts_votes_and_halves_ties(
@@ -166,9 +174,7 @@ def test_held_out_prompts_are_asked_for_by_name(
 def test_pages_give_what_one_read_gives(session: Session, project: Project, judge: Judge) -> None:
     for _ in range(5):
         judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
-    whole = [
-        one.comparison_id for one in preferences.stream(session, project.id, Options(), Counts())
-    ]
+    whole = [one.comparison_id for one in judged_rows(session, project.id, Options(), Counts())]
     assert len(whole) == 5
     paged: list[int] = []
     for after in _pages(session, project, paged):
@@ -204,12 +210,12 @@ def test_an_adjudicated_comparison_is_left_out_on_request(
         )
     )
     session.flush()
-    (kept,) = preferences.stream(session, project.id, Options(), Counts())
+    (kept,) = judged_rows(session, project.id, Options(), Counts())
     assert kept.settled == Ranking((2, 1))
     assert len(kept.votes) == 1, "an adjudication is never a rater"
     counts = Counts()
     without = Options(include_adjudicated=False)
-    assert list(preferences.stream(session, project.id, without, counts)) == []
+    assert list(judged_rows(session, project.id, without, counts)) == []
     assert counts.comparisons_out == {judged_comparisons.ADJUDICATED: 1}
 
 
