@@ -8,7 +8,6 @@ own history, workload and habits take all that stand. Flags exclude nothing.
 """
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, exists
 from sqlalchemy.orm import aliased
@@ -16,7 +15,9 @@ from sqlalchemy.orm import aliased
 from app.models import Comparison, Judgment
 
 
-def stands(judgment: Any = Judgment, *, as_of: datetime | None = None) -> ColumnElement[bool]:
+def stands(
+    judgment: type[Judgment] = Judgment, *, as_of: datetime | None = None
+) -> ColumnElement[bool]:
     """Return the condition that a judgment stands, or stood at a moment.
 
     Args:
@@ -47,7 +48,7 @@ def is_filling_slot(judgment: Judgment) -> bool:
     return is_standing(judgment) and not judgment.is_surplus
 
 
-def _was_current(judgment: Any, as_of: datetime) -> ColumnElement[bool]:
+def _was_current(judgment: type[Judgment], as_of: datetime) -> ColumnElement[bool]:
     later = aliased(Judgment)
     return (judgment.submitted_at <= as_of) & ~exists().where(
         later.assignment_id == judgment.assignment_id,
