@@ -27,7 +27,7 @@ IMMEDIATE_MOST_BYTES: Final = 1 << 20
 """Larger files are imported by a job; up to this the request does it."""
 
 KEPT_FOR_RETRY: Final = timedelta(days=7)
-_CHUNK: Final = 1 << 20
+_CHUNK: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
