@@ -10,6 +10,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.states import JobState
 from app.models import Job, JudgmentKind, User
 from app.services.datasets import import_jobs
 from app.services.people import accounts
@@ -91,7 +92,7 @@ def test_a_failed_import_says_why_and_how_to_go_on(
     page = upload(lead)
     with database.transaction() as session:
         job = session.scalars(select(Job)).one()
-        job.state, job.error = "failed", "the disk was full"
+        job.state, job.error = JobState.FAILED, "the disk was full"
     text = html(lead, page)
     assert "the disk was full" in text
     assert "retry the job" in text
