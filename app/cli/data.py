@@ -25,7 +25,7 @@ from app.db import Database
 from app.errors import Invalid, Unavailable
 from app.models import ImportRun
 from app.services.datasets import exports, imports
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import load
 from app.web import downloads
@@ -103,7 +103,7 @@ def export_file(
     database = ready_database(settings)
     with database.transaction() as session:
         found = projects.by_slug(session, project)
-        options = Options.from_json(dict(_option(text) for text in option or []))
+        options = ExportOptions.from_json(dict(_option(text) for text in option or []))
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
     worker = None

@@ -14,7 +14,7 @@ from app.db import Database
 from app.domain.states import RoundState
 from app.models import AuditEvent, CheckpointKind, Export, Job, Project, Role, User
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases
 from app.services.judging import labeling
 from app.services.people import accounts
@@ -136,7 +136,7 @@ def test_a_model_is_sent_as_a_tar(
             session,
             project_id=project.id,
             kind=CheckpointKind.POLICY,
-            written=Written("policy/job-1-1", "0" * 64, {}, {"loss": float("nan")}),
+            written=CheckpointFiles("policy/job-1-1", "0" * 64, {}, {"loss": float("nan")}),
         )
     shown = made(lead.get(url(project, f"/checkpoints/{row.id}")))
     assert shown["metrics"] == {"loss": None}

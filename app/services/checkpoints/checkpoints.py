@@ -29,7 +29,7 @@ LABELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class CheckpointFiles:
     """What a run leaves behind: where its files are, their hash, and how they came about."""
 
     uri: str
@@ -88,7 +88,7 @@ def create(
     *,
     project_id: int,
     kind: CheckpointKind,
-    written: Written,
+    written: CheckpointFiles,
     job_id: int | None = None,
     round_id: int | None = None,
     parent_id: int | None = None,

@@ -122,7 +122,7 @@ def _store_candidates(
     rows = [row for row in rows if row[2] or isinstance(row[0].record, ComparisonRecord)]
     answered = [(prompt, candidates) for _, prompt, candidates in rows]
     known_ids = _completions(session, project, answered, tally, source)
-    votes: list[imported_votes.Given] = []
+    votes: list[imported_votes.ImportedVote] = []
     for numbered, prompt, candidates in rows:
         ids = tuple(known_ids[prompt.id, prompts.text_hash(each.text)] for each in candidates)
         if isinstance(numbered.record, CompletionsRecord):

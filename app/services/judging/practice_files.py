@@ -36,7 +36,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedRow:
     """A row that was not taken, with its number from 1 and the reason."""
 
     line: int
@@ -44,17 +44,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PracticeImport:
     """How many comparisons are new, how many were there, and what was refused."""
 
     new: int
     known: int
-    refused: tuple[Refused, ...]
+    refused: tuple[RejectedRow, ...]
 
 
 def run(
     session: Session, project: Project, file: BinaryIO, purpose: Purpose, *, actor_id: int
-) -> Taken:
+) -> PracticeImport:
     """Take a file of JSON lines (or one JSON array) in.
 
     Raises:
@@ -77,7 +77,7 @@ def add(
     purpose: Purpose,
     *,
     actor_id: int,
-) -> Taken:
+) -> PracticeImport:
     """Put settled comparisons into the practice set, or mix them in as gold.
 
     Raises:
@@ -93,7 +93,7 @@ def add(
         try:
             is_new = _add(session, project, record, purpose)
         except Invalid as error:
-            refused.append(Refused(line, str(error)))
+            refused.append(RejectedRow(line, str(error)))
             continue
         new, known = new + is_new, known + (not is_new)
     audit.record(
@@ -104,7 +104,7 @@ def add(
         project_id=project.id,
         details={"purpose": purpose, "new": new, "refused": len(refused)},
     )
-    return Taken(new, known, tuple(refused))
+    return PracticeImport(new, known, tuple(refused))
 
 
 def _read(file: BinaryIO) -> Iterator[Numbered]:

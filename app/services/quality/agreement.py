@@ -88,7 +88,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class AgreementBin:
     """Agreement of comparisons that were finished one after the other."""
 
     start: datetime
@@ -109,7 +109,7 @@ class AgreementReport:
     rounds: tuple[Group, ...]
     versions: tuple[Group, ...]
     sources: tuple[Group, ...]
-    over_time: tuple[Bin, ...]
+    over_time: tuple[AgreementBin, ...]
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
@@ -279,7 +279,7 @@ def _group(name: str, part: Sequence[Cast]) -> Group:
     )
 
 
-def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
+def _over_time(cast: Sequence[Cast]) -> tuple[AgreementBin, ...]:
     """Part the comparisons judged twice into bins of equal size, by their last judgment."""
     by_comparison: defaultdict[Hashable, list[Cast]] = defaultdict(list)
     for one in cast:
@@ -295,9 +295,9 @@ def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
     return tuple(_bin(finished[a:b]) for a, b in pairwise(edges))
 
 
-def _bin(part: Sequence[Sequence[Cast]]) -> Bin:
+def _bin(part: Sequence[Sequence[Cast]]) -> AgreementBin:
     votes = [one for each in part for one in each]
-    return Bin(
+    return AgreementBin(
         min(each[-1].at for each in part),
         max(each[-1].at for each in part),
         tuple(sorted({one.version for one in votes})),

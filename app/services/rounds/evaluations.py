@@ -35,7 +35,7 @@ POSITION = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class WinTally:
     """Votes for the new policy. A tie is half a win in `share`; `both_bad` alone is no vote."""
 
     wins: int
@@ -62,7 +62,7 @@ class Arbiter:
 class Results:
     """How the new policy did: its share of wins with an interval by prompt, and the rest."""
 
-    tally: Tally
+    tally: WinTally
     prompts: int
     judged: int
     share: float | None
@@ -197,7 +197,7 @@ def results(session: Session, evaluation: Evaluation) -> Results:
     asked = _asked(session, evaluation)
     identical = list(evaluation.results.get("identical_prompts", []))
     votes = [vote for each in asked for vote in each.votes]
-    tally = Tally(
+    tally = WinTally(
         wins=votes.count(1.0),
         ties=votes.count(0.5),
         losses=votes.count(0.0),

@@ -14,7 +14,7 @@ from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search
-from app.services.quality.comparison_search import Asked, Detail, Said
+from app.services.quality.comparison_search import ComparisonFilter, Detail, JudgmentDetail
 from app.services.queue import steering
 from app.services.rounds import judging_flow
 from app.web import words
@@ -47,8 +47,8 @@ _VERBS = {
 class ComparisonsPage:
     """A page of comparisons and what was asked for."""
 
-    listed: comparison_search.Page
-    asked: Asked
+    listed: comparison_search.ListedComparisons
+    asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
     waiting: int  # prompts that could be asked for
@@ -75,7 +75,7 @@ class ComparisonPage:
         """The names of the completions."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
-    def words(self, said: Said) -> str:
+    def words(self, said: JudgmentDetail) -> str:
         """Say what was answered, completions by their letters."""
         body = judgment_bodies.body_of(said.judgment)
         return words.in_words(body, range(len(self.detail.completions)), self.letters)
@@ -94,7 +94,7 @@ def show(
 ) -> Response:
     """List comparisons."""
     known = state if state in STATES else ""
-    asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
+    asked = ComparisonFilter(purpose or None, _number(round), known, q, _number(prompt), before)
     listed = comparison_search.page(access.session, access.project.id, asked)
     kind, waiting = (
         access.project.judgment_kind,

@@ -12,7 +12,7 @@ from app.domain.practice import PRACTISED, Standing, expected
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Project, Purpose
 from app.services.judging import practice_files, practice_runs
-from app.services.judging.practice_files import Refused
+from app.services.judging.practice_files import RejectedRow
 from app.services.judging.practice_runs import Feedback
 from app.services.people import accounts
 from app.services.queue import practice_standing
@@ -81,7 +81,7 @@ class SetPage:
     rows: list[SettledRow]
     standings: list[tuple[Membership, Standing]]
     is_practised: bool
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
     error: str = ""
 
 
@@ -200,7 +200,7 @@ def _result(access: ProjectAccess, standing: Standing) -> ResultPage:
 
 
 def _set_page(
-    access: ProjectAccess, *, refused: tuple[Refused, ...] = (), error: str = ""
+    access: ProjectAccess, *, refused: tuple[RejectedRow, ...] = (), error: str = ""
 ) -> SetPage:
     session, project = access.session, access.project
     rows = [

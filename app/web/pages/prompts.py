@@ -34,7 +34,7 @@ class ImportsPage:
 class PromptsPage:
     """A page of prompts, what was asked for, and the form for files."""
 
-    listed: prompts.Page
+    listed: prompts.ListedPrompts
     counts: dict[Split, int]
     demonstrations: int
     sources: list[str]

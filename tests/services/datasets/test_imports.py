@@ -30,7 +30,7 @@ from app.models import (
     User,
 )
 from app.services.datasets import export_rows, imports, judged_comparisons
-from app.services.datasets.judged_comparisons import Aggregate, Counts, Options, Ties
+from app.services.datasets.judged_comparisons import Aggregate, Counts, ExportOptions, Ties
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement
@@ -183,7 +183,7 @@ def test_an_imported_preference_is_training_data(any_database: Database) -> None
             for n in range(30)
         ]
         take(session, project, lines(*rows))
-        options = Options(ties=Ties.HALF, splits=(Split.TRAIN,))
+        options = ExportOptions(ties=Ties.HALF, splits=(Split.TRAIN,))
         judged = sample_votes.judged_rows(session, project.id, options, Counts())
         training = [judged_comparisons.training_row(comparison) for comparison in judged]
     assert training
@@ -348,7 +348,7 @@ def test_a_vote_that_does_not_fit_its_comparison_is_reported(
 
 
 def exported(session: Session, project: Project, format: str) -> bytes:
-    options = Options(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
+    options = ExportOptions(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
     account = export_rows.Account()
     found = sample_votes.judged_rows(session, project.id, options, account.counts)
     return b"".join(export_rows.write(found, format, options, account))

@@ -22,7 +22,7 @@ from app.domain.states import JOB_MOVES, OVER_JOB_STATES, JobState
 from app.errors import Conflict, LeaseLost
 from app.models import Job
 from app.services.jobs import job_leases, job_reports, jobs
-from app.services.jobs.job_reports import KeptSample, Scalar
+from app.services.jobs.job_reports import Scalar, StepSample
 from tests.services.jobs.test_jobs import claim, claim_new, enqueue, read
 
 
@@ -199,7 +199,7 @@ def test_texts_from_models_are_stored_whatever_they_hold(any_database: Database)
     claimed = claim_new(any_database)
     key = (claimed.job_id, claimed.lease_token)
     with any_database.transaction() as session:
-        kept = KeptSample(1, 0, "a\x00b", "\N{PILE OF POO}", math.nan)
+        kept = StepSample(1, 0, "a\x00b", "\N{PILE OF POO}", math.nan)
         job_reports.record_samples(session, *key, [kept])
         job_leases.progress(session, *key, 1, 2, "n" * 500)
         job_leases.record_log(session, *key, "\x00" + "l" * 40_000)
@@ -229,7 +229,7 @@ class JobMachine(RuleBasedStateMachine):
     @initialize()
     def enqueue(self) -> None:
         self.job_id = enqueue(self.database, max_attempts=4)
-        self.claims: list[job_leases.Claimed] = []
+        self.claims: list[job_leases.ClaimedJob] = []
         self.seen = JobState.QUEUED
         self.token = 0
         self.results = 0

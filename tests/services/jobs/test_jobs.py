@@ -18,7 +18,7 @@ def enqueue(database: Database, **options: Any) -> int:
         return jobs.enqueue(session, **(given | options)).id
 
 
-def claim(database: Database, worker: str = "w", lease_s: float = 40.0) -> job_leases.Claimed:
+def claim(database: Database, worker: str = "w", lease_s: float = 40.0) -> job_leases.ClaimedJob:
     with database.transaction() as session:
         claimed = job_leases.claim(session, worker, ("gpu", "cpu"), lease_s=lease_s)
     assert claimed is not None
@@ -146,6 +146,6 @@ def test_pages_go_down_from_the_newest(database: Database) -> None:
     assert none == []
 
 
-def claim_new(database: Database) -> job_leases.Claimed:
+def claim_new(database: Database) -> job_leases.ClaimedJob:
     enqueue(database)
     return claim(database)

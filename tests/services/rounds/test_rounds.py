@@ -28,7 +28,7 @@ from app.models import (
     Split,
 )
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases, jobs
 from app.services.queue import comparisons, slot_leases
 from app.services.rounds import evaluations, round_progress, rounds
@@ -86,7 +86,7 @@ def _write(session: Session, round_: Round, kind: str, job_id: int, *, compare: 
             session,
             project_id=round_.project_id,
             kind=KINDS[kind],
-            written=Written(f"{kind}/{job_id}", "0" * 64, {}, {}),
+            written=CheckpointFiles(f"{kind}/{job_id}", "0" * 64, {}, {}),
             job_id=job_id,
             round_id=round_.id,
         )

@@ -168,7 +168,7 @@ def labeler_ids(session: Session) -> list[int]:
 
 def context_of(
     database: Database,
-    claimed: job_leases.Claimed,
+    claimed: job_leases.ClaimedJob,
     folder: Path,
     orders: Orders | None = None,
 ) -> JobContext:
@@ -184,7 +184,7 @@ def context_of(
 
 
 def run_jobs(
-    database: Database, folder: Path, until: Callable[[job_leases.Claimed], bool] | None = None
+    database: Database, folder: Path, until: Callable[[job_leases.ClaimedJob], bool] | None = None
 ) -> list[str]:
     """Run jobs in this process until there is none, or one that `until` wants left alone."""
     ran: list[str] = []
@@ -211,7 +211,7 @@ def up_to(
         made = make_project(session, **project)
         rounds.launch(session, made, plan, None)
 
-    def is_reached(claimed: job_leases.Claimed) -> bool:
+    def is_reached(claimed: job_leases.ClaimedJob) -> bool:
         return claimed.kind == kind
 
     run_jobs(database, folder, is_reached)
