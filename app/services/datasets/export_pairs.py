@@ -1,7 +1,7 @@
-"""From a comparison's votes to preferences of two: aggregated, filtered, the better one first.
+"""From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-What gives no preference is counted with its reason. How a preference is spelled is left to the
-formats.
+What implies no preference is counted with its reason. The formats decide how a preference is
+written.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from app.services.datasets.judged_comparisons import (
 def of_comparison(
     comparison: JudgedComparison, options: ExportOptions, tally: Tally
 ) -> Iterator[PreferenceRecord]:
-    """Yield the preferences of two that a comparison gives, and count what gives none."""
+    """Yield the preferences that a comparison implies; count what implies none."""
     if comparison.edits:
         yield from _of_edits(comparison, options)
         return
@@ -44,7 +44,7 @@ def of_comparison(
 
 
 def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[PreferenceRecord]:
-    """Yield each better version before the completion that it was made of."""
+    """Yield each edited version as preferred to the original completion."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
         yield PreferenceRecord(
@@ -68,15 +68,18 @@ def _of_vote(
         for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates))
     }
     strength = None if vote.strength is None else Strength(vote.strength)
-    for one in vote.ranking.preferences():
-        place = (min(one.preferred, one.other), max(one.preferred, one.other))
+    for preference in vote.ranking.preferences():
+        place = (
+            min(preference.preferred, preference.other),
+            max(preference.preferred, preference.other),
+        )
         if agreement[place] < options.min_agreement:
             tally.exclude(judged_comparisons.LOW_AGREEMENT)
             continue
-        sign = 0 if one.tie else 1
+        sign = 0 if preference.tie else 1
         yield from _directed(
             comparison,
-            (one.preferred, one.other),
+            (preference.preferred, preference.other),
             sign,
             options,
             tally,
@@ -109,7 +112,7 @@ def _directed(
     strength: Strength | None = None,
     margin: float | None = None,
 ) -> Iterator[PreferenceRecord]:
-    """Yield the pair with the better one first; a tie not at all, or once each way."""
+    """Yield the pair with the chosen completion first; a tie not at all, or once each way."""
     if not sign and options.ties is Ties.DROP:
         tally.exclude(judged_comparisons.TIED)
         return

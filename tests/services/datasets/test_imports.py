@@ -219,7 +219,7 @@ def test_a_second_opinion_of_the_same_labeler_is_refused_with_the_reason(session
     run = take(session, project, lines(HH_ROW, turned))
     assert run.counts["judgments_new"] == 1
     assert run.rejects[0]["line"] == 2
-    assert "otherwise" in run.rejects[0]["reason"]
+    assert "differently before" in run.rejects[0]["reason"]
 
 
 def test_nobody_can_sign_in_as_a_labeler_of_a_file(session: Session) -> None:
