@@ -50,7 +50,7 @@ _ORDERING = (JudgmentKind.PICK, JudgmentKind.RANK)
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class AgreementFilter:
     """Which judgments to look at; None stands for all."""
 
     round_id: int | None = None
@@ -61,7 +61,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class CountedJudgment:
     """One judgment as agreement sees it, with what groups it."""
 
     vote: Vote | None  # None: it implies no preference
@@ -77,7 +77,7 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AgreementGroup:
     """Agreement of a part of the votes."""
 
     name: str
@@ -87,7 +87,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class AgreementPeriod:
     """Agreement of comparisons that were finished one after the other."""
 
     start: datetime
@@ -105,10 +105,10 @@ class AgreementReport:
     without_preference: int
     kinds: dict[JudgmentKind, int]  # judgments of each kind, those that there are
     absolute: AbsoluteReport
-    rounds: tuple[Group, ...]
-    versions: tuple[Group, ...]
-    sources: tuple[Group, ...]
-    over_time: tuple[Bin, ...]
+    rounds: tuple[AgreementGroup, ...]
+    versions: tuple[AgreementGroup, ...]
+    sources: tuple[AgreementGroup, ...]
+    over_time: tuple[AgreementPeriod, ...]
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
@@ -139,14 +139,14 @@ def report(
 
     With a labeler, only the comparisons they judged are looked at, with everybody's votes.
     """
-    filters = Filters(round_id, labeler_id, version, source, purpose)
+    filters = AgreementFilter(round_id, labeler_id, version, source, purpose)
     return measure(load(session, project_id, filters), criteria.weights(session, project_id))
 
 
 @remembered
 def summary(session: Session, project_id: int, *, round_id: int | None = None) -> Report:
     """Measure overall agreement only, quickly enough for a page that refreshes itself."""
-    cast = load(session, project_id, Filters(round_id=round_id))
+    cast = load(session, project_id, AgreementFilter(round_id=round_id))
     return agreement.report(_votes(cast), resamples=GROUP_RESAMPLES)
 
 
@@ -158,12 +158,12 @@ def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ..
 
 
 @remembered
-def by_version(session: Session, project_id: int) -> tuple[Group, ...]:
+def by_version(session: Session, project_id: int) -> tuple[AgreementGroup, ...]:
     """Measure agreement under each version of the guidelines."""
     return _groups(load(session, project_id), lambda one: _version_name(one.version))
 
 
-def measure(cast: Sequence[Cast], weights: Mapping[str, float]) -> AgreementReport:
+def measure(cast: Sequence[CountedJudgment], weights: Mapping[str, float]) -> AgreementReport:
     """Measure agreement of judgments that were loaded."""
     votes = _votes(cast)
     names = list(dict.fromkeys(vote.labeler for vote in votes))
@@ -183,9 +183,11 @@ def measure(cast: Sequence[Cast], weights: Mapping[str, float]) -> AgreementRepo
     )
 
 
-def load(session: Session, project_id: int, filters: Filters | None = None) -> list[Cast]:
+def load(
+    session: Session, project_id: int, filters: AgreementFilter | None = None
+) -> list[CountedJudgment]:
     """Return the judgments that count, in the order they were made."""
-    asked = filters or Filters()
+    asked = filters or AgreementFilter()
     member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
     query = (
         select(
@@ -212,7 +214,7 @@ def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tup
     return [(int(str(name)), value) for name, value in found.items() if value < below]
 
 
-def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
+def _conditions(project_id: int, asked: AgreementFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         Judgment.project_id == project_id,
         Judgment.is_current.is_(True),
@@ -237,7 +239,7 @@ def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _cast(row: Any, weights: dict[str, float]) -> Cast:
+def _cast(row: Any, weights: dict[str, float]) -> CountedJudgment:
     # The columns of a judgment, not the judgment: a dashboard reads ten thousand of them.
     ranking = ranking_of(row, weights)
     labeler = row.pseudonym or f"former member {row.labeler_id}"
@@ -245,7 +247,7 @@ def _cast(row: Any, weights: dict[str, float]) -> Cast:
     if ranking is not None:
         strength = None if row.strength is None else strength_of(row.strength)
         vote = Vote(row.comparison_id, labeler, ranking, strength)
-    return Cast(
+    return CountedJudgment(
         vote,
         row.comparison_id,
         labeler,
@@ -259,21 +261,23 @@ def _cast(row: Any, weights: dict[str, float]) -> Cast:
     )
 
 
-def _votes(cast: Iterable[Cast]) -> list[Vote]:
+def _votes(cast: Iterable[CountedJudgment]) -> list[Vote]:
     return [one.vote for one in cast if one.vote is not None]
 
 
-def _groups(cast: Sequence[Cast], name_of: Callable[[Cast], str]) -> tuple[Group, ...]:
-    parts: defaultdict[str, list[Cast]] = defaultdict(list)
+def _groups(
+    cast: Sequence[CountedJudgment], name_of: Callable[[CountedJudgment], str]
+) -> tuple[AgreementGroup, ...]:
+    parts: defaultdict[str, list[CountedJudgment]] = defaultdict(list)
     for one in cast:
         parts[name_of(one)].append(one)
     return tuple(_group(name, part) for name, part in sorted(parts.items()))
 
 
-def _group(name: str, part: Sequence[Cast]) -> Group:
+def _group(name: str, part: Sequence[CountedJudgment]) -> AgreementGroup:
     table = tabulate(_votes(part))
     metric = Metric.ORDINAL if table.has_ties else Metric.NOMINAL
-    return Group(
+    return AgreementGroup(
         name,
         len(part),
         agreement.raw_agreement(table, resamples=GROUP_RESAMPLES),
@@ -281,9 +285,9 @@ def _group(name: str, part: Sequence[Cast]) -> Group:
     )
 
 
-def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
+def _over_time(cast: Sequence[CountedJudgment]) -> tuple[AgreementPeriod, ...]:
     """Part the comparisons judged twice into bins of equal size, by their last judgment."""
-    by_comparison: defaultdict[Hashable, list[Cast]] = defaultdict(list)
+    by_comparison: defaultdict[Hashable, list[CountedJudgment]] = defaultdict(list)
     for one in cast:
         if one.vote is not None:
             by_comparison[one.comparison_id].append(one)
@@ -297,9 +301,9 @@ def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
     return tuple(_bin(finished[a:b]) for a, b in pairwise(edges))
 
 
-def _bin(part: Sequence[Sequence[Cast]]) -> Bin:
+def _bin(part: Sequence[Sequence[CountedJudgment]]) -> AgreementPeriod:
     votes = [one for each in part for one in each]
-    return Bin(
+    return AgreementPeriod(
         min(each[-1].at for each in part),
         max(each[-1].at for each in part),
         tuple(sorted({one.version for one in votes})),

@@ -37,7 +37,7 @@ PAGE = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ComparisonFilter:
     """What a lead looks for; `state` is open, judged, flagged, low or withdrawn."""
 
     purpose: Purpose | None = None
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparisonRow:
     """A comparison in a list. `agreement` is None below two votes."""
 
     comparison: Comparison
@@ -60,15 +60,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ComparisonList:
     """Some comparisons and where the next page begins."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparisonRow, ...]
     before: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class JudgmentSummary:
     """One judgment with who gave it. `places` are the letters in the order of preference."""
 
     judgment: Judgment
@@ -90,14 +90,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
+class ComparisonDetail:
     """One comparison with everything on it."""
 
     comparison: Comparison
     prompt: Prompt
     round_number: int | None
     completions: tuple[Completion, ...]
-    said: tuple[Said, ...]
+    said: tuple[JudgmentSummary, ...]
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
@@ -143,7 +143,9 @@ def _mean_ratings(said: Sequence[Judgment], position: int) -> str:
     return ", ".join(f"{name} {fmean(given):.1f}" for name, given in sorted(rated.items()))
 
 
-def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) -> Page:
+def page(
+    session: Session, project_id: int, asked: ComparisonFilter, *, limit: int = PAGE
+) -> ComparisonList:
     """Return comparisons, newest first; with state low those most disputed first."""
     disputed = dict(lowest(session, project_id)) if asked.state == "low" else {}
     conditions = _conditions(session, project_id, asked)
@@ -160,16 +162,18 @@ def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) 
     ids = [comparison.id for comparison, _, _ in found]
     agreed, settled = _agreed(session, project_id, ids), _settled(session, ids)
     rows = [
-        Row(comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled)
+        ComparisonRow(
+            comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled
+        )
         for comparison, prompt, number in found
     ]
     if disputed:
         rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
-        return Page(tuple(rows[:limit]), None)
-    return Page(tuple(rows), ids[-1] if len(ids) == limit else None)
+        return ComparisonList(tuple(rows[:limit]), None)
+    return ComparisonList(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
+def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
     """Return one comparison of the project with everything on it.
 
     Raises:
@@ -185,7 +189,7 @@ def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
         .where(Adjudication.comparison_id == comparison.id)
         .order_by(Adjudication.id.desc())
     )
-    return Detail(
+    return ComparisonDetail(
         comparison,
         prompt,
         round_.number if round_ else None,
@@ -209,7 +213,9 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
     return row
 
 
-def _conditions(session: Session, project_id: int, asked: Asked) -> list[ColumnElement[bool]]:
+def _conditions(
+    session: Session, project_id: int, asked: ComparisonFilter
+) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
     if asked.purpose is not None:
         found.append(Comparison.purpose == asked.purpose)
@@ -275,7 +281,7 @@ def _settled(session: Session, ids: Sequence[int]) -> set[int]:
     return set(session.scalars(query))
 
 
-def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
+def _said(session: Session, comparison: Comparison) -> tuple[JudgmentSummary, ...]:
     member = (Membership.user_id == Judgment.labeler_id) & (
         Membership.project_id == comparison.project_id
     )
@@ -288,7 +294,7 @@ def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
     )
     weights = criteria.weights(session, comparison.project_id)
     return tuple(
-        Said(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
+        JudgmentSummary(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
         for judgment, pseudonym, name in session.execute(query)
     )
 

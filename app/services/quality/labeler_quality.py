@@ -84,7 +84,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _JudgmentRow:
     """A judgment with what matters of its comparison; columns, for there may be many."""
 
     comparison_id: int
@@ -122,7 +122,7 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
 
 def _quality(
     member: Membership,
-    said: Sequence[_Said],
+    said: Sequence[_JudgmentRow],
     skips: int,
     longer: Mapping[int, Measure],
 ) -> Quality:
@@ -151,7 +151,7 @@ def _quality(
     )
 
 
-def _gold(said: Iterable[_Said]) -> Measure:
+def _gold(said: Iterable[_JudgmentRow]) -> Measure:
     golden = [one for one in said if one.purpose == Purpose.GOLD and one.is_right is not None]
     return share(sum(bool(one.is_right) for one in golden), len(golden), NO_GOLD)
 
@@ -173,7 +173,7 @@ def is_right(answer: Mapping[str, Any] | None, said: Any) -> bool | None:
     )
 
 
-def _same_again(said: Iterable[_Said]) -> Measure:
+def _same_again(said: Iterable[_JudgmentRow]) -> Measure:
     first = {one.comparison_id: one for one in said}
     repeated = [
         (first[one.origin_id], one)
@@ -184,7 +184,7 @@ def _same_again(said: Iterable[_Said]) -> Measure:
     return share(same, len(repeated), NO_REPEAT)
 
 
-def _longer(said: Iterable[_Said], lengths: Mapping[int, Sequence[int]]) -> Measure:
+def _longer(said: Iterable[_JudgmentRow], lengths: Mapping[int, Sequence[int]]) -> Measure:
     chosen = []
     for one in said:
         sizes = lengths.get(one.comparison_id, ())
@@ -215,29 +215,29 @@ def _value(measure: Measure) -> float:
     return measure.value if isinstance(measure.value, float) else 0.0
 
 
-def _expected(placed: Sequence[_Said]) -> float | None:
+def _expected(placed: Sequence[_JudgmentRow]) -> float | None:
     """Return how often chance puts the chosen one first on screen."""
     if not placed:
         return None
     return sum(1 / len(one.shown_order) for one in placed) / len(placed)
 
 
-def _first(one: _Said) -> int | None:
+def _first(one: _JudgmentRow) -> int | None:
     if one.ranking is None or len(one.ranking.first) != 1:
         return None
     return next(iter(one.ranking.first))
 
 
-def _is_tie(one: _Said) -> bool:
+def _is_tie(one: _JudgmentRow) -> bool:
     return one.ranking is not None and len(set(one.ranking.ranks)) == 1
 
 
-def _answer(one: _Said) -> tuple[object, ...]:
+def _answer(one: _JudgmentRow) -> tuple[object, ...]:
     """Return what was said of the question; of ratings the order that they imply."""
     return (None if one.ranking is None else one.ranking.ranks, one.both_bad, one.thumb)
 
 
-def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
+def _said(session: Session, project_id: int) -> defaultdict[int, list[_JudgmentRow]]:
     query = (
         select(
             *(getattr(Judgment, name) for name in _COLUMNS),
@@ -253,10 +253,10 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
         )
         .order_by(Judgment.id)
     )
-    found: defaultdict[int, list[_Said]] = defaultdict(list)
+    found: defaultdict[int, list[_JudgmentRow]] = defaultdict(list)
     for row in session.execute(query):
         found[row.labeler_id].append(
-            _Said(
+            _JudgmentRow(
                 row.comparison_id,
                 Purpose(row.purpose),
                 row.origin_id,

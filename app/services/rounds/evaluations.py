@@ -34,7 +34,7 @@ POSITION = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class EvaluationTally:
     """Votes for the new policy. A tie is half a win in `share`; `both_bad` alone is no vote."""
 
     wins: int
@@ -45,7 +45,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Arbiter:
+class ArbiterReport:
     """What a reward model says of the same answers, and how often it sides with people.
 
     `agreement` is None until somebody preferred one of the answers.
@@ -58,16 +58,16 @@ class Arbiter:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class EvaluationResults:
     """How the new policy did: its share of wins with an interval by prompt, and the rest."""
 
-    tally: Tally
+    tally: EvaluationTally
     prompts: int
     judged: int
     share: float | None
     low: float | None
     high: float | None
-    arbiter: Arbiter | None
+    arbiter: ArbiterReport | None
     length_new: float | None  # mean characters
     length_old: float | None
 
@@ -83,7 +83,7 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class CompletionPair:
     """What the two policies said to one prompt, and the arbiter's scores of it."""
 
     prompt: Prompt
@@ -94,7 +94,7 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _BlindComparison:
     """One comparison of an evaluation, the new policy's place in it, and its votes."""
 
     comparison_id: int
@@ -191,12 +191,12 @@ def complete(session: Session, evaluation: Evaluation) -> None:
     session.flush()
 
 
-def results(session: Session, evaluation: Evaluation) -> Results:
+def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
     """Count wins, ties and losses of the new policy, with an interval clustered by prompt."""
     asked = _asked(session, evaluation)
     identical = list(evaluation.results.get("identical_prompts", []))
     votes = [vote for each in asked for vote in each.votes]
-    tally = Tally(
+    tally = EvaluationTally(
         wins=votes.count(1.0),
         ties=votes.count(0.5),
         losses=votes.count(0.0),
@@ -206,7 +206,7 @@ def results(session: Session, evaluation: Evaluation) -> Results:
     measure = _share(asked, identical, seed=evaluation.id)
     low, high = _bounds(measure)
     lengths = evaluation.results.get("lengths", {})
-    return Results(
+    return EvaluationResults(
         tally=tally,
         prompts=len({each.prompt_id for each in asked}) + len(identical),
         judged=len(votes),
@@ -219,7 +219,7 @@ def results(session: Session, evaluation: Evaluation) -> Results:
     )
 
 
-def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
+def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:
     """Return both policies' answers to every prompt that both answered, in the prompts' order."""
     scores: Mapping[str, float] = evaluation.results.get("scores", {})
     query = (
@@ -234,7 +234,7 @@ def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
         asked[prompt.id] = prompt
         pairs[prompt.id][completion.checkpoint_id == evaluation.new_checkpoint_id] = completion
     return [
-        Answers(
+        CompletionPair(
             asked[prompt_id],
             pair[True],
             pair[False],
@@ -246,7 +246,7 @@ def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
     ]
 
 
-def _share(asked: Sequence[_Asked], identical: Sequence[int], *, seed: int) -> Measure:
+def _share(asked: Sequence[_BlindComparison], identical: Sequence[int], *, seed: int) -> Measure:
     by_prompt: dict[int, list[float]] = defaultdict(list)
     for each in asked:
         by_prompt[each.prompt_id].extend(each.votes)
@@ -262,7 +262,7 @@ def _bounds(measure: Measure) -> tuple[float | None, float | None]:
     return measure.interval.low, measure.interval.high
 
 
-def _arbiter(evaluation: Evaluation, asked: Sequence[_Asked]) -> Arbiter | None:
+def _arbiter(evaluation: Evaluation, asked: Sequence[_BlindComparison]) -> ArbiterReport | None:
     scores: Mapping[str, float] = evaluation.results.get("scores", {})
     pairs = [each for each in asked if str(each.new_id) in scores and str(each.old_id) in scores]
     if not pairs:
@@ -274,7 +274,7 @@ def _arbiter(evaluation: Evaluation, asked: Sequence[_Asked]) -> Arbiter | None:
         for vote in each.votes
         if vote != 0.5 and gap != 0
     ]
-    return Arbiter(
+    return ArbiterReport(
         name=evaluation.results.get("arbiter", ""),
         share=sum(_won(gap) for gap in gaps) / len(gaps),
         agreement=sum(sided) / len(sided) if sided else None,
@@ -286,7 +286,7 @@ def _won(gap: float) -> float:
     return 0.5 if gap == 0 else float(gap > 0)
 
 
-def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
+def _asked(session: Session, evaluation: Evaluation) -> list[_BlindComparison]:
     members = session.execute(
         select(
             ComparisonCompletion.comparison_id,
@@ -309,7 +309,7 @@ def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
             places[comparison_id]["position"] = position
     said = _judgments(session, evaluation.id)
     return [
-        _Asked(
+        _BlindComparison(
             comparison_id,
             place["prompt"],
             place["new"],

@@ -15,7 +15,7 @@ from app.services.rounds import evaluations
 
 
 @dataclass(frozen=True, slots=True)
-class Labeling:
+class LabelingProgress:
     """How far people are with a round's comparisons, in judgments."""
 
     comparisons: int
@@ -29,24 +29,24 @@ class Labeling:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class RoundOverview:
     """A round with all that hangs on it."""
 
     round: Round
     plan: RoundPlan
     jobs: tuple[Job, ...]
-    labeling: Labeling
-    evaluation_labeling: Labeling
+    labeling: LabelingProgress
+    evaluation_labeling: LabelingProgress
     evaluation: Evaluation | None
     checkpoints: tuple[Checkpoint, ...]
 
 
-def overview(session: Session, round_: Round) -> Overview:
+def overview(session: Session, round_: Round) -> RoundOverview:
     """Return a round with its jobs, its progress, its models and its evaluation."""
     made = session.scalars(
         select(Checkpoint).where(Checkpoint.round_id == round_.id).order_by(Checkpoint.id)
     )
-    return Overview(
+    return RoundOverview(
         round_,
         RoundPlan.from_json(round_.plan),
         tuple(jobs_of(session, round_.id)),
@@ -58,7 +58,7 @@ def overview(session: Session, round_: Round) -> Overview:
 
 
 @briefly
-def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
+def labeling_of(session: Session, round_id: int, purpose: Purpose) -> LabelingProgress:
     """Count the judgments that a round's comparisons want and have."""
     is_full = Comparison.done_slots > Comparison.overlap
     have = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
@@ -73,7 +73,7 @@ def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
             Comparison.is_withdrawn.is_(False),
         )
     ).one()
-    return Labeling(asked, int(wanted), int(done))
+    return LabelingProgress(asked, int(wanted), int(done))
 
 
 def is_labeled(session: Session, round_id: int, purpose: Purpose) -> bool:

@@ -14,7 +14,11 @@ from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search
-from app.services.quality.comparison_search import Asked, Detail, Said
+from app.services.quality.comparison_search import (
+    ComparisonDetail,
+    ComparisonFilter,
+    JudgmentSummary,
+)
 from app.services.queue import steering
 from app.web import words
 from app.web.api.steering import change_overlap, go_on
@@ -47,8 +51,8 @@ _VERBS = {
 class ComparisonsPage:
     """A page of comparisons and what was asked for."""
 
-    listed: comparison_search.Page
-    asked: Asked
+    listed: comparison_search.ComparisonList
+    asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
     waiting: int  # prompts that could be asked for
@@ -63,7 +67,7 @@ class ComparisonsPage:
 class ComparisonPage:
     """One comparison, and the form that settles it."""
 
-    detail: Detail
+    detail: ComparisonDetail
     reasons: dict[str, str]
     strengths: dict[int, str]
     holders: list[tuple[Assignment, Membership]]
@@ -75,7 +79,7 @@ class ComparisonPage:
         """The names of the completions."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
-    def words(self, said: Said) -> str:
+    def words(self, said: JudgmentSummary) -> str:
         """Say what was answered, completions by their letters."""
         body = judgment_bodies.body_of(said.judgment)
         return words.in_words(body, range(len(self.detail.completions)), self.letters)
@@ -94,7 +98,7 @@ def show(
 ) -> Response:
     """List comparisons."""
     known = state if state in STATES else ""
-    asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
+    asked = ComparisonFilter(purpose or None, _number(round), known, q, _number(prompt), before)
     listed = comparison_search.page(access.session, access.project.id, asked)
     kind, waiting = (
         access.project.judgment_kind,
@@ -161,7 +165,7 @@ def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Respo
     """Ask the same question once more, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
-    notice = "Asked again: this is the new comparison; the one before is withdrawn."
+    notice = "ComparisonFilter again: this is the new comparison; the one before is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
 
 
