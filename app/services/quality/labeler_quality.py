@@ -27,7 +27,7 @@ from app.models import (
     Purpose,
 )
 from app.services.datasets.preferences import ranking_of
-from app.services.quality.result_cache import remembered
+from app.services.quality.result_cache import cached
 
 FEWEST = 30  # below this nothing is said of a labeler but counts
 REMARK_LEVEL = 0.999
@@ -103,7 +103,7 @@ class _JudgmentRow:
         return self.ranking is not None or self.both_bad or self.thumb is not None
 
 
-@remembered
+@cached
 def of_project(session: Session, project_id: int) -> list[Quality]:
     """Return the habits of every member who has judged or skipped anything."""
     said = _said(session, project_id)

@@ -9,7 +9,7 @@ from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES
 from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
-from app.services.quality.result_cache import briefly
+from app.services.quality.result_cache import cached_briefly
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
 
@@ -57,7 +57,7 @@ def overview(session: Session, round_: Round) -> RoundOverview:
     )
 
 
-@briefly
+@cached_briefly
 def labeling_of(session: Session, round_id: int, purpose: Purpose) -> LabelingProgress:
     """Count the judgments that a round's comparisons want and have."""
     is_full = Comparison.done_slots > Comparison.overlap

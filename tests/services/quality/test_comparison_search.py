@@ -1,4 +1,4 @@
-"""Comparisons found by what they hold, and one with all its votes."""
+"""Searching comparisons, one comparison in detail, and settling it."""
 
 from typing import Any
 
@@ -13,8 +13,10 @@ from app.services.quality.comparison_search import ComparisonFilter
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 
-def ids(session: Session, project_id: int, asked: ComparisonFilter) -> list[int]:
-    return [row.comparison.id for row in comparison_search.page(session, project_id, asked).rows]
+def ids(session: Session, project_id: int, selection: ComparisonFilter) -> list[int]:
+    return [
+        row.comparison.id for row in comparison_search.page(session, project_id, selection).rows
+    ]
 
 
 def test_each_state_finds_its_comparisons(any_database: Database) -> None:
@@ -40,8 +42,10 @@ def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) 
     comparison = make_comparison(session, project)
     for who, said in zip(people, "aab", strict=True):
         vote(session, comparison, who, preferred=said)
-    found = comparison_search.detail(session, project.id, comparison.id)
-    assert [one.groups for one in found.said] == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
+    detail = comparison_search.detail(session, project.id, comparison.id)
+    assert [summary.groups for summary in found.judgments] == [(("A",), ("B",))] * 2 + [
+        (("B",), ("A",))
+    ]
     assert (found.firsts(0), found.firsts(1)) == (2, 1)
     assert found.agreement == pytest.approx(1 / 3)
 

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.result_cache import remembered
+from app.services.quality.result_cache import cached
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -12,7 +12,7 @@ from tests.services.sample_votes import make_comparison, make_project, vote
 def test_nothing_is_computed_twice_until_somebody_judges(any_database: Database) -> None:
     calls: list[int] = []
 
-    @remembered
+    @cached
     def counted(session: Session, project_id: int) -> int:
         calls.append(project_id)
         return len(calls)
