@@ -40,8 +40,8 @@ from app.services.quality.result_cache import cached
 
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
-MAX_PERIODS = 12
-MIN_PERIOD_SIZE = 20
+MAX_BINS = 12
+MIN_BIN_SIZE = 20
 LOW = 0.6
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
@@ -88,7 +88,7 @@ class AgreementGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class AgreementPeriod:
+class AgreementBin:
     """Agreement of comparisons that were completed one after another."""
 
     start: datetime
@@ -109,7 +109,7 @@ class AgreementReport:
     rounds: tuple[AgreementGroup, ...]
     versions: tuple[AgreementGroup, ...]
     sources: tuple[AgreementGroup, ...]
-    over_time: tuple[AgreementPeriod, ...]
+    over_time: tuple[AgreementBin, ...]
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
@@ -294,8 +294,8 @@ def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:
     )
 
 
-def _over_time(judgments: Sequence[CountedJudgment]) -> tuple[AgreementPeriod, ...]:
-    """Split the comparisons judged twice or more into periods of equal size, by last judgment."""
+def _over_time(judgments: Sequence[CountedJudgment]) -> tuple[AgreementBin, ...]:
+    """Split the comparisons judged twice or more into bins of equal size, by last judgment."""
     by_comparison: defaultdict[int, list[CountedJudgment]] = defaultdict(list)
     for judgment in judgments:
         if judgment.vote is not None:
@@ -304,17 +304,17 @@ def _over_time(judgments: Sequence[CountedJudgment]) -> tuple[AgreementPeriod, .
         (same for same in by_comparison.values() if len(same) > 1),
         key=lambda same: same[-1].submitted_at,
     )
-    periods = min(MAX_PERIODS, len(completed) // MIN_PERIOD_SIZE)
-    if periods < 2:
+    bins = min(MAX_BINS, len(completed) // MIN_BIN_SIZE)
+    if bins < 2:
         return ()
-    edges = [len(completed) * at // periods for at in range(periods + 1)]
-    return tuple(_period(completed[start:end]) for start, end in pairwise(edges))
+    edges = [len(completed) * at // bins for at in range(bins + 1)]
+    return tuple(_bin(completed[start:end]) for start, end in pairwise(edges))
 
 
-def _period(comparisons: Sequence[Sequence[CountedJudgment]]) -> AgreementPeriod:
+def _bin(comparisons: Sequence[Sequence[CountedJudgment]]) -> AgreementBin:
     completed_at = [judgments[-1].submitted_at for judgments in comparisons]
     judgments = list(chain.from_iterable(comparisons))
-    return AgreementPeriod(
+    return AgreementBin(
         min(completed_at),
         max(completed_at),
         tuple(sorted({judgment.version for judgment in judgments})),

@@ -51,7 +51,7 @@ class ComparisonFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonRow:
+class ListedComparison:
     """A comparison in a list. `agreement` is None if it has fewer than two votes."""
 
     comparison: Comparison
@@ -62,15 +62,15 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonList:
+class ListedComparisons:
     """A page of comparisons, and `before` of the next page, if there is one."""
 
-    rows: tuple[ComparisonRow, ...]
+    rows: tuple[ListedComparison, ...]
     before: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class JudgmentSummary:
+class JudgmentDetail:
     """A judgment with its labeler and the ranking it implies."""
 
     judgment: Judgment
@@ -99,7 +99,7 @@ class ComparisonDetail:
     prompt: Prompt
     round_number: int | None
     completions: tuple[Completion, ...]
-    judgments: tuple[JudgmentSummary, ...]
+    judgments: tuple[JudgmentDetail, ...]
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
@@ -112,13 +112,13 @@ class ComparisonDetail:
     def firsts(self, position: int) -> int:
         """Count the votes that rank a completion first, alone or tied."""
         return sum(
-            summary.counts and summary.ranking is not None and position in summary.ranking.first
-            for summary in self.judgments
+            detail.counts and detail.ranking is not None and position in detail.ranking.first
+            for detail in self.judgments
         )
 
     def summary(self, position: int) -> str:
         """Describe in a few words how a completion was judged."""
-        judgments = [summary.judgment for summary in self.judgments if summary.counts]
+        judgments = [detail.judgment for detail in self.judgments if detail.counts]
         match JudgmentKind(self.comparison.kind):
             case JudgmentKind.RATE:
                 return _mean_ratings(judgments, position)
@@ -149,7 +149,7 @@ def _mean_ratings(judgments: Sequence[Judgment], position: int) -> str:
 
 def page(
     session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
-) -> ComparisonList:
+) -> ListedComparisons:
     """Return a page of comparisons, newest first; with state low, lowest agreement first."""
     disputed = dict(lowest(session, project_id)) if selection.state == "low" else {}
     conditions = _conditions(session, project_id, selection)
@@ -166,7 +166,7 @@ def page(
     ids = [comparison.id for comparison, _, _ in matches]
     agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
     rows = [
-        ComparisonRow(
+        ListedComparison(
             comparison,
             prompt,
             number,
@@ -177,8 +177,8 @@ def page(
     ]
     if disputed:
         rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
-        return ComparisonList(tuple(rows[:limit]), None)
-    return ComparisonList(tuple(rows), ids[-1] if len(ids) == limit else None)
+        return ListedComparisons(tuple(rows[:limit]), None)
+    return ListedComparisons(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
 def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
@@ -284,7 +284,7 @@ def _settled_ids(session: Session, ids: Sequence[int]) -> set[int]:
     return set(session.scalars(query))
 
 
-def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentSummary, ...]:
+def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
     member = (Membership.user_id == Judgment.labeler_id) & (
         Membership.project_id == comparison.project_id
     )
@@ -297,7 +297,7 @@ def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentSummar
     )
     weights = criteria.weights(session, comparison.project_id)
     return tuple(
-        JudgmentSummary(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
+        JudgmentDetail(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
         for judgment, pseudonym, name in session.execute(query)
     )
 

@@ -35,7 +35,7 @@ POSITION = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationTally:
+class WinTally:
     """Votes by outcome for the new policy. A tie counts as half a win; `both_bad` is not a vote."""
 
     wins: int
@@ -63,7 +63,7 @@ class ArbiterReport:
 class EvaluationResults:
     """The new policy's share of wins with an interval by prompt, votes, arbiter and lengths."""
 
-    tally: EvaluationTally
+    tally: WinTally
     prompts: int
     judged: int
     share: float | None
@@ -197,7 +197,7 @@ def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
     comparisons = _comparisons(session, evaluation)
     identical = list(evaluation.results.get("identical_prompts", []))
     votes = [vote for comparison in comparisons for vote in comparison.votes]
-    tally = EvaluationTally(
+    tally = WinTally(
         wins=votes.count(1.0),
         ties=votes.count(0.5),
         losses=votes.count(0.0),

@@ -17,7 +17,7 @@ from app.services.quality import adjudication, comparison_search
 from app.services.quality.comparison_search import (
     ComparisonDetail,
     ComparisonFilter,
-    JudgmentSummary,
+    JudgmentDetail,
 )
 from app.services.queue import steering
 from app.web import words
@@ -51,7 +51,7 @@ _VERBS = {
 class ComparisonsPage:
     """A page of comparisons and what was asked for."""
 
-    listed: comparison_search.ComparisonList
+    listed: comparison_search.ListedComparisons
     asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
@@ -79,7 +79,7 @@ class ComparisonPage:
         """The names of the completions."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
-    def words(self, said: JudgmentSummary) -> str:
+    def words(self, said: JudgmentDetail) -> str:
         """Say what was answered, completions by their letters."""
         body = judgment_bodies.body_of(said.judgment)
         return words.in_words(body, range(len(self.detail.completions)), self.letters)

@@ -43,7 +43,7 @@ def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) 
     for who, said in zip(people, "aab", strict=True):
         vote(session, comparison, who, preferred=said)
     detail = comparison_search.detail(session, project.id, comparison.id)
-    groups = [summary.groups for summary in detail.judgments]
+    groups = [judgment.groups for judgment in detail.judgments]
     assert groups == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
     assert (detail.firsts(0), detail.firsts(1)) == (2, 1)
     assert detail.agreement == pytest.approx(1 / 3)
