@@ -106,7 +106,7 @@ class ComparisonDetail:
 
     @property
     def settled(self) -> Adjudication | None:
-        """The settlement in force."""
+        """The current settlement."""
         return next((row for row, _ in self.adjudications if row.is_current), None)
 
     def firsts(self, position: int) -> int:

@@ -78,6 +78,19 @@ def test_agreement_is_grouped_by_guidelines_version(session: Session) -> None:
     assert (report.judgments, report.overall.raw.value) == (8, 1.0)
 
 
+def test_agreement_over_time_is_measured_in_equal_bins_of_comparisons(session: Session) -> None:
+    project, people = make_project(session)
+    for n in range(2 * agreement.MIN_BIN_SIZE):
+        is_late = n >= agreement.MIN_BIN_SIZE
+        picks = ("a", "a") if is_late else ("a", "b")
+        judged(session, project, people, *picks, version=1 + is_late)
+        judged(session, project, people, "a")  # a single vote is left out
+    early, late = agreement.report(session, project.id).over_time
+    assert (early.raw.value, late.raw.value) == (0.0, 1.0)
+    assert (early.versions, late.versions) == ((1,), (2,))
+    assert early.start <= early.end <= late.start <= late.end
+
+
 def test_a_labelers_report_holds_everybodys_votes_on_what_they_judged(session: Session) -> None:
     project, people = make_project(session)
     judged(session, project, people[:2], "a", "a")

@@ -155,6 +155,25 @@ def test_the_arbiter_is_compared_with_the_labelers(
     assert (results.length_new, results.length_old) == (8.0, 9.0)
 
 
+def test_completion_pairs_leave_out_prompts_that_one_policy_did_not_answer(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    new_id, old_id = ask(session, project, running, labelers, ["new"])
+    lonely_id, _ = ask(session, project, running, labelers, ["new"])
+    evaluations.record_scores(
+        session,
+        running,
+        arbiter="Reward 1",
+        scores={new_id: 1.5, old_id: -0.5, lonely_id: 0.0},
+        identical=[],
+        lengths={},
+        notes={},
+    )
+    (pair,) = evaluations.completion_pairs(session, running)
+    assert (pair.new.id, pair.old.id) == (new_id, old_id)
+    assert (pair.score_new, pair.score_old) == (1.5, -0.5)
+
+
 def test_an_evaluation_without_judgments_has_no_share(
     session: Session, running: Evaluation
 ) -> None:
