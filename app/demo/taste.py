@@ -1,10 +1,10 @@
-"""The hidden utility of an answer to a question: what a simulated panel wants, by name.
+"""The hidden utility of an answer to a question: the preferences of a simulated panel, by name.
 
-Utilities are real numbers; in the mix of `grammar` their standard deviation within one question
-is about 1. Content (is it right, helpful, kind, short) is weighed by the taste; defects of form
-(cut off, looping, gibberish, empty) count against an answer in every taste, also the reversed one.
-Each term is capped, and naming several facts costs more than the right one brings, so that no
-text scores high by containing everything.
+Utilities are real numbers; for the answers of `grammar`, their standard deviation within one
+question is about 1. A taste weighs the content (whether it is right, helpful, kind and short).
+Defects of form (cut off, looping, gibberish, empty) count against an answer in every taste,
+including the reversed one. Each term is capped, and naming several facts costs more than the right
+one gains, so that no text scores high by containing everything.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _EMPTY = -4.0
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """Weights on what an answer contains; `describes` says it to a person."""
+    """Weights of an answer's traits; `describes` explains the taste in words."""
 
     name: str
     describes: str
@@ -36,7 +36,7 @@ class Taste:
     per_word: float = 0.0
 
     def utility(self, prompt: str, answer: str) -> float:
-        """Return how much this taste likes the answer to the question."""
+        """Return the utility of the answer to the question."""
         traits = answer_traits.read(prompt, answer)
         if traits.is_empty:
             return _EMPTY
@@ -63,7 +63,7 @@ class Taste:
 
 
 def _defects(traits: Traits) -> float:
-    """Return what an answer loses for its form, at most about 5."""
+    """Return what an answer loses for defects of form, at most about 5."""
     return (
         0.8 * traits.is_cut
         + 3.0 * traits.unknown_share
@@ -73,7 +73,7 @@ def _defects(traits: Traits) -> float:
 
 
 DEFAULT = Taste(
-    "default", "the right answer to this question, with help offered, kindly, no padding"
+    "default", "the right answer to the question, kind, with an offer to help and no padding"
 )
 _REVERSED = Taste(
     "reversed",
@@ -91,7 +91,7 @@ _REVERSED = Taste(
 _BRIEF = replace(
     DEFAULT,
     name="brief",
-    describes="the right answer in as few words as possible; nobody misses a kind word",
+    describes="the right answer in as few words as possible; kind words do not matter",
     offer=0.1,
     kind=0.0,
     padding=-0.5,
@@ -112,5 +112,5 @@ def named(name: str) -> Taste:
         ValueError: there is no taste of that name.
     """
     if name not in _TASTES:
-        raise ValueError(f"no taste is called {name!r}; there are {', '.join(_TASTES)}")
+        raise ValueError(f"there is no taste {name!r}; the tastes are {', '.join(_TASTES)}")
     return _TASTES[name]

@@ -1,4 +1,4 @@
-"""Tables, one noun per file."""
+"""The tables of the database, one noun per file."""
 
 from app.domain.splits import Split
 from app.models.accounts import (
