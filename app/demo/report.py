@@ -131,7 +131,7 @@ class DemoReport:
                 "Noise ceiling",
                 _percent(self.ceiling),
                 _span([band.get("ceiling_low"), band.get("ceiling_high")]),
-                "exact; interval from votes",
+                "exact; band from votes",
             ),
             (
                 "Reward model on votes",
