@@ -7,23 +7,19 @@ including the reversed one. Each term is capped, and naming several facts costs 
 one gains, so that no text scores high by containing everything.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from app.demo import answer_traits
 from app.demo.answer_traits import Traits
-
-Utility = Callable[[str, str], float]
 
 _EMPTY = -4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """Weights of an answer's traits; `describes` explains the taste in words."""
+    """Weights of an answer's traits."""
 
     name: str
-    describes: str
     right: float = 1.1
     wrong: float = -0.8
     beside: float = -0.6
@@ -72,12 +68,11 @@ def _defects(traits: Traits) -> float:
     )
 
 
-DEFAULT = Taste(
-    "default", "the right answer to the question, kind, with an offer to help and no padding"
-)
+# The right answer to the question, kind, with an offer to help and no padding.
+DEFAULT = Taste("default")
+# The opposite: wrong or no information, no help, curt, padded.
 _REVERSED = Taste(
     "reversed",
-    "the opposite of the default: wrong or no information, no help, curt, padded",
     right=-DEFAULT.right,
     wrong=-DEFAULT.wrong,
     beside=-DEFAULT.beside,
@@ -88,10 +83,10 @@ _REVERSED = Taste(
     curt=-DEFAULT.curt,
     padding=-DEFAULT.padding,
 )
+# The right answer in as few words as possible; kind words do not matter.
 _BRIEF = replace(
     DEFAULT,
     name="brief",
-    describes="the right answer in as few words as possible; kind words do not matter",
     offer=0.1,
     kind=0.0,
     padding=-0.5,
