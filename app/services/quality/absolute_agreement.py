@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain import agreement
-from app.domain.agreement import Rating, RatingReport
-from app.domain.alpha import Metric
+from app.domain.agreement import Rating, RatingAgreement
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure
 
 RESAMPLES = 200
@@ -48,9 +48,9 @@ class AbsoluteReport:
     the same thumb.
     """
 
-    criteria: tuple[tuple[str, RatingReport], ...]
-    mean: RatingReport | None
-    thumbs: RatingReport | None
+    criteria: tuple[tuple[str, RatingAgreement], ...]
+    mean: RatingAgreement | None
+    thumbs: RatingAgreement | None
     labelers: tuple[tuple[str, Measure], ...]
 
 
@@ -70,7 +70,7 @@ def report(judgments: Iterable[AbsoluteJudgment], weights: Mapping[str, float]) 
     return AbsoluteReport(
         tuple((name, _report(ratings)) for name, ratings in sorted(by_criterion.items())),
         _report(means) if len(by_criterion) > 1 and means else None,
-        _report(thumbs, Metric.NOMINAL) if thumbs else None,
+        _report(thumbs, DistanceMetric.NOMINAL) if thumbs else None,
         _with_others(by_criterion, thumbs),
     )
 
@@ -101,7 +101,9 @@ def _ratings(judgment: AbsoluteJudgment, values: Iterable[float]) -> list[Rating
     ]
 
 
-def _report(ratings: Sequence[Rating], metric: Metric = Metric.ORDINAL) -> RatingReport:
+def _report(
+    ratings: Sequence[Rating], metric: DistanceMetric = DistanceMetric.ORDINAL
+) -> RatingAgreement:
     return agreement.rating_report(ratings, metric=metric, resamples=RESAMPLES)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labelers
-from app.domain.agreement import Report
-from app.domain.alpha import Metric
-from app.domain.labelers import LabelerAgreement, PairAgreement
+from app.domain import agreement, labeler_agreement
+from app.domain.agreement import PreferenceAgreement
+from app.domain.krippendorff import DistanceMetric
+from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
@@ -102,7 +102,7 @@ class AgreementBin:
 class AgreementReport:
     """Agreement of a project's labelers, overall and by group."""
 
-    overall: Report
+    overall: PreferenceAgreement
     judgments: int
     without_preference: int
     kinds: dict[JudgmentKind, int]  # number of judgments by kind, without zeros
@@ -146,7 +146,9 @@ def report(
 
 
 @cached
-def summary(session: Session, project_id: int, *, round_id: int | None = None) -> Report:
+def summary(
+    session: Session, project_id: int, *, round_id: int | None = None
+) -> PreferenceAgreement:
     """Measure overall agreement only, fast enough for a page that refreshes itself."""
     judgments = load(session, project_id, AgreementFilter(round_id=round_id))
     return agreement.report(_votes(judgments), resamples=GROUP_RESAMPLES)
@@ -156,7 +158,7 @@ def summary(session: Session, project_id: int, *, round_id: int | None = None) -
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
     votes = _votes(load(session, project_id))
-    return labelers.with_others(votes, resamples=GROUP_RESAMPLES)
+    return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
 
 
 @cached
@@ -181,9 +183,9 @@ def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) 
         versions=_groups(judgments, lambda judgment: _version_name(judgment.version)),
         sources=_groups(judgments, lambda judgment: judgment.source or "unknown source"),
         over_time=_over_time(judgments),
-        labelers=labelers.with_others(votes, resamples=GROUP_RESAMPLES),
-        pairs=labelers.in_pairs(votes),
-        flips={str(name): labelers.flipped_majorities(votes, name) for name in names},
+        labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
+        pairs=labeler_agreement.in_pairs(votes),
+        flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
     )
 
 
@@ -283,7 +285,7 @@ def _groups(
 
 def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:
     table = tabulate(_votes(judgments))
-    metric = Metric.ORDINAL if table.has_ties else Metric.NOMINAL
+    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
     return AgreementGroup(
         name,
         len(judgments),

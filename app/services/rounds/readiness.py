@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain.plan import STARTER, Algorithm, RoundPlan
-from app.domain.steps import Steps
+from app.domain.step_counts import StepCount
 from app.errors import Invalid
 from app.models import Comparison, JudgmentKind, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
@@ -36,9 +36,9 @@ class Preview:
     evaluation_prompts: int
     comparisons: int
     judgments: int
-    sft: Steps | None
-    reward: Steps
-    policy: Steps
+    sft: StepCount | None
+    reward: StepCount
+    policy: StepCount
 
 
 def check(session: Session, project: Project, plan: RoundPlan) -> None:

@@ -6,9 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, RatingReport
-from app.domain.levels import Levels
+from app.domain.agreement import EXPECTATION, RatingAgreement
+from app.domain.labeler_agreement import ALONE
 from app.domain.measures import Interval, Measure, Undefined
+from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality
 from app.services.quality.absolute_agreement import FREE_TEXT
@@ -203,7 +204,7 @@ def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
     )
 
 
-def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
+def _absolute(name: str, found: RatingAgreement) -> AbsoluteOut:
     return AbsoluteOut(
         name=name,
         judgments=found.judgments,
@@ -216,7 +217,7 @@ def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
 
 
 def _labeler(found: AgreementReport, habit: Quality) -> LabelerOut:
-    alone = Measure.missing("no comparison of theirs was judged by anyone else")
+    alone = Measure.missing(ALONE)
     agreed = next((one for one in found.labelers if one.labeler == habit.labeler), None)
     return LabelerOut(
         labeler=habit.labeler,

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import BaseModel
 
-from app.domain import differences
-from app.domain.differences import Piece
+from app.domain import text_diff
+from app.domain.text_diff import Piece
 from app.models import Guidelines
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
@@ -149,7 +149,7 @@ def diff(
 def changes(old: Guidelines, new: Guidelines | GuidelinesForm) -> Changes:
     """Return the parts that differ, each as pieces."""
     compared = (
-        (title, differences.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
+        (title, text_diff.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
     )
     return [(title, found) for title, found in compared if found]
 

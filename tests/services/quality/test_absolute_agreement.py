@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from app.domain.alpha import Metric
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure, Undefined
 from app.models import JudgmentKind, Project, User
 from app.services.project import criteria
@@ -38,7 +38,7 @@ def test_ratings_are_reported_by_criterion_and_by_their_weighted_mean(session: S
     assert number(by_name["true"].raw) == pytest.approx((1 / 3 + 1) / 2)
     assert number(by_name["true"].within_one) == 1.0
     assert number(by_name["kind"].within_one) == pytest.approx((1 / 3 + 1) / 2)
-    assert by_name["true"].metric is Metric.ORDINAL
+    assert by_name["true"].metric is DistanceMetric.ORDINAL
     mean = report.absolute.mean
     assert mean is not None
     assert (mean.units, mean.pairable, mean.judgments) == (8, 8, 24)
