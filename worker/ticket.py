@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
-from app.services.jobs.job_leases import Claimed
+from app.services.jobs.job_leases import ClaimedJob
 
 EXIT_FENCED: Final = 71  # the lease was lost; somebody else has the job
 EXIT_ORPHANED: Final = 72  # the supervisor is gone
@@ -46,7 +46,7 @@ class Places:
 class Ticket:
     """A claimed job and all that its process needs to run it."""
 
-    claimed: Claimed
+    claimed: ClaimedJob
     database_url: str
     places: Places
     supervisor_pid: int
@@ -62,7 +62,7 @@ class Ticket:
         places = content["places"]
         servers = Servers(tuple(places["servers"]["urls"]), places["servers"]["key"])
         return cls(
-            claimed=Claimed(**content["claimed"]),
+            claimed=ClaimedJob(**content["claimed"]),
             database_url=content["database_url"],
             places=Places(
                 places["artifacts"],

@@ -6,15 +6,10 @@ minus one. They are computed from the counts of each value, so the cost is linea
 judgments. What a unit is, and how units are weighted, is left to the caller.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-
-from app.domain.measures import Undefined
-from app.errors import Invalid
 
 Array = NDArray[np.float64]
 
@@ -28,28 +23,6 @@ class DistanceMetric(StrEnum):
     NOMINAL = "nominal"
     ORDINAL = "ordinal"
     INTERVAL = "interval"
-
-
-def alpha(
-    units: Iterable[Sequence[Hashable]], metric: DistanceMetric = DistanceMetric.NOMINAL
-) -> float | Undefined:
-    """Compute alpha of units, each a list of the values that its judges gave, without missing ones.
-
-    Raises Invalid if a value is not a number under the ordinal or interval metric.
-    """
-    tallies = [tally for unit in units if (tally := Counter(unit)).total() >= 2]
-    if not tallies:
-        return Undefined(NO_PAIR)
-    values = _sorted_values(tallies, metric)
-    column = {value: index for index, value in enumerate(values)}
-    counts = np.zeros((len(tallies), len(values)))
-    for row, tally in enumerate(tallies):
-        for value, count in tally.items():
-            counts[row, column[value]] = count
-    is_nominal = metric is DistanceMetric.NOMINAL
-    grid = np.array(range(len(values)) if is_nominal else values, dtype=float)
-    result = float(of_coincidences(total_coincidences(counts)[None], grid, metric)[0])
-    return Undefined(ALL_EQUAL) if np.isnan(result) else result
 
 
 def coincidences(counts: Array) -> Array:
@@ -66,13 +39,6 @@ def coincidences(counts: Array) -> Array:
     pairs[:, diagonal, diagonal] -= counts
     scaled: Array = pairs / (counts.sum(axis=1) - 1)[:, None, None]
     return scaled
-
-
-def total_coincidences(counts: Array) -> Array:
-    """Return the sum of ``coincidences`` over units without building each unit's matrix."""
-    scaled = counts / (counts.sum(axis=1, keepdims=True) - 1)
-    total: Array = scaled.T @ counts - np.diag(scaled.sum(axis=0))
-    return total
 
 
 def of_coincidences(matrices: Array, values: Array, metric: DistanceMetric) -> Array:
@@ -104,13 +70,3 @@ def _distance(totals: Array, values: Array, metric: DistanceMetric) -> Array:
     positions = np.cumsum(totals, axis=1) - totals / 2 if is_ordinal else values[None]
     squared: Array = (positions[:, :, None] - positions[:, None, :]) ** 2
     return squared
-
-
-def _sorted_values(tallies: list[Counter[Hashable]], metric: DistanceMetric) -> list[Hashable]:
-    seen = {value for tally in tallies for value in tally}
-    if metric is DistanceMetric.NOMINAL:
-        return sorted(seen, key=repr)
-    for value in seen:
-        if not isinstance(value, int | float) or not np.isfinite(value):
-            raise Invalid(f"the {metric} metric needs numbers, not {value!r}")
-    return sorted(seen)  # type: ignore[type-var]

@@ -34,10 +34,3 @@ def levels(agreement: float | Undefined) -> Levels | Undefined:
             "of preferences can produce, so there is no ceiling"
         )
     return Levels(agreement, agreement, (1 + sqrt(2 * agreement - 1)) / 2)
-
-
-def exact_ceiling(shares: list[float]) -> float | Undefined:
-    """Return E[max(q, 1 - q)] if each pair's preference share q is known, as in a simulation."""
-    if not shares:
-        return Undefined("there are no pairs")
-    return sum(max(q, 1 - q) for q in shares) / len(shares)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.krippendorff import Array, coincidences
-from app.domain.ranking import Pick, Ranking, Strength
+from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
 Indices = NDArray[np.int64]
@@ -30,11 +30,6 @@ class Vote:
     labeler: Hashable
     ranking: Ranking
     strength: Strength | None = None
-
-    @classmethod
-    def of_pick(cls, comparison: Hashable, labeler: Hashable, pick: Pick) -> "Vote":
-        """Return the vote that a pick between two completions implies."""
-        return cls(comparison, labeler, pick.ranking, pick.strength)
 
 
 @dataclass(frozen=True, slots=True)

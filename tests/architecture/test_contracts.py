@@ -23,9 +23,17 @@ PLANTED = {
         "app/services/people/audit.py",
         "import app.services.project.projects",
     ),
+    "What may end a round's labeling goes through rounds.judging_flow": (
+        "app/web/api/labeling.py",
+        "import app.services.judging.labeling",
+    ),
     "The learning core: the rooms flow down": (
         "worker/rlhf/core/losses.py",
         "import worker.rlhf.policy.ppo",
+    ),
+    "Training from files needs no database and no web framework": (
+        "worker/training/token_ids.py",
+        "import app.db.base",
     ),
     "The learning core stands alone": ("worker/rlhf/policy/kl.py", "import app.errors"),
     "The worker knows nothing of HTTP": ("worker/artifacts.py", "import app.web.render"),

@@ -1,6 +1,7 @@
 """Agreement on preferences and ratings."""
 
 import random
+from collections.abc import Hashable
 from itertools import combinations
 
 import krippendorff
@@ -18,14 +19,19 @@ from app.domain.agreement import (
     shares_with_others,
 )
 from app.domain.kappa import cohen
-from app.domain.krippendorff import DistanceMetric, alpha
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.domain.ranking import Pick, Ranking, Side, Strength
 from app.domain.votes import Vote
 from app.errors import Invalid
+from tests.domain.alpha_of_units import alpha
 
 TOLERANCE = 1e-9
+
+
+def vote_of(comparison: Hashable, labeler: Hashable, pick: Pick) -> Vote:
+    return Vote(comparison, labeler, pick.ranking, pick.strength)
 
 
 @st.composite
@@ -75,7 +81,7 @@ def simulated(n: int, labelers: int, accuracy: float, seed: int = 0) -> list[Vot
         for labeler in range(labelers):
             first = best if rng.random() < accuracy else not best
             pick = Pick(Side.A if first else Side.B)
-            votes.append(Vote.of_pick(comparison, labeler, pick))
+            votes.append(vote_of(comparison, labeler, pick))
     return votes
 
 
@@ -102,9 +108,7 @@ def test_alpha_without_ties_is_2a_minus_1_and_the_small_sample_term(
     sides: list[list[Side]],
 ) -> None:
     votes = [
-        Vote.of_pick(c, who, Pick(side))
-        for c, row in enumerate(sides)
-        for who, side in enumerate(row)
+        vote_of(c, who, Pick(side)) for c, row in enumerate(sides) for who, side in enumerate(row)
     ]
     found = report(votes, resamples=1)
     raw, values = number(found.raw), 2 * 3 * len(sides)
@@ -113,7 +117,7 @@ def test_alpha_without_ties_is_2a_minus_1_and_the_small_sample_term(
 
 def test_alpha_holds_for_unequal_overlap_too() -> None:
     votes = simulated(200, 2, 0.8) + [
-        Vote.of_pick(c, who, Pick(Side.A)) for c in range(200, 230) for who in range(5)
+        vote_of(c, who, Pick(Side.A)) for c in range(200, 230) for who in range(5)
     ]
     found = report(votes, resamples=1)
     assert number(found.alpha) == pytest.approx(2 * number(found.raw) - 1, abs=0.01)
@@ -251,7 +255,7 @@ def test_ties_make_the_metric_ordinal_and_stay_out_of_the_human_level() -> None:
 
 def test_strength_alpha_needs_strength_on_every_vote() -> None:
     def vote(c: int, who: str, side: Side, strength: Strength | None) -> Vote:
-        return Vote.of_pick(c, who, Pick(side, strength))
+        return vote_of(c, who, Pick(side, strength))
 
     strong = [vote(c, w, Side.A, Strength.STRONG) for c in range(3) for w in "ab"]
     near = [vote(9, "a", Side.B, Strength.CLEAR), vote(9, "b", Side.B, Strength.SLIGHT)]

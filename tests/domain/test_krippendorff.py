@@ -8,16 +8,9 @@ from evalica import alpha as evalica_alpha
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.krippendorff import (
-    ALL_EQUAL,
-    NO_PAIR,
-    DistanceMetric,
-    alpha,
-    coincidences,
-    total_coincidences,
-)
+from app.domain.krippendorff import ALL_EQUAL, NO_PAIR, DistanceMetric, coincidences
 from app.domain.measures import Undefined
-from app.errors import Invalid
+from tests.domain.alpha_of_units import alpha
 
 # Krippendorff (2011), section C: four observers, twelve units, missing values as None.
 OBSERVERS: list[list[int | None]] = [
@@ -95,16 +88,8 @@ def test_undefined_says_why() -> None:
     assert alpha([]) == Undefined(NO_PAIR)
 
 
-@pytest.mark.parametrize("value", ["a", float("nan")])
-def test_ordered_metrics_need_numbers(value: object) -> None:
-    with pytest.raises(Invalid, match="ordinal metric needs numbers"):
-        alpha([[1, value]], DistanceMetric.ORDINAL)
-
-
 @given(st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3), min_size=1, max_size=6))
-def test_total_is_the_sum_of_single_units(counts: list[list[int]]) -> None:
+def test_coincidences_of_a_unit_sum_to_its_number_of_values(counts: list[list[int]]) -> None:
     table = np.array([row for row in counts if sum(row) >= 2], dtype=float).reshape(-1, 3)
     assume(len(table))
-    single = coincidences(table)
-    np.testing.assert_allclose(single.sum(axis=0), total_coincidences(table), atol=1e-9)
-    np.testing.assert_allclose(single.sum(axis=(1, 2)), table.sum(axis=1))
+    np.testing.assert_allclose(coincidences(table).sum(axis=(1, 2)), table.sum(axis=1))

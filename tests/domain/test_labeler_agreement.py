@@ -12,7 +12,7 @@ from app.errors import Invalid
 
 
 def vote(comparison: int, labeler: str, side: Side) -> Vote:
-    return Vote.of_pick(comparison, labeler, Pick(side))
+    return Vote(comparison, labeler, Pick(side).ranking)
 
 
 def panel(n: int, accuracies: dict[str, float], seed: int = 0) -> list[Vote]:

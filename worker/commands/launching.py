@@ -15,7 +15,7 @@ from typing import Final
 import typer
 
 from app.errors import Invalid
-from worker.process import USES_CPU, environment, together
+from worker.launcher import USES_CPU, environment, together
 from worker.rlhf.core.parallel import Team, is_launched
 
 STATUS_FILE: Final = "ATTUNE_STATUS_FILE"

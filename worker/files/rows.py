@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain import splits
+from app.domain import splits, vote_shares
 from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
@@ -26,7 +26,6 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.services.datasets import judged_comparisons
 from worker.files.source import Source
 from worker.rlhf.core.examples import Absolute, Pair
 from worker.training import vote_weights
@@ -243,13 +242,11 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
 
 
 def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
-    return tuple(
-        Absolute(one.ratings, one.thumb) for one in judged_comparisons.absolutes(votes, count)
-    )
+    return tuple(Absolute(one.ratings, one.thumb) for one in vote_shares.absolutes(votes, count))
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
-    found = judged_comparisons.pairs(record.votes, len(record.candidates))
+    found = vote_shares.pairs(record.votes, len(record.candidates))
     return tuple(
         Pair(one.first, one.second, one.share, vote_weights.margin_of(one)) for one in found
     )
@@ -257,7 +254,7 @@ def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
 
 def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
     """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
-    found = judged_comparisons.pairs([record], len(record.candidates))
+    found = vote_shares.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
         Pair(

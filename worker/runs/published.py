@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Checkpoint, CheckpointKind, Project, Round
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.rounds import rounds
 from worker.runs.process.job_context import JobContext
 from worker.training import model_card
@@ -68,7 +68,7 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
             session,
             project_id=project.id,
             kind=model.kind,
-            written=Written(published.uri, published.sha256, model.settings, model.metrics),
+            written=CheckpointFiles(published.uri, published.sha256, model.settings, model.metrics),
             job_id=context.job_id,
             round_id=round_.id,
             parent_id=model.parent_id,

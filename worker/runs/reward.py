@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
+from app.formats.training_rows import FrozenRow
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
-from app.services.datasets.training_rows import FrozenRow
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import Ranking
 from worker.rlhf.model.roles import Roles

@@ -15,7 +15,7 @@ from app.domain.measures import Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.domain.ranking import Ranking, Strength
 from app.domain.votes import Vote
-from app.services.datasets.training_rows import FrozenRow, PlainVote
+from app.formats.training_rows import FrozenRow, PlainVote
 
 Scores = Mapping[int, Sequence[float]]
 """A reward model's score of each completion, by comparison."""

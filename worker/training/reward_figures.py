@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from app.services.datasets.training_rows import FrozenRow
+from app.formats.training_rows import FrozenRow
 from worker.rlhf.core.examples import Ranking
 from worker.rlhf.reward import rating_report, reward_report
 from worker.rlhf.reward.criterion_heads import Criteria

@@ -7,9 +7,9 @@ from typing import Self
 
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing
+from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
-from app.services.datasets.judged_comparisons import TrainingPair
-from app.services.datasets.training_rows import FrozenRow, PlainVote
+from app.formats.training_rows import FrozenRow, PlainVote
 from worker.rlhf.core.examples import Absolute, Pair
 
 STRENGTHS = 4

@@ -3,14 +3,15 @@ from itertools import count
 import pytest
 
 from app.domain.ranking import Ranking
-from app.models import Split
-from app.services.datasets.judged_comparisons import (
-    Candidate,
-    PromptText,
-    TrainingPair,
+from app.domain.vote_shares import TrainingPair
+from app.formats.training_rows import (
+    DatasetPrompt,
+    FrozenRow,
+    JudgedCompletion,
+    PlainVote,
     TrainingRow,
 )
-from app.services.datasets.training_rows import FrozenRow, PlainVote
+from app.models import Split
 from worker.training import human_level, vote_weights
 
 _numbers = count(1)
@@ -22,8 +23,8 @@ def row(*ranks: tuple[int, ...]) -> FrozenRow:
     votes = tuple(
         PlainVote(100 * number + n, f"L{n}", Ranking(each), None) for n, each in enumerate(ranks)
     )
-    candidates = tuple(Candidate(n, f"text {n}", None, True, "m", None) for n in range(k))
-    prompt = PromptText(number, (), Split.VALIDATION, "")
+    candidates = tuple(JudgedCompletion(n, f"text {n}", None, True, "m", None) for n in range(k))
+    prompt = DatasetPrompt(number, (), Split.VALIDATION, "")
     return FrozenRow(TrainingRow(number, 1, prompt, candidates, (), ()), votes)
 
 

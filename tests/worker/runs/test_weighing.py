@@ -1,18 +1,19 @@
 import pytest
 
+from app.domain import vote_shares
 from app.domain.plan import RewardPlan
 from app.domain.ranking import Ranking
 from app.domain.reward_parts import LabelerWeight, Weighing
+from app.domain.vote_shares import TrainingAbsolute
 from app.errors import Invalid
-from app.models import Split
-from app.services.datasets import judged_comparisons
-from app.services.datasets.judged_comparisons import (
-    Candidate,
-    PromptText,
-    TrainingAbsolute,
+from app.formats.training_rows import (
+    DatasetPrompt,
+    FrozenRow,
+    JudgedCompletion,
+    PlainVote,
     TrainingRow,
 )
-from app.services.datasets.training_rows import FrozenRow, PlainVote
+from app.models import Split
 from worker.training.vote_weights import VoteWeights
 
 
@@ -22,14 +23,14 @@ def row(*votes: tuple[str, tuple[int, ...]], strength: int | None = None) -> Fro
         for number, (labeler, ranks) in enumerate(votes)
     )
     k = len(votes[0][1])
-    candidate = Candidate(1, "text", None, True, "SFT 1", None)
+    candidate = JudgedCompletion(1, "text", None, True, "SFT 1", None)
     return FrozenRow(
         TrainingRow(
             1,
             1,
-            PromptText(1, (), Split.TRAIN, ""),
+            DatasetPrompt(1, (), Split.TRAIN, ""),
             (candidate,) * k,
-            judged_comparisons.pairs(plain, k),
+            vote_shares.pairs(plain, k),
             (),
         ),
         plain,

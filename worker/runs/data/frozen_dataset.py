@@ -10,9 +10,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from app.formats import training_rows
+from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
-from app.services.datasets import export_rows, exports, training_rows
-from app.services.datasets.training_rows import FrozenRow
+from app.services.datasets import export_rows, exports
 from worker.rlhf.core.examples import Ranking
 from worker.runs import export as export_run
 from worker.runs.process import transactions

@@ -15,8 +15,8 @@ import torch
 from app.db import Database
 from app.errors import Invalid
 from worker import artifacts
+from worker.launcher import USES_CPU
 from worker.orders import Orders
-from worker.process import USES_CPU
 from worker.rlhf.core.parallel import Team
 from worker.runs import Run
 from worker.runs.process import job_process
