@@ -165,9 +165,11 @@ def _upload(setup: Setup, name: str, rows: Sequence[dict[str, str]]) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        outcome = setup.lead.upload(f"{setup.project.path}/imports", file)
-    if rejects := outcome["rejects"]:
-        raise Unavailable(f"{name}: {len(rejects)} lines were rejected: {rejects[0]}")
+        done = setup.lead.import_file(setup.project.path, file)
+    if done["rejects"]:
+        raise Unavailable(
+            f"{name}: {len(done['rejects'])} lines were refused: {done['rejects'][0]}"
+        )
 
 
 def _follow(

@@ -119,10 +119,37 @@ def numbered(
         raise Invalid(f"no line could be read: {next(_reasons(head))}")
     first = [item.data for item in head if isinstance(item, RawRow)]
     chosen = name or detect(first, limits)
-    whole = chain(head, stream)
-    if chosen == csv_prompts.NAME:
-        return csv_prompts.read(whole, limits)
-    return _read(whole, _named(chosen), limits)
+    return _outcomes(chain(head, stream), chosen, limits)
+
+
+def outcomes(
+    chunks: Iterable[bytes], name: str, limits: Limits = DEFAULT
+) -> Iterator[tuple[int, Record | Rejected]]:
+    """Read a file in a known format like `numbered`, but accept a file without rows.
+
+    Raises:
+        Invalid: no format is called ``name``.
+    """
+    return _outcomes(raw_rows(chunks, limits), name, limits)
+
+
+def _outcomes(
+    stream: Iterable[RawRow | Rejected], name: str, limits: Limits
+) -> Iterator[tuple[int, Record | Rejected]]:
+    if name == csv_prompts.NAME:
+        return csv_prompts.read(stream, limits)
+    return _read(stream, _named(name), limits)
+
+
+def known_name(name: str) -> str:
+    """Return the name if a format has it.
+
+    Raises:
+        Invalid: no format is called ``name``.
+    """
+    if name not in names():
+        raise Invalid(f"there is no format {name!r}; the formats are {', '.join(names())}")
+    return name
 
 
 def _reasons(head: Iterable[RawRow | Rejected]) -> Iterator[str]:
@@ -130,10 +157,7 @@ def _reasons(head: Iterable[RawRow | Rejected]) -> Iterator[str]:
 
 
 def _named(name: str) -> Format:
-    for known in FORMATS:
-        if known.name == name:
-            return known
-    raise Invalid(f"there is no format {name!r}; the formats are {', '.join(names())}")
+    return next(known for known in FORMATS if known.name == known_name(name))
 
 
 def _read(

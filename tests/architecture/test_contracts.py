@@ -23,6 +23,10 @@ PLANTED = {
         "app/services/people/audit.py",
         "import app.services.project.projects",
     ),
+    "What may end a round's labeling goes through rounds.judging_flow": (
+        "app/web/api/labeling.py",
+        "import app.services.judging.labeling",
+    ),
     "The learning core: the rooms flow down": (
         "worker/rlhf/core/losses.py",
         "import worker.rlhf.policy.ppo",

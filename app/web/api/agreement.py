@@ -12,8 +12,8 @@ from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.absolute_agreement import FREE
-from app.services.quality.agreement import AgreementReport, Group
+from app.services.quality.absolute_agreement import FREE_TEXT
+from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
@@ -200,7 +200,7 @@ def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
             AloneOut(labeler=name, with_others=_measure(one))
             for name, one in found.absolute.labelers
         ],
-        texts=FREE if found.texts else "",
+        texts=FREE_TEXT if found.texts else "",
     )
 
 
@@ -236,7 +236,7 @@ def _labeler(found: AgreementReport, habit: Quality) -> LabelerOut:
     )
 
 
-def _group(one: Group) -> GroupOut:
+def _group(one: AgreementGroup) -> GroupOut:
     return GroupOut(
         name=one.name, judgments=one.judgments, raw=_measure(one.raw), alpha=_measure(one.alpha)
     )

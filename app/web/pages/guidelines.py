@@ -12,7 +12,7 @@ from app.models import Guidelines
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.quality import agreement
-from app.services.quality.agreement import Group
+from app.services.quality.agreement import AgreementGroup
 from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 
@@ -38,7 +38,7 @@ class GuidelinesPage:
 
     shown: Guidelines
     history: list[Guidelines]
-    agreed: dict[str, Group]
+    agreed: dict[str, AgreementGroup]
     is_lead: bool
     read_version: int
 
