@@ -37,7 +37,7 @@ EXTRAS: Final[Mapping[str, str]] = dict.fromkeys(_TRAINING, "worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class CommandSource:
     """Where a command comes from: a module's `register`."""
 
     target: str
@@ -93,12 +93,12 @@ class LazyGroup(TyperGroup):
         return name, command, args[1:]
 
 
-def _sources() -> dict[str, list[Source]]:
+def _sources() -> dict[str, list[CommandSource]]:
     """Return where each command comes from; several sources share a group of commands."""
-    sources = {name: [Source(module, line)] for name, (module, line) in COMMANDS.items()}
+    sources = {name: [CommandSource(module, line)] for name, (module, line) in COMMANDS.items()}
     for entry_point in entry_points(group="attune.commands"):
         name, _, _ = entry_point.name.partition(".")
-        sources.setdefault(name, []).append(Source(entry_point.value, _help_of(entry_point)))
+        sources.setdefault(name, []).append(CommandSource(entry_point.value, _help_of(entry_point)))
     return sources
 
 

@@ -19,7 +19,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ResponseTask:
     """Who answers what."""
 
     project: Project
@@ -45,7 +45,7 @@ def run(context: JobContext) -> None:
     context.succeed(lambda _session: {"completions": done})
 
 
-def _read(session: Session, context: JobContext) -> Task:
+def _read(session: Session, context: JobContext) -> ResponseTask:
     payload = context.payload
     project = session.get_one(Project, context.project_id)
     models = [
@@ -59,4 +59,4 @@ def _read(session: Session, context: JobContext) -> Task:
         payload["prompts"],
         as_of=transactions.made_at(session, context),
     )
-    return Task(project, tuple(models), tuple(found))
+    return ResponseTask(project, tuple(models), tuple(found))

@@ -42,7 +42,7 @@ SEED_OFFSET = 7_000_003  # evaluation answers are drawn apart from the candidate
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluateTask:
     """The round, the two policies and the arbiter."""
 
     round: Round
@@ -92,7 +92,7 @@ def run(context: JobContext) -> None:
     context.succeed(finish)
 
 
-def _read(session: Session, context: JobContext) -> Task:
+def _read(session: Session, context: JobContext) -> EvaluateTask:
     round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
@@ -108,7 +108,7 @@ def _read(session: Session, context: JobContext) -> Task:
         wanted.frozen_share,
         as_of=transactions.made_at(session, context),
     )
-    return Task(
+    return EvaluateTask(
         round_,
         project,
         plan,
@@ -120,7 +120,9 @@ def _read(session: Session, context: JobContext) -> Task:
     )
 
 
-def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[int, Completion]:
+def _answers(
+    context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
+) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
@@ -135,7 +137,7 @@ def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[in
 
 
 def _scores(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
     with context.database.reader() as session:
         beneath = checkpoint_weights.layers(session, task.arbiter)
@@ -166,7 +168,7 @@ def _scores(
 
 
 def _compare(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> int:
     for at in range(0, len(prompts), CHUNK):
         with transactions.transaction(context) as session:

@@ -56,7 +56,7 @@ class Waste:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerateTask:
     """The round and what it takes."""
 
     round: Round
@@ -105,7 +105,7 @@ def run(context: JobContext) -> None:
     context.succeed(lambda _session: result)
 
 
-def read(session: Session, context: JobContext) -> Task:
+def read(session: Session, context: JobContext) -> GenerateTask:
     """Read the round and choose its prompts and models."""
     round_, project, plan = transactions.round_of(session, context)
     assert round_.policy_before_id is not None  # set when the stage was entered
@@ -122,10 +122,10 @@ def read(session: Session, context: JobContext) -> Task:
         )
     ]
     others = _earlier(session, project, round_, policy)
-    return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
+    return GenerateTask(round_, project, plan, tuple(prompts), policy, tuple(others))
 
 
-def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
+def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completion]]:
     """Return the candidates of every prompt: others' first, earlier models', then the policy's."""
     found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
@@ -145,9 +145,9 @@ def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
 
 
 def _ask_server(
-    context: JobContext, task: Task, server: ServerPlan, found: dict[int, list[Completion]]
+    context: JobContext, task: GenerateTask, server: ServerPlan, found: dict[int, list[Completion]]
 ) -> None:
-    wanted = server_completions.Wanted(
+    wanted = server_completions.ServerRequest(
         server, task.plan.sampling, _seed(task), task.project.instruction
     )
     done = 0
@@ -161,7 +161,7 @@ def _ask_server(
 
 def _extend(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     checkpoint: Checkpoint,
     prompts: Sequence[Prompt],
     count: int,
@@ -183,7 +183,10 @@ def _extend(
 
 
 def _replace(
-    context: JobContext, task: Task, answering: Answering, found: dict[int, list[Completion]]
+    context: JobContext,
+    task: GenerateTask,
+    answering: Answering,
+    found: dict[int, list[Completion]],
 ) -> None:
     """Draw spares for the prompts whose candidates are not all fit to be shown."""
     rules, count = task.plan.preflight, task.plan.candidates
@@ -203,7 +206,7 @@ def _replace(
 
 def _look_over(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     prompt: Prompt,
     candidates: Mapping[int, Sequence[Completion]],
     waste: Waste,
@@ -232,7 +235,9 @@ def _look_over(
     return kept
 
 
-def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Completion]]) -> int:
+def _compare(
+    context: JobContext, task: GenerateTask, kept: Mapping[int, Sequence[Completion]]
+) -> int:
     """Create the comparisons, some at a time; those that are there stay as they are."""
     wanted = [
         (prompt, number, [kept[prompt.id][index].id for index in group])
@@ -257,7 +262,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
 
 def _create(
     session: Session,
-    task: Task,
+    task: GenerateTask,
     project: Project,
     prompt: Prompt,
     number: int,
@@ -296,20 +301,20 @@ def _earlier(
     return [checkpoints.get(session, project.id, each) for each in different]
 
 
-def _sorted(task: Task, rows: Sequence[Completion]) -> preflight.Sorted:
+def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
     drafts = [Draft(row.text, row.is_finished) for row in rows]
     return preflight.sort(drafts, task.plan.preflight)
 
 
-def _seed(task: Task) -> int:
+def _seed(task: GenerateTask) -> int:
     return task.plan.seed * 1009 + task.round.number
 
 
-def _drawing_seed(task: Task) -> int:
+def _drawing_seed(task: GenerateTask) -> int:
     return _seed(task) + SEED_OFFSET
 
 
-def _group_seed(task: Task, prompt: Prompt) -> str:
+def _group_seed(task: GenerateTask, prompt: Prompt) -> str:
     return f"{_seed(task)}:{prompt.content_hash}"
 
 

@@ -35,7 +35,7 @@ SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class DemonstrationText:
+class PromptResponse:
     """A prompt with a response that a person wrote."""
 
     messages: Sequence[Mapping[str, Any]]
@@ -51,8 +51,8 @@ class SftTask:
     plan: RoundPlan
     sft: SftPlan
     base: Checkpoint | None  # None: a starter
-    demonstrations: tuple[DemonstrationText, ...]
-    heldout: tuple[DemonstrationText, ...]
+    demonstrations: tuple[PromptResponse, ...]
+    heldout: tuple[PromptResponse, ...]
 
 
 def run(context: JobContext) -> None:
@@ -111,11 +111,11 @@ def _read(session: Session, context: JobContext) -> SftTask:
 
 def _demonstrations(
     session: Session, context: JobContext, project_id: int, split: Split
-) -> list[DemonstrationText]:
+) -> list[PromptResponse]:
     # As they were when the job was made: an attempt that resumes sees the very same.
     as_of = transactions.made_at(session, context)
     found = demonstrations.every(session, project_id, split, as_of=as_of)
-    shown = [DemonstrationText(one.prompt.messages, one.text) for one in found]
+    shown = [PromptResponse(one.prompt.messages, one.text) for one in found]
     return sorted(shown, key=lambda one: prompts.text_hash(one.text))
 
 

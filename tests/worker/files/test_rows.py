@@ -175,7 +175,7 @@ def test_bad_ratings_and_labels_are_named_by_line_rule_and_value(tmp_path: Path)
     said = str(caught.value)
     assert "3 of 4 rows cannot be used" in said
     assert "line 2: 2 completions have 1 ratings on 'clear'" in said
-    assert "line 3: the weight of 'clear' must be at least 0, not -3" in said
+    assert "line 3: the weight of 'clear' must be 0 or more, not -3" in said
     assert "line 4: nobody preferred, rated or labelled any of the completions" in said
     labels = [{"prompt": "q", "completion": "a", "label": one} for one in (True, "yes", True)]
     path = material.write(tmp_path / "u.jsonl", labels)

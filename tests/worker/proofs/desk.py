@@ -30,7 +30,7 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sft import finetuning as imitation
-from worker.runs.sft import DemonstrationText
+from worker.runs.sft import PromptResponse
 from worker.training import reward as reward_recipe
 from worker.training import sft as sft_recipe
 from worker.training import token_ids
@@ -135,7 +135,7 @@ class Desk:
         assert plan.sft is not None
         asked = grammar.prompts(self.sizes.demonstrations, self.seed)
         shown = [
-            DemonstrationText(_turns(one.prompt.text), one.answer)
+            PromptResponse(_turns(one.prompt.text), one.answer)
             for one in grammar.demonstrations(asked, self.seed)
         ]
         made = sft_recipe.build_starter(

@@ -24,7 +24,7 @@ from worker.runs.process.job_context import JobContext
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ServerRequest:
     """Which server to ask, and for what."""
 
     server: ServerPlan
@@ -49,7 +49,7 @@ class Wanted:
 
 
 def draw(
-    context: JobContext, prompts: Sequence[Prompt], wanted: Wanted
+    context: JobContext, prompts: Sequence[Prompt], wanted: ServerRequest
 ) -> Iterator[list[Completion]]:
     """Yield the completions of each chunk of prompts, in order; what is there already is read.
 
@@ -90,7 +90,7 @@ def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
     )
 
 
-def _ask(server: Server, prompts: Sequence[Prompt], wanted: Wanted) -> list[Completion]:
+def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> list[Completion]:
     of = {f"prompt-{prompt.content_hash}": prompt for prompt in prompts}
     config = SamplingConfig(
         n=wanted.server.candidates,
@@ -116,7 +116,7 @@ def _question(key: str, prompt: Prompt, instruction: str) -> Question:
     return Question(key, text=template.plain(turns), messages=tuple(turns))
 
 
-def _row(prompt: Prompt, answer: Answer, wanted: Wanted) -> Completion:
+def _row(prompt: Prompt, answer: Answer, wanted: ServerRequest) -> Completion:
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,

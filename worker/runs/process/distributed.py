@@ -18,7 +18,7 @@ from worker import artifacts
 from worker.launcher import USES_CPU
 from worker.orders import Orders
 from worker.rlhf.core.parallel import Team
-from worker.runs import Run
+from worker.runs import Run, find
 from worker.runs.process import job_process
 from worker.runs.process.job_context import JobContext, KeptSample
 from worker.ticket import Ticket
@@ -71,7 +71,7 @@ class Follower(JobContext):
         self.is_over = True
 
 
-def main(find: Callable[[str], Run]) -> int:
+def main(find: Callable[[str], Run] = find) -> int:
     """Run this process's part of the job whose ticket the first reads; return the exit status."""
     job_process.die_with(os.getppid())
     orders = Orders()

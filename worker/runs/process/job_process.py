@@ -9,7 +9,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Final, get_args
 
 import structlog
@@ -30,9 +29,6 @@ log = structlog.get_logger(__name__)
 
 def main(find: Callable[[str], Run] = find) -> int:
     """Run the job whose ticket comes on standard input; return the exit status."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        status: int = import_module("worker.runs.process.distributed").main(find)  # loads torch
-        return status
     ticket = Ticket.from_line(sys.stdin.readline())
     orders = Orders()
     die_with(ticket.supervisor_pid)

@@ -118,16 +118,20 @@ def test_a_server_that_nobody_allowed_is_not_asked(
 
 
 def test_the_key_of_the_rows_tells_models_and_settings_apart() -> None:
-    wanted = server_completions.Wanted(
+    wanted = server_completions.ServerRequest(
         PLAN.server or ServerPlan(), PLAN.sampling, 3, "Answer shortly."
     )
     others = [
-        server_completions.Wanted(ServerPlan(URL, "another"), PLAN.sampling, 3, "Answer shortly."),
-        server_completions.Wanted(
+        server_completions.ServerRequest(
+            ServerPlan(URL, "another"), PLAN.sampling, 3, "Answer shortly."
+        ),
+        server_completions.ServerRequest(
             ServerPlan("http://b", "elsewhere"), PLAN.sampling, 3, "Answer shortly."
         ),
-        server_completions.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 4, "Answer shortly."),
-        server_completions.Wanted(PLAN.server or ServerPlan(), PLAN.sampling, 3, ""),
+        server_completions.ServerRequest(
+            PLAN.server or ServerPlan(), PLAN.sampling, 4, "Answer shortly."
+        ),
+        server_completions.ServerRequest(PLAN.server or ServerPlan(), PLAN.sampling, 3, ""),
     ]
     assert len({each.source_key for each in (wanted, *others)}) == 5
     assert len(wanted.source_key) <= 160
