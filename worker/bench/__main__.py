@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from worker.bench import environments, learning, rows
-from worker.bench.learning import Measured, Options
+from worker.bench.learning import BenchOptions, Measured
 
 STATUS_REFUSED, STATUS_DIFFERS = 1, 2
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     err, measured = Console(stderr=True, highlight=False), []
     try:
-        options = Options(
+        options = BenchOptions(
             learning.chosen(given.only), given.repeats, given.gpu, given.tiny, given.cache
         )
         for each in learning.measure(options, err.print):

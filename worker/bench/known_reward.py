@@ -19,7 +19,7 @@ RANK, ALPHA = 16, 32
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PolicyCase:
     """One run: its seed, and the settings both sides use."""
 
     seed: int
@@ -31,15 +31,15 @@ class Case:
     heldout_prompts: int = 512
 
 
-def write(case: Case, folder: Path) -> None:
+def write(case: PolicyCase, folder: Path) -> None:
     """Write a case where `read` finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CASE_FILE).write_text(json.dumps(asdict(case)))
 
 
-def read(folder: Path) -> Case:
+def read(folder: Path) -> PolicyCase:
     """Return the case written to a folder."""
-    return Case(**json.loads((folder / CASE_FILE).read_text()))
+    return PolicyCase(**json.loads((folder / CASE_FILE).read_text()))
 
 
 def write_worth(folder: Path, worth: Tensor) -> None:
@@ -52,7 +52,7 @@ def read_worth(folder: Path) -> Tensor:
     return torch.tensor(json.loads((folder / WORTH_FILE).read_text()))
 
 
-def prompts(case: Case, count: int, *, heldout: bool = False) -> list[list[int]]:
+def prompts(case: PolicyCase, count: int, *, heldout: bool = False) -> list[list[int]]:
     """Return random prompts, all equally long."""
     generator = torch.Generator().manual_seed(case.seed + (900_000 if heldout else 1000))
     drawn = torch.randint(FIRST_WORD_ID, VOCABULARY, (count, PROMPT_TOKENS), generator=generator)

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import torch
 
-from worker.bench import environments, pairing, peak, rows
-from worker.bench import work as fixed
-from worker.bench.rows import Json, Line
-from worker.bench.work import Dtype, Row, Work
+from worker.bench import environments, pairing, peak, rows, workload
+from worker.bench.rows import BenchLine, Json
+from worker.bench.workload import Dtype, RowName, Workload
 from worker.rlhf.model import models, starter
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BenchOptions:
     """What to measure. `repeats` are timed steps; None is each row's own number."""
 
-    only: tuple[Row, ...] = fixed.ROWS
+    only: tuple[RowName, ...] = workload.ROWS
     repeats: int | None = None
     gpu: bool = False
     tiny: bool = False
@@ -33,10 +32,10 @@ class Measured:
     """One line of the table: its key in the JSON, and the line."""
 
     key: str
-    line: Line
+    line: BenchLine
 
 
-def chosen(names: str) -> tuple[Row, ...]:
+def chosen(names: str) -> tuple[RowName, ...]:
     """Read names of rows separated by commas; nothing means all.
 
     Raises:
@@ -44,21 +43,21 @@ def chosen(names: str) -> tuple[Row, ...]:
     """
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
-        if name not in fixed.ROWS:
-            raise ValueError(f"rows are {', '.join(fixed.ROWS)}; there is no row {name!r}")
-    return tuple(row for row in fixed.ROWS if not wanted or row in wanted)
+        if name not in workload.ROWS:
+            raise ValueError(f"rows are {', '.join(workload.ROWS)}; there is no row {name!r}")
+    return tuple(row for row in workload.ROWS if not wanted or row in wanted)
 
 
-def works(options: Options) -> Iterator[Work]:
+def works(options: BenchOptions) -> Iterator[Workload]:
     """Yield the work of each row at each precision that the machine has."""
     for row in options.only:
         for dtype in _precisions(options):
-            work = fixed.tiny(row) if options.tiny else fixed.SIZES[row]
+            work = workload.tiny(row) if options.tiny else workload.SIZES[row]
             work = replace(work, dtype=dtype, steps=(options.repeats or work.steps - 1) + 1)
-            yield replace(work, device="cuda", shape=fixed.HALF_BILLION) if options.gpu else work
+            yield replace(work, device="cuda", shape=workload.HALF_BILLION) if options.gpu else work
 
 
-def measure(options: Options, tell: Callable[[str], None]) -> Iterator[Measured]:
+def measure(options: BenchOptions, tell: Callable[[str], None]) -> Iterator[Measured]:
     """Measure work by work and yield its lines.
 
     Raises:
@@ -77,11 +76,11 @@ def measure(options: Options, tell: Callable[[str], None]) -> Iterator[Measured]
             prepare(work, folder)
             *ours, peer = pairing.run(rows.programs(work, options.cache, tell), work, folder)
         for variant, steps in zip(rows.variants_of(work), ours, strict=True):
-            line = Line(work, steps, peer, peaks[work.dtype], variant)
+            line = BenchLine(work, steps, peer, peaks[work.dtype], variant)
             yield Measured(_key(line, options), line)
 
 
-def prepare(work: Work, folder: Path) -> None:
+def prepare(work: Workload, folder: Path) -> None:
     """Write the work and its random model."""
     shape = work.shape
     built = starter.build(
@@ -90,11 +89,11 @@ def prepare(work: Work, folder: Path) -> None:
         width=shape.width,
         layers=shape.layers,
         heads=shape.heads,
-        seed=fixed.SEED,
+        seed=workload.SEED,
     )
-    fixed.write(work, folder)
-    built.model.save_pretrained(folder / fixed.MODEL_FOLDER)
-    built.tokenizer.save_pretrained(folder / fixed.MODEL_FOLDER)
+    workload.write(work, folder)
+    built.model.save_pretrained(folder / workload.MODEL_FOLDER)
+    built.tokenizer.save_pretrained(folder / workload.MODEL_FOLDER)
 
 
 def to_json(measured: Sequence[Measured], device: str) -> Json:
@@ -110,13 +109,13 @@ def to_json(measured: Sequence[Measured], device: str) -> Json:
     return found
 
 
-def _precisions(options: Options) -> tuple[Dtype, ...]:
+def _precisions(options: BenchOptions) -> tuple[Dtype, ...]:
     if options.gpu:
         return ("bf16",)
-    return ("fp32", "bf16") if models.native_bf16() and not options.tiny else ("fp32",)
+    return ("fp32", "bf16") if models.has_native_bf16() and not options.tiny else ("fp32",)
 
 
-def _key(line: Line, options: Options) -> str:
+def _key(line: BenchLine, options: BenchOptions) -> str:
     """Name a line: the first precision is the row itself, others and other ways are under it."""
     work = line.work
     dtype = None if work.dtype == _precisions(options)[0] else work.dtype

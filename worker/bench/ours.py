@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 import transformers
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
-from worker.bench.work import Row, Work
-from worker.rlhf.core.examples import Pair, PromptItem, Ranking
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
+from worker.bench.workload import RowName, Workload
+from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models
 from worker.rlhf.model.models import LoadedModel
@@ -31,28 +31,28 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 
 Trunk = Literal["value", "policy"]
-LORA = LoraSettings(fixed.LORA_RANK, fixed.LORA_ALPHA)
+LORA = LoraSettings(workload.LORA_RANK, workload.LORA_ALPHA)
 
 
-class InOrder(reward_model.Run):
+class InOrderRun(reward_model.RewardRun):
     """A run that takes the rankings as they come, so that both sides see the same batches."""
 
-    def batch(self, member: int) -> list[Ranking]:
+    def batch(self, member: int) -> list[RankedPrompt]:
         """Return the batch of this step."""
         start = self.state.step * self.config.batch_rankings
-        return list(self.rankings[start : start + self.config.batch_rankings])
+        return list(self.ranked_prompts[start : start + self.config.batch_rankings])
 
 
 def main(arguments: Sequence[str]) -> None:
     """Do the work in a folder."""
     folder = Path(arguments[0])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
     side.is_ready(
         work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
     )
     dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
-    loaded = models.load(folder / fixed.MODEL_FOLDER, dtype=dtype, device=work.device)
+    loaded = models.load(folder / workload.MODEL_FOLDER, dtype=dtype, device=work.device)
     # No token ends an answer, so that all are equally long.
     endless = replace(loaded, eos_id=-1)
     if work.row == "ppo":
@@ -61,16 +61,16 @@ def main(arguments: Sequence[str]) -> None:
         RUNS[work.row](side, work, endless)
 
 
-def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
+def train_reward(side: MeasuredSide, work: Workload, loaded: LoadedModel) -> None:
     """Train a reward model on rankings; figures: loss."""
     rankings = [
-        Ranking(
+        RankedPrompt(
             f"{step}-{number}",
             tuple(prompt.ids),
             tuple(map(tuple, prompt.completions)),
-            tuple(Pair(better, worse, share=1.0) for better, worse in work.pairs),
+            tuple(PreferencePair(better, worse, share=1.0) for better, worse in work.pairs),
         )
-        for step, prompts in enumerate(fixed.draw(work))
+        for step, prompts in enumerate(workload.draw(work))
         for number, prompt in enumerate(prompts)
     ]
     config = RewardConfig(
@@ -83,7 +83,7 @@ def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
     roles = Roles(loaded)
     reward_model.prepare(roles, config)
     _same_start(roles, "reward")
-    run = InOrder(roles, rankings, (), config, TrainingState())
+    run = InOrderRun(roles, rankings, (), config, TrainingState())
     for _ in range(work.steps):
         side.begin()
         metrics = run.step()
@@ -91,11 +91,11 @@ def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
         side.tell({"loss": metrics["loss"]})
 
 
-def train_policy(side: Side, work: Work, loaded: LoadedModel, trunk: Trunk) -> None:
+def train_policy(side: MeasuredSide, work: Workload, loaded: LoadedModel, trunk: Trunk) -> None:
     """Train a policy with PPO; figures: the mean score and the KL of each batch."""
     prompts = [
         PromptItem(f"{step}-{number}", tuple(prompt.ids))
-        for step, some in enumerate(fixed.draw(work))
+        for step, some in enumerate(workload.draw(work))
         for number, prompt in enumerate(some)
     ]
     autocast = work.dtype == "bf16"
@@ -129,7 +129,7 @@ def train_policy(side: Side, work: Work, loaded: LoadedModel, trunk: Trunk) -> N
         side.tell({"score": metrics["reward/score"], "kl_nats": metrics["kl/k1"]} | phases)
 
 
-def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
+def sample(side: MeasuredSide, work: Workload, loaded: LoadedModel) -> None:
     """Sample n answers a prompt; figures: nats per token under the model."""
     config = SamplingConfig(
         n=work.completions,
@@ -138,7 +138,7 @@ def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
         stop_at_eos=False,
         autocast=work.dtype == "bf16",
     )
-    for step, some in enumerate(fixed.draw(work)):
+    for step, some in enumerate(workload.draw(work)):
         prompts = [
             PromptItem(f"{step}-{number}", tuple(prompt.ids)) for number, prompt in enumerate(some)
         ]
@@ -147,19 +147,19 @@ def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
         side.end()
         answers = {prompt.key: prompt.prompt_ids for prompt in prompts}
         sequences = [(*answers[each.prompt_key], *each.token_ids) for each in drawn]
-        nats = fixed.nats_per_token(loaded.model, sequences, work.response_tokens)
+        nats = workload.nats_per_token(loaded.model, sequences, work.response_tokens)
         side.tell({"nats_per_token": nats})
 
 
 @torch.no_grad()
 def _same_start(roles: Roles, name: str) -> None:
-    fixed.same_start(roles.named_parameters_of(name).items())
+    workload.same_start(roles.named_parameters_of(name).items())
     if name in roles.heads:
         weight = roles.head(name).weight
-        weight.copy_(fixed.head(weight.shape[1]))
+        weight.copy_(workload.head(weight.shape[1]))
 
 
-RUNS: Mapping[Row, Callable[[Side, Work, LoadedModel], None]] = {
+RUNS: Mapping[RowName, Callable[[MeasuredSide, Workload, LoadedModel], None]] = {
     "reward_k4": train_reward,
     "reward_pairs": train_reward,
     "sampling": sample,

@@ -15,7 +15,7 @@ from statistics import median
 from types import TracebackType
 from typing import IO, Any
 
-from worker.bench.work import Work
+from worker.bench.workload import Workload
 
 SOURCES = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,7 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class StepFigures:
     """What a side did: versions of its libraries, and the figures of each step, the first untimed.
 
     There is at least one timed step.
@@ -115,7 +115,7 @@ class _Process:
         return RuntimeError(f"{self._name} ended early: {said}")
 
 
-def run(sides: Sequence[Program], work: Work, folder: Path) -> list[Steps]:
+def run(sides: Sequence[Program], work: Workload, folder: Path) -> list[StepFigures]:
     """Let the sides take turns until all have done the work's steps.
 
     Raises:
@@ -129,4 +129,4 @@ def run(sides: Sequence[Program], work: Work, folder: Path) -> list[Steps]:
         for step in range(work.steps):
             for process in processes:
                 process.step("time" if step else "count")
-        return [Steps(each.versions, tuple(each.figures)) for each in processes]
+        return [StepFigures(each.versions, tuple(each.figures)) for each in processes]

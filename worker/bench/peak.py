@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from worker.bench.work import Dtype
+from worker.bench.workload import Dtype
 
 SIZE = {"cpu": 2048, "cuda": 8192}
 REPEATS = 5

@@ -20,10 +20,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from worker.bench import environments, peer
-from worker.bench import known_reward as known
-from worker.bench import work as fixed
-from worker.bench.known_reward import Case
+from worker.bench import environments, known_reward, peer, workload
+from worker.bench.known_reward import PolicyCase
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving, starter
@@ -52,7 +50,7 @@ class KnownReward:
         """Return what each completion's ids are worth."""
         each = [ids for branch in branches for ids in branch.completions]
         found = torch.stack(
-            [self.worth[list(ids)].sum() / known.ANSWER_TOKENS**0.5 for ids in each]
+            [self.worth[list(ids)].sum() / known_reward.ANSWER_TOKENS**0.5 for ids in each]
         )
         return Scores(found, found)
 
@@ -78,11 +76,14 @@ def main(arguments: Sequence[str]) -> int:
     for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            known.write(Case(seed), folder)
+            known_reward.write(PolicyCase(seed), folder)
             build(folder)
             train(folder)
             told = peer.ask(python, PEER, folder)
-            ours, theirs = (measure(folder, each) for each in (known.OUR_FOLDER, known.PEER_FOLDER))
+            ours, theirs = (
+                measure(folder, each)
+                for each in (known_reward.OUR_FOLDER, known_reward.PEER_FOLDER)
+            )
         leads.append(ours.objective - theirs.objective)
         peer.say(f"seed {seed}: ours {_line(ours)}; TRL {told['trl']} {_line(theirs)}")
     low, high = interval(leads)
@@ -109,44 +110,44 @@ def build(folder: Path) -> None:
     """
     made = starter.build(
         ["The model is never read, only compared."],
-        vocab_size=known.VOCABULARY,
+        vocab_size=known_reward.VOCABULARY,
         width=64,
         layers=2,
         heads=4,
-        seed=fixed.SEED,
+        seed=workload.SEED,
     )
     config = made.model.config
     assert isinstance(config, LlamaConfig)  # the starter's family
     config.initializer_range = INITIAL_STD
-    torch.manual_seed(fixed.SEED)
+    torch.manual_seed(workload.SEED)
     model = LlamaForCausalLM(config)
     side = model.lm_head.weight[:, 0]
-    known.write_worth(folder, (side - side.mean()) / side.std())
-    model.save_pretrained(folder / known.MODEL_FOLDER)
-    made.tokenizer.save_pretrained(folder / known.MODEL_FOLDER)
+    known_reward.write_worth(folder, (side - side.mean()) / side.std())
+    model.save_pretrained(folder / known_reward.MODEL_FOLDER)
+    made.tokenizer.save_pretrained(folder / known_reward.MODEL_FOLDER)
 
 
 def train(folder: Path) -> None:
     """Train our policy on the case in a folder, to its last step, and leave its adapter there."""
-    case = known.read(folder)
-    rows = known.prompts(case, case.episodes * case.steps)
+    case = known_reward.read(folder)
+    rows = known_reward.prompts(case, case.episodes * case.steps)
     items = [PromptItem(str(number), tuple(ids)) for number, ids in enumerate(rows)]
     config = config_of(case)
     roles = Roles(_loaded(folder))
     ppo.prepare(roles, config, reward=None)
     for role in ("policy", "value"):
-        fixed.same_start(roles.named_parameters_of(role).items())
+        workload.same_start(roles.named_parameters_of(role).items())
     with torch.no_grad():
         head = roles.head("value").weight
-        head.copy_(fixed.head(head.shape[1]))
+        head.copy_(workload.head(head.shape[1]))
     for _ in ppo.train(
-        roles, items, [], KnownReward(known.read_worth(folder)), config, TrainingState()
+        roles, items, [], KnownReward(known_reward.read_worth(folder)), config, TrainingState()
     ):
         pass
-    saving.save_policy(roles, folder / known.OUR_FOLDER)
+    saving.save_policy(roles, folder / known_reward.OUR_FOLDER)
 
 
-def config_of(case: Case) -> PpoConfig:
+def config_of(case: PolicyCase) -> PpoConfig:
     """Return our settings for a case."""
     return PpoConfig(
         steps=case.steps,
@@ -157,27 +158,27 @@ def config_of(case: Case) -> PpoConfig:
         kl_coefficient=case.kl_coefficient,
         missing_eos_penalty=0.0,
         grad_clip=NO_CLIP,
-        max_new_tokens=known.ANSWER_TOKENS,
+        max_new_tokens=known_reward.ANSWER_TOKENS,
         seed=case.seed,
         autocast=False,
         watch=WatchConfig(prompts=0, rules=()),
-        lora=LoraSettings(known.RANK, known.ALPHA),
+        lora=LoraSettings(known_reward.RANK, known_reward.ALPHA),
     )
 
 
 @torch.no_grad()
 def measure(folder: Path, adapter: str) -> Reached:
     """Let a policy answer the held-out prompts, and say what that is worth."""
-    case = known.read(folder)
+    case = known_reward.read(folder)
     roles = Roles(_loaded(folder))
     saving.load_policy(roles, folder / adapter)
     config = config_of(case)
-    rows = known.prompts(case, case.heldout_prompts, heldout=True)
+    rows = known_reward.prompts(case, case.heldout_prompts, heldout=True)
     items = [PromptItem(str(number), tuple(ids)) for number, ids in enumerate(rows)]
     batch = rollout.collect(
         roles,
         items,
-        KnownReward(known.read_worth(folder)),
+        KnownReward(known_reward.read_worth(folder)),
         config.sampling,
         config.forward,
         with_values=False,
@@ -188,7 +189,9 @@ def measure(folder: Path, adapter: str) -> Reached:
 
 
 def _loaded(folder: Path) -> LoadedModel:
-    return replace(models.load(folder / known.MODEL_FOLDER), eos_id=-1)  # no id ends an answer
+    return replace(
+        models.load(folder / known_reward.MODEL_FOLDER), eos_id=-1
+    )  # no id ends an answer
 
 
 def _line(reached: Reached) -> str:

@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 
-from worker.bench import environments, known, peer
-from worker.bench import work as fixed
-from worker.bench.known import Case
-from worker.bench.ours import InOrder
-from worker.rlhf.core.examples import Pair, Ranking
+from worker.bench import environments, known_preferences, peer, workload
+from worker.bench.known_preferences import PreferenceCase
+from worker.bench.ours import InOrderRun
+from worker.rlhf.core.examples import PreferencePair, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, starter
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -47,15 +46,15 @@ def main(arguments: Sequence[str]) -> int:
     for seed in range(given.seeds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            known.write(Case(seed), folder)
-            build(folder / known.MODEL_FOLDER)
+            known_preferences.write(PreferenceCase(seed), folder)
+            build(folder / known_preferences.MODEL_FOLDER)
             ours, theirs = train(folder), peer.ask(python, PEER, folder)
         pairs = list(zip(ours["losses"], theirs["losses"], strict=True))[:LOSSES]
         apart.append(max(abs(a - b) for a, b in pairs))
         accuracies.append((ours["accuracy"], theirs["accuracy"]))
         peer.say(
             f"seed {seed}: {len(pairs)} losses at most {apart[-1]:.1e} apart; accuracy on "
-            f"{Case(seed).heldout_pairs} pairs {ours['accuracy']:.3f}, "
+            f"{PreferenceCase(seed).heldout_pairs} pairs {ours['accuracy']:.3f}, "
             f"TRL {theirs['trl']} {theirs['accuracy']:.3f}"
         )
     lead = fmean(one - other for one, other in accuracies)
@@ -68,11 +67,11 @@ def build(folder: Path) -> None:
     """Save a random model and a tokenizer that both sides load."""
     made = starter.build(
         ["The model is never read, only compared."],
-        vocab_size=known.VOCABULARY,
+        vocab_size=known_preferences.VOCABULARY,
         width=64,
         layers=2,
         heads=4,
-        seed=fixed.SEED,
+        seed=workload.SEED,
     )
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
@@ -80,32 +79,34 @@ def build(folder: Path) -> None:
 
 def train(folder: Path) -> dict[str, Any]:
     """Train our reward model on the case in a folder; return losses and accuracy."""
-    case = known.read(folder)
+    case = known_preferences.read(folder)
     rankings = [
-        Ranking(str(number), tuple(prompt), (tuple(won), tuple(lost)), (Pair(0, 1, 1.0),))
-        for number, (prompt, won, lost) in enumerate(known.train_pairs(case))
+        RankedPrompt(
+            str(number), tuple(prompt), (tuple(won), tuple(lost)), (PreferencePair(0, 1, 1.0),)
+        )
+        for number, (prompt, won, lost) in enumerate(known_preferences.train_pairs(case))
     ]
     config = RewardConfig(
         batch_rankings=case.batch,
         learning_rate=case.learning_rate,
         terms=Terms(with_margin=False, centering=0.0),
         autocast=False,
-        lora=LoraSettings(known.RANK, known.ALPHA),
+        lora=LoraSettings(known_preferences.RANK, known_preferences.ALPHA),
     )
-    roles = Roles(models.load(folder / known.MODEL_FOLDER))
+    roles = Roles(models.load(folder / known_preferences.MODEL_FOLDER))
     reward_model.prepare(roles, config)
-    fixed.same_start(roles.named_parameters_of("reward").items())
+    workload.same_start(roles.named_parameters_of("reward").items())
     with torch.no_grad():
         head = roles.head("reward").weight
-        head.copy_(fixed.head(head.shape[1]))
-    run = InOrder(roles, rankings, [], config, TrainingState())
+        head.copy_(workload.head(head.shape[1]))
+    run = InOrderRun(roles, rankings, [], config, TrainingState())
     losses = [run.step()["loss"] for _ in range(case.steps)]
     judge = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
-    held = known.heldout_pairs(case)
+    held = known_preferences.heldout_pairs(case)
     raw = judge.raw([Branches(prompt, [won, lost]) for prompt, won, lost in held])[0].view(-1, 2)
     return {
         "losses": losses,
-        "accuracy": known.accuracy(raw[:, 0].tolist(), raw[:, 1].tolist()),
+        "accuracy": known_preferences.accuracy(raw[:, 0].tolist(), raw[:, 1].tolist()),
     }
 
 

@@ -1,6 +1,6 @@
 """The rows of the benchmark: who is measured against whom, and what must agree.
 
-A row at one precision is a `Line`: both sides' speed, memory, share of the machine's peak and what
+A row at one precision is a `BenchLine`: both sides' speed, memory, share of the machine's peak and what
 they learned, as values for the table and the JSON.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 
 from worker.bench import environments
-from worker.bench.pairing import Program, Steps
-from worker.bench.work import Row, Work
+from worker.bench.pairing import Program, StepFigures
+from worker.bench.workload import RowName, Workload
 
 OURS = "worker.bench.ours"
 LOSS_TOLERANCE = {"fp32": 0.02, "bf16": 0.1}
@@ -54,12 +54,12 @@ class Learning:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BenchLine:
     """A row at one precision."""
 
-    work: Work
-    ours: Steps
-    peer: Steps
+    work: Workload
+    ours: StepFigures
+    peer: StepFigures
     peak: float  # operations per second of a large matrix product
     variant: Variant = Variant()
 
@@ -92,24 +92,24 @@ class Line:
         }
 
 
-def unit_of(work: Work) -> str:
+def unit_of(work: Workload) -> str:
     """Return what a row counts in a second."""
     return {"ppo": "episodes/s", "sampling": "tokens/s"}.get(work.row, "comparisons/s")
 
 
-def count_of(work: Work) -> int:
+def count_of(work: Workload) -> int:
     """Return how many of them a step has."""
     if work.row == "sampling":
         return work.batch * work.completions * work.response_tokens
     return work.batch
 
 
-def per_s(line: Line, steps: Steps) -> float:
+def per_s(line: BenchLine, steps: StepFigures) -> float:
     """Return what a side did in a second, in the row's unit."""
     return count_of(line.work) / steps.seconds
 
 
-def peer_of(work: Work, cache: Path, tell: Callable[[str], None]) -> Program:
+def peer_of(work: Workload, cache: Path, tell: Callable[[str], None]) -> Program:
     """Return the peer's program, its environment made if it is not there yet."""
     if work.row == "sampling":
         return Program(environments.ours(), "worker.bench.peers.generate")
@@ -120,7 +120,7 @@ def peer_of(work: Work, cache: Path, tell: Callable[[str], None]) -> Program:
     return Program(python, "worker.bench.peers.trl_reward")
 
 
-def held_back_by(line: Line) -> str:
+def held_back_by(line: BenchLine) -> str:
     """Say in a sentence where our time goes."""
     share = line.ours.flops_per_s / line.peak
     said = f"large matrix products alone would take {share:.0%} of the time"
@@ -135,7 +135,7 @@ def held_back_by(line: Line) -> str:
     return f"{said}; the rest: attention, small products of the adapters, norms"
 
 
-def _side(line: Line, steps: Steps) -> Json:
+def _side(line: BenchLine, steps: StepFigures) -> Json:
     return {
         "per_s": round(per_s(line, steps), 3),
         "seconds": round(steps.seconds, 4),
@@ -148,7 +148,7 @@ def _side(line: Line, steps: Steps) -> Json:
     }
 
 
-def _losses_agree(line: Line) -> Learning:
+def _losses_agree(line: BenchLine) -> Learning:
     """Both begin with the same weights and see the same batches: the curves are one."""
     ours, peer = line.ours.curve("loss"), line.peer.curve("loss")
     most = LOSS_TOLERANCE[line.work.dtype]
@@ -156,7 +156,7 @@ def _losses_agree(line: Line) -> Learning:
     return Learning(agrees, f"the loss of every step within {most}", ours, peer)
 
 
-def _policies_agree(line: Line) -> Learning:
+def _policies_agree(line: BenchLine) -> Learning:
     """Episodes are sampled, so means agree within their noise.
 
     A score's spread is about 1. That of an episode's KL is about √(2 KL): a log-ratio that is
@@ -177,14 +177,14 @@ def _policies_agree(line: Line) -> Learning:
     return Learning(agrees, rule, ours, peer)
 
 
-def _entropies_agree(line: Line) -> Learning:
+def _entropies_agree(line: BenchLine) -> Learning:
     ours, peer = line.ours.curve("nats_per_token"), line.peer.curve("nats_per_token")
     most = NATS_TOLERANCE[line.work.dtype]
     agrees = abs(fmean(ours) - fmean(peer)) <= most
     return Learning(agrees, f"nats per token within {most}", ours, peer)
 
 
-CHECKS: Mapping[Row, Callable[[Line], Learning]] = {
+CHECKS: Mapping[RowName, Callable[[BenchLine], Learning]] = {
     "reward_k4": _losses_agree,
     "reward_pairs": _losses_agree,
     "ppo": _policies_agree,
@@ -192,12 +192,12 @@ CHECKS: Mapping[Row, Callable[[Line], Learning]] = {
 }
 
 
-def variants_of(work: Work) -> tuple[Variant, ...]:
+def variants_of(work: Workload) -> tuple[Variant, ...]:
     """Return the ways of ours that are measured; the first is the row's own figure."""
     return POLICY_VARIANTS if work.row == "ppo" else (Variant(),)
 
 
-def programs(work: Work, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:
+def programs(work: Workload, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:
     """Return who takes turns: us, in each of our ways, and the peer last."""
     python = environments.ours()
     ours = [Program(python, OURS, each.arguments) for each in variants_of(work)]

@@ -10,12 +10,12 @@ from app.domain.plan import Algorithm
 from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.training import Wanted
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
+from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
 from worker.runs import algorithms, following
 from worker.runs.weights import POLICY
 
@@ -44,7 +44,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
 
 
 @torch.no_grad()
-def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
+def measure(roles: Roles, heldout: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
     """Return how the policy's own preferences fit held-out comparisons; nothing where none fits."""
     fit, _ = split_by_length(heldout, config.max_tokens)
     if not fit:
@@ -53,7 +53,7 @@ def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict
     for at in range(0, len(fit), config.batch_rankings):
         with roles.role(POLICY):
             moved += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
-    found = agreement_of(moved, fit)
+    found = fit_of(moved, fit)
     return {
         "heldout/loss": found.loss,
         "heldout/accuracy": found.accuracy,

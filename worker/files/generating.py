@@ -20,10 +20,10 @@ from worker.files.folder import Watcher, differences
 from worker.files.models import Opened
 from worker.files.rows import Asked, Bad
 from worker.files.source import Source
-from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model.models import context_tokens
 from worker.rlhf.sampling import engines
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import cards, texts
 from worker.runs.context import Interrupted, Orders
@@ -183,8 +183,8 @@ def _answer(
     opened: Opened, asked: Sequence[Asked], items: Sequence[PromptItem], wanted: Wanted
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in their order."""
-    found: dict[str, list[Completion]] = {}
-    questions = [Question(item.key, item.prompt_ids) for item in items]
+    found: dict[str, list[SampledCompletion]] = {}
+    questions = [EnginePrompt(item.key, item.prompt_ids) for item in items]
     engine = engines.in_memory(wanted.engine.value, opened.roles, opened.role)
     for one in engine.generate(questions, wanted.config):
         found.setdefault(one.prompt_key, []).append(one)
@@ -194,7 +194,7 @@ def _answer(
         yield from write(prompt, answers, wanted)
 
 
-def _ours(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Iterator[Line]:
+def _ours(prompt: Asked, answers: Sequence[SampledCompletion], wanted: Wanted) -> Iterator[Line]:
     head = {} if prompt.source_id is None else {"id": prompt.source_id}
     yield {
         **head,
@@ -213,18 +213,20 @@ def _ours(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Itera
     }
 
 
-def _vertex(prompt: Asked, answers: Sequence[Completion], wanted: Wanted) -> Iterator[Line]:
+def _vertex(prompt: Asked, answers: Sequence[SampledCompletion], wanted: Wanted) -> Iterator[Line]:
     turns = [str(turn["content"]) for turn in prompt.messages]
     said = "\n\n".join([wanted.instruction, *turns] if wanted.instruction else turns)
     for one in answers:
         yield vertex.write_result(said, _text(one))
 
 
-def _text(one: Completion) -> str:
+def _text(one: SampledCompletion) -> str:
     return one.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as jobs do; databases keep none
 
 
-LINES: Final[Mapping[str, Callable[[Asked, Sequence[Completion], Wanted], Iterator[Line]]]] = {
+LINES: Final[
+    Mapping[str, Callable[[Asked, Sequence[SampledCompletion], Wanted], Iterator[Line]]]
+] = {
     "attune": _ours,
     "vertex": _vertex,
 }

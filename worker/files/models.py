@@ -10,7 +10,7 @@ from worker import artifacts
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.runs import rewards
 from worker.runs.cards import TRAINING
@@ -71,7 +71,7 @@ def base_of(folder: Path) -> str:
 
 def add_reward(
     roles: Roles, name: str, *, penalty: float = 0.0, device: str = "cpu"
-) -> tuple[RewardFunction, Normaliser]:
+) -> tuple[RewardFunction, Normalizer]:
     """Add the reward model of a run's folder to a base; return the whole reward and the scale.
 
     Raises:
@@ -93,7 +93,7 @@ def add_reward(
                 f"{roles.loaded.path}; both need the same base"
             )
         saving.load_reward(roles, folder / one, one)
-    normaliser = Normaliser.from_json(settings["normaliser"])
+    normaliser = Normalizer.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
     return rewards.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 

@@ -12,13 +12,13 @@ from worker.files import rows, training
 from worker.files.folder import RunFolder
 from worker.files.rows import Compared
 from worker.files.training import Wanted
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model import saving
 from worker.rlhf.reward import criterion_heads, scoring
 from worker.rlhf.reward import reward_model as fitting
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import following, reward_figures, rewards
 from worker.runs import reward as jobs
@@ -64,7 +64,7 @@ def run(wanted: Wanted, folder: RunFolder) -> None:
         for name in names:
             saving.save_reward(roles, aside / name, role=name)
         texts = {f"line-{one.line}-{n}": one for n, one in enumerate(parted.heldout)}
-        lines = (_line(texts[one.ranking.key], one) for one in scored)
+        lines = (_line(texts[one.ranked.key], one) for one in scored)
         (aside / jobs.HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
     folder.publish(wanted.card("Reward model", settings, metrics), write)
@@ -94,12 +94,12 @@ def refuse_weights_of_people(plan: RewardPlan) -> None:
 
 
 def measure(
-    train: Sequence[Ranking],
-    heldout: Sequence[Ranking],
+    train: Sequence[RankedPrompt],
+    heldout: Sequence[RankedPrompt],
     reward: AdapterReward,
     max_tokens: int,
     fitted: Criteria = (),
-) -> tuple[dict[str, Any], list[Scored]]:
+) -> tuple[dict[str, Any], list[ScoredPrompt]]:
     """Return the report on held-out judgments, and the scores behind it."""
     fit, too_long = split_by_length(heldout, max_tokens)
     _, too_long_train = split_by_length(train, max_tokens)
@@ -120,7 +120,7 @@ def _prompts(
     return list(different.items())[: wanted.plan.reward.normaliser_prompts]
 
 
-def _line(row: Compared, one: Scored) -> str:
+def _line(row: Compared, one: ScoredPrompt) -> str:
     said = {
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],

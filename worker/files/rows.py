@@ -28,7 +28,7 @@ from app.formats.records import (
 )
 from app.services.datasets import judged_comparisons
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute, Pair
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.runs import weighing
 
 CHUNK: Final = 1 << 16
@@ -78,8 +78,8 @@ class Compared:
     messages: Turns
     texts: tuple[str, ...]
     sources: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    absolutes: tuple[Absolute, ...] = ()
+    pairs: tuple[PreferencePair, ...]
+    absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -240,23 +240,26 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
     return VoteRecord(f"line {line}", None, thumb="up" if record.label else "down")
 
 
-def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
+def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedback, ...]:
     return tuple(
-        Absolute(one.ratings, one.thumb) for one in judged_comparisons.absolutes(votes, count)
+        AbsoluteFeedback(one.ratings, one.thumb)
+        for one in judged_comparisons.absolutes(votes, count)
     )
 
 
-def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
+def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
     found = judged_comparisons.pairs(record.votes, len(record.candidates))
-    return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
+    return tuple(
+        PreferencePair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found
+    )
 
 
-def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
+def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
     """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
     found = judged_comparisons.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
-        Pair(
+        PreferencePair(
             one.first,
             one.second,
             one.share,

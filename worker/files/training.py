@@ -14,7 +14,7 @@ from worker.files import models, rows
 from worker.files.folder import Card, RunFolder
 from worker.files.rows import Bad
 from worker.files.source import Source
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
@@ -124,11 +124,13 @@ def begin(folder: RunFolder) -> TrainingState:
     return state
 
 
-def rankings(compared: Sequence[rows.Compared], roles: Roles, instruction: str) -> list[Ranking]:
+def rankings(
+    compared: Sequence[rows.Compared], roles: Roles, instruction: str
+) -> list[RankedPrompt]:
     """Return comparisons in the ids of a model's tokenizer."""
     tokenizer = roles.loaded.tokenizer
     return [
-        Ranking(
+        RankedPrompt(
             key=f"line-{one.line}-{number}",
             prompt_ids=texts.prompt_ids(tokenizer, one.messages, instruction),
             completions=tuple(

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from app.models import Export, Split
 from app.services.datasets import export_rows, exports, training_rows
 from app.services.datasets.training_rows import FrozenRow
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.runs import export as export_run
 from worker.runs import held, texts
 from worker.runs.context import JobContext
@@ -52,7 +52,7 @@ def rankings(
     roots: Mapping[int, int],
     root: int,
     weights: Weights | None = None,
-) -> list[Ranking]:
+) -> list[RankedPrompt]:
     """Return one ranking per row, in the ids of this model's tokenizer.
 
     Args:
@@ -83,9 +83,9 @@ def _ranking(
     roots: Mapping[int, int],
     root: int,
     weights: Weights,
-) -> Ranking:
+) -> RankedPrompt:
     row = one.row
-    return Ranking(
+    return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
         prompt_ids=texts.prompt_ids(tokenizer, row.prompt.messages, instruction),
         completions=tuple(

@@ -15,7 +15,7 @@ from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Roun
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import Written
 from app.services.rounds import prompt_selection, rounds
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
@@ -25,7 +25,7 @@ from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.stopping import Rule
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import algorithms, cards, following, frozen, held, rewards, texts, weights
 from worker.runs import reward as reward_run
@@ -96,7 +96,7 @@ def run(context: JobContext) -> None:
     _publish(context, task, roles, prepared.settings, metrics)
 
 
-def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int) -> PpoConfig:
+def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int) -> PpoConfig:
     """Return the loop's settings; all adapters take the shape of those that exist."""
     policy = plan.policy
     return PpoConfig(
@@ -122,7 +122,7 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
     )
 
 
-def scale_at(normaliser: Normaliser, penalty: float) -> Normaliser:
+def scale_at(normaliser: Normalizer, penalty: float) -> Normalizer:
     """Return a reward model's scale at the penalty that the policy's plan wants.
 
     Raises:
@@ -229,7 +229,7 @@ def _items(task: Task, roles: Roles, prompts: tuple[Prompt, ...]) -> list[Prompt
     ]
 
 
-def _rankings(context: JobContext, task: Task, roles: Roles) -> list[Ranking]:
+def _rankings(context: JobContext, task: Task, roles: Roles) -> list[RankedPrompt]:
     """Return the judgments that the reward model learned from, where DPO needs them."""
     if task.plan.policy.algorithm is not Algorithm.DPO:
         return []

@@ -16,14 +16,14 @@ from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import Written
 from app.services.datasets.training_rows import FrozenRow
 from app.services.rounds import prompt_selection, rounds
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
 from worker.rlhf.reward import criterion_heads, scoring
 from worker.rlhf.reward import reward_model as fitting
 from worker.rlhf.reward.criterion_heads import Criteria
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.reward.scoring import AdapterReward
@@ -207,7 +207,7 @@ def _told(roles: Roles, name: str) -> str:
 
 def _rankings(
     rows: Sequence[FrozenRow], roles: Roles, task: Task, counted: Weights
-) -> list[Ranking]:
+) -> list[RankedPrompt]:
     return frozen.rankings(
         rows,
         roles.loaded.tokenizer,
@@ -267,9 +267,9 @@ def to_answer(
     return kept
 
 
-def scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normaliser:
+def scaled(reward: AdapterReward, answers: Sequence[Branches], plan: RoundPlan) -> Normalizer:
     """Put the scores on the scale on which these answers have mean 0 and std 1."""
-    return Normaliser.fit(reward.raw(answers), penalty=plan.policy.uncertainty_penalty)
+    return Normalizer.fit(reward.raw(answers), penalty=plan.policy.uncertainty_penalty)
 
 
 def _publish(

@@ -183,7 +183,7 @@ def built(
 
 def encoded(
     roles: Roles, shown: Sequence[Shown], *, instruction: str, max_tokens: int
-) -> tuple[list[examples.Demonstration], int]:
+) -> tuple[list[examples.TokenizedDemonstration], int]:
     """Return the demonstrations that fit, and how many do not."""
     tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
@@ -192,7 +192,7 @@ def encoded(
         prompt = texts.prompt_ids(tokenizer, one.messages, instruction)
         response = tuple(template.encode_response(tokenizer, one.text, finished=True))
         if len(prompt) + len(response) <= limit:
-            found.append(examples.Demonstration(prompt, response))
+            found.append(examples.TokenizedDemonstration(prompt, response))
     return found, len(shown) - len(found)
 
 

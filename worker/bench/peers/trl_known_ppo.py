@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from worker.bench import known_reward as known
-from worker.bench import work as fixed
-from worker.bench.known_reward import Case
+from worker.bench import known_reward, workload
+from worker.bench.known_reward import PolicyCase
 
 
 class Backbone(nn.Module):
@@ -31,7 +30,7 @@ class Backbone(nn.Module):
         return SimpleNamespace(hidden_states=[input_ids[..., None]])
 
 
-class KnownReward(nn.Module):
+class KnownRewardModel(nn.Module):
     """The known reward in the shape of a reward model: a score at every position."""
 
     base_model_prefix = "backbone"
@@ -42,10 +41,10 @@ class KnownReward(nn.Module):
 
     def score(self, ids: Tensor) -> Tensor:
         """Return the reward of the answer up to each position, [B, T, 1] -> [B, T, 1]."""
-        answer = ids[:, known.PROMPT_TOKENS :, 0]
+        answer = ids[:, known_reward.PROMPT_TOKENS :, 0]
         sums = self.worth[answer].cumsum(1)
         scores = torch.zeros(ids.shape[:2])
-        scores[:, known.PROMPT_TOKENS :] = sums / known.ANSWER_TOKENS**0.5
+        scores[:, known_reward.PROMPT_TOKENS :] = sums / known_reward.ANSWER_TOKENS**0.5
         return scores[..., None]
 
 
@@ -54,10 +53,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder = Path(sys.argv[1])
-    case, path = known.read(folder), folder / known.MODEL_FOLDER
+    case, path = known_reward.read(folder), folder / known_reward.MODEL_FOLDER
     lora = LoraConfig(
-        r=known.RANK,
-        lora_alpha=known.ALPHA,
+        r=known_reward.RANK,
+        lora_alpha=known_reward.ALPHA,
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
@@ -66,36 +65,36 @@ def main() -> None:
     model.generation_config.eos_token_id = None  # no id ends an answer, so that all are as long
     value = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1)
     with torch.no_grad():
-        value.score.weight.copy_(fixed.head(value.config.hidden_size))
+        value.score.weight.copy_(workload.head(value.config.hidden_size))
     inside = LoraConfig(
-        r=known.RANK,
-        lora_alpha=known.ALPHA,
+        r=known_reward.RANK,
+        lora_alpha=known_reward.ALPHA,
         lora_dropout=0.0,
         target_modules="all-linear",
         exclude_modules=["score"],  # trained as a whole, as ours is
     )
     value = inject_adapter_in_model(inside, value)
     value.score.requires_grad_(True)
-    rows = Dataset.from_dict({"input_ids": known.prompts(case, case.episodes * case.steps)})
+    rows = Dataset.from_dict({"input_ids": known_reward.prompts(case, case.episodes * case.steps)})
     trainer = PPOTrainer(
         args=settings(case, folder),
         processing_class=AutoTokenizer.from_pretrained(path, padding_side="left"),
         model=model,
         ref_model=None,
-        reward_model=KnownReward(known.read_worth(folder)),
+        reward_model=KnownRewardModel(known_reward.read_worth(folder)),
         value_model=value,
         train_dataset=rows,
         eval_dataset=rows.select(range(case.episodes)),
         peft_config=lora,
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
-    trainer.model.policy.save_pretrained(folder / known.PEER_FOLDER)
+    trainer.model.policy.save_pretrained(folder / known_reward.PEER_FOLDER)
     answers.write(json.dumps({"trl": trl.__version__}) + "\n")
     answers.flush()
 
 
-def settings(case: Case, folder: Path) -> PPOConfig:
+def settings(case: PolicyCase, folder: Path) -> PPOConfig:
     """Return the trainer's settings: ours in its words."""
     return PPOConfig(
         output_dir=str(folder / "trl"),
@@ -106,7 +105,7 @@ def settings(case: Case, folder: Path) -> PPOConfig:
         num_mini_batches=1,
         num_ppo_epochs=case.epochs,
         total_episodes=case.episodes * case.steps,
-        response_length=known.ANSWER_TOKENS,
+        response_length=known_reward.ANSWER_TOKENS,
         temperature=1.0,
         kl_coef=case.kl_coefficient,
         kl_estimator="k1",

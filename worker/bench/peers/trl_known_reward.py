@@ -14,9 +14,8 @@ from peft import LoraConfig
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
-from worker.bench import known
-from worker.bench import work as fixed
-from worker.bench.known import Case, Pair
+from worker.bench import known_preferences, workload
+from worker.bench.known_preferences import PreferenceCase, TokenPair
 
 
 class Losses(TrainerCallback):
@@ -36,13 +35,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder = Path(sys.argv[1])
-    case, seen = known.read(folder), Losses()
+    case, seen = known_preferences.read(folder), Losses()
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder / known.MODEL_FOLDER, num_labels=1, dtype=torch.float32
+        folder / known_preferences.MODEL_FOLDER, num_labels=1, dtype=torch.float32
     )
     with torch.no_grad():
-        model.score.weight.copy_(fixed.head(model.config.hidden_size))
-    pairs = known.train_pairs(case)
+        model.score.weight.copy_(workload.head(model.config.hidden_size))
+    pairs = known_preferences.train_pairs(case)
     trainer = RewardTrainer(
         model=model,
         args=settings(case, folder),
@@ -52,10 +51,10 @@ def main() -> None:
                 "rejected_ids": [prompt + rejected for prompt, _, rejected in pairs],
             }
         ),
-        processing_class=AutoTokenizer.from_pretrained(folder / known.MODEL_FOLDER),
+        processing_class=AutoTokenizer.from_pretrained(folder / known_preferences.MODEL_FOLDER),
         peft_config=LoraConfig(
-            r=known.RANK,
-            lora_alpha=known.ALPHA,
+            r=known_preferences.RANK,
+            lora_alpha=known_preferences.ALPHA,
             lora_dropout=0.0,
             target_modules="all-linear",
             task_type="SEQ_CLS",
@@ -63,21 +62,21 @@ def main() -> None:
         ),
         callbacks=[seen],
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
-    held = known.heldout_pairs(case)
+    held = known_preferences.heldout_pairs(case)
     chosen, rejected = (scores(trainer.model, held, side) for side in (1, 2))
     found = {
         "trl": trl.__version__,
         "losses": seen.losses,
-        "accuracy": known.accuracy(chosen, rejected),
+        "accuracy": known_preferences.accuracy(chosen, rejected),
     }
     answers.write(json.dumps(found) + "\n")
     answers.flush()
 
 
 @torch.no_grad()
-def scores(model: Any, pairs: Sequence[Pair], side: int) -> list[float]:
+def scores(model: Any, pairs: Sequence[TokenPair], side: int) -> list[float]:
     """Return the score of one side of each pair; all are equally long."""
     model.eval()
     found: list[float] = []
@@ -87,7 +86,7 @@ def scores(model: Any, pairs: Sequence[Pair], side: int) -> list[float]:
     return found
 
 
-def settings(case: Case, folder: Path) -> RewardConfig:
+def settings(case: PreferenceCase, folder: Path) -> RewardConfig:
     """Return the trainer's settings: ours in its words."""
     return RewardConfig(
         output_dir=str(folder / "trl"),

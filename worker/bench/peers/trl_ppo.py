@@ -22,15 +22,15 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
-from worker.bench.work import Work
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
+from worker.bench.workload import Workload
 
 
-class Clock(TrainerCallback):
+class PpoClock(TrainerCallback):
     """Lets the trainer take a batch when it is asked for one."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: MeasuredSide) -> None:
         self.side = side
         self.logs: dict[str, float] = {}
 
@@ -55,18 +55,18 @@ class Clock(TrainerCallback):
 def main() -> None:
     """Do the work in a folder."""
     folder = Path(sys.argv[1])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
     if work.dtype == "bf16":
         os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # its own setting does not reach it
     versions = {"torch": torch, "transformers": transformers, "trl": trl}
     side.is_ready(work.device, {name: str(of.__version__) for name, of in versions.items()})
-    path = folder / fixed.MODEL_FOLDER
+    path = folder / workload.MODEL_FOLDER
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
     lora = LoraConfig(
-        r=fixed.LORA_RANK,
-        lora_alpha=fixed.LORA_ALPHA,
+        r=workload.LORA_RANK,
+        lora_alpha=workload.LORA_ALPHA,
         lora_dropout=0.0,
         target_modules="all-linear",
         exclude_modules=["score"],  # trained as a whole, as ours is
@@ -83,34 +83,34 @@ def main() -> None:
         train_dataset=prompts(work),
         eval_dataset=prompts(work),
         peft_config=LoraConfig(
-            r=fixed.LORA_RANK,
-            lora_alpha=fixed.LORA_ALPHA,
+            r=workload.LORA_RANK,
+            lora_alpha=workload.LORA_ALPHA,
             lora_dropout=0.0,
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         ),
-        callbacks=[Clock(side)],
+        callbacks=[PpoClock(side)],
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
 
 
-def classifier(path: Path, work: Work, dtype: torch.dtype) -> Any:
+def classifier(path: Path, work: Workload, dtype: torch.dtype) -> Any:
     """Return the model as a classifier with our head."""
     model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=dtype)
     with torch.no_grad():
-        model.score.weight.copy_(fixed.head(work.shape.width))
+        model.score.weight.copy_(workload.head(work.shape.width))
     return model
 
 
-def prompts(work: Work) -> Dataset:
+def prompts(work: Workload) -> Dataset:
     """Return all prompts of the run."""
     return Dataset.from_dict(
-        {"input_ids": [prompt.ids for some in fixed.draw(work) for prompt in some]}
+        {"input_ids": [prompt.ids for some in workload.draw(work) for prompt in some]}
     )
 
 
-def settings(work: Work, folder: Path) -> PPOConfig:
+def settings(work: Workload, folder: Path) -> PPOConfig:
     """Return the trainer's settings: ours in its words."""
     return PPOConfig(
         output_dir=str(folder / "trl"),

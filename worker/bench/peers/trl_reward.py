@@ -20,15 +20,15 @@ from transformers import (
 )
 from trl import RewardConfig, RewardTrainer
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
-from worker.bench.work import Work
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
+from worker.bench.workload import Workload
 
 
-class Clock(TrainerCallback):
+class RewardClock(TrainerCallback):
     """Lets the trainer take a step when it is asked for one."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: MeasuredSide) -> None:
         self.side = side
         self.is_timed = False
 
@@ -50,45 +50,45 @@ class Clock(TrainerCallback):
 def main() -> None:
     """Do the work in a folder."""
     folder = Path(sys.argv[1])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
     versions = {"torch": torch, "transformers": transformers, "trl": trl}
     side.is_ready(work.device, {name: str(of.__version__) for name, of in versions.items()})
     trainer = RewardTrainer(
         model=load(folder, work),
         args=settings(work, folder),
         train_dataset=pairs(work),
-        processing_class=AutoTokenizer.from_pretrained(folder / fixed.MODEL_FOLDER),
+        processing_class=AutoTokenizer.from_pretrained(folder / workload.MODEL_FOLDER),
         peft_config=LoraConfig(
-            r=fixed.LORA_RANK,
-            lora_alpha=fixed.LORA_ALPHA,
+            r=workload.LORA_RANK,
+            lora_alpha=workload.LORA_ALPHA,
             lora_dropout=0.0,
             target_modules="all-linear",
             task_type="SEQ_CLS",
             modules_to_save=["score"],
         ),
-        callbacks=[Clock(side)],
+        callbacks=[RewardClock(side)],
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
 
 
-def load(folder: Path, work: Work) -> Any:
+def load(folder: Path, work: Workload) -> Any:
     """Return the model as a classifier with our head."""
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder / fixed.MODEL_FOLDER,
+        folder / workload.MODEL_FOLDER,
         num_labels=1,
         dtype=torch.bfloat16 if work.device == "cuda" else torch.float32,
     ).to(work.device)
     with torch.no_grad():
-        model.score.weight.copy_(fixed.head(work.shape.width))
+        model.score.weight.copy_(workload.head(work.shape.width))
     return model
 
 
-def pairs(work: Work) -> Dataset:
+def pairs(work: Workload) -> Dataset:
     """Return every pair of every ranking, in our order."""
     rows: dict[str, list[list[int]]] = {"chosen_ids": [], "rejected_ids": []}
-    for prompts in fixed.draw(work):
+    for prompts in workload.draw(work):
         for prompt in prompts:
             for better, worse in work.pairs:
                 rows["chosen_ids"].append(prompt.ids + prompt.completions[better])
@@ -96,7 +96,7 @@ def pairs(work: Work) -> Dataset:
     return Dataset.from_dict(rows)
 
 
-def settings(work: Work, folder: Path) -> RewardConfig:
+def settings(work: Workload, folder: Path) -> RewardConfig:
     """Return the trainer's settings: ours in its words."""
     per_step = work.batch * len(work.pairs)
     micro = min(work.micro_batch, per_step)

@@ -16,7 +16,7 @@ def sequences(lengths: list[tuple[int, int]]) -> batches.Sequences:
 
 @given(LENGTHS, st.sampled_from(["left", "right"]))
 def test_padded_rows_give_every_sequence_back(
-    lengths: list[tuple[int, int]], side: batches.Side
+    lengths: list[tuple[int, int]], side: batches.PaddingSide
 ) -> None:
     given_sequences = sequences(lengths)
     batch = batches.pad(given_sequences, pad_id=0, side=side)

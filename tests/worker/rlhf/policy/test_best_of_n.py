@@ -27,7 +27,7 @@ def test_a_winner_is_the_best_of_its_prompts_answers() -> None:
     answers = list(sampling.generate(roles, asked, SAMPLING))
     for winner in best_of_n.winners(roles, asked, LikesOneSide(), SAMPLING):
         mine = [each.token_ids for each in answers if each.prompt_key == winner.prompt.key]
-        scores = LikesOneSide().score([Branches(winner.prompt.prompt_ids, mine)]).normalised
+        scores = LikesOneSide().score([Branches(winner.prompt.prompt_ids, mine)]).normalized
         assert winner.reward == pytest.approx(float(scores.max()))
         assert winner.lead == pytest.approx(float(scores.max() - scores.mean()), abs=1e-6)
         assert winner.completion.token_ids in mine
@@ -48,7 +48,7 @@ def test_imitating_winners_raises_the_reward() -> None:
     for role in ("reference", "policy"):
         answers = list(sampling.generate(roles, prompts(24, start=100), SAMPLING, role=role))
         asked = [Branches([1], [each.token_ids for each in answers])]
-        means.append(float(LikesOneSide().score(asked).normalised.mean()))
+        means.append(float(LikesOneSide().score(asked).normalized.mean()))
     assert means[1] > means[0] + 0.2
 
 

@@ -92,5 +92,5 @@ def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(tmp_path: Path) -
 
 
 def test_rankings_that_teach_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of 2 rankings"):
+    with pytest.raises(ValueError, match="none of 2 ranked prompts"):
         next(dpo.train(prepared(), rankings(2), replace(CONFIG, max_tokens=2), TrainingState()))

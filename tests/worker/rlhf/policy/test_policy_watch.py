@@ -18,7 +18,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import best_of_n, dpo
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
 from worker.rlhf.policy.rollout import Forward
 from worker.rlhf.policy.stopping import History, Rule
 from worker.rlhf.sampling.sampling import SamplingConfig
@@ -44,8 +44,8 @@ class AlarmAt:
         return f"alarm at {self.step}" if history[-1].step >= self.step else None
 
 
-def watch_of(roles: Roles, state: TrainingState, rules: tuple[Rule, ...]) -> Watch:
-    return Watch(
+def watch_of(roles: Roles, state: TrainingState, rules: tuple[Rule, ...]) -> PolicyWatch:
+    return PolicyWatch(
         roles,
         prompts(4, start=50),
         LikesOneSide(),
@@ -144,7 +144,7 @@ def test_a_killed_run_resumes_to_bit_equal_looks_and_weights(
 def test_without_heldout_prompts_a_run_takes_all_its_steps(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watch, "_is_time", lambda *_: False)
+    monkeypatch.setattr(PolicyWatch, "_is_due", lambda *_: False)
     reports = list(start(TrainingState(), (AlarmAt(1),))[1])
     assert len(reports) == STEPS
     assert reports[-1].stop_reason == f"steps: all {STEPS} done"

@@ -14,8 +14,9 @@ from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import ppo, rloo, rollout
+from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import WatchConfig
-from worker.rlhf.policy.ppo import PpoConfig, Tally, Update
+from worker.rlhf.policy.ppo import PpoConfig, Update
 from worker.rlhf.policy.rloo import RlooConfig
 
 CONFIG = RlooConfig(
@@ -103,7 +104,7 @@ def test_the_gradient_is_that_of_reinforce() -> None:
     targets = rloo.targets_of(batch, CONFIG, 0.1)
     parts = {"policy": ppo.policy_loss}
     update = Update(roles, CONFIG.ppo, TrainingState(), parts, trained=("policy",))
-    update.accumulate(targets, range(16), Tally())
+    update.accumulate(targets, range(16), MetricSums())
     found = [parameter.grad for parameter in roles.parameters_of("policy")]
 
     total = torch.zeros(())

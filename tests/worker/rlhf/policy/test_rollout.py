@@ -20,7 +20,7 @@ def test_the_shares_of_several_processes_are_one_rollout_with_all_its_parts() ->
     asked = prompts(5)
     first, second = [3, 0], [4, 1, 2]
     shares = [(places, _with_parts(_of(roles, asked, places))) for places in (first, second)]
-    found = rollout.joined(shares)
+    found = rollout.join(shares)
     assert [each.key for each in found.episodes.prompts] == [each.key for each in asked]
     for places, share in shares:
         assert torch.equal(found.scores.parts["learned"][places], share.scores.parts["learned"])
@@ -37,4 +37,4 @@ def _of(roles: Roles, asked: list[PromptItem], places: list[int]) -> Rollout:
 def _with_parts(share: Rollout) -> Rollout:
     scores = share.scores
     parts = {"learned": scores.raw * 2.0}
-    return replace(share, scores=Scores(scores.raw, scores.normalised, scores.spread, parts))
+    return replace(share, scores=Scores(scores.raw, scores.normalized, scores.spread, parts))

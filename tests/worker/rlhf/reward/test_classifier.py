@@ -116,7 +116,7 @@ def test_an_empty_answer_has_a_score(folder: Path) -> None:
 
 def test_fitted_it_is_mean_zero_and_std_one_on_the_answers_it_was_fitted_to(folder: Path) -> None:
     asked = [branches("p", TEXTS)]
-    found = loaded(folder).fitted(asked).score(asked).normalised
+    found = loaded(folder).fitted(asked).score(asked).normalized
     assert float(found.mean()) == pytest.approx(0.0, abs=TOLERANCE)
     assert float(found.std(correction=0)) == pytest.approx(1.0, abs=TOLERANCE)
 
@@ -131,5 +131,5 @@ def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: P
 
 
 def test_asking_nothing_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="no answer"):
+    with pytest.raises(ValueError, match="no completion"):
         loaded(folder).score([])

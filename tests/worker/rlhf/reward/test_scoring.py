@@ -1,4 +1,4 @@
-"""Scores of answers: in the order asked, whatever the batches, normalised, with a spread."""
+"""Scores of answers: in the order asked, whatever the batches, normalized, with a spread."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +9,12 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.worker.rlhf import tiny
 from worker.rlhf.core import batches
-from worker.rlhf.core.examples import Pair, Ranking
+from worker.rlhf.core.examples import PreferencePair, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reward_model, scoring
-from worker.rlhf.reward.normaliser import Normaliser, Scale
+from worker.rlhf.reward.normalizer import Normalizer, Scale
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches, Probe
@@ -32,8 +32,8 @@ ASKED = [
 @pytest.fixture
 def ensemble() -> AdapterReward:
     roles = tiny.roles(*NAMES, heads=NAMES)
-    normaliser = Normaliser((Scale(0.5, 2.0), Scale(-1.0, 0.5)), penalty=0.5)
-    return AdapterReward(roles, NAMES, EXACT, normaliser, autocast=False)
+    normalizer = Normalizer((Scale(0.5, 2.0), Scale(-1.0, 0.5)), penalty=0.5)
+    return AdapterReward(roles, NAMES, EXACT, normalizer, autocast=False)
 
 
 def test_the_tiny_model_may_share_prompts(roles: Roles) -> None:
@@ -67,14 +67,14 @@ def test_an_ensemble_gives_its_mean_its_lower_bound_and_its_spread(ensemble: Ada
     assert found.spread is not None
     assert torch.allclose(found.spread, spread, atol=TOLERANCE)
     expected = (first + second) / 2 - 0.5 * spread
-    assert torch.allclose(found.normalised, expected, atol=TOLERANCE)
+    assert torch.allclose(found.normalized, expected, atol=TOLERANCE)
 
 
 def test_one_model_has_no_spread(ensemble: AdapterReward) -> None:
-    alone = replace(ensemble, names=("reward",), normaliser=Normaliser(), penalty=1.0)
+    alone = replace(ensemble, names=("reward",), normalizer=Normalizer(), penalty=1.0)
     found = alone.score(ASKED)
     assert found.spread is None
-    assert torch.equal(found.raw, found.normalised)
+    assert torch.equal(found.raw, found.normalized)
 
 
 def test_scoring_keeps_no_graph_and_the_role_before(ensemble: AdapterReward) -> None:
@@ -96,8 +96,8 @@ def test_a_trained_reward_model_gives_the_same_scores_in_plain_transformers(
     roles.loaded = saving.save_full(roles.loaded, tmp_path / "base")
     config = RewardConfig(learning_rate=1e-2, lora=tiny.LORA, autocast=False)
     names = reward_model.prepare(roles, config)
-    pairs = (Pair(0, 1, 1.0), Pair(1, 2, 0.0))
-    judged = Ranking(
+    pairs = (PreferencePair(0, 1, 1.0), PreferencePair(1, 2, 0.0))
+    judged = RankedPrompt(
         "r", tuple(ASKED[0].prompt_ids), tuple(map(tuple, ASKED[0].completions)), pairs
     )
     list(reward_model.train(roles, [judged] * 8, [], config, TrainingState()))
@@ -114,15 +114,15 @@ def test_a_trained_reward_model_gives_the_same_scores_in_plain_transformers(
 
 
 def test_asking_nothing_is_refused(ensemble: AdapterReward) -> None:
-    with pytest.raises(ValueError, match="no answer to score"):
+    with pytest.raises(ValueError, match="no completion to score"):
         ensemble.score([])
 
 
 def test_the_penalty_is_the_normalisers_unless_another_is_wanted(ensemble: AdapterReward) -> None:
     raw = ensemble.raw(ASKED)
-    fitted = Normaliser.fit(raw, penalty=2.0)
-    own = replace(ensemble, normaliser=fitted, penalty=None).score(ASKED)
-    assert torch.equal(own.normalised, fitted.lower_bound(raw)[0])
-    other = replace(ensemble, normaliser=fitted, penalty=0.0).score(ASKED)
-    assert torch.equal(other.normalised, Normaliser.fit(raw, penalty=0.0).lower_bound(raw)[0])
-    assert not torch.allclose(own.normalised, other.normalised)
+    fitted = Normalizer.fit(raw, penalty=2.0)
+    own = replace(ensemble, normalizer=fitted, penalty=None).score(ASKED)
+    assert torch.equal(own.normalized, fitted.lower_bound(raw)[0])
+    other = replace(ensemble, normalizer=fitted, penalty=0.0).score(ASKED)
+    assert torch.equal(other.normalized, Normalizer.fit(raw, penalty=0.0).lower_bound(raw)[0])
+    assert not torch.allclose(own.normalized, other.normalized)

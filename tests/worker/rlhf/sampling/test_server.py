@@ -17,8 +17,8 @@ import pytest
 from transformers.utils.import_utils import is_serve_available
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.model.template import Message
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable, seed_of
 
@@ -26,7 +26,8 @@ Reply = Callable[[httpx.Request], httpx.Response]
 CONFIG = SamplingConfig(n=2, max_new_tokens=5, seed=7)
 HERE = ServerConfig("http://server.test/v1/", "small", concurrency=3, tries=3)
 QUESTIONS = [
-    Question(f"q{n}", text=f"Say {n}.", messages=(Message("user", f"Say {n}."),)) for n in range(8)
+    EnginePrompt(f"q{n}", text=f"Say {n}.", messages=(ChatMessage("user", f"Say {n}."),))
+    for n in range(8)
 ]
 START_S = 120.0
 
@@ -130,7 +131,7 @@ def test_a_server_that_does_not_answer_is_given_up_on() -> None:
     def reply(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("nobody there")
 
-    with pytest.raises(ServerUnavailable, match="failed 3 times; the last: ConnectError: nobody"):
+    with pytest.raises(ServerUnavailable, match="failed 3 times; last error: ConnectError: nobody"):
         asked(reply, waits=waits)
     assert set(waits) == {1.0, 2.0}, "longer from try to try"
 
@@ -149,7 +150,7 @@ def test_a_refusal_is_passed_on_at_once() -> None:
 
 @pytest.mark.parametrize("content", ["<html>", '{"choices": []}', '{"choices": [{"text": "a"}]}'])
 def test_an_answer_nobody_understands_is_refused(content: str) -> None:
-    with pytest.raises(ValueError, match=r"did not answer in JSON|answered without a choice"):
+    with pytest.raises(ValueError, match=r"did not return JSON|returned no choice"):
         asked(lambda _: httpx.Response(200, text=content))
 
 
@@ -163,7 +164,7 @@ def test_a_redirect_is_not_followed() -> None:
     ("changes", "words"),
     [
         ({"url": "file:///etc"}, "must begin with http"),
-        ({"model": ""}, "needs the name of a model"),
+        ({"model": ""}, "needs a model name"),
         ({"concurrency": 0}, "concurrency must be positive, got 0"),
     ],
 )

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 STATUS = Path("/proc/self/status")
 
 
-class Side:
+class MeasuredSide:
     """The measured end of a pairing. The first step is counted, not timed; the others are timed."""
 
     def __init__(self) -> None:

@@ -21,11 +21,11 @@ SHARPNESS = 4.0
 CASE_FILE, MODEL_FOLDER = "case.json", "model"
 RANK, ALPHA = 16, 32
 
-Pair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
+TokenPair = tuple[list[int], list[int], list[int]]  # prompt, chosen, rejected
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class PreferenceCase:
     """One run: its data's and order's seed, and the settings both sides use."""
 
     seed: int
@@ -40,15 +40,15 @@ class Case:
         return self.train_pairs // self.batch
 
 
-def write(case: Case, folder: Path) -> None:
+def write(case: PreferenceCase, folder: Path) -> None:
     """Write a case where `read` finds it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CASE_FILE).write_text(json.dumps(asdict(case)))
 
 
-def read(folder: Path) -> Case:
+def read(folder: Path) -> PreferenceCase:
     """Return the case written to a folder."""
-    return Case(**json.loads((folder / CASE_FILE).read_text()))
+    return PreferenceCase(**json.loads((folder / CASE_FILE).read_text()))
 
 
 def worth() -> Tensor:
@@ -61,7 +61,7 @@ def utility(ids: Sequence[int]) -> float:
     return float(worth()[list(ids)].mean()) * math.sqrt(len(ids))
 
 
-def train_pairs(case: Case) -> list[Pair]:
+def train_pairs(case: PreferenceCase) -> list[TokenPair]:
     """Return pairs in the order of training, the winner first, drawn by chance."""
     generator = torch.Generator().manual_seed(1000 + case.seed)
     pairs = _pairs(case.train_pairs, generator)
@@ -69,7 +69,7 @@ def train_pairs(case: Case) -> list[Pair]:
     return [_won(pair, coin) for pair, coin in zip(pairs, coins, strict=True)]
 
 
-def heldout_pairs(case: Case) -> list[Pair]:
+def heldout_pairs(case: PreferenceCase) -> list[TokenPair]:
     """Return other pairs, the truly better one first."""
     generator = torch.Generator().manual_seed(900_000 + case.seed)
     return [_won(pair, None) for pair in _pairs(case.heldout_pairs, generator)]
@@ -81,7 +81,7 @@ def accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> float:
     return right / len(chosen)
 
 
-def _pairs(count: int, generator: torch.Generator) -> list[Pair]:
+def _pairs(count: int, generator: torch.Generator) -> list[TokenPair]:
     width = PROMPT_TOKENS + 2 * ANSWER_TOKENS
     drawn = torch.randint(WORDS, (count, width), generator=generator) + FIRST_WORD_ID
     middle = PROMPT_TOKENS + ANSWER_TOKENS
@@ -90,7 +90,7 @@ def _pairs(count: int, generator: torch.Generator) -> list[Pair]:
     ]
 
 
-def _won(pair: Pair, coin: float | None) -> Pair:
+def _won(pair: TokenPair, coin: float | None) -> TokenPair:
     """Put the winner first: by a logistic choice, or by the truth where there is no coin."""
     prompt, one, other = pair
     lead = utility(one) - utility(other)

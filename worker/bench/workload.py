@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-Row = Literal["reward_k4", "reward_pairs", "ppo", "sampling"]
+RowName = Literal["reward_k4", "reward_pairs", "ppo", "sampling"]
 Dtype = Literal["fp32", "bf16"]
-ROWS: tuple[Row, ...] = ("reward_k4", "reward_pairs", "ppo", "sampling")
+ROWS: tuple[RowName, ...] = ("reward_k4", "reward_pairs", "ppo", "sampling")
 
 PAD_ID = 0
 FIRST_WORD_ID = 10  # past the special tokens
@@ -43,7 +43,7 @@ TINY = Shape(vocabulary=300, width=32, layers=2, heads=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """What a step is made of, and how many there are.
 
     A step is a batch: of rankings, of episodes with all epochs on them, or of sampled answers.
@@ -51,7 +51,7 @@ class Work:
     budget of tokens.
     """
 
-    row: Row
+    row: RowName
     dtype: Dtype = "fp32"
     device: str = "cpu"
     shape: Shape = Shape()
@@ -71,17 +71,17 @@ class Work:
         return list(combinations(range(self.completions), 2))
 
 
-SIZES: dict[Row, Work] = {
-    "reward_k4": Work("reward_k4"),
-    "reward_pairs": Work("reward_pairs", batch=16, completions=2, prompt_tokens=(192, 192)),
-    "ppo": Work(
+SIZES: dict[RowName, Workload] = {
+    "reward_k4": Workload("reward_k4"),
+    "reward_pairs": Workload("reward_pairs", batch=16, completions=2, prompt_tokens=(192, 192)),
+    "ppo": Workload(
         "ppo", batch=64, completions=1, prompt_tokens=(16, 64), epochs=4, micro_batch=8, steps=4
     ),
-    "sampling": Work("sampling", batch=8, completions=8, prompt_tokens=(192, 192)),
+    "sampling": Workload("sampling", batch=8, completions=8, prompt_tokens=(192, 192)),
 }
 
 
-def tiny(row: Row) -> Work:
+def tiny(row: RowName) -> Workload:
     """Return a row's work at a size for tests: seconds, and no figure worth reading."""
     size = replace(SIZES[row], shape=TINY, batch=4, response_tokens=4, micro_batch=4, steps=3)
     least, most = size.prompt_tokens
@@ -89,14 +89,14 @@ def tiny(row: Row) -> Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class WorkPrompt:
     """A prompt's ids with those of its completions, best first; none where they are sampled."""
 
     ids: list[int]
     completions: list[list[int]]
 
 
-def draw(work: Work) -> list[list[Prompt]]:
+def draw(work: Workload) -> list[list[WorkPrompt]]:
     """Return the prompts of each step, by the work alone.
 
     Better completions have more ids from the upper half of the vocabulary, so that there is
@@ -112,12 +112,12 @@ def draw(work: Work) -> list[list[Prompt]]:
         found: list[int] = (FIRST_WORD_ID + low + half * upper).tolist()
         return found
 
-    def prompt() -> Prompt:
+    def prompt() -> WorkPrompt:
         least, most = work.prompt_tokens
         length = int(torch.randint(least, most + 1, (1,), generator=generator))
         shares = [0.6 - 0.2 * rank / max(1, work.completions - 1) for rank in range(4)]
         ranked = shares[: work.completions] if is_ranked else []
-        return Prompt(ids(length, 0.5), [ids(work.response_tokens, share) for share in ranked])
+        return WorkPrompt(ids(length, 0.5), [ids(work.response_tokens, share) for share in ranked])
 
     return [[prompt() for _ in range(work.batch)] for _ in range(work.steps)]
 
@@ -127,18 +127,18 @@ def import_llama() -> None:
     importlib.import_module("transformers.models.llama.modeling_llama")
 
 
-def write(work: Work, folder: Path) -> None:
+def write(work: Workload, folder: Path) -> None:
     """Write the work where `read` finds it; the model is put beside it by the caller."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WORK_FILE).write_text(json.dumps(asdict(work)))
 
 
-def read(folder: Path) -> Work:
+def read(folder: Path) -> Workload:
     """Return the work written to a folder."""
     found = json.loads((folder / WORK_FILE).read_text())
     found["shape"] = Shape(**found["shape"])
     found["prompt_tokens"] = tuple(found["prompt_tokens"])
-    return Work(**found)
+    return Workload(**found)
 
 
 @torch.no_grad()
