@@ -54,9 +54,9 @@ def demonstrations() -> list[TokenizedDemonstration]:
 def rankings() -> list[RankedPrompt]:
     made = []
     for n, count in enumerate((2, 4, 3, 2, 3)):
-        prompt, *answers = tiny.token_ids(6, *range(3 + n, 3 + n + count), seed=n)
+        prompt, *completions = tiny.token_ids(6, *range(3 + n, 3 + n + count), seed=n)
         pairs = tuple(PreferencePair(i, i + 1, share=(n + i) % 3 / 2) for i in range(count - 1))
-        made.append(RankedPrompt(f"r{n}", prompt, tuple(answers), pairs))
+        made.append(RankedPrompt(f"r{n}", prompt, tuple(completions), pairs))
     return made
 
 
@@ -153,7 +153,7 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def samples(team: Team) -> list[list[int]]:
-    """Return what is sampled for a step, by whoever samples which part of it."""
+    """Return what is sampled for a step, whichever process samples which part."""
     roles = made(team, "policy", "value", heads=["value"])
     found = rollout.collect(
         roles,
@@ -175,9 +175,9 @@ def winners(team: Team) -> list[tuple[str, int]]:
 
 def scores(team: Team) -> list[float]:
     roles = made(team, "reward", heads=["reward"])
-    asked = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
+    reward = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     branches = [branches_of(each) for each in rankings()]
-    found: list[float] = scoring.raw_together(asked, branches)[0].tolist()
+    found: list[float] = scoring.raw_together(reward, branches)[0].tolist()
     return found
 
 

@@ -73,9 +73,9 @@ def roles_on(folder: Path, device: str = DEVICE, dtype: torch.dtype = torch.floa
 def drawn(
     roles: Roles, name: engines.EngineName = "static"
 ) -> dict[tuple[str, int], SampledCompletion]:
-    asked = [EnginePrompt(item.key, item.prompt_ids) for item in prompts(12)]
+    items = [EnginePrompt(item.key, item.prompt_ids) for item in prompts(12)]
     engine = engines.in_memory(name, roles, "policy")
-    return {(each.prompt_key, each.sample_index): each for each in engine.generate(asked, DRAWING)}
+    return {(each.prompt_key, each.sample_index): each for each in engine.generate(items, DRAWING)}
 
 
 def tokens(
@@ -123,7 +123,7 @@ def test_continuous_batching_draws_what_the_static_engine_draws(folder: Path) ->
         )
 
 
-def test_a_resumed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     whole, parted = TrainingState(), TrainingState()
     figures = [each.metrics["loss/policy"] for each in _practice(folder, whole)]
     list(islice(_practice(folder, parted), 2))

@@ -46,7 +46,7 @@ class EpochBatches:
         return -(-self.count // self.batch_size)
 
     def steps(self, epochs: int, max_steps: int | None = None) -> int:
-        """Return the number of batches in some epochs, at most `max_steps`."""
+        """Return the number of batches in `epochs` epochs, at most `max_steps`."""
         planned = self.steps_per_epoch * epochs
         return planned if max_steps is None else min(planned, max_steps)
 

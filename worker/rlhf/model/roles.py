@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -21,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from worker.rlhf.core import batches
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import llama, models
+from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
 BASE = "base"
@@ -36,29 +36,6 @@ class LoraSettings:
     r: int = 16
     alpha: int = 32
     targets: str | tuple[str, ...] = "all-linear"
-
-
-class _LiveGraph:
-    """A checkpointed forward pass whose backward has not run; it is freed with its graph."""
-
-    __slots__ = ("__weakref__", "alive")
-
-    def __init__(self) -> None:
-        self.alive = True
-
-
-class _BackwardMarker(torch.autograd.Function):
-    """Identity on hidden states that marks their graph as done when its backward begins."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, live: _LiveGraph) -> Tensor:
-        ctx.live = live
-        return hidden.view_as(hidden)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        ctx.live.alive = False
-        return gradients[0], None
 
 
 class Roles:
@@ -77,7 +54,7 @@ class Roles:
         self._active = BASE
         self._layers: list[BaseTunerLayer] = []
         self._adapter_parameters: list[nn.Parameter] = []
-        self._live: weakref.WeakSet[_LiveGraph] = weakref.WeakSet()
+        self._live: weakref.WeakSet[LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
         self.causal.requires_grad_(False)
         models.refuse_unknown_logits(self.causal)
@@ -381,9 +358,9 @@ class Roles:
             self.causal.eval()  # type: ignore[no-untyped-call]
 
     def _watched(self, hidden: Tensor) -> Tensor:
-        live = _LiveGraph()
+        live = LiveGraph()
         self._live.add(live)
-        watched: Tensor = _BackwardMarker.apply(hidden, live)  # type: ignore[no-untyped-call]
+        watched: Tensor = BackwardMarker.apply(hidden, live)  # type: ignore[no-untyped-call]
         return watched
 
     def _refuse_adapter(self, name: str, settings: LoraSettings, init_from: str | None) -> None:

@@ -143,11 +143,12 @@ def _thumb_loss(scores: Tensor, ranked: RankedPrompt, terms: Terms) -> Tensor:
 
 def _thumbs(ranked: RankedPrompt) -> tuple[list[int], Tensor, Tensor]:
     """Return the indices of the completions with thumbs, their shares of thumbs up, and weights."""
-    rated = [(n, each) for n, each in enumerate(ranked.absolutes) if each.thumb is not None]
+    indices = [n for n, feedback in enumerate(ranked.absolutes) if feedback.thumb is not None]
+    feedbacks = [ranked.absolutes[index] for index in indices]
     return (
-        [index for index, _ in rated],
-        torch.tensor([feedback.thumb for _, feedback in rated]),
-        torch.tensor([feedback.weight for _, feedback in rated]),
+        indices,
+        torch.tensor([feedback.thumb for feedback in feedbacks]),
+        torch.tensor([feedback.weight for feedback in feedbacks]),
     )
 
 

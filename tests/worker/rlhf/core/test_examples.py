@@ -53,7 +53,7 @@ def test_empty_sequences_are_named() -> None:
         ({"weight": -1.0}, "weight must be finite and not negative, got -1.0"),
     ],
 )
-def test_what_is_said_of_one_completion_is_a_number(values: dict[str, Any], words: str) -> None:
+def test_feedback_must_be_numbers_in_range(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         AbsoluteFeedback(**values)
 
@@ -65,8 +65,8 @@ def test_ratings_and_sources_are_one_per_completion_or_none() -> None:
         RankedPrompt("k", (1,), ((2,), (3,)), (), sources=("a", "b", "c"))
 
 
-def test_a_ranking_is_judged_by_pairs_ratings_or_thumbs() -> None:
+def test_a_ranked_prompt_is_judged_by_pairs_ratings_or_thumbs() -> None:
     empty = RankedPrompt("k", (1,), ((2,),), (), absolutes=(AbsoluteFeedback(),))
     assert not empty.is_judged
-    for said in (AbsoluteFeedback({"kind": 2.0}), AbsoluteFeedback(thumb=0.0)):
-        assert RankedPrompt("k", (1,), ((2,),), (), absolutes=(said,)).is_judged
+    for feedback in (AbsoluteFeedback({"kind": 2.0}), AbsoluteFeedback(thumb=0.0)):
+        assert RankedPrompt("k", (1,), ((2,),), (), absolutes=(feedback,)).is_judged

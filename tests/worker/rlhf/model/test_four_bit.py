@@ -42,7 +42,7 @@ def packed(folder: Path) -> Roles:
     return Roles(models.load(folder, four_bit=True))
 
 
-def test_without_bitsandbytes_the_error_says_what_to_install(
+def test_without_bitsandbytes_the_error_names_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _name: None)

@@ -79,7 +79,7 @@ def weights_of(roles: Roles) -> list[Tensor]:
 
 
 @ALGORITHMS
-def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(start: Start) -> None:
+def test_evaluations_have_samples_and_the_model_ends_with_the_best_weights(start: Start) -> None:
     state = TrainingState()
     roles, loop = start(state, ())
     seen: dict[int, list[Tensor]] = {0: weights_of(roles)}
@@ -91,12 +91,12 @@ def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(sta
     assert [each.step for each in reports] == list(range(1, STEPS + 1))
     assert [len(each.samples) for each in reports] == [0, 2, 0, 2, 0, 2]
     assert reports[-1].stop_reason == f"steps: all {STEPS} done"
-    looked = {each.step: each.metrics for each in reports if "heldout/objective" in each.metrics}
-    assert list(looked) == [2, 4, 6]
+    evaluated = {each.step: each.metrics for each in reports if "heldout/objective" in each.metrics}
+    assert list(evaluated) == [2, 4, 6]
     assert state.best is not None
-    best = max(looked, key=lambda step: looked[step]["heldout/objective"])
-    if looked[best]["heldout/objective"] > state.best.value:
-        pytest.fail("a look did better than what was kept")
+    best = max(evaluated, key=lambda step: evaluated[step]["heldout/objective"])
+    if evaluated[best]["heldout/objective"] > state.best.value:
+        pytest.fail("an evaluation was better than the weights kept")
     for ours, kept in zip(weights_of(roles), state.best.weights.values(), strict=True):
         assert torch.equal(ours, kept)
     if state.best.step in seen:
@@ -104,9 +104,9 @@ def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(sta
 
 
 @ALGORITHMS
-def test_an_alarm_at_a_look_ends_the_run_and_its_weights_are_not_kept(start: Start) -> None:
+def test_an_alarm_ends_the_run_and_the_weights_then_are_not_kept(start: Start) -> None:
     state = TrainingState()
-    rules = (AlarmAt(1),)  # which nobody looks at
+    rules = (AlarmAt(1),)  # where there is no evaluation
     roles, loop = start(state, rules)
     begun = weights_of(roles)
     reports = list(loop)
@@ -121,7 +121,7 @@ def test_an_alarm_at_a_look_ends_the_run_and_its_weights_are_not_kept(start: Sta
 
 @ALGORITHMS
 @pytest.mark.parametrize("stop_after", [1, 2, 5])
-def test_a_killed_run_resumes_to_bit_equal_looks_and_weights(
+def test_a_killed_run_resumes_to_bit_equal_evaluations_and_weights(
     tmp_path: Path, start: Start, stop_after: int
 ) -> None:
     roles, loop = start(TrainingState(), ())

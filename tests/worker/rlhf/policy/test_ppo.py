@@ -263,7 +263,7 @@ def test_a_step_draws_from_its_own_seed_and_uses_prompts_evenly() -> None:
     assert again == keys[8:12]
 
 
-def test_a_prompt_twice_in_a_step_gets_two_answers() -> None:
+def test_a_prompt_twice_in_a_step_gets_two_responses() -> None:
     drawn = rollout.draw(prompts(2), 1, 4, seed=0)
     assert len({item.key for item in drawn}) == 4
     episodes = rollout.sample(prepared(), drawn, CONFIG.sampling)
@@ -277,8 +277,8 @@ def test_the_best_weights_are_in_the_model_at_the_end() -> None:
     assert reports[-1].metrics["best/step"] == state.best.step
     assert _equal(weights_of(roles, *ROLES), state.best.weights)
     metrics = [each.metrics for each in reports]
-    looks = [each["heldout/objective"] for each in metrics if "heldout/objective" in each]
-    assert state.best.value >= max(looks)
+    objectives = [each["heldout/objective"] for each in metrics if "heldout/objective" in each]
+    assert state.best.value >= max(objectives)
 
 
 def test_an_alarm_ends_the_run_and_its_weights_are_not_the_best() -> None:
@@ -302,7 +302,7 @@ def test_an_adaptive_coefficient_moves_from_step_to_step() -> None:
     assert reports[1].metrics["kl/coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 80))
 
 
-def test_looks_are_held_against_one_price_of_kl_while_it_adapts() -> None:
+def test_evaluations_are_compared_at_a_fixed_kl_coefficient_while_it_adapts() -> None:
     config = replace(CONFIG, kl_control="adaptive", kl_target_nats=1e-6, kl_horizon=8.0)
     reports = [each for each in run(prepared(), config) if "heldout/reward" in each.metrics]
     assert reports[-1].metrics["kl/coefficient"] != config.kl_coefficient
@@ -334,9 +334,9 @@ def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
     [("episodes", 0), ("temperature", 0.0), ("gamma", 1.5), ("kl_coefficient", -0.1)],
 )
 def test_settings_that_no_run_can_use_are_refused(setting: str, value: float) -> None:
-    given: dict[str, Any] = {setting: value}
+    changes: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting} must .* got {value}"):
-        replace(CONFIG, **given)
+        replace(CONFIG, **changes)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])

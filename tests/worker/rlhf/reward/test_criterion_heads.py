@@ -37,10 +37,10 @@ def rated(count: int, *, start: int = 0) -> list[RankedPrompt]:
     """Return rankings whose completions' last tokens say what they are rated on both criteria."""
     made = []
     for seed in range(start, start + count):
-        prompt, *answers = tiny.token_ids(4, 5, 6, seed=seed)
+        prompt, *completions = tiny.token_ids(4, 5, 6, seed=seed)
         chosen = [(bool(bits & 1), bool(bits & 2)) for bits in (seed % 4, (seed // 4 + 1) % 4)]
         texts = tuple(
-            (*ids[:-1], LAST_IDS[each]) for ids, each in zip(answers, chosen, strict=True)
+            (*ids[:-1], LAST_IDS[each]) for ids, each in zip(completions, chosen, strict=True)
         )
         absolutes = tuple(
             AbsoluteFeedback({"helpful": 1.0 + 4.0 * helpful, "safe": 3.0 + 2.0 * safe})
@@ -95,7 +95,7 @@ def test_what_was_not_rated_costs_nothing_and_teaches_nothing() -> None:
     assert predicted.grad.nonzero().tolist() == [[0, 0]]
 
 
-def test_rankings_weigh_the_same_however_many_ratings_they_have() -> None:
+def test_prompts_weigh_the_same_however_many_ratings_they_have() -> None:
     one, other = rated(2)
     one = replace(one, absolutes=(AbsoluteFeedback({"helpful": 4.5, "safe": 4.5}),) * 2)
     other = replace(other, absolutes=(AbsoluteFeedback({"helpful": 4.5}), AbsoluteFeedback()))
@@ -131,7 +131,7 @@ def test_training_learns_each_criterion_and_the_score_is_their_mean() -> None:
     assert float(torch.corrcoef(found)[0, 1]) > 0.95
 
 
-def test_a_rated_ranking_is_not_learned_a_second_time_by_the_pairs_it_implies() -> None:
+def test_a_rated_prompt_is_not_learned_again_from_the_pairs_it_implies() -> None:
     plain, implied = rated(4), []
     for one in plain:
         implied.append(replace(one, pairs=(PreferencePair(0, 1, 1.0),)))

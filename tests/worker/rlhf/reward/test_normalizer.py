@@ -1,4 +1,4 @@
-"""Normalised scores are mean 0 and std 1 on the sample they were fitted to, bounds included."""
+"""Normalized scores are mean 0 and std 1 on the sample they were fitted to, bounds included."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_each_model_counts_on_its_own_scale() -> None:
     assert float(spread) == 0.0
 
 
-def test_a_manifest_gives_the_normaliser_back() -> None:
+def test_a_manifest_gives_the_normalizer_back() -> None:
     normalizer = Normalizer.fit(RAW, penalty=1.0)
     assert Normalizer.from_json(json.loads(json.dumps(normalizer.to_json()))) == normalizer
 

@@ -40,15 +40,15 @@ def rankings(count: int, *, start: int = 0) -> list[RankedPrompt]:
     """Return rankings in which a completion with a certain token beats one without."""
     made = []
     for seed in range(start, start + count):
-        prompt, *answers = tiny.token_ids(4 + seed % 3, 5, 3 + seed % 4, 7, seed=seed)
+        prompt, *completions = tiny.token_ids(4 + seed % 3, 5, 3 + seed % 4, 7, seed=seed)
         liked = seed % 3
-        answers[liked] = (*answers[liked][:-1], TASTE_ID)
+        completions[liked] = (*completions[liked][:-1], TASTE_ID)
         pairs = tuple(
             PreferencePair(one, other, 1.0 if one == liked else 0.0 if other == liked else 0.5)
             for one in range(3)
             for other in range(one + 1, 3)
         )
-        made.append(RankedPrompt(f"r{seed}", prompt, tuple(answers), pairs))
+        made.append(RankedPrompt(f"r{seed}", prompt, tuple(completions), pairs))
     return made
 
 
@@ -139,7 +139,7 @@ def test_centering_pulls_the_sum_of_a_pair_to_zero() -> None:
     assert float(extra) == pytest.approx(math.log(2) + 0.01 * 36)
 
 
-def test_thumbs_of_a_ranking_count_as_one_whatever_their_number() -> None:
+def test_thumbs_of_a_prompt_count_as_one_whatever_their_number() -> None:
     (one,) = rankings(1)
     up, down = AbsoluteFeedback(thumb=1.0), AbsoluteFeedback(thumb=0.0, weight=3.0)
     scores = [torch.tensor([0.5, -0.5, 9.0])]
@@ -198,13 +198,13 @@ def test_members_of_an_ensemble_start_and_learn_apart() -> None:
         assert any(weight.any() for key, weight in weights_of(roles, name).items() if "_B" in key)
 
 
-def test_members_see_the_rankings_in_orders_of_their_own() -> None:
+def test_members_see_the_prompts_in_orders_of_their_own() -> None:
     config = replace(CONFIG, members=2)
     run = reward_model.RewardRun(prepared(config), rankings(12), [], config, _new())
     assert [each.key for each in run.batch(0)] != [each.key for each in run.batch(1)]
 
 
-def test_every_ranking_is_seen_once_an_epoch() -> None:
+def test_every_prompt_is_seen_once_an_epoch() -> None:
     config = replace(CONFIG, epochs=2)
     state = _new()
     run = reward_model.RewardRun(prepared(config), rankings(10), [], config, state)
@@ -216,7 +216,7 @@ def test_every_ranking_is_seen_once_an_epoch() -> None:
         assert sorted(keys) == sorted(each.key for each in rankings(10))
 
 
-def test_the_best_weights_on_heldout_rankings_are_in_the_model_at_the_end() -> None:
+def test_the_best_weights_on_heldout_prompts_are_in_the_model_at_the_end() -> None:
     config = replace(CONFIG, epochs=8, learning_rate=5e-2, patience=2)
     roles, state = prepared(config), _new()
     confused = [
@@ -235,20 +235,20 @@ def test_the_best_weights_on_heldout_rankings_are_in_the_model_at_the_end() -> N
     assert again.loss == pytest.approx(min(losses), abs=1e-6)
 
 
-def test_a_run_without_heldout_rankings_takes_all_its_steps() -> None:
+def test_a_run_without_heldout_prompts_takes_all_its_steps() -> None:
     reports = list(reward_model.train(prepared(), rankings(10), [], CONFIG, _new()))
     assert [each.step for each in reports] == [1, 2, 3]
     assert reports[-1].stop_reason == "steps: all 3 done"
     assert all(each.stop_reason is None for each in reports[:-1])
 
 
-def test_too_long_rankings_are_named_and_left_out() -> None:
+def test_too_long_prompts_are_named_and_left_out() -> None:
     kept, too_long = split_by_length(rankings(3), max_tokens=12)
     assert [each.key for each in kept] == ["r0", "r1"]
     assert too_long == [TooLong("r2", 2, 13)]
 
 
-def test_rankings_that_teach_nothing_are_refused() -> None:
+def test_prompts_without_judgments_are_refused() -> None:
     with pytest.raises(
         ValueError, match="none of 3 ranked prompts has judgments and fits within 2 tokens"
     ):

@@ -8,11 +8,11 @@ from worker.rlhf.reward.scoring import Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.reward.weighted_sum import WeightedReward, WeightedSum
 
-ASKED = [Branches([1], [[2], [3]])]
+BRANCHES = [Branches([1], [[2], [3]])]
 
 
 @dataclass(frozen=True)
-class Says:
+class Constant:
     raw: float
     normalized: float
     spread: float | None = None
@@ -29,14 +29,17 @@ class Says:
 
 class Silent:
     def score(self, branches: Sequence[Branches]) -> Scores:
-        raise AssertionError(f"asked about {len(branches)} prompts")
+        raise AssertionError(f"scored {len(branches)} prompts")
 
 
 def test_a_sum_adds_each_part_on_its_own_scale_times_its_weight() -> None:
     both = WeightedSum(
-        (WeightedReward("a", 2.0, Says(10.0, 1.0, 0.5)), WeightedReward("b", -1.0, Says(3.0, 0.25)))
+        (
+            WeightedReward("a", 2.0, Constant(10.0, 1.0, 0.5)),
+            WeightedReward("b", -1.0, Constant(3.0, 0.25)),
+        )
     )
-    found = both.score(ASKED)
+    found = both.score(BRANCHES)
     assert found.raw.tolist() == [17.0, 17.0]
     assert found.normalized.tolist() == [1.75, 1.75]
     assert found.spread is not None
@@ -48,14 +51,14 @@ def test_a_sum_adds_each_part_on_its_own_scale_times_its_weight() -> None:
 
 
 def test_one_part_alone_is_that_reward() -> None:
-    found = WeightedSum((WeightedReward("b", 1.0, Says(3.0, 0.25)),)).score(ASKED)
+    found = WeightedSum((WeightedReward("b", 1.0, Constant(3.0, 0.25)),)).score(BRANCHES)
     assert found.normalized.tolist() == [0.25, 0.25]
     assert found.spread is None
 
 
 def test_a_part_that_weighs_nothing_watches() -> None:
-    watching = WeightedReward("a", 0.0, Says(10.0, 1.0, 0.5))
-    found = WeightedSum((watching, WeightedReward("b", 1.0, Says(3.0, 0.25)))).score(ASKED)
+    watching = WeightedReward("a", 0.0, Constant(10.0, 1.0, 0.5))
+    found = WeightedSum((watching, WeightedReward("b", 1.0, Constant(3.0, 0.25)))).score(BRANCHES)
     assert found.raw.tolist() == [3.0, 3.0]
     assert found.normalized.tolist() == [0.25, 0.25]
     assert found.parts["a"].tolist() == [1.0, 1.0]

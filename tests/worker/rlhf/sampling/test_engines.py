@@ -14,7 +14,7 @@ FP32 = 1e-4
 CONFIG = SamplingConfig(n=3, max_new_tokens=24, seed=5, batch_size=6)
 
 
-def questions(count: int = 7) -> list[EnginePrompt]:
+def prompts(count: int = 7) -> list[EnginePrompt]:
     lengths = [3 + (5 * index) % 11 for index in range(count)]
     return [EnginePrompt(f"p{n}", ids) for n, ids in enumerate(tiny.token_ids(*lengths, seed=3))]
 
@@ -27,7 +27,7 @@ def drawn(
     name: engines.EngineName, roles: Roles, config: SamplingConfig
 ) -> dict[tuple[str, int], SampledCompletion]:
     engine = engines.in_memory(name, roles, "policy")
-    return by_key(list(engine.generate(questions(), config)))
+    return by_key(list(engine.generate(prompts(), config)))
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def test_continuous_batching_leaves_the_model_as_it_was(ending: Roles) -> None:
     assert drawn("static", ending, CONFIG) == before
 
 
-def test_answers_come_in_the_order_of_the_questions(ending: Roles) -> None:
+def test_completions_come_in_the_order_of_the_prompts(ending: Roles) -> None:
     engine = engines.in_memory("continuous", ending, "policy")
-    found = [(each.prompt_key, each.sample_index) for each in engine.generate(questions(3), CONFIG)]
+    found = [(each.prompt_key, each.sample_index) for each in engine.generate(prompts(3), CONFIG)]
     assert found == [(f"p{n}", index) for n in range(3) for index in range(3)]
     assert not list(engine.generate([], CONFIG))
 

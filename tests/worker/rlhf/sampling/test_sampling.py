@@ -201,6 +201,6 @@ def test_a_prompt_key_given_twice_is_refused(roles: Roles) -> None:
         next(sampling.generate(roles, [*prompts(1), *prompts(1)], CONFIG))
 
 
-def test_a_prompt_without_room_for_its_answer_is_refused(roles: Roles) -> None:
+def test_a_prompt_without_room_for_its_response_is_refused(roles: Roles) -> None:
     with pytest.raises(ValueError, match="the context has 256"):
         next(sampling.generate(roles, prompts(1), replace(CONFIG, max_new_tokens=255)))
