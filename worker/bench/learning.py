@@ -1,6 +1,6 @@
 """`attune bench learning`: every row at every precision, as a table and as JSON.
 
-Nothing is measured here; this decides what is, in which order, and puts it together.
+This module decides what is measured and in which order, and collects the results.
 """
 
 import tempfile
@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from worker.bench import environments, pairing, peak, rows, workload
-from worker.bench.rows import BenchLine, Json
+from worker.bench.rows import BenchLine, JsonObject
 from worker.bench.workload import Dtype, RowName, Workload
 from worker.rlhf.model import models, starter
 
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What to measure. `repeats` are timed steps; None is each row's own number."""
+    """What to measure. `repeats` is the number of timed steps; None is the row's default."""
 
     only: tuple[RowName, ...] = workload.ROWS
     repeats: int | None = None
@@ -29,27 +29,27 @@ class BenchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One line of the table: its key in the JSON, and the line."""
+    """A measured line with its key in the JSON."""
 
     key: str
     line: BenchLine
 
 
 def chosen(names: str) -> tuple[RowName, ...]:
-    """Read names of rows separated by commas; nothing means all.
+    """Parse names of rows separated by commas; an empty string means all.
 
     Raises:
-        ValueError: naming the row that does not exist.
+        ValueError: naming a row that does not exist.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    requested = [name.strip() for name in names.split(",") if name.strip()]
+    for name in requested:
         if name not in workload.ROWS:
             raise ValueError(f"rows are {', '.join(workload.ROWS)}; there is no row {name!r}")
-    return tuple(row for row in workload.ROWS if not wanted or row in wanted)
+    return tuple(row for row in workload.ROWS if not requested or row in requested)
 
 
 def works(options: BenchOptions) -> Iterator[Workload]:
-    """Yield the work of each row at each precision that the machine has."""
+    """Yield the work of each row at each precision that the machine supports."""
     for row in options.only:
         for dtype in _precisions(options):
             work = workload.tiny(row) if options.tiny else workload.SIZES[row]
@@ -58,19 +58,19 @@ def works(options: BenchOptions) -> Iterator[Workload]:
 
 
 def measure(options: BenchOptions, tell: Callable[[str], None]) -> Iterator[Measured]:
-    """Measure work by work and yield its lines.
+    """Measure each work and yield its lines.
 
     Raises:
-        ValueError: if a GPU was asked for and there is none, or no step would be timed.
+        ValueError: if a GPU is requested and there is none, or no step would be timed.
     """
     if options.gpu and not torch.cuda.is_available():
-        raise ValueError("--gpu needs a CUDA device, and torch finds none here")
+        raise ValueError("--gpu needs a CUDA device, but torch finds none")
     if options.repeats is not None and options.repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {options.repeats}")
     device = "cuda" if options.gpu else "cpu"
     peaks = {dtype: peak.matmul_flops_per_s(dtype, device) for dtype in _precisions(options)}
     for work in works(options):
-        tell(f"{work.row} in {work.dtype}: {work.steps - 1} timed steps of each side")
+        tell(f"{work.row} in {work.dtype}: {work.steps - 1} timed steps per side")
         with tempfile.TemporaryDirectory(prefix="attune-bench-") as name:
             folder = Path(name)
             prepare(work, folder)
@@ -81,7 +81,7 @@ def measure(options: BenchOptions, tell: Callable[[str], None]) -> Iterator[Meas
 
 
 def prepare(work: Workload, folder: Path) -> None:
-    """Write the work and its random model."""
+    """Write the work and its randomly initialized model."""
     shape = work.shape
     built = starter.build(
         ["The model is never read, only multiplied."],
@@ -96,17 +96,17 @@ def prepare(work: Workload, folder: Path) -> None:
     built.tokenizer.save_pretrained(folder / workload.MODEL_FOLDER)
 
 
-def to_json(measured: Sequence[Measured], device: str) -> Json:
-    """Return the figures under the keys of the table; a dot in a key is a level."""
-    peaks = {each.line.work.dtype: round(each.line.peak) for each in measured}
-    found: dict[str, object] = {"machine": {**peak.machine(device), "matmul_flops_per_s": peaks}}
-    for each in measured:
-        place = found
-        *levels, last = each.key.split(".")
-        for level in levels:
-            place = place.setdefault(level, {})  # type: ignore[assignment]
-        place[last] = {**each.line.to_json(), **place.get(last, {})}  # type: ignore[dict-item]
-    return found
+def to_json(measured: Sequence[Measured], device: str) -> JsonObject:
+    """Return the figures nested by the parts of their keys, which are separated by dots."""
+    peaks = {result.line.work.dtype: round(result.line.peak) for result in measured}
+    figures: dict[str, object] = {"machine": {**peak.machine(device), "matmul_flops_per_s": peaks}}
+    for result in measured:
+        level = figures
+        *parents, name = result.key.split(".")
+        for parent in parents:
+            level = level.setdefault(parent, {})  # type: ignore[assignment]
+        level[name] = {**result.line.to_json(), **level.get(name, {})}  # type: ignore[dict-item]
+    return figures
 
 
 def _precisions(options: BenchOptions) -> tuple[Dtype, ...]:
@@ -116,7 +116,7 @@ def _precisions(options: BenchOptions) -> tuple[Dtype, ...]:
 
 
 def _key(line: BenchLine, options: BenchOptions) -> str:
-    """Name a line: the first precision is the row itself, others and other ways are under it."""
+    """Return the key of a line: the row, then the precision and the variant unless default."""
     work = line.work
     dtype = None if work.dtype == _precisions(options)[0] else work.dtype
     return ".".join(filter(None, (work.row, dtype, line.variant.key)))

@@ -10,7 +10,7 @@ import torch
 from worker.bench import environments, learning, pairing, rows, workload
 from worker.bench.__main__ import main
 from worker.bench.learning import BenchOptions, Measured
-from worker.bench.measured_side import Counter
+from worker.bench.measured_side import FlopCounter
 from worker.bench.pairing import Program, StepFigures
 from worker.bench.rows import BenchLine
 from worker.bench.workload import Workload
@@ -42,7 +42,7 @@ def test_work_read_is_work_written(tmp_path: Path) -> None:
         assert workload.read(tmp_path) == workload.SIZES[row]
 
 
-def test_work_is_as_the_table_says() -> None:
+def test_work_matches_the_table() -> None:
     ranked, pairs = workload.SIZES["reward_k4"], workload.SIZES["reward_pairs"]
     assert (ranked.prompt_tokens, ranked.response_tokens) == ((96, 96), 64)
     assert (ranked.batch, len(ranked.pairs)) == (8, 6)
@@ -77,11 +77,11 @@ def test_both_sides_start_from_the_same_adapters_under_other_names() -> None:
 def test_operations_are_those_of_the_products_forward_and_backward() -> None:
     weight = torch.randn(5, 7)
     x = torch.randn(3, 7, requires_grad=True)
-    counter = Counter()
+    counter = FlopCounter()
     with counter:
         torch.autograd.backward(torch.nn.functional.linear(x, weight).sum())
     assert counter.total == 2 * (2 * 3 * 5 * 7)
-    counter = Counter()
+    counter = FlopCounter()
     with counter, torch.inference_mode():
         torch.nn.functional.linear(x, weight)
     assert counter.total == 2 * 3 * 5 * 7
@@ -95,13 +95,13 @@ def test_ratio_is_the_peers_time_over_ours() -> None:
     assert found.learning.agrees
 
 
-def test_a_loss_that_goes_elsewhere_is_not_the_same_work() -> None:
+def test_another_loss_curve_is_not_the_same_work() -> None:
     work = workload.SIZES["reward_k4"]
     found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.5]))
     assert not found.learning.agrees
 
 
-def test_answers_of_another_temperature_do_not_agree() -> None:
+def test_samples_of_another_temperature_do_not_agree() -> None:
     work = workload.SIZES["sampling"]
     found = line(work, steps(2.0, nats_per_token=[8.7, 8.7]), steps(9.0, nats_per_token=[8.6, 8.6]))
     assert not found.learning.agrees
@@ -111,19 +111,17 @@ def test_answers_of_another_temperature_do_not_agree() -> None:
     ("ours", "agrees"),
     [
         (played(1.0, [0.0, 0.9]), True),
-        (played(1.0, [0.0, 0.0]), False),  # it never moved
+        (played(1.0, [0.0, 0.0]), False),  # the policy never changed
         (played(1.0, [0.0, 2.5]), False),
         (played(1.0, [0.0, 0.9], score=0.9), False),
     ],
 )
-def test_a_policy_that_went_elsewhere_is_not_the_same_work(
-    ours: StepFigures, *, agrees: bool
-) -> None:
+def test_another_policy_is_not_the_same_work(ours: StepFigures, *, agrees: bool) -> None:
     found = line(workload.SIZES["ppo"], ours, played(2.0, [0.0, 1.0]))
     assert found.learning.agrees is agrees
 
 
-def test_a_policy_that_never_moved_differs_from_one_that_hardly_did() -> None:
+def test_a_policy_that_never_changed_differs_from_one_that_hardly_did() -> None:
     stuck, hardly = played(1.0, [0.0, 0.0]), played(2.0, [0.0, 0.1])
     assert not line(workload.SIZES["ppo"], stuck, hardly).learning.agrees
     assert line(workload.SIZES["ppo"], hardly, hardly).learning.agrees
@@ -157,14 +155,14 @@ def test_an_unknown_row_is_named() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(
+def test_a_missing_gpu_is_refused_in_a_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--gpu"]) == 1
     assert "--gpu needs a CUDA device" in capsys.readouterr().err
 
 
-def test_sampling_is_measured_from_end_to_end(tmp_path: Path) -> None:
+def test_sampling_is_measured_end_to_end(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "worker.bench", "--tiny", "--only=sampling", f"--json={file}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -176,7 +174,7 @@ def test_sampling_is_measured_from_end_to_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", ["reward_k4", "ppo"])
-def test_our_side_answers_every_step(row: workload.RowName, tmp_path: Path) -> None:
+def test_our_side_reports_every_step(row: workload.RowName, tmp_path: Path) -> None:
     work = workload.tiny(row)
     learning.prepare(work, tmp_path)
     (found,) = pairing.run([Program(environments.ours(), rows.OURS)], work, tmp_path)
@@ -185,7 +183,7 @@ def test_our_side_answers_every_step(row: workload.RowName, tmp_path: Path) -> N
     assert found.figures[0]["flops"] > 0
 
 
-def test_a_side_that_ends_early_says_why(tmp_path: Path) -> None:
+def test_a_side_that_ends_early_gives_the_reason(tmp_path: Path) -> None:
     broken = replace(workload.tiny("sampling"), device="no-such-device")
     learning.prepare(broken, tmp_path)
     with pytest.raises(RuntimeError, match="no-such-device"):

@@ -1,4 +1,4 @@
-"""transformers' own `generate` on the fixed work: n answers a prompt by `num_return_sequences`."""
+"""transformers' own `generate` on the fixed work: n completions through `num_return_sequences`."""
 
 import sys
 from pathlib import Path
@@ -13,11 +13,11 @@ from worker.bench.measured_side import MeasuredSide
 
 
 def main() -> None:
-    """Do the work in a folder."""
+    """Run the work in a folder."""
     folder = Path(sys.argv[1])
     work, side = workload.read(folder), MeasuredSide()
     workload.import_llama()
-    side.is_ready(
+    side.report_ready(
         work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
     )
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -37,8 +37,8 @@ def main() -> None:
         pad_token_id=workload.PAD_ID,
     )
     torch.manual_seed(workload.SEED)
-    for some in workload.draw(work):
-        ids = torch.tensor([prompt.ids for prompt in some], device=work.device)
+    for prompts in workload.draw(work):
+        ids = torch.tensor([prompt.ids for prompt in prompts], device=work.device)
         side.begin()
         with torch.inference_mode():
             drawn = model.generate(
@@ -46,7 +46,7 @@ def main() -> None:
             )
         side.end()
         nats = workload.nats_per_token(model, drawn.tolist(), work.response_tokens)
-        side.tell({"nats_per_token": nats})
+        side.report({"nats_per_token": nats})
 
 
 if __name__ == "__main__":
