@@ -17,7 +17,7 @@ from app.models import Completion, Prompt
 from app.services.rounds.prompt_selection import SERVED
 from worker.rlhf.model import template
 from worker.rlhf.model.template import ChatMessage
-from worker.rlhf.sampling.engines import EnginePrompt
+from worker.rlhf.sampling.engines import EnginePrompt, GeneratedCompletion
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs.data import sampled_completions
