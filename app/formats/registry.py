@@ -122,10 +122,37 @@ def numbered(
         raise Invalid(f"no line could be read: {next(_reasons(head))}")
     first = [item.data for item in head if isinstance(item, Line)]
     chosen = name or detect(first, limits)
-    whole = chain(head, stream)
-    if chosen == csv_prompts.NAME:
-        return csv_prompts.read(whole, limits)
-    return _read(whole, _named(chosen), limits)
+    return _outcomes(chain(head, stream), chosen, limits)
+
+
+def outcomes(
+    chunks: Iterable[bytes], name: str, limits: Limits = DEFAULT
+) -> Iterator[tuple[int, Record | Rejected]]:
+    """Read a file of a known format as `numbered` does, also where it holds nothing to read.
+
+    Raises:
+        Invalid: nothing is called ``name``.
+    """
+    return _outcomes(items(chunks, limits), name, limits)
+
+
+def _outcomes(
+    stream: Iterable[Line | Rejected], name: str, limits: Limits
+) -> Iterator[tuple[int, Record | Rejected]]:
+    if name == csv_prompts.NAME:
+        return csv_prompts.read(stream, limits)
+    return _read(stream, _named(name), limits)
+
+
+def known_name(name: str) -> str:
+    """Return a format's name.
+
+    Raises:
+        Invalid: nothing is called ``name``.
+    """
+    if name not in names():
+        raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+    return name
 
 
 def _reasons(head: Iterable[Line | Rejected]) -> Iterator[str]:
@@ -133,10 +160,7 @@ def _reasons(head: Iterable[Line | Rejected]) -> Iterator[str]:
 
 
 def _named(name: str) -> Format:
-    for one in FORMATS:
-        if one.name == name:
-            return one
-    raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+    return next(one for one in FORMATS if one.name == known_name(name))
 
 
 def _read(

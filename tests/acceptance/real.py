@@ -49,7 +49,7 @@ class Office:
 
     def take_in(self, slug: str, file: Path) -> dict[str, int]:
         """Import a file through the API; return what became of it."""
-        counts: dict[str, int] = self.lead.upload(f"/projects/{slug}/imports", file)["counts"]
+        counts: dict[str, int] = self.lead.import_file(f"/projects/{slug}", file)["counts"]
         return counts
 
 

@@ -26,12 +26,10 @@ LABELS = {
     CheckpointKind.REWARD: "Reward",
     CheckpointKind.POLICY: "Policy",
 }
-ANSWERS = frozenset({CheckpointKind.BASE, CheckpointKind.SFT, CheckpointKind.POLICY})
-"""The kinds that write completions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class CheckpointFiles:
     """What a run leaves behind: where its files are, their hash, and how they came about."""
 
     uri: str
@@ -90,7 +88,7 @@ def create(
     *,
     project_id: int,
     kind: CheckpointKind,
-    written: Written,
+    written: CheckpointFiles,
     job_id: int | None = None,
     round_id: int | None = None,
     parent_id: int | None = None,

@@ -29,7 +29,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class AddedResults:
     """A file that came in, and what was left out of it."""
 
     file: ResultsFile
@@ -53,7 +53,7 @@ def add(
     *,
     filename: str,
     user_id: int | None,
-) -> Taken:
+) -> AddedResults:
     """Take a results file in: completions in any format, the first answer to each prompt.
 
     Raises:
@@ -66,7 +66,7 @@ def add(
         )
     )
     if known is not None:
-        return Taken(known, was_there=True)
+        return AddedResults(known, was_there=True)
     rows: dict[str, ResultsRow] = {}
     left_out, reason = 0, ""
     for line, item in registry.numbered(_chunks(stream)):
@@ -97,7 +97,7 @@ def add(
     audit.record(
         session, "results.add", f"results {file.id}", actor_id=user_id, project_id=project.id
     )
-    return Taken(file, left_out=left_out, reason=reason)
+    return AddedResults(file, left_out=left_out, reason=reason)
 
 
 def of_project(session: Session, project_id: int) -> list[ResultsFile]:

@@ -42,7 +42,7 @@ class Length(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SideChoice:
     """A side that can be chosen."""
 
     key: str
@@ -51,7 +51,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PairFilter:
     """Which pairs, and in which order."""
 
     first: str
@@ -64,7 +64,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ResponsePair:
     """A prompt with both answers."""
 
     messages: Turns
@@ -78,7 +78,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class PairTotals:
     """What all pairs come to; mean lengths in characters."""
 
     pairs: int
@@ -92,15 +92,15 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SideBySidePage:
     """Some pairs, how many fit what was asked, and all of them summed up."""
 
-    first: Choice
-    second: Choice
-    pairs: tuple[Pair, ...]
+    first: SideChoice
+    second: SideChoice
+    pairs: tuple[ResponsePair, ...]
     found: int
     number: int
-    totals: Totals
+    totals: PairTotals
 
     @property
     def pages(self) -> int:
@@ -113,7 +113,7 @@ class Page:
         return (self.number - 1) * PAGE + 1
 
 
-def choices(session: Session, project_id: int) -> tuple[list[Choice], list[Choice]]:
+def choices(session: Session, project_id: int) -> tuple[list[SideChoice], list[SideChoice]]:
     """Return the models that can answer, and the results files."""
     query = (
         select(Completion.checkpoint_id, func.count(Completion.prompt_id.distinct()))
@@ -122,18 +122,18 @@ def choices(session: Session, project_id: int) -> tuple[list[Choice], list[Choic
     )
     counted = {row[0]: row[1] for row in session.execute(query)}
     models = [
-        Choice(f"model-{one.id}", one.name, counted.get(one.id, 0))
+        SideChoice(f"model-{one.id}", one.name, counted.get(one.id, 0))
         for one in checkpoints.of_project(session, project_id)
         if one.kind != CheckpointKind.REWARD
     ]
     files = [
-        Choice(f"file-{one.id}", one.name, one.rows)
+        SideChoice(f"file-{one.id}", one.name, one.rows)
         for one in results_files.of_project(session, project_id)
     ]
     return models, files
 
 
-def page(session: Session, project_id: int, wanted: Wanted) -> Page:
+def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePage:
     """Return the pairs that fit, a page of them.
 
     Raises:
@@ -148,21 +148,21 @@ def page(session: Session, project_id: int, wanted: Wanted) -> Page:
     number = min(max(wanted.number, 1), max(-(-found // PAGE), 1))
     order = (_gap(a, b).desc(), a.c.place) if wanted.by_length else (a.c.place,)
     rows = session.execute(query.order_by(*order).offset((number - 1) * PAGE).limit(PAGE))
-    pairs = tuple(Pair(messages, text, beside) for messages, text, beside in rows)
-    return Page(one, other, pairs, found, number, _totals(session, a, b, one, other))
+    pairs = tuple(ResponsePair(messages, text, beside) for messages, text, beside in rows)
+    return SideBySidePage(one, other, pairs, found, number, _totals(session, a, b, one, other))
 
 
-def _side(session: Session, project_id: int, key: str) -> tuple[Choice, Select[Any]]:
+def _side(session: Session, project_id: int, key: str) -> tuple[SideChoice, Select[Any]]:
     kind, _, number = key.partition("-")
     if kind not in {"model", "file"} or not number.isascii() or not number.isdigit():
         raise NotFound(f"there is no side {key!r}; a side is model-1 or file-1")
     if kind == "file":
         file = results_files.get(session, project_id, int(number))
-        return Choice(key, file.name, file.rows), _of_file(file.id)
+        return SideChoice(key, file.name, file.rows), _of_file(file.id)
     model = checkpoints.get(session, project_id, int(number))
     query = _of_model(model)
     answers = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    return Choice(key, model.name, answers), query
+    return SideChoice(key, model.name, answers), query
 
 
 def _of_file(file_id: int) -> Select[Any]:
@@ -193,7 +193,7 @@ def _of_model(model: Checkpoint) -> Select[Any]:
 
 
 def _conditions(
-    session: Session, a: Subquery, b: Subquery, wanted: Wanted
+    session: Session, a: Subquery, b: Subquery, wanted: PairFilter
 ) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.search.strip():
@@ -224,7 +224,9 @@ def _gap(a: Subquery, b: Subquery) -> ColumnElement[int]:
     return func.abs(func.length(a.c.text) - func.length(b.c.text))
 
 
-def _totals(session: Session, a: Subquery, b: Subquery, one: Choice, other: Choice) -> Totals:
+def _totals(
+    session: Session, a: Subquery, b: Subquery, one: SideChoice, other: SideChoice
+) -> PairTotals:
     first, second = func.length(a.c.text), func.length(b.c.text)
     query = select(
         func.count(),
@@ -235,7 +237,7 @@ def _totals(session: Session, a: Subquery, b: Subquery, one: Choice, other: Choi
         func.sum(case((second > first, 1), else_=0)),
     ).join_from(a, b, and_(a.c.hash == b.c.hash))
     pairs, same, mean_first, mean_second, longer, shorter = session.execute(query).one()
-    return Totals(
+    return PairTotals(
         pairs,
         int(same or 0),
         None if mean_first is None else float(mean_first),

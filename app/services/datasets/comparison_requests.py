@@ -33,14 +33,16 @@ _SPLITS = (Split.TRAIN, Split.VALIDATION)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedComparisons:
     """How many comparisons were made, and how many prompts are left to ask for."""
 
     made: int
     left: int
 
 
-def ask(session: Session, project: Project, *, most: int, actor_id: int | None) -> Asked:
+def ask(
+    session: Session, project: Project, *, most: int, actor_id: int | None
+) -> RequestedComparisons:
     """Make up to `most` comparisons of the project's kind, oldest prompts first.
 
     Raises:
@@ -61,7 +63,7 @@ def ask(session: Session, project: Project, *, most: int, actor_id: int | None) 
             project_id=project.id,
             details={"kind": str(kind), "made": made},
         )
-    return Asked(made, waiting(session, project))
+    return RequestedComparisons(made, waiting(session, project))
 
 
 def waiting(session: Session, project: Project) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.models import (
     Comparison,
@@ -20,25 +20,26 @@ from app.models import (
     Purpose,
     Split,
 )
-from app.services.datasets.judged_comparisons import PromptText
+from app.services.datasets.judged_comparisons import DatasetPrompt
+from app.services.queue import counted_judgments
 
 PAGE = 500
 WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DemonstrationText:
     """A prompt with a person's answer to it."""
 
-    prompt: PromptText
+    prompt: DatasetPrompt
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DemonstrationPage:
     """Some demonstrations of files, and where the next page begins."""
 
-    rows: tuple[Shown, ...]
+    rows: tuple[DemonstrationText, ...]
     after: int | None  # None: that was the last page
 
 
@@ -49,7 +50,7 @@ def of_files(
     *,
     after: int = 0,
     limit: int = PAGE,
-) -> Page:
+) -> DemonstrationPage:
     """Return the next demonstrations that came with files, in the order they came."""
     query = (
         select(Demonstration, Prompt)
@@ -63,13 +64,13 @@ def of_files(
         .limit(limit)
     )
     found = session.execute(query).all()
-    rows = tuple(Shown(_prompt_text(prompt), row.text) for row, prompt in found)
-    return Page(rows, found[-1][0].id if len(found) == limit else None)
+    rows = tuple(DemonstrationText(_prompt_text(prompt), row.text) for row, prompt in found)
+    return DemonstrationPage(rows, found[-1][0].id if len(found) == limit else None)
 
 
 def written(
     session: Session, project_id: int, splits: Sequence[Split], *, as_of: datetime | None = None
-) -> Iterator[Shown]:
+) -> Iterator[DemonstrationText]:
     """Yield what labelers wrote and no file brought, in the order of the judgments.
 
     With `as_of` it is what was current then, whatever was said since.
@@ -85,14 +86,14 @@ def written(
     for text, prompt in session.execute(query):
         if text is not None and (prompt.id, text) not in seen:
             seen.add((prompt.id, text))
-            yield Shown(_prompt_text(prompt), text)
+            yield DemonstrationText(_prompt_text(prompt), text)
 
 
 def every(
     session: Session, project_id: int, split: Split, *, as_of: datetime | None = None
-) -> list[Shown]:
+) -> list[DemonstrationText]:
     """Return the demonstrations of a split, those of files first."""
-    found: list[Shown] = []
+    found: list[DemonstrationText] = []
     after: int | None = 0
     while after is not None:
         page = of_files(session, project_id, (split,), after=after)
@@ -126,27 +127,15 @@ def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]
     return [
         Judgment.project_id == project_id,
         Judgment.kind.in_(WRITING),
-        Judgment.is_current.is_(True) if as_of is None else _was_current(as_of),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,
-        Comparison.is_withdrawn.is_(False),
         ~exists().where(
             Demonstration.prompt_id == Comparison.prompt_id, Demonstration.text == Judgment.text
         ),
     ]
 
 
-def _was_current(as_of: datetime) -> ColumnElement[bool]:
-    later = aliased(Judgment)
-    return (Judgment.submitted_at <= as_of) & ~exists().where(
-        later.assignment_id == Judgment.assignment_id,
-        later.revision > Judgment.revision,
-        later.submitted_at <= as_of,
-    )
-
-
-def _prompt_text(prompt: Prompt) -> PromptText:
-    return PromptText(
+def _prompt_text(prompt: Prompt) -> DatasetPrompt:
+    return DatasetPrompt(
         prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
     )

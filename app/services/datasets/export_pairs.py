@@ -14,16 +14,18 @@ from app.formats.records import Message, PreferenceRecord
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Judged,
-    Options,
-    PromptText,
+    DatasetPrompt,
+    ExportOptions,
+    JudgedComparison,
     Ties,
     TrainingPair,
     Voted,
 )
 
 
-def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterator[PreferenceRecord]:
+def of_comparison(
+    comparison: JudgedComparison, options: ExportOptions, tally: Tally
+) -> Iterator[PreferenceRecord]:
     """Yield the preferences of two that a comparison gives, and count what gives none."""
     if comparison.edits:
         yield from _of_edits(comparison, options)
@@ -41,7 +43,7 @@ def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterato
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
 
 
-def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord]:
+def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[PreferenceRecord]:
     """Yield each better version before the completion that it was made of."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
@@ -56,7 +58,7 @@ def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord
 
 
 def _of_vote(
-    comparison: Judged, vote: Voted, options: Options, tally: Tally
+    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: Tally
 ) -> Iterator[PreferenceRecord]:
     if vote.ranking is None:
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
@@ -84,7 +86,7 @@ def _of_vote(
 
 
 def _of_pair(
-    comparison: Judged, pair: TrainingPair, options: Options, tally: Tally
+    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: Tally
 ) -> Iterator[PreferenceRecord]:
     sign = (pair.share > 0.5) - (pair.share < 0.5)
     if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
@@ -97,10 +99,10 @@ def _of_pair(
 
 
 def _directed(
-    comparison: Judged,
+    comparison: JudgedComparison,
     places: tuple[int, int],
     sign: int,
-    options: Options,
+    options: ExportOptions,
     tally: Tally,
     *,
     labeler: str | None = None,
@@ -128,16 +130,16 @@ def _directed(
             tally.exclude(str(error))
 
 
-def messages(comparison: Judged) -> records.Messages:
+def messages(comparison: JudgedComparison) -> records.Messages:
     """Return the turns of a comparison's prompt."""
     return turns(comparison.prompt)
 
 
-def turns(prompt: PromptText) -> records.Messages:
+def turns(prompt: DatasetPrompt) -> records.Messages:
     """Return the turns of a prompt."""
     return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
 
 
-def candidates(comparison: Judged) -> tuple[records.Candidate, ...]:
+def candidates(comparison: JudgedComparison) -> tuple[records.Candidate, ...]:
     """Return a comparison's completions in canonical order."""
     return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)

@@ -18,9 +18,9 @@ from app.services.datasets import export_pairs, judged_comparisons, training_row
 from app.services.datasets.judged_comparisons import (
     Aggregate,
     Counts,
-    Judged,
-    Options,
-    PromptText,
+    DatasetPrompt,
+    ExportOptions,
+    JudgedComparison,
     Voted,
 )
 
@@ -51,7 +51,7 @@ TITLES: Mapping[str, str] = {
 }
 """What is offered, in the order it is shown."""
 
-Rows = Callable[[Judged, Options, "Account"], Iterator[Mapping[str, Any]]]
+Rows = Callable[[JudgedComparison, ExportOptions, "Account"], Iterator[Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class Account:
     checkpoint_ids: set[int] = field(default_factory=set)
     texts: set[int] = field(default_factory=set)  # of demonstrations, hashed, to tell them again
 
-    def took(self, comparison: Judged, votes: Iterable[Voted]) -> None:
+    def took(self, comparison: JudgedComparison, votes: Iterable[Voted]) -> None:
         """Note that votes of a comparison are in the export."""
         for vote in votes:
             self.judgment_ids.add(vote.judgment_id)
@@ -86,12 +86,12 @@ def check(format: str) -> None:
 
 
 def write(
-    comparisons: Iterable[Judged],
+    comparisons: Iterable[JudgedComparison],
     format: str,
-    options: Options,
+    options: ExportOptions,
     account: Account,
     *,
-    shown: Iterable[tuple[PromptText, str]] = (),
+    shown: Iterable[tuple[DatasetPrompt, str]] = (),
 ) -> Iterator[bytes]:
     """Yield the lines of an export; `shown` are demonstrations that came with files."""
     check(format)
@@ -102,7 +102,7 @@ def write(
     yield from account.tally.counted(jsonl.encode(row) for row in whole)
 
 
-def filter_of(options: Options) -> dict[str, str | float | bool]:
+def filter_of(options: ExportOptions) -> dict[str, str | float | bool]:
     """Return the options as a manifest spells its filter."""
     return {
         "aggregate": str(options.aggregate),
@@ -118,7 +118,9 @@ def filter_of(options: Options) -> dict[str, str | float | bool]:
 def _preferences(format: str) -> Rows:
     with_margin = format.startswith("trl-")
 
-    def rows(comparison: Judged, options: Options, account: Account) -> Iterator[Mapping[str, Any]]:
+    def rows(
+        comparison: JudgedComparison, options: ExportOptions, account: Account
+    ) -> Iterator[Mapping[str, Any]]:
         spell = writers.preference(
             format, margin=with_margin and options.aggregate is Aggregate.VOTE_SHARE
         )
@@ -138,7 +140,7 @@ def _preferences(format: str) -> Rows:
 
 
 def _rich_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     del options
     account.took(comparison, comparison.votes)
@@ -158,7 +160,7 @@ def _rich_rows(
 
 
 def _unpaired_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     """A thumb as it was given; the best and the worst as good and bad; both bad makes all bad."""
     del options
@@ -176,7 +178,7 @@ def _unpaired_rows(
 
 
 def _training_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     del options
     row = judged_comparisons.training_row(comparison)
@@ -190,7 +192,9 @@ def _training_rows(
 
 
 def _demonstration_rows(format: str) -> Rows:
-    def rows(comparison: Judged, options: Options, account: Account) -> Iterator[Mapping[str, Any]]:
+    def rows(
+        comparison: JudgedComparison, options: ExportOptions, account: Account
+    ) -> Iterator[Mapping[str, Any]]:
         del options
         for vote in comparison.votes:
             if vote.text is None:
@@ -205,7 +209,7 @@ def _demonstration_rows(format: str) -> Rows:
 
 
 def _demonstration(
-    format: str, prompt: PromptText, text: str, account: Account
+    format: str, prompt: DatasetPrompt, text: str, account: Account
 ) -> Mapping[str, Any] | None:
     """Spell a demonstration, or count why not."""
     known = hash((prompt.id, text))

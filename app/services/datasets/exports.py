@@ -15,7 +15,7 @@ from app.db import now
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
 from app.services.datasets import export_rows
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.people import audit
 
@@ -42,7 +42,7 @@ def create(
     project: Project,
     *,
     format: str,
-    options: Options,
+    options: ExportOptions,
     created_by_id: int | None,
 ) -> Export:
     """Ask for an export; a job writes it.
@@ -79,7 +79,7 @@ def freeze(
     project_id: int,
     *,
     job_id: int,
-    options: Options,
+    options: ExportOptions,
     frozen: Frozen,
 ) -> Export:
     """Record the data set that a training job wrote for itself; the same job has only one."""

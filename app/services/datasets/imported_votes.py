@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import AssignmentState, SlotState
 from app.formats.records import (
     ComparisonRecord,
@@ -45,7 +46,7 @@ BEHIND_ROUNDS = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ImportedVote:
     """A vote of a file: `vote.ranking` numbers the completions as `completion_ids` does."""
 
     line: int
@@ -67,21 +68,21 @@ class Stored:
 
 def of_record(
     line: int, record: Record, prompt_id: int, completion_ids: tuple[int, ...]
-) -> Iterator[Given]:
+) -> Iterator[ImportedVote]:
     """Yield the votes that a record holds."""
     if isinstance(record, PreferenceRecord):
         said = VoteRecord(record.labeler or "", record.ranking, record.strength)
-        yield Given(line, prompt_id, completion_ids, said, _ordering(completion_ids))
+        yield ImportedVote(line, prompt_id, completion_ids, said, _ordering(completion_ids))
     elif isinstance(record, UnpairedRecord):
         said = VoteRecord("", None, thumb="up" if record.label else "down")
-        yield Given(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
+        yield ImportedVote(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
     elif isinstance(record, ComparisonRecord):
         kind = JudgmentKind(record.kind) if record.kind else _ordering(completion_ids)
         for vote in record.votes or (None,):
-            yield Given(line, prompt_id, completion_ids, vote, kind, record.weights)
+            yield ImportedVote(line, prompt_id, completion_ids, vote, kind, record.weights)
 
 
-def store(session: Session, project: Project, votes: Sequence[Given]) -> Stored:
+def store(session: Session, project: Project, votes: Sequence[ImportedVote]) -> Stored:
     """Keep votes; one that is there already changes nothing, one that differs is refused."""
     wanted = Counter(_key(given) for given in votes)
     _note_criteria(session, project, votes)
@@ -144,7 +145,7 @@ def comparison_of(session: Session, project_id: int, key: str) -> Comparison | N
     )
 
 
-def _key(given: Given) -> str:
+def _key(given: ImportedVote) -> str:
     return natural_key(given.kind, given.prompt_id, given.completion_ids)
 
 
@@ -152,7 +153,7 @@ def _ordering(completion_ids: Sequence[int]) -> JudgmentKind:
     return JudgmentKind.PICK if len(completion_ids) == 2 else JudgmentKind.RANK
 
 
-def _note_criteria(session: Session, project: Project, votes: Iterable[Given]) -> None:
+def _note_criteria(session: Session, project: Project, votes: Iterable[ImportedVote]) -> None:
     """Keep the criteria that votes name, with their weights, out of use until a lead wants them."""
     rated: dict[str, float] = {}
     for given in votes:
@@ -162,7 +163,9 @@ def _note_criteria(session: Session, project: Project, votes: Iterable[Given]) -
         criteria.note(session, project, rated)
 
 
-def _create(session: Session, project: Project, given: Given, key: str, votes: int) -> Comparison:
+def _create(
+    session: Session, project: Project, given: ImportedVote, key: str, votes: int
+) -> Comparison:
     return comparisons.create(
         session,
         project,
@@ -172,12 +175,12 @@ def _create(session: Session, project: Project, given: Given, key: str, votes: i
         natural_key=key,
         seed=project.split_seed,
         priority=BEHIND_ROUNDS,
-        overlap=None if given.vote is None else min(votes, comparisons.OVERLAP_MOST),
+        overlap=None if given.vote is None else min(votes, OVERLAP_MOST),
     )
 
 
 def _cast(
-    session: Session, comparison: Comparison, given: Given, vote: VoteRecord, labeler: int
+    session: Session, comparison: Comparison, given: ImportedVote, vote: VoteRecord, labeler: int
 ) -> str | None:
     """Keep one vote; return None if it is new, "" if it was there, else why it is refused."""
     order = _order(session, comparison.id)

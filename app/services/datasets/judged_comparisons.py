@@ -49,7 +49,7 @@ class Ties(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ExportOptions:
     """Which judgments, and how they are put together."""
 
     aggregate: Aggregate = Aggregate.VOTE_SHARE
@@ -79,7 +79,7 @@ class Options:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Options":
+    def from_json(cls, data: Mapping[str, Any]) -> "ExportOptions":
         """Read options; what is left out has its default.
 
         Raises:
@@ -101,7 +101,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptText:
+class DatasetPrompt:
     """The prompt of a comparison."""
 
     id: int
@@ -112,7 +112,7 @@ class PromptText:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class JudgedCompletion:
     """A completion in its canonical place. `token_ids` None: foreign text, not sampled here."""
 
     completion_id: int
@@ -135,7 +135,7 @@ class Ordered(Protocol):
         """How much better the better one is, 1 to 4."""
 
 
-class Said(Protocol):
+class AbsoluteVote(Protocol):
     """A vote as far as completions by themselves are concerned, from the database or a file."""
 
     @property
@@ -170,15 +170,15 @@ class Voted:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedComparison:
     """A comparison with every judgment that counts; `weights` of the criteria where it is rated."""
 
     comparison_id: int
     kind: JudgmentKind
     purpose: Purpose
     round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
     votes: tuple[Voted, ...]
     settled: Ranking | None = None  # by an adjudicator
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -234,8 +234,8 @@ class TrainingRow:
 
     comparison_id: int
     round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
     pairs: tuple[TrainingPair, ...]
     judgment_ids: tuple[int, ...]
     absolutes: tuple[TrainingAbsolute, ...] = ()
@@ -262,20 +262,20 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class JudgedPage:
     """Some comparisons in order of their id, and where the next page begins."""
 
-    rows: tuple[Judged, ...]
+    rows: tuple[JudgedComparison, ...]
     after: int | None  # None: that was the last page
 
 
-def teaches(judged: Judged, vote: Voted) -> bool:
+def teaches(judged: JudgedComparison, vote: Voted) -> bool:
     """Tell whether a reward model learns anything from a vote."""
     is_edit = judged.kind == JudgmentKind.EDIT and vote.text is not None
     return is_edit or any(one is not None for one in (vote.ranking, vote.ratings, vote.thumb))
 
 
-def training_row(judged: Judged) -> TrainingRow | None:
+def training_row(judged: JudgedComparison) -> TrainingRow | None:
     """Return what the votes say of a comparison; None if that is nothing to learn from."""
     taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
     if not taught:
@@ -295,13 +295,15 @@ def training_row(judged: Judged) -> TrainingRow | None:
     )
 
 
-def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPair, ...]]:
+def _with_edits(
+    judged: JudgedComparison,
+) -> tuple[tuple[JudgedCompletion, ...], tuple[TrainingPair, ...]]:
     """Return the completion and its better versions, and that each of them is better."""
     by_text: dict[str, list[Voted]] = {}
     for vote in judged.edits:
         by_text.setdefault(vote.text or "", []).append(vote)
     edited = tuple(
-        Candidate(-votes[0].judgment_id, text, None, True, EDITED, None)
+        JudgedCompletion(-votes[0].judgment_id, text, None, True, EDITED, None)
         for text, votes in by_text.items()
     )
     better = tuple(
@@ -311,14 +313,14 @@ def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPa
     return (*judged.candidates, *edited), better
 
 
-def absolutes(votes: Sequence[Said], k: int) -> tuple[TrainingAbsolute, ...]:
+def absolutes(votes: Sequence[AbsoluteVote], k: int) -> tuple[TrainingAbsolute, ...]:
     """Return each of k completions' mean rating on each criterion and its share of thumbs up."""
     if not any(vote.ratings or vote.thumb for vote in votes):
         return ()
     return tuple(_absolute(votes, place) for place in range(k))
 
 
-def _absolute(votes: Sequence[Said], place: int) -> TrainingAbsolute:
+def _absolute(votes: Sequence[AbsoluteVote], place: int) -> TrainingAbsolute:
     rated: dict[str, list[int]] = {}
     for vote in votes:
         for name, ratings in (vote.ratings or {}).items():

@@ -19,9 +19,9 @@ from typing import Any
 from app.domain.ranking import Ranking
 from app.models import Split
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    Judged,
-    PromptText,
+    DatasetPrompt,
+    JudgedComparison,
+    JudgedCompletion,
     TrainingAbsolute,
     TrainingPair,
     TrainingRow,
@@ -46,7 +46,7 @@ class FrozenRow:
     votes: tuple[PlainVote, ...]
 
 
-def to_json(row: TrainingRow, comparison: Judged) -> dict[str, Any]:
+def to_json(row: TrainingRow, comparison: JudgedComparison) -> dict[str, Any]:
     """Return a row as plain JSON values."""
     return {
         "comparison": row.comparison_id,
@@ -83,7 +83,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
     row = TrainingRow(
         comparison_id=data["comparison"],
         round_number=data["round"],
-        prompt=PromptText(
+        prompt=DatasetPrompt(
             prompt["id"], tuple(prompt["messages"]), Split(prompt["split"]), prompt["content_hash"]
         ),
         candidates=tuple(_candidate(each) for each in data["completions"]),
@@ -102,7 +102,7 @@ def read(path: Path) -> Iterator[FrozenRow]:
             yield from_json(json.loads(line))
 
 
-def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+def _candidate_json(candidate: JudgedCompletion) -> dict[str, Any]:
     return {
         "id": candidate.completion_id,
         "text": candidate.text,
@@ -113,9 +113,9 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _candidate(data: Mapping[str, Any]) -> Candidate:
+def _candidate(data: Mapping[str, Any]) -> JudgedCompletion:
     ids = data["token_ids"]
-    return Candidate(
+    return JudgedCompletion(
         data["id"],
         data["text"],
         None if ids is None else tuple(ids),

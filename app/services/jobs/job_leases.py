@@ -35,7 +35,7 @@ class Signal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedJob:
     """A job that is ours until the lease ends."""
 
     job_id: int
@@ -48,7 +48,7 @@ class Claimed:
 
 def claim(
     session: Session, worker: str, queues: Sequence[str], *, lease_s: float
-) -> Claimed | None:
+) -> ClaimedJob | None:
     """Claim the oldest runnable job of the highest priority; None when there is none."""
     moment = now(session)
     oldest = (
@@ -76,7 +76,7 @@ def claim(
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    claimed = Claimed(*row)
+    claimed = ClaimedJob(*row)
     session.add(
         JobAttempt(
             job_id=claimed.job_id,

@@ -25,7 +25,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSample:
+class StepSample:
     """A completion kept for people to read; `n` counts within the step."""
 
     step: int
@@ -53,7 +53,7 @@ def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterab
 
 
 def record_samples(
-    session: Session, job_id: int, lease_token: int, rows: Iterable[KeptSample]
+    session: Session, job_id: int, lease_token: int, rows: Iterable[StepSample]
 ) -> None:
     """Keep completions for people to read; a repeated step replaces its own.
 

@@ -1,7 +1,7 @@
-"""Jobs as people and the loop see them: put in, looked at, cancelled, retried, stopped.
+"""Jobs as people and the loop see them: enqueued, listed, cancelled, retried, stopped.
 
-The row is the job; a message only wakes a worker. What a worker may do with a job it has claimed
-is in `job_leases`.
+The row is the job; a message only wakes a worker. Cancelling, retrying and stopping are audited
+here, whoever asks. What a worker may do with a job it has claimed is in `job_leases`.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from app.db.engine import after_commit
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Job, JobAttempt, Metric, TrainingSample
+from app.services.people import audit
 
 
 def enqueue(
@@ -84,10 +85,10 @@ def by_natural_key(session: Session, natural_key: str) -> Job | None:
     return session.scalar(select(Job).where(Job.natural_key == natural_key))
 
 
-def cancel(session: Session, job_id: int) -> Job:
+def cancel(session: Session, job_id: int, *, actor_id: int | None) -> Job:
     """Cancel a waiting job now; ask a running one to end (its worker sees that in seconds).
 
-    Whoever calls this for a job of a round lets `rounds.advance` know if the job is over.
+    The job's round, if it has one, is advanced by `rounds.job_control`.
 
     Raises:
         Conflict: the job is over.
@@ -95,13 +96,14 @@ def cancel(session: Session, job_id: int) -> Job:
     job = _locked(session, job_id)
     if job.state == JobState.RUNNING:
         job.cancel_requested = True
-        return job
-    job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
-    job.ended_at = now(session)
+    else:
+        job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
+        job.ended_at = now(session)
+    _record(session, "cancel", job, actor_id)
     return job
 
 
-def retry(session: Session, job_id: int) -> Job:
+def retry(session: Session, job_id: int, *, actor_id: int | None) -> Job:
     """Put a failed, cancelled or quarantined job back in the queue, its counts at zero.
 
     Raises:
@@ -115,11 +117,12 @@ def retry(session: Session, job_id: int) -> Job:
     job.cancel_requested = job.stop_requested = False
     job.error = ""
     job.not_before = job.ended_at = None
+    _record(session, "retry", job, actor_id)
     wake_later(session, job.queue)
     return job
 
 
-def stop_here(session: Session, job_id: int) -> Job:
+def stop_here(session: Session, job_id: int, *, actor_id: int | None) -> Job:
     """Ask a running job to end now and keep the best it has.
 
     Raises:
@@ -129,6 +132,7 @@ def stop_here(session: Session, job_id: int) -> Job:
     if job.state != JobState.RUNNING:
         raise Conflict(f"job {job_id} is {job.state}; only a running job can stop here")
     job.stop_requested = True
+    _record(session, "stop", job, actor_id)
     return job
 
 
@@ -188,6 +192,17 @@ def _insert(session: Session, job: Job) -> Job | None:
             raise
         return known
     return None
+
+
+def _record(session: Session, action: str, job: Job, actor_id: int | None) -> None:
+    audit.record(
+        session,
+        f"job.{action}",
+        f"job {job.id}",
+        actor_id=actor_id,
+        project_id=job.project_id,
+        details={"kind": job.kind},
+    )
 
 
 def _locked(session: Session, job_id: int) -> Job:

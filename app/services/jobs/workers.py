@@ -37,7 +37,7 @@ class QueueFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class JobTotals:
     """Sums over all jobs ever."""
 
     by_state: dict[str, int]
@@ -96,13 +96,13 @@ def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]
     return figures
 
 
-def totals(session: Session) -> Totals:
+def totals(session: Session) -> JobTotals:
     """Return sums over all jobs."""
     by_state = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
     sums = select(func.sum(Job.fenced_writes), func.sum(Job.deaths))
     fenced, deaths = session.execute(sums).one()
     lost = select(func.count()).where(JobAttempt.outcome == "lost")
-    return Totals(
+    return JobTotals(
         by_state={str(state): count for state, count in by_state},
         fenced_writes=fenced or 0,
         deaths=deaths or 0,

@@ -23,7 +23,7 @@ FIRST = ("quality", "How good the answer is as a whole.")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class CriterionSettings:
     """A criterion as it is wanted."""
 
     name: str
@@ -53,7 +53,7 @@ def weights(session: Session, project_id: int) -> dict[str, float]:
 
 
 def arrange(
-    session: Session, project: Project, wanted: Sequence[Given], *, actor_id: int | None
+    session: Session, project: Project, wanted: Sequence[CriterionSettings], *, actor_id: int | None
 ) -> list[Criterion]:
     """Make these the project's criteria, in this order; return all there are.
 
@@ -118,7 +118,7 @@ def ensure(session: Session, project: Project) -> None:
     session.flush()
 
 
-def _check(project: Project, wanted: Sequence[Given]) -> None:
+def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
     if len(wanted) > MOST:
         raise Invalid(f"a project has at most {MOST} criteria, not {len(wanted)}")
     names: set[str] = set()

@@ -47,7 +47,7 @@ class Added:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedPrompt:
     """A prompt in a list, with what hangs on it."""
 
     prompt: Prompt
@@ -56,10 +56,10 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListedPrompts:
     """Some prompts, newest first, and where the next page begins."""
 
-    rows: tuple[Listed, ...]
+    rows: tuple[ListedPrompt, ...]
     before: int | None
 
 
@@ -182,7 +182,7 @@ def page(
     source: str = "",
     before: int | None = None,
     limit: int = PAGE,
-) -> Page:
+) -> ListedPrompts:
     """Return prompts, newest first, that hold the search text."""
     conditions: list[ColumnElement[bool]] = [Prompt.project_id == project_id]
     if split is not None:
@@ -201,8 +201,8 @@ def page(
         .order_by(Prompt.id.desc())
         .limit(limit)
     )
-    rows = tuple(Listed(*row) for row in session.execute(query))
-    return Page(rows, rows[-1].prompt.id if len(rows) == limit else None)
+    rows = tuple(ListedPrompt(*row) for row in session.execute(query))
+    return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
 
 
 def get(session: Session, project_id: int, prompt_id: int) -> Prompt:

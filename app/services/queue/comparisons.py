@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.answers import check_k
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -36,8 +37,6 @@ from app.models import (
     Slot,
 )
 from app.services.queue import eligibility
-
-OVERLAP_MOST = 99
 
 # Statements of every claim and submission, built once.
 _LOCK = (

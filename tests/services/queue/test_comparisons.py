@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.domain.states import AssignmentState, SlotState
 from app.errors import Invalid
 from app.models import ComparisonCompletion, JudgmentKind, Slot
-from app.services.judging import corrections, labeling, submissions
+from app.services.judging import corrections, labeling, skips, submissions
 from app.services.queue import comparisons, overlap, slot_leases
 from tests.services import sample
 
@@ -124,7 +124,7 @@ def test_a_round_does_not_wait_for_comparisons_that_nobody_can_take(session: Ses
     assert first is not None
     assert second is not None
     labeling.submit(session, project, one, sample.submission(first))
-    labeling.skip(
+    skips.skip(
         session, project, two, submissions.Skip(second.id, second.lease_token, "k" * 8, "unclear")
     )
     assert comparison.open_slots == 1
