@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import errors
+from app.web import addresses
 from app.web.render import render
 
 STATUS: dict[type[Exception], int] = {
@@ -77,7 +78,8 @@ def _on_domain_error(request: Request, error: Exception) -> Response:
     status = status_of(error)
     if status == HTTPStatus.UNAUTHORIZED and wants_html(request):
         target = request.url.path if request.method == "GET" else "/"
-        return RedirectResponse(f"/sign-in?next={quote(target)}", status_code=303)
+        url = f"{addresses.path('sign_in.form')}?next={quote(target)}"
+        return RedirectResponse(url, status_code=303)
     response = respond(request, status, str(error))
     if isinstance(error, errors.TooMany):
         response.headers["retry-after"] = str(error.retry_after_s)

@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import nh3
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import glossary, security
+from app.web import addresses, glossary, security
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,15 @@ def static_url(path: str) -> str:
     return f"/static/{path}?v={version}"
 
 
+@pass_context
+def path_in_page(context: Context, name: str, /, **values: object) -> str:
+    """Return the path of a route; the project defaults to the one that the page belongs to."""
+    access = context.get("access")
+    if access and "slug" not in values and addresses.takes(name, "slug"):
+        values["slug"] = access.project.slug
+    return addresses.path(name, **values)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     environment = Environment(
@@ -113,6 +123,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         static=static_url,
+        path=path_in_page,
         has_static=lambda path: (STATIC / path).is_file(),
         glossary=glossary.entries,
     )

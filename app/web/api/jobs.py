@@ -10,9 +10,10 @@ from app.domain.states import JobState
 from app.models import Job
 from app.services.jobs import jobs
 from app.services.rounds import job_control
+from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+router = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=AddressedRoute)
 OF_PROJECT = "/projects/{slug}/jobs"
 
 

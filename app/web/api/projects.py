@@ -14,9 +14,10 @@ from app.services.datasets import comparison_requests
 from app.services.people import accounts
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
+from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
-router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+router = APIRouter(prefix="/api/v1/projects", tags=["projects"], route_class=AddressedRoute)
 
 
 class ProjectChanges(BaseModel):

@@ -15,6 +15,7 @@ from app.formats import registry
 from app.models import Prompt, Split
 from app.services.datasets import import_jobs
 from app.services.project import prompts
+from app.web import addresses
 from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
 
@@ -143,7 +144,7 @@ def take_in(
     if started.job is None:
         return _import_out(started)
     response.status_code = 202
-    url = f"/api/v1/projects/{access.project.slug}/jobs/{started.job.id}"
+    url = addresses.path("api.jobs.one", slug=access.project.slug, job_id=started.job.id)
     response.headers["location"] = url
     return JobOut.of(started.job)
 

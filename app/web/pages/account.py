@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 
 from app.errors import Invalid
 from app.models import User
 from app.services.people import accounts
-from app.web import auth
+from app.web import addresses, auth
 from app.web.deps import SignedIn
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def save(
         return _refused(request, access.user, Invalid("a name must not be empty"))
     user = access.session.merge(access.user)
     user.name, user.single_keys = name.strip()[:120], single_keys
-    return redirect(request, "/account", notice="Saved.")
+    return redirect(request, addresses.path("account.show"), notice="Saved.")
 
 
 @router.post("/account/password")
@@ -57,7 +57,7 @@ def change_password(
     except Invalid as error:
         return _refused(request, access.user, error)
     credential = accounts.open_session(access.session, access.user.id)
-    response = redirect(request, "/account", notice="Your password is changed.")
+    response = redirect(request, addresses.path("account.show"), notice="Your password is changed.")
     auth.set_cookie(request, response, credential.secret)
     return response
 
@@ -66,7 +66,9 @@ def change_password(
 def sign_out_everywhere(request: Request, access: SignedIn) -> Response:
     """End every browser session."""
     accounts.sign_out_everywhere(access.session, access.user.id)
-    response = redirect(request, "/sign-in", notice="You are signed out everywhere.")
+    response = redirect(
+        request, addresses.path("sign_in.form"), notice="You are signed out everywhere."
+    )
     auth.clear_cookie(request, response)
     return response
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.agreement import EXPECTATION
@@ -18,11 +18,12 @@ from app.services.quality.absolute_agreement import FREE
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import loop_overview, round_progress
+from app.web import addresses
 from app.web.curves import Band, Curve, Line
 from app.web.deps import LeadAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 FEWEST_SHARED = 30
 

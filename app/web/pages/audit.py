@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from sqlalchemy import select
 
 from app.models import AuditEvent, Project, User
 from app.services.people import audit
+from app.web import addresses
 from app.web.deps import AdminAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 PAGE_SIZE = 100
 
 

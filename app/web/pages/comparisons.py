@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.domain.answers import STRENGTH_NAMES
 from app.domain.ranking import Ranking
@@ -17,11 +17,11 @@ from app.services.quality import adjudication, comparison_search
 from app.services.quality.comparison_search import ComparisonFilter, Detail, JudgmentDetail
 from app.services.queue import steering
 from app.services.rounds import judging_flow
-from app.web import words
+from app.web import addresses, words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 STATES = {
     "": "All states",
@@ -111,7 +111,9 @@ def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500
         access.session, access.project, most=most, actor_id=access.user.id
     )
     notice = f"{found.made} comparison{'s' if found.made != 1 else ''} asked."
-    return redirect(request, f"/p/{access.project.slug}/comparisons", notice=notice)
+    return redirect(
+        request, addresses.path("comparisons.show", slug=access.project.slug), notice=notice
+    )
 
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")
@@ -259,7 +261,7 @@ def set_overlap(
         actor_id=access.user.id,
     )
     what = "comparison wants" if changed == 1 else "comparisons want"
-    url = f"/p/{access.project.slug}/comparisons"
+    url = addresses.path("comparisons.show", slug=access.project.slug)
     return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")
 
 
@@ -296,4 +298,6 @@ def _number(given: int | Literal[""]) -> int | None:
 
 
 def _url(access: ProjectAccess, comparison_id: int) -> str:
-    return f"/p/{access.project.slug}/comparisons/{comparison_id}"
+    return addresses.path(
+        "comparisons.show_one", slug=access.project.slug, comparison_id=comparison_id
+    )

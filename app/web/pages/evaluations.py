@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.models import Checkpoint, Evaluation, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.rounds import evaluations, round_progress
 from app.services.rounds.evaluations import Answers, Results
 from app.services.rounds.round_progress import Labeling
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 SHOWN = 50
 

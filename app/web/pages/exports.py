@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
@@ -13,11 +13,11 @@ from app.models import Export, Purpose, Split
 from app.services.datasets import export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
-from app.web import downloads
+from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 AGGREGATES: Mapping[str, str] = {
     Aggregate.VOTE_SHARE: "one row a pair, with the share of votes",
@@ -140,7 +140,7 @@ def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, For
     except AttuneError as error:
         page = _page(access, form, str(error))
         return render(request, "exports/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/exports"
+    url = addresses.path("exports.show_all", slug=access.project.slug)
     return redirect(request, url, notice=f"Export {made.number} is being written.")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 from pydantic import BaseModel
 
 from app.domain import differences
@@ -13,10 +13,11 @@ from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.quality import agreement
 from app.services.quality.agreement import Group
+from app.web import addresses
 from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 PARTS = (("rules", "The rules"), ("edge_cases", "Edge cases"), ("body", "The whole text"))
 Changes = list[tuple[str, list[Piece]]]
@@ -102,7 +103,7 @@ def read(request: Request, access: LabelerAccess, version: Annotated[int, Form()
     if access.membership is not None:
         member = access.session.merge(access.membership)
         member.guidelines_read_version = max(member.guidelines_read_version, version)
-    return redirect(request, f"/p/{access.project.slug}/label")
+    return redirect(request, addresses.path("label.show", slug=access.project.slug))
 
 
 @router.get("/p/{slug}/guidelines/edit")
@@ -128,7 +129,9 @@ def publish(
         access.session, access.project, text, author_id=access.user.id
     )
     notice = f"Version {row.version} is in force; labelers are told that it changed."
-    return redirect(request, f"/p/{access.project.slug}/guidelines", notice=notice)
+    return redirect(
+        request, addresses.path("guidelines.show", slug=access.project.slug), notice=notice
+    )
 
 
 @router.get("/p/{slug}/guidelines/diff")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -13,11 +13,12 @@ from app.models import Membership, Project, Role, User
 from app.services.judging import workload
 from app.services.project import projects
 from app.services.queue import practice_standing
+from app.web import addresses
 from app.web.assignments import judged_of
 from app.web.deps import SignedIn
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -17,10 +17,11 @@ from app.models import Job, JobAttempt, Project, User, WorkerHeartbeat
 from app.queue import QUEUES
 from app.services.jobs import jobs, workers
 from app.services.rounds import job_control
+from app.web import addresses
 from app.web.deps import AdminAccess, LeadAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 PAGE_SIZE = 50
 SAID = {
     "cancel": "Job {id} will end.",
@@ -75,13 +76,28 @@ class JobPage:
     row: JobRow
     attempts: list[JobAttempt]
     by: str
-    base: str
+    slug: str | None  # of the project under whose address the page is shown
     actions: list[str]
 
     @property
     def is_over(self) -> bool:
         """True when nothing on the page will change by itself."""
         return self.row.job.state in OVER_JOB_STATES
+
+    @property
+    def live_url(self) -> str:
+        """The address of the part that refreshes itself."""
+        job_id = self.row.job.id
+        if self.slug is None:
+            return addresses.path("jobs.live_one", job_id=job_id)
+        return addresses.path("jobs.live_of_project", slug=self.slug, job_id=job_id)
+
+    def action_url(self, action: str) -> str:
+        """Return the address that cancels, retries or stops the job."""
+        job_id = self.row.job.id
+        if self.slug is None:
+            return addresses.path("jobs.act", job_id=job_id, action=action)
+        return addresses.path("jobs.act_in_project", slug=self.slug, job_id=job_id, action=action)
 
 
 @router.get("/jobs")
@@ -123,7 +139,11 @@ def live_one(request: Request, access: AdminAccess, job_id: int) -> Response:
 def act(request: Request, access: AdminAccess, job_id: int, action: job_control.Action) -> Response:
     """Cancel, retry or stop a job."""
     job_control.apply(access.session, job_id, action, actor_id=access.user.id)
-    return redirect(request, f"/jobs/{job_id}", notice=SAID[action].format(id=job_id))
+    return redirect(
+        request,
+        addresses.path("jobs.show_one", job_id=job_id),
+        notice=SAID[action].format(id=job_id),
+    )
 
 
 @router.get("/p/{slug}/jobs/{job_id}")
@@ -147,7 +167,7 @@ def act_in_project(
     job_control.apply(
         access.session, job_id, action, actor_id=access.user.id, project_id=access.project.id
     )
-    url = f"/p/{access.project.slug}/jobs/{job_id}"
+    url = addresses.path("jobs.show_of_project", slug=access.project.slug, job_id=job_id)
     return redirect(request, url, notice=SAID[action].format(id=job_id))
 
 
@@ -172,7 +192,7 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
         state=state,
         states=known,
         next_before=found[-1].id if len(found) == PAGE_SIZE else None,
-        url=f"/jobs/live?{request.url.query}",
+        url=f"{addresses.path('jobs.live')}?{request.url.query}",
     )
 
 
@@ -184,7 +204,7 @@ def _one(session: Session, job_id: int, project: Project | None = None) -> JobPa
         row=_row(job, names.get(job.project_id or 0, ""), now(session)),
         attempts=jobs.attempts(session, job_id),
         by=author.name if author else "",
-        base=f"/p/{project.slug}/jobs/{job_id}" if project else f"/jobs/{job_id}",
+        slug=project.slug if project else None,
         actions=_actions(job),
     )
 

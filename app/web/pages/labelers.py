@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from sqlalchemy import select
 
 from app.domain.labelers import LabelerAgreement
@@ -14,10 +14,11 @@ from app.services.people import accounts, invitations
 from app.services.quality import agreement, labeler_quality
 from app.services.quality.labeler_quality import Quality
 from app.services.queue import steering
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("accept_form", token=credential.secret))
+    link = str(request.url_for("people.accept_form", token=credential.secret))
     return render(request, "labelers/page.html", _page(access, link=link))
 
 
@@ -149,4 +150,4 @@ def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> Labelers
 
 
 def _url(access: ProjectAccess) -> str:
-    return f"/p/{access.project.slug}/labelers"
+    return addresses.path("labelers.show", slug=access.project.slug)

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from itertools import groupby
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.errors import NotFound
-from app.web import glossary
+from app.web import addresses, glossary
 from app.web.deps import SignedIn
 from app.web.glossary import ALGORITHMS, Document, Entry
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Project, Round
@@ -12,11 +12,11 @@ from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import Lineage
 from app.services.rounds import loop_overview
 from app.services.rounds.loop_overview import RewardLines
-from app.web import downloads
+from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 Figures = dict[str, float | int | str]
 
@@ -107,7 +107,7 @@ def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response
     except AttuneError as error:
         page = _page(access, checkpoint_id, str(error))
         return render(request, "models/one.html", page, status=409)
-    url = f"/p/{access.project.slug}/models/{found.id}"
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=found.id)
     return redirect(request, url, notice=f"{found.name} is retired.")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.db import now
 from app.domain.states import RoundState
@@ -10,10 +10,11 @@ from app.models import Project, WorkerHeartbeat
 from app.services.jobs import workers
 from app.services.rounds import loop_overview
 from app.services.rounds.loop_overview import Loop
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 _LEFT, _WIDTH, _TOP, _HEIGHT = 44.0, 466.0, 12.0, 140.0
 

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
 from app.services.people import accounts, invitations
 from app.services.project import projects
-from app.web import auth
+from app.web import addresses, auth
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,9 @@ def set_active(
     """Close or reopen an account."""
     user = accounts.set_active(access.session, user_id, is_active=active, actor=access.user)
     return redirect(
-        request, "/people", notice=f"{user.name}'s account is {'open' if active else 'closed'}."
+        request,
+        addresses.path("people.show"),
+        notice=f"{user.name}'s account is {'open' if active else 'closed'}.",
     )
 
 
@@ -77,7 +79,7 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("accept_form", token=credential.secret))
+    link = str(request.url_for("people.accept_form", token=credential.secret))
     return render(request, "people/page.html", _page(access, link=link))
 
 
@@ -85,7 +87,7 @@ def invite(
 def revoke(request: Request, access: AdminAccess, invitation_id: int) -> Response:
     """Take an invitation back that nobody has used yet."""
     invitations.revoke(access.session, invitation_id, actor_id=access.user.id)
-    return redirect(request, "/people", notice="The invitation is taken back.")
+    return redirect(request, addresses.path("people.show"), notice="The invitation is taken back.")
 
 
 @router.get("/invitation/{token}")
@@ -146,7 +148,7 @@ def create(
         )
     except AttuneError as error:
         return render(request, "people/page.html", _page(access, error=str(error)), status=422)
-    return redirect(request, "/people", notice=f"{user.name} can sign in now.")
+    return redirect(request, addresses.path("people.show"), notice=f"{user.name} can sign in now.")
 
 
 def _page(access: Access, *, search: str = "", link: str = "", error: str = "") -> PeoplePage:
@@ -159,9 +161,11 @@ def _page(access: Access, *, search: str = "", link: str = "", error: str = "") 
 def _landing(session: DbSession, invitation: Invitation) -> str:
     """Return where somebody goes who has just come in: into the project, if it is of one."""
     if invitation.project_id is None:
-        return "/"
+        return addresses.path("home.show")
     slug = session.get_one(Project, invitation.project_id).slug
-    return f"/p/{slug}" if invitation.role == Role.LEAD else f"/p/{slug}/label"
+    return addresses.path(
+        "overview.show" if invitation.role == Role.LEAD else "label.show", slug=slug
+    )
 
 
 def _invitation(

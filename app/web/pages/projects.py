@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
 from app.domain.answers import K_RANGE
@@ -13,10 +13,11 @@ from app.models import JudgmentKind, Project
 from app.services.checkpoints import checkpoints
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
+from app.web import addresses
 from app.web.deps import AdminAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 CRITERIA = """\
@@ -109,7 +110,11 @@ def create(
                 )
     except AttuneError as error:
         return render(request, "projects/new.html", NewProjectPage(form, str(error)), status=422)
-    return redirect(request, f"/p/{project.slug}", notice=f"{project.name} is ready for prompts.")
+    return redirect(
+        request,
+        addresses.path("overview.show", slug=project.slug),
+        notice=f"{project.name} is ready for prompts.",
+    )
 
 
 def set_base_model(session: Any, project: Project, base_model: str) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import File, Form, Query, Request, Response, UploadFile
 
 from app.errors import AttuneError
 from app.formats import registry
@@ -12,10 +12,11 @@ from app.models import Completion, Demonstration, ImportRun, Prompt, Split
 from app.services.datasets import demonstrations, import_jobs, imports
 from app.services.datasets.import_jobs import ImportStatus
 from app.services.project import prompts
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,10 @@ def upload(
         )
     except AttuneError as error:
         return render(request, "prompts/page.html", _page(access, error=str(error)), status=422)
-    return redirect(request, f"/p/{access.project.slug}/prompts/imports/{started.run.id}")
+    return redirect(
+        request,
+        addresses.path("prompts.show_import", slug=access.project.slug, import_id=started.run.id),
+    )
 
 
 @router.get("/p/{slug}/prompts/imports/live")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.plan import Algorithm, Engine, RoundPlan
@@ -13,12 +13,13 @@ from app.models import Project, Round, Split
 from app.services.project import prompts
 from app.services.rounds import job_control, readiness, round_progress, rounds
 from app.services.rounds.readiness import Preview
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
 from app.web.rounds_live import LivePage, live_page
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 KL_HELP = (
     "Raising it keeps the policy closer to the model that only imitates, so it changes less; "
@@ -253,4 +254,4 @@ def _before(session: Session, project: Project) -> RoundPlan:
 
 
 def _url(access: ProjectAccess, found: Round) -> str:
-    return f"/p/{access.project.slug}/rounds/{found.number}"
+    return addresses.path("rounds.show", slug=access.project.slug, number=found.number)

@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
 from app.domain.splits import Shares
 from app.errors import AttuneError
 from app.models import Criterion, Project
 from app.services.project import criteria, projects, prompts
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 class CriteriaForm(BaseModel):
@@ -139,7 +140,9 @@ def _answer(
         access.session.refresh(access.project)
         page = _page(access, form, str(error))
         return render(request, "settings/page.html", page, status=422)
-    return redirect(request, f"/p/{access.project.slug}/settings", notice="Saved.")
+    return redirect(
+        request, addresses.path("settings.show", slug=access.project.slug), notice="Saved."
+    )
 
 
 def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import File, Form, Query, Request, Response, UploadFile
 
 from app.domain import differences
 from app.domain.differences import Kind, Piece
@@ -19,10 +19,11 @@ from app.services.checkpoints.side_by_side import (
     SideBySidePage,
     SideChoice,
 )
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 DIFFERENCES = {"": "All pairs", "different": "Different answers", "same": "The same answer"}
 
@@ -115,10 +116,11 @@ def upload(
     except AttuneError as error:
         page = _page(access, None, error=str(error))
         return render(request, "sides/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/sides"
+    pair: dict[str, str] = {}
     if len(taken) == 2:
         keys = [f"file-{one.file.id}" for one in taken]
-        url += f"?{urlencode({'a': keys[0], 'b': keys[1]})}"
+        pair = {"a": keys[0], "b": keys[1]}
+    url = addresses.path("sides.show", query=pair, slug=access.project.slug)
     return redirect(request, url, notice=" ".join(one.summary for one in taken))
 
 
@@ -127,7 +129,7 @@ def remove(request: Request, access: LeadAccess, file_id: int) -> Response:
     """Throw a results file away."""
     found = results_files.get(access.session, access.project.id, file_id)
     results_files.remove(access.session, found, user_id=access.user.id)
-    url = f"/p/{access.project.slug}/sides"
+    url = addresses.path("sides.show", slug=access.project.slug)
     return redirect(request, url, notice=f"{found.name} is thrown away.")
 
 
@@ -148,7 +150,7 @@ def answer(
     except AttuneError as error:
         page = _page(access, None, error=str(error))
         return render(request, "sides/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/sides?{urlencode({'a': a, 'b': b})}"
+    url = addresses.path("sides.show", query={"a": a, "b": b}, slug=access.project.slug)
     return redirect(request, url, notice=f"Job {job.id} lets them answer; come back in a moment.")
 
 

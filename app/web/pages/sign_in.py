@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.services.people import accounts
-from app.web import auth
+from app.web import addresses, auth
 from app.web.deps import Anyone, DbSession
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def sign_out(request: Request, viewer: Anyone, session: DbSession) -> Response:
     """End this browser's session."""
     if viewer is not None and viewer.session_secret is not None:
         accounts.sign_out(session, viewer.session_secret)
-    response = redirect(request, "/sign-in", notice="You are signed out.")
+    response = redirect(request, addresses.path("sign_in.form"), notice="You are signed out.")
     auth.clear_cookie(request, response)
     return response
 

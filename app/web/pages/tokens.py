@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 
 from app.errors import Invalid
 from app.models import ApiToken
 from app.services.people import accounts
+from app.web import addresses
 from app.web.deps import Access, SignedIn
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def create(
 def revoke(request: Request, access: SignedIn, token_id: int) -> Response:
     """Revoke a token."""
     accounts.revoke_token(access.session, access.user, token_id)
-    return redirect(request, "/tokens", notice="The token is revoked.")
+    return redirect(request, addresses.path("tokens.show"), notice="The token is revoked.")
 
 
 def _page(access: Access, *, secret: str = "", error: str = "") -> TokensPage:
