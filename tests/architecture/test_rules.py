@@ -136,3 +136,36 @@ def test_a_planted_address_in_a_template_is_found() -> None:
     assert _addresses_in_template('<a href="/p/{{ slug }}/rounds">')
     assert _addresses_in_template('{% set base = "/p/" ~ slug %}')
     assert not _addresses_in_template("<a href=\"{{ path('rounds.show', number=1) }}\">")
+
+
+_READS = {"execute", "get", "get_one", "scalar", "scalars"}
+
+
+def _queries(tree: ast.Module) -> list[int]:
+    """Return the lines that build a query or read rows through a session."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (
+            (isinstance(node.func, ast.Name) and node.func.id == "select")
+            or (
+                isinstance(node.func, ast.Attribute)
+                and node.func.attr in _READS
+                and re.search(r"\bsession$", ast.unparse(node.func.value))
+            )
+        )
+    ]
+
+
+def test_pages_and_commands_leave_queries_to_the_services() -> None:
+    outside = [
+        f"{path}:{line}" for path, tree in _sources("app/web", "app/cli") for line in _queries(tree)
+    ]
+    assert outside == []
+
+
+def test_a_planted_query_is_found() -> None:
+    assert _queries(ast.parse("def f(access):\n    access.session.get(User, 1)")) == [2]
+    assert _queries(ast.parse("def f(session):\n    session.scalar(select(User))")) == [2, 2]
+    assert _queries(ast.parse("options.get('session')")) == []

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
-from app.models import Checkpoint, CheckpointKind, Export, Judgment
+from app.models import Checkpoint, CheckpointKind, Export
 from app.services.checkpoints import checkpoints
+from app.services.judging import revisions
 from app.web import downloads
 from app.web.deps import LeadAccess
 
@@ -127,10 +128,9 @@ def retire(access: LeadAccess, checkpoint_id: int) -> CheckpointOut:
 @router.get("/judgments/{judgment_id}/checkpoints")
 def trained_on(access: LeadAccess, judgment_id: int) -> list[CheckpointOut]:
     """Return every model that a vote went into."""
-    vote = access.session.get(Judgment, judgment_id)
-    if vote is None or vote.project_id != access.project.id:
-        raise NotFound(f"there is no judgment {judgment_id} in this project")
-    return [checkpoint_out(each) for each in checkpoints.trained_on(access.session, vote.id)]
+    judgment = revisions.in_project(access.session, access.project.id, judgment_id)
+    trained = checkpoints.trained_on(access.session, judgment.id)
+    return [checkpoint_out(checkpoint) for checkpoint in trained]
 
 
 def checkpoint_out(row: Checkpoint) -> CheckpointOut:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import queue as broker
 from app.db import Database, now, schema
-from app.models import Comparison
 from app.services.jobs import workers
+from app.services.judging import workload
 from app.web.deps import policy
 
 MIN_FREE_MIB: Final = 64
@@ -130,13 +129,12 @@ def _gauges(session: Session) -> Iterator[str]:
     )
     moment = now(session)
     alive_workers = sum(workers.is_alive(row, moment) for row in workers.listed(session))
-    slots = select(func.sum(Comparison.open_slots)).where(Comparison.is_open)
     plain = [
         ("attune_fenced_writes", "Writes refused for an old lease.", totals.fenced_writes),
         ("attune_leases_lost", "Leases that ended without a word.", totals.leases_lost),
         ("attune_job_deaths", "Processes killed under their job.", totals.deaths),
         ("attune_workers_alive", "Workers seen lately.", alive_workers),
-        ("attune_open_slots", "Judgments still wanted.", session.scalar(slots) or 0),
+        ("attune_open_slots", "Judgments still wanted.", workload.count_open_slots(session)),
     ]
     for name, text, value in plain:
         yield from _head(name, text)

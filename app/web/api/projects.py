@@ -5,11 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
-from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role
 from app.services.datasets import comparison_requests
 from app.services.people import accounts
 from app.services.project import criteria, projects
@@ -222,8 +221,7 @@ def members(access: LeadAccess) -> list[MemberOut]:
 @router.put("/{slug}/members")
 def set_member(access: LeadAccess, body: MemberIn) -> list[MemberOut]:
     """Add somebody who has an account, or change their role."""
-    known = select(User).where(User.email == body.email.strip().lower())
-    user = access.session.scalar(known)
+    user = accounts.user_by_email(access.session, body.email)
     if user is None:
         raise NotFound(f"nobody has an account under {body.email!r}")
     accounts.add_member(

@@ -76,7 +76,7 @@ def _row(access: ProjectAccess, found: Evaluation) -> Row:
         evaluations.results(session, found),
         checkpoints.get(session, project_id, found.new_checkpoint_id),
         checkpoints.get(session, project_id, found.old_checkpoint_id),
-        session.get(Round, found.round_id) if found.round_id else None,
+        round_progress.by_id(session, found.round_id),
         round_progress.labeling_of(session, found.round_id, Purpose.EVALUATION)
         if found.round_id
         else Labeling(0, 0, 0),

@@ -8,14 +8,15 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.states import OVER_JOB_STATES, JobState
-from app.models import Job, JobAttempt, Project, User, WorkerHeartbeat
+from app.models import Job, JobAttempt, Project, WorkerHeartbeat
 from app.queue import QUEUES
 from app.services.jobs import jobs, workers
+from app.services.people import accounts
+from app.services.project import projects
 from app.services.rounds import job_control
 from app.web import addresses
 from app.web.deps import AdminAccess, LeadAccess
@@ -199,11 +200,10 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
 def _one(session: Session, job_id: int, project: Project | None = None) -> JobPage:
     job = job_control.find(session, job_id, project_id=project.id if project else None)
     names = _project_names(session, [job])
-    author = session.get(User, job.created_by_id) if job.created_by_id else None
     return JobPage(
         row=_row(job, names.get(job.project_id or 0, ""), now(session)),
         attempts=jobs.attempts(session, job_id),
-        by=author.name if author else "",
+        by=accounts.user_name(session, job.created_by_id),
         slug=project.slug if project else None,
         actions=_actions(job),
     )
@@ -231,5 +231,4 @@ def _actions(job: Job) -> list[str]:
 
 def _project_names(session: Session, found: list[Job]) -> dict[int, str]:
     ids = {job.project_id for job in found if job.project_id is not None}
-    rows = session.execute(select(Project.id, Project.name).where(Project.id.in_(ids)))
-    return {row.id: row.name for row in rows}
+    return projects.names(session, ids)

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Form, Request, Response
-from sqlalchemy import select
 
 from app.domain.labelers import LabelerAgreement
 from app.errors import AttuneError, NotFound
-from app.models import Membership, Role, User
+from app.models import Membership, Role
 from app.services.datasets import imported_votes
 from app.services.people import accounts, invitations
 from app.services.quality import agreement, labeler_quality
@@ -78,8 +77,7 @@ def add(
     role: Annotated[Role, Form()] = Role.LABELER,
 ) -> Response:
     """Add somebody who has an account."""
-    known = select(User).where(User.email == email.strip().lower())
-    user = access.session.scalar(known)
+    user = accounts.user_by_email(access.session, email)
     if user is None:
         error = f"nobody has an account under {email.strip()!r}; invite them by link"
         return render(request, "labelers/page.html", _page(access, error=error), status=422)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from app.errors import AttuneError, NotFound
-from app.models import Checkpoint, CheckpointKind, Project, Round
+from app.models import Checkpoint, CheckpointKind, Project
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import Lineage
-from app.services.rounds import loop_overview
+from app.services.rounds import loop_overview, round_progress
 from app.services.rounds.loop_overview import RewardLines
 from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
@@ -127,9 +127,8 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
 
 
 def _round_number(access: ProjectAccess, found: Checkpoint) -> int | None:
-    if found.round_id is None:
-        return None
-    return access.session.get_one(Round, found.round_id).number
+    round_ = round_progress.by_id(access.session, found.round_id)
+    return round_.number if round_ else None
 
 
 def _figures(metrics: Mapping[str, object], prefix: str = "") -> Figures:

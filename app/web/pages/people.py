@@ -162,7 +162,7 @@ def _landing(session: DbSession, invitation: Invitation) -> str:
     """Return where somebody goes who has just come in: into the project, if it is of one."""
     if invitation.project_id is None:
         return addresses.path("home.show")
-    slug = session.get_one(Project, invitation.project_id).slug
+    slug = projects.get(session, invitation.project_id).slug
     return addresses.path(
         "overview.show" if invitation.role == Role.LEAD else "label.show", slug=slug
     )
@@ -171,5 +171,5 @@ def _landing(session: DbSession, invitation: Invitation) -> str:
 def _invitation(
     session: DbSession, token: str, invitation: Invitation, *, error: str = ""
 ) -> InvitationPage:
-    project = session.get(Project, invitation.project_id) if invitation.project_id else None
+    project = projects.get(session, invitation.project_id) if invitation.project_id else None
     return InvitationPage(token, invitation, project, error)
