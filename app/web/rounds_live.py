@@ -18,7 +18,9 @@ from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
 from app.services.rounds.evaluations import Results
+from app.web import next_step_words
 from app.web.curves import Band, Curve, Line, Mark
+from app.web.next_step_words import NextStepWords
 
 STAGES = (
     (RoundState.SFT, "Demonstrations"),
@@ -83,7 +85,7 @@ class LivePage:
     samples_step: int
     results: Results | None
     models: dict[str, Checkpoint]
-    next: next_step.Next
+    next: NextStepWords
     error: str = ""
 
     @property
@@ -119,8 +121,7 @@ class LivePage:
 def live_page(session: Session, project: Project, found: Round) -> LivePage:
     """Return what the page of a round shows."""
     overview = round_progress.overview(session, found)
-    live = [job for job in overview.jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
-    job = live[-1] if live else None
+    job = next_step.running(overview)
     trained = {one.kind: one for one in overview.jobs if one.kind in _DRAWN}
     drawn = tuple(
         _drawn(session, overview, trained[kind])
@@ -141,7 +142,7 @@ def live_page(session: Session, project: Project, found: Round) -> LivePage:
         samples[0][1].step if samples else 0,
         evaluations.results(session, overview.evaluation) if overview.evaluation else None,
         _models(session, project, found),
-        next_step.what_next(session, project, overview),
+        next_step_words.words(project, next_step.what_next(session, project, overview)),
     )
 
 
