@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.domain.states import RoundState
 from app.models import Project, Round
-from app.services.rounds.evaluations import Results
+from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
 from app.web import addresses
 
@@ -149,7 +149,7 @@ def _decide(slug: str, step: NextStep) -> NextStepWords:
     return NextStepWords("Promote or hold", _results_sentence(step.results), (button,))
 
 
-def _results_sentence(results: Results | None) -> str:
+def _results_sentence(results: EvaluationResults | None) -> str:
     if results is None:
         return "There was nothing to evaluate. Promote the new policy, or keep the previous one."
     if results.share is None:

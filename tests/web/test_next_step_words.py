@@ -7,7 +7,7 @@ import pytest
 from app.domain.states import RoundState
 from app.models import Project, Round
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
-from app.services.rounds.round_progress import Labeling
+from app.services.rounds.round_progress import LabelingProgress
 from app.web import next_step_words
 from app.web.next_step_words import NextStepWords
 
@@ -97,7 +97,7 @@ def test_a_failed_round_says_why_and_can_be_retried() -> None:
 
 
 def test_the_first_round_can_be_planned_while_imported_comparisons_are_judged() -> None:
-    step = NextStep(NextAction.PLAN_ROUND, imported=Labeling(4, 8, 3))
+    step = NextStep(NextAction.PLAN_ROUND, imported=LabelingProgress(4, 8, 3))
     words = next_step_words.words(PROJECT, step)
     assert words.heading == "Start round 1"
     assert "5 judgments" in words.sentence

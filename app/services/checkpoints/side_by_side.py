@@ -1,7 +1,7 @@
-"""Two sides' answers to the same prompts: models of the project, or results files.
+"""Responses of two sides to the same prompts; a side is a model or a results file.
 
-A side is named "model-3" or "file-2". Pairs are found by what the prompts say, so that a model and
-a file can be looked at beside each other too. A model's side is its first completion of a prompt.
+A side is named "model-3" or "file-2". Pairs are matched by the content of the prompt, so that a
+model can be compared with a file, too. A model is shown with its first completion of each prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from app.services.project import prompts
 
 PAGE = 20
 LONGER = 1.5
-"""From which ratio an answer is called much longer."""
+"""The ratio of lengths above which a response counts as much longer."""
 
 Turns = Sequence[Mapping[str, Any]]
 
 
 class Difference(StrEnum):
-    """Which pairs, by whether the answers differ."""
+    """Filter by whether the responses differ."""
 
     ANY = ""
     DIFFERENT = "different"
@@ -33,7 +33,7 @@ class Difference(StrEnum):
 
 
 class Length(StrEnum):
-    """Which pairs, by how long the answers are."""
+    """Filter by the lengths of the responses."""
 
     ANY = ""
     FIRST = "first"
@@ -43,7 +43,7 @@ class Length(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SideChoice:
-    """A side that can be chosen."""
+    """A model or file that can be chosen as a side."""
 
     key: str
     name: str
@@ -52,7 +52,7 @@ class SideChoice:
 
 @dataclass(frozen=True, slots=True)
 class PairFilter:
-    """Which pairs, and in which order."""
+    """Which pairs to show, and in which order."""
 
     first: str
     second: str
@@ -65,7 +65,7 @@ class PairFilter:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePair:
-    """A prompt with both answers."""
+    """A prompt with the responses of both sides."""
 
     messages: Turns
     first: str
@@ -73,13 +73,13 @@ class ResponsePair:
 
     @property
     def is_same(self) -> bool:
-        """Whether both say the very same."""
+        """True when both responses are identical."""
         return self.first == self.second
 
 
 @dataclass(frozen=True, slots=True)
 class PairTotals:
-    """What all pairs come to; mean lengths in characters."""
+    """Totals over all pairs; mean lengths in characters."""
 
     pairs: int
     same: int
@@ -93,7 +93,7 @@ class PairTotals:
 
 @dataclass(frozen=True, slots=True)
 class SideBySidePage:
-    """Some pairs, how many fit what was asked, and all of them summed up."""
+    """A page of pairs, how many match the filter, and totals over all pairs."""
 
     first: SideChoice
     second: SideChoice
@@ -104,7 +104,7 @@ class SideBySidePage:
 
     @property
     def pages(self) -> int:
-        """How many pages there are."""
+        """The number of pages."""
         return max(-(-self.found // PAGE), 1)
 
     @property
@@ -114,15 +114,15 @@ class SideBySidePage:
 
 
 def choices(session: Session, project_id: int) -> tuple[list[SideChoice], list[SideChoice]]:
-    """Return the models that can answer, and the results files."""
+    """Return the models that generate, and the results files."""
     query = (
         select(Completion.checkpoint_id, func.count(Completion.prompt_id.distinct()))
         .where(Completion.project_id == project_id, Completion.checkpoint_id.is_not(None))
         .group_by(Completion.checkpoint_id)
     )
-    counted = {row[0]: row[1] for row in session.execute(query)}
+    responses = {row[0]: row[1] for row in session.execute(query)}
     models = [
-        SideChoice(f"model-{one.id}", one.name, counted.get(one.id, 0))
+        SideChoice(f"model-{one.id}", one.name, responses.get(one.id, 0))
         for one in checkpoints.of_project(session, project_id)
         if one.kind != CheckpointKind.REWARD
     ]
@@ -134,7 +134,7 @@ def choices(session: Session, project_id: int) -> tuple[list[SideChoice], list[S
 
 
 def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePage:
-    """Return the pairs that fit, a page of them.
+    """Return a page of the pairs that match a filter.
 
     Raises:
         NotFound: a side is not of this project.
@@ -155,7 +155,7 @@ def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePag
 def _side(session: Session, project_id: int, key: str) -> tuple[SideChoice, Select[Any]]:
     kind, _, number = key.partition("-")
     if kind not in {"model", "file"} or not number.isascii() or not number.isdigit():
-        raise NotFound(f"there is no side {key!r}; a side is model-1 or file-1")
+        raise NotFound(f"there is no side {key!r}; sides are named like model-1 or file-1")
     if kind == "file":
         file = results_files.get(session, project_id, int(number))
         return SideChoice(key, file.name, file.rows), _of_file(file.id)
@@ -193,31 +193,31 @@ def _of_model(model: Checkpoint) -> Select[Any]:
 
 
 def _conditions(
-    session: Session, a: Subquery, b: Subquery, wanted: PairFilter
+    session: Session, a: Subquery, b: Subquery, filter_: PairFilter
 ) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if wanted.search.strip():
-        text = wanted.search.strip()
-        found.append(
+    conditions: list[ColumnElement[bool]] = []
+    if filter_.search.strip():
+        text = filter_.search.strip()
+        conditions.append(
             or_(
                 prompts.contains(session, a.c.messages, text),
                 a.c.text.icontains(text, autoescape=True),
                 b.c.text.icontains(text, autoescape=True),
             )
         )
-    if wanted.difference is Difference.DIFFERENT:
-        found.append(a.c.text != b.c.text)
-    elif wanted.difference is Difference.SAME:
-        found.append(a.c.text == b.c.text)
+    if filter_.difference is Difference.DIFFERENT:
+        conditions.append(a.c.text != b.c.text)
+    elif filter_.difference is Difference.SAME:
+        conditions.append(a.c.text == b.c.text)
     one, other = func.length(a.c.text), func.length(b.c.text)
     by_length: dict[Length, ColumnElement[bool]] = {
         Length.FIRST: one > other,
         Length.SECOND: other > one,
         Length.MUCH: or_(one > LONGER * other, other > LONGER * one),
     }
-    if wanted.length in by_length:
-        found.append(by_length[wanted.length])
-    return found
+    if filter_.length in by_length:
+        conditions.append(by_length[filter_.length])
+    return conditions
 
 
 def _gap(a: Subquery, b: Subquery) -> ColumnElement[int]:

@@ -1,7 +1,7 @@
-"""Demonstrations: good answers that people wrote, in files and as labelers.
+"""Demonstrations: good responses written by people, imported or written by labelers.
 
-What labelers write, and the better versions they make, is read from the current judgments each
-time, so that an undo, a change or a retraction holds here too. Only judgments for training count.
+Texts that labelers write or edit are read from their judgments each time, so an undo, a revision or
+a retraction applies here, too. Only judgments for training count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationText:
-    """A prompt with a person's answer to it."""
+    """A prompt with a response that a person wrote."""
 
     prompt: DatasetPrompt
     text: str
@@ -37,10 +37,10 @@ class DemonstrationText:
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationPage:
-    """Some demonstrations of files, and where the next page begins."""
+    """A page of imported demonstrations, and where the next page begins."""
 
     rows: tuple[DemonstrationText, ...]
-    after: int | None  # None: that was the last page
+    after: int | None  # None on the last page
 
 
 def of_files(
@@ -51,7 +51,7 @@ def of_files(
     after: int = 0,
     limit: int = PAGE,
 ) -> DemonstrationPage:
-    """Return the next demonstrations that came with files, in the order they came."""
+    """Return the next imported demonstrations, in the order of their import."""
     query = (
         select(Demonstration, Prompt)
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
@@ -63,17 +63,17 @@ def of_files(
         .order_by(Demonstration.id)
         .limit(limit)
     )
-    found = session.execute(query).all()
-    rows = tuple(DemonstrationText(_prompt_text(prompt), row.text) for row, prompt in found)
-    return DemonstrationPage(rows, found[-1][0].id if len(found) == limit else None)
+    result = session.execute(query).all()
+    rows = tuple(DemonstrationText(_prompt_text(prompt), row.text) for row, prompt in result)
+    return DemonstrationPage(rows, result[-1][0].id if len(result) == limit else None)
 
 
 def written(
     session: Session, project_id: int, splits: Sequence[Split], *, as_of: datetime | None = None
 ) -> Iterator[DemonstrationText]:
-    """Yield what labelers wrote and no file brought, in the order of the judgments.
+    """Yield texts that labelers wrote and that were not imported, in the order of the judgments.
 
-    With `as_of` it is what was current then, whatever was said since.
+    With `as_of` these are the texts that were current then, whatever has changed since.
     """
     query = (
         select(Judgment.text, Prompt)
@@ -92,18 +92,18 @@ def written(
 def every(
     session: Session, project_id: int, split: Split, *, as_of: datetime | None = None
 ) -> list[DemonstrationText]:
-    """Return the demonstrations of a split, those of files first."""
-    found: list[DemonstrationText] = []
+    """Return the demonstrations of a split, imported ones first."""
+    texts: list[DemonstrationText] = []
     after: int | None = 0
     while after is not None:
         page = of_files(session, project_id, (split,), after=after)
-        found.extend(page.rows)
+        texts.extend(page.rows)
         after = page.after
-    return [*found, *written(session, project_id, (split,), as_of=as_of)]
+    return [*texts, *written(session, project_id, (split,), as_of=as_of)]
 
 
 def count(session: Session, project_id: int, split: Split | None = None) -> int:
-    """Count the demonstrations, each text of a prompt once."""
+    """Count the demonstrations; the same text for the same prompt counts once."""
     in_split = [] if split is None else [Prompt.split == split]
     of_file = (
         select(func.count(Demonstration.id))
@@ -123,7 +123,7 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
 
 
 def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that a judgment is a demonstration."""
+    """Return the conditions for a judgment to be a demonstration."""
     return [
         Judgment.project_id == project_id,
         Judgment.kind.in_(WRITING),

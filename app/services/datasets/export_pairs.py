@@ -1,7 +1,7 @@
-"""From a comparison's votes to preferences of two: aggregated, filtered, the better one first.
+"""From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-What gives no preference is counted with its reason. How a preference is spelled is left to the
-formats.
+What implies no preference is counted with its reason. The formats decide how a preference is
+written.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import records
-from app.formats.manifest import Tally
-from app.formats.records import Message, PreferenceRecord
+from app.formats.manifest import ExportTally
+from app.formats.records import PreferenceRecord, Turn
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
@@ -24,9 +24,9 @@ from app.services.datasets.judged_comparisons import (
 
 
 def of_comparison(
-    comparison: JudgedComparison, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
-    """Yield the preferences of two that a comparison gives, and count what gives none."""
+    """Yield the preferences that a comparison implies; count what implies none."""
     if comparison.edits:
         yield from _of_edits(comparison, options)
         return
@@ -44,12 +44,12 @@ def of_comparison(
 
 
 def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[PreferenceRecord]:
-    """Yield each better version before the completion that it was made of."""
+    """Yield each edited version as preferred to the original completion."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
         yield PreferenceRecord(
             messages(comparison),
-            (records.Candidate(vote.text or "", judged_comparisons.EDITED), original),
+            (records.CompletionText(vote.text or "", judged_comparisons.EDITED), original),
             Ranking((1, 2)),
             labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
             margin=1.0,
@@ -58,7 +58,7 @@ def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[
 
 
 def _of_vote(
-    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     if vote.ranking is None:
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
@@ -68,15 +68,18 @@ def _of_vote(
         for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates))
     }
     strength = None if vote.strength is None else Strength(vote.strength)
-    for one in vote.ranking.preferences():
-        place = (min(one.preferred, one.other), max(one.preferred, one.other))
+    for preference in vote.ranking.preferences():
+        place = (
+            min(preference.preferred, preference.other),
+            max(preference.preferred, preference.other),
+        )
         if agreement[place] < options.min_agreement:
             tally.exclude(judged_comparisons.LOW_AGREEMENT)
             continue
-        sign = 0 if one.tie else 1
+        sign = 0 if preference.tie else 1
         yield from _directed(
             comparison,
-            (one.preferred, one.other),
+            (preference.preferred, preference.other),
             sign,
             options,
             tally,
@@ -86,7 +89,7 @@ def _of_vote(
 
 
 def _of_pair(
-    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     sign = (pair.share > 0.5) - (pair.share < 0.5)
     if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
@@ -103,13 +106,13 @@ def _directed(
     places: tuple[int, int],
     sign: int,
     options: ExportOptions,
-    tally: Tally,
+    tally: ExportTally,
     *,
     labeler: str | None = None,
     strength: Strength | None = None,
     margin: float | None = None,
 ) -> Iterator[PreferenceRecord]:
-    """Yield the pair with the better one first; a tie not at all, or once each way."""
+    """Yield the pair with the chosen completion first; a tie not at all, or once each way."""
     if not sign and options.ties is Ties.DROP:
         tally.exclude(judged_comparisons.TIED)
         return
@@ -130,16 +133,16 @@ def _directed(
             tally.exclude(str(error))
 
 
-def messages(comparison: JudgedComparison) -> records.Messages:
+def messages(comparison: JudgedComparison) -> records.Conversation:
     """Return the turns of a comparison's prompt."""
     return turns(comparison.prompt)
 
 
-def turns(prompt: DatasetPrompt) -> records.Messages:
+def turns(prompt: DatasetPrompt) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
 
 
-def candidates(comparison: JudgedComparison) -> tuple[records.Candidate, ...]:
+def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)
+    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)

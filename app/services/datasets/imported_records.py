@@ -17,9 +17,9 @@ from app.domain.answers import K_RANGE
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
@@ -139,7 +139,7 @@ def _store_candidates(
 def _compare(
     session: Session, project: Project, prompt: Prompt, ids: tuple[int, ...], tally: ImportTally
 ) -> None:
-    """Put completions of a file to the labelers, where the project's question fits them."""
+    """Make a comparison of a prompt's completions, if the project's kind takes that many."""
     low, high = K_RANGE[project.judgment_kind]
     if not max(low, 1) <= len(ids) <= high:
         tally.counts["kept_without_comparison"] += 1
@@ -162,23 +162,23 @@ def _compare(
 def _completions(
     session: Session,
     project: Project,
-    given: Sequence[tuple[Prompt, Sequence[Candidate]]],
+    answered: Sequence[tuple[Prompt, Sequence[CompletionText]]],
     tally: ImportTally,
     source: str,
 ) -> dict[tuple[int, str], int]:
-    """Keep completions, one for each text of a prompt; return their ids by prompt and text."""
-    wanted: dict[tuple[int, str], Candidate] = {}
-    for prompt, candidates in given:
-        for one in candidates:
-            wanted.setdefault((prompt.id, prompts.text_hash(one.text)), one)
-    if not wanted:
+    """Store completions, one per text of a prompt; return their ids by prompt and text hash."""
+    by_text: dict[tuple[int, str], CompletionText] = {}
+    for prompt, candidates in answered:
+        for candidate in candidates:
+            by_text.setdefault((prompt.id, prompts.text_hash(candidate.text)), candidate)
+    if not by_text:
         return {}
-    keys = {(prompt_id, f"import-{digest}"): (prompt_id, digest) for prompt_id, digest in wanted}
+    keys = {(prompt_id, f"import-{digest}"): (prompt_id, digest) for prompt_id, digest in by_text}
     query = select(Completion.id, Completion.prompt_id, Completion.source_key).where(
-        Completion.prompt_id.in_({prompt_id for prompt_id, _ in wanted}),
+        Completion.prompt_id.in_({prompt_id for prompt_id, _ in by_text}),
         Completion.source_key.in_({source_key for _, source_key in keys}),
     )
-    found = {
+    known_ids = {
         keys[known.prompt_id, known.source_key]: known.id
         for known in session.execute(query)
         if (known.prompt_id, known.source_key) in keys
@@ -188,30 +188,30 @@ def _completions(
         place: Completion(
             project_id=project.id,
             prompt_id=place[0],
-            source=(one.source or source)[:120],
+            source=(candidate.source or source)[:120],
             source_key=f"import-{place[1]}",
             sample_index=0,
-            text=one.text,
+            text=candidate.text,
             finish_reason="imported",
             sampling={},
             created_at=moment,
         )
-        for place, one in wanted.items()
-        if place not in found
+        for place, candidate in by_text.items()
+        if place not in known_ids
     }
     session.add_all(fresh.values())
     session.flush()
     tally.counts["completions_new"] += len(fresh)
-    return found | {place: completion.id for place, completion in fresh.items()}
+    return known_ids | {place: completion.id for place, completion in fresh.items()}
 
 
 def _check(record: Record) -> None:
     if isinstance(record, PromptRecord):
         prompts.asked_in_steps(record.messages)
     if isinstance(record, ComparisonRecord) and record.purpose != "train":
-        raise Invalid(f"comparisons for {record.purpose} are not taken in, only those for training")
+        raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
-        texts = [one.text for one in record.candidates]
+        texts = [candidate.text for candidate in record.candidates]
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
@@ -233,11 +233,11 @@ def _prompt(record: Record, source: str) -> prompts.NewPrompt:
     )
 
 
-def _candidates(record: Record) -> tuple[Candidate, ...]:
+def _candidates(record: Record) -> tuple[CompletionText, ...]:
     if isinstance(record, CompletionsRecord):
         return record.completions
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         return record.candidates
     if isinstance(record, UnpairedRecord):
-        return (Candidate(record.text),)
+        return (CompletionText(record.text),)
     return ()

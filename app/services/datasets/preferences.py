@@ -1,8 +1,7 @@
-"""From judgments to preferences: the one stream that training and exports read.
+"""Judged comparisons, read page by page: the one source of training data and exports.
 
-Only current judgments count: neither retracted, nor superseded, nor surplus. What is left out is
-counted with its reason. How rows become files is `exports`' business, how they become tensors the
-worker's.
+Only judgments that count are included (see `counted_judgments`); what is left out is counted with
+its reason. Writing files is up to `export_rows`, making tensors up to the worker.
 """
 
 from collections import defaultdict
@@ -50,17 +49,17 @@ def read_page(
     after: int = 0,
     limit: int = PAGE,
 ) -> JudgedPage:
-    """Return the next comparisons by id; a long export opens a short session for each page."""
-    asked = _comparisons(session, project_id, options, after, limit)
-    if not asked:
+    """Return the next comparisons by id; a long export reads each page in a session of its own."""
+    selected = _comparisons(session, project_id, options, after, limit)
+    if not selected:
         return JudgedPage((), None)
-    ids = [comparison.id for comparison, _, _ in asked]
+    ids = [comparison.id for comparison, _, _ in selected]
     weights = criteria.weights(session, project_id)
     votes = _votes(session, project_id, ids, counts, weights)
     candidates = _candidates(session, ids)
     settled = _settled(session, ids)
     rows: list[JudgedComparison] = []
-    for comparison, prompt, number in asked:
+    for comparison, prompt, number in selected:
         row = JudgedComparison(
             comparison_id=comparison.id,
             kind=JudgmentKind(comparison.kind),
@@ -137,7 +136,7 @@ def _votes(
         .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
         .order_by(Judgment.id)
     )
-    found: dict[int, list[Voted]] = defaultdict(list)
+    votes: dict[int, list[Voted]] = defaultdict(list)
     for judgment, pseudonym in session.execute(query):
         if not counted_judgments.is_filling_slot(judgment):
             counts.judgments_out[
@@ -146,8 +145,8 @@ def _votes(
                 else judged_comparisons.SURPLUS
             ] += 1
             continue
-        found[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
-    return found
+        votes[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
+    return votes
 
 
 def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> Voted:
@@ -174,7 +173,7 @@ def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> 
 def ranking_of(
     judgment: Judgment | Adjudication, weights: Mapping[str, float] | None = None
 ) -> Ranking | None:
-    """Return the ordering that a judgment implies, by canonical position; None if it has none."""
+    """Return the ranking that a judgment implies, by canonical position, if it implies one."""
     if judgment.preferred is not None:
         return Pick(Side(judgment.preferred)).ranking
     if judgment.ranking:
@@ -189,7 +188,7 @@ def ranking_of(
 def _weighted_totals(
     ratings: Mapping[str, Sequence[float]], weights: Mapping[str, float]
 ) -> list[float]:
-    """Add up each completion's ratings, by the weights of their criteria."""
+    """Return the weighted sum of each completion's ratings."""
     columns = [
         [weights.get(name, 1.0) * value for value in values] for name, values in ratings.items()
     ]
@@ -197,7 +196,7 @@ def _weighted_totals(
 
 
 def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the weights of the criteria that some votes rate on."""
+    """Return the weights of the criteria that the votes rate."""
     rated = {name for vote in votes for name in vote.ratings or ()}
     return {name: weights.get(name, 1.0) for name in sorted(rated)}
 
@@ -211,10 +210,10 @@ def _candidates(
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
-    found: dict[int, list[JudgedCompletion]] = defaultdict(list)
+    candidates: dict[int, list[JudgedCompletion]] = defaultdict(list)
     for comparison_id, completion in session.execute(query):
-        found[comparison_id].append(_candidate(completion))
-    return found
+        candidates[comparison_id].append(_candidate(completion))
+    return candidates
 
 
 def _candidate(completion: Completion) -> JudgedCompletion:

@@ -1,13 +1,13 @@
-"""Training rows as JSON lines: what a reward model's frozen export holds, written and read.
+"""Training rows as JSON lines, as the frozen export of a reward model stores them.
 
-A line has the prompt, the completions with the token ids that were sampled, the vote shares, and
-every vote under its pseudonym, so that people's own agreement can be computed on the same rows.
+A line has the prompt, the completions with the sampled token ids, the vote shares, and every vote
+under its pseudonym, so that the agreement of people can be computed on the same rows.
 
-What was said of completions one by one is in `absolutes`, in the order of the completions: each is
-`[ratings, thumb]`, the mean rating by criterion (in the project's scale, 1 to its highest) and the
-share of thumbs up or null. `weights` are the criteria's. Ratings of two or more completions imply
-`pairs` as well, by the weighted mean; of a thumb there are none. A text that a labeler made better
-is a completion of its own without token ids, and is preferred to the first, which it came from.
+`absolutes` has `[ratings, thumb]` for each completion in order: the mean rating by criterion (on
+the project's scale, from 1) and the share of thumbs up or null. `weights` belong to the criteria.
+Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs imply none. A
+text that a labeler edited is a completion of its own, without token ids, and is preferred to the
+first completion, the original.
 """
 
 import json
@@ -30,7 +30,7 @@ from app.services.datasets.judged_comparisons import (
 
 @dataclass(frozen=True, slots=True)
 class PlainVote:
-    """One labeler's ordering."""
+    """The ranking that one labeler gave."""
 
     judgment_id: int
     labeler: str

@@ -34,9 +34,9 @@ def enqueue(
     created_by_id: int | None = None,
     max_attempts: int = 5,
 ) -> Job:
-    """Put a job in, in the transaction of the change; wake a worker once that is committed.
+    """Insert a job in the transaction of the change; wake a worker after the commit.
 
-    A job whose natural key is already there is returned as it is, whatever its state.
+    If a job with the natural key exists, it is returned unchanged, whatever its state.
 
     Raises:
         Invalid: there is no such queue.
@@ -81,12 +81,12 @@ def get(session: Session, job_id: int) -> Job:
 
 
 def by_natural_key(session: Session, natural_key: str) -> Job | None:
-    """Return the job that was enqueued under this key."""
+    """Return the job with a natural key, if there is one."""
     return session.scalar(select(Job).where(Job.natural_key == natural_key))
 
 
 def cancel(session: Session, job_id: int, *, actor_id: int | None) -> Job:
-    """Cancel a waiting job now; ask a running one to end (its worker sees that in seconds).
+    """Cancel a queued job at once; ask a running one to end, which its worker notices in seconds.
 
     The job's round, if it has one, is advanced by `rounds.job_control`.
 
@@ -104,10 +104,10 @@ def cancel(session: Session, job_id: int, *, actor_id: int | None) -> Job:
 
 
 def retry(session: Session, job_id: int, *, actor_id: int | None) -> Job:
-    """Put a failed, cancelled or quarantined job back in the queue, its counts at zero.
+    """Requeue a failed, cancelled or quarantined job and reset its counts.
 
     Raises:
-        Conflict: the job is waiting, running or has succeeded.
+        Conflict: the job is queued, running or has succeeded.
     """
     job = _locked(session, job_id)
     if job.state == JobState.RUNNING:
@@ -123,7 +123,7 @@ def retry(session: Session, job_id: int, *, actor_id: int | None) -> Job:
 
 
 def stop_here(session: Session, job_id: int, *, actor_id: int | None) -> Job:
-    """Ask a running job to end now and keep the best it has.
+    """Ask a running job to stop and keep its best result so far.
 
     Raises:
         Conflict: the job is not running.
@@ -144,7 +144,7 @@ def page(
     before_id: int | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Return jobs, newest first, below `before_id`."""
+    """Return jobs with ids below `before_id`, newest first."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     if states:
         query = query.where(Job.state.in_(states))
@@ -162,20 +162,20 @@ def attempts(session: Session, job_id: int) -> list[JobAttempt]:
 
 
 def metrics(session: Session, job_id: int, *, after_step: int = -1) -> list[Metric]:
-    """Return a job's metrics beyond a step, by name and step."""
+    """Return a job's metrics after a step, by name and step."""
     query = select(Metric).where(Metric.job_id == job_id, Metric.step > after_step)
     return list(session.scalars(query.order_by(Metric.name, Metric.step)))
 
 
 def samples(session: Session, job_id: int, *, limit: int = 50) -> list[TrainingSample]:
-    """Return the newest completions that a job kept for people to read."""
+    """Return the newest completions that a job sampled for people to read."""
     query = select(TrainingSample).where(TrainingSample.job_id == job_id)
     ordered = query.order_by(TrainingSample.step.desc(), TrainingSample.n).limit(limit)
     return list(session.scalars(ordered))
 
 
 def _insert(session: Session, job: Job) -> Job | None:
-    """Insert the job; if its natural key is there already, return the job that has it."""
+    """Insert the job, or return the existing job with its natural key."""
     if job.natural_key is None:
         session.add(job)
         session.flush()
@@ -186,7 +186,7 @@ def _insert(session: Session, job: Job) -> Job | None:
     try:
         with session.begin_nested():
             session.add(job)
-    except IntegrityError:  # someone else enqueued it between our look and our insert
+    except IntegrityError:  # another transaction enqueued it between the query and the insert
         known = by_natural_key(session, job.natural_key)
         if known is None:
             raise

@@ -19,8 +19,8 @@ from app.services.jobs import workers
 from app.services.project import prompts
 from app.services.quality import agreement
 from app.services.rounds import evaluations, readiness
-from app.services.rounds.evaluations import Results
-from app.services.rounds.round_progress import Labeling, Overview
+from app.services.rounds.evaluations import EvaluationResults
+from app.services.rounds.round_progress import LabelingProgress, RoundOverview
 
 PACE_OVER = timedelta(minutes=30)
 
@@ -76,13 +76,13 @@ class NextStep:
     action: NextAction
     round: Round | None = None  # the project's newest
     problem: str = ""  # why a round cannot start
-    imported: Labeling | None = None  # judgments of comparisons that files brought
+    imported: LabelingProgress | None = None  # judgments of comparisons that files brought
     labeling: LabelingFigures | None = None
-    results: Results | None = None
+    results: EvaluationResults | None = None
     job: JobFigures | None = None
 
 
-def what_next(session: Session, project: Project, overview: Overview | None) -> NextStep:
+def what_next(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
     """Return what the lead should do now; `overview` is of the project's newest round."""
     if project.is_paused:
         return NextStep(NextAction.RESUME_LABELING)
@@ -104,7 +104,7 @@ def what_next(session: Session, project: Project, overview: Overview | None) -> 
             return NextStep(NextAction.WAIT, round_, job=_job_figures(session, overview))
 
 
-def running(overview: Overview | None) -> Job | None:
+def running(overview: RoundOverview | None) -> Job | None:
     """Return the job of a round that is queued or running."""
     if overview is None:
         return None
@@ -112,7 +112,7 @@ def running(overview: Overview | None) -> Job | None:
     return live[-1] if live else None
 
 
-def outside_rounds(session: Session, project_id: int) -> Labeling:
+def outside_rounds(session: Session, project_id: int) -> LabelingProgress:
     """Count the judgments wanted and made of comparisons that belong to no round."""
     count, wanted, done = session.execute(
         select(
@@ -126,10 +126,10 @@ def outside_rounds(session: Session, project_id: int) -> Labeling:
             Comparison.is_withdrawn.is_(False),
         )
     ).one()
-    return Labeling(int(count), int(wanted), int(done))
+    return LabelingProgress(int(count), int(wanted), int(done))
 
 
-def _before_round(session: Session, project: Project, overview: Overview | None) -> NextStep:
+def _before_round(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
     newest = overview.round if overview else None
     if not sum(prompts.counts(session, project.id).values()):
         return NextStep(NextAction.IMPORT_PROMPTS, newest)
@@ -149,7 +149,7 @@ def _problem(session: Session, project: Project, plan: RoundPlan) -> str:
 
 
 def _collect(
-    session: Session, overview: Overview, labeling: Labeling, *, is_evaluation: bool
+    session: Session, overview: RoundOverview, labeling: LabelingProgress, *, is_evaluation: bool
 ) -> NextStep:
     round_ = overview.round
     raw = None
@@ -186,7 +186,7 @@ def _count_labelers(session: Session, project_id: int) -> int:
     return session.scalar(query) or 0
 
 
-def _job_figures(session: Session, overview: Overview) -> JobFigures | None:
+def _job_figures(session: Session, overview: RoundOverview) -> JobFigures | None:
     job = running(overview)
     if job is None:
         return None

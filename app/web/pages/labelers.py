@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Form, Request, Response
 
-from app.domain.labelers import LabelerAgreement
+from app.domain.labeler_agreement import LabelerAgreement
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Role
 from app.services.datasets import imported_votes

@@ -177,8 +177,8 @@ def test_lines_without_an_answer_are_counted_with_their_reason(
     )
     taken = results_files.add(session, project, io.BytesIO(data), filename="r.jsonl", user_id=None)
     assert (taken.file.rows, taken.left_out) == (1, 2)
-    assert taken.reason == "line 2: it holds no answer"
-    with pytest.raises(Invalid, match="holds no prompt with an answer; line 1: it holds no answer"):
+    assert taken.reason == "line 2: it has no response"
+    with pytest.raises(Invalid, match="has no prompt with a response; line 1: it has no response"):
         take(session, project, [{"prompt": "c"}], "none.jsonl")
 
 
@@ -198,5 +198,5 @@ def test_models_are_asked_by_a_job_and_files_cannot_be(session: Session, project
     assert session.get_one(Job, job.id).payload["prompts"] == 5
     with pytest.raises(Invalid, match="'file-1' is not a model"):
         response_jobs.enqueue(session, project, ("file-1", one), 5, Split.TEST, user_id=None)
-    with pytest.raises(Invalid, match="1 to 2000 prompts for this, not 0"):
+    with pytest.raises(Invalid, match="1 to 2000 prompts here, not 0"):
         response_jobs.enqueue(session, project, (one, other), 0, Split.TEST, user_id=None)

@@ -219,7 +219,7 @@ def test_a_second_opinion_of_the_same_labeler_is_refused_with_the_reason(session
     run = take(session, project, lines(HH_ROW, turned))
     assert run.counts["judgments_new"] == 1
     assert run.rejects[0]["line"] == 2
-    assert "otherwise" in run.rejects[0]["reason"]
+    assert "differently before" in run.rejects[0]["reason"]
 
 
 def test_nobody_can_sign_in_as_a_labeler_of_a_file(session: Session) -> None:
@@ -333,9 +333,9 @@ def test_labels_of_a_file_are_thumbs_and_come_back_as_the_same_bytes(session: Se
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"kind": "guess"}, "a kind is one of"),
+        ({"kind": "guess"}, "the kind must be one of"),
         ({"kind": "thumbs"}, "takes 1 completions, not 2"),
-        ({"kind": "rate"}, "rates nothing"),
+        ({"kind": "rate"}, "has no ratings"),
         ({"individual_preference": [{"labeler": "x", "ratings": {"a": [1]}}]}, "1 ratings on 'a'"),
     ],
 )

@@ -74,7 +74,7 @@ def test_one_that_a_judgment_names_goes_out_of_use_and_any_other_goes(session: S
         ([CriterionSettings("")], "1 to 60 characters"),
         ([CriterionSettings("x" * 61)], "1 to 60 characters"),
         ([CriterionSettings("a\0b")], "1 to 60 characters"),
-        ([CriterionSettings("Kind"), CriterionSettings("kind ")], "there twice"),
+        ([CriterionSettings("Kind"), CriterionSettings("kind ")], "appears twice"),
         ([CriterionSettings("a", weight=-1)], "not -1"),
         ([CriterionSettings("a", weight=float("nan"))], "not nan"),
         ([CriterionSettings("a", "x" * 1001)], "at most 1000"),
