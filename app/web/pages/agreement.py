@@ -19,7 +19,7 @@ from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import loop_overview, round_progress
 from app.web import addresses
-from app.web.curves import Band, Curve, Line
+from app.web.curves import Chart, ChartBand, ChartLine
 from app.web.deps import LeadAccess
 from app.web.render import render
 
@@ -55,7 +55,7 @@ class AgreementPage:
     free_text: str = FREE_TEXT
 
     @property
-    def over_time(self) -> Curve:
+    def over_time(self) -> Chart:
         """Raw agreement as labeling went on, in percent."""
         return over_time(self.report)
 
@@ -101,7 +101,7 @@ def show(
     return render(request, "agreement/page.html", page)
 
 
-def over_time(report: AgreementReport) -> Curve:
+def over_time(report: AgreementReport) -> Chart:
     """Draw raw agreement by when comparisons were finished, with its interval."""
     bins = [one for one in report.over_time if isinstance(one.raw.value, float)]
     points = tuple((float(at), 100 * _value(one.raw)) for at, one in enumerate(bins, 1))
@@ -116,13 +116,13 @@ def over_time(report: AgreementReport) -> Curve:
         for at, (before, after) in enumerate(pairwise(newest), 1)
         if after > before
     )
-    return Curve(
+    return Chart(
         "Over time",
         "comparisons as they were finished; the green band is what trained labelers reach",
-        (Line("same answer, with its interval", points),),
+        (ChartLine("same answer, with its interval", points),),
         digits=0,
         unit="%",
-        bands=(Band(63, 77, "trained labelers"),),
+        bands=(ChartBand(63, 77, "trained labelers"),),
         x_name="Part",
         spread=spread,
         events=events,

@@ -19,7 +19,7 @@ SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvaluationRow:
     """An evaluation with its results so far."""
 
     evaluation: Evaluation
@@ -34,14 +34,14 @@ class Row:
 class EvaluationsPage:
     """The evaluations, newest first."""
 
-    rows: list[Row]
+    rows: list[EvaluationRow]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPage:
     """One evaluation with the answers that were compared; those the arbiter parts most first."""
 
-    row: Row
+    row: EvaluationRow
     answers: list[CompletionPair]
     total: int
 
@@ -69,9 +69,9 @@ def show(request: Request, access: LeadAccess, evaluation_id: int) -> Response:
     return render(request, "evaluations/one.html", page)
 
 
-def _row(access: ProjectAccess, found: Evaluation) -> Row:
+def _row(access: ProjectAccess, found: Evaluation) -> EvaluationRow:
     session, project_id = access.session, access.project.id
-    return Row(
+    return EvaluationRow(
         found,
         evaluations.results(session, found),
         checkpoints.get(session, project_id, found.new_checkpoint_id),

@@ -58,7 +58,7 @@ class ExportForm(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ExportRow:
     """An export with its state, and what went wrong if something did."""
 
     export: Export
@@ -72,7 +72,7 @@ class Row:
 class ExportsPage:
     """The exports, newest first, and the form."""
 
-    rows: list[Row]
+    rows: list[ExportRow]
     form: ExportForm
     formats: Mapping[str, str]
     aggregates: Mapping[str, str]
@@ -89,7 +89,7 @@ class ExportsPage:
 class ExportPage:
     """One export with its manifest."""
 
-    row: Row
+    row: ExportRow
     title: str
 
     @property
@@ -169,11 +169,11 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
     )
 
 
-def _row(access: ProjectAccess, found: Export) -> Row:
+def _row(access: ProjectAccess, found: Export) -> ExportRow:
     state, error = exports.state_of(access.session, found)
     job = jobs.get(access.session, found.job_id) if found.job_id else None
     lines = [line for line in error.strip().splitlines() if line.strip()]
-    return Row(
+    return ExportRow(
         found,
         state,
         lines[-1] if lines else "",

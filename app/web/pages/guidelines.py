@@ -61,7 +61,7 @@ class GuidelinesPage:
 
 
 @dataclass(frozen=True, slots=True)
-class EditPage:
+class GuidelinesEditPage:
     """The form, and how its text will look."""
 
     form: GuidelinesForm
@@ -111,7 +111,7 @@ def edit(request: Request, access: LeadAccess) -> Response:
     """Show the form with the newest text."""
     newest = projects.guidelines(access.session, access.project.id)
     form = GuidelinesForm(rules=newest.rules, edge_cases=newest.edge_cases, body=newest.body)
-    return render(request, "guidelines/edit.html", EditPage(form, newest, []))
+    return render(request, "guidelines/edit.html", GuidelinesEditPage(form, newest, []))
 
 
 @router.post("/p/{slug}/guidelines/edit")
@@ -120,7 +120,7 @@ def publish(
 ) -> Response:
     """Publish the next version, or show how it will look."""
     newest = projects.guidelines(access.session, access.project.id)
-    page = EditPage(form, newest, changes(newest, form), _problem(newest, form))
+    page = GuidelinesEditPage(form, newest, changes(newest, form), _problem(newest, form))
     if form.preview or page.error:
         status = 422 if page.error and not form.preview else 200
         return render(request, "guidelines/edit.html", page, status=status)

@@ -21,7 +21,7 @@ router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MemberRow:
     """A member with what they do."""
 
     member: Membership
@@ -39,7 +39,7 @@ class Row:
 class LabelersPage:
     """The members, and an invitation that was just made."""
 
-    rows: list[Row]
+    rows: list[MemberRow]
     link: str = ""
     error: str = ""
 
@@ -136,7 +136,7 @@ def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> Labelers
     held = steering.held_by_member(session, project_id)
     agreed = {str(one.labeler): one for one in agreement.of_labelers(session, project_id)}
     rows = [
-        Row(
+        MemberRow(
             member,
             habits.get(member.user_id),
             agreed.get(member.pseudonym),

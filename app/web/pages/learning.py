@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from app.errors import NotFound
 from app.web import addresses, glossary
 from app.web.deps import SignedIn
-from app.web.glossary import ALGORITHMS, Document, Entry
+from app.web.glossary import ALGORITHMS, Document, GlossaryEntry
 from app.web.render import render
 
 router = addresses.page_router()
@@ -26,7 +26,7 @@ class Other:
 class GlossaryPage:
     """The logged numbers, section by section."""
 
-    sections: list[tuple[str, list[Entry]]]
+    sections: list[tuple[str, list[GlossaryEntry]]]
     opening: str
     others: list[Other]
 

@@ -22,7 +22,7 @@ Figures = dict[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModelRow:
     """A model in the list."""
 
     model: Checkpoint
@@ -35,7 +35,7 @@ class Row:
 class ModelsPage:
     """The models, newest first, and which one answers now."""
 
-    rows: list[Row]
+    rows: list[ModelRow]
     policy: Checkpoint | None
     project: Project
 
@@ -70,7 +70,7 @@ def show_all(request: Request, access: LeadAccess) -> Response:
     found = checkpoints.of_project(session, project.id)
     names = {one.id: one.name for one in found}
     rows = [
-        Row(
+        ModelRow(
             one,
             names.get(one.parent_id or 0, ""),
             _round_number(access, one),

@@ -17,7 +17,7 @@ from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
-from app.web.rounds_live import LivePage, live_page
+from app.web.rounds_live import RoundPage, round_page
 
 router = addresses.page_router()
 
@@ -214,13 +214,13 @@ def _act(
     return redirect(request, _url(access, found), notice=notice)
 
 
-def _refused(request: Request, page: LivePage, error: str) -> Response:
+def _refused(request: Request, page: RoundPage, error: str) -> Response:
     return render(request, "rounds/round.html", replace(page, error=error), status=409)
 
 
-def _live(access: ProjectAccess, number: int) -> LivePage:
+def _live(access: ProjectAccess, number: int) -> RoundPage:
     found = round_progress.get(access.session, access.project.id, number)
-    return live_page(access.session, access.project, found)
+    return round_page(access.session, access.project, found)
 
 
 def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> LaunchPage:
