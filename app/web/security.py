@@ -102,7 +102,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise Forbidden(f"a request can be at most {limit // 2**20} MiB")
+            raise Forbidden(f"requests are limited to {limit // 2**20} MiB")
         return message
 
     return limited

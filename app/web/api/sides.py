@@ -109,7 +109,6 @@ def show(
                 messages=[dict(turn) for turn in pair.messages],
                 first=pair.first,
                 second=pair.second,
-,
             )
             for pair in page_of_pairs.pairs
         ],
