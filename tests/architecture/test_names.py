@@ -16,13 +16,6 @@ ALLOWED: dict[str, str] = {
     "Candidate": TO_BE_RENAMED,
     "Choice": TO_BE_RENAMED,
     "Criterion": TO_BE_RENAMED,
-    "Curve": TO_BE_RENAMED,
-    "Drawn": TO_BE_RENAMED,
-    "EditPage": TO_BE_RENAMED,
-    "Entry": TO_BE_RENAMED,
-    "JobOut": TO_BE_RENAMED,
-    "PairOut": TO_BE_RENAMED,
-    "Row": TO_BE_RENAMED,
     "Skip": TO_BE_RENAMED,
     "Submission": TO_BE_RENAMED,
 }
