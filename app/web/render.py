@@ -6,6 +6,7 @@ and `|safe` everywhere else.
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -104,12 +105,14 @@ def static_url(path: str) -> str:
 
 
 @pass_context
-def path_in_page(context: Context, name: str, /, **values: object) -> str:
+def path_in_page(
+    context: Context, name: str, /, *, query: Mapping[str, object] | None = None, **values: object
+) -> str:
     """Return the path of a route; the project defaults to the one that the page belongs to."""
     access = context.get("access")
     if access and "slug" not in values and addresses.takes(name, "slug"):
         values["slug"] = access.project.slug
-    return addresses.path(name, **values)
+    return addresses.path(name, query=query, **values)
 
 
 @lru_cache(maxsize=1)
