@@ -78,7 +78,7 @@ class SecurityMiddleware:
             {
                 "title": "Too large",
                 "status": 413,
-                "detail": f"a request can be at most {limit} MiB",
+                "detail": f"requests are limited to {limit} MiB",
             },
             status_code=413,
             media_type="application/problem+json",

@@ -1,5 +1,5 @@
-// What was right in practice, in place of the bar at the foot: the comparison stays on screen beside it until the
-// labeler goes on. Right and wrong are said in words and by a sign, not by colour alone.
+// Practice feedback in place of the action bar: the comparison stays on screen until the labeler continues. Correct
+// and incorrect judgments are marked with words and a sign, not by color alone.
 
 import { make } from "../label/dom.js";
 
@@ -33,7 +33,7 @@ export function showFeedback({ foot, root, assignment, work, setHtml, act, say }
   observer.observe(foot, { childList: true });
 }
 
-/** Say on the answer itself that it was settled as the better one. */
+/** Mark the response that was settled as the better one. */
 function mark(root, assignment, answer) {
   if (answer.kind !== "pick" || !["a", "b"].includes(answer.preferred)) return;
   const place = assignment.candidates.findIndex((one) => "ab"[one.position] === answer.preferred);
