@@ -125,10 +125,10 @@ def numbered(
 def outcomes(
     chunks: Iterable[bytes], name: str, limits: Limits = DEFAULT
 ) -> Iterator[tuple[int, Record | Rejected]]:
-    """Read a file of a known format as `numbered` does, also where it holds nothing to read.
+    """Read a file in a known format like `numbered`, but accept a file without rows.
 
     Raises:
-        Invalid: nothing is called ``name``.
+        Invalid: no format is called ``name``.
     """
     return _outcomes(raw_rows(chunks, limits), name, limits)
 
@@ -142,13 +142,13 @@ def _outcomes(
 
 
 def known_name(name: str) -> str:
-    """Return a format's name.
+    """Return the name if a format has it.
 
     Raises:
-        Invalid: nothing is called ``name``.
+        Invalid: no format is called ``name``.
     """
     if name not in names():
-        raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+        raise Invalid(f"there is no format {name!r}; the formats are {', '.join(names())}")
     return name
 
 
@@ -157,7 +157,7 @@ def _reasons(head: Iterable[RawRow | Rejected]) -> Iterator[str]:
 
 
 def _named(name: str) -> Format:
-    return next(one for one in FORMATS if one.name == known_name(name))
+    return next(known for known in FORMATS if known.name == known_name(name))
 
 
 def _read(
