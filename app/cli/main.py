@@ -10,7 +10,7 @@ import typer
 
 from app.cli import accounts, bench, data, demo, doctor, serve, simulate
 from app.cli.console import fail
-from app.client import Refused
+from app.client import RequestRefused
 from app.errors import AttuneError
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def main() -> None:
     """Run; a domain error becomes one sentence and status 1."""
     try:
         app()
-    except (AttuneError, Refused) as error:
+    except (AttuneError, RequestRefused) as error:
         fail(str(error))
 
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.answers import (
+from app.domain.judgment_kinds import (
     TEXT_MOST_BYTES,
-    Body,
     EditBody,
+    JudgmentBody,
     PickBody,
     RankBody,
     RateBody,
@@ -13,10 +13,9 @@ from app.domain.answers import (
     ThumbsBody,
     WriteBody,
     check,
-    check_remarks,
-    check_skip,
 )
 from app.domain.ranking import Answer, Pick, Ranking, Side, Strength
+from app.domain.remarks import check_remarks, check_skip
 from app.errors import Invalid
 
 PICK = Rules("pick", 2)
@@ -65,7 +64,9 @@ def test_a_ranking_keeps_its_positions(ranks: list[int]) -> None:
         (Rules("pick", 2, strength_steps=2), PickBody("a", 4), "2, 3"),
     ],
 )
-def test_an_answer_that_breaks_a_rule_is_refused(rules: Rules, body: Body, reason: str) -> None:
+def test_an_answer_that_breaks_a_rule_is_refused(
+    rules: Rules, body: JudgmentBody, reason: str
+) -> None:
     with pytest.raises(Invalid, match=reason):
         check(rules, body)
 
@@ -113,7 +114,7 @@ def test_a_text_is_kept_to_the_letter(text: str) -> None:
     ],
 )
 def test_an_answer_of_another_kind_that_breaks_a_rule_is_refused(
-    rules: Rules, body: Body, reason: str
+    rules: Rules, body: JudgmentBody, reason: str
 ) -> None:
     with pytest.raises(Invalid, match=reason):
         check(rules, body)

@@ -6,14 +6,15 @@ from html import unescape
 from typing import Any
 
 import pytest
+from app.web.answer_forms import AnswerForm
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Criterion, Judgment, JudgmentKind, Role, User
+from app.models import Criterion, Judgment, Role, User
 from app.services.people import accounts
-from app.web.answer_forms import AnswerForm
 from tests.services import sample
 
 SignIn = Callable[..., TestClient]

@@ -11,18 +11,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
-from app.models import (
-    Checkpoint,
-    Completion,
-    Evaluation,
-    JudgmentKind,
-    Project,
-    Prompt,
-    Purpose,
-    Round,
-)
+from app.models import Checkpoint, Completion, Evaluation, Project, Prompt, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.datasets.judged_comparisons import JudgedCompletion
 from app.services.queue import comparisons

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 from fastapi import Form, Query, Request, Response
 
-from app.domain.answers import STRENGTH_NAMES
-from app.domain.ranking import Ranking
-from app.errors import AttuneError
-from app.models import Assignment, JudgmentKind, Membership, Purpose
+from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
+from app.errors import AttuneError, Invalid
+from app.models import Assignment, Comparison, Membership, Purpose
 from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
@@ -21,8 +20,9 @@ from app.services.quality.comparison_search import (
 )
 from app.services.queue import steering
 from app.services.rounds import judging_flow
-from app.web import addresses, words
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
 from app.web.render import redirect, render
 
 router = addresses.page_router()
@@ -34,16 +34,6 @@ STATES = {
     "low": "Lowest agreement first",
     "flagged": "Flagged",
     "withdrawn": "Withdrawn",
-}
-
-
-_VERBS = {
-    JudgmentKind.PICK: "compare",
-    JudgmentKind.RANK: "rank",
-    JudgmentKind.RATE: "rate",
-    JudgmentKind.THUMBS: "give a thumb",
-    JudgmentKind.WRITE: "write",
-    JudgmentKind.EDIT: "make better",
 }
 
 
@@ -59,8 +49,8 @@ class ComparisonsPage:
 
     @property
     def verb(self) -> str:
-        """What people are asked to do with completions."""
-        return _VERBS[self.kind]
+        """What labelers are asked to do with completions."""
+        return PAGE_KINDS[self.kind].verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +62,7 @@ class ComparisonPage:
     strengths: dict[int, str]
     holders: list[tuple[Assignment, Membership]]
     labelers: list[Membership]
+    form: SettlementForm
     error: str = ""
 
     @property
@@ -79,10 +70,10 @@ class ComparisonPage:
         """The names of the completions."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
-    def words(self, said: JudgmentDetail) -> str:
-        """Say what was answered, completions by their letters."""
-        body = judgment_bodies.body_of(said.judgment)
-        return words.in_words(body, range(len(self.detail.completions)), self.letters)
+    def words(self, detail: JudgmentDetail) -> str:
+        """Describe a judgment, with the completions named by their letters."""
+        body = judgment_bodies.body_of(detail.judgment)
+        return in_words(body, range(len(self.detail.completions)), self.letters)
 
 
 @router.get("/p/{slug}/comparisons")
@@ -131,33 +122,15 @@ def settle(
     request: Request,
     access: LeadAccess,
     comparison_id: int,
-    reason: Annotated[str, Form()] = "",
-    preferred: Annotated[str, Form()] = "",
-    ranks: Annotated[list[int] | None, Form()] = None,
-    comment: Annotated[str, Form()] = "",
-    edge_case: Annotated[str, Form()] = "",
+    form: Annotated[SettlementForm, Form()],
 ) -> Response:
     """Settle a dispute, and add an edge case to the guidelines if one was written."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
-    is_pick = comparison.kind == JudgmentKind.PICK
     try:
         with access.session.begin_nested():
-            adjudication.settle(
-                access.session,
-                comparison,
-                reason=reason,
-                adjudicator_id=access.user.id,
-                preferred=preferred if is_pick and preferred not in {"", "bad"} else None,
-                ranking=_ranking(ranks) if not is_pick and preferred != "bad" else None,
-                both_bad=preferred == "bad",
-                comment=comment,
-            )
-            if edge_case.strip():
-                adjudication.add_edge_case(
-                    access.session, access.project, edge_case, actor_id=access.user.id
-                )
+            _settle(access, comparison, form)
     except AttuneError as error:
-        page = _page(access, comparison_id, str(error))
+        page = _page(access, comparison_id, str(error), form)
         return render(request, "comparisons/one.html", page, status=422)
     return redirect(request, _url(access, comparison_id), notice="Settled.")
 
@@ -167,7 +140,7 @@ def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Respo
     """Ask the same question once more, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
-    notice = "ComparisonFilter again: this is the new comparison; the one before is withdrawn."
+    notice = "Asked again. This is the new comparison; the previous one is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
 
 
@@ -269,6 +242,27 @@ def set_overlap(
     return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")
 
 
+def _settle(access: ProjectAccess, comparison: Comparison, form: SettlementForm) -> None:
+    read = PAGE_KINDS[comparison.kind].settle
+    if read is None:
+        raise Invalid(f"only picks and rankings can be settled, not kind {comparison.kind}")
+    content = read(form).to_json()
+    adjudication.settle(
+        access.session,
+        comparison,
+        reason=form.reason,
+        adjudicator_id=access.user.id,
+        preferred=content.get("preferred"),
+        ranking=content.get("ranking"),
+        both_bad=content["both_bad"],
+        comment=form.comment,
+    )
+    if form.edge_case.strip():
+        adjudication.add_edge_case(
+            access.session, access.project, form.edge_case, actor_id=access.user.id
+        )
+
+
 def _steered(
     request: Request,
     access: ProjectAccess,
@@ -285,16 +279,22 @@ def _steered(
     return redirect(request, _url(access, comparison_id), notice=notice)
 
 
-def _page(access: ProjectAccess, comparison_id: int, error: str = "") -> ComparisonPage:
-    found = comparison_search.detail(access.session, access.project.id, comparison_id)
+def _page(
+    access: ProjectAccess, comparison_id: int, error: str = "", form: SettlementForm | None = None
+) -> ComparisonPage:
+    detail = comparison_search.detail(access.session, access.project.id, comparison_id)
     holders = steering.holders(access.session, comparison_id)
     members = accounts.members(access.session, access.project.id)
     labelers = [one for one in members if not imported_votes.is_imported(one.user)]
-    return ComparisonPage(found, adjudication.REASONS, STRENGTH_NAMES, holders, labelers, error)
-
-
-def _ranking(ranks: list[int] | None) -> tuple[int, ...] | None:
-    return Ranking.of_positions(ranks).ranks if ranks else None
+    return ComparisonPage(
+        detail,
+        adjudication.REASONS,
+        STRENGTH_NAMES,
+        holders,
+        labelers,
+        form or SettlementForm(),
+        error,
+    )
 
 
 def _number(given: int | Literal[""]) -> int | None:

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
-from app.models import JudgmentKind, Project
+from app.models import Project
 from app.services.checkpoints import checkpoints
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
@@ -46,9 +46,9 @@ class ProjectForm(BaseModel):
         """Return the project's settings by name."""
         found: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
         found["name"] = self.name.strip()[:120]
-        fewest, most = K_RANGE[self.judgment_kind]
-        if fewest == most:  # the kind alone says how many
-            found["k"] = most
+        kind = KINDS[self.judgment_kind]
+        if kind.fewest == kind.most:  # the kind allows no choice
+            found["k"] = kind.most
         return found | {"base_model": self.base_model.strip() or None}
 
     @classmethod
@@ -104,7 +104,7 @@ def create(
                 **options,
             )
             set_base_model(access.session, project, form.base_model)
-            if form.judgment_kind is JudgmentKind.RATE and form.criteria_given():
+            if KINDS[form.judgment_kind].uses_criteria and form.criteria_given():
                 criteria.arrange(
                     access.session, project, form.criteria_given(), actor_id=access.user.id
                 )
