@@ -10,7 +10,7 @@ from datetime import datetime
 from math import isfinite
 from typing import NamedTuple
 
-from app.domain.answers import K_RANGE, THUMB_REASONS, check_k
+from app.domain.judgment_kinds import THUMB_REASONS, check_k, kind_named
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
@@ -176,13 +176,12 @@ class ComparisonRecord:
     def __post_init__(self) -> None:
         check_prompt(self.messages)
         count = len(self.candidates)
-        if self.kind is not None and self.kind not in K_RANGE:
-            raise Invalid(f"the kind must be one of {', '.join(K_RANGE)}, not {self.kind!r}")
+        kind = None if self.kind is None else kind_named(self.kind)
         for name, weight in self.weights.items():
             if not (isfinite(weight) and weight >= 0):
                 raise Invalid(f"the weight of {name!r} must be 0 or more, not {weight}")
-        if self.kind is not None:
-            check_k(self.kind, count)
+        if kind is not None:
+            check_k(kind, count)
         elif not self.candidates:
             raise Invalid("there are no completions")
         names = [vote.labeler for vote in self.votes]

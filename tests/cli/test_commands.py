@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from app.cli import main
 from app.cli.main import app
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid, NotFound
-from app.models import JudgmentKind
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import load

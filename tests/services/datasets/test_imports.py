@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import split_of
 from app.errors import Invalid
 from app.models import (
@@ -21,7 +22,6 @@ from app.models import (
     Demonstration,
     ImportRun,
     Judgment,
-    JudgmentKind,
     Membership,
     Project,
     Prompt,
