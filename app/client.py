@@ -14,14 +14,16 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from app.errors import AttuneError
+
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.2
 TIMEOUT_S = 60.0
 _AGAIN = frozenset({502, 503, 504})
 
 
-class Refused(Exception):
-    """The server understood and said no."""
+class Refused(AttuneError):
+    """The server understood the request and refused it."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{detail} ({status})")
@@ -204,6 +206,25 @@ class Client:
             files = {"file": (file.name, opened, "application/octet-stream")}
             response = self.request("POST", path, files=files, data=fields, attempts=1)
         return response.json()
+
+    def import_file(self, project: str, file: Path, *, poll_s: float = 0.5) -> Any:
+        """Import a file into the project at a path and return what became of it.
+
+        A large file is imported by a job, whose end is waited for.
+
+        Raises:
+            Refused: the server said no, or the job ended without success.
+        """
+        answer = self.upload(f"{project}/imports", file)
+        if "rejects" in answer:
+            return answer
+        job = answer
+        while job["state"] in {"queued", "running"}:
+            time.sleep(poll_s)
+            job = self.get(f"{project}/jobs/{job['id']}")
+        if job["state"] != "succeeded":
+            raise Refused(409, f"job {job['id']} {job['state']}: {job['error']}")
+        return self.get(f"{project}/imports/{job['result']['import_id']}")
 
     def download(self, path: str, to: Path) -> int:
         """Write what is at a path to a file; return the number of bytes."""

@@ -1,7 +1,7 @@
-"""Prompts and demonstrations as CSV with a header, as spreadsheets write it.
+"""Prompts and demonstrations as CSV with a header, as written by spreadsheets.
 
-A spreadsheet runs a cell that starts with = + - or @ as a formula. Such cells are written with an
-apostrophe before them, and one apostrophe before such a sign is taken off again on reading.
+Spreadsheets run a cell that starts with = + - or @ as a formula. Such cells are written with a
+leading apostrophe, and one apostrophe before such a character is removed on reading.
 """
 
 import csv
@@ -11,25 +11,26 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.lines import Limits, Line, check_text
+from app.formats.lines import Limits, RawRow, check_text
 from app.formats.records import (
+    Conversation,
     DemonstrationRecord,
-    Message,
     PromptRecord,
     Rejected,
     Row,
+    Turn,
 )
 
 NAME = "csv"
 TITLE = "prompts or demonstrations as CSV"
 _PROMPTS = ("prompt", "instruction", "input_text", "question", "text")
-_ANSWERS = ("response", "completion", "output", "answer")
+_RESPONSES = ("response", "completion", "output", "answer")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
-def recognises(first: bytes) -> bool:
-    """Tell a header line that names a column of prompts."""
+def recognizes(first: bytes) -> bool:
+    """Whether the line is a header that names a prompt column."""
     try:
         names = next(csv.reader([first.decode("utf-8-sig")]), [])
     except (UnicodeDecodeError, csv.Error):
@@ -38,17 +39,17 @@ def recognises(first: bytes) -> bool:
 
 
 def read(
-    stream: Iterable[Line | Rejected], limits: Limits
+    stream: Iterable[RawRow | Rejected], limits: Limits
 ) -> Iterator[tuple[int, PromptRecord | DemonstrationRecord | Rejected]]:
-    """Read rows under a header; a row may span lines and is numbered by its first.
+    """Read the rows below a header; a row may span lines and has the number of its first line.
 
-    Raises Invalid where the header names no column of prompts.
+    Raises Invalid if the header names no prompt column.
     """
     source = _Lines(stream)
     reader = csv.reader(source, strict=True)
     header = _clean(next(reader, []))
     if not set(_PROMPTS) & set(header):
-        raise Invalid(f"the header names none of the columns {', '.join(_PROMPTS)}")
+        raise Invalid(f"the header needs one of the columns {', '.join(_PROMPTS)}")
     while True:
         started = source.number + 1
         try:
@@ -58,7 +59,7 @@ def read(
         except (csv.Error, Invalid) as error:
             reason = f"not CSV: {error}" if isinstance(error, csv.Error) else str(error)
             yield started, Rejected(started, reason)
-            # The reader starts again after a bad row; the lines it took are gone.
+            # A new reader starts after a bad row; the lines that the row consumed are gone.
             reader = csv.reader(source, strict=True)
             continue
         if cells:
@@ -66,25 +67,25 @@ def read(
 
 
 def write(records: Iterable[PromptRecord | DemonstrationRecord]) -> Iterator[bytes]:
-    """Write single-turn prompts, with or without answers, header first.
+    """Write single-turn prompts, with or without responses, below a header.
 
     Raises Invalid for a conversation.
     """
     yield _row(["id", "prompt", "response"])
     for record in records:
-        answer = record.response if isinstance(record, DemonstrationRecord) else ""
-        yield _row([record.source_id or "", fields.as_text(record.messages), answer])
+        response = record.response if isinstance(record, DemonstrationRecord) else ""
+        yield _row([record.source_id or "", fields.as_text(record.messages), response])
 
 
 def guarded(cell: str) -> str:
-    """Return a cell that no spreadsheet runs."""
+    """Return the cell in a form that no spreadsheet runs as a formula."""
     return "'" + cell if _FORMULA.match(cell) else cell
 
 
 class _Lines:
-    """Lines as text for the CSV reader, which asks for more while a quote is open."""
+    """Lines as text for the CSV reader, which asks for another line while a quote is open."""
 
-    def __init__(self, stream: Iterable[Line | Rejected]) -> None:
+    def __init__(self, stream: Iterable[RawRow | Rejected]) -> None:
         self.stream = iter(stream)
         self.number = 0
 
@@ -108,7 +109,7 @@ def _record(
 ) -> PromptRecord | DemonstrationRecord | Rejected:
     try:
         if len(cells) != len(header):
-            raise Invalid(f"the row has {len(cells)} cells, the header {len(header)}")
+            raise Invalid(f"the row has {len(cells)} cells, but the header has {len(header)}")
         row = {name: _bare(cell) for name, cell in zip(header, cells, strict=True) if cell}
         for cell in row.values():
             check_text(cell, limits)
@@ -118,18 +119,18 @@ def _record(
 
 
 def _read(row: Row) -> PromptRecord | DemonstrationRecord:
-    asked = next((key for key in _PROMPTS if key in row), None)
-    if asked is None:
+    prompt_column = next((key for key in _PROMPTS if key in row), None)
+    if prompt_column is None:
         raise Invalid("the prompt is empty")
-    answered = next((key for key in _ANSWERS if key in row), None)
-    turns: tuple[Message, ...] = (Message("user", fields.text(row, asked)),)
+    response_column = next((key for key in _RESPONSES if key in row), None)
+    turns: Conversation = (Turn("user", fields.text(row, prompt_column)),)
     if "system" in row:
-        turns = (Message("system", fields.text(row, "system")), *turns)
-    meta = fields.rest(row, {asked, answered, "system", "id"} - {None})  # type: ignore[arg-type]
+        turns = (Turn("system", fields.text(row, "system")), *turns)
+    meta = fields.rest(row, {prompt_column, response_column or "", "system", "id"})
     name = fields.identifier(row, "id")
-    if answered is None:
+    if response_column is None:
         return PromptRecord(turns, name, meta)
-    return DemonstrationRecord(turns, fields.text(row, answered), name, meta)
+    return DemonstrationRecord(turns, fields.text(row, response_column), name, meta)
 
 
 def _row(cells: Sequence[str]) -> bytes:
