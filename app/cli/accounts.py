@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.cli.console import emit, say
@@ -98,7 +97,7 @@ def revoke_token(email: str, token_id: int) -> None:
 
 
 def _user(session: Session, email: str) -> User:
-    user = session.scalar(select(User).where(User.email == email.strip().lower()))
+    user = accounts.user_by_email(session, email)
     if user is None:
         raise NotFound(f"there is no account for {email}")
     return user

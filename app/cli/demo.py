@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.cli import processes
@@ -30,7 +29,6 @@ from app.demo.plan import DemoPlan
 from app.demo.report import DemoReport
 from app.demo.script import Panelist, Setup
 from app.errors import Invalid, Unavailable
-from app.models import Project, User
 from app.services.people import accounts
 from app.services.project import projects
 from app.settings import Settings, load
@@ -75,7 +73,7 @@ def demo(
     plan = DemoPlan()
     with database.transaction() as session:
         people = _people(session, plan, taste_name, seed)
-        slug = _free_slug(session)
+        slug = projects.free_slug(session, project.NAME)
     listener = listen(settings.host, settings.port, 0)  # open until the end, to keep the port
     url = address_of(listener)
     with listener, _children(settings, listener.fileno()) as children:
@@ -102,7 +100,7 @@ def _database(settings: Settings) -> Database:
 def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _People:
     """Create or reuse the lead's account, and create a new panel."""
     email, password = "lead@example.org", secrets.token_urlsafe(9)
-    lead = session.scalar(select(User).where(User.email == email))
+    lead = accounts.user_by_email(session, email)
     if lead is None:
         lead = accounts.create_user(
             session, email=email, name="Lead", password=password, is_admin=True
@@ -124,13 +122,6 @@ def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _Pe
         credential = accounts.create_token(session, user, name="first run", scopes=["label"])
         panel.append(Panelist(labeler, user.email, credential.secret))
     return _People(email, password, token.secret, panel)
-
-
-def _free_slug(session: Session) -> str:
-    base = projects.slug_of(project.NAME)
-    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
-    names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
-    return next(name for name in names if name not in taken)
 
 
 @contextmanager

@@ -45,6 +45,18 @@ def own(session: Session, project_id: int, labeler_id: int, judgment_id: int) ->
     return judgment
 
 
+def in_project(session: Session, project_id: int, judgment_id: int) -> Judgment:
+    """Return a judgment of any labeler of the project.
+
+    Raises:
+        NotFound: the project has no such judgment.
+    """
+    judgment = session.get(Judgment, judgment_id)
+    if judgment is None or judgment.project_id != project_id:
+        raise NotFound(f"there is no judgment {judgment_id} in this project")
+    return judgment
+
+
 def append(
     session: Session,
     assignment: Assignment,

@@ -167,6 +167,12 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
     )
 
 
+def count_open_slots(session: Session) -> int:
+    """Count the judgments that are still wanted, in all projects."""
+    query = select(func.sum(Comparison.open_slots)).where(Comparison.is_open)
+    return session.scalar(query) or 0
+
+
 def judged_since(
     session: Session, labeler_id: int, since: datetime, project_id: int | None = None
 ) -> int:

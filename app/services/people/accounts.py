@@ -282,6 +282,17 @@ def members(session: Session, project_id: int) -> list[Membership]:
     return list(session.scalars(query))
 
 
+def user_by_email(session: Session, email: str) -> User | None:
+    """Return the account of an e-mail address, however it is written."""
+    return session.scalar(select(User).where(User.email == email.strip().lower()))
+
+
+def user_name(session: Session, user_id: int | None) -> str:
+    """Return a user's name; empty without a user."""
+    user = session.get(User, user_id) if user_id is not None else None
+    return user.name if user else ""
+
+
 def users(session: Session, *, search: str = "") -> list[User]:
     """Return accounts, people before simulated labelers."""
     query = select(User).order_by(User.is_simulated, User.name, User.id).limit(500)

@@ -3,16 +3,26 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.models import AuditEvent
+from app.models import AuditEvent, Project, User
 
 GENESIS = "0" * 64
 _CHAIN_LOCK = 7_204_201  # any constant that no other advisory lock uses
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An event with the names of its actor and its project; empty without one."""
+
+    event: AuditEvent
+    actor: str
+    project: str
 
 
 def record(
@@ -40,6 +50,21 @@ def record(
     session.add(event)
     session.flush()
     return event
+
+
+def page(session: Session, *, before_id: int | None = None, limit: int = 100) -> list[AuditEntry]:
+    """Return events, newest first; with `before_id`, only older ones."""
+    query = (
+        select(AuditEvent, User.name, Project.name)
+        .join(User, User.id == AuditEvent.actor_id, isouter=True)
+        .join(Project, Project.id == AuditEvent.project_id, isouter=True)
+        .order_by(AuditEvent.id.desc())
+        .limit(limit)
+    )
+    if before_id is not None:
+        query = query.where(AuditEvent.id < before_id)
+    rows = session.execute(query)
+    return [AuditEntry(event, actor or "", project or "") for event, actor, project in rows]
 
 
 def broken_at(session: Session) -> int | None:

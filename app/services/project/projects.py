@@ -1,7 +1,7 @@
 """Projects and the versions of their guidelines."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,6 +121,32 @@ def by_slug(session: Session, slug: str) -> Project:
     if project is None:
         raise NotFound(f"there is no project {slug!r}")
     return project
+
+
+def get(session: Session, project_id: int) -> Project:
+    """Return the project of an id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    project = session.get(Project, project_id)
+    if project is None:
+        raise NotFound(f"there is no project {project_id}")
+    return project
+
+
+def names(session: Session, project_ids: Collection[int]) -> dict[int, str]:
+    """Return the names of projects by id."""
+    rows = session.execute(select(Project.id, Project.name).where(Project.id.in_(project_ids)))
+    return {row.id: row.name for row in rows}
+
+
+def free_slug(session: Session, name: str) -> str:
+    """Return the slug of a name, with a number where the slug is taken."""
+    base = slug_of(name)
+    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
+    slugs = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
+    return next(slug for slug in slugs if slug not in taken)
 
 
 def of_user(session: Session, user: User) -> list[tuple[Project, Membership | None]]:

@@ -114,6 +114,11 @@ def get(session: Session, project_id: int, number: int) -> Round:
     return round_
 
 
+def by_id(session: Session, round_id: int | None) -> Round | None:
+    """Return the round that a checkpoint or an evaluation names; None where it names none."""
+    return session.get_one(Round, round_id) if round_id is not None else None
+
+
 def of_project(session: Session, project_id: int) -> list[Round]:
     """Return the project's rounds, newest first."""
     query = select(Round).where(Round.project_id == project_id)

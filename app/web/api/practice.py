@@ -18,6 +18,7 @@ from app.services.judging.workload import Sheet
 from app.services.people import accounts
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import Practised
+from app.web.addresses import AddressedRoute
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -32,7 +33,9 @@ from app.web.assignments import (
 )
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/practice", tags=["practice"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/practice", tags=["practice"], route_class=AddressedRoute
+)
 
 NOT_HERE = "practice has nothing to skip: every comparison of it teaches something"
 

@@ -3,19 +3,20 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 
 from app.domain.answers import FLAGS, SKIP_REASONS, THUMB_REASONS
 from app.errors import AttuneError, NotFound
 from app.services.judging import corrections, judgment_bodies, workload
 from app.services.judging.workload import HistoryItem, Sheet
+from app.web import addresses
 from app.web.answer_forms import AnswerForm, Choice, choices_of, filled
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
 from app.web.render import redirect, render
 from app.web.words import in_words
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 PAGE = 20
 
@@ -94,7 +95,11 @@ def save(
     except AttuneError as error:
         page = _edit_page(access, assignment_id, form, str(error))
         return render(request, "history/edit.html", page, status=422)
-    return redirect(request, f"/p/{access.project.slug}/history", notice="Your change is saved.")
+    return redirect(
+        request,
+        addresses.path("history.show", slug=access.project.slug),
+        notice="Your change is saved.",
+    )
 
 
 @router.post("/p/{slug}/history/{assignment_id}/retract")
@@ -105,7 +110,9 @@ def retract(request: Request, access: LabelerAccess, assignment_id: int) -> Resp
         raise NotFound("a skip cannot be taken back")
     key = f"retract-{item.judgment_id}"
     corrections.retract(access.session, access.project, access.user.id, item.judgment_id, key)
-    return redirect(request, f"/p/{access.project.slug}/history", notice="Taken back.")
+    return redirect(
+        request, addresses.path("history.show", slug=access.project.slug), notice="Taken back."
+    )
 
 
 def said(item: HistoryItem) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 
 from app.db import now
 from app.domain.answers import FLAGS, SKIP_REASONS, STRENGTH_NAMES, THUMB_REASONS
@@ -15,14 +15,14 @@ from app.services.judging import corrections, judgment_bodies, skips, workload
 from app.services.project import projects
 from app.services.queue import practice_standing, slot_leases
 from app.services.rounds import judging_flow
-from app.web import guide
+from app.web import addresses, guide
 from app.web.answer_forms import AnswerForm, Choice, SkipForm, choices_of, filled
 from app.web.assignments import AssignmentOut, QueueOut, assignment_out, queue_out
 from app.web.deps import LabelerAccess, ProjectAccess
 from app.web.guide import Step
 from app.web.render import STATIC, redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 QUESTIONS = {
     "pick": "Which answer is better?",
@@ -136,7 +136,7 @@ def guidelines_read(access: LabelerAccess, version: Annotated[int, Form()]) -> R
 
 
 def _url(access: ProjectAccess) -> str:
-    return f"/p/{access.project.slug}/label"
+    return addresses.path("label.show", slug=access.project.slug)
 
 
 def _claim(access: ProjectAccess) -> None:
@@ -168,17 +168,19 @@ def page_of(
         access.session, member
     )
     kind = JudgmentKind(assignment.kind if assignment else project.judgment_kind)
+    api = "api.practice.show" if is_practice else "api.projects.show"
+    practice = addresses.path("practice.show", slug=project.slug)
     return LabelPage(
         project=project,
         assignment=assignment,
         queue=queue,
         guidelines=guidelines,
         read_version=member.guidelines_read_version if member else 0,
-        url=f"/p/{project.slug}/practice" if is_practice else _url(access),
+        url=practice if is_practice else _url(access),
         data={
-            "api": f"/api/v1/projects/{project.slug}{'/practice' if is_practice else ''}",
+            "api": addresses.path(api, slug=project.slug),
             "page": _url(access),
-            "practice": f"/p/{project.slug}/practice",
+            "practice": practice,
             "user": user.id,
             "single_keys": user.single_keys,
             "kind": str(kind),

@@ -6,7 +6,7 @@ What is practised and what counts as right is decided in the services and the do
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import File, Form, Request, Response, UploadFile
 
 from app.domain.practice import PRACTISED, Standing, expected
 from app.errors import AttuneError, NotFound
@@ -17,6 +17,7 @@ from app.services.judging.practice_runs import Feedback
 from app.services.people import accounts
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import Practised
+from app.web import addresses
 from app.web.answer_forms import AnswerForm
 from app.web.api.practice import member_of, out, queue_of
 from app.web.assignments import AssignmentOut
@@ -25,7 +26,7 @@ from app.web.pages import label
 from app.web.render import redirect, render
 from app.web.words import LETTERS, in_words
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,12 @@ def submit(
         )
     except AttuneError as error:
         return _show(request, access, form, str(error))
-    return redirect(request, f"{_url(access)}/answers/{feedback.comparison_id}")
+    return redirect(
+        request,
+        addresses.path(
+            "practice.show_answer", slug=access.project.slug, comparison_id=feedback.comparison_id
+        ),
+    )
 
 
 @router.get("/p/{slug}/practice/answers/{comparison_id}")
@@ -152,7 +158,9 @@ def add(
     if taken.refused:
         return render(request, "practice/set.html", _set_page(access, refused=taken.refused))
     notice = f"{taken.new:,} added{f', {taken.known:,} were there already' if taken.known else ''}."
-    return redirect(request, f"{_url(access)}/set", notice=notice)
+    return redirect(
+        request, addresses.path("practice.show_set", slug=access.project.slug), notice=notice
+    )
 
 
 @router.post("/p/{slug}/practice/set/{user_id}/again")
@@ -162,11 +170,15 @@ def ask_again(request: Request, access: LeadAccess, user_id: int) -> Response:
     if member is None:
         raise NotFound(f"user {user_id} is not in {access.project.name}")
     practice_standing.ask_again(access.session, access.project, member, actor_id=access.user.id)
-    return redirect(request, f"{_url(access)}/set", notice=f"{member.pseudonym} practises again.")
+    return redirect(
+        request,
+        addresses.path("practice.show_set", slug=access.project.slug),
+        notice=f"{member.pseudonym} practises again.",
+    )
 
 
 def _url(access: ProjectAccess) -> str:
-    return f"/p/{access.project.slug}/practice"
+    return addresses.path("practice.show", slug=access.project.slug)
 
 
 def _show(
