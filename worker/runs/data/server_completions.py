@@ -1,7 +1,6 @@
 """Completions of somebody else's model, asked of a server, as rows.
 
 They have no token ids of ours; wherever they are trained on, they are tokenised like completions
-from worker.rlhf.sampling.engines import GeneratedCompletion
 from files. The key of a completion is the server's model, the settings and its number.
 """
 
