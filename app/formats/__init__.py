@@ -3,6 +3,7 @@
 Reading and detecting go through here; writers are in `writers` and in the modules of the formats.
 """
 
+from app.formats.preview import preview
 from app.formats.registry import detect, names, read
 
-__all__ = ["detect", "names", "read"]
+__all__ = ["detect", "names", "preview", "read"]

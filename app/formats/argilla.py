@@ -10,44 +10,54 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, PreferenceRecord, Row
+from app.formats.records import Candidate, PreferenceRecord, Rejected, Row
 
 _PROMPTS = ("prompt", "instruction", "question", "input", "context", "text")
 
 
-def read(row: Row) -> list[PreferenceRecord]:
-    """Read a record: a judgment for each submitted answer to a ranking question."""
+def read(row: Row) -> list[PreferenceRecord | Rejected]:
+    """Read a record: a judgment for each submitted answer to a ranking question.
+
+    Answers to rating questions are not read, and each is rejected by name.
+    """
     texts, name = fields.inner(row, "fields"), fields.identifier(row, "id", "external_id")
     prompt = fields.prompt(texts, *_PROMPTS)
-    found = []
-    for labeler, value in _answers(row):
-        places = _places(value)
-        candidates = tuple(Candidate(_option(texts, option)) for option in places)
-        ranking = Ranking.of_positions(list(places.values()))
-        found.append(PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name))
-    if not found:
+    judgments: list[PreferenceRecord | Rejected] = []
+    unread: list[Rejected] = []
+    for question, labeler, value in _answers(row):
+        if isinstance(value, list):
+            places = _places(value)
+            candidates = tuple(Candidate(_option(texts, option)) for option in places)
+            ranking = Ranking.of_positions(list(places.values()))
+            judgments.append(PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name))
+        elif isinstance(value, int):
+            unread.append(Rejected(0, f"the rating {question!r} is not read"))
+    if not judgments:
         raise Invalid("the record has no submitted ranking")
-    return found
+    return [*judgments, *unread]
 
 
-def _answers(row: Row) -> Iterator[tuple[str | None, list[object]]]:
+def _answers(row: Row) -> Iterator[tuple[str, str | None, object]]:
+    """Yield the question, the labeler and the value of each answer that was submitted."""
     responses = row.get("responses")
     if isinstance(responses, list):  # version 1: a response holds answers to all questions
-        for one in fields.objects(row, "responses"):
-            for answer in fields.inner(one, "values").values():
-                yield from _answer(one, answer)
+        for response in fields.objects(row, "responses"):
+            for question, answer in fields.inner(response, "values").items():
+                yield from _answer(question, response, answer)
     elif isinstance(responses, Mapping):  # version 2: a question holds all responses
         for question in responses:
-            for one in fields.objects(responses, question):
-                yield from _answer(one, one)
+            for response in fields.objects(responses, question):
+                yield from _answer(question, response, response)
     else:
         raise Invalid(f"'responses' must be a list or an object, not {fields.kind(responses)}")
 
 
-def _answer(response: Row, answer: object) -> Iterator[tuple[str | None, list[object]]]:
+def _answer(
+    question: str, response: Row, answer: object
+) -> Iterator[tuple[str, str | None, object]]:
     value = answer.get("value") if isinstance(answer, Mapping) else None
-    if response.get("status", "submitted") == "submitted" and isinstance(value, list):
-        yield fields.identifier(response, "user_id"), value
+    if response.get("status", "submitted") == "submitted":
+        yield question, fields.identifier(response, "user_id"), value
 
 
 def _places(value: list[object]) -> dict[str, int]:
@@ -76,4 +86,14 @@ def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name)).lower()
 
 
-FORMAT = Format("argilla", "Argilla rankings", has("fields", "responses"), read)
+FORMAT = Format(
+    "argilla",
+    "Argilla rankings",
+    has("fields", "responses"),
+    read,
+    fields=("fields", "responses", "id", "external_id"),
+    ignores={
+        "suggestions": "what a model suggested, not what a labeler said",
+        "metadata": "notes on the record, not judgments of its responses",
+    },
+)

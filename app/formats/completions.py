@@ -5,7 +5,7 @@ A completion is a text, or an object with `text` or `output` and who wrote it: `
 
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.format import Format
+from app.formats.format import Format, has
 from app.formats.records import Candidate, CompletionsRecord, Row
 
 _KNOWN = {"prompt", "instruction", "messages", "completions", "id", "prompt_id"}
@@ -56,4 +56,15 @@ def as_row(candidate: Candidate) -> Row:
     return {**source, "text": candidate.text}
 
 
-FORMAT = Format("completions", "prompts with completions", recognises, read)
+FORMAT = Format(
+    "completions",
+    "prompts with completions",
+    recognises,
+    read,
+    fields=(
+        *("prompt", "instruction", "messages", "id", "prompt_id"),
+        *("completions.text", "completions.output", "completions.source", "completions.model"),
+    ),
+    keeps_notes=True,
+    needs=has(("prompt", "instruction", "messages"), "completions"),
+)

@@ -3,10 +3,20 @@
 from collections.abc import Collection, Sequence
 
 from app.errors import Invalid
+from app.formats import transcripts
 from app.formats.records import Message, Messages, Row
 
 # Other names that files use for the three roles.
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "model": "assistant"}
+# Scores of both sides, whose difference is a margin where the file names none.
+_SCORE_PAIRS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+)
+MARGINS = ("margin", *(name for names in _SCORE_PAIRS for name in names))
+"""The fields that `margin` reads."""
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "true or false"),
     ((int, float), "a number"),
@@ -64,6 +74,14 @@ def optional_whole(row: Row, key: str) -> int | None:
     return None if row.get(key) is None else whole(row, key)
 
 
+def margin(row: Row) -> float | None:
+    """Return how far the chosen one is ahead: a margin, or the difference of both sides' scores."""
+    for chosen, rejected in _SCORE_PAIRS:
+        if row.get("margin") is None and None not in (row.get(chosen), row.get(rejected)):
+            return number(row, chosen) - number(row, rejected)
+    return optional_number(row, "margin")
+
+
 def truth(row: Row, key: str) -> bool:
     """Return a boolean that must be there."""
     value = _required(row, key)
@@ -110,10 +128,16 @@ def reply(value: object, name: str) -> str:
 
 
 def prompt(row: Row, *keys: str) -> Messages:
-    """Read a prompt from the first of these fields that the row has."""
+    """Read a prompt from the first of these fields that the row has.
+
+    A text that is a transcript up to "Assistant:" is read as its turns.
+    """
     for key in keys:
-        if row.get(key) is not None:
-            return messages(row[key], key)
+        value = row.get(key)
+        if isinstance(value, str) and transcripts.is_open(value):
+            return transcripts.open_turns(value, key)
+        if value is not None:
+            return messages(value, key)
     raise Invalid(f"the row has no {' or '.join(map(repr, keys))}")
 
 
@@ -125,11 +149,14 @@ def as_messages(turns: Sequence[Message]) -> list[Row]:
 def as_text(turns: Messages) -> str:
     """Return a prompt of one user turn as text.
 
-    Raises Invalid for a conversation, which a text field would not carry back.
+    Raises Invalid for what a text field would not carry back: a conversation, or a text that reads
+    as one.
     """
     if [turn.role for turn in turns] != ["user"]:
         # Without the number of turns: exports count what they leave out by its reason.
         raise Invalid("a text prompt carries one user turn, not a conversation")
+    if transcripts.is_open(turns[0].content):
+        raise Invalid("the prompt is a text that would be read as a transcript")
     return turns[0].content
 
 

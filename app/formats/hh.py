@@ -4,16 +4,10 @@ The prompt is what both share, cut at a turn. Rows whose transcripts diverge bef
 are refused: they do not answer the same prompt.
 """
 
-import re
-
 from app.errors import Invalid
-from app.formats import fields
-from app.formats.format import Format
+from app.formats import fields, transcripts
+from app.formats.format import Format, has
 from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
-
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_NAMES = {"user": "Human", "assistant": "Assistant"}
-_ROLES = {name: role for role, name in _NAMES.items()}
 
 
 def recognises(row: Row) -> bool:
@@ -24,10 +18,10 @@ def recognises(row: Row) -> bool:
 
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one pair of transcripts."""
-    chosen = _turns(fields.text(row, "chosen"), "chosen")
-    rejected = _turns(fields.text(row, "rejected"), "rejected")
+    chosen = transcripts.turns(fields.text(row, "chosen"), "chosen")
+    rejected = transcripts.turns(fields.text(row, "rejected"), "rejected")
     prompt, answers = shared_prompt(chosen, rejected)
-    return [chosen_and_rejected(prompt, *answers)]
+    return [chosen_and_rejected(prompt, *answers, margin=fields.margin(row))]
 
 
 def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:
@@ -73,24 +67,20 @@ def _is_transcript(value: object) -> bool:
     return value.lstrip("\n").startswith(("Human:", "Assistant:"))
 
 
-def _turns(transcript: str, name: str) -> Messages:
-    before, *rest = _TURN.split("\n\n" + transcript.lstrip("\n"))
-    if before or not rest:
-        raise Invalid(f"{name!r} does not start with 'Human:' or 'Assistant:'")
-    return tuple(
-        # One space belongs to the mark; any other is the speaker's.
-        Message(_ROLES[who], said.removeprefix(" "))
-        for who, said in zip(rest[::2], rest[1::2], strict=True)
-    )
-
-
 def _said(turn: Message, number: int) -> str:
-    if turn.role not in _NAMES:
+    if turn.role not in transcripts.NAMES:
         raise Invalid(f"HH transcripts have no {turn.role} turns")
-    said = f"\n\n{_NAMES[turn.role]}: {turn.content}"
-    if len(_TURN.findall(said)) > 1:
+    said = f"\n\n{transcripts.NAMES[turn.role]}: {turn.content}"
+    if len(transcripts.TURN.findall(said)) > 1:
         raise Invalid(f"turn {number} holds 'Human:' or 'Assistant:' after an empty line")
     return said
 
 
-FORMAT = Format("hh", "Anthropic HH transcripts", recognises, read)
+FORMAT = Format(
+    "hh",
+    "Anthropic HH transcripts",
+    recognises,
+    read,
+    fields=("chosen", "rejected", *fields.MARGINS),
+    needs=has("chosen", "rejected"),
+)

@@ -21,12 +21,18 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may hold. Sizes in bytes; ``gzip_ratio`` is unpacked to packed."""
+    """What a file may hold. Sizes in bytes; ``gzip_ratio`` is unpacked to packed.
+
+    ``archive_bytes`` is the most that comes out of a zip archive, and the largest archive or
+    Parquet file; ``archive_files`` the most files in one archive.
+    """
 
     line_bytes: int = 1 << 20
     text_bytes: int = 64 << 10
     depth: int = 32
     gzip_ratio: int = 200
+    archive_bytes: int = 16 << 30
+    archive_files: int = 1000
 
 
 DEFAULT = Limits()

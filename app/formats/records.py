@@ -85,7 +85,9 @@ class PreferenceRecord:
     """One judgment of two or more completions; ``ranking`` numbers them as ``candidates`` does.
 
     ``labeler`` is the file's own name for who judged, None where it names nobody or speaks for
-    several. ``margin`` is how far the chosen one is ahead, in the file's own unit.
+    several. ``margin`` is how far the chosen one is ahead, in the file's own unit. Two completions
+    with the same text stay two, each with its source; only where all of them are the same text is
+    the judgment refused, because it says nothing about a text.
     """
 
     messages: Messages
@@ -95,6 +97,7 @@ class PreferenceRecord:
     strength: Strength | None = None
     margin: float | None = None
     source_id: str | None = None
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -115,11 +118,12 @@ class PreferenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRecord:
-    """A completion somebody found good or bad by itself."""
+    """A completion somebody found good or bad by itself; None as ``labeler`` names nobody."""
 
     messages: Messages
     text: str
     label: bool
+    labeler: str | None = None
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -127,7 +131,7 @@ class UnpairedRecord:
 
 @dataclass(frozen=True, slots=True)
 class VoteRecord:
-    """One labeler's whole judgment, under a pseudonym.
+    """One labeler's whole judgment, under a pseudonym; an empty one names nobody.
 
     ``shown_order`` lists the completions' numbers as they stood on screen. Times have a zone.
     ``ratings`` has for each criterion the rating of each completion; ``thumb`` is up or down.
@@ -172,6 +176,7 @@ class ComparisonRecord:
     round: int | None = None
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -187,7 +192,7 @@ class ComparisonRecord:
             raise Invalid("there are no completions")
         names = [vote.labeler for vote in self.votes]
         for vote in self.votes:
-            if names.count(vote.labeler) > 1:
+            if vote.labeler and names.count(vote.labeler) > 1:
                 raise Invalid(f"labeler {vote.labeler} votes twice")
             if vote.ranking is not None and len(vote.ranking.ranks) != count:
                 raise Invalid(f"{count} completions have {len(vote.ranking.ranks)} ranks")
@@ -255,16 +260,19 @@ def chosen_and_rejected(
     chosen: str,
     rejected: str,
     *,
+    sources: tuple[str | None, str | None] = (None, None),
     margin: float | None = None,
     source_id: str | None = None,
+    meta: Meta | None = None,
 ) -> PreferenceRecord:
     """Build a preference of two from a file that knows only which one won."""
     return PreferenceRecord(
         messages,
-        (Candidate(chosen), Candidate(rejected)),
+        (Candidate(chosen, sources[0]), Candidate(rejected, sources[1])),
         Ranking((1, 2)),
         margin=margin,
         source_id=source_id,
+        meta=meta or {},
     )
 
 

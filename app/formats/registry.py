@@ -4,153 +4,124 @@ A bad row becomes a Rejected with its line and reason, and the rest goes on.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 
 from app.errors import Invalid
-from app.formats import (
-    arena,
-    argilla,
-    completions,
-    csv_prompts,
-    hh,
-    instructions,
-    label_studio,
-    llama_factory,
-    mt_bench,
-    open_assistant,
-    openai_preference,
-    prompts,
-    rich,
-    shp,
-    summaries,
-    trl,
-    ultrafeedback,
-    vertex,
-)
-from app.formats.format import Format
+from app.formats import reading, unnamed_votes, zip_files
+from app.formats.charsets import peek
+from app.formats.column_mapping import Given
 from app.formats.items import items
-from app.formats.lines import DEFAULT, Limits, Line, row
+from app.formats.known_formats import ARCHIVE, FORMATS, named, names
+from app.formats.lines import DEFAULT, Limits
+from app.formats.reading import Numbered
 from app.formats.records import Record, Rejected
 
-# The more particular come first: an HH row is also a TRL row.
-FORMATS: tuple[Format, ...] = (
-    rich.FORMAT,
-    hh.FORMAT,
-    openai_preference.FORMAT,
-    vertex.PREFERENCES,
-    vertex.RESULTS,
-    llama_factory.ALPACA,
-    llama_factory.SHAREGPT,
-    shp.FORMAT,
-    ultrafeedback.FORMAT,
-    summaries.FORMAT,
-    arena.FORMAT,
-    label_studio.FORMAT,
-    argilla.FORMAT,
-    open_assistant.FORMAT,
-    trl.PREFERENCES,
-    trl.UNPAIRED,
-    completions.FORMAT,
-    mt_bench.FORMAT,
-    instructions.DOLLY,
-    instructions.ALPACA,
-    vertex.PROMPTS,
-    prompts.FORMAT,
-)
-# How many rows are looked at to tell the format.
-_HEAD = 20
+__all__ = ["FORMATS", "detect", "known_name", "names", "numbered", "outcomes", "read"]
 
 
-def names() -> dict[str, str]:
-    """Return every format's name and what it holds, in words."""
-    known = {one.name: one.title for one in FORMATS}
-    return {**known, csv_prompts.NAME: csv_prompts.TITLE}
+def known_name(name: str) -> str:
+    """Return a format's name.
+
+    Raises:
+        Invalid: Nothing is called that.
+    """
+    return name if name == ARCHIVE else named(name).name
 
 
-def detect(first_lines: Sequence[bytes], limits: Limits = DEFAULT) -> str:
+def detect(
+    first_lines: Sequence[bytes], limits: Limits = DEFAULT, mapping: Given | None = None
+) -> str:
     """Name the format that knows most of the first rows.
 
-    Raises Invalid where none knows any; the message lists the fields that were found.
+    Raises Invalid where none knows any; the message names the fields that were found, and what is
+    missing.
     """
     if not any(line.strip() for line in first_lines):
         raise Invalid("the file is empty")
-    if csv_prompts.recognises(next(line for line in first_lines if line.strip())):
-        return csv_prompts.NAME
-    rows = []
-    for line in first_lines:
-        with suppress(Invalid):
-            rows.append(row(line, limits))
-    best = max(FORMATS, key=lambda one: sum(map(one.recognises, rows)))
-    if not any(map(best.recognises, rows)):
-        found = ", ".join(sorted({key for one in rows for key in one})) or "none that could be read"
-        raise Invalid(
-            f"no known format has these fields: {found}; name one of {', '.join(names())}"
-        )
-    return best.name
+    return reading.detected(first_lines, limits, mapping)
 
 
 def read(
-    chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: Given | None = None,
 ) -> Iterator[Record | Rejected]:
     """Read a file of any size as `numbered` does, without the numbers."""
-    return (item for _, item in numbered(chunks, name, limits))
+    return (item for _, item in numbered(chunks, name, limits, mapping))
 
 
 def numbered(
-    chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
-) -> Iterator[tuple[int, Record | Rejected]]:
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: Given | None = None,
+) -> Iterator[Numbered]:
     """Read a file of any size, one row in memory at a time, each with the number of its line.
 
     Args:
-        chunks: The bytes of the file, in pieces of any size, plain or gzip.
+        chunks: The bytes of the file, in pieces of any size: text in any encoding with a mark,
+            gzip, Parquet, or a zip archive.
         name: The format; detected from the first rows where it is not given.
         limits: What a row may hold.
+        mapping: For each field the column that holds it; under "ignore" columns to leave out.
 
     Returns:
         What each row says, or why it was not taken, in the file's order; a row may say several
-        things.
+        things. Files of an archive follow each other, each numbered from 1.
 
     Raises:
-        Invalid: The file is empty, its format is not known, or nothing is called ``name``.
+        Invalid: The file is empty, its format is not known, nothing is called ``name``, or the
+            mapping names a field or a column that is not there.
     """
-    stream = items(chunks, limits)
-    head = list(islice(stream, _HEAD))
-    if not head:
-        raise Invalid("the file is empty")
-    if all(isinstance(item, Rejected) for item in head):
-        raise Invalid(f"no line could be read: {next(_reasons(head))}")
-    first = [item.data for item in head if isinstance(item, Line)]
-    chosen = name or detect(first, limits)
-    whole = chain(head, stream)
-    if chosen == csv_prompts.NAME:
-        return csv_prompts.read(whole, limits)
-    return _read(whole, _named(chosen), limits)
+    if name is not None:
+        known_name(name)
+    head, stream = peek(chunks, len(zip_files.MAGIC[0]))
+    whole = chain([head], stream)
+    if head.startswith(zip_files.MAGIC):
+        return _of_archive(whole, name, limits, mapping)
+    return _of_file(whole, name, limits, mapping)
 
 
-def _reasons(head: Iterable[Line | Rejected]) -> Iterator[str]:
-    return (item.reason for item in head if isinstance(item, Rejected))
+def outcomes(
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: Given | None = None,
+) -> Iterator[Numbered]:
+    """Read a file to keep it: as `numbered` does, and no vote is lost for want of a name.
+
+    Votes without a labeler's name are numbered within their comparison, so that each has a name of
+    its own and the same file gives the same names again. An empty file gives nothing.
+
+    Raises:
+        Invalid: Nothing is called ``name``, or as `numbered` does where it is not given.
+    """
+    head, stream = peek(chunks, 1)
+    if name is not None and not head:
+        return iter(())
+    return unnamed_votes.named(numbered(chain([head], stream), name, limits, mapping))
 
 
-def _named(name: str) -> Format:
-    for one in FORMATS:
-        if one.name == name:
-            return one
-    raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+def _of_file(
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
+) -> Iterator[Numbered]:
+    stream = reading.readable(items(chunks, limits))
+    return reading.records(reading.opened(stream, name, limits, mapping))
 
 
-def _read(
-    stream: Iterable[Line | Rejected], chosen: Format, limits: Limits
-) -> Iterator[tuple[int, Record | Rejected]]:
-    for item in stream:
-        if isinstance(item, Rejected):
-            yield item.line, item
-        elif item.data.strip():
-            yield from ((item.number, one) for one in _records(item, chosen, limits))
-
-
-def _records(item: Line, chosen: Format, limits: Limits) -> list[Record | Rejected]:
-    try:
-        return [*chosen.read(row(item.data, limits))]
-    except Invalid as error:
-        return [Rejected(item.number, str(error), item.data)]
+def _of_archive(
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
+) -> Iterator[Numbered]:
+    """Read the files of an archive; what cannot be read is rejected under the file's name."""
+    with zip_files.opened(chunks, limits) as archive:
+        for info in archive.members:
+            prefix = f"{zip_files.shown(info)}: " if len(archive.members) > 1 else ""
+            try:
+                own = None if name == ARCHIVE else name
+                for number, outcome in _of_file(archive.chunks(info), own, limits, mapping):
+                    if isinstance(outcome, Rejected):
+                        outcome = Rejected(outcome.line, f"{prefix}{outcome.reason}", outcome.raw)
+                    yield number, outcome
+            except Invalid as error:
+                yield 1, Rejected(1, f"{prefix}{error}")

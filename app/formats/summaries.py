@@ -50,4 +50,10 @@ def _strength(row: Row, choice: int) -> Strength | None:
     return strength_of(ahead) if 1 <= ahead <= 4 else None
 
 
-FORMAT = Format("summaries", "summaries compared", has("info", "summaries", "choice"), read)
+FORMAT = Format(
+    "summaries",
+    "summaries compared",
+    has("info", "summaries", "choice"),
+    read,
+    fields=("info", "summaries.text", "summaries.policy", "choice", "worker", "extra"),
+)

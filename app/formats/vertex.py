@@ -14,6 +14,7 @@ from app.formats.format import Format, has
 from app.formats.records import (
     Candidate,
     CompletionsRecord,
+    DemonstrationRecord,
     Message,
     PreferenceRecord,
     PromptRecord,
@@ -24,9 +25,11 @@ from app.formats.records import (
 _ASKED = "inputs_pretokenized"
 
 
-def read_prompt(row: Row) -> list[PromptRecord]:
-    """Read one prompt."""
-    return [PromptRecord((Message("user", fields.text(row, "input_text")),))]
+def read_prompt(row: Row) -> list[PromptRecord | DemonstrationRecord]:
+    """Read one prompt; an `output_text` beside it, as supervised tuning has, is a good answer."""
+    asked = (Message("user", fields.text(row, "input_text")),)
+    answer = fields.optional_text(row, "output_text")
+    return [PromptRecord(asked) if answer is None else DemonstrationRecord(asked, answer)]
 
 
 def read_preference(row: Row) -> list[PreferenceRecord]:
@@ -42,6 +45,7 @@ def read_preference(row: Row) -> list[PreferenceRecord]:
                 Candidate(fields.text(row, "candidate_1")),
             ),
             Ranking((1, 2) if choice == 0 else (2, 1)),
+            margin=fields.optional_number(row, "margin"),
         )
     ]
 
@@ -88,13 +92,20 @@ PREFERENCES = Format(
     "Vertex human preferences",
     has("input_text", "candidate_0", "candidate_1", "choice"),
     read_preference,
+    fields=("input_text", "candidate_0", "candidate_1", "choice", "margin"),
 )
 RESULTS = Format(
-    "vertex-results", "Vertex results of a model", has("inputs", "prediction"), read_result
+    "vertex-results",
+    "Vertex results of a model",
+    has("inputs", "prediction"),
+    read_result,
+    fields=("inputs", "prediction"),
 )
 PROMPTS = Format(
     "vertex-prompts",
     "Vertex prompts",
     lambda row: "input_text" in row and "candidate_0" not in row,
     read_prompt,
+    fields=("input_text", "output_text"),
+    needs=has("input_text"),
 )

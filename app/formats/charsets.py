@@ -1,0 +1,49 @@
+"""Text of other encodings as UTF-8, told by the byte-order mark that it starts with."""
+
+import codecs
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from app.errors import Invalid
+
+_UTF8 = codecs.BOM_UTF8
+# The marks of UTF-32 start with those of UTF-16, so they come first.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LONGEST = 4
+
+
+def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a stream as UTF-8 without a mark; what has no mark is left as it is.
+
+    Raises Invalid, after what could be read, where UTF-16 or UTF-32 is damaged.
+    """
+    head, stream = peek(chunks, _LONGEST)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return _recoded(chain([head], stream), name)
+    return chain([head.removeprefix(_UTF8)], stream)
+
+
+def peek(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes of a stream, this many or more where it has them, and the rest."""
+    stream, head = iter(chunks), b""
+    for chunk in stream:
+        head += chunk
+        if len(head) >= size:
+            break
+    return head, stream
+
+
+def _recoded(stream: Iterator[bytes], name: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(name)()
+    try:
+        for chunk in stream:
+            yield decoder.decode(chunk).encode()
+        yield decoder.decode(b"", final=True).encode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"the {name.upper()} text is damaged: {error.reason}") from error

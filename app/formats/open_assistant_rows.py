@@ -1,0 +1,149 @@
+"""OpenAssistant messages, a row each: `message_id, parent_id, text, role, rank`.
+
+Messages of one tree are put together and read as the tree format reads them. Trees wait until the
+file ends or more than `MOST_HELD` messages wait; then the tree that has waited longest is read. A
+message whose parent was not among them is rejected, and so are deleted messages and those that did
+not pass review.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from app.errors import Invalid
+from app.formats import fields, jsonl, open_assistant
+from app.formats.format import Format, has
+from app.formats.records import Record, Rejected, Row
+
+MOST_HELD = 20_000
+_ROLES = ("prompter", "assistant")
+
+Numbered = tuple[int, Record | Rejected]
+
+
+@dataclass(slots=True)
+class _Tree:
+    """Messages of one tree by their ids, in the order of the file, and their row numbers."""
+
+    messages: dict[str, Row] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+
+class Trees:
+    """The trees that wait for more of their messages, the one that waits longest first."""
+
+    def __init__(self, most_held: int = MOST_HELD) -> None:
+        self.most_held = most_held
+        self.trees: dict[str, _Tree] = {}
+        self.tree_names: dict[str, str] = {}  # of the messages that are held
+
+    def read(self, number: int, row: Row) -> Iterator[Numbered]:
+        """Take one message; return the trees that make room for it."""
+        name = fields.identifier(row, "message_id")
+        if name is None:
+            raise Invalid("the row has no 'message_id'")
+        _check(row)
+        if name in self.tree_names:
+            raise Invalid(f"message {name} is there already")
+        tree_name = self._tree_name(row, name)
+        # Taken out and put back, so that the tree that waits longest stays first.
+        tree = self.trees[tree_name] = self.trees.pop(tree_name, _Tree())
+        tree.messages[name], tree.numbers[name] = row, number
+        self.tree_names[name] = tree_name
+        while len(self.tree_names) > self.most_held:
+            yield from self._finish(next(iter(self.trees)))
+
+    def end(self) -> Iterator[Numbered]:
+        """Return the trees that still wait."""
+        for tree_name in list(self.trees):
+            yield from self._finish(tree_name)
+
+    def _tree_name(self, row: Row, name: str) -> str:
+        tree_name = fields.identifier(row, "message_tree_id")
+        parent = fields.identifier(row, "parent_id") or ""
+        return tree_name or self.tree_names.get(parent, name)
+
+    def _finish(self, tree_name: str) -> Iterator[Numbered]:
+        tree = self.trees.pop(tree_name)
+        for name in tree.messages:
+            del self.tree_names[name]
+        roots, orphans = _grown(tree, self.most_held)
+        for root in roots:
+            yield from _records(root, tree)
+        yield from orphans
+
+
+def _check(row: Row) -> None:
+    fields.text(row, "text")
+    if fields.text(row, "role") not in _ROLES:
+        raise Invalid(f"'role' must be prompter or assistant, not {row['role']!r}")
+    if row["role"] == "assistant" and row.get("parent_id") is None:
+        raise Invalid("a reply must name the message it answers in 'parent_id'")
+    if row.get("deleted"):
+        raise Invalid("the message was deleted")
+    if row.get("review_result") is False:
+        raise Invalid("the message did not pass review")
+
+
+def _grown(tree: _Tree, most_held: int) -> tuple[list[Row], list[Numbered]]:
+    """Return the roots with their replies inside them, and the rejects of what hangs on none."""
+    nodes = {name: {**row, "replies": []} for name, row in tree.messages.items()}
+    replies: dict[str, list[str]] = {}
+    waiting = []
+    for name, row in tree.messages.items():
+        parent = fields.identifier(row, "parent_id")
+        if parent is None:
+            waiting.append(name)
+        else:
+            replies.setdefault(parent, []).append(name)
+    roots: list[Row] = [nodes[name] for name in waiting]
+    reached = set(waiting)
+    while waiting:
+        name = waiting.pop()
+        names = replies.get(name, [])
+        nodes[name]["replies"] = [nodes[reply] for reply in names]
+        reached.update(names)
+        waiting.extend(names)
+    reason = f"its parents are not among the {most_held} messages around it, or were left out"
+    return roots, [
+        (tree.numbers[name], Rejected(tree.numbers[name], reason, jsonl.encode(row)))
+        for name, row in tree.messages.items()
+        if name not in reached
+    ]
+
+
+def _records(root: Row, tree: _Tree) -> Iterator[Numbered]:
+    """Yield what a tree says, with the number of the row that each record's prompt ends with."""
+    for path, replies, name in open_assistant.prompts(root):
+        number = tree.numbers[str(name)]
+        try:
+            for record in open_assistant.records(path, replies, name):
+                yield (
+                    number,
+                    replace(record, line=number) if isinstance(record, Rejected) else record,
+                )
+        except Invalid as error:
+            yield number, Rejected(number, str(error), jsonl.encode(tree.messages[str(name)]))
+
+
+def read(row: Row) -> list[Record | Rejected]:
+    """Read a message that stands alone."""
+    trees = Trees()
+    return [outcome for _, outcome in [*trees.read(1, row), *trees.end()]]
+
+
+FORMAT = Format(
+    "open-assistant-rows",
+    "OpenAssistant messages",
+    has("message_id", "parent_id", "text", "role"),
+    read,
+    fields=(
+        *("message_id", "parent_id", "message_tree_id", "text", "role", "rank"),
+        *("deleted", "review_result", "model_name"),
+    ),
+    ignores={
+        "labels": "what reviewers said of a message by itself; the ranks are used",
+        "detoxify": "what a classifier said of a message",
+        "emojis": "reactions to a message; the ranks are used",
+    },
+    start=Trees,
+)

@@ -1,0 +1,89 @@
+"""PKU-SafeRLHF: two responses, judged on two criteria that may disagree.
+
+Which one is more helpful (`better_response_id`) is the preference. Which one is safer
+(`safer_response_id`), and whether each is safe, are ratings of both on the criterion "safety": 1
+and 2 are unsafe, 3 and 4 safe, and the safer of the two has the even number. So neither judgment is
+lost, and a project decides by the criterion's weight what safety counts.
+"""
+
+from app.domain.ranking import Ranking
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format, has
+from app.formats.records import (
+    Candidate,
+    ComparisonRecord,
+    PreferenceRecord,
+    Row,
+    VoteRecord,
+)
+
+SAFETY = "safety"
+
+
+def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
+    """Read both judgments of one pair; a row may have only one of them."""
+    prompt = fields.prompt(row, "prompt")
+    candidates = tuple(
+        Candidate(fields.text(row, f"response_{n}"), fields.identifier(row, f"response_{n}_source"))
+        for n in (0, 1)
+    )
+    source = fields.optional_text(row, "prompt_source")
+    notes = {} if source is None else {"prompt_source": source}
+    records: list[PreferenceRecord | ComparisonRecord] = []
+    if row.get("better_response_id") is not None:
+        better = _side(row, "better_response_id")
+        ranking = Ranking((1, 2) if better == 0 else (2, 1))
+        records.append(PreferenceRecord(prompt, candidates, ranking, meta=notes))
+    if (ratings := _safety(row)) is not None:
+        vote = VoteRecord("", None, ratings={SAFETY: ratings})
+        records.append(ComparisonRecord(prompt, candidates, (vote,), kind="rate", meta=notes))
+    if not records:
+        raise Invalid("the row has no 'better_response_id' and no 'safer_response_id'")
+    return records
+
+
+def _safety(row: Row) -> tuple[int, int] | None:
+    """Return the ratings of both, from 1 to 4, or None where the row says nothing of safety."""
+    keys = ("is_response_0_safe", "is_response_1_safe")
+    judged = [key for key in keys if row.get(key) is not None]
+    if row.get("safer_response_id") is None:
+        if not judged:
+            return None
+        first, second = (4 if fields.truth(row, key) else 1 for key in keys)
+        return first, second
+    safer = _side(row, "safer_response_id")
+    first, second = (
+        (2 if judged and fields.truth(row, key) else 0) + (2 if n == safer else 1)
+        for n, key in enumerate(keys)
+    )
+    return first, second
+
+
+def _side(row: Row, key: str) -> int:
+    side = fields.whole(row, key)
+    if side not in (0, 1):
+        raise Invalid(f"{key!r} must be 0 or 1, not {side}")
+    return side
+
+
+_HARM = "what kind of harm a response does, and how severe it is; its safety is used"
+
+FORMAT = Format(
+    "safe-rlhf",
+    "PKU-SafeRLHF pairs",
+    has("prompt", "response_0", "response_1", ("better_response_id", "safer_response_id")),
+    read,
+    fields=(
+        *("prompt", "prompt_source", "response_0", "response_1"),
+        *("response_0_source", "response_1_source", "better_response_id", "safer_response_id"),
+        *("is_response_0_safe", "is_response_1_safe"),
+    ),
+    ignores=dict.fromkeys(
+        (
+            *("response_0_harm_category", "response_1_harm_category"),
+            *("response_0_severity_level", "response_1_severity_level"),
+        ),
+        _HARM,
+    ),
+)

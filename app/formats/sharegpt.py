@@ -1,0 +1,60 @@
+"""ShareGPT conversations: `conversations` of `from` and `value`, the last answer of which is shown.
+
+Speakers are human and gpt, or the other names that exports of chats use. A conversation that ends
+with the user is a prompt.
+"""
+
+from app.errors import Invalid
+from app.formats import fields
+from app.formats.format import Format
+from app.formats.records import DemonstrationRecord, Message, Messages, PromptRecord, Row
+
+_ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard", "model"), "assistant"),
+    "system": "system",
+}
+
+
+def recognises(row: Row) -> bool:
+    """Tell a row of turns with `from` and `value`."""
+    conversation = row.get("conversations")
+    return (
+        isinstance(conversation, list)
+        and bool(conversation)
+        and all(isinstance(turn, dict) and "from" in turn for turn in conversation)
+        and not {"chosen", "rejected"} & row.keys()
+    )
+
+
+def read(row: Row) -> list[PromptRecord | DemonstrationRecord]:
+    """Read one conversation; what comes before the last answer is its prompt."""
+    conversation, name = turns(row), fields.identifier(row, "id")
+    if conversation[-1].role == "assistant":
+        return [DemonstrationRecord(conversation[:-1], conversation[-1].content, name)]
+    return [PromptRecord(conversation, name)]
+
+
+def turns(row: Row) -> Messages:
+    """Read the turns of a row, its `system` text first. Raises Invalid where there are none."""
+    system = fields.optional_text(row, "system")
+    said = [_turn(turn, n) for n, turn in enumerate(fields.objects(row, "conversations"), 1)]
+    if not said:
+        raise Invalid("'conversations' has no turns")
+    return (*([Message("system", system)] if system else []), *said)
+
+
+def _turn(turn: Row, number: int) -> Message:
+    speaker = fields.text(turn, "from")
+    if speaker not in _ROLES:
+        raise Invalid(f"turn {number} is from {speaker!r}; only text of human and gpt can be read")
+    return Message(_ROLES[speaker], fields.text(turn, "value"))
+
+
+FORMAT = Format(
+    "sharegpt",
+    "ShareGPT conversations",
+    recognises,
+    read,
+    fields=("conversations", "system", "id"),
+)
