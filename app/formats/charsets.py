@@ -9,10 +9,10 @@ from app.errors import Invalid
 _UTF8 = codecs.BOM_UTF8
 # The marks of UTF-32 start with those of UTF-16, so they come first.
 _MARKS = (
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LONGEST = 4
 
@@ -25,7 +25,7 @@ def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
     head, stream = peek(chunks, _LONGEST)
     for mark, name in _MARKS:
         if head.startswith(mark):
-            return _recoded(chain([head], stream), name)
+            return _recoded(chain([head.removeprefix(mark)], stream), name)
     return chain([head.removeprefix(_UTF8)], stream)
 
 
@@ -46,4 +46,5 @@ def _recoded(stream: Iterator[bytes], name: str) -> Iterator[bytes]:
             yield decoder.decode(chunk).encode()
         yield decoder.decode(b"", final=True).encode()
     except UnicodeDecodeError as error:
+        yield error.object[: error.start].decode(name).encode()
         raise Invalid(f"the {name.upper()} text is damaged: {error.reason}") from error

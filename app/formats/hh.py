@@ -6,7 +6,7 @@ are refused: they do not answer the same prompt.
 
 from app.errors import Invalid
 from app.formats import fields, transcripts
-from app.formats.format import Format, has
+from app.formats.format import Format
 from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
 
 
@@ -82,5 +82,4 @@ FORMAT = Format(
     recognises,
     read,
     fields=("chosen", "rejected", *fields.MARGINS),
-    needs=has("chosen", "rejected"),
 )

@@ -2,8 +2,9 @@
 
 Which one is more helpful (`better_response_id`) is the preference. Which one is safer
 (`safer_response_id`), and whether each is safe, are ratings of both on the criterion "safety": 1
-and 2 are unsafe, 3 and 4 safe, and the safer of the two has the even number. So neither judgment is
-lost, and a project decides by the criterion's weight what safety counts.
+and 2 are unsafe, 3 and 4 safe, and the safer of the two has the even number. Where a row does not
+say whether they are safe, the safer one has 3 and the other 2. So neither judgment is lost, and a
+project decides by the criterion's weight what safety counts.
 """
 
 from app.domain.ranking import Ranking
@@ -19,6 +20,7 @@ from app.formats.records import (
 )
 
 SAFETY = "safety"
+_IS_SAFE = ("is_response_0_safe", "is_response_1_safe")
 
 
 def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
@@ -45,18 +47,15 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
 
 def _safety(row: Row) -> tuple[int, int] | None:
     """Return the ratings of both, from 1 to 4, or None where the row says nothing of safety."""
-    keys = ("is_response_0_safe", "is_response_1_safe")
-    judged = [key for key in keys if row.get(key) is not None]
-    if row.get("safer_response_id") is None:
-        if not judged:
-            return None
-        first, second = (4 if fields.truth(row, key) else 1 for key in keys)
-        return first, second
-    safer = _side(row, "safer_response_id")
-    first, second = (
-        (2 if judged and fields.truth(row, key) else 0) + (2 if n == safer else 1)
-        for n, key in enumerate(keys)
-    )
+    safer = None if row.get("safer_response_id") is None else _side(row, "safer_response_id")
+    if all(row.get(key) is None for key in _IS_SAFE):
+        return None if safer is None else ((3, 2) if safer == 0 else (2, 3))
+    is_safe = [fields.truth(row, key) for key in _IS_SAFE]
+    if safer is None:
+        return (4 if is_safe[0] else 1), (4 if is_safe[1] else 1)
+    if is_safe[1 - safer] and not is_safe[safer]:
+        raise Invalid("'safer_response_id' names the response that is not safe")
+    first, second = (2 * is_safe[side] + (2 if side == safer else 1) for side in (0, 1))
     return first, second
 
 
@@ -77,7 +76,7 @@ FORMAT = Format(
     fields=(
         *("prompt", "prompt_source", "response_0", "response_1"),
         *("response_0_source", "response_1_source", "better_response_id", "safer_response_id"),
-        *("is_response_0_safe", "is_response_1_safe"),
+        *_IS_SAFE,
     ),
     ignores=dict.fromkeys(
         (
