@@ -1,7 +1,8 @@
 """OpenAssistant messages, a row each: `message_id, parent_id, text, role, rank`.
 
 Messages of one tree are put together and read as the tree format reads them. Trees wait until the
-file ends or more than `MOST_HELD` messages wait; then the tree that has waited longest is read. A
+file ends, or more than `MOST_HELD` messages or `MOST_BYTES` of them wait; then the tree that has
+waited longest is read. A
 message whose parent was not among them is rejected, and so are deleted messages and those that did
 not pass review.
 """
@@ -15,6 +16,7 @@ from app.formats.format import Format, has
 from app.formats.records import Record, Rejected, Row
 
 MOST_HELD = 20_000
+MOST_BYTES = 64 << 20
 _ROLES = ("prompter", "assistant")
 
 Numbered = tuple[int, Record | Rejected]
@@ -26,13 +28,15 @@ class _Tree:
 
     messages: dict[str, Row] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
+    size_bytes: int = 0
 
 
 class Trees:
     """The trees that wait for more of their messages, the one that waits longest first."""
 
-    def __init__(self, most_held: int = MOST_HELD) -> None:
-        self.most_held = most_held
+    def __init__(self, most_held: int = MOST_HELD, most_bytes: int = MOST_BYTES) -> None:
+        self.most_held, self.most_bytes = most_held, most_bytes
+        self.size_bytes = 0
         self.trees: dict[str, _Tree] = {}
         self.tree_names: dict[str, str] = {}  # of the messages that are held
 
@@ -49,7 +53,10 @@ class Trees:
         tree = self.trees[tree_name] = self.trees.pop(tree_name, _Tree())
         tree.messages[name], tree.numbers[name] = row, number
         self.tree_names[name] = tree_name
-        while len(self.tree_names) > self.most_held:
+        size_bytes = len(jsonl.encode(row))
+        tree.size_bytes += size_bytes
+        self.size_bytes += size_bytes
+        while len(self.tree_names) > self.most_held or self.size_bytes > self.most_bytes:
             yield from self._finish(next(iter(self.trees)))
 
     def end(self) -> Iterator[Numbered]:
@@ -64,9 +71,10 @@ class Trees:
 
     def _finish(self, tree_name: str) -> Iterator[Numbered]:
         tree = self.trees.pop(tree_name)
+        self.size_bytes -= tree.size_bytes
         for name in tree.messages:
             del self.tree_names[name]
-        roots, orphans = _grown(tree, self.most_held)
+        roots, orphans = _grown(tree)
         for root in roots:
             yield from _records(root, tree)
         yield from orphans
@@ -84,7 +92,7 @@ def _check(row: Row) -> None:
         raise Invalid("the message did not pass review")
 
 
-def _grown(tree: _Tree, most_held: int) -> tuple[list[Row], list[Numbered]]:
+def _grown(tree: _Tree) -> tuple[list[Row], list[Numbered]]:
     """Return the roots with their replies inside them, and the rejects of what hangs on none."""
     nodes = {name: {**row, "replies": []} for name, row in tree.messages.items()}
     replies: dict[str, list[str]] = {}
@@ -103,7 +111,7 @@ def _grown(tree: _Tree, most_held: int) -> tuple[list[Row], list[Numbered]]:
         nodes[name]["replies"] = [nodes[reply] for reply in names]
         reached.update(names)
         waiting.extend(names)
-    reason = f"its parents are not among the {most_held} messages around it, or were left out"
+    reason = "the messages before it in its tree were left out, or are too far away in the file"
     return roots, [
         (tree.numbers[name], Rejected(tree.numbers[name], reason, jsonl.encode(row)))
         for name, row in tree.messages.items()
