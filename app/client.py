@@ -205,6 +205,25 @@ class Client:
             response = self.request("POST", path, files=files, data=fields, attempts=1)
         return response.json()
 
+    def import_file(self, project: str, file: Path, *, poll_s: float = 0.5) -> Any:
+        """Import a file into the project at a path and return what became of it.
+
+        A large file is imported by a job, whose end is waited for.
+
+        Raises:
+            Refused: the server said no, or the job ended without success.
+        """
+        answer = self.upload(f"{project}/imports", file)
+        if "rejects" in answer:
+            return answer
+        job = answer
+        while job["state"] in {"queued", "running"}:
+            time.sleep(poll_s)
+            job = self.get(f"{project}/jobs/{job['id']}")
+        if job["state"] != "succeeded":
+            raise Refused(409, f"job {job['id']} {job['state']}: {job['error']}")
+        return self.get(f"{project}/imports/{job['result']['import_id']}")
+
     def download(self, path: str, to: Path) -> int:
         """Write what is at a path to a file; return the number of bytes."""
         with self._http.stream("GET", f"/api/v1{path}") as response, to.open("wb") as file:

@@ -54,7 +54,7 @@ class Heart(Background):
     def __init__(
         self,
         database: Database,
-        claimed: job_leases.Claimed,
+        claimed: job_leases.ClaimedJob,
         timing: Timing,
         log_path: Path,
         pid: int,

@@ -95,7 +95,7 @@ class Supervisor:
             if not self.drain():
                 self._stopping.wait(self.timing.poll_s)
 
-    def run(self, claimed: job_leases.Claimed) -> None:
+    def run(self, claimed: job_leases.ClaimedJob) -> None:
         """Run one claimed job in its own process, to whatever end."""
         self.job_id = claimed.job_id
         log.info("job claimed", job=claimed.job_id, kind=claimed.kind, lease=claimed.lease_token)
@@ -110,7 +110,7 @@ class Supervisor:
         finally:
             self.job_id = None
 
-    def _claim(self, queues: Sequence[str]) -> job_leases.Claimed | None:
+    def _claim(self, queues: Sequence[str]) -> job_leases.ClaimedJob | None:
         try:
             with self.database.reader() as session:  # a look costs no write lock
                 if not job_leases.has_runnable(session, queues):
@@ -123,7 +123,7 @@ class Supervisor:
             log.warning("no claim: database away", reason=str(error.__cause__ or error))
             return None
 
-    def _process(self, claimed: job_leases.Claimed, path: Path) -> Process:
+    def _process(self, claimed: job_leases.ClaimedJob, path: Path) -> Process:
         command = (*self._child, *map(str, _key(claimed)))
         count = self._processes(claimed)
         if count == 1:
@@ -131,14 +131,14 @@ class Supervisor:
         more = {USES_CPU: "true"} if self.places.device == "cpu" else {}
         return Process(together(command, count), path, self.timing.grace_s, more)
 
-    def _processes(self, claimed: job_leases.Claimed) -> int:
+    def _processes(self, claimed: job_leases.ClaimedJob) -> int:
         """Return how many processes train: those that this worker has, or what the job asks for."""
         if claimed.kind not in TRAINING:
             return 1
         asked = claimed.payload.get("processes") or self.places.processes
         return min(int(asked), self.places.processes)
 
-    def _ticket(self, claimed: job_leases.Claimed) -> Ticket:
+    def _ticket(self, claimed: job_leases.ClaimedJob) -> Ticket:
         url = self.database.engine.url.render_as_string(hide_password=False)
         return Ticket(claimed, url, self.places, os.getpid())
 
@@ -152,7 +152,7 @@ class Supervisor:
             elif heart.signal is not job_leases.Signal.GO_ON:
                 process.order("cancel" if heart.signal is job_leases.Signal.CANCEL else "stop_here")
 
-    def _settle(self, claimed: job_leases.Claimed, process: Process, path: Path) -> None:
+    def _settle(self, claimed: job_leases.ClaimedJob, process: Process, path: Path) -> None:
         """Keep the log, and end the job if its process did not live to do so itself."""
         try:
             with self.database.transaction() as session:
@@ -172,7 +172,9 @@ class Supervisor:
                 raise
             log.warning("not settled: database away", job=claimed.job_id)
 
-    def _end_for_it(self, session: Session, claimed: job_leases.Claimed, process: Process) -> Job:
+    def _end_for_it(
+        self, session: Session, claimed: job_leases.ClaimedJob, process: Process
+    ) -> Job:
         if claimed.round_id is not None:
             job_leases.lock_round(session, claimed.round_id)
         if job_leases.hold(session, *_key(claimed)).cancel_requested:
@@ -182,5 +184,5 @@ class Supervisor:
         return job_leases.died(session, *_key(claimed), process.describe_end())
 
 
-def _key(claimed: job_leases.Claimed) -> tuple[int, int]:
+def _key(claimed: job_leases.ClaimedJob) -> tuple[int, int]:
     return claimed.job_id, claimed.lease_token

@@ -1,6 +1,7 @@
 """What every worker does beside its job.
 
-It shows that it lives, takes jobs from workers that fell silent, and sends lost wakes again.
+It reports that it is alive, takes jobs from workers that fell silent, sends lost wakes again, and
+once a minute advances live rounds and deletes uploads that nobody retried.
 """
 
 import time
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue as broker
 from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError
+from app.services.datasets import import_jobs
 from app.services.jobs import job_leases, workers
 from app.services.rounds import rounds
 from worker.background import Background
@@ -98,6 +100,8 @@ class Sweeper(Background):
         """Let every live round look once more whether it can go on."""
         with self._database.transaction() as session:
             rounds.sweep(session)
+        with self._database.transaction() as session:
+            import_jobs.sweep(session)
 
     def _carefully(self, act: Callable[[], None]) -> None:
         """Act; nothing that happens to one sweep may end the sweeping."""

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from sqlalchemy.exc import OperationalError, TimeoutError
 
-from app.services.jobs.job_leases import Claimed
+from app.services.jobs.job_leases import ClaimedJob
 
 Order = Literal["cancel", "stop_here", "preempt"]
 
@@ -52,7 +52,7 @@ class Places:
 class Ticket:
     """A claimed job and all that its process needs to run it."""
 
-    claimed: Claimed
+    claimed: ClaimedJob
     database_url: str
     places: Places
     supervisor_pid: int
@@ -68,7 +68,7 @@ class Ticket:
         places = content["places"]
         servers = Servers(tuple(places["servers"]["urls"]), places["servers"]["key"])
         return cls(
-            claimed=Claimed(**content["claimed"]),
+            claimed=ClaimedJob(**content["claimed"]),
             database_url=content["database_url"],
             places=Places(
                 places["artifacts"],

@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from app.cli import processes
 from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
+from app.models import ImportRun
 from app.services.datasets import exports, imports
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import load
 from app.web import downloads
@@ -31,19 +41,19 @@ def register(app: typer.Typer) -> None:
 
 def import_file(
     project: Annotated[str, typer.Argument(help="The project's short name.")],
-    files: Annotated[list[Path], typer.Argument(help="Files to take in.", exists=True)],
+    files: Annotated[list[Path], typer.Argument(help="Files to import.", exists=True)],
     format: Annotated[str | None, typer.Option(help="Default: detected.")] = None,
     rejects: Annotated[
-        Path | None, typer.Option(help="Write refused lines with their reasons here.")
+        Path | None, typer.Option(help="Write rejected lines with their reasons here.")
     ] = None,
 ) -> None:
-    """Take files of prompts, demonstrations, completions or preferences in."""
+    """Import files of prompts, demonstrations, completions or preferences."""
     database = ready_database(load())
     refused: list[dict[str, Any]] = []
     for path in files:
-        with database.transaction() as session, path.open("rb") as file:
-            found = projects.by_slug(session, project)
-            run = imports.run(session, found, file, filename=path.name, format=format)
+        with database.reader() as session:
+            project_id = projects.by_slug(session, project).id
+        run = _import_with_progress(database, project_id, path, format)
         refused += [{"file": path.name, **one} for one in run.rejects]
         emit({"file": path.name, "format": run.format, "counts": run.counts})
     for one in refused[:5]:
@@ -51,7 +61,30 @@ def import_file(
     if rejects is not None:
         lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in refused)
         rejects.write_text("".join(lines), encoding="utf-8")
-        say(f"{len(refused)} refused lines are in {rejects}")
+        say(f"{len(refused)} rejected lines are in {rejects}")
+
+
+def _import_with_progress(
+    database: Database, project_id: int, path: Path, format: str | None
+) -> ImportRun:
+    """Import a file in this process, in short transactions that let a running server write."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
+        task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
+        return imports.run_in_batches(
+            database.transaction,
+            project_id,
+            file,
+            filename=path.name,
+            format=format,
+            report=lambda bytes_read: progress.update(task, completed=bytes_read),
+        )
 
 
 def export_file(
@@ -70,7 +103,7 @@ def export_file(
     database = ready_database(settings)
     with database.transaction() as session:
         found = projects.by_slug(session, project)
-        options = Options.from_json(dict(_option(text) for text in option or []))
+        options = ExportOptions.from_json(dict(_option(text) for text in option or []))
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
     worker = None

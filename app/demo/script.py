@@ -163,7 +163,7 @@ def _upload(setup: Setup, name: str, rows: Sequence[dict[str, str]]) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / name
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        done = setup.lead.upload(f"{setup.project.path}/imports", file)
+        done = setup.lead.import_file(setup.project.path, file)
     if done["rejects"]:
         raise Unavailable(
             f"{name}: {len(done['rejects'])} lines were refused: {done['rejects'][0]}"

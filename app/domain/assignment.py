@@ -19,6 +19,7 @@ MEDIANS_PER_LEASE = 3
 
 AHEAD = 2  # assignments fetched ahead of the one on screen
 UNDO_DEPTH = 10
+OVERLAP_MOST = 99  # judgments of one comparison
 
 
 def shown_order(secret: bytes, labeler_id: int, comparison_id: int, k: int) -> tuple[int, ...]:

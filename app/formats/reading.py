@@ -73,6 +73,8 @@ def opened(
     """
     head = list(islice(stream, HEAD))
     first = [item.data for item in head if isinstance(item, Line)]
+    if name is not None and not any(data.strip() for data in first):
+        return Rows(chain(head, stream), named(name), column_mapping.NOTHING, limits)
     is_table = name == csv_prompts.NAME or tables.is_table(first, _columns_known(mapping))
     columns: Sequence[str] = ()
     whole = chain(head, stream)

@@ -74,13 +74,7 @@ def numbered(
         Invalid: The file is empty, its format is not known, nothing is called ``name``, or the
             mapping names a field or a column that is not there.
     """
-    if name is not None:
-        known_name(name)
-    head, stream = peek(chunks, len(zip_files.MAGIC[0]))
-    whole = chain([head], stream)
-    if head.startswith(zip_files.MAGIC):
-        return _of_archive(whole, name, limits, mapping)
-    return _of_file(whole, name, limits, mapping)
+    return _numbered(chunks, name, limits, mapping, may_be_empty=False)
 
 
 def outcomes(
@@ -92,15 +86,33 @@ def outcomes(
     """Read a file to keep it: as `numbered` does, and no vote is lost for want of a name.
 
     Votes without a labeler's name are numbered within their comparison, so that each has a name of
-    its own and the same file gives the same names again. An empty file gives nothing.
+    its own and the same file gives the same names again. A file of a known format may hold nothing
+    that can be read.
 
     Raises:
-        Invalid: Nothing is called ``name``, or as `numbered` does where it is not given.
+        Invalid: As `numbered` does.
     """
-    head, stream = peek(chunks, 1)
-    if name is not None and not head:
-        return iter(())
-    return unnamed_votes.named(numbered(chain([head], stream), name, limits, mapping))
+    may_be_empty = name is not None
+    return unnamed_votes.named(_numbered(chunks, name, limits, mapping, may_be_empty=may_be_empty))
+
+
+def _numbered(
+    chunks: Iterable[bytes],
+    name: str | None,
+    limits: Limits,
+    mapping: Given | None,
+    *,
+    may_be_empty: bool,
+) -> Iterator[Numbered]:
+    if name is not None:
+        known_name(name)
+    head, rest = peek(chunks, len(zip_files.MAGIC[0]))
+    whole = chain([head], rest)
+    if head.startswith(zip_files.MAGIC):
+        return _of_archive(whole, name, limits, mapping)
+    stream = items(whole, limits)
+    readable = stream if may_be_empty else reading.readable(stream)
+    return reading.records(reading.opened(readable, name, limits, mapping))
 
 
 def _of_file(

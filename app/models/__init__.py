@@ -13,6 +13,7 @@ from app.models.audit import AuditEvent
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
@@ -38,6 +39,8 @@ __all__ = [
     "Export",
     "ExportJudgment",
     "Guidelines",
+    "ImportChunk",
+    "ImportJob",
     "ImportRun",
     "Invitation",
     "Job",

@@ -216,7 +216,10 @@ def test_archive_that_cannot_be_read_says_why() -> None:
         list(formats.read([zip_file({"xl/workbook.xml": b"<x/>", "a": b""})]))
     broken = bytearray(data)
     broken[40] ^= 0xFF
-    assert "a: no line could be read: the zip data" in rejects(list(formats.read([bytes(broken)])))[0][1]
+    assert (
+        "a: no line could be read: the zip data"
+        in rejects(list(formats.read([bytes(broken)])))[0][1]
+    )
 
 
 def test_rows_of_an_archive_are_objects_of_json() -> None:

@@ -84,4 +84,8 @@ def test_judgments_of_different_kinds_are_counted_apart() -> None:
 
 
 def test_file_of_a_known_format_that_holds_nothing_gives_nothing() -> None:
-    assert list(registry.outcomes([], "prompts")) == []
+    for name in ("prompts", "csv"):
+        assert list(registry.outcomes([], name)) == []
+        ((line, rejected),) = registry.outcomes([b"x" * 2_000_000], name)
+        assert isinstance(rejected, Rejected)
+        assert (line, rejected.reason) == (1, "the line is longer than 1048576 bytes")

@@ -116,7 +116,7 @@ def test_every_kind_is_judged_by_the_hidden_utility(
     members = _panel(database, [taste], 2, **columns)
     with database.transaction() as session:
         project = projects.by_slug(session, "desk")
-        given = [criteria.Given("true"), criteria.Given("kind")]
+        given = [criteria.CriterionSettings("true"), criteria.CriterionSettings("kind")]
         criteria.arrange(session, project, given, actor_id=None)
         if kind == "edit":  # one that is better than what is known
             text = session.scalars(select(Completion).order_by(Completion.id)).first()

@@ -130,7 +130,7 @@ def test_curves_and_samples_come_in_order(lead: TestClient, database: Database) 
     points = [job_reports.Scalar(step, "loss", 1 / step) for step in (4, 2, 1)]
     with database.transaction() as session:
         job_reports.record_metrics(session, *key, points)
-        sample = job_reports.KeptSample(4, 0, "Why?", "Because.", 0.5)
+        sample = job_reports.StepSample(4, 0, "Why?", "Because.", 0.5)
         job_reports.record_samples(session, *key, [sample])
     base = f"/api/v1/projects/own/jobs/{job_id}"
     assert lead.get(f"{base}/metrics?after_step=1").json() == [

@@ -13,7 +13,7 @@ from app.models import Comparison, Judgment, JudgmentKind, Role, User
 from app.services.datasets import demonstrations
 from app.services.people import accounts
 from app.services.project import criteria, projects
-from app.services.project.criteria import Given
+from app.services.project.criteria import CriterionSettings
 from app.settings import Settings
 from tests.services import sample, sample_votes
 
@@ -63,7 +63,7 @@ def desk(sign_in: SignIn, database: Database) -> Callable[[str], TestClient]:
                 session, slug="desk", judgment_kind=JudgmentKind(kind), k=K[kind], **columns
             )
             if kind == "rate":
-                wanted = [Given("true", "Is it?", weight=3), Given("kind")]
+                wanted = [CriterionSettings("true", "Is it?", weight=3), CriterionSettings("kind")]
                 criteria.arrange(session, project, wanted, actor_id=None)
             user = session.scalars(select(User)).one()
             accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)

@@ -73,7 +73,7 @@ def test_swapping_turns_the_filter_too(lead: TestClient, address: str) -> None:
 def test_a_file_without_answers_is_refused_with_its_line(lead: TestClient) -> None:
     answer = lead.post("/p/desk/sides/files", files={"file": ("q.jsonl", b'{"prompt": "one"}\n')})
     assert answer.status_code == 422
-    assert "line 1: it holds no answer" in answer.text
+    assert "line 1: it has no response" in answer.text
 
 
 def test_a_file_is_thrown_away(lead: TestClient, address: str) -> None:
@@ -88,7 +88,7 @@ def test_only_models_can_be_asked_to_answer(lead: TestClient, database: Database
     form = {"a": "file-1", "b": "model-1"}
     answer = lead.post("/p/desk/sides/answers", data=form)
     assert answer.status_code == 422
-    assert "only models can be asked" in answer.text
+    assert "only models can respond" in answer.text
     with database.reader() as session:
         assert session.scalars(select(Job)).all() == []
 

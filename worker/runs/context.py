@@ -64,7 +64,7 @@ class _Waiting:
 
     progress: tuple[int, int, str] | None = None
     scalars: list[job_reports.Scalar] = field(default_factory=list)
-    samples: list[job_reports.KeptSample] = field(default_factory=list)
+    samples: list[job_reports.StepSample] = field(default_factory=list)
 
 
 class Orders:
@@ -106,7 +106,7 @@ class JobContext:
     def __init__(
         self,
         database: Database,
-        claimed: job_leases.Claimed,
+        claimed: job_leases.ClaimedJob,
         *,
         store: artifacts.Artifacts,
         work_root: Path,
@@ -195,7 +195,7 @@ class JobContext:
             LeaseLost: the job is no longer ours; stop at once.
         """
         self._waiting.samples.extend(
-            job_reports.KeptSample(step, n, sample.prompt, sample.completion, sample.score)
+            job_reports.StepSample(step, n, sample.prompt, sample.completion, sample.score)
             for n, sample in enumerate(samples)
         )
         del self._waiting.samples[:-MAX_WAITING]

@@ -24,7 +24,7 @@ from app.models import (
     Round,
 )
 from app.services.checkpoints import checkpoints
-from app.services.datasets.judged_comparisons import Candidate
+from app.services.datasets.judged_comparisons import JudgedCompletion
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.rlhf.reward import scoring
@@ -194,6 +194,6 @@ def _lengths(prompts: Sequence[Prompt], new: Answers, old: Answers) -> dict[str,
     }
 
 
-def _candidate(row: Completion) -> Candidate:
+def _candidate(row: Completion) -> JudgedCompletion:
     ids = None if row.token_ids is None else tuple(row.token_ids)
-    return Candidate(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)
+    return JudgedCompletion(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)

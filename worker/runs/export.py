@@ -12,7 +12,7 @@ from app.models import Export, Project, Purpose, Split
 from app.services.datasets import demonstrations, export_rows, exports, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
-from app.services.datasets.judged_comparisons import Judged, Options, PromptText
+from app.services.datasets.judged_comparisons import DatasetPrompt, ExportOptions, JudgedComparison
 from worker.runs.context import JobContext
 
 DATA = "data.jsonl"
@@ -35,7 +35,7 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         export = session.get_one(Export, context.payload["export_id"])
         project = session.get_one(Project, export.project_id)
-    options = Options.from_json(export.options)
+    options = ExportOptions.from_json(export.options)
     title = f"{project.name}, export {export.number}"
     written = write(context, project.id, export.format, options, title)
     frozen = publish(context, written)
@@ -52,7 +52,7 @@ def write(
     context: JobContext,
     project_id: int,
     format: str,
-    options: Options,
+    options: ExportOptions,
     title: str,
     *,
     folder: str = "export",
@@ -118,8 +118,8 @@ def publish(context: JobContext, written: Written) -> Frozen:
 
 
 def stream(
-    database: Database, project_id: int, options: Options, account: Account
-) -> Iterator[Judged]:
+    database: Database, project_id: int, options: ExportOptions, account: Account
+) -> Iterator[JudgedComparison]:
     """Yield comparisons page by page, each page in a short session of its own."""
     after: int | None = 0
     while after is not None:
@@ -130,8 +130,8 @@ def stream(
 
 
 def _of_files(
-    database: Database, project_id: int, format: str, options: Options
-) -> Iterator[tuple[PromptText, str]]:
+    database: Database, project_id: int, format: str, options: ExportOptions
+) -> Iterator[tuple[DatasetPrompt, str]]:
     """Yield the demonstrations of files, where such are asked for; they belong to no round."""
     wanted = Purpose.TRAIN in options.purposes and not options.rounds
     after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
@@ -142,6 +142,6 @@ def _of_files(
         after = page.after
 
 
-def training_options(split: Split) -> Options:
+def training_options(split: Split) -> ExportOptions:
     """Return what a reward model may see of a split: train-purpose judgments, nothing else."""
-    return Options(purposes=(Purpose.TRAIN,), splits=(split,))
+    return ExportOptions(purposes=(Purpose.TRAIN,), splits=(split,))

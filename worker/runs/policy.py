@@ -13,7 +13,7 @@ from app.domain.plan import Algorithm, PolicyPlan, RoundPlan, Start
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.rounds import prompt_selection, rounds
 from worker.rlhf.core.examples import PromptItem, Ranking
 from worker.rlhf.core.step_report import StepReport
@@ -298,7 +298,7 @@ def _publish(
             session,
             project_id=task.project.id,
             kind=CheckpointKind.POLICY,
-            written=Written(published.uri, published.sha256, settings, metrics),
+            written=CheckpointFiles(published.uri, published.sha256, settings, metrics),
             job_id=context.job_id,
             round_id=task.round.id,
             parent_id=task.start.id,

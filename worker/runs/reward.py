@@ -13,7 +13,7 @@ from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.datasets.training_rows import FrozenRow
 from app.services.rounds import prompt_selection, rounds
 from worker.rlhf.core.examples import PromptItem, Ranking
@@ -307,7 +307,7 @@ def _publish(
             session,
             project_id=task.project.id,
             kind=CheckpointKind.REWARD,
-            written=Written(published.uri, published.sha256, settings, metrics),
+            written=CheckpointFiles(published.uri, published.sha256, settings, metrics),
             job_id=context.job_id,
             round_id=task.round.id,
             parent_id=task.start.id,

@@ -22,7 +22,7 @@ from app.models import (
     Split,
 )
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.datasets import demonstrations
 from app.services.project import prompts
 from app.services.rounds import rounds
@@ -243,7 +243,7 @@ def _publish(
             session,
             project_id=task.project.id,
             kind=CheckpointKind.SFT,
-            written=Written(published.uri, published.sha256, settings, metrics),
+            written=CheckpointFiles(published.uri, published.sha256, settings, metrics),
             job_id=context.job_id,
             round_id=task.round.id,
             parent_id=None if task.base is None else task.base.id,

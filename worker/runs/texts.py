@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from app.services.datasets.judged_comparisons import Candidate
+from app.services.datasets.judged_comparisons import JudgedCompletion
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import models, template
 from worker.rlhf.model.roles import Roles
@@ -26,7 +26,7 @@ def prompt_ids(
 
 
 def completion_ids(
-    tokenizer: PreTrainedTokenizerBase, candidate: Candidate, *, is_ours: bool
+    tokenizer: PreTrainedTokenizerBase, candidate: JudgedCompletion, *, is_ours: bool
 ) -> tuple[int, ...]:
     """Return a completion's ids: as sampled, or tokenised alone where they are not of this model.
 

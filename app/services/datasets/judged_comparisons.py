@@ -1,6 +1,7 @@
-"""A comparison with everything people said of it, as values; and the choices of what to take.
+"""Judged comparisons as plain values, and the options of an export.
 
-No rows are read here: `preferences` does that. What training sees of a comparison is `TrainingRow`.
+Nothing is read from the database here; `preferences` does that. `TrainingRow` is what training sees
+of a comparison.
 """
 
 from collections import Counter
@@ -30,7 +31,7 @@ TIED = "tied"
 LOW_AGREEMENT = "agreement below the minimum"
 
 EDITED = "edit"
-"""The source of a completion that a labeler made better."""
+"""The source of a completion that a labeler edited."""
 
 
 class Aggregate(StrEnum):
@@ -42,15 +43,15 @@ class Aggregate(StrEnum):
 
 
 class Ties(StrEnum):
-    """What becomes of *about the same*."""
+    """What to do with *about the same*."""
 
     DROP = "drop"
     HALF = "half"  # half a preference each way
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Which judgments, and how they are put together."""
+class ExportOptions:
+    """Which judgments to export, and how to aggregate them."""
 
     aggregate: Aggregate = Aggregate.VOTE_SHARE
     ties: Ties = Ties.DROP
@@ -79,8 +80,8 @@ class Options:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Options":
-        """Read options; what is left out has its default.
+    def from_json(cls, data: Mapping[str, Any]) -> "ExportOptions":
+        """Read options; missing ones have their defaults.
 
         Raises:
             Invalid: an unknown name or a value that is not one of the choices.
@@ -101,8 +102,8 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptText:
-    """The prompt of a comparison."""
+class DatasetPrompt:
+    """The prompt of a comparison or a demonstration."""
 
     id: int
     messages: tuple[Mapping[str, Any], ...]
@@ -112,8 +113,8 @@ class PromptText:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A completion in its canonical place. `token_ids` None: foreign text, not sampled here."""
+class JudgedCompletion:
+    """A completion in canonical order; `token_ids` is None for text that was not sampled here."""
 
     completion_id: int
     text: str
@@ -124,7 +125,7 @@ class Candidate:
 
 
 class Ordered(Protocol):
-    """A vote as far as pairs are concerned, from the database or from a file."""
+    """The part of a vote that implies pairs, from the database or from a file."""
 
     @property
     def ranking(self) -> Ranking | None:
@@ -135,8 +136,8 @@ class Ordered(Protocol):
         """How much better the better one is, 1 to 4."""
 
 
-class Said(Protocol):
-    """A vote as far as completions by themselves are concerned, from the database or a file."""
+class AbsoluteVote(Protocol):
+    """The part of a vote about single completions, from the database or from a file."""
 
     @property
     def ratings(self) -> Mapping[str, Sequence[int]] | None:
@@ -149,7 +150,7 @@ class Said(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Voted:
-    """One judgment, under the labeler's pseudonym."""
+    """A judgment under the labeler's pseudonym."""
 
     judgment_id: int
     labeler: str
@@ -170,15 +171,15 @@ class Voted:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A comparison with every judgment that counts; `weights` of the criteria where it is rated."""
+class JudgedComparison:
+    """A comparison with every judgment that counts; `weights` are those of rated criteria."""
 
     comparison_id: int
     kind: JudgmentKind
     purpose: Purpose
     round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
     votes: tuple[Voted, ...]
     settled: Ranking | None = None  # by an adjudicator
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -190,7 +191,7 @@ class Judged:
 
     @property
     def edits(self) -> tuple[Voted, ...]:
-        """The votes that give a better version of the completion."""
+        """The votes that give an edited version of the completion."""
         if self.kind != JudgmentKind.EDIT:
             return ()
         return tuple(vote for vote in self.votes if vote.text is not None)
@@ -198,11 +199,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
-    """Two completions by canonical position, and how the votes fell.
+    """Two completions by canonical position, and the votes between them.
 
-    `share` is the vote share of the first, a tie half each way. `strength` is the mean strength (1
-    to 4) of the votes that preferred one, None if none was asked. `agreement` is the share of the
-    largest camp.
+    `share` is the vote share of the first; a tie counts half for each. `strength` is the mean
+    strength (1 to 4) of the votes that are not ties, None if none states it. `agreement` is the
+    share of the most frequent vote.
     """
 
     first: int
@@ -215,9 +216,9 @@ class TrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrainingAbsolute:
-    """What people said of one completion by itself: mean ratings, and the share of thumbs up.
+    """Absolute judgments of one completion: mean ratings, and the share of thumbs up.
 
-    `ratings` go by criterion, in the project's own scale; `thumb` is None where none was asked.
+    `ratings` are by criterion, on the project's scale; `thumb` is None without thumbs.
     """
 
     ratings: Mapping[str, float] = field(default_factory=dict)
@@ -226,16 +227,16 @@ class TrainingAbsolute:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One comparison as a reward model learns from it.
+    """One comparison as training data for a reward model.
 
-    `absolutes` has one entry for each candidate, or none; `weights` are those of the criteria. The
-    versions that labelers made of an edited completion are candidates too, each better than it.
+    `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
+    versions of a completion are candidates, too, each preferred to the original.
     """
 
     comparison_id: int
     round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
     pairs: tuple[TrainingPair, ...]
     judgment_ids: tuple[int, ...]
     absolutes: tuple[TrainingAbsolute, ...] = ()
@@ -244,7 +245,7 @@ class TrainingRow:
 
 @dataclass(slots=True)
 class Counts:
-    """What came in, and what was left out and why, in judgments and in comparisons."""
+    """What is included, and what is left out and why, in judgments and in comparisons."""
 
     comparisons: int = 0
     judgments: int = 0
@@ -262,46 +263,48 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some comparisons in order of their id, and where the next page begins."""
+class JudgedPage:
+    """A page of comparisons by id, and where the next page begins."""
 
-    rows: tuple[Judged, ...]
-    after: int | None  # None: that was the last page
+    rows: tuple[JudgedComparison, ...]
+    after: int | None  # None on the last page
 
 
-def teaches(judged: Judged, vote: Voted) -> bool:
-    """Tell whether a reward model learns anything from a vote."""
+def teaches(judged: JudgedComparison, vote: Voted) -> bool:
+    """Return whether a reward model can learn from a vote."""
     is_edit = judged.kind == JudgmentKind.EDIT and vote.text is not None
     return is_edit or any(one is not None for one in (vote.ranking, vote.ratings, vote.thumb))
 
 
-def training_row(judged: Judged) -> TrainingRow | None:
-    """Return what the votes say of a comparison; None if that is nothing to learn from."""
+def training_row(judged: JudgedComparison) -> TrainingRow | None:
+    """Return a comparison as training data; None if its votes teach nothing."""
     taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
     if not taught:
         return None
-    candidates, given = judged.candidates, pairs(judged.votes, len(judged.candidates))
+    candidates, implied = judged.candidates, pairs(judged.votes, len(judged.candidates))
     if judged.edits:
-        candidates, given = _with_edits(judged)
+        candidates, implied = _with_edits(judged)
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,
         judged.prompt,
         candidates,
-        given,
+        implied,
         taught,
         absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
     )
 
 
-def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPair, ...]]:
-    """Return the completion and its better versions, and that each of them is better."""
+def _with_edits(
+    judged: JudgedComparison,
+) -> tuple[tuple[JudgedCompletion, ...], tuple[TrainingPair, ...]]:
+    """Return the completion with its edited versions, and pairs that prefer each of them to it."""
     by_text: dict[str, list[Voted]] = {}
     for vote in judged.edits:
         by_text.setdefault(vote.text or "", []).append(vote)
     edited = tuple(
-        Candidate(-votes[0].judgment_id, text, None, True, EDITED, None)
+        JudgedCompletion(-votes[0].judgment_id, text, None, True, EDITED, None)
         for text, votes in by_text.items()
     )
     better = tuple(
@@ -311,14 +314,14 @@ def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPa
     return (*judged.candidates, *edited), better
 
 
-def absolutes(votes: Sequence[Said], k: int) -> tuple[TrainingAbsolute, ...]:
-    """Return each of k completions' mean rating on each criterion and its share of thumbs up."""
+def absolutes(votes: Sequence[AbsoluteVote], k: int) -> tuple[TrainingAbsolute, ...]:
+    """Return the mean ratings by criterion and the share of thumbs up of each of k completions."""
     if not any(vote.ratings or vote.thumb for vote in votes):
         return ()
     return tuple(_absolute(votes, place) for place in range(k))
 
 
-def _absolute(votes: Sequence[Said], place: int) -> TrainingAbsolute:
+def _absolute(votes: Sequence[AbsoluteVote], place: int) -> TrainingAbsolute:
     rated: dict[str, list[int]] = {}
     for vote in votes:
         for name, ratings in (vote.ratings or {}).items():
@@ -331,7 +334,7 @@ def _absolute(votes: Sequence[Said], place: int) -> TrainingAbsolute:
 
 
 def pairs(votes: Iterable[Ordered], k: int) -> tuple[TrainingPair, ...]:
-    """Return the vote share of every pair of k completions, ties half each way."""
+    """Return the vote share of every pair of k completions; ties count half for each."""
     ranked = [vote for vote in votes if vote.ranking is not None]
     if not ranked:
         return ()

@@ -1,13 +1,13 @@
-"""Training rows as JSON lines: what a reward model's frozen export holds, written and read.
+"""Training rows as JSON lines, as the frozen export of a reward model stores them.
 
-A line has the prompt, the completions with the token ids that were sampled, the vote shares, and
-every vote under its pseudonym, so that people's own agreement can be computed on the same rows.
+A line has the prompt, the completions with the sampled token ids, the vote shares, and every vote
+under its pseudonym, so that the agreement of people can be computed on the same rows.
 
-What was said of completions one by one is in `absolutes`, in the order of the completions: each is
-`[ratings, thumb]`, the mean rating by criterion (in the project's scale, 1 to its highest) and the
-share of thumbs up or null. `weights` are the criteria's. Ratings of two or more completions imply
-`pairs` as well, by the weighted mean; of a thumb there are none. A text that a labeler made better
-is a completion of its own without token ids, and is preferred to the first, which it came from.
+`absolutes` has `[ratings, thumb]` for each completion in order: the mean rating by criterion (on
+the project's scale, from 1) and the share of thumbs up or null. `weights` belong to the criteria.
+Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs imply none. A
+text that a labeler edited is a completion of its own, without token ids, and is preferred to the
+first completion, the original.
 """
 
 import json
@@ -19,9 +19,9 @@ from typing import Any
 from app.domain.ranking import Ranking
 from app.models import Split
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    Judged,
-    PromptText,
+    DatasetPrompt,
+    JudgedComparison,
+    JudgedCompletion,
     TrainingAbsolute,
     TrainingPair,
     TrainingRow,
@@ -30,7 +30,7 @@ from app.services.datasets.judged_comparisons import (
 
 @dataclass(frozen=True, slots=True)
 class PlainVote:
-    """One labeler's ordering."""
+    """The ranking that one labeler gave."""
 
     judgment_id: int
     labeler: str
@@ -46,7 +46,7 @@ class FrozenRow:
     votes: tuple[PlainVote, ...]
 
 
-def to_json(row: TrainingRow, comparison: Judged) -> dict[str, Any]:
+def to_json(row: TrainingRow, comparison: JudgedComparison) -> dict[str, Any]:
     """Return a row as plain JSON values."""
     return {
         "comparison": row.comparison_id,
@@ -83,7 +83,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
     row = TrainingRow(
         comparison_id=data["comparison"],
         round_number=data["round"],
-        prompt=PromptText(
+        prompt=DatasetPrompt(
             prompt["id"], tuple(prompt["messages"]), Split(prompt["split"]), prompt["content_hash"]
         ),
         candidates=tuple(_candidate(each) for each in data["completions"]),
@@ -102,7 +102,7 @@ def read(path: Path) -> Iterator[FrozenRow]:
             yield from_json(json.loads(line))
 
 
-def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+def _candidate_json(candidate: JudgedCompletion) -> dict[str, Any]:
     return {
         "id": candidate.completion_id,
         "text": candidate.text,
@@ -113,9 +113,9 @@ def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _candidate(data: Mapping[str, Any]) -> Candidate:
+def _candidate(data: Mapping[str, Any]) -> JudgedCompletion:
     ids = data["token_ids"]
-    return Candidate(
+    return JudgedCompletion(
         data["id"],
         data["text"],
         None if ids is None else tuple(ids),

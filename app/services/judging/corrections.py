@@ -10,7 +10,7 @@ from app.errors import Conflict
 from app.models import Assignment, Project
 from app.services.judging import revisions, submissions
 from app.services.judging.submissions import Outcome, Submission
-from app.services.queue import comparisons
+from app.services.queue import comparisons, counted_judgments
 from app.services.queue.slot_leases import enter, live, new_token
 
 
@@ -59,7 +59,7 @@ def revise(
     old = revisions.own(session, project.id, labeler_id, judgment_id)
     assignment, comparison = submissions.locked(session, project.id, labeler_id, old.assignment_id)
     session.refresh(old)
-    if not old.is_current or old.is_retraction:
+    if not counted_judgments.is_standing(old):
         raise Conflict(f"judgment {judgment_id} was changed or retracted meanwhile")
     judgment = revisions.append(
         session,
@@ -88,7 +88,7 @@ def retract(
     old = revisions.own(session, project.id, labeler_id, judgment_id)
     assignment, comparison = submissions.locked(session, project.id, labeler_id, old.assignment_id)
     session.refresh(old)
-    if not old.is_current or old.is_retraction:
+    if not counted_judgments.is_standing(old):
         raise Conflict(f"judgment {judgment_id} was changed or retracted meanwhile")
     retraction = revisions.retract(session, assignment, comparison, key)
     if assignment.state == AssignmentState.SUBMITTED:

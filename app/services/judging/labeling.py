@@ -1,8 +1,9 @@
-"""Record judgments and skips. Human work is never thrown away.
+"""Record judgments. Human work is never thrown away.
 
 A judgment is append-only: a change, a retraction and an undo are further revisions, of which one
-is current. Every action carries a key made by the client, so that a lost response can be asked for
-again. Leases are in `queue.slot_leases`, undo and retraction in `corrections`.
+is current. Every action carries a key made by the client, so that a lost response can be requested
+again. Leases are in `queue.slot_leases`, skips in `skips`, undo and retraction in `corrections`.
+What a last judgment means for its round is added by `rounds.judging_flow`, which the web calls.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain import answers
 from app.domain.states import ASSIGNMENT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, LeaseLost
 from app.models import Assignment, Comparison, Judgment, Project
 from app.services.judging import revisions, submissions
-from app.services.judging.submissions import Outcome, Skip, Submission
+from app.services.judging.submissions import Outcome, Submission
 from app.services.queue import comparisons
 from app.services.queue.slot_leases import enter
 
@@ -71,33 +71,6 @@ def submit(session: Session, project: Project, labeler_id: int, given: Submissio
     session.flush()
     _keep_median(session, project, judgment)
     return submissions.outcome(session, judgment)
-
-
-def skip(session: Session, project: Project, labeler_id: int, given: Skip) -> None:
-    """End a lease without a judgment, with the reason; the slot goes to someone else."""
-    submissions.check_key(given.key)
-    answers.check_skip(given.reason)
-    answers.check_remarks((), given.comment)
-    enter(session, project.id, labeler_id)
-    assignment, comparison = submissions.locked(
-        session, project.id, labeler_id, given.assignment_id
-    )
-    if assignment.state == AssignmentState.SKIPPED and assignment.submission_key == given.key:
-        return
-    if assignment.lease_token != given.lease_token:
-        raise LeaseLost(f"assignment {assignment.id} was leased again since; reload the page")
-    if assignment.state in {AssignmentState.EXPIRED, AssignmentState.RELEASED}:
-        return  # it has gone back to the queue already, which is what a skip wants
-    what = f"assignment {assignment.id}"
-    assignment.state = move(
-        ASSIGNMENT_MOVES, what, AssignmentState(assignment.state), AssignmentState.SKIPPED
-    )
-    assignment.ended_at = now(session)
-    assignment.skip_reason = given.reason
-    assignment.skip_comment = given.comment
-    assignment.submission_key = given.key
-    comparisons.move_slot(session, comparison, assignment.slot_id, SlotState.LEASED, SlotState.OPEN)
-    session.flush()
 
 
 def _successor(session: Session, assignment: Assignment) -> Assignment:

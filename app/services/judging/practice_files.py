@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.answers import check
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.practice import expected
 from app.errors import Invalid
 from app.formats import practice as rows
@@ -35,7 +36,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedRow:
     """A row that was not taken, with its number from 1 and the reason."""
 
     line: int
@@ -43,17 +44,17 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class PracticeImport:
     """How many comparisons are new, how many were there, and what was refused."""
 
     new: int
     known: int
-    refused: tuple[Refused, ...]
+    refused: tuple[RejectedRow, ...]
 
 
 def run(
     session: Session, project: Project, file: BinaryIO, purpose: Purpose, *, actor_id: int
-) -> Taken:
+) -> PracticeImport:
     """Take a file of JSON lines (or one JSON array) in.
 
     Raises:
@@ -76,7 +77,7 @@ def add(
     purpose: Purpose,
     *,
     actor_id: int,
-) -> Taken:
+) -> PracticeImport:
     """Put settled comparisons into the practice set, or mix them in as gold.
 
     Raises:
@@ -92,7 +93,7 @@ def add(
         try:
             is_new = _add(session, project, record, purpose)
         except Invalid as error:
-            refused.append(Refused(line, str(error)))
+            refused.append(RejectedRow(line, str(error)))
             continue
         new, known = new + is_new, known + (not is_new)
     audit.record(
@@ -103,7 +104,7 @@ def add(
         project_id=project.id,
         details={"purpose": purpose, "new": new, "refused": len(refused)},
     )
-    return Taken(new, known, tuple(refused))
+    return PracticeImport(new, known, tuple(refused))
 
 
 def _read(file: BinaryIO) -> Iterator[Numbered]:
@@ -142,7 +143,7 @@ def _add(
         _completions(session, project, prompt.id, record),
         kind=kind,
         purpose=purpose,
-        overlap=comparisons.OVERLAP_MOST,
+        overlap=OVERLAP_MOST,
         gold_answer=record.answer,
         gold_reason=record.reason,
         natural_key=key,

@@ -23,6 +23,7 @@ from app.models import Comparison, JudgmentKind, Membership, PracticeAnswer, Pro
 from app.services.judging import judgment_bodies
 from app.services.judging.submissions import KEY_LONGEST, KEY_SHORTEST, Submission
 from app.services.judging.workload import Candidate, Sheet
+from app.services.people import accounts
 from app.services.project import projects
 from app.services.queue import comparisons, practice_standing, slot_leases
 
@@ -215,7 +216,7 @@ def _by_key(session: Session, labeler_id: int, key: str) -> PracticeAnswer | Non
 
 
 def _run(session: Session, project_id: int, labeler_id: int) -> int:
-    member = practice_standing.membership(session, project_id, labeler_id)
+    member = accounts.membership(session, project_id, labeler_id)
     if member is None:
         raise Conflict("you are not a member of this project; only members practise in it")
     return member.practice_run

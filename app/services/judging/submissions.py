@@ -64,11 +64,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a submission.
+    """What became of a submission, and whether its comparison and its round are complete.
 
-    With `round_complete` the caller lets the round go on, in the same transaction. With
-    `comparison_complete` alone it looks once more after the commit: two last judgments of two
-    comparisons that are handed in at once do not see each other before.
+    `rounds.judging_flow` advances the round accordingly.
     """
 
     judgment_id: int

@@ -38,8 +38,9 @@ from app.models import (
 )
 from app.services.judging import judgment_bodies
 from app.services.judging.judgment_bodies import body_of
+from app.services.people import accounts
 from app.services.project import prompts
-from app.services.queue import eligibility, practice_standing
+from app.services.queue import counted_judgments, eligibility, practice_standing
 
 COUNTED_MOST = 200  # open ones; a labeler sees how many are left
 TOTAL_MOST = 10_000
@@ -145,7 +146,7 @@ def queue_state(session: Session, project: Project, labeler_id: int) -> QueueSta
     open_now = _count_open(session, project.id, labeler_id)
     total, is_total_exact = _count_all(session, project.id, is_needed=not open_now)
     waiting, next_free_at = _with_others(session, project.id, labeler_id)
-    member = practice_standing.membership(session, project.id, labeler_id)
+    member = accounts.membership(session, project.id, labeler_id)
     return QueueState(
         open=open_now,
         is_open_exact=open_now < COUNTED_MOST,
@@ -173,8 +174,7 @@ def judged_since(
     query = select(func.count()).where(
         Judgment.labeler_id == labeler_id,
         Judgment.submitted_at >= since,
-        Judgment.is_current == true(),
-        Judgment.is_retraction.is_(False),
+        counted_judgments.stands(),
     )
     if project_id is not None:
         query = query.where(Judgment.project_id == project_id)

@@ -1,4 +1,4 @@
-"""The audit log: who did what, chained by hash so that a missing row shows."""
+"""The audit log: who did what, in a hash chain that reveals a missing or changed event."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ def record(
     project_id: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> AuditEvent:
-    """Append an event in the transaction of the change that it tells of."""
+    """Append an event, in the transaction of the change that it records."""
     _lock(session)
     previous = session.scalar(select(AuditEvent.hash).order_by(AuditEvent.id.desc()).limit(1))
     event = AuditEvent(
@@ -43,7 +43,7 @@ def record(
 
 
 def broken_at(session: Session) -> int | None:
-    """Return the id of the first event whose hash does not follow; None when the chain holds."""
+    """Return the id of the first event that breaks the chain, or None if it is intact."""
     previous = GENESIS
     for event in session.scalars(select(AuditEvent).order_by(AuditEvent.id)):
         if event.previous_hash != previous or event.hash != _hash(event):
@@ -53,7 +53,7 @@ def broken_at(session: Session) -> int | None:
 
 
 def _lock(session: Session) -> None:
-    # One writer at a time keeps the chain a chain; SQLite has one writer anyway.
+    # Appending to the chain needs one writer at a time, which SQLite has anyway.
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_CHAIN_LOCK)))
 

@@ -1,4 +1,4 @@
-"""Projects: create, edit, guidelines."""
+"""Projects and the versions of their guidelines."""
 
 import re
 from collections.abc import Mapping
@@ -60,15 +60,17 @@ def create(
     guidelines: GuidelinesText | None = None,
     **options: Any,
 ) -> Project:
-    """Make a project with its first guidelines; the owner leads it."""
+    """Create a project with its first guidelines; its owner becomes its lead."""
     name = name.strip()
     if not name:
         raise Invalid("a project needs a name")
     slug = slug or slug_of(name)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", slug):
-        raise Invalid(f"a project's short name has a-z, 0-9 and '-', at most 60; not {slug!r}")
+        raise Invalid(
+            f"a project's short name is at most 60 characters of a-z, 0-9 and '-', not {slug!r}"
+        )
     if session.scalar(select(Project.id).where(Project.slug == slug)):
-        raise Conflict(f"there is a project with the short name {slug!r} already")
+        raise Conflict(f"a project with the short name {slug!r} already exists")
     project = Project(
         slug=slug,
         name=name[:120],
@@ -89,7 +91,7 @@ def create(
 
 
 def edit(session: Session, project: Project, changes: Mapping[str, Any], *, actor_id: int) -> None:
-    """Change a project's settings; comparisons that exist keep the kind and K they have."""
+    """Change a project's settings; existing comparisons keep their kind and K."""
     before = {name: getattr(project, name) for name in changes if name in EDITABLE}
     _apply(project, changes)
     criteria.ensure(session, project)
@@ -110,7 +112,7 @@ def edit(session: Session, project: Project, changes: Mapping[str, Any], *, acto
 
 
 def by_slug(session: Session, slug: str) -> Project:
-    """Return the project of a short name.
+    """Return the project with a short name.
 
     Raises:
         NotFound: there is none.
@@ -136,7 +138,7 @@ def of_user(session: Session, user: User) -> list[tuple[Project, Membership | No
 def publish_guidelines(
     session: Session, project: Project, text: GuidelinesText, *, author_id: int | None
 ) -> Guidelines:
-    """Publish the next version; every judgment from now on names it."""
+    """Publish the next version; judgments from now on are recorded under it."""
     latest = session.scalar(
         select(func.max(Guidelines.version)).where(Guidelines.project_id == project.id)
     )
@@ -184,7 +186,7 @@ def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:
 
 
 def slug_of(name: str) -> str:
-    """Return a short name made from a title."""
+    """Derive a short name from a project's name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "project"
 
 
@@ -199,12 +201,12 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
 def _check(project: Project) -> None:
     check_k(project.judgment_kind, project.k)
     if project.rating_max is not None and not 2 <= project.rating_max <= RATING_MOST:
-        raise Invalid(f"ratings go to 2 to {RATING_MOST}, not {project.rating_max}")
+        raise Invalid(f"the highest rating must be 2 to {RATING_MOST}, not {project.rating_max}")
     if not 1 <= project.overlap <= 99:
-        raise Invalid(f"overlap is 1 to 99 judgments a comparison, not {project.overlap}")
+        raise Invalid(f"overlap must be 1 to 99 judgments per comparison, not {project.overlap}")
     if project.strength_steps not in {None, 0, 2, 3, 4}:
-        raise Invalid(f"strength has 0 (off), 2, 3 or 4 steps, not {project.strength_steps}")
+        raise Invalid(f"strength must have 0 (off), 2, 3 or 4 steps, not {project.strength_steps}")
     for name in ("gold_rate", "repeat_rate", "evaluation_rate"):
         value = getattr(project, name)
         if value is not None and not 0 <= value <= 1:
-            raise Invalid(f"{name} is a share from 0 to 1, not {value}")
+            raise Invalid(f"{name} must be a share from 0 to 1, not {value}")

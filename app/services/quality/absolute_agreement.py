@@ -19,7 +19,7 @@ FREE = "People write freely: there is nothing to agree on."
 STEPS = 2  # to which parts of a point a mean rating is rounded
 
 
-class Said(Protocol):
+class AbsoluteJudgment(Protocol):
     """A judgment as far as completions by themselves go."""
 
     @property
@@ -53,7 +53,7 @@ class AbsoluteReport:
     labelers: tuple[tuple[str, Measure], ...]
 
 
-def report(said: Iterable[Said], weights: Mapping[str, float]) -> AbsoluteReport:
+def report(said: Iterable[AbsoluteJudgment], weights: Mapping[str, float]) -> AbsoluteReport:
     """Measure agreement on ratings and on thumbs; the cost grows with the number of judgments."""
     rated: defaultdict[str, list[Rating]] = defaultdict(list)
     means: list[Rating] = []
@@ -88,7 +88,7 @@ def mean_ratings(
     )
 
 
-def _ratings(one: Said, values: Iterable[float]) -> list[Rating]:
+def _ratings(one: AbsoluteJudgment, values: Iterable[float]) -> list[Rating]:
     return [
         Rating(one.comparison_id, at, one.labeler, float(value)) for at, value in enumerate(values)
     ]

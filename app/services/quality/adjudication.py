@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.ranking import Ranking, Side
 from app.errors import Invalid, NotFound
 from app.models import (
@@ -166,7 +167,7 @@ def use_as(
         _completion_ids(session, first.id),
         kind=JudgmentKind(first.kind),
         purpose=purpose,
-        overlap=comparisons.OVERLAP_MOST,
+        overlap=OVERLAP_MOST,
         gold_answer=answer,
         gold_reason=settled.comment or REASONS.get(settled.reason, ""),
         natural_key=f"{purpose}-{first.id}",

@@ -36,6 +36,7 @@ from app.services.project import criteria
 from app.services.quality import absolute_agreement
 from app.services.quality.absolute_agreement import AbsoluteReport
 from app.services.quality.result_cache import remembered
+from app.services.queue import counted_judgments
 
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
@@ -87,7 +88,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
+class AgreementBin:
     """Agreement of comparisons that were finished one after the other."""
 
     start: datetime
@@ -108,7 +109,7 @@ class AgreementReport:
     rounds: tuple[Group, ...]
     versions: tuple[Group, ...]
     sources: tuple[Group, ...]
-    over_time: tuple[Bin, ...]
+    over_time: tuple[AgreementBin, ...]
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
@@ -215,11 +216,8 @@ def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tup
 def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         Judgment.project_id == project_id,
-        Judgment.is_current.is_(True),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        counted_judgments.counts(),
         Comparison.purpose == asked.purpose,
-        Comparison.is_withdrawn.is_(False),
     ]
     if asked.round_id is not None:
         conditions.append(Comparison.round_id == asked.round_id)
@@ -231,7 +229,7 @@ def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
         theirs = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             Judgment.labeler_id == asked.labeler_id,
-            Judgment.is_current,
+            counted_judgments.fills_slot(),
         )
         conditions.append(Comparison.id.in_(theirs))
     return conditions
@@ -281,7 +279,7 @@ def _group(name: str, part: Sequence[Cast]) -> Group:
     )
 
 
-def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
+def _over_time(cast: Sequence[Cast]) -> tuple[AgreementBin, ...]:
     """Part the comparisons judged twice into bins of equal size, by their last judgment."""
     by_comparison: defaultdict[Hashable, list[Cast]] = defaultdict(list)
     for one in cast:
@@ -297,9 +295,9 @@ def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
     return tuple(_bin(finished[a:b]) for a, b in pairwise(edges))
 
 
-def _bin(part: Sequence[Sequence[Cast]]) -> Bin:
+def _bin(part: Sequence[Sequence[Cast]]) -> AgreementBin:
     votes = [one for each in part for one in each]
-    return Bin(
+    return AgreementBin(
         min(each[-1].at for each in part),
         max(each[-1].at for each in part),
         tuple(sorted({one.version for one in votes})),

@@ -31,13 +31,13 @@ from app.models import (
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria, prompts
 from app.services.quality.agreement import lowest
-from app.services.queue import comparisons
+from app.services.queue import comparisons, counted_judgments
 
 PAGE = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ComparisonFilter:
     """What a lead looks for; `state` is open, judged, flagged, low or withdrawn."""
 
     purpose: Purpose | None = None
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListedComparison:
     """A comparison in a list. `agreement` is None below two votes."""
 
     comparison: Comparison
@@ -60,15 +60,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListedComparisons:
     """Some comparisons and where the next page begins."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ListedComparison, ...]
     before: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class JudgmentDetail:
     """One judgment with who gave it. `places` are the letters in the order of preference."""
 
     judgment: Judgment
@@ -86,7 +86,7 @@ class Said:
     @property
     def counts(self) -> bool:
         """Whether it counts towards anything."""
-        return not (self.judgment.is_retraction or self.judgment.is_surplus)
+        return counted_judgments.is_filling_slot(self.judgment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Detail:
     prompt: Prompt
     round_number: int | None
     completions: tuple[Completion, ...]
-    said: tuple[Said, ...]
+    said: tuple[JudgmentDetail, ...]
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
@@ -143,7 +143,9 @@ def _mean_ratings(said: Sequence[Judgment], position: int) -> str:
     return ", ".join(f"{name} {fmean(given):.1f}" for name, given in sorted(rated.items()))
 
 
-def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) -> Page:
+def page(
+    session: Session, project_id: int, asked: ComparisonFilter, *, limit: int = PAGE
+) -> ListedComparisons:
     """Return comparisons, newest first; with state low those most disputed first."""
     disputed = dict(lowest(session, project_id)) if asked.state == "low" else {}
     conditions = _conditions(session, project_id, asked)
@@ -160,13 +162,15 @@ def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) 
     ids = [comparison.id for comparison, _, _ in found]
     agreed, settled = _agreed(session, project_id, ids), _settled(session, ids)
     rows = [
-        Row(comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled)
+        ListedComparison(
+            comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled
+        )
         for comparison, prompt, number in found
     ]
     if disputed:
         rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
-        return Page(tuple(rows[:limit]), None)
-    return Page(tuple(rows), ids[-1] if len(ids) == limit else None)
+        return ListedComparisons(tuple(rows[:limit]), None)
+    return ListedComparisons(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
 def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
@@ -209,7 +213,9 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
     return row
 
 
-def _conditions(session: Session, project_id: int, asked: Asked) -> list[ColumnElement[bool]]:
+def _conditions(
+    session: Session, project_id: int, asked: ComparisonFilter
+) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
     if asked.purpose is not None:
         found.append(Comparison.purpose == asked.purpose)
@@ -229,7 +235,7 @@ def _conditions(session: Session, project_id: int, asked: Asked) -> list[ColumnE
     elif asked.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
-            Judgment.is_current,
+            counted_judgments.stands(),
             cast(Judgment.flags, String) != "[]",
         )
         found.append(Comparison.id.in_(flagged))
@@ -253,9 +259,7 @@ def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, 
         select(Judgment)
         .where(
             Judgment.comparison_id.in_(ids),
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.fills_slot(),
         )
         .order_by(Judgment.id)
     )
@@ -275,7 +279,7 @@ def _settled(session: Session, ids: Sequence[int]) -> set[int]:
     return set(session.scalars(query))
 
 
-def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
+def _said(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
     member = (Membership.user_id == Judgment.labeler_id) & (
         Membership.project_id == comparison.project_id
     )
@@ -288,7 +292,7 @@ def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
     )
     weights = criteria.weights(session, comparison.project_id)
     return tuple(
-        Said(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
+        JudgmentDetail(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
         for judgment, pseudonym, name in session.execute(query)
     )
 
@@ -304,14 +308,3 @@ def _models(session: Session, comparison_id: int) -> tuple[Checkpoint, ...]:
         .order_by(Checkpoint.id)
     )
     return tuple(session.scalars(query))
-
-
-def counts_by_reason(session: Session, project_id: int) -> dict[str, int]:
-    """Count the settlements in force by their reason."""
-    found: defaultdict[str, int] = defaultdict(int)
-    query = select(Adjudication.reason).where(
-        Adjudication.project_id == project_id, Adjudication.is_current
-    )
-    for reason in session.scalars(query):
-        found[reason] += 1
-    return dict(found)

@@ -28,6 +28,7 @@ from app.models import (
 )
 from app.services.datasets.preferences import ranking_of
 from app.services.quality.result_cache import remembered
+from app.services.queue import counted_judgments
 
 FEWEST = 30  # below this nothing is said of a labeler but counts
 REMARK_LEVEL = 0.999
@@ -90,7 +91,7 @@ class _Said:
     comparison_id: int
     purpose: Purpose
     origin_id: int | None
-    is_right: bool | None  # None: no gold answer
+    is_right: bool | None  # None: no gold answer in force
     ranking: Ranking | None
     both_bad: bool
     shown_order: list[int]
@@ -244,12 +245,12 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
             Comparison.purpose,
             Comparison.origin_id,
             Comparison.gold_answer,
+            Comparison.is_withdrawn,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(
             Judgment.project_id == project_id,
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
+            counted_judgments.stands(),
         )
         .order_by(Judgment.id)
     )
@@ -260,7 +261,7 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
                 row.comparison_id,
                 Purpose(row.purpose),
                 row.origin_id,
-                is_right(row.gold_answer, row),
+                None if row.is_withdrawn else is_right(row.gold_answer, row),
                 ranking_of(cast(Judgment, row)),
                 row.both_bad,
                 row.shown_order,

@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     exists,
     false,
+    func,
     select,
     text,
     update,
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.answers import check_k
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -35,8 +37,6 @@ from app.models import (
     Slot,
 )
 from app.services.queue import eligibility
-
-OVERLAP_MOST = 99
 
 # Statements of every claim and submission, built once.
 _LOCK = (
@@ -199,11 +199,17 @@ def restore(session: Session, comparison_id: int) -> Comparison:
     if not comparison.is_withdrawn:
         return comparison
     comparison.is_withdrawn = False
+    # An undo may have leased a slot again while the comparison was withdrawn.
+    leased = session.scalar(
+        select(func.count()).where(
+            Slot.comparison_id == comparison_id, Slot.state == SlotState.LEASED
+        )
+    )
     slots = session.scalars(
         select(Slot.id)
         .where(Slot.comparison_id == comparison_id, Slot.state == SlotState.CLOSED)
         .order_by(Slot.n)
-        .limit(comparison.overlap - comparison.done_slots)
+        .limit(comparison.overlap - comparison.done_slots - (leased or 0))
     ).all()
     for slot_id in slots:
         move_slot(session, comparison, slot_id, SlotState.CLOSED, SlotState.OPEN)

@@ -14,6 +14,7 @@ from app.models import (
     Demonstration,
     Judgment,
 )
+from app.services.queue import counted_judgments
 
 # Written out in the statements: with states among the parameters plans would know less.
 _EXPIRED: ColumnElement[str] = literal_column("'expired'")
@@ -70,8 +71,7 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
             other.kind.in_(_WRITTEN),
             said.comparison_id == other.id,
             said.labeler_id == labeler_id,
-            said.is_current,
-            ~said.is_retraction,
+            counted_judgments.stands(said),
         )
         .correlate_except(said, other)
     )

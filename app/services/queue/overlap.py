@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import SlotState
 from app.errors import Invalid
 from app.models import Comparison, Purpose, Slot
@@ -24,8 +25,8 @@ def change(session: Session, project_id: int, overlap: int, round_id: int | None
     Raises:
         Invalid: the number is out of range.
     """
-    if not 1 <= overlap <= comparisons.OVERLAP_MOST:
-        raise Invalid(f"overlap is 1 to {comparisons.OVERLAP_MOST} judgments, not {overlap}")
+    if not 1 <= overlap <= OVERLAP_MOST:
+        raise Invalid(f"overlap is 1 to {OVERLAP_MOST} judgments, not {overlap}")
     session.flush()
     unfinished = select(Comparison.id).where(
         Comparison.project_id == project_id,

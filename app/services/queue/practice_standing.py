@@ -25,7 +25,7 @@ from app.models import (
     Role,
     User,
 )
-from app.services.people import audit
+from app.services.people import accounts, audit
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def is_required(session: Session, project: Project, member: Membership | None) -
 
 def standing(session: Session, project: Project, labeler_id: int) -> Standing:
     """Return how somebody stands in the run they are in."""
-    member = membership(session, project.id, labeler_id)
+    member = accounts.membership(session, project.id, labeler_id)
     run = member.practice_run if member else 1
     answered = and_(
         PracticeAnswer.comparison_id == Comparison.id,
@@ -128,7 +128,7 @@ def is_new(session: Session, member: Membership | None) -> bool:
 
 def dismiss_guide(session: Session, project_id: int, user_id: int) -> None:
     """Remember that a member has sent the guide of the first comparison away."""
-    member = membership(session, project_id, user_id)
+    member = accounts.membership(session, project_id, user_id)
     if member is not None and member.guide_dismissed_at is None:
         member.guide_dismissed_at = now(session)
 
@@ -168,13 +168,6 @@ def standings(
         for member, one in found
         if one.answered or one.run > 1 or one.is_passed or is_required(session, project, member)
     ]
-
-
-def membership(session: Session, project_id: int, user_id: int) -> Membership | None:
-    """Return a user's membership in a project."""
-    return session.scalar(
-        select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id)
-    )
 
 
 def in_set(project_id: int | ColumnElement[int]) -> ColumnElement[bool] | Any:

@@ -1,7 +1,8 @@
-"""What a lead does with a running queue: leases, priority, overlap, withdrawal; all of it audited.
+"""What a lead changes in a running queue: leases, pauses, priority; all of it audited.
 
-Judgments given stay whatever a lead does. What people work on at the moment stays too, but where
-the lead takes it from them by name.
+Judgments given stay whatever a lead does, and so does what people are working on, unless the lead
+takes it from them by name. Withdrawals and the overlap can end a round's labeling; they are in
+`rounds.judging_flow`.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from app.domain.states import AssignmentState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Assignment, Comparison, Membership, Project, User
 from app.services.people import accounts, audit
-from app.services.queue import comparisons, eligibility, overlap, queue_order, slot_leases
+from app.services.queue import comparisons, eligibility, queue_order, slot_leases
 
 PRIORITY_MOST = 1000
 RESERVED = timedelta(hours=24)
@@ -100,16 +101,6 @@ def set_priority(
     return comparison
 
 
-def withdraw(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
-    """Take a comparison out of the queue; its judgments stay on record and no longer count."""
-    comparison = found(session, project_id, comparison_id)
-    if not comparison.is_withdrawn:
-        comparisons.withdraw(session, comparison_id)
-        what = f"comparison {comparison_id}"
-        _record(session, "comparison.withdraw", what, project_id, actor_id)
-    return comparison
-
-
 def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
     """Put a withdrawn comparison back: its judgments count again, the rest is asked for."""
     comparison = found(session, project_id, comparison_id)
@@ -123,20 +114,6 @@ def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: 
         what = f"comparison {comparison_id}"
         _record(session, "comparison.restore", what, project_id, actor_id)
     return comparison
-
-
-def set_overlap(
-    session: Session, project_id: int, number: int, *, round_id: int | None = None, actor_id: int
-) -> int:
-    """Ask for another number of judgments of each unfinished comparison; return how many changed.
-
-    Judgments given and being given stay, so a comparison may keep more than was asked for.
-    """
-    changed = overlap.change(session, project_id, number, round_id)
-    if changed:
-        details = {"overlap": number, "comparisons": changed, "round": round_id}
-        _record(session, "overlap.set", f"{changed} comparisons", project_id, actor_id, details)
-    return changed
 
 
 def holders(session: Session, comparison_id: int) -> list[tuple[Assignment, Membership]]:

@@ -27,6 +27,7 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
 NOBODY = "nobody has judged yet"
@@ -34,7 +35,7 @@ POSITION = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class WinTally:
     """Votes for the new policy. A tie is half a win in `share`; `both_bad` alone is no vote."""
 
     wins: int
@@ -61,7 +62,7 @@ class Arbiter:
 class Results:
     """How the new policy did: its share of wins with an interval by prompt, and the rest."""
 
-    tally: Tally
+    tally: WinTally
     prompts: int
     judged: int
     share: float | None
@@ -196,7 +197,7 @@ def results(session: Session, evaluation: Evaluation) -> Results:
     asked = _asked(session, evaluation)
     identical = list(evaluation.results.get("identical_prompts", []))
     votes = [vote for each in asked for vote in each.votes]
-    tally = Tally(
+    tally = WinTally(
         wins=votes.count(1.0),
         ties=votes.count(0.5),
         losses=votes.count(0.0),
@@ -297,7 +298,11 @@ def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
         )
         .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(Comparison.evaluation_id == evaluation.id, Comparison.purpose == Purpose.EVALUATION)
+        .where(
+            Comparison.evaluation_id == evaluation.id,
+            Comparison.purpose == Purpose.EVALUATION,
+            ~Comparison.is_withdrawn,
+        )
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
     places: dict[int, dict[str, int]] = defaultdict(dict)
@@ -332,9 +337,7 @@ def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]
         .where(
             Comparison.evaluation_id == evaluation_id,
             Comparison.purpose == Purpose.EVALUATION,
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.counts(),
         )
         .order_by(Judgment.id)
     )

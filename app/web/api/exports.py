@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.errors import Conflict
 from app.models import Export
 from app.services.datasets import export_rows, exports
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.web import downloads
 from app.web.deps import LeadAccess
 
@@ -55,7 +55,7 @@ def create(access: LeadAccess, body: ExportIn) -> ExportOut:
         access.session,
         access.project,
         format=body.format,
-        options=Options.from_json(body.options),
+        options=ExportOptions.from_json(body.options),
         created_by_id=access.user.id,
     )
     return _out(access.session, made)

@@ -1,21 +1,17 @@
 """Assignments: claim, judge, skip, take back; the labeling page and scripts use the same."""
 
 from datetime import datetime, timedelta
-from functools import partial
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from sqlalchemy.orm import Session
 
 from app.db import now
-from app.db.engine import later
 from app.domain.assignment import public_number
 from app.errors import AttuneError
-from app.models import Assignment, Comparison
-from app.services.judging import corrections, judgment_bodies, labeling, workload
-from app.services.judging.submissions import Outcome
-from app.services.queue import comparisons, slot_leases
-from app.services.rounds import rounds
+from app.models import Assignment
+from app.services.judging import corrections, judgment_bodies, skips, workload
+from app.services.queue import slot_leases
+from app.services.rounds import judging_flow
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -98,8 +94,7 @@ def submit(desk: LabelerDesk, assignment_id: int, given: SubmissionIn) -> Respon
     """Hand in a judgment; the same key and body again give the same answer."""
     submission = given.to_submission(assignment_id)
     with desk.open() as access:
-        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
-        go_on(access.session, outcome)
+        outcome = judging_flow.submit(access.session, access.project, access.user.id, submission)
     return _json(outcome_out(outcome))
 
 
@@ -135,23 +130,6 @@ def retract(access: LabelerAccess, judgment_id: int, given: KeyIn) -> OutcomeOut
         access.session, access.project, access.user.id, judgment_id, given.key
     )
     return outcome_out(outcome)
-
-
-def go_on(session: Session, outcome: Outcome) -> Outcome:
-    """Let the round go on if this was its last judgment."""
-    if outcome.round_id is not None:
-        if outcome.round_complete:
-            rounds.advance(session, outcome.round_id)
-        elif outcome.comparison_complete and session.get_bind().dialect.name != "sqlite":
-            later(session, partial(_look_again, comparison_id=outcome.comparison_id))
-    return outcome
-
-
-def _look_again(session: Session, comparison_id: int) -> None:
-    # The last judgments of two comparisons, handed in at once, each saw the other one open.
-    comparison = session.get_one(Comparison, comparison_id)
-    if comparison.round_id is not None and comparisons.is_complete(session, comparison):
-        rounds.advance(session, comparison.round_id)
 
 
 def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
@@ -195,10 +173,9 @@ def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -
     # The service refuses before it writes anything, so the others' writes stand.
     submission = given.to_submission(assignment_id)
     try:
-        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
+        outcome = judging_flow.submit(access.session, access.project, access.user.id, submission)
     except AttuneError as error:
         return ResultOut(assignment_id=assignment_id, refused=str(error))
-    go_on(access.session, outcome)
     return ResultOut(
         assignment_id=assignment_id,
         judgment_id=outcome.judgment_id,
@@ -207,7 +184,7 @@ def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -
 
 
 def _skip(access: ProjectAccess, assignment_id: int, given: SkipIn) -> None:
-    labeling.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
+    skips.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
 
 
 def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> ResultOut:

@@ -15,6 +15,7 @@ from app.formats import practice as rows
 from app.models import Membership, Purpose
 from app.services.judging import judgment_bodies, practice_files, practice_runs
 from app.services.judging.workload import Sheet
+from app.services.people import accounts
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import Practised
 from app.web.assignments import (
@@ -204,7 +205,7 @@ def member_of(access: ProjectAccess) -> Membership:
     Raises:
         Conflict: an administrator who is not a member.
     """
-    member = practice_standing.membership(access.session, access.project.id, access.user.id)
+    member = accounts.membership(access.session, access.project.id, access.user.id)
     if member is None:
         raise Conflict("you are not a member of this project; only members practise in it")
     return member
@@ -235,7 +236,7 @@ def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
 
 def _standing(access: ProjectAccess) -> StandingOut:
     found = practice_standing.standing(access.session, access.project, access.user.id)
-    member = practice_standing.membership(access.session, access.project.id, access.user.id)
+    member = accounts.membership(access.session, access.project.id, access.user.id)
     return StandingOut(
         run=found.run,
         total=found.total,

@@ -238,7 +238,9 @@ def _out(project: Project) -> ProjectOut:
 def _arrange(
     session: Session, project: Project, wanted: list[CriterionIn], actor_id: int
 ) -> list[CriterionIn]:
-    given = [criteria.Given(one.name, one.help, one.weight, one.is_active) for one in wanted]
+    given = [
+        criteria.CriterionSettings(one.name, one.help, one.weight, one.is_active) for one in wanted
+    ]
     return _criteria(criteria.arrange(session, project, given, actor_id=actor_id))
 
 

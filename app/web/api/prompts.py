@@ -1,19 +1,21 @@
-"""Prompts and everything else that comes in files: taken in, listed, and what was refused."""
+"""Prompts and everything else that comes in files: imported, listed, and what was rejected."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, BinaryIO, cast
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
+from app.domain.states import JobState
 from app.errors import Invalid
 from app.formats import registry
-from app.models import ImportRun, Prompt, Split
-from app.services.datasets import imports
+from app.models import Prompt, Split
+from app.services.datasets import import_jobs
 from app.services.project import prompts
+from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
@@ -42,7 +44,7 @@ FILE = {
 
 
 class Reject(BaseModel):
-    """A line that was not taken; 0 where the reader cannot tell its number."""
+    """A line that was not imported."""
 
     line: int
     reason: str
@@ -50,9 +52,11 @@ class Reject(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """What became of a file."""
+    """What became of a file; until a job has succeeded, of the part it has read."""
 
     id: int
+    state: JobState
+    job_id: int | None
     filename: str
     format: str
     sha256: str
@@ -108,19 +112,27 @@ def formats(access: LeadAccess) -> dict[str, str]:
     return registry.names()
 
 
-@router.post("/imports", status_code=201, openapi_extra=FILE)
+@router.post(
+    "/imports",
+    status_code=201,
+    openapi_extra=FILE,
+    responses={202: {"model": JobOut, "description": "A job imports the file; see Location."}},
+)
 def take_in(
     body: Uploaded,
     access: LeadAccess,
+    response: Response,
     format: Annotated[str | None, Query(description="Default: told by the first rows.")] = None,
     filename: Annotated[str, Query(description="Named as the source of what is new.")] = "",
-) -> ImportOut:
-    """Take in prompts, demonstrations, completions or preferences, whichever the rows are.
+) -> ImportOut | JobOut:
+    """Import prompts, demonstrations, completions or preferences, whichever the rows are.
 
-    Bad lines are reported and the rest goes in; the same file again adds nothing.
+    Bad lines are reported and the rest is imported; the same file again adds nothing. A file of
+    more than 1 MB is imported by a job: the answer is then 202 with the job, and its result names
+    the import.
     """
     file, name = body
-    run = imports.run(
+    started = import_jobs.start(
         access.session,
         access.project,
         file,
@@ -128,19 +140,25 @@ def take_in(
         format=format,
         author_id=access.user.id,
     )
-    return _import_out(run)
+    if started.job is None:
+        return _import_out(started)
+    response.status_code = 202
+    url = f"/api/v1/projects/{access.project.slug}/jobs/{started.job.id}"
+    response.headers["location"] = url
+    return JobOut.of(started.job)
 
 
 @router.get("/imports")
 def list_imports(access: LeadAccess) -> list[ImportOut]:
-    """Return the files taken in, newest first."""
-    return [_import_out(run) for run in imports.of_project(access.session, access.project.id)]
+    """Return the imported files, newest first."""
+    listed = import_jobs.of_project(access.session, access.project.id)
+    return [_import_out(status) for status in listed]
 
 
 @router.get("/imports/{import_id}")
 def show_import(access: LeadAccess, import_id: int) -> ImportOut:
     """Return what became of a file."""
-    return _import_out(imports.get(access.session, access.project.id, import_id))
+    return _import_out(import_jobs.status(access.session, access.project.id, import_id))
 
 
 @router.get("/prompts")
@@ -173,8 +191,19 @@ def show_prompt(access: LeadAccess, prompt_id: int) -> PromptOut:
     return _prompt_out(prompts.get(access.session, access.project.id, prompt_id))
 
 
-def _import_out(run: ImportRun) -> ImportOut:
-    return ImportOut.model_validate(run, from_attributes=True)
+def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
+    run = status.run
+    return ImportOut(
+        id=run.id,
+        state=status.state,
+        job_id=None if status.job is None else status.job.id,
+        filename=run.filename,
+        format=run.format,
+        sha256=run.sha256,
+        counts=run.counts,
+        rejects=[Reject(**reject) for reject in run.rejects],
+        created_at=run.created_at,
+    )
 
 
 def _prompt_out(prompt: Prompt) -> PromptOut:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from app.models import Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
-from app.services.checkpoints.side_by_side import Choice, Difference, Length, Wanted
+from app.services.checkpoints.side_by_side import Difference, Length, PairFilter, SideChoice
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/sides", tags=["sides"])
@@ -99,7 +99,7 @@ def show(
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> SidesOut:
     """Return a page of the pairs that fit."""
-    wanted = Wanted(first, second, search, difference, length, by_length, page)
+    wanted = PairFilter(first, second, search, difference, length, by_length, page)
     found = side_by_side.page(access.session, access.project.id, wanted)
     return SidesOut(
         first=_choice(found.first),
@@ -159,5 +159,5 @@ def answer(access: LeadAccess, body: Ask) -> JobOut:
     return JobOut(job_id=job.id)
 
 
-def _choice(one: Choice) -> ChoiceOut:
+def _choice(one: SideChoice) -> ChoiceOut:
     return ChoiceOut(key=one.key, name=one.name, answers=one.answers)

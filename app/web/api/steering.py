@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from app.domain.assignment import OVERLAP_MOST
 from app.services.queue import steering
-from app.services.queue.comparisons import OVERLAP_MOST
-from app.services.rounds import round_progress, rounds
+from app.services.rounds import judging_flow
 from app.web.deps import LeadAccess, ProjectAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["steering"])
@@ -109,8 +109,7 @@ def set_priority(access: LeadAccess, comparison_id: int, given: PriorityIn) -> C
 @router.put("/comparisons/{comparison_id}/withdrawal")
 def withdraw(access: LeadAccess, comparison_id: int) -> ComparisonState:
     """Take a comparison out of the queue; its judgments no longer count."""
-    steering.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
-    go_on(access)
+    judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return _state(access, comparison_id)
 
 
@@ -124,27 +123,14 @@ def restore(access: LeadAccess, comparison_id: int) -> ComparisonState:
 @router.post("/overlap")
 def set_overlap(access: LeadAccess, given: OverlapIn) -> dict[str, int]:
     """Ask for another number of judgments; those given and being given stay."""
-    return {"changed": change_overlap(access, given.overlap, given.round)}
-
-
-def change_overlap(access: ProjectAccess, number: int, round_number: int | None) -> int:
-    """Change K of a round's or the project's unfinished comparisons; the round may go on."""
-    round_id = None
-    if round_number is not None:
-        round_id = round_progress.get(access.session, access.project.id, round_number).id
-    changed = steering.set_overlap(
-        access.session, access.project.id, number, round_id=round_id, actor_id=access.user.id
+    changed = judging_flow.set_overlap(
+        access.session,
+        access.project.id,
+        given.overlap,
+        round_number=given.round,
+        actor_id=access.user.id,
     )
-    go_on(access)
-    return changed
-
-
-def go_on(access: ProjectAccess) -> None:
-    """Let the project's round go on if nothing more is asked of people."""
-    current = round_progress.current(access.session, access.project.id)
-    if current is not None:
-        access.session.flush()
-        rounds.advance(access.session, current.id)
+    return {"changed": changed}
 
 
 def _state(access: ProjectAccess, comparison_id: int) -> ComparisonState:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from app.errors import AttuneError, Conflict
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_rows, exports
-from app.services.datasets.judged_comparisons import Aggregate, Options, Ties
+from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
 from app.web import downloads
 from app.web.deps import LeadAccess, ProjectAccess
@@ -39,14 +39,14 @@ class ExportForm(BaseModel):
     split: list[Split] = Field(default_factory=lambda: [Split.TRAIN])
     include_adjudicated: bool = False
 
-    def options(self) -> Options:
+    def options(self) -> ExportOptions:
         """Return the options.
 
         Raises:
             Invalid: a value breaks a rule.
         """
         numbers = [part for part in self.rounds.replace(",", " ").split() if part.isdecimal()]
-        return Options(
+        return ExportOptions(
             aggregate=self.aggregate,
             ties=self.ties,
             min_agreement=self.min_agreement_percent / 100,

@@ -11,12 +11,12 @@ from app.domain.assignment import public_number
 from app.domain.practice import Standing
 from app.errors import AttuneError, NotFound
 from app.models import Assignment, Guidelines, JudgmentKind, Project
-from app.services.judging import corrections, judgment_bodies, labeling, workload
+from app.services.judging import corrections, judgment_bodies, skips, workload
 from app.services.project import projects
 from app.services.queue import practice_standing, slot_leases
+from app.services.rounds import judging_flow
 from app.web import guide
 from app.web.answer_forms import AnswerForm, Choice, SkipForm, choices_of, filled
-from app.web.api.labeling import go_on
 from app.web.assignments import AssignmentOut, QueueOut, assignment_out, queue_out
 from app.web.deps import LabelerAccess, ProjectAccess
 from app.web.guide import Step
@@ -93,10 +93,9 @@ def submit(
 ) -> Response:
     """Record the judgment and take the next comparison."""
     try:
-        outcome = labeling.submit(access.session, access.project, access.user.id, form.submission())
+        judging_flow.submit(access.session, access.project, access.user.id, form.submission())
     except AttuneError as error:
         return _refused(request, access, str(error), form)
-    go_on(access.session, outcome)
     _claim(access)
     return redirect(request, _url(access), notice="Saved.")
 
@@ -105,7 +104,7 @@ def submit(
 def skip(request: Request, access: LabelerAccess, form: Annotated[SkipForm, Form()]) -> Response:
     """Leave the comparison to others and take the next."""
     try:
-        labeling.skip(access.session, access.project, access.user.id, form.skip())
+        skips.skip(access.session, access.project, access.user.id, form.skip())
     except AttuneError as error:
         return _refused(request, access, str(error))
     _claim(access)

@@ -12,7 +12,7 @@ from app.domain.practice import PRACTISED, Standing, expected
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Project, Purpose
 from app.services.judging import practice_files, practice_runs
-from app.services.judging.practice_files import Refused
+from app.services.judging.practice_files import RejectedRow
 from app.services.judging.practice_runs import Feedback
 from app.services.people import accounts
 from app.services.queue import practice_standing
@@ -81,7 +81,7 @@ class SetPage:
     rows: list[SettledRow]
     standings: list[tuple[Membership, Standing]]
     is_practised: bool
-    refused: tuple[Refused, ...] = ()
+    refused: tuple[RejectedRow, ...] = ()
     error: str = ""
 
 
@@ -158,7 +158,7 @@ def add(
 @router.post("/p/{slug}/practice/set/{user_id}/again")
 def ask_again(request: Request, access: LeadAccess, user_id: int) -> Response:
     """Ask a member to practise once more before they label."""
-    member = practice_standing.membership(access.session, access.project.id, user_id)
+    member = accounts.membership(access.session, access.project.id, user_id)
     if member is None:
         raise NotFound(f"user {user_id} is not in {access.project.name}")
     practice_standing.ask_again(access.session, access.project, member, actor_id=access.user.id)
@@ -200,7 +200,7 @@ def _result(access: ProjectAccess, standing: Standing) -> ResultPage:
 
 
 def _set_page(
-    access: ProjectAccess, *, refused: tuple[Refused, ...] = (), error: str = ""
+    access: ProjectAccess, *, refused: tuple[RejectedRow, ...] = (), error: str = ""
 ) -> SetPage:
     session, project = access.session, access.project
     rows = [

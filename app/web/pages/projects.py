@@ -65,10 +65,10 @@ class NewProjectForm(ProjectForm):
     rules: str = ""
     criteria_lines: str = ""
 
-    def criteria_given(self) -> list[criteria.Given]:
+    def criteria_given(self) -> list[criteria.CriterionSettings]:
         """Return the criteria: one a line, a name and after a colon what to look at."""
         parts = [line.partition(":") for line in self.criteria_lines.splitlines() if line.strip()]
-        return [criteria.Given(name, help_) for name, _, help_ in parts]
+        return [criteria.CriterionSettings(name, help_) for name, _, help_ in parts]
 
 
 @dataclass(frozen=True, slots=True)

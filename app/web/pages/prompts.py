@@ -1,4 +1,4 @@
-"""Prompts: what is there, by split and source; files taken in; what a file could not give."""
+"""Prompts: listed by split and source; imports, their progress and the lines they rejected."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from app.errors import AttuneError
 from app.formats import registry
 from app.models import Completion, Demonstration, ImportRun, Prompt, Split
-from app.services.datasets import demonstrations, imports
+from app.services.datasets import demonstrations, import_jobs, imports
+from app.services.datasets.import_jobs import ImportStatus
 from app.services.project import prompts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -18,17 +19,29 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)
+class ImportsPage:
+    """The imported files, newest first."""
+
+    imports: list[ImportStatus]
+
+    @property
+    def is_importing(self) -> bool:
+        """True while a job imports one of the files."""
+        return any(not status.is_over for status in self.imports)
+
+
+@dataclass(frozen=True, slots=True)
 class PromptsPage:
     """A page of prompts, what was asked for, and the form for files."""
 
-    listed: prompts.Page
+    listed: prompts.ListedPrompts
     counts: dict[Split, int]
     demonstrations: int
     sources: list[str]
     split: Split | None
     search: str
     source: str
-    imports: list[ImportRun]
+    imported: ImportsPage
     formats: dict[str, str]
     error: str = ""
 
@@ -49,10 +62,15 @@ class PromptPage:
 
 @dataclass(frozen=True, slots=True)
 class ImportPage:
-    """What became of a file."""
+    """What became of a file, or how far its job is."""
 
-    run: ImportRun
+    status: ImportStatus
     title: str
+
+    @property
+    def run(self) -> ImportRun:
+        """The import itself."""
+        return self.status.run
 
 
 @router.get("/p/{slug}/prompts")
@@ -76,9 +94,9 @@ def upload(
     file: Annotated[UploadFile, File()],
     format: Annotated[str, Form()] = "",
 ) -> Response:
-    """Take a file in."""
+    """Import a file, or keep a large one for a job."""
     try:
-        run = imports.run(
+        started = import_jobs.start(
             access.session,
             access.project,
             file.file,
@@ -88,15 +106,28 @@ def upload(
         )
     except AttuneError as error:
         return render(request, "prompts/page.html", _page(access, error=str(error)), status=422)
-    return redirect(request, f"/p/{access.project.slug}/prompts/imports/{run.id}")
+    return redirect(request, f"/p/{access.project.slug}/prompts/imports/{started.run.id}")
+
+
+@router.get("/p/{slug}/prompts/imports/live")
+def live_imports(request: Request, access: LeadAccess) -> Response:
+    """Return the list of imported files, with the progress of those a job imports."""
+    listed = import_jobs.of_project(access.session, access.project.id)
+    page = ImportsPage(listed)
+    return render(request, "prompts/_imports.html", page, fragment=True)
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}")
 def show_import(request: Request, access: LeadAccess, import_id: int) -> Response:
     """Show what became of a file."""
-    run = imports.get(access.session, access.project.id, import_id)
-    title = registry.names().get(run.format, run.format)
-    return render(request, "prompts/import.html", ImportPage(run, title))
+    return render(request, "prompts/import.html", _import_page(access, import_id))
+
+
+@router.get("/p/{slug}/prompts/imports/{import_id}/live")
+def live_import(request: Request, access: LeadAccess, import_id: int) -> Response:
+    """Return the part of an import's page that changes."""
+    page = _import_page(access, import_id)
+    return render(request, "prompts/_import.html", page, fragment=True)
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}/rejects.jsonl")
@@ -121,6 +152,11 @@ def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Respons
     return render(request, "prompts/one.html", page)
 
 
+def _import_page(access: ProjectAccess, import_id: int) -> ImportPage:
+    status = import_jobs.status(access.session, access.project.id, import_id)
+    return ImportPage(status, registry.names().get(status.run.format, status.run.format))
+
+
 def _page(
     access: ProjectAccess,
     *,
@@ -142,7 +178,7 @@ def _page(
         split,
         search,
         source,
-        imports.of_project(session, project_id),
+        ImportsPage(import_jobs.of_project(session, project_id)),
         registry.names(),
         error,
     )

@@ -10,9 +10,8 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.errors import AttuneError
 from app.models import Project, Round, Split
-from app.services.jobs import jobs
 from app.services.project import prompts
-from app.services.rounds import readiness, round_progress, rounds
+from app.services.rounds import job_control, readiness, round_progress, rounds
 from app.services.rounds.readiness import Preview
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.launch_form import LaunchForm
@@ -127,7 +126,13 @@ def stop(request: Request, access: LeadAccess, number: int) -> Response:
     if found.job is None:
         return _refused(request, found, "nothing of this round is running")
     try:
-        jobs.stop_here(access.session, found.job.id)
+        job_control.apply(
+            access.session,
+            found.job.id,
+            "stop",
+            actor_id=access.user.id,
+            project_id=access.project.id,
+        )
     except AttuneError as error:
         return _refused(request, found, str(error))
     notice = "It stops at the next step and keeps the best so far."

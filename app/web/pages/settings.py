@@ -26,12 +26,12 @@ class CriteriaForm(BaseModel):
     place: list[float] = []
     use: list[bool] = []
 
-    def given(self) -> list[criteria.Given]:
+    def given(self) -> list[criteria.CriterionSettings]:
         """Return them in the order of their places."""
         rows = zip(self.name, self.help, self.weight, self.place, self.use, strict=True)
         named = [row for row in rows if row[0].strip()]
         return [
-            criteria.Given(name, help_, weight, is_active)
+            criteria.CriterionSettings(name, help_, weight, is_active)
             for name, help_, weight, _, is_active in sorted(named, key=lambda row: row[3])
         ]
 

@@ -11,7 +11,14 @@ from app.domain.differences import Kind, Piece
 from app.errors import AttuneError
 from app.models import ResultsFile, Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
-from app.services.checkpoints.side_by_side import Choice, Difference, Length, Page, Pair, Wanted
+from app.services.checkpoints.side_by_side import (
+    Difference,
+    Length,
+    PairFilter,
+    ResponsePair,
+    SideBySidePage,
+    SideChoice,
+)
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -24,10 +31,10 @@ DIFFERENCES = {"": "All pairs", "different": "Different answers", "same": "The s
 class SidesPage:
     """What can be put side by side, what is, and the files that came in."""
 
-    models: list[Choice]
-    files: list[Choice]
-    wanted: Wanted | None
-    found: Page | None
+    models: list[SideChoice]
+    files: list[SideChoice]
+    wanted: PairFilter | None
+    found: SideBySidePage | None
     marks: bool
     uploaded: list[ResultsFile]
     splits: list[Split]
@@ -64,7 +71,7 @@ class SidesPage:
         wanted = replace(self.wanted, first=first, second=second, length=length, number=1)
         return "?" + _query(wanted, marks=self.marks)
 
-    def pieces(self, pair: Pair, side: str) -> list[Piece]:
+    def pieces(self, pair: ResponsePair, side: str) -> list[Piece]:
         """One side's text, the words marked that the other does not have."""
         own = {"first": Kind.OLD, "second": Kind.NEW}[side]
         found = differences.marked(pair.first, pair.second)
@@ -85,7 +92,7 @@ def show(
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
     """Show two sides, or what could be chosen."""
-    wanted = Wanted(a, b, q, difference, length, order == "length", page) if a and b else None
+    wanted = PairFilter(a, b, q, difference, length, order == "length", page) if a and b else None
     return render(request, "sides/page.html", _page(access, wanted, marks=marks))
 
 
@@ -146,7 +153,7 @@ def answer(
 
 
 def _page(
-    access: ProjectAccess, wanted: Wanted | None, *, marks: bool = False, error: str = ""
+    access: ProjectAccess, wanted: PairFilter | None, *, marks: bool = False, error: str = ""
 ) -> SidesPage:
     session, project_id = access.session, access.project.id
     models, files = side_by_side.choices(session, project_id)
@@ -162,7 +169,7 @@ def _page(
     )
 
 
-def _query(wanted: Wanted, *, marks: bool) -> str:
+def _query(wanted: PairFilter, *, marks: bool) -> str:
     values = {
         "a": wanted.first,
         "b": wanted.second,

@@ -11,7 +11,9 @@ from app.services.project import prompts
 from tests.services import sample
 
 
-def ask(session: Session, project: Project, most: int = 100) -> comparison_requests.Asked:
+def ask(
+    session: Session, project: Project, most: int = 100
+) -> comparison_requests.RequestedComparisons:
     return comparison_requests.ask(session, project, most=most, actor_id=None)
 
 
@@ -32,9 +34,9 @@ def test_every_prompt_without_a_demonstration_is_asked_once(session: Session) ->
     prompts.add_demonstrations(session, [(session.get_one(Prompt, ids[0]), "Done.")])
     session.get_one(Prompt, ids[1]).split = Split.TEST
     assert comparison_requests.waiting(session, project) == 3
-    assert ask(session, project, most=2) == comparison_requests.Asked(2, 1)
-    assert ask(session, project) == comparison_requests.Asked(1, 0)
-    assert ask(session, project) == comparison_requests.Asked(0, 0)
+    assert ask(session, project, most=2) == comparison_requests.RequestedComparisons(2, 1)
+    assert ask(session, project) == comparison_requests.RequestedComparisons(1, 0)
+    assert ask(session, project) == comparison_requests.RequestedComparisons(0, 0)
     assert set(session.scalars(select(Comparison.prompt_id))) == set(ids[2:])
     assert sizes(session) == [0, 0, 0]
 

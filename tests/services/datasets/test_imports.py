@@ -29,8 +29,8 @@ from app.models import (
     Split,
     User,
 )
-from app.services.datasets import export_rows, imports, preferences
-from app.services.datasets.judged_comparisons import Aggregate, Options
+from app.services.datasets import export_rows, imports, judged_comparisons
+from app.services.datasets.judged_comparisons import Aggregate, Counts, ExportOptions, Ties
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement
@@ -183,9 +183,12 @@ def test_an_imported_preference_is_training_data(any_database: Database) -> None
             for n in range(30)
         ]
         take(session, project, lines(*rows))
-        training = list(preferences.for_training(session, project.id))
+        options = ExportOptions(ties=Ties.HALF, splits=(Split.TRAIN,))
+        judged = sample_votes.judged_rows(session, project.id, options, Counts())
+        training = [judged_comparisons.training_row(comparison) for comparison in judged]
     assert training
     for row in training:
+        assert row is not None
         (pair,) = row.pairs
         better = row.candidates[pair.first if pair.share > 0.5 else pair.second]
         assert better.text.startswith("Good")
@@ -216,7 +219,7 @@ def test_a_second_opinion_of_the_same_labeler_is_refused_with_the_reason(session
     run = take(session, project, lines(HH_ROW, turned))
     assert run.counts["judgments_new"] == 1
     assert run.rejects[0]["line"] == 2
-    assert "otherwise" in run.rejects[0]["reason"]
+    assert "differently before" in run.rejects[0]["reason"]
 
 
 def test_nobody_can_sign_in_as_a_labeler_of_a_file(session: Session) -> None:
@@ -345,7 +348,7 @@ def test_a_vote_that_does_not_fit_its_comparison_is_reported(
 
 
 def exported(session: Session, project: Project, format: str) -> bytes:
-    options = Options(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
+    options = ExportOptions(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
     account = export_rows.Account()
-    found = preferences.stream(session, project.id, options, account.counts)
+    found = sample_votes.judged_rows(session, project.id, options, account.counts)
     return b"".join(export_rows.write(found, format, options, account))

@@ -22,10 +22,11 @@ from app.models import (
     Split,
 )
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import Counts, Options
+from app.services.datasets.judged_comparisons import Counts, ExportOptions, Ties
 from app.services.judging import corrections, labeling
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
+from tests.services.sample_votes import judged_rows
 
 Judge = Callable[..., list[int]]
 
@@ -70,9 +71,16 @@ def _submit(
 
 
 def _rows(
-    session: Session, project: Project, **options: Any
+    session: Session,
+    project: Project,
+    *,
+    splits: Sequence[Split] = (Split.TRAIN,),
+    counts: Counts | None = None,
 ) -> list[judged_comparisons.TrainingRow]:
-    return list(preferences.for_training(session, project.id, **options))
+    options = ExportOptions(ties=Ties.HALF, splits=tuple(splits))
+    judged = judged_rows(session, project.id, options, counts or Counts())
+    rows = [judged_comparisons.training_row(comparison) for comparison in judged]
+    return [row for row in rows if row is not None]
 
 
 def test_a_share_counts_votes_and_halves_ties(
@@ -167,7 +175,7 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
     for _ in range(5):
         judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
     whole = [
-        one.comparison_id for one in preferences.stream(session, project.id, Options(), Counts())
+        one.comparison_id for one in judged_rows(session, project.id, ExportOptions(), Counts())
     ]
     assert len(whole) == 5
     paged: list[int] = []
@@ -179,7 +187,9 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
 def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
     after: int | None = 0
     while after is not None:
-        page = preferences.read_page(session, project.id, Options(), Counts(), after=after, limit=2)
+        page = preferences.read_page(
+            session, project.id, ExportOptions(), Counts(), after=after, limit=2
+        )
         found.extend(one.comparison_id for one in page.rows)
         after = page.after
         if after is not None:
@@ -204,12 +214,12 @@ def test_an_adjudicated_comparison_is_left_out_on_request(
         )
     )
     session.flush()
-    (kept,) = preferences.stream(session, project.id, Options(), Counts())
+    (kept,) = judged_rows(session, project.id, ExportOptions(), Counts())
     assert kept.settled == Ranking((2, 1))
     assert len(kept.votes) == 1, "an adjudication is never a rater"
     counts = Counts()
-    without = Options(include_adjudicated=False)
-    assert list(preferences.stream(session, project.id, without, counts)) == []
+    without = ExportOptions(include_adjudicated=False)
+    assert list(judged_rows(session, project.id, without, counts)) == []
     assert counts.comparisons_out == {judged_comparisons.ADJUDICATED: 1}
 
 
@@ -239,8 +249,8 @@ def _vote(ranks: tuple[int, ...]) -> judged_comparisons.Voted:
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know() -> None:
-    options = Options(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
-    assert Options.from_json(options.to_json()) == options
+    options = ExportOptions(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
+    assert ExportOptions.from_json(options.to_json()) == options
     for data in ({"agregate": "each_vote"}, {"aggregate": "best"}, {"min_agreement": 2}):
         with pytest.raises(Invalid):
-            Options.from_json(data)
+            ExportOptions.from_json(data)

@@ -19,7 +19,7 @@ from app.models import (
     Project,
     Purpose,
 )
-from app.services.judging import corrections, labeling, submissions, workload
+from app.services.judging import corrections, labeling, skips, submissions, workload
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
 
@@ -338,8 +338,8 @@ def test_a_skip_frees_the_slot_and_is_not_offered_again(work: Session) -> None:
     comparison = sample.make_comparison(work, project)
     assignment = _take(work, project, one)
     given = submissions.Skip(assignment.id, assignment.lease_token, "k" * 8, "unclear", "what?")
-    labeling.skip(work, project, one, given)
-    labeling.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
     _counts_agree(work, comparison)
     assert _claim(work, project, one) is None
     assert _take(work, project, two).comparison_id == comparison.id
@@ -404,11 +404,11 @@ def test_a_skip_can_be_undone_while_a_slot_is_free(work: Session) -> None:
     comparison = sample.make_comparison(work, project)
     assignment = _take(work, project, one)
     given = submissions.Skip(assignment.id, assignment.lease_token, "k" * 8, "other")
-    labeling.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
     opened = corrections.undo(work, project, one, "undo-key")
     assert opened is not None
     _counts_agree(work, comparison)
-    labeling.skip(
+    skips.skip(
         work, project, one, submissions.Skip(opened.id, opened.lease_token, "m" * 8, "other")
     )
     _take(work, project, two)

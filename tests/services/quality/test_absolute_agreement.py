@@ -7,7 +7,7 @@ from app.domain.alpha import Metric
 from app.domain.measures import Measure, Undefined
 from app.models import JudgmentKind, Project, User
 from app.services.project import criteria
-from app.services.project.criteria import Given
+from app.services.project.criteria import CriterionSettings
 from app.services.quality import absolute_agreement, agreement, labeler_quality
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -26,7 +26,7 @@ def rated(session: Session, project: Project, who: list[User], *given: tuple[int
 
 def test_ratings_are_reported_by_criterion_and_by_their_weighted_mean(session: Session) -> None:
     project, people = make_project(session)
-    wanted = [Given("true", weight=3), Given("kind")]
+    wanted = [CriterionSettings("true", weight=3), CriterionSettings("kind")]
     criteria.arrange(session, project, wanted, actor_id=None)
     for _ in range(4):
         rated(session, project, people, (1, 5), (2, 1), (1, 5))

@@ -86,6 +86,14 @@ def test_a_labelers_report_holds_everybodys_votes_on_what_they_judged(session: S
     assert (report.judgments, report.overall.raw.value) == (2, 1.0)
 
 
+def test_a_labelers_report_leaves_out_what_they_retracted(session: Session) -> None:
+    project, people = make_project(session)
+    retracted = judged(session, project, people, "a", "a", "b")[0]
+    retracted.is_retraction = True
+    session.flush()
+    assert agreement.report(session, project.id, labeler_id=people[0].id).judgments == 0
+
+
 def test_the_most_disputed_come_first(session: Session) -> None:
     project, people = make_project(session, labelers=4)
     agreed = judged(session, project, people, "a", "a", "a", "a")[0].comparison_id
@@ -141,3 +149,13 @@ def test_gold_and_the_same_again_are_counted_with_their_n(session: Session) -> N
     assert (found.gold.value, found.gold.n) == (1.0, 1)
     assert (found.same_again.value, found.same_again.n) == (0.0, 1)
     assert isinstance(found.skips.value, float)
+
+
+def test_withdrawn_gold_is_no_measure_of_a_labeler(session: Session) -> None:
+    project, people = make_project(session, labelers=1)
+    gold = make_comparison(session, project, purpose=Purpose.GOLD, gold_answer={"preferred": "a"})
+    vote(session, gold, people[0], preferred="tie")
+    comparisons.withdraw(session, gold.id)
+    session.flush()
+    (found,) = labeler_quality.of_project(session, project.id)
+    assert (found.judgments, found.gold.n) == (1, 0)

@@ -9,11 +9,11 @@ from app.db import Database
 from app.errors import Invalid, NotFound
 from app.models import Purpose
 from app.services.quality import adjudication, agreement, comparison_search
-from app.services.quality.comparison_search import Asked
+from app.services.quality.comparison_search import ComparisonFilter
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 
-def ids(session: Session, project_id: int, asked: Asked) -> list[int]:
+def ids(session: Session, project_id: int, asked: ComparisonFilter) -> list[int]:
     return [row.comparison.id for row in comparison_search.page(session, project_id, asked).rows]
 
 
@@ -25,14 +25,14 @@ def test_each_state_finds_its_comparisons(any_database: Database) -> None:
         vote(session, done, people[0], preferred="a", flags=["unsafe"])
         vote(session, done, people[1], preferred="b")
         gold = make_comparison(session, project, purpose=Purpose.GOLD).id
-        assert set(ids(session, project.id, Asked(state="open"))) == {wanting, gold}
-        assert ids(session, project.id, Asked(state="judged")) == [done.id]
-        assert ids(session, project.id, Asked(state="flagged")) == [done.id]
-        assert ids(session, project.id, Asked(state="low")) == [done.id]
-        assert ids(session, project.id, Asked(purpose=Purpose.GOLD)) == [gold]
-        assert ids(session, project.id, Asked(search="geöffnet")) == [done.id]
-        assert ids(session, project.id, Asked(search=str(gold))) == [gold]
-        assert ids(session, project.id, Asked(state="withdrawn")) == []
+        assert set(ids(session, project.id, ComparisonFilter(state="open"))) == {wanting, gold}
+        assert ids(session, project.id, ComparisonFilter(state="judged")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(state="flagged")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(state="low")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(purpose=Purpose.GOLD)) == [gold]
+        assert ids(session, project.id, ComparisonFilter(search="geöffnet")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(search=str(gold))) == [gold]
+        assert ids(session, project.id, ComparisonFilter(state="withdrawn")) == []
 
 
 def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) -> None:

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 from app.domain.states import AssignmentState, SlotState
 from app.errors import Invalid
 from app.models import ComparisonCompletion, JudgmentKind, Slot
-from app.services.judging import labeling, submissions
-from app.services.queue import comparisons, slot_leases
+from app.services.judging import corrections, labeling, skips, submissions
+from app.services.queue import comparisons, overlap, slot_leases
 from tests.services import sample
 
 
@@ -124,7 +124,7 @@ def test_a_round_does_not_wait_for_comparisons_that_nobody_can_take(session: Ses
     assert first is not None
     assert second is not None
     labeling.submit(session, project, one, sample.submission(first))
-    labeling.skip(
+    skips.skip(
         session, project, two, submissions.Skip(second.id, second.lease_token, "k" * 8, "unclear")
     )
     assert comparison.open_slots == 1
@@ -133,3 +133,21 @@ def test_a_round_does_not_wait_for_comparisons_that_nobody_can_take(session: Ses
     assert (comparison.open_slots, comparison.done_slots, comparison.overlap) == (0, 1, 1)
     states = Counter(session.scalars(select(Slot.state)))
     assert states == {SlotState.DONE: 1, SlotState.CLOSED: 1}
+
+
+def test_restoring_does_not_open_a_slot_for_a_judgment_that_is_being_given_again(
+    session: Session,
+) -> None:
+    project = sample.make_project(session, overlap=2)
+    (labeler,) = sample.make_labelers(session, project, 1)
+    comparison = sample.make_comparison(session, project)
+    assignment = slot_leases.claim(
+        session, sample.SECRET, project, labeler, draw=sample.never_mix()
+    )
+    assert assignment is not None
+    labeling.submit(session, project, labeler, sample.submission(assignment))
+    overlap.change(session, project.id, 1)
+    comparisons.withdraw(session, comparison.id)
+    assert corrections.undo(session, project, labeler, "undo-key-1") is not None
+    comparisons.restore(session, comparison.id)
+    assert (comparison.overlap, comparison.open_slots) == (1, 0)

@@ -27,6 +27,7 @@ from app.services.judging import practice_runs, workload
 from app.services.judging.practice_runs import Feedback
 from app.services.judging.submissions import Submission
 from app.services.judging.workload import Sheet
+from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement, labeler_quality
 from app.services.queue import comparisons, practice_standing, slot_leases
@@ -46,7 +47,7 @@ class Desk:
 
     @property
     def member(self) -> Membership:
-        found = practice_standing.membership(self.session, self.project.id, self.labeler_id)
+        found = accounts.membership(self.session, self.project.id, self.labeler_id)
         assert found is not None
         return found
 
@@ -180,7 +181,7 @@ def test_leads_and_simulated_labelers_are_let_through(desk: Desk) -> None:
     sample_votes.make_comparison(
         desk.session, project, purpose=Purpose.PRACTICE, gold_answer={"preferred": "a"}
     )
-    found = practice_standing.membership(desk.session, project.id, labeler.id)
+    found = accounts.membership(desk.session, project.id, labeler.id)
     assert not practice_standing.is_required(desk.session, project, found)
 
 

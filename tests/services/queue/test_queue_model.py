@@ -24,8 +24,9 @@ from app.domain.assignment import LEASE_BEFORE_ANY_JUDGMENT, UNDO_DEPTH
 from app.domain.states import SlotState
 from app.errors import Conflict, LeaseLost, ReplayMismatch
 from app.models import Assignment, Comparison, Judgment, Project, Slot
-from app.services.judging import corrections, labeling, submissions, workload
+from app.services.judging import corrections, labeling, skips, submissions, workload
 from app.services.queue import overlap, slot_leases, steering
+from app.services.rounds import judging_flow
 from tests.services import sample
 from tests.services.queue.queue_model import (
     EXPIRED,
@@ -200,7 +201,7 @@ class QueueMachine(RuleBasedStateMachine):
         project = self.project
 
         def action() -> None:
-            labeling.skip(self.session, project, lease.labeler, given)
+            skips.skip(self.session, project, lease.labeler, given)
 
         if lease.state in {SUBMITTED, SURPLUS}:
             self.refused(action)
@@ -305,7 +306,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=some)
     def withdraw_or_restore(self, which: int) -> None:
         question = self.question(which)
-        act = steering.restore if question.is_withdrawn else steering.withdraw
+        act = steering.restore if question.is_withdrawn else judging_flow.withdraw
         act(self.session, self.project.id, question.id, actor_id=self.labelers[0])
         question.is_withdrawn = not question.is_withdrawn
         if question.is_withdrawn:

@@ -115,6 +115,22 @@ def test_prompts_weigh_equally_however_often_they_were_judged(
     assert evaluations.results(session, running).share == pytest.approx(0.5)
 
 
+def test_withdrawn_comparisons_do_not_count(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    ask(session, project, running, labelers, ["new"])
+    new_id, _ = ask(session, project, running, labelers, ["old"])
+    comparison_id = session.scalars(
+        select(ComparisonCompletion.comparison_id).where(
+            ComparisonCompletion.completion_id == new_id
+        )
+    ).one()
+    comparisons.withdraw(session, comparison_id)
+    session.flush()
+    found = evaluations.results(session, running)
+    assert (found.tally.wins, found.tally.losses, found.prompts) == (1, 0, 1)
+
+
 def test_answers_that_read_the_same_are_ties(
     session: Session, project: Project, running: Evaluation, labelers: list[int]
 ) -> None:

@@ -28,7 +28,7 @@ from app.models import (
     Split,
 )
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases, jobs
 from app.services.queue import comparisons, slot_leases
 from app.services.rounds import evaluations, round_progress, rounds
@@ -86,7 +86,7 @@ def _write(session: Session, round_: Round, kind: str, job_id: int, *, compare: 
             session,
             project_id=round_.project_id,
             kind=KINDS[kind],
-            written=Written(f"{kind}/{job_id}", "0" * 64, {}, {}),
+            written=CheckpointFiles(f"{kind}/{job_id}", "0" * 64, {}, {}),
             job_id=job_id,
             round_id=round_.id,
         )
@@ -217,7 +217,7 @@ def test_a_job_retried_elsewhere_revives_the_round_too(work: Session, project: P
     round_ = launch(work, project)
     end_job(work, round_, fails=True)
     (job,) = round_progress.jobs_of(work, round_.id)
-    jobs.retry(work, job.id)
+    jobs.retry(work, job.id, actor_id=None)
     assert state_of(round_) == RoundState.FAILED
     end_job(work, round_)
     assert state_of(round_) == RoundState.LABELING

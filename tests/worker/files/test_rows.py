@@ -11,10 +11,10 @@ from app.errors import Invalid
 from app.models import JudgmentKind, Purpose, Split
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    Judged,
-    Options,
-    PromptText,
+    DatasetPrompt,
+    ExportOptions,
+    JudgedComparison,
+    JudgedCompletion,
     Voted,
     training_row,
 )
@@ -149,7 +149,9 @@ def test_what_our_exports_write_says_what_a_job_learns_from(tmp_path: Path) -> N
     for comparison, format in ((by_ratings, "rich"), (by_thumbs, "rich"), (by_thumbs, "unpaired")):
         path = tmp_path / f"{format}.jsonl"
         account = export_rows.Account()
-        path.write_bytes(b"".join(export_rows.write([comparison], format, Options(), account)))
+        path.write_bytes(
+            b"".join(export_rows.write([comparison], format, ExportOptions(), account))
+        )
         (found,), _ = rows.judgments(Source(path))
         learned = training_row(comparison)
         assert learned is not None
@@ -195,10 +197,14 @@ def judged_by(
     texts: tuple[str, ...],
     votes: list[Voted],
     weights: Mapping[str, float] | None = None,
-) -> Judged:
-    prompt = PromptText(1, ({"role": "user", "content": "q"},), Split.TRAIN, "hash")
-    candidates = tuple(Candidate(n, text, None, True, "m", None) for n, text in enumerate(texts, 1))
-    return Judged(1, kind, Purpose.TRAIN, 1, prompt, candidates, tuple(votes), None, weights or {})
+) -> JudgedComparison:
+    prompt = DatasetPrompt(1, ({"role": "user", "content": "q"},), Split.TRAIN, "hash")
+    candidates = tuple(
+        JudgedCompletion(n, text, None, True, "m", None) for n, text in enumerate(texts, 1)
+    )
+    return JudgedComparison(
+        1, kind, Purpose.TRAIN, 1, prompt, candidates, tuple(votes), None, weights or {}
+    )
 
 
 def voted(

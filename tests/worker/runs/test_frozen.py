@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.models import Export, ExportJudgment, Project, Prompt, Split, User
-from app.services.datasets.judged_comparisons import Candidate, TrainingAbsolute
+from app.services.datasets.judged_comparisons import JudgedCompletion, TrainingAbsolute
 from app.services.jobs import job_leases, jobs
 from app.services.judging import labeling
 from app.services.queue import slot_leases
@@ -88,7 +88,9 @@ def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
 
 def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
     tokenizer = tiny.tokenizer()
-    sampled = Candidate(1, "ab", (7, 8, 9), is_finished=False, source="SFT 1", checkpoint_id=4)
+    sampled = JudgedCompletion(
+        1, "ab", (7, 8, 9), is_finished=False, source="SFT 1", checkpoint_id=4
+    )
     assert texts.completion_ids(tokenizer, sampled, is_ours=True) == (7, 8, 9)
     foreign = texts.completion_ids(tokenizer, sampled, is_ours=False)
     assert tokenizer.decode(list(foreign)) == "ab"

@@ -5,8 +5,8 @@ import pytest
 from app.domain.ranking import Ranking
 from app.models import Split
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    PromptText,
+    DatasetPrompt,
+    JudgedCompletion,
     TrainingPair,
     TrainingRow,
 )
@@ -22,8 +22,8 @@ def row(*ranks: tuple[int, ...]) -> FrozenRow:
     votes = tuple(
         PlainVote(100 * number + n, f"L{n}", Ranking(each), None) for n, each in enumerate(ranks)
     )
-    candidates = tuple(Candidate(n, f"text {n}", None, True, "m", None) for n in range(k))
-    prompt = PromptText(number, (), Split.VALIDATION, "")
+    candidates = tuple(JudgedCompletion(n, f"text {n}", None, True, "m", None) for n in range(k))
+    prompt = DatasetPrompt(number, (), Split.VALIDATION, "")
     return FrozenRow(TrainingRow(number, 1, prompt, candidates, (), ()), votes)
 
 

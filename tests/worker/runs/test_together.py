@@ -38,14 +38,14 @@ def up_to_reward(database: Database, folder: Path, processes: int | None = None)
         project = small.make_project(session)
         rounds.launch(session, project, small.plan(processes=processes), None)
 
-    def is_reached(claimed: job_leases.Claimed) -> bool:
+    def is_reached(claimed: job_leases.ClaimedJob) -> bool:
         return claimed.kind == "reward"
 
     small.run_jobs(database, folder, is_reached)
     small.judge(database, project.id)
 
 
-def claimed_reward(database: Database) -> job_leases.Claimed:
+def claimed_reward(database: Database) -> job_leases.ClaimedJob:
     with database.transaction() as session:
         found = job_leases.claim(session, "several", ["gpu"], lease_s=600)
     assert found is not None
@@ -108,7 +108,7 @@ def test_only_training_is_shared_and_a_plan_may_ask_for_less(
     four = supervisor(database, tmp_path, 4)
 
     def count(kind: str, **payload: int) -> int:
-        return four._processes(job_leases.Claimed(1, 1, kind, dict(payload), None, None))
+        return four._processes(job_leases.ClaimedJob(1, 1, kind, dict(payload), None, None))
 
     assert [count(kind) for kind in ("sft", "reward", "policy")] == [4, 4, 4]
     assert [count(kind) for kind in ("generate", "evaluate", "export", "import")] == [1] * 4

@@ -7,8 +7,8 @@ from app.errors import Invalid
 from app.models import Split
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    PromptText,
+    DatasetPrompt,
+    JudgedCompletion,
     TrainingAbsolute,
     TrainingRow,
 )
@@ -22,12 +22,12 @@ def row(*votes: tuple[str, tuple[int, ...]], strength: int | None = None) -> Fro
         for number, (labeler, ranks) in enumerate(votes)
     )
     k = len(votes[0][1])
-    candidate = Candidate(1, "text", None, True, "SFT 1", None)
+    candidate = JudgedCompletion(1, "text", None, True, "SFT 1", None)
     return FrozenRow(
         TrainingRow(
             1,
             1,
-            PromptText(1, (), Split.TRAIN, ""),
+            DatasetPrompt(1, (), Split.TRAIN, ""),
             (candidate,) * k,
             judged_comparisons.pairs(plain, k),
             (),
