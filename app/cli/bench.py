@@ -88,11 +88,11 @@ def _measure(
     workers: int,
 ) -> Timings:
     tokens = seeded.tokens[:crowd]
-    before = durability.look(database)
+    before = durability.count_stored(database)
     with _server(url, workers) as address:
         timings = load.run(address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
     time.sleep(1.0)  # the database counts its flushes with a delay
-    after = durability.look(database)
+    after = durability.count_stored(database)
     durability.check(before, after, acknowledged=timings.acknowledged, at_once=crowd)
     return timings
 
@@ -172,7 +172,7 @@ def _wait_for(server: processes.Child, port: int) -> None:
     until = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until and server.is_running:
         try:
-            load.ask(("127.0.0.1", port), "/livez")
+            load.request(("127.0.0.1", port), "/livez")
         except OSError:
             time.sleep(0.1)
         else:

@@ -1,6 +1,6 @@
-"""Files that come in or go out: one module per format, all of them values in and values out.
+"""File formats for import and export: one module per format, from values to values.
 
-Reading and detecting go through here; writers are in `writers` and in the modules of the formats.
+Detection and reading go through this package; writers are in `writers` and the format modules.
 """
 
 from app.formats.preview import preview

@@ -1,7 +1,7 @@
-"""LMArena battles: two models' conversations about one prompt, and who won.
+"""LMArena battles: two models' conversations on the same prompt, and the winner.
 
 Rows are `model_a, model_b, winner, conversation_a, conversation_b`. In longer conversations each
-model goes on from its own answer, so only battles of one turn compare answers to one prompt.
+model continues from its own response, so only single-turn battles compare responses to one prompt.
 """
 
 from app.domain.ranking import Ranking
@@ -9,20 +9,20 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
-from app.formats.records import Candidate, ComparisonRecord, PreferenceRecord, Row, VoteRecord
+from app.formats.records import ComparisonRecord, CompletionText, PreferenceRecord, Row, VoteRecord
 
 _RANKS = {"model_a": (1, 2), "model_b": (2, 1), "tie": (1, 1)}
 _BOTH_BAD = ("tie (bothbad)", "both_bad")
 
 
 def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
-    """Read one battle; *both bad* is kept beside the tie, as a comparison with one vote."""
+    """Read one battle; *both bad* becomes a comparison with one vote, which can carry it."""
     prompt, texts = shared_prompt(
         fields.messages(fields.items(row, "conversation_a"), "conversation_a"),
         fields.messages(fields.items(row, "conversation_b"), "conversation_b"),
     )
     candidates = tuple(
-        Candidate(text, fields.identifier(row, model))
+        CompletionText(text, fields.identifier(row, model))
         for text, model in zip(texts, ("model_a", "model_b"), strict=True)
     )
     winner, name = fields.text(row, "winner"), fields.identifier(row, "question_id", "id")
@@ -35,7 +35,7 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
     return [PreferenceRecord(prompt, candidates, Ranking(_RANKS[winner]), judge, source_id=name)]
 
 
-_CLASSIFIED = "what classifiers said of the prompt, not a judgment of the responses"
+_CLASSIFIED = "output of classifiers, not a judgment of the responses"
 
 FORMAT = Format(
     "arena",

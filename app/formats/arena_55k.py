@@ -1,8 +1,8 @@
-"""LMArena's 55,000 battles as a table: texts in lists, and the winner in three columns.
+"""LMArena's data set of 55,000 battles: lists of turns, and the winner in three columns.
 
 Rows are `model_a, model_b, prompt, response_a, response_b, winner_model_a, winner_model_b,
-winner_tie`. Prompt and responses are lists of the turns, as JSON in a text where the table has no
-lists. Battles of several turns compare conversations that went two ways and are rejected.
+winner_tie`. Prompt and responses are lists of turns, or JSON lists in a string. Battles of several
+turns compare diverging conversations and are rejected.
 """
 
 import json
@@ -12,7 +12,7 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
-from app.formats.records import Candidate, Message, Messages, PreferenceRecord, Row
+from app.formats.records import CompletionText, Conversation, PreferenceRecord, Row, Turn
 
 _RANKS = {"winner_model_a": (1, 2), "winner_model_b": (2, 1), "winner_tie": (1, 1)}
 
@@ -21,22 +21,20 @@ def read(row: Row) -> list[PreferenceRecord]:
     """Read one battle."""
     prompt, texts = shared_prompt(_conversation(row, "a"), _conversation(row, "b"))
     candidates = tuple(
-        Candidate(text, fields.identifier(row, model))
+        CompletionText(text, fields.identifier(row, model))
         for text, model in zip(texts, ("model_a", "model_b"), strict=True)
     )
     name = fields.identifier(row, "id")
     return [PreferenceRecord(prompt, candidates, Ranking(_ranks(row)), source_id=name)]
 
 
-def _conversation(row: Row, side: str) -> Messages:
+def _conversation(row: Row, side: str) -> Conversation:
     asked, said = _turns(row, "prompt"), _turns(row, f"response_{side}")
     if len(asked) != len(said):
         raise Invalid(f"'prompt' has {len(asked)} turns and 'response_{side}' {len(said)}")
     pairs = zip(asked, said, strict=True)
     return tuple(
-        turn
-        for user, model in pairs
-        for turn in (Message("user", user), Message("assistant", model))
+        turn for user, model in pairs for turn in (Turn("user", user), Turn("assistant", model))
     )
 
 

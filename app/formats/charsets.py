@@ -1,4 +1,4 @@
-"""Text of other encodings as UTF-8, told by the byte-order mark that it starts with."""
+"""Converts UTF-16 and UTF-32 to UTF-8; the encoding is detected by its byte-order mark."""
 
 import codecs
 from collections.abc import Iterable, Iterator
@@ -18,9 +18,9 @@ _LONGEST = 4
 
 
 def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield a stream as UTF-8 without a mark; what has no mark is left as it is.
+    """Yield a stream as UTF-8 without a byte-order mark; a stream without a mark is unchanged.
 
-    Raises Invalid, after what could be read, where UTF-16 or UTF-32 is damaged.
+    Raises Invalid at the point where UTF-16 or UTF-32 text is damaged.
     """
     head, stream = peek(chunks, _LONGEST)
     for mark, name in _MARKS:
@@ -30,7 +30,7 @@ def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def peek(chunks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first bytes of a stream, this many or more where it has them, and the rest."""
+    """Return at least this many bytes of a stream, if it has them, and the rest of it."""
     stream, head = iter(chunks), b""
     for chunk in stream:
         head += chunk

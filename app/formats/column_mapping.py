@@ -1,4 +1,4 @@
-"""A person's own names for the fields of a file: columns are renamed before anything reads them."""
+"""Maps the columns of a file to fields: columns are renamed before the format is detected."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from app.errors import Invalid
 from app.formats.records import Row
 
 IGNORE = "ignore"
-"""The field that takes the columns to leave out."""
+"""The target of columns that are left out."""
 
 Given = Mapping[str, str | list[str]]
-"""For each field the column that holds it; under "ignore" a list of columns."""
+"""The column of each field; under "ignore", a list of columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which column becomes which field, and which are left out."""
+    """Which columns are renamed to which fields, and which are left out."""
 
     fields: Mapping[str, str]  # by column
     ignored: frozenset[str]
 
     def apply(self, row: Row) -> Row:
-        """Return a row under the names of the fields.
+        """Return the row with its columns renamed.
 
-        Raises Invalid where a renamed column takes the name of one that is there already.
+        Raises Invalid if a column would take the name of another one.
         """
         kept = {name: value for name, value in row.items() if name not in self.ignored}
         for column, field in self.fields.items():
@@ -36,11 +36,11 @@ NOTHING = ColumnMapping({}, frozenset())
 
 
 def checked(given: Given | None, known: Collection[str], columns: Collection[str]) -> ColumnMapping:
-    """Check a mapping against the fields that formats know and the columns of a file.
+    """Check a mapping against the fields of the formats and the columns of the file.
 
-    Columns may be named without regard to case where that leaves no doubt.
+    Columns are matched regardless of case if that is unambiguous.
 
-    Raises Invalid with the field or the column that is not there, or that is named twice.
+    Raises Invalid for an unknown field, a column that the file lacks, or one that is named twice.
     """
     if not given:
         return NOTHING

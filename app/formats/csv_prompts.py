@@ -1,42 +1,42 @@
-"""Prompts and demonstrations in a table, under the names that people give such columns."""
+"""Prompts and demonstrations in a table, under the usual names of such columns."""
 
 from collections.abc import Iterable, Iterator
 
 from app.errors import Invalid
 from app.formats import fields, tables
 from app.formats.format import Format, has
-from app.formats.records import DemonstrationRecord, Message, PromptRecord, Row
+from app.formats.records import DemonstrationRecord, PromptRecord, Row, Turn
 
 NAME = "csv"
 _PROMPTS = ("prompt", "instruction", "input_text", "question", "text")
-_ANSWERS = ("response", "completion", "output", "answer")
+_RESPONSES = ("response", "completion", "output", "answer")
 
 
 def read(row: Row) -> list[PromptRecord | DemonstrationRecord]:
-    """Read a prompt; an answer beside it makes it a demonstration."""
-    asked = next((key for key in _PROMPTS if row.get(key) is not None), None)
-    if asked is None:
+    """Read a prompt, or a demonstration if the row has a response."""
+    prompt_column = next((key for key in _PROMPTS if row.get(key) is not None), None)
+    if prompt_column is None:
         raise Invalid("the prompt is empty")
-    answered = next((key for key in _ANSWERS if row.get(key) is not None), "")
-    turns = fields.prompt(row, asked)
+    response_column = next((key for key in _RESPONSES if row.get(key) is not None), "")
+    turns = fields.prompt(row, prompt_column)
     if row.get("system") is not None:
-        turns = (Message("system", fields.text(row, "system")), *turns)
-    meta = fields.rest(row, {asked, answered, "system", "id"})
+        turns = (Turn("system", fields.text(row, "system")), *turns)
+    meta = fields.rest(row, {prompt_column, response_column, "system", "id"})
     name = fields.identifier(row, "id")
-    if not answered:
+    if not response_column:
         return [PromptRecord(turns, name, meta)]
-    return [DemonstrationRecord(turns, fields.text(row, answered), name, meta)]
+    return [DemonstrationRecord(turns, fields.text(row, response_column), name, meta)]
 
 
 def write(records: Iterable[PromptRecord | DemonstrationRecord]) -> Iterator[bytes]:
-    """Write single-turn prompts, with or without answers, header first.
+    """Write single-turn prompts, with or without responses, below a header.
 
     Raises Invalid for a conversation.
     """
     yield tables.written(["id", "prompt", "response"])
     for record in records:
-        answer = record.response if isinstance(record, DemonstrationRecord) else ""
-        yield tables.written([record.source_id or "", fields.as_text(record.messages), answer])
+        response = record.response if isinstance(record, DemonstrationRecord) else ""
+        yield tables.written([record.source_id or "", fields.as_text(record.messages), response])
 
 
 FORMAT = Format(
@@ -44,6 +44,6 @@ FORMAT = Format(
     "prompts or demonstrations as CSV",
     has(_PROMPTS),
     read,
-    fields=(*_PROMPTS, *_ANSWERS, "system", "id"),
+    fields=(*_PROMPTS, *_RESPONSES, "system", "id"),
     keeps_notes=True,
 )

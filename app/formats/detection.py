@@ -1,4 +1,4 @@
-"""Which format a file has, told by its first rows, and what is missing where no format fits."""
+"""Detects the format of a file by its first rows, and names what is missing if none fits."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,17 +6,17 @@ from app.errors import Invalid
 from app.formats.format import Format
 from app.formats.records import Row
 
-# A format is named as nearly fitting where it has at least this share of the fields it needs.
+# A message names the closest format if this share of the fields it needs is present.
 _NEAR = 0.5
 
 
 def best(formats: Sequence[Format], rows: Sequence[Row], *, is_table: bool = False) -> Format:
-    """Return the format that knows most of the rows.
+    """Return the format that recognizes most of the rows.
 
-    Raises Invalid where none knows any; the message names the fields, and what is missing.
+    Raises Invalid if no format recognizes any; the message names what is missing.
     """
-    chosen = max(formats, key=lambda known: sum(map(known.recognises, rows)))
-    if any(map(chosen.recognises, rows)):
+    chosen = max(formats, key=lambda known: sum(map(known.recognizes, rows)))
+    if any(map(chosen.recognizes, rows)):
         return chosen
     columns = sorted({name for row in rows for name in row})
     if not columns:
@@ -33,7 +33,7 @@ def best(formats: Sequence[Format], rows: Sequence[Row], *, is_table: bool = Fal
 
 
 def check_header(known: Format, columns: Sequence[str]) -> None:
-    """Refuse a table whose header lacks a column that every row of its format needs."""
+    """Raise Invalid if the header lacks a column that every row of the format needs."""
     missing = known.required.missing(columns) if known.required else []
     if missing:
         listed = ", ".join(f"`{name}`" for name in missing)
@@ -42,7 +42,7 @@ def check_header(known: Format, columns: Sequence[str]) -> None:
 
 
 def _nearly(formats: Iterable[Format], columns: Sequence[str]) -> str:
-    """Say which format fits best and what it lacks, or nothing where none is near."""
+    """Describe the closest format and what it lacks, or return an empty string."""
     near: list[tuple[float, Format, list[str]]] = []
     for known in formats:
         needs = known.required

@@ -1,18 +1,18 @@
-"""DialogSum: a `dialogue` and its `summary`, a demonstration of summarizing.
+"""DialogSum: a `dialogue` and its `summary`, read as a demonstration.
 
-What to do with the dialogue is the project's instruction, which is joined to every prompt.
+The task, to summarize, belongs in the project's instruction, which is joined to every prompt.
 """
 
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import DemonstrationRecord, Message, Row
+from app.formats.records import DemonstrationRecord, Row, Turn
 
 
 def read(row: Row) -> list[DemonstrationRecord]:
-    """Read one summary; the topic stays with the prompt."""
+    """Read one summary; the topic is kept with the prompt."""
     return [
         DemonstrationRecord(
-            (Message("user", fields.text(row, "dialogue")),),
+            (Turn("user", fields.text(row, "dialogue")),),
             fields.text(row, "summary"),
             fields.identifier(row, "id", "fname"),
             fields.rest(row, {"id", "fname", "dialogue", "summary"}),

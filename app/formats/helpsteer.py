@@ -1,9 +1,8 @@
 """HelpSteer data: ratings of single responses, and preferences with the vote of each annotator.
 
-HelpSteer2 rates a response from 0 to 4 on five criteria, and the ratings stay as the file has them.
-The preferences of HelpSteer2 and HelpSteer3 run from -3, the first response is much better, to 3,
-the second is; 0 is a tie and -100 says that neither is good. Annotators have no names, so each vote
-of a row is one of nobody in particular.
+HelpSteer2 rates a response from 0 to 4 on five criteria; the ratings are kept on that scale. The
+preferences of HelpSteer2 and HelpSteer3 range from -3 (the first response is much better) to 3 (the
+second is); 0 is a tie, and -100 means that neither is good. The annotators are anonymous.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from app.domain.ranking import Ranking, strength_of
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, ComparisonRecord, Messages, Row, VoteRecord
+from app.formats.records import ComparisonRecord, CompletionText, Conversation, Row, VoteRecord
 
 CRITERIA = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _NEITHER = -100
@@ -25,7 +24,7 @@ def read_ratings(row: Row) -> list[ComparisonRecord]:
     return [
         ComparisonRecord(
             fields.prompt(row, "prompt"),
-            (Candidate(fields.text(row, "response")),),
+            (CompletionText(fields.text(row, "response")),),
             (VoteRecord("", None, ratings=ratings),),
             kind="rate",
         )
@@ -33,7 +32,7 @@ def read_ratings(row: Row) -> list[ComparisonRecord]:
 
 
 def read_preference(row: Row) -> list[ComparisonRecord]:
-    """Read a HelpSteer2 preference: the votes of all annotators, or the overall one."""
+    """Read a HelpSteer2 preference: every annotator's vote, or else the overall preference."""
     prompt = fields.prompt(row, "prompt")
     candidates = _candidates(row, "response_1", "response_2")
     if row.get("all_preferences_unprocessed"):
@@ -49,7 +48,7 @@ def read_preference(row: Row) -> list[ComparisonRecord]:
 
 
 def read_helpsteer3(row: Row) -> list[ComparisonRecord]:
-    """Read a HelpSteer3 preference: the votes of all annotators, or the overall one."""
+    """Read a HelpSteer3 preference: every annotator's vote, or else the overall preference."""
     prompt = fields.prompt(row, "context")
     candidates = _candidates(row, "response1", "response2")
     if row.get("individual_preference"):
@@ -63,16 +62,16 @@ def read_helpsteer3(row: Row) -> list[ComparisonRecord]:
     return [_comparison(prompt, candidates, votes, notes)]
 
 
-def _candidates(row: Row, *keys: str) -> tuple[Candidate, ...]:
-    candidates = tuple(Candidate(fields.text(row, key)) for key in keys)
+def _candidates(row: Row, *keys: str) -> tuple[CompletionText, ...]:
+    candidates = tuple(CompletionText(fields.text(row, key)) for key in keys)
     if len({candidate.text for candidate in candidates}) == 1:
-        raise Invalid("the completions are all the same text")
+        raise Invalid("all completions have the same text")
     return candidates
 
 
 def _comparison(
-    prompt: Messages,
-    candidates: tuple[Candidate, ...],
+    prompt: Conversation,
+    candidates: tuple[CompletionText, ...],
     votes: Iterable[VoteRecord],
     notes: Row,
 ) -> ComparisonRecord:
@@ -88,14 +87,14 @@ def _vote(row: Row, key: str, comment: str | None) -> VoteRecord:
     return VoteRecord(
         "",
         Ranking.of_positions([score, 0]),
-        # Slightly better, better and much better are the upper three of four strengths.
+        # "Slightly better", "better" and "much better" are the upper three of our four strengths.
         None if score == 0 else strength_of(abs(score) + 1),
         comment=comment or "",
     )
 
 
 def _feedback(vote: Row) -> str:
-    """Return why an annotator chose, and what they said of each response."""
+    """Return the annotator's reasoning and the feedback on each response."""
     parts = [fields.optional_text(vote, "reasoning") or ""]
     for key, title in (("feedback1", "Response 1"), ("feedback2", "Response 2")):
         if said := fields.optional_text(vote, key):
@@ -103,7 +102,7 @@ def _feedback(vote: Row) -> str:
     return "\n\n".join(part for part in parts if part.strip())
 
 
-_ALL_VOTES = "made of the votes of the annotators, which are all kept"
+_ALL_VOTES = "derived from the votes of the annotators, all of which are kept"
 
 RATINGS = Format(
     "helpsteer2",

@@ -1,4 +1,4 @@
-"""The table of every format that comes in."""
+"""The table of all import formats."""
 
 from app.errors import Invalid
 from app.formats import (
@@ -25,7 +25,7 @@ from app.formats import (
     safe_rlhf,
     sharegpt,
     shp,
-    summaries,
+    summarize_feedback,
     trl,
     ultrafeedback,
     unpaired,
@@ -34,7 +34,7 @@ from app.formats import (
 )
 from app.formats.format import Format
 
-# The more particular come first: an HH row is also a TRL row.
+# More specific formats come first: an HH row is also a TRL row.
 FORMATS: tuple[Format, ...] = (
     rich.FORMAT,
     helpsteer.HELPSTEER3,
@@ -49,7 +49,7 @@ FORMATS: tuple[Format, ...] = (
     llama_factory.SHAREGPT,
     shp.FORMAT,
     ultrafeedback.FORMAT,
-    summaries.FORMAT,
+    summarize_feedback.FORMAT,
     arena_55k.FORMAT,
     arena.FORMAT,
     label_studio.FORMAT,
@@ -72,7 +72,7 @@ FORMATS: tuple[Format, ...] = (
     vertex.PROMPTS,
     prompts.FORMAT,
 )
-# In a table, prompts and answers go by more names than elsewhere.
+# In a table, the columns of prompts and responses have more names than elsewhere.
 TABLE_FORMATS = (
     *(known for known in FORMATS if known not in (vertex.PROMPTS, prompts.FORMAT)),
     csv_prompts.FORMAT,
@@ -81,20 +81,20 @@ ARCHIVE = "zip"
 FIELDS = frozenset(
     path.partition(".")[0] for known in (*FORMATS, csv_prompts.FORMAT) for path in known.fields
 )
-"""Every field that some format reads."""
+"""Every field that any format uses."""
 
 
 def names() -> dict[str, str]:
-    """Return every format's name and what it holds, in words."""
+    """Return the name of every format with a description of its contents."""
     known = {known.name: known.title for known in (*FORMATS, csv_prompts.FORMAT)}
     return {**known, ARCHIVE: "a zip archive, each file by its own format"}
 
 
 def named(name: str) -> Format:
-    """Return the format of a name. Raises Invalid where nothing is called that."""
+    """Return the format of this name. Raises Invalid if there is none."""
     for known in (*FORMATS, csv_prompts.FORMAT):
         if known.name == name:
             return known
     if name == ARCHIVE:
         raise Invalid("the file is not a zip archive of several files")
-    raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+    raise Invalid(f"there is no format {name!r}; the formats are {', '.join(names())}")

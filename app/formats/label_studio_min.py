@@ -1,8 +1,8 @@
-"""Label Studio's JSON-MIN export: the data of a task and the value of each control, a row each.
+"""Label Studio's JSON-MIN export: one row per annotation.
 
-A row is one annotation: the fields of the task, the controls by the names that the project's
-labeling configuration gives them, and `annotator`, `annotation_id`, `lead_time` and the times. A
-pairwise or ranker control is a list of one object with `selected` or `ranker`.
+A row holds the fields of the task, the controls under the names in the labeling configuration, and
+`annotator`, `annotation_id`, `lead_time` and times. The value of a pairwise or ranker control is a
+list with one object, which holds `selected` or `ranker`.
 """
 
 from app.errors import Invalid
@@ -14,13 +14,13 @@ _ABOUT = {"annotator", "annotation_id", "lead_time", "created_at", "updated_at",
 _IS_ANNOTATION = has("annotation_id", "annotator")
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row about one annotation with a pairwise or ranker control in it."""
+def recognizes(row: Row) -> bool:
+    """Whether the row is an annotation with a pairwise or ranker control."""
     return _IS_ANNOTATION(row) and bool(_controls(row))
 
 
 def read(row: Row) -> list[PreferenceRecord | Rejected]:
-    """Read one annotation: a judgment for each pairwise or ranker control."""
+    """Read one annotation: one judgment for each pairwise or ranker control."""
     controls = _controls(row)
     if not controls:
         raise Invalid("the annotation has no pairwise or ranker control")
@@ -43,7 +43,7 @@ def _controls(row: Row) -> dict[str, Row]:
 FORMAT = Format(
     "label-studio-min",
     "Label Studio annotations, JSON-MIN",
-    recognises,
+    recognizes,
     read,
     fields=("id", "annotator", "annotation_id", *label_studio.DATA),
     also=_controls,

@@ -1,7 +1,7 @@
-"""OpenAssistant message trees: one conversation per row that branches at every turn.
+"""OpenAssistant message trees: one conversation per row that may branch at every turn.
 
-Replies to a prompter turn are ranked against each other (`rank`, 0 is best), and the best of them
-is a demonstration too. What is deleted or did not pass review is left out.
+Replies to a prompter turn are ranked against each other (`rank`, 0 is best); the best reply is also
+a demonstration. Messages that were deleted or did not pass review are left out.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.records import (
-    Candidate,
     CompletionsRecord,
+    CompletionText,
+    Conversation,
     DemonstrationRecord,
-    Message,
-    Messages,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
     Row,
+    Turn,
 )
 
 _ROLES = {"prompter": "user", "assistant": "assistant"}
@@ -30,19 +30,19 @@ _ROLES = {"prompter": "user", "assistant": "assistant"}
 def read(row: Row) -> list[Record | Rejected]:
     """Read every prompter turn of a tree as the end of a prompt.
 
-    Ranked replies make a ranking, whose best is a demonstration too; one reply makes a
-    demonstration, unranked ones completions, and none a prompt.
+    Ranked replies become a ranking, and the best of them a demonstration; a single reply becomes a
+    demonstration, and unranked replies completions. Without replies, the turn becomes a prompt.
     """
-    found = prompts(fields.inner(row, "prompt"))
-    outcomes = list(chain.from_iterable(records(*prompt) for prompt in found))
+    turns = prompts(fields.inner(row, "prompt"))
+    outcomes = list(chain.from_iterable(records(*turn) for turn in turns))
     if not outcomes:
         raise Invalid("the tree has no turn that passed review")
     return outcomes
 
 
-def prompts(root: Row) -> Iterator[tuple[Messages, list[Row], str | None]]:
-    """Walk the tree: each prompter turn with the path to it, its replies, and its name."""
-    waiting: list[tuple[Messages, Row]] = [((), root)]
+def prompts(root: Row) -> Iterator[tuple[Conversation, list[Row], str | None]]:
+    """Walk the tree and yield each prompter turn: the path to it, its replies, and its id."""
+    waiting: list[tuple[Conversation, Row]] = [((), root)]
     while waiting:
         path, node = waiting.pop()
         if node.get("deleted") or node.get("review_result") is False:
@@ -50,7 +50,7 @@ def prompts(root: Row) -> Iterator[tuple[Messages, list[Row], str | None]]:
         role = fields.text(node, "role")
         if role not in _ROLES:
             raise Invalid(f"'role' must be prompter or assistant, not {role!r}")
-        here = (*path, Message(_ROLES[role], fields.text(node, "text")))
+        here = (*path, Turn(_ROLES[role], fields.text(node, "text")))
         replies = fields.objects(node, "replies") if node.get("replies") else []
         kept = [r for r in replies if not r.get("deleted") and r.get("review_result") is not False]
         waiting.extend((here, reply) for reply in reversed(kept))
@@ -58,8 +58,10 @@ def prompts(root: Row) -> Iterator[tuple[Messages, list[Row], str | None]]:
             yield here, kept, fields.identifier(node, "message_id")
 
 
-def records(path: Messages, replies: list[Row], name: str | None) -> Iterator[Record | Rejected]:
-    """Yield what the replies to one prompt say."""
+def records(
+    path: Conversation, replies: list[Row], name: str | None
+) -> Iterator[Record | Rejected]:
+    """Yield the records of one prompt and its replies."""
     ranked = _ranked(replies)
     if not replies:
         yield PromptRecord(path, name)
@@ -77,7 +79,7 @@ def records(path: Messages, replies: list[Row], name: str | None) -> Iterator[Re
 
 
 def _ranking(
-    path: Messages, ranked: list[tuple[int, Candidate]], name: str | None
+    path: Conversation, ranked: list[tuple[int, CompletionText]], name: str | None
 ) -> PreferenceRecord:
     return PreferenceRecord(
         path,
@@ -87,15 +89,15 @@ def _ranking(
     )
 
 
-def _ranked(replies: list[Row]) -> list[tuple[int, Candidate]]:
+def _ranked(replies: list[Row]) -> list[tuple[int, CompletionText]]:
     """Return the replies that have a rank, best first."""
     ranks = ((fields.optional_whole(reply, "rank"), reply) for reply in replies)
     ranked = [(rank, _completion(reply)) for rank, reply in ranks if rank is not None]
     return sorted(ranked, key=lambda item: item[0])
 
 
-def _completion(reply: Row) -> Candidate:
-    return Candidate(fields.text(reply, "text"), fields.identifier(reply, "model_name"))
+def _completion(reply: Row) -> CompletionText:
+    return CompletionText(fields.text(reply, "text"), fields.identifier(reply, "model_name"))
 
 
 FORMAT = Format(

@@ -1,10 +1,9 @@
-"""OpenAssistant messages, a row each: `message_id, parent_id, text, role, rank`.
+"""OpenAssistant messages, one per row: `message_id, parent_id, text, role, rank`.
 
-Messages of one tree are put together and read as the tree format reads them. Trees wait until the
-file ends, or more than `MOST_HELD` messages or `MOST_BYTES` of them wait; then the tree that has
-waited longest is read. A
-message whose parent was not among them is rejected, and so are deleted messages and those that did
-not pass review.
+The messages of a tree are collected and read like the tree format. Trees are held until the file
+ends, or until more than `MOST_HELD` messages or `MOST_BYTES` are held; then the tree that has been
+idle longest is read. A message whose parent is not held is rejected, and so are messages that were
+deleted or did not pass review.
 """
 
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ Numbered = tuple[int, Record | Rejected]
 
 @dataclass(slots=True)
 class _Tree:
-    """Messages of one tree by their ids, in the order of the file, and their row numbers."""
+    """The messages of one tree by id, in the order of the file, and their row numbers."""
 
     messages: dict[str, Row] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -32,7 +31,7 @@ class _Tree:
 
 
 class Trees:
-    """The trees that wait for more of their messages, the one that waits longest first."""
+    """The trees that may still grow; the one that has been idle longest comes first."""
 
     def __init__(self, most_held: int = MOST_HELD, most_bytes: int = MOST_BYTES) -> None:
         self.most_held, self.most_bytes = most_held, most_bytes
@@ -41,15 +40,15 @@ class Trees:
         self.tree_names: dict[str, str] = {}  # of the messages that are held
 
     def read(self, number: int, row: Row) -> Iterator[Numbered]:
-        """Take one message; return the trees that make room for it."""
+        """Add one message; yield the trees that are read to make room for it."""
         name = fields.identifier(row, "message_id")
         if name is None:
             raise Invalid("the row has no 'message_id'")
         _check(row)
         if name in self.tree_names:
-            raise Invalid(f"message {name} is there already")
+            raise Invalid(f"the file contains message {name} twice")
         tree_name = self._tree_name(row, name)
-        # Taken out and put back, so that the tree that waits longest stays first.
+        # Removed and added again, so that the tree that has been idle longest stays first.
         tree = self.trees[tree_name] = self.trees.pop(tree_name, _Tree())
         tree.messages[name], tree.numbers[name] = row, number
         self.tree_names[name] = tree_name
@@ -60,7 +59,7 @@ class Trees:
             yield from self._finish(next(iter(self.trees)))
 
     def end(self) -> Iterator[Numbered]:
-        """Return the trees that still wait."""
+        """Yield the remaining trees."""
         for tree_name in list(self.trees):
             yield from self._finish(tree_name)
 
@@ -85,7 +84,7 @@ def _check(row: Row) -> None:
     if fields.text(row, "role") not in _ROLES:
         raise Invalid(f"'role' must be prompter or assistant, not {row['role']!r}")
     if row["role"] == "assistant" and row.get("parent_id") is None:
-        raise Invalid("a reply must name the message it answers in 'parent_id'")
+        raise Invalid("a reply must name its parent in 'parent_id'")
     if row.get("deleted"):
         raise Invalid("the message was deleted")
     if row.get("review_result") is False:
@@ -93,7 +92,7 @@ def _check(row: Row) -> None:
 
 
 def _grown(tree: _Tree) -> tuple[list[Row], list[Numbered]]:
-    """Return the roots with their replies inside them, and the rejects of what hangs on none."""
+    """Return the roots with nested replies, and a reject for each message without a root."""
     nodes = {name: {**row, "replies": []} for name, row in tree.messages.items()}
     replies: dict[str, list[str]] = {}
     waiting = []
@@ -111,7 +110,7 @@ def _grown(tree: _Tree) -> tuple[list[Row], list[Numbered]]:
         nodes[name]["replies"] = [nodes[reply] for reply in names]
         reached.update(names)
         waiting.extend(names)
-    reason = "the messages before it in its tree were left out, or are too far away in the file"
+    reason = "a message before it in its tree was left out, or is too far away in the file"
     return roots, [
         (tree.numbers[name], Rejected(tree.numbers[name], reason, jsonl.encode(row)))
         for name, row in tree.messages.items()
@@ -120,7 +119,7 @@ def _grown(tree: _Tree) -> tuple[list[Row], list[Numbered]]:
 
 
 def _records(root: Row, tree: _Tree) -> Iterator[Numbered]:
-    """Yield what a tree says, with the number of the row that each record's prompt ends with."""
+    """Yield the records of a tree, each with the number of the last row of its prompt."""
     for path, replies, name in open_assistant.prompts(root):
         number = tree.numbers[str(name)]
         try:
@@ -134,7 +133,7 @@ def _records(root: Row, tree: _Tree) -> Iterator[Numbered]:
 
 
 def read(row: Row) -> list[Record | Rejected]:
-    """Read a message that stands alone."""
+    """Read a single message without its tree."""
     trees = Trees()
     return [outcome for _, outcome in [*trees.read(1, row), *trees.end()]]
 
@@ -149,8 +148,8 @@ FORMAT = Format(
         *("deleted", "review_result", "model_name"),
     ),
     ignores={
-        "labels": "what reviewers said of a message by itself; the ranks are used",
-        "detoxify": "what a classifier said of a message",
+        "labels": "assessments of single messages by reviewers; the ranks are used",
+        "detoxify": "scores of a classifier",
         "emojis": "reactions to a message; the ranks are used",
     },
     start=Trees,

@@ -6,7 +6,7 @@ from app.formats.records import PreferenceRecord, Row, chosen_and_rejected, pair
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one preference; tools are not judged and are left out."""
+    """Read one preference; tools are ignored."""
     source = fields.inner(row, "input")
     turns = fields.messages(fields.items(source, "messages"), "messages")
     chosen = fields.reply(row.get("preferred_output"), "preferred_output")

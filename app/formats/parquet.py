@@ -1,8 +1,8 @@
-"""Parquet files as rows of JSON: lists and structs become lists and objects.
+"""Reads Parquet files as rows of JSON: lists and structs become lists and objects.
 
-pyarrow is imported here and nowhere else, when the first such file is read: training from plain
-text files does without it. A Parquet file ends with the table of its contents, so the bytes are
-put into a temporary file first; then a few rows at a time are read.
+pyarrow is imported only here, and only when a Parquet file is read, so that training from text
+files works without it. The table of contents is at the end of a Parquet file, so the bytes are
+first written to a temporary file; then a few rows are read at a time.
 """
 
 import base64
@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, BinaryIO
 
 from app.errors import Invalid
-from app.formats.lines import Limits, Line
+from app.formats.lines import Limits, RawRow
 from app.formats.records import Rejected
 from app.formats.spooling import spooled
 
@@ -22,11 +22,10 @@ MAGIC = b"PAR1"
 _ROWS = 64
 
 
-def rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[Line | Rejected]:
+def rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[RawRow | Rejected]:
     """Yield the rows of a Parquet file, numbered from 1.
 
-    Raises Invalid for a file that is damaged, holds more than the limits allow, or names a column
-    twice.
+    Raises Invalid for a file that is damaged, exceeds the limits, or has two columns of one name.
     """
     with spooled(chunks, limits) as (file, size):
         allowed = max(limits.line_bytes, size * limits.gzip_ratio)
@@ -42,11 +41,11 @@ def rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[Line | Rejected]:
                 reason = f"the row is longer than {limits.line_bytes} bytes"
                 yield Rejected(number, reason, data[: limits.line_bytes])
             else:
-                yield Line(number, data)
+                yield RawRow(number, data)
 
 
 def _values(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield rows as dictionaries, a batch of them in memory at a time."""
+    """Yield rows as dictionaries, with one batch in memory at a time."""
     try:
         arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError as error:
@@ -64,12 +63,12 @@ def _values(file: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: object) -> str | float:
-    """Return what JSON has no type for as a text or a number."""
+    """Convert a value without a JSON type to a string or a number."""
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, bytes):  # older writers do not say which of their bytes are text
+    if isinstance(value, bytes):  # older writers do not mark strings as such
         try:
             return value.decode()
         except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The first rows of a file as they would be read, in plain words, before anything is kept."""
+"""Previews an import: what the first rows of a file would become, in plain words."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from app.formats import reading, unused_signals, zip_files
 from app.formats.charsets import peek
 from app.formats.column_mapping import IGNORE, Given
 from app.formats.format import Format
-from app.formats.items import items
 from app.formats.known_formats import ARCHIVE, names
-from app.formats.lines import DEFAULT, Limits, Line
+from app.formats.lines import DEFAULT, Limits, RawRow
+from app.formats.raw_rows import raw_rows
 from app.formats.reading import Numbered, Rows
 from app.formats.records import (
-    Candidate,
     CompletionsRecord,
+    CompletionText,
+    Conversation,
     DemonstrationRecord,
-    Messages,
     PreferenceRecord,
     PromptRecord,
     Record,
@@ -32,7 +32,7 @@ ROWS = 10
 
 @dataclass(frozen=True, slots=True)
 class RecordPreview:
-    """One record in words: what it is, its prompt, its completions, and what was said of them."""
+    """One record in words: its kind, prompt, completions, and the judgments of them."""
 
     line: int
     kind: str
@@ -45,7 +45,7 @@ class RecordPreview:
 class Preview:
     """What the first rows of one file would become.
 
-    ``lost`` has the columns that nothing would be made of, each with the reason.
+    ``lost`` maps the columns that would not be imported to the reason.
     """
 
     format: str
@@ -63,9 +63,9 @@ def preview(
     limits: Limits = DEFAULT,
     rows: int = ROWS,
 ) -> tuple[Preview, ...]:
-    """Return what the first rows of a file would become; of an archive, a preview of each file.
+    """Return what the first rows of a file would become, for each file in an archive.
 
-    Raises Invalid as reading the file does.
+    Raises Invalid for the same reasons as reading the file.
     """
     head, stream = peek(chunks, len(zip_files.MAGIC[0]))
     whole = chain([head], stream)
@@ -101,7 +101,7 @@ def _of_file(
     rows: int,
     file: str | None,
 ) -> Preview:
-    opened = reading.opened(reading.readable(items(chunks, limits)), name, limits, mapping)
+    opened = reading.opened(reading.readable(raw_rows(chunks, limits)), name, limits, mapping)
     first = list(islice(opened.stream, rows))
     outcomes = list(reading.records(opened.with_stream(iter(first))))
     return Preview(
@@ -122,7 +122,7 @@ def _described(outcomes: Iterable[Numbered]) -> Iterator[RecordPreview]:
 
 
 def _in_words(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Return what a record is, its completions, and what was said of them."""
+    """Return the kind of a record, its completions, and the judgments of them."""
     if isinstance(record, PromptRecord):
         return "prompt", (), ()
     if isinstance(record, DemonstrationRecord):
@@ -138,18 +138,18 @@ def _in_words(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     return "comparison", _texts(record.candidates), tuple(map(_vote, record.votes))
 
 
-def _turns(messages: Messages) -> tuple[str, ...]:
+def _turns(messages: Conversation) -> tuple[str, ...]:
     return tuple(f"{turn.role}: {turn.content}" for turn in messages)
 
 
-def _texts(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+def _texts(candidates: Iterable[CompletionText]) -> tuple[str, ...]:
     return tuple(
         one.text if one.source is None else f"{one.source}: {one.text}" for one in candidates
     )
 
 
 def _vote(vote: VoteRecord) -> str:
-    """Return what a vote says; completions are numbered from 1."""
+    """Describe a vote; completions are numbered from 1."""
     parts = [f"{vote.labeler}:"] if vote.labeler else []
     if vote.ranking is not None:
         groups = [" = ".join(str(place + 1) for place in group) for group in vote.ranking.groups]
@@ -166,11 +166,11 @@ def _vote(vote: VoteRecord) -> str:
     return " ".join(parts)
 
 
-def _lost(first: Iterable[Line | Rejected], rows: Rows) -> dict[str, str]:
-    """Return the columns that nothing would be made of, in the order of the file."""
+def _lost(first: Iterable[RawRow | Rejected], rows: Rows) -> dict[str, str]:
+    """Return the columns that would not be imported, in the order of the file."""
     lost = dict.fromkeys(sorted(rows.mapping.ignored), f"the mapping puts it under {IGNORE!r}")
     for item in first:
-        if isinstance(item, Line):
+        if isinstance(item, RawRow):
             try:
                 values = rows.row(item)
             except Invalid:
@@ -182,12 +182,12 @@ def _lost(first: Iterable[Line | Rejected], rows: Rows) -> dict[str, str]:
 
 
 def _why_lost(name: str, row: Row, known: Format) -> str:
-    """Return why nothing is made of a column, or nothing where it is read."""
+    """Return why a column would not be imported, or an empty string if it would."""
     if row[name] is None or any(path.partition(".")[0] == name for path in known.paths(row)):
         return ""
     if name in known.ignores:
         return known.ignores[name]
     if known.keeps_notes and isinstance(row[name], str | int | float):
         judgment = unused_signals.kind_of(name)
-        return f"it holds {judgment} that is not used" if judgment else ""
-    return "the format does not read it"
+        return f"it holds {judgment} that the format does not use" if judgment else ""
+    return "the format does not use it"

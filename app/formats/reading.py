@@ -1,8 +1,8 @@
-"""Files as rows, and rows as records: what every way of reading a file goes through.
+"""The pipeline that every import goes through, from raw rows to records.
 
-A file is a stream of rows. Its first rows tell whether it is a table, which columns it has and
-which format; then each row is renamed as the mapping says, read by the format, and rejected where a
-judgment in it would be lost.
+The first rows of a file show whether it is a table, which columns it has, and its format. Then the
+columns of each row are renamed according to the mapping, the format reads the row, and the row is
+rejected if a judgment in it would be lost.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,45 +14,45 @@ from app.errors import Invalid
 from app.formats import column_mapping, csv_prompts, detection, tables, unused_signals
 from app.formats.column_mapping import ColumnMapping, Given
 from app.formats.format import Format
-from app.formats.items import SEVERAL_FILES
 from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
-from app.formats.lines import DEFAULT, Limits, Line, row
+from app.formats.lines import DEFAULT, Limits, RawRow, row
+from app.formats.raw_rows import SEVERAL_FILES
 from app.formats.records import Record, Rejected, Row
 
 HEAD = 20
-"""How many rows are looked at to tell the format."""
+"""The number of rows from which the format is detected."""
 
 Numbered = tuple[int, Record | Rejected]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A file whose format is known: its rows still in bytes, and how to read them."""
+    """A file of a known format: its raw rows, and how to read them."""
 
-    stream: Iterator[Line | Rejected]
+    stream: Iterator[RawRow | Rejected]
     format: Format
     mapping: ColumnMapping
     limits: Limits
 
-    def with_stream(self, stream: Iterator[Line | Rejected]) -> "Rows":
-        """Return the same way of reading over other rows."""
+    def with_stream(self, stream: Iterator[RawRow | Rejected]) -> "Rows":
+        """Return the same settings with other raw rows."""
         return replace(self, stream=stream)
 
-    def row(self, line: Line) -> Row:
-        """Parse a row and rename its columns. Raises Invalid with the reason why not."""
+    def row(self, line: RawRow) -> Row:
+        """Parse a row and rename its columns. Raises Invalid with the reason."""
         return self.mapping.apply(row(line.data, self.limits))
 
     def read(self, values: Row) -> list[Record | Rejected]:
-        """Read a row. Raises Invalid where it is not to be taken."""
+        """Read a row. Raises Invalid if it must be rejected."""
         outcomes = list(self.format.read(values))
         unused_signals.check(values, self.format)
         return outcomes
 
 
-def readable(stream: Iterator[Line | Rejected]) -> Iterator[Line | Rejected]:
-    """Return the rows of a file. Raises Invalid where none of the first can be read."""
+def readable(stream: Iterator[RawRow | Rejected]) -> Iterator[RawRow | Rejected]:
+    """Return the rows of a file. Raises Invalid if none of the first rows can be read."""
     head = list(islice(stream, HEAD))
-    if all(isinstance(item, Line) and not item.data.strip() for item in head):
+    if all(isinstance(item, RawRow) and not item.data.strip() for item in head):
         raise Invalid("the file is empty")
     if all(isinstance(item, Rejected) for item in head):
         reason = next(item.reason for item in head if isinstance(item, Rejected))
@@ -61,18 +61,18 @@ def readable(stream: Iterator[Line | Rejected]) -> Iterator[Line | Rejected]:
 
 
 def opened(
-    stream: Iterator[Line | Rejected],
+    stream: Iterator[RawRow | Rejected],
     name: str | None,
     limits: Limits = DEFAULT,
     mapping: Given | None = None,
 ) -> Rows:
-    """Look at the first rows of a file and settle how to read it.
+    """Decide from the first rows of a file how to read it.
 
-    Raises Invalid where its format is not known, nothing is called ``name``, or the mapping does
-    not fit.
+    Raises Invalid if its format is unknown, no format is called ``name``, or the mapping does not
+    fit.
     """
     head = list(islice(stream, HEAD))
-    first = [item.data for item in head if isinstance(item, Line)]
+    first = [item.data for item in head if isinstance(item, RawRow)]
     if name is not None and not any(data.strip() for data in first):
         return Rows(chain(head, stream), named(name), column_mapping.NOTHING, limits)
     is_table = name == csv_prompts.NAME or tables.is_table(first, _columns_known(mapping))
@@ -84,7 +84,7 @@ def opened(
         columns, whole = table.columns, chain(head, table.rows)
     parsed = _parsed(head, limits)
     if is_table:
-        # A cell that is empty is missing from its row, but its column is there.
+        # An empty cell is missing from its row, but its column exists.
         parsed = [{**dict.fromkeys(columns), **values} for values in parsed or [{}]]
     columns = columns or list(dict.fromkeys(name for values in parsed for name in values))
     renaming = column_mapping.checked(mapping, FIELDS, columns)
@@ -93,7 +93,7 @@ def opened(
 
 
 def records(rows: Rows) -> Iterator[Numbered]:
-    """Read every row of a file, each record with the number of its line."""
+    """Read every row of a file; each record comes with the number of its line."""
     if rows.format.start is not None:
         yield from _together(rows)
         return
@@ -106,14 +106,14 @@ def records(rows: Rows) -> Iterator[Numbered]:
 
 
 def detected(first_lines: Sequence[bytes], limits: Limits, mapping: Given | None) -> str:
-    """Name the format of the first rows, or "zip" where they are in several files."""
+    """Return the name of the format, or "zip" for an archive of several files."""
     if SEVERAL_FILES in first_lines:
         return ARCHIVE
-    lines = (Line(number, data) for number, data in enumerate(first_lines, 1))
+    lines = (RawRow(number, data) for number, data in enumerate(first_lines, 1))
     return opened(lines, None, limits, mapping).format.name
 
 
-def _outcomes(rows: Rows, item: Line) -> list[Record | Rejected]:
+def _outcomes(rows: Rows, item: RawRow) -> list[Record | Rejected]:
     try:
         outcomes = rows.read(rows.row(item))
     except Invalid as error:
@@ -155,17 +155,17 @@ def _format(name: str | None, rows: Sequence[Row], is_table: bool) -> Format:
 
 
 def _columns_known(mapping: Given | None) -> set[str]:
-    """Return the names that tell a header: fields, and the columns that the mapping names."""
+    """Return the names that identify a header: fields, and the columns in the mapping."""
     known = set(FIELDS)
     for names in (mapping or {}).values():
         known.update([names] if isinstance(names, str) else names)
     return known
 
 
-def _parsed(head: Iterable[Line | Rejected], limits: Limits) -> list[Mapping[str, object]]:
+def _parsed(head: Iterable[RawRow | Rejected], limits: Limits) -> list[Mapping[str, object]]:
     rows: list[Mapping[str, object]] = []
     for item in head:
-        if isinstance(item, Line) and item.data.strip():
+        if isinstance(item, RawRow) and item.data.strip():
             with suppress(Invalid):
                 rows.append(row(item.data, limits))
     return rows

@@ -1,6 +1,6 @@
-"""Every format that comes in, told apart by its first rows or by name, and read as a stream.
+"""All import formats: detection by the first rows or selection by name, and streaming reads.
 
-A bad row becomes a Rejected with its line and reason, and the rest goes on.
+A row that cannot be read becomes a Rejected with its line number and reason, and reading continues.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +10,9 @@ from app.errors import Invalid
 from app.formats import reading, unnamed_votes, zip_files
 from app.formats.charsets import peek
 from app.formats.column_mapping import Given
-from app.formats.items import items
 from app.formats.known_formats import ARCHIVE, FORMATS, named, names
 from app.formats.lines import DEFAULT, Limits
+from app.formats.raw_rows import raw_rows
 from app.formats.reading import Numbered
 from app.formats.records import Record, Rejected
 
@@ -23,7 +23,7 @@ def known_name(name: str) -> str:
     """Return a format's name.
 
     Raises:
-        Invalid: Nothing is called that.
+        Invalid: No format is called that.
     """
     return name if name == ARCHIVE else named(name).name
 
@@ -31,10 +31,9 @@ def known_name(name: str) -> str:
 def detect(
     first_lines: Sequence[bytes], limits: Limits = DEFAULT, mapping: Given | None = None
 ) -> str:
-    """Name the format that knows most of the first rows.
+    """Return the name of the format that recognizes most of the first rows.
 
-    Raises Invalid where none knows any; the message names the fields that were found, and what is
-    missing.
+    Raises Invalid if no format recognizes any; the message names what is missing.
     """
     if not any(line.strip() for line in first_lines):
         raise Invalid("the file is empty")
@@ -47,7 +46,7 @@ def read(
     limits: Limits = DEFAULT,
     mapping: Given | None = None,
 ) -> Iterator[Record | Rejected]:
-    """Read a file of any size as `numbered` does, without the numbers."""
+    """Read a file of any size like `numbered`, without the line numbers."""
     return (item for _, item in numbered(chunks, name, limits, mapping))
 
 
@@ -57,22 +56,22 @@ def numbered(
     limits: Limits = DEFAULT,
     mapping: Given | None = None,
 ) -> Iterator[Numbered]:
-    """Read a file of any size, one row in memory at a time, each with the number of its line.
+    """Read a file of any size with line numbers, keeping one row in memory at a time.
 
     Args:
-        chunks: The bytes of the file, in pieces of any size: text in any encoding with a mark,
-            gzip, Parquet, or a zip archive.
-        name: The format; detected from the first rows where it is not given.
-        limits: What a row may hold.
-        mapping: For each field the column that holds it; under "ignore" columns to leave out.
+        chunks: The bytes of the file, in pieces of any size: plain text, gzip, Parquet, or a zip
+            archive. Text is UTF-8, or UTF-16 with a byte-order mark.
+        name: The format; detected from the first rows if it is None.
+        limits: The limits of the file and of each row.
+        mapping: The column of each field; under "ignore", columns to leave out.
 
     Returns:
-        What each row says, or why it was not taken, in the file's order; a row may say several
-        things. Files of an archive follow each other, each numbered from 1.
+        The records of each row, or the reason for its rejection, in the order of the file. The
+        files of an archive follow one another, each numbered from 1.
 
     Raises:
-        Invalid: The file is empty, its format is not known, nothing is called ``name``, or the
-            mapping names a field or a column that is not there.
+        Invalid: The file is empty, its format is unknown, no format is called ``name``, or the
+            mapping names a field or a column that does not exist.
     """
     return _numbered(chunks, name, limits, mapping, may_be_empty=False)
 
@@ -83,14 +82,14 @@ def outcomes(
     limits: Limits = DEFAULT,
     mapping: Given | None = None,
 ) -> Iterator[Numbered]:
-    """Read a file to keep it: as `numbered` does, and no vote is lost for want of a name.
+    """Read a file for import: like `numbered`, with a name for every vote.
 
-    Votes without a labeler's name are numbered within their comparison, so that each has a name of
-    its own and the same file gives the same names again. A file of a known format may hold nothing
-    that can be read.
+    Votes without a labeler's name are numbered within their comparison, so that all of them are
+    kept, and importing the same file again yields the same names. A file of a known format may
+    have no rows that can be read.
 
     Raises:
-        Invalid: As `numbered` does.
+        Invalid: For the same reasons as `numbered`.
     """
     may_be_empty = name is not None
     return unnamed_votes.named(_numbered(chunks, name, limits, mapping, may_be_empty=may_be_empty))
@@ -110,7 +109,7 @@ def _numbered(
     whole = chain([head], rest)
     if head.startswith(zip_files.MAGIC):
         return _of_archive(whole, name, limits, mapping)
-    stream = items(whole, limits)
+    stream = raw_rows(whole, limits)
     readable = stream if may_be_empty else reading.readable(stream)
     return reading.records(reading.opened(readable, name, limits, mapping))
 
@@ -118,14 +117,14 @@ def _numbered(
 def _of_file(
     chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
 ) -> Iterator[Numbered]:
-    stream = reading.readable(items(chunks, limits))
+    stream = reading.readable(raw_rows(chunks, limits))
     return reading.records(reading.opened(stream, name, limits, mapping))
 
 
 def _of_archive(
     chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
 ) -> Iterator[Numbered]:
-    """Read the files of an archive; what cannot be read is rejected under the file's name."""
+    """Read the files of an archive; rejected rows and unreadable files are named."""
     with zip_files.opened(chunks, limits) as archive:
         for info in archive.members:
             prefix = f"{zip_files.shown(info)}: " if len(archive.members) > 1 else ""

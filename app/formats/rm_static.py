@@ -1,7 +1,7 @@
-r"""HH pairs with the prompt apart, as `Dahoas/rm-static` has them.
+r"""HH pairs with a separate prompt, the form of `Dahoas/rm-static`.
 
-`prompt` is a transcript that ends with "\n\nAssistant:", `chosen` and `rejected` are the texts that
-go on from there. `response` repeats the chosen one.
+`prompt` is a transcript that ends with "\n\nAssistant:"; `chosen` and `rejected` are the responses.
+`response` repeats the chosen one.
 """
 
 from app.errors import Invalid
@@ -12,8 +12,8 @@ from app.formats.records import PreferenceRecord, Row, chosen_and_rejected
 _NEEDS = has("prompt", "chosen", "rejected")
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row whose prompt is a transcript and whose answers are texts."""
+def recognizes(row: Row) -> bool:
+    """Whether the prompt is a transcript and the responses are strings."""
     return (
         _NEEDS(row)
         and all(isinstance(row[key], str) for key in ("prompt", "chosen", "rejected"))
@@ -22,20 +22,20 @@ def recognises(row: Row) -> bool:
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one pair; the space after "Assistant:" belongs to the mark."""
-    answers = [fields.text(row, key) for key in ("chosen", "rejected")]
+    """Read one pair; the space after "Assistant:" belongs to the marker."""
+    responses = [fields.text(row, key) for key in ("chosen", "rejected")]
     response = fields.optional_text(row, "response")
-    if response is not None and response not in answers:
+    if response is not None and response not in responses:
         raise Invalid("'response' is neither the chosen nor the rejected text")
-    chosen, rejected = (answer.removeprefix(" ") for answer in answers)
+    chosen, rejected = (text.removeprefix(" ") for text in responses)
     turns = fields.prompt(row, "prompt")
     return [chosen_and_rejected(turns, chosen, rejected, margin=fields.margin(row))]
 
 
 FORMAT = Format(
     "rm-static",
-    "HH pairs with their prompt apart",
-    recognises,
+    "HH pairs with separate prompts",
+    recognizes,
     read,
     fields=("prompt", "response", "chosen", "rejected", *fields.MARGINS),
 )

@@ -1,10 +1,10 @@
 """PKU-SafeRLHF: two responses, judged on two criteria that may disagree.
 
-Which one is more helpful (`better_response_id`) is the preference. Which one is safer
-(`safer_response_id`), and whether each is safe, are ratings of both on the criterion "safety": 1
-and 2 are unsafe, 3 and 4 safe, and the safer of the two has the even number. Where a row does not
-say whether they are safe, the safer one has 3 and the other 2. So neither judgment is lost, and a
-project decides by the criterion's weight what safety counts.
+The more helpful response (`better_response_id`) is the preference. The safer one
+(`safer_response_id`), and whether each response is safe, become ratings on the criterion "safety":
+1 and 2 mean unsafe, 3 and 4 safe, and the safer of the two has the even rating. If the row does not
+say whether they are safe, the safer response has 3 and the other 2. No judgment is lost, and the
+weight of the criterion decides how much safety counts.
 """
 
 from app.domain.ranking import Ranking
@@ -12,8 +12,8 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
+    CompletionText,
     PreferenceRecord,
     Row,
     VoteRecord,
@@ -24,10 +24,12 @@ _IS_SAFE = ("is_response_0_safe", "is_response_1_safe")
 
 
 def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
-    """Read both judgments of one pair; a row may have only one of them."""
+    """Read both judgments of a pair; a row may have only one of them."""
     prompt = fields.prompt(row, "prompt")
     candidates = tuple(
-        Candidate(fields.text(row, f"response_{n}"), fields.identifier(row, f"response_{n}_source"))
+        CompletionText(
+            fields.text(row, f"response_{n}"), fields.identifier(row, f"response_{n}_source")
+        )
         for n in (0, 1)
     )
     source = fields.optional_text(row, "prompt_source")
@@ -46,7 +48,7 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
 
 
 def _safety(row: Row) -> tuple[int, int] | None:
-    """Return the ratings of both, from 1 to 4, or None where the row says nothing of safety."""
+    """Return both ratings, from 1 to 4, or None if the row has no judgment of safety."""
     safer = None if row.get("safer_response_id") is None else _side(row, "safer_response_id")
     if all(row.get(key) is None for key in _IS_SAFE):
         return None if safer is None else ((3, 2) if safer == 0 else (2, 3))
@@ -66,7 +68,7 @@ def _side(row: Row, key: str) -> int:
     return side
 
 
-_HARM = "what kind of harm a response does, and how severe it is; its safety is used"
+_HARM = "kind and severity of the harm; the judgments of safety are used"
 
 FORMAT = Format(
     "safe-rlhf",

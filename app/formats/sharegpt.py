@@ -1,13 +1,13 @@
-"""ShareGPT conversations: `conversations` of `from` and `value`, the last answer of which is shown.
+"""ShareGPT conversations: `conversations` with `from` and `value`, read as demonstrations.
 
-Speakers are human and gpt, or the other names that exports of chats use. A conversation that ends
-with the user is a prompt.
+Speakers are human and gpt, or other names that chat exports use. A conversation that ends with the
+user is a prompt.
 """
 
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format
-from app.formats.records import DemonstrationRecord, Message, Messages, PromptRecord, Row
+from app.formats.records import Conversation, DemonstrationRecord, PromptRecord, Row, Turn
 
 _ROLES = {
     **dict.fromkeys(("human", "user"), "user"),
@@ -16,8 +16,8 @@ _ROLES = {
 }
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row of turns with `from` and `value`."""
+def recognizes(row: Row) -> bool:
+    """Whether the row holds turns with `from` and `value`."""
     conversation = row.get("conversations")
     return (
         isinstance(conversation, list)
@@ -28,33 +28,35 @@ def recognises(row: Row) -> bool:
 
 
 def read(row: Row) -> list[PromptRecord | DemonstrationRecord]:
-    """Read one conversation; what comes before the last answer is its prompt."""
+    """Read one conversation; everything before the last response is the prompt."""
     conversation, name = turns(row), fields.identifier(row, "id")
     if conversation[-1].role == "assistant":
         return [DemonstrationRecord(conversation[:-1], conversation[-1].content, name)]
     return [PromptRecord(conversation, name)]
 
 
-def turns(row: Row) -> Messages:
-    """Read the turns of a row, its `system` text first. Raises Invalid where there are none."""
+def turns(row: Row) -> Conversation:
+    """Read the turns of a row, its `system` text first. Raises Invalid if there are none."""
     system = fields.optional_text(row, "system")
     said = [_turn(turn, n) for n, turn in enumerate(fields.objects(row, "conversations"), 1)]
     if not said:
         raise Invalid("'conversations' has no turns")
-    return (*([Message("system", system)] if system else []), *said)
+    return (*([Turn("system", system)] if system else []), *said)
 
 
-def _turn(turn: Row, number: int) -> Message:
+def _turn(turn: Row, number: int) -> Turn:
     speaker = fields.text(turn, "from")
     if speaker not in _ROLES:
-        raise Invalid(f"turn {number} is from {speaker!r}; only text of human and gpt can be read")
-    return Message(_ROLES[speaker], fields.text(turn, "value"))
+        raise Invalid(
+            f"turn {number} is from {speaker!r}; only turns of human and gpt are supported"
+        )
+    return Turn(_ROLES[speaker], fields.text(turn, "value"))
 
 
 FORMAT = Format(
     "sharegpt",
     "ShareGPT conversations",
-    recognises,
+    recognizes,
     read,
     fields=("conversations", "system", "id"),
 )

@@ -1,4 +1,4 @@
-"""A stream of bytes as a file, for formats whose table of contents stands at the end."""
+"""Writes a stream to a temporary file, for formats with their table of contents at the end."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ _IN_MEMORY = 8 << 20
 
 @contextmanager
 def spooled(chunks: Iterable[bytes], limits: Limits) -> Iterator[tuple[BinaryIO, int]]:
-    """Put a stream into a temporary file, which is gone afterwards; yield it and its size.
+    """Write a stream to a temporary file that is deleted afterwards; yield the file and its size.
 
-    Raises Invalid where it is larger than the limits allow.
+    Raises Invalid if the stream exceeds the limits.
     """
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         size = 0

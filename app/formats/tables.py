@@ -1,12 +1,12 @@
-"""Tables in text, as spreadsheets write them: CSV with commas or semicolons, and TSV.
+"""Reads tables in text, as written by spreadsheets: CSV with commas or semicolons, and TSV.
 
-A table becomes rows of JSON, one a line, so that every format can be read from one. The first line
-is the header. Cells are text, and empty ones are missing; only in columns whose names say that they
-carry a label, a score or a choice are numbers and true or false read as such. A decimal comma stays
-text.
+The rows of a table are converted to JSON, so that every format can be read from a table. The first
+line is the header. Cells are text, and empty cells are missing fields. Only in columns that hold a
+label, a score or a choice by their name are numbers and true or false converted. A decimal comma
+remains text.
 
-A spreadsheet runs a cell that starts with = + - or @ as a formula. Such cells are written with an
-apostrophe before them, and one apostrophe before such a sign is taken off again on reading.
+Spreadsheets run a cell that starts with = + - or @ as a formula. Such cells are written with a
+leading apostrophe, and one apostrophe before such a character is removed on reading.
 """
 
 import csv
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from app.errors import Invalid
 from app.formats import jsonl, unused_signals
-from app.formats.lines import Limits, Line, check_text
+from app.formats.lines import Limits, RawRow, check_text
 from app.formats.records import Rejected
 
 _DELIMITERS = ",;\t"
@@ -25,23 +25,23 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 _INTEGER = re.compile(r"-?\d{1,15}")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,15}")
-# These say which text is the better one by holding it.
+# These columns hold the text of a completion, or a name.
 _TEXTS = {"chosen", "rejected", "preferred", "preferred_output", "non_preferred_output", "winner"}
 _SEPARATOR_LINE = re.compile(rb"sep=(.)\r?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose header is read: its columns, and its rows still to come."""
+    """A table whose header was read: its columns, and the rows that follow."""
 
     columns: tuple[str, ...]
-    rows: Iterator[Line | Rejected]
+    rows: Iterator[RawRow | Rejected]
 
 
 def is_table(first_lines: Sequence[bytes], known: Collection[str]) -> bool:
-    """Tell a file whose first line is a header and not JSON.
+    """Whether the first line is a header and not JSON.
 
-    A line that names no known column is a header too, unless lines of JSON follow it.
+    A line without a known column is also a header, unless lines of JSON follow it.
     """
     lines = [line.lstrip() for line in first_lines if line.strip()]
     if not lines or lines[0].startswith((b"{", b"[")):
@@ -58,12 +58,12 @@ def is_table(first_lines: Sequence[bytes], known: Collection[str]) -> bool:
     )
 
 
-def read(stream: Iterable[Line | Rejected], limits: Limits, known: Collection[str]) -> Table:
+def read(stream: Iterable[RawRow | Rejected], limits: Limits, known: Collection[str]) -> Table:
     """Read the header of a table.
 
-    Columns are told without regard to case; those that no format knows are lowercase.
+    Columns are matched regardless of case; those that no format uses become lowercase.
 
-    Raises Invalid where the header is empty or names a column twice.
+    Raises Invalid if the header names a column twice.
     """
     source = _Lines(stream)
     first = next((line for line in source if line.strip()), "")
@@ -82,21 +82,21 @@ def read(stream: Iterable[Line | Rejected], limits: Limits, known: Collection[st
 
 
 def written(cells: Sequence[str]) -> bytes:
-    """Return a row of a table with commas."""
+    """Encode one row as CSV."""
     out = io.StringIO()
     csv.writer(out).writerow([guarded(cell) for cell in cells])
     return out.getvalue().encode()
 
 
 def guarded(cell: str) -> str:
-    """Return a cell that no spreadsheet runs."""
+    """Return the cell in a form that no spreadsheet runs as a formula."""
     return "'" + cell if _FORMULA.match(cell) else cell
 
 
 class _Lines:
-    """Lines as text for the CSV reader, which asks for more while a quote is open."""
+    """Lines as text for the CSV reader, which asks for another line while a quote is open."""
 
-    def __init__(self, stream: Iterable[Line | Rejected]) -> None:
+    def __init__(self, stream: Iterable[RawRow | Rejected]) -> None:
         self.stream = iter(stream)
         self.number = 0
         self.held = ""
@@ -121,8 +121,8 @@ class _Lines:
 
 def _rows(
     source: _Lines, delimiter: str, names: Sequence[str], limits: Limits
-) -> Iterator[Line | Rejected]:
-    """Yield rows under a header; a row may span lines and is numbered by its first."""
+) -> Iterator[RawRow | Rejected]:
+    """Yield the rows below a header; a row has the number of its first line."""
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:
         started = source.number + 1
@@ -133,28 +133,30 @@ def _rows(
         except (csv.Error, Invalid) as error:
             reason = f"not CSV: {error}" if isinstance(error, csv.Error) else str(error)
             yield Rejected(started, reason)
-            # The reader starts again after a bad row; the lines it took are gone.
+            # A new reader starts after a bad row; the lines that the row consumed are gone.
             reader = csv.reader(source, delimiter=delimiter, strict=True)
             continue
         if cells:
             yield _row(started, names, cells, limits)
 
 
-def _row(line: int, names: Sequence[str], cells: Sequence[str], limits: Limits) -> Line | Rejected:
+def _row(
+    line: int, names: Sequence[str], cells: Sequence[str], limits: Limits
+) -> RawRow | Rejected:
     try:
         if len(cells) != len(names):
-            raise Invalid(f"the row has {len(cells)} cells, the header {len(names)}")
+            raise Invalid(f"the row has {len(cells)} cells, but the header has {len(names)}")
         values = {n: _value(n, _bare(cell)) for n, cell in zip(names, cells, strict=True) if cell}
         for value in values.values():
             if isinstance(value, str):
                 check_text(value, limits)
-        return Line(line, jsonl.encode(values).rstrip(b"\n"))
+        return RawRow(line, jsonl.encode(values).rstrip(b"\n"))
     except Invalid as error:
         return Rejected(line, str(error), written(cells))
 
 
 def _value(name: str, cell: str) -> str | int | float | bool:
-    """Return a cell as text, or as what it says in a column that carries a judgment."""
+    """Return a cell as text, or as a number or truth value in a column with a judgment."""
     if name in _TEXTS or not unused_signals.kind_of(name):
         return cell
     if cell.lower() in ("true", "false"):
@@ -169,7 +171,7 @@ def _bare(cell: str) -> str:
 
 
 def _delimiter(first: str, known: Collection[str]) -> str:
-    """Return the delimiter that gives the most known columns, or else the most columns."""
+    """Return the delimiter that yields the most known columns, then the most columns."""
     names = {name.lower() for name in known}
 
     def columns(delimiter: str) -> tuple[int, int]:
@@ -191,7 +193,7 @@ def _named(cells: Sequence[str], known: Collection[str]) -> tuple[str, ...]:
     names = []
     for n, cell in enumerate(cells, 1):
         name = cell.strip().lower()
-        # The first column of a table that pandas wrote has no name.
+        # The index column of a table written by pandas has no name.
         names.append(spelled.get(name, name) or f"column {n}")
     for name in names:
         if names.count(name) > 1:

@@ -1,8 +1,8 @@
-"""Names for votes whose file names nobody, so that several on one comparison are all kept.
+"""Names the labelers of votes without one, so that several votes on one comparison are all kept.
 
-The n-th such vote on a comparison is that of "unnamed n" of its file: the order in the file
-decides, so the same file gives the same names. Files are told apart by their first votes of this
-kind: two people's files on the same comparisons stay two people's.
+The n-th such vote on a comparison belongs to "unnamed n" of its file. The order in the file
+decides, so importing the same file again yields the same names. Files are told apart by a hash of
+their first records, so that two files with votes on the same comparisons remain two people.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from itertools import chain, islice
 
 from app.formats.records import (
     ComparisonRecord,
-    Messages,
+    Conversation,
     PreferenceRecord,
     Record,
     Rejected,
@@ -25,9 +25,9 @@ _HEAD = 100
 
 
 def named(outcomes: Iterable[Numbered]) -> Iterator[Numbered]:
-    """Give every vote without a labeler's name one of its own.
+    """Give every vote without a labeler's name a name of its own.
 
-    What is held in memory is a few bytes for each comparison with such votes.
+    Memory holds a short hash for each comparison with such votes.
     """
     stream = iter(outcomes)
     head = list(islice(stream, _HEAD))
@@ -37,14 +37,14 @@ def named(outcomes: Iterable[Numbered]) -> Iterator[Numbered]:
 
 
 class _Names:
-    """How many votes each comparison has had, by a short hash of what it says."""
+    """Counts the votes on each comparison, by a short hash of its contents."""
 
     def __init__(self, file: str) -> None:
         self.file = file
         self.counts: Counter[bytes] = Counter()
 
-    def next(self, messages: Messages, texts: Iterable[str], kind: str) -> str:
-        """Return the name of one more vote; the order of the completions does not matter."""
+    def next(self, messages: Conversation, texts: Iterable[str], kind: str) -> str:
+        """Return the name for another vote; the order of the completions does not matter."""
         parts = [kind, *(part for turn in messages for part in turn), *sorted(texts)]
         key = hashlib.sha256("\0".join(parts).encode()).digest()[:8]
         self.counts[key] += 1
@@ -75,6 +75,6 @@ def _votes_named(record: ComparisonRecord, names: _Names) -> ComparisonRecord:
 
 
 def _file_tag(head: Iterable[Numbered]) -> str:
-    """Return a short name for a file, made of its first records."""
+    """Return a short hash of the first records of a file."""
     records = [outcome for _, outcome in head if not isinstance(outcome, Rejected)]
     return hashlib.sha256(repr(records).encode()).hexdigest()[:8]

@@ -1,10 +1,10 @@
-"""No judgment is lost in silence: fields that carry one are used, or their row is rejected.
+"""The rule against losing judgments silently: a row is rejected if its format would lose one.
 
-A row may hold a preference, a label or a score that its format knows nothing about: a label that
-says "bad" beside a completion, a winner beside two responses. Read without it, the row would come
-in as something else, a good demonstration or a bare prompt. So such fields are known by their
-names, and a row that holds one with a value, which its format neither reads nor ignores on purpose,
-is rejected with a reason that names the field and the remedy.
+A row may hold a preference, a label or a score that its format does not use: a label "bad" beside a
+completion, or a winner beside two responses. Without it, the row would be imported as something
+else, such as a good demonstration or a bare prompt. Such fields are recognized by their names. A
+row with a value in one of them, which its format neither uses nor deliberately ignores, is rejected
+with a reason that names the field and the remedy.
 """
 
 import re
@@ -18,7 +18,7 @@ from app.formats.records import Row
 _PREFERENCE = "a preference"
 _LABEL = "a label"
 _SCORE = "a score"
-# One of these words in a field's name says that it carries a judgment.
+# A field whose name contains one of these words holds a judgment.
 _WORDS = {
     **dict.fromkeys(("chosen", "rejected", "preferred", "unpreferred"), _PREFERENCE),
     **dict.fromkeys(("preference", "preferences", "winner", "winners", "loser"), _PREFERENCE),
@@ -29,7 +29,7 @@ _WORDS = {
     **dict.fromkeys(("helpfulness", "harmlessness", "correctness", "coherence"), _SCORE),
     **dict.fromkeys(("honesty", "truthfulness", "toxicity"), _SCORE),
 }
-# These carry a judgment as whole names only: their words are common in other fields.
+# These are whole names; their words are common in other fields.
 _NAMES = {
     "choice": _PREFERENCE,
     "selected": _PREFERENCE,
@@ -48,9 +48,9 @@ _BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 def check(row: Row, known: Format) -> None:
-    """Refuse a row with a judgment that its format does not use.
+    """Raise Invalid if the row holds a judgment that its format does not use.
 
-    Raises Invalid with the field, the rule and the remedy.
+    The message names the field, the rule and the remedy.
     """
     used = known.paths(row)
     for path, kind in found(row):
@@ -63,10 +63,10 @@ def check(row: Row, known: Format) -> None:
 
 
 def found(row: Row) -> Iterator[tuple[str, str]]:
-    """Yield the path of each field that carries a judgment and has a value, and what it carries."""
+    """Yield the path of each field with a judgment, and the kind of judgment."""
     waiting: list[tuple[str, object]] = [(name, value) for name, value in row.items()]
     for path, value in waiting:
-        # An empty text, list or object says nothing.
+        # An empty string, list or object is no judgment.
         if value is None or value in ("", [], {}):
             continue
         if kind := kind_of(path.rpartition(".")[2]):
@@ -79,7 +79,7 @@ def found(row: Row) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def kind_of(name: str) -> str | None:
-    """Say what a field of this name carries: a preference, a label, a score, or None of them."""
+    """Return the kind of judgment in a field of this name, or None."""
     words = [word.lower() for word in _BREAKS.split(name) if word]
     if whole := _NAMES.get("_".join(words)) or _NAMES.get("".join(words)):
         return whole
@@ -87,5 +87,5 @@ def kind_of(name: str) -> str | None:
 
 
 def covers(paths: Iterable[str], path: str) -> bool:
-    """Tell whether one of these paths is the path, or a field above it."""
+    """Whether the path, or a field above it, is among these paths."""
     return any(path == known or path.startswith(f"{known}.") for known in paths)

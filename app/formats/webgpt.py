@@ -1,24 +1,23 @@
-"""WebGPT comparisons: a question and two answers with the scores that people gave them.
+"""WebGPT comparisons: a question and two answers with scores given by people.
 
-The scores run from -1 to 1 and are opposite to each other; equal ones are a tie. The margin is
-their difference.
+The scores range from -1 to 1 and sum to zero; equal scores are a tie. The margin is the difference.
 """
 
 from app.domain.ranking import Ranking
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one comparison; the question is a text, or an object with its `full_text`."""
+    """Read one comparison; the question is a string, or an object with `full_text`."""
     question = row.get("question")
     details: Row = question if isinstance(question, dict) else {"full_text": question}
     scores = [fields.number(row, key) for key in ("score_0", "score_1")]
     return [
         PreferenceRecord(
-            (Message("user", fields.text(details, "full_text")),),
-            tuple(Candidate(fields.text(row, key)) for key in ("answer_0", "answer_1")),
+            (Turn("user", fields.text(details, "full_text")),),
+            tuple(CompletionText(fields.text(row, key)) for key in ("answer_0", "answer_1")),
             Ranking.of_positions([-score for score in scores]),
             margin=abs(scores[0] - scores[1]),
             source_id=fields.identifier(details, "id"),

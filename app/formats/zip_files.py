@@ -1,7 +1,7 @@
-"""Zip archives: the files inside, one after the other, as streams of bytes.
+"""Reads the files in a zip archive, one after another, as streams of bytes.
 
-Nothing is written under the names in an archive; they are only shown. What the headers say of sizes
-is not believed: bytes are counted as they come out. Zip archives inside are refused.
+The names in an archive are only shown, never used as paths. The sizes in the headers are not
+trusted; bytes are counted as they are decompressed. Nested zip archives are refused.
 """
 
 import zipfile
@@ -24,7 +24,7 @@ _WORKBOOK = "xl/workbook.xml"
 
 @dataclass(slots=True)
 class Archive:
-    """An open archive, and how many bytes may come out of it in all."""
+    """An open archive, and how many bytes may be read from it in total."""
 
     file: zipfile.ZipFile
     allowed: int
@@ -33,13 +33,13 @@ class Archive:
 
     @property
     def members(self) -> list[zipfile.ZipInfo]:
-        """The files inside, in order; folders and what systems hide beside files are none."""
+        """The files in the archive, in order, without folders and hidden files."""
         return [info for info in self.file.infolist() if not info.is_dir() and not _is_hidden(info)]
 
     def chunks(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
-        """Yield the bytes of a file inside.
+        """Yield the bytes of one file.
 
-        Raises Invalid where it is encrypted, damaged or a zip archive, or grows too much.
+        Raises Invalid if it is encrypted, damaged or a zip archive, or if it exceeds the limits.
         """
         if info.flag_bits & _ENCRYPTED:
             raise Invalid("the file is encrypted")
@@ -68,9 +68,9 @@ class Archive:
 
 @contextmanager
 def opened(chunks: Iterable[bytes], limits: Limits) -> Iterator[Archive]:
-    """Open an archive that comes as a stream.
+    """Open an archive from a stream.
 
-    Raises Invalid where it is damaged, holds too many files or none, or is a workbook.
+    Raises Invalid if it is damaged, holds no files or too many, or is an Excel workbook.
     """
     with spooled(chunks, limits) as (file, size):
         ratio = max(limits.line_bytes, size * limits.gzip_ratio)
@@ -86,7 +86,7 @@ def opened(chunks: Iterable[bytes], limits: Limits) -> Iterator[Archive]:
 
 
 def shown(info: zipfile.ZipInfo) -> str:
-    """Return a file's name as messages show it."""
+    """Return the name of a file for messages."""
     name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in info.filename)
     return name if len(name) <= _NAME_LONGEST else f"…{name[1 - _NAME_LONGEST :]}"
 

@@ -1,5 +1,6 @@
-"""Tables, one noun per file."""
+"""The tables of the database, one noun per file."""
 
+from app.domain.splits import Split
 from app.models.accounts import (
     ApiToken,
     Invitation,
@@ -18,7 +19,7 @@ from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeart
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, JudgmentKind, Project
-from app.models.prompts import Completion, Demonstration, Prompt, Split
+from app.models.prompts import Completion, Demonstration, Prompt
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
 

@@ -17,7 +17,7 @@ from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
-from app.services.rounds.evaluations import Results
+from app.services.rounds.evaluations import EvaluationResults
 from app.web.curves import Band, Curve, Line, Mark
 
 STAGES = (
@@ -74,14 +74,14 @@ class LivePage:
 
     project: Project
     round: Round
-    overview: round_progress.Overview
+    overview: round_progress.RoundOverview
     stages: tuple[Stage, ...]
     job: Job | None  # waiting or running
     seconds_left: float | None
     drawn: tuple[Drawn, ...]
     samples: list[tuple[TrainingSample, TrainingSample]]
     samples_step: int
-    results: Results | None
+    results: EvaluationResults | None
     models: dict[str, Checkpoint]
     next: next_step.Next
     error: str = ""
@@ -145,7 +145,7 @@ def live_page(session: Session, project: Project, found: Round) -> LivePage:
     )
 
 
-def _stages(overview: round_progress.Overview) -> tuple[Stage, ...]:
+def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
     state = RoundState(overview.round.state)
     done = {job.kind for job in overview.jobs if job.state == JobState.SUCCEEDED}
     failed = next((job.kind for job in reversed(overview.jobs) if job.error), "")
@@ -166,13 +166,13 @@ def _stages(overview: round_progress.Overview) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def _has_sft(overview: round_progress.Overview) -> bool:
+def _has_sft(overview: round_progress.RoundOverview) -> bool:
     is_there = any(job.kind == "sft" for job in overview.jobs)
     return is_there or overview.round.state == RoundState.SFT
 
 
 def _was_done(
-    overview: round_progress.Overview, stage: RoundState, kind: str, done: set[str]
+    overview: round_progress.RoundOverview, stage: RoundState, kind: str, done: set[str]
 ) -> bool:
     """Whether a stage was finished in a round that is over or has failed."""
     if stage is RoundState.LABELING:
@@ -182,7 +182,7 @@ def _was_done(
     return kind in done
 
 
-def _note(overview: round_progress.Overview, stage: RoundState) -> str:
+def _note(overview: round_progress.RoundOverview, stage: RoundState) -> str:
     if stage is RoundState.LABELING:
         return f"{overview.labeling.done:,} / {overview.labeling.wanted:,}"
     if stage is RoundState.EVALUATING and overview.evaluation_labeling.wanted:
@@ -216,14 +216,14 @@ def _models(session: Session, project: Project, found: Round) -> dict[str, Check
     }
 
 
-def _drawn(session: Session, overview: round_progress.Overview, job: Job) -> Drawn:
+def _drawn(session: Session, overview: round_progress.RoundOverview, job: Job) -> Drawn:
     points = training_curves.of_job(session, job.id, NAMES[job.kind])
     make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
     curves = tuple(one for one in make(overview, points) if not one.is_empty)
     return Drawn(job, JOB_NAMES[job.kind], curves, training_curves.newest(session, job.id))
 
 
-def _policy(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Curve]:
     budget = overview.plan.policy.kl_budget
     limit = () if budget is None else (Mark(budget**2, f"budget {budget**2:.0f}", True),)
     return [
@@ -279,7 +279,7 @@ def _policy(overview: round_progress.Overview, points: Mapping[str, Points]) -> 
     ]
 
 
-def _reward(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _reward(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Curve]:
     made = next((one for one in overview.checkpoints if one.kind == "reward"), None)
     lines = loop_overview.reward_lines(made)
     marks: tuple[Mark, ...] = ()
@@ -313,7 +313,7 @@ def _reward(overview: round_progress.Overview, points: Mapping[str, Points]) -> 
     ]
 
 
-def _sft(_overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _sft(_overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Curve]:
     return [
         Curve(
             "Loss",

@@ -11,16 +11,16 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import registry
 from app.formats.records import (
-    Candidate,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Rejected,
+    Turn,
 )
 
-Q = (Message("user", "q"),)
-XY = (Candidate("x"), Candidate("y"))
+Q = (Turn("user", "q"),)
+XY = (CompletionText("x"), CompletionText("y"))
 PAIR = {"prompt": "question", "chosen": "good", "rejected": "bad"}
 
 

@@ -19,19 +19,19 @@ from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import parquet, registry
-from app.formats.items import items
-from app.formats.lines import Limits, Line, row
+from app.formats.lines import Limits, RawRow, row
+from app.formats.raw_rows import raw_rows
 from app.formats.records import (
-    Candidate,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
 )
 
-Q = (Message("user", "q"),)
+Q = (Turn("user", "q"),)
 TURN = {"role": "user", "content": "q"}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 
@@ -57,9 +57,9 @@ def rejects(outcomes: list[Record | Rejected]) -> list[tuple[int, str]]:
 def test_lists_and_structs_of_parquet_are_lists_and_objects() -> None:
     answers = [[{"role": "assistant", "content": text}] for text in ("x", "y")]
     data = parquet_file([{"prompt": [TURN], "chosen": answers[0], "rejected": answers[1]}])
-    candidates = (Candidate("x"), Candidate("y"))
+    candidates = (CompletionText("x"), CompletionText("y"))
     assert list(formats.read([data])) == [PreferenceRecord(Q, candidates, Ranking((1, 2)))]
-    assert registry.detect([i.data for i in items([data]) if isinstance(i, Line)]) == "trl"
+    assert registry.detect([i.data for i in raw_rows([data]) if isinstance(i, RawRow)]) == "trl"
 
 
 @given(
@@ -83,9 +83,9 @@ def test_parquet_gives_the_rows_that_were_written(
     rows: list[dict[str, Any]], group: int, size: int
 ) -> None:
     data = parquet_file(rows, row_group_size=group)
-    found = list(items([data[at : at + size] for at in range(0, len(data), size)]))
-    assert [row(item.data) for item in found if isinstance(item, Line)] == rows
-    assert [item.number for item in found if isinstance(item, Line)] == [*range(1, len(rows) + 1)]
+    found = list(raw_rows([data[at : at + size] for at in range(0, len(data), size)]))
+    assert [row(item.data) for item in found if isinstance(item, RawRow)] == rows
+    assert [item.number for item in found if isinstance(item, RawRow)] == [*range(1, len(rows) + 1)]
 
 
 def test_what_json_has_no_type_for_is_text_or_a_number() -> None:
@@ -151,7 +151,7 @@ def test_files_of_an_archive_are_read_each_by_its_own_format() -> None:
 
 def test_archive_is_called_one_and_read_by_that_name() -> None:
     data = zip_file({"a": b'{"prompt": "a"}', "b": b'{"prompt": "b"}'})
-    head = [item.data for item in items([data]) if isinstance(item, Line)]
+    head = [item.data for item in raw_rows([data]) if isinstance(item, RawRow)]
     assert registry.detect(head) == "zip"
     assert len(list(registry.outcomes([data], "zip"))) == 2
     assert len(list(formats.read([data], "prompts"))) == 2
@@ -163,7 +163,7 @@ def test_archive_is_called_one_and_read_by_that_name() -> None:
 
 def test_archive_of_one_file_is_that_file() -> None:
     data = zip_file({"a.csv": b"prompt,response\nq,a\n,\n"})
-    assert registry.detect([i.data for i in items([data]) if isinstance(i, Line)]) == "csv"
+    assert registry.detect([i.data for i in raw_rows([data]) if isinstance(i, RawRow)]) == "csv"
     first, second = formats.read([data])
     assert first == DemonstrationRecord(Q, "a")
     assert isinstance(second, Rejected)
@@ -224,6 +224,6 @@ def test_archive_that_cannot_be_read_says_why() -> None:
 
 def test_rows_of_an_archive_are_objects_of_json() -> None:
     line = json.dumps({"prompt": "q"}).encode()
-    assert [item.data for item in items([zip_file({"a": line})]) if isinstance(item, Line)] == [
-        line
-    ]
+    assert [
+        item.data for item in raw_rows([zip_file({"a": line})]) if isinstance(item, RawRow)
+    ] == [line]

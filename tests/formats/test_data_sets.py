@@ -8,21 +8,21 @@ import pytest
 from app import formats
 from app.domain.ranking import Ranking, Strength
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     UnpairedRecord,
     VoteRecord,
 )
 
-Q = (Message("user", "q"),)
-XY = (Candidate("x"), Candidate("y"))
-LONG = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+Q = (Turn("user", "q"),)
+XY = (CompletionText("x"), CompletionText("y"))
+LONG = (Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"))
 
 
 def read(row: dict[str, Any]) -> list[Record | Rejected]:
@@ -132,8 +132,8 @@ def transcript(*said: str) -> str:
 
 
 COMMENT = "why\n\nResponse 1: f1\n\nResponse 2: f2"
-PKU = tuple(Candidate(text, "Alpaca-7B") for text in ("x", "y"))
-ARENA = (Candidate("x", "m1"), Candidate("y", "m2"))
+PKU = tuple(CompletionText(text, "Alpaca-7B") for text in ("x", "y"))
+ARENA = (CompletionText("x", "m1"), CompletionText("y", "m2"))
 
 CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
     (
@@ -152,7 +152,7 @@ CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
     (
         "sharegpt",
         {"system": "s", "conversations": [{"from": "human", "value": "q"}]},
-        [PromptRecord((Message("system", "s"), *Q))],
+        [PromptRecord((Turn("system", "s"), *Q))],
     ),
     (
         "webgpt",
@@ -188,7 +188,7 @@ CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
         [
             ComparisonRecord(
                 Q,
-                (Candidate("x"),),
+                (CompletionText("x"),),
                 (
                     VoteRecord(
                         "",
@@ -272,7 +272,7 @@ CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
         {"id": "train_0", "dialogue": "#Person1#: q", "summary": "s", "topic": "t"},
         [
             DemonstrationRecord(
-                (Message("user", "#Person1#: q"),), "s", "train_0", meta={"topic": "t"}
+                (Turn("user", "#Person1#: q"),), "s", "train_0", meta={"topic": "t"}
             )
         ],
     ),
@@ -482,7 +482,7 @@ def test_judgments_beside_a_ranking_are_named_among_the_rejects() -> None:
     preference, rejected = read(task)
     assert isinstance(preference, PreferenceRecord)
     assert isinstance(rejected, Rejected)
-    assert (rejected.line, rejected.reason) == (1, "the rating fluency is not read")
+    assert (rejected.line, rejected.reason) == (1, "the rating fluency is not supported")
     assert rejected.raw
 
 
@@ -497,7 +497,7 @@ def test_two_sources_of_one_text_stay_two() -> None:
     }
     (record,) = read(row)
     assert [c.source for c in getattr(record, "completions", ())] == ["m1", "m2", "m3"]
-    ranking = PreferenceRecord(Q, (*ARENA, Candidate("x", "m3")), Ranking((1, 2, 3)))
+    ranking = PreferenceRecord(Q, (*ARENA, CompletionText("x", "m3")), Ranking((1, 2, 3)))
     assert [c.source for c in ranking.candidates] == ["m1", "m2", "m3"]
 
 
@@ -506,7 +506,7 @@ def test_two_sources_of_one_text_stay_two() -> None:
 )
 def test_judgment_between_equal_texts_is_a_reject_with_the_reason(row: dict[str, Any]) -> None:
     assert reason(row) in (
-        "the completions are all the same text",
+        "all completions have the same text",
         "chosen and rejected are the same",
     )
 
@@ -526,7 +526,7 @@ def test_judgment_between_equal_texts_is_a_reject_with_the_reason(row: dict[str,
         ),
         (
             {"conversations": [{"from": "observation", "value": "q"}]},
-            "turn 1 is from 'observation'; only text of human and gpt can be read",
+            "turn 1 is from 'observation'; only turns of human and gpt are supported",
         ),
         ({"prompt": "q", "completion": "x", "label": "good"}, "'label' must be true or false"),
         (

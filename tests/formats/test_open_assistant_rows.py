@@ -1,4 +1,4 @@
-"""Messages of conversation trees, a row each, in any order and in bounded memory."""
+"""Conversation of conversation trees, a row each, in any order and in bounded memory."""
 
 import json
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from app.domain.ranking import Ranking
 from app.formats import open_assistant_rows, registry
 from app.formats.open_assistant_rows import Trees
 from app.formats.records import (
-    Candidate,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
 )
 
 
@@ -47,13 +47,13 @@ TREE = [
     message("t.1.1", "t.1", "q2"),
     message("t.1.1.1", "t.1.1", "a2"),
 ]
-Q = (Message("user", "q"),)
-Q2 = (*Q, Message("assistant", "good"), Message("user", "q2"))
+Q = (Turn("user", "q"),)
+Q2 = (*Q, Turn("assistant", "good"), Turn("user", "q2"))
 RECORDS = [
     (
         1,
         PreferenceRecord(
-            Q, (Candidate("good", "m"), Candidate("poor")), Ranking((1, 2)), source_id="t"
+            Q, (CompletionText("good", "m"), CompletionText("poor")), Ranking((1, 2)), source_id="t"
         ),
     ),
     (1, DemonstrationRecord(Q, "good", "t")),
@@ -92,10 +92,10 @@ def test_rows_and_trees_say_the_same() -> None:
         (message("t.3", "t", "x", review_result=False), "the message did not pass review"),
         (
             message("t.3", "gone", "x"),
-            "the messages before it in its tree were left out, or are too far away",
+            "a message before it in its tree was left out, or is too far away",
         ),
-        (message("t.1", "t", "x"), "message t.1 is there already"),
-        (message("u", None, "x", role="assistant"), "a reply must name the message it answers"),
+        (message("t.1", "t", "x"), "the file contains message t.1 twice"),
+        (message("u", None, "x", role="assistant"), "a reply must name its parent"),
         (message("u", None, "x", role="system"), "'role' must be prompter or assistant"),
         (message("u", None, ""), "turn 1 of the prompt is empty"),
         (message("t.3", "t", "x", score=3), "'score' holds a score"),

@@ -88,12 +88,12 @@ def test_columns_that_would_be_lost_are_named_with_the_reason() -> None:
         "nothing": None,
     }
     assert only(row).lost == {
-        "category_tag": "what classifiers said of the prompt, not a judgment of the responses",
-        "tstamp": "the format does not read it",
+        "category_tag": "output of classifiers, not a judgment of the responses",
+        "tstamp": "the format does not use it",
     }
     assert only({"prompt": "q", "topic": "t", "extra": {"a": 1}, "score": 1}).lost == {
-        "extra": "the format does not read it",
-        "score": "it holds a score that is not used",
+        "extra": "the format does not use it",
+        "score": "it holds a score that the format does not use",
     }
     assert only({"prompt": "q", "score": 1}, mapping={"ignore": ["score"]}).lost == {
         "score": "the mapping puts it under 'ignore'"

@@ -72,7 +72,7 @@ def test_answer_that_starts_like_a_transcript_is_still_an_answer() -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(Invalid, match="there is no format 'parrot'; there are rich, "):
+    with pytest.raises(Invalid, match="there is no format 'parrot'; the formats are rich, "):
         formats.read([b"{}"], "parrot")
     with pytest.raises(Invalid, match="there is no preference format 'parrot'"):
         writers.preference("parrot")

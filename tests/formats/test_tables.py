@@ -12,18 +12,18 @@ from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Rejected,
+    Turn,
     UnpairedRecord,
 )
 
-Q = (Message("user", "q"),)
-XY = (Candidate("x"), Candidate("y"))
+Q = (Turn("user", "q"),)
+XY = (CompletionText("x"), CompletionText("y"))
 CELLS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="'=+-@"), max_size=8
 ).filter(str.strip)
@@ -87,7 +87,7 @@ def test_battles_are_read_from_a_table() -> None:
         ]
     )
     record = only(out.getvalue().encode())
-    candidates = (Candidate("x", "m1"), Candidate("y", "m2"))
+    candidates = (CompletionText("x", "m1"), CompletionText("y", "m2"))
     assert record == PreferenceRecord(Q, candidates, Ranking((1, 2)), source_id="1")
 
 
@@ -120,7 +120,7 @@ def test_encoding_is_told_by_its_mark(encoding: str, size: int) -> None:
         data = (mark + text).encode(encoding)
         chunks = [data[at : at + size] for at in range(0, len(data), size)]
         (record,) = formats.read(chunks)
-        assert record == PromptRecord((Message("user", "Grüße 𝕏"),), meta={"topic": "t"})
+        assert record == PromptRecord((Turn("user", "Grüße 𝕏"),), meta={"topic": "t"})
 
 
 def test_damaged_utf_16_keeps_what_was_read() -> None:
@@ -141,7 +141,7 @@ def test_cells_come_in_as_they_were_written(
     writer.writerows(rows)
     found = list(formats.read([out.getvalue().encode()]))
     assert found == [
-        DemonstrationRecord((Message("user", prompt),), response, meta={"topic": topic})
+        DemonstrationRecord((Turn("user", prompt),), response, meta={"topic": topic})
         for prompt, response, topic in rows
     ]
 

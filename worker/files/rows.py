@@ -14,11 +14,11 @@ from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
+    Conversation,
     DemonstrationRecord,
-    Messages,
     PreferenceRecord,
     PromptRecord,
     Record,
@@ -266,15 +266,15 @@ def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
     )
 
 
-def _source(candidate: Candidate) -> str:
+def _source(candidate: CompletionText) -> str:
     return candidate.source or "unknown"
 
 
-def _turns(messages: Messages) -> Turns:
+def _turns(messages: Conversation) -> Turns:
     return fields.as_messages(messages)
 
 
-def _key(messages: Messages) -> str:
+def _key(messages: Conversation) -> str:
     return splits.content_hash((turn.role, turn.content) for turn in messages)
 
 

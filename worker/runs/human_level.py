@@ -11,8 +11,8 @@ from itertools import combinations
 from typing import Any
 
 from app.domain import agreement, bootstrap
-from app.domain.levels import Levels
 from app.domain.measures import Measure, Undefined
+from app.domain.noise_ceiling import Levels
 from app.domain.ranking import Ranking, Strength
 from app.domain.votes import Vote
 from app.services.datasets.training_rows import FrozenRow, PlainVote

@@ -114,7 +114,7 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
         value_scale=normaliser.members[0],
         value_trunk="policy" if policy.shares_trunk else "value",
         watch=WatchConfig(
-            every=policy.looks_every(steps),
+            every=policy.evaluation_interval(steps),
             prompts=policy.heldout_prompts,
             rules=rules(policy),
         ),

@@ -129,7 +129,7 @@ def config_of(
             smoothing=plan.reward.label_smoothing,
             centering=plan.reward.centering,
         ),
-        evaluate_every=plan.reward.looks_every(comparisons),
+        evaluate_every=plan.reward.evaluation_interval(comparisons),
         patience=plan.reward.patience,
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,

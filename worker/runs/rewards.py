@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from app.domain import reading
+from app.domain import json_dataclasses
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import PartKind, RewardPart
 from worker.rlhf.reward import classifier
@@ -77,7 +77,7 @@ def of(
     parts = [Part(LEARNED, weight, learned)]
     for number, row in enumerate(rows, start=1):
         known = {key: value for key, value in row.items() if key != SCALE}
-        part: RewardPart = reading.read(RewardPart, known, f"part {number} of the reward")
+        part: RewardPart = json_dataclasses.read(RewardPart, known, f"part {number} of the reward")
         function = build(part, writer, device)
         if isinstance(function, ClassifierReward):
             function = replace(function, scale=Scale(*row[SCALE]))

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import records
-from app.formats.manifest import Tally
-from app.formats.records import Message, PreferenceRecord
+from app.formats.manifest import ExportTally
+from app.formats.records import PreferenceRecord, Turn
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
@@ -24,7 +24,7 @@ from app.services.datasets.judged_comparisons import (
 
 
 def of_comparison(
-    comparison: JudgedComparison, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     """Yield the preferences that a comparison implies; count what implies none."""
     if comparison.edits:
@@ -49,7 +49,7 @@ def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[
     for vote in comparison.edits:
         yield PreferenceRecord(
             messages(comparison),
-            (records.Candidate(vote.text or "", judged_comparisons.EDITED), original),
+            (records.CompletionText(vote.text or "", judged_comparisons.EDITED), original),
             Ranking((1, 2)),
             labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
             margin=1.0,
@@ -58,7 +58,7 @@ def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[
 
 
 def _of_vote(
-    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     if vote.ranking is None:
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
@@ -89,7 +89,7 @@ def _of_vote(
 
 
 def _of_pair(
-    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: Tally
+    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     sign = (pair.share > 0.5) - (pair.share < 0.5)
     if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
@@ -106,7 +106,7 @@ def _directed(
     places: tuple[int, int],
     sign: int,
     options: ExportOptions,
-    tally: Tally,
+    tally: ExportTally,
     *,
     labeler: str | None = None,
     strength: Strength | None = None,
@@ -133,16 +133,16 @@ def _directed(
             tally.exclude(str(error))
 
 
-def messages(comparison: JudgedComparison) -> records.Messages:
+def messages(comparison: JudgedComparison) -> records.Conversation:
     """Return the turns of a comparison's prompt."""
     return turns(comparison.prompt)
 
 
-def turns(prompt: DatasetPrompt) -> records.Messages:
+def turns(prompt: DatasetPrompt) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
 
 
-def candidates(comparison: JudgedComparison) -> tuple[records.Candidate, ...]:
+def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)
+    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)

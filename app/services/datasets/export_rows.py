@@ -12,7 +12,7 @@ from typing import Any
 from app.domain.ranking import Strength
 from app.errors import Invalid
 from app.formats import jsonl, prompts, records, rich, trl, writers
-from app.formats.manifest import Tally
+from app.formats.manifest import ExportTally
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.services.datasets import export_pairs, judged_comparisons, training_rows
 from app.services.datasets.judged_comparisons import (
@@ -58,7 +58,7 @@ Rows = Callable[[JudgedComparison, ExportOptions, "Account"], Iterator[Mapping[s
 class Account:
     """What an export has seen and written so far."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
     judgment_ids: set[int] = field(default_factory=set)
     guidelines_versions: set[int] = field(default_factory=set)

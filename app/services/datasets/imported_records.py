@@ -17,9 +17,9 @@ from app.domain.answers import K_RANGE
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
@@ -162,12 +162,12 @@ def _compare(
 def _completions(
     session: Session,
     project: Project,
-    answered: Sequence[tuple[Prompt, Sequence[Candidate]]],
+    answered: Sequence[tuple[Prompt, Sequence[CompletionText]]],
     tally: ImportTally,
     source: str,
 ) -> dict[tuple[int, str], int]:
     """Store completions, one per text of a prompt; return their ids by prompt and text hash."""
-    by_text: dict[tuple[int, str], Candidate] = {}
+    by_text: dict[tuple[int, str], CompletionText] = {}
     for prompt, candidates in answered:
         for candidate in candidates:
             by_text.setdefault((prompt.id, prompts.text_hash(candidate.text)), candidate)
@@ -233,11 +233,11 @@ def _prompt(record: Record, source: str) -> prompts.NewPrompt:
     )
 
 
-def _candidates(record: Record) -> tuple[Candidate, ...]:
+def _candidates(record: Record) -> tuple[CompletionText, ...]:
     if isinstance(record, CompletionsRecord):
         return record.completions
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         return record.candidates
     if isinstance(record, UnpairedRecord):
-        return (Candidate(record.text),)
+        return (CompletionText(record.text),)
     return ()

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.errors import Invalid, NotFound
 from app.formats import registry
-from app.formats.items import items
-from app.formats.lines import DEFAULT, Limits, Line
+from app.formats.lines import DEFAULT, Limits, RawRow
+from app.formats.raw_rows import raw_rows
 from app.models import ImportRun, Project
 from app.services.datasets import imported_records
 from app.services.datasets.imported_records import ImportTally, Outcome
@@ -159,8 +159,8 @@ def detect(file: BinaryIO, limits: Limits = DEFAULT) -> str:
         Invalid: the file is empty, or no format knows them.
     """
     file.seek(0)
-    head = list(islice(items(_chunks(file), limits), _HEAD))
-    lines = [item.data for item in head if isinstance(item, Line)]
+    head = list(islice(raw_rows(_chunks(file), limits), _HEAD))
+    lines = [item.data for item in head if isinstance(item, RawRow)]
     if head and not lines:
         first = head[0]
         raise Invalid(f"no line could be read: {getattr(first, 'reason', 'nothing there')}")

@@ -18,9 +18,9 @@ from app.domain.assignment import OVERLAP_MOST
 from app.domain.practice import expected
 from app.errors import Invalid
 from app.formats import practice as rows
-from app.formats.items import items
-from app.formats.lines import Line, row
+from app.formats.lines import RawRow, row
 from app.formats.practice import PracticeRecord
+from app.formats.raw_rows import raw_rows
 from app.models import Comparison, Completion, JudgmentKind, Project, Purpose
 from app.services.judging import judgment_bodies
 from app.services.people import audit
@@ -108,8 +108,8 @@ def add(
 
 
 def _read(file: BinaryIO) -> Iterator[Numbered]:
-    for item in items(iter(lambda: file.read(_CHUNK), b"")):
-        if not isinstance(item, Line):
+    for item in raw_rows(iter(lambda: file.read(_CHUNK), b"")):
+        if not isinstance(item, RawRow):
             yield item.line, item.reason
         elif item.data.strip():
             try:

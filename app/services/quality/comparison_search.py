@@ -1,4 +1,4 @@
-"""Comparisons as a lead looks at them: found by what they hold, and one with all its votes."""
+"""Comparisons as a lead sees them: search results, and one comparison with all its judgments."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,8 +9,7 @@ from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement
-from app.domain.ranking import Ranking, strength_of
-from app.domain.votes import Vote
+from app.domain.ranking import Ranking
 from app.errors import NotFound
 from app.models import (
     Adjudication,
@@ -30,7 +29,7 @@ from app.models import (
 )
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria, prompts
-from app.services.quality.agreement import lowest
+from app.services.quality.agreement import lowest, vote_of
 from app.services.queue import comparisons, counted_judgments
 
 PAGE = 40
@@ -38,7 +37,10 @@ PAGE = 40
 
 @dataclass(frozen=True, slots=True)
 class ComparisonFilter:
-    """What a lead looks for; `state` is open, judged, flagged, low or withdrawn."""
+    """The criteria of a search; `state` is open, judged, flagged, low or withdrawn.
+
+    `before` is the id below which the page of results starts.
+    """
 
     purpose: Purpose | None = None
     round_number: int | None = None
@@ -50,7 +52,7 @@ class ComparisonFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedComparison:
-    """A comparison in a list. `agreement` is None below two votes."""
+    """A comparison in a list. `agreement` is None if it has fewer than two votes."""
 
     comparison: Comparison
     prompt: Prompt
@@ -61,7 +63,7 @@ class ListedComparison:
 
 @dataclass(frozen=True, slots=True)
 class ListedComparisons:
-    """Some comparisons and where the next page begins."""
+    """A page of comparisons, and `before` of the next page, if there is one."""
 
     rows: tuple[ListedComparison, ...]
     before: int | None
@@ -69,19 +71,19 @@ class ListedComparisons:
 
 @dataclass(frozen=True, slots=True)
 class JudgmentDetail:
-    """One judgment with who gave it. `places` are the letters in the order of preference."""
+    """A judgment with its labeler and the ranking it implies."""
 
     judgment: Judgment
-    labeler: str
+    labeler: str  # pseudonym
     name: str
     ranking: Ranking | None
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Letters of the completions from best to worst, tied ones together."""
+        """The letters of the completions from best to worst, tied ones together."""
         if self.ranking is None:
             return ()
-        return tuple(tuple(letter(at) for at in group) for group in self.ranking.groups)
+        return tuple(tuple(letter(position) for position in group) for group in self.ranking.groups)
 
     @property
     def counts(self) -> bool:
@@ -90,41 +92,41 @@ class JudgmentDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """One comparison with everything on it."""
+class ComparisonDetail:
+    """One comparison with its completions, judgments, adjudications and models."""
 
     comparison: Comparison
     prompt: Prompt
     round_number: int | None
     completions: tuple[Completion, ...]
-    said: tuple[JudgmentDetail, ...]
+    judgments: tuple[JudgmentDetail, ...]
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
 
     @property
     def settled(self) -> Adjudication | None:
-        """The settlement in force."""
+        """The current settlement."""
         return next((row for row, _ in self.adjudications if row.is_current), None)
 
     def firsts(self, position: int) -> int:
-        """Count the votes that put a completion first, alone or with others."""
+        """Count the votes that rank a completion first, alone or tied."""
         return sum(
-            one.counts and one.ranking is not None and position in one.ranking.first
-            for one in self.said
+            detail.counts and detail.ranking is not None and position in detail.ranking.first
+            for detail in self.judgments
         )
 
     def summary(self, position: int) -> str:
-        """Say in a few words how a completion did."""
-        said = [one.judgment for one in self.said if one.counts]
+        """Describe in a few words how a completion was judged."""
+        judgments = [detail.judgment for detail in self.judgments if detail.counts]
         match JudgmentKind(self.comparison.kind):
             case JudgmentKind.RATE:
-                return _mean_ratings(said, position)
+                return _mean_ratings(judgments, position)
             case JudgmentKind.THUMBS:
-                ups = sum(one.thumb == "up" for one in said)
-                return f"{ups} up, {len(said) - ups} down"
+                ups = sum(judgment.thumb == "up" for judgment in judgments)
+                return f"{ups} up, {len(judgments) - ups} down"
             case JudgmentKind.WRITE | JudgmentKind.EDIT:
-                return f"{len(said)} made it better"
+                return f"{len(judgments)} edit{'s' if len(judgments) != 1 else ''}"
             case _:
                 count = self.firsts(position)
                 return f"first in {count} vote{'s' if count != 1 else ''}"
@@ -135,21 +137,23 @@ def letter(position: int) -> str:
     return "ABCDEFGHI"[position]
 
 
-def _mean_ratings(said: Sequence[Judgment], position: int) -> str:
-    rated: defaultdict[str, list[int]] = defaultdict(list)
-    for one in said:
-        for name, ratings in (one.ratings or {}).items():
-            rated[name].append(ratings[position])
-    return ", ".join(f"{name} {fmean(given):.1f}" for name, given in sorted(rated.items()))
+def _mean_ratings(judgments: Sequence[Judgment], position: int) -> str:
+    by_criterion: defaultdict[str, list[int]] = defaultdict(list)
+    for judgment in judgments:
+        for name, ratings in (judgment.ratings or {}).items():
+            by_criterion[name].append(ratings[position])
+    return ", ".join(
+        f"{name} {fmean(ratings):.1f}" for name, ratings in sorted(by_criterion.items())
+    )
 
 
 def page(
-    session: Session, project_id: int, asked: ComparisonFilter, *, limit: int = PAGE
+    session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
 ) -> ListedComparisons:
-    """Return comparisons, newest first; with state low those most disputed first."""
-    disputed = dict(lowest(session, project_id)) if asked.state == "low" else {}
-    conditions = _conditions(session, project_id, asked)
-    if asked.state == "low":
+    """Return a page of comparisons, newest first; with state low, lowest agreement first."""
+    disputed = dict(lowest(session, project_id)) if selection.state == "low" else {}
+    conditions = _conditions(session, project_id, selection)
+    if selection.state == "low":
         conditions.append(Comparison.id.in_(disputed))
     query = (
         select(Comparison, Prompt, Round.number)
@@ -158,14 +162,18 @@ def page(
         .where(*conditions)
         .order_by(Comparison.id.desc())
     )
-    found = session.execute(query if disputed else query.limit(limit)).all()
-    ids = [comparison.id for comparison, _, _ in found]
-    agreed, settled = _agreed(session, project_id, ids), _settled(session, ids)
+    matches = session.execute(query if disputed else query.limit(limit)).all()
+    ids = [comparison.id for comparison, _, _ in matches]
+    agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
     rows = [
         ListedComparison(
-            comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled
+            comparison,
+            prompt,
+            number,
+            agreements.get(comparison.id),
+            comparison.id in settled_ids,
         )
-        for comparison, prompt, number in found
+        for comparison, prompt, number in matches
     ]
     if disputed:
         rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
@@ -173,30 +181,29 @@ def page(
     return ListedComparisons(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
-    """Return one comparison of the project with everything on it.
+def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
+    """Return one comparison of the project with its judgments, adjudications and models.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such comparison.
     """
     comparison = get(session, project_id, comparison_id)
     prompt = session.get_one(Prompt, comparison.prompt_id)
     round_ = session.get(Round, comparison.round_id) if comparison.round_id else None
-    said = _said(session, comparison)
     adjudications = session.execute(
         select(Adjudication, User.name)
         .join(User, User.id == Adjudication.adjudicator_id)
         .where(Adjudication.comparison_id == comparison.id)
         .order_by(Adjudication.id.desc())
     )
-    return Detail(
+    return ComparisonDetail(
         comparison,
         prompt,
         round_.number if round_ else None,
         comparisons.completions_of(session, comparison.id),
-        said,
+        _judgments(session, comparison),
         tuple((row, name) for row, name in adjudications),
-        _agreed(session, project_id, [comparison.id]).get(comparison.id),
+        _agreements(session, project_id, [comparison.id]).get(comparison.id),
         _models(session, comparison.id),
     )
 
@@ -205,55 +212,55 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
     """Return a comparison of the project.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such comparison.
     """
-    row = session.get(Comparison, comparison_id)
-    if row is None or row.project_id != project_id:
+    comparison = session.get(Comparison, comparison_id)
+    if comparison is None or comparison.project_id != project_id:
         raise NotFound(f"there is no comparison {comparison_id} in this project")
-    return row
+    return comparison
 
 
 def _conditions(
-    session: Session, project_id: int, asked: ComparisonFilter
+    session: Session, project_id: int, selection: ComparisonFilter
 ) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
-    if asked.purpose is not None:
-        found.append(Comparison.purpose == asked.purpose)
-    if asked.round_number is not None:
-        found.append(Round.number == asked.round_number)
-    if asked.prompt_id is not None:
-        found.append(Comparison.prompt_id == asked.prompt_id)
-    if asked.before is not None:
-        found.append(Comparison.id < asked.before)
-    if asked.search.strip():
-        found.append(_holds(session, asked.search.strip()))
-    found.append(Comparison.is_withdrawn.is_(asked.state == "withdrawn"))
-    if asked.state == "open":
-        found.append(Comparison.done_slots < Comparison.overlap)
-    elif asked.state == "judged":
-        found.append(Comparison.done_slots >= Comparison.overlap)
-    elif asked.state == "flagged":
+    conditions: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
+    if selection.purpose is not None:
+        conditions.append(Comparison.purpose == selection.purpose)
+    if selection.round_number is not None:
+        conditions.append(Round.number == selection.round_number)
+    if selection.prompt_id is not None:
+        conditions.append(Comparison.prompt_id == selection.prompt_id)
+    if selection.before is not None:
+        conditions.append(Comparison.id < selection.before)
+    if selection.search.strip():
+        conditions.append(_contains(session, selection.search.strip()))
+    conditions.append(Comparison.is_withdrawn.is_(selection.state == "withdrawn"))
+    if selection.state == "open":
+        conditions.append(Comparison.done_slots < Comparison.overlap)
+    elif selection.state == "judged":
+        conditions.append(Comparison.done_slots >= Comparison.overlap)
+    elif selection.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             counted_judgments.stands(),
             cast(Judgment.flags, String) != "[]",
         )
-        found.append(Comparison.id.in_(flagged))
-    return found
+        conditions.append(Comparison.id.in_(flagged))
+    return conditions
 
 
-def _holds(session: Session, search: str) -> ColumnElement[bool]:
+def _contains(session: Session, search: str) -> ColumnElement[bool]:
     if search.isdecimal():
         return Comparison.id == int(search)
-    in_answer = (
+    in_completion = (
         select(ComparisonCompletion.comparison_id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(Completion.text.icontains(search, autoescape=True))
     )
-    return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_answer)
+    return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_completion)
 
 
-def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
+def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
     weights = criteria.weights(session, project_id)
     query = (
         select(Judgment)
@@ -263,23 +270,19 @@ def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, 
         )
         .order_by(Judgment.id)
     )
-    votes = []
-    for judgment in session.scalars(query):
-        ranking = ranking_of(judgment, weights)
-        if ranking is not None:
-            strength = None if judgment.strength is None else strength_of(judgment.strength)
-            votes.append(Vote(judgment.comparison_id, judgment.labeler_id, ranking, strength))
-    return {int(str(name)): value for name, value in agreement.by_comparison(votes).items()}
+    votes = (vote_of(judgment, judgment.labeler_id, weights) for judgment in session.scalars(query))
+    by_comparison = agreement.by_comparison(vote for vote in votes if vote is not None)
+    return {int(str(name)): value for name, value in by_comparison.items()}
 
 
-def _settled(session: Session, ids: Sequence[int]) -> set[int]:
+def _settled_ids(session: Session, ids: Sequence[int]) -> set[int]:
     query = select(Adjudication.comparison_id).where(
         Adjudication.comparison_id.in_(ids), Adjudication.is_current
     )
     return set(session.scalars(query))
 
 
-def _said(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
+def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
     member = (Membership.user_id == Judgment.labeler_id) & (
         Membership.project_id == comparison.project_id
     )

@@ -24,7 +24,7 @@ from app.services.datasets import demonstrations
 from app.services.project import prompts
 from app.services.quality import agreement, labeler_quality
 from app.services.rounds import evaluations, next_step, round_progress
-from app.services.rounds.evaluations import Results
+from app.services.rounds.evaluations import EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Judged:
     """The round of an evaluation and how its new policy did."""
 
     round: Round
-    results: Results
+    results: EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,13 @@ class Loop:
     """The loop of a project, drawn with its counts; the stage that is on now is named."""
 
     round: Round | None
-    overview: round_progress.Overview | None
+    overview: round_progress.RoundOverview | None
     splits: dict[Split, int]
     demonstrations: int
     candidates: int
     replaced: int | None
-    judgments: round_progress.Labeling
-    evaluation_judgments: round_progress.Labeling
+    judgments: round_progress.LabelingProgress
+    evaluation_judgments: round_progress.LabelingProgress
     reward: Checkpoint | None
     reward_lines: RewardLines | None
     policy: Checkpoint | None
@@ -94,7 +94,7 @@ def of_project(session: Session, project: Project) -> Loop:
     found = round_progress.of_project(session, project.id)
     current = found[0] if found else None
     overview = round_progress.overview(session, current) if current else None
-    none = round_progress.Labeling(0, 0, 0)
+    none = round_progress.LabelingProgress(0, 0, 0)
     reward = _newest(session, project.id, CheckpointKind.REWARD)
     running = next_step.running(overview)
     return Loop(
@@ -181,7 +181,7 @@ def _candidates(session: Session, round_: Round | None) -> int:
     return session.scalar(query) or 0
 
 
-def _replaced(overview: round_progress.Overview | None) -> int | None:
+def _replaced(overview: round_progress.RoundOverview | None) -> int | None:
     for job in overview.jobs if overview else ():
         found = job.result.get("preflight") if job.kind == "generate" else None
         if isinstance(found, Mapping):

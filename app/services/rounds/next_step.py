@@ -48,7 +48,9 @@ class Next:
     actions: tuple[Action, ...] = ()
 
 
-def what_next(session: Session, project: Project, overview: round_progress.Overview | None) -> Next:
+def what_next(
+    session: Session, project: Project, overview: round_progress.RoundOverview | None
+) -> Next:
     """Say what the lead should do now."""
     base = f"/p/{project.slug}"
     if project.is_paused:
@@ -84,7 +86,7 @@ def what_next(session: Session, project: Project, overview: round_progress.Overv
 
 
 def _before_a_round(
-    session: Session, project: Project, overview: round_progress.Overview | None, base: str
+    session: Session, project: Project, overview: round_progress.RoundOverview | None, base: str
 ) -> Next:
     counts = prompts.counts(session, project.id)
     if not sum(counts.values()):
@@ -121,7 +123,7 @@ def _before_a_round(
     return Next(f"Start round {number}", text, tuple(actions))
 
 
-def _decide(session: Session, overview: round_progress.Overview, here: str) -> Next:
+def _decide(session: Session, overview: round_progress.RoundOverview, here: str) -> Next:
     if overview.evaluation is None:
         text = "There was nothing to evaluate. Promote the new policy, or keep the one before."
     else:
@@ -138,8 +140,8 @@ def _decide(session: Session, overview: round_progress.Overview, here: str) -> N
 def _label(
     session: Session,
     project: Project,
-    overview: round_progress.Overview,
-    labeling: round_progress.Labeling,
+    overview: round_progress.RoundOverview,
+    labeling: round_progress.LabelingProgress,
     base: str,
     here: str,
 ) -> Next:
@@ -164,7 +166,7 @@ def _label(
 
 
 def _wait(
-    session: Session, overview: round_progress.Overview, state: RoundState, here: str
+    session: Session, overview: round_progress.RoundOverview, state: RoundState, here: str
 ) -> Next:
     job = running(overview)
     text = "The next stage begins by itself."
@@ -218,7 +220,7 @@ def _ended(round_: Round) -> str:
     return words[RoundState(round_.state)]
 
 
-def _last_plan(overview: round_progress.Overview | None) -> RoundPlan:
+def _last_plan(overview: round_progress.RoundOverview | None) -> RoundPlan:
     return overview.plan if overview else RoundPlan()
 
 
@@ -237,7 +239,7 @@ def _labelers(session: Session, project_id: int) -> int:
     return session.scalar(query) or 0
 
 
-def running(overview: round_progress.Overview | None) -> Job | None:
+def running(overview: round_progress.RoundOverview | None) -> Job | None:
     """Return the job of a round that waits or runs."""
     if overview is None:
         return None
@@ -245,7 +247,7 @@ def running(overview: round_progress.Overview | None) -> Job | None:
     return live[-1] if live else None
 
 
-def outside_rounds(session: Session, project_id: int) -> round_progress.Labeling:
+def outside_rounds(session: Session, project_id: int) -> round_progress.LabelingProgress:
     """Count the judgments that comparisons from files want and have."""
     count, wanted, done = session.execute(
         select(
@@ -259,4 +261,4 @@ def outside_rounds(session: Session, project_id: int) -> round_progress.Labeling
             Comparison.is_withdrawn.is_(False),
         )
     ).one()
-    return round_progress.Labeling(int(count), int(wanted), int(done))
+    return round_progress.LabelingProgress(int(count), int(wanted), int(done))

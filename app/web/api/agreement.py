@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, RatingReport
-from app.domain.levels import Levels
+from app.domain.agreement import EXPECTATION, RatingAgreement
+from app.domain.labeler_agreement import ALONE
 from app.domain.measures import Interval, Measure, Undefined
+from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.absolute_agreement import FREE
-from app.services.quality.agreement import AgreementReport, Group
+from app.services.quality.absolute_agreement import FREE_TEXT
+from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
@@ -199,11 +200,11 @@ def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
             AloneOut(labeler=name, with_others=_measure(one))
             for name, one in found.absolute.labelers
         ],
-        texts=FREE if found.texts else "",
+        texts=FREE_TEXT if found.texts else "",
     )
 
 
-def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
+def _absolute(name: str, found: RatingAgreement) -> AbsoluteOut:
     return AbsoluteOut(
         name=name,
         judgments=found.judgments,
@@ -216,7 +217,7 @@ def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
 
 
 def _labeler(found: AgreementReport, habit: Quality) -> LabelerOut:
-    alone = Measure.missing("no comparison of theirs was judged by anyone else")
+    alone = Measure.missing(ALONE)
     agreed = next((one for one in found.labelers if one.labeler == habit.labeler), None)
     return LabelerOut(
         labeler=habit.labeler,
@@ -235,7 +236,7 @@ def _labeler(found: AgreementReport, habit: Quality) -> LabelerOut:
     )
 
 
-def _group(one: Group) -> GroupOut:
+def _group(one: AgreementGroup) -> GroupOut:
     return GroupOut(
         name=one.name, judgments=one.judgments, raw=_measure(one.raw), alpha=_measure(one.alpha)
     )

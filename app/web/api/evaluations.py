@@ -65,7 +65,7 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
             score_new=each.score_new,
             score_old=each.score_old,
         )
-        for each in evaluations.answers(access.session, found)
+        for each in evaluations.completion_pairs(access.session, found)
     ]
 
 

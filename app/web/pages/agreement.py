@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.agreement import EXPECTATION
-from app.domain.labelers import LabelerAgreement
+from app.domain.labeler_agreement import LabelerAgreement
 from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
 from app.services.project import projects, prompts
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.absolute_agreement import FREE
+from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import loop_overview, round_progress
@@ -51,7 +51,7 @@ class AgreementPage:
     reward: Checkpoint | None
     low: int
     expectation: str = EXPECTATION
-    free: str = FREE
+    free_text: str = FREE_TEXT
 
     @property
     def over_time(self) -> Curve:

@@ -14,7 +14,11 @@ from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search
-from app.services.quality.comparison_search import ComparisonFilter, Detail, JudgmentDetail
+from app.services.quality.comparison_search import (
+    ComparisonDetail,
+    ComparisonFilter,
+    JudgmentDetail,
+)
 from app.services.queue import steering
 from app.services.rounds import judging_flow
 from app.web import words
@@ -63,7 +67,7 @@ class ComparisonsPage:
 class ComparisonPage:
     """One comparison, and the form that settles it."""
 
-    detail: Detail
+    detail: ComparisonDetail
     reasons: dict[str, str]
     strengths: dict[int, str]
     holders: list[tuple[Assignment, Membership]]
@@ -161,7 +165,7 @@ def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Respo
     """Ask the same question once more, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
-    notice = "Asked again: this is the new comparison; the one before is withdrawn."
+    notice = "ComparisonFilter again: this is the new comparison; the one before is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request, Response
 from app.models import Checkpoint, Evaluation, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.rounds import evaluations, round_progress
-from app.services.rounds.evaluations import Answers, Results
-from app.services.rounds.round_progress import Labeling
+from app.services.rounds.evaluations import CompletionPair, EvaluationResults
+from app.services.rounds.round_progress import LabelingProgress
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
@@ -22,11 +22,11 @@ class Row:
     """An evaluation with its results so far."""
 
     evaluation: Evaluation
-    results: Results
+    results: EvaluationResults
     new: Checkpoint
     old: Checkpoint
     round: Round | None
-    labeling: Labeling
+    labeling: LabelingProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class EvaluationPage:
     """One evaluation with the answers that were compared; those the arbiter parts most first."""
 
     row: Row
-    answers: list[Answers]
+    answers: list[CompletionPair]
     total: int
 
     @property
@@ -62,7 +62,7 @@ def show_all(request: Request, access: LeadAccess) -> Response:
 def show(request: Request, access: LeadAccess, evaluation_id: int) -> Response:
     """Show one evaluation."""
     found = evaluations.get(access.session, access.project.id, evaluation_id)
-    answers = evaluations.answers(access.session, found)
+    answers = evaluations.completion_pairs(access.session, found)
     answers.sort(key=lambda one: -abs(one.score_new - one.score_old))
     page = EvaluationPage(_row(access, found), answers[:SHOWN], len(answers))
     return render(request, "evaluations/one.html", page)
@@ -78,5 +78,5 @@ def _row(access: ProjectAccess, found: Evaluation) -> Row:
         session.get(Round, found.round_id) if found.round_id else None,
         round_progress.labeling_of(session, found.round_id, Purpose.EVALUATION)
         if found.round_id
-        else Labeling(0, 0, 0),
+        else LabelingProgress(0, 0, 0),
     )

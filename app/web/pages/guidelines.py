@@ -6,13 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import BaseModel
 
-from app.domain import differences
-from app.domain.differences import Piece
+from app.domain import text_diff
+from app.domain.text_diff import Piece
 from app.models import Guidelines
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.quality import agreement
-from app.services.quality.agreement import Group
+from app.services.quality.agreement import AgreementGroup
 from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 
@@ -38,7 +38,7 @@ class GuidelinesPage:
 
     shown: Guidelines
     history: list[Guidelines]
-    agreed: dict[str, Group]
+    agreed: dict[str, AgreementGroup]
     is_lead: bool
     read_version: int
 
@@ -149,7 +149,7 @@ def diff(
 def changes(old: Guidelines, new: Guidelines | GuidelinesForm) -> Changes:
     """Return the parts that differ, each as pieces."""
     compared = (
-        (title, differences.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
+        (title, text_diff.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
     )
     return [(title, found) for title, found in compared if found]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from sqlalchemy import select
 
-from app.domain.labelers import LabelerAgreement
+from app.domain.labeler_agreement import LabelerAgreement
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Role, User
 from app.services.datasets import imported_votes

@@ -44,7 +44,7 @@ ENGINES = (
 class RoundsPage:
     """The rounds, newest first, with their numbers side by side."""
 
-    overviews: list[round_progress.Overview]
+    overviews: list[round_progress.RoundOverview]
     is_live: bool
 
 

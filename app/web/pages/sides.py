@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
-from app.domain import differences
-from app.domain.differences import Kind, Piece
+from app.domain import text_diff
+from app.domain.text_diff import Piece, PieceKind
 from app.errors import AttuneError
 from app.models import ResultsFile, Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
@@ -73,9 +73,9 @@ class SidesPage:
 
     def pieces(self, pair: ResponsePair, side: str) -> list[Piece]:
         """One side's text, the words marked that the other does not have."""
-        own = {"first": Kind.OLD, "second": Kind.NEW}[side]
-        found = differences.marked(pair.first, pair.second)
-        return [one for one in found if one.kind in (Kind.SAME, own)]
+        own = {"first": PieceKind.OLD, "second": PieceKind.NEW}[side]
+        found = text_diff.marked(pair.first, pair.second)
+        return [one for one in found if one.kind in (PieceKind.SAME, own)]
 
 
 @router.get("/p/{slug}/sides")

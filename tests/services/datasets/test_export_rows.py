@@ -130,7 +130,7 @@ def test_rows_that_say_the_same_twice_are_left_out_with_the_reason() -> None:
     same = comparison(vote(1, A_BETTER), texts=("one", "one"))
     found, account = rows("trl-explicit", same)
     assert found == []
-    assert account.tally.excluded == {"the completions are all the same text": 1}
+    assert account.tally.excluded == {"all completions have the same text": 1}
 
 
 def of_kind(kind: JudgmentKind, *votes: Voted, number: int = 7) -> JudgedComparison:

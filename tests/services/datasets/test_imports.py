@@ -346,9 +346,9 @@ def test_labels_of_a_file_are_thumbs_and_come_back_as_the_same_bytes(session: Se
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"kind": "guess"}, "a kind is one of"),
+        ({"kind": "guess"}, "the kind must be one of"),
         ({"kind": "thumbs"}, "takes 1 completions, not 2"),
-        ({"kind": "rate"}, "rates nothing"),
+        ({"kind": "rate"}, "has no ratings"),
         ({"individual_preference": [{"labeler": "x", "ratings": {"a": [1]}}]}, "1 ratings on 'a'"),
     ],
 )

@@ -259,9 +259,9 @@ def test_progress_counts_judgments(work: Session, project: Project) -> None:
     ("change", "words"),
     [
         ({"base_model": None}, "choose a base model"),
-        ({"base_model": "starter"}, "knows nothing yet"),
-        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "an answer of their own"),
-        ({"k": 1}, "comparisons of two or more"),
+        ({"base_model": "starter"}, "starter model is untrained"),
+        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "their own completions"),
+        ({"k": 1}, "comparisons of 2 or more"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(

@@ -15,7 +15,7 @@ import torch
 
 from app.demo import grammar, panel, project, taste, truth
 from app.demo.plan import DemoPlan
-from app.demo.truth import Answered, PolicyTruth, RewardTruth, Scored
+from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth, ScoredComparison
 from app.domain import bootstrap
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
@@ -76,14 +76,16 @@ class RewardModel:
     names: tuple[str, ...]
     function: AdapterReward
 
-    def scores(self, rows: Sequence[Judged], ids: Mapping[str, tuple[int, ...]]) -> list[Scored]:
+    def scores(
+        self, rows: Sequence[Judged], ids: Mapping[str, tuple[int, ...]]
+    ) -> list[ScoredComparison]:
         """Score the completions of judged prompts."""
         asked = [
             Branches(ids[row.prompt], [one.token_ids for one in row.completions]) for row in rows
         ]
         flat = iter(self.function.score(asked).raw.tolist())
         return [
-            Scored(row.prompt, row.texts, tuple(next(flat) for _ in row.completions))
+            ScoredComparison(row.prompt, row.texts, tuple(next(flat) for _ in row.completions))
             for row in rows
         ]
 
@@ -236,7 +238,7 @@ class Desk:
         self, old: Mapping[str, Sequence[Completion]], new: Mapping[str, Sequence[Completion]]
     ) -> PolicyTruth:
         """Hold the first answers of two models against the truth."""
-        rows = [Answered(one, old[one][0].text, new[one][0].text) for one in old]
+        rows = [PolicyCompletions(one, old[one][0].text, new[one][0].text) for one in old]
         return truth.policy(rows, self.utility, seed=self.seed)
 
     def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,7 @@
-"""Reads any text as an answer to a question at the demo library's desk, and says what it contains.
+"""Finds the traits of any text as an answer to a question at the demo library's desk.
 
 It looks for the facts and phrases of the grammar sentence by sentence, so that a model's own
-recombinations, broken text and no text at all are read too. It finds; `taste` judges.
+recombinations, broken text and empty text can be read too. Judging the traits is left to `taste`.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from app.demo import grammar
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 _KIND = re.compile(r"thank|welcome|glad to|happy to|look forward|lovely|enjoy your|good question")
 _CURT = re.compile(
@@ -27,21 +27,21 @@ _WORD = re.compile(r"[a-z0-9']+")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a question asks for."""
+class Inquiry:
+    """What a question asks about."""
 
     topic: Topic
     item: str
 
     @property
     def right(self) -> str:
-        """Return the right value."""
+        """The correct value."""
         return self.topic.facts[self.item]
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What an answer contains; counts are of sentences unless the name says otherwise."""
+    """The traits of an answer; counts are of sentences unless the name says otherwise."""
 
     says_right: bool
     says_wrong: bool
@@ -59,31 +59,31 @@ class Traits:
 
 
 @lru_cache(maxsize=65536)
-def asked(prompt: str) -> Asked | None:
-    """Find what a question asks about: the last item named in it, or None if it names none."""
-    found: tuple[int, Asked] | None = None
+def find_inquiry(prompt: str) -> Inquiry | None:
+    """Return what a question asks about: the last item that it names, or None if it names none."""
+    last: tuple[int, Inquiry] | None = None
     text = prompt.lower()
     for item, topic in _ITEMS.items():
-        at = text.rfind(item.lower())
-        if at >= 0 and (found is None or at > found[0]):
-            found = (at, Asked(topic, item))
-    return found[1] if found else None
+        position = text.rfind(item.lower())
+        if position >= 0 and (last is None or position > last[0]):
+            last = (position, Inquiry(topic, item))
+    return last[1] if last else None
 
 
 def read(prompt: str, answer: str) -> Traits:
-    """Read an answer in the light of its question."""
-    question = asked(prompt)
+    """Return the traits of an answer to a question."""
+    inquiry = find_inquiry(prompt)
     text = answer.strip().lower()
     parts = [part.strip() for part in _SENTENCE.findall(text) if _WORD.search(part)]
     counts = dict.fromkeys(("offer", "evasive", "kind", "curt", "padding"), 0)
     claims: set[tuple[str, str, str]] = set()
     for part in parts:
-        made = set(_claims(part, question))
-        claims |= made
+        claims_of_part = set(_claims(part, inquiry))
+        claims |= claims_of_part
         kind = _kind_of(part)
-        if kind != "padding" or not made:
+        if kind != "padding" or not claims_of_part:
             counts[kind] += 1
-    right = (question.topic.name, question.item, question.right) if question else None
+    right = (inquiry.topic.name, inquiry.item, inquiry.right) if inquiry else None
     about = {claim for claim in claims if right and claim[:2] == right[:2]}
     words = _WORD.findall(text)
     return Traits(
@@ -103,11 +103,11 @@ def read(prompt: str, answer: str) -> Traits:
     )
 
 
-def _claims(part: str, question: Asked | None) -> Iterator[tuple[str, str, str]]:
-    """Yield (topic, item, value) for every value a sentence names.
+def _claims(part: str, inquiry: Inquiry | None) -> Iterator[tuple[str, str, str]]:
+    """Yield (topic, item, value) for every value that a sentence names.
 
-    A value goes with the items of its own topic in the sentence; where the sentence names no item
-    at all, with the item asked about, as a reader would understand it.
+    A value belongs to the items of its own topic in the sentence. If the sentence names no item at
+    all, the value belongs to the item asked about, as a reader would understand it.
     """
     items = [(item, topic) for item, topic in _ITEMS.items() if item.lower() in part]
     for value, topic in _VALUES:
@@ -116,8 +116,8 @@ def _claims(part: str, question: Asked | None) -> Iterator[tuple[str, str, str]]
         named = [item for item, owner in items if owner is topic]
         if named:
             yield from ((topic.name, item, value) for item in named)
-        elif question is not None and topic is question.topic and not items:
-            yield topic.name, question.item, value
+        elif inquiry is not None and topic is inquiry.topic and not items:
+            yield topic.name, inquiry.item, value
         else:
             yield topic.name, "", value
 
@@ -130,22 +130,22 @@ def _kind_of(part: str) -> str:
 
 
 def _repeated(words: list[str]) -> int:
-    """Count the words that only repeat a run of four words said before."""
+    """Count the words that end a repeated sequence of four words."""
     runs = list(zip(words, words[1:], words[2:], words[3:], strict=False))
     return len(runs) - len(set(runs))
 
 
 def _unknown_share(parts: list[str]) -> float:
-    """Return the share of neighbouring words that no sentence of the grammar has side by side."""
-    pairs = [pair for part in parts for pair in _neighbours(part)]
+    """Return the share of adjacent word pairs that occur in no sentence of the grammar."""
+    pairs = [pair for part in parts for pair in _adjacent_words(part)]
     return sum(pair not in _KNOWN for pair in pairs) / len(pairs) if pairs else 0.0
 
 
-def _neighbours(part: str) -> Iterator[tuple[str, str]]:
+def _adjacent_words(part: str) -> Iterator[tuple[str, str]]:
     words = ["", *_WORD.findall(part.lower()), ""]
     return pairwise(words)
 
 
 _ITEMS = {item: topic for topic in TOPICS for item in topic.facts}
 _VALUES = tuple((value, topic) for topic in TOPICS for value in topic.values)
-_KNOWN = frozenset(pair for sentence in grammar.sentences() for pair in _neighbours(sentence))
+_KNOWN = frozenset(pair for sentence in grammar.sentences() for pair in _adjacent_words(sentence))

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.demo import grammar, phrases, reading
-from app.demo.world import TOPICS
+from app.demo import answer_traits, grammar, phrases
+from app.demo.library import TOPICS
 
 QUESTION = "Hello. I am new in town. How long can I keep a novel at home?"
 RIGHT = "You can keep a novel for three weeks."
@@ -35,7 +35,7 @@ def test_no_item_occurs_inside_another_and_no_value_belongs_to_two_topics() -> N
 def test_every_phrase_is_read_as_its_pool_says(pool: tuple[str, ...], trait: str) -> None:
     traits = ("kindnesses", "curtness", "evasions", "offers", "padding")
     for phrase in pool:
-        found = reading.read(QUESTION, phrase)
+        found = answer_traits.read(QUESTION, phrase)
         assert {name: getattr(found, name) for name in traits} == {
             name: int(name == trait) for name in traits
         }, phrase
@@ -51,30 +51,30 @@ def test_every_statement_is_read_as_right_only_where_the_world_says_so() -> None
             question = topic.questions[0].format(item=item)
             for template in topic.statements:
                 for value in topic.values:
-                    found = reading.read(question, grammar.statement(template, item, value))
+                    found = answer_traits.read(question, grammar.statement(template, item, value))
                     assert found.says_right == (value == right)
                     assert found.says_wrong == (value != right)
                     assert (found.beside, found.padding, found.offers) == (0, 0, 0)
 
 
 def test_a_true_fact_about_another_item_is_beside_the_question() -> None:
-    found = reading.read(QUESTION, "You can keep a board game for ten days.")
+    found = answer_traits.read(QUESTION, "You can keep a board game for ten days.")
     assert (found.says_right, found.says_wrong, found.beside) == (False, False, 1)
 
 
 def test_a_value_with_an_item_of_another_topic_is_not_an_answer() -> None:
-    found = reading.read(QUESTION, "Replacing a lost card costs for three weeks.")
+    found = answer_traits.read(QUESTION, "Replacing a lost card costs for three weeks.")
     assert (found.says_right, found.says_wrong, found.beside) == (False, False, 1)
 
 
 def test_each_value_of_a_sentence_goes_with_the_item_of_its_own_topic() -> None:
     text = "You can keep a novel for three weeks and a lost card costs five dollars."
-    found = reading.read(QUESTION, text)
+    found = answer_traits.read(QUESTION, text)
     assert (found.says_right, found.says_wrong, found.beside) == (True, False, 1)
 
 
 def test_a_question_asks_about_the_item_it_names_last() -> None:
-    asked = reading.asked("I returned an overdue film. May I keep a novel at home?")
+    asked = answer_traits.find_inquiry("I returned an overdue film. May I keep a novel at home?")
     assert asked is not None
     assert asked.item == "a novel"
 
@@ -82,28 +82,28 @@ def test_a_question_asks_about_the_item_it_names_last() -> None:
 def test_naming_every_value_is_both_right_and_wrong() -> None:
     loans = next(topic for topic in TOPICS if topic.name == "loan periods")
     stuffed = " ".join(f"You can keep it {value}." for value in loans.values)
-    found = reading.read(QUESTION, stuffed)
+    found = answer_traits.read(QUESTION, stuffed)
     assert found.says_right
     assert found.says_wrong
 
 
 def test_broken_text_is_seen() -> None:
-    assert reading.read(QUESTION, "You can keep a novel for").is_cut
-    assert not reading.read(QUESTION, RIGHT).is_cut
-    assert reading.read(QUESTION, "novel keep weeks the three can.").unknown_share > 0.8
-    assert reading.read(QUESTION, f"{RIGHT} {RIGHT}").repeated_words > 0
-    assert reading.read(QUESTION, RIGHT).repeated_words == 0
-    assert reading.read(QUESTION, " .!? ").is_empty
+    assert answer_traits.read(QUESTION, "You can keep a novel for").is_cut
+    assert not answer_traits.read(QUESTION, RIGHT).is_cut
+    assert answer_traits.read(QUESTION, "novel keep weeks the three can.").unknown_share > 0.8
+    assert answer_traits.read(QUESTION, f"{RIGHT} {RIGHT}").repeated_words > 0
+    assert answer_traits.read(QUESTION, RIGHT).repeated_words == 0
+    assert answer_traits.read(QUESTION, " .!? ").is_empty
 
 
 def test_a_prompt_about_nothing_here_has_no_right_answer() -> None:
-    assert reading.asked("What is the capital of France?") is None
-    found = reading.read("What is the capital of France?", RIGHT)
+    assert answer_traits.find_inquiry("What is the capital of France?") is None
+    found = answer_traits.read("What is the capital of France?", RIGHT)
     assert (found.says_right, found.says_wrong, found.beside) == (False, False, 1)
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_any_text_can_be_read(prompt: str, answer: str) -> None:
-    found = reading.read(prompt, answer)
+    found = answer_traits.read(prompt, answer)
     assert 0.0 <= found.unknown_share <= 1.0
     assert found.words >= found.repeated_words >= 0

@@ -1,4 +1,4 @@
-"""Plain JSON values read as typed dataclasses; unknown names and wrong types are refused."""
+"""Reads JSON values into typed dataclasses; unknown names and wrong types are errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -37,18 +37,21 @@ def read(kind: Any, value: object, name: str) -> Any:
 def _read_tuple(kind: Any, value: object, name: str) -> Any:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise Invalid(f"{name} must be a list, not {value!r}")
-    return tuple(read(kind, each, f"{name} {n}") for n, each in enumerate(value, start=1))
+    return tuple(read(kind, item, f"{name} {n}") for n, item in enumerate(value, start=1))
 
 
 def _read_dataclass(kind: Any, value: object, name: str) -> Any:
     if not isinstance(value, Mapping):
         raise Invalid(f"{name} must be an object, not {value!r}")
-    known = {each.name for each in fields(kind)}
+    known = {setting.name for setting in fields(kind)}
     for key in value:
         if key not in known:
-            raise Invalid(f"{name} has no setting {key!r}; known are {', '.join(sorted(known))}")
-    for each in fields(kind):
-        if each.name not in value and each.default is MISSING and each.default_factory is MISSING:
-            raise Invalid(f"{name} needs {each.name!r}")
+            raise Invalid(
+                f"{name} has no setting {key!r}; the settings are {', '.join(sorted(known))}"
+            )
+    for setting in fields(kind):
+        is_required = setting.default is MISSING and setting.default_factory is MISSING
+        if is_required and setting.name not in value:
+            raise Invalid(f"{name} needs {setting.name!r}")
     hints = get_type_hints(kind)
     return kind(**{key: read(hints[key], item, f"{name} {key}") for key, item in value.items()})

@@ -1,4 +1,4 @@
-"""Reads the held-out scores that lie in a reward model's folder, out of its downloaded tar."""
+"""Reads the held-out scores from the downloaded tar archive of a reward model."""
 
 import json
 import tarfile
@@ -12,16 +12,16 @@ FILE = "heldout_scores.jsonl"
 
 
 def read(archive: Path) -> Iterator[dict[str, Any]]:
-    """Yield a row for each held-out comparison: its messages, texts and scores.
+    """Yield one row per held-out comparison: its messages, texts and scores.
 
     Raises:
-        NotFound: the archive holds no such file.
+        NotFound: the archive has no such file.
     """
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isfile() and member.name.rsplit("/", 1)[-1] == FILE:
                 file = tar.extractfile(member)
-                assert file is not None  # it is a file
+                assert file is not None  # only None for members that are not files
                 yield from (json.loads(line) for line in file)
                 return
-    raise NotFound(f"the reward model's folder holds no {FILE}")
+    raise NotFound(f"the archive of the reward model has no {FILE}")

@@ -1,8 +1,9 @@
-"""The small library of the demo project: what readers ask about, and what is true there.
+"""The small library of the demo project: what readers ask about, and the facts.
 
-Tables only. `grammar` turns them into questions and answers, `reading` finds them again in any
-text. Items and values are fixed strings, no item occurs inside another and no value belongs to two
-topics, so that a claim made in an answer can be found by looking and checked against the facts.
+This module contains only tables. `grammar` turns them into questions and answers, and
+`answer_traits` finds them in any text. Items and values are fixed strings, no item occurs inside
+another, and no value belongs to two topics, so that claims in an answer can be found by searching
+and checked against the facts.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One thing readers ask about: the right value of every item, and ways to ask and to answer."""
+    """A topic of questions: the right value of every item, and ways to ask and to answer."""
 
     name: str
     facts: Mapping[str, str]
@@ -23,7 +24,7 @@ class Topic:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """Return every value an answer on this topic may name, right for some item or for none."""
+        """All values that an answer on this topic may name, right for some item or for none."""
         return (*dict.fromkeys(self.facts.values()), *self.decoys)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.labelers import ALONE, flipped_majorities, in_pairs, with_others
+from app.domain.labeler_agreement import ALONE, flipped_majorities, in_pairs, with_others
 from app.domain.measures import Undefined, wilson
 from app.domain.ranking import Pick, Ranking, Side
 from app.domain.votes import Vote
@@ -12,7 +12,7 @@ from app.errors import Invalid
 
 
 def vote(comparison: int, labeler: str, side: Side) -> Vote:
-    return Vote.of_pick(comparison, labeler, Pick(side))
+    return Vote(comparison, labeler, Pick(side).ranking)
 
 
 def panel(n: int, accuracies: dict[str, float], seed: int = 0) -> list[Vote]:
@@ -50,7 +50,7 @@ def test_two_labelers_see_the_same_agreement_from_both_sides(
 def test_few_shared_comparisons_show_raw_agreement_only() -> None:
     row = with_others(panel(29, {"x": 0.9, "y": 0.9}), resamples=10)[0]
     assert isinstance(row.raw.value, float)
-    assert row.alpha.value == Undefined("only 29 shared comparisons; alpha is shown from 30")
+    assert row.alpha.value == Undefined("alpha needs at least 30 shared comparisons, not 29")
     assert isinstance(
         with_others(panel(30, {"x": 0.9, "y": 0.9}), resamples=10)[0].alpha.value, float
     )
@@ -91,5 +91,5 @@ def test_a_ranking_flips_once_however_many_pairs_turn() -> None:
 
 
 def test_unknown_labeler_is_refused() -> None:
-    with pytest.raises(Invalid, match="labeler q has no votes here"):
+    with pytest.raises(Invalid, match="labeler q has no votes"):
         flipped_majorities([vote(0, "x", Side.A)], "q")

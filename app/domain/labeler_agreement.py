@@ -1,6 +1,6 @@
-"""How each labeler agrees with the others, and each pair of labelers with each other.
+"""Agreement of each labeler with the others, and of each pair of labelers.
 
-The numbers inform people and may weigh votes; nothing here excludes anyone.
+The numbers inform people and may serve as vote weights; nothing here excludes anyone.
 """
 
 from collections import defaultdict
@@ -11,18 +11,18 @@ from itertools import combinations
 import numpy as np
 
 from app.domain import bootstrap
-from app.domain.alpha import ALL_EQUAL, Array, Metric, of_coincidences
+from app.domain.krippendorff import ALL_EQUAL, Array, DistanceMetric, of_coincidences
 from app.domain.measures import Measure, share
-from app.domain.votes import Indices, Table, Vote, both_ways, tabulate
+from app.domain.votes import Indices, Vote, VoteTable, both_ways, tabulate
 from app.errors import Invalid
 
 FEWEST_FOR_ALPHA = 30
-ALONE = "no comparison of theirs was judged by anyone else"
+ALONE = "nobody else judged any of their comparisons"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelerAgreement:
-    """One labeler against the others, on the comparisons they share with at least one.
+    """One labeler against the others, on the comparisons shared with at least one of them.
 
     Alpha is undefined below thirty such comparisons.
     """
@@ -34,7 +34,7 @@ class LabelerAgreement:
 
 @dataclass(frozen=True, slots=True)
 class PairAgreement:
-    """Two labelers on the comparisons both judged, with Wilson's interval."""
+    """Two labelers on the comparisons that both judged, with Wilson's interval."""
 
     first: Hashable
     second: Hashable
@@ -44,36 +44,36 @@ class PairAgreement:
 def with_others(
     votes: Iterable[Vote], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
 ) -> tuple[LabelerAgreement, ...]:
-    """Measure each labeler's agreement with the others, leaving themself out."""
+    """Measure each labeler's agreement with all the others."""
     table = tabulate(list(votes))
     counts = table.counts
-    metric = Metric.ORDINAL if table.has_ties else Metric.NOMINAL
+    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
     shared = counts.sum(axis=1)[table.unit] >= 2
     return tuple(
         _with_others(
             table,
             counts,
-            np.flatnonzero(shared & (table.labeler == at)),
-            who,
+            np.flatnonzero(shared & (table.labeler == index)),
+            labeler,
             metric,
             seed,
             resamples,
         )
-        for at, who in enumerate(table.labelers)
+        for index, labeler in enumerate(table.labelers)
     )
 
 
 def in_pairs(votes: Iterable[Vote]) -> tuple[PairAgreement, ...]:
-    """Measure every two labelers who share a comparison: the cells of the heat map."""
+    """Measure every pair of labelers who share a comparison: the cells of the heat map."""
     order: dict[Hashable, int] = {}
-    cast: defaultdict[Hashable, list[Vote]] = defaultdict(list)
+    by_comparison: defaultdict[Hashable, list[Vote]] = defaultdict(list)
     for vote in votes:
         order.setdefault(vote.labeler, len(order))
-        cast[vote.comparison].append(vote)
+        by_comparison[vote.comparison].append(vote)
     sums: defaultdict[tuple[Hashable, Hashable], float] = defaultdict(float)
     counts: defaultdict[tuple[Hashable, Hashable], int] = defaultdict(int)
-    for same_comparison in cast.values():
-        ordered = sorted(same_comparison, key=lambda vote: order[vote.labeler])
+    for comparison_votes in by_comparison.values():
+        ordered = sorted(comparison_votes, key=lambda vote: order[vote.labeler])
         for a, b in combinations(ordered, 2):
             x, y = a.ranking.signs, b.ranking.signs
             pair = (a.labeler, b.labeler)
@@ -88,14 +88,14 @@ def in_pairs(votes: Iterable[Vote]) -> tuple[PairAgreement, ...]:
 
 
 def flipped_majorities(votes: Iterable[Vote], labeler: Hashable) -> int:
-    """Count the comparisons with a pair whose majority changes when one labeler is left out.
+    """Count the comparisons in which leaving out one labeler changes some pair's majority.
 
-    A majority that becomes a draw, or the other way round, has changed. Raises Invalid for a
-    labeler without votes.
+    A majority that becomes a draw, or a draw that becomes a majority, counts as changed. Raises
+    Invalid for a labeler without votes.
     """
     table = tabulate(list(votes))
     if labeler not in table.labelers:
-        raise Invalid(f"labeler {labeler} has no votes here")
+        raise Invalid(f"labeler {labeler} has no votes")
     signs = table.values[table.code]
     theirs = table.labeler == table.labelers.index(labeler)
     balance = np.bincount(table.unit, signs, len(table.owner))
@@ -104,11 +104,11 @@ def flipped_majorities(votes: Iterable[Vote], labeler: Hashable) -> int:
 
 
 def _with_others(
-    table: Table,
+    table: VoteTable,
     counts: Array,
     entries: Indices,
     labeler: Hashable,
-    metric: Metric,
+    metric: DistanceMetric,
     seed: int,
     resamples: int,
 ) -> LabelerAgreement:
@@ -118,9 +118,9 @@ def _with_others(
     same = np.clip(np.trace(rows, axis1=1, axis2=2).round(12), 0.0, 1.0)
     raw = bootstrap.share(same, seed=seed, resamples=resamples)
     if len(rows) < FEWEST_FOR_ALPHA:
-        few = f"only {len(rows)} shared comparisons; alpha is shown from {FEWEST_FOR_ALPHA}"
+        few = f"alpha needs at least {FEWEST_FOR_ALPHA} shared comparisons, not {len(rows)}"
         return LabelerAgreement(labeler, raw, Measure.missing(few, len(rows)))
-    # Each unit holds two values, theirs and the others', counted in both orientations.
+    # Each unit holds two values, the labeler's and the others', counted in both orientations.
     n, width, scale = len(rows), len(table.values), 4 * len(entries) / len(rows)
     alpha = bootstrap.measure(
         both_ways(rows).reshape(n, width * width),
@@ -132,8 +132,8 @@ def _with_others(
     return LabelerAgreement(labeler, raw, alpha)
 
 
-def _rows(table: Table, counts: Array, entries: Indices) -> Array:
-    """Coincidences of a labeler's values with the others', one matrix summing to 1 a comparison."""
+def _rows(table: VoteTable, counts: Array, entries: Indices) -> Array:
+    """Return a labeler's coincidences with the others: per comparison a matrix that sums to 1."""
     unit, code = table.unit[entries], table.code[entries]
     others = counts[unit]
     others[np.arange(len(unit)), code] -= 1

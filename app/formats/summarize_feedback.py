@@ -1,14 +1,14 @@
 """OpenAI's summarize_from_feedback comparisons: a post or an article, and two summaries.
 
-Rows are `info, summaries, choice, worker`, with `extra.confidence` from 1 (the first is surely
-better) to 9 (the second is).
+Rows are `info, summaries, choice, worker`, with `extra.confidence` from 1 (the first is certainly
+better) to 9 (the second is certainly better).
 """
 
 from app.domain.ranking import Ranking, Strength, strength_of
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 _MIDDLE = 5
 
@@ -21,10 +21,10 @@ def read(row: Row) -> list[PreferenceRecord]:
     info = fields.inner(row, "info")
     return [
         PreferenceRecord(
-            (Message("user", _source(info)),),
+            (Turn("user", _source(info)),),
             tuple(
-                Candidate(fields.text(one, "text"), fields.identifier(one, "policy"))
-                for one in fields.objects(row, "summaries")
+                CompletionText(fields.text(summary, "text"), fields.identifier(summary, "policy"))
+                for summary in fields.objects(row, "summaries")
             ),
             Ranking((1, 2) if choice == 0 else (2, 1)),
             labeler=fields.identifier(row, "worker"),
@@ -41,13 +41,13 @@ def _source(info: Row) -> str:
 
 
 def _strength(row: Row, choice: int) -> Strength | None:
-    """Read the distance from the middle; a confidence on the other side than the choice is none."""
+    """Read the strength: the distance from the middle, if it is on the side of the choice."""
     extra = row.get("extra")
     confidence = extra.get("confidence") if isinstance(extra, dict) else None
     if isinstance(confidence, bool) or not isinstance(confidence, int):
         return None
-    ahead = (confidence - _MIDDLE) * (1 if choice == 1 else -1)
-    return strength_of(ahead) if 1 <= ahead <= 4 else None
+    distance = (confidence - _MIDDLE) * (1 if choice == 1 else -1)
+    return strength_of(distance) if 1 <= distance <= 4 else None
 
 
 FORMAT = Format(

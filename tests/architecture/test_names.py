@@ -1,0 +1,103 @@
+"""No public class name has two meanings in the product and the worker."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TO_BE_RENAMED = "another meaning, to be renamed"
+
+# Name of a class that is defined more than once -> why that is right.
+ALLOWED: dict[str, str] = {
+    "Answer": TO_BE_RENAMED,
+    "Asked": TO_BE_RENAMED,
+    "Assignment": TO_BE_RENAMED,
+    "Bin": TO_BE_RENAMED,
+    "Candidate": TO_BE_RENAMED,
+    "Card": TO_BE_RENAMED,
+    "Case": TO_BE_RENAMED,
+    "Choice": TO_BE_RENAMED,
+    "Claimed": TO_BE_RENAMED,
+    "Clock": TO_BE_RENAMED,
+    "Compared": TO_BE_RENAMED,
+    "Completion": TO_BE_RENAMED,
+    "Criterion": TO_BE_RENAMED,
+    "Curve": TO_BE_RENAMED,
+    "Demonstration": TO_BE_RENAMED,
+    "Done": TO_BE_RENAMED,
+    "Drawn": TO_BE_RENAMED,
+    "EditPage": TO_BE_RENAMED,
+    "Engine": TO_BE_RENAMED,
+    "Entry": TO_BE_RENAMED,
+    "Given": TO_BE_RENAMED,
+    "JobOut": TO_BE_RENAMED,
+    "Judged": TO_BE_RENAMED,
+    "KeptSample": TO_BE_RENAMED,
+    "KnownReward": TO_BE_RENAMED,
+    "Line": TO_BE_RENAMED,
+    "Message": TO_BE_RENAMED,
+    "Options": TO_BE_RENAMED,
+    "Page": TO_BE_RENAMED,
+    "Pair": TO_BE_RENAMED,
+    "PairOut": TO_BE_RENAMED,
+    "Prompt": TO_BE_RENAMED,
+    "Question": TO_BE_RENAMED,
+    "Ranking": TO_BE_RENAMED,
+    "Refused": TO_BE_RENAMED,
+    "Row": TO_BE_RENAMED,
+    "Run": TO_BE_RENAMED,
+    "Said": TO_BE_RENAMED,
+    "Shown": TO_BE_RENAMED,
+    "Side": TO_BE_RENAMED,
+    "Skip": TO_BE_RENAMED,
+    "Submission": TO_BE_RENAMED,
+    "Taken": TO_BE_RENAMED,
+    "Tally": TO_BE_RENAMED,
+    "Task": TO_BE_RENAMED,
+    "Totals": TO_BE_RENAMED,
+    "Wanted": TO_BE_RENAMED,
+    "Written": TO_BE_RENAMED,
+}
+
+
+def _sources(*folders: str) -> Iterator[tuple[str, str]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+def _definitions(sources: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:
+    """Return the files that define each public class at the top of the module."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for path, source in sources:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files[node.name].append(path)
+    return files
+
+
+def _repeated(sources: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    definitions = _definitions(sources)
+    return {name: files for name, files in sorted(definitions.items()) if len(files) > 1}
+
+
+def test_every_public_class_name_has_one_meaning() -> None:
+    repeated = _repeated(_sources("app", "worker"))
+    unexpected = {name: files for name, files in repeated.items() if name not in ALLOWED}
+    assert unexpected == {}, "rename all but one, or state the reason in ALLOWED"
+
+
+def test_every_exception_is_used_and_has_a_reason() -> None:
+    repeated = _repeated(_sources("app", "worker"))
+    assert set(ALLOWED) - set(repeated) == set(), "remove these names from ALLOWED"
+    assert [name for name, reason in ALLOWED.items() if not reason.strip()] == []
+
+
+def test_a_planted_second_meaning_is_found() -> None:
+    planted = [
+        ("app/a.py", "class Card: ...\nclass _Row: ...\nclass Page: ..."),
+        ("worker/b.py", "class Card: ...\nclass _Row: ...\ndef Page(): ..."),
+    ]
+    assert _repeated(planted) == {"Card": ["app/a.py", "worker/b.py"]}
