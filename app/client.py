@@ -14,14 +14,16 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from app.errors import AttuneError
+
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.2
 TIMEOUT_S = 60.0
 _AGAIN = frozenset({502, 503, 504})
 
 
-class Refused(Exception):
-    """The server understood and said no."""
+class Refused(AttuneError):
+    """The server understood the request and refused it."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{detail} ({status})")

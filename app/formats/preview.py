@@ -42,7 +42,7 @@ class RecordPreview:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class FilePreview:
     """What the first rows of one file would become.
 
     ``lost`` maps the columns that would not be imported to the reason.
@@ -62,7 +62,7 @@ def preview(
     mapping: Given | None = None,
     limits: Limits = DEFAULT,
     rows: int = ROWS,
-) -> tuple[Preview, ...]:
+) -> tuple[FilePreview, ...]:
     """Return what the first rows of a file would become, for each file in an archive.
 
     Raises Invalid for the same reasons as reading the file.
@@ -86,11 +86,11 @@ def _of_member(
     limits: Limits,
     rows: int,
     file: str,
-) -> Preview:
+) -> FilePreview:
     try:
         return _of_file(chunks, name, mapping, limits, rows, file)
     except Invalid as error:
-        return Preview("", "", (), (Rejected(1, str(error)),), {}, file)
+        return FilePreview("", "", (), (Rejected(1, str(error)),), {}, file)
 
 
 def _of_file(
@@ -100,11 +100,11 @@ def _of_file(
     limits: Limits,
     rows: int,
     file: str | None,
-) -> Preview:
+) -> FilePreview:
     opened = reading.opened(reading.readable(raw_rows(chunks, limits)), name, limits, mapping)
     first = list(islice(opened.stream, rows))
     outcomes = list(reading.records(opened.with_stream(iter(first))))
-    return Preview(
+    return FilePreview(
         opened.format.name,
         names()[opened.format.name],
         tuple(_described(outcomes)),

@@ -185,7 +185,7 @@ class ComparisonRecord:
             raise Invalid(f"the kind must be one of {', '.join(K_RANGE)}, not {self.kind!r}")
         for name, weight in self.weights.items():
             if not (isfinite(weight) and weight >= 0):
-                raise Invalid(f"the weight of {name!r} must be at least 0, not {weight}")
+                raise Invalid(f"the weight of {name!r} must be 0 or more, not {weight}")
         if self.kind is not None:
             check_k(self.kind, count)
         elif not self.candidates:

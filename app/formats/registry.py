@@ -20,10 +20,10 @@ __all__ = ["FORMATS", "detect", "known_name", "names", "numbered", "outcomes", "
 
 
 def known_name(name: str) -> str:
-    """Return a format's name.
+    """Return the name if a format has it.
 
     Raises:
-        Invalid: No format is called that.
+        Invalid: No format is called ``name``.
     """
     return name if name == ARCHIVE else named(name).name
 

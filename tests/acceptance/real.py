@@ -1,4 +1,4 @@
-"""What comes from outside: data beside the checkout, and a model that plain transformers made."""
+"""Real input: data next to the checkout, and a model made with plain transformers."""
 
 import json
 import tarfile
@@ -43,14 +43,14 @@ class Office:
     tokens: dict[str, str]
 
     def make_project(self, slug: str, **options: Any) -> None:
-        """Make a project through the API and let the labelers in."""
+        """Create a project through the API and add the labelers."""
         self.lead.post("/projects", {"name": slug, "slug": slug, **options})
         for name in self.tokens:
             member = {"email": f"{name}@example.org", "role": Role.LABELER}
             self.lead.put(f"/projects/{slug}/members", member)
 
     def take_in(self, slug: str, file: Path) -> dict[str, int]:
-        """Import a file through the API; return what became of it."""
+        """Import a file through the API; return the outcome."""
         answer = self.lead.upload(f"/projects/{slug}/imports", file)
         if "rejects" not in answer:  # a large file: its job is run here
             with TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def save_llama(folder: Path, texts: Iterable[str]) -> Path:
-    """Save a random Llama and a byte-level tokenizer of these texts; nothing here is Attune's."""
+    """Save a random Llama and a byte-level tokenizer for these texts, without using Attune."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""The labeling bench, small: a real server, real figures, and refusals that name what is wrong."""
+"""A small labeling bench: a real server, real figures, and errors that name what is wrong."""
 
 import json
 from pathlib import Path

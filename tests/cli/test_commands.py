@@ -37,6 +37,14 @@ def test_every_command_of_the_product_is_there() -> None:
         assert f" {name} " in shown
 
 
+def test_a_command_of_the_table_is_registered_by_its_module() -> None:
+    for name, sources in main._sources().items():
+        for source in sources:
+            assert name in source.load().commands
+        if name in main.COMMANDS:
+            assert sources[0].help.endswith("."), name
+
+
 def test_an_account_made_here_can_get_a_token() -> None:
     made = json.loads(_run("user", "add", "ada@example.org", "--admin").splitlines()[-1])
     assert len(made["password"]) >= 10

@@ -1,4 +1,4 @@
-"""Connections: pinged once they rested, told how to plan and when to give up, statements kept."""
+"""Connections: pings after idling, startup options, and prepared statements that are kept."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The first run's table and figures, its plan and its panel."""
+"""The tables and figures of the report, and the plan and panel of the demo."""
 
 import io
 import json

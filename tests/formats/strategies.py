@@ -1,4 +1,4 @@
-"""Records of every kind, as property tests draw them."""
+"""Hypothesis strategies for records of every kind."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ from app.formats.records import (
     VoteRecord,
 )
 
-# What a database can store: no half surrogates, no NUL. Marks that formats split at come often.
+# What a database can store: no lone surrogates, no NUL. Markers that formats split at are frequent.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _PIECES = st.sampled_from(["\n\n", "\n", " ", "Human:", "Assistant: ", "a", "\r\n", '"', "=", "'"])
 texts = st.lists(_PIECES | st.text(_CHARACTERS, max_size=5), max_size=6).map("".join)

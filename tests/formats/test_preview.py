@@ -9,10 +9,10 @@ import pytest
 
 from app import formats
 from app.errors import Invalid
-from app.formats.preview import Preview, RecordPreview
+from app.formats.preview import FilePreview, RecordPreview
 
 
-def only(*rows: dict[str, Any], **options: Any) -> Preview:
+def only(*rows: dict[str, Any], **options: Any) -> FilePreview:
     data = "\n".join(map(json.dumps, rows)).encode()
     (found,) = formats.preview([data], **options)
     return found

@@ -7,40 +7,46 @@ import torch
 from torch import Tensor
 
 from app.domain.plan import Algorithm
-from worker.files import rows, training
-from worker.files.folder import RunFolder
-from worker.files.training import Wanted
+from worker.files import rows
+from worker.files.run_folder import RunFolder
+from worker.files.training_request import TrainingRequest
 from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
-from worker.runs import algorithms, following
-from worker.runs.weights import POLICY
+from worker.training import algorithms, training_loop
+from worker.training.layout import POLICY
 
 
-def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Train a policy by direct preference optimisation."""
-    parted = wanted.read(rows.comparisons)
-    roles = wanted.roles()
-    new = LoraSettings(wanted.plan.policy.lora.r, wanted.plan.policy.lora.alpha)
-    config = algorithms.dpo_config(wanted.plan, roles.settings.get(SFT, new))
-    train = training.rankings(parted.train, roles, wanted.instruction)
+def run(request: TrainingRequest, folder: RunFolder) -> None:
+    """Train a policy by direct preference optimization."""
+    split = request.read(rows.comparisons)
+    roles = request.roles(folder)
+    new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
+    config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
+    train = request.rankings(split.train, roles)
     dpo.prepare(roles, config)
-    state = training.begin(folder)
+    if request.plan.checkpoints_gradients:
+        roles.checkpoint_gradients(True)
+    state = TrainingState()
+    training_loop.restore(folder, state)
     loop = dpo.train(roles, train, config, state)
-    ended = following.follow(
-        folder, loop, state, save_every=wanted.save_every, note=algorithms.NOTES[Algorithm.DPO]
-    )
-    metrics = training.figures(ended, parted)
-    metrics |= measure(roles, training.rankings(parted.heldout, roles, wanted.instruction), config)
+    note = algorithms.NOTES[Algorithm.DPO]
+    end = training_loop.follow(folder, loop, state, save_every=request.save_every, note=note)
+    folder.leave_team()
+    if not folder.is_first:
+        return
+    measured = measure(roles, request.rankings(split.heldout, roles), config)
     settings = {"algorithm": "dpo", "training": config.to_json()}
+    card = request.card("Policy", settings, end.summary | split.counts | measured)
 
     def write(aside: Path) -> None:
         saving.save_policy(roles, aside, role=POLICY)
 
-    folder.publish(wanted.card("Policy", settings, metrics), write)
+    folder.publish(card, write)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
+from app.formats.training_rows import DatasetPrompt
 from app.models import (
     Comparison,
     Demonstration,
@@ -20,7 +21,6 @@ from app.models import (
     Purpose,
     Split,
 )
-from app.services.datasets.judged_comparisons import DatasetPrompt
 from app.services.queue import counted_judgments
 
 PAGE = 500

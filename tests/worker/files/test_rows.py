@@ -8,13 +8,12 @@ import pytest
 
 from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import JudgmentKind, Purpose, Split
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import (
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
-    JudgedCompletion,
     Voted,
     training_row,
 )

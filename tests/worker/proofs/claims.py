@@ -21,9 +21,9 @@ from worker.rlhf.core.examples import Completion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy.stopping import Observation
-from worker.runs import algorithms
-from worker.runs import policy as policy_run
-from worker.runs.algorithms import Given
+from worker.training import algorithms
+from worker.training import policy as policy_recipe
+from worker.training.algorithms import PolicyInputs
 
 KINDS = ("labels", "overdone", "rounds")
 FALL = 0.2
@@ -193,11 +193,11 @@ def practise(
     roles, state = model.roles, TrainingState()
     witness = Witness(model.function, desk, roles)
     steps = plan.policy.steps(len(prompts.policy), 0).total
-    own = policy_run.config_of(plan, roles, model.function.normaliser, steps)
+    own = policy_recipe.config_of(plan, roles, model.function.normaliser, steps)
     if not alarms:
         own = replace(own, watch=replace(own.watch, rules=()))
     items = [desk.items(roles, some) for some in (prompts.policy, prompts.looks)]
-    given = Given(roles, items[0], items[1], witness, [], state)
+    given = PolicyInputs(roles, items[0], items[1], witness, [], state)
     prepared = algorithms.prepare(plan, given, own)
     truths: list[float] = []
     for report in prepared.loop:

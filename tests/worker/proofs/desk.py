@@ -30,9 +30,10 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sft import finetuning as imitation
-from worker.runs import reward as reward_run
-from worker.runs import sft as sft_run
-from worker.runs import texts
+from worker.runs.sft import PromptResponse
+from worker.training import reward as reward_recipe
+from worker.training import sft as sft_recipe
+from worker.training import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +135,15 @@ class Desk:
         assert plan.sft is not None
         asked = grammar.prompts(self.sizes.demonstrations, self.seed)
         shown = [
-            sft_run.Shown(_turns(one.prompt.text), one.answer)
+            PromptResponse(_turns(one.prompt.text), one.answer)
             for one in grammar.demonstrations(asked, self.seed)
         ]
-        made = sft_run.built(plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed)
-        roles = Roles(made)
-        examples, _ = sft_run.encoded(
-            roles, shown, instruction=project.INSTRUCTION, max_tokens=plan.sft.max_tokens
+        made = sft_recipe.build_starter(
+            plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed, device="cpu"
         )
-        config = sft_run.config_of(plan.sft, is_starter=True, seed=self.seed)
+        roles = Roles(made)
+        examples, _ = sft_recipe.encode(roles, shown, project.INSTRUCTION, plan.sft.max_tokens)
+        config = sft_recipe.config_of(plan.sft, is_starter=True, seed=self.seed)
         for _ in imitation.train(roles, examples, config, TrainingState()):
             pass
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ class Desk:
 
     def ids(self, roles: Roles, prompt: str) -> tuple[int, ...]:
         """Return a prompt's ids."""
-        return texts.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
+        return token_ids.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
 
     def items(self, roles: Roles, prompts: Sequence[str]) -> list[PromptItem]:
         """Return prompts as the loops take them; the text is the key."""
@@ -192,7 +193,7 @@ class Desk:
         """Fit a reward model to judged prompts, on the scale of the SFT model's own answers."""
         plan = plan or self.plan
         roles = self.roles()
-        config = reward_run.config_of(plan, len(rows))
+        config = reward_recipe.config_of(plan, len(rows))
         names = fitting.prepare(roles, config)
         train, heldout = (
             [self._ranking(roles, row, number) for number, row in enumerate(some)]
@@ -205,7 +206,7 @@ class Desk:
         asked = [
             Branches(self.ids(roles, prompt), [one.token_ids]) for prompt, (one,) in own.items()
         ]
-        normaliser = reward_run.scaled(function, asked, plan)
+        normaliser = reward_recipe.fit_scale(function, asked, plan)
         penalty = plan.policy.uncertainty_penalty
         return RewardModel(roles, names, replace(function, normaliser=normaliser, penalty=penalty))
 

@@ -15,8 +15,8 @@ from app.services.datasets import import_jobs, imported_records, imports
 from app.services.jobs import job_leases
 from tests.services import sample
 from tests.worker.runs import small
+from worker.orders import Interrupted, Orders
 from worker.runs import import_
-from worker.runs.context import Interrupted, Orders
 
 JSONL = (
     b"".join(json.dumps({"prompt": f"Question {n}?"}).encode() + b"\n" for n in range(10))

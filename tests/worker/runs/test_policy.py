@@ -16,14 +16,15 @@ from tests.worker.runs import small
 from worker.rlhf.policy import rollout, stopping
 from worker.rlhf.reward.normaliser import Normaliser, Scale
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs import find, policy
+from worker.runs import find
+from worker.training import policy
 
 RAW = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_plateau_is_a_reason_to_stop_where_the_plan_has_one() -> None:
     def plateaus(plan: PolicyPlan) -> list[stopping.Rule]:
-        return [rule for rule in policy.rules(plan) if isinstance(rule, stopping.Plateau)]
+        return [rule for rule in policy.stop_rules(plan) if isinstance(rule, stopping.Plateau)]
 
     assert plateaus(PolicyPlan()) == []
     assert plateaus(PolicyPlan(plateau=3)) == [stopping.Plateau(3)]
