@@ -9,7 +9,7 @@ from app.formats.records import Row
 IGNORE = "ignore"
 """The target of columns that are left out."""
 
-Given = Mapping[str, str | list[str]]
+ColumnsByField = Mapping[str, str | list[str]]
 """The column of each field; under "ignore", a list of columns."""
 
 
@@ -35,7 +35,9 @@ class ColumnMapping:
 NOTHING = ColumnMapping({}, frozenset())
 
 
-def checked(given: Given | None, known: Collection[str], columns: Collection[str]) -> ColumnMapping:
+def checked(
+    given: ColumnsByField | None, known: Collection[str], columns: Collection[str]
+) -> ColumnMapping:
     """Check a mapping against the fields of the formats and the columns of the file.
 
     Columns are matched regardless of case if that is unambiguous.

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from app.errors import Invalid
 from app.formats import reading, unused_signals, zip_files
 from app.formats.charsets import peek
-from app.formats.column_mapping import IGNORE, Given
+from app.formats.column_mapping import IGNORE, ColumnsByField
 from app.formats.format import Format
 from app.formats.known_formats import ARCHIVE, names
 from app.formats.lines import DEFAULT, Limits, RawRow
@@ -59,7 +59,7 @@ class FilePreview:
 def preview(
     chunks: Iterable[bytes],
     name: str | None = None,
-    mapping: Given | None = None,
+    mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     rows: int = ROWS,
 ) -> tuple[FilePreview, ...]:
@@ -82,7 +82,7 @@ def preview(
 def _of_member(
     chunks: Iterator[bytes],
     name: str | None,
-    mapping: Given | None,
+    mapping: ColumnsByField | None,
     limits: Limits,
     rows: int,
     file: str,
@@ -96,7 +96,7 @@ def _of_member(
 def _of_file(
     chunks: Iterable[bytes],
     name: str | None,
-    mapping: Given | None,
+    mapping: ColumnsByField | None,
     limits: Limits,
     rows: int,
     file: str | None,

@@ -12,7 +12,7 @@ from itertools import chain, islice
 
 from app.errors import Invalid
 from app.formats import column_mapping, csv_prompts, detection, tables, unused_signals
-from app.formats.column_mapping import ColumnMapping, Given
+from app.formats.column_mapping import ColumnMapping, ColumnsByField
 from app.formats.format import Format
 from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
 from app.formats.lines import DEFAULT, Limits, RawRow, row
@@ -64,7 +64,7 @@ def opened(
     stream: Iterator[RawRow | Rejected],
     name: str | None,
     limits: Limits = DEFAULT,
-    mapping: Given | None = None,
+    mapping: ColumnsByField | None = None,
 ) -> Rows:
     """Decide from the first rows of a file how to read it.
 
@@ -105,7 +105,7 @@ def records(rows: Rows) -> Iterator[Numbered]:
                 yield item.number, outcome
 
 
-def detected(first_lines: Sequence[bytes], limits: Limits, mapping: Given | None) -> str:
+def detected(first_lines: Sequence[bytes], limits: Limits, mapping: ColumnsByField | None) -> str:
     """Return the name of the format, or "zip" for an archive of several files."""
     if SEVERAL_FILES in first_lines:
         return ARCHIVE
@@ -154,7 +154,7 @@ def _format(name: str | None, rows: Sequence[Row], is_table: bool) -> Format:
     return known
 
 
-def _columns_known(mapping: Given | None) -> set[str]:
+def _columns_known(mapping: ColumnsByField | None) -> set[str]:
     """Return the names that identify a header: fields, and the columns in the mapping."""
     known = set(FIELDS)
     for names in (mapping or {}).values():

@@ -9,7 +9,7 @@ from itertools import chain
 from app.errors import Invalid
 from app.formats import reading, unnamed_votes, zip_files
 from app.formats.charsets import peek
-from app.formats.column_mapping import Given
+from app.formats.column_mapping import ColumnsByField
 from app.formats.known_formats import ARCHIVE, FORMATS, named, names
 from app.formats.lines import DEFAULT, Limits
 from app.formats.raw_rows import raw_rows
@@ -29,7 +29,7 @@ def known_name(name: str) -> str:
 
 
 def detect(
-    first_lines: Sequence[bytes], limits: Limits = DEFAULT, mapping: Given | None = None
+    first_lines: Sequence[bytes], limits: Limits = DEFAULT, mapping: ColumnsByField | None = None
 ) -> str:
     """Return the name of the format that recognizes most of the first rows.
 
@@ -44,7 +44,7 @@ def read(
     chunks: Iterable[bytes],
     name: str | None = None,
     limits: Limits = DEFAULT,
-    mapping: Given | None = None,
+    mapping: ColumnsByField | None = None,
 ) -> Iterator[Record | Rejected]:
     """Read a file of any size like `numbered`, without the line numbers."""
     return (item for _, item in numbered(chunks, name, limits, mapping))
@@ -54,7 +54,7 @@ def numbered(
     chunks: Iterable[bytes],
     name: str | None = None,
     limits: Limits = DEFAULT,
-    mapping: Given | None = None,
+    mapping: ColumnsByField | None = None,
 ) -> Iterator[Numbered]:
     """Read a file of any size with line numbers, keeping one row in memory at a time.
 
@@ -80,7 +80,7 @@ def outcomes(
     chunks: Iterable[bytes],
     name: str | None = None,
     limits: Limits = DEFAULT,
-    mapping: Given | None = None,
+    mapping: ColumnsByField | None = None,
 ) -> Iterator[Numbered]:
     """Read a file for import: like `numbered`, with a name for every vote.
 
@@ -99,7 +99,7 @@ def _numbered(
     chunks: Iterable[bytes],
     name: str | None,
     limits: Limits,
-    mapping: Given | None,
+    mapping: ColumnsByField | None,
     *,
     may_be_empty: bool,
 ) -> Iterator[Numbered]:
@@ -115,14 +115,14 @@ def _numbered(
 
 
 def _of_file(
-    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
 ) -> Iterator[Numbered]:
     stream = reading.readable(raw_rows(chunks, limits))
     return reading.records(reading.opened(stream, name, limits, mapping))
 
 
 def _of_archive(
-    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: Given | None
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
 ) -> Iterator[Numbered]:
     """Read the files of an archive; rejected rows and unreadable files are named."""
     with zip_files.opened(chunks, limits) as archive:

@@ -52,7 +52,7 @@ def read_preference(row: Row) -> list[PreferenceRecord]:
 
 def read_result(row: Row) -> list[CompletionsRecord]:
     """Read a model's completion of one prompt; it may be empty, because models do write those."""
-    inputs = row["inputs"]
+    inputs = row.get("inputs")
     if isinstance(inputs, str):
         prompt = inputs
     else:

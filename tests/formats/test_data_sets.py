@@ -547,3 +547,9 @@ def test_judgment_between_equal_texts_is_a_reject_with_the_reason(row: dict[str,
 )  # fmt: skip
 def test_row_that_cannot_be_read_says_why(row: dict[str, Any], why: str) -> None:
     assert why in reason(row)
+
+
+def test_result_without_its_prompt_is_a_reject() -> None:
+    (record,) = formats.read([b'{"prediction": "x"}'], "vertex-results")
+    assert isinstance(record, Rejected)
+    assert record.reason == "the row has no 'inputs'"
