@@ -10,15 +10,14 @@ from app.domain.plan import Algorithm
 from worker.files import rows
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import POLICY, SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
+from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
 from worker.training import algorithms, training_loop
-from worker.training.layout import POLICY
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -50,7 +49,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
 
 
 @torch.no_grad()
-def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
+def measure(roles: Roles, heldout: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
     """Return how the policy's own preferences fit held-out comparisons; nothing where none fits."""
     fit, _ = split_by_length(heldout, config.max_tokens)
     if not fit:
@@ -59,7 +58,7 @@ def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict
     for at in range(0, len(fit), config.batch_rankings):
         with roles.role(POLICY):
             moved += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
-    found = agreement_of(moved, fit)
+    found = fit_of(moved, fit)
     return {
         "heldout/loss": found.loss,
         "heldout/accuracy": found.accuracy,

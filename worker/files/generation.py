@@ -21,10 +21,10 @@ from worker.files.rows import BadLine, FilePrompt
 from worker.files.run_folder import Watcher, differences
 from worker.files.source import Source
 from worker.orders import Interrupted, Orders
-from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model.models import context_tokens
 from worker.rlhf.sampling import engines
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import model_card, token_ids
 
@@ -190,8 +190,8 @@ def _answer(
     request: GenerationRequest,
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in their order."""
-    found: dict[str, list[Completion]] = {}
-    questions = [Question(item.key, item.prompt_ids) for item in items]
+    found: dict[str, list[SampledCompletion]] = {}
+    questions = [EnginePrompt(item.key, item.prompt_ids) for item in items]
     engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
     for one in engine.generate(questions, request.config):
         found.setdefault(one.prompt_key, []).append(one)
@@ -202,7 +202,7 @@ def _answer(
 
 
 def _ours(
-    prompt: FilePrompt, answers: Sequence[Completion], request: GenerationRequest
+    prompt: FilePrompt, answers: Sequence[SampledCompletion], request: GenerationRequest
 ) -> Iterator[Line]:
     head = {} if prompt.source_id is None else {"id": prompt.source_id}
     yield {
@@ -223,7 +223,7 @@ def _ours(
 
 
 def _vertex(
-    prompt: FilePrompt, answers: Sequence[Completion], request: GenerationRequest
+    prompt: FilePrompt, answers: Sequence[SampledCompletion], request: GenerationRequest
 ) -> Iterator[Line]:
     turns = [str(turn["content"]) for turn in prompt.messages]
     said = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
@@ -231,12 +231,14 @@ def _vertex(
         yield vertex.write_result(said, _text(one))
 
 
-def _text(one: Completion) -> str:
+def _text(one: SampledCompletion) -> str:
     return one.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as jobs do; databases keep none
 
 
 LINES: Final[
-    Mapping[str, Callable[[FilePrompt, Sequence[Completion], GenerationRequest], Iterator[Line]]]
+    Mapping[
+        str, Callable[[FilePrompt, Sequence[SampledCompletion], GenerationRequest], Iterator[Line]]
+    ]
 ] = {
     "attune": _ours,
     "vertex": _vertex,

@@ -11,7 +11,7 @@ from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.training import reward_parts
 from worker.training.model_card import TRAINING
@@ -74,7 +74,7 @@ def base_of(folder: Path) -> str:
 
 def add_reward(
     roles: Roles, name: str, *, penalty: float = 0.0, device: str = "cpu"
-) -> tuple[RewardFunction, Normaliser]:
+) -> tuple[RewardFunction, Normalizer]:
     """Add the reward model of a run's folder to a base; return the whole reward and the scale.
 
     Raises:
@@ -96,7 +96,7 @@ def add_reward(
                 f"{roles.loaded.path}; both need the same base"
             )
         saving.load_reward(roles, folder / one, one)
-    normaliser = Normaliser.from_json(settings["normaliser"])
+    normaliser = Normalizer.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
     return reward_parts.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 

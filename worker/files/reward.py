@@ -14,7 +14,7 @@ from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.training import reward, reward_figures
 from worker.training.layout import HELDOUT_SCORES
@@ -52,7 +52,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     def write(aside: Path) -> None:
         result.save(roles, aside)
         by_key = {f"line-{row.line}-{n}": row for n, row in enumerate(split.heldout)}
-        lines = (_line(by_key[item.ranking.key], item) for item in scored)
+        lines = (_line(by_key[item.ranked.key], item) for item in scored)
         (aside / HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
     folder.publish(request.card("Reward model", settings, metrics), write)
@@ -83,7 +83,7 @@ def refuse_labeler_weights(plan: RewardPlan) -> None:
 
 def measure(
     inputs: RewardInputs, model: AdapterReward, criteria: Criteria = ()
-) -> tuple[dict[str, Any], list[Scored]]:
+) -> tuple[dict[str, Any], list[ScoredPrompt]]:
     """Return the report on held-out judgments, and the scores behind it."""
     max_tokens = inputs.plan.reward.max_tokens
     fit, too_long = split_by_length(inputs.heldout, max_tokens)
@@ -102,7 +102,7 @@ def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:
     return list(different.items())[:most]
 
 
-def _line(row: JudgedRow, one: Scored) -> str:
+def _line(row: JudgedRow, one: ScoredPrompt) -> str:
     said = {
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],

@@ -27,7 +27,7 @@ from app.formats.records import (
     VoteRecord,
 )
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute, Pair
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
@@ -77,8 +77,8 @@ class JudgedRow:
     messages: Turns
     texts: tuple[str, ...]
     sources: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    absolutes: tuple[Absolute, ...] = ()
+    pairs: tuple[PreferencePair, ...]
+    absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -241,23 +241,26 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
     return VoteRecord(f"line {line}", None, thumb="up" if record.label else "down")
 
 
-def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
-    return tuple(Absolute(one.ratings, one.thumb) for one in vote_shares.absolutes(votes, count))
-
-
-def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
-    found = vote_shares.pairs(record.votes, len(record.candidates))
+def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedback, ...]:
     return tuple(
-        Pair(one.first, one.second, one.share, vote_weights.margin_of(one)) for one in found
+        AbsoluteFeedback(one.ratings, one.thumb) for one in vote_shares.absolutes(votes, count)
     )
 
 
-def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
+def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
+    found = vote_shares.pairs(record.votes, len(record.candidates))
+    return tuple(
+        PreferencePair(one.first, one.second, one.share, vote_weights.margin_of(one))
+        for one in found
+    )
+
+
+def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
     """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
     found = vote_shares.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
-        Pair(
+        PreferencePair(
             one.first,
             one.second,
             one.share,

@@ -14,7 +14,7 @@ from worker.files import models, rows
 from worker.files.rows import BadLine
 from worker.files.run_folder import RunFolder
 from worker.files.source import Source
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
 from worker.training import token_ids
@@ -68,11 +68,11 @@ class TrainingRequest:
         )
         return opened.roles
 
-    def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[Ranking]:
+    def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
         """Return comparisons in the token ids of a model."""
         tokenizer = roles.loaded.tokenizer
         return [
-            Ranking(
+            RankedPrompt(
                 key=f"line-{row.line}-{number}",
                 prompt_ids=token_ids.prompt_ids(tokenizer, row.messages, self.instruction),
                 completions=tuple(

@@ -162,7 +162,7 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalised.tolist()
+    scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 

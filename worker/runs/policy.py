@@ -10,10 +10,10 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.runs import published
 from worker.runs import reward as reward_run
@@ -88,7 +88,7 @@ def run(context: JobContext) -> None:
 
 def _reward(
     context: JobContext, task: PolicyTask, roles: Roles
-) -> tuple[RewardFunction, Normaliser]:
+) -> tuple[RewardFunction, Normalizer]:
     """Add the reward model to the base; return the whole reward and the scale."""
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
@@ -140,7 +140,7 @@ def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[
     ]
 
 
-def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[Ranking]:
+def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[RankedPrompt]:
     """Return the judgments that the reward model learned from, where DPO needs them."""
     if task.plan.policy.algorithm is not Algorithm.DPO:
         return []

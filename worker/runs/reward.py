@@ -13,7 +13,7 @@ from app.formats.training_rows import FrozenRow
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.runs import published
 from worker.runs.data import checkpoint_weights, frozen_dataset
@@ -133,7 +133,7 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
 
 def _rankings(
     rows: Sequence[FrozenRow], roles: Roles, task: RewardTask, weights: VoteWeights
-) -> list[Ranking]:
+) -> list[RankedPrompt]:
     return frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,

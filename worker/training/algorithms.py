@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.plan import Algorithm, RoundPlan
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import REFERENCE, LoraSettings, Roles
 from worker.rlhf.policy import best_of_n, dpo, ppo, rloo
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.policy.policy_watch import Watch
+from worker.rlhf.policy.policy_watch import PolicyWatch
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.rloo import RlooConfig
-from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sft.finetuning import SftConfig
@@ -41,7 +41,7 @@ class PolicyInputs:
     prompts: Sequence[PromptItem]
     heldout: Sequence[PromptItem]
     reward: RewardFunction
-    rankings: Sequence[Ranking]
+    rankings: Sequence[RankedPrompt]
     state: TrainingState
 
 
@@ -153,8 +153,8 @@ def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
     return BestOfNConfig(drawn, imitation, plan.policy.kl_coefficient)
 
 
-def _watch(inputs: PolicyInputs, own: PpoConfig) -> Watch:
-    return Watch(
+def _watch(inputs: PolicyInputs, own: PpoConfig) -> PolicyWatch:
+    return PolicyWatch(
         inputs.roles,
         inputs.heldout,
         inputs.reward,

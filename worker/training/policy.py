@@ -10,20 +10,20 @@ import structlog
 
 from app.domain.plan import Algorithm, PolicyPlan, RoundPlan
 from app.errors import Invalid
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import REFERENCE, SFT, Roles
+from worker.rlhf.model.roles import POLICY, REFERENCE, SFT, Roles
 from worker.rlhf.policy import stopping
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.stopping import Rule
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.training import algorithms, token_ids, training_loop
 from worker.training.algorithms import PolicyInputs, PreparedPolicy
-from worker.training.layout import POLICY, PREVIOUS
+from worker.training.layout import PREVIOUS
 from worker.training.training_loop import LoopEnd, RunPlace
 
 log = structlog.get_logger(__name__)
@@ -63,8 +63,8 @@ def train(
     plan: RoundPlan,
     room: PromptRoom,
     reward: RewardFunction,
-    normaliser: Normaliser,
-    rankings: Sequence[Ranking] = (),
+    normaliser: Normalizer,
+    rankings: Sequence[RankedPrompt] = (),
     *,
     continue_from: Path | None = None,
     save_every: int | None = None,
@@ -148,7 +148,7 @@ def with_room(
     return PromptRoom(kept, kept_heldout, left_out)
 
 
-def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int) -> PpoConfig:
+def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int) -> PpoConfig:
     """Return the loop's settings; all adapters take the shape of those that exist."""
     policy = plan.policy
     return PpoConfig(
@@ -174,7 +174,7 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normaliser, steps: int)
     )
 
 
-def scale_at(normaliser: Normaliser, penalty: float) -> Normaliser:
+def scale_at(normaliser: Normalizer, penalty: float) -> Normalizer:
     """Return a reward model's scale at the uncertainty penalty of the policy's plan.
 
     Raises:

@@ -8,13 +8,13 @@ from typing import Any
 from app.domain.plan import RewardPlan, RoundPlan
 from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
-from worker.rlhf.core.examples import PromptItem, Ranking
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
 from worker.rlhf.reward import criterion_heads, reward_model, scoring
 from worker.rlhf.reward.criterion_heads import Criteria
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
@@ -49,8 +49,8 @@ class RewardInputs:
     """
 
     plan: RoundPlan
-    train: Sequence[Ranking]
-    heldout: Sequence[Ranking]
+    train: Sequence[RankedPrompt]
+    heldout: Sequence[RankedPrompt]
     criterion_weights: Mapping[str, float]
     prompts: Sequence[KeyedPrompt]
     instruction: str
@@ -217,6 +217,6 @@ def prompts_with_room(
     return kept
 
 
-def fit_scale(reward: AdapterReward, responses: Sequence[Branches], plan: RoundPlan) -> Normaliser:
+def fit_scale(reward: AdapterReward, responses: Sequence[Branches], plan: RoundPlan) -> Normalizer:
     """Return the scale on which these responses have mean 0 and standard deviation 1."""
-    return Normaliser.fit(reward.raw(responses), penalty=plan.policy.uncertainty_penalty)
+    return Normalizer.fit(reward.raw(responses), penalty=plan.policy.uncertainty_penalty)

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from app.formats.training_rows import FrozenRow
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.reward import rating_report, reward_report
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import branches_of, split_by_length
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.training import human_level
 from worker.training.reward import RewardInputs
@@ -49,7 +49,7 @@ def measure(
     if not fit:
         return figures | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
     scored = score_all(reward, fit)
-    scores = {int(one.ranking.key.removeprefix("comparison-")): one.scores for one in scored}
+    scores = {int(one.ranked.key.removeprefix("comparison-")): one.scores for one in scored}
     measured = [row for row in heldout_rows if row.row.comparison_id in scores]
     figures |= on_heldout(train, scored, reward, criteria) | {
         "people": human_level.lines(measured, scores, seed=inputs.plan.seed),
@@ -58,29 +58,34 @@ def measure(
     return figures, [_scored(row, scores[row.row.comparison_id]) for row in measured]
 
 
-def score_all(reward: AdapterReward, rankings: Sequence[Ranking]) -> list[Scored]:
+def score_all(reward: AdapterReward, rankings: Sequence[RankedPrompt]) -> list[ScoredPrompt]:
     """Return rankings with the raw score of each completion, an ensemble's mean."""
     flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
     parts = torch.split(flat, [len(one.completions) for one in rankings])
-    return [Scored(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)]
+    return [
+        ScoredPrompt(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)
+    ]
 
 
 def on_heldout(
-    train: Sequence[Ranking], scored: Sequence[Scored], reward: AdapterReward, fitted: Criteria
+    train: Sequence[RankedPrompt],
+    scored: Sequence[ScoredPrompt],
+    reward: AdapterReward,
+    fitted: Criteria,
 ) -> dict[str, Any]:
     """Return the report on held-out comparisons, and on their ratings where there are criteria."""
     found = _compared(train, scored)
     if not fitted:
         return found
-    rankings = [one.ranking for one in scored]
+    rankings = [one.ranked for one in scored]
     predicted = rating_report.predict(reward, rankings, fitted)
     reports = rating_report.report(predicted, rankings, fitted)
     return found | {"ratings": [each.to_json() for each in reports]}
 
 
-def _compared(train: Sequence[Ranking], scored: Sequence[Scored]) -> dict[str, Any]:
+def _compared(train: Sequence[RankedPrompt], scored: Sequence[ScoredPrompt]) -> dict[str, Any]:
     has_any = any(
-        one.ranking.pairs or any(each.thumb is not None for each in one.ranking.absolutes)
+        one.ranked.pairs or any(each.thumb is not None for each in one.ranked.absolutes)
         for one in scored
     )
     if not has_any:
@@ -88,7 +93,7 @@ def _compared(train: Sequence[Ranking], scored: Sequence[Scored]) -> dict[str, A
     return {"heldout": reward_report.report(train, scored).to_json()}
 
 
-def _shared_prefix(reward: AdapterReward, rankings: Sequence[Ranking]) -> dict[str, Any]:
+def _shared_prefix(reward: AdapterReward, rankings: Sequence[RankedPrompt]) -> dict[str, Any]:
     """Say what the probe found, and how many comparisons it keeps from sharing their prompt."""
     apart = sum(not reward.probe.allows([branches_of(one)]) for one in rankings)
     return {**asdict(reward.probe), "comparisons_apart": apart}

@@ -15,11 +15,11 @@ from app.domain.plan import RewardPlan
 from app.domain.reward_parts import PartKind, RewardPart
 from worker.rlhf.reward import classifier
 from worker.rlhf.reward.classifier import ClassifierReward
-from worker.rlhf.reward.normaliser import Scale
-from worker.rlhf.reward.rules import FormatRule, LengthRule
+from worker.rlhf.reward.normalizer import Scale
+from worker.rlhf.reward.rule_rewards import FormatRule, LengthRule
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.rlhf.reward.weighted_sum import Part, WeightedSum
+from worker.rlhf.reward.weighted_sum import WeightedReward, WeightedSum
 
 LEARNED = "learned"
 WEIGHT, PARTS, SCALE = "weight", "parts", "scale"
@@ -74,12 +74,12 @@ def of(
     weight, rows = float(config.get(WEIGHT, 1.0)), config.get(PARTS, [])
     if weight == 1.0 and not rows:
         return learned
-    parts = [Part(LEARNED, weight, learned)]
+    parts = [WeightedReward(LEARNED, weight, learned)]
     for number, row in enumerate(rows, start=1):
         known = {key: value for key, value in row.items() if key != SCALE}
         part: RewardPart = json_dataclasses.read(RewardPart, known, f"part {number} of the reward")
         function = build(part, writer, device)
         if isinstance(function, ClassifierReward):
             function = replace(function, scale=Scale(*row[SCALE]))
-        parts.append(Part(f"{part.kind}-{number}", part.weight, function))
+        parts.append(WeightedReward(f"{part.kind}-{number}", part.weight, function))
     return WeightedSum(tuple(parts))

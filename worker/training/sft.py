@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from app.domain.plan import SftPlan, Starter
 from app.errors import Invalid
-from worker.rlhf.core.examples import Demonstration
+from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving, starter, template
 from worker.rlhf.model.models import LoadedModel
@@ -158,7 +158,7 @@ def build_starter(
 
 def encode(
     roles: Roles, demonstrations: Sequence[PromptAndResponse], instruction: str, max_tokens: int
-) -> tuple[list[Demonstration], int]:
+) -> tuple[list[TokenizedDemonstration], int]:
     """Return the demonstrations that fit as token ids, and how many do not fit."""
     tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
@@ -167,5 +167,5 @@ def encode(
         prompt = token_ids.prompt_ids(tokenizer, demonstration.messages, instruction)
         response = tuple(template.encode_response(tokenizer, demonstration.text, finished=True))
         if len(prompt) + len(response) <= limit:
-            encoded.append(Demonstration(prompt, response))
+            encoded.append(TokenizedDemonstration(prompt, response))
     return encoded, len(demonstrations) - len(encoded)

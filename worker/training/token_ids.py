@@ -13,14 +13,14 @@ from app.formats.training_rows import JudgedCompletion
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import models, template
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.model.template import Message
+from worker.rlhf.model.template import ChatMessage
 
 
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
     """Return a prompt's ids: the project's instruction joined to its turns."""
-    turns = [Message(turn["role"], turn["content"]) for turn in messages]
+    turns = [ChatMessage(turn["role"], turn["content"]) for turn in messages]
     text = template.render_prompt(tokenizer, turns, instruction=instruction.strip() or None)
     return tuple(template.encode_prompt(tokenizer, text))
 

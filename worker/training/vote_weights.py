@@ -10,7 +10,7 @@ from app.domain.reward_parts import Weighing
 from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow, PlainVote
-from worker.rlhf.core.examples import Absolute, Pair
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 
 STRENGTHS = 4
 
@@ -59,18 +59,20 @@ class VoteWeights:
             fmean(judgments) if judgments else None,
         )
 
-    def pairs(self, one: FrozenRow) -> tuple[Pair, ...]:
+    def pairs(self, one: FrozenRow) -> tuple[PreferencePair, ...]:
         """Return a row's pairs with their shares, margins and weights."""
         return tuple(
             made for pair in one.row.pairs if (made := self._pair(pair, one.votes)) is not None
         )
 
-    def absolutes(self, one: FrozenRow) -> tuple[Absolute, ...]:
+    def absolutes(self, one: FrozenRow) -> tuple[AbsoluteFeedback, ...]:
         """Return what was said of a row's completions one by one, with its weight."""
         weight = 1.0 if self.usual_judgments is None else _judgments(one) / self.usual_judgments
-        return tuple(Absolute(each.ratings, each.thumb, weight) for each in one.row.absolutes)
+        return tuple(
+            AbsoluteFeedback(each.ratings, each.thumb, weight) for each in one.row.absolutes
+        )
 
-    def _pair(self, pair: TrainingPair, votes: Sequence[PlainVote]) -> Pair | None:
+    def _pair(self, pair: TrainingPair, votes: Sequence[PlainVote]) -> PreferencePair | None:
         share, weight = pair.share, 1.0
         if self.labelers and votes:
             each = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
@@ -82,7 +84,7 @@ class VoteWeights:
         if self.usual_votes is not None:
             weight *= pair.votes / self.usual_votes
         margin = margin_of(pair, share)
-        return Pair(pair.first, pair.second, share, margin, weight, pair.strength)
+        return PreferencePair(pair.first, pair.second, share, margin, weight, pair.strength)
 
 
 def margin_of(pair: TrainingPair, share: float | None = None) -> float:

@@ -14,7 +14,7 @@ from tests.worker.files import material
 from tests.worker.files.material import error, ok
 from worker.commands import watching
 from worker.files import generation
-from worker.rlhf.core.examples import Completion
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.sampling import continuous_batching
 
 SHORT = ("--max-new-tokens", 6)
@@ -100,7 +100,7 @@ def test_both_engines_write_the_same_answers_and_each_goes_on_for_the_other(
     used: list[int] = []
     draw = continuous_batching.generate
 
-    def counted(*given: Any) -> Iterator[Completion]:
+    def counted(*given: Any) -> Iterator[SampledCompletion]:
         used.append(len(given[1]))
         return draw(*given)
 

@@ -24,11 +24,11 @@ from worker.files import models
 from worker.files.rows import JudgedRow
 from worker.files.source import Source
 from worker.files.training_request import TrainingRequest
-from worker.rlhf.core.examples import Pair, PromptItem
+from worker.rlhf.core.examples import PreferencePair, PromptItem
 from worker.rlhf.model import models as rlhf_models
 from worker.rlhf.model import saving
 from worker.rlhf.reward import reward_report
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training.model_card import TRAINING
@@ -152,10 +152,17 @@ def test_every_prompt_of_a_file_is_trained_on_unless_a_number_is_given(
 def test_pairs_are_reported_by_their_own_sources(sft: Path) -> None:
     texts = ("a", "b", "c")
     turns = ({"role": "user", "content": "Which?"},)
-    row = JudgedRow(1, "k", turns, texts, ("x", "y", "z"), (Pair(0, 1, 1.0), Pair(0, 2, 1.0)))
+    row = JudgedRow(
+        1,
+        "k",
+        turns,
+        texts,
+        ("x", "y", "z"),
+        (PreferencePair(0, 1, 1.0), PreferencePair(0, 2, 1.0)),
+    )
     request = TrainingRequest("reward", str(sft), Source(sft), RoundPlan())
     (ranking,) = request.rankings([row], models.open_model(str(sft), "cpu").roles)
-    scored = Scored(ranking, (2.0, 1.0, 0.0))
+    scored = ScoredPrompt(ranking, (2.0, 1.0, 0.0))
     found = reward_report.report([ranking], [scored]).to_json()
     said = json.dumps(found)
     assert "x / y" in said
@@ -340,7 +347,7 @@ def test_an_adapter_is_trained_over_a_base_in_four_bits_and_answers_over_it(
     ok("train", "sft", data, "-m", base, "-o", out, *SMALL, "--four-bit")
     run = json.loads((out / "run.json").read_text())
     assert run["plan"]["four_bit"]
-    assert rlhf_models.is_packed(models.open_model(str(out), "cpu", four_bit=True).roles.causal)
+    assert rlhf_models.is_quantized(models.open_model(str(out), "cpu", four_bit=True).roles.causal)
     asked = ("generate", material.prompts(tmp_path / "q.jsonl", 2), "-m", out, "--four-bit")
     results = tmp_path / "answers.jsonl"
     ok(*asked, "-o", results, "--max-new-tokens", 4)

@@ -17,7 +17,7 @@ from app.demo.truth import PolicyTruth
 from app.domain.measures import Interval, Measure
 from app.domain.plan import RoundPlan
 from tests.worker.proofs.desk import Desk, Judged, Prompts, RewardModel, Witness, longer_wins
-from worker.rlhf.core.examples import Completion
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy.stopping import Observation
@@ -58,7 +58,7 @@ class Trained:
     is_alarm: bool
     best_step: int
     kl_nats: float  # of the weights that stay, on held-out prompts
-    answers: dict[str, list[Completion]]
+    answers: dict[str, list[SampledCompletion]]
 
     @property
     def peak(self) -> Point:
@@ -118,7 +118,7 @@ def rounds(
     desk: Desk,
     prompts: Prompts,
     watched: Sequence[Judged],
-    sft: dict[str, list[Completion]],
+    sft: dict[str, list[SampledCompletion]],
 ) -> Iterator[Claim]:
     """Run round after round: all judgments so far, the policy started from SFT again."""
     rows: list[Judged] = []
@@ -193,7 +193,7 @@ def practise(
     roles, state = model.roles, TrainingState()
     witness = Witness(model.function, desk, roles)
     steps = plan.policy.steps(len(prompts.policy), 0).total
-    own = policy_recipe.config_of(plan, roles, model.function.normaliser, steps)
+    own = policy_recipe.config_of(plan, roles, model.function.normalizer, steps)
     if not alarms:
         own = replace(own, watch=replace(own.watch, rules=()))
     items = [desk.items(roles, some) for some in (prompts.policy, prompts.looks)]
@@ -221,7 +221,7 @@ def practise(
 
 def _candidates(
     desk: Desk, before: Roles | None, asked: Sequence[str], number: int
-) -> dict[str, list[Completion]]:
+) -> dict[str, list[SampledCompletion]]:
     """Answer a round's prompts: by SFT, and half of them by the policy before if there is one."""
     k = desk.demo.k
     if before is None:

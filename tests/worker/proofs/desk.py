@@ -20,7 +20,7 @@ from app.domain import bootstrap
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
 from app.simulation.labelers import Kind, Question, Shown, SimulatedLabeler
-from worker.rlhf.core.examples import Completion, Pair, PromptItem, Ranking
+from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt, SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
@@ -60,7 +60,7 @@ class Judged:
     """A prompt with its completions, and the order in which each labeler put them."""
 
     prompt: str
-    completions: tuple[Completion, ...]
+    completions: tuple[SampledCompletion, ...]
     orders: tuple[tuple[tuple[int, ...], ...], ...]  # a labeler's groups, best first
 
     @property
@@ -163,7 +163,7 @@ class Desk:
 
     def answers(
         self, roles: Roles, prompts: Sequence[str], *, role: str = BASE, n: int = 1, seed: int = 0
-    ) -> dict[str, list[Completion]]:
+    ) -> dict[str, list[SampledCompletion]]:
         """Let a role answer prompts n times."""
         given = self.plan.sampling
         config = sampling.SamplingConfig(
@@ -172,12 +172,12 @@ class Desk:
             seed=self.seed * 1009 + seed,
             batch_size=given.batch_size,
         )
-        found: dict[str, list[Completion]] = {one: [] for one in prompts}
+        found: dict[str, list[SampledCompletion]] = {one: [] for one in prompts}
         for one in sampling.generate(roles, self.items(roles, prompts), config, role):
             found[one.prompt_key].append(one)
         return found
 
-    def judged(self, answers: Mapping[str, Sequence[Completion]], name: str) -> list[Judged]:
+    def judged(self, answers: Mapping[str, Sequence[SampledCompletion]], name: str) -> list[Judged]:
         """Let the panel rank the answers to each prompt; `name` tells occasions apart."""
         labelers = panel.make(self.demo, taste.DEFAULT.name, self.seed)
         found = []
@@ -208,7 +208,7 @@ class Desk:
         ]
         normaliser = reward_recipe.fit_scale(function, asked, plan)
         penalty = plan.policy.uncertainty_penalty
-        return RewardModel(roles, names, replace(function, normaliser=normaliser, penalty=penalty))
+        return RewardModel(roles, names, replace(function, normalizer=normaliser, penalty=penalty))
 
     def utility(self, prompt: str, text: str) -> float:
         """Return the truth."""
@@ -236,7 +236,9 @@ class Desk:
         return bootstrap.share(shares, seed=self.seed)
 
     def won(
-        self, old: Mapping[str, Sequence[Completion]], new: Mapping[str, Sequence[Completion]]
+        self,
+        old: Mapping[str, Sequence[SampledCompletion]],
+        new: Mapping[str, Sequence[SampledCompletion]],
     ) -> PolicyTruth:
         """Hold the first answers of two models against the truth."""
         rows = [PolicyCompletions(one, old[one][0].text, new[one][0].text) for one in old]
@@ -245,12 +247,14 @@ class Desk:
     def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:
         return {row.prompt: self.ids(roles, row.prompt) for row in rows}
 
-    def _ranking(self, roles: Roles, row: Judged, number: int) -> Ranking:
+    def _ranking(self, roles: Roles, row: Judged, number: int) -> RankedPrompt:
         pairs = tuple(
-            Pair(first, second, fmean(_share(order, first, second) for order in row.orders))
+            PreferencePair(
+                first, second, fmean(_share(order, first, second) for order in row.orders)
+            )
             for first, second in combinations(range(len(row.completions)), 2)
         )
-        return Ranking(
+        return RankedPrompt(
             f"{number}",
             self.ids(roles, row.prompt),
             tuple(one.token_ids for one in row.completions),
@@ -290,7 +294,7 @@ class Witness:
             for one in branches
             for ids in one.completions
         ]
-        self.seen.append((float(found.normalised.mean()), fmean(true)))
+        self.seen.append((float(found.normalized.mean()), fmean(true)))
         return found
 
 
@@ -310,7 +314,7 @@ def _turns(prompt: str) -> list[dict[str, Any]]:
 
 
 def _ranked(
-    labeler: SimulatedLabeler, name: str, prompt: str, given: Sequence[Completion]
+    labeler: SimulatedLabeler, name: str, prompt: str, given: Sequence[SampledCompletion]
 ) -> tuple[tuple[int, ...], ...]:
     shown = tuple(Shown(key, one.text) for key, one in enumerate(given))
     return labeler.judge(Question(name, prompt, shown, Kind.RANK, allows_ties=True)).groups

@@ -8,7 +8,7 @@ from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import LoraSettings
 from worker.rlhf.policy.ppo import PpoConfig
-from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.normalizer import Scale
 from worker.training import algorithms
 from worker.training.algorithms import PolicyInputs
 

@@ -16,11 +16,11 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
 from worker.rlhf.model import models, saving
-from worker.rlhf.model.roles import BASE, SFT, Roles
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process.job_context import JobContext
-from worker.training.layout import ADAPTER, FULL, POLICY
+from worker.training.layout import ADAPTER, FULL
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ def fetch(context: JobContext, checkpoint: Checkpoint) -> Path:
 
 def add_reward(
     context: JobContext, roles: Roles, checkpoint: Checkpoint
-) -> tuple[tuple[str, ...], Normaliser]:
+) -> tuple[tuple[str, ...], Normalizer]:
     """Add a reward model's adapters and heads; return their names and the scale."""
     folder = fetch(context, checkpoint)
     names = tuple(checkpoint.config["names"])
     for name in names:
         saving.load_reward(roles, folder / name, name)
     normaliser: Mapping[str, Any] = checkpoint.config["normaliser"]
-    return names, Normaliser.from_json(dict(normaliser))
+    return names, Normalizer.from_json(dict(normaliser))
 
 
 def _source(context: JobContext, checkpoint: Checkpoint) -> str:

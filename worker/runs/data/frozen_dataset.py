@@ -14,7 +14,7 @@ from app.formats import training_rows
 from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
 from app.services.datasets import export_rows, exports
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.runs import export as export_run
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -54,7 +54,7 @@ def rankings(
     roots: Mapping[int, int],
     root: int,
     weights: VoteWeights | None = None,
-) -> list[Ranking]:
+) -> list[RankedPrompt]:
     """Return one ranking per row, in the ids of this model's tokenizer.
 
     Args:
@@ -85,9 +85,9 @@ def _ranking(
     roots: Mapping[int, int],
     root: int,
     weights: VoteWeights,
-) -> Ranking:
+) -> RankedPrompt:
     row = one.row
-    return Ranking(
+    return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
         prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
         completions=tuple(

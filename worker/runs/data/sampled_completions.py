@@ -15,11 +15,11 @@ from sqlalchemy import select
 from app.db import now
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
-from worker.rlhf.core.examples import Completion as Drawn
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.model.models import context_tokens
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import engines
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -136,8 +136,8 @@ def _write(
 
 def _sample(
     answering: Answering, prompts: Sequence[Prompt], wanted: Draw
-) -> dict[int, list[Drawn]]:
-    asked = [Question(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts]
+) -> dict[int, list[SampledCompletion]]:
+    asked = [EnginePrompt(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts]
     config = SamplingConfig(
         n=wanted.count,
         max_new_tokens=wanted.settings.max_new_tokens,
@@ -148,14 +148,16 @@ def _sample(
         seed=wanted.seed + 1_000_003 * wanted.start,
         batch_size=wanted.settings.batch_size,
     )
-    found: dict[int, list[Drawn]] = {}
+    found: dict[int, list[SampledCompletion]] = {}
     engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
     for one in engine.generate(asked, config):
         found.setdefault(int(one.prompt_key.removeprefix("prompt-")), []).append(one)
     return found
 
 
-def _row(answering: Answering, prompt: Prompt, drawn: Drawn, wanted: Draw) -> Completion:
+def _row(
+    answering: Answering, prompt: Prompt, drawn: SampledCompletion, wanted: Draw
+) -> Completion:
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,

@@ -1,6 +1,7 @@
 """Completions of somebody else's model, asked of a server, as rows.
 
 They have no token ids of ours; wherever they are trained on, they are tokenised like completions
+from worker.rlhf.sampling.engines import GeneratedCompletion
 from files. The key of a completion is the server's model, the settings and its number.
 """
 
@@ -15,8 +16,8 @@ from app.errors import Invalid, Unavailable
 from app.models import Completion, Prompt
 from app.services.rounds.prompt_selection import SERVED
 from worker.rlhf.model import template
-from worker.rlhf.model.template import Message
-from worker.rlhf.sampling.engines import Answer, Question
+from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.sampling.engines import EnginePrompt, GeneratedCompletion
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs.data import sampled_completions
@@ -109,14 +110,14 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
         raise Invalid(str(error)) from error
 
 
-def _question(key: str, prompt: Prompt, instruction: str) -> Question:
-    turns = [Message(turn["role"], turn["content"]) for turn in prompt.messages]
+def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
+    turns = [ChatMessage(turn["role"], turn["content"]) for turn in prompt.messages]
     if instruction.strip():
-        turns = [Message("system", instruction.strip()), *turns]
-    return Question(key, text=template.plain(turns), messages=tuple(turns))
+        turns = [ChatMessage("system", instruction.strip()), *turns]
+    return EnginePrompt(key, text=template.plain(turns), messages=tuple(turns))
 
 
-def _row(prompt: Prompt, answer: Answer, wanted: ServerRequest) -> Completion:
+def _row(prompt: Prompt, answer: GeneratedCompletion, wanted: ServerRequest) -> Completion:
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,

@@ -104,7 +104,7 @@ def test_a_job_that_is_run_again_asks_only_for_what_is_missing(
 
 def test_a_server_that_is_away_makes_the_job_wait(generating: JobContext, network: Network) -> None:
     network.is_away = True
-    with pytest.raises(Unavailable, match="failed 5 times; the last: status 503"):
+    with pytest.raises(Unavailable, match="failed 5 times; last error: status 503"):
         find("generate")(generating)
 
 

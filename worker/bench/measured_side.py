@@ -1,7 +1,7 @@
-"""What runs in a measured process: it says what it did, step by step, when it is asked to.
+"""The measured end of a pairing: takes a step on request and reports its figures.
 
-Lines of JSON on the original standard output; anything else that is printed goes to standard error.
-Needs only torch: peers import it in environments of their own.
+Reports are lines of JSON on the original standard output; any other output goes to standard error.
+Needs only torch, since peers import it in their own environments.
 """
 
 import json
@@ -19,32 +19,32 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 STATUS = Path("/proc/self/status")
 
 
-class Side:
-    """The measured end of a pairing. The first step is counted, not timed; the others are timed."""
+class MeasuredSide:
+    """A process that is measured step by step: the first is counted, the others are timed."""
 
     def __init__(self) -> None:
-        # Peers print; the answers must not be mixed up with that.
-        self._answers = os.fdopen(os.dup(1), "w")
+        # Peers print, which must not mix with the reports.
+        self._reports = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
-        self._synchronise = False
+        self._synchronize = False
         self._libraries_bytes = 0
-        self._counter: Counter | None = None
+        self._counter: FlopCounter | None = None
         self._started = 0.0
         self._figures: dict[str, float] = {}
 
-    def is_ready(self, device: str, versions: Mapping[str, str]) -> None:
-        """Say that libraries are loaded: memory counts from here."""
-        self._synchronise = device == "cuda"
+    def report_ready(self, device: str, versions: Mapping[str, str]) -> None:
+        """Report that libraries are loaded; memory is counted from here."""
+        self._synchronize = device == "cuda"
         self._libraries_bytes = _memory("VmRSS")
-        self._say({"versions": dict(versions)})
+        self._write({"versions": dict(versions)})
 
     def begin(self) -> None:
-        """Wait to be asked for a step and start the clock; end the process when there is none."""
+        """Wait for a request and start the clock; exit when there are no more requests."""
         order = sys.stdin.readline().strip()
         if not order:
             raise SystemExit(0)
         self._figures = {}
-        self._counter = Counter() if order == "count" else None
+        self._counter = FlopCounter() if order == "count" else None
         if self._counter is not None:
             self._counter.__enter__()  # type: ignore[no-untyped-call]
         self._wait_for_device()
@@ -59,29 +59,29 @@ class Side:
         self._counter.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self._figures["flops"] = float(self._counter.total)
 
-    def tell(self, figures: Mapping[str, float]) -> None:
-        """Answer with the step's time or operations, its memory, and what it found."""
+    def report(self, figures: Mapping[str, float]) -> None:
+        """Report the step's time or operations, its memory, and further figures."""
         self._figures["memory_bytes"] = float(self._peak_bytes())
-        self._say({"figures": self._figures | dict(figures)})
+        self._write({"figures": self._figures | dict(figures)})
 
     def _peak_bytes(self) -> int:
-        if self._synchronise:
+        if self._synchronize:
             return int(torch.cuda.max_memory_allocated())
         return _memory("VmHWM") - self._libraries_bytes
 
     def _wait_for_device(self) -> None:
-        if self._synchronise:
+        if self._synchronize:
             torch.cuda.synchronize()
 
-    def _say(self, answer: Mapping[str, object]) -> None:
-        print(json.dumps(answer), file=self._answers, flush=True)
+    def _write(self, message: Mapping[str, object]) -> None:
+        print(json.dumps(message), file=self._reports, flush=True)
 
 
-class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations of matrix products and attentions as they are executed.
 
-    `FlopCounterMode` does the same, but also asks which module each belongs to, and that fails
-    where a forward without gradients follows one with them.
+    `FlopCounterMode` does the same, but also tracks the module of each, which fails when a forward
+    pass without gradients follows one with them.
     """
 
     def __init__(self) -> None:
@@ -92,25 +92,25 @@ class Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         count = COUNTS.get(func._overloadpacket)
         if count is None:
-            # A linear map reaches us whole in inference mode; its product is what counts.
+            # In inference mode a linear map is not decomposed yet; its product is what counts.
             with self:
                 parts = func.decompose(*args, **kwargs)
             return func(*args, **kwargs) if parts is NotImplemented else parts
-        found = func(*args, **kwargs)
-        self.total += count(*args, **kwargs, out_val=found)
-        return found
+        result = func(*args, **kwargs)
+        self.total += count(*args, **kwargs, out_val=result)
+        return result
 
 
 def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    shapes = (each.shape for each in (query, key, value))
-    found: int = sdpa_flop_count(*shapes)  # type: ignore[no-untyped-call]
-    return found
+    shapes = (tensor.shape for tensor in (query, key, value))
+    count: int = sdpa_flop_count(*shapes)  # type: ignore[no-untyped-call]
+    return count
 
 
 def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    shapes = (each.shape for each in (gradient, query, key, value))
-    found: int = sdpa_backward_flop_count(*shapes)  # type: ignore[no-untyped-call]
-    return found
+    shapes = (tensor.shape for tensor in (gradient, query, key, value))
+    count: int = sdpa_backward_flop_count(*shapes)  # type: ignore[no-untyped-call]
+    return count
 
 
 COUNTS = flop_registry | {
@@ -120,7 +120,7 @@ COUNTS = flop_registry | {
 
 
 def _memory(name: str) -> int:
-    """Return a figure of this process's memory in bytes; 0 where the system does not tell."""
+    """Return an entry of this process's memory status in bytes; 0 if it is not available."""
     if not STATUS.exists():
         return 0
     line = next((text for text in STATUS.read_text().splitlines() if text.startswith(name)), "")

@@ -1,11 +1,11 @@
-"""Refuses settings that no loop can use, in words that name the setting, the rule and the value."""
+"""Validation of settings; the message names the setting, the rule and the value."""
 
 import math
 from typing import Any
 
 
-def positive(config: Any, *names: str) -> None:
-    """Refuse settings that are not above 0.
+def require_positive(config: Any, *names: str) -> None:
+    """Refuse settings that are not finite and above 0.
 
     Raises:
         ValueError: naming the setting, the rule and the value.
@@ -16,7 +16,7 @@ def positive(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must be positive, got {value}")
 
 
-def within(config: Any, low: float, high: float, *names: str) -> None:
+def require_within(config: Any, low: float, high: float, *names: str) -> None:
     """Refuse settings below `low` or above `high`.
 
     Raises:
@@ -25,5 +25,5 @@ def within(config: Any, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not low <= value <= high:
-            most = "" if math.isinf(high) else f" and at most {high:g}"
-            raise ValueError(f"{name} must be at least {low:g}{most}, got {value}")
+            upper_bound = "" if math.isinf(high) else f" and at most {high:g}"
+            raise ValueError(f"{name} must be at least {low:g}{upper_bound}, got {value}")

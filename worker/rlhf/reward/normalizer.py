@@ -1,7 +1,7 @@
-"""Scales that make scores mean 0 and standard deviation 1 on the SFT policy's own answers.
+"""Normalization of scores to mean 0 and standard deviation 1 on the SFT policy's completions.
 
-With them the KL coefficient means the same in every round. They are stored with the checkpoint; the
-heads stay raw.
+It gives the KL coefficient the same meaning in every round. Scales are stored with the checkpoint;
+the heads themselves stay unnormalized.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,30 +16,34 @@ MIN_STD = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A mean and a standard deviation to divide by."""
+    """A mean and a standard deviation with which to standardize."""
 
     mean: float = 0.0
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse to divide by nothing."""
+        """Refuse a standard deviation of 0.
+
+        Raises:
+            ValueError: if it is not above 0.
+        """
         if not self.std > 0.0:
-            raise ValueError(f"a scale's standard deviation must be above 0, it is {self.std}")
+            raise ValueError(f"the standard deviation of a scale must be above 0, got {self.std}")
 
     @classmethod
     def fit(cls, values: Tensor) -> Self:
-        """Return the scale of a sample; equal values are only shifted."""
+        """Return the scale of a sample; if all values are equal, its std is 1."""
         std = float(values.double().std(correction=0))
         return cls(float(values.double().mean()), std if std > MIN_STD else 1.0)
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Return the values on this scale."""
+        """Return the standardized values."""
         return (values - self.mean) / self.std
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Mean and variance of the models' mean and of their spread over a sample, and how they go."""
+    """Moments, over a sample, of the ensemble's mean score and of its spread."""
 
     mean: float
     mean_spread: float
@@ -49,14 +53,14 @@ class Moments:
 
     @classmethod
     def of(cls, mean: Tensor, spread: Tensor) -> Self:
-        """Return those of a sample, [N] each."""
-        a, b = mean.double(), spread.double()
-        both = torch.stack([a, b])
-        ((variance, covariance), (_, variance_spread)) = torch.cov(both, correction=0).tolist()
-        return cls(float(a.mean()), float(b.mean()), variance, variance_spread, covariance)
+        """Return the moments of a sample, [N] each."""
+        mean, spread = mean.double(), spread.double()
+        stacked = torch.stack([mean, spread])
+        ((variance, covariance), (_, variance_spread)) = torch.cov(stacked, correction=0).tolist()
+        return cls(float(mean.mean()), float(spread.mean()), variance, variance_spread, covariance)
 
     def scale(self, penalty: float) -> Scale:
-        """Return the scale of mean - penalty · spread on that sample."""
+        """Return the scale of mean - penalty · spread on the sample."""
         variance = (
             self.variance - 2.0 * penalty * self.covariance + penalty**2 * self.variance_spread
         )
@@ -65,11 +69,11 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Normaliser:
-    """A scale per reward model, and one for what they say together at the penalty of their spread.
+class Normalizer:
+    """A scale per reward model, and one for the ensemble's lower bound at a given penalty.
 
-    The latter sees to it that the ensemble's lower bound too is mean 0, std 1. `moments` of the
-    sample it was fitted to give it at another penalty; without them there is only the one.
+    The combined scale gives the lower bound mean 0 and std 1 as well. `moments` of the fitting
+    sample provide it at other penalties; without them only `penalty` is available.
     """
 
     members: tuple[Scale, ...] = (Scale(),)
@@ -79,44 +83,42 @@ class Normaliser:
 
     @classmethod
     def fit(cls, raw: Tensor, *, penalty: float) -> Self:
-        """Return the scales of raw scores [M, N] of M models on N answers."""
+        """Return the scales of raw scores [M, N] of M models on N completions."""
         members = tuple(Scale.fit(row) for row in raw)
         moments = Moments.of(*_mean_and_spread(members, raw))
         return cls(members, moments.scale(penalty), penalty, moments)
 
     def at(self, penalty: float) -> Self:
-        """Return the normaliser of the same sample at another penalty.
+        """Return the normalizer for the same sample at another penalty.
 
         Raises:
-            ValueError: if it was fitted at one penalty without the figures for any other.
+            ValueError: if it was fitted at one penalty, without the moments for others.
         """
         if penalty == self.penalty:
             return self
-        if len(self.members) == 1:  # which never disagrees with itself
+        if len(self.members) == 1:  # a single model has no spread
             return replace(self, penalty=penalty)
         if self.moments is None:
             raise ValueError(
-                f"an uncertainty penalty of {penalty:g} is wanted, and the reward model was "
-                f"brought to scale at {self.penalty:g}, without what another one takes; "
-                "train it again"
+                f"the reward model was normalized for an uncertainty penalty of {self.penalty:g}, "
+                f"without the moments needed for one of {penalty:g}; train it again"
             )
         return replace(self, penalty=penalty, combined=self.moments.scale(penalty))
 
     def lower_bound(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean - penalty · std over the models, and that std, both [N].
+        """Return the normalized mean - penalty · std over the models, and that std, [N] each.
 
-        Coste et al. 2023 (arXiv 2310.02743), section 3; there the variance, here its root, which
-        has the reward's unit.
+        Coste et al. 2023 (arXiv 2310.02743), section 3, with the standard deviation, which has the
+        unit of the reward, in place of the variance.
 
         Args:
-            raw: [M, N].
-
+            raw: Raw scores, [M, N].
         """
         mean, spread = _mean_and_spread(self.members, raw)
         return self.combined(mean - self.penalty * spread), spread
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return plain values that `from_json` reads."""
         return {
             "members": [[scale.mean, scale.std] for scale in self.members],
             "combined": [[self.combined.mean, self.combined.std]],
@@ -126,11 +128,11 @@ class Normaliser:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return the normaliser of a manifest; one that names no penalty has none."""
+        """Return the normalizer in a manifest; a missing penalty is 0."""
         (combined,) = value["combined"]
         moments = value.get("moments")
         return cls(
-            tuple(Scale(*each) for each in value["members"]),
+            tuple(Scale(*member) for member in value["members"]),
             Scale(*combined),
             float(value.get("penalty", 0.0)),
             None if moments is None else Moments(**moments),
@@ -138,6 +140,6 @@ class Normaliser:
 
 
 def _mean_and_spread(members: Sequence[Scale], raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and std over the models, each on its own scale, [M, N] -> [N] and [N]."""
-    each = torch.stack([scale(row) for scale, row in zip(members, raw, strict=True)])
-    return each.mean(0), each.std(0, correction=0)
+    """Return the mean and std over the models, each on its own scale, [M, N] -> [N] and [N]."""
+    scaled = torch.stack([scale(row) for scale, row in zip(members, raw, strict=True)])
+    return scaled.mean(0), scaled.std(0, correction=0)

@@ -1,6 +1,6 @@
-"""Rules as rewards: how long an answer may be, and what it must look like. No model is asked.
+"""Rewards computed by rules, without a model: the length and the format of a response.
 
-Their scores are in units of the normalised reward and are not scaled again.
+Their scores are in units of the normalized reward and are not normalized again.
 """
 
 import re
@@ -16,16 +16,17 @@ from worker.rlhf.reward.shared_prefix import Branches
 
 @dataclass(frozen=True, slots=True)
 class LengthRule:
-    """0 for an answer of `shortest` to `longest` tokens; outside, minus the share it is off by.
+    """0 for a response of `shortest` to `longest` tokens; outside, minus the relative deviation.
 
-    Half the least length or half as long again as the greatest both cost ½. The end token counts.
+    A response of half the shortest length, or one and a half times the longest, scores -½. The EOS
+    token counts.
     """
 
     shortest: int = 0
     longest: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse bounds that no answer or every answer keeps.
+        """Refuse bounds that no response or every response satisfies.
 
         Raises:
             ValueError: naming the bounds.
@@ -38,14 +39,14 @@ class LengthRule:
             raise ValueError("a length rule needs a shortest or a longest length")
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return minus how far each completion is outside the bounds."""
-        found = torch.tensor(
-            [self.of_length(len(ids)) for each in branches for ids in each.completions]
+        """Return the score of each completion's length, branch by branch."""
+        scores = torch.tensor(
+            [self.of_length(len(ids)) for branch in branches for ids in branch.completions]
         )
-        return Scores(found, found)
+        return Scores(scores, scores)
 
     def of_length(self, tokens: int) -> float:
-        """Return the reward of an answer of that many tokens."""
+        """Return the reward of a response of that many tokens."""
         if tokens < self.shortest:
             return tokens / self.shortest - 1.0
         if self.longest is not None and tokens > self.longest:
@@ -55,32 +56,32 @@ class LengthRule:
 
 @dataclass(frozen=True, slots=True)
 class FormatRule:
-    """1 for an answer in which the pattern is found, else 0.
+    """1 for a response that contains the pattern, else 0.
 
-    Write `^…$` for a pattern of the whole answer, and a negative weight for what must not occur.
+    `^…$` matches the whole response; a negative weight penalizes the pattern.
     """
 
     pattern: str
     writer: PreTrainedTokenizerBase
 
     def __post_init__(self) -> None:
-        """Refuse what is no pattern.
+        """Refuse an invalid regular expression.
 
         Raises:
-            ValueError: with the place of the fault.
+            ValueError: with the error and its position.
         """
         try:
             re.compile(self.pattern)
         except re.error as error:
-            raise ValueError(f"{self.pattern!r} is not a pattern: {error}") from error
+            raise ValueError(f"{self.pattern!r} is not a regular expression: {error}") from error
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return whether the pattern is in each completion's text."""
-        wanted = re.compile(self.pattern, re.DOTALL)
+        """Return 1 for each completion whose text contains the pattern, else 0."""
+        pattern = re.compile(self.pattern, re.DOTALL)
         texts = [
             str(self.writer.decode(list(ids), skip_special_tokens=True))
-            for each in branches
-            for ids in each.completions
+            for branch in branches
+            for ids in branch.completions
         ]
-        found = torch.tensor([float(wanted.search(text) is not None) for text in texts])
-        return Scores(found, found)
+        scores = torch.tensor([float(pattern.search(text) is not None) for text in texts])
+        return Scores(scores, scores)
