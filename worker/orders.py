@@ -1,4 +1,4 @@
-"""What people and supervisors ask of a run that is under way."""
+"""Orders that users and supervisors give to a run in progress."""
 
 import threading
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ Order = Literal["cancel", "stop_here", "preempt"]
 
 
 class Interrupted(Exception):
-    """A run ended before its work did, because it was asked to."""
+    """A run stopped early because it was asked to."""
 
 
 class Orders:
-    """The orders given to a run; the strongest so far stands."""
+    """The orders given to a run; the strongest takes precedence."""
 
     _STRENGTH: Final[Mapping[Order, int]] = {"stop_here": 1, "preempt": 2, "cancel": 3}
 
@@ -26,7 +26,7 @@ class Orders:
         return self._order
 
     def give(self, order: Order) -> None:
-        """Give an order; a weaker one than that in force changes nothing."""
+        """Give an order; one weaker than the order in force changes nothing."""
         if self._order is None or self._STRENGTH[order] > self._STRENGTH[self._order]:
             self._order = order
             self.changed.set()

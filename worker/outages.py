@@ -1,4 +1,4 @@
-"""Tells an unreachable database from a wrong statement."""
+"""Distinguishes an unreachable database from a faulty statement."""
 
 from typing import Final
 
@@ -8,9 +8,9 @@ _SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is fu
 
 
 def is_outage(error: Exception) -> bool:
-    """Whether the database is away (and will be back), rather than the statement wrong.
+    """Whether the database is temporarily unreachable, rather than the statement faulty.
 
-    SQLite reports a missing table under the same class as a locked file; only its words differ.
+    SQLite reports a missing table under the same class as a locked file; only the messages differ.
     """
     if isinstance(error, TimeoutError):
         return True

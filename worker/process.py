@@ -1,4 +1,4 @@
-"""The operating-system process of one job: started, told, waited for, killed."""
+"""The operating-system process of one job: start it, pass it orders, wait for it, kill it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from worker.ticket import Ticket
 
 
 class Process:
-    """A fresh process in a session of its own; its group dies with it.
+    """A fresh process in its own session; its process group is killed when it ends.
 
     It must be made, and waited for, by one thread that outlives it: on Linux the kernel kills the
     process when the thread that started it ends.
@@ -50,7 +50,7 @@ class Process:
 
     @property
     def code(self) -> int | None:
-        """The exit status; None while it lives."""
+        """The exit status; None while it is running."""
         return self._process.returncode
 
     def hand_over(self, ticket: Ticket) -> None:
@@ -58,7 +58,7 @@ class Process:
         self._write(ticket.to_line())
 
     def order(self, order: Order) -> None:
-        """Pass an order on, once; unless it is to stop here, the process has a grace to end."""
+        """Pass an order on, once; except for `stop_here`, the grace period starts."""
         if order == self._ordered or self._kill_at is not None:
             return
         self._ordered = order
@@ -70,12 +70,12 @@ class Process:
             self.kill_after(self._grace_s)
 
     def kill_after(self, grace_s: float) -> None:
-        """Kill the process and its group once the grace is over, if it still lives."""
+        """Kill the process and its group after the grace period, if it is still running."""
         deadline = time.monotonic() + grace_s
         self._kill_at = deadline if self._kill_at is None else min(self._kill_at, deadline)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait a moment; true when the process has ended and its group with it."""
+        """Wait up to `timeout_s`; return whether the process and its group have ended."""
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._was_killed = True
             self._kill_group()
@@ -83,18 +83,18 @@ class Process:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
-        self._kill_group()  # what it started itself must not outlive it
+        self._kill_group()  # its own child processes must not outlive it
         with suppress(BrokenPipeError):
             self._stdin.close()
         return True
 
     def describe_end(self) -> str:
-        """Say how the process ended."""
+        """Describe how the process ended."""
         code = self._process.returncode
         if self._was_killed:
             return f"the job's process did not end within {self._grace_s:g} s and was killed"
         if code >= 0:
-            return f"the job's process ended with status {code} without saying how the job went"
+            return f"the job's process exited with status {code} without reporting a result"
         name = signal.Signals(-code).name
         return f"the job's process was killed by {name}"
 
@@ -105,7 +105,7 @@ class Process:
         return self._process.stdin
 
     def _write(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # it is dead already; `wait` says so
+        with suppress(BrokenPipeError):  # it has ended already; `wait` reports that
             self._stdin.write(line.encode())
             self._stdin.flush()
 

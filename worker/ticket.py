@@ -1,7 +1,7 @@
-"""What a supervisor hands to the process of a job, as one line on its standard input.
+"""What a supervisor passes to a job's process, as one line on its standard input.
 
-Later lines are orders. The pipe's end means that the supervisor is gone. Nothing secret is on the
-command line or in the environment.
+Later lines are orders. End of file means that the supervisor is gone. No secret is on the command
+line or in the environment.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import Final
 
 from app.services.jobs.job_leases import ClaimedJob
 
-EXIT_FENCED: Final = 71  # the lease was lost; somebody else has the job
+EXIT_FENCED: Final = 71  # the lease was lost; another worker has the job
 EXIT_ORPHANED: Final = 72  # the supervisor is gone
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """OpenAI-compatible servers that jobs may ask, and the key that goes with every question."""
+    """OpenAI-compatible servers that jobs may call, and the API key sent with every request."""
 
     urls: tuple[str, ...] = ()
     key: str | None = field(default=None, repr=False)
@@ -25,14 +25,14 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a worker of this machine finds things.
+    """Paths and resources of a worker on this machine.
 
     Attributes:
         artifacts: a folder or an fsspec URL, shared by all workers.
         work: a local folder for logs, training states and downloads.
         device: "auto", "cpu", "cuda" or another torch device.
-        servers: that jobs may ask for completions.
-        processes: that a training job may take; one for each GPU.
+        servers: that jobs may call for completions.
+        processes: the most that a training job may use; one per GPU.
     """
 
     artifacts: str
@@ -44,7 +44,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A claimed job and all that its process needs to run it."""
+    """A claimed job and everything its process needs to run it."""
 
     claimed: ClaimedJob
     database_url: str

@@ -283,7 +283,7 @@ def test_two_processes_never_share_a_folder(base: Path, tmp_path: Path) -> None:
     out.mkdir()
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another process writes to" in error(
+        assert "another process is writing to" in error(
             "train", "sft", data, "-m", base, "-o", out, *SMALL
         )
 
