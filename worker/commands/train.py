@@ -16,12 +16,12 @@ from worker.orders import Orders
 
 ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
 EVERY_PROMPT: Final = "prompts=10000000"
-"""A round takes so many of a project's prompts; a file's are all meant."""
+"""A round uses a limited number of a project's prompts; a file's prompts are all used."""
 DPO_DEFAULTS: Final = {"batch_size": 16, "learning_rate": 1e-4}
 
-MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps.")]
-LoraR = Annotated[int | None, typer.Option(help="Rank of a new adapter.")]
-MaxNewTokens = Annotated[int | None, typer.Option(help="The longest answer, in tokens.")]
+MaxSteps = Annotated[int | None, typer.Option(help="Stop after this many steps.")]
+LoraR = Annotated[int | None, typer.Option(help="Rank of a new LoRA adapter.")]
+MaxNewTokens = Annotated[int | None, typer.Option(help="Maximum response length, in tokens.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +36,15 @@ def sft(
     reading: Reading,
     running: Running,
     training: Training,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train all weights, not an adapter.")
+    ] = False,
     max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
-    """Imitate demonstrations. The model `starter` is a small one, built from their own words."""
-    given = {"max_steps": max_steps, "is_full": full or None, "lora.r": lora_r}
-    plan = _plan("sft", running, training, given)
+    """Fine-tune on demonstrations. The model `starter` is a small one built from their words."""
+    settings = {"max_steps": max_steps, "is_full": full or None, "lora.r": lora_r}
+    plan = _plan("sft", running, training, settings)
     _run("sft", reading, running, training, plan)
 
 
@@ -50,13 +52,15 @@ def reward(
     reading: Reading,
     running: Running,
     training: Training,
-    ensemble: Annotated[int | None, typer.Option(help="Reward models beside each other.")] = None,
-    margin: Annotated[bool, typer.Option("--margin", help="Use strengths as margins.")] = False,
+    ensemble: Annotated[int | None, typer.Option(help="Number of reward models.")] = None,
+    margin: Annotated[
+        bool, typer.Option("--margin", help="Use strengths as margins in the loss.")
+    ] = False,
     lora_r: LoraR = None,
 ) -> None:
     """Fit a reward model to judgments: pairs, rankings, ratings on criteria, or thumbs."""
-    given = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
-    plan = _plan("reward", running, training, given)
+    settings = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
+    plan = _plan("reward", running, training, settings)
     _run("reward", reading, running, training, plan)
 
 
@@ -67,24 +71,24 @@ def policy(
     reward: Annotated[str, typer.Option("--reward", "-r", help="The reward model's folder.")],
     algorithm: Annotated[str, typer.Option(help="ppo, rloo, or best-of-n.")] = "ppo",
     samples: Annotated[
-        int | None, typer.Option(help="Answers to each prompt, for rloo and best-of-n.")
+        int | None, typer.Option(help="Responses per prompt, for rloo and best-of-n.")
     ] = None,
     max_steps: MaxSteps = None,
     max_new_tokens: MaxNewTokens = None,
-    kl_coefficient: Annotated[float | None, typer.Option(help="The price of a nat of KL.")] = None,
+    kl_coefficient: Annotated[float | None, typer.Option(help="KL coefficient.")] = None,
 ) -> None:
     """Train a policy on prompts against a reward model."""
     if algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
         raise Invalid(f"the algorithm must be one of {known}, not {algorithm!r}")
-    given = {
+    settings = {
         "algorithm": algorithm,
         "samples": samples,
         "max_steps": max_steps,
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
     }
-    plan = _plan("policy", running, training, given, first=[EVERY_PROMPT])
+    plan = _plan("policy", running, training, settings, first=[EVERY_PROMPT])
     _run("policy", reading, running, training, plan, reward)
 
 
@@ -92,14 +96,14 @@ def dpo(
     reading: Reading,
     running: Running,
     training: Training,
-    beta: Annotated[float | None, typer.Option(help="The price of leaving the reference.")] = None,
+    beta: Annotated[float | None, typer.Option(help="DPO's KL coefficient.")] = None,
     max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
     """Train a policy on judged comparisons, without a reward model."""
     own = {"kl_coefficient": beta, "max_steps": max_steps, "lora.r": lora_r}
-    given = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
-    plan = _plan("policy", running, training, given)
+    settings = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
+    plan = _plan("policy", running, training, settings)
     _run("dpo", reading, running, training, plan)
 
 
@@ -107,17 +111,17 @@ def _plan(
     section: str,
     running: Running,
     training: Training,
-    given: dict[str, Any],
+    settings: dict[str, Any],
     *,
     first: Sequence[str] = (),
 ) -> RoundPlan:
-    named = {name: value for name, value in training.given.items() if value is not None}
-    whole = {
+    options = {name: value for name, value in training.given.items() if value is not None}
+    general = {
         "seed": running.seed,
         "four_bit": running.four_bit or None,
         "checkpoints_gradients": training.checkpoint_gradients or None,
     }
-    return plan_of(section, {**given, **named, **whole}, [*first, *(training.set or [])])
+    return plan_of(section, {**settings, **options, **general}, [*first, *(training.set or [])])
 
 
 def _run(
@@ -128,7 +132,7 @@ def _run(
     plan: RoundPlan,
     reward: str = "",
 ) -> None:
-    """Train, show the progress, and say where the model is."""
+    """Train, show progress, and print where the model is."""
     launching = load("worker.commands.launching")
     team = launching.joined()
     if training.processes > 1 and team is None:
@@ -168,5 +172,5 @@ def _run(
         emit({"event": "done", **outcome.to_json()})
         return
     reason = outcome.metrics.get("stop_reason", "")
-    state = "was there already" if outcome.was_there else f"is ready ({reason})"
+    state = "is already trained" if outcome.was_there else f"is ready ({reason})"
     say(f"The model {state}: {outcome.model}")

@@ -50,17 +50,17 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
 
 @torch.no_grad()
 def measure(roles: Roles, heldout: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
-    """Return how the policy's own preferences fit held-out comparisons; nothing where none fits."""
+    """Return how well implicit rewards fit held-out comparisons; empty if all are too long."""
     fit, _ = split_by_length(heldout, config.max_tokens)
     if not fit:
         return {}
-    moved: list[Tensor] = []
+    rewards: list[Tensor] = []
     for at in range(0, len(fit), config.batch_rankings):
         with roles.role(POLICY):
-            moved += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
-    found = fit_of(moved, fit)
+            rewards += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
+    result = fit_of(rewards, fit)
     return {
-        "heldout/loss": found.loss,
-        "heldout/accuracy": found.accuracy,
-        "heldout/margin": found.margin,
+        "heldout/loss": result.loss,
+        "heldout/accuracy": result.accuracy,
+        "heldout/margin": result.margin,
     }

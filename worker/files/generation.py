@@ -1,7 +1,8 @@
-"""Answers of a model to a file of prompts, written as they come; a run that was killed goes on.
+"""A model's responses to a file of prompts, written as they are sampled; a killed run can resume.
 
-Lines are in the prompts' order, a chunk of prompts at a time. The chances of an answer depend on
-the seed, what its prompt says and its number, so a resumed run writes what the other would have.
+Lines are in the prompts' order, a chunk of prompts at a time. The random numbers of a completion
+depend on the seed, the content of its prompt and its index, so a resumed run writes what an
+uninterrupted run would have written.
 """
 
 import json
@@ -36,9 +37,9 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What is to be answered, by which model, how, and where to.
+    """The prompts, the model, the sampling settings and the output.
 
-    The engine changes no answer, so a run may go on with the other one.
+    The engine does not change completions, so a run may be resumed with the other one.
     """
 
     model: str
@@ -53,16 +54,16 @@ class GenerationRequest:
 
     @property
     def partial(self) -> Path:
-        """Where lines wait until all are there."""
+        """Where lines are collected until the run is complete."""
         return self.output.with_name(f"{self.output.name}.partial")
 
     @property
     def manifest(self) -> Path:
-        """What lies beside the results, and says how they came about."""
+        """The file beside the results that records how they were made."""
         return self.output.with_name(f"{self.output.name}.manifest.json")
 
     def identity(self) -> dict[str, Any]:
-        """Return what has to be the same for a run to go on."""
+        """Return what must be the same for a run to be resumed."""
         settings = {k: v for k, v in self.config.to_json().items() if k != "batch_size"}
         return {
             "model": models.fingerprint(self.model),
@@ -76,16 +77,16 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOutcome:
-    """The file, and how many prompts have their answers in it."""
+    """The file, and the number of prompts whose completions are in it."""
 
     output: Path
     prompts: int
     lines: int
-    resumed_at: int  # prompts that an earlier run had answered
+    resumed_at: int  # prompts that an earlier run had completed
     bad: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
+        """Return the outcome as plain values."""
         return {
             "output": str(self.output),
             "prompts": self.prompts,
@@ -98,49 +99,53 @@ class GenerationOutcome:
 def run(
     request: GenerationRequest, watcher: Watcher, orders: Orders, *, restart: bool = False
 ) -> GenerationOutcome:
-    """Answer the prompts that an earlier run did not; where the file is there, say so.
+    """Complete the prompts that an earlier run did not; a finished file is left as it is.
 
     Raises:
-        Invalid: a line cannot be used, or a prompt leaves no room for its answer.
-        Conflict: what is there was asked for otherwise.
-        Interrupted: it was told to end; what is written stays, and the same command goes on.
+        Invalid: a line cannot be used, or a prompt leaves no room for a completion.
+        Conflict: the existing output was made with other settings.
+        Interrupted: the run was asked to stop; what is written is kept for the same command.
     """
-    each = request.config.n if request.format == "vertex" else 1
+    per_prompt = request.config.n if request.format == "vertex" else 1
     known = _claim(request, restart=restart)
     if request.output.exists():
-        answered = int(known["answered"])
+        completed = int(known["answered"])
         return GenerationOutcome(
-            request.output, answered, answered * each, answered, int(known["bad_rows"])
+            request.output, completed, completed * per_prompt, completed, int(known["bad_rows"])
         )
-    found, bad = rows.prompts(request.prompts)
+    file_prompts, bad = rows.prompts(request.prompts)
     opened = models.open_model(request.model, request.device, four_bit=request.four_bit)
-    asked, items = _items(opened, found, request, bad)
+    fitting, items = _items(opened, file_prompts, request, bad)
     with request.partial.open("ab") as file:
         artifacts.lock(file, request.partial)
-        resumed_at = _whole_lines(request.partial) // each
-        _keep(request.partial, resumed_at * each)
-        for at in range(resumed_at, len(asked), CHUNK_PROMPTS):
-            chunk = range(at, min(at + CHUNK_PROMPTS, len(asked)))
-            lines = _answer(opened, [asked[n] for n in chunk], [items[n] for n in chunk], request)
+        resumed_at = _whole_lines(request.partial) // per_prompt
+        _keep(request.partial, resumed_at * per_prompt)
+        for at in range(resumed_at, len(fitting), CHUNK_PROMPTS):
+            chunk = range(at, min(at + CHUNK_PROMPTS, len(fitting)))
+            lines = _complete(
+                opened, [fitting[n] for n in chunk], [items[n] for n in chunk], request
+            )
             file.write(b"".join(jsonl.encode(line) for line in lines))
             file.flush()
             os.fsync(file.fileno())
-            watcher.progress(chunk.stop, len(asked), "prompts answered")
-            if orders.order is not None and chunk.stop < len(asked):
-                raise Interrupted(f"{chunk.stop} of {len(asked)} prompts are answered")
-    _finish(request, known | {"answered": len(asked), "bad_rows": len(bad)})
-    return GenerationOutcome(request.output, len(asked), len(asked) * each, resumed_at, len(bad))
+            watcher.progress(chunk.stop, len(fitting), "prompts completed")
+            if orders.order is not None and chunk.stop < len(fitting):
+                raise Interrupted(f"{chunk.stop} of {len(fitting)} prompts are completed")
+    _finish(request, known | {"answered": len(fitting), "bad_rows": len(bad)})
+    return GenerationOutcome(
+        request.output, len(fitting), len(fitting) * per_prompt, resumed_at, len(bad)
+    )
 
 
 def _claim(request: GenerationRequest, *, restart: bool) -> dict[str, Any]:
-    """Return the account of the run; an earlier one is gone on with only if it is the same."""
+    """Return the run's manifest; an earlier run is resumed only if its settings are the same."""
     if restart:
         for path in (request.output, request.partial, request.manifest):
             path.unlink(missing_ok=True)
     identity: dict[str, Any] = json.loads(json.dumps(request.identity(), default=str))
     request.output.parent.mkdir(parents=True, exist_ok=True)
     if not request.manifest.exists() and request.output.exists():
-        raise Conflict(f"{request.output} is there already; --restart writes it anew")
+        raise Conflict(f"{request.output} already exists; --restart overwrites it")
     has_begun = request.output.exists() or _whole_lines(request.partial)
     if not (request.manifest.exists() and has_begun):
         request.partial.unlink(missing_ok=True)
@@ -151,58 +156,61 @@ def _claim(request: GenerationRequest, *, restart: bool) -> dict[str, Any]:
     if different is not None:
         name, old, new = different
         raise Conflict(
-            f"{request.output} was begun with {name} {old!r}, not {new!r}; "
-            "choose another output, or --restart to begin anew"
+            f"{request.output} was started with {name} {old!r}, not {new!r}; "
+            "choose another output, or --restart to start over"
         )
     return known
 
 
 def _items(
-    opened: Opened, asked: Sequence[FilePrompt], request: GenerationRequest, bad: list[BadLine]
+    opened: Opened,
+    file_prompts: Sequence[FilePrompt],
+    request: GenerationRequest,
+    bad: list[BadLine],
 ) -> tuple[list[FilePrompt], list[PromptItem]]:
-    """Return the prompts that fit, each with its ids under a key of its own for what it says."""
+    """Return the prompts that fit, and their token ids, each under a key from its content."""
     tokenizer = opened.roles.loaded.tokenizer
     limit = context_tokens(opened.roles.causal)
     seen: dict[str, int] = {}
-    kept, found = list[FilePrompt](), list[PromptItem]()
-    for one in asked:
-        ids = token_ids.prompt_ids(tokenizer, one.messages, request.instruction)
+    kept, items = list[FilePrompt](), list[PromptItem]()
+    for prompt in file_prompts:
+        ids = token_ids.prompt_ids(tokenizer, prompt.messages, request.instruction)
         room = None if limit is None else limit - len(ids)
         if room is not None and room < request.config.max_new_tokens:
             reason = (
                 f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
-                f"{limit} for the answer; {request.config.max_new_tokens} are request"
+                f"{limit} for the response; {request.config.max_new_tokens} are needed"
             )
             if not request.prompts.skip_bad:
-                raise Invalid(f"{request.prompts.path}, line {one.line}: {reason}")
-            bad.append(BadLine(one.line, reason))
+                raise Invalid(f"{request.prompts.path}, line {prompt.line}: {reason}")
+            bad.append(BadLine(prompt.line, reason))
             continue
-        again = seen[one.key] = seen.get(one.key, -1) + 1
-        found.append(PromptItem(f"{one.key}#{again}" if again else one.key, ids))
-        kept.append(one)
-    return kept, found
+        again = seen[prompt.key] = seen.get(prompt.key, -1) + 1
+        items.append(PromptItem(f"{prompt.key}#{again}" if again else prompt.key, ids))
+        kept.append(prompt)
+    return kept, items
 
 
-def _answer(
+def _complete(
     opened: Opened,
-    asked: Sequence[FilePrompt],
+    prompts: Sequence[FilePrompt],
     items: Sequence[PromptItem],
     request: GenerationRequest,
 ) -> Iterator[Line]:
-    """Yield the lines of some prompts, in their order."""
-    found: dict[str, list[SampledCompletion]] = {}
-    questions = [EnginePrompt(item.key, item.prompt_ids) for item in items]
+    """Yield the lines of some prompts, in order."""
+    by_prompt: dict[str, list[SampledCompletion]] = {}
+    engine_prompts = [EnginePrompt(item.key, item.prompt_ids) for item in items]
     engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
-    for one in engine.generate(questions, request.config):
-        found.setdefault(one.prompt_key, []).append(one)
+    for completion in engine.generate(engine_prompts, request.config):
+        by_prompt.setdefault(completion.prompt_key, []).append(completion)
     write = LINES[request.format]
-    for prompt, item in zip(asked, items, strict=True):
-        answers = sorted(found[item.key], key=lambda one: one.sample_index)
-        yield from write(prompt, answers, request)
+    for prompt, item in zip(prompts, items, strict=True):
+        completions = sorted(by_prompt[item.key], key=lambda completion: completion.sample_index)
+        yield from write(prompt, completions, request)
 
 
 def _ours(
-    prompt: FilePrompt, answers: Sequence[SampledCompletion], request: GenerationRequest
+    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
 ) -> Iterator[Line]:
     head = {} if prompt.source_id is None else {"id": prompt.source_id}
     yield {
@@ -211,28 +219,28 @@ def _ours(
         "completions": [
             {
                 "source": request.model,
-                "text": _text(one),
-                "finish_reason": one.finish_reason,
-                "tokens": len(one.token_ids),
-                "logprob_sum": round(one.logprob_sum, 6),
+                "text": _text(completion),
+                "finish_reason": completion.finish_reason,
+                "tokens": len(completion.token_ids),
+                "logprob_sum": round(completion.logprob_sum, 6),
             }
-            for one in answers
+            for completion in completions
         ],
         **(prompt.meta or {}),
     }
 
 
 def _vertex(
-    prompt: FilePrompt, answers: Sequence[SampledCompletion], request: GenerationRequest
+    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
 ) -> Iterator[Line]:
     turns = [str(turn["content"]) for turn in prompt.messages]
-    said = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
-    for one in answers:
-        yield vertex.write_result(said, _text(one))
+    inputs = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
+    for completion in completions:
+        yield vertex.write_result(inputs, _text(completion))
 
 
-def _text(one: SampledCompletion) -> str:
-    return one.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as jobs do; databases keep none
+def _text(completion: SampledCompletion) -> str:
+    return completion.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as in jobs
 
 
 LINES: Final[
@@ -253,7 +261,7 @@ def _whole_lines(path: Path) -> int:
 
 
 def _keep(path: Path, lines: int) -> None:
-    """Cut off what a killed run left of its last prompts."""
+    """Truncate what a killed run left of its last prompts."""
     with path.open("r+b") as file:
         for _ in range(lines):
             file.readline()

@@ -9,7 +9,7 @@ from worker.training import policy
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
-    """Train a policy against a reward model; the best weights seen before any alarm stay."""
+    """Train a policy against a reward model; keep the best weights seen before any alarm."""
     split = request.read(rows.prompts)
     plan = request.plan.policy
     roles = request.roles(folder)

@@ -20,7 +20,7 @@ from worker.training import reward, reward_figures
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import KeyedPrompt, RewardInputs
 
-NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
+NOTHING_HELD_OUT: Final = "no judged row was held out"
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -59,18 +59,18 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
 
 
 def criterion_weights(compared: Sequence[JudgedRow]) -> dict[str, float]:
-    """Return the weights of the criteria that were rated, as the last row has them."""
-    found: dict[str, float] = {}
-    for one in compared:
-        found |= one.weights
-    return found
+    """Return the weights of the rated criteria, each as in the last row that has it."""
+    newest: dict[str, float] = {}
+    for row in compared:
+        newest |= row.weights
+    return newest
 
 
 def refuse_labeler_weights(plan: RewardPlan) -> None:
-    """Refuse what only a project knows: how many judged, and who.
+    """Refuse settings that need a project's labelers and numbers of judgments.
 
     Raises:
-        Invalid: naming the setting and its value.
+        Invalid: such a setting is used; the message names it.
     """
     if plan.weighing is not Weighing.EQUAL:
         raise Invalid(
@@ -102,11 +102,11 @@ def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:
     return list(different.items())[:most]
 
 
-def _line(row: JudgedRow, one: ScoredPrompt) -> str:
-    said = {
+def _line(row: JudgedRow, scored: ScoredPrompt) -> str:
+    record = {
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],
         "texts": list(row.texts),
-        "scores": list(one.scores),
+        "scores": list(scored.scores),
     }
-    return json.dumps(said, ensure_ascii=False) + "\n"
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -1,7 +1,7 @@
-"""Data files as what the loops take: rows read, bad lines named, prompts held out.
+"""Data files as input to the training loops: rows read, bad lines reported, prompts held out.
 
-Every format of the product is known here too. What a line cannot give is an error with its number,
-unless it was asked to go on without.
+Every format that Attune reads is supported. A line that cannot be used is an error with its number,
+unless bad lines are skipped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
-SHOWN: Final = 5  # bad lines that an error spells out
+SHOWN: Final = 5  # bad lines that an error lists
 
 Turns = Sequence[Mapping[str, Any]]
 
@@ -46,7 +46,7 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class FilePrompt:
-    """A prompt of a file; `key` says what it says, so that equal prompts get equal answers."""
+    """A prompt of a file; `key` hashes its content, so that equal prompts get equal completions."""
 
     line: int
     key: str
@@ -57,7 +57,7 @@ class FilePrompt:
 
 @dataclass(frozen=True, slots=True)
 class FileDemonstration:
-    """A prompt with the answer to imitate."""
+    """A prompt with the response to imitate."""
 
     line: int
     key: str
@@ -67,9 +67,9 @@ class FileDemonstration:
 
 @dataclass(frozen=True, slots=True)
 class JudgedRow:
-    """A prompt with its completions and what was judged of them: pairs, or each by itself.
+    """A prompt with its completions and their judgments, of pairs or of each by itself.
 
-    `absolutes` has one entry for each completion or none; `weights` are those of the criteria.
+    `absolutes` has one entry per completion, or is empty; `weights` are those of the criteria.
     """
 
     line: int
@@ -83,8 +83,8 @@ class JudgedRow:
 
 
 @dataclass(slots=True)
-class _Labelled:
-    """A completion, where its first label stands, and the labels as votes."""
+class _Labeled:
+    """A completion, the line of its first label, and the labels as votes."""
 
     line: int
     record: UnpairedRecord
@@ -95,7 +95,7 @@ Row = FilePrompt | FileDemonstration | JudgedRow
 
 
 def prompts(source: Source) -> tuple[list[FilePrompt], list[BadLine]]:
-    """Return the prompts of a file; what else its rows hold is left aside."""
+    """Return the prompts of a file; other contents of its rows are ignored."""
     good: list[FilePrompt] = []
     bad: list[BadLine] = []
     for line, record in _records(source, bad):
@@ -107,7 +107,7 @@ def prompts(source: Source) -> tuple[list[FilePrompt], list[BadLine]]:
 
 
 def demonstrations(source: Source) -> tuple[list[FileDemonstration], list[BadLine]]:
-    """Return the demonstrations of a file: prompts with a good answer."""
+    """Return the demonstrations of a file: prompts with a good response."""
     good: list[FileDemonstration] = []
     bad: list[BadLine] = []
     for line, record in _records(source, bad):
@@ -115,7 +115,7 @@ def demonstrations(source: Source) -> tuple[list[FileDemonstration], list[BadLin
             messages = record.messages
             good.append(FileDemonstration(line, _key(messages), _turns(messages), record.response))
         else:
-            bad.append(BadLine(line, f"{_what(record)}, not a prompt with a good answer"))
+            bad.append(BadLine(line, f"{_what(record)}, not a prompt with a good response"))
     return good, _refuse(source, bad, len(good), "demonstrations")
 
 
@@ -125,47 +125,45 @@ def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
     bad: list[BadLine] = []
     for line, record in _records(source, bad):
         if isinstance(record, PreferenceRecord | ComparisonRecord):
-            found = _compared(line, record)
-            if found.pairs:
-                good.append(found)
+            row = _compared(line, record)
+            if row.pairs:
+                good.append(row)
             else:
-                bad.append(BadLine(line, "nobody preferred any of the completions"))
+                bad.append(BadLine(line, "no completion was preferred"))
         else:
-            bad.append(BadLine(line, f"{_what(record)}, not a comparison that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not a judged comparison"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
 
 
 def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
-    """Return all that a reward model learns from: comparisons, ratings on criteria, thumbs.
+    """Return what a reward model learns from: comparisons, ratings on criteria, thumbs.
 
-    Labels of one completion, a line each, become one row with the share of the good ones.
+    Labels of one completion, one per line, become one row with the share of positive labels.
     """
     good: list[JudgedRow] = []
     bad: list[BadLine] = []
-    labelled: dict[tuple[str, str], _Labelled] = {}
+    labeled: dict[tuple[str, str], _Labeled] = {}
     lines = 0
     for line, record in _records(source, bad):
         if isinstance(record, UnpairedRecord):
             place = (_key(record.messages), record.text)
-            labelled.setdefault(place, _Labelled(line, record)).votes.append(_thumb(line, record))
+            labeled.setdefault(place, _Labeled(line, record)).votes.append(_thumb(line, record))
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
-            found = _compared(line, record)
-            if not (found.pairs or found.absolutes):
-                bad.append(
-                    BadLine(line, "nobody preferred, rated or labelled any of the completions")
-                )
+            judged = _compared(line, record)
+            if not (judged.pairs or judged.absolutes):
+                bad.append(BadLine(line, "no completion was preferred, rated or labeled"))
                 continue
-            good.append(found)
+            good.append(judged)
         else:
-            bad.append(BadLine(line, f"{_what(record)}, not one that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not a judgment"))
             continue
         lines += 1
-    good = sorted([*good, *map(_of_labels, labelled.values())], key=lambda one: one.line)
+    good = sorted([*good, *map(_of_labels, labeled.values())], key=lambda row: row.line)
     return good, _refuse(source, bad, lines, "judgments")
 
 
 def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
-    """Part rows by what their prompts say, so that no prompt is on both sides."""
+    """Split rows by the content of their prompts, so that no prompt is on both sides."""
     shares = Shares(100 - percent, percent, 0)
     parts: tuple[list[Any], list[Any]] = ([], [])
     for row in rows:
@@ -174,7 +172,7 @@ def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
 
 
 def _records(source: Source, bad: list[BadLine]) -> Iterator[tuple[int, Record]]:
-    """Yield what the lines say; those that say nothing usable are put on the list."""
+    """Yield the records of the lines; lines that cannot be used are added to `bad`."""
     try:
         chunks = _chunks(source.existing)
         for line, record in registry.numbered(chunks, source.format):
@@ -193,24 +191,24 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[BadLine]:
-    """Return the bad lines in order, where it was asked to go on without them."""
-    bad.sort(key=lambda one: one.line)
-    told = [f"  line {one.line}: {one.reason}" for one in bad[:SHOWN]]
+    """Return the bad lines in order if they are skipped; otherwise raise Invalid."""
+    bad.sort(key=lambda rejected: rejected.line)
+    listed = [f"  line {rejected.line}: {rejected.reason}" for rejected in bad[:SHOWN]]
     if len(bad) > SHOWN:
-        told.append(f"  and {len(bad) - SHOWN} more")
+        listed.append(f"  and {len(bad) - SHOWN} more")
     if not good:
-        raise Invalid("\n".join([f"{source.path} holds no {what}", *told]))
+        raise Invalid("\n".join([f"{source.path} holds no {what}", *listed]))
     if bad and not source.skip_bad:
         heading = (
             f"{source.path}: {len(bad)} of {len(bad) + good} rows cannot be used; "
-            "--skip-bad goes on without them"
+            "--skip-bad skips them"
         )
-        raise Invalid("\n".join([heading, *told]))
+        raise Invalid("\n".join([heading, *listed]))
     return bad
 
 
 def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
-    found = JudgedRow(
+    row = JudgedRow(
         line,
         _key(record.messages),
         _turns(record.messages),
@@ -219,21 +217,21 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
         _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
     )
     if isinstance(record, PreferenceRecord):
-        return found
-    said = _absolutes(record.votes, len(record.candidates))
-    return replace(found, absolutes=said, weights=record.weights)
+        return row
+    feedback = _absolutes(record.votes, len(record.candidates))
+    return replace(row, absolutes=feedback, weights=record.weights)
 
 
-def _of_labels(one: _Labelled) -> JudgedRow:
-    messages = one.record.messages
+def _of_labels(labeled: _Labeled) -> JudgedRow:
+    messages = labeled.record.messages
     return JudgedRow(
-        one.line,
+        labeled.line,
         _key(messages),
         _turns(messages),
-        (one.record.text,),
+        (labeled.record.text,),
         ("unknown",),
         (),
-        _absolutes(one.votes, 1),
+        _absolutes(labeled.votes, 1),
     )
 
 
@@ -243,30 +241,31 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
 
 def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedback, ...]:
     return tuple(
-        AbsoluteFeedback(one.ratings, one.thumb) for one in vote_shares.absolutes(votes, count)
+        AbsoluteFeedback(absolute.ratings, absolute.thumb)
+        for absolute in vote_shares.absolutes(votes, count)
     )
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
-    found = vote_shares.pairs(record.votes, len(record.candidates))
+    judged = vote_shares.pairs(record.votes, len(record.candidates))
     return tuple(
-        PreferencePair(one.first, one.second, one.share, vote_weights.margin_of(one))
-        for one in found
+        PreferencePair(pair.first, pair.second, pair.share, vote_weights.margin_of(pair))
+        for pair in judged
     )
 
 
 def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
-    """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
-    found = vote_shares.pairs([record], len(record.candidates))
+    """Return the pairs of a judgment; a margin in the file's own unit is used unchanged."""
+    judged = vote_shares.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
         PreferencePair(
-            one.first,
-            one.second,
-            one.share,
-            vote_weights.margin_of(one) if margin is None or one.share == 0.5 else margin,
+            pair.first,
+            pair.second,
+            pair.share,
+            vote_weights.margin_of(pair) if margin is None or pair.share == 0.5 else margin,
         )
-        for one in found
+        for pair in judged
     )
 
 
@@ -284,9 +283,9 @@ def _key(messages: Conversation) -> str:
 
 def _what(record: Record) -> str:
     kinds = {
-        PromptRecord: "a prompt without an answer",
-        DemonstrationRecord: "a prompt with one answer",
-        CompletionsRecord: "completions nobody has judged",
+        PromptRecord: "a prompt without a response",
+        DemonstrationRecord: "a prompt with one response",
+        CompletionsRecord: "completions without judgments",
         PreferenceRecord: "a judged comparison",
         ComparisonRecord: "a judged comparison",
     }

@@ -1,12 +1,12 @@
-"""The folder of a run without a database: what it is, its states, and the model in the end.
+"""The folder of a run without a database: its settings, its states, and the finished model.
 
 ```
-OUT/run.json    what was asked; a later run goes on only if it asks for the same
-OUT/work/       training states and curves, until the model is there
-OUT/model/      the finished model, written aside and put in place whole
+OUT/run.json    the settings; a later run resumes only with the same settings
+OUT/work/       training states and curves, until the model is finished
+OUT/model/      the finished model, put in place atomically
 ```
 
-Two processes never share a folder. Orders come from signals, figures go to whoever watches.
+Two runs never share a folder. Orders come from signals; metrics go to the watcher.
 """
 
 import json
@@ -26,20 +26,20 @@ from worker.training import model_card
 from worker.training.model_card import ModelCard
 
 RUN, WORK, LOCK = "run.json", "work", ".lock"
-LEASE: Final = 1  # states carry a lease's number; here there is one
+LEASE: Final = 1  # states are named by lease; here there is only one
 
 
 class Watcher(Protocol):
-    """Whoever shows a run to people or machines."""
+    """Shows a run to people or programs."""
 
     def say(self, text: str) -> None:
         """Show a sentence."""
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the figures of a step."""
+        """Show the metrics of a step."""
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Take how far the run is."""
+        """Show the progress of the run."""
 
 
 class RunFolder:
@@ -49,7 +49,7 @@ class RunFolder:
         root: the folder.
         watcher: shows the run.
         orders: given to the run.
-        team: the processes that share the run; None where it is alone.
+        team: the processes that share the run; None if there is only one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RunFolder:
 
     @property
     def title(self) -> str:
-        """What the run is called where it is spoken of."""
+        """The name of the run in messages."""
         return f"the run in {self.root}"
 
     @property
@@ -76,7 +76,7 @@ class RunFolder:
 
     @property
     def workdir(self) -> Path:
-        """Where states and curves lie while it runs."""
+        """Where states and curves are kept during the run."""
         folder = self.root / WORK
         if not self.is_first and self.team is not None:
             folder = folder / f"process-{self.team.rank}"
@@ -90,15 +90,15 @@ class RunFolder:
 
     @property
     def is_done(self) -> bool:
-        """Whether the model is there, whole."""
+        """Whether the model is finished."""
         return artifacts.verify(self.model)
 
     @contextmanager
     def held(self, identity: Mapping[str, Any], *, restart: bool = False) -> Iterator[None]:
-        """Keep others out of the folder; go on with what a run left only if it is the same one.
+        """Lock the folder; resume a run in it only if its settings are the same.
 
         Raises:
-            Conflict: another process writes there, or another run has been there.
+            Conflict: another process is writing there, or the folder holds another run.
             Invalid: the folder holds something else.
         """
         if not self.is_first:
@@ -131,15 +131,15 @@ class RunFolder:
             self.team.leave()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the figures of a step."""
+        """Pass on the metrics of a step."""
         if self.is_first:
             self.watcher.step(step, values)
 
     def samples(self, step: int, samples: tuple[Sample, ...]) -> None:
-        """Nothing: TensorBoard has them."""
+        """Do nothing: TensorBoard has the samples."""
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Show how far the run is."""
+        """Pass on the progress of the run."""
         if self.is_first:
             self.watcher.progress(done, total, note)
 
@@ -151,10 +151,10 @@ class RunFolder:
         return order
 
     def flush(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: there is no buffer."""
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
-        """Save a training state: whole or not at all, the newest two kept."""
+        """Save a training state atomically; keep the newest two."""
         if not self.is_first:
             return self.workdir
         return artifacts.save_state(self.workdir, step, LEASE, write)
@@ -164,7 +164,7 @@ class RunFolder:
         return artifacts.newest_state(self.root / WORK)
 
     def publish(self, card: ModelCard, write: artifacts.Write) -> None:
-        """Put the finished model in place, whole, with its card and its curves."""
+        """Put the finished model in place atomically, with its card and curves."""
         aside = self.workdir / "checkpoint"
         model_card.fill(self, aside, card, write)
         artifacts.save(self.model, lambda to: shutil.copytree(aside, to, dirs_exist_ok=True))
@@ -175,9 +175,9 @@ class RunFolder:
             raise Invalid(f"{self.root} is a file; a run needs a folder")
         if not self.root.is_dir() or (self.root / RUN).exists():
             return
-        strangers = sorted(one.name for one in self.root.iterdir() if one.name != LOCK)
-        if strangers:
-            raise Invalid(f"{self.root} holds {strangers[0]}; a run needs a new or empty folder")
+        foreign = sorted(path.name for path in self.root.iterdir() if path.name != LOCK)
+        if foreign:
+            raise Invalid(f"{self.root} holds {foreign[0]}; a run needs a new or empty folder")
 
     def _claim(self, identity: Mapping[str, Any]) -> None:
         path = self.root / RUN
@@ -191,7 +191,7 @@ class RunFolder:
             name, old, new = different
             raise Conflict(
                 f"{self.root} holds a run with {name} {old!r}, not {new!r}; "
-                "choose another folder, or --restart to begin anew"
+                "choose another folder, or --restart to start over"
             )
 
     def _clear(self) -> None:

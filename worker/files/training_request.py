@@ -1,6 +1,6 @@
-"""What the trainings from files have in common: what was asked, rows parted, the model at the end.
+"""What trainings from files share: the request, the split of the rows, and the outcome.
 
-Each algorithm is a module of its own beside this one with a function `run`.
+Each algorithm is a module beside this one with a function `run`.
 """
 
 import json
@@ -25,11 +25,11 @@ Read = Callable[[Source], tuple[list[Any], list[BadLine]]]
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What a run was asked to do.
+    """The settings of a run.
 
-    The plan is a round's, of which a run reads its own part, so that settings mean and default to
-    what they do in a job. `heldout_percent` of the prompts only measure where there is no file of
-    held-out rows.
+    The plan is a round's plan, of which a run reads its own part, so that settings have the same
+    meaning and defaults as in a job. Without a file of held-out rows, `heldout_percent` of the
+    prompts are held out.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class TrainingRequest:
     save_every: int | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return what has to be the same for a run to go on."""
+        """Return what must be the same for a run to be resumed."""
         return {
             "kind": self.kind,
             "model": models.fingerprint(self.model),
@@ -69,7 +69,7 @@ class TrainingRequest:
         return opened.roles
 
     def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
-        """Return comparisons in the token ids of a model."""
+        """Return comparisons as token ids of a model."""
         tokenizer = roles.loaded.tokenizer
         return [
             RankedPrompt(
@@ -86,27 +86,27 @@ class TrainingRequest:
         ]
 
     def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
-        """Return the different prompts in the token ids of a model."""
+        """Return the distinct prompts as token ids of a model."""
         tokenizer = roles.loaded.tokenizer
-        different = {prompt.key: prompt for prompt in prompts}
+        distinct = {prompt.key: prompt for prompt in prompts}
         return [
             PromptItem(
                 prompt.key, token_ids.prompt_ids(tokenizer, prompt.messages, self.instruction)
             )
-            for prompt in different.values()
+            for prompt in distinct.values()
         ]
 
     def read(self, reader: Read) -> "RowSplit":
-        """Read the data and part them, or read the file of held-out rows."""
-        found, bad = reader(self.data)
+        """Read the data and split it, or read the file of held-out rows."""
+        usable, bad = reader(self.data)
         if self.heldout is None:
-            train, heldout = rows.held_out(found, self.heldout_percent)
-            return RowSplit(train or found, heldout if train else [], len(bad))
-        heldout, more = reader(self.heldout)
-        return RowSplit(found, heldout, len(bad) + len(more))
+            train, heldout = rows.held_out(usable, self.heldout_percent)
+            return RowSplit(train or usable, heldout if train else [], len(bad))
+        heldout, heldout_bad = reader(self.heldout)
+        return RowSplit(usable, heldout, len(bad) + len(heldout_bad))
 
     def card(self, kind: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCard:
-        """Return the card of the model that the run made."""
+        """Return the card of the model that the run trained."""
         parents = {"model": models.fingerprint(self.model)}
         if self.reward:
             parents["reward"] = models.fingerprint(self.reward)
@@ -125,7 +125,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True, slots=True)
 class RowSplit:
-    """Rows to train on, rows that only measure, and how many were bad."""
+    """Rows to train on, held-out rows, and the number of bad rows."""
 
     train: list[Any]
     heldout: list[Any]
@@ -133,7 +133,7 @@ class RowSplit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each."""
+        """The number of each."""
         return {"rows": len(self.train), "heldout_rows": len(self.heldout), "bad_rows": self.bad}
 
 
@@ -146,7 +146,7 @@ class TrainingOutcome:
     was_there: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for machines."""
+        """Return the outcome as plain values."""
         return {"model": str(self.model), "was_there": self.was_there, "metrics": self.metrics}
 
 
@@ -155,7 +155,7 @@ def run(
     folder: RunFolder,
     train: Callable[[TrainingRequest, RunFolder], None],
 ) -> TrainingOutcome | None:
-    """Train, or report what was done before; None in a process that is not the first."""
+    """Train, or return an earlier run's outcome; None in a process that is not the first."""
     was_there = folder.is_done
     if not was_there:
         train(request, folder)

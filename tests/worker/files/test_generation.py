@@ -138,7 +138,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_results_of_somebody_are_not_overwritten(sft: Path, tmp_path: Path) -> None:
     data = material.prompts(tmp_path / "q.jsonl", 2)
     out = material.write(tmp_path / "out.jsonl", [{"precious": 1}])
-    assert "is there already" in error("generate", data, "-m", sft, "-o", out, *SHORT)
+    assert "already exists" in error("generate", data, "-m", sft, "-o", out, *SHORT)
     assert "precious" in out.read_text()
 
 

@@ -42,7 +42,7 @@ def test_a_bad_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:
     assert "3 of 4 rows cannot be used" in text
     assert "line 2: not JSON" in text
     assert "line 3: turn 1 of the prompt is empty" in text
-    assert "line 4: a prompt without an answer" in text
+    assert "line 4: a prompt without a response" in text
 
 
 def test_bad_lines_are_left_out_where_that_was_asked_for(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_bad_ratings_and_labels_are_named_by_line_rule_and_value(tmp_path: Path)
     assert "3 of 4 rows cannot be used" in said
     assert "line 2: 2 completions have 1 ratings on 'clear'" in said
     assert "line 3: the weight of 'clear' must be 0 or more, not -3" in said
-    assert "line 4: nobody preferred, rated or labelled any of the completions" in said
+    assert "line 4: no completion was preferred, rated or labeled" in said
     labels = [{"prompt": "q", "completion": "a", "label": one} for one in (True, "yes", True)]
     path = material.write(tmp_path / "u.jsonl", labels)
     with pytest.raises(Invalid, match=r"(?s)1 of 3 rows.*line 2: 'label' must be true or false"):
@@ -188,7 +188,7 @@ def test_what_by_itself_is_good_or_bad_compares_nothing(tmp_path: Path) -> None:
     path = material.write(
         tmp_path / "u.jsonl", [{"prompt": "q", "completion": "a", "label": True}] * 2
     )
-    with pytest.raises(Invalid, match="one completion with a label, not a comparison"):
+    with pytest.raises(Invalid, match="one completion with a label, not a judged comparison"):
         rows.comparisons(Source(path))
 
 

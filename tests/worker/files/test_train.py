@@ -263,7 +263,7 @@ def test_the_same_command_again_says_that_it_is_done_and_another_is_refused(
     data = sft.parent / "demonstrations.jsonl"
     same = ("train", "sft", data, "-m", base, "-o", sft, *SMALL)
     before = (sft / "model" / WEIGHTS).stat().st_mtime_ns
-    assert "was there already" in ok(*same).output
+    assert "is already trained" in ok(*same).output
     assert (sft / "model" / WEIGHTS).stat().st_mtime_ns == before
     said = error(*same, "--epochs", 9)
     assert "plan.sft.epochs 3, not 9" in said
@@ -305,7 +305,7 @@ def test_what_cannot_work_is_said_in_a_sentence(
     assert "ppo, rloo, best-of-n, not 'sarsa'" in error(
         *policy(sft, reward, data, out, "--algorithm", "sarsa")
     )
-    assert "a reward model that attune trained is wanted" in error(*policy(sft, base, data, out))
+    assert "it must be a reward model trained by attune" in error(*policy(sft, base, data, out))
     assert "is not a reward model" in error(*policy(sft, sft, data, out))
     demonstrations = material.demonstrations(tmp_path / "d.jsonl", 8)
     assert "needs a whole model" in error(
@@ -365,7 +365,7 @@ def test_a_reward_model_over_another_base_is_refused(
     other = material.save_tiny_llama(tmp_path / "other")
     data = material.prompts(tmp_path / "q.jsonl")
     said = error(*policy(other, reward, data, tmp_path / "out"))
-    assert f"lies over {base}" in said
+    assert f"is {base}, that of the policy" in said
     assert str(other) in said
 
 
