@@ -1,4 +1,4 @@
-"""Models answer the same prompts, for people to look at; nothing is judged or decided."""
+"""Samples completions of several models on the same prompts, for people to compare."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class ResponseTask:
-    """Who answers what."""
+    """The models, and the prompts to sample completions for."""
 
     project: Project
     models: tuple[Checkpoint, ...]
@@ -28,7 +28,7 @@ class ResponseTask:
 
 
 def run(context: JobContext) -> None:
-    """Draw one completion of each model to each prompt; what is there already is kept."""
+    """Sample one completion of each model for each prompt; existing ones are kept."""
     with context.database.reader() as session:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
@@ -38,10 +38,10 @@ def run(context: JobContext) -> None:
             context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
         ):
             done += len(rows)
-            context.report(done, total, f"{model.name} answers")
+            context.report(done, total, f"responses of {model.name}")
             order = context.should_stop()
             if order in {"cancel", "preempt"}:
-                raise Interrupted(f"{context.title} was asked to end")
+                raise Interrupted(f"{context.title} was asked to stop")
     context.succeed(lambda _session: {"completions": done})
 
 
@@ -52,11 +52,11 @@ def _read(session: Session, context: JobContext) -> ResponseTask:
         checkpoints.get(session, project.id, checkpoint_id)
         for checkpoint_id in payload["checkpoint_ids"]
     ]
-    found = prompt_selection.first(
+    prompts = prompt_selection.first(
         session,
         project.id,
         Split(payload["split"]),
         payload["prompts"],
         as_of=transactions.made_at(session, context),
     )
-    return ResponseTask(project, tuple(models), tuple(found))
+    return ResponseTask(project, tuple(models), tuple(prompts))

@@ -1,7 +1,7 @@
-"""The new policy's answers and the old one's on test prompts, put to labelers blind.
+"""Completions of the new and the old policy on test prompts, compared blind by labelers.
 
-Both draw with the same chances, so where the policies agree they say the same, and nobody is asked.
-The round's reward model scores the very same answers.
+Both are sampled with the same random numbers, so policies that agree give identical completions,
+which need no judgment. The round's reward model scores the same completions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
 
 CHUNK = 100
-SEED_OFFSET = 7_000_003  # evaluation answers are drawn apart from the candidates
+SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class EvaluateTask:
 
     @property
     def seed(self) -> int:
-        """What the answers are drawn with."""
+        """The seed of the completions."""
         return self.plan.seed * 1009 + self.round.number + SEED_OFFSET
 
 
@@ -64,14 +64,14 @@ Answers = Mapping[int, Completion]
 
 
 def run(context: JobContext) -> None:
-    """Let both policies answer, score the answers, and ask people about those that differ."""
+    """Sample both policies, score the completions, and queue those that differ for labelers."""
     with transactions.transaction(context) as session:
         task = _read(session, context)
-    new, old = (_answers(context, task, each) for each in (task.new, task.old))
+    new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
     differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
     scores = _scores(context, task, both, new, old)
-    made = _compare(context, task, differing, new, old)
+    created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
 
     def finish(session: Session) -> Mapping[str, Any]:
@@ -87,7 +87,7 @@ def run(context: JobContext) -> None:
                 "prompts_without_room": len(task.prompts) - len(both),
             },
         )
-        return {"comparisons": made, "identical": len(same)}
+        return {"comparisons": created, "identical": len(same)}
 
     context.succeed(finish)
 
@@ -97,15 +97,15 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
     assert round_.reward_checkpoint_id is not None  # the policy was trained against it
-    found = evaluations.open_evaluation(
+    opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
-    wanted = plan.evaluation
+    settings = plan.evaluation
     prompts = prompt_selection.for_evaluation(
         session,
         round_,
-        wanted.prompts,
-        wanted.frozen_share,
+        settings.prompts,
+        settings.frozen_share,
         as_of=transactions.made_at(session, context),
     )
     return EvaluateTask(
@@ -115,7 +115,7 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
-        found,
+        opened,
         tuple(prompts),
     )
 
@@ -127,13 +127,13 @@ def _answers(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     for rows in sampled_completions.draw(context, answering, task.prompts, wanted):
-        found |= {row.prompt_id: row for row in rows}
-        context.report(len(found), len(task.prompts), f"{checkpoint.name} answers")
+        completions |= {row.prompt_id: row for row in rows}
+        context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:
-            raise Interrupted(f"job {context.job_id} was asked to end")
-    return found
+            raise Interrupted(f"job {context.job_id} was asked to stop")
+    return completions
 
 
 def _scores(

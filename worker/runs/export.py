@@ -1,4 +1,4 @@
-"""Writes an export: pages of comparisons in, a frozen file with its manifest and card out."""
+"""Writes an export: a frozen file of judged comparisons, with its manifest and card."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ HELDOUT = "heldout.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A folder with a frozen file, and the account of what went in."""
+    """A folder with a frozen file, and the account of its contents."""
 
     folder: Path
     account: Account
@@ -104,7 +104,7 @@ def write(
 
 
 def publish(context: JobContext, written: Written) -> Frozen:
-    """Put the folder where it stays, and say what the export's row will say."""
+    """Publish the folder, and return what the export's row will record."""
     published = context.publish(written.folder, "export")
     return Frozen(
         uri=published.uri,
@@ -133,16 +133,16 @@ def stream(
 def _of_files(
     database: Database, project_id: int, format: str, options: ExportOptions
 ) -> Iterator[tuple[DatasetPrompt, str]]:
-    """Yield the demonstrations of files, where such are asked for; they belong to no round."""
+    """Yield demonstrations from files, if the export includes them; they belong to no round."""
     wanted = Purpose.TRAIN in options.purposes and not options.rounds
     after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(session, project_id, options.splits, after=after)
-        yield from ((one.prompt, one.text) for one in page.rows)
+        yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after
 
 
 def training_options(split: Split) -> ExportOptions:
-    """Return what a reward model may see of a split: train-purpose judgments, nothing else."""
+    """Return the options for a reward model's data: only train-purpose judgments of a split."""
     return ExportOptions(purposes=(Purpose.TRAIN,), splits=(split,))

@@ -1,7 +1,7 @@
 """Imports a large upload, a batch at a time, each in a transaction under the job's lease.
 
-What a row becomes is up to the import service. How far the file is and what was counted are
-committed with each batch, so an attempt that resumes continues there and counts nothing twice.
+The import service decides what a row becomes. The position in the file and the counts are committed
+with each batch, so an attempt that resumes continues there and counts nothing twice.
 """
 
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def run(context: JobContext) -> None:
     ):
         context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
         if context.should_stop() in {"cancel", "preempt"}:
-            raise Interrupted(f"job {context.job_id} was asked to end")
+            raise Interrupted(f"job {context.job_id} was asked to stop")
 
     def finish(session: Session) -> Mapping[str, Any]:
         finished = import_jobs.finish(session, import_id, tally)
@@ -53,7 +53,7 @@ def run(context: JobContext) -> None:
 
 
 class _Upload:
-    """A kept upload, read a piece at a time in short sessions."""
+    """A stored upload, read chunk by chunk in short sessions."""
 
     def __init__(self, context: JobContext, import_id: int) -> None:
         self.bytes_read = 0
@@ -61,7 +61,7 @@ class _Upload:
         self._import_id = import_id
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the pieces of the file in order."""
+        """Yield the chunks of the file in order."""
         n = 0
         while (data := self._chunk(n)) is not None:
             self.bytes_read += len(data)

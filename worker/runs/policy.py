@@ -1,4 +1,4 @@
-"""The policy of a round: trained against its reward model, watched, stopped, published."""
+"""The policy of a round: trained against its reward model, monitored, stopped, published."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ from worker.training.vote_weights import VoteWeights
 
 @dataclass(frozen=True, slots=True)
 class PolicyTask:
-    """The round, its models, and the prompts to train and to measure on."""
+    """The round, its models, and the prompts for training and evaluation."""
 
     round: Round
     project: Project
@@ -43,7 +43,7 @@ class PolicyTask:
 
     @property
     def continues(self) -> bool:
-        """Whether the policy is initialized from the policy in force."""
+        """Whether the policy is initialized from the current policy."""
         is_policy = self.before.kind == CheckpointKind.POLICY
         return self.plan.policy.start is Start.LAST and is_policy
 
@@ -141,14 +141,14 @@ def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[
 
 
 def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[RankedPrompt]:
-    """Return the judgments that the reward model learned from, where DPO needs them."""
+    """Return the judgments that the reward model was trained on, if DPO needs them."""
     if task.plan.policy.algorithm is not Algorithm.DPO:
         return []
     with context.database.reader() as session:
         roots = checkpoint_weights.root_ids(session, task.project.id)
         export = session.get_one(Export, max(task.export_ids))
     rows = frozen_dataset.of_export(context, export).rows
-    found = frozen_dataset.rankings(
+    all_ranked = frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
         instruction=task.project.instruction,
@@ -156,4 +156,4 @@ def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[Ranke
         root=roots[task.start.id],
         weights=VoteWeights.of(task.plan.reward, rows),
     )
-    return [each for each in found if each.pairs]
+    return [ranked for ranked in all_ranked if ranked.pairs]

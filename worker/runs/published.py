@@ -1,4 +1,4 @@
-"""Publishes what a training job has made, and ends the job with it."""
+"""Publishes the model of a training job, and ends the job with it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ class TrainedModel:
         settings: recorded with the checkpoint.
         metrics: recorded with the checkpoint.
         parent_id: the checkpoint that it was trained from.
-        parents: the models it was made with.
+        parents: the models used to train it.
         data: the frozen export, for the card.
-        export_ids: the exports whose judgments it has learned from.
+        export_ids: the exports whose judgments it was trained on.
     """
 
     kind: CheckpointKind

@@ -1,4 +1,4 @@
-"""The reward model of a round: judgments frozen, a model fitted, compared with people."""
+"""The reward model of a round: freeze the judgments, fit the model, compare it with people."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,11 +38,11 @@ class RewardTask:
     start: Checkpoint
     beneath: Layers
     roots: Mapping[int, int]
-    prompts: tuple[Prompt, ...]  # on whose responses scores have mean 0 and standard deviation 1
+    prompts: tuple[Prompt, ...]  # on their responses, scores have mean 0 and standard deviation 1
 
     @property
     def root(self) -> int:
-        """The whole model whose token ids the reward model reads."""
+        """The full model whose token ids the reward model reads."""
         return self.roots[self.start.id]
 
 

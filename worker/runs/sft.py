@@ -1,7 +1,7 @@
-"""SFT on the project's demonstrations: rows in, a checkpoint out.
+"""SFT on the project's demonstrations, which produces a checkpoint.
 
-A starter model is built from the texts of the demonstrations and trained in full; any other model
-gets an adapter unless the plan says otherwise.
+A starter model is built from the texts of the demonstrations and trained in full; for any other
+model an adapter is trained, unless the plan says otherwise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class PromptResponse:
 
 @dataclass(frozen=True, slots=True)
 class SftTask:
-    """What to imitate, and from which model."""
+    """The demonstrations, and the model to train."""
 
     round: Round
     project: Project
@@ -112,11 +112,14 @@ def _read(session: Session, context: JobContext) -> SftTask:
 def _demonstrations(
     session: Session, context: JobContext, project_id: int, split: Split
 ) -> list[PromptResponse]:
-    # As they were when the job was made: an attempt that resumes sees the very same.
+    # As they were when the job was created, so that an attempt that resumes sees the same rows.
     as_of = transactions.made_at(session, context)
-    found = demonstrations.every(session, project_id, split, as_of=as_of)
-    shown = [PromptResponse(one.prompt.messages, one.text) for one in found]
-    return sorted(shown, key=lambda one: prompts.text_hash(one.text))
+    written = demonstrations.every(session, project_id, split, as_of=as_of)
+    shown = [
+        PromptResponse(demonstration.prompt.messages, demonstration.text)
+        for demonstration in written
+    ]
+    return sorted(shown, key=lambda demonstration: prompts.text_hash(demonstration.text))
 
 
 def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
@@ -132,12 +135,12 @@ def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
 
 
 def _samples(roles: Roles, role: str, task: SftTask) -> list[Sample]:
-    """Answer a few held-out prompts, for people to read."""
+    """Sample responses to a few held-out prompts, for people to read."""
     shown = (task.heldout or task.demonstrations)[:SHOWN]
     tokenizer = roles.loaded.tokenizer
     items = [
-        PromptItem(str(n), token_ids.prompt_ids(tokenizer, one.messages, task.project.instruction))
-        for n, one in enumerate(shown)
+        PromptItem(str(n), token_ids.prompt_ids(tokenizer, row.messages, task.project.instruction))
+        for n, row in enumerate(shown)
     ]
     settings = task.plan.sampling
     fitting = token_ids.that_fit(items, roles, settings.max_new_tokens)
@@ -147,6 +150,6 @@ def _samples(roles: Roles, role: str, task: SftTask) -> list[Sample]:
         seed=task.plan.seed,
     )
     return [
-        Sample(str(shown[int(one.prompt_key)].messages[-1]["content"]), one.text, None)
-        for one in sampling.generate(roles, fitting, config, role)
+        Sample(str(shown[int(sample.prompt_key)].messages[-1]["content"]), sample.text, None)
+        for sample in sampling.generate(roles, fitting, config, role)
     ]

@@ -1,1 +1,1 @@
-"""Training recipes over plain values: what jobs and commands share."""
+"""Training recipes over plain values, shared by jobs and commands."""

@@ -30,12 +30,12 @@ NOTES = {
     Algorithm.DPO: "fitting the preferences",
     Algorithm.BEST_OF_N: "imitating the winners",
 }
-"""The note beside a run's progress."""
+"""The note shown with a run's progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInputs:
-    """What every algorithm may use; DPO alone reads the rankings."""
+    """The inputs of every algorithm; only DPO reads the rankings."""
 
     roles: Roles
     prompts: Sequence[PromptItem]
@@ -61,8 +61,8 @@ def prepare(
     Args:
         plan: of the round.
         inputs: models and data.
-        own: PPO's settings of that plan, of which the others take their part.
-        sampled: the role whose responses compete in best-of-n.
+        own: PPO's settings from the plan; the other algorithms use some of them.
+        sampled: the role whose responses are compared in best-of-n.
 
     """
     match plan.policy.algorithm:
@@ -78,7 +78,7 @@ def prepare(
 
 def _ppo(inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
     same_shape = inputs.roles.settings["reward"] == own.lora
-    if not same_shape:  # a head of its own speaks of the normalised reward at once
+    if not same_shape:  # a new value head predicts the normalized reward directly
         own = replace(own, value_scale=Scale())
     ppo.prepare(inputs.roles, own, reward="reward" if same_shape else None)
     loop = ppo.train(inputs.roles, inputs.prompts, inputs.heldout, inputs.reward, own, inputs.state)
@@ -134,8 +134,8 @@ def _best_of_n(
 
 
 def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
-    """Return how winners are found and imitated."""
-    drawn = SamplingConfig(
+    """Return how winners are chosen and imitated."""
+    sampling_config = SamplingConfig(
         n=plan.policy.samples,
         max_new_tokens=own.max_new_tokens,
         temperature=own.temperature,
@@ -150,7 +150,7 @@ def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
         lora=own.lora,
         seed=own.seed,
     )
-    return BestOfNConfig(drawn, imitation, plan.policy.kl_coefficient)
+    return BestOfNConfig(sampling_config, imitation, plan.policy.kl_coefficient)
 
 
 def _watch(inputs: PolicyInputs, own: PpoConfig) -> PolicyWatch:

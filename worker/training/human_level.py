@@ -1,7 +1,7 @@
-"""How a reward model does beside people, on the same comparisons and against the same single votes.
+"""A reward model's accuracy compared with people's, on the same comparisons and single votes.
 
-The human level is how well one labeler predicts another; the noise ceiling lies in a band that
-two-way agreement alone leaves open. All three lines are computed from the same frozen rows.
+The human level is how well one labeler predicts another; the noise ceiling is known only up to a
+band, because two-way agreement does not determine it. All three come from the same frozen rows.
 """
 
 from collections import defaultdict
@@ -23,12 +23,13 @@ Scores = Mapping[int, Sequence[float]]
 
 def lines(rows: Sequence[FrozenRow], scores: Scores, *, seed: int = 0) -> dict[str, Any]:
     """Return the model's accuracy on single votes, the human level and the ceiling's band."""
-    votes = [_vote(one, vote) for one in rows for vote in one.votes]
+    votes = [_vote(frozen, vote) for frozen in rows for vote in frozen.votes]
     people = agreement.report(votes, seed=seed)
-    sided = {
-        one.row.comparison_id: _sided(one.votes, scores[one.row.comparison_id]) for one in rows
+    hits_of = {
+        frozen.row.comparison_id: _sided(frozen.votes, scores[frozen.row.comparison_id])
+        for frozen in rows
     }
-    shares = [sum(hits) / len(hits) for hits in sided.values() if hits]
+    shares = [sum(hits) / len(hits) for hits in hits_of.values() if hits]
     accuracy = bootstrap.share(shares, seed=seed)
     return {
         "accuracy_on_votes": _measure(accuracy),
@@ -43,20 +44,20 @@ def lines(rows: Sequence[FrozenRow], scores: Scores, *, seed: int = 0) -> dict[s
 
 
 def by_labeler(rows: Sequence[FrozenRow], scores: Scores) -> dict[str, dict[str, float]]:
-    """Return how often the model sides with each labeler, with the number of votes."""
+    """Return how often the model agrees with each labeler, with the number of votes."""
     hits: dict[str, list[float]] = defaultdict(list)
-    for one in rows:
-        for vote in one.votes:
-            hits[vote.labeler].extend(_sided([vote], scores[one.row.comparison_id]))
+    for frozen in rows:
+        for vote in frozen.votes:
+            hits[vote.labeler].extend(_sided([vote], scores[frozen.row.comparison_id]))
     return {
-        name: {"accuracy": sum(mine) / len(mine), "votes": len(mine)}
-        for name, mine in sorted(hits.items())
-        if mine
+        name: {"accuracy": sum(matches) / len(matches), "votes": len(matches)}
+        for name, matches in sorted(hits.items())
+        if matches
     }
 
 
 def _sided(votes: Sequence[PlainVote], scores: Sequence[float]) -> list[float]:
-    """Return 1 for each strict preference the scores share, 0 for others, ½ at equal scores."""
+    """Return 1 for each strict preference that the scores match, else 0, or ½ at equal scores."""
     return [
         _agrees(vote.ranking, scores, first, second)
         for vote in votes
@@ -71,9 +72,9 @@ def _agrees(ranking: Ranking, scores: Sequence[float], first: int, second: int) 
     return float((scores[first] > scores[second]) == (ranking.ranks[first] < ranking.ranks[second]))
 
 
-def _vote(one: FrozenRow, vote: PlainVote) -> Vote:
+def _vote(frozen: FrozenRow, vote: PlainVote) -> Vote:
     strength = None if vote.strength is None else Strength(vote.strength)
-    return Vote(one.row.comparison_id, vote.labeler, vote.ranking, strength)
+    return Vote(frozen.row.comparison_id, vote.labeler, vote.ranking, strength)
 
 
 def _measure(measure: Measure) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What lies beside a model's weights: how the model was made, for machines and for people."""
+"""The card stored with a model's weights: how it was made, as JSON and as Markdown."""
 
 import json
 import platform
@@ -24,8 +24,8 @@ class ModelCard:
         kind: "SFT", "Reward model" or "Policy".
         heading: the title for people.
         settings: of the training.
-        metrics: how the model did.
-        parents: name of each parent model and the hash of its manifest, or its fingerprint.
+        metrics: of the model.
+        parents: the name of each parent model, with its manifest's hash or its fingerprint.
         data: the frozen export, or the files, that the model was trained on.
         origin: further fields of the JSON form: the project and the round.
         facts: further lines of the text form.
@@ -55,7 +55,7 @@ class ModelCard:
         }
 
     def text(self) -> str:
-        """Return a short card in Markdown; of the metrics, the plain numbers."""
+        """Return a short card in Markdown, with the metrics that are numbers."""
         parents = ", ".join(self.parents) or "none"
         facts = [line for fact in self.facts for line in ("", fact)]
         rows = [
@@ -86,7 +86,7 @@ def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path],
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that train."""
+    """Return the versions of Python and of the training packages."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 

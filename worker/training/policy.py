@@ -38,7 +38,7 @@ class PromptRoom:
     left_out: Mapping[str, Any] = field(default_factory=dict)
 
     def first(self, count: int) -> "PromptRoom":
-        """Return the first prompts only; the rest is counted as beyond the plan."""
+        """Return only the first prompts; the rest are counted as beyond the plan."""
         beyond = len(self.prompts) - count
         left_out = {**self.left_out, "prompts_beyond_plan": beyond}
         return replace(self, prompts=self.prompts[:count], left_out=left_out)
@@ -69,7 +69,7 @@ def train(
     continue_from: Path | None = None,
     save_every: int | None = None,
 ) -> PolicyResult | None:
-    """Train a policy; the best weights seen before any alarm are what stays.
+    """Train a policy; keep the best weights seen before any alarm.
 
     Args:
         place: where the run takes place.
@@ -78,14 +78,14 @@ def train(
         room: the prompts.
         reward: what the policy is rewarded for.
         normaliser: the reward model's scale.
-        rankings: judgments, which DPO alone reads.
+        rankings: judgments, which only DPO reads.
         continue_from: the policy to initialize from; None: the SFT model.
         save_every: steps between two saves; None: the plan's.
 
     Returns:
         The policy; None in a process that is not the first of several.
     """
-    # DPO counts its rankings alone, and may have no prompt.
+    # DPO counts only its rankings, and may have no prompt.
     steps = plan.policy.steps(max(1, len(room.prompts)), len(rankings)).total
     config = config_of(plan, roles, normaliser, steps)
     state = TrainingState()
@@ -149,7 +149,7 @@ def with_room(
 
 
 def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int) -> PpoConfig:
-    """Return the loop's settings; all adapters take the shape of those that exist."""
+    """Return the loop's settings; new adapters take the shape of existing ones."""
     policy = plan.policy
     return PpoConfig(
         steps=steps,
@@ -178,7 +178,7 @@ def scale_at(normaliser: Normalizer, penalty: float) -> Normalizer:
     """Return a reward model's scale at the uncertainty penalty of the policy's plan.
 
     Raises:
-        Invalid: the scale is not known there.
+        Invalid: the scale at this penalty is unknown.
     """
     try:
         return normaliser.at(penalty)
@@ -204,7 +204,7 @@ def stop_rules(policy: PolicyPlan) -> tuple[Rule, ...]:
 
 
 def stop_reason(end: LoopEnd, best_step: int) -> str:
-    """Return why the run ended, and which weights are kept where they are not the last."""
+    """Return why the run ended, and which weights are kept if they are not the last."""
     if best_step == end.step:
         return end.reason
     kept = f"those of step {best_step}" if best_step else "the initial ones"
@@ -218,7 +218,7 @@ def _keeps_samples(policy: PolicyPlan, report: StepReport) -> bool:
 def _prepare(
     plan: RoundPlan, inputs: PolicyInputs, config: PpoConfig, continue_from: Path | None
 ) -> PreparedPolicy:
-    """Add the roles to train; the policy is initialized from an earlier one if so asked."""
+    """Add the roles to train; initialize the policy from an earlier one if requested."""
     if continue_from is None:
         return algorithms.prepare(plan, inputs, config, sampled=REFERENCE)
     saving.load_policy(inputs.roles, continue_from, PREVIOUS)

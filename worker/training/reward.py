@@ -41,11 +41,11 @@ class RewardInputs:
     Attributes:
         plan: of the round; the reward part and the sampling settings are read.
         train: rankings to learn from.
-        heldout: rankings that only measure.
+        heldout: rankings for evaluation only.
         criterion_weights: of the criteria that were rated.
         prompts: on whose responses scores are scaled to mean 0 and standard deviation 1.
         instruction: joined to every prompt.
-        comparisons: how many the settings are for.
+        comparisons: their number, from which the evaluation interval follows.
     """
 
     plan: RoundPlan
@@ -59,7 +59,7 @@ class RewardInputs:
 
 @dataclass(frozen=True, slots=True)
 class RewardResult:
-    """A fitted reward model in memory, not yet on a scale."""
+    """A fitted reward model in memory, not yet normalized."""
 
     names: tuple[str, ...]
     config: RewardConfig
@@ -86,7 +86,7 @@ class RewardResult:
 
 
 def build_parts(plan: RewardPlan, roles: Roles, device: str) -> tuple[RewardFunction, ...]:
-    """Return the further parts of the reward; a missing classifier fails before any training."""
+    """Return the additional rewards; a missing classifier fails before any training."""
     return tuple(reward_parts.build(part, roles.loaded.tokenizer, device) for part in plan.parts)
 
 
@@ -101,8 +101,8 @@ def fit(
     """Fit the model; None in a process that is not the first of several.
 
     Raises:
-        Invalid: no prompt of the scale leaves room for a response, or the SFT adapter has another
-            shape.
+        Invalid: no normalization prompt leaves room for a response, or the SFT adapter has a
+            different shape.
     """
     plan = inputs.plan
     criteria = criterion_heads.fit(inputs.train, inputs.criterion_weights)
@@ -155,7 +155,7 @@ def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
     """Initialize the reward model from the SFT adapter, if there is one.
 
     Raises:
-        Invalid: the adapters differ in shape, so that the same numbers would mean something else.
+        Invalid: the adapters differ in shape, so weights cannot be copied.
     """
     if not roles.has_adapter(SFT):
         return
@@ -169,7 +169,7 @@ def start_from_sft(roles: Roles, names: Sequence[str]) -> None:
 
 
 def _shape(roles: Roles, name: str) -> tuple[int, int, frozenset[str]]:
-    """Return rank, scale and the layers of an adapter, whichever way they were named."""
+    """Return an adapter's rank, scale and layers, however the layers were specified."""
     own = roles.settings[name]
     keys = (key for key in roles.named_parameters_of(name) if ".lora_" in key)
     return own.r, own.alpha, frozenset(key.partition("/")[2].split(".lora_")[0] for key in keys)
@@ -200,10 +200,10 @@ def own_responses(roles: Roles, items: Sequence[PromptItem], plan: RoundPlan) ->
 def prompts_with_room(
     roles: Roles, prompts: Sequence[KeyedPrompt], instruction: str, plan: RoundPlan
 ) -> list[PromptItem]:
-    """Return those prompts of the scale that leave room for a response.
+    """Return the normalization prompts that leave room for a response.
 
     Raises:
-        Invalid: none does, so that there is nothing to scale the scores on.
+        Invalid: none does, so the scores cannot be normalized.
     """
     tokenizer, tokens = roles.loaded.tokenizer, plan.sampling.max_new_tokens
     items = [

@@ -1,4 +1,4 @@
-"""A round's reward model in figures: on held-out comparisons, beside people, and on ratings."""
+"""Metrics of a reward model: on held-out comparisons, compared with people, and on ratings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,14 +27,14 @@ def measure(
     reward: AdapterReward,
     criteria: Criteria = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the report on held-out comparisons, beside people, and the scores behind it.
+    """Return the report on held-out comparisons, compared with people, and its scores.
 
     Args:
-        rows: the frozen rows that were learned from.
-        heldout_rows: the frozen rows that only measure.
+        rows: the frozen rows of the training data.
+        heldout_rows: the frozen held-out rows.
         inputs: both as rankings, and the plan.
         reward: the model.
-        criteria: those that the model learned from ratings, if any.
+        criteria: the criteria learned from ratings, if any.
 
     """
     train, heldout, max_tokens = inputs.train, inputs.heldout, inputs.plan.reward.max_tokens
@@ -49,7 +49,7 @@ def measure(
     if not fit:
         return figures | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
     scored = score_all(reward, fit)
-    scores = {int(one.ranked.key.removeprefix("comparison-")): one.scores for one in scored}
+    scores = {int(item.ranked.key.removeprefix("comparison-")): item.scores for item in scored}
     measured = [row for row in heldout_rows if row.row.comparison_id in scores]
     figures |= on_heldout(train, scored, reward, criteria) | {
         "people": human_level.lines(measured, scores, seed=inputs.plan.seed),
@@ -60,10 +60,11 @@ def measure(
 
 def score_all(reward: AdapterReward, rankings: Sequence[RankedPrompt]) -> list[ScoredPrompt]:
     """Return rankings with the raw score of each completion, an ensemble's mean."""
-    flat = reward.raw([branches_of(one) for one in rankings]).mean(0)
-    parts = torch.split(flat, [len(one.completions) for one in rankings])
+    flat = reward.raw([branches_of(ranked) for ranked in rankings]).mean(0)
+    parts = torch.split(flat, [len(ranked.completions) for ranked in rankings])
     return [
-        ScoredPrompt(one, tuple(part.tolist())) for one, part in zip(rankings, parts, strict=True)
+        ScoredPrompt(ranked, tuple(part.tolist()))
+        for ranked, part in zip(rankings, parts, strict=True)
     ]
 
 
@@ -74,19 +75,19 @@ def on_heldout(
     fitted: Criteria,
 ) -> dict[str, Any]:
     """Return the report on held-out comparisons, and on their ratings where there are criteria."""
-    found = _compared(train, scored)
+    heldout = _compared(train, scored)
     if not fitted:
-        return found
-    rankings = [one.ranked for one in scored]
+        return heldout
+    rankings = [item.ranked for item in scored]
     predicted = rating_report.predict(reward, rankings, fitted)
     reports = rating_report.report(predicted, rankings, fitted)
-    return found | {"ratings": [each.to_json() for each in reports]}
+    return heldout | {"ratings": [rating.to_json() for rating in reports]}
 
 
 def _compared(train: Sequence[RankedPrompt], scored: Sequence[ScoredPrompt]) -> dict[str, Any]:
     has_any = any(
-        one.ranked.pairs or any(each.thumb is not None for each in one.ranked.absolutes)
-        for one in scored
+        item.ranked.pairs or any(feedback.thumb is not None for feedback in item.ranked.absolutes)
+        for item in scored
     )
     if not has_any:
         return {"heldout": None, "heldout_reason": NO_PAIRS}
@@ -94,15 +95,15 @@ def _compared(train: Sequence[RankedPrompt], scored: Sequence[ScoredPrompt]) -> 
 
 
 def _shared_prefix(reward: AdapterReward, rankings: Sequence[RankedPrompt]) -> dict[str, Any]:
-    """Say what the probe found, and how many comparisons it keeps from sharing their prompt."""
-    apart = sum(not reward.probe.allows([branches_of(one)]) for one in rankings)
+    """Return the probe's result, and how many comparisons cannot share their prompt."""
+    apart = sum(not reward.probe.allows([branches_of(ranked)]) for ranked in rankings)
     return {**asdict(reward.probe), "comparisons_apart": apart}
 
 
-def _scored(one: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
+def _scored(frozen: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
     return {
-        "comparison": one.row.comparison_id,
-        "messages": [dict(message) for message in one.row.prompt.messages],
-        "texts": [each.text for each in one.row.candidates],
+        "comparison": frozen.row.comparison_id,
+        "messages": [dict(message) for message in frozen.row.prompt.messages],
+        "texts": [candidate.text for candidate in frozen.row.candidates],
         "scores": list(scores),
     }

@@ -26,10 +26,10 @@ WEIGHT, PARTS, SCALE = "weight", "parts", "scale"
 
 
 def build(part: RewardPart, writer: PreTrainedTokenizerBase, device: str) -> RewardFunction:
-    """Return a part of the reward as a function; a classifier is loaded.
+    """Return a part of the reward as a function, loading the classifier if it is one.
 
     Raises:
-        ValueError: a classifier has no such label.
+        ValueError: the classifier has no such label.
         OSError: there is no such classifier.
     """
     match part.kind:
@@ -46,7 +46,7 @@ def build(part: RewardPart, writer: PreTrainedTokenizerBase, device: str) -> Rew
 def recorded(
     plan: RewardPlan, built: Sequence[RewardFunction], branches: Sequence[Branches]
 ) -> dict[str, Any]:
-    """Return what a reward model records of the sum: weights, parts, and classifiers' scales.
+    """Return the record of the rewards' sum: weights, parts, and classifiers' scales.
 
     Args:
         plan: of the round.
@@ -70,7 +70,7 @@ def of(
     writer: PreTrainedTokenizerBase,
     device: str,
 ) -> RewardFunction:
-    """Return the reward that a reward model records; the learned one where it records no more."""
+    """Return the recorded reward; only the learned one if no other part is recorded."""
     weight, rows = float(config.get(WEIGHT, 1.0)), config.get(PARTS, [])
     if weight == 1.0 and not rows:
         return learned

@@ -40,11 +40,11 @@ class SftInputs:
     Attributes:
         plan: the settings.
         train: demonstrations to imitate.
-        heldout: demonstrations that only measure.
+        heldout: demonstrations for evaluation only.
         instruction: joined to every prompt.
         is_starter: whether the model is a starter, which is trained in full.
-        checkpoints_gradients: whether to keep fewer activations and compute them again.
-        seed: of everything that is drawn.
+        checkpoints_gradients: whether to keep fewer activations and recompute them.
+        seed: of all random numbers.
     """
 
     plan: SftPlan
@@ -67,7 +67,7 @@ class SftResult:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the checkpoint records of the training."""
+        """The training settings that the checkpoint records."""
         kind = layout.FULL if self.config.full else layout.ADAPTER
         return {"layout": kind, "training": self.config.to_json()}
 
@@ -85,7 +85,7 @@ def fit(
     """Train on the demonstrations; None in a process that is not the first of several.
 
     Raises:
-        Invalid: no demonstration fits into the plan's length.
+        Invalid: every demonstration is longer than the plan's limit.
     """
     plan = inputs.plan
     config = config_of(plan, is_starter=inputs.is_starter, seed=inputs.seed)
@@ -97,7 +97,7 @@ def fit(
         place.say(f"{too_long} demonstrations are too long and left out.")
     if inputs.checkpoints_gradients:
         if not config.full and not roles.has_adapter(config.adapter):
-            # PEFT asks for an adapter before the base's activations can be computed again.
+            # PEFT needs an adapter before the base can recompute its activations.
             roles.add_adapter(config.adapter, config.lora, seed=config.seed)
         roles.checkpoint_gradients(True)
     state = TrainingState()
@@ -159,7 +159,7 @@ def build_starter(
 def encode(
     roles: Roles, demonstrations: Sequence[PromptAndResponse], instruction: str, max_tokens: int
 ) -> tuple[list[TokenizedDemonstration], int]:
-    """Return the demonstrations that fit as token ids, and how many do not fit."""
+    """Return the demonstrations that fit, as token ids, and the number of the others."""
     tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
     encoded = []

@@ -1,7 +1,7 @@
 """Prompts and completions of rows as token ids, the same in every run.
 
-A sampled completion keeps the ids that were drawn. A foreign one is tokenised alone and put after
-the prompt's ids, with the end token only if it is finished.
+A sampled completion keeps the ids that were sampled. Any other is tokenized alone and appended to
+the prompt's ids, with an EOS token only if it is finished.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from worker.rlhf.model.template import ChatMessage
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
-    """Return a prompt's ids: the project's instruction joined to its turns."""
+    """Return the ids of a prompt's turns, with the project's instruction added."""
     turns = [ChatMessage(turn["role"], turn["content"]) for turn in messages]
     text = template.render_prompt(tokenizer, turns, instruction=instruction.strip() or None)
     return tuple(template.encode_prompt(tokenizer, text))
@@ -28,12 +28,12 @@ def prompt_ids(
 def completion_ids(
     tokenizer: PreTrainedTokenizerBase, candidate: JudgedCompletion, *, is_ours: bool
 ) -> tuple[int, ...]:
-    """Return a completion's ids: as sampled, or tokenised alone where they are not of this model.
+    """Return a completion's ids: as sampled, or tokenized alone if not sampled by this model.
 
     Args:
         tokenizer: of the model in use.
         candidate: the completion.
-        is_ours: whether its ids were drawn with this very tokenizer.
+        is_ours: whether its ids come from this tokenizer.
 
     """
     if is_ours and candidate.token_ids:
@@ -43,7 +43,7 @@ def completion_ids(
 
 
 def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list[PromptItem]:
-    """Return the prompts that leave room for an answer of that length in the model's context."""
+    """Return the prompts that leave room for that many new tokens in the model's context."""
     limit = models.context_tokens(roles.causal)
     return [item for item in items if limit is None or len(item.prompt_ids) + new_tokens <= limit]
 
@@ -51,14 +51,14 @@ def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list
 def without_room(
     what: str, items: Sequence[PromptItem], kept: Sequence[PromptItem], roles: Roles, tokens: int
 ) -> str | None:
-    """Say that none of some prompts leaves room for an answer; None where one does, or none is.
+    """Return a message if no prompt leaves room for a completion; None if one does, or none exists.
 
     Args:
-        what: the prompts are for, as in "training".
+        what: the use of the prompts, as in "training".
         items: all of them.
         kept: those that leave room.
         roles: of the model.
-        tokens: of the answer.
+        tokens: the completion's length.
 
     """
     if kept or not items:

@@ -1,7 +1,7 @@
-"""Runs a training loop: passes on its metrics, samples and progress, saves its state, obeys orders.
+"""Runs a training loop: reports metrics, samples and progress, saves its state, obeys orders.
 
-The loop knows nothing of rows or orders; it yields reports and is consistent at each. TensorBoard
-files are written beside the training states and end up beside the checkpoint.
+The loop knows nothing of rows or orders; it yields reports, and its state is consistent at each.
+TensorBoard files are written beside the training states and published with the checkpoint.
 """
 
 import time
@@ -26,7 +26,7 @@ LAST = "last_report"  # where a training state keeps the report of its step
 
 
 class RunPlace(Protocol):
-    """Where a run takes place: the context of a job, or a folder."""
+    """Where a run writes and reports: the context of a job, or a folder."""
 
     @property
     def title(self) -> str:
@@ -34,35 +34,35 @@ class RunPlace(Protocol):
 
     @property
     def is_first(self) -> bool:
-        """Whether this process measures and publishes, where several share the run."""
+        """Whether this process evaluates and publishes, if several share the run."""
 
     @property
     def workdir(self) -> Path:
         """A local folder that survives attempts."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Take a point of each curve."""
+        """Add a point to each curve."""
 
     def samples(self, step: int, samples: tuple[Sample, ...]) -> None:
-        """Take completions for people to read."""
+        """Keep completions for people to read."""
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Take the progress of the run."""
+        """Show the progress of the run."""
 
     def should_stop(self) -> Order | None:
         """Return the order in force, if any."""
 
     def say(self, text: str) -> None:
-        """Take a sentence for people."""
+        """Show or log a sentence for people."""
 
     def leave_team(self) -> None:
-        """End the connections to the other processes, where several share the run."""
+        """End the connections to the other processes, if several share the run."""
 
     def flush(self) -> None:
         """Write buffered reports."""
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
-        """Save a training state, whole or not at all."""
+        """Save a training state atomically."""
 
     def newest_state(self) -> Path | None:
         """Return the newest training state that verifies."""
@@ -110,7 +110,7 @@ def follow(
         state: what the loop updates; saved every `save_every` steps, and every 30 seconds.
         save_every: steps between two saves.
         keeps_samples: whether the samples of a report are kept; TensorBoard has all.
-        note: shown beside the progress.
+        note: shown with the progress.
 
     Raises:
         Interrupted: the job was canceled or preempted; its state is saved.
@@ -137,14 +137,14 @@ def follow(
                 _save(place, report.step, state)
                 saved_at = time.monotonic()
             if order in {"cancel", "preempt"}:
-                raise Interrupted(f"{place.title} was asked to end at step {report.step}")
+                raise Interrupted(f"{place.title} was asked to stop at step {report.step}")
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
     return last or _restored(state)
 
 
 def _save(place: RunPlace, step: int, state: TrainingState) -> None:
-    """Save the state; where it cannot be written the run goes on, and the ones before stay."""
+    """Save the state; if that fails, the run continues and earlier states are kept."""
     try:
         place.save_state(step, state.save)
     except OSError as error:
@@ -152,7 +152,7 @@ def _save(place: RunPlace, step: int, state: TrainingState) -> None:
 
 
 def _restored(state: TrainingState) -> LoopEnd:
-    """Return how a run ended whose restored state was the end already."""
+    """Return how a run ended whose restored state was already final."""
     last = cast(dict[str, Any], state.values.get(LAST, {}))
     reason = last.get("reason") or state.values.get("stop_reason", "")
     return LoopEnd(state.step, state.step, str(reason), dict(last.get("metrics", {})))

@@ -1,4 +1,4 @@
-"""How much each judgment counts in a reward model's training, as the round's plan says."""
+"""The weight of each judgment in a reward model's training, as set in the round's plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ STRENGTHS = 4
 
 @dataclass(frozen=True, slots=True)
 class VoteWeights:
-    """Weights of labelers, 1 by default, and the votes at which a pair weighs 1, if any.
+    """Weights of labelers, 1 by default, and the numbers of votes that weigh 1, if any.
 
-    A labeler's weight changes the vote share, and the pair's weight by the mean over its votes. One
-    with nothing left is no pair. `usual_judgments` are those at which what was said of completions
-    one by one weighs 1.
+    A labeler's weight changes the vote share; the mean weight over its votes multiplies the pair's
+    weight. A pair whose votes all weigh 0 is dropped. A pair with `usual_votes` votes weighs 1, and
+    so do ratings and thumbs with `usual_judgments` judgments behind them.
     """
 
     labelers: Mapping[str, float] = field(default_factory=dict)
@@ -33,21 +33,23 @@ class VoteWeights:
         """Return the weights of a plan on its training rows.
 
         Raises:
-            Invalid: a labeler is not in the data, or what people said of single completions, which
-                is kept as a mean over labelers, would need them.
+            Invalid: a labeler is not in the data, or the rows have ratings or thumbs, which are
+                stored as means over labelers.
         """
-        labelers = {each.labeler: each.weight for each in plan.labelers}
+        labelers = {
+            labeler_weight.labeler: labeler_weight.weight for labeler_weight in plan.labelers
+        }
         known = {vote.labeler for row in rows for vote in row.votes}
         for name in labelers:
             if name not in known:
                 raise Invalid(
-                    f"the plan weighs labeler {name}, of whom there is no vote; "
-                    f"there are {', '.join(sorted(known)) or 'none'}"
+                    f"the plan weighs labeler {name}, who has no vote; "
+                    f"labelers with votes: {', '.join(sorted(known)) or 'none'}"
                 )
         if labelers and any(row.row.absolutes for row in rows):
             raise Invalid(
-                "labelers can be weighed where completions are compared; ratings and thumbs are "
-                "means over labelers"
+                "labelers can be weighted only for comparisons; ratings and thumbs are means over "
+                "labelers"
             )
         if plan.weighing is not Weighing.VOTES:
             return cls(labelers)
@@ -59,28 +61,31 @@ class VoteWeights:
             fmean(judgments) if judgments else None,
         )
 
-    def pairs(self, one: FrozenRow) -> tuple[PreferencePair, ...]:
+    def pairs(self, frozen: FrozenRow) -> tuple[PreferencePair, ...]:
         """Return a row's pairs with their shares, margins and weights."""
         return tuple(
-            made for pair in one.row.pairs if (made := self._pair(pair, one.votes)) is not None
+            weighted
+            for pair in frozen.row.pairs
+            if (weighted := self._pair(pair, frozen.votes)) is not None
         )
 
-    def absolutes(self, one: FrozenRow) -> tuple[AbsoluteFeedback, ...]:
-        """Return what was said of a row's completions one by one, with its weight."""
-        weight = 1.0 if self.usual_judgments is None else _judgments(one) / self.usual_judgments
+    def absolutes(self, frozen: FrozenRow) -> tuple[AbsoluteFeedback, ...]:
+        """Return the ratings and thumbs of a row's completions, with their weight."""
+        weight = 1.0 if self.usual_judgments is None else _judgments(frozen) / self.usual_judgments
         return tuple(
-            AbsoluteFeedback(each.ratings, each.thumb, weight) for each in one.row.absolutes
+            AbsoluteFeedback(absolute.ratings, absolute.thumb, weight)
+            for absolute in frozen.row.absolutes
         )
 
     def _pair(self, pair: TrainingPair, votes: Sequence[PlainVote]) -> PreferencePair | None:
         share, weight = pair.share, 1.0
         if self.labelers and votes:
-            each = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
-            if not sum(each):
+            weights = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
+            if not sum(weights):
                 return None
             won = [_share_of(vote, pair) for vote in votes]
-            share = sum(w * s for w, s in zip(each, won, strict=True)) / sum(each)
-            weight = fmean(each)
+            share = sum(w * s for w, s in zip(weights, won, strict=True)) / sum(weights)
+            weight = fmean(weights)
         if self.usual_votes is not None:
             weight *= pair.votes / self.usual_votes
         margin = margin_of(pair, share)
@@ -88,16 +93,16 @@ class VoteWeights:
 
 
 def margin_of(pair: TrainingPair, share: float | None = None) -> float:
-    """Return by how much the winner should lead: 0 if negligible, 1 if strong, less if split."""
+    """Return the winner's margin: 0 for negligible, 1 for strong, reduced by split votes."""
     if pair.strength is None:
         return 0.0
     share = pair.share if share is None else share
     return (pair.strength - 1) / (STRENGTHS - 1) * abs(2 * share - 1)
 
 
-def _judgments(one: FrozenRow) -> int:
+def _judgments(frozen: FrozenRow) -> int:
     """Count the judgments behind a row's ratings or thumbs; each is about all its completions."""
-    return max(1, len(one.row.judgment_ids))
+    return max(1, len(frozen.row.judgment_ids))
 
 
 def _share_of(vote: PlainVote, pair: TrainingPair) -> float:

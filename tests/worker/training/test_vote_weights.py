@@ -74,7 +74,9 @@ def test_by_votes_a_comparison_weighs_what_it_has_over_the_usual_number() -> Non
 
 
 def test_labelers_of_whom_there_is_no_vote_are_refused() -> None:
-    with pytest.raises(Invalid, match="weighs labeler L9, of whom there is no vote; there are L1"):
+    with pytest.raises(
+        Invalid, match="weighs labeler L9, who has no vote; labelers with votes: L1"
+    ):
         VoteWeights.of(plan(L9=0.5), [row(("L1", (1, 2)))])
 
 

@@ -1,1 +1,1 @@
-"""What runs read and write: frozen data sets, completions, checkpoint weights."""
+"""Data that runs read and write: frozen datasets, completions, checkpoint weights."""

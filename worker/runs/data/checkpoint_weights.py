@@ -1,8 +1,8 @@
-"""Models of rows as weights in memory, and back: which files a checkpoint needs beneath it.
+"""Loads the weights of checkpoints, with the models that they build on.
 
-A checkpoint is a whole model ("full"), or an adapter over one ("adapter", whose `over` names the
-whole model). All adapters of a project lie over the same whole model, so that policy, value, reward
-and reference share one base in memory.
+A checkpoint is a full model ("full"), or an adapter on one ("adapter", whose `over` names the full
+model). All adapters of a project use the same full model, so that policy, value, reward and
+reference share one base in memory.
 """
 
 from collections.abc import Mapping
@@ -25,26 +25,26 @@ from worker.training.layout import ADAPTER, FULL
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """What lies beneath a checkpoint: the whole model, and the SFT adapter over it if any."""
+    """What a checkpoint builds on: the full model, and its SFT adapter if any."""
 
     whole: Checkpoint
     sft: Checkpoint | None
 
     @property
     def config(self) -> dict[str, Any]:
-        """Return what a new adapter over the same model notes in its row."""
+        """Return what a new adapter on the same model records in its row."""
         return {"layout": ADAPTER, "over": self.whole.id}
 
 
 def layers(session: Session, checkpoint: Checkpoint) -> Layers:
-    """Find the whole model beneath a checkpoint, and the SFT adapter on the way to it."""
+    """Find the full model that a checkpoint builds on, and the SFT adapter between them."""
     sft: Checkpoint | None = None
     for row in [checkpoint, *checkpoints.ancestors(session, checkpoint)]:
         if is_whole(row):
             return Layers(row, sft)
         if row.kind == CheckpointKind.SFT and sft is None:
             sft = row
-    raise Invalid(f"{checkpoint.name} is an adapter, and the model beneath it is not recorded")
+    raise Invalid(f"{checkpoint.name} is an adapter, and its base model is not recorded")
 
 
 def is_whole(checkpoint: Checkpoint) -> bool:
@@ -53,16 +53,16 @@ def is_whole(checkpoint: Checkpoint) -> bool:
 
 
 def root_ids(session: Session, project_id: int) -> dict[int, int]:
-    """Return the whole model beneath each checkpoint: completions share ids within one."""
-    found: dict[int, int] = {}
+    """Return the id of each checkpoint's full model; models of the same one share token ids."""
+    roots: dict[int, int] = {}
     for row in checkpoints.of_project(session, project_id):
         chain = [row, *checkpoints.ancestors(session, row)]
-        found[row.id] = chain[-1].id  # a fully trained model keeps its base's tokenizer
-    return found
+        roots[row.id] = chain[-1].id  # a fully trained model keeps its base's tokenizer
+    return roots
 
 
 def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
-    """Load the whole model, and the SFT adapter over it if there is one."""
+    """Load the full model, and its SFT adapter if there is one."""
     source = _source(context, beneath.whole)
     loaded = models.load(source, device=context.device, four_bit=four_bit)
     roles = Roles(loaded, context.team)
@@ -74,7 +74,7 @@ def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Rol
 def answering(
     context: JobContext, checkpoint: Checkpoint, instruction: str, *, four_bit: bool = False
 ) -> Answering:
-    """Load a model that answers, with the role to run it in."""
+    """Load a model that generates, with the role to run it in."""
     with context.database.reader() as session:
         beneath = layers(session, checkpoint)
     roles = load(context, beneath, four_bit=four_bit)
@@ -87,7 +87,7 @@ def answering(
 
 
 def fetch(context: JobContext, checkpoint: Checkpoint) -> Path:
-    """Return a local folder with a checkpoint of ours, verified."""
+    """Return a local folder with a trained checkpoint, verified."""
     return context.fetch(checkpoint.uri, checkpoint.sha256)
 
 

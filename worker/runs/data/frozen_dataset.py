@@ -1,7 +1,7 @@
-"""Judgments as rankings of token ids, out of an export that a reward model's job has frozen.
+"""Judgments as ranked prompts of token ids, from an export that a reward model's job has frozen.
 
-The export is written first and read back, so that an attempt that resumes trains on the very rows
-the first one saw, whatever people have judged since.
+The export is written first and read back, so that an attempt that resumes trains on the same rows
+as the first, regardless of later judgments.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from worker.training.vote_weights import VoteWeights
 
 @dataclass(frozen=True, slots=True)
 class FrozenData:
-    """The frozen export, its rows, and those of the validation split that only measure."""
+    """The frozen export, its rows, and the held-out rows of the validation split."""
 
     export: Export
     rows: tuple[FrozenRow, ...]
@@ -34,10 +34,10 @@ class FrozenData:
 def freeze(context: JobContext, project_id: int, title: str) -> FrozenData:
     """Freeze the judgments, once per job, and read them back."""
     with context.database.reader() as session:
-        found = exports.of_job(session, context.job_id)
-    if found is None:
-        found = _write(context, project_id, title)
-    return of_export(context, found)
+        export = exports.of_job(session, context.job_id)
+    if export is None:
+        export = _write(context, project_id, title)
+    return of_export(context, export)
 
 
 def of_export(context: JobContext, export: Export) -> FrozenData:
@@ -55,51 +55,51 @@ def rankings(
     root: int,
     weights: VoteWeights | None = None,
 ) -> list[RankedPrompt]:
-    """Return one ranking per row, in the ids of this model's tokenizer.
+    """Return one ranked prompt per row, in the ids of this model's tokenizer.
 
     Args:
         rows: of the frozen export.
         tokenizer: of the model to be trained.
-        instruction: the project's, joined to every prompt.
-        roots: the whole model beneath each checkpoint.
-        root: that of the model to be trained; ids of others are not its own.
-        weights: how much judgments count; None: all the same.
+        instruction: the project's, added to every prompt.
+        roots: the full model of each checkpoint.
+        root: that of the model to be trained; token ids of other models are not used.
+        weights: of the judgments; None: all equal.
 
     """
     known = weights or VoteWeights()
-    return [_ranking(one, tokenizer, instruction, roots, root, known) for one in rows]
+    return [_ranking(frozen, tokenizer, instruction, roots, root, known) for frozen in rows]
 
 
 def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
-    """Return the weights of the criteria that were rated, as the newest row has them."""
-    found: dict[str, float] = {}
-    for one in rows:
-        found |= one.row.weights
-    return found
+    """Return the weights of the rated criteria, each as in the last row that has it."""
+    newest: dict[str, float] = {}
+    for frozen in rows:
+        newest |= frozen.row.weights
+    return newest
 
 
 def _ranking(
-    one: FrozenRow,
+    frozen: FrozenRow,
     tokenizer: PreTrainedTokenizerBase,
     instruction: str,
     roots: Mapping[int, int],
     root: int,
     weights: VoteWeights,
 ) -> RankedPrompt:
-    row = one.row
+    row = frozen.row
     return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
         prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
         completions=tuple(
             token_ids.completion_ids(
-                tokenizer, each, is_ours=roots.get(each.checkpoint_id or 0) == root
+                tokenizer, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
             )
-            for each in row.candidates
+            for candidate in row.candidates
         ),
-        pairs=weights.pairs(one),
-        group={"round": str(one.row.round_number or "none")},
-        absolutes=weights.absolutes(one),
-        sources=tuple(each.source for each in row.candidates),
+        pairs=weights.pairs(frozen),
+        group={"round": str(frozen.row.round_number or "none")},
+        absolutes=weights.absolutes(frozen),
+        sources=tuple(candidate.source for candidate in row.candidates),
     )
 
 

@@ -1,7 +1,7 @@
-"""Completions of a checkpoint as rows: drawn, and written once however often the job is run.
+"""Completions of a checkpoint as rows: sampled, and written once however often the job runs.
 
-The key of a completion is its checkpoint, the way it was sampled and its number, so that a run that
-was killed finds what it has written and goes on after it.
+The key of a completion is its checkpoint, its sampling settings and its number, so that a run that
+was killed finds what it has written and continues after it.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from worker.training import token_ids
 
 CHUNK_PROMPTS = 32
 HOW = frozenset({"batch_size", "engine"})
-"""Settings that say how completions are drawn, and change none of them."""
+"""Settings that affect how completions are computed, but not the completions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A model that answers: its row, its weights, and the role to run them in."""
+    """A model that generates: its row, its weights, and the role to run them in."""
 
     checkpoint: Checkpoint
     roles: Roles
@@ -42,7 +42,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What to draw: `count` completions of each prompt, numbered from `start`."""
+    """What to sample: `count` completions of each prompt, numbered from `start`."""
 
     settings: Sampling
     seed: int
@@ -55,7 +55,7 @@ class Draw:
         return range(self.start, self.start + self.count)
 
     def source_key(self, checkpoint: Checkpoint) -> str:
-        """Return what the rows of this model and these settings are known by."""
+        """Return the key of the rows of this model and these settings."""
         settings = {key: v for key, v in asdict(self.settings).items() if key not in HOW}
         text = json.dumps([settings, self.seed], sort_keys=True)
         return f"checkpoint-{checkpoint.id}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -64,20 +64,20 @@ class Draw:
 def draw(
     context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
 ) -> Iterator[list[Completion]]:
-    """Yield the completions of each chunk of prompts, in order; what is there already is read.
+    """Yield the completions of each chunk of prompts, in order; existing ones are read.
 
-    Prompts that leave no room for an answer get none.
+    Prompts that leave no room for a completion get none.
     """
     for at in range(0, len(prompts), CHUNK_PROMPTS):
         chunk = prompts[at : at + CHUNK_PROMPTS]
-        have = known(context, chunk, wanted.source_key(answering.checkpoint), wanted.numbers)
-        todo = [prompt for prompt in chunk if len(have.get(prompt.id, ())) < wanted.count]
-        made = _write(context, answering, todo, wanted) if todo else {}
-        yield [row for prompt in chunk for row in (made | have).get(prompt.id, ())]
+        existing = known(context, chunk, wanted.source_key(answering.checkpoint), wanted.numbers)
+        todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < wanted.count]
+        written = _write(context, answering, todo, wanted) if todo else {}
+        yield [row for prompt in chunk for row in (written | existing).get(prompt.id, ())]
 
 
 def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
-    """Whether the prompt leaves room for an answer within the model's context."""
+    """Whether the prompt leaves room for a completion in the model's context."""
     limit = context_tokens(answering.roles.causal)
     ids = _ids(answering, prompt)
     return limit is None or len(ids) + settings.max_new_tokens <= limit
@@ -86,7 +86,7 @@ def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
 def known(
     context: JobContext, prompts: Sequence[Prompt], source_key: str, wanted: range
 ) -> dict[int, list[Completion]]:
-    """Return what is there already of a source, in order, under each prompt's id."""
+    """Return the existing completions of a source, in order, by prompt id."""
     query = (
         select(Completion)
         .where(
@@ -97,24 +97,24 @@ def known(
         )
         .order_by(Completion.prompt_id, Completion.sample_index)
     )
-    found: dict[int, list[Completion]] = {}
+    by_prompt: dict[int, list[Completion]] = {}
     with context.database.reader() as session:
         for row in session.scalars(query):
-            found.setdefault(row.prompt_id, []).append(row)
-    return found
+            by_prompt.setdefault(row.prompt_id, []).append(row)
+    return by_prompt
 
 
 def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> None:
-    """Write the rows of a source that are not there yet."""
+    """Write the rows of a source that do not exist yet."""
     with transactions.transaction(context) as session:
         moment = now(session)
         query = select(Completion.prompt_id, Completion.sample_index).where(
             Completion.prompt_id.in_({row.prompt_id for row in rows}),
             Completion.source_key == source_key,
         )
-        have = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
+        existing = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
         for row in rows:
-            if (row.prompt_id, row.sample_index) not in have:
+            if (row.prompt_id, row.sample_index) not in existing:
                 row.source_key, row.created_at = source_key, moment
                 session.add(row)
 
@@ -125,9 +125,9 @@ def _write(
     fitting = [prompt for prompt in prompts if fits(answering, prompt, wanted.settings)]
     drawn = _sample(answering, fitting, wanted)
     rows = [
-        _row(answering, prompt, one, wanted)
+        _row(answering, prompt, completion, wanted)
         for prompt in fitting
-        for one in drawn.get(prompt.id, ())
+        for completion in drawn.get(prompt.id, ())
     ]
     source_key = wanted.source_key(answering.checkpoint)
     store(context, source_key, rows)
@@ -137,22 +137,26 @@ def _write(
 def _sample(
     answering: Answering, prompts: Sequence[Prompt], wanted: Draw
 ) -> dict[int, list[SampledCompletion]]:
-    asked = [EnginePrompt(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts]
+    engine_prompts = [
+        EnginePrompt(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts
+    ]
     config = SamplingConfig(
         n=wanted.count,
         max_new_tokens=wanted.settings.max_new_tokens,
         temperature=wanted.settings.temperature,
         top_p=wanted.settings.top_p,
         top_k=wanted.settings.top_k,
-        # Later samples of a prompt must not repeat the chances of the first.
+        # Later samples of a prompt must not repeat the random numbers of the first.
         seed=wanted.seed + 1_000_003 * wanted.start,
         batch_size=wanted.settings.batch_size,
     )
-    found: dict[int, list[SampledCompletion]] = {}
+    by_prompt: dict[int, list[SampledCompletion]] = {}
     engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
-    for one in engine.generate(asked, config):
-        found.setdefault(int(one.prompt_key.removeprefix("prompt-")), []).append(one)
-    return found
+    for completion in engine.generate(engine_prompts, config):
+        by_prompt.setdefault(int(completion.prompt_key.removeprefix("prompt-")), []).append(
+            completion
+        )
+    return by_prompt
 
 
 def _row(

@@ -1,7 +1,7 @@
-"""Completions of somebody else's model, asked of a server, as rows.
+"""Completions of a model behind a server, as rows.
 
-They have no token ids of ours; wherever they are trained on, they are tokenised like completions
-from files. The key of a completion is the server's model, the settings and its number.
+They have no token ids; for training they are tokenized like completions from files. The key of a
+completion is the server's model, the settings and its number.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from worker.runs.process.job_context import JobContext
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
-    """Which server to ask, and for what."""
+    """A server, and the completions to request from it."""
 
     server: ServerPlan
     sampling: Sampling
@@ -34,13 +34,13 @@ class ServerRequest:
 
     @property
     def source_key(self) -> str:
-        """What the rows of this model and these settings are known by."""
+        """The key of the rows of this model and these settings."""
         text = json.dumps([self.settings, self.instruction, self.server.url], sort_keys=True)
         return f"{SERVED}{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a row says about how it was made."""
+        """What a row records of its sampling."""
         drawing = {
             k: v for k, v in asdict(self.sampling).items() if k not in sampled_completions.HOW
         }
@@ -51,34 +51,34 @@ class ServerRequest:
 def draw(
     context: JobContext, prompts: Sequence[Prompt], wanted: ServerRequest
 ) -> Iterator[list[Completion]]:
-    """Yield the completions of each chunk of prompts, in order; what is there already is read.
+    """Yield the completions of each chunk of prompts, in order; existing ones are read.
 
     Raises:
-        Invalid: the worker may not ask this server, or the server refused.
-        Unavailable: the server did not answer.
+        Invalid: the worker may not call this server, or the server refused.
+        Unavailable: the server did not respond.
     """
     numbers = range(wanted.server.candidates)
     with Server(config_of(context, wanted.server)) as server:
         for at in range(0, len(prompts), sampled_completions.CHUNK_PROMPTS):
             chunk = prompts[at : at + sampled_completions.CHUNK_PROMPTS]
-            have = sampled_completions.known(context, chunk, wanted.source_key, numbers)
-            todo = [prompt for prompt in chunk if len(have.get(prompt.id, ())) < len(numbers)]
+            existing = sampled_completions.known(context, chunk, wanted.source_key, numbers)
+            todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < len(numbers)]
             if todo:
                 sampled_completions.store(context, wanted.source_key, _ask(server, todo, wanted))
-                have = sampled_completions.known(context, chunk, wanted.source_key, numbers)
-            yield [row for prompt in chunk for row in have.get(prompt.id, ())]
+                existing = sampled_completions.known(context, chunk, wanted.source_key, numbers)
+            yield [row for prompt in chunk for row in existing.get(prompt.id, ())]
 
 
 def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
-    """Return how to ask the plan's server.
+    """Return how to call the plan's server.
 
     Raises:
-        Invalid: it is not among those that this worker may ask.
+        Invalid: it is not among those that this worker may call.
     """
     allowed = [url.rstrip("/") for url in context.servers.urls]
     if plan.url.rstrip("/") not in allowed:
         raise Invalid(
-            f"server {plan.url} is not among those that this worker may ask "
+            f"server {plan.url} is not among those that this worker may call "
             f"(ATTUNE_COMPLETION_SERVERS): {', '.join(allowed) or 'none'}"
         )
     return ServerConfig(
@@ -91,7 +91,7 @@ def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
 
 
 def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> list[Completion]:
-    of = {f"prompt-{prompt.content_hash}": prompt for prompt in prompts}
+    by_key = {f"prompt-{prompt.content_hash}": prompt for prompt in prompts}
     config = SamplingConfig(
         n=wanted.server.candidates,
         max_new_tokens=wanted.sampling.max_new_tokens,
@@ -100,9 +100,12 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
         top_k=wanted.sampling.top_k,
         seed=wanted.seed,
     )
-    asked = [_question(key, prompt, wanted.instruction) for key, prompt in of.items()]
+    engine_prompts = [_question(key, prompt, wanted.instruction) for key, prompt in by_key.items()]
     try:
-        return [_row(of[one.prompt_key], one, wanted) for one in server.generate(asked, config)]
+        return [
+            _row(by_key[completion.prompt_key], completion, wanted)
+            for completion in server.generate(engine_prompts, config)
+        ]
     except ServerUnavailable as error:
         raise Unavailable(str(error)) from error
     except ValueError as error:
@@ -116,14 +119,14 @@ def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
     return EnginePrompt(key, text=template.plain(turns), messages=tuple(turns))
 
 
-def _row(prompt: Prompt, answer: GeneratedCompletion, wanted: ServerRequest) -> Completion:
+def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest) -> Completion:
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,
         source=wanted.server.model,
-        sample_index=answer.sample_index,
-        text=answer.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
-        is_finished=answer.finish_reason == "eos",
-        finish_reason=answer.finish_reason,
+        sample_index=completion.sample_index,
+        text=completion.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
+        is_finished=completion.finish_reason == "eos",
+        finish_reason=completion.finish_reason,
         sampling=wanted.settings,
     )

@@ -1,7 +1,7 @@
 """One of several processes that train in one job, started by torchrun under a supervisor.
 
-The first has the supervisor's pipe: it reads the ticket and the orders, and it alone writes rows
-and files. The others compute what it computes, on what it read, and end when it does.
+The first has the supervisor's pipe: it reads the ticket and the orders, and only it writes rows and
+files. The others compute their share of each batch from the same data, and end when it does.
 """
 
 import os
@@ -25,7 +25,7 @@ from worker.ticket import Ticket
 
 
 class Follower(JobContext):
-    """A job seen from a process that is not its first: it writes nothing, and has no orders."""
+    """The context in a process that is not the first: it writes nothing and takes no orders."""
 
     @property
     def workdir(self) -> Path:
@@ -35,39 +35,39 @@ class Follower(JobContext):
         return folder
 
     def newest_state(self) -> Path | None:
-        """Return what the first process saved."""
+        """Return the newest training state of the first process."""
         return artifacts.newest_state(super().workdir)
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
 
     def samples(self, step: int, samples: Iterable[KeptSample]) -> None:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
 
     def flush(self) -> None:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
         return self.workdir
 
     def leave_team(self) -> None:
-        """End the connections: this process's work is done."""
+        """End the connections; this process's work is done."""
         super().leave_team()
         self.is_over = True
 
     def say(self, text: str) -> None:
-        """Leave that to the first process."""
+        """Do nothing: the first process does this."""
 
     def fail(self, error: str, *, is_transient: bool) -> None:
-        """End; the first process hears of it by losing its peer."""
+        """End; the first process detects the lost peer."""
         self.is_over = True
 
     def interrupt(self) -> None:
-        """End, as the first process was asked to."""
+        """End, like the first process."""
         self.is_over = True
 
 
@@ -76,7 +76,7 @@ def main(find: Callable[[str], Run] = find) -> int:
     job_process.die_with(os.getppid())
     orders = Orders()
     is_first = os.environ["RANK"] == "0"
-    # A launcher that is told to end tells all: the others have to go on until the first has saved.
+    # torchrun forwards SIGTERM to all: the others must continue until the first has saved.
     signal.signal(signal.SIGTERM, lambda _signal, _frame: orders.give("preempt"))
     too_many = _too_many()
     if too_many:
@@ -89,9 +89,9 @@ def main(find: Callable[[str], Run] = find) -> int:
 
 
 def _context(ticket: Ticket, orders: Orders, team: Team) -> JobContext:
-    made = job_process.make_context(ticket, orders) if team.is_first else _follower(ticket)
-    made.join(team)
-    return made
+    context = job_process.make_context(ticket, orders) if team.is_first else _follower(ticket)
+    context.join(team)
+    return context
 
 
 def _follower(ticket: Ticket) -> Follower:
@@ -107,7 +107,7 @@ def _too_many() -> str:
     wanted, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     if os.environ.get(USES_CPU) == "true" or not 0 < there < wanted:
         return ""
-    return f"{wanted} processes need a GPU each, and there are {there}; see ATTUNE_JOB_PROCESSES"
+    return f"{wanted} processes need a GPU each, but there are {there}; see ATTUNE_JOB_PROCESSES"
 
 
 def _refuse(reason: str, orders: Orders) -> int:

@@ -1,8 +1,8 @@
-"""What a run gets: its payload, a place to work, ways to report, and one way to succeed.
+"""The context of a job's run: its payload, its work folder, its reports, and how it ends.
 
-Nothing here holds a transaction across computing. While the database does not answer a run keeps
-computing: reports wait in memory, and the end waits for the database. A run whose lease was lost
-hears of it at its next report and must not go on.
+No transaction stays open during computation. While the database is unreachable, a run keeps
+computing: reports are buffered in memory, and the end waits for the database. A run whose lease was
+lost gets `LeaseLost` at its next report and must stop.
 """
 
 import time
@@ -27,7 +27,7 @@ from worker.orders import Interrupted, Order, Orders
 from worker.outages import is_outage
 from worker.ticket import Servers
 
-if TYPE_CHECKING:  # it loads torch, which an export must not pay for
+if TYPE_CHECKING:  # it loads torch, which an export must not wait for
     from worker.rlhf.core.parallel import Team
 
 T = TypeVar("T")
@@ -44,20 +44,20 @@ class KeptSample(Protocol):
 
     @property
     def prompt(self) -> str:
-        """What was asked."""
+        """The prompt as text."""
 
     @property
     def completion(self) -> str:
-        """What the model said."""
+        """The completion as text."""
 
     @property
     def score(self) -> float | None:
-        """What the reward model thought of it."""
+        """The reward model's score, if any."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Reports that are not written yet."""
+    """Buffered reports."""
 
     progress: tuple[int, int, str] | None = None
     scalars: list[job_reports.Scalar] = field(default_factory=list)
@@ -70,13 +70,13 @@ class JobContext:
     Attributes:
         database: for short transactions of the run's own reading.
         job_id: the job.
-        lease_token: what every write is conditional on.
+        lease_token: the condition of every write.
         kind: of the job.
         payload: what was enqueued.
         project_id: of the job, if it has one.
         round_id: of the job, if it has one.
         store: the artifact root.
-        servers: that may be asked for completions.
+        servers: that may be called for completions.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class JobContext:
         """The torch device to compute on; "auto" takes the first CUDA device if there is one."""
         if self._device != "auto":
             return self._device
-        # Loaded only by runs that compute; an export does not pay for it.
+        # Loaded only by runs that compute, so that an export need not wait for it.
         return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
     @property
     def title(self) -> str:
-        """What the run is called where it is spoken of."""
+        """The name of the run in messages."""
         return f"job {self.job_id}"
 
     def join(self, team: "Team") -> None:
@@ -127,12 +127,12 @@ class JobContext:
         self.team, self._device = team, str(team.device or self._device)
 
     def once(self, act: Callable[[], T]) -> T:
-        """Do something that the run does once however many processes share it."""
+        """Do something once per run, however many processes share it."""
         return act() if self.team is None else self.team.once(act)
 
     @property
     def is_first(self) -> bool:
-        """Whether this process measures, publishes and succeeds, where several share the run."""
+        """Whether this process evaluates, publishes and succeeds, if several share the run."""
         return self.team is None or self.team.is_first
 
     def leave_team(self) -> None:
@@ -152,10 +152,10 @@ class JobContext:
         return folder
 
     def report(self, done: int, total: int, note: str = "") -> None:
-        """Say how far the run is; written at most once a second.
+        """Report the progress of the run; written at most once a second.
 
         Raises:
-            LeaseLost: the job is no longer ours; stop at once.
+            LeaseLost: the lease was lost; stop at once.
         """
         self._waiting.progress = (done, total, note)
         self._flush_sometimes()
@@ -164,7 +164,7 @@ class JobContext:
         """Add a point to each named curve.
 
         Raises:
-            LeaseLost: the job is no longer ours; stop at once.
+            LeaseLost: the lease was lost; stop at once.
         """
         self._waiting.scalars.extend(
             job_reports.Scalar(step, name, float(value)) for name, value in values.items()
@@ -176,7 +176,7 @@ class JobContext:
         """Keep completions for people to read.
 
         Raises:
-            LeaseLost: the job is no longer ours; stop at once.
+            LeaseLost: the lease was lost; stop at once.
         """
         self._waiting.samples.extend(
             job_reports.StepSample(step, n, sample.prompt, sample.completion, sample.score)
@@ -186,19 +186,19 @@ class JobContext:
         self._flush_sometimes()
 
     def should_stop(self) -> Order | None:
-        """Return what was asked of the run: cancel, stop here and keep the best, or preempt.
+        """Return the order in force: cancel, stop here and keep the best, or preempt.
 
-        On "preempt" save a state and return; on "cancel" return; on "stop_here" wrap up and
-        succeed with the best so far.
+        On "preempt" save a state and return; on "cancel" return; on "stop_here" finish and succeed
+        with the best weights so far.
         """
         return self.once(lambda: self._orders.order)  # all processes stop at the same step
 
     def save_state(self, step: int, write: artifacts.Write) -> Path:
-        """Save a training state into `workdir`: whole or not at all, the newest two kept."""
+        """Save a training state into `workdir` atomically; keep the newest two."""
         return artifacts.save_state(self.workdir, step, self.lease_token, write)
 
     def newest_state(self) -> Path | None:
-        """Return the newest training state of any attempt here that verifies; None at the start."""
+        """Return the newest training state of any attempt here that verifies, or None."""
         return artifacts.newest_state(self.workdir)
 
     def publish(self, folder: Path, name: str = "") -> artifacts.Published:
@@ -213,20 +213,20 @@ class JobContext:
     def succeed(
         self, write: Callable[[Session], Mapping[str, Any] | None] = lambda _session: None
     ) -> None:
-        """End the job well: what `write` changes, its result and the state are one transaction.
+        """End the job as succeeded, with the changes of `write` and its result in one transaction.
 
-        `write` may run more than once, each time in a fresh transaction, when the database goes
-        away meanwhile. After it `rounds.advance` runs in the same transaction.
+        `write` may run more than once, each time in a fresh transaction, if the database becomes
+        unreachable. After it, `rounds.advance` runs in the same transaction.
 
         Raises:
-            LeaseLost: the job is no longer ours; nothing was written.
+            LeaseLost: the lease was lost; nothing was written.
         """
         self._patiently(lambda: self._succeed(write))
         self.is_over = True
         self._discard()
 
     def fail(self, error: str, *, is_transient: bool) -> None:
-        """End the job badly, or give it back for later."""
+        """End the job as failed, or return it to the queue if the error is transient."""
         self._patiently(
             lambda: self._end(
                 lambda session: job_leases.fail(
@@ -237,7 +237,7 @@ class JobContext:
         self.is_over = True
 
     def interrupt(self) -> None:
-        """End the job as was asked: cancelled, or back to the queue."""
+        """End the job as ordered: canceled, or returned to the queue."""
         end = job_leases.cancelled if self._orders.order == "cancel" else job_leases.requeue
         self._patiently(
             lambda: self._end(lambda session: end(session, self.job_id, self.lease_token))
@@ -247,10 +247,10 @@ class JobContext:
             self._discard()
 
     def flush(self) -> None:
-        """Write what waits. While the database is away it goes on waiting.
+        """Write buffered reports; they stay buffered while the database is unreachable.
 
         Raises:
-            LeaseLost: the job is no longer ours.
+            LeaseLost: the lease was lost.
         """
         self._flushed_at = time.monotonic()
         try:
@@ -259,7 +259,7 @@ class JobContext:
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            log.warning("report waits for the database", job=self.job_id, reason=str(error))
+            log.warning("report buffered: database unreachable", job=self.job_id, reason=str(error))
         except LeaseLost:
             self._count_fenced()
             raise
@@ -286,7 +286,7 @@ class JobContext:
     def _succeed(self, write: Callable[[Session], Mapping[str, Any] | None]) -> None:
         with self.database.transaction() as session:
             if job_leases.has_succeeded(session, self.job_id, self.lease_token):
-                return  # the commit's answer was lost, the commit was not
+                return  # the commit succeeded, only its confirmation was lost
             self._lock_round(session)
             job_leases.hold(session, self.job_id, self.lease_token)
             self._write_waiting(session)
@@ -313,7 +313,7 @@ class JobContext:
             self._advance(session, self.round_id)
 
     def _patiently(self, write: Callable[[], None]) -> None:
-        """Write; as long as the database is away, try again."""
+        """Write; retry while the database is unreachable."""
         delay_s = 0.2
         while True:
             try:
@@ -321,7 +321,9 @@ class JobContext:
             except SQLAlchemyError as error:
                 if not is_outage(error):
                     raise
-                log.warning("end waits for the database", job=self.job_id, reason=str(error))
+                log.warning(
+                    "job's end delayed: database unreachable", job=self.job_id, reason=str(error)
+                )
             except LeaseLost:
                 self._count_fenced()
                 raise
@@ -330,7 +332,9 @@ class JobContext:
 
     def _pause(self, delay_s: float) -> None:
         if self._orders.order in {"cancel", "preempt"}:
-            raise Interrupted(f"job {self.job_id} was asked to end while the database was away")
+            raise Interrupted(
+                f"job {self.job_id} was asked to stop while the database was unreachable"
+            )
         self._orders.changed.clear()
         self._orders.changed.wait(delay_s)
 

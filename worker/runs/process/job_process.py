@@ -1,6 +1,7 @@
-"""The process of one job: reads its ticket, obeys orders, runs, and says how it ended.
+"""The process of one job: reads its ticket, obeys orders, runs, and records how it ended.
 
-It dies with its supervisor: by the kernel's word on Linux, by the end of the pipe everywhere.
+It ends with its supervisor: through PR_SET_PDEATHSIG on Linux, and everywhere at the end of the
+pipe.
 """
 
 import ctypes
@@ -53,7 +54,7 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
 
 
 def run(context: JobContext, find: Callable[[str], Run]) -> int:
-    """Run to one of the ends: succeeded, failed, given back, cancelled, fenced."""
+    """Run the job until it succeeds, fails, is requeued or canceled, or loses its lease."""
     try:
         find(context.kind)(context)
         if not context.is_over:
@@ -70,12 +71,12 @@ def run(context: JobContext, find: Callable[[str], Run]) -> int:
 
 
 def describe(error: Exception) -> str:
-    """Return one line for people; our own errors are sentences already."""
+    """Return one line for people; the app's own errors are readable as they are."""
     return str(error) if isinstance(error, AttuneError) else f"{type(error).__name__}: {error}"
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether another try may pass: a full disk may, a wrong shape will not."""
+    """Whether a retry may succeed: it may after a full disk, not after a wrong shape."""
     return isinstance(error, Unavailable | OSError)
 
 
@@ -100,9 +101,9 @@ def _listen(orders: Orders) -> None:
 
 
 def die_with(parent_pid: int) -> None:
-    """Ask the kernel to kill us with the thread that started us."""
+    """Ask the kernel to kill this process when the thread that started it ends."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before we could ask
+    if os.getppid() != parent_pid:  # it ended before the call
         os._exit(EXIT_ORPHANED)

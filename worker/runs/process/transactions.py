@@ -1,7 +1,7 @@
-"""Short transactions of a run in the middle of its work, under its lease.
+"""Short transactions during a run, under its lease.
 
-What a run writes before it succeeds (completions, comparisons, the row of a frozen export) has
-natural keys, so a run that is repeated finds it and adds nothing.
+The rows that a run writes before it succeeds (completions, comparisons, a frozen export) have
+natural keys, so a run that is repeated finds them and adds nothing.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from worker.runs.process.job_context import JobContext
 
 @contextmanager
 def transaction(context: JobContext) -> Iterator[Session]:
-    """Open a writing transaction that the job's lease guards.
+    """Open a write transaction guarded by the job's lease.
 
     Raises:
-        LeaseLost: the job is no longer ours; nothing is written.
+        LeaseLost: the lease was lost; nothing is written.
     """
     with context.database.transaction() as session:
         job_leases.hold(session, context.job_id, context.lease_token)
@@ -36,5 +36,5 @@ def round_of(session: Session, context: JobContext) -> tuple[Round, Project, Rou
 
 
 def made_at(session: Session, context: JobContext) -> datetime:
-    """Return when the job was made: what came later is not seen by an attempt that resumes."""
+    """Return when the job was created; attempts that resume ignore what was added later."""
     return session.get_one(Job, context.job_id).created_at
