@@ -80,7 +80,7 @@ def test_the_result_page_is_the_same_either_way(
     small.run_jobs(database, tmp_path)
     # Only what is new differs: the second import finds everything there.
     assert "New prompts" in at_once
-    assert "Everything in this file was here already" in html(lead, f"{later}/live")
+    assert "Everything in this file had already been imported" in html(lead, f"{later}/live")
     rejected = at_once[at_once.index("<thead>") : at_once.index("</table>")]
     assert rejected in html(lead, f"{later}/live")
 

@@ -91,7 +91,7 @@ def test_labelers_and_strangers_see_none_of_it(
         assert stranger.get(f"/p/desk{page}").status_code == 404, page
         expected = 200 if page in FOR_LABELERS else 403
         assert labeler.get(f"/p/desk{page}").status_code == expected, page
-    assert "Same answer" not in labeler.get("/p/desk/guidelines").text
+    assert "Raw agreement" not in labeler.get("/p/desk/guidelines").text
 
 
 def test_only_administrators_make_projects(sign_in: SignIn) -> None:
@@ -188,7 +188,7 @@ def test_a_settled_comparison_becomes_gold_with_its_answer(
             "ab".index(gold.gold_answer["preferred"])
         ]
         assert right.id == first[1].id
-    assert "The answer" in html(lead, answer.headers["location"])
+    assert "Known answer" in html(lead, answer.headers["location"])
 
 
 def test_asking_again_withdraws_the_first_and_asks_the_same(
