@@ -13,12 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from app.db import Base, Database, now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import SlotState
 from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
-    JudgmentKind,
     Prompt,
     Purpose,
     Role,

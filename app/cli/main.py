@@ -55,10 +55,7 @@ class CommandSource:
         try:
             getattr(import_module(module), name or "register")(app)
         except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            extra = EXTRAS.get(package)
-            install = f"attune[{extra}]" if extra else "attune with its dependencies"
-            raise Unavailable(f"{package} is not installed; install {install}") from error
+            raise Unavailable(_what_to_install(error)) from error
         group = typer.main.get_command(app)
         assert isinstance(group, TyperGroup)
         return group
@@ -91,6 +88,17 @@ class LazyGroup(TyperGroup):
             if isinstance(command, TyperGroup) and isinstance(more, TyperGroup):
                 command.commands.update(more.commands)
         return name, command, args[1:]
+
+
+def _what_to_install(error: ModuleNotFoundError) -> str:
+    package = _package(error)
+    extra = EXTRAS.get(package)
+    install = f"attune[{extra}]" if extra else "attune with its dependencies"
+    return f"{package} is not installed; install {install}"
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
 
 
 def _sources() -> dict[str, list[CommandSource]]:
@@ -134,6 +142,10 @@ def main() -> None:
         app()
     except AttuneError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:  # a command imports what is slow to load only as it runs
+        if _package(error) not in EXTRAS:
+            raise
+        fail(_what_to_install(error))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from app.demo.report import DemoReport
 from app.demo.truth import PolicyCompletions, ScoredComparison
 from app.errors import Unavailable
 from app.simulation import expected
-from app.simulation.expected import Compared
+from app.simulation.expected import ComparedCompletions
 from app.simulation.labelers import SimulatedLabeler
 from app.simulation.runner import Member, Panel
 
@@ -246,7 +246,7 @@ def _report(
     panel_utility = taste.named(setup.taste).utility
     checkpoints = {checkpoint["kind"]: checkpoint for checkpoint in round_["checkpoints"]}
     scored = _scored_comparisons(setup, checkpoints["reward"]["id"])
-    compared = [Compared(row.prompt, row.texts) for row in scored]
+    compared = [ComparedCompletions(row.prompt, row.texts) for row in scored]
     completions = _evaluation_completions(setup)
     metrics = checkpoints["reward"]["metrics"]
     longer = metrics["heldout"]["length_rule"] == "longer"

@@ -8,8 +8,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import SlotState
-from app.models.projects import JudgmentKind
 from app.models.prompts import Completion, Prompt
 
 _UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")

@@ -7,9 +7,9 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState
 from app.models.comparisons import Comparison
-from app.models.projects import JudgmentKind
 
 _LIVE = text("state IN ('leased', 'submitted')")
 _COUNTED = text("state NOT IN ('released', 'expired')")

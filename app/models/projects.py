@@ -1,24 +1,13 @@
 """Projects, their guidelines and criteria."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
-
-
-class JudgmentKind(StrEnum):
-    """The kind of judgment; it is stored with each comparison."""
-
-    PICK = "pick"
-    RANK = "rank"
-    RATE = "rate"
-    THUMBS = "thumbs"
-    WRITE = "write"
-    EDIT = "edit"
+from app.domain.judgment_kinds import JudgmentKind
 
 
 class Project(Identified, Base):

@@ -1,5 +1,5 @@
-// The guide for the first comparison: checks off steps as they are done, and closes with the first judgment or when
-// it is dismissed. It listens to the page and changes nothing in it.
+// The guide at a first comparison: ticks its steps off as they are done, and leaves with the first judgment or when it
+// is sent away. It listens to the page and changes nothing in it.
 
 const guide = document.getElementById("guide");
 

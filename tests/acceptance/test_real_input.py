@@ -14,8 +14,7 @@ from peft import PeftModel
 from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from app.client import Answer, Client, ProjectClient, Submission, new_key
-from app.client import Assignment as Leased
+from app.client import ApiAssignment, ApiJudgment, ApiSubmission, Client, ProjectClient, new_key
 from app.db import Database
 from app.domain.ranking import Ranking
 from app.models import Judgment, Project, Role
@@ -47,20 +46,20 @@ def rank(office: Office) -> Office:
     return office
 
 
-def judge(project: ProjectClient, count: int) -> list[Leased]:
+def judge(project: ProjectClient, count: int) -> list[ApiAssignment]:
     """Judge by length, one comparison at a time."""
-    seen: list[Leased] = []
+    seen: list[ApiAssignment] = []
     while len(seen) < count:
         (leased,) = project.claim().assignments
         texts = [one.text for one in sorted(leased.candidates, key=lambda one: one.position)]
         ranks = Ranking.of_positions([-len(text) for text in texts]).ranks
         if leased.kind == "rank":
-            answer = Answer(kind="rank", ranking=list(ranks))
+            answer = ApiJudgment(kind="rank", ranking=list(ranks))
         else:
             preferred = {(1, 2): "a", (2, 1): "b"}.get((ranks[0], ranks[1]), "tie")
-            answer = Answer(kind="pick", preferred=preferred)
+            answer = ApiJudgment(kind="pick", preferred=preferred)
         project.submit(
-            Submission(
+            ApiSubmission(
                 assignment_id=leased.id,
                 lease_token=leased.lease_token,
                 key=new_key(),

@@ -11,33 +11,6 @@ TO_BE_RENAMED = "another meaning, to be renamed"
 
 # Name of a class that is defined more than once -> why that is right.
 ALLOWED: dict[str, str] = {
-    "Answer": TO_BE_RENAMED,
-    "Assignment": TO_BE_RENAMED,
-    "Candidate": TO_BE_RENAMED,
-    "Case": TO_BE_RENAMED,
-    "Choice": TO_BE_RENAMED,
-    "Clock": TO_BE_RENAMED,
-    "Completion": TO_BE_RENAMED,
-    "Criterion": TO_BE_RENAMED,
-    "Curve": TO_BE_RENAMED,
-    "Demonstration": TO_BE_RENAMED,
-    "Drawn": TO_BE_RENAMED,
-    "EditPage": TO_BE_RENAMED,
-    "Engine": TO_BE_RENAMED,
-    "Entry": TO_BE_RENAMED,
-    "JobOut": TO_BE_RENAMED,
-    "KnownReward": TO_BE_RENAMED,
-    "Line": TO_BE_RENAMED,
-    "Message": TO_BE_RENAMED,
-    "PairOut": TO_BE_RENAMED,
-    "Prompt": TO_BE_RENAMED,
-    "Question": TO_BE_RENAMED,
-    "Ranking": TO_BE_RENAMED,
-    "Row": TO_BE_RENAMED,
-    "Run": TO_BE_RENAMED,
-    "Side": TO_BE_RENAMED,
-    "Skip": TO_BE_RENAMED,
-    "Submission": TO_BE_RENAMED,
 }
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main
+from app.cli import console, main
 from app.cli.main import app
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid, NotFound
-from app.models import JudgmentKind
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import load
@@ -43,6 +43,12 @@ def test_a_command_of_the_table_is_registered_by_its_module() -> None:
             assert name in source.load().commands
         if name in main.COMMANDS:
             assert sources[0].help.endswith("."), name
+
+
+def test_brackets_in_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        console.fail("install attune[worker]")
+    assert "install attune[worker]" in capsys.readouterr().err
 
 
 def test_an_account_made_here_can_get_a_token() -> None:

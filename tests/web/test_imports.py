@@ -10,8 +10,9 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
-from app.models import Job, JudgmentKind, User
+from app.models import Job, User
 from app.services.datasets import import_jobs
 from app.services.people import accounts
 from app.services.project import projects

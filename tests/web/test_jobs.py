@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from app import queue as broker
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
-from app.models import AuditEvent, JudgmentKind, Project, Role, User
+from app.models import AuditEvent, Project, Role, User
 from app.services.jobs import job_leases, job_reports, jobs, workers
 from app.services.people import accounts
 from app.services.project import projects

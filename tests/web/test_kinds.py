@@ -9,7 +9,8 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Comparison, Judgment, JudgmentKind, Role, User
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Comparison, Judgment, Role, User
 from app.services.datasets import demonstrations
 from app.services.people import accounts
 from app.services.project import criteria, projects

@@ -10,11 +10,11 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.models import (
     Comparison,
     Completion,
     Judgment,
-    JudgmentKind,
     Membership,
     PracticeAnswer,
     Project,
@@ -221,7 +221,7 @@ def test_a_file_is_added_once_and_its_bad_lines_are_named(
     sent = lead.post("/p/desk/practice/set", files={"file": ("set.jsonl", data)}, headers=HTML)
     assert sent.status_code == 200
     for line, reason in (
-        *((3, "teaches by its reasons"), (4, "not &#39;both&#39;")),
+        *((3, "labelers learn from the reasons"), (4, "not &#39;both&#39;")),
         *((5, "settled answer of a pick is missing"), (6, "2 completions"), (8, "not JSON")),
     ):
         assert re.search(rf"Line {line}:</b> [^<]*{re.escape(reason)}", sent.text), (

@@ -63,7 +63,7 @@ class KnownReward:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyResult:
+class TrainedPolicy:
     """A policy's means over held-out prompts."""
 
     reward: float
@@ -165,7 +165,7 @@ def config_of(case: PolicyCase) -> PpoConfig:
 
 
 @torch.no_grad()
-def measure(folder: Path, adapter: str) -> PolicyResult:
+def measure(folder: Path, adapter: str) -> TrainedPolicy:
     """Sample a policy's responses to the held-out prompts and return their means."""
     case = case_files.read(folder, PolicyCase)
     roles = Roles(_loaded(folder))
@@ -182,7 +182,7 @@ def measure(folder: Path, adapter: str) -> PolicyResult:
     )
     kl_sum = kl.k1(batch.logprobs, batch.reference)[batch.episodes.is_response].sum()
     reward, kl_nats = float(batch.scores.raw.mean()), float(kl_sum) / len(prompts)
-    return PolicyResult(reward, kl_nats, reward - case.kl_coefficient * kl_nats)
+    return TrainedPolicy(reward, kl_nats, reward - case.kl_coefficient * kl_nats)
 
 
 def _items(prompts: Sequence[Sequence[int]]) -> list[PromptItem]:
@@ -194,7 +194,7 @@ def _loaded(folder: Path) -> LoadedModel:
     return replace(loaded, eos_id=-1)  # no id ends a response
 
 
-def _summary(result: PolicyResult) -> str:
+def _summary(result: TrainedPolicy) -> str:
     return f"{result.objective:.3f} (reward {result.reward:.3f}, KL {result.kl_nats:.2f})"
 
 

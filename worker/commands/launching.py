@@ -6,6 +6,7 @@ as a crash.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,23 @@ def start(count: int, device: str) -> None:
         status = Path(folder) / "status"
         more = {STATUS_FILE: str(status), USES_CPU: str(device == "cpu").lower()}
         process = subprocess.Popen(command, env=environment(os.environ) | more)
+        _wait(process)
+        left = status.read_text(encoding="utf-8").strip() if status.exists() else ""
+        raise typer.Exit(int(left) if left else FAILED)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the launcher, and pass a termination on to it: it would outlive this process."""
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: process.send_signal(number))
+    try:
         while True:
             try:
                 process.wait()
-                break
-            except KeyboardInterrupt:  # the processes got it too; they save and end
+                return
+            except KeyboardInterrupt:  # the launcher got it too, and tells the processes
                 continue
-        left = status.read_text(encoding="utf-8").strip() if status.exists() else ""
-        raise typer.Exit(int(left) if left else FAILED)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def joined() -> Team | None:

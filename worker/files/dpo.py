@@ -13,12 +13,11 @@ from worker.files.training_request import TrainingRequest
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import POLICY, SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
 from worker.training import algorithms, training_loop
-from worker.training.layout import POLICY
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from app.formats.training_rows import JudgedCompletion
@@ -18,7 +19,6 @@ from app.models import (
     Checkpoint,
     Completion,
     Evaluation,
-    JudgmentKind,
     Project,
     Prompt,
     Purpose,

@@ -14,11 +14,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import preflight
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan, ServerPlan
 from app.domain.preflight import Draft
 from app.domain.states import RoundState
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Purpose, Round, Split
+from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, Split
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection

@@ -14,7 +14,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import REFERENCE, SFT, Roles
+from worker.rlhf.model.roles import POLICY, REFERENCE, SFT, Roles
 from worker.rlhf.policy import stopping
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
@@ -23,7 +23,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.training import algorithms, token_ids, training_loop
 from worker.training.algorithms import PolicyInputs, PreparedPolicy
-from worker.training.layout import POLICY, PREVIOUS
+from worker.training.layout import PREVIOUS
 from worker.training.training_loop import LoopEnd, RunPlace
 
 log = structlog.get_logger(__name__)

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Select, exists, func, select, true
 from sqlalchemy.orm import Session
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.errors import Invalid
 from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
     Demonstration,
-    JudgmentKind,
     Project,
     Prompt,
     Split,
@@ -27,7 +26,6 @@ from app.services.people import audit
 from app.services.queue import comparisons
 
 MOST = 5000
-_OF_ROUNDS = (JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE)
 _SPLITS = (Split.TRAIN, Split.VALIDATION)
 """The test split is left out: it is for evaluation, so nothing may be trained on it."""
 
@@ -51,9 +49,10 @@ def ask(
     if not 1 <= most <= MOST:
         raise Invalid(f"1 to {MOST} comparisons can be requested at once, not {most}")
     kind = JudgmentKind(project.judgment_kind)
-    made = _ask_to_write(session, project, most) if kind is JudgmentKind.WRITE else 0
-    if kind is not JudgmentKind.WRITE:
+    if KINDS[kind].judges_completions:
         made = _ask_of_completions(session, project, kind, most)
+    else:
+        made = _ask_to_write(session, project, kind, most)
     if made:
         audit.record(
             session,
@@ -69,17 +68,17 @@ def ask(
 def waiting(session: Session, project: Project) -> int:
     """Count the prompts for which a comparison could be made now."""
     kind = JudgmentKind(project.judgment_kind)
-    if kind is JudgmentKind.WRITE:
-        some = _unanswered(project.id).subquery()
-    else:
+    if KINDS[kind].judges_completions:
         some = _with_fresh(project, kind).subquery()
+    else:
+        some = _unanswered(project.id, kind).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def _ask_to_write(session: Session, project: Project, most: int) -> int:
-    prompt_ids = session.scalars(_unanswered(project.id).limit(most)).all()
+def _ask_to_write(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
+    prompt_ids = session.scalars(_unanswered(project.id, kind).limit(most)).all()
     for prompt_id in prompt_ids:
-        _create(session, project, JudgmentKind.WRITE, prompt_id, ())
+        _create(session, project, kind, prompt_id, ())
     return len(prompt_ids)
 
 
@@ -101,12 +100,11 @@ def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, 
 
 def _groups(ids: Sequence[int], kind: JudgmentKind, k: int) -> list[Sequence[int]]:
     """Group completions into comparisons of k; the last may be smaller if the kind allows it."""
-    fewest, _ = K_RANGE[kind]
     groups = [ids[at : at + k] for at in range(0, len(ids), k)]
-    return [group for group in groups if len(group) >= fewest]
+    return [group for group in groups if len(group) >= KINDS[kind].fewest]
 
 
-def _unanswered(project_id: int) -> Select[int]:
+def _unanswered(project_id: int, kind: JudgmentKind) -> Select[int]:
     """Select prompts without a demonstration or a comparison that asks for one."""
     return (
         select(Prompt.id)
@@ -114,9 +112,7 @@ def _unanswered(project_id: int) -> Select[int]:
             Prompt.project_id == project_id,
             Prompt.split.in_(_SPLITS),
             ~exists().where(Demonstration.prompt_id == Prompt.id),
-            ~exists().where(
-                Comparison.prompt_id == Prompt.id, Comparison.kind == JudgmentKind.WRITE
-            ),
+            ~exists().where(Comparison.prompt_id == Prompt.id, Comparison.kind == kind),
         )
         .order_by(Prompt.id)
     )
@@ -142,19 +138,18 @@ def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
             Prompt.split.in_(_SPLITS),
             ~asked,
             # What a round has sampled for comparison, spares included, is left to the round.
-            Completion.checkpoint_id.is_(None) if kind in _OF_ROUNDS else true(),
+            Completion.checkpoint_id.is_(None) if KINDS[kind].shows_several else true(),
         )
     )
 
 
 def _with_fresh(project: Project, kind: JudgmentKind) -> Select[int]:
     """Select prompts with enough completions for a comparison."""
-    fewest, _ = K_RANGE[kind]
     return (
         _fresh(project.id, kind)
         .with_only_columns(Completion.prompt_id)
         .group_by(Completion.prompt_id)
-        .having(func.count() >= fewest)
+        .having(func.count() >= KINDS[kind].fewest)
         .order_by(Completion.prompt_id)
     )
 

@@ -11,20 +11,12 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.formats.training_rows import DatasetPrompt
-from app.models import (
-    Comparison,
-    Demonstration,
-    Judgment,
-    JudgmentKind,
-    Prompt,
-    Purpose,
-    Split,
-)
+from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
 from app.services.queue import counted_judgments
 
 PAGE = 500
-WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +118,7 @@ def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]
     """Return the conditions for a judgment to be a demonstration."""
     return [
         Judgment.project_id == project_id,
-        Judgment.kind.in_(WRITING),
+        Judgment.kind.in_(WRITTEN_KINDS),
         counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,
         ~exists().where(

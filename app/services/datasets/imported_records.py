@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
@@ -27,7 +27,7 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
 )
-from app.models import Completion, JudgmentKind, Project, Prompt
+from app.models import Completion, Project, Prompt
 from app.services.datasets import imported_votes
 from app.services.project import prompts
 from app.services.queue import comparisons
@@ -140,11 +140,11 @@ def _compare(
     session: Session, project: Project, prompt: Prompt, ids: tuple[int, ...], tally: ImportTally
 ) -> None:
     """Make a comparison of a prompt's completions, if the project's kind takes that many."""
-    low, high = K_RANGE[project.judgment_kind]
-    if not max(low, 1) <= len(ids) <= high:
+    kind = KINDS[project.judgment_kind]
+    if not max(kind.fewest, 1) <= len(ids) <= kind.most:
         tally.counts["kept_without_comparison"] += 1
         return
-    key = imported_votes.natural_key(JudgmentKind(project.judgment_kind), prompt.id, ids)
+    key = imported_votes.natural_key(kind.name, prompt.id, ids)
     if imported_votes.comparison_of(session, project.id, key) is not None:
         return
     comparisons.create(

@@ -15,6 +15,8 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import KINDS, JudgmentKind, OrderBody
+from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState, SlotState
 from app.formats.records import (
     ComparisonRecord,
@@ -28,7 +30,6 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Judgment,
-    JudgmentKind,
     Project,
     Role,
     Slot,
@@ -74,7 +75,7 @@ def of_record(
         said = VoteRecord(record.labeler or "", record.ranking, record.strength)
         yield ImportedVote(line, prompt_id, completion_ids, said, _ordering(completion_ids))
     elif isinstance(record, UnpairedRecord):
-        said = VoteRecord("", None, thumb="up" if record.label else "down")
+        said = VoteRecord(record.labeler or "", None, thumb="up" if record.label else "down")
         yield ImportedVote(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
     elif isinstance(record, ComparisonRecord):
         kind = JudgmentKind(record.kind) if record.kind else _ordering(completion_ids)
@@ -208,13 +209,12 @@ _ANSWER = ("preferred", "ranking", "ratings", "thumb", "text")
 def _said(kind: JudgmentKind, vote: VoteRecord, place: Sequence[int]) -> dict[str, Any]:
     """Return a vote's columns of a judgment, in the canonical order of the comparison."""
     said: dict[str, Any] = dict.fromkeys(_ANSWER) | {"strength": None, "reasons": []}
-    if kind in (JudgmentKind.PICK, JudgmentKind.RANK):
-        ranks = None if vote.ranking is None else tuple(vote.ranking.ranks[at] for at in place)
-        is_pick = kind is JudgmentKind.PICK
-        said["preferred"] = _preferred(ranks) if is_pick else None
-        said["ranking"] = None if is_pick or ranks is None else list(ranks)
-        said["strength"] = None if vote.strength is None else int(vote.strength)
-        return said | {"both_bad": vote.both_bad or ranks is None}
+    body = KINDS[kind].body
+    if issubclass(body, OrderBody):
+        ranking = vote.ranking and Ranking(tuple(vote.ranking.ranks[at] for at in place))
+        order = body.of_ranking(ranking, both_bad=vote.both_bad or ranking is None)
+        strength = None if vote.strength is None else int(vote.strength)
+        return said | order.to_json() | {"strength": strength}
     if vote.ratings is not None:
         said["ratings"] = {name: [of[at] for at in place] for name, of in vote.ratings.items()}
     return said | {"thumb": vote.thumb, "reasons": list(vote.reasons), "text": vote.text}
@@ -285,9 +285,3 @@ def _order(session: Session, comparison_id: int) -> list[int]:
         ComparisonCompletion.comparison_id == comparison_id
     )
     return list(session.scalars(query.order_by(ComparisonCompletion.position)))
-
-
-def _preferred(ranks: tuple[int, ...] | None) -> str | None:
-    if ranks is None:
-        return None
-    return {(1, 2): "a", (2, 1): "b", (1, 1): "tie"}[ranks[0], ranks[1]]

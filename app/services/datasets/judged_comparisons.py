@@ -11,11 +11,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs
 from app.errors import Invalid
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
-from app.models import JudgmentKind, Purpose, Split
+from app.models import Purpose, Split
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -146,7 +147,7 @@ class JudgedComparison:
     @property
     def edits(self) -> tuple[Voted, ...]:
         """The votes that give an edited version of the completion."""
-        if self.kind != JudgmentKind.EDIT:
+        if not KINDS[self.kind].is_preferred_text:
             return ()
         return tuple(vote for vote in self.votes if vote.text is not None)
 
@@ -180,7 +181,7 @@ class JudgedPage:
 
 def teaches(judged: JudgedComparison, vote: Voted) -> bool:
     """Return whether a reward model can learn from a vote."""
-    is_edit = judged.kind == JudgmentKind.EDIT and vote.text is not None
+    is_edit = KINDS[judged.kind].is_preferred_text and vote.text is not None
     return is_edit or any(one is not None for one in (vote.ranking, vote.ratings, vote.thumb))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
@@ -18,7 +19,6 @@ from app.models import (
     ComparisonCompletion,
     Completion,
     Judgment,
-    JudgmentKind,
     Membership,
     Prompt,
     Purpose,

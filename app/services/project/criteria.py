@@ -12,8 +12,9 @@ from math import isfinite
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import KINDS, RATED_KINDS
 from app.errors import Invalid
-from app.models import Criterion, Judgment, JudgmentKind, Project
+from app.models import Criterion, Judgment, Project
 from app.services.people import audit
 
 NAME_LONGEST, HELP_LONGEST = 60, 1000
@@ -107,7 +108,7 @@ def note(session: Session, project: Project, weights: Mapping[str, float]) -> No
 
 def ensure(session: Session, project: Project) -> None:
     """Give a project that rates a first criterion if it has no active one."""
-    if project.judgment_kind != JudgmentKind.RATE or active(session, project.id):
+    if not KINDS[project.judgment_kind].uses_criteria or active(session, project.id):
         return
     name, help_ = FIRST
     row = next((one for one in of_project(session, project.id) if one.name == name), None)
@@ -136,7 +137,7 @@ def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
             raise Invalid(
                 f"the weight of {entry.name!r} must be 0 to {WEIGHT_MOST:g}, not {entry.weight}"
             )
-    if project.judgment_kind == JudgmentKind.RATE:
+    if KINDS[project.judgment_kind].uses_criteria:
         in_use = [entry for entry in wanted if entry.is_active]
         if not any(entry.weight > 0 for entry in in_use):
             raise Invalid(
@@ -147,7 +148,7 @@ def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
 def _is_named(session: Session, criterion: Criterion) -> bool:
     all_ratings = session.scalars(
         select(Judgment.ratings)
-        .where(Judgment.project_id == criterion.project_id, Judgment.kind == JudgmentKind.RATE)
+        .where(Judgment.project_id == criterion.project_id, Judgment.kind.in_(RATED_KINDS))
         .execution_options(yield_per=1000)
     )
     return any(criterion.name in (ratings or {}) for ratings in all_ratings)

@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import check_k
+from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.models import Guidelines, Membership, Project, Role, User
 from app.services.people import accounts, audit
 from app.services.project import criteria
 
@@ -199,6 +199,19 @@ def guidelines(session: Session, project_id: int, version: int | None = None) ->
     if row is None:
         raise NotFound(f"there is no version {version} of the guidelines")
     return row
+
+
+def mark_guidelines_read(session: Session, member: Membership, version: int) -> None:
+    """Record that a member has read a version of the guidelines.
+
+    Raises:
+        Invalid: there is no such version.
+    """
+    newest = guidelines(session, member.project_id).version
+    if not 1 <= version <= newest:
+        raise Invalid(f"the guidelines have versions 1 to {newest}, not {version}")
+    member = session.merge(member)
+    member.guidelines_read_version = max(member.guidelines_read_version, version)
 
 
 def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:

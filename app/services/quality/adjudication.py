@@ -12,23 +12,15 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking, Side
 from app.errors import Invalid, NotFound
-from app.models import (
-    Adjudication,
-    Comparison,
-    ComparisonCompletion,
-    Guidelines,
-    JudgmentKind,
-    Project,
-    Purpose,
-)
+from app.models import Adjudication, Comparison, ComparisonCompletion, Guidelines, Project, Purpose
 from app.services.people import audit
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.queue import comparisons
 
-ADJUDICATED_KINDS = (JudgmentKind.PICK, JudgmentKind.RANK)
 REASONS = {
     "ambiguous": "The prompt is ambiguous",
     "gap": "The guidelines have a gap",
@@ -211,7 +203,7 @@ def _check(
     ranking: Sequence[int] | None,
     both_bad: bool,
 ) -> None:
-    if comparison.kind not in ADJUDICATED_KINDS:
+    if not KINDS[comparison.kind].is_ordering:
         raise Invalid(f"only picks and rankings can be settled, not kind {comparison.kind}")
     if comparison.kind == JudgmentKind.PICK:
         _check_pick(preferred, both_bad)

@@ -18,20 +18,13 @@ from sqlalchemy.orm import Session
 
 from app.domain import agreement, labeler_agreement
 from app.domain.agreement import PreferenceAgreement
+from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
 from app.domain.krippendorff import DistanceMetric
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
-from app.models import (
-    Comparison,
-    Judgment,
-    JudgmentKind,
-    Membership,
-    Prompt,
-    Purpose,
-    Round,
-)
+from app.models import Comparison, Judgment, Membership, Prompt, Purpose, Round
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria
 from app.services.quality import absolute_agreement
@@ -48,7 +41,6 @@ _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
     *("guidelines_version", "submitted_at", "kind", "thumb"),
 )
-_ORDERED_KINDS = (JudgmentKind.PICK, JudgmentKind.RANK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +110,12 @@ class AgreementReport:
     @property
     def has_orders(self) -> bool:
         """Whether any labeler was asked which completion is better."""
-        return bool(self.overall.judgments) or any(kind in self.kinds for kind in _ORDERED_KINDS)
+        return bool(self.overall.judgments) or any(kind in self.kinds for kind in ORDERING_KINDS)
 
     @property
     def texts(self) -> int:
         """The number of demonstrations written and completions edited."""
-        return sum(self.kinds.get(kind, 0) for kind in (JudgmentKind.WRITE, JudgmentKind.EDIT))
+        return sum(self.kinds.get(kind, 0) for kind in WRITTEN_KINDS)
 
 
 @cached
@@ -175,7 +167,7 @@ def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) 
         overall=agreement.report(votes, resamples=RESAMPLES),
         judgments=len(judgments),
         without_preference=sum(
-            judgment.vote is None and judgment.kind in _ORDERED_KINDS for judgment in judgments
+            judgment.vote is None and judgment.kind in ORDERING_KINDS for judgment in judgments
         ),
         kinds=dict(Counter(judgment.kind for judgment in judgments)),
         absolute=absolute_agreement.report(judgments, weights),

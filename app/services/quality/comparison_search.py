@@ -1,7 +1,7 @@
 """Comparisons as a lead sees them: search results, and one comparison with all its judgments."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import NotFound
 from app.models import (
@@ -20,7 +21,6 @@ from app.models import (
     Completion,
     ExportJudgment,
     Judgment,
-    JudgmentKind,
     Membership,
     Prompt,
     Purpose,
@@ -109,6 +109,11 @@ class ComparisonDetail:
         """The current settlement."""
         return next((row for row, _ in self.adjudications if row.is_current), None)
 
+    @property
+    def counted(self) -> list[Judgment]:
+        """The judgments that count."""
+        return [detail.judgment for detail in self.judgments if detail.counts]
+
     def firsts(self, position: int) -> int:
         """Count the votes that rank a completion first, alone or tied."""
         return sum(
@@ -118,18 +123,7 @@ class ComparisonDetail:
 
     def summary(self, position: int) -> str:
         """Describe in a few words how a completion was judged."""
-        judgments = [detail.judgment for detail in self.judgments if detail.counts]
-        match JudgmentKind(self.comparison.kind):
-            case JudgmentKind.RATE:
-                return _mean_ratings(judgments, position)
-            case JudgmentKind.THUMBS:
-                ups = sum(judgment.thumb == "up" for judgment in judgments)
-                return f"{ups} up, {len(judgments) - ups} down"
-            case JudgmentKind.WRITE | JudgmentKind.EDIT:
-                return f"{len(judgments)} edit{'s' if len(judgments) != 1 else ''}"
-            case _:
-                count = self.firsts(position)
-                return f"first in {count} vote{'s' if count != 1 else ''}"
+        return _SUMMARIES[self.comparison.kind](self, position)
 
 
 def letter(position: int) -> str:
@@ -137,14 +131,41 @@ def letter(position: int) -> str:
     return "ABCDEFGHI"[position]
 
 
-def _mean_ratings(judgments: Sequence[Judgment], position: int) -> str:
+def _first_places(detail: ComparisonDetail, position: int) -> str:
+    count = detail.firsts(position)
+    return f"first in {count} vote{'s' if count != 1 else ''}"
+
+
+def _mean_ratings(detail: ComparisonDetail, position: int) -> str:
     by_criterion: defaultdict[str, list[int]] = defaultdict(list)
-    for judgment in judgments:
+    for judgment in detail.counted:
         for name, ratings in (judgment.ratings or {}).items():
             by_criterion[name].append(ratings[position])
     return ", ".join(
         f"{name} {fmean(ratings):.1f}" for name, ratings in sorted(by_criterion.items())
     )
+
+
+def _thumbs(detail: ComparisonDetail, position: int) -> str:
+    del position
+    ups = sum(judgment.thumb == "up" for judgment in detail.counted)
+    return f"{ups} up, {len(detail.counted) - ups} down"
+
+
+def _edits(detail: ComparisonDetail, position: int) -> str:
+    del position
+    count = len(detail.counted)
+    return f"{count} edit{'s' if count != 1 else ''}"
+
+
+_SUMMARIES: Mapping[JudgmentKind, Callable[[ComparisonDetail, int], str]] = {
+    JudgmentKind.PICK: _first_places,
+    JudgmentKind.RANK: _first_places,
+    JudgmentKind.RATE: _mean_ratings,
+    JudgmentKind.THUMBS: _thumbs,
+    JudgmentKind.WRITE: _edits,
+    JudgmentKind.EDIT: _edits,
+}
 
 
 def page(

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain import practice
-from app.domain.answers import RateBody
+from app.domain.judgment_kinds import RateBody
 from app.domain.measures import Interval, Measure, Undefined, share, wilson
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState

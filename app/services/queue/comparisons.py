@@ -21,8 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import check_k
 from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -30,7 +30,6 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
-    JudgmentKind,
     Membership,
     Project,
     Purpose,

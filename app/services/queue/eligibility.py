@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, literal_column
 from sqlalchemy.orm import aliased
 
+from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.models import (
     Assignment,
     Comparison,
@@ -19,7 +20,7 @@ from app.services.queue import counted_judgments
 # Written out in the statements: with states among the parameters plans would know less.
 _EXPIRED: ColumnElement[str] = literal_column("'expired'")
 _RELEASED: ColumnElement[str] = literal_column("'released'")
-_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in ("write", "edit")]
+_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in WRITTEN_KINDS]
 
 
 def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:

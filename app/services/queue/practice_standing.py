@@ -29,7 +29,7 @@ from app.services.people import accounts, audit
 
 
 @dataclass(frozen=True, slots=True)
-class Practised:
+class PracticeComparison:
     """A comparison of the practice set, and how it went for those who answered it."""
 
     comparison: Comparison
@@ -133,7 +133,7 @@ def dismiss_guide(session: Session, project_id: int, user_id: int) -> None:
         member.guide_dismissed_at = now(session)
 
 
-def practice_set(session: Session, project_id: int) -> list[Practised]:
+def practice_set(session: Session, project_id: int) -> list[PracticeComparison]:
     """Return the practice set with how often each was answered, and rightly, in any run."""
     counts = (
         select(
@@ -153,7 +153,7 @@ def practice_set(session: Session, project_id: int) -> list[Practised]:
         .order_by(Comparison.id)
     )
     return [
-        Practised(comparison, prompt, answers or 0, int(right or 0))
+        PracticeComparison(comparison, prompt, answers or 0, int(right or 0))
         for comparison, prompt, answers, right in session.execute(query)
     ]
 

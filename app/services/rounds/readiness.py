@@ -5,21 +5,13 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.step_counts import StepCount
 from app.errors import Invalid
-from app.models import Comparison, JudgmentKind, Project, Prompt, Purpose, Split
+from app.models import Comparison, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
-
-MIN_K = {
-    JudgmentKind.PICK: 2,
-    JudgmentKind.RANK: 2,
-    JudgmentKind.RATE: 1,
-    JudgmentKind.THUMBS: 1,
-    JudgmentKind.EDIT: 1,
-}
-"""Kinds of judgment a reward model learns from, with the fewest completions of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +80,18 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
 
 def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:
     """Refuse judgments that the reward model or the plan's algorithm cannot learn from."""
-    if kind not in MIN_K:
+    if not KINDS[kind].judges_completions:
         raise Invalid(
             f"a round learns from judgments of completions; {project.name} asks labelers to "
             f"{kind} their own completions, which only SFT learns from"
         )
-    if k < MIN_K[kind]:
+    fewest = KINDS[kind].fewest
+    if k < fewest:
         raise Invalid(
-            f"a round needs comparisons of {MIN_K[kind]} or more completions for {kind}; "
+            f"a round needs comparisons of {fewest} or more completions for {kind}; "
             f"{project.name} has {k}"
         )
-    implies_pairs = k > 1 or kind is JudgmentKind.EDIT
-    if plan.policy.algorithm is Algorithm.DPO and not implies_pairs:
+    if plan.policy.algorithm is Algorithm.DPO and not KINDS[kind].implies_pairs(k):
         raise Invalid(
             f"dpo learns from pairs of completions, and {kind} of {k} in {project.name} implies "
             "none; choose ppo, rloo or best-of-n"

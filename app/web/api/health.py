@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import queue as broker
 from app.db import Database, now, schema
 from app.services.jobs import workers
-from app.services.judging import workload
+from app.services.judging import queue_progress
 from app.web.deps import policy
 
 MIN_FREE_MIB: Final = 64
@@ -138,7 +138,7 @@ def _gauges(session: Session) -> Iterator[str]:
         ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
         ("attune_job_deaths", "Job processes that were killed.", totals.deaths),
         ("attune_workers_alive", "Workers with a recent heartbeat.", alive_workers),
-        ("attune_open_slots", "Judgments still wanted.", workload.count_open_slots(session)),
+        ("attune_open_slots", "Judgments still wanted.", queue_progress.count_open_slots(session)),
     ]
     for name, text, value in plain:
         yield from _head(name, text)

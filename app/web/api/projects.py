@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import NotFound
-from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role
+from app.models import Criterion, Guidelines, Membership, Project, Role
 from app.services.datasets import comparison_requests
 from app.services.people import accounts
 from app.services.project import criteria, projects

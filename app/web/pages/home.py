@@ -10,7 +10,7 @@ from app.db import now
 from app.domain.assignment import QueueState, why_empty
 from app.domain.practice import Standing
 from app.models import Membership, Project, Role, User
-from app.services.judging import workload
+from app.services.judging import queue_progress
 from app.services.project import projects
 from app.services.queue import practice_standing
 from app.web import addresses
@@ -77,7 +77,7 @@ def show(request: Request, access: SignedIn) -> Response:
         _card(session, user, project, member, midnight)
         for project, member in projects.of_user(session, user)
     ]
-    today = workload.judged_since(session, user.id, midnight)
+    today = queue_progress.judged_since(session, user.id, midnight)
     return render(request, "home/page.html", HomePage(cards, today, user.is_admin))
 
 
@@ -86,12 +86,12 @@ def _card(
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
     newest = versions[0].version if versions else 0
-    queue = workload.queue_state(session, project, user.id)
+    queue = queue_progress.state(session, project, user.id)
     return ProjectCard(
         project=project,
         is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
         is_member=member is not None,
-        today=workload.judged_since(session, user.id, midnight, project.id),
+        today=queue_progress.judged_since(session, user.id, midnight, project.id),
         queue=queue,
         guidelines_are_news=member is not None and newest > member.guidelines_read_version,
         practice=practice_standing.standing(session, project, user.id)

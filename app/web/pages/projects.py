@@ -1,4 +1,4 @@
-"""Creating a project; the home page lists the projects."""
+"""Making a project; the list of projects is the home page."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
-from app.models import JudgmentKind, Project
+from app.models import Project
 from app.services.checkpoints import checkpoints
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
@@ -23,12 +23,12 @@ router = addresses.page_router()
 CRITERIA = """\
 helpfulness: Does it do what was asked?
 correctness: Is what it says true?
-harmlessness: Could it hurt anyone?
+harmlessness: Could it hurt anybody?
 """
 
 
 class ProjectForm(BaseModel):
-    """The settings of a project; a checkbox that is not sent is off."""
+    """What a form says of a project; what is not sent was not ticked."""
 
     name: str = ""
     description: str = ""
@@ -43,38 +43,38 @@ class ProjectForm(BaseModel):
     base_model: str = ""
 
     def changes(self) -> dict[str, Any]:
-        """Return the settings of the project by name."""
-        settings: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
-        settings["name"] = self.name.strip()[:120]
-        fewest, most = K_RANGE[self.judgment_kind]
-        if fewest == most:  # the kind fixes the number
-            settings["k"] = most
-        return settings | {"base_model": self.base_model.strip() or None}
+        """Return the project's settings by name."""
+        found: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
+        found["name"] = self.name.strip()[:120]
+        kind = KINDS[self.judgment_kind]
+        if kind.fewest == kind.most:  # the kind allows no choice
+            found["k"] = kind.most
+        return found | {"base_model": self.base_model.strip() or None}
 
     @classmethod
     def of(cls, project: Project) -> "ProjectForm":
-        """Return the form filled in from a project."""
+        """Return the form as a project fills it in."""
         names = set(cls.model_fields) - {"base_model"}
         values = {name: getattr(project, name) for name in names}
         return cls(base_model=project.base_model or "", **values)
 
 
 class NewProjectForm(ProjectForm):
-    """A new project, with its first rules and, for ratings, its criteria."""
+    """A new project, with its first rules and, where people rate, its criteria."""
 
     strength_steps: int = 3
     rules: str = ""
     criteria_lines: str = ""
 
     def criteria_given(self) -> list[criteria.CriterionSettings]:
-        """Return the criteria: one per line, a name and, after a colon, what to look at."""
+        """Return the criteria: one a line, a name and after a colon what to look at."""
         parts = [line.partition(":") for line in self.criteria_lines.splitlines() if line.strip()]
         return [criteria.CriterionSettings(name, help_) for name, _, help_ in parts]
 
 
 @dataclass(frozen=True, slots=True)
 class NewProjectPage:
-    """The form, and an error in it."""
+    """The form, and what was wrong with it."""
 
     form: NewProjectForm
     error: str = ""
@@ -93,7 +93,7 @@ def new(request: Request, access: AdminAccess) -> Response:
 def create(
     request: Request, access: AdminAccess, form: Annotated[NewProjectForm, Form()]
 ) -> Response:
-    """Create the project and make its creator the lead."""
+    """Make the project; whoever makes it leads it."""
     options = form.changes()
     try:
         with access.session.begin_nested():
@@ -104,7 +104,7 @@ def create(
                 **options,
             )
             set_base_model(access.session, project, form.base_model)
-            if form.judgment_kind is JudgmentKind.RATE and form.criteria_given():
+            if KINDS[form.judgment_kind].uses_criteria and form.criteria_given():
                 criteria.arrange(
                     access.session, project, form.criteria_given(), actor_id=access.user.id
                 )
@@ -113,11 +113,11 @@ def create(
     return redirect(
         request,
         addresses.path("overview.show", slug=project.slug),
-        notice=f"{project.name} is ready: import prompts next.",
+        notice=f"{project.name} is ready for prompts.",
     )
 
 
 def set_base_model(session: Any, project: Project, base_model: str) -> None:
-    """Register the base model, unless it is the starter, which the first round creates."""
+    """Register a base model by name, unless it is still to be made from demonstrations."""
     if base_model.strip() and base_model.strip() != STARTER:
         checkpoints.register_base(session, project, base_model.strip())

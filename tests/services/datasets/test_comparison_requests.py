@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Comparison, ComparisonCompletion, JudgmentKind, Project, Prompt, Split
+from app.models import Comparison, ComparisonCompletion, Project, Prompt, Split
 from app.services.datasets import comparison_requests
 from app.services.project import prompts
 from tests.services import sample

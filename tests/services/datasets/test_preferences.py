@@ -9,20 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain import vote_shares
-from app.domain.answers import Body, PickBody, RankBody
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats.training_rows import TrainingRow
-from app.models import (
-    Adjudication,
-    Comparison,
-    Judgment,
-    JudgmentKind,
-    Project,
-    Prompt,
-    Purpose,
-    Split,
-)
+from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
 from app.services.datasets.judged_comparisons import Counts, ExportOptions, Ties
 from app.services.judging import corrections, labeling
@@ -43,7 +34,7 @@ def judge(session: Session, project: Project) -> Judge:
     """Give a function that lets a labeler each say one of some bodies of a comparison."""
     labelers = sample.make_labelers(session, project, 4)
 
-    def say(comparison: Comparison, bodies: Sequence[Body]) -> list[int]:
+    def say(comparison: Comparison, bodies: Sequence[JudgmentBody]) -> list[int]:
         return [
             _submit(session, project, labeler, body, comparison)
             for labeler, body in zip(labelers, bodies, strict=False)
@@ -53,7 +44,7 @@ def judge(session: Session, project: Project) -> Judge:
 
 
 def _submit(
-    session: Session, project: Project, labeler: int, body: Body, comparison: Comparison
+    session: Session, project: Project, labeler: int, body: JudgmentBody, comparison: Comparison
 ) -> int:
     held: list[int] = []
     while True:

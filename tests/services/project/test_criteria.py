@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Comparison, JudgmentKind
+from app.models import Comparison
 from app.services.project import criteria, projects
 from app.services.project.criteria import CriterionSettings
 from tests.services import sample_votes

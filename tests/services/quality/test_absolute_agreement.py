@@ -3,9 +3,10 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure, Undefined
-from app.models import JudgmentKind, Project, User
+from app.models import Project, User
 from app.services.project import criteria
 from app.services.project.criteria import CriterionSettings
 from app.services.quality import absolute_agreement, agreement, labeler_quality

@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState, SlotState
 from app.errors import Invalid
-from app.models import ComparisonCompletion, JudgmentKind, Slot
+from app.models import ComparisonCompletion, Slot
 from app.services.judging import corrections, labeling, skips, submissions
 from app.services.queue import comparisons, overlap, slot_leases
 from tests.services import sample

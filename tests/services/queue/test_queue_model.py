@@ -19,12 +19,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import PickBody
 from app.domain.assignment import LEASE_BEFORE_ANY_JUDGMENT, UNDO_DEPTH
+from app.domain.judgment_kinds import PickBody
 from app.domain.states import SlotState
 from app.errors import Conflict, LeaseLost, ReplayMismatch
 from app.models import Assignment, Comparison, Judgment, Project, Slot
-from app.services.judging import corrections, labeling, skips, submissions, workload
+from app.services.judging import corrections, labeling, queue_progress, skips, submissions
 from app.services.queue import overlap, slot_leases, steering
 from app.services.rounds import judging_flow
 from tests.services import sample
@@ -341,7 +341,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(who=people)
     def the_queue_tells_the_truth(self, who: int) -> None:
         labeler = self.labelers[who]
-        state = workload.queue_state(self.session, self.project, labeler)
+        state = queue_progress.state(self.session, self.project, labeler)
         mine = self.model.counts(labeler)
         open_ = [
             one

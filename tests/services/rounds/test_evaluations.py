@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import PickBody
+from app.domain.judgment_kinds import PickBody
 from app.domain.plan import RoundPlan
 from app.models import (
     Checkpoint,

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
-from app.domain.answers import PickBody
+from app.domain.judgment_kinds import PickBody
 from app.domain.states import RoundState
 from app.errors import Conflict
 from app.models import Judgment, Project, Round, User

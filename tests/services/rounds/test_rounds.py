@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.errors import Conflict, Invalid, NotFound
@@ -20,7 +21,6 @@ from app.models import (
     Completion,
     Demonstration,
     Job,
-    JudgmentKind,
     Project,
     Prompt,
     Purpose,

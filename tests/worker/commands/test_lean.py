@@ -10,23 +10,25 @@ import pytest
 from tests.worker.files import material
 
 ABSENT = ("alembic", "argon2", "celery", "fastapi", "redis", "sqlalchemy", "uvicorn")
-LEAN = f"""
+SCRIPT = """
 import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name.partition(".")[0])
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
 
 sys.meta_path.insert(0, Absent())
 from app.cli.main import main
 main()
 """
+LEAN = f"ABSENT = {ABSENT!r}\n{SCRIPT}"
+WITHOUT_TORCH = f"ABSENT = ('torch',)\n{SCRIPT}"
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, script: str = LEAN) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", LEAN, *map(str, arguments)],
+        [sys.executable, "-c", script, *map(str, arguments)],
         env={**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -46,6 +48,16 @@ def test_a_command_without_its_packages_says_what_to_install(name: str) -> None:
     refused = run(name)
     assert refused.returncode == 1
     assert "is not installed; install attune" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_without_torch_names_the_extra_to_install(processes: int, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 2)
+    command = ("train", "sft", data, "-m", "starter", "-o", tmp_path / "out", "--device", "cpu")
+    refused = run(*command, "--processes", processes, script=WITHOUT_TORCH)
+    assert refused.returncode == 1
+    assert "torch is not installed; install attune[worker]" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
-from app.models import JudgmentKind, Purpose, Split
+from app.models import Purpose, Split
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import (
     ExportOptions,

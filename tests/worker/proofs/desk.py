@@ -17,9 +17,10 @@ from app.demo import grammar, panel, project, taste, truth
 from app.demo.plan import DemoPlan
 from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth, ScoredComparison
 from app.domain import bootstrap
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
-from app.simulation.labelers import Kind, Question, Shown, SimulatedLabeler
+from app.simulation.labelers import ComparisonView, ShownCompletion, SimulatedLabeler
 from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt, SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
@@ -316,8 +317,10 @@ def _turns(prompt: str) -> list[dict[str, Any]]:
 def _ranked(
     labeler: SimulatedLabeler, name: str, prompt: str, given: Sequence[SampledCompletion]
 ) -> tuple[tuple[int, ...], ...]:
-    shown = tuple(Shown(key, one.text) for key, one in enumerate(given))
-    return labeler.judge(Question(name, prompt, shown, Kind.RANK, allows_ties=True)).groups
+    shown = tuple(ShownCompletion(key, one.text) for key, one in enumerate(given))
+    return labeler.judge(
+        ComparisonView(name, prompt, shown, JudgmentKind.RANK, allows_ties=True)
+    ).groups
 
 
 def _strict(order: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

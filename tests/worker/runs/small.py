@@ -10,7 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
-from app.domain.answers import Body, PickBody, RankBody, RateBody, ThumbsBody
+from app.domain.judgment_kinds import (
+    JudgmentBody,
+    JudgmentKind,
+    PickBody,
+    RankBody,
+    RateBody,
+    ThumbsBody,
+)
 from app.domain.plan import (
     EvaluationPlan,
     Lora,
@@ -30,7 +37,6 @@ from app.models import (
     Completion,
     Demonstration,
     Job,
-    JudgmentKind,
     Project,
     Prompt,
     Role,
@@ -270,7 +276,7 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
     return done
 
 
-def _answer(session: Session, comparison_id: int, taste: Taste) -> Body:
+def _answer(session: Session, comparison_id: int, taste: Taste) -> JudgmentBody:
     texts = _texts(session, comparison_id)
     comparison = session.get_one(Comparison, comparison_id)
     if comparison.kind == JudgmentKind.RATE:

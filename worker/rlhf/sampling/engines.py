@@ -88,12 +88,6 @@ class MemoryEngine:
         yield from self.sampler(self.model, items, config, self.role)
 
 
-SAMPLERS: Mapping[str, Sampler] = {
-    "static": sampling.generate,
-    "continuous": continuous_batching.generate,
-}
-
-
 def in_memory(
     name: EngineName, model: Roles | LoadedModel, role: str | None = None
 ) -> MemoryEngine:
@@ -102,6 +96,10 @@ def in_memory(
     Raises:
         ValueError: if there is no such engine.
     """
-    if name not in SAMPLERS:
+    samplers: Mapping[str, Sampler] = {
+        "static": sampling.generate,
+        "continuous": continuous_batching.generate,
+    }
+    if name not in samplers:
         raise ValueError(f"the engine must be 'static' or 'continuous', got {name!r}")
-    return MemoryEngine(SAMPLERS[name], model, role)
+    return MemoryEngine(samplers[name], model, role)

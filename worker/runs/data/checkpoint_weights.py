@@ -16,11 +16,11 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
 from worker.rlhf.model import models, saving
-from worker.rlhf.model.roles import BASE, SFT, Roles
+from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process.job_context import JobContext
-from worker.training.layout import ADAPTER, FULL, POLICY
+from worker.training.layout import ADAPTER, FULL
 
 
 @dataclass(frozen=True, slots=True)

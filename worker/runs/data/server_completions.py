@@ -1,7 +1,6 @@
 """Completions of somebody else's model, asked of a server, as rows.
 
 They have no token ids of ours; wherever they are trained on, they are tokenised like completions
-from worker.rlhf.sampling.engines import GeneratedCompletion
 from files. The key of a completion is the server's model, the settings and its number.
 """
 
@@ -17,7 +16,7 @@ from app.models import Completion, Prompt
 from app.services.rounds.prompt_selection import SERVED
 from worker.rlhf.model import template
 from worker.rlhf.model.template import ChatMessage
-from worker.rlhf.sampling.engines import EnginePrompt
+from worker.rlhf.sampling.engines import EnginePrompt, GeneratedCompletion
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs.data import sampled_completions
