@@ -10,8 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TO_BE_RENAMED = "another meaning, to be renamed"
 
 # Name of a class that is defined more than once -> why that is right.
-ALLOWED: dict[str, str] = {
-}
+ALLOWED: dict[str, str] = {}
 
 
 def _sources(*folders: str) -> Iterator[tuple[str, str]]:
