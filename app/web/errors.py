@@ -10,7 +10,7 @@ from urllib.parse import quote
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -48,6 +48,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(IntegrityError, _on_integrity_error)
+    app.add_exception_handler(DataError, _on_unstorable_value)
+    app.add_exception_handler(OverflowError, _on_unstorable_value)
     app.add_exception_handler(Exception, _on_crash)
 
 
@@ -93,7 +95,9 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
     lines = []
     for problem in error.errors()[:5]:
         place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
-        lines.append(f"{place}: {problem['msg']}")
+        value = problem.get("input")
+        given = f", not {value}" if isinstance(value, int) else ""
+        lines.append(f"{place}: {problem['msg']}{given}")
     return respond(request, 422, "; ".join(lines))
 
 
@@ -110,6 +114,15 @@ def _on_database_error(request: Request, error: Exception) -> Response:
 def _on_integrity_error(request: Request, error: Exception) -> Response:
     log.warning("constraint refused a write", error=str(error))
     return respond(request, 409, "someone changed this at the same time; reload and try again")
+
+
+def _on_unstorable_value(request: Request, error: Exception) -> Response:
+    """Refuse a number or a text that a column cannot hold and that nothing refused before."""
+    if isinstance(error, OverflowError) and "SQLite" not in str(error):
+        return _on_crash(request, error)
+    reason = str(error).partition("\n")[0]  # what follows quotes the values
+    log.warning("value refused by the database", path=request.url.path, error=reason)
+    return respond(request, 422, "a value in this request is too large or cannot be stored")
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

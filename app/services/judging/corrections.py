@@ -70,7 +70,7 @@ def revise(
         body_hash=submissions.digest(submission),
         is_surplus=old.is_surplus,
         started_at=old.started_at,
-        active_ms=old.active_ms + max(submission.active_ms, 0),
+        active_ms=old.active_ms + submissions.active_ms(submission),
         **submissions.columns(session, project, assignment, comparison, submission),
     )
     return submissions.outcome(session, judgment)

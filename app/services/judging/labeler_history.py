@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, Select, exists, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind
@@ -56,7 +56,24 @@ def page(
 
     `search` is looked up in the prompts, the completions, the labeler's own texts and comments.
     """
-    query = (
+    query = _own(project_id, labeler_id).order_by(Assignment.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Assignment.id < before)
+    if search:
+        query = query.where(_contains(session, search))
+    return _items(session, query)
+
+
+def item(
+    session: Session, project_id: int, labeler_id: int, assignment_id: int
+) -> HistoryItem | None:
+    """Return one item of the labeler's history, or None if there is no such item."""
+    items = _items(session, _own(project_id, labeler_id).where(Assignment.id == assignment_id))
+    return items[0] if items else None
+
+
+def _own(project_id: int, labeler_id: int) -> Select[Assignment]:
+    return (
         select(Assignment)
         .where(
             Assignment.labeler_id == labeler_id,
@@ -64,13 +81,10 @@ def page(
             Assignment.ended_at.is_not(None),
         )
         .options(joinedload(Assignment.comparison).joinedload(Comparison.prompt))
-        .order_by(Assignment.id.desc())
-        .limit(limit)
     )
-    if before is not None:
-        query = query.where(Assignment.id < before)
-    if search:
-        query = query.where(_contains(session, search))
+
+
+def _items(session: Session, query: Select[Assignment]) -> list[HistoryItem]:
     assignments = session.scalars(query).all()
     texts = _texts(session, [assignment.comparison_id for assignment in assignments])
     revisions = _revisions(session, [assignment.id for assignment in assignments])
@@ -78,14 +92,6 @@ def page(
         _item(assignment, revisions[assignment.id], texts[assignment.comparison_id])
         for assignment in assignments
     ]
-
-
-def item(
-    session: Session, project_id: int, labeler_id: int, assignment_id: int
-) -> HistoryItem | None:
-    """Return one item of the labeler's history, or None if there is no such item."""
-    items = page(session, project_id, labeler_id, before=assignment_id + 1, limit=1)
-    return items[0] if items and items[0].assignment_id == assignment_id else None
 
 
 def _contains(session: Session, search: str) -> ColumnElement[bool]:

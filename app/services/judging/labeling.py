@@ -25,7 +25,6 @@ from app.services.queue.slot_leases import enter
 MEDIAN_EVERY = 20  # judgments between two updates of the median time
 MEDIAN_OF = 200
 MEDIAN_MOVES = 0.1
-ACTIVE_LONGEST = timedelta(hours=24)
 
 
 def submit(session: Session, project: Project, labeler_id: int, submission: Submission) -> Outcome:
@@ -52,7 +51,7 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
     columns = submissions.columns(session, project, assignment, comparison, submission)
     state = _settle(session, assignment, comparison)
     moment = now(session)
-    active = min(timedelta(milliseconds=max(submission.active_ms, 0)), ACTIVE_LONGEST)
+    active = timedelta(milliseconds=submissions.active_ms(submission))
     judgment = revisions.append(
         session,
         assignment,

@@ -177,7 +177,7 @@ def _record(
         guidelines_version=projects.guidelines(session, project.id).version,
         submission_key=submission.key,
         submitted_at=now(session),
-        active_ms=max(submission.active_ms, 0),
+        active_ms=submissions.active_ms(submission),
     )
     session.add(row)
     session.flush()

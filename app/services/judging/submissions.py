@@ -14,6 +14,7 @@ from app.services.judging import judgment_bodies, revisions
 from app.services.queue import comparisons
 
 KEY_SHORTEST, KEY_LONGEST = 8, 64
+ACTIVE_LONGEST_MS = 24 * 60 * 60 * 1000
 
 # Both rows as they are now; the comparison's lock keeps others from moving its slots.
 _LOCKED = (
@@ -87,6 +88,11 @@ def check_key(key: str) -> None:
         )
     if "\0" in key:
         raise Invalid("the submission key has a NUL character, which cannot be stored")
+
+
+def active_ms(submission: Submission) -> int:
+    """Return the time spent, which the client measures, within a day."""
+    return min(max(submission.active_ms, 0), ACTIVE_LONGEST_MS)
 
 
 def digest(submission: Submission) -> str:

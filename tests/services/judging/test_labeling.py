@@ -394,7 +394,7 @@ def test_undo_is_ten_deep(work: Session) -> None:
         _judge(work, project, labeler)
     for number in range(10):
         assert corrections.undo(work, project, labeler, f"undo-{number:04d}") is not None
-    with pytest.raises(Conflict, match="10 deep"):
+    with pytest.raises(Conflict, match="at most 10 judgments"):
         corrections.undo(work, project, labeler, "undo-more")
 
 

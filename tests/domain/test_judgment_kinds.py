@@ -3,9 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.judgment_kinds import (
+    KINDS,
     TEXT_MOST_BYTES,
     EditBody,
     JudgmentBody,
+    JudgmentKind,
     PickBody,
     RankBody,
     RateBody,
@@ -13,8 +15,10 @@ from app.domain.judgment_kinds import (
     ThumbsBody,
     WriteBody,
     check,
+    check_k,
+    kind_named,
 )
-from app.domain.ranking import Answer, Pick, Ranking, Side, Strength
+from app.domain.ranking import Ranking
 from app.domain.remarks import check_remarks, check_skip
 from app.errors import Invalid
 
@@ -26,21 +30,74 @@ WRITE = Rules("write", 0)
 EDIT = Rules("edit", 1, original="Paris")
 
 
+BODIES = [
+    PickBody("a", 3),
+    PickBody(None, None, both_bad=True),
+    RankBody((2, 1, 2)),
+    RankBody(None, both_bad=True),
+    RateBody({"kind": (1, 2), "right": (5, 4)}),
+    ThumbsBody("down", ("wrong", "unclear")),
+    WriteBody("One\nTwo"),
+    EditBody("Better."),
+]
+
+
+def test_every_kind_has_a_row_under_its_own_name() -> None:
+    assert list(KINDS) == list(JudgmentKind)
+    assert all(KINDS[name].body.kind == name for name in KINDS)
+    assert {body.kind for body in BODIES} == set(KINDS)
+
+
+@pytest.mark.parametrize("body", BODIES, ids=repr)
+def test_a_body_survives_the_way_to_json_and_back(body: JudgmentBody) -> None:
+    assert KINDS[body.kind].body.from_json(body.to_json()) == body
+
+
+def test_the_properties_of_the_kinds() -> None:
+    def those(what: str) -> list[str]:
+        return [name for name, kind in KINDS.items() if getattr(kind, what)]
+
+    assert those("is_ordering") == ["pick", "rank"]
+    assert those("is_written") == ["write", "edit"]
+    assert those("is_preferred_text") == ["edit"]
+    assert those("uses_criteria") == ["rate"]
+    assert those("has_right_answer") == ["pick", "rank", "rate", "thumbs"]
+    assert those("judges_completions") == ["pick", "rank", "rate", "thumbs", "edit"]
+    assert those("shows_several") == ["pick", "rank", "rate"]
+    assert [KINDS[name].implies_pairs(1) for name in ("rate", "thumbs", "edit")] == [0, 0, 1]
+
+
+def test_an_unknown_kind_and_a_number_that_it_does_not_allow_are_refused() -> None:
+    assert kind_named("rank") is JudgmentKind.RANK
+    with pytest.raises(Invalid, match=r"the kind must be one of pick, rank.*, not 'nonsense'"):
+        kind_named("nonsense")
+    check_k(JudgmentKind.RANK, 9)
+    with pytest.raises(Invalid, match="kind rank takes 2 to 9 completions, not 10"):
+        check_k(JudgmentKind.RANK, 10)
+    with pytest.raises(Invalid, match="kind pick takes 2 completions, not 3"):
+        check_k(JudgmentKind.PICK, 3)
+
+
 @given(st.sampled_from(["a", "b"]), st.sampled_from([None, 1, 2, 3, 4]), st.booleans())
-def test_a_pick_is_read_as_it_was_given(side: str, strength: int | None, bad: bool) -> None:
-    answer = check(PICK, PickBody(side, strength, bad))
-    pick = Pick(Side(side), None if strength is None else Strength(strength))
-    assert answer == Answer(pick, bad)
+def test_a_pick_is_stored_as_it_was_given(side: str, strength: int | None, bad: bool) -> None:
+    body = PickBody(side, strength, bad)
+    assert check(PICK, body) == body
 
 
-def test_both_bad_alone_completes_a_judgment_and_prefers_nothing() -> None:
-    assert check(PICK, PickBody(both_bad=True)).preferences() == ()
-    assert check(RANK, RankBody(both_bad=True)).preferences() == ()
+def test_both_bad_alone_completes_a_judgment() -> None:
+    assert check(PICK, PickBody(both_bad=True)) == PickBody(both_bad=True)
+    assert check(RANK, RankBody(both_bad=True)) == RankBody(both_bad=True)
 
 
 @given(st.permutations([1, 2, 3, 4]))
 def test_a_ranking_keeps_its_positions(ranks: list[int]) -> None:
-    assert check(RANK, RankBody(tuple(ranks))).order == Ranking(tuple(ranks))
+    assert check(RANK, RankBody(tuple(ranks))) == RankBody(tuple(ranks))
+
+
+@pytest.mark.parametrize(("ranks", "side"), [((1, 2), "a"), ((2, 1), "b"), ((1, 1), "tie")])
+def test_a_ranking_of_two_is_a_pick(ranks: tuple[int, ...], side: str) -> None:
+    assert PickBody.of_ranking(Ranking(ranks), both_bad=False) == PickBody(side)
+    assert PickBody.of_ranking(None, both_bad=True) == PickBody(both_bad=True)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +121,7 @@ def test_a_ranking_keeps_its_positions(ranks: list[int]) -> None:
         (Rules("pick", 2, strength_steps=2), PickBody("a", 4), "2, 3"),
     ],
 )
-def test_an_answer_that_breaks_a_rule_is_refused(
+def test_a_judgment_that_breaks_a_rule_is_refused(
     rules: Rules, body: JudgmentBody, reason: str
 ) -> None:
     with pytest.raises(Invalid, match=reason):
@@ -76,22 +133,22 @@ def test_ratings_are_read_as_they_were_given_in_the_order_of_the_criteria(
     given: tuple[tuple[int, int], tuple[int, int]],
 ) -> None:
     right, kind = given
-    ratings = check(RATE, RateBody({"kind": kind, "right": right})).ratings
-    assert ratings is not None
-    assert list(ratings.items()) == [("right", right), ("kind", kind)]
+    body = check(RATE, RateBody({"kind": kind, "right": right}))
+    assert isinstance(body, RateBody)
+    assert list(body.ratings.items()) == [("right", right), ("kind", kind)]
 
 
 def test_a_thumb_keeps_the_reasons_that_were_ticked() -> None:
-    answer = check(THUMBS, ThumbsBody("down", ("unsafe", "wrong")))
-    assert (answer.thumb, answer.reasons) == ("down", ("wrong", "unsafe"))
-    assert check(THUMBS, ThumbsBody("up")).is_complete
+    body = check(THUMBS, ThumbsBody("down", ("unsafe", "wrong")))
+    assert body == ThumbsBody("down", ("wrong", "unsafe"))
+    assert check(THUMBS, ThumbsBody("up")) == ThumbsBody("up")
 
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: text.strip() and "\0" not in text))
 def test_a_text_is_kept_to_the_letter(text: str) -> None:
-    assert check(WRITE, WriteBody(text)).text == text
+    assert check(WRITE, WriteBody(text)) == WriteBody(text)
     if text != "Paris":
-        assert check(EDIT, EditBody(text)).text == text
+        assert check(EDIT, EditBody(text)) == EditBody(text)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +170,7 @@ def test_a_text_is_kept_to_the_letter(text: str) -> None:
         (EDIT, EditBody("é" * (TEXT_MOST_BYTES // 2 + 1)), "at most 65536 bytes, not 65538"),
     ],
 )
-def test_an_answer_of_another_kind_that_breaks_a_rule_is_refused(
+def test_a_judgment_of_another_kind_that_breaks_a_rule_is_refused(
     rules: Rules, body: JudgmentBody, reason: str
 ) -> None:
     with pytest.raises(Invalid, match=reason):
