@@ -14,13 +14,15 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from app.errors import AttuneError
+
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.2
 TIMEOUT_S = 60.0
 _AGAIN = frozenset({502, 503, 504})
 
 
-class RequestRefused(Exception):
+class RequestRefused(AttuneError):
     """The server understood the request and refused it."""
 
     def __init__(self, status: int, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""The worker's commands, which join `attune` through the entry-point group `attune.commands`."""
+"""`worker`: runs jobs. It joins `attune` through the entry-point group `attune.commands`."""
 
 import signal
 from typing import Annotated
@@ -9,15 +9,11 @@ from app import logs, settings
 from app import queue as broker
 from app.errors import Invalid
 from worker import main
-from worker.commands import bench, generate, train
 
 
 def register(app: typer.Typer) -> None:
-    """Add the worker's commands."""
+    """Add the command."""
     app.command()(worker)
-    train.register(app)
-    generate.register(app)
-    bench.register(app)
 
 
 def worker(

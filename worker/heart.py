@@ -12,7 +12,7 @@ from app.db import Database
 from app.errors import LeaseLost
 from app.services.jobs import job_leases
 from worker.background import Background
-from worker.ticket import is_outage
+from worker.outages import is_outage
 
 log = structlog.get_logger(__name__)
 

@@ -25,8 +25,10 @@ from app.services.jobs import job_leases
 from app.services.rounds import rounds
 from worker import artifacts
 from worker.heart import Heart, Timing, log_path, tail
-from worker.process import USES_CPU, Process, together
-from worker.ticket import Places, Ticket, is_outage
+from worker.launcher import USES_CPU, together
+from worker.outages import is_outage
+from worker.process import Process
+from worker.ticket import Places, Ticket
 
 CHILD: Final = (sys.executable, "-m", "worker.runs")
 TRAINING: Final = frozenset({"sft", "reward", "policy"})

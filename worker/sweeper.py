@@ -19,8 +19,8 @@ from app.services.jobs import job_leases, workers
 from app.services.rounds import rounds
 from worker.background import Background
 from worker.heart import log_path, tail
+from worker.outages import is_outage
 from worker.supervisor import Supervisor
-from worker.ticket import is_outage
 
 log = structlog.get_logger(__name__)
 

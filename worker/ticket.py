@@ -7,18 +7,12 @@ command line or in the environment.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Literal
-
-from sqlalchemy.exc import OperationalError, TimeoutError
+from typing import Final
 
 from app.services.jobs.job_leases import ClaimedJob
 
-Order = Literal["cancel", "stop_here", "preempt"]
-
 EXIT_FENCED: Final = 71  # the lease was lost; somebody else has the job
 EXIT_ORPHANED: Final = 72  # the supervisor is gone
-
-_SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is full", "readonly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +73,3 @@ class Ticket:
             ),
             supervisor_pid=content["supervisor_pid"],
         )
-
-
-def is_outage(error: Exception) -> bool:
-    """Whether the database is away (and will be back), rather than the statement wrong.
-
-    SQLite reports a missing table under the same class as a locked file; only its words differ.
-    """
-    if isinstance(error, TimeoutError):
-        return True
-    if not isinstance(error, OperationalError):
-        return False
-    if type(error.orig).__module__ != "sqlite3":
-        return True
-    return any(words in str(error.orig).lower() for words in _SQLITE_OUTAGES)

@@ -1,4 +1,4 @@
-"""`import` and `export`: files in and data sets out, without a browser."""
+"""`import` and `export`: importing files and exporting data sets from the command line."""
 
 import json
 import shutil
@@ -40,28 +40,28 @@ def register(app: typer.Typer) -> None:
 
 
 def import_file(
-    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    project: Annotated[str, typer.Argument(help="The project's slug.")],
     files: Annotated[list[Path], typer.Argument(help="Files to import.", exists=True)],
-    format: Annotated[str | None, typer.Option(help="Default: detected.")] = None,
+    format: Annotated[str | None, typer.Option(help="Detected by default.")] = None,
     rejects: Annotated[
         Path | None, typer.Option(help="Write rejected lines with their reasons here.")
     ] = None,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
     database = ready_database(load())
-    refused: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
         run = _import_with_progress(database, project_id, path, format)
-        refused += [{"file": path.name, **one} for one in run.rejects]
+        rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit({"file": path.name, "format": run.format, "counts": run.counts})
-    for one in refused[:5]:
-        say(f"{one['file']}, line {one['line']}: {one['reason']}")
+    for reject in rejected[:5]:
+        say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
-        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in refused)
+        lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
         rejects.write_text("".join(lines), encoding="utf-8")
-        say(f"{len(refused)} rejected lines are in {rejects}")
+        say(f"Wrote {len(rejected)} rejected lines to {rejects}")
 
 
 def _import_with_progress(
@@ -88,17 +88,17 @@ def _import_with_progress(
 
 
 def export_file(
-    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    project: Annotated[str, typer.Argument(help="The project's slug.")],
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
     to: Annotated[Path, typer.Argument(help="The file to write.")],
     option: Annotated[
         list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
     ] = None,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Start a worker for it; none is running.")
+        bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
     ] = False,
 ) -> None:
-    """Write a frozen data set and its manifest; a worker does the work."""
+    """Export a frozen data set with its manifest; a worker writes it."""
     settings = load()
     database = ready_database(settings)
     with database.transaction() as session:

@@ -28,11 +28,25 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
     winner, name = fields.text(row, "winner"), fields.identifier(row, "question_id", "id")
     judge = fields.identifier(row, "judge", "evaluation_session_id")
     if winner in _BOTH_BAD:
-        vote = VoteRecord(judge or "unknown", Ranking((1, 1)), both_bad=True)
+        vote = VoteRecord(judge or "", Ranking((1, 1)), both_bad=True)
         return [ComparisonRecord(prompt, candidates, (vote,), comparison=name)]
     if winner not in _RANKS:
         raise Invalid(f"'winner' must be {', '.join([*_RANKS, *_BOTH_BAD])}, not {winner!r}")
     return [PreferenceRecord(prompt, candidates, Ranking(_RANKS[winner]), judge, source_id=name)]
 
 
-FORMAT = Format("arena", "LMArena battles", has("model_a", "model_b", "winner"), read)
+_CLASSIFIED = "output of classifiers, not a judgment of the responses"
+
+FORMAT = Format(
+    "arena",
+    "LMArena battles",
+    has("model_a", "model_b", "winner", "conversation_a", "conversation_b"),
+    read,
+    fields=(
+        *("model_a", "model_b", "winner", "conversation_a", "conversation_b"),
+        *("question_id", "id", "judge", "evaluation_session_id"),
+    ),
+    ignores=dict.fromkeys(
+        ("category_tag", "conv_metadata", "openai_moderation", "toxic_chat_tag"), _CLASSIFIED
+    ),
+)

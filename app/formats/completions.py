@@ -5,7 +5,7 @@ A completion is a string, or an object with `text` or `output` and optionally `s
 
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.format import Format
+from app.formats.format import Format, has
 from app.formats.records import CompletionsRecord, CompletionText, Row
 
 _KNOWN = {"prompt", "instruction", "messages", "completions", "id", "prompt_id"}
@@ -56,4 +56,15 @@ def as_row(completion: CompletionText) -> Row:
     return {**source, "text": completion.text}
 
 
-FORMAT = Format("completions", "prompts with completions", recognizes, read)
+FORMAT = Format(
+    "completions",
+    "prompts with completions",
+    recognizes,
+    read,
+    fields=(
+        *("prompt", "instruction", "messages", "id", "prompt_id"),
+        *("completions.text", "completions.output", "completions.source", "completions.model"),
+    ),
+    keeps_notes=True,
+    needs=has(("prompt", "instruction", "messages"), "completions"),
+)

@@ -3,10 +3,20 @@
 from collections.abc import Collection, Sequence
 
 from app.errors import Invalid
+from app.formats import transcripts
 from app.formats.records import Conversation, Row, Turn
 
 # Other names for the three roles in files.
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "model": "assistant"}
+# Scores of the two completions; their difference is the margin if the row has none.
+_SCORE_PAIRS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen-rating", "rejected-rating"),
+    ("chosen_rating", "rejected_rating"),
+)
+MARGINS = ("margin", *(name for names in _SCORE_PAIRS for name in names))
+"""The fields that `margin` reads."""
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "true or false"),
     ((int, float), "a number"),
@@ -64,6 +74,14 @@ def optional_whole(row: Row, key: str) -> int | None:
     return None if row.get(key) is None else whole(row, key)
 
 
+def margin(row: Row) -> float | None:
+    """Return the lead of the chosen completion: the margin, or the difference of the scores."""
+    for chosen, rejected in _SCORE_PAIRS:
+        if row.get("margin") is None and None not in (row.get(chosen), row.get(rejected)):
+            return number(row, chosen) - number(row, rejected)
+    return optional_number(row, "margin")
+
+
 def truth(row: Row, key: str) -> bool:
     """Return a required boolean."""
     value = _required(row, key)
@@ -110,10 +128,16 @@ def reply(value: object, name: str) -> str:
 
 
 def prompt(row: Row, *keys: str) -> Conversation:
-    """Read a prompt from the first of these fields that the row has."""
+    """Read a prompt from the first of these fields that the row has.
+
+    A transcript that ends with "Assistant:" is split into its turns.
+    """
     for key in keys:
-        if row.get(key) is not None:
-            return messages(row[key], key)
+        value = row.get(key)
+        if isinstance(value, str) and transcripts.is_open(value):
+            return transcripts.open_turns(value, key)
+        if value is not None:
+            return messages(value, key)
     raise Invalid(f"the row has no {' or '.join(map(repr, keys))}")
 
 
@@ -125,11 +149,13 @@ def as_messages(turns: Sequence[Turn]) -> list[Row]:
 def as_text(turns: Conversation) -> str:
     """Return a prompt with a single user turn as text.
 
-    Raises Invalid for a conversation, which could not be read back from a text field.
+    Raises Invalid for a conversation, and for a text that would be read back as one.
     """
     if [turn.role for turn in turns] != ["user"]:
         # No number of turns in the message: exports count excluded rows by their reason.
         raise Invalid("a text prompt holds one user turn, not a conversation")
+    if transcripts.is_open(turns[0].content):
+        raise Invalid("the text of the prompt would be read as a transcript of several turns")
     return turns[0].content
 
 

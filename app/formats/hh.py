@@ -4,17 +4,12 @@ The prompt is what both have in common, cut at a turn. Rows whose transcripts di
 last turn are rejected, because they do not respond to the same prompt.
 """
 
-import re
 from itertools import pairwise
 
 from app.errors import Invalid
-from app.formats import fields
+from app.formats import fields, transcripts
 from app.formats.format import Format
 from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
-
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_NAMES = {"user": "Human", "assistant": "Assistant"}
-_ROLES = {name: role for role, name in _NAMES.items()}
 
 
 def recognizes(row: Row) -> bool:
@@ -25,10 +20,10 @@ def recognizes(row: Row) -> bool:
 
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one pair of transcripts."""
-    chosen = _turns(fields.text(row, "chosen"), "chosen")
-    rejected = _turns(fields.text(row, "rejected"), "rejected")
+    chosen = transcripts.turns(fields.text(row, "chosen"), "chosen")
+    rejected = transcripts.turns(fields.text(row, "rejected"), "rejected")
     prompt, responses = shared_prompt(chosen, rejected)
-    return [chosen_and_rejected(prompt, *responses)]
+    return [chosen_and_rejected(prompt, *responses, margin=fields.margin(row))]
 
 
 def shared_prompt(
@@ -76,24 +71,19 @@ def _is_transcript(value: object) -> bool:
     return value.lstrip("\n").startswith(("Human:", "Assistant:"))
 
 
-def _turns(transcript: str, name: str) -> Conversation:
-    before, *rest = _TURN.split("\n\n" + transcript.lstrip("\n"))
-    if before or not rest:
-        raise Invalid(f"{name!r} does not start with 'Human:' or 'Assistant:'")
-    return tuple(
-        # One space belongs to the marker; any further ones belong to the text.
-        Turn(_ROLES[speaker], text.removeprefix(" "))
-        for speaker, text in zip(rest[::2], rest[1::2], strict=True)
-    )
-
-
 def _transcribed(turn: Turn, number: int) -> str:
-    if turn.role not in _NAMES:
+    if turn.role not in transcripts.NAMES:
         raise Invalid(f"HH transcripts have no {turn.role} turns")
-    transcribed = f"\n\n{_NAMES[turn.role]}: {turn.content}"
-    if len(_TURN.findall(transcribed)) > 1:
+    transcribed = f"\n\n{transcripts.NAMES[turn.role]}: {turn.content}"
+    if len(transcripts.TURN.findall(transcribed)) > 1:
         raise Invalid(f"turn {number} contains 'Human:' or 'Assistant:' after an empty line")
     return transcribed
 
 
-FORMAT = Format("hh", "Anthropic HH transcripts", recognizes, read)
+FORMAT = Format(
+    "hh",
+    "Anthropic HH transcripts",
+    recognizes,
+    read,
+    fields=("chosen", "rejected", *fields.MARGINS),
+)

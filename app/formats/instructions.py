@@ -38,5 +38,15 @@ ALPACA = Format(
     "Alpaca instructions",
     lambda row: "instruction" in row and bool({"input", "output"} & row.keys()),
     read_alpaca,
+    fields=("instruction", "input", "output", "id"),
+    keeps_notes=True,
+    needs=has("instruction", ("output", "input")),
 )
-DOLLY = Format("dolly", "Dolly instructions", has("instruction", "context", "response"), read_dolly)
+DOLLY = Format(
+    "dolly",
+    "Dolly instructions",
+    has("instruction", "context", "response"),
+    read_dolly,
+    fields=("instruction", "context", "response", "id"),
+    keeps_notes=True,
+)

@@ -12,7 +12,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import CompletionText, Conversation, PreferenceRecord, Row
+from app.formats.records import CompletionText, Conversation, PreferenceRecord, Rejected, Row
 
 _PROMPTS = ("prompt", "question", "instruction", "input", "context", "text")
 _SIDES = (
@@ -24,33 +24,37 @@ _SIDES = (
     ("response_a", "response_b"),
     ("left", "right"),
 )
+DATA = (*_PROMPTS, *(side for sides in _SIDES for side in sides), "items")
+"""The recognized fields of a task's data; a list of items may have any name."""
 _UNPLACED = "_"
+# Other controls that hold judgments. They are not supported, so each is reported as rejected.
+_JUDGING = ("choices", "rating", "number", "taxonomy")
 
 
-def read(row: Row) -> list[PreferenceRecord]:
+def read(row: Row) -> list[PreferenceRecord | Rejected]:
     """Read a task: one judgment for each annotation that was not cancelled."""
     data, name = fields.inner(row, "data"), fields.identifier(row, "id")
-    prompt = fields.prompt(data, *_PROMPTS)
-    judgments = [
-        _judgment(prompt, data, result, _labeler(annotation), name)
-        for annotation in fields.objects(row, "annotations")
-        if not annotation.get("was_cancelled")
-        for result in fields.objects(annotation, "result")
-        if result.get("type") in ("pairwise", "ranker")
-    ]
+    judgments: list[PreferenceRecord] = []
+    unread: list[PreferenceRecord | Rejected] = []
+    for annotation in fields.objects(row, "annotations"):
+        if annotation.get("was_cancelled"):
+            continue
+        for result in fields.objects(annotation, "result"):
+            if result.get("type") in ("pairwise", "ranker"):
+                value = fields.inner(result, "value")
+                judgments.append(judgment(data, value, _labeler(annotation), name))
+            elif result.get("type") in _JUDGING:
+                control = result.get("from_name") or "without a name"
+                unread.append(Rejected(0, f"the {result['type']} {control} is not supported"))
     if not judgments:
         raise Invalid("the task has no pairwise or ranker annotation")
-    return judgments
+    return [*judgments, *unread]
 
 
-def _judgment(
-    prompt: Conversation, data: Row, result: Row, labeler: str | None, name: str | None
-) -> PreferenceRecord:
-    value = fields.inner(result, "value")
-    if result.get("type") == "pairwise":
-        candidates, ranking = _pairwise(data, value)
-    else:
-        candidates, ranking = _ranker(data, value)
+def judgment(data: Row, value: Row, labeler: str | None, name: str | None) -> PreferenceRecord:
+    """Read the value of a pairwise or ranker control, with the data of its task."""
+    candidates, ranking = _ranker(data, value) if "ranker" in value else _pairwise(data, value)
+    prompt: Conversation = fields.prompt(data, *_PROMPTS)
     return PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name)
 
 
@@ -115,4 +119,11 @@ def _labeler(annotation: Row) -> str | None:
     return fields.identifier(annotation, "completed_by")
 
 
-FORMAT = Format("label-studio", "Label Studio tasks", has("data", "annotations"), read)
+FORMAT = Format(
+    "label-studio",
+    "Label Studio tasks",
+    has("data", "annotations"),
+    read,
+    fields=("data", "annotations", "id"),
+    ignores={"predictions": "what a model predicted, not what a labeler said"},
+)

@@ -21,12 +21,18 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a file. ``gzip_ratio`` is the uncompressed size over the compressed size."""
+    """The limits of a file. ``gzip_ratio`` is the uncompressed size over the compressed size.
+
+    ``archive_bytes`` limits the size of a zip archive or Parquet file and the uncompressed size of
+    an archive; ``archive_files`` limits the number of files in an archive.
+    """
 
     line_bytes: int = 1 << 20
     text_bytes: int = 64 << 10
     depth: int = 32
     gzip_ratio: int = 200
+    archive_bytes: int = 16 << 30
+    archive_files: int = 1000
 
 
 DEFAULT = Limits()

@@ -14,7 +14,8 @@ def read_alpaca(row: Row) -> list[PreferenceRecord]:
     parts = [fields.text(row, "instruction"), fields.optional_text(row, "input") or ""]
     user_turn = Turn("user", "\n\n".join(part for part in parts if part.strip()))
     chosen, rejected = fields.text(row, "chosen"), fields.text(row, "rejected")
-    return [chosen_and_rejected((*_system(row), user_turn), chosen, rejected)]
+    turns = (*_system(row), user_turn)
+    return [chosen_and_rejected(turns, chosen, rejected, margin=fields.margin(row))]
 
 
 def read_sharegpt(row: Row) -> list[PreferenceRecord]:
@@ -22,7 +23,8 @@ def read_sharegpt(row: Row) -> list[PreferenceRecord]:
     turns = tuple(_turn(turn) for turn in fields.objects(row, "conversations"))
     chosen = _turn(fields.inner(row, "chosen"))
     rejected = _turn(fields.inner(row, "rejected"))
-    return [chosen_and_rejected((*_system(row), *turns), chosen.content, rejected.content)]
+    responses = (chosen.content, rejected.content)
+    return [chosen_and_rejected((*_system(row), *turns), *responses, margin=fields.margin(row))]
 
 
 def write_alpaca(record: PreferenceRecord) -> Row:
@@ -89,10 +91,12 @@ ALPACA = Format(
     "LLaMA-Factory rankings, Alpaca",
     has("instruction", "chosen", "rejected"),
     read_alpaca,
+    fields=("instruction", "input", "system", "chosen", "rejected", *fields.MARGINS),
 )
 SHAREGPT = Format(
     "llama-factory-sharegpt",
     "LLaMA-Factory rankings, ShareGPT",
     has("conversations", "chosen", "rejected"),
     read_sharegpt,
+    fields=("conversations", "system", "chosen", "rejected", *fields.MARGINS),
 )

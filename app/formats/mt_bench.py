@@ -34,4 +34,11 @@ def _number_or_text(name: str) -> int | str:
     return int(name) if name.isascii() and name.isdecimal() and str(int(name)) == name else name
 
 
-FORMAT = Format("mt-bench", "MT-Bench questions", has("turns"), read)
+FORMAT = Format(
+    "mt-bench",
+    "MT-Bench questions",
+    has("turns"),
+    read,
+    fields=("question_id", "category", "turns"),
+    ignores={"reference": "reference answers must not be shown to those who respond"},
+)

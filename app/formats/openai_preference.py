@@ -11,7 +11,7 @@ def read(row: Row) -> list[PreferenceRecord]:
     turns = fields.messages(fields.items(source, "messages"), "messages")
     chosen = fields.reply(row.get("preferred_output"), "preferred_output")
     rejected = fields.reply(row.get("non_preferred_output"), "non_preferred_output")
-    return [chosen_and_rejected(turns, chosen, rejected)]
+    return [chosen_and_rejected(turns, chosen, rejected, margin=fields.margin(row))]
 
 
 def write(record: PreferenceRecord) -> Row:
@@ -33,4 +33,5 @@ FORMAT = Format(
     "OpenAI preferences",
     has("input", "preferred_output", "non_preferred_output"),
     read,
+    fields=("input", "preferred_output", "non_preferred_output", *fields.MARGINS),
 )

@@ -4,7 +4,7 @@ TRL's prompt-only and prompt-completion rows have the same form, as text or as c
 """
 
 from app.formats import fields
-from app.formats.format import Format
+from app.formats.format import Format, has
 from app.formats.records import DemonstrationRecord, PromptRecord, Row
 
 _RESPONSES = ("completion", "response")
@@ -48,4 +48,12 @@ def write_demonstration_text(record: DemonstrationRecord) -> Row:
     return {**head, "prompt": prompt, "completion": record.response, **record.meta}
 
 
-FORMAT = Format("prompts", "plain prompts or demonstrations", recognizes, read)
+FORMAT = Format(
+    "prompts",
+    "plain prompts or demonstrations",
+    recognizes,
+    read,
+    fields=tuple(sorted(_KNOWN)),
+    keeps_notes=True,
+    needs=has(("prompt", "messages")),
+)

@@ -85,7 +85,9 @@ class PreferenceRecord:
     """One judgment of two or more completions; ``ranking`` and ``candidates`` have the same order.
 
     ``labeler`` is the name in the file, or None if it names nobody or combines several labelers.
-    ``margin`` is the lead of the chosen completion, in the file's own unit.
+    ``margin`` is the lead of the chosen completion, in the file's own unit. Completions of the same
+    text by different sources stay apart. If all completions are the same text, the record is
+    refused: a preference between equal texts has nothing to teach.
     """
 
     messages: Conversation
@@ -95,6 +97,7 @@ class PreferenceRecord:
     strength: Strength | None = None
     margin: float | None = None
     source_id: str | None = None
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -115,11 +118,12 @@ class PreferenceRecord:
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRecord:
-    """A completion that was judged good or bad on its own."""
+    """A completion that was judged good or bad on its own; ``labeler`` may be unknown."""
 
     messages: Conversation
     text: str
     label: bool
+    labeler: str | None = None
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -127,7 +131,7 @@ class UnpairedRecord:
 
 @dataclass(frozen=True, slots=True)
 class VoteRecord:
-    """One labeler's complete judgment, under a pseudonym.
+    """One labeler's complete judgment, under a pseudonym, which is empty if unknown.
 
     ``shown_order`` lists the completions' indices in the order on screen. Times have a time zone.
     ``ratings`` maps each criterion to the rating of each completion; ``thumb`` is up or down.
@@ -172,6 +176,7 @@ class ComparisonRecord:
     round: int | None = None
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -186,7 +191,7 @@ class ComparisonRecord:
             raise Invalid("there are no completions")
         names = [vote.labeler for vote in self.votes]
         for vote in self.votes:
-            if names.count(vote.labeler) > 1:
+            if vote.labeler and names.count(vote.labeler) > 1:
                 raise Invalid(f"labeler {vote.labeler} votes twice")
             if vote.ranking is not None and len(vote.ranking.ranks) != count:
                 raise Invalid(f"{count} completions have {len(vote.ranking.ranks)} ranks")
@@ -259,16 +264,19 @@ def chosen_and_rejected(
     chosen: str,
     rejected: str,
     *,
+    sources: tuple[str | None, str | None] = (None, None),
     margin: float | None = None,
     source_id: str | None = None,
+    meta: Meta | None = None,
 ) -> PreferenceRecord:
     """Build a preference between two completions of which only the winner is known."""
     return PreferenceRecord(
         messages,
-        (CompletionText(chosen), CompletionText(rejected)),
+        (CompletionText(chosen, sources[0]), CompletionText(rejected, sources[1])),
         Ranking((1, 2)),
         margin=margin,
         source_id=source_id,
+        meta=meta or {},
     )
 
 

@@ -149,5 +149,12 @@ def _time_text(moment: datetime | None) -> str | None:
 
 
 FORMAT = Format(
-    "rich", "every vote of each comparison", has("context", "individual_preference"), read
+    "rich",
+    "every vote of each comparison",
+    has("context", "completions", "individual_preference"),
+    read,
+    fields=(
+        *("comparison", "purpose", "split", "round", "kind", "weights"),
+        *("context", "completions", "individual_preference"),
+    ),
 )

@@ -27,5 +27,14 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 
 FORMAT = Format(
-    "shp", "Stanford Human Preferences", has("history", "human_ref_A", "human_ref_B"), read
+    "shp",
+    "Stanford Human Preferences",
+    has("history", "human_ref_A", "human_ref_B", "labels"),
+    read,
+    fields=("history", "human_ref_A", "human_ref_B", "labels", "score_ratio", "post_id"),
+    ignores={
+        "score_A": "the votes that 'labels' and 'score_ratio' are made of",
+        "score_B": "the votes that 'labels' and 'score_ratio' are made of",
+        "upvote_ratio": "the votes on the post, not on the comments",
+    },
 )

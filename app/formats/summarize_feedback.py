@@ -50,4 +50,10 @@ def _strength(row: Row, choice: int) -> Strength | None:
     return strength_of(distance) if 1 <= distance <= 4 else None
 
 
-FORMAT = Format("summaries", "summaries compared", has("info", "summaries", "choice"), read)
+FORMAT = Format(
+    "summaries",
+    "summaries compared",
+    has("info", "summaries", "choice"),
+    read,
+    fields=("info", "summaries.text", "summaries.policy", "choice", "worker", "extra"),
+)

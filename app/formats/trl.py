@@ -26,24 +26,26 @@ _GAP = "\n\n"
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one preference in any of the four forms."""
+    """Read one preference in any of the four forms.
+
+    The models that wrote the two completions are their sources if the row names them.
+    """
     prompt, (chosen, rejected) = _prompt_and_responses(row)
+    subset = fields.optional_text(row, "subset")
     return [
         chosen_and_rejected(
             prompt,
             chosen,
             rejected,
-            margin=fields.optional_number(row, "margin"),
+            sources=(
+                fields.identifier(row, "chosen_model", "chosen-model"),
+                fields.identifier(row, "rejected_model", "rejected-model"),
+            ),
+            margin=fields.margin(row),
             source_id=fields.identifier(row, "id", "prompt_id"),
+            meta={} if subset is None else {"subset": subset},
         )
     ]
-
-
-def read_unpaired(row: Row) -> list[UnpairedRecord]:
-    """Read one completion with its label."""
-    prompt = _prompt(row)
-    text = fields.reply(row.get("completion"), "completion")
-    return [UnpairedRecord(prompt, text, fields.truth(row, "label"))]
 
 
 def write_explicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
@@ -105,7 +107,7 @@ def _prompt_and_responses(row: Row) -> tuple[Conversation, tuple[str, str]]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if row.get("prompt") is not None:
-            return _prompt(row), (chosen, rejected)
+            return text_prompt(row), (chosen, rejected)
         return _cut(chosen, rejected)
     chosen_turns = fields.messages(fields.items(row, "chosen"), "chosen")
     rejected_turns = fields.messages(fields.items(row, "rejected"), "rejected")
@@ -116,9 +118,10 @@ def _prompt_and_responses(row: Row) -> tuple[Conversation, tuple[str, str]]:
     return shared_prompt(_with(prompt, chosen_turns), _with(prompt, rejected_turns))
 
 
-def _prompt(row: Row) -> Conversation:
+def text_prompt(row: Row) -> Conversation:
+    """Read a prompt, without the empty line that separates a text prompt from its response."""
     value = row.get("prompt")
-    if isinstance(value, str):
+    if isinstance(value, str) and value.endswith(_GAP):
         return (Turn("user", value.removesuffix(_GAP)),)
     return fields.prompt(row, "prompt")
 
@@ -150,7 +153,14 @@ def _margin(record: PreferenceRecord, wanted: bool) -> Row:
     return {"margin": record.margin} if wanted and record.margin is not None else {}
 
 
-PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read)
-UNPAIRED = Format(
-    "unpaired", "TRL unpaired labels", has("prompt", "completion", "label"), read_unpaired
+_MODELS = ("chosen_model", "rejected_model", "chosen-model", "rejected-model")
+_FIELDS = ("prompt", "chosen", "rejected", "id", "prompt_id", "subset", *_MODELS, *fields.MARGINS)
+
+PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read, fields=_FIELDS)
+REWARD_BENCH = Format(
+    "reward-bench",
+    "RewardBench pairs",
+    has("prompt", "chosen", "rejected", "chosen_model", "rejected_model"),
+    read,
+    fields=_FIELDS,
 )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.format import Format
+from app.formats.format import Format, has
 from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 
@@ -50,4 +50,20 @@ def _mean_rating(completion: Row) -> float | None:
     return sum(ratings) / len(ratings) if ratings else None
 
 
-FORMAT = Format("ultrafeedback", "UltraFeedback rated completions", recognizes, read)
+_OVERALL = "the mean of the fine-grained ratings is used in its place"
+
+FORMAT = Format(
+    "ultrafeedback",
+    "UltraFeedback rated completions",
+    recognizes,
+    read,
+    fields=(
+        *("instruction", "completions.response", "completions.model"),
+        "completions.annotations",
+    ),
+    ignores={
+        "completions.overall_score": _OVERALL,
+        "completions.fine-grained_score": _OVERALL,
+    },
+    needs=has("instruction", "completions"),
+)

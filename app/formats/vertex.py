@@ -14,6 +14,7 @@ from app.formats.format import Format, has
 from app.formats.records import (
     CompletionsRecord,
     CompletionText,
+    DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
     Row,
@@ -24,9 +25,11 @@ from app.formats.records import (
 _PROMPT = "inputs_pretokenized"
 
 
-def read_prompt(row: Row) -> list[PromptRecord]:
-    """Read one prompt."""
-    return [PromptRecord((Turn("user", fields.text(row, "input_text")),))]
+def read_prompt(row: Row) -> list[PromptRecord | DemonstrationRecord]:
+    """Read one prompt; with `output_text`, as in supervised tuning, it is a demonstration."""
+    prompt = (Turn("user", fields.text(row, "input_text")),)
+    response = fields.optional_text(row, "output_text")
+    return [PromptRecord(prompt) if response is None else DemonstrationRecord(prompt, response)]
 
 
 def read_preference(row: Row) -> list[PreferenceRecord]:
@@ -42,13 +45,14 @@ def read_preference(row: Row) -> list[PreferenceRecord]:
                 CompletionText(fields.text(row, "candidate_1")),
             ),
             Ranking((1, 2) if choice == 0 else (2, 1)),
+            margin=fields.optional_number(row, "margin"),
         )
     ]
 
 
 def read_result(row: Row) -> list[CompletionsRecord]:
     """Read a model's completion of one prompt; it may be empty, because models do write those."""
-    inputs = row["inputs"]
+    inputs = row.get("inputs")
     if isinstance(inputs, str):
         prompt = inputs
     else:
@@ -92,13 +96,20 @@ PREFERENCES = Format(
     "Vertex human preferences",
     has("input_text", "candidate_0", "candidate_1", "choice"),
     read_preference,
+    fields=("input_text", "candidate_0", "candidate_1", "choice", "margin"),
 )
 RESULTS = Format(
-    "vertex-results", "Vertex results of a model", has("inputs", "prediction"), read_result
+    "vertex-results",
+    "Vertex results of a model",
+    has("inputs", "prediction"),
+    read_result,
+    fields=("inputs", "prediction"),
 )
 PROMPTS = Format(
     "vertex-prompts",
     "Vertex prompts",
     lambda row: "input_text" in row and "candidate_0" not in row,
     read_prompt,
+    fields=("input_text", "output_text"),
+    needs=has("input_text"),
 )

@@ -31,6 +31,10 @@ PLANTED = {
         "worker/rlhf/core/losses.py",
         "import worker.rlhf.policy.ppo",
     ),
+    "Training from files needs no database and no web framework": (
+        "worker/training/token_ids.py",
+        "import app.db.base",
+    ),
     "The learning core stands alone": ("worker/rlhf/policy/kl.py", "import app.errors"),
     "The worker knows nothing of HTTP": ("worker/artifacts.py", "import app.web.render"),
     "Only entry points read settings": ("app/services/people/audit.py", "import app.settings"),

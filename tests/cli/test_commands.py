@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main
+from app.cli import console, main
 from app.cli.main import app
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
@@ -35,6 +35,20 @@ def test_every_command_of_the_product_is_there() -> None:
         assert f" {name} " in shown
     for name in ("user", "token", "doctor"):
         assert f" {name} " in shown
+
+
+def test_a_command_of_the_table_is_registered_by_its_module() -> None:
+    for name, sources in main._sources().items():
+        for source in sources:
+            assert name in source.load().commands
+        if name in main.COMMANDS:
+            assert sources[0].help.endswith("."), name
+
+
+def test_brackets_in_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        console.fail("install attune[worker]")
+    assert "install attune[worker]" in capsys.readouterr().err
 
 
 def test_an_account_made_here_can_get_a_token() -> None:

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.models import SignInFailure
-from worker.runs import Run, child
-from worker.runs.context import JobContext
+from worker.runs import Run
+from worker.runs.process import job_process
+from worker.runs.process.job_context import JobContext
 
 
 def result_key(job_id: int) -> str:
@@ -111,4 +112,4 @@ RUNS: dict[str, Run] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(child.main(RUNS.__getitem__))
+    sys.exit(job_process.main(RUNS.__getitem__))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from app.domain.ranking import Ranking, Strength
+from app.formats import transcripts
 from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
@@ -24,7 +25,10 @@ _PIECES = st.sampled_from(["\n\n", "\n", " ", "Human:", "Assistant: ", "a", "\r\
 texts = st.lists(_PIECES | st.text(_CHARACTERS, max_size=5), max_size=6).map("".join)
 said = texts.filter(str.strip)
 names = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
-single = said.map(lambda text: (Turn("user", text),))
+# A text that reads as a transcript is no prompt of one turn.
+single = said.filter(lambda text: not transcripts.is_open(text)).map(
+    lambda text: (Turn("user", text),)
+)
 
 
 @st.composite

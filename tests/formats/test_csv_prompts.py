@@ -52,7 +52,9 @@ def test_open_quote_is_reported() -> None:
 
 
 def test_header_without_a_prompt_is_refused() -> None:
-    with pytest.raises(Invalid, match="the header needs one of the columns prompt"):
+    with pytest.raises(
+        Invalid, match="the header needs a column `prompt` or a mapping; it has a, b"
+    ):
         list(formats.read([b"a,b\n1,2\n"], "csv"))
 
 

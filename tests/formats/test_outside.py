@@ -165,7 +165,8 @@ def test_open_assistant_tree_gives_each_prompt_its_replies() -> None:
         node("assistant", "best", node("prompter", "q2", node("assistant", "a2")), rank=0),
         node("assistant", "spam", rank=2, deleted=True),
     )
-    ranking, demonstration = read({"message_tree_id": "t", "prompt": tree})
+    ranking, best, demonstration = read({"message_tree_id": "t", "prompt": tree})
+    assert best == DemonstrationRecord(Q, "best", "q")
     assert isinstance(ranking, PreferenceRecord)
     assert pair(ranking) == ("best", "second")
     assert isinstance(demonstration, DemonstrationRecord)

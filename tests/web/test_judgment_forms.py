@@ -17,8 +17,9 @@ from app.domain.judgment_kinds import JudgmentKind, RateBody, WriteBody
 from app.errors import Invalid
 from app.models import Criterion, Judgment, Role, User
 from app.services.people import accounts
-from app.web.judgment_forms import ROW_ID_MOST, SkipForm, skip_of, submission_of
+from app.web.judgment_forms import SkipForm, skip_of, submission_of
 from app.web.judgment_kinds import PAGE_KINDS, JudgmentForm, SettlementForm, in_words
+from app.web.row_ids import ROW_ID_MOST
 from tests.services import sample
 
 SignIn = Callable[..., TestClient]

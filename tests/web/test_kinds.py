@@ -199,4 +199,4 @@ def test_leads_see_every_kind_in_words(
         ["kind", "true"],
     )
     shown = browser.get("/p/desk/agreement", headers={"accept": "text/html"}).text
-    assert "No completion was rated by two or more yet" in shown
+    assert "No response has been rated by two or more labelers yet" in shown

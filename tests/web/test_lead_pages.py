@@ -188,7 +188,7 @@ def test_a_settled_comparison_becomes_gold_with_its_answer(
             "ab".index(gold.gold_answer["preferred"])
         ]
         assert right.id == first[1].id
-    assert "The answer" in html(lead, answer.headers["location"])
+    assert "Known answer" in html(lead, answer.headers["location"])
 
 
 def test_asking_again_withdraws_the_first_and_asks_the_same(

@@ -80,7 +80,7 @@ def test_every_stage_that_runs_by_itself_has_a_heading(state: str) -> None:
     assert words_of(NextAction.WAIT, state).heading
 
 
-@pytest.mark.parametrize("action", set(NextAction) - {NextAction.COLLECT_JUDGMENTS})
+@pytest.mark.parametrize("action", sorted(set(NextAction) - {NextAction.COLLECT_JUDGMENTS}))
 def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
     state = {NextAction.PLAN_ROUND: "held", NextAction.WAIT: "policy"}.get(action, "failed")
     words = words_of(action, state, problem="SFT needs a base model")

@@ -5,8 +5,9 @@ import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
 from app.services.jobs.job_leases import ClaimedJob
-from worker.runs.context import Orders
-from worker.ticket import Order, Places, Servers, Ticket, is_outage
+from worker.orders import Order, Orders
+from worker.outages import is_outage
+from worker.ticket import Places, Servers, Ticket
 
 
 def test_a_ticket_survives_the_pipe_as_one_line() -> None:

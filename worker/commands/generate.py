@@ -9,7 +9,7 @@ from app.domain.plan import Engine
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, flattened
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
-from worker.runs.context import Orders
+from worker.orders import Orders
 
 FORMATS = ("attune", "vertex")
 
@@ -41,8 +41,8 @@ def generate(
     orders = Orders()
     with refusing(), Watching(as_json=running.json) as watching:
         watching.say("Loading …")
-        generating = load("worker.files.generating")
-        config = generating.SamplingConfig(
+        generation = load("worker.files.generation")
+        config = generation.SamplingConfig(
             n=samples,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -51,7 +51,7 @@ def generate(
             seed=running.seed,
             batch_size=batch_size,
         )
-        wanted = generating.Wanted(
+        request = generation.GenerationRequest(
             model=running.model,
             prompts=reading.source,
             output=running.output,
@@ -63,9 +63,9 @@ def generate(
             four_bit=running.four_bit,
         )
         with ending_on_signals(orders, watching):
-            done = generating.run(wanted, watching, orders, restart=running.restart)
+            outcome = generation.run(request, watching, orders, restart=running.restart)
     if running.json:
-        emit({"event": "done", **done.to_json()})
+        emit({"event": "outcome", **outcome.to_json()})
         return
-    went_on = f"; {done.resumed_at} were there already" if done.resumed_at else ""
-    say(f"{done.prompts} prompts are answered in {done.output}{went_on}")
+    went_on = f"; {outcome.resumed_at} were there already" if outcome.resumed_at else ""
+    say(f"{outcome.prompts} prompts are answered in {outcome.output}{went_on}")

@@ -82,6 +82,17 @@ class Training:
         int | None, typer.Option(min=1, help="Steps between saves; one is made every 30 s too.")
     ] = None
 
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the training; one per GPU.")
+    ] = 1
+    checkpoint_gradients: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint-gradients",
+            help="Keep fewer activations and recompute them: less memory, about a third slower.",
+        ),
+    ] = False
+
     @property
     def given(self) -> dict[str, Any]:
         """The settings that were given by an option of their own."""

@@ -10,7 +10,7 @@ from app.errors import Invalid
 
 Values = dict[str, Any]
 
-WHOLE = frozenset({"seed", "four_bit"})
+WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients"})
 """Plain names that are the plan's own and no section's."""
 
 

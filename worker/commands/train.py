@@ -12,7 +12,7 @@ from worker.commands.options import Reading, Running, Training, flattened
 from worker.commands.plans import plan_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.files.source import Source
-from worker.runs.context import Orders
+from worker.orders import Orders
 
 ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
 EVERY_PROMPT: Final = "prompts=10000000"
@@ -112,7 +112,11 @@ def _plan(
     first: Sequence[str] = (),
 ) -> RoundPlan:
     named = {name: value for name, value in training.given.items() if value is not None}
-    whole = {"seed": running.seed, "four_bit": running.four_bit or None}
+    whole = {
+        "seed": running.seed,
+        "four_bit": running.four_bit or None,
+        "checkpoints_gradients": training.checkpoint_gradients or None,
+    }
     return plan_of(section, {**given, **named, **whole}, [*first, *(training.set or [])])
 
 
@@ -124,14 +128,22 @@ def _run(
     plan: RoundPlan,
     reward: str = "",
 ) -> None:
-    """Train, show how it goes, and say where the model is."""
+    """Train, show the progress, and say where the model is."""
+    launching = load("worker.commands.launching")
+    team = launching.joined()
+    if training.processes > 1 and team is None:
+        launching.start(training.processes, running.torch_device)
+    is_first = team is None or team.is_first
     orders = Orders()
-    with refusing(), Watching(as_json=running.json) as watching:
+    with (
+        refusing(is_first=is_first, leave_status=launching.leave_status),
+        Watching(as_json=running.json and is_first, is_quiet=not is_first) as watching,
+    ):
         watching.say("Loading …")
-        runs = load("worker.files.training")
+        requests = load("worker.files.training_request")
         train = load(f"worker.files.{kind}").run
         heldout = training.heldout
-        wanted = runs.Wanted(
+        request = requests.TrainingRequest(
             kind=kind,
             model=running.model,
             data=reading.source,
@@ -143,15 +155,18 @@ def _run(
             save_every=training.save_every,
             reward=reward,
         )
-        folder = load("worker.files.folder").RunFolder(running.output, watching, orders)
+        folder = load("worker.files.run_folder").RunFolder(running.output, watching, orders, team)
         with (
-            folder.held(wanted.identity(), restart=running.restart),
+            folder.held(request.identity(), restart=running.restart),
             ending_on_signals(orders, watching),
         ):
-            done = runs.run(wanted, folder, train)
-    if running.json:
-        emit({"event": "done", **done.to_json()})
+            outcome = requests.run(request, folder, train)
+    launching.leave_status(0)
+    if not is_first or outcome is None:
         return
-    reason = done.metrics.get("stop_reason", "")
-    was = "was there already" if done.was_there else f"is ready ({reason})"
-    say(f"The model {was}: {done.model}")
+    if running.json:
+        emit({"event": "done", **outcome.to_json()})
+        return
+    reason = outcome.metrics.get("stop_reason", "")
+    state = "was there already" if outcome.was_there else f"is ready ({reason})"
+    say(f"The model {state}: {outcome.model}")

@@ -7,11 +7,11 @@ terminal; machines get a JSON object a line on standard output.
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 from rich.progress import (
@@ -28,18 +28,20 @@ from rich.text import Text
 
 from app.cli.console import emit, err, say
 from app.errors import AttuneError, Invalid
-from worker.runs.context import Interrupted, Orders
+from worker.orders import Interrupted, Orders
 
 INTERRUPTED: Final = 130
+FAILED: Final = 1
 LINE_EVERY_S: Final = 10.0
 HEADLINE: Final = ("loss", "reward/normalised", "kl/k1", "accuracy", "heldout/reward")
 
 
 class Watching:
-    """Shows a run; a `folder.Watcher`."""
+    """Shows a run; a `run_folder.Watcher`."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, is_quiet: bool = False) -> None:
         self._as_json = as_json
+        self._is_quiet = is_quiet
         self._headline = ""
         self._said_at = self._started_at = time.monotonic()
         self._began_with: int | None = None
@@ -52,7 +54,7 @@ class Watching:
             TimeRemainingColumn(),
             TextColumn("{task.fields[headline]}"),
             console=err,
-            disable=as_json or not err.is_terminal,
+            disable=as_json or is_quiet or not err.is_terminal,
         )
         self._task = self._bar.add_task("preparing", total=None, headline="")
 
@@ -71,7 +73,7 @@ class Watching:
 
     def say(self, text: str) -> None:
         """Show a sentence to people."""
-        if not self._as_json:
+        if not self._as_json and not self._is_quiet:
             err.print(text, soft_wrap=True, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -140,15 +142,34 @@ def load(module: str) -> ModuleType:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what the learning core refuses into a sentence, and an interruption into its status."""
+def refusing(
+    *, is_first: bool = True, leave_status: Callable[[int], int] = lambda status: status
+) -> Iterator[None]:
+    """Turn what the learning core refuses into a sentence, and an interruption into its status.
+
+    Args:
+        is_first: whether this process speaks for the run.
+        leave_status: takes the exit status of the run and returns that of this process.
+    """
     try:
         yield
-    except AttuneError:
-        raise
     except (Interrupted, KeyboardInterrupt) as error:
-        said = f"{str(error)[:1].upper()}{str(error)[1:]}. " if str(error) else ""
-        say(f"{said}The same command goes on from what was saved.")
-        raise typer.Exit(INTERRUPTED) from error
+        reason = f"{str(error)[:1].upper()}{str(error)[1:]}. " if str(error) else ""
+        if is_first:
+            say(f"{reason}The same command continues from what was saved.")
+        raise typer.Exit(leave_status(INTERRUPTED)) from error
+    except AttuneError as error:
+        if leave_status(FAILED) == FAILED:
+            raise
+        _refuse(error, is_first)
     except ValueError as error:  # the core knows no errors of ours
-        raise Invalid(str(error)) from error
+        if leave_status(FAILED) == FAILED:
+            raise Invalid(str(error)) from error
+        _refuse(error, is_first)
+
+
+def _refuse(error: Exception, is_first: bool) -> NoReturn:
+    """End one of several processes: the first says why."""
+    if is_first:
+        err.print(str(error), soft_wrap=True, markup=False)
+    raise typer.Exit(0) from error

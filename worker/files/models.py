@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from app.errors import Invalid
 from worker import artifacts
+from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.runs import rewards
-from worker.runs.cards import TRAINING
+from worker.training import reward_parts
+from worker.training.model_card import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
 MODEL: Final = "model"  # below the folder that a run writes
@@ -28,7 +29,9 @@ class Opened:
     name: str
 
 
-def open_model(name: str, device: str, *, four_bit: bool = False) -> Opened:
+def open_model(
+    name: str, device: str, *, four_bit: bool = False, team: Team | None = None
+) -> Opened:
     """Load a whole model, in 4 bits if so wanted, or an adapter with the model beneath it.
 
     Raises:
@@ -39,11 +42,11 @@ def open_model(name: str, device: str, *, four_bit: bool = False) -> Opened:
     if not (folder / ADAPTER).is_file():
         if (folder / "reward" / ADAPTER).is_file():
             raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-        return Opened(_whole(found, device, four_bit), BASE, name)
+        return Opened(_whole(found, device, four_bit, team), BASE, name)
     config = _adapter(folder)
     if config.get("task_type") == "SEQ_CLS":
         raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-    roles = _whole(base_of(folder), device, four_bit)
+    roles = _whole(base_of(folder), device, four_bit, team)
     try:
         saving.load_policy(roles, folder, SFT)
     except (ValueError, OSError) as error:
@@ -71,7 +74,7 @@ def base_of(folder: Path) -> str:
 
 def add_reward(
     roles: Roles, name: str, *, penalty: float = 0.0, device: str = "cpu"
-) -> tuple[RewardFunction, Normaliser]:
+) -> tuple[RewardFunction, Normalizer]:
     """Add the reward model of a run's folder to a base; return the whole reward and the scale.
 
     Raises:
@@ -93,9 +96,9 @@ def add_reward(
                 f"{roles.loaded.path}; both need the same base"
             )
         saving.load_reward(roles, folder / one, one)
-    normaliser = Normaliser.from_json(settings["normaliser"])
+    normaliser = Normalizer.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
-    return rewards.of(settings, learned, roles.loaded.tokenizer, device), normaliser
+    return reward_parts.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 
 
 def fingerprint(name: str) -> str:
@@ -105,9 +108,9 @@ def fingerprint(name: str) -> str:
     return f"{found}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else found
 
 
-def _whole(name: str, device: str, four_bit: bool) -> Roles:
+def _whole(name: str, device: str, four_bit: bool, team: Team | None) -> Roles:
     try:
-        return Roles(models.load(name, device=device, four_bit=four_bit))
+        return Roles(models.load(name, device=device, four_bit=four_bit), team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {_first(error)}") from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain import splits
+from app.domain import splits, vote_shares
 from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
@@ -26,10 +26,9 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.services.datasets import judged_comparisons
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute, Pair
-from worker.runs import weighing
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
+from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
 SHOWN: Final = 5  # bad lines that an error spells out
@@ -38,7 +37,7 @@ Turns = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadLine:
     """A line that cannot be used, and why."""
 
     line: int
@@ -46,7 +45,7 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FilePrompt:
     """A prompt of a file; `key` says what it says, so that equal prompts get equal answers."""
 
     line: int
@@ -57,7 +56,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FileDemonstration:
     """A prompt with the answer to imitate."""
 
     line: int
@@ -67,7 +66,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class JudgedRow:
     """A prompt with its completions and what was judged of them: pairs, or each by itself.
 
     `absolutes` has one entry for each completion or none; `weights` are those of the criteria.
@@ -78,8 +77,8 @@ class Compared:
     messages: Turns
     texts: tuple[str, ...]
     sources: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    absolutes: tuple[Absolute, ...] = ()
+    pairs: tuple[PreferencePair, ...]
+    absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -92,57 +91,57 @@ class _Labelled:
     votes: list[VoteRecord] = field(default_factory=list)
 
 
-Row = Asked | Shown | Compared
+Row = FilePrompt | FileDemonstration | JudgedRow
 
 
-def prompts(source: Source) -> tuple[list[Asked], list[Bad]]:
+def prompts(source: Source) -> tuple[list[FilePrompt], list[BadLine]]:
     """Return the prompts of a file; what else its rows hold is left aside."""
-    good: list[Asked] = []
-    bad: list[Bad] = []
+    good: list[FilePrompt] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         source_id = record.source_id if hasattr(record, "source_id") else None
         meta = record.meta if isinstance(record, PromptRecord) else None
         key, turns = _key(record.messages), _turns(record.messages)
-        good.append(Asked(line, key, turns, source_id, meta))
+        good.append(FilePrompt(line, key, turns, source_id, meta))
     return good, _refuse(source, bad, len(good), "prompts")
 
 
-def demonstrations(source: Source) -> tuple[list[Shown], list[Bad]]:
+def demonstrations(source: Source) -> tuple[list[FileDemonstration], list[BadLine]]:
     """Return the demonstrations of a file: prompts with a good answer."""
-    good: list[Shown] = []
-    bad: list[Bad] = []
+    good: list[FileDemonstration] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         if isinstance(record, DemonstrationRecord):
             messages = record.messages
-            good.append(Shown(line, _key(messages), _turns(messages), record.response))
+            good.append(FileDemonstration(line, _key(messages), _turns(messages), record.response))
         else:
-            bad.append(Bad(line, f"{_what(record)}, not a prompt with a good answer"))
+            bad.append(BadLine(line, f"{_what(record)}, not a prompt with a good answer"))
     return good, _refuse(source, bad, len(good), "demonstrations")
 
 
-def comparisons(source: Source) -> tuple[list[Compared], list[Bad]]:
+def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
     """Return the judged comparisons of a file, the votes on each pair as shares."""
-    good: list[Compared] = []
-    bad: list[Bad] = []
+    good: list[JudgedRow] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         if isinstance(record, PreferenceRecord | ComparisonRecord):
             found = _compared(line, record)
             if found.pairs:
                 good.append(found)
             else:
-                bad.append(Bad(line, "nobody preferred any of the completions"))
+                bad.append(BadLine(line, "nobody preferred any of the completions"))
         else:
-            bad.append(Bad(line, f"{_what(record)}, not a comparison that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not a comparison that was judged"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
 
 
-def judgments(source: Source) -> tuple[list[Compared], list[Bad]]:
+def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
     """Return all that a reward model learns from: comparisons, ratings on criteria, thumbs.
 
     Labels of one completion, a line each, become one row with the share of the good ones.
     """
-    good: list[Compared] = []
-    bad: list[Bad] = []
+    good: list[JudgedRow] = []
+    bad: list[BadLine] = []
     labelled: dict[tuple[str, str], _Labelled] = {}
     lines = 0
     for line, record in _records(source, bad):
@@ -152,11 +151,13 @@ def judgments(source: Source) -> tuple[list[Compared], list[Bad]]:
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
             found = _compared(line, record)
             if not (found.pairs or found.absolutes):
-                bad.append(Bad(line, "nobody preferred, rated or labelled any of the completions"))
+                bad.append(
+                    BadLine(line, "nobody preferred, rated or labelled any of the completions")
+                )
                 continue
             good.append(found)
         else:
-            bad.append(Bad(line, f"{_what(record)}, not one that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not one that was judged"))
             continue
         lines += 1
     good = sorted([*good, *map(_of_labels, labelled.values())], key=lambda one: one.line)
@@ -172,13 +173,13 @@ def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
     return parts
 
 
-def _records(source: Source, bad: list[Bad]) -> Iterator[tuple[int, Record]]:
+def _records(source: Source, bad: list[BadLine]) -> Iterator[tuple[int, Record]]:
     """Yield what the lines say; those that say nothing usable are put on the list."""
     try:
         chunks = _chunks(source.existing)
         for line, record in registry.numbered(chunks, source.format):
             if isinstance(record, Rejected):
-                bad.append(Bad(line, record.reason))
+                bad.append(BadLine(line, record.reason))
             else:
                 yield line, record
     except Invalid as error:
@@ -191,7 +192,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _refuse(source: Source, bad: list[Bad], good: int, what: str) -> list[Bad]:
+def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[BadLine]:
     """Return the bad lines in order, where it was asked to go on without them."""
     bad.sort(key=lambda one: one.line)
     told = [f"  line {one.line}: {one.reason}" for one in bad[:SHOWN]]
@@ -208,8 +209,8 @@ def _refuse(source: Source, bad: list[Bad], good: int, what: str) -> list[Bad]:
     return bad
 
 
-def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compared:
-    found = Compared(
+def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
+    found = JudgedRow(
         line,
         _key(record.messages),
         _turns(record.messages),
@@ -223,9 +224,9 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compare
     return replace(found, absolutes=said, weights=record.weights)
 
 
-def _of_labels(one: _Labelled) -> Compared:
+def _of_labels(one: _Labelled) -> JudgedRow:
     messages = one.record.messages
-    return Compared(
+    return JudgedRow(
         one.line,
         _key(messages),
         _turns(messages),
@@ -240,27 +241,30 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
     return VoteRecord(f"line {line}", None, thumb="up" if record.label else "down")
 
 
-def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
+def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedback, ...]:
     return tuple(
-        Absolute(one.ratings, one.thumb) for one in judged_comparisons.absolutes(votes, count)
+        AbsoluteFeedback(one.ratings, one.thumb) for one in vote_shares.absolutes(votes, count)
     )
 
 
-def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
-    found = judged_comparisons.pairs(record.votes, len(record.candidates))
-    return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
+def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
+    found = vote_shares.pairs(record.votes, len(record.candidates))
+    return tuple(
+        PreferencePair(one.first, one.second, one.share, vote_weights.margin_of(one))
+        for one in found
+    )
 
 
-def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
+def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
     """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
-    found = judged_comparisons.pairs([record], len(record.candidates))
+    found = vote_shares.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
-        Pair(
+        PreferencePair(
             one.first,
             one.second,
             one.share,
-            weighing.margin_of(one) if margin is None or one.share == 0.5 else margin,
+            vote_weights.margin_of(one) if margin is None or one.share == 0.5 else margin,
         )
         for one in found
     )

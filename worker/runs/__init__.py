@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Final
 
 from app.errors import Invalid
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 Run = Callable[[JobContext], None]
 

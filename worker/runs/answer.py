@@ -8,16 +8,18 @@ from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
-from worker.runs import held, sampled, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Draw
+from worker.orders import Interrupted
+from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data.sampled_completions import Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 SETTINGS = Sampling()
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ResponseTask:
     """Who answers what."""
 
     project: Project
@@ -31,8 +33,10 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
     for model in task.models:
-        answering = weights.answering(context, model, task.project.instruction)
-        for rows in sampled.draw(context, answering, task.prompts, Draw(SETTINGS, SEED, 1)):
+        answering = checkpoint_weights.answering(context, model, task.project.instruction)
+        for rows in sampled_completions.draw(
+            context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
+        ):
             done += len(rows)
             context.report(done, total, f"{model.name} answers")
             order = context.should_stop()
@@ -41,7 +45,7 @@ def run(context: JobContext) -> None:
     context.succeed(lambda _session: {"completions": done})
 
 
-def _read(session: Session, context: JobContext) -> Task:
+def _read(session: Session, context: JobContext) -> ResponseTask:
     payload = context.payload
     project = session.get_one(Project, context.project_id)
     models = [
@@ -53,6 +57,6 @@ def _read(session: Session, context: JobContext) -> Task:
         project.id,
         Split(payload["split"]),
         payload["prompts"],
-        as_of=held.made_at(session, context),
+        as_of=transactions.made_at(session, context),
     )
-    return Task(project, tuple(models), tuple(found))
+    return ResponseTask(project, tuple(models), tuple(found))

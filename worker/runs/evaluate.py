@@ -14,24 +14,35 @@ from sqlalchemy.orm import Session
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, Evaluation, Project, Prompt, Purpose, Round
+from app.formats.training_rows import JudgedCompletion
+from app.models import (
+    Checkpoint,
+    Completion,
+    Evaluation,
+    Project,
+    Prompt,
+    Purpose,
+    Round,
+)
 from app.services.checkpoints import checkpoints
-from app.services.datasets.judged_comparisons import JudgedCompletion
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
+from worker.orders import Interrupted
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.runs import held, sampled, texts, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Draw
+from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data.sampled_completions import Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
 
 CHUNK = 100
 SEED_OFFSET = 7_000_003  # evaluation answers are drawn apart from the candidates
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluateTask:
     """The round, the two policies and the arbiter."""
 
     round: Round
@@ -54,7 +65,7 @@ Answers = Mapping[int, Completion]
 
 def run(context: JobContext) -> None:
     """Let both policies answer, score the answers, and ask people about those that differ."""
-    with held.transaction(context) as session:
+    with transactions.transaction(context) as session:
         task = _read(session, context)
     new, old = (_answers(context, task, each) for each in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
@@ -81,8 +92,8 @@ def run(context: JobContext) -> None:
     context.succeed(finish)
 
 
-def _read(session: Session, context: JobContext) -> Task:
-    round_, project, plan = held.round_of(session, context)
+def _read(session: Session, context: JobContext) -> EvaluateTask:
+    round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
     assert round_.reward_checkpoint_id is not None  # the policy was trained against it
@@ -95,9 +106,9 @@ def _read(session: Session, context: JobContext) -> Task:
         round_,
         wanted.prompts,
         wanted.frozen_share,
-        as_of=held.made_at(session, context),
+        as_of=transactions.made_at(session, context),
     )
-    return Task(
+    return EvaluateTask(
         round_,
         project,
         plan,
@@ -109,13 +120,15 @@ def _read(session: Session, context: JobContext) -> Task:
     )
 
 
-def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[int, Completion]:
-    answering = weights.answering(
+def _answers(
+    context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
+) -> dict[int, Completion]:
+    answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     found: dict[int, Completion] = {}
-    for rows in sampled.draw(context, answering, task.prompts, wanted):
+    for rows in sampled_completions.draw(context, answering, task.prompts, wanted):
         found |= {row.prompt_id: row for row in rows}
         context.report(len(found), len(task.prompts), f"{checkpoint.name} answers")
         if context.should_stop() in {"cancel", "preempt"}:
@@ -124,20 +137,20 @@ def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[in
 
 
 def _scores(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
     with context.database.reader() as session:
-        beneath = weights.layers(session, task.arbiter)
-        roots = weights.root_ids(session, task.project.id)
-    roles = weights.load(context, beneath, four_bit=task.plan.four_bit)
-    names, normaliser = weights.add_reward(context, roles, task.arbiter)
+        beneath = checkpoint_weights.layers(session, task.arbiter)
+        roots = checkpoint_weights.root_ids(session, task.project.id)
+    roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
+    names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
     branches = [
         Branches(
-            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            token_ids.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
             [
-                texts.completion_ids(
+                token_ids.completion_ids(
                     tokenizer,
                     _candidate(row),
                     is_ours=roots.get(row.checkpoint_id or 0) == root,
@@ -149,16 +162,16 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalised.tolist()
+    scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 
 
 def _compare(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> int:
     for at in range(0, len(prompts), CHUNK):
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
             for prompt in prompts[at : at + CHUNK]:
                 comparisons.create(

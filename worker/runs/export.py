@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import demonstrations, export_rows, exports, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
-from app.services.datasets.judged_comparisons import DatasetPrompt, ExportOptions, JudgedComparison
-from worker.runs.context import JobContext
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from worker.runs.process.job_context import JobContext
 
 DATA = "data.jsonl"
 HELDOUT = "heldout.jsonl"

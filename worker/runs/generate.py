@@ -23,9 +23,11 @@ from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, 
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
-from worker.runs import held, sampled, served, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Answering, Draw
+from worker.orders import Interrupted
+from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
+from worker.runs.data.sampled_completions import Answering, Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
@@ -55,7 +57,7 @@ class Waste:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GenerateTask:
     """The round and what it takes."""
 
     round: Round
@@ -104,12 +106,12 @@ def run(context: JobContext) -> None:
     context.succeed(lambda _session: result)
 
 
-def read(session: Session, context: JobContext) -> Task:
+def read(session: Session, context: JobContext) -> GenerateTask:
     """Read the round and choose its prompts and models."""
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     assert round_.policy_before_id is not None  # set when the stage was entered
     policy = checkpoints.get(session, project.id, round_.policy_before_id)
-    as_of = held.made_at(session, context)
+    as_of = transactions.made_at(session, context)
     prompts = [
         prompt
         for split, count in (
@@ -121,10 +123,10 @@ def read(session: Session, context: JobContext) -> Task:
         )
     ]
     others = _earlier(session, project, round_, policy)
-    return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
+    return GenerateTask(round_, project, plan, tuple(prompts), policy, tuple(others))
 
 
-def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
+def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completion]]:
     """Return the candidates of every prompt: others' first, earlier models', then the policy's."""
     found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
@@ -144,11 +146,13 @@ def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
 
 
 def _ask_server(
-    context: JobContext, task: Task, server: ServerPlan, found: dict[int, list[Completion]]
+    context: JobContext, task: GenerateTask, server: ServerPlan, found: dict[int, list[Completion]]
 ) -> None:
-    wanted = served.Wanted(server, task.plan.sampling, _seed(task), task.project.instruction)
+    wanted = server_completions.ServerRequest(
+        server, task.plan.sampling, _seed(task), task.project.instruction
+    )
     done = 0
-    for rows in served.draw(context, task.prompts, wanted):
+    for rows in server_completions.draw(context, task.prompts, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
@@ -158,18 +162,18 @@ def _ask_server(
 
 def _extend(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     checkpoint: Checkpoint,
     prompts: Sequence[Prompt],
     count: int,
     found: dict[int, list[Completion]],
 ) -> None:
-    answering = weights.answering(
+    answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
-    for rows in sampled.draw(context, answering, prompts, wanted):
+    for rows in sampled_completions.draw(context, answering, prompts, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
@@ -180,7 +184,10 @@ def _extend(
 
 
 def _replace(
-    context: JobContext, task: Task, answering: Answering, found: dict[int, list[Completion]]
+    context: JobContext,
+    task: GenerateTask,
+    answering: Answering,
+    found: dict[int, list[Completion]],
 ) -> None:
     """Draw spares for the prompts whose candidates are not all fit to be shown."""
     rules, count = task.plan.preflight, task.plan.candidates
@@ -192,7 +199,7 @@ def _replace(
     if not rules.is_on or not rules.spares or not short:
         return
     wanted = Draw(task.plan.sampling, _drawing_seed(task), rules.spares, start=count)
-    for rows in sampled.draw(context, answering, short, wanted):
+    for rows in sampled_completions.draw(context, answering, short, wanted):
         for row in rows:
             found[row.prompt_id].append(row)
         _obey(context)
@@ -200,7 +207,7 @@ def _replace(
 
 def _look_over(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     prompt: Prompt,
     candidates: Mapping[int, Sequence[Completion]],
     waste: Waste,
@@ -229,7 +236,9 @@ def _look_over(
     return kept
 
 
-def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Completion]]) -> int:
+def _compare(
+    context: JobContext, task: GenerateTask, kept: Mapping[int, Sequence[Completion]]
+) -> int:
     """Create the comparisons, some at a time; those that are there stay as they are."""
     wanted = [
         (prompt, number, [kept[prompt.id][index].id for index in group])
@@ -244,7 +253,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
         )
     ]
     for at in range(0, len(wanted), CHUNK_COMPARISONS):
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
             for prompt, number, completion_ids in wanted[at : at + CHUNK_COMPARISONS]:
                 _create(session, task, project, prompt, number, completion_ids)
@@ -254,7 +263,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
 
 def _create(
     session: Session,
-    task: Task,
+    task: GenerateTask,
     project: Project,
     prompt: Prompt,
     number: int,
@@ -293,20 +302,20 @@ def _earlier(
     return [checkpoints.get(session, project.id, each) for each in different]
 
 
-def _sorted(task: Task, rows: Sequence[Completion]) -> preflight.Sorted:
+def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
     drafts = [Draft(row.text, row.is_finished) for row in rows]
     return preflight.sort(drafts, task.plan.preflight)
 
 
-def _seed(task: Task) -> int:
+def _seed(task: GenerateTask) -> int:
     return task.plan.seed * 1009 + task.round.number
 
 
-def _drawing_seed(task: Task) -> int:
+def _drawing_seed(task: GenerateTask) -> int:
     return _seed(task) + SEED_OFFSET
 
 
-def _group_seed(task: Task, prompt: Prompt) -> str:
+def _group_seed(task: GenerateTask, prompt: Prompt) -> str:
     return f"{_seed(task)}:{prompt.content_hash}"
 
 

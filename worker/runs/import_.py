@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from app.formats import registry
 from app.models import ImportJob
 from app.services.datasets import import_jobs, imports
-from worker.runs import held
-from worker.runs.context import Interrupted, JobContext
+from worker.orders import Interrupted
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 
 def run(context: JobContext) -> None:
@@ -27,7 +28,7 @@ def run(context: JobContext) -> None:
 
     @contextmanager
     def transaction() -> Iterator[Session]:
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             yield session
             import_jobs.record_progress(session, import_id, tally)
 

@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
+from app.formats.training_rows import DatasetPrompt
 from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
-from app.services.datasets.judged_comparisons import DatasetPrompt
 from app.services.queue import counted_judgments
 
 PAGE = 500

@@ -6,19 +6,20 @@ written.
 
 from collections.abc import Iterator
 
+from app.domain import vote_shares
 from app.domain.ranking import Ranking, Strength
+from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
 from app.formats import records
 from app.formats.manifest import ExportTally
 from app.formats.records import PreferenceRecord, Turn
+from app.formats.training_rows import DatasetPrompt
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
     Ties,
-    TrainingPair,
     Voted,
 )
 
@@ -34,7 +35,7 @@ def of_comparison(
         for vote in comparison.votes:
             yield from _of_vote(comparison, vote, options, tally)
         return
-    for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates)):
+    for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates)):
         if pair.agreement < options.min_agreement:
             tally.exclude(judged_comparisons.LOW_AGREEMENT)
             continue
@@ -65,7 +66,7 @@ def _of_vote(
         return
     agreement = {
         (pair.first, pair.second): pair.agreement
-        for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates))
+        for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates))
     }
     strength = None if vote.strength is None else Strength(vote.strength)
     for preference in vote.ranking.preferences():

@@ -11,14 +11,14 @@ from typing import Any
 
 from app.domain.ranking import Strength
 from app.errors import Invalid
-from app.formats import jsonl, prompts, records, rich, trl, writers
+from app.formats import jsonl, prompts, records, rich, training_rows, trl, writers
 from app.formats.manifest import ExportTally
 from app.formats.records import ComparisonRecord, VoteRecord
-from app.services.datasets import export_pairs, judged_comparisons, training_rows
+from app.formats.training_rows import DatasetPrompt
+from app.services.datasets import export_pairs, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
     Counts,
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
     Voted,
@@ -188,7 +188,7 @@ def _training_rows(
     account.took(
         comparison, (v for v in comparison.votes if judged_comparisons.teaches(comparison, v))
     )
-    yield training_rows.to_json(row, comparison)
+    yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
 
 
 def _demonstration_rows(format: str) -> Rows:

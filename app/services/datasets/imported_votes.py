@@ -75,7 +75,7 @@ def of_record(
         said = VoteRecord(record.labeler or "", record.ranking, record.strength)
         yield ImportedVote(line, prompt_id, completion_ids, said, _ordering(completion_ids))
     elif isinstance(record, UnpairedRecord):
-        said = VoteRecord("", None, thumb="up" if record.label else "down")
+        said = VoteRecord(record.labeler or "", None, thumb="up" if record.label else "down")
         yield ImportedVote(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
     elif isinstance(record, ComparisonRecord):
         kind = JudgmentKind(record.kind) if record.kind else _ordering(completion_ids)

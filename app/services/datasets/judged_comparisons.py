@@ -5,16 +5,17 @@ of a comparison.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import combinations
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
+from app.domain.vote_shares import TrainingPair, absolutes, pairs
 from app.errors import Invalid
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
 from app.models import Purpose, Split
 
 Kind = TypeVar("Kind", bound=StrEnum)
@@ -103,53 +104,6 @@ class ExportOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetPrompt:
-    """The prompt of a comparison or a demonstration."""
-
-    id: int
-    messages: tuple[Mapping[str, Any], ...]
-    split: Split
-    content_hash: str
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedCompletion:
-    """A completion in canonical order; `token_ids` is None for text that was not sampled here."""
-
-    completion_id: int
-    text: str
-    token_ids: tuple[int, ...] | None
-    is_finished: bool
-    source: str
-    checkpoint_id: int | None
-
-
-class Ordered(Protocol):
-    """The part of a vote that implies pairs, from the database or from a file."""
-
-    @property
-    def ranking(self) -> Ranking | None:
-        """The order it gives, if any."""
-
-    @property
-    def strength(self) -> int | None:
-        """How much better the better one is, 1 to 4."""
-
-
-class AbsoluteVote(Protocol):
-    """The part of a vote about single completions, from the database or from a file."""
-
-    @property
-    def ratings(self) -> Mapping[str, Sequence[int]] | None:
-        """The rating of each completion, by criterion."""
-
-    @property
-    def thumb(self) -> str | None:
-        """Up or down, of the one completion."""
-
-
-@dataclass(frozen=True, slots=True)
 class Voted:
     """A judgment under the labeler's pseudonym."""
 
@@ -196,52 +150,6 @@ class JudgedComparison:
         if not KINDS[self.kind].is_preferred_text:
             return ()
         return tuple(vote for vote in self.votes if vote.text is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPair:
-    """Two completions by canonical position, and the votes between them.
-
-    `share` is the vote share of the first; a tie counts half for each. `strength` is the mean
-    strength (1 to 4) of the votes that are not ties, None if none states it. `agreement` is the
-    share of the most frequent vote.
-    """
-
-    first: int
-    second: int
-    share: float
-    votes: int
-    agreement: float
-    strength: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingAbsolute:
-    """Absolute judgments of one completion: mean ratings, and the share of thumbs up.
-
-    `ratings` are by criterion, on the project's scale; `thumb` is None without thumbs.
-    """
-
-    ratings: Mapping[str, float] = field(default_factory=dict)
-    thumb: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """One comparison as training data for a reward model.
-
-    `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
-    versions of a completion are candidates, too, each preferred to the original.
-    """
-
-    comparison_id: int
-    round_number: int | None
-    prompt: DatasetPrompt
-    candidates: tuple[JudgedCompletion, ...]
-    pairs: tuple[TrainingPair, ...]
-    judgment_ids: tuple[int, ...]
-    absolutes: tuple[TrainingAbsolute, ...] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -297,6 +205,15 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
     )
 
 
+def plain_votes(judged: JudgedComparison) -> tuple[PlainVote, ...]:
+    """Return the votes that rank the completions, as a training row stores them."""
+    return tuple(
+        PlainVote(vote.judgment_id, vote.labeler, vote.ranking, vote.strength)
+        for vote in judged.votes
+        if vote.ranking is not None
+    )
+
+
 def _with_edits(
     judged: JudgedComparison,
 ) -> tuple[tuple[JudgedCompletion, ...], tuple[TrainingPair, ...]]:
@@ -313,54 +230,6 @@ def _with_edits(
         for place, votes in enumerate(by_text.values(), 1)
     )
     return (*judged.candidates, *edited), better
-
-
-def absolutes(votes: Sequence[AbsoluteVote], k: int) -> tuple[TrainingAbsolute, ...]:
-    """Return the mean ratings by criterion and the share of thumbs up of each of k completions."""
-    if not any(vote.ratings or vote.thumb for vote in votes):
-        return ()
-    return tuple(_absolute(votes, place) for place in range(k))
-
-
-def _absolute(votes: Sequence[AbsoluteVote], place: int) -> TrainingAbsolute:
-    rated: dict[str, list[int]] = {}
-    for vote in votes:
-        for name, ratings in (vote.ratings or {}).items():
-            rated.setdefault(name, []).append(ratings[place])
-    thumbs = [vote.thumb == "up" for vote in votes if vote.thumb is not None]
-    return TrainingAbsolute(
-        {name: sum(given) / len(given) for name, given in sorted(rated.items())},
-        sum(thumbs) / len(thumbs) if thumbs else None,
-    )
-
-
-def pairs(votes: Iterable[Ordered], k: int) -> tuple[TrainingPair, ...]:
-    """Return the vote share of every pair of k completions; ties count half for each."""
-    ranked = [vote for vote in votes if vote.ranking is not None]
-    if not ranked:
-        return ()
-    return tuple(_pair(ranked, first, second) for first, second in combinations(range(k), 2))
-
-
-def _pair(votes: Sequence[Ordered], first: int, second: int) -> TrainingPair:
-    camps: Counter[int] = Counter()
-    strengths: list[int] = []
-    for vote in votes:
-        assert vote.ranking is not None
-        a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
-        sign = (b > a) - (b < a)
-        camps[sign] += 1
-        if sign and vote.strength is not None:
-            strengths.append(vote.strength)
-    total = camps.total()
-    return TrainingPair(
-        first,
-        second,
-        share=(camps[1] + camps[0] / 2) / total,
-        votes=total,
-        agreement=max(camps.values()) / total,
-        strength=sum(strengths) / len(strengths) if strengths else None,
-    )
 
 
 def _choice(kind: type[Kind], value: object) -> Kind:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
     Comparison,
@@ -27,10 +28,8 @@ from app.models import (
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Counts,
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
-    JudgedCompletion,
     JudgedPage,
     Voted,
 )

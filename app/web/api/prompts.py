@@ -1,4 +1,4 @@
-"""Prompts and everything else that comes in files: imported, listed, and what was rejected."""
+"""Prompts, and imports of prompts, demonstrations, completions and preferences."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -27,8 +27,8 @@ FILE = {
     "requestBody": {
         "required": True,
         "description": (
-            "The file itself, plain or gzip, one JSON object on each line; a JSON array or CSV "
-            "also do. Or a form with the field `file`."
+            "The file, plain or gzip: one JSON object per line, a JSON array, or CSV. "
+            "Alternatively, a form with the field `file`."
         ),
         "content": {
             "application/jsonl": {"schema": {"type": "string", "format": "binary"}},
@@ -53,7 +53,7 @@ class Reject(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """What became of a file; until a job has succeeded, of the part it has read."""
+    """The result of an import; while a job runs, of the part it has read."""
 
     id: int
     state: JobState
@@ -67,7 +67,7 @@ class ImportOut(BaseModel):
 
 
 class PromptOut(BaseModel):
-    """A prompt; `follow_up` are turns asked after the model's own answer."""
+    """A prompt; `follow_up` holds turns that are asked after the model's response."""
 
     id: int
     messages: list[dict[str, Any]]
@@ -81,7 +81,7 @@ class PromptOut(BaseModel):
 
 
 class PromptsOut(BaseModel):
-    """A page of prompts, newest first; `before` asks for the next."""
+    """A page of prompts, newest first; `before` requests the next page."""
 
     prompts: list[PromptOut]
     before: int | None
@@ -89,14 +89,14 @@ class PromptsOut(BaseModel):
 
 
 async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
-    """Give the body as a file, spooled to disk, before any transaction is opened."""
+    """Provide the body as a file, spooled to disk before any transaction starts."""
     kind = request.headers.get("content-type", "")
     if kind.startswith("multipart/form-data"):
         async with request.form() as form:
-            given = form.get("file")
-            if not isinstance(given, UploadFile):
-                raise Invalid("the form has no field 'file' with a file in it")
-            yield given.file, given.filename or ""
+            field = form.get("file")
+            if not isinstance(field, UploadFile):
+                raise Invalid("the form has no file in its field 'file'")
+            yield field.file, field.filename or ""
         return
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         async for chunk in request.stream():
@@ -109,7 +109,7 @@ Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
 
 @router.get("/formats")
 def formats(access: LeadAccess) -> dict[str, str]:
-    """Return the formats that can be read, with what they hold."""
+    """Return the import formats with their descriptions."""
     return registry.names()
 
 
@@ -119,18 +119,18 @@ def formats(access: LeadAccess) -> dict[str, str]:
     openapi_extra=FILE,
     responses={202: {"model": JobOut, "description": "A job imports the file; see Location."}},
 )
-def take_in(
+def import_file(
     body: Uploaded,
     access: LeadAccess,
     response: Response,
-    format: Annotated[str | None, Query(description="Default: told by the first rows.")] = None,
-    filename: Annotated[str, Query(description="Named as the source of what is new.")] = "",
+    format: Annotated[str | None, Query(description="Detected by default.")] = None,
+    filename: Annotated[str, Query(description="Recorded as the source of new rows.")] = "",
 ) -> ImportOut | JobOut:
-    """Import prompts, demonstrations, completions or preferences, whichever the rows are.
+    """Import prompts, demonstrations, completions or preferences from a file.
 
-    Bad lines are reported and the rest is imported; the same file again adds nothing. A file of
-    more than 1 MB is imported by a job: the answer is then 202 with the job, and its result names
-    the import.
+    Bad lines are reported and the rest is imported; importing the same file again adds nothing.
+    A job imports a file larger than 1 MB: the status is then 202, and the body is the job, whose
+    result names the import.
     """
     file, name = body
     started = import_jobs.start(
@@ -158,7 +158,7 @@ def list_imports(access: LeadAccess) -> list[ImportOut]:
 
 @router.get("/imports/{import_id}")
 def show_import(access: LeadAccess, import_id: int) -> ImportOut:
-    """Return what became of a file."""
+    """Return the result of an import."""
     return _import_out(import_jobs.status(access.session, access.project.id, import_id))
 
 
@@ -182,8 +182,8 @@ def list_prompts(
         limit=limit,
     )
     counts = prompts.counts(access.session, access.project.id)
-    found = [_prompt_out(row.prompt) for row in page.rows]
-    return PromptsOut(prompts=found, before=page.before, counts=counts)
+    rows = [_prompt_out(row.prompt) for row in page.rows]
+    return PromptsOut(prompts=rows, before=page.before, counts=counts)
 
 
 @router.get("/prompts/{prompt_id}")

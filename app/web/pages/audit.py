@@ -1,4 +1,4 @@
-"""The audit log, newest first, and whether its chain holds."""
+"""The audit log, newest first, and whether its hash chain is intact."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +17,7 @@ PAGE_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of events with names for people and projects."""
+    """A page of events."""
 
     entries: list[AuditEntry]
     broken_at: int | None
@@ -28,7 +28,7 @@ class AuditPage:
 def show(
     request: Request, access: AdminAccess, before: Annotated[int | None, Query()] = None
 ) -> Response:
-    """Show events, newest first."""
+    """Show the events, newest first."""
     entries = audit.page(access.session, before_id=before, limit=PAGE_SIZE)
     next_before = entries[-1].event.id if len(entries) == PAGE_SIZE else None
     page = AuditPage(entries, audit.broken_at(access.session), next_before)

@@ -1,4 +1,4 @@
-"""Home: the projects someone is in, what they did today, and what is left for them."""
+"""Home: the viewer's projects, what they judged today, and what is left for them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,36 +31,37 @@ class ProjectCard:
     today: int
     queue: QueueState
     guidelines_are_news: bool
-    practice: Standing | None  # of somebody who has to pass it first
+    practice: Standing | None  # of a labeler who must pass it first
 
     @property
     def left(self) -> str:
-        """Say how much there is to judge."""
+        """How much there is to judge; a count that is not exact is rounded down."""
         count = self.queue.open + self.queue.held_in_all
-        more = "" if self.queue.is_open_exact else "more than "
-        return f"{more}{count:,} comparison{'' if count == 1 else 's'} to judge"
+        if not self.queue.is_open_exact:
+            return f"{max(count // 100, 1) * 100:,}+ comparisons to judge"
+        return f"{count:,} comparison{'' if count == 1 else 's'} to judge"
 
     @property
     def judged(self) -> int:
-        """Return the number judged; gold and repeats count like the rest."""
+        """The number of judgments made, including gold comparisons and repeats."""
         return judged_of(self.queue)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Say why there is nothing to judge, and how far somebody is who has to practise first."""
+        """Why there is nothing to judge, and how far a labeler is who must practice first."""
         return why_empty(self.queue) + (self.practice.sentences if self.practice else ())
 
     @property
     def verb(self) -> str:
-        """Name what the practice button does."""
+        """The label of the practice button."""
         if self.practice is None or not self.practice.answered:
-            return "Practise"
-        return "See how it went" if self.practice.is_complete else "Go on practising"
+            return "Practice"
+        return "View results" if self.practice.is_complete else "Continue practice"
 
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """All projects of the viewer."""
+    """The projects of the viewer."""
 
     cards: list[ProjectCard]
     today: int

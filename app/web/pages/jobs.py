@@ -1,6 +1,6 @@
-"""Jobs and workers: what waits, runs and went wrong, and the buttons for it.
+"""Jobs and workers: what is queued, running or failed, and the actions on it.
 
-Administrators see every job; leads see the jobs of their project under the project's address.
+Administrators see all jobs; leads see the jobs of their project, at an address of the project.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from app.web.render import redirect, render
 
 router = addresses.page_router()
 PAGE_SIZE = 50
-SAID = {
-    "cancel": "Job {id} will end.",
+NOTICES = {
+    "cancel": "Job {id} is being cancelled.",
     "retry": "Job {id} is back in the queue.",
-    "stop": "Job {id} will stop and keep the best it has.",
+    "stop": "Job {id} will stop and keep its best model.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as the list shows it; times in seconds."""
+    """A job in the list, with its times in seconds."""
 
     job: Job
     project: str
@@ -44,7 +44,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker and whether it was seen lately."""
+    """A worker, and whether it is alive."""
 
     worker: WorkerHeartbeat
     is_alive: bool
@@ -53,7 +53,7 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class JobsPage:
-    """The list, the queues and the workers."""
+    """The jobs, the queues and the workers."""
 
     rows: list[JobRow]
     queues: list[workers.QueueFigures]
@@ -65,14 +65,14 @@ class JobsPage:
 
     @property
     def has_unserved(self) -> bool:
-        """True when a job waits in a queue that no living worker serves."""
+        """Whether a job is waiting in a queue that no live worker serves."""
         served = {queue for row in self.workers if row.is_alive for queue in row.worker.queues}
         return any(figures.waiting and figures.queue not in served for figures in self.queues)
 
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """One job with its attempts, the newest first."""
+    """One job with its attempts, newest first."""
 
     row: JobRow
     attempts: list[JobAttempt]
@@ -82,7 +82,7 @@ class JobPage:
 
     @property
     def is_over(self) -> bool:
-        """True when nothing on the page will change by itself."""
+        """Whether the job has ended, so that the page need not refresh."""
         return self.row.job.state in OVER_JOB_STATES
 
     @property
@@ -143,7 +143,7 @@ def act(request: Request, access: AdminAccess, job_id: int, action: job_control.
     return redirect(
         request,
         addresses.path("jobs.show_one", job_id=job_id),
-        notice=SAID[action].format(id=job_id),
+        notice=NOTICES[action].format(id=job_id),
     )
 
 
@@ -169,15 +169,15 @@ def act_in_project(
         access.session, job_id, action, actor_id=access.user.id, project_id=access.project.id
     )
     url = addresses.path("jobs.show_of_project", slug=access.project.slug, job_id=job_id)
-    return redirect(request, url, notice=SAID[action].format(id=job_id))
+    return redirect(request, url, notice=NOTICES[action].format(id=job_id))
 
 
 def _list(request: Request, session: Session, state: str, before: int | None) -> JobsPage:
     moment = now(session)
-    known = [str(found) for found in JobState]
+    known = [str(known_state) for known_state in JobState]
     wanted = [state] if state in known else []
-    found = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
-    names = _project_names(session, found)
+    listed = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
+    names = _project_names(session, listed)
     seen = [
         WorkerRow(
             worker,
@@ -187,12 +187,12 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
         for worker in workers.listed(session)
     ]
     return JobsPage(
-        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in found],
+        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in listed],
         queues=workers.queue_figures(session, QUEUES),
         workers=seen,
         state=state,
         states=known,
-        next_before=found[-1].id if len(found) == PAGE_SIZE else None,
+        next_before=listed[-1].id if len(listed) == PAGE_SIZE else None,
         url=f"{addresses.path('jobs.live')}?{request.url.query}",
     )
 
@@ -229,6 +229,6 @@ def _actions(job: Job) -> list[str]:
     return [] if job.state == JobState.SUCCEEDED else ["retry"]
 
 
-def _project_names(session: Session, found: list[Job]) -> dict[int, str]:
-    ids = {job.project_id for job in found if job.project_id is not None}
+def _project_names(session: Session, listed: list[Job]) -> dict[int, str]:
+    ids = {job.project_id for job in listed if job.project_id is not None}
     return projects.names(session, ids)

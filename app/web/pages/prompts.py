@@ -33,7 +33,7 @@ class ImportsPage:
 
 @dataclass(frozen=True, slots=True)
 class PromptsPage:
-    """A page of prompts, what was asked for, and the form for files."""
+    """A page of prompts with its filters, and the form to import files."""
 
     listed: prompts.ListedPrompts
     counts: dict[Split, int]
@@ -48,13 +48,13 @@ class PromptsPage:
 
     @property
     def total(self) -> int:
-        """All prompts of the project."""
+        """The number of prompts in the project."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPage:
-    """One prompt with its answers."""
+    """One prompt with its demonstrations and responses."""
 
     prompt: Prompt
     demonstrations: list[Demonstration]
@@ -63,7 +63,7 @@ class PromptPage:
 
 @dataclass(frozen=True, slots=True)
 class ImportPage:
-    """What became of a file, or how far its job is."""
+    """The result of an import, or the progress of its job."""
 
     status: ImportStatus
     title: str
@@ -95,7 +95,7 @@ def upload(
     file: Annotated[UploadFile, File()],
     format: Annotated[str, Form()] = "",
 ) -> Response:
-    """Import a file, or keep a large one for a job."""
+    """Import a file; a job imports a large one."""
     try:
         started = import_jobs.start(
             access.session,
@@ -123,7 +123,7 @@ def live_imports(request: Request, access: LeadAccess) -> Response:
 
 @router.get("/p/{slug}/prompts/imports/{import_id}")
 def show_import(request: Request, access: LeadAccess, import_id: int) -> Response:
-    """Show what became of a file."""
+    """Show the result of an import."""
     return render(request, "prompts/import.html", _import_page(access, import_id))
 
 
@@ -136,9 +136,9 @@ def live_import(request: Request, access: LeadAccess, import_id: int) -> Respons
 
 @router.get("/p/{slug}/prompts/imports/{import_id}/rejects.jsonl")
 def rejects(access: LeadAccess, import_id: int) -> Response:
-    """Give the lines that were not taken, each with its number and the reason."""
+    """Return the rejected lines, each with its number and the reason."""
     run = imports.get(access.session, access.project.id, import_id)
-    body = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in run.rejects)
+    body = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in run.rejects)
     name = f"rejects-{run.id}.jsonl"
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(body, media_type="application/jsonl", headers=headers)

@@ -1,4 +1,4 @@
-"""A project's settings: what is asked, on which criteria, how often, and how prompts are parted."""
+"""A project's settings: the task, its criteria, what is mixed in, and the prompt splits."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ router = addresses.page_router()
 
 
 class CriteriaForm(BaseModel):
-    """The criteria as the form's rows, a row without a name being none."""
+    """The criteria, one list per column; a row without a name is ignored."""
 
     name: list[str] = []
     help: list[str] = []
@@ -28,7 +28,7 @@ class CriteriaForm(BaseModel):
     use: list[bool] = []
 
     def given(self) -> list[criteria.CriterionSettings]:
-        """Return them in the order of their places."""
+        """Return the criteria in the order of their places."""
         rows = zip(self.name, self.help, self.weight, self.place, self.use, strict=True)
         named = [row for row in rows if row[0].strip()]
         return [
@@ -38,7 +38,7 @@ class CriteriaForm(BaseModel):
 
 
 class MixForm(BaseModel):
-    """How often other comparisons are mixed in, in percent, and the pass mark."""
+    """The percentages of other comparisons that are mixed in, and the pass mark."""
 
     gold_percent: float = 0
     repeat_percent: float = 0
@@ -46,7 +46,7 @@ class MixForm(BaseModel):
     practice_pass_percent: float | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Return the project's settings by name."""
+        """Return the settings of the project by name."""
         practice = self.practice_pass_percent
         return {
             "gold_rate": self.gold_percent / 100,
@@ -58,7 +58,7 @@ class MixForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SettingsPage:
-    """The settings as they are, or as they were refused."""
+    """The settings, or those of a form that was rejected."""
 
     project: Project
     form: ProjectForm
@@ -76,7 +76,7 @@ def show(request: Request, access: LeadAccess) -> Response:
 
 @router.post("/p/{slug}/settings")
 def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form()]) -> Response:
-    """Change what is asked; comparisons that exist keep the kind they have."""
+    """Change the task; existing comparisons keep their kind."""
 
     def change() -> None:
         _edit(access, form.changes())
@@ -95,7 +95,7 @@ def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form
 def save_criteria(
     request: Request, access: LeadAccess, form: Annotated[CriteriaForm, Form()]
 ) -> Response:
-    """Change what completions are rated on, and in which order."""
+    """Change the criteria that responses are rated on, and their order."""
 
     def change() -> None:
         criteria.arrange(access.session, access.project, form.given(), actor_id=access.user.id)
@@ -111,7 +111,7 @@ def save_splits(
     validation: Annotated[int, Form()],
     test: Annotated[int, Form()],
 ) -> Response:
-    """Choose how prompts are parted, before the first one."""
+    """Set the shares of the prompt splits, before the first prompt."""
 
     def change() -> None:
         prompts.set_shares(access.session, access.project, Shares(train, validation, test))
@@ -121,7 +121,7 @@ def save_splits(
 
 @router.post("/p/{slug}/settings/pause")
 def pause(request: Request, access: LeadAccess, paused: Annotated[bool, Form()]) -> Response:
-    """Stop handing out comparisons, or go on."""
+    """Pause or resume labeling."""
     return _answer(request, access, lambda: _edit(access, {"is_paused": paused}))
 
 

@@ -1,4 +1,4 @@
-"""Sign in and out."""
+"""Signing in and out."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,7 +15,7 @@ router = addresses.page_router()
 
 @dataclass(frozen=True, slots=True)
 class SignInPage:
-    """The form, with what was entered before."""
+    """The form, with the e-mail that was entered."""
 
     next: str
     email: str = ""
@@ -26,7 +26,7 @@ class SignInPage:
 def form(
     request: Request, viewer: Anyone, target: Annotated[str, Query(alias="next")] = "/"
 ) -> Response:
-    """Show the form; someone signed in goes on."""
+    """Show the form, or continue if the viewer is signed in."""
     if viewer is not None:
         return redirect(request, _inside(target))
     return render(request, "sign_in/page.html", SignInPage(_inside(target)))
@@ -41,14 +41,14 @@ def sign_in(
     password: Annotated[str, Form()],
     target: Annotated[str, Form(alias="next")] = "/",
 ) -> Response:
-    """Open a browser session under a new id."""
+    """Start a browser session with a new id."""
     address = request.client.host if request.client else "unknown"
     agent = request.headers.get("user-agent", "")
     credential = accounts.sign_in(
         session, email=email, password=password, address=address, user_agent=agent
     )
     if credential is None:
-        page = SignInPage(_inside(target), email, "That e-mail and password do not fit together.")
+        page = SignInPage(_inside(target), email, "Wrong e-mail or password.")
         return render(request, "sign_in/page.html", page, status=401)
     response = redirect(request, _inside(target))
     auth.set_cookie(request, response, credential.secret)
@@ -66,5 +66,5 @@ def sign_out(request: Request, viewer: Anyone, session: DbSession) -> Response:
 
 
 def _inside(target: str) -> str:
-    # Only a path of ours: "//host" and "/\host" would leave.
+    # Only a local path: "//host" and "/\host" would lead to another site.
     return target if target.startswith("/") and target[1:2] not in {"/", "\\"} else "/"

@@ -18,7 +18,7 @@ router = addresses.page_router()
 
 @dataclass(frozen=True, slots=True)
 class TokensPage:
-    """The user's tokens; a new one's secret is shown this once."""
+    """The tokens of the user, and the secret of a new one, which is shown only once."""
 
     tokens: list[ApiToken]
     scopes: tuple[str, ...]
@@ -40,7 +40,7 @@ def create(
     scopes: Annotated[list[str] | None, Form()] = None,
     days: Annotated[int, Form(ge=1, le=3650)] = 90,
 ) -> Response:
-    """Make a token and show its secret once."""
+    """Create a token and show its secret once."""
     try:
         credential = accounts.create_token(
             access.session,

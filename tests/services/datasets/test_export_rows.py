@@ -8,17 +8,16 @@ import pytest
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import registry, rich
+from app.formats import registry, rich, training_rows
 from app.formats.records import ComparisonRecord, Rejected
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import Purpose, Split
-from app.services.datasets import export_rows, judged_comparisons, training_rows
+from app.services.datasets import export_rows, judged_comparisons
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
-    JudgedCompletion,
     Ties,
     Voted,
 )

@@ -215,11 +215,24 @@ def test_votes_far_apart_in_a_file_meet_in_one_comparison(session: Session) -> N
 
 def test_a_second_opinion_of_the_same_labeler_is_refused_with_the_reason(session: Session) -> None:
     project = make_project(session)
-    turned = {"chosen": HH_ROW["rejected"], "rejected": HH_ROW["chosen"]}
-    run = take(session, project, lines(HH_ROW, turned))
+    vote = VOTES["individual_preference"][0] | {"labeler": "ann"}
+    first = VOTES | {"individual_preference": [vote | {"ranking": [1, 2]}]}
+    second = VOTES | {"individual_preference": [vote | {"ranking": [2, 1]}]}
+    run = take(session, project, lines(first, second))
     assert run.counts["judgments_new"] == 1
     assert run.rejects[0]["line"] == 2
     assert "differently before" in run.rejects[0]["reason"]
+
+
+def test_every_vote_without_a_name_is_kept_and_comes_in_only_once(session: Session) -> None:
+    project = make_project(session)
+    turned = {"chosen": HH_ROW["rejected"], "rejected": HH_ROW["chosen"]}
+    file = lines(HH_ROW, turned, HH_ROW)
+    run = take(session, project, file)
+    assert (run.counts["judgments_new"], run.rejects) == (3, [])
+    assert take(session, project, file).counts.get("judgments_new", 0) == 0
+    comparison = session.scalars(select(Comparison)).one()
+    assert comparison.done_slots == 3
 
 
 def test_nobody_can_sign_in_as_a_labeler_of_a_file(session: Session) -> None:

@@ -8,9 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain import vote_shares
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.formats.training_rows import TrainingRow
 from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
 from app.services.datasets.judged_comparisons import Counts, ExportOptions, Ties
@@ -67,7 +69,7 @@ def _rows(
     *,
     splits: Sequence[Split] = (Split.TRAIN,),
     counts: Counts | None = None,
-) -> list[judged_comparisons.TrainingRow]:
+) -> list[TrainingRow]:
     options = ExportOptions(ties=Ties.HALF, splits=tuple(splits))
     judged = judged_rows(session, project.id, options, counts or Counts())
     rows = [judged_comparisons.training_row(comparison) for comparison in judged]
@@ -226,9 +228,7 @@ def test_ratings_imply_an_order_by_the_criteria_weights() -> None:
 def test_shares_of_a_pair_and_its_reverse_add_up_to_one(orders: list[list[int]]) -> None:
     votes = [_vote(tuple(order)) for order in orders]
     turned = [_vote(tuple(4 - rank for rank in order)) for order in orders]
-    for pair, back in zip(
-        judged_comparisons.pairs(votes, 3), judged_comparisons.pairs(turned, 3), strict=True
-    ):
+    for pair, back in zip(vote_shares.pairs(votes, 3), vote_shares.pairs(turned, 3), strict=True):
         assert pair.share + back.share == pytest.approx(1.0)
 
 

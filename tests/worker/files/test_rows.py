@@ -9,20 +9,19 @@ import pytest
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import Purpose, Split
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import (
-    DatasetPrompt,
     ExportOptions,
     JudgedComparison,
-    JudgedCompletion,
     Voted,
     training_row,
 )
 from tests.worker.files import material
 from worker.files import rows
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute
+from worker.rlhf.core.examples import AbsoluteFeedback
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -117,8 +116,8 @@ def test_ratings_are_means_over_labelers_with_the_weights_of_the_row(tmp_path: P
     path = material.write(tmp_path / "rich.jsonl", [row])
     (found,), _ = rows.judgments(Source(path))
     assert found.absolutes == (
-        Absolute({"clear": 4.5, "kind": 3.0}),
-        Absolute({"clear": 1.5, "kind": 3.0}),
+        AbsoluteFeedback({"clear": 4.5, "kind": 3.0}),
+        AbsoluteFeedback({"clear": 1.5, "kind": 3.0}),
     )
     assert found.weights == {"clear": 2.0}
     assert found.pairs == ()
@@ -132,8 +131,8 @@ def test_labels_of_one_completion_become_the_share_of_good_ones(tmp_path: Path) 
     )
     found, _ = rows.judgments(Source(path))
     assert [(one.line, one.texts, one.absolutes) for one in found] == [
-        (1, ("a",), (Absolute(thumb=0.75),)),
-        (2, ("b",), (Absolute(thumb=0.0),)),
+        (1, ("a",), (AbsoluteFeedback(thumb=0.75),)),
+        (2, ("b",), (AbsoluteFeedback(thumb=0.0),)),
     ]
 
 

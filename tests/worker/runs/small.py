@@ -51,8 +51,9 @@ from app.services.queue import slot_leases
 from app.services.rounds import judging_flow, rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
+from worker.orders import Orders
 from worker.runs import find
-from worker.runs.context import JobContext, Orders
+from worker.runs.process.job_context import JobContext
 
 SECRET = b"0" * 32
 LORA = Lora(r=2, alpha=4)

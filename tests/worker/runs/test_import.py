@@ -15,8 +15,8 @@ from app.services.datasets import import_jobs, imported_records, imports
 from app.services.jobs import job_leases
 from tests.services import sample
 from tests.worker.runs import small
+from worker.orders import Interrupted, Orders
 from worker.runs import import_
-from worker.runs.context import Interrupted, Orders
 
 JSONL = (
     b"".join(json.dumps({"prompt": f"Question {n}?"}).encode() + b"\n" for n in range(10))
@@ -25,9 +25,15 @@ JSONL = (
 )
 ARRAY = b'[\n  {"prompt": "A?"},\n  {"prompt":\n "B?"}, {"prompt": 3},\n  {"prompt": "C?"}\n]'
 CSV = b'id,prompt\n1,"Two\nlines?"\n2,One?,extra\n\n3,Last?\n'
-PREFERENCES = (
-    b'{"prompt": "A", "chosen": "x", "rejected": "y"}\n'
-    b'{"prompt": "A", "chosen": "y", "rejected": "x"}\n'  # by the same labeler
+PREFERENCES = b"\n".join(
+    json.dumps(
+        {
+            "context": "A",
+            "completions": ["x", "y"],
+            "individual_preference": [{"labeler": "ann", "ranking": ranking}],
+        }
+    ).encode()
+    for ranking in ([1, 2], [2, 1])
 )
 ASKED = [{"role": role, "content": role} for role in ("user", "user", "assistant", "user")]
 PROMPTS = json.dumps({"prompt": "A?"}).encode() + b"\n\n" + json.dumps({"messages": ASKED}).encode()

@@ -1,0 +1,32 @@
+"""What people and supervisors ask of a run that is under way."""
+
+import threading
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Order = Literal["cancel", "stop_here", "preempt"]
+
+
+class Interrupted(Exception):
+    """A run ended before its work did, because it was asked to."""
+
+
+class Orders:
+    """The orders given to a run; the strongest so far stands."""
+
+    _STRENGTH: Final[Mapping[Order, int]] = {"stop_here": 1, "preempt": 2, "cancel": 3}
+
+    def __init__(self) -> None:
+        self._order: Order | None = None
+        self.changed = threading.Event()
+
+    @property
+    def order(self) -> Order | None:
+        """The order in force."""
+        return self._order
+
+    def give(self, order: Order) -> None:
+        """Give an order; a weaker one than that in force changes nothing."""
+        if self._order is None or self._STRENGTH[order] > self._STRENGTH[self._order]:
+            self._order = order
+            self.changed.set()

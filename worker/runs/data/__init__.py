@@ -1,0 +1,1 @@
+"""What runs read and write: frozen data sets, completions, checkpoint weights."""

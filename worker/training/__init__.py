@@ -1,0 +1,1 @@
+"""Training recipes over plain values: what jobs and commands share."""
