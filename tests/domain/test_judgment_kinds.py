@@ -65,7 +65,7 @@ def test_the_properties_of_the_kinds() -> None:
     assert those("judges_completions") == ["pick", "rank", "rate", "thumbs", "edit"]
     assert those("shows_several") == ["pick", "rank", "rate"]
     pairs = {name: kind.implies_pairs(1) for name, kind in KINDS.items()}
-    assert [name for name, implied in pairs.items() if implied] == [\"edit\"]
+    assert [name for name, implied in pairs.items() if implied] == ["edit"]
 
 
 def test_an_unknown_kind_and_a_number_that_it_does_not_allow_are_refused() -> None:
