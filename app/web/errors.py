@@ -128,15 +128,6 @@ def _on_unstorable_value(request: Request, error: Exception) -> Response:
     return respond(request, 422, "a value in this request is too large or cannot be stored")
 
 
-def _on_unstorable_value(request: Request, error: Exception) -> Response:
-    """Refuse a number or a text that a column cannot hold and that nothing refused before."""
-    if isinstance(error, OverflowError) and "SQLite" not in str(error):
-        return _on_crash(request, error)
-    reason = str(error).partition("\n")[0]  # what follows quotes the values
-    log.warning("value refused by the database", path=request.url.path, error=reason)
-    return respond(request, 422, "a value in this request is too large or cannot be stored")
-
-
 def _on_crash(request: Request, error: Exception) -> Response:
     log.error("unexpected error", path=request.url.path, exc_info=error)
     return respond(request, 500, "an unexpected error occurred; it has been logged")
