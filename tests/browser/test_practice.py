@@ -117,7 +117,7 @@ def test_practice_by_keyboard_alone(house: House, width: str) -> None:
             page.wait_for_selector("[data-feedback] >> text=✓ Right")
             keys.press("Enter")
             page.wait_for_function("() => !document.querySelector('[data-feedback]')")
-        page.wait_for_selector("text=You may label now")
+        page.wait_for_selector("text=You can label now")
         desk.open("pick")
         assert page.locator("#work .cand").count() == 2
         assert desk.problems == []

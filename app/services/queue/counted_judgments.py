@@ -1,10 +1,10 @@
-"""Which judgments count: the one place that spells the conditions.
+"""Which judgments count: the only place that defines the conditions.
 
-A judgment *stands* while it is its assignment's current revision and not a retraction: it is what
-the labeler says today. It *fills a slot* if it also came in time to be one of the judgments its
-comparison asks for; what came later is kept as surplus. It *counts* if, besides, its comparison is
-not withdrawn. Agreement, evaluations, exports and training take judgments that count; a labeler's
-own history, workload and habits take all that stand. Flags exclude nothing.
+A judgment *stands* if it is its assignment's current revision and not a retraction. It *fills a
+slot* if it also came in time to be one of the judgments that its comparison asks for; later ones
+are kept as surplus. It *counts* if, in addition, its comparison is not withdrawn. Agreement,
+evaluations, exports and training use judgments that count; a labeler's own history, progress and
+statistics use all that stand. Flags exclude nothing.
 """
 
 from datetime import datetime
@@ -29,7 +29,7 @@ def stands(
 
 
 def fills_slot(*, as_of: datetime | None = None) -> ColumnElement[bool]:
-    """Return the condition that a judgment is one of those its comparison asks for."""
+    """Return the condition that a judgment is one of those that its comparison asks for."""
     return and_(stands(as_of=as_of), ~Judgment.is_surplus)
 
 
@@ -39,12 +39,12 @@ def counts(*, as_of: datetime | None = None) -> ColumnElement[bool]:
 
 
 def is_standing(judgment: Judgment) -> bool:
-    """True when a judgment stands, as `stands` has it."""
+    """Return whether a judgment stands, as defined by `stands`."""
     return judgment.is_current and not judgment.is_retraction
 
 
 def is_filling_slot(judgment: Judgment) -> bool:
-    """True when a judgment fills a slot, as `fills_slot` has it."""
+    """Return whether a judgment fills a slot, as defined by `fills_slot`."""
     return is_standing(judgment) and not judgment.is_surplus
 
 

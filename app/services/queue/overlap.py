@@ -1,6 +1,6 @@
-"""Another K while people work: slots are added or closed, and counts follow them.
+"""Changing the overlap (K) while people work: slots are added or closed, and counts updated.
 
-Judgments given and being given stay, so a comparison may keep more than was asked for.
+Judgments submitted or in progress stay, so a comparison may keep more than are asked for.
 """
 
 from collections import defaultdict
@@ -81,7 +81,7 @@ def _add(session: Session, missing: dict[int, int]) -> dict[int, int]:
 
 
 def _close(session: Session, surplus: dict[int, int]) -> dict[int, int]:
-    """Close at most so many open slots of each comparison; return how many were."""
+    """Close up to a number of open slots of each comparison; return how many were closed."""
     open_slots: defaultdict[int, list[int]] = defaultdict(list)
     found = session.execute(
         select(Slot.comparison_id, Slot.id)

@@ -36,7 +36,7 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
 
 def withdraw(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
     """Take a comparison out of the queue; its judgments stay on record and no longer count."""
-    comparison = steering.found(session, project_id, comparison_id)
+    comparison = steering.locked(session, project_id, comparison_id)
     if not comparison.is_withdrawn:
         comparisons.withdraw(session, comparison_id)
         audit.record(

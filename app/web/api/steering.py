@@ -136,7 +136,7 @@ def set_overlap(access: LeadAccess, body: OverlapIn) -> dict[str, int]:
 
 
 def _state(access: ProjectAccess, comparison_id: int) -> ComparisonState:
-    row = steering.found(access.session, access.project.id, comparison_id)
+    row = steering.locked(access.session, access.project.id, comparison_id)
     return ComparisonState(
         comparison_id=row.id,
         overlap=row.overlap,

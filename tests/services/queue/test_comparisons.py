@@ -90,7 +90,7 @@ def test_what_cannot_be_compared_is_refused(session: Session) -> None:
         create(prompt_id, ids)
     with pytest.raises(Invalid, match="twice"):
         create(prompt_id, [ids[0], ids[0]])
-    with pytest.raises(Invalid, match="does not answer prompt"):
+    with pytest.raises(Invalid, match="does not belong to prompt"):
         create(other_prompt, ids[:2])
     with pytest.raises(Invalid, match="overlap must be 1 to 99, not 0"):
         create(prompt_id, ids[:2], overlap=0)
