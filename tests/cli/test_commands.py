@@ -85,7 +85,7 @@ def test_the_generated_secret_stays_and_is_the_owners_alone() -> None:
 
 
 def test_migrate_goes_both_ways() -> None:
-    assert "nothing" not in runner.invoke(app, ["migrate"]).output
+    assert "revision none" not in runner.invoke(app, ["migrate"]).output
     assert "revision none" in runner.invoke(app, ["migrate", "--down", "base"]).output
 
 
