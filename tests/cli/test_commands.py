@@ -85,8 +85,8 @@ def test_the_generated_secret_stays_and_is_the_owners_alone() -> None:
 
 
 def test_migrate_goes_both_ways() -> None:
-    assert "nothing" not in runner.invoke(app, ["migrate"]).output
-    assert "nothing" in runner.invoke(app, ["migrate", "--down", "base"]).output
+    assert "revision none" not in runner.invoke(app, ["migrate"]).output
+    assert "revision none" in runner.invoke(app, ["migrate", "--down", "base"]).output
 
 
 def test_files_come_in_and_bad_lines_are_written_out(tmp_path: Path) -> None:
