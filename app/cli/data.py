@@ -23,6 +23,9 @@ from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
+from app.formats import column_mapping
+from app.formats.column_mapping import ColumnsByField
+from app.formats.preview import preview as preview_of
 from app.models import ImportRun
 from app.services.datasets import exports, imports
 from app.services.datasets.judged_comparisons import ExportOptions
@@ -46,14 +49,28 @@ def import_file(
     rejects: Annotated[
         Path | None, typer.Option(help="Write rejected lines with their reasons here.")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", help="field=column, such as prompt=question; ignore=column leaves one out."
+        ),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show the first rows as they would be read, and stop.")
+    ] = False,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
+    mapping = column_mapping.parse(columns or [])
+    if preview:
+        for path in files:
+            _preview(path, format, mapping)
+        return
     database = ready_database(load())
     rejected: list[dict[str, Any]] = []
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
-        run = _import_with_progress(database, project_id, path, format)
+        run = _import_with_progress(database, project_id, path, format, mapping)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit({"file": path.name, "format": run.format, "counts": run.counts})
     for reject in rejected[:5]:
@@ -64,8 +81,28 @@ def import_file(
         say(f"Wrote {len(rejected)} rejected lines to {rejects}")
 
 
+def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
+    """Show what the first rows of a file would become, and which columns would be lost."""
+    with path.open("rb") as file:
+        files = preview_of(iter(lambda: file.read(1 << 16), b""), format, mapping)
+    for part in files:
+        say(f"{part.file or path.name}: {part.title}")
+        for record in part.records:
+            say(f"  line {record.line}, {record.kind}")
+            for text in (*record.prompt, *record.completions, *record.judgments):
+                say(f"    {text}")
+        for reject in part.rejects:
+            say(f"  line {reject.line} would be rejected: {reject.reason}")
+        for column, reason in part.lost.items():
+            say(f"  column {column!r} would not be imported: {reason}")
+
+
 def _import_with_progress(
-    database: Database, project_id: int, path: Path, format: str | None
+    database: Database,
+    project_id: int,
+    path: Path,
+    format: str | None,
+    mapping: ColumnsByField,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -83,6 +120,7 @@ def _import_with_progress(
             file,
             filename=path.name,
             format=format,
+            mapping=mapping,
             report=lambda bytes_read: progress.update(task, completed=bytes_read),
         )
 

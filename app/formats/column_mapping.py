@@ -35,6 +35,28 @@ class ColumnMapping:
 NOTHING = ColumnMapping({}, frozenset())
 
 
+def parse(texts: Iterable[str]) -> dict[str, str | list[str]]:
+    """Read pairs such as ``prompt=question``; ``ignore=notes`` may come several times.
+
+    Raises Invalid for a text without a field or a column, and for a field that is named twice.
+    """
+    columns: dict[str, str | list[str]] = {}
+    ignored: list[str] = []
+    for text in texts:
+        field, sep, column = (part.strip() for part in text.partition("="))
+        if not (field and sep and column):
+            raise Invalid(
+                f"a mapping is written field=column, such as prompt=question, not {text!r}"
+            )
+        if field == IGNORE:
+            ignored.append(column)
+        elif field in columns:
+            raise Invalid(f"the mapping names the field {field!r} twice")
+        else:
+            columns[field] = column
+    return columns | ({IGNORE: ignored} if ignored else {})
+
+
 def checked(
     given: ColumnsByField | None, known: Collection[str], columns: Collection[str]
 ) -> ColumnMapping:

@@ -169,3 +169,23 @@ def test_a_planted_query_is_found() -> None:
     assert _queries(ast.parse("def f(access):\n    access.session.get(User, 1)")) == [2]
     assert _queries(ast.parse("def f(session):\n    session.scalar(select(User))")) == [2, 2]
     assert _queries(ast.parse("options.get('session')")) == []
+
+
+LINE_LENGTH = 160
+
+
+def _long_lines(text: str) -> list[int]:
+    return [at for at, line in enumerate(text.split("\n"), 1) if len(line) > LINE_LENGTH]
+
+
+def test_template_lines_fit_a_screen() -> None:
+    outside = [
+        f"{path.relative_to(TEMPLATES)}:{line}"
+        for path in sorted(TEMPLATES.rglob("*.html"))
+        for line in _long_lines(path.read_text(encoding="utf-8"))
+    ]
+    assert outside == []
+
+
+def test_a_planted_long_line_is_found() -> None:
+    assert _long_lines("<p>\n" + "x" * (LINE_LENGTH + 1) + "\n</p>") == [2]

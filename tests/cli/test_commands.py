@@ -144,3 +144,15 @@ def test_a_domain_error_is_one_sentence_and_status_1(
         main.main()
     assert ended.value.code == 1
     assert "the thing must be so" in capsys.readouterr().err
+
+
+def test_a_file_is_previewed_and_imported_with_its_columns_mapped(tmp_path: Path) -> None:
+    file = tmp_path / "q.csv"
+    file.write_text("question;good;bad\nIs it open?;Yes.;No idea.\n")
+    maps = ("--map", "prompt=question", "--map", "chosen=good", "--map", "rejected=bad")
+    result = runner.invoke(app, ["import", "desk", str(file), "--preview", *maps])
+    assert result.exception is None, result.exception
+    assert "Is it open?" in result.output
+    refused = runner.invoke(app, ["import", "desk", str(file), "--map", "question"])
+    assert isinstance(refused.exception, Invalid)
+    assert "field=column" in str(refused.exception)

@@ -81,7 +81,7 @@ def test_the_result_page_is_the_same_either_way(
     small.run_jobs(database, tmp_path)
     # Only what is new differs: the second import finds everything there.
     assert "New prompts" in at_once
-    assert "Everything in this file was here already" in html(lead, f"{later}/live")
+    assert "Everything in this file had already been imported" in html(lead, f"{later}/live")
     rejected = at_once[at_once.index("<thead>") : at_once.index("</table>")]
     assert rejected in html(lead, f"{later}/live")
 
@@ -130,3 +130,54 @@ def test_the_interface_answers_with_the_job_of_a_large_file(
     assert json.dumps(finished["counts"]) == json.dumps(job["result"]["counts"])
     assert finished["counts"]["records"] == at_once.json()["counts"]["records"]
     assert finished["counts"]["prompts_new"] == 0
+
+
+QUESTIONS = b"question;good;bad\nIs it open?;Yes.;No idea.\nMay I renew?;Once.;Hm.\n"
+COLUMNS = "prompt=question\nchosen=good\nrejected=bad"
+
+
+def test_columns_are_mapped_and_previewed_on_the_page_before_anything_is_imported(
+    lead: TestClient,
+) -> None:
+    def send(action: str, columns: str = COLUMNS) -> Any:
+        form = {"columns": columns, "action": action}
+        return lead.post("/p/desk/prompts", data=form, files={"file": ("q.csv", QUESTIONS)})
+
+    shown = send("preview")
+    assert shown.status_code == 200
+    assert "Is it open?" in shown.text
+    assert "Nothing has been imported" in shown.text
+    assert lead.get(f"{API}/imports").json() == []
+    refused = send("import", "promt=question")
+    assert refused.status_code == 422
+    assert "the mapping names the field &#39;promt&#39;" in refused.text
+    assert "promt=question</textarea>" in refused.text
+    assert send("import").status_code == 303
+    (run,) = lead.get(f"{API}/imports").json()
+    assert run["counts"]["judgments_new"] == 2
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 20], ids=["job", "immediate"])
+def test_columns_are_mapped_through_the_api(
+    lead: TestClient,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threshold: int,
+) -> None:
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", threshold)
+    maps = {"map": COLUMNS.splitlines()}
+    answer = lead.post(f"{API}/imports/preview", params=maps, content=QUESTIONS)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert shown[0]["records"][0]["prompt"] == ["user: Is it open?"]
+    assert shown[0]["lost"] == {}
+    answer = lead.post(f"{API}/imports", params={**maps, "filename": "q.csv"}, content=QUESTIONS)
+    assert answer.status_code == (201 if threshold else 202), answer.text
+    if not threshold:
+        assert small.run_jobs(database, tmp_path) == ["import"]
+    (run,) = lead.get(f"{API}/imports").json()
+    assert run["counts"]["judgments_new"] == 2
+    bad = lead.post(f"{API}/imports", params={"map": "question"}, content=QUESTIONS)
+    assert bad.status_code == 422
+    assert "field=column" in bad.json()["detail"]

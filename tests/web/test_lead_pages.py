@@ -91,7 +91,7 @@ def test_labelers_and_strangers_see_none_of_it(
         assert stranger.get(f"/p/desk{page}").status_code == 404, page
         expected = 200 if page in FOR_LABELERS else 403
         assert labeler.get(f"/p/desk{page}").status_code == expected, page
-    assert "Same answer" not in labeler.get("/p/desk/guidelines").text
+    assert "Raw agreement" not in labeler.get("/p/desk/guidelines").text
 
 
 def test_only_administrators_make_projects(sign_in: SignIn) -> None:

@@ -33,7 +33,9 @@ def run(context: JobContext) -> None:
             import_jobs.record_progress(session, import_id, tally)
 
     for _ in imports.store_batches(
-        registry.outcomes(upload.chunks(), import_run.format),
+        registry.outcomes(
+            upload.chunks(), import_run.format, mapping=context.payload.get("mapping")
+        ),
         transaction,
         import_run.project_id,
         tally,

@@ -18,6 +18,7 @@ from app.db import now
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import Invalid
 from app.formats import registry
+from app.formats.column_mapping import ColumnsByField
 from app.models import ImportChunk, ImportJob, ImportRun, Job, Project
 from app.services.datasets import imports
 from app.services.datasets.imported_records import ImportTally
@@ -61,6 +62,7 @@ def start(
     filename: str,
     format: str | None,
     author_id: int | None,
+    mapping: ColumnsByField | None = None,
 ) -> ImportStatus:
     """Import a small file now; keep a larger one and enqueue its job.
 
@@ -71,13 +73,19 @@ def start(
     file.seek(0)
     if size <= IMMEDIATE_MOST_BYTES:
         run = imports.run(
-            session, project, file, filename=filename, format=format, author_id=author_id
+            session,
+            project,
+            file,
+            filename=filename,
+            format=format,
+            mapping=mapping,
+            author_id=author_id,
         )
         return ImportStatus(run, None)
     run = ImportRun(
         project_id=project.id,
         filename=imports.source_of(filename),
-        format=_known_format(file, format),
+        format=_known_format(file, format, mapping),
         sha256="",
         counts={},
         rejects=[],
@@ -87,7 +95,7 @@ def start(
     session.add(run)
     session.flush()
     run.sha256 = _keep(session, run, file)
-    return ImportStatus(run, _enqueue(session, run, size))
+    return ImportStatus(run, _enqueue(session, run, size, mapping))
 
 
 def status(session: Session, project_id: int, import_id: int) -> ImportStatus:
@@ -163,8 +171,11 @@ def sweep(session: Session) -> None:
     _delete_uploads(session, expired)
 
 
-def _known_format(file: BinaryIO, format: str | None) -> str:
-    chosen = imports.detect(file) if format is None else registry.known_name(format)
+def _known_format(file: BinaryIO, format: str | None, mapping: ColumnsByField | None) -> str:
+    if format is None:
+        chosen = imports.detect(file, mapping=mapping)
+    else:
+        chosen = registry.known_name(format)
     file.seek(0)
     return chosen
 
@@ -178,12 +189,12 @@ def _keep(session: Session, run: ImportRun, file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _enqueue(session: Session, run: ImportRun, size: int) -> Job:
+def _enqueue(session: Session, run: ImportRun, size: int, mapping: ColumnsByField | None) -> Job:
     job = jobs.enqueue(
         session,
         kind="import",
         queue="cpu",
-        payload={"import_id": run.id},
+        payload={"import_id": run.id} | ({"mapping": dict(mapping)} if mapping else {}),
         project_id=run.project_id,
         natural_key=f"import-{run.id}",
         created_by_id=run.created_by_id,

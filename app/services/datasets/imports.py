@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.errors import Invalid, NotFound
 from app.formats import registry
+from app.formats.column_mapping import ColumnsByField
 from app.formats.lines import DEFAULT, Limits, RawRow
 from app.formats.raw_rows import raw_rows
 from app.models import ImportRun, Project
@@ -38,6 +39,7 @@ def run(
     *,
     filename: str,
     format: str | None = None,
+    mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
 ) -> ImportRun:
@@ -52,6 +54,7 @@ def run(
         file,
         filename=filename,
         format=format,
+        mapping=mapping,
         limits=limits,
         author_id=author_id,
     )
@@ -64,6 +67,7 @@ def run_in_batches(
     *,
     filename: str,
     format: str | None = None,
+    mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
     report: Callable[[int], object] = lambda _bytes_read: None,
@@ -76,6 +80,7 @@ def run_in_batches(
         file: from its first byte.
         filename: named as the source of what is new.
         format: its name; detected from the first rows where it is None.
+        mapping: the column of each field, where the file names them otherwise.
         limits: what a row may hold.
         author_id: who brought the file.
         report: called after each batch with the number of bytes read.
@@ -83,11 +88,11 @@ def run_in_batches(
     Raises:
         Invalid: the file is empty, or its format is not known.
     """
-    chosen = format or detect(file, limits)
+    chosen = format or detect(file, limits, mapping)
     file.seek(0)
     digest = hashlib.sha256()
     tally, source = ImportTally(), source_of(filename)
-    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits)
+    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
     for _ in store_batches(
         outcomes, transaction, project_id, tally, source=source, author_id=author_id
     ):
@@ -152,7 +157,7 @@ def record_end(session: Session, run: ImportRun) -> None:
     )
 
 
-def detect(file: BinaryIO, limits: Limits = DEFAULT) -> str:
+def detect(file: BinaryIO, limits: Limits = DEFAULT, mapping: ColumnsByField | None = None) -> str:
     """Return the name of a file's format, told by its first rows.
 
     Raises:
@@ -164,7 +169,7 @@ def detect(file: BinaryIO, limits: Limits = DEFAULT) -> str:
     if head and not lines:
         first = head[0]
         raise Invalid(f"no line could be read: {getattr(first, 'reason', 'nothing there')}")
-    return registry.detect(lines, limits)
+    return registry.detect(lines, limits, mapping)
 
 
 def source_of(filename: str) -> str:

@@ -1,9 +1,10 @@
 """Prompts, and imports of prompts, demonstrations, completions and preferences."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, Self, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
@@ -11,7 +12,8 @@ from starlette.datastructures import UploadFile
 
 from app.domain.states import JobState
 from app.errors import Invalid
-from app.formats import registry
+from app.formats import column_mapping, registry
+from app.formats.preview import FilePreview, preview
 from app.models import Prompt, Split
 from app.services.datasets import import_jobs
 from app.services.project import prompts
@@ -66,6 +68,46 @@ class ImportOut(BaseModel):
     created_at: datetime
 
 
+class RecordOut(BaseModel):
+    """A row as it would be imported, in words."""
+
+    line: int
+    kind: str
+    prompt: Sequence[str]
+    completions: Sequence[str]
+    judgments: Sequence[str]
+
+
+class FilePreviewOut(BaseModel):
+    """The first rows of a file as they would be imported; `lost` gives reasons by column."""
+
+    file: str | None
+    format: str
+    title: str
+    records: list[RecordOut]
+    rejects: list[Reject]
+    lost: dict[str, str]
+
+    @classmethod
+    def of(cls, part: FilePreview) -> Self:
+        """Return the preview of a file, or of one in an archive."""
+        return cls(
+            file=part.file,
+            format=part.format,
+            title=part.title,
+            records=[RecordOut(**asdict(record)) for record in part.records],
+            rejects=[
+                Reject(
+                    line=reject.line,
+                    reason=reject.reason,
+                    raw=reject.raw.decode("utf-8", "replace"),
+                )
+                for reject in part.rejects
+            ],
+            lost=part.lost,
+        )
+
+
 class PromptOut(BaseModel):
     """A prompt; `follow_up` holds turns that are asked after the model's response."""
 
@@ -104,6 +146,10 @@ async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
         yield cast(BinaryIO, file), request.query_params.get("filename", "upload.jsonl")
 
 
+Mapped = Annotated[
+    Sequence[str],
+    Query(description="field=column, such as prompt=question; ignore=column leaves one out."),
+]
 Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
 
 
@@ -125,6 +171,7 @@ def import_file(
     response: Response,
     format: Annotated[str | None, Query(description="Detected by default.")] = None,
     filename: Annotated[str, Query(description="Recorded as the source of new rows.")] = "",
+    map: Mapped = (),
 ) -> ImportOut | JobOut:
     """Import prompts, demonstrations, completions or preferences from a file.
 
@@ -139,6 +186,7 @@ def import_file(
         file,
         filename=filename or name,
         format=format,
+        mapping=column_mapping.parse(map),
         author_id=access.user.id,
     )
     if started.job is None:
@@ -147,6 +195,21 @@ def import_file(
     url = addresses.path("api.jobs.one", slug=access.project.slug, job_id=started.job.id)
     response.headers["location"] = url
     return JobOut.of(started.job)
+
+
+@router.post("/imports/preview", openapi_extra=FILE)
+def preview_file(
+    body: Uploaded,
+    access: LeadAccess,
+    format: Annotated[str | None, Query(description="Detected by default.")] = None,
+    map: Mapped = (),
+) -> list[FilePreviewOut]:
+    """Return the first rows of a file as they would be imported; nothing is stored."""
+    file, _ = body
+    file.seek(0)
+    chunks = iter(lambda: file.read(1 << 16), b"")
+    files = preview(chunks, format, column_mapping.parse(map))
+    return [FilePreviewOut.of(part) for part in files]
 
 
 @router.get("/imports")

@@ -50,6 +50,6 @@ THUMBS = PageKind(
     question="Is this response good?",
     task="Choose whether the response is good or bad.",
     task_keys=("1", "2"),
-    verb="give a thumb",
+    verb="rate with thumbs",
     settled_format='The answer is `"up"` or `"down"`.',
 )

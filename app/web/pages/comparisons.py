@@ -1,4 +1,4 @@
-"""Comparisons: found by purpose, round, state and words; one with its votes; settling a dispute."""
+"""Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ router = addresses.page_router()
 
 STATES = {
     "": "All states",
-    "open": "Wants judgments",
-    "judged": "Has its judgments",
+    "open": "Needs judgments",
+    "judged": "Complete",
     "low": "Lowest agreement first",
     "flagged": "Flagged",
     "withdrawn": "Withdrawn",
@@ -39,23 +39,23 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class ComparisonsPage:
-    """A page of comparisons and what was asked for."""
+    """A page of comparisons, and the filter that selected them."""
 
     listed: comparison_search.ListedComparisons
     asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
-    waiting: int  # prompts that could be asked for
+    waiting: int  # prompts that labelers could still be asked about
 
     @property
     def verb(self) -> str:
-        """What labelers are asked to do with completions."""
+        """What labelers do with the responses."""
         return PAGE_KINDS[self.kind].verb
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPage:
-    """One comparison, and the form that settles it."""
+    """One comparison with its judgments, and the forms to settle and steer it."""
 
     detail: ComparisonDetail
     reasons: dict[str, str]
@@ -67,11 +67,11 @@ class ComparisonPage:
 
     @property
     def letters(self) -> str:
-        """The names of the completions."""
+        """The letters that name the responses."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
     def words(self, detail: JudgmentDetail) -> str:
-        """Describe a judgment, with the completions named by their letters."""
+        """Return a judgment in words, with responses named by letter."""
         body = judgment_bodies.body_of(detail.judgment)
         return in_words(body, range(len(self.detail.completions)), self.letters)
 
@@ -101,11 +101,11 @@ def show(
 
 @router.post("/p/{slug}/comparisons")
 def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500) -> Response:
-    """Ask labelers of prompts or completions that are here already."""
-    found = comparison_requests.ask(
+    """Ask labelers about prompts or responses that the project already has."""
+    requested = comparison_requests.ask(
         access.session, access.project, most=most, actor_id=access.user.id
     )
-    notice = f"{found.made} comparison{'s' if found.made != 1 else ''} asked."
+    notice = f"{requested.made} comparison{'s' if requested.made != 1 else ''} added to the queue."
     return redirect(
         request, addresses.path("comparisons.show", slug=access.project.slug), notice=notice
     )
@@ -113,7 +113,7 @@ def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")
 def show_one(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Show one comparison with every vote on it."""
+    """Show one comparison with all its judgments."""
     return render(request, "comparisons/one.html", _page(access, comparison_id))
 
 
@@ -124,7 +124,7 @@ def settle(
     comparison_id: int,
     form: Annotated[SettlementForm, Form()],
 ) -> Response:
-    """Settle a dispute, and add an edge case to the guidelines if one was written."""
+    """Settle a dispute, and publish the edge case if one was written."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     try:
         with access.session.begin_nested():
@@ -137,10 +137,10 @@ def settle(
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/again")
 def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Ask the same question once more, under the newest guidelines."""
+    """Ask the same comparison again, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
-    notice = "Asked again. This is the new comparison; the previous one is withdrawn."
+    notice = "This is the new comparison; the previous one is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
 
 
@@ -151,7 +151,7 @@ def use(
     comparison_id: int,
     purpose: Annotated[Purpose, Form()],
 ) -> Response:
-    """Ask everybody a settled comparison, as gold or for practice."""
+    """Ask all labelers a settled comparison, as gold or for practice."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     settled = adjudication.current(access.session, comparison.id)
     try:
@@ -160,33 +160,33 @@ def use(
         page = _page(access, comparison_id, str(error))
         return render(request, "comparisons/one.html", page, status=422)
     return redirect(
-        request, _url(access, made.id), notice=f"Everybody will be asked it: {purpose}."
+        request, _url(access, made.id), notice=f"All labelers will be asked it ({purpose})."
     )
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
 def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Take a comparison out of the queue; its judgments stay and no longer count."""
+    """Withdraw a comparison; its judgments are kept but no longer count."""
     judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/restore")
 def restore(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Put a withdrawn comparison back."""
+    """Return a withdrawn comparison to the queue."""
 
     def act() -> None:
         project_id, actor_id = access.project.id, access.user.id
         steering.restore(access.session, project_id, comparison_id, actor_id=actor_id)
 
-    return _steered(request, access, comparison_id, act, "Back in the queue.")
+    return _steered(request, access, comparison_id, act, "Returned to the queue.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/priority")
 def set_priority(
     request: Request, access: LeadAccess, comparison_id: int, priority: Annotated[int, Form()]
 ) -> Response:
-    """Let a comparison come before or after others."""
+    """Set the priority of a comparison in the queue."""
 
     def act() -> None:
         project_id, actor_id = access.project.id, access.user.id
@@ -194,7 +194,7 @@ def set_priority(
             access.session, project_id, comparison_id, priority, actor_id=actor_id
         )
 
-    return _steered(request, access, comparison_id, act, f"Its priority is {priority} now.")
+    return _steered(request, access, comparison_id, act, f"Priority set to {priority}.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/reassign")
@@ -205,7 +205,7 @@ def reassign(
     to: Annotated[int, Form()],
     taken_from: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
-    """Hand a judgment to a labeler, from the queue or from another one."""
+    """Assign a judgment to a labeler, from the queue or from another labeler."""
 
     def act() -> None:
         steering.reassign(
@@ -218,7 +218,7 @@ def reassign(
             actor_id=access.user.id,
         )
 
-    notice = "Handed over: it comes first on their page, for a day."
+    notice = "Assigned: it comes first on their page for one day."
     return _steered(request, access, comparison_id, act, notice)
 
 
@@ -229,7 +229,7 @@ def set_overlap(
     overlap: Annotated[int, Form()],
     round: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
-    """Ask for another number of judgments of what is not finished."""
+    """Change the number of judgments wanted for unfinished comparisons."""
     changed = judging_flow.set_overlap(
         access.session,
         access.project.id,
@@ -237,9 +237,9 @@ def set_overlap(
         round_number=_number(round),
         actor_id=access.user.id,
     )
-    what = "comparison wants" if changed == 1 else "comparisons want"
+    what = "comparison" if changed == 1 else "comparisons"
     url = addresses.path("comparisons.show", slug=access.project.slug)
-    return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")
+    return redirect(request, url, notice=f"{changed:,} {what} changed.")
 
 
 def _settle(access: ProjectAccess, comparison: Comparison, form: SettlementForm) -> None:
@@ -285,7 +285,7 @@ def _page(
     detail = comparison_search.detail(access.session, access.project.id, comparison_id)
     holders = steering.holders(access.session, comparison_id)
     members = accounts.members(access.session, access.project.id)
-    labelers = [one for one in members if not imported_votes.is_imported(one.user)]
+    labelers = [member for member in members if not imported_votes.is_imported(member.user)]
     return ComparisonPage(
         detail,
         adjudication.REASONS,
@@ -297,8 +297,8 @@ def _page(
     )
 
 
-def _number(given: int | Literal[""]) -> int | None:
-    return None if given == "" else given
+def _number(value: int | Literal[""]) -> int | None:
+    return None if value == "" else value
 
 
 def _url(access: ProjectAccess, comparison_id: int) -> str:

@@ -38,7 +38,7 @@ class ProjectCard:
         """How much there is to judge; a count that is not exact is rounded down."""
         count = self.queue.open + self.queue.held_in_all
         if not self.queue.is_open_exact:
-            return f"{max(count // 100, 1) * 100:,}+ comparisons to judge"
+            return f"{count // 100 * 100 or count:,}+ comparisons to judge"
         return f"{count:,} comparison{'' if count == 1 else 's'} to judge"
 
     @property

@@ -1,13 +1,15 @@
 """Prompts: listed by split and source; imports, their progress and the lines they rejected."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import File, Form, Query, Request, Response, UploadFile
 
 from app.errors import AttuneError
-from app.formats import registry
+from app.formats import column_mapping, registry
+from app.formats.preview import FilePreview, preview
 from app.models import Completion, Demonstration, ImportRun, Prompt, Split
 from app.services.datasets import demonstrations, import_jobs, imports
 from app.services.datasets.import_jobs import ImportStatus
@@ -45,6 +47,9 @@ class PromptsPage:
     imported: ImportsPage
     formats: dict[str, str]
     error: str = ""
+    format: str = ""
+    columns: str = ""
+    preview: tuple[FilePreview, ...] = ()
 
     @property
     def total(self) -> int:
@@ -94,9 +99,16 @@ def upload(
     access: LeadAccess,
     file: Annotated[UploadFile, File()],
     format: Annotated[str, Form()] = "",
+    columns: Annotated[str, Form()] = "",
+    action: Annotated[Literal["import", "preview"], Form()] = "import",
 ) -> Response:
-    """Import a file; a job imports a large one."""
+    """Import a file, or show its first rows; a job imports a large one."""
     try:
+        mapping = column_mapping.parse(filter(None, map(str.strip, columns.splitlines())))
+        if action == "preview":
+            files = preview(_chunks(file), format or None, mapping)
+            page = replace(_page(access), format=format, columns=columns, preview=files)
+            return render(request, "prompts/page.html", page)
         started = import_jobs.start(
             access.session,
             access.project,
@@ -104,9 +116,11 @@ def upload(
             filename=file.filename or "",
             format=format or None,
             author_id=access.user.id,
+            mapping=mapping,
         )
     except AttuneError as error:
-        return render(request, "prompts/page.html", _page(access, error=str(error)), status=422)
+        page = replace(_page(access, error=str(error)), format=format, columns=columns)
+        return render(request, "prompts/page.html", page, status=422)
     return redirect(
         request,
         addresses.path("prompts.show_import", slug=access.project.slug, import_id=started.run.id),
@@ -154,6 +168,10 @@ def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Respons
         prompts.completions_of(access.session, prompt.id),
     )
     return render(request, "prompts/one.html", page)
+
+
+def _chunks(file: UploadFile) -> Iterator[bytes]:
+    return iter(lambda: file.file.read(1 << 16), b"")
 
 
 def _import_page(access: ProjectAccess, import_id: int) -> ImportPage:
