@@ -425,7 +425,7 @@ def test_a_change_is_a_revision_and_a_retraction_frees_the_slot(work: Session) -
     changed = corrections.revise(work, project, one, outcome.judgment_id, edit)
     assert corrections.revise(work, project, one, outcome.judgment_id, edit) == changed
     assert comparison.done_slots == 1
-    with pytest.raises(Conflict, match="meanwhile"):
+    with pytest.raises(Conflict, match="in the meantime"):
         corrections.retract(work, project, one, outcome.judgment_id, "retract-key")
     corrections.retract(work, project, one, changed.judgment_id, "retract-key")
     _counts_agree(work, comparison)
