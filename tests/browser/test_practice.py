@@ -145,7 +145,7 @@ def test_practice_by_click_alone_leads_from_home_to_labeling(house: House) -> No
         _furnish(desk, "pick", items=1)
         page = desk.page
         page.goto(f"{desk.url}/")
-        page.click("a[aria-label='Practise: Desk pick']")
+        page.click("a[aria-label='Practice: Desk pick']")
         desk.ready()
         page.click(f"#choose-{_right(desk)}")
         page.click("#submit")
