@@ -1,7 +1,7 @@
 # Two images from one file: `web` without torch, `worker` with it.
 #   docker build --target web -t attune-web .
 #   docker build --target worker -t attune-worker .
-# TORCH_INDEX picks the torch build of the worker; empty takes the default one (CUDA on Linux).
+# TORCH_INDEX selects the worker's torch build; empty means the default one (CUDA on Linux).
 
 FROM python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

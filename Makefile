@@ -1,5 +1,5 @@
 # Two commands for newcomers: `make demo` and `make test`. `make help` lists the rest.
-# Set-up goes into .venv/ and happens by itself; PYTHON picks the interpreter (3.11 or newer).
+# Setup goes into .venv/ and happens automatically; PYTHON selects the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,16 +14,16 @@ export PYTHONDONTWRITEBYTECODE := 1
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## Set up, then run one whole loop that you can watch (ARGS=--exit: then stop)
+demo: $(VENV)/.installed ## Set up, then run one whole round that you can watch (ARGS=--exit: exit at the end)
 	@$(BIN)/attune demo $(ARGS)
 
-up: $(VENV)/.installed ## Serve the web application with a worker beside it
+up: $(VENV)/.installed ## Run the web application and a worker
 	@$(BIN)/attune up $(ARGS)
 
-test: $(VENV)/.installed-dev ## Set up, then run the tests (ARGS="-k queue" picks some)
+test: $(VENV)/.installed-dev ## Set up, then run the tests (ARGS="-k queue" selects some)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
-lint: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, templates
+lint: $(VENV)/.installed-dev ## Check formatting, lint, types, import contracts and templates
 	@$(BIN)/ruff format --quiet --check . && echo "format     ok"
 	@$(BIN)/ruff check --quiet . && echo "lint       ok"
 	@$(BIN)/mypy --no-error-summary && echo "types      ok"
@@ -31,15 +31,15 @@ lint: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, templ
 	@rm -f .lint-imports.log; echo "imports    ok"
 	@$(BIN)/djlint --quiet --lint templates && echo "templates  ok"
 
-check: lint test ## lint, then test
+check: lint test ## Run lint, then test
 
-format: $(VENV)/.installed-dev ## Rewrite the sources in the house format
+format: $(VENV)/.installed-dev ## Format the sources and fix what lint can fix
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-browser-tools: ## Install what the accessibility tests need from package-lock.json
+browser-tools: ## Install the tools of the accessibility tests from package-lock.json
 	@npm ci --ignore-scripts --no-audit --no-fund --silent
 
-clean: ## Remove the virtual environment and caches (data in .attune/ stays)
+clean: ## Remove the virtual environment and caches, but no data (.attune/)
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -1,1 +1,1 @@
-"""Attune's labeling product: everything but the machine learning; it runs without torch."""
+"""Attune's labeling product: everything except the machine learning; it runs without torch."""

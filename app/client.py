@@ -1,7 +1,7 @@
 """A typed client of the public API, for scripts, the command line and simulated labelers.
 
-It signs in with an API token and sends a request again when the network or the server fails; that
-is safe, because judgments carry a key of their own. What a refusal says is kept in `Refused`.
+It authenticates with an API token and repeats a request when the network or the server fails, which
+is safe because judgments carry a key. Models of what the API sends and takes are named `Api…`.
 """
 
 import secrets
@@ -14,14 +14,16 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from app.errors import AttuneError
+
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.2
 TIMEOUT_S = 60.0
 _AGAIN = frozenset({502, 503, 504})
 
 
-class Refused(Exception):
-    """The server understood and said no."""
+class RequestRefused(AttuneError):
+    """The server understood the request and refused it."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(f"{detail} ({status})")
@@ -29,32 +31,32 @@ class Refused(Exception):
         self.detail = detail
 
 
-class Message(BaseModel):
+class ApiMessage(BaseModel):
     """A turn of the prompt."""
 
     role: str
     content: str
 
 
-class Candidate(BaseModel):
+class ApiCandidate(BaseModel):
     """A completion with its canonical position."""
 
     position: int
     text: str
 
 
-class Criterion(BaseModel):
-    """One thing to rate completions on."""
+class ApiCriterion(BaseModel):
+    """A criterion to rate completions on."""
 
     name: str
     help: str = ""
 
 
-class Assignment(BaseModel):
-    """A leased comparison; candidates in the order in which to show them.
+class ApiAssignment(BaseModel):
+    """A leased comparison; candidates come in the order in which to show them.
 
-    Criteria come with a rate, reasons (by thumb, then by value) with thumbs. The one candidate of
-    an edit is the text to better; a write has none.
+    `criteria` are those of kind rate, `reasons` (by thumb, then by value) those of kind thumbs. The
+    only candidate of kind edit is the text to improve; kind write has none.
     """
 
     id: int
@@ -63,19 +65,19 @@ class Assignment(BaseModel):
     expires_at: datetime
     kind: str
     instruction: str = ""
-    messages: list[Message]
-    candidates: list[Candidate]
+    messages: list[ApiMessage]
+    candidates: list[ApiCandidate]
     strengths: list[int]
     allow_tie: bool
     allow_both_bad: bool
-    criteria: list[Criterion] = []
+    criteria: list[ApiCriterion] = []
     rating_max: int = 5
     reasons: dict[str, dict[str, str]] = {}
     is_practice: bool = False
 
 
-class Queue(BaseModel):
-    """What is left for the labeler, and why there is nothing if so."""
+class ApiQueue(BaseModel):
+    """The labeler's queue; `reasons` explain why it is empty, if it is."""
 
     open: int
     held: int
@@ -87,8 +89,8 @@ class Queue(BaseModel):
     reasons: list[str]
 
 
-class Result(BaseModel):
-    """What became of a submission or a skip."""
+class ApiResult(BaseModel):
+    """The result of a submission or a skip."""
 
     assignment_id: int
     judgment_id: int | None
@@ -96,24 +98,24 @@ class Result(BaseModel):
     refused: str | None
 
 
-class Claimed(BaseModel):
-    """Leased assignments; the queue's state when there were fewer than wanted."""
+class ApiClaim(BaseModel):
+    """Leased assignments; also the queue if they are fewer than wanted."""
 
-    assignments: list[Assignment]
-    queue: Queue | None
+    assignments: list[ApiAssignment]
+    queue: ApiQueue | None
 
 
-class Exchanged(Claimed):
+class ApiExchange(ApiClaim):
     """Results in the order sent, and the next assignments."""
 
-    results: list[Result]
+    results: list[ApiResult]
 
 
-class Answer(BaseModel):
-    """A judgment to submit; what its kind does not ask for stays empty.
+class ApiJudgment(BaseModel):
+    """A judgment to submit; fields that its kind does not use stay empty.
 
-    `preferred` and `strength` of a pick, `ranking` of a rank, `ratings` of each canonical position
-    by criterion of a rate, `thumb` and `reasons` of thumbs, `text` of a write or an edit.
+    A pick uses `preferred` and `strength`, a rank `ranking`, a rate `ratings` (of each canonical
+    position, by criterion), thumbs `thumb` and `reasons`, write and edit `text`.
     """
 
     kind: str
@@ -127,20 +129,20 @@ class Answer(BaseModel):
     both_bad: bool = False
 
 
-class Submission(BaseModel):
-    """An answer to an assignment, with a key that stays the same when it is sent again."""
+class ApiSubmission(BaseModel):
+    """A judgment of an assignment, with a key that a repeated request must share."""
 
     assignment_id: int
     lease_token: str
     key: str
-    answer: Answer
+    answer: ApiJudgment
     flags: list[str] = []
     comment: str = ""
     active_ms: int = 0
 
 
-class Skip(BaseModel):
-    """A comparison left to others."""
+class ApiSkip(BaseModel):
+    """A comparison that the labeler leaves to others."""
 
     assignment_id: int
     lease_token: str
@@ -190,23 +192,42 @@ class Client:
         return self.request("GET", path, params=_given(query)).json()
 
     def post(self, path: str, body: object = None) -> Any:
-        """Post JSON to a path below `/api/v1` and return the answer's."""
+        """Post JSON to a path below `/api/v1` and return the JSON of the response."""
         response = self.request("POST", path, json=body)
         return response.json() if response.content else None
 
     def put(self, path: str, body: object) -> Any:
-        """Put JSON to a path below `/api/v1` and return the answer's."""
+        """Put JSON to a path below `/api/v1` and return the JSON of the response."""
         return self.request("PUT", path, json=body).json()
 
     def upload(self, path: str, file: Path, **fields: str) -> Any:
-        """Send a file as a form and return the answer's JSON."""
+        """Send a file as a form and return the JSON of the response."""
         with file.open("rb") as opened:
             files = {"file": (file.name, opened, "application/octet-stream")}
             response = self.request("POST", path, files=files, data=fields, attempts=1)
         return response.json()
 
+    def import_file(self, project: str, file: Path, *, poll_s: float = 0.5) -> Any:
+        """Import a file into the project at a path and return the result.
+
+        A large file is imported by a job; this waits until it ends.
+
+        Raises:
+            RequestRefused: the server refused the file, or the job did not succeed.
+        """
+        result = self.upload(f"{project}/imports", file)
+        if "rejects" in result:
+            return result
+        job = result
+        while job["state"] in {"queued", "running"}:
+            time.sleep(poll_s)
+            job = self.get(f"{project}/jobs/{job['id']}")
+        if job["state"] != "succeeded":
+            raise RequestRefused(409, f"job {job['id']} {job['state']}: {job['error']}")
+        return self.get(f"{project}/imports/{job['result']['import_id']}")
+
     def download(self, path: str, to: Path) -> int:
-        """Write what is at a path to a file; return the number of bytes."""
+        """Download a path to a file; return the number of bytes."""
         with self._http.stream("GET", f"/api/v1{path}") as response, to.open("wb") as file:
             if response.is_error:
                 response.read()
@@ -216,11 +237,11 @@ class Client:
     def request(
         self, method: str, path: str, *, attempts: int = ATTEMPTS, **options: Any
     ) -> httpx.Response:
-        """Send a request, again while the server does not answer.
+        """Send a request, and repeat it while the server does not respond.
 
         Raises:
-            Refused: the server said no.
-            httpx.TransportError: it did not answer in the end.
+            RequestRefused: the server refused the request.
+            httpx.TransportError: the server did not respond to any attempt.
         """
         for wait_s in _waits(attempts):
             try:
@@ -244,59 +265,59 @@ class ProjectClient:
         self.client = client
         self.path = f"/projects/{slug}"
 
-    def claim(self, held: Sequence[int] = (), count: int = 1) -> Claimed:
+    def claim(self, held: Sequence[int] = (), count: int = 1) -> ApiClaim:
         """Lease the next assignments."""
         body = {"held": list(held), "count": count}
-        return _parse(Claimed, self.client.post(f"{self.path}/assignments", body))
+        return _parse(ApiClaim, self.client.post(f"{self.path}/assignments", body))
 
     def exchange(
         self,
-        submissions: Sequence[Submission] = (),
-        skips: Sequence[Skip] = (),
+        submissions: Sequence[ApiSubmission] = (),
+        skips: Sequence[ApiSkip] = (),
         *,
         held: Sequence[int] = (),
         count: int = 1,
-    ) -> Exchanged:
-        """Hand in work and lease the next, in one request."""
+    ) -> ApiExchange:
+        """Submit judgments and skips and lease the next assignments, in one request."""
         body = {
-            "submissions": [one.model_dump() for one in submissions],
-            "skips": [one.model_dump() for one in skips],
+            "submissions": [submission.model_dump() for submission in submissions],
+            "skips": [skip.model_dump() for skip in skips],
             "held": list(held),
             "count": count,
         }
-        return _parse(Exchanged, self.client.post(f"{self.path}/assignments/exchange", body))
+        return _parse(ApiExchange, self.client.post(f"{self.path}/assignments/exchange", body))
 
-    def submit(self, submission: Submission) -> Mapping[str, Any]:
-        """Hand in one judgment."""
+    def submit(self, submission: ApiSubmission) -> Mapping[str, Any]:
+        """Submit one judgment."""
         path = f"{self.path}/assignments/{submission.assignment_id}/submission"
-        answer: Mapping[str, Any] = self.client.post(path, submission.model_dump())
-        return answer
+        outcome: Mapping[str, Any] = self.client.post(path, submission.model_dump())
+        return outcome
 
-    def skip(self, skip: Skip) -> None:
-        """Leave one comparison to others."""
+    def skip(self, skip: ApiSkip) -> None:
+        """Skip one comparison."""
         path = f"{self.path}/assignments/{skip.assignment_id}/skip"
         self.client.post(path, skip.model_dump())
 
-    def undo(self, key: str | None = None) -> Assignment | None:
-        """Open the last judgment again."""
+    def undo(self, key: str | None = None) -> ApiAssignment | None:
+        """Reopen the last judgment or skip; return None if there is none."""
         opened = self.client.post(f"{self.path}/assignments/undo", {"key": key or new_key()})
-        return None if opened is None else _parse(Assignment, opened)
+        return None if opened is None else _parse(ApiAssignment, opened)
 
     def history(self, before: int | None = None) -> list[Mapping[str, Any]]:
-        """Return one's judgments and skips, newest first; `before` is the last assignment known."""
+        """Return your judgments and skips, newest first; `before` is the last assignment seen."""
         items: list[Mapping[str, Any]] = self.client.get(f"{self.path}/judgments", before=before)
         return items
 
     def revise(
         self,
         judgment_id: int,
-        answer: Answer,
+        answer: ApiJudgment,
         *,
         flags: Sequence[str] = (),
         comment: str = "",
         key: str | None = None,
     ) -> Mapping[str, Any]:
-        """Replace one's judgment by a new revision."""
+        """Replace your judgment with a new revision."""
         body = {
             "key": key or new_key(),
             "answer": answer.model_dump(),
@@ -307,23 +328,23 @@ class ProjectClient:
         return revised
 
     def retract(self, judgment_id: int, key: str | None = None) -> Mapping[str, Any]:
-        """Take one's judgment back for good."""
+        """Retract your judgment permanently."""
         path = f"{self.path}/judgments/{judgment_id}/retraction"
         retracted: Mapping[str, Any] = self.client.post(path, {"key": key or new_key()})
         return retracted
 
     def heartbeat(self) -> Mapping[str, str]:
         """Extend the leases."""
-        answer: Mapping[str, str] = self.client.post(f"{self.path}/assignments/heartbeat")
-        return answer
+        expiries: Mapping[str, str] = self.client.post(f"{self.path}/assignments/heartbeat")
+        return expiries
 
     def release(self) -> None:
-        """Give the leases back."""
+        """Return the leases to the queue."""
         self.client.post(f"{self.path}/assignments/release")
 
-    def queue(self) -> Queue:
-        """Return what is left."""
-        return _parse(Queue, self.client.get(f"{self.path}/assignments/queue"))
+    def queue(self) -> ApiQueue:
+        """Return the labeler's queue."""
+        return _parse(ApiQueue, self.client.get(f"{self.path}/assignments/queue"))
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the JSON at a path below the project's."""
@@ -340,22 +361,22 @@ class ProjectClient:
 
     def round(self, number: int) -> Mapping[str, Any]:
         """Return a round with its jobs, progress, models and evaluation."""
-        found: Mapping[str, Any] = self.get(f"/rounds/{number}")
-        return found
+        round_: Mapping[str, Any] = self.get(f"/rounds/{number}")
+        return round_
 
     def watch_round(self, number: int, *, every_s: float = 1.0) -> Iterator[Mapping[str, Any]]:
-        """Yield the round again and again until it is over."""
+        """Yield the round repeatedly until it is over."""
         while True:
-            found = self.round(number)
-            yield found
-            if found["state"] in {"promoted", "held", "failed", "cancelled"}:
+            round_ = self.round(number)
+            yield round_
+            if round_["state"] in {"promoted", "held", "failed", "cancelled"}:
                 return
             time.sleep(every_s)
 
     def export(self, format: str, **options: Any) -> Mapping[str, Any]:
-        """Order an export."""
-        ordered: Mapping[str, Any] = self.post("/exports", {"format": format, "options": options})
-        return ordered
+        """Start an export."""
+        export: Mapping[str, Any] = self.post("/exports", {"format": format, "options": options})
+        return export
 
 
 def new_key() -> str:
@@ -371,10 +392,10 @@ def _given(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in query.items() if value is not None}
 
 
-def _refused(response: httpx.Response) -> Refused:
+def _refused(response: httpx.Response) -> RequestRefused:
     kind = response.headers.get("content-type", "")
     detail = response.json().get("detail", "") if "json" in kind else response.text[:200]
-    return Refused(response.status_code, str(detail))
+    return RequestRefused(response.status_code, str(detail))
 
 
 def _waits(attempts: int) -> Iterator[float | None]:

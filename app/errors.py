@@ -1,20 +1,20 @@
-"""The domain's errors. They name the thing, the rule and the value, and know nothing of HTTP.
+"""The errors of the domain. Messages name the thing, the rule and the value, never an HTTP status.
 
 AttuneError
 ├── Invalid          a value breaks a rule ("overlap must be 1 to 99, not 0")
-├── NotFound         there is no such thing here, or it is not yours to see
-├── Forbidden        you are signed in, but your role does not allow this
-├── Unauthenticated  you are not signed in, or the credential is wrong or expired
-├── Conflict         the thing changed meanwhile, or the state does not allow the move
-│   ├── LeaseLost        the assignment or the job belongs to someone else by now
-│   └── ReplayMismatch   the same submission key came with another body
-├── TooMany          a throttle: try again later
-└── Unavailable      something we depend on does not answer (database, broker, model)
+├── NotFound         the thing does not exist, or the user may not see it
+├── Forbidden        the user's role does not allow the action
+├── Unauthenticated  the user is not signed in, or the credential is wrong or expired
+├── Conflict         the thing was changed concurrently, or its state does not allow the action
+│   ├── LeaseLost        the lease of the assignment or job has passed to someone else
+│   └── ReplayMismatch   the same submission key was sent with a different body
+├── TooMany          a rate limit was exceeded; try again later
+└── Unavailable      a dependency does not respond (database, broker, model)
 """
 
 
 class AttuneError(Exception):
-    """Base of every error the product raises on purpose."""
+    """Base class of every error that the product raises deliberately."""
 
 
 class Invalid(AttuneError):
@@ -22,31 +22,31 @@ class Invalid(AttuneError):
 
 
 class NotFound(AttuneError):
-    """There is no such thing here, or it is not yours to see."""
+    """The thing does not exist, or the user may not see it."""
 
 
 class Forbidden(AttuneError):
-    """The role does not allow this."""
+    """The user's role does not allow the action."""
 
 
 class Unauthenticated(AttuneError):
-    """Not signed in, or the credential is wrong or expired."""
+    """The user is not signed in, or the credential is wrong or expired."""
 
 
 class Conflict(AttuneError):
-    """The thing changed meanwhile, or its state does not allow the move."""
+    """The thing was changed concurrently, or its state does not allow the action."""
 
 
 class LeaseLost(Conflict):
-    """The assignment or the job belongs to someone else by now."""
+    """The lease of the assignment or job has passed to someone else."""
 
 
 class ReplayMismatch(Conflict):
-    """The same submission key came with another body."""
+    """The same submission key was sent with a different body."""
 
 
 class TooMany(AttuneError):
-    """A throttle said no; try again later."""
+    """A rate limit was exceeded; try again later."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -54,4 +54,4 @@ class TooMany(AttuneError):
 
 
 class Unavailable(AttuneError):
-    """Something we depend on does not answer."""
+    """A dependency does not respond."""

@@ -1,7 +1,7 @@
-"""Structured logs: JSON for machines, aligned text for a terminal.
+"""Structured logging: JSON for machines, aligned text for a terminal.
 
-Every line carries what was bound in the context (`request_id`, `job_id`). Entry points configure
-it once; everything else calls `structlog.get_logger()`.
+Every line includes the values bound to the context (`request_id`, `job_id`). Entry points configure
+logging once; everything else calls `structlog.get_logger()`.
 """
 
 import logging
@@ -12,7 +12,7 @@ import structlog
 
 
 def configure(level: str = "info", style: Literal["auto", "json", "text"] = "auto") -> None:
-    """Send every log line of the process, ours and the libraries', to standard error."""
+    """Send all log lines of the process, including those of libraries, to standard error."""
     as_json = style == "json" or (style == "auto" and not sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""`create_app(settings)`: the one place where the web side is wired."""
+"""`create_app(settings)`: the one place where the web application is assembled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ BUSIEST = "app.web.api.labeling"
 def create_app(
     settings: Settings, database: Database | None = None, *, threads: int = THREADS
 ) -> FastAPI:
-    """Wire the application; nothing is opened but the database's pool."""
+    """Assemble the application; only the database's connection pool is opened."""
 
     @asynccontextmanager
     async def lifespan(_application: FastAPI) -> AsyncIterator[None]:
@@ -58,7 +58,7 @@ def create_app(
 
 
 def _route_modules() -> list[str]:
-    """Name the modules with routes. Routes are tried in turn, so those of each judgment lead."""
+    """Name the modules with routes, the busiest first, because routes are matched in order."""
     names = [
         f"{package.__name__}.{module.name}"
         for package in (app.web.pages, app.web.api)

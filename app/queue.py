@@ -1,7 +1,7 @@
-"""Wakes workers by name. The row is the job, a message only says *look*; losing one costs latency.
+"""Wakes the workers of a queue. The row is the job, so losing a message costs only latency.
 
-The one place of `app` that knows Celery. Without a broker a wake does nothing, because workers of
-the embedded default poll the table.
+This is the only module in `app` that uses Celery. Without a broker a wake does nothing, because the
+workers of the embedded default poll the table.
 """
 
 import threading
@@ -17,13 +17,13 @@ QUEUES: Final[tuple[QueueName, ...]] = get_args(QueueName)
 TASK: Final = "attune.work"
 WAKE_EXPIRES_S: Final = 60
 _TIMEOUT_S: Final = 1.0
-_SILENCE_S: Final = 10.0  # after a failed wake: requests do not pay for a dead broker again
+_SILENCE_S: Final = 10.0  # after a failed wake, so that requests do not wait for a dead broker
 
 log = structlog.get_logger(__name__)
 
 
-class _Bell:
-    """The broker of this process, if an entry point gave one, and when it last failed."""
+class _Sender:
+    """The broker of this process, if an entry point configured one, and its last failure."""
 
     def __init__(self) -> None:
         self.celery: Celery | None = None
@@ -31,18 +31,18 @@ class _Bell:
         self.lock = threading.Lock()
 
 
-_bell = _Bell()
+_sender = _Sender()
 
 
 def configure(broker_url: str | None) -> None:
-    """Say where wakes go; called by entry points. None: wakes do nothing."""
-    with _bell.lock:
-        _bell.celery = None if broker_url is None else _sender(broker_url)
-        _bell.silent_until = 0.0
+    """Set the broker that wakes are sent to (called by entry points); None disables wakes."""
+    with _sender.lock:
+        _sender.celery = None if broker_url is None else _make_celery(broker_url)
+        _sender.silent_until = 0.0
 
 
 def configuration(broker_url: str) -> dict[str, Any]:
-    """Return what both ends of the broker agree on: JSON, no results, early ack, no prefetch."""
+    """Return the Celery settings of both sides: JSON, no results, early ack, no prefetch."""
     return {
         "broker_url": broker_url,
         "accept_content": ["json"],
@@ -56,14 +56,14 @@ def configuration(broker_url: str) -> dict[str, Any]:
 
 
 def broker_queue(queue: str) -> str:
-    """Return the broker's name of one of our queues."""
+    """Return the name of one of our queues at the broker."""
     return f"attune.{queue}"
 
 
 def wake(queue: str) -> bool:
-    """Tell some worker of this queue to look; best effort. True when a message was sent."""
-    celery = _bell.celery
-    if celery is None or time.monotonic() < _bell.silent_until:
+    """Wake a worker of this queue, best effort; return whether a message was sent."""
+    celery = _sender.celery
+    if celery is None or time.monotonic() < _sender.silent_until:
         return False
     try:
         celery.send_task(
@@ -75,15 +75,15 @@ def wake(queue: str) -> bool:
             retry=False,
         )
     except (KombuError, OSError) as error:
-        _bell.silent_until = time.monotonic() + _SILENCE_S
+        _sender.silent_until = time.monotonic() + _SILENCE_S
         log.warning("wake not sent", queue=queue, reason=str(error))
         return False
     return True
 
 
 def is_reachable() -> bool | None:
-    """Whether the broker answers; None when there is none to ask."""
-    celery = _bell.celery
+    """Whether the broker responds; None if none is configured."""
+    celery = _sender.celery
     if celery is None:
         return None
     try:
@@ -95,8 +95,8 @@ def is_reachable() -> bool | None:
     return True
 
 
-def _sender(broker_url: str) -> Celery:
-    """Make an application that only sends, and gives up quickly."""
+def _make_celery(broker_url: str) -> Celery:
+    """Make a Celery application that only sends, and gives up quickly."""
     celery = Celery("attune", set_as_current=False)
     limits = {
         "socket_connect_timeout": _TIMEOUT_S,

@@ -1,4 +1,4 @@
-"""Alembic's environment: run against a connection handed in, or the settings' database."""
+"""Alembic environment: uses the given connection, or else the database of the settings."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -22,7 +22,7 @@ def _run(connection: Connection) -> None:
 
 
 def main() -> None:
-    """Use the caller's connection if there is one."""
+    """Run the migrations on the caller's connection if there is one."""
     connection: Connection | None = context.config.attributes.get("connection")
     if connection is not None:
         _run(connection)

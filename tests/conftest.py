@@ -1,4 +1,4 @@
-"""Fixtures that every part shares: databases, the application, signed-in clients."""
+"""Fixtures shared by all tests: databases, the application, signed-in clients."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from app.models import User
 from app.services.people import accounts
 from app.settings import Settings
 
-# A shared machine is slow now and then: no test is held to a time. In CI the examples are fixed.
+# No deadlines, because shared machines are slow at times. In CI the examples are fixed.
 hypothesis.settings.register_profile("attune", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "attune")
@@ -32,7 +32,7 @@ PASSWORD = "correct horse battery"
 
 
 def unavailable(reason: str) -> None:
-    """Skip with the reason, or fail where the run requires the real services."""
+    """Skip with the reason, or fail if the run requires the real services."""
     if REQUIRE_SERVICES:
         pytest.fail(reason)
     pytest.skip(reason)
@@ -47,7 +47,7 @@ def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_log_to_a_stream_that_is_gone() -> Iterator[None]:
-    """Undo what an entry point that ran in this process set up: it wrote to that test's stream."""
+    """Reset the logging that an entry point configured, which writes to that test's stream."""
     root = logging.getLogger()
     level, before = root.level, set(root.handlers)
     yield
@@ -59,7 +59,7 @@ def _no_log_to_a_stream_that_is_gone() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Migrate once; tests copy the file."""
+    """Create a migrated SQLite file once; tests copy it."""
     path = tmp_path_factory.mktemp("template") / "template.sqlite3"
     database = Database(f"sqlite:///{path}")
     schema.upgrade(database.engine)
@@ -69,7 +69,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """Give a fresh, migrated SQLite database."""
+    """Provide a fresh, migrated SQLite database."""
     path = tmp_path / "attune.sqlite3"
     path.write_bytes(sqlite_template.read_bytes())
     return f"sqlite:///{path}"
@@ -77,7 +77,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> str:
-    """Return the PostgreSQL server's URL, or skip saying so."""
+    """Return the PostgreSQL server's URL, or skip with the reason."""
     engine = create_engine(f"{POSTGRES}/postgres")
     try:
         with engine.connect():
@@ -91,7 +91,7 @@ def postgres_server() -> str:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """Give a fresh, migrated PostgreSQL database; drop it afterwards."""
+    """Provide a fresh, migrated PostgreSQL database; drop it afterwards."""
     name = f"attune_test_{secrets.token_hex(6)}"
     admin = create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -108,7 +108,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url() -> str:
-    """Return the Redis server's URL, or skip saying so."""
+    """Return the Redis server's URL, or skip with the reason."""
     import redis  # noqa: PLC0415 - only the tests that need the broker
 
     client = redis.Redis.from_url(REDIS)
@@ -123,14 +123,14 @@ def redis_url() -> str:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.services)])
 def any_url(request: pytest.FixtureRequest) -> str:
-    """Give each database in turn."""
+    """Provide each kind of database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
 
 
 @pytest.fixture
 def database(sqlite_url: str) -> Iterator[Database]:
-    """Give an SQLite database."""
+    """Provide an SQLite database."""
     found = Database(sqlite_url)
     yield found
     found.dispose()
@@ -138,7 +138,7 @@ def database(sqlite_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def any_database(any_url: str) -> Iterator[Database]:
-    """Give a database of each kind in turn."""
+    """Provide a database of each kind in turn."""
     found = Database(any_url)
     yield found
     found.dispose()
@@ -146,33 +146,33 @@ def any_database(any_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def session(database: Database) -> Iterator[Session]:
-    """Give a writing session that is committed when the test ends well."""
+    """Provide a writing session that is committed if the test passes."""
     with database.transaction() as found:
         yield found
 
 
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_url: str) -> Settings:
-    """Give settings for a web application in a temporary folder."""
+    """Provide settings for a web application in a temporary folder."""
     return Settings(data_dir=tmp_path, database_url=sqlite_url, secret_key="s" * 40)
 
 
 @pytest.fixture
 def application(settings: Settings, database: Database) -> Any:
-    """Give the wired application."""
+    """Provide the application."""
     return create_app(settings, database)
 
 
 @pytest.fixture
 def client(application: Any) -> Iterator[TestClient]:
-    """Give a browser that is not signed in."""
+    """Provide a client that is not signed in."""
     with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as found:
         yield found
 
 
 @pytest.fixture
 def make_user(database: Database) -> Callable[..., User]:
-    """Give a function that makes accounts."""
+    """Provide a function that creates accounts."""
 
     def make(name: str = "lead", *, is_admin: bool = False) -> User:
         with database.transaction() as session:
@@ -191,7 +191,7 @@ def make_user(database: Database) -> Callable[..., User]:
 def sign_in(
     application: Any, make_user: Callable[..., User]
 ) -> Iterator[Callable[..., TestClient]]:
-    """Give a function that makes an account and a browser signed in with it.
+    """Provide a function that creates an account and a client signed in with it.
 
     The browser sends the form token as a header, as the pages' scripts do.
     """

@@ -1,4 +1,4 @@
-"""The application behind a real socket, for tests that speak HTTP from other threads."""
+"""Serves the application on a real socket, for tests that use HTTP from other threads."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ import uvicorn
 
 @contextmanager
 def serve(application: Any) -> Iterator[str]:
-    """Serve on a free port of this machine; yield the address."""
+    """Serve on a free local port; yield the address."""
     config = uvicorn.Config(
         application, host="127.0.0.1", port=0, log_level="error", ws="none", lifespan="off"
     )

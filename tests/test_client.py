@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.client import Answer, Client, Submission, new_key
+from app.client import ApiJudgment, ApiSubmission, Client, new_key
 from app.db import Database
 from app.models import User
 from app.services.people import accounts
@@ -21,13 +21,13 @@ def test_the_client_changes_and_takes_back_what_was_judged(
     with serve(application) as url, Client(url, token) as client:
         desk = client.project("desk")
         (leased,) = desk.claim().assignments
-        answer = Answer(kind="pick", preferred="a", strength=2)
-        given = Submission(
+        answer = ApiJudgment(kind="pick", preferred="a", strength=2)
+        given = ApiSubmission(
             assignment_id=leased.id, lease_token=leased.lease_token, key=new_key(), answer=answer
         )
         first = desk.submit(given)
         changed = desk.revise(
-            first["judgment_id"], Answer(kind="pick", preferred="b"), comment="Read again."
+            first["judgment_id"], ApiJudgment(kind="pick", preferred="b"), comment="Read again."
         )
         (entry,) = desk.history()
         assert (entry["answer"]["preferred"], entry["comment"]) == ("b", "Read again.")

@@ -18,7 +18,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
             raise OperationalError("connection refused")
 
     broker.configure("redis://127.0.0.1:1/0")
-    monkeypatch.setattr(broker._bell.celery, "send_task", send)
+    monkeypatch.setattr(broker._sender.celery, "send_task", send)
     yield found
     broker.configure(None)
 

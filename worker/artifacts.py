@@ -1,9 +1,9 @@
-"""Folders that are whole or not there: training states and published checkpoints.
+"""Atomic folders: training states and published checkpoints are either complete or absent.
 
-A folder is written aside, flushed, hashed, given a manifest as its last file and renamed into
-place; what has no manifest that agrees with its files does not count. Object stores cannot rename:
-there the key carries the lease token and the manifest is uploaded last. Which row points at a
-folder is not decided here.
+A folder is written under a temporary name, flushed and hashed, gets a manifest as its last file,
+and is renamed into place. A folder without a manifest that matches its files does not count. Object
+stores cannot rename: there the key carries the lease token and the manifest is uploaded last. Which
+row points at a folder is decided elsewhere.
 """
 
 import fcntl
@@ -50,7 +50,7 @@ class Artifacts:
         return "://" not in self.root
 
     def publish(self, folder: Path, key: str) -> Published:
-        """Copy a folder to the root under a key that nobody else uses."""
+        """Copy a folder to the root under a unique key."""
         if self.is_local:
             target = Path(self.root) / _checked(key)
             save(target, lambda aside: shutil.copytree(folder, aside, dirs_exist_ok=True))
@@ -67,15 +67,15 @@ class Artifacts:
         """Return a local folder with the artifact, verified when its hash is given.
 
         Raises:
-            NotFound: there is no whole artifact of that name.
-            Invalid: its manifest has another hash.
+            NotFound: there is no complete artifact of that name.
+            Invalid: its manifest has a different hash.
         """
         folder = Path(self.root) / _checked(uri) if self.is_local else self._download(uri)
         if not (folder / MANIFEST).is_file():
-            raise NotFound(f"artifact {uri} is not below {self.root}")
-        found = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
-        if sha256 and found != sha256:
-            raise Invalid(f"artifact {uri} must have the hash {sha256}, not {found}")
+            raise NotFound(f"there is no artifact {uri} under {self.root}")
+        actual = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        if sha256 and actual != sha256:
+            raise Invalid(f"artifact {uri} must have the hash {sha256}, not {actual}")
         return folder
 
     def _download(self, uri: str) -> Path:
@@ -84,7 +84,7 @@ class Artifacts:
             return target
         files, base = fsspec.core.url_to_fs(f"{self.root.rstrip('/')}/{uri}")
         if not files.exists(f"{base}/{MANIFEST}"):
-            raise NotFound(f"artifact {uri} is not below {self.root}")
+            raise NotFound(f"there is no artifact {uri} under {self.root}")
         manifest = json.loads(files.cat_file(f"{base}/{MANIFEST}"))
 
         def write(aside: Path) -> None:
@@ -94,12 +94,12 @@ class Artifacts:
 
         save(target, write)
         if _read_manifest(target) != manifest:
-            raise Invalid(f"artifact {uri} does not agree with its manifest")
+            raise Invalid(f"artifact {uri} does not match its manifest")
         return target
 
 
 def save(target: Path, write: Write) -> Path:
-    """Let `write` fill a folder aside, then put it in place whole; an older one is replaced."""
+    """Let `write` fill a temporary folder, then rename it into place over any older one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.parent / f"{_ASIDE}{target.name}-{uuid.uuid4().hex[:8]}"
     aside.mkdir()
@@ -121,7 +121,7 @@ def save(target: Path, write: Write) -> Path:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a small file whole, or leave the old one."""
+    """Replace a small file atomically."""
     aside = path.with_name(f"{_ASIDE}{path.name}-{uuid.uuid4().hex[:8]}")
     try:
         aside.write_text(text, encoding="utf-8")
@@ -141,11 +141,11 @@ def lock(file: IO[Any], path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise Conflict(f"another process writes to {path}") from error
+        raise Conflict(f"another process is writing to {path}") from error
 
 
 def verify(folder: Path) -> bool:
-    """Whether the folder has a manifest and every file agrees with it."""
+    """Whether the folder has a manifest and every file matches it."""
     try:
         manifest = _read_manifest(folder)
         return manifest is not None and manifest == _manifest(folder)
@@ -163,7 +163,7 @@ def save_state(root: Path, step: int, lease_token: int, write: Write, *, keep: i
 
 
 def newest_state(root: Path) -> Path | None:
-    """Return the newest training state that verifies, else one before it; None at the start."""
+    """Return the newest training state that verifies, or None if there is none."""
     return next((state for state in _states(root) if verify(state)), None)
 
 
@@ -226,7 +226,7 @@ def _folders(folder: Path) -> Iterator[Path]:
 
 
 def hash_of(path: Path) -> str:
-    """Return the hash of a file's bytes."""
+    """Return the SHA-256 hash of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -245,5 +245,5 @@ def _flush(path: Path) -> None:
 def _checked(key: str) -> str:
     parts = PurePosixPath(key)
     if not key or parts.is_absolute() or ".." in parts.parts:
-        raise Invalid(f"an artifact's name must stay below the root, not {key!r}")
+        raise Invalid(f"an artifact's key must be a path under the root, not {key!r}")
     return key

@@ -1,4 +1,4 @@
-"""A thread that works beside the main one for as long as a `with` block lasts."""
+"""A thread that runs in the background for the duration of a `with` block."""
 
 import threading
 from types import TracebackType
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Background:
-    """Runs `_live` in a daemon thread; `_live` ends soon after `_over` is set."""
+    """Runs `_live` in a daemon thread; `_live` returns soon after `_over` is set."""
 
     def __init__(self, name: str) -> None:
         self._over = threading.Event()

@@ -1,4 +1,4 @@
-"""The worker's commands, which join `attune` through the entry-point group `attune.commands`."""
+"""`worker`: runs jobs. It joins `attune` through the entry-point group `attune.commands`."""
 
 import signal
 from typing import Annotated
@@ -9,15 +9,11 @@ from app import logs, settings
 from app import queue as broker
 from app.errors import Invalid
 from worker import main
-from worker.commands import bench, generate, train
 
 
 def register(app: typer.Typer) -> None:
-    """Add the worker's commands."""
+    """Add the command."""
     app.command()(worker)
-    train.register(app)
-    generate.register(app)
-    bench.register(app)
 
 
 def worker(
@@ -26,17 +22,17 @@ def worker(
     ] = ",".join(broker.QUEUES),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto",
     poll: Annotated[
-        bool, typer.Option(help="Look at the table even where a broker is set.")
+        bool, typer.Option(help="Poll the jobs table even if a broker is set.")
     ] = False,
 ) -> None:
-    """Run jobs until told to end; one at a time, each in a process of its own."""
+    """Run jobs until told to stop, one at a time, each in its own process."""
     names = _queues(queues)
-    found = settings.load()
-    logs.configure(found.log_level, found.log_format)
-    broker.configure(found.broker_url)
-    supervisor = main.build(found, names, device)
-    if found.broker_url is not None and not poll:
-        main.consume(supervisor, found.broker_url, found.log_level)
+    loaded = settings.load()
+    logs.configure(loaded.log_level, loaded.log_format)
+    broker.configure(loaded.broker_url)
+    supervisor = main.build(loaded, names, device)
+    if loaded.broker_url is not None and not poll:
+        main.consume(supervisor, loaded.broker_url, loaded.log_level)
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _signal, _frame: supervisor.stop())

@@ -1,4 +1,4 @@
-"""Keeps one job's lease alive from a thread, hears people's orders, and stores the log's tail."""
+"""Renews a job's lease from a thread, picks up user requests, and stores the log's tail."""
 
 import time
 from collections.abc import Callable
@@ -12,23 +12,23 @@ from app.db import Database
 from app.errors import LeaseLost
 from app.services.jobs import job_leases
 from worker.background import Background
-from worker.ticket import is_outage
+from worker.outages import is_outage
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things may take, in seconds.
+    """Intervals and timeouts, in seconds.
 
     Attributes:
-        lease_s: a worker that was silent this long has lost its job.
+        lease_s: how long a worker keeps its job without a heartbeat.
         heartbeat_s: between two renewals of the lease.
         sweep_s: between two sweeps.
-        look_s: between two looks for people's orders.
+        look_s: between two checks for user requests.
         grace_s: from an order to end until the process is killed.
-        poll_s: between two looks for a job where there is no broker.
-        wake_s: the least time between two wakes that are sent again.
+        poll_s: between two checks for a job when there is no broker.
+        wake_s: the minimum between two wake-ups sent again.
     """
 
     lease_s: float = 40.0
@@ -41,20 +41,20 @@ class Timing:
 
 
 class Heart(Background):
-    """Beats while the job's process lives.
+    """Sends heartbeats while the job's process is alive.
 
-    While the database is away nothing changes: the process goes on computing. The lease is lost
-    only when the database says so.
+    While the database is unreachable nothing changes: the process keeps computing. The lease counts
+    as lost only once the database reports it.
 
     Attributes:
-        signal: what people want of the job.
-        is_lost: true once the job is no longer ours.
+        signal: the latest user request for the job.
+        is_lost: true once the lease is lost.
     """
 
     def __init__(
         self,
         database: Database,
-        claimed: job_leases.Claimed,
+        claimed: job_leases.ClaimedJob,
         timing: Timing,
         log_path: Path,
         pid: int,
@@ -100,7 +100,9 @@ class Heart(Background):
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            log.warning("no heartbeat: database away", job=self._key[0], reason=str(error))
+            log.warning(
+                "heartbeat skipped: database unreachable", job=self._key[0], reason=str(error)
+            )
 
 
 def log_path(work: Path, job_id: int, lease_token: int) -> Path:

@@ -1,7 +1,7 @@
-"""Wires a worker: its supervisor from the settings, and the Celery application that wakes it.
+"""Builds a worker: its supervisor from the settings, and the Celery application that wakes it.
 
-Celery carries wakes and nothing else: no results, no retries, no schedule. Its threads pool of one
-keeps the consumer answering while a job runs, and the job's process is the supervisor's affair.
+Celery carries wake-ups and nothing else: no results, no retries, no schedule. Its pool of one
+thread keeps the consumer responsive while a job runs; the supervisor manages the job's process.
 """
 
 import os
@@ -58,7 +58,7 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
 
 
 def impatient(database_url: str) -> str:
-    """Let PostgreSQL end a transaction whose worker froze in it; its locks would bind others."""
+    """Let PostgreSQL end a transaction whose worker froze; its locks would block others."""
     url = make_url(database_url)
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         return database_url
@@ -76,7 +76,7 @@ def sweeping(supervisor: Supervisor) -> Sweeper:
 
 
 def consume(supervisor: Supervisor, broker_url: str, log_level: str = "info") -> None:
-    """Work for the broker's wakes until the process is told to end."""
+    """Run jobs on the broker's wake-ups until the process is told to stop."""
     Duty.supervisor = supervisor
     celery.conf.update(broker.configuration(broker_url), worker_hijack_root_logger=False)
     worker_shutting_down.connect(_stop)
@@ -97,20 +97,20 @@ def consume(supervisor: Supervisor, broker_url: str, log_level: str = "info") ->
 
 
 def drain(queue: str) -> int:
-    """Run this queue's jobs until there is none; return how many ran."""
+    """Run this queue's jobs until there are none; return how many ran."""
     return 0 if Duty.supervisor is None else Duty.supervisor.drain([queue])
 
 
 def describe_device(device: str) -> str:
-    """Say what this worker computes on, without loading torch."""
+    """Describe the device this worker computes on, without loading torch."""
     cores = f"CPU, {os.cpu_count()} cores"
     tool = shutil.which("nvidia-smi")
     if device == "cpu" or tool is None:
         return cores
     query = [tool, "--query-gpu=name", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
-    if answer.returncode != 0 or not names:
+    listing = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    names = [line.strip() for line in listing.stdout.splitlines() if line.strip()]
+    if listing.returncode != 0 or not names:
         return cores
     return f"{len(names)} × {names[0]}" if len(names) > 1 else names[0]
 

@@ -1,27 +1,22 @@
-"""The operating-system process of one job: started, told, waited for, killed."""
+"""The operating-system process of one job: start it, pass it orders, wait for it, kill it."""
 
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final
+from typing import IO
 
-from worker.ticket import Order, Ticket
-
-_READABLE = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
-_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-_HIDDEN = "ATTUNE_"  # settings, the secret among them, are not for jobs
-
-USES_CPU: Final = "ACCELERATE_USE_CPU"  # accelerate's own name for it
+from worker.launcher import environment
+from worker.orders import Order
+from worker.ticket import Ticket
 
 
 class Process:
-    """A fresh process in a session of its own; its group dies with it.
+    """A fresh process in its own session; its process group is killed when it ends.
 
     It must be made, and waited for, by one thread that outlives it: on Linux the kernel kills the
     process when the thread that started it ends.
@@ -55,7 +50,7 @@ class Process:
 
     @property
     def code(self) -> int | None:
-        """The exit status; None while it lives."""
+        """The exit status; None while it is running."""
         return self._process.returncode
 
     def hand_over(self, ticket: Ticket) -> None:
@@ -63,7 +58,7 @@ class Process:
         self._write(ticket.to_line())
 
     def order(self, order: Order) -> None:
-        """Pass an order on, once; unless it is to stop here, the process has a grace to end."""
+        """Pass an order on, once; except for `stop_here`, the grace period starts."""
         if order == self._ordered or self._kill_at is not None:
             return
         self._ordered = order
@@ -75,12 +70,12 @@ class Process:
             self.kill_after(self._grace_s)
 
     def kill_after(self, grace_s: float) -> None:
-        """Kill the process and its group once the grace is over, if it still lives."""
+        """Kill the process and its group after the grace period, if it is still running."""
         deadline = time.monotonic() + grace_s
         self._kill_at = deadline if self._kill_at is None else min(self._kill_at, deadline)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait a moment; true when the process has ended and its group with it."""
+        """Wait up to `timeout_s`; return whether the process and its group have ended."""
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._was_killed = True
             self._kill_group()
@@ -88,18 +83,18 @@ class Process:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return False
-        self._kill_group()  # what it started itself must not outlive it
+        self._kill_group()  # its own child processes must not outlive it
         with suppress(BrokenPipeError):
             self._stdin.close()
         return True
 
     def describe_end(self) -> str:
-        """Say how the process ended."""
+        """Describe how the process ended."""
         code = self._process.returncode
         if self._was_killed:
             return f"the job's process did not end within {self._grace_s:g} s and was killed"
         if code >= 0:
-            return f"the job's process ended with status {code} without saying how the job went"
+            return f"the job's process exited with status {code} without reporting a result"
         name = signal.Signals(-code).name
         return f"the job's process was killed by {name}"
 
@@ -110,31 +105,10 @@ class Process:
         return self._process.stdin
 
     def _write(self, line: str) -> None:
-        with suppress(BrokenPipeError):  # it is dead already; `wait` says so
+        with suppress(BrokenPipeError):  # it has ended already; `wait` reports that
             self._stdin.write(line.encode())
             self._stdin.flush()
 
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-
-
-def together(command: Sequence[str], count: int) -> tuple[str, ...]:
-    """Return the command that starts so many of a command, connected, on this machine.
-
-    The first of them reads the pipe; torchrun ends all when one fails.
-    """
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python")
-    return (*launcher, f"--nproc-per-node={count}", *command)
-
-
-def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return a job's environment: ours without the settings, with readable crashes.
-
-    OpenMP threads sleep after a moment's wait: ones that go on spinning make a training step
-    several times slower as soon as anything else, the web server for one, wants a core, and ones
-    that sleep at once make it a fifth slower when nothing does. An operator's choice stays.
-    """
-    kept = {name: value for name, value in inherited.items() if not name.startswith(_HIDDEN)}
-    waiting = {} if kept.keys() & _WAITING.keys() else _WAITING
-    return waiting | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | kept | _READABLE

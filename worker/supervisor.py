@@ -1,8 +1,8 @@
-"""Claims jobs and runs each in a fresh process of its own, until it ends one way or another.
+"""Claims jobs and runs each in a fresh process until it ends.
 
-Used by the Celery task and by the poller alike. The supervisor keeps the lease alive, passes
-people's orders on, keeps the tail of the log, and settles what a process that was killed left
-behind. It computes nothing, so it never loads torch.
+Used by both the Celery task and the poller. The supervisor renews the lease, passes user requests
+on, stores the tail of the log, and ends the job of a process that was killed. It computes nothing,
+so it never loads torch.
 """
 
 import os
@@ -25,15 +25,17 @@ from app.services.jobs import job_leases
 from app.services.rounds import rounds
 from worker import artifacts
 from worker.heart import Heart, Timing, log_path, tail
-from worker.process import USES_CPU, Process, together
-from worker.ticket import Places, Ticket, is_outage
+from worker.launcher import USES_CPU, together
+from worker.outages import is_outage
+from worker.process import Process
+from worker.ticket import Places, Ticket
 
 CHILD: Final = (sys.executable, "-m", "worker.runs")
 TRAINING: Final = frozenset({"sft", "reward", "policy"})
 """Kinds of job that several processes can share."""
 
 _TICK_S: Final = 0.1
-_LINGER_S: Final = 2.0  # for a process whose job is over to put its things away
+_LINGER_S: Final = 2.0  # time for a process whose job is over to clean up
 
 log = structlog.get_logger(__name__)
 
@@ -45,9 +47,9 @@ class Supervisor:
         database: where the jobs are.
         places: artifact root, work folder and device, handed to each process.
         queues: which jobs to take.
-        timing: leases and graces.
+        timing: lease, intervals and grace period.
         child: the command that starts a job's process; the job and its lease are appended.
-        name: of this worker, unique among those alive.
+        name: of this worker, unique among live workers.
     """
 
     def __init__(
@@ -75,11 +77,11 @@ class Supervisor:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Let the running job save and go back to the queue, and take no other."""
+        """Let the running job save and return to the queue, and claim no other."""
         self._stopping.set()
 
     def drain(self, queues: Sequence[str] | None = None) -> int:
-        """Claim and run jobs until there is none; return how many ran."""
+        """Claim and run jobs until there are none; return how many ran."""
         ran = 0
         while not self.is_stopping:
             claimed = self._claim(queues or self.queues)
@@ -95,8 +97,8 @@ class Supervisor:
             if not self.drain():
                 self._stopping.wait(self.timing.poll_s)
 
-    def run(self, claimed: job_leases.Claimed) -> None:
-        """Run one claimed job in its own process, to whatever end."""
+    def run(self, claimed: job_leases.ClaimedJob) -> None:
+        """Run one claimed job in its own process until it ends."""
         self.job_id = claimed.job_id
         log.info("job claimed", job=claimed.job_id, kind=claimed.kind, lease=claimed.lease_token)
         path = log_path(self.places.work, claimed.job_id, claimed.lease_token)
@@ -110,9 +112,9 @@ class Supervisor:
         finally:
             self.job_id = None
 
-    def _claim(self, queues: Sequence[str]) -> job_leases.Claimed | None:
+    def _claim(self, queues: Sequence[str]) -> job_leases.ClaimedJob | None:
         try:
-            with self.database.reader() as session:  # a look costs no write lock
+            with self.database.reader() as session:  # checking takes no write lock
                 if not job_leases.has_runnable(session, queues):
                     return None
             with self.database.transaction() as session:
@@ -120,25 +122,25 @@ class Supervisor:
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            log.warning("no claim: database away", reason=str(error.__cause__ or error))
+            log.warning("claim skipped: database unreachable", reason=str(error.__cause__ or error))
             return None
 
-    def _process(self, claimed: job_leases.Claimed, path: Path) -> Process:
+    def _process(self, claimed: job_leases.ClaimedJob, path: Path) -> Process:
         command = (*self._child, *map(str, _key(claimed)))
         count = self._processes(claimed)
         if count == 1:
             return Process(command, path, self.timing.grace_s)
-        more = {USES_CPU: "true"} if self.places.device == "cpu" else {}
-        return Process(together(command, count), path, self.timing.grace_s, more)
+        extra = {USES_CPU: "true"} if self.places.device == "cpu" else {}
+        return Process(together(command, count), path, self.timing.grace_s, extra)
 
-    def _processes(self, claimed: job_leases.Claimed) -> int:
-        """Return how many processes train: those that this worker has, or what the job asks for."""
+    def _processes(self, claimed: job_leases.ClaimedJob) -> int:
+        """Return the number of processes: what the job requests, up to this worker's limit."""
         if claimed.kind not in TRAINING:
             return 1
-        asked = claimed.payload.get("processes") or self.places.processes
-        return min(int(asked), self.places.processes)
+        requested = claimed.payload.get("processes") or self.places.processes
+        return min(int(requested), self.places.processes)
 
-    def _ticket(self, claimed: job_leases.Claimed) -> Ticket:
+    def _ticket(self, claimed: job_leases.ClaimedJob) -> Ticket:
         url = self.database.engine.url.render_as_string(hide_password=False)
         return Ticket(claimed, url, self.places, os.getpid())
 
@@ -152,8 +154,8 @@ class Supervisor:
             elif heart.signal is not job_leases.Signal.GO_ON:
                 process.order("cancel" if heart.signal is job_leases.Signal.CANCEL else "stop_here")
 
-    def _settle(self, claimed: job_leases.Claimed, process: Process, path: Path) -> None:
-        """Keep the log, and end the job if its process did not live to do so itself."""
+    def _settle(self, claimed: job_leases.ClaimedJob, process: Process, path: Path) -> None:
+        """Store the log, and end the job if its process did not do so itself."""
         try:
             with self.database.transaction() as session:
                 job_leases.record_log(session, *_key(claimed), tail(path), pid=process.pid)
@@ -164,15 +166,17 @@ class Supervisor:
             log.warning("job ended by its supervisor", job=job.id, state=str(job.state))
             if job.state == JobState.CANCELLED:
                 artifacts.discard(artifacts.job_folder(self.places.work, job.id))
-        except LeaseLost:  # the process ended its job itself, or somebody else has it
+        except LeaseLost:  # the process ended its job itself, or another worker has it
             if process.code == 0:
                 path.unlink(missing_ok=True)  # the tail is in the attempt's row
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
-            log.warning("not settled: database away", job=claimed.job_id)
+            log.warning("job not settled: database unreachable", job=claimed.job_id)
 
-    def _end_for_it(self, session: Session, claimed: job_leases.Claimed, process: Process) -> Job:
+    def _end_for_it(
+        self, session: Session, claimed: job_leases.ClaimedJob, process: Process
+    ) -> Job:
         if claimed.round_id is not None:
             job_leases.lock_round(session, claimed.round_id)
         if job_leases.hold(session, *_key(claimed)).cancel_requested:
@@ -182,5 +186,5 @@ class Supervisor:
         return job_leases.died(session, *_key(claimed), process.describe_end())
 
 
-def _key(claimed: job_leases.Claimed) -> tuple[int, int]:
+def _key(claimed: job_leases.ClaimedJob) -> tuple[int, int]:
     return claimed.job_id, claimed.lease_token

@@ -1,6 +1,7 @@
-"""What every worker does beside its job.
+"""The housekeeping that every worker does while it runs jobs.
 
-It shows that it lives, takes jobs from workers that fell silent, and sends lost wakes again.
+It reports that the worker is alive, takes jobs back from workers that stopped responding, resends
+lost wake-ups, and once a minute advances live rounds and deletes uploads that nobody retried.
 """
 
 import time
@@ -13,18 +14,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue as broker
 from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError
+from app.services.datasets import import_jobs
 from app.services.jobs import job_leases, workers
 from app.services.rounds import rounds
 from worker.background import Background
 from worker.heart import log_path, tail
+from worker.outages import is_outage
 from worker.supervisor import Supervisor
-from worker.ticket import is_outage
 
 log = structlog.get_logger(__name__)
 
 
 class Sweeper(Background):
-    """A thread that sweeps every few seconds, as long as the worker lives."""
+    """A thread that sweeps every few seconds while the worker is running."""
 
     def __init__(self, supervisor: Supervisor, worker: workers.Description) -> None:
         super().__init__("sweeper")
@@ -42,7 +44,7 @@ class Sweeper(Background):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and take the worker off the list."""
+        """Stop, and remove the worker from the list."""
         super().__exit__(kind, error, trace)
         self._carefully(self._leave)
 
@@ -71,7 +73,7 @@ class Sweeper(Background):
             workers.gone(session, self._worker.name)
 
     def _reap(self) -> None:
-        """Take jobs whose lease ended, each in its own transaction, with what they had logged."""
+        """Take back jobs whose lease expired, a transaction each, and store their logs' tails."""
         while True:
             with self._database.transaction() as session:
                 reaped = job_leases.reap(session)
@@ -95,20 +97,22 @@ class Sweeper(Background):
                 self._woken_at[queue] = time.monotonic()
 
     def _advance(self) -> None:
-        """Let every live round look once more whether it can go on."""
+        """Advance live rounds that can continue, and clean up uploads."""
         with self._database.transaction() as session:
             rounds.sweep(session)
+        with self._database.transaction() as session:
+            import_jobs.sweep(session)
 
     def _carefully(self, act: Callable[[], None]) -> None:
-        """Act; nothing that happens to one sweep may end the sweeping."""
+        """Act; an error in one sweep must not end the sweeper."""
         try:
             act()
         except SQLAlchemyError as error:
             if not is_outage(error):
                 log.exception("sweep failed")
                 return
-            # After an outage living workers get the time to renew their leases first.
+            # After an outage, live workers get time to renew their leases first.
             self._reap_from = time.monotonic() + 2 * self._timing.heartbeat_s
-            log.warning("no sweep: database away", reason=str(error))
+            log.warning("sweep skipped: database unreachable", reason=str(error))
         except AttuneError:
             log.exception("sweep failed")

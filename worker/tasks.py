@@ -1,4 +1,4 @@
-"""Celery's one task. A wake means *look*: what there is to do is in the table."""
+"""The only Celery task. A wake-up carries no work: the jobs are in the database."""
 
 from app import queue as broker
 from worker.main import celery, drain
@@ -6,5 +6,5 @@ from worker.main import celery, drain
 
 @celery.task(name=broker.TASK)  # type: ignore[untyped-decorator]
 def work(queue: str) -> None:
-    """Claim and run jobs of this queue until there is none."""
+    """Claim and run jobs of this queue until there are none."""
     drain(queue)

@@ -1,29 +1,23 @@
-"""What a supervisor hands to the process of a job, as one line on its standard input.
+"""What a supervisor passes to a job's process, as one line on its standard input.
 
-Later lines are orders. The pipe's end means that the supervisor is gone. Nothing secret is on the
-command line or in the environment.
+Later lines are orders. End of file means that the supervisor is gone. No secret is on the command
+line or in the environment.
 """
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from sqlalchemy.exc import OperationalError, TimeoutError
+from app.services.jobs.job_leases import ClaimedJob
 
-from app.services.jobs.job_leases import Claimed
-
-Order = Literal["cancel", "stop_here", "preempt"]
-
-EXIT_FENCED: Final = 71  # the lease was lost; somebody else has the job
+EXIT_FENCED: Final = 71  # the lease was lost; another worker has the job
 EXIT_ORPHANED: Final = 72  # the supervisor is gone
-
-_SQLITE_OUTAGES: Final = ("locked", "busy", "unable to open", "disk i/o", "is full", "readonly")
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """OpenAI-compatible servers that jobs may ask, and the key that goes with every question."""
+    """OpenAI-compatible servers that jobs may call, and the API key sent with every request."""
 
     urls: tuple[str, ...] = ()
     key: str | None = field(default=None, repr=False)
@@ -31,14 +25,14 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a worker of this machine finds things.
+    """Paths and resources of a worker on this machine.
 
     Attributes:
         artifacts: a folder or an fsspec URL, shared by all workers.
         work: a local folder for logs, training states and downloads.
         device: "auto", "cpu", "cuda" or another torch device.
-        servers: that jobs may ask for completions.
-        processes: that a training job may take; one for each GPU.
+        servers: that jobs may call for completions.
+        processes: the most that a training job may use; one per GPU.
     """
 
     artifacts: str
@@ -50,9 +44,9 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A claimed job and all that its process needs to run it."""
+    """A claimed job and everything its process needs to run it."""
 
-    claimed: Claimed
+    claimed: ClaimedJob
     database_url: str
     places: Places
     supervisor_pid: int
@@ -68,7 +62,7 @@ class Ticket:
         places = content["places"]
         servers = Servers(tuple(places["servers"]["urls"]), places["servers"]["key"])
         return cls(
-            claimed=Claimed(**content["claimed"]),
+            claimed=ClaimedJob(**content["claimed"]),
             database_url=content["database_url"],
             places=Places(
                 places["artifacts"],
@@ -79,17 +73,3 @@ class Ticket:
             ),
             supervisor_pid=content["supervisor_pid"],
         )
-
-
-def is_outage(error: Exception) -> bool:
-    """Whether the database is away (and will be back), rather than the statement wrong.
-
-    SQLite reports a missing table under the same class as a locked file; only its words differ.
-    """
-    if isinstance(error, TimeoutError):
-        return True
-    if not isinstance(error, OperationalError):
-        return False
-    if type(error.orig).__module__ != "sqlite3":
-        return True
-    return any(words in str(error.orig).lower() for words in _SQLITE_OUTAGES)

@@ -1,1 +1,1 @@
-"""Measurements of the running product, over its own public interfaces."""
+"""Benchmarks of the running product through its public interfaces."""

@@ -1,9 +1,9 @@
-"""How it is checked that an acknowledged submission is on disk, and that none is missing.
+"""Checks that every acknowledged submission of a bench is stored durably.
 
-A commit returns once its log is flushed where `synchronous_commit` and `fsync` are on; that is read
-on connections of the role that the server uses, and the flushes counted by the database must go up
-by at least one for each group of commits that can share one. Afterwards every acknowledged
-submission must be a row.
+With `synchronous_commit` and `fsync` on, a commit returns only after its log has been flushed. Both
+settings are read over a connection with the server's role, and the database's count of flushes must
+increase by at least one for each group of commits that can share a flush. After the run, every
+acknowledged submission must exist as a row.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ _SETTINGS = ("synchronous_commit", "fsync", "full_page_writes")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Judgments that are rows, and the log's flushes so far."""
+class StoredCounts:
+    """The number of judgment rows and of log flushes so far."""
 
     judgments: int
     flushes: int
 
 
-def look(database: Database) -> Seen:
-    """Count rows and flushes; refuse a server that acknowledges before it has written.
+def count_stored(database: Database) -> StoredCounts:
+    """Count rows and flushes on a server that acknowledges only what it has written.
 
     Raises:
         Invalid: a setting that makes commits durable is off.
@@ -38,17 +38,20 @@ def look(database: Database) -> Seen:
                 raise Invalid(f"a durable measurement needs {name} to be on, not {value}")
         judgments = connection.execute(select(func.count()).select_from(Judgment.__table__))
         flushes = connection.execute(text("SELECT wal_sync FROM pg_stat_wal"))
-        return Seen(judgments.scalar_one(), flushes.scalar_one())
+        return StoredCounts(judgments.scalar_one(), flushes.scalar_one())
 
 
-def check(before: Seen, after: Seen, *, acknowledged: int, at_once: int) -> None:
-    """Refuse a run in which an acknowledgement is missing from the rows or from the disk.
+def check(before: StoredCounts, after: StoredCounts, *, acknowledged: int, at_once: int) -> None:
+    """Check that every acknowledged submission is a row and was flushed.
 
     Raises:
-        Invalid: saying what is missing.
+        Invalid: rows or flushes are missing.
     """
     rows, flushes = after.judgments - before.judgments, after.flushes - before.flushes
     if rows < acknowledged:
-        raise Invalid(f"{acknowledged} submissions were acknowledged, {rows} are rows")
+        raise Invalid(f"of {acknowledged} acknowledged submissions, {rows} are stored as rows")
     if flushes * at_once < acknowledged:
-        raise Invalid(f"{acknowledged} submissions by {at_once} at once flushed {flushes} times")
+        raise Invalid(
+            f"{acknowledged} submissions by {at_once} concurrent labelers caused only {flushes} "
+            "log flushes"
+        )

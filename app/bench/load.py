@@ -1,8 +1,8 @@
-"""Labelers as a load: each claims a comparison, judges it at once, hands it in, and goes on.
+"""Generates the load of labelers who claim and submit comparisons in an endless cycle.
 
-A cycle is one claim (`POST …/assignments`) and one submission (`POST …/submission`), each a request
-of its own on a connection that is kept. What measures must not be what is measured: requests are
-written out by hand on bare asyncio, and of the answers only what the next request needs is read.
+A cycle is one claim (`POST …/assignments`) and one submission (`POST …/submission`), sent as
+separate requests over a persistent connection. To keep the cost of measuring low, requests are
+written by hand on bare asyncio, and only what the next request needs is read from a response.
 """
 
 import asyncio
@@ -16,32 +16,32 @@ from urllib.request import urlopen
 ANSWER: dict[str, Any] = {"kind": "pick", "preferred": "a", "strength": 2, "both_bad": False}
 
 
-class Refused(RuntimeError):
-    """The server answered with something else than success."""
+class RequestFailed(RuntimeError):
+    """The server responded with an error, or had no work left."""
 
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds that each claim and each submission took, and what the server acknowledged."""
+    """The durations of claims and submissions in seconds, and the acknowledged submissions."""
 
     claims: list[float] = field(default_factory=list)
     submissions: list[float] = field(default_factory=list)
-    acknowledged: int = 0  # submissions, those before and after the measurement too
+    acknowledged: int = 0  # submissions, including those outside the measured time
     wall_s: float = 0.0
     own_cpu_s: float = 0.0
 
     @property
     def cycles_per_s(self) -> float:
-        """Claims with their submission, a second."""
+        """Completed cycles per second."""
         return len(self.submissions) / self.wall_s
 
 
 class _Connection(asyncio.Protocol):
-    """One kept connection: one request at a time, its answer's body back."""
+    """A persistent connection that handles one request at a time."""
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._answer: asyncio.Future[bytes] | None = None
+        self._response: asyncio.Future[bytes] | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,46 +50,47 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found or self._answer is None:
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator or self._response is None:
             return
         length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
         if len(body) < length:
             return
-        answer, self._answer = self._answer, None
+        response, self._response = self._response, None
         self._received.clear()
         if head[9:10] == b"2":
-            answer.set_result(bytes(body))
+            response.set_result(bytes(body))
         else:
-            answer.set_exception(Refused(f"{head[9:12].decode()}: {body[:300].decode()}"))
+            response.set_exception(RequestFailed(f"{head[9:12].decode()}: {body[:300].decode()}"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError("the server hung up"))
+        if self._response is not None and not self._response.done():
+            error = exc or ConnectionResetError("the server closed the connection")
+            self._response.set_exception(error)
 
     async def post(self, head: bytes, body: bytes) -> bytes:
-        """Send a request and return the body of its answer."""
+        """Send a request and return the body of the response."""
         assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
+        self._response = asyncio.get_running_loop().create_future()
         self._transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body))
-        return await self._answer
+        return await self._response
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
 
-def ask(address: tuple[str, int], path: str) -> None:
-    """Ask for a page; raise OSError while nobody answers."""
-    with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=2) as answer:
-        answer.read()
+def request(address: tuple[str, int], path: str) -> None:
+    """Request a page; raises OSError if the server does not respond."""
+    with urlopen(f"http://{address[0]}:{address[1]}{path}", timeout=2) as response:
+        response.read()
 
 
 def run(
     address: tuple[str, int], slug: str, tokens: Sequence[str], *, warm_s: float, measured_s: float
 ) -> Timings:
-    """Let one labeler for each token work, and measure after a while."""
+    """Run one labeler per token, and measure after a warm-up."""
     return asyncio.run(_run(address, slug, tokens, warm_s, measured_s))
 
 
@@ -124,25 +125,25 @@ async def _label(
     begin, end = span
     try:
         while time.perf_counter() < end:
-            asked = time.perf_counter()
-            given = json.loads(await connection.post(claim, b'{"count":1}'))["assignments"]
+            claim_sent = time.perf_counter()
+            response = json.loads(await connection.post(claim, b'{"count":1}'))
             claimed = time.perf_counter()
-            if not given:
-                raise Refused("the queue ran empty before the time was over")
-            (one,) = given
+            if not response["assignments"]:
+                raise RequestFailed("the queue became empty before the end of the measurement")
+            (assignment,) = response["assignments"]
             body = {
-                "key": f"bench-{one['lease_token']}",
-                "lease_token": one["lease_token"],
+                "key": f"bench-{assignment['lease_token']}",
+                "lease_token": assignment["lease_token"],
                 "answer": ANSWER,
                 "active_ms": 8000,
             }
-            submit = f"POST {base}/{one['id']}/submission{common}".encode()
-            sent = time.perf_counter()
+            submit = f"POST {base}/{assignment['id']}/submission{common}".encode()
+            submission_sent = time.perf_counter()
             await connection.post(submit, json.dumps(body).encode())
             done = time.perf_counter()
             timings.acknowledged += 1
-            if begin <= asked and done <= end:
-                timings.claims.append(claimed - asked)
-                timings.submissions.append(done - sent)
+            if begin <= claim_sent and done <= end:
+                timings.claims.append(claimed - claim_sent)
+                timings.submissions.append(done - submission_sent)
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""`bench`: measurements of the product on this machine; other packages add theirs to the group."""
+"""`bench`: measurements on this machine; other packages add their own commands to the group."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from app.cli.console import err, say
 from app.db import Database, schema
 from app.errors import Invalid
 
-group = typer.Typer(no_args_is_help=True, help="Measure the product on this machine.")
+group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 
 SERVER = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
 START_TIMEOUT_S = 60.0
@@ -39,22 +39,22 @@ def register(app: typer.Typer) -> None:
 
 @group.callback()
 def _group() -> None:
-    """Measure the product on this machine."""
+    """Measure speed and memory on this machine."""
 
 
 @group.command()
 def labeling(
-    json_to: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_to: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
     database_url: Annotated[
-        str, typer.Option(help="A PostgreSQL server; a database is made there and dropped.")
+        str, typer.Option(help="A PostgreSQL server, on which a temporary database is created.")
     ] = SERVER,
-    sizes: Annotated[str, typer.Option(help="Comparisons in the project.")] = "10000,1000000",
-    labelers: Annotated[str, typer.Option(help="Labelers at work at once.")] = "1,8,50",
-    seconds: Annotated[float, typer.Option(help="Measured for each figure.")] = 8.0,
-    warm: Annotated[float, typer.Option(help="Seconds before that.")] = 3.0,
+    sizes: Annotated[str, typer.Option(help="Numbers of comparisons.")] = "10000,1000000",
+    labelers: Annotated[str, typer.Option(help="Numbers of concurrent labelers.")] = "1,8,50",
+    seconds: Annotated[float, typer.Option(help="Seconds measured per combination.")] = 8.0,
+    warm: Annotated[float, typer.Option(help="Warm-up seconds.")] = 3.0,
     workers: Annotated[int, typer.Option(help="Web processes.")] = os.cpu_count() or 2,
 ) -> None:
-    """Claim and submit over HTTP, every submission durable; a cycle is one claim and one submit."""
+    """Measure claims and durable submissions over HTTP; a cycle is one of each."""
     crowds = _numbers(labelers)
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -64,7 +64,7 @@ def labeling(
     table = Table("comparisons", "labelers", "cycles/s", "next p50 / p95", "submit p50 / p95")
     for size in _numbers(sizes):
         with _database(database_url) as url:
-            say(f"Making {size:,} comparisons …")
+            say(f"Creating {size:,} comparisons …")
             database = Database(url)
             schema.upgrade(database.engine)
             seeded = seed(database, size, max(crowds))
@@ -74,7 +74,7 @@ def labeling(
                 _note(figures, table, size, crowd, timings)
             database.dispose()
     err.print(table)
-    say("Milliseconds; the load and PostgreSQL run on the same cores.")
+    say("Times are in milliseconds; the load generator and PostgreSQL share the cores.")
     if json_to is not None:
         json_to.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -88,11 +88,11 @@ def _measure(
     workers: int,
 ) -> Timings:
     tokens = seeded.tokens[:crowd]
-    before = durability.look(database)
+    before = durability.count_stored(database)
     with _server(url, workers) as address:
         timings = load.run(address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
     time.sleep(1.0)  # the database counts its flushes with a delay
-    after = durability.look(database)
+    after = durability.count_stored(database)
     durability.check(before, after, acknowledged=timings.acknowledged, at_once=crowd)
     return timings
 
@@ -122,14 +122,14 @@ def _note(
 def _milliseconds(seconds: Sequence[float]) -> tuple[float, float]:
     """Return the median and the 95th percentile."""
     if len(seconds) < 2:
-        raise Invalid(f"{len(seconds)} cycles were measured; let it run longer with --seconds")
+        raise Invalid(f"only {len(seconds)} cycles were measured; increase --seconds")
     cuts = quantiles(seconds, n=20)
     return round(1000 * cuts[9], 2), round(1000 * cuts[18], 2)
 
 
 @contextmanager
 def _database(server_url: str) -> Iterator[str]:
-    """Make a database of its own on the server; drop it afterwards."""
+    """Create a temporary database on the server, and drop it afterwards."""
     if make_url(server_url).get_backend_name() != "postgresql":
         raise Invalid(f"the labeling bench needs PostgreSQL, not {make_url(server_url).drivername}")
     name = f"attune_bench_{secrets.token_hex(4)}"
@@ -172,19 +172,19 @@ def _wait_for(server: processes.Child, port: int) -> None:
     until = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until and server.is_running:
         try:
-            load.ask(("127.0.0.1", port), "/livez")
+            load.request(("127.0.0.1", port), "/livez")
         except OSError:
             time.sleep(0.1)
         else:
             return
-    raise Invalid(f"the web server did not answer at port {port}")
+    raise Invalid(f"the web server did not respond on port {port}")
 
 
 def _numbers(text_: str) -> list[int]:
     try:
         return [int(part) for part in text_.replace("_", "").split(",")]
     except ValueError as error:
-        raise Invalid(f"numbers are separated by commas, not {text_!r}") from error
+        raise Invalid(f"numbers must be separated by commas, not {text_!r}") from error
 
 
 def _commit() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
@@ -18,7 +19,7 @@ def say(message: str) -> None:
 
 def fail(message: str) -> NoReturn:
     """Print what is wrong and end with status 1."""
-    err.print(f"[red]✗[/red] {message}", markup=True)
+    err.print(f"[red]✗[/red] {escape(message)}", markup=True)  # "attune[worker]" is no style
     sys.exit(1)
 
 

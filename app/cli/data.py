@@ -1,4 +1,4 @@
-"""`import` and `export`: files in and data sets out, without a browser."""
+"""`import` and `export`: importing files and exporting data sets from the command line."""
 
 import json
 import shutil
@@ -7,15 +7,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from app.cli import processes
 from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
+from app.formats import column_mapping
+from app.formats.column_mapping import ColumnsByField
+from app.formats.preview import preview as preview_of
+from app.models import ImportRun
 from app.services.datasets import exports, imports
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import load
 from app.web import downloads
@@ -30,47 +43,105 @@ def register(app: typer.Typer) -> None:
 
 
 def import_file(
-    project: Annotated[str, typer.Argument(help="The project's short name.")],
-    files: Annotated[list[Path], typer.Argument(help="Files to take in.", exists=True)],
-    format: Annotated[str | None, typer.Option(help="Default: detected.")] = None,
+    project: Annotated[str, typer.Argument(help="The project's slug.")],
+    files: Annotated[list[Path], typer.Argument(help="Files to import.", exists=True)],
+    format: Annotated[str | None, typer.Option(help="Detected by default.")] = None,
     rejects: Annotated[
-        Path | None, typer.Option(help="Write refused lines with their reasons here.")
+        Path | None, typer.Option(help="Write rejected lines with their reasons here.")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", help="field=column, such as prompt=question; ignore=column leaves one out."
+        ),
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Show the first rows as they would be read, and stop.")
+    ] = False,
 ) -> None:
-    """Take files of prompts, demonstrations, completions or preferences in."""
+    """Import files of prompts, demonstrations, completions or preferences."""
+    mapping = column_mapping.parse(columns or [])
+    if preview:
+        for path in files:
+            _preview(path, format, mapping)
+        return
     database = ready_database(load())
-    refused: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
     for path in files:
-        with database.transaction() as session, path.open("rb") as file:
-            found = projects.by_slug(session, project)
-            run = imports.run(session, found, file, filename=path.name, format=format)
-        refused += [{"file": path.name, **one} for one in run.rejects]
+        with database.reader() as session:
+            project_id = projects.by_slug(session, project).id
+        run = _import_with_progress(database, project_id, path, format, mapping)
+        rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit({"file": path.name, "format": run.format, "counts": run.counts})
-    for one in refused[:5]:
-        say(f"{one['file']}, line {one['line']}: {one['reason']}")
+    for reject in rejected[:5]:
+        say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
-        lines = (json.dumps(one, ensure_ascii=False) + "\n" for one in refused)
+        lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
         rejects.write_text("".join(lines), encoding="utf-8")
-        say(f"{len(refused)} refused lines are in {rejects}")
+        say(f"Wrote {len(rejected)} rejected lines to {rejects}")
+
+
+def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
+    """Show what the first rows of a file would become, and which columns would be lost."""
+    with path.open("rb") as file:
+        files = preview_of(iter(lambda: file.read(1 << 16), b""), format, mapping)
+    for part in files:
+        say(f"{part.file or path.name}: {part.title}")
+        for record in part.records:
+            say(f"  line {record.line}, {record.kind}")
+            for text in (*record.prompt, *record.completions, *record.judgments):
+                say(f"    {text}")
+        for reject in part.rejects:
+            say(f"  line {reject.line} would be rejected: {reject.reason}")
+        for column, reason in part.lost.items():
+            say(f"  column {column!r} would not be imported: {reason}")
+
+
+def _import_with_progress(
+    database: Database,
+    project_id: int,
+    path: Path,
+    format: str | None,
+    mapping: ColumnsByField,
+) -> ImportRun:
+    """Import a file in this process, in short transactions that let a running server write."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
+        task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
+        return imports.run_in_batches(
+            database.transaction,
+            project_id,
+            file,
+            filename=path.name,
+            format=format,
+            mapping=mapping,
+            report=lambda bytes_read: progress.update(task, completed=bytes_read),
+        )
 
 
 def export_file(
-    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    project: Annotated[str, typer.Argument(help="The project's slug.")],
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
     to: Annotated[Path, typer.Argument(help="The file to write.")],
     option: Annotated[
         list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
     ] = None,
     alone: Annotated[
-        bool, typer.Option("--alone", help="Start a worker for it; none is running.")
+        bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
     ] = False,
 ) -> None:
-    """Write a frozen data set and its manifest; a worker does the work."""
+    """Export a frozen data set with its manifest; a worker writes it."""
     settings = load()
     database = ready_database(settings)
     with database.transaction() as session:
         found = projects.by_slug(session, project)
-        options = Options.from_json(dict(_option(text) for text in option or []))
+        options = ExportOptions.from_json(dict(_option(text) for text in option or []))
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
     worker = None

@@ -1,4 +1,4 @@
-"""`demo`: the first run, with everything started for you."""
+"""`attune demo`: runs one whole loop, after starting everything that it needs."""
 
 import json
 import secrets
@@ -14,8 +14,8 @@ from typing import Annotated
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.cli import processes
@@ -26,10 +26,9 @@ from app.db import Database, schema
 from app.demo import panel as panels
 from app.demo import project, script, taste
 from app.demo.plan import DemoPlan
-from app.demo.report import Report
+from app.demo.report import DemoReport
 from app.demo.script import Panelist, Setup
 from app.errors import Invalid, Unavailable
-from app.models import Project, User
 from app.services.people import accounts
 from app.services.project import projects
 from app.settings import Settings, load
@@ -39,7 +38,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _People:
-    """Who takes part, with their credentials."""
+    """The participants with their credentials."""
 
     email: str
     password: str
@@ -53,36 +52,39 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    leave: Annotated[bool, typer.Option("--exit", help="Stop at the end.")] = False,
-    report: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file.")
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Exit at the end instead of leaving the server up.")
+    ] = False,
+    report_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results to this file as JSON.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other prompts and answers.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts, responses and training.")] = 1,
     taste_name: Annotated[
-        str, typer.Option("--taste", help=f"What the panel wants: {', '.join(taste.names())}.")
+        str,
+        typer.Option("--taste", help=f"The panel's hidden taste: {', '.join(taste.names())}."),
     ] = "default",
 ) -> None:
-    """Run one whole loop that can be watched in the browser."""
+    """Run one whole loop, which you can watch in the browser."""
     if taste_name not in taste.names():
-        raise Invalid(f"--taste is one of {', '.join(taste.names())}, not {taste_name!r}")
+        raise Invalid(f"--taste must be one of {', '.join(taste.names())}, not {taste_name!r}")
     settings = load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     database = _database(settings)
     plan = DemoPlan()
     with database.transaction() as session:
         people = _people(session, plan, taste_name, seed)
-        slug = _free_slug(session)
-    listener = listen(settings.host, settings.port, 0)  # held from here on: it stays ours
+        slug = projects.free_slug(session, project.NAME)
+    listener = listen(settings.host, settings.port, 0)  # open until the end, to keep the port
     url = address_of(listener)
     with listener, _children(settings, listener.fileno()) as children:
         _wait_until_up(url, children)
         _invite(url, people)
-        with Client(url, people.token) as lead, _Progress() as watch:
+        with Client(url, people.token) as lead, _StageDisplay() as display:
             setup = Setup(
                 url, lead, people.panel, taste_name, seed, plan, slug, lambda: _alive(children)
             )
-            found = script.run(setup, watch)
-        _show(found, report)
+            report = script.run(setup, display)
+        _show(report, report_file)
         if not leave:
             _stay(url, slug, people, children)
 
@@ -91,14 +93,14 @@ def _database(settings: Settings) -> Database:
     if settings.is_embedded:
         return ready_database(settings)
     database = Database(settings.database)
-    schema.upgrade(database.engine)  # the first run sets everything up, whatever the database
+    schema.upgrade(database.engine)  # the demo sets everything up, whatever the database
     return database
 
 
 def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _People:
-    """Make (or take up again) the lead's account, and a fresh panel."""
+    """Create or reuse the lead's account, and create a new panel."""
     email, password = "lead@example.org", secrets.token_urlsafe(9)
-    lead = session.scalar(select(User).where(User.email == email))
+    lead = accounts.user_by_email(session, email)
     if lead is None:
         lead = accounts.create_user(
             session, email=email, name="Lead", password=password, is_admin=True
@@ -120,13 +122,6 @@ def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _Pe
         credential = accounts.create_token(session, user, name="first run", scopes=["label"])
         panel.append(Panelist(labeler, user.email, credential.secret))
     return _People(email, password, token.secret, panel)
-
-
-def _free_slug(session: Session) -> str:
-    base = projects.slug_of(project.NAME)
-    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
-    names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
-    return next(name for name in names if name not in taken)
 
 
 @contextmanager
@@ -154,17 +149,17 @@ def _children(settings: Settings, fd: int) -> Iterator[list[processes.Child]]:
 
 
 def _wait_until_up(url: str, children: Sequence[processes.Child]) -> None:
-    until = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < until:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
         if not _alive(children):
-            raise Unavailable("the web server or the worker ended while starting")
+            raise Unavailable("the web server or the worker stopped during startup")
         try:
             if httpx.get(f"{url}/livez", timeout=2.0).is_success:
                 return
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise Unavailable(f"the web server did not answer at {url} within {START_TIMEOUT_S:.0f} s")
+    raise Unavailable(f"the web server at {url} did not respond within {START_TIMEOUT_S:.0f} s")
 
 
 def _alive(children: Sequence[processes.Child]) -> bool:
@@ -173,30 +168,35 @@ def _alive(children: Sequence[processes.Child]) -> bool:
 
 def _invite(url: str, people: _People) -> None:
     err.print()
-    err.print(f"  Watch it at [bold]{url}[/bold]")
-    err.print(f"  Sign in as  [bold]{people.email}[/bold]  password [bold]{people.password}[/bold]")
+    err.print(f"  Watch at  [bold]{url}[/bold]")
+    err.print(f"  Sign in   [bold]{people.email}[/bold]  password [bold]{people.password}[/bold]")
     err.print()
 
 
-def _show(found: Report, report: Path | None) -> None:
+def _show(report: DemoReport, report_file: Path | None) -> None:
     console = Console(stderr=True, highlight=False)
     console.print()
-    for answer in found.examples:
-        console.print(f"[dim]Reader[/dim]  {answer.prompt}", soft_wrap=True, markup=True)
-        console.print(f"[dim]before[/dim]  {answer.old}", soft_wrap=True)
-        console.print(f"[dim]after [/dim]  {answer.new}\n", soft_wrap=True)
-    console.print(found.table())
-    console.print(f"The policy stopped for this reason: {found.policy_metrics['stop_reason']}.")
-    console.print(f"[dim]{found.timing()}[/dim]")
-    if report is not None:
-        report.write_text(json.dumps(found.to_json(), indent=2) + "\n", encoding="utf-8")
-        console.print(f"[dim]The figures are in {report}[/dim]")
+    for example in report.examples:
+        for label, text in (
+            ("Prompt", example.prompt),
+            ("Before", example.old),
+            ("After", example.new),
+        ):
+            console.print(f"[dim]{label:<6}[/dim]  {escape(text)}", soft_wrap=True)
+        console.print()
+    console.print(report.table())
+    console.print(f"Policy training stopped ({report.policy_metrics['stop_reason']}).")
+    console.print(f"[dim]{report.timing()}[/dim]")
+    if report_file is not None:
+        report_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
+        console.print(f"[dim]Results written to {report_file}[/dim]")
 
 
 def _stay(url: str, slug: str, people: _People, children: Sequence[processes.Child]) -> None:
     err.print()
-    err.print(f"  The next comparison waits for you: [bold]{url}/p/{slug}/label[/bold]")
-    err.print(f"  Sign in as {people.email} with {people.password}. Ctrl+C ends it.")
+    err.print(f"  Label the next comparison yourself at [bold]{url}/p/{slug}/label[/bold]")
+    err.print(f"  Sign in as {people.email} with password {people.password}")
+    err.print("  [dim]Press Ctrl+C to stop.[/dim]")
     try:
         while _alive(children):
             time.sleep(0.5)
@@ -204,8 +204,8 @@ def _stay(url: str, slug: str, people: _People, children: Sequence[processes.Chi
         err.print()
 
 
-class _Progress:
-    """Shows the stages as they come: bars on a terminal, plain lines elsewhere."""
+class _StageDisplay:
+    """Shows the stages: progress bars on a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -219,7 +219,7 @@ class _Progress:
         self._task: TaskID | None = None
         self._is_live = err.is_terminal
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "_StageDisplay":
         if self._is_live:
             self._progress.start()
         return self
@@ -230,17 +230,17 @@ class _Progress:
             self._progress.stop()
 
     def stage(self, name: str) -> None:
-        """Finish the bar of the stage before and begin the next."""
+        """Finish the bar of the previous stage and start the next."""
         self._finish()
         if not self._is_live:
             err.print(f"· {name}")
         self._task = self._progress.add_task(name, total=None, note="")
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._task is not None and total:
-            shown = f"{note} {done:,} / {total:,}"
-            self._progress.update(self._task, completed=done, total=total, note=shown)
+            text = f"{note} {done:,} / {total:,}"
+            self._progress.update(self._task, completed=done, total=total, note=text)
 
     def _finish(self) -> None:
         if self._task is None:

@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with this installation, and what to do about it."""
+"""`doctor`: checks of this installation, with remedies for problems."""
 
 import shutil
 import sqlite3
@@ -24,7 +24,7 @@ SQLITE_MIN = (3, 38, 0)  # JSON operators and UPDATE … RETURNING
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One checked thing."""
+    """The result of one check."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -37,9 +37,9 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check the installation; ends with status 1 when something must be mended."""
+    """Check the installation; exit with status 1 if a check fails."""
     findings = list(examine())
     if as_json:
         emit({"findings": [asdict(finding) for finding in findings]})
@@ -52,13 +52,13 @@ def doctor(
 
 
 def examine() -> Iterator[Finding]:
-    """Check everything that can be checked from here."""
+    """Run all checks."""
     try:
         settings = load()
     except (AttuneError, ValueError) as error:
         yield Finding("settings", "fail", str(error))
         return
-    yield Finding("settings", "ok", "every ATTUNE_ name is known")
+    yield Finding("settings", "ok", "all ATTUNE_ variables are known")
     for check in (_secret, _disk, _sqlite, _database, _broker, _pages, _worker):
         yield check(settings)
 
@@ -94,12 +94,12 @@ def _database(settings: Settings) -> Finding:
             connection.execute(text("SELECT 1"))
         at, head = schema.revision(database.engine), schema.head()
     except SQLAlchemyError as error:
-        return Finding("database", "fail", f"does not answer: {str(error).splitlines()[0]}")
+        return Finding("database", "fail", f"not responding: {str(error).splitlines()[0]}")
     finally:
         database.dispose()
     if at != head and not settings.is_embedded:
         return Finding("database", "fail", f"at revision {at}, not {head}: run attune migrate")
-    return Finding("database", "ok", f"answers; revision {at or 'made at the first start'}")
+    return Finding("database", "ok", f"responding; revision {at or 'created at the first start'}")
 
 
 def _broker(settings: Settings) -> Finding:
@@ -107,18 +107,18 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", "ok", "none: workers poll the database")
     queue.configure(settings.broker_url)
     if not queue.is_reachable():
-        return Finding("broker", "warn", "does not answer; jobs start late, none is lost")
-    return Finding("broker", "ok", "answers")
+        return Finding("broker", "warn", "not responding; jobs start later, but none is lost")
+    return Finding("broker", "ok", "responding")
 
 
 def _pages(_settings: Settings) -> Finding:
     if not TEMPLATES.is_dir() or not STATIC.is_dir():
-        return Finding("pages", "fail", f"templates or static files are missing beside {STATIC}")
-    return Finding("pages", "ok", "templates and static files are there")
+        return Finding("pages", "fail", f"templates or static files are missing at {STATIC.parent}")
+    return Finding("pages", "ok", "templates and static files are present")
 
 
 def _worker(_settings: Settings) -> Finding:
     missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
     if missing:
-        return Finding("worker", "warn", f"{', '.join(missing)} missing: no worker on this machine")
+        return Finding("worker", "warn", f"{', '.join(missing)} missing: no worker can run here")
     return Finding("worker", "ok", "torch, transformers and peft are installed")

@@ -1,49 +1,151 @@
 """`attune`: one command for people and machines.
 
-Commands of this package are thin; the worker adds its own through the entry-point group
-`attune.commands`, so that the web side installs without torch.
+A command's module is imported when the command runs, so that `attune train` works where the web
+side's packages are not installed, and the web side where torch is not. The worker's commands join
+through the entry-point group `attune.commands`.
 """
 
-from importlib.metadata import entry_points
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Final
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from app.cli import accounts, bench, data, demo, doctor, serve, simulate
 from app.cli.console import fail
-from app.client import Refused
-from app.errors import AttuneError
+from app.errors import AttuneError, Unavailable
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "up": ("app.cli.serve", "Serve the web application with a worker beside it."),
+    "serve": ("app.cli.serve", "Serve the web application."),
+    "migrate": ("app.cli.serve", "Bring the database to the newest tables."),
+    "demo": ("app.cli.demo", "Run one whole loop that you can watch in the browser."),
+    "import": ("app.cli.data", "Import prompts, demonstrations, completions or preferences."),
+    "export": ("app.cli.data", "Export a data set with its manifest."),
+    "simulate": ("app.cli.simulate", "Attach simulated labelers with a known utility."),
+    "user": ("app.cli.accounts", "Manage accounts."),
+    "token": ("app.cli.accounts", "Manage API tokens."),
+    "doctor": ("app.cli.doctor", "Check this installation."),
+    "bench": ("app.cli.bench", "Measure speed and memory on this machine."),
+}
+"""The product's own commands: the module that registers each, and its line in the help."""
+_TRAINING: Final = ("accelerate", "fsspec", "peft", "safetensors", "torch", "transformers")
+EXTRAS: Final[Mapping[str, str]] = dict.fromkeys(_TRAINING, "worker")
+"""The extra that installs a package; packages not named come with Attune itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSource:
+    """Where a command comes from: a module's `register`."""
+
+    target: str
+    help: str = ""
+
+    def load(self) -> TyperGroup:
+        """Import the module and return the commands that it registers.
+
+        Raises:
+            Unavailable: a package that the command needs is not installed.
+        """
+        module, _, name = self.target.partition(":")
+        app = typer.Typer()
+        app.callback()(lambda: None)
+        try:
+            getattr(import_module(module), name or "register")(app)
+        except ModuleNotFoundError as error:
+            raise Unavailable(_what_to_install(error)) from error
+        group = typer.main.get_command(app)
+        assert isinstance(group, TyperGroup)
+        return group
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands by a table, and imports the one that is asked for.
+
+    Typer carries a click of its own in some versions and not in others, so its types are not named.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, the product's own first."""
+        return list(_sources())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command for the help: its name and its line."""
+        sources = _sources().get(cmd_name)
+        return None if sources is None else TyperCommand(cmd_name, help=sources[0].help)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that is asked for."""
+        name = args[0]
+        sources = _sources().get(name)
+        if sources is None:
+            return super().resolve_command(ctx, args)
+        command = sources[0].load().commands[name]
+        for source in sources[1:]:  # a group that several modules add commands to
+            more = source.load().commands[name]
+            if isinstance(command, TyperGroup) and isinstance(more, TyperGroup):
+                command.commands.update(more.commands)
+        return name, command, args[1:]
+
+
+def _what_to_install(error: ModuleNotFoundError) -> str:
+    package = _package(error)
+    extra = EXTRAS.get(package)
+    install = f"attune[{extra}]" if extra else "attune with its dependencies"
+    return f"{package} is not installed; install {install}"
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
+
+
+def _sources() -> dict[str, list[CommandSource]]:
+    """Return where each command comes from; several sources share a group of commands."""
+    sources = {name: [CommandSource(module, line)] for name, (module, line) in COMMANDS.items()}
+    for entry_point in entry_points(group="attune.commands"):
+        name, _, _ = entry_point.name.partition(".")
+        sources.setdefault(name, []).append(CommandSource(entry_point.value, _help_of(entry_point)))
+    return sources
+
+
+def _help_of(entry_point: EntryPoint) -> str:
+    """Return a command's line in the help, which its package's `HELP` holds."""
+    package = entry_point.module.partition(".")[0]
+    try:
+        lines: Mapping[str, str] = import_module(f"{package}.command_help").HELP
+    except ModuleNotFoundError:
+        return ""
+    return lines.get(entry_point.name, "")
+
 
 app = typer.Typer(
     name="attune",
+    cls=LazyGroup,
     help="Human preference labeling that closes the loop.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (serve, demo, data, simulate, accounts, doctor, bench):
-    module.register(app)
-for entry_point in entry_points(group="attune.commands"):
-    try:
-        entry_point.load()(app)
-    except ModuleNotFoundError as missing:
-        # Without the extra `worker` its commands are absent; anything else is a defect.
-        if (missing.name or "").split(".")[0] not in {
-            "worker",
-            "torch",
-            "transformers",
-            "peft",
-            "fsspec",
-        }:
-            raise
+
+
+@app.callback()
+def root() -> None:
+    """Human preference labeling that closes the loop."""
 
 
 def main() -> None:
     """Run; a domain error becomes one sentence and status 1."""
     try:
         app()
-    except (AttuneError, Refused) as error:
+    except AttuneError as error:
         fail(str(error))
+    except ModuleNotFoundError as error:  # a command imports what is slow to load only as it runs
+        if _package(error) not in EXTRAS:
+            raise
+        fail(_what_to_install(error))
 
 
 if __name__ == "__main__":

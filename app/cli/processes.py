@@ -1,4 +1,4 @@
-"""Children of `up` and `demo`: another `attune` command in its own process."""
+"""Child processes of `up` and `demo` that run other `attune` commands."""
 
 import os
 import subprocess
@@ -12,14 +12,14 @@ STOP_TIMEOUT_S = 20.0
 
 
 class Child:
-    """A running `attune …` of this installation.
+    """An `attune` command of this installation in its own process.
 
     Args:
-        name: how people call it.
-        arguments: what comes after `attune`.
-        environment: names added to this process's environment.
-        log: a file for its output; None leaves it on the terminal.
-        inherits: file descriptors that it gets under the same numbers.
+        name: its name in messages.
+        arguments: the arguments after `attune`.
+        environment: variables added to the environment of this process.
+        log: a file for its output; None for the terminal.
+        inherits: file descriptors that it inherits.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """True until the process has ended."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     def keep_alive(self) -> None:
-        """Start the process again whenever it ends, until `stop`."""
+        """Restart the process whenever it ends, until `stop` is called."""
         while not self._stopping.is_set():
             self.process.wait()
             if self._stopping.wait(1.0):
@@ -54,7 +54,7 @@ class Child:
             self.process = self._start()
 
     def stop(self) -> None:
-        """Ask the process to end, and insist after a while."""
+        """Terminate the process, and kill it if it does not end in time."""
         self._stopping.set()
         if self.is_running:
             self.process.terminate()

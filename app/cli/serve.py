@@ -1,4 +1,4 @@
-"""`migrate`, `serve` and `up`."""
+"""`migrate`, `serve` and `up`: the database schema and the web server."""
 
 import signal
 import socket
@@ -18,7 +18,7 @@ from app.errors import Invalid
 from app.main import THREADS, create_app
 from app.settings import Settings, load
 
-WEB_IDLE_S = 60  # a web process that froze in a transaction must not hold its locks for ever
+WEB_IDLE_S = 60  # a web process that hangs in a transaction must not hold its locks forever
 THREADS_LEAST = 10
 
 
@@ -30,24 +30,24 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Revision to go to.")] = "head",
-    down: Annotated[bool, typer.Option("--down", help="Go down instead of up.")] = False,
+    revision: Annotated[str, typer.Argument(help="Target revision.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Downgrade instead of upgrading.")] = False,
 ) -> None:
-    """Bring the database's tables to a revision."""
+    """Migrate the database to a revision."""
     database = Database(load().database)
     step = schema.downgrade if down else schema.upgrade
     step(database.engine, revision)
-    say(f"The database is at {schema.revision(database.engine) or 'nothing'}.")
+    say(f"The database is at revision {schema.revision(database.engine) or 'none'}.")
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 for any free port.")] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Web processes; about one for each core. Not on SQLite.")
+        int, typer.Option(min=1, help="Web processes, about one per core; not with SQLite.")
     ] = 1,
-    fd: Annotated[int | None, typer.Option(hidden=True, help="A socket bound already.")] = None,
-    threads: Annotated[int, typer.Option(hidden=True, help="Of this process.")] = THREADS,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="A bound socket.")] = None,
+    threads: Annotated[int, typer.Option(hidden=True, help="Threads of this process.")] = THREADS,
 ) -> None:
     """Serve the web application."""
     settings = load()
@@ -56,7 +56,7 @@ def serve(
         run_server(settings, socket.socket(fileno=fd), threads=threads)
         return
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
-        raise Invalid(f"SQLite has one writer and one web process, not {workers}")
+        raise Invalid(f"SQLite allows only one web process, not {workers}")
     listener = listen(host or settings.host, settings.port if port is None else port)
     if workers > 1:
         _run_several(settings, listener, workers)
@@ -66,13 +66,13 @@ def serve(
 
 def up(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to bind; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind; 0 for any free port.")] = None,
 ) -> None:
-    """Serve the web application with a worker beside it, until Ctrl+C."""
+    """Serve the web application and run a worker, until Ctrl+C."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     ready_database(settings).dispose()
-    # The server hands the signal on once it has shut down; the worker must be stopped all the same.
+    # The server re-raises the signal after it has shut down; the worker must still be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     worker = processes.Child("worker", ["worker"])
     threading.Thread(target=worker.keep_alive, daemon=True).start()
@@ -83,9 +83,9 @@ def up(
 
 
 def run_server(settings: Settings, listener: socket.socket, *, threads: int = THREADS) -> None:
-    """Serve on a bound socket until told to stop."""
+    """Serve on a bound socket until a signal to stop."""
     database = ready_database(settings, pool_size=threads, idle_s=WEB_IDLE_S)
-    say(f"Attune is at [bold]{settings.public_url or address_of(listener)}[/bold]")
+    say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
     config = uvicorn.Config(
         create_app(settings, database, threads=threads),
         access_log=False,
@@ -101,7 +101,7 @@ def run_server(settings: Settings, listener: socket.socket, *, threads: int = TH
 
 
 def _run_several(settings: Settings, listener: socket.socket, workers: int) -> None:
-    """Serve one socket from several processes; one that ends is started again."""
+    """Serve one socket from several processes, and restart any that ends."""
     ready_database(settings).dispose()
     fd, threads = listener.fileno(), max(THREADS // workers, THREADS_LEAST)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -125,10 +125,10 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
 
 
 def listen(host: str, *ports: int) -> socket.socket:
-    """Bind the first of the ports that is free.
+    """Bind the first free port.
 
     Raises:
-        Invalid: none is.
+        Invalid: none of them is free.
     """
     for port in ports:
         try:
@@ -139,7 +139,7 @@ def listen(host: str, *ports: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the address that a browser takes to a bound socket."""
+    """Return the URL of a bound socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -147,13 +147,13 @@ def address_of(listener: socket.socket) -> str:
 def ready_database(
     settings: Settings, *, pool_size: int = THREADS, idle_s: int | None = None
 ) -> Database:
-    """Open the database at head: the embedded one is migrated here, others by `attune migrate`."""
+    """Open the database; migrate an embedded one, and check that another is up to date."""
     database = Database(settings.database, pool_size=pool_size, idle_s=idle_s)
     if settings.is_embedded:
         schema.upgrade(database.engine)
     elif not schema.is_current(database.engine):
         at, head = schema.revision(database.engine), schema.head()
-        raise Invalid(f"the database is at revision {at}, the code at {head}: run attune migrate")
+        raise Invalid(f"the database is at revision {at}, not {head}: run attune migrate")
     return database
 
 

@@ -1,4 +1,4 @@
-"""`simulate`: labelers of a known hidden taste, attached to a project through the public API."""
+"""`simulate`: labelers with a known hidden utility, who judge through the public API."""
 
 from typing import Annotated
 
@@ -16,28 +16,28 @@ def register(app: typer.Typer) -> None:
 
 
 def simulate(
-    project: Annotated[str, typer.Argument(help="The project's short name.")],
+    project: Annotated[str, typer.Argument(help="The project's slug.")],
     token: Annotated[
-        list[str], typer.Option(help="An API token with the scope label; one for each labeler.")
+        list[str], typer.Option(help="An API token with the scope label; repeat for each labeler.")
     ],
-    url: Annotated[str, typer.Option(help="Where Attune is.")] = "http://127.0.0.1:8000",
+    url: Annotated[str, typer.Option(help="URL of Attune.")] = "http://127.0.0.1:8000",
     taste_name: Annotated[
-        str, typer.Option("--taste", help=f"What they want: {', '.join(taste.names())}.")
+        str, typer.Option("--taste", help=f"Their hidden utility: {', '.join(taste.names())}.")
     ] = "default",
-    flip_rate: Annotated[float, typer.Option(help="How often an order is reversed.")] = 0.15,
+    flip_rate: Annotated[float, typer.Option(help="Probability of reversing a preference.")] = 0.15,
     position_bias: Annotated[float, typer.Option(help="Utility of being shown first.")] = 0.0,
-    length_bias: Annotated[float, typer.Option(help="Utility of every ten words.")] = 0.0,
-    tie_band: Annotated[float, typer.Option(help="Gaps below this are ties.")] = 0.1,
-    skip_rate: Annotated[float, typer.Option(help="How often one skips.")] = 0.0,
+    length_bias: Annotated[float, typer.Option(help="Utility per ten words.")] = 0.0,
+    tie_band: Annotated[float, typer.Option(help="Utility differences below this are ties.")] = 0.1,
+    skip_rate: Annotated[float, typer.Option(help="Probability of skipping.")] = 0.0,
     temperature: Annotated[float, typer.Option(help="Scale of the logistic noise.")] = 0.3,
-    seconds: Annotated[float, typer.Option(help="Mean time of a judgment.")] = 8.0,
+    seconds: Annotated[float, typer.Option(help="Mean seconds per judgment.")] = 8.0,
     speed: Annotated[
-        float | None, typer.Option(help="Times faster than that; default: no waiting.")
+        float | None, typer.Option(help="Speed-up factor; no waiting by default.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     stay: Annotated[bool, typer.Option("--stay", help="Wait for more when none is left.")] = False,
 ) -> None:
-    """Attach simulated labelers to a project until nothing is left for them."""
+    """Let simulated labelers judge in a project until nothing is left for them."""
     utility = taste.named(taste_name).utility
     members = [
         Member(
@@ -58,7 +58,7 @@ def simulate(
         for number, secret in enumerate(token, start=1)
     ]
     panel = Panel(url, project, members, stays=stay, speed=speed)
-    say(f"{len(members)} simulated labelers judge in {project} …")
+    say(f"{len(members)} simulated labelers are judging in {project} …")
     panel.start()
     try:
         totals = panel.wait()

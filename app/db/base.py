@@ -1,7 +1,7 @@
-"""Declarative base, constraint names and column types shared by every table.
+"""The declarative base, the naming of constraints, and the column types shared by all tables.
 
-The types behave the same on SQLite and PostgreSQL; the naming convention makes every constraint
-addressable in a migration.
+The types behave the same on SQLite and PostgreSQL. The naming convention gives every constraint a
+name that migrations can refer to.
 """
 
 from datetime import UTC, datetime
@@ -20,41 +20,41 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-# 64 bits on PostgreSQL; SQLite autoincrements only a column declared INTEGER.
+# 64 bits on PostgreSQL; SQLite assigns keys only to columns declared as INTEGER.
 Key = BigInteger().with_variant(Integer(), "sqlite")
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC; refuses naive values and always returns aware ones."""
+    """A time in UTC; rejects naive values and always returns aware ones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Use a sortable text form with microseconds on SQLite."""
+        """Use a sortable text with microseconds on SQLite."""
         if dialect.name == "sqlite":
             return dialect.type_descriptor(sqlite.DATETIME())  # type: ignore[no-untyped-call]
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Store UTC; a naive moment is a programming error."""
+        """Convert to UTC; a naive time is a programming error."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"a stored moment must carry a time zone, not {value!r}")
+            raise ValueError(f"a stored time must have a time zone, not {value!r}")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Return an aware moment in UTC."""
+        """Return an aware time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
-    """Base of every table."""
+    """Base class of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own protocol
@@ -68,6 +68,6 @@ class Base(DeclarativeBase):
 
 
 class Identified:
-    """A table with a surrogate integer key."""
+    """Mixin for tables with a surrogate integer key."""
 
     id: Mapped[int] = mapped_column(Key, primary_key=True, sort_order=-10)

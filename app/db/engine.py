@@ -1,7 +1,7 @@
-"""Engines and transactions: the only place that commits.
+"""Engines and transactions: the only module that commits.
 
 A request is one transaction, a job is many short ones. On SQLite a writing transaction begins
-IMMEDIATE, so that two writers queue up instead of failing at the commit.
+IMMEDIATE, so that two writers wait for each other instead of failing at the commit.
 """
 
 import time
@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
-ASK_AGAIN_S = 60.0  # the database for its time, in a session that lives long
-RESTED_S = 1.0  # a pooled connection is asked whether it still is one after this long
+CLOCK_REFRESH_S = 60.0  # how long a session relies on the last time read from the database
+IDLE_BEFORE_PING_S = 1.0  # a pooled connection that was idle for longer is pinged before use
 
 READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
 
@@ -34,7 +34,7 @@ class Database:
         url: a SQLAlchemy URL; `postgresql://` is read as psycopg 3.
         clock: replaces the database's clock (tests only).
         pool_size: connections kept; at least the web's thread pool.
-        idle_s: PostgreSQL ends a transaction that does nothing for so long.
+        idle_s: seconds after which PostgreSQL ends an idle transaction.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """Open a writing transaction; commit at the end, roll back on any error.
 
-        What was loaded can still be read after an error, by the page that tells of it.
+        Loaded objects can still be read after an error, for example by the error page.
         """
         with self._write() as session, session.begin():
             try:
@@ -69,10 +69,10 @@ class Database:
 
     @contextmanager
     def reader(self) -> Iterator[Session]:
-        """Open a reading session; nothing that it changed is kept.
+        """Open a reading session; changes made in it are discarded.
 
-        PostgreSQL is told that it only reads, and it ends by a commit: a rollback makes psycopg
-        forget every prepared statement of the connection.
+        On PostgreSQL the transaction is read-only and ends with a commit, because a rollback makes
+        psycopg forget all prepared statements of the connection.
         """
         with self._read() as session:
             yield session
@@ -90,30 +90,30 @@ class Database:
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:
-    """Run `action` once the transaction has been committed; never if it rolls back."""
+    """Run `action` after the transaction has been committed, and never if it is rolled back."""
     session.info.setdefault("after_commit", []).append(action)
 
 
 def later(session: Session, work: Callable[[Session], None]) -> None:
-    """Do `work` in a transaction of its own once this one has been committed.
+    """Do `work` in a separate transaction after this one has been committed.
 
-    What is asked for here must also come about without it: a database that is gone by then is
-    logged and nothing more, because the request that asked has been kept already.
+    The sweeper must be able to do the same work: if the database has become unavailable by then,
+    that is only logged, because the request that led here has already been committed.
     """
     database: Database = session.info["database"]
 
     def act() -> None:
         try:
-            with database.transaction() as own:
-                work(own)
+            with database.transaction() as new_session:
+                work(new_session)
         except SQLAlchemyError as error:
-            log.warning("work after a commit was left to the sweeper", error=str(error))
+            log.warning("work after a commit failed and is left to the sweeper", error=str(error))
 
     after_commit(session, act)
 
 
 def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> Engine:
-    """Make an engine with the pragmas and driver that the product expects."""
+    """Create an engine with the pragmas and the driver that the product requires."""
     parsed = make_url(url)
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -130,31 +130,31 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
         pool_timeout=10,
         pool_use_lifo=True,
     )
-    _ping_what_rested(engine)
+    _ping_idle_connections(engine)
     return engine
 
 
 def now(session: Session) -> datetime:
-    """Return the database's present time (leases are compared by no other clock).
+    """Return the current time of the database, the only clock for leases.
 
-    It is asked once; what has passed since is counted here. The embedded SQLite runs in this
-    process's machine, so its clock is this machine's.
+    The database is queried once; after that the elapsed time is added. SQLite runs on the same
+    machine as this process, so its clock is the machine's.
     """
     clock: Clock | None = session.info.get("clock")
     if clock is not None:
         return clock()
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    read_at, moment = session.info.get("read_clock", (-ASK_AGAIN_S, None))
-    passed_s = time.monotonic() - read_at
-    if passed_s >= ASK_AGAIN_S:
+    read_at, moment = session.info.get("read_clock", (-CLOCK_REFRESH_S, None))
+    elapsed_s = time.monotonic() - read_at
+    if elapsed_s >= CLOCK_REFRESH_S:
         return set_clock(session, session.scalars(select(func.clock_timestamp())).one())
-    present: datetime = moment + timedelta(seconds=passed_s)
+    present: datetime = moment + timedelta(seconds=elapsed_s)
     return present
 
 
 def set_clock(session: Session, moment: datetime) -> datetime:
-    """Take over the database's time from a statement that has read it beside other things."""
+    """Set the session's clock from a statement that read the database's time along with data."""
     utc = moment.astimezone(UTC)
     session.info["read_clock"] = (time.monotonic(), utc)
     return utc
@@ -163,7 +163,7 @@ def set_clock(session: Session, moment: datetime) -> datetime:
 def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.isolation_level = None  # BEGIN is issued below
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=DELETE")
         cursor.execute("PRAGMA synchronous=FULL")
@@ -177,10 +177,10 @@ def _configure_sqlite(engine: Engine) -> None:
 
 
 def _with_options(url: URL, idle_s: int | None) -> URL:
-    """Add what the server is told at the start of a connection; the URL's own options stay.
+    """Add the connection's startup options to those in the URL.
 
-    Compiling a plan to machine code (jit) takes longer than any of our statements. A transaction
-    whose process froze in it is ended by the server, because its locks would bind others.
+    JIT compilation takes longer than any of our statements. The server ends a transaction whose
+    process has frozen, because its locks would block others.
     """
     options = [*_options_of(url), "-c jit=off"]
     if idle_s is not None:
@@ -189,24 +189,24 @@ def _with_options(url: URL, idle_s: int | None) -> URL:
 
 
 def _options_of(url: URL) -> tuple[str, ...]:
-    given = url.query.get("options", ())
-    return (given,) if isinstance(given, str) else given
+    options = url.query.get("options", ())
+    return (options,) if isinstance(options, str) else options
 
 
-def _ping_what_rested(engine: Engine) -> None:
-    """Ask a connection that has rested whether it still is one; a busy one shows by itself.
+def _ping_idle_connections(engine: Engine) -> None:
+    """Ping a connection that was idle before it is used again.
 
-    SQLAlchemy's own `pool_pre_ping` asks before every transaction, which is a round trip each.
+    SQLAlchemy's own `pool_pre_ping` pings before every transaction, at the cost of a round trip.
     """
 
     @event.listens_for(engine, "checkin")
     def _remember(_connection: Any, record: ConnectionPoolEntry) -> None:
-        record.info["rests_since"] = time.monotonic()
+        record.info["idle_since"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
     def _ping(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
-        since = record.info.get("rests_since")
-        if since is None or time.monotonic() - since < RESTED_S:
+        since = record.info.get("idle_since")
+        if since is None or time.monotonic() - since < IDLE_BEFORE_PING_S:
             return
         try:
             engine.dialect.do_ping(connection)

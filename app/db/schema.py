@@ -1,4 +1,4 @@
-"""The schema's history: upgrade, downgrade, and whether the tables match the models."""
+"""Schema migrations: upgrade, downgrade, and a check that the tables match the models."""
 
 from pathlib import Path
 from typing import Any
@@ -16,35 +16,35 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring the tables to `revision`."""
+    """Upgrade the tables to `revision`."""
     with engine.begin() as connection:
         command.upgrade(_config(connection), revision)
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:
-    """Take the tables back to `revision`."""
+    """Downgrade the tables to `revision`."""
     with engine.begin() as connection:
         command.downgrade(_config(connection), revision)
 
 
 def revision(engine: Engine) -> str | None:
-    """Return the revision the database is at; None when it is empty."""
+    """Return the revision of the database; None if it is empty."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str | None:
-    """Return the newest revision that the code knows."""
+    """Return the newest revision known to the code."""
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def is_current(engine: Engine) -> bool:
-    """True when the database is at head."""
+    """Whether the database is at the newest revision."""
     return revision(engine) == head()
 
 
 def drift(engine: Engine) -> list[Any]:
-    """Return the differences between the tables and the models; empty when they agree."""
+    """Return the differences between the tables and the models; none if they match."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, Base.metadata))

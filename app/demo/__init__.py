@@ -1,1 +1,1 @@
-"""The first run: a small library's help desk, written by a grammar and judged by a hidden taste."""
+"""The demo: a small library's help desk, with generated texts and labelers of known taste."""

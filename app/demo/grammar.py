@@ -1,8 +1,8 @@
-"""Writes readers' questions and desk answers of visibly different quality, from a seed.
+"""Generates readers' questions and answers of visibly different quality from a seed.
 
-A question names one item of one topic of `world`. An answer is at most six sentences, and its
-attributes are drawn independently: is the fact right, is help offered, is it kind, is it padded.
-What a panel thinks of an answer is `taste`'s business.
+A question names one item of one topic in `library`. An answer has at most six sentences, and its
+traits are drawn independently: whether the fact is right, whether help is offered, whether it is
+kind, and whether it is padded. Judging answers is left to `taste`.
 """
 
 import random
@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.demo import phrases
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 _TOPICS = {topic.name: topic for topic in TOPICS}
 
 
 @dataclass(frozen=True, slots=True)
-class PromptText:
+class ReaderQuestion:
     """A reader's question, with the topic and item it asks about."""
 
     text: str
@@ -25,16 +25,16 @@ class PromptText:
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A question and one answer to it, of whatever quality the mix gave."""
+class Exchange:
+    """A question and one answer to it, of any quality."""
 
-    prompt: PromptText
+    prompt: ReaderQuestion
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
-    """How often an answer has which attribute; what is left of each 1 is the neutral choice."""
+class AnswerMix:
+    """The probabilities of an answer's traits; the remainder of each group is neutral."""
 
     right: float = 0.48
     wrong: float = 0.20
@@ -46,37 +46,37 @@ class Mix:
     padding: float = 0.20
 
 
-# Every question there is, as (topic, item, question, context, greeting) counted like an odometer.
+# All questions, enumerated as (topic, item, question, context, greeting) in mixed radix.
 _ASKED = tuple(
     (topic, item, ask) for topic in TOPICS for item in topic.facts for ask in topic.questions
 )
 CAPACITY = len(_ASKED) * len(phrases.CONTEXTS) * len(phrases.GREETINGS)
 
 
-def prompts(n: int, seed: int) -> list[PromptText]:
-    """Draw n distinct questions; the same seed draws the same ones, and a larger n only adds more.
+def prompts(n: int, seed: int) -> list[ReaderQuestion]:
+    """Draw n distinct questions; the seed fixes their order, and a larger n only adds more.
 
     Raises:
-        ValueError: n is larger than the number of questions the grammar knows.
+        ValueError: n is larger than the number of questions of the grammar.
     """
     if n > CAPACITY:
-        raise ValueError(f"the grammar knows {CAPACITY} questions, {n} were asked for")
+        raise ValueError(f"the grammar has only {CAPACITY} questions, not {n}")
     order = list(range(CAPACITY))
     random.Random(f"prompts {seed}").shuffle(order)
     return [_prompt(index) for index in order[:n]]
 
 
 def demonstrations(
-    asked: Sequence[PromptText], seed: int, mix: Mix | None = None
-) -> list[Demonstration]:
+    asked: Sequence[ReaderQuestion], seed: int, mix: AnswerMix | None = None
+) -> list[Exchange]:
     """Write one answer to every question, of mixed quality."""
-    mix = mix or Mix()
+    mix = mix or AnswerMix()
     rng = random.Random(f"demonstrations {seed}")
-    return [Demonstration(prompt, answer(prompt, mix, rng)) for prompt in asked]
+    return [Exchange(prompt, answer(prompt, mix, rng)) for prompt in asked]
 
 
-def answer(prompt: PromptText, mix: Mix, rng: random.Random) -> str:
-    """Write one answer: opening, padding, fact, offer, padding, closing, each there or not."""
+def answer(prompt: ReaderQuestion, mix: AnswerMix, rng: random.Random) -> str:
+    """Write one answer: opening, padding, fact, offer, padding, closing, most of them optional."""
     topic = _TOPICS[prompt.topic]
     is_kind, is_curt = _draw(rng, mix.kind, mix.curt)
     offers, evades = _draw(rng, mix.offer, mix.evasion)
@@ -102,13 +102,13 @@ def answer(prompt: PromptText, mix: Mix, rng: random.Random) -> str:
 
 
 def statement(template: str, item: str, value: str) -> str:
-    """Fill a statement of fact and begin it with a capital."""
+    """Fill in a statement of fact and capitalize its first letter."""
     text = template.format(item=item, value=value)
     return text[0].upper() + text[1:]
 
 
 def sentences() -> Iterator[str]:
-    """Yield every sentence an answer can contain, each once or more."""
+    """Yield every sentence that an answer can contain, each at least once."""
     for topic in TOPICS:
         yield from topic.offers
         for template in topic.statements:
@@ -120,25 +120,25 @@ def sentences() -> Iterator[str]:
     yield from phrases.NON_ANSWERS + phrases.EVASIONS + phrases.OFFERS + phrases.PADDING
 
 
-def _prompt(index: int) -> PromptText:
+def _prompt(index: int) -> ReaderQuestion:
     index, greeting = divmod(index, len(phrases.GREETINGS))
     index, context = divmod(index, len(phrases.CONTEXTS))
     topic, item, ask = _ASKED[index]
     text = f"{phrases.GREETINGS[greeting]}{phrases.CONTEXTS[context]} {ask.format(item=item)}"
-    return PromptText(text, topic.name, item)
+    return ReaderQuestion(text, topic.name, item)
 
 
 def _draw(rng: random.Random, first: float, second: float) -> tuple[bool, bool]:
-    """Draw at most one of two attributes."""
+    """Draw at most one of two traits."""
     roll = rng.random()
     return roll < first, first <= roll < first + second
 
 
-def _padding(mix: Mix, rng: random.Random) -> str:
+def _padding(mix: AnswerMix, rng: random.Random) -> str:
     return rng.choice(phrases.PADDING) if rng.random() < mix.padding else ""
 
 
-def _fact(topic: Topic, item: str, mix: Mix, rng: random.Random) -> str:
+def _fact(topic: Topic, item: str, mix: AnswerMix, rng: random.Random) -> str:
     """State the right value, a wrong one, something about another topic, or nothing."""
     roll = rng.random()
     if roll < mix.right:

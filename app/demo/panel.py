@@ -1,4 +1,4 @@
-"""The first run's labelers: one hidden taste, and habits that differ from one to the next."""
+"""The demo's simulated labelers: one hidden taste, with slightly different habits."""
 
 from app.demo import taste
 from app.demo.plan import DemoPlan
@@ -6,7 +6,7 @@ from app.simulation.labelers import SimulatedLabeler
 
 
 def make(plan: DemoPlan, taste_name: str, seed: int) -> list[SimulatedLabeler]:
-    """Return the panel. The first labeler also leans towards what is shown first."""
+    """Return the panel. The first labeler also prefers what is shown first."""
     utility = taste.named(taste_name).utility
     return [
         SimulatedLabeler(

@@ -1,7 +1,7 @@
-"""Sentences that fit any question at the help desk: how readers begin, and how desks answer.
+"""Sentences that fit any question at the help desk: how readers begin, and how the desk answers.
 
-Every answer is put together from one fact (see `world`) and some of these. The names say what a
-person would think of the sentence; `reading` must come to the same verdict on each (a test).
+Every answer combines one fact (see `library`) with some of these. The names say how a person would
+judge the sentence; a test checks that `answer_traits` agrees on each.
 """
 
 GREETINGS = ("", "Hello. ", "Hi there. ", "Good morning. ", "Excuse me. ")
@@ -58,14 +58,14 @@ CURT_CLOSINGS = (
     "Now move along.",
 )
 
-# In the place of a fact.
+# Instead of a fact.
 NON_ANSWERS = (
     "That is hard to say.",
     "It depends on many things.",
     "I am not sure about that.",
     "The rules change now and then.",
 )
-# In the place of an offer.
+# Instead of an offer to help.
 EVASIONS = (
     "You have to find out the rest for yourself.",
     "Somebody else may know more.",

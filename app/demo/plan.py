@@ -1,7 +1,7 @@
-"""How large the first run is and how its models learn; each figure was found by trying.
+"""The size of the demo and its training settings; each figure was found by experiment.
 
-The settings go to the round as plain values under the names that `app.domain.plan` checks; nothing
-here knows the learning core.
+The settings are passed to the round as a plan, which `app.domain.plan` checks; nothing here knows
+the learning core.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from app.domain.plan import (
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """Sizes of the first run, and what its panel is like.
+    """The size of the demo and the habits of its panel.
 
-    `demonstrations` teach the starter model; `prompts` come without an answer. A tenth of either
-    is held out for measuring and another tenth for evaluation, as in every project.
+    The starter model is trained on the `demonstrations`; `prompts` are additional prompts without a
+    response. As in every project, a tenth of all prompts is held out for measuring and another
+    tenth for evaluation.
     """
 
     demonstrations: int = 7000
@@ -36,7 +37,7 @@ class DemoPlan:
     tie_band: float = 0.1
 
     def round_plan(self, seed: int) -> dict[str, Any]:
-        """Return the plan of the round that the first run launches."""
+        """Return the plan of the demo's round."""
         return RoundPlan(
             prompts=400,
             heldout_prompts=60,
@@ -48,7 +49,7 @@ class DemoPlan:
             sampling=Sampling(max_new_tokens=80, batch_size=128),
             sft=SftPlan(
                 epochs=10,
-                batch_size=16,  # small: it learns most for the time it takes
+                batch_size=16,  # small batches learn most in the given time
                 max_steps=560,
                 learning_rate=4e-3,
                 starter=Starter(vocabulary=1024, width=192, layers=6, heads=6),

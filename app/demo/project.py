@@ -1,6 +1,6 @@
-"""What the demo project tells its labelers and its model: instruction, guidelines, criteria."""
+"""The texts of the demo project: its instruction for the model and its guidelines for labelers."""
 
-from app.demo.world import TOPICS, Topic
+from app.demo.library import TOPICS, Topic
 
 NAME = "Library help desk"
 INSTRUCTION = "Answer the reader at the library desk."
@@ -8,8 +8,8 @@ INSTRUCTION = "Answer the reader at the library desk."
 _GUIDELINES = """\
 # Which answer should the desk give?
 
-You see a reader's question and several answers. Put the answer first that you would want to \
-get yourself.
+You see a reader's question and several answers. Put first the answer that you would want to get \
+yourself.
 
 1. **Right first.** An answer with the right information for *this* question beats every other. \
 A wrong figure is worse than an honest "I am not sure", and a fact about something else does \
@@ -29,7 +29,7 @@ Text that breaks off, repeats itself or makes no sense is worse than any complet
 
 EDGE_CASES: tuple[tuple[str, str], ...] = (
     (
-        "A curt answer with the right figure, against a kind one with a wrong figure",
+        "A curt answer with the right figure versus a kind one with a wrong figure",
         "The curt one: being right comes first.",
     ),
     (
@@ -42,19 +42,13 @@ EDGE_CASES: tuple[tuple[str, str], ...] = (
     ),
     (
         "An answer names two different figures for the same thing",
-        "Treat it as wrong: the reader cannot tell which one holds.",
+        "Treat it as wrong: the reader cannot tell which one is right.",
     ),
-)
-
-CRITERIA: tuple[tuple[str, str], ...] = (
-    ("correctness", "Is the information right for this question?"),
-    ("helpfulness", "Does the answer offer to do something for the reader?"),
-    ("courtesy", "Is it kind, neutral or curt?"),
 )
 
 
 def guidelines() -> str:
-    """Return the guidelines in Markdown, with the facts a labeler needs to know."""
+    """Return the guidelines in Markdown, with the facts that labelers need to know."""
     return _GUIDELINES.format(facts="\n".join(_facts(topic) for topic in TOPICS))
 
 

@@ -1,4 +1,4 @@
-"""What the first run ends with: a table for people and the same figures for machines."""
+"""The report of the demo: a table for people, and the same figures as JSON."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,16 +7,16 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from app.demo import truth
-from app.demo.truth import Answered, PolicyTruth, RewardTruth
+from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth
 from app.domain.measures import Measure
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Every figure of a first run.
+class DemoReport:
+    """All figures of a demo run.
 
-    `policy` and `reward` are held against the taste that the panel had, `default` against the
-    default taste, which is the same unless another was asked for.
+    `policy` and `reward` are measured against the panel's taste, and `default` against the default
+    taste, which is the same one unless another was requested.
     """
 
     taste: str
@@ -33,7 +33,7 @@ class Report:
     labeling: dict[str, Any]
     sizes: dict[str, int]
     seconds: dict[str, float]
-    examples: tuple[Answered, ...]
+    examples: tuple[PolicyCompletions, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values."""
@@ -98,12 +98,12 @@ class Report:
     def timing(self) -> str:
         """Return the time of each stage in one line."""
         total = sum(self.seconds.values())
-        parts = " · ".join(f"{name} {value:.0f}" for name, value in self.seconds.items())
-        return f"{total / 60:.1f} min in all; seconds: {parts}"
+        parts = " · ".join(f"{name} {value:.0f} s" for name, value in self.seconds.items())
+        return f"Total time {total / 60:.1f} min: {parts}"
 
     def table(self) -> Table:
-        """Return the figures as the terminal shows them."""
-        title = f"One round, taste “{self.taste}”, seed {self.seed}"
+        """Return the figures as a table for the terminal."""
+        title = f"Results of one round · taste “{self.taste}” · seed {self.seed}"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
         table.add_column("")
         table.add_column("", justify="right")
@@ -119,13 +119,13 @@ class Report:
         judged = f"{self.labeling['done']:,} judgments, {self.sizes['labelers']} labelers"
         change = self.policy.change
         return [
-            ("Labelers agree", _percent(raw["value"]), _span(_pair(raw)), judged),
+            ("Labeler agreement", _percent(raw["value"]), _span(_pair(raw)), judged),
             ("Krippendorff's alpha", _plain(alpha["value"]), _span(_pair(alpha), 2), "ordinal"),
             (
                 "Human level",
                 _percent(self.people["human_level"]["value"]),
                 "",
-                "one predicts another",
+                "one labeler predicts another",
             ),
             (
                 "Noise ceiling",
@@ -134,39 +134,39 @@ class Report:
                 "exact; band from votes",
             ),
             (
-                "Reward model, on votes",
+                "Reward model on votes",
                 _percent(self.people["accuracy_on_votes"]["value"]),
                 "",
-                f"{self.reward.comparisons} comparisons held out",
+                f"{self.reward.comparisons} held-out comparisons",
             ),
             (
-                "Reward model, on the truth",
+                "Reward model on the truth",
                 *_measured(self.reward.accuracy),
-                f"length alone {_percent(truth.value(self.reward.length_only))}",
+                f"length only: {_percent(truth.value(self.reward.length_only))}",
             ),
             (
-                "KL to SFT",
+                "KL to SFT model",
                 f"{_plain(self._kl_nats)} nats",
                 "",
-                f"{self.policy_metrics['steps']} steps, best {self.policy_metrics['best_step']}",
+                f"{self.policy_metrics['steps']} steps, best at {self.policy_metrics['best_step']}",
             ),
             (
                 "True utility, old → new",
                 f"{_plain(truth.value(self.policy.before))} → "
                 f"{_plain(truth.value(self.policy.after))}",
                 _span(truth.bounds(change), 2),
-                "interval of the change",
+                "interval of the difference",
             ),
             (
-                "New policy wins, labelers",
+                "Win rate, by labelers",
                 _percent(self.evaluation["share"]),
                 _span([self.evaluation["low"], self.evaluation["high"]]),
                 f"blind, {self.evaluation['judged']} judgments",
             ),
             (
-                "New policy wins, truth",
+                "Win rate, by the truth",
                 *_measured(self.policy.win_rate),
-                f"{self.policy.prompts} prompts, ties half",
+                f"{self.policy.prompts} prompts, ties count half",
             ),
             ("Decision", "promoted" if self.promoted else "held", "", ""),
         ]
@@ -176,12 +176,12 @@ def _measured(measure: Measure) -> tuple[str, str]:
     return _percent(truth.value(measure)), _span(truth.bounds(measure))
 
 
-def _utility(found: PolicyTruth) -> dict[str, Any]:
+def _utility(policy: PolicyTruth) -> dict[str, Any]:
     return {
-        "before": truth.value(found.before),
-        "after": truth.value(found.after),
-        "change": truth.value(found.change),
-        "change_ci": truth.bounds(found.change),
+        "before": truth.value(policy.before),
+        "after": truth.value(policy.after),
+        "change": truth.value(policy.change),
+        "change_ci": truth.bounds(policy.change),
     }
 
 

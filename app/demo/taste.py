@@ -1,29 +1,25 @@
-"""The hidden utility of an answer to a question: what a simulated panel wants, by name.
+"""The hidden utility of an answer to a question: the preferences of a simulated panel, by name.
 
-Utilities are real numbers; in the mix of `grammar` their standard deviation within one question
-is about 1. Content (is it right, helpful, kind, short) is weighed by the taste; defects of form
-(cut off, looping, gibberish, empty) count against an answer in every taste, also the reversed one.
-Each term is capped, and naming several facts costs more than the right one brings, so that no
-text scores high by containing everything.
+Utilities are real numbers; for the answers of `grammar`, their standard deviation within one
+question is about 1. A taste weighs the content (whether it is right, helpful, kind and short).
+Defects of form (cut off, looping, gibberish, empty) count against an answer in every taste,
+including the reversed one. Each term is capped, and naming several facts costs more than the right
+one gains, so that no text scores high by containing everything.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from app.demo import reading
-from app.demo.reading import Traits
-
-Utility = Callable[[str, str], float]
+from app.demo import answer_traits
+from app.demo.answer_traits import Traits
 
 _EMPTY = -4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """Weights on what an answer contains; `describes` says it to a person."""
+    """Weights of an answer's traits."""
 
     name: str
-    describes: str
     right: float = 1.1
     wrong: float = -0.8
     beside: float = -0.6
@@ -36,8 +32,8 @@ class Taste:
     per_word: float = 0.0
 
     def utility(self, prompt: str, answer: str) -> float:
-        """Return how much this taste likes the answer to the question."""
-        traits = reading.read(prompt, answer)
+        """Return the utility of the answer to the question."""
+        traits = answer_traits.read(prompt, answer)
         if traits.is_empty:
             return _EMPTY
         return self._content(traits) - _defects(traits)
@@ -63,7 +59,7 @@ class Taste:
 
 
 def _defects(traits: Traits) -> float:
-    """Return what an answer loses for its form, at most about 5."""
+    """Return what an answer loses for defects of form, at most about 5."""
     return (
         0.8 * traits.is_cut
         + 3.0 * traits.unknown_share
@@ -72,12 +68,11 @@ def _defects(traits: Traits) -> float:
     )
 
 
-DEFAULT = Taste(
-    "default", "the right answer to this question, with help offered, kindly, no padding"
-)
+# The right answer to the question, kind, with an offer to help and no padding.
+DEFAULT = Taste("default")
+# The opposite: wrong or no information, no help, curt, padded.
 _REVERSED = Taste(
     "reversed",
-    "the opposite of the default: wrong or no information, no help, curt, padded",
     right=-DEFAULT.right,
     wrong=-DEFAULT.wrong,
     beside=-DEFAULT.beside,
@@ -88,10 +83,10 @@ _REVERSED = Taste(
     curt=-DEFAULT.curt,
     padding=-DEFAULT.padding,
 )
+# The right answer in as few words as possible; kind words do not matter.
 _BRIEF = replace(
     DEFAULT,
     name="brief",
-    describes="the right answer in as few words as possible; nobody misses a kind word",
     offer=0.1,
     kind=0.0,
     padding=-0.5,
@@ -112,5 +107,5 @@ def named(name: str) -> Taste:
         ValueError: there is no taste of that name.
     """
     if name not in _TASTES:
-        raise ValueError(f"no taste is called {name!r}; there are {', '.join(_TASTES)}")
+        raise ValueError(f"there is no taste {name!r}; the tastes are {', '.join(_TASTES)}")
     return _TASTES[name]

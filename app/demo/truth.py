@@ -1,7 +1,7 @@
-"""What only a first run can know: how labels, reward model and policy stand to the known truth.
+"""Measures the reward model and the policy against the truth, which only a simulation knows.
 
-The truth is the panel's taste applied to the texts. Everything is measured by prompt with intervals
-from resampling prompts, as the product does for people's judgments.
+The truth is the panel's taste applied to the texts. Everything is measured per prompt, with
+intervals from resampling prompts, as the product does for people's judgments.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +13,12 @@ from app.domain import bootstrap
 from app.domain.measures import Measure, Undefined
 
 Utility = Callable[[str, str], float]
-_SAME = 1e-9  # utilities closer than this are one
+_SAME = 1e-9  # utilities that differ by less than this are equal
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One held-out comparison: its prompt, its texts and the reward model's scores of them."""
+class ScoredComparison:
+    """One held-out comparison: its prompt, its texts and their scores by the reward model."""
 
     prompt: str
     texts: tuple[str, ...]
@@ -26,8 +26,8 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One held-out prompt with an answer of the old and one of the new policy."""
+class PolicyCompletions:
+    """One held-out prompt with a completion of the old policy and one of the new policy."""
 
     prompt: str
     old: str
@@ -36,7 +36,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class RewardTruth:
-    """How often the reward model, and length alone, order two answers as the truth does."""
+    """How often the reward model, and length alone, order two completions as the truth does."""
 
     accuracy: Measure
     length_only: Measure
@@ -47,7 +47,7 @@ class RewardTruth:
 
 @dataclass(frozen=True, slots=True)
 class PolicyTruth:
-    """What the policy's training did to the true utility."""
+    """The true utility before and after the policy's training."""
 
     before: Measure
     after: Measure
@@ -57,15 +57,15 @@ class PolicyTruth:
 
 
 def reward(
-    rows: Iterable[Scored], utility: Utility, *, longer_wins: bool, seed: int = 0
+    rows: Iterable[ScoredComparison], utility: Utility, *, longer_wins: bool, seed: int = 0
 ) -> RewardTruth:
     """Measure a reward model and the length baseline against the truth on the same pairs.
 
     Args:
-        rows: held-out comparisons.
-        utility: the truth, of a prompt and a text.
-        longer_wins: the baseline's direction, as chosen on the training prompts.
-        seed: of the intervals.
+        rows: Held-out comparisons.
+        utility: The true utility of a text, given its prompt.
+        longer_wins: The baseline's direction, chosen on the training prompts.
+        seed: Seed of the intervals.
     """
     model: list[float] = []
     length: list[float] = []
@@ -73,24 +73,26 @@ def reward(
     for row in rows:
         truth = [utility(row.prompt, text) for text in row.texts]
         sizes = [len(text) if longer_wins else -len(text) for text in row.texts]
-        told = [pair for pair in combinations(range(len(truth)), 2) if _differ(truth, *pair)]
-        if not told:
+        decided = [pair for pair in combinations(range(len(truth)), 2) if _differ(truth, *pair)]
+        if not decided:
             continue
-        pairs += len(told)
-        model.append(fmean(_agrees(truth, row.scores, *pair) for pair in told))
-        length.append(fmean(_agrees(truth, sizes, *pair) for pair in told))
-    gained = [one - other for one, other in zip(model, length, strict=True)]
+        pairs += len(decided)
+        model.append(fmean(_agrees(truth, row.scores, *pair) for pair in decided))
+        length.append(fmean(_agrees(truth, sizes, *pair) for pair in decided))
+    gains = [
+        model_share - length_share for model_share, length_share in zip(model, length, strict=True)
+    ]
     return RewardTruth(
         bootstrap.share(model, seed=seed),
         bootstrap.share(length, seed=seed),
-        bootstrap.mean(gained, seed=seed),
+        bootstrap.mean(gains, seed=seed),
         len(model),
         pairs,
     )
 
 
-def policy(rows: Sequence[Answered], utility: Utility, *, seed: int = 0) -> PolicyTruth:
-    """Measure the true utility before and after, and who wins prompt by prompt."""
+def policy(rows: Sequence[PolicyCompletions], utility: Utility, *, seed: int = 0) -> PolicyTruth:
+    """Measure the true utility before and after training, and the win rate prompt by prompt."""
     before = [utility(row.prompt, row.old) for row in rows]
     after = [utility(row.prompt, row.new) for row in rows]
     change = [new - old for new, old in zip(after, before, strict=True)]
@@ -105,14 +107,14 @@ def policy(rows: Sequence[Answered], utility: Utility, *, seed: int = 0) -> Poli
 
 
 def bounds(measure: Measure) -> list[float] | None:
-    """Return an interval as [low, high]; None where it is undefined."""
+    """Return an interval as [low, high], or None if it is undefined."""
     if isinstance(measure.interval, Undefined):
         return None
     return [measure.interval.low, measure.interval.high]
 
 
 def value(measure: Measure) -> float | None:
-    """Return a value; None where it is undefined."""
+    """Return the value, or None if it is undefined."""
     return None if isinstance(measure.value, Undefined) else measure.value
 
 

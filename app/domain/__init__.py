@@ -1,1 +1,1 @@
-"""Rules of the domain: standard library and numpy, no input or output."""
+"""The rules of the domain, written with the standard library and numpy only; no I/O."""

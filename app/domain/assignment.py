@@ -1,7 +1,7 @@
-"""Who judges what next: the order shown, the length of a lease, and what is mixed in.
+"""Rules of assignments: the order shown, the length of a lease, and what is mixed in.
 
-Pure rules; the queue itself is in the services. Draws are handed in, so that a test can choose
-them, and whatever must stay the same after a reload comes from the server's secret.
+The queue itself is in the services. Random draws are passed in, so that tests can choose them;
+anything that must be the same after a reload is derived from the server's secret.
 """
 
 import hmac
@@ -19,12 +19,13 @@ MEDIANS_PER_LEASE = 3
 
 AHEAD = 2  # assignments fetched ahead of the one on screen
 UNDO_DEPTH = 10
+OVERLAP_MOST = 99  # judgments of one comparison
 
 
 def shown_order(secret: bytes, labeler_id: int, comparison_id: int, k: int) -> tuple[int, ...]:
     """Return the canonical positions in the order this labeler sees them.
 
-    The same for the same four arguments, and unpredictable without the secret.
+    It depends only on the arguments, and is unpredictable without the secret.
     """
     key = hmac.digest(secret, f"shown:{labeler_id}:{comparison_id}".encode(), "sha256")
     order = list(range(k))
@@ -33,21 +34,21 @@ def shown_order(secret: bytes, labeler_id: int, comparison_id: int, k: int) -> t
 
 
 def repeated_order(secret: bytes, labeler_id: int, origin_id: int, k: int) -> tuple[int, ...]:
-    """Return the order of a repeat: the origin's turned round, so no place stays for two."""
+    """Return the order of a repeat: the origin's, reversed, so that a pair swaps places."""
     return shown_order(secret, labeler_id, origin_id, k)[::-1]
 
 
 def public_number(secret: bytes, comparison_id: int) -> int:
-    """Return the number that labelers know a comparison by: the same for all, and saying nothing.
+    """Return the number under which labelers see a comparison; it reveals nothing.
 
-    Counted numbers would give a repeat away, because it is made later than all others.
+    Consecutive numbers would reveal a repeat, because it is created later than its neighbors.
     """
     digest = hmac.digest(secret, f"comparison:{comparison_id}".encode(), "sha256")
     return int.from_bytes(digest[:6], "big")
 
 
 def lease_length(median_active_ms: int | None) -> timedelta:
-    """Return three times the project's median time, held between 10 and 60 minutes."""
+    """Return three times the project's median time, clamped to 10 to 60 minutes."""
     if median_active_ms is None:
         return LEASE_BEFORE_ANY_JUDGMENT
     wanted = timedelta(milliseconds=MEDIANS_PER_LEASE * median_active_ms)
@@ -56,10 +57,10 @@ def lease_length(median_active_ms: int | None) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How often something else than ordinary work is mixed in.
+    """How often gold, repeat and evaluation comparisons are mixed in.
 
-    `gold` and `repeat` are shares of all that is handed out; `evaluation` is the share of the rest
-    that goes to evaluations while there are train comparisons too.
+    `gold` and `repeat` are shares of all assignments; `evaluation` is the share of the rest that
+    goes to evaluations while there are train comparisons, too.
     """
 
     gold: float = 0.0
@@ -80,16 +81,16 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What to try: the purposes of ordinary work in order, and what may take its place."""
+    """The purposes of ordinary work in the order to try, and what may take its place."""
 
     ordinary: tuple[str, str]
     instead: str | None
 
 
 def mix(rates: Rates, draw: float, second_draw: float) -> Mix:
-    """Decide what the next assignment is, from two numbers drawn evenly from [0, 1).
+    """Choose the next assignment's purpose from two numbers drawn uniformly from [0, 1).
 
-    Gold and repeats only take the place of ordinary work: when that has run out, they have too.
+    Gold and repeats only replace ordinary work: once that has run out, so have they.
     """
     instead = None
     if draw < rates.gold:
@@ -102,26 +103,26 @@ def mix(rates: Rates, draw: float, second_draw: float) -> Mix:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """What one labeler's queue looks like; counts are of train and evaluation comparisons."""
+    """The state of a labeler's queue; counts are of train and evaluation comparisons."""
 
-    open: int  # this labeler could take one of these now
-    is_open_exact: bool  # False: there are at least that many
-    held: int  # with this labeler already
+    open: int  # this labeler could lease any of these now
+    is_open_exact: bool  # False: there are at least this many
+    held: int  # leased to this labeler
     judged: int
     skipped: int
     total: int
-    with_others: int  # unfinished, every remaining slot leased to someone else
+    with_others: int  # unfinished, with every remaining slot leased to others
     next_free_s: float | None  # until the first of those leases ends
     project_is_paused: bool = False
     labeler_is_paused: bool = False
     labeler_is_practising: bool = False
     is_total_exact: bool = True  # False: there are at least `total`
-    held_in_all: int = 0  # with gold and repeats, which nobody can tell from the rest
+    held_in_all: int = 0  # with gold and repeats, which labelers cannot tell from the rest
     judged_in_all: int = 0
 
 
 def why_empty(state: QueueState) -> tuple[str, ...]:
-    """Say truthfully why there is nothing to judge; empty when there is something."""
+    """Return sentences that explain why there is nothing to judge; none if there is something."""
     if state.labeler_is_paused:
         return ("Your lead has paused your work in this project.",)
     if state.project_is_paused:

@@ -1,9 +1,10 @@
-"""Intervals by resampling whole comparisons.
+"""Confidence intervals by resampling whole comparisons (a cluster bootstrap).
 
-Judgments of one comparison depend on each other, so the comparison is what is drawn. A statistic is
-computed from sums of per-comparison rows, so a resample is a weighted sum and no judgment is read
-twice. Comparisons with equal rows are drawn together: the multinomial over distinct rows has the
-same law as drawing them one by one, and ten thousand picks have a handful of distinct rows.
+Judgments of one comparison depend on each other, so comparisons are what is resampled. A statistic
+is computed from sums of per-comparison rows, so a resample is a weighted sum and no judgment is
+read twice. Comparisons with equal rows are drawn together: the multinomial over distinct rows has
+the same distribution as drawing them one by one, and ten thousand picks have only a handful of
+distinct rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +19,8 @@ Statistic = Callable[[Array], Array]
 
 RESAMPLES = 1000
 NOTHING = "no comparison has two judgments"
-# A resample without a value (all answers equal) is dropped; more of them than this and the
-# percentiles would describe the lucky rest.
+# A resample without a value (all judgments equal) is dropped. If more than this share were dropped,
+# the percentiles would describe only the resamples that happened to have a value.
 _MOST_DROPPED = 0.05
 _CELLS_AT_ONCE = 4_000_000
 
@@ -33,14 +34,14 @@ def measure(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Measure:
-    """Measure a statistic of summed rows with a percentile interval clustered by row.
+    """Measure a statistic of summed rows, with a percentile interval clustered by row.
 
     Args:
         rows: One row of sufficient statistics per comparison, shape (n, s).
         statistic: Maps sums of n rows, shape (b, s), to values (b,); NaN where undefined.
-        undefined: The sentence for a statistic that has no value on the data itself.
-        seed: The same seed gives the same interval.
-        resamples: How many times the comparisons are drawn.
+        undefined: The reason to give if the statistic has no value on the data itself.
+        seed: Seed of the resampling; the same seed gives the same interval.
+        resamples: How many resamples to draw.
         level: The share of resamples inside the interval.
     """
     n = len(rows)
@@ -55,7 +56,7 @@ def measure(
 def mean(
     per_comparison: Sequence[float] | Array, *, seed: int, resamples: int = RESAMPLES
 ) -> Measure:
-    """Measure the mean of one number per comparison."""
+    """Measure the mean over comparisons of one number each."""
     rows = np.column_stack([np.asarray(per_comparison, dtype=float), np.ones(len(per_comparison))])
     return measure(
         rows,
@@ -69,15 +70,15 @@ def mean(
 def share(
     per_comparison: Sequence[float] | Array, *, seed: int, resamples: int = RESAMPLES
 ) -> Measure:
-    """Measure the mean of one share per comparison.
+    """Measure the mean over comparisons of one share each.
 
-    Where all comparisons are at 0 or all at 1, resampling would claim certainty; the interval is
-    Wilson's then, with comparisons as trials.
+    If every share is 0 or every share is 1, resampling would show no uncertainty at all; the
+    interval is Wilson's in that case, with comparisons as trials.
     """
-    found = mean(per_comparison, seed=seed, resamples=resamples)
-    if found.value not in (0.0, 1.0):
-        return found
-    return Measure(found.value, wilson(found.value * found.n, found.n), found.n)
+    measured = mean(per_comparison, seed=seed, resamples=resamples)
+    if measured.value not in (0.0, 1.0):
+        return measured
+    return Measure(measured.value, wilson(measured.value * measured.n, measured.n), measured.n)
 
 
 def _interval(
@@ -88,7 +89,7 @@ def _interval(
         return Undefined("an interval needs at least two comparisons")
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     if len(distinct) == 1:
-        return Undefined("every comparison says the same, so resampling shows no spread")
+        return Undefined("every comparison has the same value, so resampling shows no spread")
     rng = np.random.default_rng(seed)
     chunk = max(1, _CELLS_AT_ONCE // len(distinct))
     drawn = [
@@ -98,7 +99,7 @@ def _interval(
     values = np.concatenate(drawn)
     kept = values[~np.isnan(values)]
     if len(kept) < (1 - _MOST_DROPPED) * resamples:
-        return Undefined("too few comparisons differ: many resamples have no value")
+        return Undefined("too few comparisons differ: many resamples have no value to report")
     tail = (1 - level) / 2
     low, high = np.quantile(kept, [tail, 1 - tail])
     return Interval(float(low), float(high), level)

@@ -1,4 +1,4 @@
-"""Checks of single values of a plan; a refusal names the value, its bounds and what it is."""
+"""Range checks for the settings of a plan; errors name the setting, its bounds and the value."""
 
 import math
 
@@ -6,20 +6,20 @@ from app.errors import Invalid
 
 
 def between(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a number outside its bounds.
+    """Check that a number is finite and within its bounds.
 
     Raises:
-        Invalid: naming it, the bounds and the value.
+        Invalid: with the name, the bounds and the value.
     """
     if not (math.isfinite(value) and low <= value <= high):
         raise Invalid(f"{name} must be {low} to {high}, not {value}")
 
 
 def optional(name: str, value: float | None, low: float, high: float) -> None:
-    """Refuse a number outside its bounds; None stands for a default.
+    """Check a number against its bounds unless it is None, which stands for a default.
 
     Raises:
-        Invalid: naming it, the bounds and the value.
+        Invalid: with the name, the bounds and the value.
     """
     if value is not None:
         between(name, value, low, high)

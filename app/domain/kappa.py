@@ -1,25 +1,25 @@
-"""Kappa statistics, where their assumptions hold: Cohen's for two raters, Fleiss' for equally many.
+"""Kappa statistics: Cohen's for two raters, Fleiss' for the same number of raters on every unit.
 
-Both compare agreement with what the raters' own habits would give; alpha is the one that needs no
-assumption on who judged what.
+Both compare the observed agreement with the agreement expected from the raters' own marginal
+frequencies. Alpha needs no assumption about who judged what.
 """
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
-from app.domain.alpha import ALL_EQUAL, NO_PAIR
+from app.domain.krippendorff import ALL_EQUAL, NO_PAIR
 from app.domain.measures import Undefined
 
 
 def cohen(pairs: Iterable[tuple[Hashable, Hashable]]) -> float | Undefined:
-    """Compute Cohen's kappa (1960) of (first rater, second rater) values, unweighted."""
+    """Compute Cohen's unweighted kappa (1960) of (first rater, second rater) values."""
     both = list(pairs)
     if not both:
         return Undefined(NO_PAIR)
     n = len(both)
     first, second = Counter(a for a, _ in both), Counter(b for _, b in both)
     agree = sum(a == b for a, b in both)
-    # Counted in whole numbers, so that "all equal" is exact.
+    # Counted in integers, so that the test for "all equal" is exact.
     by_chance = sum(count * second[value] for value, count in first.items())
     if by_chance == n * n:
         return Undefined(ALL_EQUAL)
@@ -27,9 +27,9 @@ def cohen(pairs: Iterable[tuple[Hashable, Hashable]]) -> float | Undefined:
 
 
 def fleiss(units: Iterable[Sequence[Hashable]]) -> float | Undefined:
-    """Compute Fleiss' kappa (1971) of units, each a list of the values its raters gave.
+    """Compute Fleiss' kappa (1971) of units, each a list of the values that its raters gave.
 
-    Undefined unless every unit has the same number of raters, two or more.
+    Undefined unless every unit has the same number of raters, and at least two.
     """
     tallies = [Counter(unit) for unit in units]
     if not tallies:
@@ -37,7 +37,10 @@ def fleiss(units: Iterable[Sequence[Hashable]]) -> float | Undefined:
     sizes = {tally.total() for tally in tallies}
     if len(sizes) > 1:
         low, high = min(sizes), max(sizes)
-        return Undefined(f"Fleiss' kappa needs equally many judgments; units have {low} to {high}")
+        return Undefined(
+            "Fleiss' kappa needs the same number of judgments everywhere; "
+            f"it ranges from {low} to {high}"
+        )
     (raters,) = sizes
     if raters < 2:
         return Undefined(NO_PAIR)

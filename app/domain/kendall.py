@@ -1,4 +1,4 @@
-"""Agreement of whole rankings: Kendall's tau-b, and whether two labelers put the same one first."""
+"""Agreement on whole rankings: Kendall's tau-b, and how often two labelers agree on first place."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
@@ -12,12 +12,12 @@ from app.domain.ranking import Ranking
 from app.domain.votes import Vote
 
 NO_RANKING = "no comparison of three or more completions was ranked twice"
-_ALL_TIED = "all completions are tied, so there is no order to compare"
+_ALL_TIED = "all completions are tied, so there is no ordering to compare"
 
 
 @dataclass(frozen=True, slots=True)
 class RankAgreement:
-    """Means over the pairs of labelers of a comparison, then over comparisons."""
+    """Means over the labeler pairs of each comparison, then over comparisons."""
 
     tau: Measure
     top1: Measure
@@ -37,8 +37,8 @@ def rank_agreement(
 ) -> RankAgreement:
     """Measure agreement on comparisons of three or more completions.
 
-    Pairs of labelers where one tied everything have no tau and are left out of its mean. First
-    places agree when exactly the same completions share them.
+    A labeler pair in which one tied everything has no tau and is left out of its mean. First places
+    agree if exactly the same completions share them.
     """
     by_comparison: defaultdict[Hashable, list[Ranking]] = defaultdict(list)
     for vote in votes:
@@ -48,16 +48,16 @@ def rank_agreement(
     firsts: list[float] = []
     for rankings in by_comparison.values():
         pairs = list(combinations(rankings, 2))
-        known = [found for a, b in pairs if isinstance(found := tau_b(a, b), float)]
-        if known:
-            taus.append(sum(known) / len(known))
+        defined = [tau for a, b in pairs if isinstance(tau := tau_b(a, b), float)]
+        if defined:
+            taus.append(sum(defined) / len(defined))
         if pairs:
             firsts.append(sum(a.first == b.first for a, b in pairs) / len(pairs))
     if not firsts:
         return RankAgreement(Measure.missing(NO_RANKING), Measure.missing(NO_RANKING))
-    tau = (
+    mean_tau = (
         bootstrap.mean(taus, seed=seed, resamples=resamples)
         if taus
         else Measure.missing(_ALL_TIED, len(firsts))
     )
-    return RankAgreement(tau, bootstrap.mean(firsts, seed=seed, resamples=resamples))
+    return RankAgreement(mean_tau, bootstrap.mean(firsts, seed=seed, resamples=resamples))

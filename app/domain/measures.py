@@ -1,6 +1,6 @@
-"""What a statistic can come out as: a number, a number with an interval, or a reason there is none.
+"""Results of statistics: a number with an interval, or the reason why there is none.
 
-A statistic that is not defined for the data at hand is a state with a sentence, never NaN.
+A statistic that is undefined for the data at hand is a value with a reason, never NaN.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Undefined:
-    """There is no number, and this is why."""
+    """The absence of a number, with the reason."""
 
     reason: str
 
@@ -30,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A number, its interval, and the number of comparisons (or trials) it rests on."""
+    """A number, its interval, and the number of comparisons (or trials) behind it."""
 
     value: float | Undefined
     interval: Interval | Undefined
@@ -38,7 +38,7 @@ class Measure:
 
     @classmethod
     def missing(cls, reason: str, n: int = 0) -> "Measure":
-        """Return a measure without a number, for one reason."""
+        """Return a measure that has neither a number nor an interval, for one reason."""
         return cls(Undefined(reason), Undefined(reason), n)
 
 
@@ -55,14 +55,14 @@ def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval | Un
     share, shrink = successes / trials, 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / shrink
     half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / shrink
-    # At the ends the bounds are 0 and 1 exactly; rounding must not step outside.
+    # At the extremes the bounds are exactly 0 and 1; rounding must not exceed them.
     low = 0.0 if successes == 0 else max(0.0, middle - half)
     high = 1.0 if successes == trials else min(1.0, middle + half)
     return Interval(low, high, level)
 
 
 def share(successes: float, trials: int, nothing: str, level: float = LEVEL) -> Measure:
-    """Measure a share with Wilson's interval; ``nothing`` says why there were no trials."""
+    """Measure a share with Wilson's interval; ``nothing`` is the reason if there were no trials."""
     if trials < 1:
         return Measure.missing(nothing)
     return Measure(successes / trials, wilson(successes, trials, level), trials)

@@ -1,7 +1,7 @@
-"""What a round is going to do, decided before it starts: a typed, validated plan.
+"""The plan of a round: typed, validated settings that are fixed before the round starts.
 
-The plan is stored with the round as JSON and read back by every job of it. How many steps the
-settings come to is counted here; what a step does is left to the worker.
+The plan is stored with the round as JSON and read back by each of its jobs. The number of training
+steps that follows from the settings is computed here; what a step does is left to the worker.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,19 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from app.domain import reading
+from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing
-from app.domain.steps import Steps, steps
+from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
 PARTS_MOST = 8
 STARTER = "starter"
-"""The base model that is built from the project's own demonstrations."""
+"""The base model that is trained from scratch on the project's own demonstrations."""
 
 SERVER_MODEL_MOST = 100
-LOOKS_EVERY, LOOKS_LEAST = 5, 6  # steps between looks at a policy; looks of a short run
+POLICY_EVALUATION_INTERVAL = 5  # steps; shorter in runs of fewer steps than
+POLICY_EVALUATIONS_LEAST = 6  # evaluations would need at that interval
 
 
 def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
@@ -29,38 +30,38 @@ def _training(name: str, epochs: int, batch_size: int, learning_rate: float | No
     optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)
 
 
-def _capped(counted: Steps, limit: int | None) -> Steps:
+def _capped(counted: StepCount, limit: int | None) -> StepCount:
     if limit is None or counted.total <= limit:
         return counted
-    return Steps(counted.per_epoch, limit)
+    return StepCount(counted.per_epoch, limit)
 
 
 class Algorithm(StrEnum):
-    """How the policy learns."""
+    """The algorithm that trains the policy."""
 
     PPO = "ppo"
-    RLOO = "rloo"  # several answers to each prompt instead of a value model
-    DPO = "dpo"  # from the judgments themselves; the reward model only watches
-    BEST_OF_N = "best-of-n"  # imitates the best of several answers
+    RLOO = "rloo"  # several completions per prompt instead of a value model
+    DPO = "dpo"  # learns from the preferences directly; the reward model only measures
+    BEST_OF_N = "best-of-n"  # fine-tunes on the best of several completions
 
 
 class Start(StrEnum):
-    """What a round's policy training starts from."""
+    """The model that the policy is initialized from."""
 
     SFT = "sft"
-    LAST = "last"  # the policy that wrote the candidates
+    LAST = "last"  # the policy that wrote the round's candidates
 
 
 class Engine(StrEnum):
-    """How a model in memory answers; what is drawn is the same."""
+    """The batching of a model in memory; it does not change which tokens are sampled."""
 
     STATIC = "static"
-    CONTINUOUS = "continuous"  # for a GPU and answers of unequal length
+    CONTINUOUS = "continuous"  # faster on a GPU if responses differ in length
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How completions are drawn."""
+    """How completions are sampled."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -79,9 +80,9 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
-    """A model behind an OpenAI-compatible server, whose answers take part in the comparisons.
+    """A model behind an OpenAI-compatible server whose completions take part in the comparisons.
 
-    `url` is one of those that the workers' operator allows; `candidates` count per prompt.
+    `url` must be on the operator's list of allowed servers; `candidates` is per prompt.
     """
 
     url: str = ""
@@ -101,10 +102,10 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """Which candidates a person never gets to see.
+    """Which candidates are dropped before a person sees them.
 
-    `near_identical` is the share of word pairs in common at which two candidates count as one;
-    1 drops identical ones only. `spares` are the extra samples a prompt may draw as replacements.
+    `near_identical` is the share of common word pairs from which two candidates count as the same;
+    1 drops only identical ones. `spares` is how many replacements may be sampled for a prompt.
     """
 
     is_on: bool = True
@@ -121,7 +122,7 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Shape of an adapter."""
+    """The shape of a LoRA adapter."""
 
     r: int = 16
     alpha: int = 32
@@ -133,7 +134,7 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """Shape of the model that is built when a project has none."""
+    """The shape of the model that is built if a project has no base model."""
 
     vocabulary: int = 1024
     width: int = 192
@@ -151,12 +152,15 @@ class Starter:
 
 @dataclass(frozen=True, slots=True)
 class SftPlan:
-    """Training on demonstrations. `is_full` None: everything for a starter, else an adapter."""
+    """Supervised fine-tuning on demonstrations.
+
+    `is_full` trains all weights; None does so for a starter and trains an adapter otherwise.
+    """
 
     epochs: int = 3
     batch_size: int = 64
     max_steps: int | None = None
-    learning_rate: float | None = None  # None: 1e-3 for a starter, 2e-4 for an adapter, 2e-5 full
+    learning_rate: float | None = None  # None: starter 1e-3, adapter 2e-4, all weights 2e-5
     max_tokens: int = 1024
     is_full: bool | None = None
     lora: Lora = Lora()
@@ -167,18 +171,19 @@ class SftPlan:
         optional("SFT max_steps", self.max_steps, 1, 10_000_000)
         between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
 
-    def steps(self, demonstrations: int) -> Steps:
-        """Count the steps on a data set of that many demonstrations."""
-        return _capped(steps(demonstrations, self.batch_size, self.epochs), self.max_steps)
+    def steps(self, demonstrations: int) -> StepCount:
+        """Count the steps for a number of demonstrations."""
+        return _capped(count_steps(demonstrations, self.batch_size, self.epochs), self.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class RewardPlan:
-    """Training the reward model on judgments; a batch is so many comparisons.
+    """Training of the reward model on judgments; the batch size counts comparisons.
 
-    It stops once `patience` looks at the held-out comparisons were no better (0: never), and looks
-    every `evaluate_every` steps (None: ten times in the run). The policy's reward is `weight` times
-    the learned one plus the `parts`; at a weight of 0 the learned one only watches.
+    The model is evaluated on held-out comparisons every `evaluate_every` steps (None: ten times in
+    the run), and training stops after `patience` evaluations without improvement (0: never). The
+    policy's reward is `weight` times the learned reward plus the `parts`; with a weight of 0 the
+    learned reward is only measured.
     """
 
     epochs: int = 1
@@ -187,7 +192,7 @@ class RewardPlan:
     ensemble: int = 1
     loss: PairLoss = PairLoss.PAIRS
     weighing: Weighing = Weighing.EQUAL
-    labelers: tuple[LabelerWeight, ...] = ()  # who is not named weighs 1
+    labelers: tuple[LabelerWeight, ...] = ()  # all other labelers have weight 1
     use_margin: bool = False
     label_smoothing: float = 0.0
     centering: float = 0.01
@@ -212,32 +217,32 @@ class RewardPlan:
         between("number of parts of the reward", len(self.parts), 0, PARTS_MOST)
         if not self.weight and not self.parts:
             raise Invalid(
-                "the policy's reward is nothing: the learned one weighs 0 and has no parts"
+                "the policy has no reward: the learned reward has weight 0 and there are no parts"
             )
-        named = [each.labeler for each in self.labelers]
-        for name in named:
-            if named.count(name) > 1:
-                raise Invalid(f"labeler {name} has {named.count(name)} weights, not one")
+        names = [labeler_weight.labeler for labeler_weight in self.labelers]
+        for name in names:
+            if names.count(name) > 1:
+                raise Invalid(f"labeler {name} must have one weight, not {names.count(name)}")
 
-    def steps(self, comparisons: int) -> Steps:
-        """Count the steps on a data set of that many comparisons."""
-        return steps(comparisons, self.batch_size, self.epochs)
+    def steps(self, comparisons: int) -> StepCount:
+        """Count the steps for a number of comparisons."""
+        return count_steps(comparisons, self.batch_size, self.epochs)
 
-    def looks_every(self, comparisons: int) -> int:
-        """Return after how many steps the held-out comparisons are looked at."""
+    def evaluation_interval(self, comparisons: int) -> int:
+        """Return the number of steps between evaluations on the held-out comparisons."""
         return self.evaluate_every or max(1, self.steps(comparisons).total // 10)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyPlan:
-    """Training the policy against the reward model; a batch is so many answers.
+    """Training of the policy against the reward model; the batch size counts responses.
 
-    `kl_budget` is the square root of the KL in nats at which the run stops; with a `plateau` it
-    stops too where so many looks at held-out prompts were hardly better than as many before.
-    `samples` are the answers to each prompt that RLOO compares or of which best of n keeps one. For
-    DPO a batch is so many comparisons, an epoch is all that the reward model learned from, and the
-    KL coefficient is its beta. `lora` is for a policy that finds neither an SFT adapter nor a
-    reward model, whose shape it would take.
+    `kl_budget` is the square root of the KL in nats at which the run stops. With a `plateau`, it
+    also stops if that many evaluations on held-out prompts are hardly better than as many before
+    them. `samples` is the number of responses to each prompt that RLOO compares, or of which best
+    of n keeps one. For DPO the batch size counts comparisons, an epoch is everything the reward
+    model was trained on, and the KL coefficient is its beta. `lora` applies only to a policy that
+    has neither an SFT adapter nor a reward model to take its shape from.
     """
 
     algorithm: Algorithm = Algorithm.PPO
@@ -254,13 +259,13 @@ class PolicyPlan:
     kl_budget: float | None = 4.0
     reward_target: float | None = None
     plateau: int | None = None
-    passes: int = 4  # over each batch of answers; PPO and RLOO
+    passes: int = 4  # over each batch of responses; PPO and RLOO
     minibatches: int = 1
     shares_trunk: bool = False  # the value head reads the policy's hidden states
-    uncertainty_penalty: float = 0.0  # per unit of the ensemble's spread
+    uncertainty_penalty: float = 0.0  # per standard deviation of the ensemble
     heldout_prompts: int = 64
-    evaluate_every: int | None = None  # steps between looks; None: 5, and fewer in short runs
-    sample_every: int = 5  # answers of the looks are kept at most so often
+    evaluate_every: int | None = None  # steps between evaluations; None: 5, fewer in short runs
+    sample_every: int = 5  # steps; responses of an evaluation are kept at most this often
     save_every: int = 5
     lora: Lora = Lora()
 
@@ -287,28 +292,29 @@ class PolicyPlan:
         if self.algorithm not in (Algorithm.RLOO, Algorithm.BEST_OF_N):
             return
         if self.samples < 2:
-            raise Invalid(f"{self.algorithm} needs 2 or more samples of each prompt, not 1")
+            raise Invalid(f"{self.algorithm} needs at least 2 samples per prompt, not 1")
         if self.algorithm is Algorithm.RLOO and self.batch_size % self.samples:
             raise Invalid(
                 f"policy batch_size {self.batch_size} must be a multiple of samples "
-                f"{self.samples}: RLOO compares all answers to a prompt"
+                f"{self.samples}: RLOO compares all responses to a prompt"
             )
 
-    def looks_every(self, steps: int) -> int:
-        """Return after how many steps to look: often enough to tell a peak in a short run."""
-        return self.evaluate_every or max(1, min(LOOKS_EVERY, steps // LOOKS_LEAST))
+    def evaluation_interval(self, steps: int) -> int:
+        """Return the steps between evaluations, few enough to see the peak of a short run."""
+        longest = min(POLICY_EVALUATION_INTERVAL, steps // POLICY_EVALUATIONS_LEAST)
+        return self.evaluate_every or max(1, longest)
 
     def keeps_samples(self, step: int, steps: int) -> bool:
-        """Tell whether the answers of the look at a step are kept for people to read."""
-        since_the_last_look = step - self.looks_every(steps)
-        return step // self.sample_every > since_the_last_look // self.sample_every
+        """Whether the responses of the evaluation at a step are kept for people to read."""
+        last_evaluation = step - self.evaluation_interval(steps)
+        return step // self.sample_every > last_evaluation // self.sample_every
 
-    def steps(self, prompts: int, comparisons: int | None = None) -> Steps:
-        """Count the steps on that many prompts, or as many of them as the plan takes.
+    def steps(self, prompts: int, comparisons: int | None = None) -> StepCount:
+        """Count the steps for a number of prompts, of which the plan may use fewer.
 
         Args:
-            prompts: of the training split.
-            comparisons: that the reward model learns from, which is what DPO counts.
+            prompts: Prompts in the training split.
+            comparisons: Comparisons that the reward model is trained on; DPO counts these.
 
         """
         data = min(prompts, self.prompts)
@@ -316,14 +322,14 @@ class PolicyPlan:
             data *= self.samples
         elif self.algorithm is Algorithm.DPO and comparisons is not None:
             data = comparisons
-        return _capped(steps(data, self.batch_size, self.epochs), self.max_steps)
+        return _capped(count_steps(data, self.batch_size, self.epochs), self.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """New policy against old on prompts that neither was trained on.
+    """The evaluation of the new policy against the old one, on prompts that neither trained on.
 
-    `frozen_share` of the prompts are the same in every round; the rest is a fresh slice.
+    A `frozen_share` of the prompts is the same in every round; the rest changes.
     """
 
     prompts: int = 200
@@ -338,15 +344,16 @@ class EvaluationPlan:
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """One turn of the loop. None in `k` and `overlap` stands for the project's own.
+    """One pass through the loop. None in `k` and `overlap` stands for the project's setting.
 
-    `prompts` of the training split get candidates, and `heldout_prompts` of the validation split,
-    whose judgments only measure. Each prompt gets `candidates` samples, put into
-    `comparisons_per_prompt` comparisons. `mix_share` of the prompts get a candidate of an earlier
-    model, so that ratings connect; `use_imported` lets completions from files take part, `server`
-    those of somebody else's model. `four_bit` loads a base model in 4 bits under its adapters
-    (QLoRA); `checkpoints_gradients` has training keep less in memory and compute it again. Training
-    takes `processes` of the worker's, or all it has.
+    Candidates are sampled for `prompts` of the training split and for `heldout_prompts` of the
+    validation split, whose judgments are used only to measure. Each prompt gets `candidates`
+    samples, which are arranged in `comparisons_per_prompt` comparisons. A `mix_share` of the
+    prompts gets a candidate from an earlier model, so that ratings of different models can be
+    compared. `use_imported` includes imported completions, and `server` those of a model behind a
+    server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
+    `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
+    uses `processes` of the worker's processes, or all of them.
     """
 
     prompts: int = 400
@@ -383,16 +390,16 @@ class RoundPlan:
             raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as plain JSON values."""
+        """Return the plan as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "RoundPlan":
-        """Read a plan; what is left out has its default.
+        """Read a plan; missing settings take their defaults.
 
         Raises:
             Invalid: an unknown name, a value of the wrong type, or one that breaks a rule.
         """
-        plan = reading.read(cls, data, "plan")
+        plan = json_dataclasses.read(cls, data, "plan")
         assert isinstance(plan, RoundPlan)
         return plan

@@ -1,7 +1,7 @@
-"""Which sampled candidates are worth a person's time, and how they are grouped to be compared.
+"""The pre-flight check of sampled candidates, and their grouping into comparisons.
 
-Empty, cut-off and looping answers are dropped, and of answers that read the same one is kept.
-Drawing replacements is left to the run that samples.
+Empty, cut-off and looping candidates are dropped, and of candidates that read the same only one is
+kept. Sampling replacements is left to the job that generates.
 """
 
 import random
@@ -18,8 +18,8 @@ LONGEST_LOOP_WORDS = 12
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-class Problem(StrEnum):
-    """Why a candidate is not shown."""
+class Defect(StrEnum):
+    """Why a candidate is dropped."""
 
     EMPTY = "empty"
     CUT_OFF = "cut off"
@@ -30,7 +30,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A candidate before anybody has seen it."""
+    """A candidate before the check."""
 
     text: str
     is_finished: bool
@@ -38,91 +38,91 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """The drafts to show, by index in order, and what is wrong with the others."""
+    """The indices of the drafts to show, in order, and the defects of the others."""
 
     kept: tuple[int, ...]
-    dropped: Mapping[int, Problem]
+    dropped: Mapping[int, Defect]
 
 
 def sort(drafts: Sequence[Draft], rules: Preflight) -> Sorted:
-    """Keep each draft that has no problem and does not read like one kept before it."""
+    """Keep each draft that has no defect and does not repeat one kept before it."""
     kept: list[int] = []
-    dropped: dict[int, Problem] = {}
+    dropped: dict[int, Defect] = {}
     for index, draft in enumerate(drafts):
-        found = problem(draft, rules)
-        if found is None:
-            found = _repeats(draft.text, [drafts[one].text for one in kept], rules)
-        if found is None:
+        reason = defect(draft, rules) or _repetition(
+            draft.text, [drafts[earlier].text for earlier in kept], rules
+        )
+        if reason is None:
             kept.append(index)
         else:
-            dropped[index] = found
+            dropped[index] = reason
     return Sorted(tuple(kept), dropped)
 
 
-def problem(draft: Draft, rules: Preflight) -> Problem | None:
-    """Return what is wrong with a draft by itself."""
+def defect(draft: Draft, rules: Preflight) -> Defect | None:
+    """Return the defect of a draft on its own."""
     if not draft.text.strip():
-        return Problem.EMPTY
+        return Defect.EMPTY
     if not rules.is_on:
         return None
     if rules.drop_cut_off and not draft.is_finished:
-        return Problem.CUT_OFF
-    return Problem.LOOPING if is_looping(draft.text, rules.loop_repeats) else None
+        return Defect.CUT_OFF
+    return Defect.LOOPING if is_looping(draft.text, rules.loop_repeats) else None
 
 
 def is_looping(text: str, repeats: int) -> bool:
-    """Whether some run of words comes `repeats` times in a row; punctuation alone is no loop."""
+    """Whether some run of words occurs `repeats` times in a row; punctuation alone is no loop."""
     words = _words(text)
     for length in range(1, min(LONGEST_LOOP_WORDS, len(words) // repeats) + 1):
-        matches = 0  # how many words in a row equal the one `length` before
-        for at in range(length, len(words)):
-            same = words[at] == words[at - length]
+        matches = 0  # how many words in a row equal the one `length` words before
+        for index in range(length, len(words)):
+            same = words[index] == words[index - length]
             matches = matches + 1 if same else 0
             if matches >= length * (repeats - 1) and any(
-                word.isalnum() for word in words[at - length + 1 : at + 1]
+                word.isalnum() for word in words[index - length + 1 : index + 1]
             ):
                 return True
     return False
 
 
 def likeness(first: str, second: str) -> float:
-    """Return the share of neighbouring word pairs that two texts have in common (Dice)."""
-    one, other = _pairs(first), _pairs(second)
-    total = one.total() + other.total()
+    """Return the share of adjacent word pairs that two texts have in common (Dice)."""
+    first_pairs, second_pairs = _pairs(first), _pairs(second)
+    total = first_pairs.total() + second_pairs.total()
     if not total:
         return float(_words(first) == _words(second))
-    return 2 * (one & other).total() / total
+    return 2 * (first_pairs & second_pairs).total() / total
 
 
 def groups(count: int, k: int, comparisons: int, seed: str) -> list[tuple[int, ...]]:
-    """Put `count` candidates into different comparisons of k, each taking part about as often.
+    """Arrange `count` candidates in different comparisons of k, each used about equally often.
 
-    Fewer groups come back where there are not that many different ones.
+    Returns fewer groups if there are not that many different ones.
     """
     if count < k:
         return []
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     used = Counter(dict.fromkeys(range(count), 0))
-    found: dict[frozenset[int], tuple[int, ...]] = {}
+    distinct: dict[frozenset[int], tuple[int, ...]] = {}
     tries = 0
-    while len(found) < comparisons and tries < 20 * comparisons:
+    while len(distinct) < comparisons and tries < 20 * comparisons:
         tries += 1
-        order = sorted(range(count), key=lambda index: (used[index], chance.random()))
-        group = order[:k] if frozenset(order[:k]) not in found else chance.sample(range(count), k)
-        if frozenset(group) not in found:
-            found[frozenset(group)] = tuple(sorted(group))
+        order = sorted(range(count), key=lambda index: (used[index], rng.random()))
+        group = order[:k] if frozenset(order[:k]) not in distinct else rng.sample(range(count), k)
+        if frozenset(group) not in distinct:
+            distinct[frozenset(group)] = tuple(sorted(group))
             used.update(group)
-    return list(found.values())
+    return list(distinct.values())
 
 
-def _repeats(text: str, before: Sequence[str], rules: Preflight) -> Problem | None:
+def _repetition(text: str, kept: Sequence[str], rules: Preflight) -> Defect | None:
     words = _words(text)
-    if any(words == _words(other) for other in before):
-        return Problem.IDENTICAL
+    if any(words == _words(other) for other in kept):
+        return Defect.IDENTICAL
     if not rules.is_on or rules.near_identical >= 1.0:
         return None
-    is_near = any(likeness(text, other) >= rules.near_identical for other in before)
-    return Problem.NEAR_IDENTICAL if is_near else None
+    is_near = any(likeness(text, other) >= rules.near_identical for other in kept)
+    return Defect.NEAR_IDENTICAL if is_near else None
 
 
 def _words(text: str) -> list[str]:

@@ -1,11 +1,10 @@
-"""What a labeler said of k completions: an ordering with ties, and the preferences it implies.
+"""Orderings of k completions with ties, and the preferences that they imply.
 
 Completions are numbered 0 to k - 1 in the comparison's canonical order, which is fixed when the
-comparison is made; the order on screen never enters here. A pick is the ranking of two. Who judged,
-when, and what happens to a judgment afterwards is left to others.
+comparison is created; the order on screen plays no part here. A pick is a ranking of two.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from itertools import combinations
@@ -125,39 +124,13 @@ class Pick:
 
     @property
     def ranking(self) -> Ranking:
-        """Return the same as a ranking of two."""
+        """The same as a ranking of two."""
         return Ranking({Side.A: (1, 2), Side.B: (2, 1), Side.TIE: (1, 1)}[self.preferred])
 
     def preferences(self) -> tuple[Preference, ...]:
         """Return the one pair this implies, with its strength."""
         (pair,) = self.ranking.preferences()
         return (Preference(pair.preferred, pair.other, pair.tie, self.strength),)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole judgment of one comparison: relative and absolute quality are two axes.
-
-    *Both bad* stands beside an order, or alone; alone it completes the judgment and implies no
-    preference. Ratings, a thumb and a text are the answers of the kinds that ask for no order.
-    """
-
-    order: Ranking | Pick | None = None
-    both_bad: bool = False
-    ratings: Mapping[str, tuple[int, ...]] | None = None  # of each completion, by criterion
-    thumb: str | None = None
-    reasons: tuple[str, ...] = ()
-    text: str | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether this may be submitted."""
-        given = (self.order, self.ratings, self.thumb, self.text)
-        return self.both_bad or any(one is not None for one in given)
-
-    def preferences(self) -> tuple[Preference, ...]:
-        """Return the pairs the order implies; none without an order."""
-        return () if self.order is None else self.order.preferences()
 
 
 def strength_of(value: int) -> Strength:

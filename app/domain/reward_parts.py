@@ -1,6 +1,6 @@
-"""What a policy's reward is made of beside the learned one, and whose word weighs how much.
+"""Additional rewards of a policy, and the weights of votes and comparisons.
 
-Values of a plan; what they do is the worker's.
+These are settings of a plan; applying them is left to the worker.
 """
 
 import re
@@ -14,47 +14,48 @@ PATTERN_MOST = 500
 
 
 class PartKind(StrEnum):
-    """Who gives a part of the reward."""
+    """What computes an additional reward."""
 
-    CLASSIFIER = "classifier"  # somebody else's model, by the logit of one of its labels
-    LENGTH = "length"  # 0 within its bounds, minus the share outside
-    FORMAT = "format"  # 1 where a pattern is found, else 0
+    CLASSIFIER = "classifier"  # a text classifier: the logit of one of its labels
+    LENGTH = "length"  # 0 within the bounds, minus the relative excess outside them
+    FORMAT = "format"  # 1 if a pattern is found, else 0
 
 
 class PairLoss(StrEnum):
-    """What a reward model is trained to tell."""
+    """The loss of a reward model."""
 
-    PAIRS = "pairs"  # who wins each pair
-    PLACKETT_LUCE = "plackett_luce"  # the order of all
+    PAIRS = "pairs"  # Bradley-Terry on each pair
+    PLACKETT_LUCE = "plackett_luce"  # Plackett-Luce on the whole ranking
 
 
 class Weighing(StrEnum):
-    """How much a comparison counts in training."""
+    """The weight of a comparison in training."""
 
     EQUAL = "equal"
-    VOTES = "votes"  # by the number of judgments behind it
+    VOTES = "votes"  # proportional to its number of judgments
 
 
 @dataclass(frozen=True, slots=True)
 class LabelerWeight:
-    """How much one labeler's votes count, by pseudonym; 1 is like everybody else's."""
+    """The weight of one labeler's votes, by pseudonym; the default weight is 1."""
 
     labeler: str
     weight: float
 
     def __post_init__(self) -> None:
         if not self.labeler.strip():
-            raise Invalid("a labeler's weight needs the labeler's name, like L3")
+            raise Invalid("a labeler's weight needs the labeler's pseudonym, such as L3")
         between(f"weight of labeler {self.labeler}", self.weight, 0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
 class RewardPart:
-    """One term of the reward's sum, `weight` times its score.
+    """One term of the reward: `weight` times its score.
 
-    A classifier is a folder or a hub name with a `label` (none where it has only one), brought to
-    mean 0 and std 1 on the start model's answers; `reads_prompt` shows it the prompt too. A length
-    is in tokens. A pattern is a regular expression looked for in the answer's text.
+    A classifier is a folder or a hub name, with a `label` unless it has only one. Its scores are
+    normalized to mean 0 and standard deviation 1 on the initial policy's responses; with
+    `reads_prompt` it sees the prompt too. Lengths are in tokens. A pattern is a regular expression
+    that is searched for in the response.
     """
 
     kind: PartKind
@@ -69,7 +70,7 @@ class RewardPart:
     def __post_init__(self) -> None:
         between(f"weight of the {self.kind} reward", self.weight, -100.0, 100.0)
         if self.weight == 0.0:
-            raise Invalid(f"the {self.kind} reward weighs 0: leave it out instead")
+            raise Invalid(f"the {self.kind} reward has weight 0; leave it out instead")
         {
             PartKind.CLASSIFIER: self._check_classifier,
             PartKind.LENGTH: self._check_length,
@@ -78,16 +79,16 @@ class RewardPart:
 
     def _check_classifier(self) -> None:
         if not self.model.strip():
-            raise Invalid("a classifier as reward needs its model: a folder or a hub name")
+            raise Invalid("a classifier reward needs a model: a folder or a hub name")
 
     def _check_length(self) -> None:
-        between("shortest answer of the length reward", self.shortest, 0, 1_000_000)
-        optional("longest answer of the length reward", self.longest, 1, 1_000_000)
+        between("shortest response of the length reward", self.shortest, 0, 1_000_000)
+        optional("longest response of the length reward", self.longest, 1, 1_000_000)
         if not self.shortest and self.longest is None:
-            raise Invalid("a length reward needs a shortest or a longest answer")
+            raise Invalid("a length reward needs a shortest or a longest response")
         if self.longest is not None and self.longest < self.shortest:
             raise Invalid(
-                f"longest answer of the length reward is {self.longest}, "
+                f"longest response of the length reward is {self.longest}, "
                 f"below the shortest, {self.shortest}"
             )
 
@@ -98,4 +99,4 @@ class RewardPart:
         try:
             re.compile(self.pattern)
         except re.error as error:
-            raise Invalid(f"{self.pattern!r} is not a pattern: {error}") from error
+            raise Invalid(f"{self.pattern!r} is not a regular expression: {error}") from error

@@ -1,7 +1,7 @@
-"""Which split a prompt belongs to, decided once by what it says.
+"""The assignment of prompts to the training, validation and test split, by content.
 
-The same prompt lands in the same split in every round, project copy and re-import, because nothing
-but its content and the shares enter. Storing the answer is left to others.
+A prompt lands in the same split in every round, copy of a project and re-import, because the split
+depends only on its content and the shares. Storing the split is left to callers.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _BUCKETS = 1 << 64
 
 
 class Split(StrEnum):
-    """What a prompt may be used for."""
+    """What a prompt may be used for; it never changes."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -26,7 +26,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many prompts in a hundred go to each split."""
+    """The percentage of prompts in each split."""
 
     train: int = 80
     validation: int = 10
@@ -35,14 +35,14 @@ class Shares:
     def __post_init__(self) -> None:
         parts = (self.train, self.validation, self.test)
         if min(parts) < 0 or sum(parts) != 100:
-            raise Invalid(f"split shares must be 0 or more and sum to 100, not {parts}")
+            raise Invalid(f"split shares must be at least 0 and add up to 100, not {parts}")
 
 
 def content_hash(turns: Iterable[tuple[str, str]]) -> str:
     """Hash a conversation of (role, content) turns, as 64 hexadecimal digits.
 
-    Unicode spelling (NFC), line ends and space around a turn do not count: two prompts that read
-    the same must not end in different splits.
+    Differences in Unicode normalization, line endings and whitespace around a turn do not count:
+    two prompts that read the same must not land in different splits.
     """
     plain = [[role, _plain(content)] for role, content in turns]
     encoded = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
@@ -51,13 +51,13 @@ def content_hash(turns: Iterable[tuple[str, str]]) -> str:
 
 def split_of(prompt_hash: str, shares: Shares | None = None) -> Split:
     """Assign the split of a prompt from its content hash."""
-    given = shares or Shares()
-    # Hashed again under a name of its own, so that no other use of the hash is tied to the split.
+    used = shares or Shares()
+    # Hashed again with a prefix, so that other uses of the hash are independent of the split.
     digest = hashlib.sha256(b"split:" + prompt_hash.encode()).digest()
     bucket = int.from_bytes(digest[:8], "big")
-    if bucket < _BUCKETS * given.train // 100:
+    if bucket < _BUCKETS * used.train // 100:
         return Split.TRAIN
-    if bucket < _BUCKETS * (given.train + given.validation) // 100:
+    if bucket < _BUCKETS * (used.train + used.validation) // 100:
         return Split.VALIDATION
     return Split.TEST
 

@@ -1,4 +1,4 @@
-"""The states of rounds, jobs, slots and assignments, and their legal moves, as tables."""
+"""The states of rounds, jobs, slots and assignments, with tables of the allowed transitions."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -8,18 +8,18 @@ from app.errors import Conflict
 
 
 class JobState(StrEnum):
-    """Where a job is; the row is the job."""
+    """The state of a job; the row is the job."""
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    QUARANTINED = "quarantined"  # killed its worker too often; a person must look
+    QUARANTINED = "quarantined"  # killed its worker too often; a person must investigate
 
 
 class RoundState(StrEnum):
-    """Where a round is in the loop."""
+    """The stage of a round in the loop."""
 
     PLANNED = "planned"
     SFT = "sft"
@@ -27,7 +27,7 @@ class RoundState(StrEnum):
     LABELING = "labeling"
     REWARD = "reward"
     POLICY = "policy"
-    EVALUATING = "evaluating"  # generating the answers and judging them blind
+    EVALUATING = "evaluating"  # generating completions and judging them blind
     DECIDING = "deciding"
     PROMOTED = "promoted"
     HELD = "held"
@@ -36,23 +36,23 @@ class RoundState(StrEnum):
 
 
 class SlotState(StrEnum):
-    """One of the K judgments that a comparison wants."""
+    """The state of one of the K judgments that a comparison needs."""
 
     OPEN = "open"
     LEASED = "leased"
     DONE = "done"
-    CLOSED = "closed"  # overlap was lowered, or the comparison withdrawn
+    CLOSED = "closed"  # the overlap was lowered or the comparison withdrawn
 
 
 class AssignmentState(StrEnum):
-    """A slot leased to a labeler."""
+    """The state of a slot's lease to a labeler."""
 
     LEASED = "leased"
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
     EXPIRED = "expired"
     RELEASED = "released"
-    SURPLUS = "surplus"  # came after the slot went to someone else; kept, not counted
+    SURPLUS = "surplus"  # submitted after the slot went to someone else; kept, not counted
 
 
 _J, _R, _S, _A = JobState, RoundState, SlotState, AssignmentState
@@ -78,7 +78,7 @@ ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
     _R.DECIDING: frozenset({_R.PROMOTED, _R.HELD, _R.CANCELLED}),
     _R.PROMOTED: frozenset(),
     _R.HELD: frozenset(),
-    # A failed round goes on from the stage that failed, once its job is retried.
+    # A failed round resumes at the stage that failed once its job is retried.
     _R.FAILED: frozenset(
         {_R.SFT, _R.GENERATING, _R.REWARD, _R.POLICY, _R.EVALUATING, _R.CANCELLED}
     ),
@@ -88,7 +88,7 @@ ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
 SLOT_MOVES: Mapping[SlotState, frozenset[SlotState]] = {
     _S.OPEN: frozenset({_S.LEASED, _S.CLOSED}),
     _S.LEASED: frozenset({_S.OPEN, _S.DONE, _S.CLOSED}),
-    _S.DONE: frozenset({_S.OPEN, _S.LEASED}),  # a retraction opens it again, an undo leases it
+    _S.DONE: frozenset({_S.OPEN, _S.LEASED}),  # a retraction reopens it, an undo leases it again
     _S.CLOSED: frozenset({_S.OPEN}),
 }
 
@@ -96,7 +96,7 @@ ASSIGNMENT_MOVES: Mapping[AssignmentState, frozenset[AssignmentState]] = {
     _A.LEASED: frozenset({_A.SUBMITTED, _A.SKIPPED, _A.EXPIRED, _A.RELEASED, _A.SURPLUS}),
     _A.SUBMITTED: frozenset({_A.LEASED, _A.RELEASED}),  # undo, retraction
     _A.SKIPPED: frozenset({_A.LEASED, _A.RELEASED}),
-    _A.EXPIRED: frozenset({_A.SUBMITTED, _A.SURPLUS}),  # a late submit: counted if the slot is free
+    _A.EXPIRED: frozenset({_A.SUBMITTED, _A.SURPLUS}),  # submitted late: counts if the slot is free
     _A.RELEASED: frozenset({_A.SURPLUS}),
     _A.SURPLUS: frozenset({_A.SUBMITTED, _A.RELEASED}),
 }
@@ -105,10 +105,10 @@ State = TypeVar("State", bound=StrEnum)
 
 
 def move(moves: Mapping[State, frozenset[State]], thing: str, old: State, new: State) -> State:
-    """Return `new` if the table allows the move.
+    """Return `new` if the table allows the transition.
 
     Raises:
-        Conflict: the move is not in the table.
+        Conflict: the transition is not in the table.
     """
     if new not in moves[old]:
         raise Conflict(f"{thing} is {old} and cannot become {new}")

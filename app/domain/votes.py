@@ -1,8 +1,8 @@
-"""Votes as arrays: one entry for each labeler and each pair of completions of a comparison.
+"""Votes as arrays, with one entry per labeler and pair of completions in a comparison.
 
-A unit is an unordered pair of completions within a comparison, and its value says which of the
-two, by canonical order, was preferred: +1, 0 or -1, or the same times the strength. What is
-computed from the arrays is left to the statistics.
+A unit is an unordered pair of completions within a comparison. Its value is the preference between
+the two in canonical order: +1, 0 or -1, optionally times the strength. The statistics that use
+the arrays are in other modules.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.alpha import Array, coincidences
-from app.domain.ranking import Pick, Ranking, Strength
+from app.domain.krippendorff import Array, coincidences
+from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
 Indices = NDArray[np.int64]
@@ -22,8 +22,8 @@ Indices = NDArray[np.int64]
 class Vote:
     """One labeler's ranking of one comparison, in canonical order.
 
-    Adjudications, gold, practice and repeats are for the caller to leave out, as are judgments that
-    imply no preference.
+    The caller leaves out adjudications, gold, practice, repeats and judgments that imply no
+    preference.
     """
 
     comparison: Hashable
@@ -31,17 +31,12 @@ class Vote:
     ranking: Ranking
     strength: Strength | None = None
 
-    @classmethod
-    def of_pick(cls, comparison: Hashable, labeler: Hashable, pick: Pick) -> "Vote":
-        """Return the vote that a pick of two casts."""
-        return cls(comparison, labeler, pick.ranking, pick.strength)
-
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """Votes as parallel arrays; entry e says ``code[e]`` of unit ``unit[e]``.
+class VoteTable:
+    """Votes as parallel arrays: entry e gives unit ``unit[e]`` the code ``code[e]``.
 
-    ``owner[u]`` is the comparison of unit u, and ``values[c]`` the signed value of code c; values
+    ``owner[u]`` is the comparison of unit u and ``values[c]`` the signed value of code c. Values
     are symmetric about 0, so reversing the codes reverses every preference.
     """
 
@@ -57,20 +52,20 @@ class Table:
 
     @property
     def counts(self) -> Array:
-        """How often each unit got each value, shape (units, values)."""
+        """The number of times each unit got each value, shape (units, values)."""
         width = len(self.values)
         flat = np.bincount(self.unit * width + self.code, minlength=len(self.owner) * width)
         return flat.reshape(-1, width).astype(float)
 
     @property
     def has_ties(self) -> bool:
-        """Whether anyone said *about the same*."""
+        """Whether anyone judged a pair *about the same*."""
         return bool((self.code == len(self.values) // 2).any())
 
-    def decided(self) -> "Table":
-        """Return the table without ties; units keep their numbers."""
+    def decided(self) -> "VoteTable":
+        """Return the table without ties; the units keep their indices."""
         kept = self.code != len(self.values) // 2
-        return Table(
+        return VoteTable(
             self.comparisons,
             self.labelers,
             self.unit[kept],
@@ -83,12 +78,12 @@ class Table:
         )
 
 
-def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> Table:
-    """Spread votes over the pairs they imply.
+def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> VoteTable:
+    """Expand votes into the pairs that they imply.
 
-    With ``by_strength`` a value is ±1 to ±4 and every vote that is not a tie needs a strength.
-    Raises Invalid if a labeler votes twice on a comparison, or rankings of one comparison differ in
-    length.
+    With ``by_strength``, values range from ±1 to ±4 and every vote that is not a tie needs a
+    strength. Raises Invalid if a labeler votes twice on a comparison, or if rankings of the same
+    comparison differ in length.
     """
     reach = max(Strength) if by_strength else 1
     comparisons: dict[Hashable, tuple[int, int, int]] = {}  # number, first unit, length
@@ -96,7 +91,7 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> Table:
     seen: set[tuple[int, int]] = set()
     owner: list[int] = []
     unit: list[int] = []
-    who: list[int] = []
+    voters: list[int] = []
     code: list[int] = []
     for vote in votes:
         signs = vote.ranking.signs
@@ -107,20 +102,23 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> Table:
             comparisons[vote.comparison] = known
             owner.extend([known[0]] * len(signs))
         if known[2] != length:
-            raise Invalid(f"comparison {vote.comparison} is ranked with {known[2]} and {length}")
+            raise Invalid(
+                f"comparison {vote.comparison} has rankings of {known[2]} and of {length} "
+                "completions"
+            )
         labeler = labelers.setdefault(vote.labeler, len(labelers))
         if (known[0], labeler) in seen:
             raise Invalid(f"labeler {vote.labeler} votes twice on comparison {vote.comparison}")
         seen.add((known[0], labeler))
         weight = _weight(vote) if by_strength else 1
         unit.extend(range(known[1], known[1] + len(signs)))
-        who.extend([labeler] * len(signs))
+        voters.extend([labeler] * len(signs))
         code.extend(reach + sign * weight for sign in signs)
-    return Table(
+    return VoteTable(
         tuple(comparisons),
         tuple(labelers),
         np.array(unit, dtype=np.int64),
-        np.array(who, dtype=np.int64),
+        np.array(voters, dtype=np.int64),
         np.array(code, dtype=np.int64),
         np.array(owner, dtype=np.int64),
         np.arange(-reach, reach + 1, dtype=float),
@@ -130,7 +128,7 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> Table:
 
 
 def have_strength(votes: Iterable[Vote]) -> bool:
-    """Whether every vote is a pick with a strength, or a tie."""
+    """Whether every vote is a pick with a strength or a tie."""
     return all(
         len(vote.ranking.ranks) == 2 and (vote.strength is not None or not any(vote.ranking.signs))
         for vote in votes
@@ -138,17 +136,17 @@ def have_strength(votes: Iterable[Vote]) -> bool:
 
 
 def comparison_rows(counts: Array, owner: Indices) -> tuple[Indices, Array]:
-    """Average the coincidences of each comparison's units that were judged twice.
+    """Average the coincidence matrices of each comparison's units that were judged at least twice.
 
     Args:
         counts: How often each unit got each value, shape (units, values).
         owner: The comparison of each unit.
 
     Returns:
-        The comparisons that have such a unit, and for each a matrix whose entries sum to 1: every
-        comparison counts the same, however many pairs and judgments it has. With equal overlap
-        this is Krippendorff's own weighting; with unequal overlap it departs from it, so that
-        alpha and raw agreement rest on the same weights.
+        The comparisons that have such a unit, and for each a matrix whose entries sum to 1, so
+        that every comparison counts the same, whatever its number of pairs and judgments. With
+        equal overlap this is Krippendorff's own weighting. With unequal overlap it departs from
+        it, so that alpha and raw agreement use the same weights.
     """
     judged = counts.sum(axis=1)
     pairable = judged >= 2
@@ -160,9 +158,9 @@ def comparison_rows(counts: Array, owner: Indices) -> tuple[Indices, Array]:
 
 
 def both_ways(rows: Array) -> Array:
-    """Average each matrix with the one that naming the completions the other way gives."""
-    turned: Array = (rows + rows[:, ::-1, ::-1]) / 2
-    return turned
+    """Average each matrix with its counterpart for the completions in the opposite order."""
+    symmetric: Array = (rows + rows[:, ::-1, ::-1]) / 2
+    return symmetric
 
 
 def _weight(vote: Vote) -> int:

@@ -1,8 +1,9 @@
-"""Files that come in or go out: one module per format, all of them values in and values out.
+"""File formats for import and export: one module per format, from values to values.
 
-Reading and detecting go through here; writers are in `writers` and in the modules of the formats.
+Detection and reading go through this package; writers are in `writers` and the format modules.
 """
 
+from app.formats.preview import preview
 from app.formats.registry import detect, names, read
 
-__all__ = ["detect", "names", "read"]
+__all__ = ["detect", "names", "preview", "read"]

@@ -1,39 +1,37 @@
 r"""Anthropic HH: `chosen` and `rejected` transcripts of "\n\nHuman: …\n\nAssistant: …" turns.
 
-The prompt is what both share, cut at a turn. Rows whose transcripts diverge before the last turn
-are refused: they do not answer the same prompt.
+The prompt is what both have in common, cut at a turn. Rows whose transcripts diverge before the
+last turn are rejected, because they do not respond to the same prompt.
 """
 
-import re
+from itertools import pairwise
 
 from app.errors import Invalid
-from app.formats import fields
+from app.formats import fields, transcripts
 from app.formats.format import Format
-from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
-
-_TURN = re.compile(r"\n\n(Human|Assistant):")
-_NAMES = {"user": "Human", "assistant": "Assistant"}
-_ROLES = {name: role for role, name in _NAMES.items()}
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row of two transcripts."""
+def recognizes(row: Row) -> bool:
+    """Whether the row holds two transcripts."""
     has_prompt = {"prompt", "instruction", "conversations"} & row.keys()
     return not has_prompt and all(_is_transcript(row.get(key)) for key in ("chosen", "rejected"))
 
 
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one pair of transcripts."""
-    chosen = _turns(fields.text(row, "chosen"), "chosen")
-    rejected = _turns(fields.text(row, "rejected"), "rejected")
-    prompt, answers = shared_prompt(chosen, rejected)
-    return [chosen_and_rejected(prompt, *answers)]
+    chosen = transcripts.turns(fields.text(row, "chosen"), "chosen")
+    rejected = transcripts.turns(fields.text(row, "rejected"), "rejected")
+    prompt, responses = shared_prompt(chosen, rejected)
+    return [chosen_and_rejected(prompt, *responses, margin=fields.margin(row))]
 
 
-def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str]]:
-    """Cut two conversations into the prompt both answer, and the two last answers.
+def shared_prompt(
+    chosen: Conversation, rejected: Conversation
+) -> tuple[Conversation, tuple[str, str]]:
+    """Split two conversations into the prompt that they share and their two final responses.
 
-    Raises Invalid where they are the same, diverge before the last turn, or do not end in answers.
+    Raises Invalid if they are equal, diverge before the last turn, or do not end with a response.
     """
     if chosen == rejected:
         raise Invalid("chosen and rejected are the same")
@@ -45,25 +43,25 @@ def shared_prompt(chosen: Messages, rejected: Messages) -> tuple[Messages, tuple
         raise Invalid(f"chosen and rejected diverge at turn {same + 1} of {most}, in the prompt")
     for name, last in (("chosen", chosen[-1]), ("rejected", rejected[-1])):
         if last.role != "assistant":
-            raise Invalid(f"{name!r} ends with a turn of the {last.role}, not with an answer")
+            raise Invalid(f"{name!r} ends with a {last.role} turn, not with a response")
     return chosen[:same], (chosen[-1].content, rejected[-1].content)
 
 
 def write(record: PreferenceRecord) -> Row:
     """Write one pair of transcripts.
 
-    Raises Invalid for a system turn, two turns of one side in a row, or a text that holds a turn's
-    mark: the transcript could not be read back.
+    Raises Invalid for a system turn, two consecutive turns of the same role, or a text that holds a
+    turn marker, because the transcript could not be read back.
     """
     chosen, rejected = pair(record)
-    head = "".join(_said(turn, n) for n, turn in enumerate(record.messages, 1))
+    head = "".join(_transcribed(turn, n) for n, turn in enumerate(record.messages, 1))
     last = len(record.messages) + 1
-    for one, other in zip(record.messages, record.messages[1:], strict=False):
-        if one.role == other.role:
-            raise Invalid(f"HH transcripts take turns; two of the {one.role} follow each other")
+    for turn, following in pairwise(record.messages):
+        if turn.role == following.role:
+            raise Invalid(f"HH transcripts alternate roles; two {turn.role} turns are adjacent")
     return {
-        "chosen": head + _said(Message("assistant", chosen), last),
-        "rejected": head + _said(Message("assistant", rejected), last),
+        "chosen": head + _transcribed(Turn("assistant", chosen), last),
+        "rejected": head + _transcribed(Turn("assistant", rejected), last),
     }
 
 
@@ -73,24 +71,19 @@ def _is_transcript(value: object) -> bool:
     return value.lstrip("\n").startswith(("Human:", "Assistant:"))
 
 
-def _turns(transcript: str, name: str) -> Messages:
-    before, *rest = _TURN.split("\n\n" + transcript.lstrip("\n"))
-    if before or not rest:
-        raise Invalid(f"{name!r} does not start with 'Human:' or 'Assistant:'")
-    return tuple(
-        # One space belongs to the mark; any other is the speaker's.
-        Message(_ROLES[who], said.removeprefix(" "))
-        for who, said in zip(rest[::2], rest[1::2], strict=True)
-    )
-
-
-def _said(turn: Message, number: int) -> str:
-    if turn.role not in _NAMES:
+def _transcribed(turn: Turn, number: int) -> str:
+    if turn.role not in transcripts.NAMES:
         raise Invalid(f"HH transcripts have no {turn.role} turns")
-    said = f"\n\n{_NAMES[turn.role]}: {turn.content}"
-    if len(_TURN.findall(said)) > 1:
-        raise Invalid(f"turn {number} holds 'Human:' or 'Assistant:' after an empty line")
-    return said
+    transcribed = f"\n\n{transcripts.NAMES[turn.role]}: {turn.content}"
+    if len(transcripts.TURN.findall(transcribed)) > 1:
+        raise Invalid(f"turn {number} contains 'Human:' or 'Assistant:' after an empty line")
+    return transcribed
 
 
-FORMAT = Format("hh", "Anthropic HH transcripts", recognises, read)
+FORMAT = Format(
+    "hh",
+    "Anthropic HH transcripts",
+    recognizes,
+    read,
+    fields=("chosen", "rejected", *fields.MARGINS),
+)

@@ -1,13 +1,13 @@
 """Instruction data sets: Alpaca and Dolly.
 
 Alpaca rows are `instruction, input, output`, Dolly rows `instruction, context, response, category`.
-The second field, where it is not empty, follows the instruction after an empty line. Rows without
-an answer are prompts.
+The second field, unless it is empty, follows the instruction after an empty line. Rows without a
+response are prompts.
 """
 
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import DemonstrationRecord, Message, Meta, PromptRecord, Row
+from app.formats.records import DemonstrationRecord, Meta, PromptRecord, Row, Turn
 
 
 def read_alpaca(row: Row) -> list[PromptRecord | DemonstrationRecord]:
@@ -23,14 +23,14 @@ def read_dolly(row: Row) -> list[PromptRecord | DemonstrationRecord]:
 
 
 def _read(
-    row: Row, second: str, answer: str | None, meta: Meta
+    row: Row, second: str, response: str | None, meta: Meta
 ) -> list[PromptRecord | DemonstrationRecord]:
     parts = [fields.text(row, "instruction"), fields.optional_text(row, second) or ""]
-    turns = (Message("user", "\n\n".join(part for part in parts if part.strip())),)
+    turns = (Turn("user", "\n\n".join(part for part in parts if part.strip())),)
     name = fields.identifier(row, "id")
-    if answer is None or not answer.strip():
+    if response is None or not response.strip():
         return [PromptRecord(turns, name, meta)]
-    return [DemonstrationRecord(turns, answer, name, meta)]
+    return [DemonstrationRecord(turns, response, name, meta)]
 
 
 ALPACA = Format(
@@ -38,5 +38,15 @@ ALPACA = Format(
     "Alpaca instructions",
     lambda row: "instruction" in row and bool({"input", "output"} & row.keys()),
     read_alpaca,
+    fields=("instruction", "input", "output", "id"),
+    keeps_notes=True,
+    needs=has("instruction", ("output", "input")),
 )
-DOLLY = Format("dolly", "Dolly instructions", has("instruction", "context", "response"), read_dolly)
+DOLLY = Format(
+    "dolly",
+    "Dolly instructions",
+    has("instruction", "context", "response"),
+    read_dolly,
+    fields=("instruction", "context", "response", "id"),
+    keeps_notes=True,
+)

@@ -1,4 +1,4 @@
-"""Rows to bytes: one JSON object per line, the same data always the same bytes."""
+"""Writes rows as bytes: one JSON object per line; equal data gives equal bytes."""
 
 import json
 import zlib
@@ -6,22 +6,22 @@ from collections.abc import Iterable, Iterator
 
 from app.formats.records import Row
 
-# Other programs end a line at these too; inside a text they are written as escapes.
+# Some programs end a line at these too, so inside a text they are written as escapes.
 _LINE_ENDS = {ord(c): f"\\u{ord(c):04x}" for c in "\u0085\u2028\u2029"}
 
 
 def encode(row: Row) -> bytes:
-    """Write one row as a line. Raises ValueError for NaN, which JSON does not have."""
+    """Write one row as a line. Raises ValueError for NaN, which does not exist in JSON."""
     return (
         json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
     ).encode()
 
 
 def gzipped(chunks: Iterable[bytes], level: int = 6) -> Iterator[bytes]:
-    """Pack a stream as gzip with no time and no name in it, so that equal data give equal bytes."""
-    # zlib writes the gzip header itself here, with a time of zero.
-    packer = zlib.compressobj(level, zlib.DEFLATED, 31)
+    """Compress a stream with gzip, without a time or name, so that equal data gives equal bytes."""
+    # With wbits 31, zlib writes the gzip header itself, with a time of zero.
+    compressor = zlib.compressobj(level, zlib.DEFLATED, 31)
     for chunk in chunks:
-        if block := packer.compress(chunk):
+        if block := compressor.compress(chunk):
             yield block
-    yield packer.flush()
+    yield compressor.flush()

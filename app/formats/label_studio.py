@@ -1,9 +1,9 @@
 """Label Studio's JSON export of pairwise and ranker tasks.
 
-Which fields of `data` hold what is up to each project's labelling configuration, so the usual names
-are looked for. A ranker comes in three shapes: one ordered list; buckets, whose items are tied with
-each other and whose order in the file is taken as best first; and buckets with a `_` list of items
-nobody placed, which are left out.
+The names of the fields in `data` depend on each project's labeling configuration, so the usual
+names are tried. A ranker has one of three shapes: an ordered list; buckets, listed best first,
+whose items are tied with each other; and buckets with a `_` list of items that were not placed,
+which are left out.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Messages, PreferenceRecord, Row
+from app.formats.records import CompletionText, Conversation, PreferenceRecord, Rejected, Row
 
 _PROMPTS = ("prompt", "question", "instruction", "input", "context", "text")
 _SIDES = (
@@ -24,56 +24,60 @@ _SIDES = (
     ("response_a", "response_b"),
     ("left", "right"),
 )
+DATA = (*_PROMPTS, *(side for sides in _SIDES for side in sides), "items")
+"""The recognized fields of a task's data; a list of items may have any name."""
 _UNPLACED = "_"
+# Other controls that hold judgments. They are not supported, so each is reported as rejected.
+_JUDGING = ("choices", "rating", "number", "taxonomy")
 
 
-def read(row: Row) -> list[PreferenceRecord]:
-    """Read a task: a judgment for each annotation that was not cancelled."""
+def read(row: Row) -> list[PreferenceRecord | Rejected]:
+    """Read a task: one judgment for each annotation that was not cancelled."""
     data, name = fields.inner(row, "data"), fields.identifier(row, "id")
-    prompt = fields.prompt(data, *_PROMPTS)
-    found = [
-        _judgment(prompt, data, result, _labeler(annotation), name)
-        for annotation in fields.objects(row, "annotations")
-        if not annotation.get("was_cancelled")
-        for result in fields.objects(annotation, "result")
-        if result.get("type") in ("pairwise", "ranker")
-    ]
-    if not found:
+    judgments: list[PreferenceRecord] = []
+    unread: list[PreferenceRecord | Rejected] = []
+    for annotation in fields.objects(row, "annotations"):
+        if annotation.get("was_cancelled"):
+            continue
+        for result in fields.objects(annotation, "result"):
+            if result.get("type") in ("pairwise", "ranker"):
+                value = fields.inner(result, "value")
+                judgments.append(judgment(data, value, _labeler(annotation), name))
+            elif result.get("type") in _JUDGING:
+                control = result.get("from_name") or "without a name"
+                unread.append(Rejected(0, f"the {result['type']} {control} is not supported"))
+    if not judgments:
         raise Invalid("the task has no pairwise or ranker annotation")
-    return found
+    return [*judgments, *unread]
 
 
-def _judgment(
-    prompt: Messages, data: Row, result: Row, labeler: str | None, name: str | None
-) -> PreferenceRecord:
-    value = fields.inner(result, "value")
-    if result.get("type") == "pairwise":
-        candidates, ranking = _pairwise(data, value)
-    else:
-        candidates, ranking = _ranker(data, value)
+def judgment(data: Row, value: Row, labeler: str | None, name: str | None) -> PreferenceRecord:
+    """Read the value of a pairwise or ranker control, with the data of its task."""
+    candidates, ranking = _ranker(data, value) if "ranker" in value else _pairwise(data, value)
+    prompt: Conversation = fields.prompt(data, *_PROMPTS)
     return PreferenceRecord(prompt, candidates, ranking, labeler, source_id=name)
 
 
-def _pairwise(data: Row, value: Row) -> tuple[tuple[Candidate, ...], Ranking]:
+def _pairwise(data: Row, value: Row) -> tuple[tuple[CompletionText, ...], Ranking]:
     selected = value.get("selected")
     if selected not in ("left", "right"):
         raise Invalid(f"'selected' must be left or right, not {selected!r}")
     for sides in _SIDES:
         if all(side in data for side in sides):
-            texts = tuple(Candidate(fields.text(data, side)) for side in sides)
+            texts = tuple(CompletionText(fields.text(data, side)) for side in sides)
             return texts, Ranking((1, 2) if selected == "left" else (2, 1))
-    raise Invalid("the task names no two texts, such as answer1 and answer2")
+    raise Invalid("the task has no pair of texts with names such as answer1 and answer2")
 
 
-def _ranker(data: Row, value: Row) -> tuple[tuple[Candidate, ...], Ranking]:
+def _ranker(data: Row, value: Row) -> tuple[tuple[CompletionText, ...], Ranking]:
     items = _items(data)
     groups = _groups(value.get("ranker"))
     placed = [name for group in groups for name in group]
     for name in placed:
         if name not in items:
-            raise Invalid(f"the ranker names item {name}, which is not in the task")
+            raise Invalid(f"the ranker names item {name}, but the task has no such item")
     ranking = Ranking.of_groups(groups, [name for name in items if name in placed])
-    return tuple(Candidate(text) for name, text in items.items() if name in placed), ranking
+    return tuple(CompletionText(text) for name, text in items.items() if name in placed), ranking
 
 
 def _groups(ranker: object) -> list[list[str]]:
@@ -85,12 +89,12 @@ def _groups(ranker: object) -> list[list[str]]:
 
 def _names(ids: object) -> list[str]:
     if not isinstance(ids, list):
-        raise Invalid(f"a ranker holds lists of items, not {fields.kind(ids)}")
+        raise Invalid(f"a ranker must hold lists of items, not {fields.kind(ids)}")
     return [str(name) for name in ids]
 
 
 def _items(data: Row) -> dict[str, str]:
-    """Return the texts of the task's list of items by their ids."""
+    """Return the texts of the task's items by their ids."""
     for value in data.values():
         if isinstance(value, list) and value and all(_is_item(item) for item in value):
             return {str(item["id"]): _item_text(item) for item in value}
@@ -115,4 +119,11 @@ def _labeler(annotation: Row) -> str | None:
     return fields.identifier(annotation, "completed_by")
 
 
-FORMAT = Format("label-studio", "Label Studio tasks", has("data", "annotations"), read)
+FORMAT = Format(
+    "label-studio",
+    "Label Studio tasks",
+    has("data", "annotations"),
+    read,
+    fields=("data", "annotations", "id"),
+    ignores={"predictions": "what a model predicted, not what a labeler said"},
+)

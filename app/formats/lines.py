@@ -1,7 +1,7 @@
-"""Bytes to lines, and lines to rows, within limits; nothing is believed before it is checked.
+"""Turns untrusted bytes into lines, and lines into JSON objects, within limits.
 
-One line is in memory at a time. A line that breaks a limit is reported and the next is read. Which
-format the rows are in is left to others.
+One line is in memory at a time. A line that exceeds a limit is rejected, and reading continues with
+the next. Interpreting the rows is left to the formats.
 """
 
 import json
@@ -21,28 +21,38 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may hold. Sizes in bytes; ``gzip_ratio`` is unpacked to packed."""
+    """The limits of a file. ``gzip_ratio`` is the uncompressed size over the compressed size.
+
+    ``archive_bytes`` limits the size of a zip archive or Parquet file and the uncompressed size of
+    an archive; ``archive_files`` limits the number of files in an archive.
+    """
 
     line_bytes: int = 1 << 20
     text_bytes: int = 64 << 10
     depth: int = 32
     gzip_ratio: int = 200
+    archive_bytes: int = 16 << 30
+    archive_files: int = 1000
 
 
 DEFAULT = Limits()
 
 
-class Line(NamedTuple):
-    """One line without its newline, and its number from 1. A carriage return is left on it."""
+class RawRow(NamedTuple):
+    """The bytes of one row and its line number, starting at 1.
+
+    A line comes without its newline, but a carriage return stays.
+    """
 
     number: int
     data: bytes
 
 
-def unpacked(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[bytes]:
-    """Yield the bytes of a stream, unpacked if it is gzip.
+def decompressed(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[bytes]:
+    """Yield the bytes of a stream, decompressed if it is gzip.
 
-    Raises Invalid, after what could be read, for damaged gzip or one that grows past the ratio.
+    Raises Invalid, after yielding what could be read, if the gzip data is damaged or exceeds the
+    ratio.
     """
     stream = iter(chunks)
     head = b""
@@ -54,33 +64,33 @@ def unpacked(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[byte
     return _gunzip(whole, limits) if head.startswith(_GZIP) else whole
 
 
-def split_lines(stream: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[Line | Rejected]:
-    """Yield each line of a stream, blank ones too; an overlong one is rejected unread."""
-    held = bytearray()
-    is_long, number = False, 1
+def split_lines(stream: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawRow | Rejected]:
+    """Yield each line of a stream, including blank ones; an overlong line is rejected."""
+    line = bytearray()
+    is_overlong, number = False, 1
     for chunk in stream:
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
-            if not is_long:
-                held += chunk[start:end]
-            yield _line(number, bytes(held), limits)
-            held.clear()
-            is_long, number, start = False, number + 1, end + 1
-        if not is_long:
-            held += chunk[start:]
-        if len(held) > limits.line_bytes:
-            # The start is kept for the rejects file; the rest is passed over.
-            is_long = True
-            del held[limits.line_bytes + 1 :]
-    if held:
-        yield _line(number, bytes(held), limits)
+            if not is_overlong:
+                line += chunk[start:end]
+            yield _line(number, bytes(line), limits)
+            line.clear()
+            is_overlong, number, start = False, number + 1, end + 1
+        if not is_overlong:
+            line += chunk[start:]
+        if len(line) > limits.line_bytes:
+            # The start is kept for the rejects file; the rest is skipped.
+            is_overlong = True
+            del line[limits.line_bytes + 1 :]
+    if line:
+        yield _line(number, bytes(line), limits)
 
 
 def row(data: bytes, limits: Limits = DEFAULT) -> Row:
     """Parse one line as a JSON object.
 
-    Raises Invalid for what is not strict UTF-8 and JSON, holds NaN or an infinity, repeats a field,
-    nests too deep, or has a text that is too long or cannot be stored.
+    Raises Invalid if the line is not strict UTF-8 and JSON, contains NaN or an infinity, repeats a
+    field, is nested too deeply, or has a text that is too long or cannot be stored.
     """
     try:
         decoded = data.decode("utf-8-sig")
@@ -103,61 +113,65 @@ def row(data: bytes, limits: Limits = DEFAULT) -> Row:
 
 
 def check_text(value: str, limits: Limits = DEFAULT) -> None:
-    """Refuse a text that is too long or that a database cannot store."""
+    """Check that a text is not too long and that a database can store it.
+
+    Raises:
+        Invalid: with the reason.
+    """
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise Invalid("a text holds half of a surrogate pair") from error
+        raise Invalid("a text contains half of a surrogate pair") from error
     if size > limits.text_bytes:
-        raise Invalid(f"a text has {size} bytes; the most is {limits.text_bytes}")
+        raise Invalid(f"a text has {size} bytes; the limit is {limits.text_bytes}")
     if "\0" in value:
-        raise Invalid("a text holds a NUL character")
+        raise Invalid("a text contains a NUL character")
 
 
-def _line(number: int, data: bytes, limits: Limits) -> Line | Rejected:
+def _line(number: int, data: bytes, limits: Limits) -> RawRow | Rejected:
     if len(data) > limits.line_bytes:
         reason = f"the line is longer than {limits.line_bytes} bytes"
         return Rejected(number, reason, data[: limits.line_bytes])
-    return Line(number, data)
+    return RawRow(number, data)
 
 
 def _gunzip(chunks: Iterator[bytes], limits: Limits) -> Iterator[bytes]:
-    packed = size = 0
-    inflate = zlib.decompressobj(31)
+    compressed_size = size = 0
+    decompressor = zlib.decompressobj(31)
     for chunk in chunks:
-        packed += len(chunk)
+        compressed_size += len(chunk)
         while chunk:
-            if inflate.eof:  # another member follows the one that ended
-                inflate = zlib.decompressobj(31)
+            if decompressor.eof:  # another member follows
+                decompressor = zlib.decompressobj(31)
             try:
-                block = inflate.decompress(chunk, _BLOCK)
+                block = decompressor.decompress(chunk, _BLOCK)
             except zlib.error as error:
-                raise Invalid("the gzip data are damaged") from error
+                raise Invalid("the gzip data is damaged") from error
             size += len(block)
-            # Short files of one repeated line are no attack, however well they pack.
-            if size > max(limits.line_bytes, packed * limits.gzip_ratio):
-                raise Invalid(f"the gzip data grow more than {limits.gzip_ratio} times")
+            # Short files of one repeated line are harmless, however well they compress.
+            if size > max(limits.line_bytes, compressed_size * limits.gzip_ratio):
+                raise Invalid(f"the gzip data expands more than {limits.gzip_ratio} times")
             yield block
-            chunk = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-    if not inflate.eof:
-        raise Invalid("the gzip data end too early")
+            chunk = decompressor.unused_data if decompressor.eof else decompressor.unconsumed_tail
+    if not decompressor.eof:
+        raise Invalid("the gzip data is truncated")
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise Invalid(f"{name} is not a number JSON has")
+    raise Invalid(f"{name} is not a JSON number")
 
 
 def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Invalid(f"the field {twice!r} appears twice")
-    return found
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise Invalid(f"the field {repeated!r} appears twice")
+    return values
 
 
 def _check(value: object, limits: Limits) -> None:
-    """Walk a parsed value without recursion and refuse what breaks a limit."""
+    """Check a parsed value against the limits, without recursion."""
     waiting: list[tuple[object, int]] = [(value, 1)]
     while waiting:
         item, depth = waiting.pop()

@@ -1,28 +1,30 @@
-"""LLaMA-Factory's ranking data sets, Alpaca and ShareGPT, with their `dataset_info.json`."""
+"""LLaMA-Factory's ranking data sets in Alpaca and ShareGPT form, with `dataset_info.json`."""
 
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Message, Messages, PreferenceRecord, Row, chosen_and_rejected, pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
 
 _NAMES = {"user": "human", "assistant": "gpt"}
 _ROLES = {name: role for role, name in _NAMES.items()}
 
 
 def read_alpaca(row: Row) -> list[PreferenceRecord]:
-    """Read one row of an instruction with a chosen and a rejected answer."""
+    """Read an instruction with a chosen and a rejected response."""
     parts = [fields.text(row, "instruction"), fields.optional_text(row, "input") or ""]
-    asked = Message("user", "\n\n".join(part for part in parts if part.strip()))
+    user_turn = Turn("user", "\n\n".join(part for part in parts if part.strip()))
     chosen, rejected = fields.text(row, "chosen"), fields.text(row, "rejected")
-    return [chosen_and_rejected((*_system(row), asked), chosen, rejected)]
+    turns = (*_system(row), user_turn)
+    return [chosen_and_rejected(turns, chosen, rejected, margin=fields.margin(row))]
 
 
 def read_sharegpt(row: Row) -> list[PreferenceRecord]:
-    """Read one conversation with a chosen and a rejected last turn."""
+    """Read a conversation with a chosen and a rejected last turn."""
     turns = tuple(_turn(turn) for turn in fields.objects(row, "conversations"))
     chosen = _turn(fields.inner(row, "chosen"))
     rejected = _turn(fields.inner(row, "rejected"))
-    return [chosen_and_rejected((*_system(row), *turns), chosen.content, rejected.content)]
+    responses = (chosen.content, rejected.content)
+    return [chosen_and_rejected((*_system(row), *turns), *responses, margin=fields.margin(row))]
 
 
 def write_alpaca(record: PreferenceRecord) -> Row:
@@ -34,12 +36,12 @@ def write_alpaca(record: PreferenceRecord) -> Row:
 
 
 def write_sharegpt(record: PreferenceRecord) -> Row:
-    """Write one row. Raises Invalid where the turns do not alternate, user first."""
+    """Write one row. Raises Invalid unless the turns alternate, starting with the user's."""
     chosen, rejected = pair(record)
     system, turns = _split(record.messages)
     for n, turn in enumerate(turns):
         if turn.role != ("user", "assistant")[n % 2]:
-            raise Invalid("ShareGPT rows take turns, user first; this conversation does not")
+            raise Invalid("the turns of a ShareGPT row must alternate, starting with the user's")
     return {
         **system,
         "conversations": [{"from": _NAMES[turn.role], "value": turn.content} for turn in turns],
@@ -49,10 +51,10 @@ def write_sharegpt(record: PreferenceRecord) -> Row:
 
 
 def dataset_info(name: str, file_name: str, *, sharegpt: bool) -> Row:
-    """Return the entry that tells LLaMA-Factory how to read a file."""
-    answers = {"chosen": "chosen", "rejected": "rejected", "system": "system"}
+    """Return the entry that describes a file to LLaMA-Factory."""
+    common = {"chosen": "chosen", "rejected": "rejected", "system": "system"}
     if sharegpt:
-        columns = {"messages": "conversations", **answers}
+        columns = {"messages": "conversations", **common}
         return {
             name: {
                 "file_name": file_name,
@@ -61,27 +63,27 @@ def dataset_info(name: str, file_name: str, *, sharegpt: bool) -> Row:
                 "columns": columns,
             }
         }
-    columns = {"prompt": "instruction", "query": "input", **answers}
+    columns = {"prompt": "instruction", "query": "input", **common}
     return {name: {"file_name": file_name, "ranking": True, "columns": columns}}
 
 
-def _split(messages: Messages) -> tuple[Row, Messages]:
-    """Take the system turn off; every row has the column, empty where there is none."""
+def _split(messages: Conversation) -> tuple[Row, Conversation]:
+    """Separate the system turn; every row has the column, empty if there is no system turn."""
     if messages[0].role == "system":
         return {"system": messages[0].content}, messages[1:]
     return {"system": ""}, messages
 
 
-def _system(row: Row) -> Messages:
+def _system(row: Row) -> Conversation:
     text = fields.optional_text(row, "system")
-    return (Message("system", text),) if text else ()
+    return (Turn("system", text),) if text else ()
 
 
-def _turn(row: Row) -> Message:
+def _turn(row: Row) -> Turn:
     speaker = fields.text(row, "from")
     if speaker not in _ROLES:
         raise Invalid(f"'from' must be human or gpt, not {speaker!r}")
-    return Message(_ROLES[speaker], fields.text(row, "value"))
+    return Turn(_ROLES[speaker], fields.text(row, "value"))
 
 
 ALPACA = Format(
@@ -89,10 +91,12 @@ ALPACA = Format(
     "LLaMA-Factory rankings, Alpaca",
     has("instruction", "chosen", "rejected"),
     read_alpaca,
+    fields=("instruction", "input", "system", "chosen", "rejected", *fields.MARGINS),
 )
 SHAREGPT = Format(
     "llama-factory-sharegpt",
     "LLaMA-Factory rankings, ShareGPT",
     has("conversations", "chosen", "rejected"),
     read_sharegpt,
+    fields=("conversations", "system", "chosen", "rejected", *fields.MARGINS),
 )

@@ -1,6 +1,6 @@
-"""What lies beside an export: how it was made, what was left out and why, and a card to read.
+"""The manifest of an export: how it was made, what was excluded and why, and a data-set card.
 
-Nothing in it depends on when or where it was written, so equal data have equal manifests.
+Nothing in it depends on when or where it was written, so equal data has equal manifests.
 """
 
 import hashlib
@@ -14,10 +14,10 @@ from app.errors import Invalid
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The account of one export.
+    """The record of one export.
 
-    ``considered`` rows went in; each is among ``written`` or among ``excluded`` under its reason.
-    The hash is of the rows as written, before packing.
+    Of the ``considered`` rows, each is counted in ``written`` or, under its reason, in
+    ``excluded``. The hash is of the rows as written, before compression.
     """
 
     title: str
@@ -35,17 +35,17 @@ class Manifest:
     def __post_init__(self) -> None:
         accounted = self.written + sum(self.excluded.values())
         if self.considered != accounted:
-            raise Invalid(f"{self.considered} rows went in, but {accounted} are accounted for")
+            raise Invalid(f"{accounted} of {self.considered} rows are accounted for")
 
     @property
     def summary(self) -> str:
-        """One sentence that says what came out, and never leaves an empty file unexplained."""
+        """A sentence on what the export contains; it explains an empty file too."""
         if not self.considered:
             return "0 rows: nothing matched the filter."
         if not self.excluded:
             return f"All {self.written} rows are in the export."
         reasons = "; ".join(f"{count} {reason}" for reason, count in _by_count(self.excluded))
-        return f"{self.written} of {self.considered} rows are in the export. Left out: {reasons}."
+        return f"{self.written} of {self.considered} rows are in the export. Excluded: {reasons}."
 
     def encode(self) -> bytes:
         """Return the manifest as indented JSON."""
@@ -57,7 +57,7 @@ class Manifest:
         lines = [f"# {_plain(self.title)}", "", self.summary, "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
         lines += ["", "## Filter", "", *_bullets(self.filter.items(), "no filter")]
-        lines += ["", "## Left out", "", *_bullets(_by_count(self.excluded), "nothing")]
+        lines += ["", "## Excluded", "", *_bullets(_by_count(self.excluded), "nothing")]
         return "\n".join(lines) + "\n"
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -69,13 +69,13 @@ class Manifest:
             ("SHA-256", f"`{self.content_sha256}`"),
             ("Guideline versions", versions),
             ("Completions written by", ", ".join(self.checkpoints) or "not recorded"),
-            ("Licence", self.licence or "not stated"),
+            ("License", self.licence or "not stated"),
         ]
 
 
 @dataclass(slots=True)
-class Tally:
-    """Counts an export while it streams, in the memory of one row."""
+class ExportTally:
+    """Counts and hashes the rows of an export while it streams."""
 
     excluded: Counter[str] = field(default_factory=Counter)
     written: int = 0
@@ -83,7 +83,7 @@ class Tally:
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def exclude(self, reason: str, rows: int = 1) -> None:
-        """Count rows that are left out for a reason."""
+        """Count rows that are excluded for a reason."""
         self.excluded[reason] += rows
 
     def counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
@@ -104,7 +104,7 @@ class Tally:
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
     ) -> Manifest:
-        """Close the account."""
+        """Return the manifest of what was counted."""
         return Manifest(
             title=title,
             format=format,
@@ -129,7 +129,7 @@ def _bullets(items: Iterable[tuple[str, object]], nothing: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Keep a title or a name on its line."""
+    """Keep a title or a name on one line."""
     return " ".join(text.split())
 
 

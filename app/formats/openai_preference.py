@@ -6,12 +6,12 @@ from app.formats.records import PreferenceRecord, Row, chosen_and_rejected, pair
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one preference; tools are not judged and are left out."""
+    """Read one preference; tools are ignored."""
     source = fields.inner(row, "input")
     turns = fields.messages(fields.items(source, "messages"), "messages")
     chosen = fields.reply(row.get("preferred_output"), "preferred_output")
     rejected = fields.reply(row.get("non_preferred_output"), "non_preferred_output")
-    return [chosen_and_rejected(turns, chosen, rejected)]
+    return [chosen_and_rejected(turns, chosen, rejected, margin=fields.margin(row))]
 
 
 def write(record: PreferenceRecord) -> Row:
@@ -33,4 +33,5 @@ FORMAT = Format(
     "OpenAI preferences",
     has("input", "preferred_output", "non_preferred_output"),
     read,
+    fields=("input", "preferred_output", "non_preferred_output", *fields.MARGINS),
 )

@@ -1,44 +1,44 @@
-"""Plain prompts and demonstrations, one per line: `prompt` or `messages`, and perhaps an answer.
+"""Plain prompts and demonstrations: `prompt` or `messages`, and optionally a response.
 
-TRL's prompt-only and prompt-completion rows, as text or as conversations, are the same rows.
+TRL's prompt-only and prompt-completion rows have the same form, as text or as conversations.
 """
 
 from app.formats import fields
-from app.formats.format import Format
+from app.formats.format import Format, has
 from app.formats.records import DemonstrationRecord, PromptRecord, Row
 
-_ANSWERS = ("completion", "response")
-_KNOWN = {"prompt", "messages", "id", "prompt_id", *_ANSWERS}
+_RESPONSES = ("completion", "response")
+_KNOWN = {"prompt", "messages", "id", "prompt_id", *_RESPONSES}
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row with a prompt and no judgment."""
+def recognizes(row: Row) -> bool:
+    """Whether the row has a prompt and no judgment."""
     return ("prompt" in row or "messages" in row) and not ({"chosen", "completions"} & row.keys())
 
 
 def read(row: Row) -> list[PromptRecord | DemonstrationRecord]:
-    """Read a prompt; an answer after it makes it a demonstration."""
+    """Read a prompt, or a demonstration if there is a response."""
     turns = fields.prompt(row, "messages", "prompt")
     meta, name = fields.rest(row, _KNOWN), fields.identifier(row, "id", "prompt_id")
-    answer = next((row[key] for key in _ANSWERS if row.get(key) is not None), None)
-    if answer is not None:
-        return [DemonstrationRecord(turns, fields.reply(answer, "completion"), name, meta)]
+    response = next((row[key] for key in _RESPONSES if row.get(key) is not None), None)
+    if response is not None:
+        return [DemonstrationRecord(turns, fields.reply(response, "completion"), name, meta)]
     if turns and turns[-1].role == "assistant":
         return [DemonstrationRecord(turns[:-1], turns[-1].content, name, meta)]
     return [PromptRecord(turns, name, meta)]
 
 
 def write(record: PromptRecord) -> Row:
-    """Write a prompt with the fields it came with."""
+    """Write a prompt with the additional fields of the original row."""
     head: Row = {} if record.source_id is None else {"id": record.source_id}
     return {**head, "messages": fields.as_messages(record.messages), **record.meta}
 
 
 def write_demonstration(record: DemonstrationRecord) -> Row:
-    """Write a demonstration as one conversation, as supervised fine-tuning takes it."""
+    """Write a demonstration as one conversation, the usual input of supervised fine-tuning."""
     head: Row = {} if record.source_id is None else {"id": record.source_id}
-    answer = {"role": "assistant", "content": record.response}
-    return {**head, "messages": [*fields.as_messages(record.messages), answer], **record.meta}
+    response = {"role": "assistant", "content": record.response}
+    return {**head, "messages": [*fields.as_messages(record.messages), response], **record.meta}
 
 
 def write_demonstration_text(record: DemonstrationRecord) -> Row:
@@ -48,4 +48,12 @@ def write_demonstration_text(record: DemonstrationRecord) -> Row:
     return {**head, "prompt": prompt, "completion": record.response, **record.meta}
 
 
-FORMAT = Format("prompts", "plain prompts or demonstrations", recognises, read)
+FORMAT = Format(
+    "prompts",
+    "plain prompts or demonstrations",
+    recognizes,
+    read,
+    fields=tuple(sorted(_KNOWN)),
+    keeps_notes=True,
+    needs=has(("prompt", "messages")),
+)

@@ -1,7 +1,7 @@
-"""What files hold, as values: the one vocabulary that readers give and writers take.
+"""The contents of files as values: what readers return and writers accept.
 
-Two user turns in a row mean that the second is asked after the model's own answer to the first.
-Nothing here knows bytes, field names or rows of the database.
+Two consecutive user turns mean that the second is asked after the model's own response to the
+first. Nothing here knows of bytes, field names or database rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 from math import isfinite
 from typing import NamedTuple
 
-from app.domain.answers import K_RANGE, THUMB_REASONS, check_k
+from app.domain.judgment_kinds import THUMB_REASONS, check_k, kind_named
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
@@ -19,20 +19,20 @@ CRITERION_LONGEST = 60
 ROLES = ("system", "user", "assistant")
 
 
-class Message(NamedTuple):
+class Turn(NamedTuple):
     """One turn of a conversation."""
 
     role: str
     content: str
 
 
-Messages = tuple[Message, ...]
+Conversation = tuple[Turn, ...]
 Meta = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One completion of a prompt, and who or what wrote it, where that is known."""
+class CompletionText:
+    """One completion of a prompt, and who or what wrote it, if known."""
 
     text: str
     source: str | None = None
@@ -40,9 +40,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PromptRecord:
-    """A prompt: a conversation that waits for an answer."""
+    """A prompt: a conversation that ends with a user turn."""
 
-    messages: Messages
+    messages: Conversation
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
 
@@ -52,9 +52,9 @@ class PromptRecord:
 
 @dataclass(frozen=True, slots=True)
 class DemonstrationRecord:
-    """A prompt with a good answer."""
+    """A prompt with a good response."""
 
-    messages: Messages
+    messages: Conversation
     response: str
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
@@ -67,10 +67,10 @@ class DemonstrationRecord:
 
 @dataclass(frozen=True, slots=True)
 class CompletionsRecord:
-    """A prompt with completions nobody has judged yet."""
+    """A prompt with completions that have not been judged."""
 
-    messages: Messages
-    completions: tuple[Candidate, ...]
+    messages: Conversation
+    completions: tuple[CompletionText, ...]
     source_id: str | None = None
     meta: Meta = field(default_factory=dict)
 
@@ -82,19 +82,22 @@ class CompletionsRecord:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRecord:
-    """One judgment of two or more completions; ``ranking`` numbers them as ``candidates`` does.
+    """One judgment of two or more completions; ``ranking`` and ``candidates`` have the same order.
 
-    ``labeler`` is the file's own name for who judged, None where it names nobody or speaks for
-    several. ``margin`` is how far the chosen one is ahead, in the file's own unit.
+    ``labeler`` is the name in the file, or None if it names nobody or combines several labelers.
+    ``margin`` is the lead of the chosen completion, in the file's own unit. Completions of the same
+    text by different sources stay apart. If all completions are the same text, the record is
+    refused: a preference between equal texts has nothing to teach.
     """
 
-    messages: Messages
-    candidates: tuple[Candidate, ...]
+    messages: Conversation
+    candidates: tuple[CompletionText, ...]
     ranking: Ranking
     labeler: str | None = None
     strength: Strength | None = None
     margin: float | None = None
     source_id: str | None = None
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -104,22 +107,23 @@ class PreferenceRecord:
             )
         texts = {candidate.text for candidate in self.candidates}
         if len(texts) == 1:
-            raise Invalid("the completions are all the same text")
+            raise Invalid("all completions have the same text")
 
     @property
     def preferred(self) -> int | None:
-        """The completion in first place, or None where several share it."""
+        """The index of the completion in first place, or None if several share it."""
         first = self.ranking.first
         return next(iter(first)) if len(first) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class UnpairedRecord:
-    """A completion somebody found good or bad by itself."""
+    """A completion that was judged good or bad on its own; ``labeler`` may be unknown."""
 
-    messages: Messages
+    messages: Conversation
     text: str
     label: bool
+    labeler: str | None = None
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -127,10 +131,10 @@ class UnpairedRecord:
 
 @dataclass(frozen=True, slots=True)
 class VoteRecord:
-    """One labeler's whole judgment, under a pseudonym.
+    """One labeler's complete judgment, under a pseudonym, which is empty if unknown.
 
-    ``shown_order`` lists the completions' numbers as they stood on screen. Times have a zone.
-    ``ratings`` has for each criterion the rating of each completion; ``thumb`` is up or down.
+    ``shown_order`` lists the completions' indices in the order on screen. Times have a time zone.
+    ``ratings`` maps each criterion to the rating of each completion; ``thumb`` is up or down.
     """
 
     labeler: str
@@ -152,19 +156,19 @@ class VoteRecord:
     def __post_init__(self) -> None:
         for moment in (self.started_at, self.submitted_at):
             if moment is not None and moment.tzinfo is None:
-                raise Invalid(f"time {moment.isoformat()} has no zone")
+                raise Invalid(f"time {moment.isoformat()} has no time zone")
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRecord:
     """A comparison with every vote on it.
 
-    ``kind`` is how it was judged, None where the file does not say; ``weights`` are those of the
-    criteria that it was rated on.
+    ``kind`` is the kind of judgment, or None if the file does not record it; ``weights`` are the
+    weights of the criteria on which it was rated.
     """
 
-    messages: Messages
-    candidates: tuple[Candidate, ...]
+    messages: Conversation
+    candidates: tuple[CompletionText, ...]
     votes: tuple[VoteRecord, ...]
     comparison: str | None = None
     purpose: str = "train"
@@ -172,45 +176,47 @@ class ComparisonRecord:
     round: int | None = None
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
         count = len(self.candidates)
-        if self.kind is not None and self.kind not in K_RANGE:
-            raise Invalid(f"a kind is one of {', '.join(K_RANGE)}, not {self.kind!r}")
+        kind = None if self.kind is None else kind_named(self.kind)
         for name, weight in self.weights.items():
             if not (isfinite(weight) and weight >= 0):
                 raise Invalid(f"the weight of {name!r} must be 0 or more, not {weight}")
-        if self.kind is not None:
-            check_k(self.kind, count)
+        if kind is not None:
+            check_k(kind, count)
         elif not self.candidates:
             raise Invalid("there are no completions")
         names = [vote.labeler for vote in self.votes]
         for vote in self.votes:
-            if names.count(vote.labeler) > 1:
+            if vote.labeler and names.count(vote.labeler) > 1:
                 raise Invalid(f"labeler {vote.labeler} votes twice")
             if vote.ranking is not None and len(vote.ranking.ranks) != count:
                 raise Invalid(f"{count} completions have {len(vote.ranking.ranks)} ranks")
             if vote.shown_order and sorted(vote.shown_order) != list(range(count)):
                 raise Invalid(
-                    f"shown order {vote.shown_order} is not 0 to {count - 1} in any order"
+                    f"shown order {vote.shown_order} is not a permutation of 0 to {count - 1}"
                 )
-            _check_said(self.kind, vote, count)
+            _check_kind(self.kind, vote, count)
 
 
-def _check_said(kind: str | None, vote: VoteRecord, count: int) -> None:
-    """Refuse a vote that does not say what its comparison asked."""
+def _check_kind(kind: str | None, vote: VoteRecord, count: int) -> None:
+    """Check that a vote has what the comparison's kind of judgment requires."""
     for name, ratings in (vote.ratings or {}).items():
         if not 1 <= len(name) <= CRITERION_LONGEST:
-            raise Invalid(f"a criterion has 1 to {CRITERION_LONGEST} characters: {name[:80]!r}")
+            raise Invalid(
+                f"a criterion must have 1 to {CRITERION_LONGEST} characters: {name[:80]!r}"
+            )
         if len(ratings) != count:
             raise Invalid(f"{count} completions have {len(ratings)} ratings on {name!r}")
     if kind == "rate" and not vote.ratings:
-        raise Invalid(f"labeler {vote.labeler} rates nothing")
+        raise Invalid(f"labeler {vote.labeler} has no ratings")
     if kind == "thumbs" and vote.thumb not in THUMB_REASONS:
-        raise Invalid(f"the thumb of {vote.labeler} is up or down, not {vote.thumb!r}")
+        raise Invalid(f"the thumb of {vote.labeler} must be up or down, not {vote.thumb!r}")
     if kind in {"write", "edit"} and not (vote.text or "").strip():
-        raise Invalid(f"labeler {vote.labeler} gives no text")
+        raise Invalid(f"labeler {vote.labeler} has no text")
 
 
 Record = (
@@ -225,74 +231,81 @@ Record = (
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that was not taken, with its number from 1, the reason, and its bytes."""
+    """A rejected row: its line number, starting at 1, the reason, and its bytes."""
 
     line: int
     reason: str
     raw: bytes = b""
 
 
-def check_prompt(messages: Sequence[Message]) -> None:
-    """Refuse a conversation that does not wait for an answer.
+def check_prompt(messages: Sequence[Turn]) -> None:
+    """Check that a conversation is a prompt.
 
-    Raises Invalid unless it has turns, the last of the user, none empty, and the system's first.
+    Raises Invalid unless it has turns, none of them is empty, only the first is a system turn, and
+    the last is a user turn.
     """
     if not messages:
         raise Invalid("the prompt is empty")
     for number, message in enumerate(messages, 1):
         if message.role not in ROLES:
-            raise Invalid(f"turn {number} has the role {message.role!r}, not {', '.join(ROLES)}")
+            raise Invalid(
+                f"the role of turn {number} must be {', '.join(ROLES)}, not {message.role!r}"
+            )
         if message.role == "system" and number > 1:
-            raise Invalid(f"turn {number} is a system turn; only the first may be")
+            raise Invalid(f"turn {number} is a system turn; only the first turn can be one")
         if not message.content.strip():
             raise Invalid(f"turn {number} of the prompt is empty")
     if messages[-1].role != "user":
-        raise Invalid(f"the prompt ends with a turn of the {messages[-1].role}, not of the user")
+        raise Invalid(f"the prompt must end with a user turn, not with role {messages[-1].role!r}")
 
 
 def chosen_and_rejected(
-    messages: Messages,
+    messages: Conversation,
     chosen: str,
     rejected: str,
     *,
+    sources: tuple[str | None, str | None] = (None, None),
     margin: float | None = None,
     source_id: str | None = None,
+    meta: Meta | None = None,
 ) -> PreferenceRecord:
-    """Build a preference of two from a file that knows only which one won."""
+    """Build a preference between two completions of which only the winner is known."""
     return PreferenceRecord(
         messages,
-        (Candidate(chosen), Candidate(rejected)),
+        (CompletionText(chosen, sources[0]), CompletionText(rejected, sources[1])),
         Ranking((1, 2)),
         margin=margin,
         source_id=source_id,
+        meta=meta or {},
     )
 
 
 def pair(record: PreferenceRecord) -> tuple[str, str]:
-    """Return the chosen and the rejected text of a preference of two.
+    """Return the chosen and the rejected text of a preference between two completions.
 
-    Raises Invalid for a tie or for more than two: a chosen/rejected row cannot say either.
+    Raises Invalid for a tie and for more than two completions, which a chosen/rejected row cannot
+    express.
     """
     if len(record.candidates) != 2:
-        raise Invalid(f"a pair has two completions, not {len(record.candidates)}")
+        raise Invalid(f"a pair must have two completions, not {len(record.candidates)}")
     best = record.preferred
     if best is None:
-        raise Invalid("a tie has no chosen side")
+        raise Invalid("a tie has no chosen completion")
     return record.candidates[best].text, record.candidates[1 - best].text
 
 
 def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:
-    """Split a ranking into the preferences it implies, chosen first; ties are kept as ties."""
+    """Split a ranking into the preferences that it implies, chosen first; ties remain ties."""
     return tuple(
         PreferenceRecord(
             record.messages,
-            (record.candidates[one.preferred], record.candidates[one.other]),
-            Ranking((1, 1) if one.tie else (1, 2)),
+            (record.candidates[implied.preferred], record.candidates[implied.other]),
+            Ranking((1, 1) if implied.tie else (1, 2)),
             record.labeler,
             record.strength,
             record.margin,
             record.source_id,
         )
-        for one in record.ranking.preferences()
-        if record.candidates[one.preferred].text != record.candidates[one.other].text
+        for implied in record.ranking.preferences()
+        if record.candidates[implied.preferred].text != record.candidates[implied.other].text
     )

@@ -1,156 +1,138 @@
-"""Every format that comes in, told apart by its first rows or by name, and read as a stream.
+"""All import formats: detection by the first rows or selection by name, and streaming reads.
 
-A bad row becomes a Rejected with its line and reason, and the rest goes on.
+A row that cannot be read becomes a Rejected with its line number and reason, and reading continues.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 
 from app.errors import Invalid
-from app.formats import (
-    arena,
-    argilla,
-    completions,
-    csv_prompts,
-    hh,
-    instructions,
-    label_studio,
-    llama_factory,
-    mt_bench,
-    open_assistant,
-    openai_preference,
-    prompts,
-    rich,
-    shp,
-    summaries,
-    trl,
-    ultrafeedback,
-    vertex,
-)
-from app.formats.format import Format
-from app.formats.items import items
-from app.formats.lines import DEFAULT, Limits, Line, row
+from app.formats import reading, unnamed_votes, zip_files
+from app.formats.charsets import peek
+from app.formats.column_mapping import ColumnsByField
+from app.formats.known_formats import ARCHIVE, FORMATS, named, names
+from app.formats.lines import DEFAULT, Limits
+from app.formats.raw_rows import raw_rows
+from app.formats.reading import Numbered
 from app.formats.records import Record, Rejected
 
-# The more particular come first: an HH row is also a TRL row.
-FORMATS: tuple[Format, ...] = (
-    rich.FORMAT,
-    hh.FORMAT,
-    openai_preference.FORMAT,
-    vertex.PREFERENCES,
-    vertex.RESULTS,
-    llama_factory.ALPACA,
-    llama_factory.SHAREGPT,
-    shp.FORMAT,
-    ultrafeedback.FORMAT,
-    summaries.FORMAT,
-    arena.FORMAT,
-    label_studio.FORMAT,
-    argilla.FORMAT,
-    open_assistant.FORMAT,
-    trl.PREFERENCES,
-    trl.UNPAIRED,
-    completions.FORMAT,
-    mt_bench.FORMAT,
-    instructions.DOLLY,
-    instructions.ALPACA,
-    vertex.PROMPTS,
-    prompts.FORMAT,
-)
-# How many rows are looked at to tell the format.
-_HEAD = 20
+__all__ = ["FORMATS", "detect", "known_name", "names", "numbered", "outcomes", "read"]
 
 
-def names() -> dict[str, str]:
-    """Return every format's name and what it holds, in words."""
-    known = {one.name: one.title for one in FORMATS}
-    return {**known, csv_prompts.NAME: csv_prompts.TITLE}
+def known_name(name: str) -> str:
+    """Return the name if a format has it.
+
+    Raises:
+        Invalid: No format is called ``name``.
+    """
+    return name if name == ARCHIVE else named(name).name
 
 
-def detect(first_lines: Sequence[bytes], limits: Limits = DEFAULT) -> str:
-    """Name the format that knows most of the first rows.
+def detect(
+    first_lines: Sequence[bytes], limits: Limits = DEFAULT, mapping: ColumnsByField | None = None
+) -> str:
+    """Return the name of the format that recognizes most of the first rows.
 
-    Raises Invalid where none knows any; the message lists the fields that were found.
+    Raises Invalid if no format recognizes any; the message names what is missing.
     """
     if not any(line.strip() for line in first_lines):
         raise Invalid("the file is empty")
-    if csv_prompts.recognises(next(line for line in first_lines if line.strip())):
-        return csv_prompts.NAME
-    rows = []
-    for line in first_lines:
-        with suppress(Invalid):
-            rows.append(row(line, limits))
-    best = max(FORMATS, key=lambda one: sum(map(one.recognises, rows)))
-    if not any(map(best.recognises, rows)):
-        found = ", ".join(sorted({key for one in rows for key in one})) or "none that could be read"
-        raise Invalid(
-            f"no known format has these fields: {found}; name one of {', '.join(names())}"
-        )
-    return best.name
+    return reading.detected(first_lines, limits, mapping)
 
 
 def read(
-    chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: ColumnsByField | None = None,
 ) -> Iterator[Record | Rejected]:
-    """Read a file of any size as `numbered` does, without the numbers."""
-    return (item for _, item in numbered(chunks, name, limits))
+    """Read a file of any size like `numbered`, without the line numbers."""
+    return (item for _, item in numbered(chunks, name, limits, mapping))
 
 
 def numbered(
-    chunks: Iterable[bytes], name: str | None = None, limits: Limits = DEFAULT
-) -> Iterator[tuple[int, Record | Rejected]]:
-    """Read a file of any size, one row in memory at a time, each with the number of its line.
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: ColumnsByField | None = None,
+) -> Iterator[Numbered]:
+    """Read a file of any size with line numbers, keeping one row in memory at a time.
 
     Args:
-        chunks: The bytes of the file, in pieces of any size, plain or gzip.
-        name: The format; detected from the first rows where it is not given.
-        limits: What a row may hold.
+        chunks: The bytes of the file, in pieces of any size: plain text, gzip, Parquet, or a zip
+            archive. Text is UTF-8, or UTF-16 with a byte-order mark.
+        name: The format; detected from the first rows if it is None.
+        limits: The limits of the file and of each row.
+        mapping: The column of each field; under "ignore", columns to leave out.
 
     Returns:
-        What each row says, or why it was not taken, in the file's order; a row may say several
-        things.
+        The records of each row, or the reason for its rejection, in the order of the file. The
+        files of an archive follow one another, each numbered from 1.
 
     Raises:
-        Invalid: The file is empty, its format is not known, or nothing is called ``name``.
+        Invalid: The file is empty, its format is unknown, no format is called ``name``, or the
+            mapping names a field or a column that does not exist.
     """
-    stream = items(chunks, limits)
-    head = list(islice(stream, _HEAD))
-    if not head:
-        raise Invalid("the file is empty")
-    if all(isinstance(item, Rejected) for item in head):
-        raise Invalid(f"no line could be read: {next(_reasons(head))}")
-    first = [item.data for item in head if isinstance(item, Line)]
-    chosen = name or detect(first, limits)
-    whole = chain(head, stream)
-    if chosen == csv_prompts.NAME:
-        return csv_prompts.read(whole, limits)
-    return _read(whole, _named(chosen), limits)
+    return _numbered(chunks, name, limits, mapping, may_be_empty=False)
 
 
-def _reasons(head: Iterable[Line | Rejected]) -> Iterator[str]:
-    return (item.reason for item in head if isinstance(item, Rejected))
+def outcomes(
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    limits: Limits = DEFAULT,
+    mapping: ColumnsByField | None = None,
+) -> Iterator[Numbered]:
+    """Read a file for import: like `numbered`, with a name for every vote.
+
+    Votes without a labeler's name are numbered within their comparison, so that all of them are
+    kept, and importing the same file again yields the same names. A file of a known format may
+    have no rows that can be read.
+
+    Raises:
+        Invalid: For the same reasons as `numbered`.
+    """
+    may_be_empty = name is not None
+    return unnamed_votes.named(_numbered(chunks, name, limits, mapping, may_be_empty=may_be_empty))
 
 
-def _named(name: str) -> Format:
-    for one in FORMATS:
-        if one.name == name:
-            return one
-    raise Invalid(f"there is no format {name!r}; there are {', '.join(names())}")
+def _numbered(
+    chunks: Iterable[bytes],
+    name: str | None,
+    limits: Limits,
+    mapping: ColumnsByField | None,
+    *,
+    may_be_empty: bool,
+) -> Iterator[Numbered]:
+    if name is not None:
+        known_name(name)
+    head, rest = peek(chunks, len(zip_files.MAGIC[0]))
+    whole = chain([head], rest)
+    if head.startswith(zip_files.MAGIC):
+        return _of_archive(whole, name, limits, mapping)
+    stream = raw_rows(whole, limits)
+    readable = stream if may_be_empty else reading.readable(stream)
+    return reading.records(reading.opened(readable, name, limits, mapping))
 
 
-def _read(
-    stream: Iterable[Line | Rejected], chosen: Format, limits: Limits
-) -> Iterator[tuple[int, Record | Rejected]]:
-    for item in stream:
-        if isinstance(item, Rejected):
-            yield item.line, item
-        elif item.data.strip():
-            yield from ((item.number, one) for one in _records(item, chosen, limits))
+def _of_file(
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
+) -> Iterator[Numbered]:
+    stream = reading.readable(raw_rows(chunks, limits))
+    return reading.records(reading.opened(stream, name, limits, mapping))
 
 
-def _records(item: Line, chosen: Format, limits: Limits) -> list[Record | Rejected]:
-    try:
-        return [*chosen.read(row(item.data, limits))]
-    except Invalid as error:
-        return [Rejected(item.number, str(error), item.data)]
+def _of_archive(
+    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
+) -> Iterator[Numbered]:
+    """Read the files of an archive; rejected rows and unreadable files are named."""
+    with zip_files.opened(chunks, limits) as archive:
+        for info in archive.members:
+            prefix = f"{zip_files.shown(info)}: " if len(archive.members) > 1 else ""
+            try:
+                own = None if name == ARCHIVE else name
+                for number, outcome in _of_file(archive.chunks(info), own, limits, mapping):
+                    if isinstance(outcome, Rejected):
+                        outcome = Rejected(outcome.line, f"{prefix}{outcome.reason}", outcome.raw)
+                    yield number, outcome
+            except Invalid as error:
+                yield 1, Rejected(1, f"{prefix}{error}")

@@ -1,9 +1,9 @@
 """The rich format: one row per comparison with every vote on it, under pseudonyms.
 
-`context`, `completions` and `individual_preference` follow HelpSteer3-Preference; k completions,
-rankings with ties, ratings, thumbs, texts, shown order, times and guideline versions are added.
-Nothing is lost, so it is the format to keep. The ranking of a vote that rates is what its ratings
-imply by the weights that the row names.
+`context`, `completions` and `individual_preference` follow HelpSteer3-Preference, extended by k
+completions, rankings with ties, ratings, thumbs, texts, the order shown, times and guideline
+versions. Nothing is lost, so it is the format for archiving. The ranking of a vote with ratings is
+the one implied by its ratings and the criterion weights in the row.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from app.domain.ranking import Ranking, strength_of
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.completions import as_row, candidate
+from app.formats.completions import as_row, read_completion
 from app.formats.format import Format, has
 from app.formats.records import ComparisonRecord, Row, VoteRecord
 
@@ -19,7 +19,7 @@ from app.formats.records import ComparisonRecord, Row, VoteRecord
 def read(row: Row) -> list[ComparisonRecord]:
     """Read one comparison."""
     candidates = tuple(
-        candidate(value, f"completion {n}")
+        read_completion(value, f"completion {n}")
         for n, value in enumerate(fields.items(row, "completions"), 1)
     )
     votes = tuple(_vote(vote) for vote in fields.objects(row, "individual_preference"))
@@ -87,41 +87,42 @@ def _vote_row(vote: VoteRecord) -> Row:
         "started_at": _time_text(vote.started_at),
         "submitted_at": _time_text(vote.submitted_at),
         "active_ms": vote.active_ms,
-        **_other_answers(vote),
+        **_fields_of_kind(vote),
     }
 
 
-def _other_answers(vote: VoteRecord) -> Row:
-    """Return what only some kinds of judgment have."""
-    found: dict[str, object] = {}
+def _fields_of_kind(vote: VoteRecord) -> Row:
+    """Return the fields that only some kinds of judgment have."""
+    fields_of_kind: dict[str, object] = {}
     if vote.ratings is not None:
-        found["ratings"] = {name: list(vote.ratings[name]) for name in sorted(vote.ratings)}
+        ratings = {name: list(vote.ratings[name]) for name in sorted(vote.ratings)}
+        fields_of_kind["ratings"] = ratings
     if vote.thumb is not None:
-        found |= {"thumb": vote.thumb, "reasons": list(vote.reasons)}
+        fields_of_kind |= {"thumb": vote.thumb, "reasons": list(vote.reasons)}
     if vote.text is not None:
-        found["text"] = vote.text
-    return found
+        fields_of_kind["text"] = vote.text
+    return fields_of_kind
 
 
 def _ratings(row: Row) -> dict[str, tuple[int, ...]] | None:
     if row.get("ratings") is None:
         return None
-    given = fields.inner(row, "ratings")
-    return {name: _numbers(given, name) for name in given}
+    ratings = fields.inner(row, "ratings")
+    return {name: _numbers(ratings, name) for name in ratings}
 
 
 def _weights(row: Row) -> dict[str, float]:
     if row.get("weights") is None:
         return {}
-    given = fields.inner(row, "weights")
-    return {name: fields.number(given, name) for name in given}
+    weights = fields.inner(row, "weights")
+    return {name: fields.number(weights, name) for name in weights}
 
 
 def _numbers(row: Row, key: str) -> tuple[int, ...]:
     values = fields.items(row, key)
     numbers = tuple(v for v in values if isinstance(v, int) and not isinstance(v, bool))
     if len(numbers) < len(values):
-        raise Invalid(f"{key!r} must hold whole numbers only")
+        raise Invalid(f"{key!r} must contain only whole numbers")
     return numbers
 
 
@@ -129,18 +130,18 @@ def _texts(row: Row, key: str) -> list[str]:
     values = fields.items(row, key) if row.get(key) is not None else []
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values):
-        raise Invalid(f"{key!r} must hold texts only")
+        raise Invalid(f"{key!r} must contain only texts")
     return texts
 
 
 def _time(row: Row, key: str) -> datetime | None:
-    written = fields.optional_text(row, key)
-    if written is None:
+    text = fields.optional_text(row, key)
+    if text is None:
         return None
     try:
-        return datetime.fromisoformat(written)
+        return datetime.fromisoformat(text)
     except ValueError as error:
-        raise Invalid(f"{key!r} must be an ISO 8601 time, not {written!r}") from error
+        raise Invalid(f"{key!r} must be an ISO 8601 time, not {text!r}") from error
 
 
 def _time_text(moment: datetime | None) -> str | None:
@@ -148,5 +149,12 @@ def _time_text(moment: datetime | None) -> str | None:
 
 
 FORMAT = Format(
-    "rich", "every vote of each comparison", has("context", "individual_preference"), read
+    "rich",
+    "every vote of each comparison",
+    has("context", "completions", "individual_preference"),
+    read,
+    fields=(
+        *("comparison", "purpose", "split", "round", "kind", "weights"),
+        *("context", "completions", "individual_preference"),
+    ),
 )

@@ -1,13 +1,13 @@
-"""Stanford Human Preferences: a post and two comments, the better one by votes.
+"""Stanford Human Preferences: a post and two comments, of which votes prefer one.
 
-Rows are `history, human_ref_A, human_ref_B, labels`; `labels` is 1 where A is the better.
+Rows are `history, human_ref_A, human_ref_B, labels`; `labels` is 1 if A is preferred.
 """
 
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 
 def read(row: Row) -> list[PreferenceRecord]:
@@ -17,8 +17,8 @@ def read(row: Row) -> list[PreferenceRecord]:
         raise Invalid(f"'labels' must be 0 or 1, not {label}")
     return [
         PreferenceRecord(
-            (Message("user", fields.text(row, "history")),),
-            tuple(Candidate(fields.text(row, key)) for key in ("human_ref_A", "human_ref_B")),
+            (Turn("user", fields.text(row, "history")),),
+            tuple(CompletionText(fields.text(row, key)) for key in ("human_ref_A", "human_ref_B")),
             Ranking((1, 2) if label == 1 else (2, 1)),
             margin=fields.optional_number(row, "score_ratio"),
             source_id=fields.identifier(row, "post_id"),
@@ -27,5 +27,14 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 
 FORMAT = Format(
-    "shp", "Stanford Human Preferences", has("history", "human_ref_A", "human_ref_B"), read
+    "shp",
+    "Stanford Human Preferences",
+    has("history", "human_ref_A", "human_ref_B", "labels"),
+    read,
+    fields=("history", "human_ref_A", "human_ref_B", "labels", "score_ratio", "post_id"),
+    ignores={
+        "score_A": "the votes that 'labels' and 'score_ratio' are made of",
+        "score_B": "the votes that 'labels' and 'score_ratio' are made of",
+        "upvote_ratio": "the votes on the post, not on the comments",
+    },
 )

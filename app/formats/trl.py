@@ -1,9 +1,9 @@
 """TRL's preference rows: `chosen`, `rejected`, and `prompt` unless it is implicit.
 
-Conversational rows hold lists of messages, the others texts. An empty line parts the prompt of a
-text from its answer. An explicit prompt ends with it, because TRL joins the two as they are. An
-implicit one is read back by cutting what both share at its last empty line, or its last space where
-there is none.
+Conversational rows hold lists of messages, the others texts. In texts, an empty line separates the
+prompt from the response. An explicit prompt ends with it, because TRL concatenates the two as they
+are. An implicit prompt is read back by cutting what both texts share at its last empty line, or at
+its last space if there is none.
 """
 
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
 from app.formats.records import (
-    Message,
-    Messages,
+    Conversation,
     PreferenceRecord,
     Row,
+    Turn,
     UnpairedRecord,
     chosen_and_rejected,
     pair,
@@ -26,57 +26,59 @@ _GAP = "\n\n"
 
 
 def read(row: Row) -> list[PreferenceRecord]:
-    """Read one preference of any of the four shapes."""
-    prompt, (chosen, rejected) = _answers(row)
+    """Read one preference in any of the four forms.
+
+    The models that wrote the two completions are their sources if the row names them.
+    """
+    prompt, (chosen, rejected) = _prompt_and_responses(row)
+    subset = fields.optional_text(row, "subset")
     return [
         chosen_and_rejected(
             prompt,
             chosen,
             rejected,
-            margin=fields.optional_number(row, "margin"),
+            sources=(
+                fields.identifier(row, "chosen_model", "chosen-model"),
+                fields.identifier(row, "rejected_model", "rejected-model"),
+            ),
+            margin=fields.margin(row),
             source_id=fields.identifier(row, "id", "prompt_id"),
+            meta={} if subset is None else {"subset": subset},
         )
     ]
 
 
-def read_unpaired(row: Row) -> list[UnpairedRecord]:
-    """Read one completion with its label."""
-    prompt = _prompt(row)
-    answer = fields.reply(row.get("completion"), "completion")
-    return [UnpairedRecord(prompt, answer, fields.truth(row, "label"))]
-
-
 def write_explicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
-    """Write a conversational row with its prompt, as DPO takes it."""
+    """Write a conversational row with an explicit prompt, the form for DPO."""
     chosen, rejected = pair(record)
     return {
         "prompt": fields.as_messages(record.messages),
-        "chosen": [_answer(chosen)],
-        "rejected": [_answer(rejected)],
+        "chosen": [_response(chosen)],
+        "rejected": [_response(rejected)],
         **_margin(record, margin),
     }
 
 
 def write_implicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
-    """Write two whole conversations, as reward models take them."""
+    """Write two complete conversations, the form for reward models."""
     chosen, rejected = pair(record)
     prompt = fields.as_messages(record.messages)
     return {
-        "chosen": [*prompt, _answer(chosen)],
-        "rejected": [*prompt, _answer(rejected)],
+        "chosen": [*prompt, _response(chosen)],
+        "rejected": [*prompt, _response(rejected)],
         **_margin(record, margin),
     }
 
 
 def write_explicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
-    """Write prompt and answers as texts. Raises Invalid for a conversation."""
+    """Write the prompt and the responses as texts. Raises Invalid for a conversation."""
     chosen, rejected = pair(record)
     prompt = fields.as_text(record.messages) + _GAP
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected, **_margin(record, margin)}
 
 
 def write_implicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
-    """Write two whole texts. Raises Invalid for a conversation."""
+    """Write two complete texts. Raises Invalid for a conversation."""
     chosen, rejected = pair(record)
     prompt = fields.as_text(record.messages) + _GAP
     return {
@@ -87,48 +89,49 @@ def write_implicit_text(record: PreferenceRecord, *, margin: bool = False) -> Ro
 
 
 def write_unpaired(record: UnpairedRecord) -> Row:
-    """Write a conversational row with a label, as KTO takes it."""
+    """Write a conversational row with a label, the form for KTO."""
     return {
         "prompt": fields.as_messages(record.messages),
-        "completion": [_answer(record.text)],
+        "completion": [_response(record.text)],
         "label": record.label,
     }
 
 
 def write_unpaired_text(record: UnpairedRecord) -> Row:
-    """Write a labelled row of texts. Raises Invalid for a conversation."""
+    """Write a labeled row of texts. Raises Invalid for a conversation."""
     prompt = fields.as_text(record.messages) + _GAP
     return {"prompt": prompt, "completion": record.text, "label": record.label}
 
 
-def _answers(row: Row) -> tuple[Messages, tuple[str, str]]:
+def _prompt_and_responses(row: Row) -> tuple[Conversation, tuple[str, str]]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if row.get("prompt") is not None:
-            return _prompt(row), (chosen, rejected)
+            return text_prompt(row), (chosen, rejected)
         return _cut(chosen, rejected)
-    whole = fields.messages(fields.items(row, "chosen"), "chosen")
-    other = fields.messages(fields.items(row, "rejected"), "rejected")
+    chosen_turns = fields.messages(fields.items(row, "chosen"), "chosen")
+    rejected_turns = fields.messages(fields.items(row, "rejected"), "rejected")
     if row.get("prompt") is None:
-        return shared_prompt(whole, other)
+        return shared_prompt(chosen_turns, rejected_turns)
     prompt = fields.messages(row["prompt"], "prompt")
-    # Some files give the prompt and repeat it in both conversations.
-    return shared_prompt(_with(prompt, whole), _with(prompt, other))
+    # Some files have an explicit prompt and repeat it in both conversations.
+    return shared_prompt(_with(prompt, chosen_turns), _with(prompt, rejected_turns))
 
 
-def _prompt(row: Row) -> Messages:
+def text_prompt(row: Row) -> Conversation:
+    """Read a prompt, without the empty line that separates a text prompt from its response."""
     value = row.get("prompt")
-    if isinstance(value, str):
-        return (Message("user", value.removesuffix(_GAP)),)
+    if isinstance(value, str) and value.endswith(_GAP):
+        return (Turn("user", value.removesuffix(_GAP)),)
     return fields.prompt(row, "prompt")
 
 
-def _with(prompt: Messages, turns: Messages) -> Messages:
+def _with(prompt: Conversation, turns: Conversation) -> Conversation:
     return turns if turns[: len(prompt)] == prompt else prompt + turns
 
 
-def _cut(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
-    """Cut two texts into the prompt both start with and their answers."""
+def _cut(chosen: str, rejected: str) -> tuple[Conversation, tuple[str, str]]:
+    """Split two texts into the prompt that both start with and their responses."""
     if chosen == rejected:
         raise Invalid("chosen and rejected are the same")
     same = 0
@@ -139,10 +142,10 @@ def _cut(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
     end, start = (gap, gap + len(_GAP)) if gap > 0 else (max(shared.rfind(" "), 0),) * 2
     if not shared[:end].strip():
         raise Invalid("chosen and rejected share no prompt")
-    return (Message("user", shared[:end]),), (chosen[start:], rejected[start:])
+    return (Turn("user", shared[:end]),), (chosen[start:], rejected[start:])
 
 
-def _answer(text: str) -> Mapping[str, str]:
+def _response(text: str) -> Mapping[str, str]:
     return {"role": "assistant", "content": text}
 
 
@@ -150,7 +153,14 @@ def _margin(record: PreferenceRecord, wanted: bool) -> Row:
     return {"margin": record.margin} if wanted and record.margin is not None else {}
 
 
-PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read)
-UNPAIRED = Format(
-    "unpaired", "TRL unpaired labels", has("prompt", "completion", "label"), read_unpaired
+_MODELS = ("chosen_model", "rejected_model", "chosen-model", "rejected-model")
+_FIELDS = ("prompt", "chosen", "rejected", "id", "prompt_id", "subset", *_MODELS, *fields.MARGINS)
+
+PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read, fields=_FIELDS)
+REWARD_BENCH = Format(
+    "reward-bench",
+    "RewardBench pairs",
+    has("prompt", "chosen", "rejected", "chosen_model", "rejected_model"),
+    read,
+    fields=_FIELDS,
 )

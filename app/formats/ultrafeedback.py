@@ -1,7 +1,7 @@
 """UltraFeedback: an instruction and up to four completions, each rated on four aspects.
 
-Completions are ranked by the mean of their fine-grained ratings. The file's own overall score is
-not used: in 2,628 completions it says 10 where 1 was meant.
+Completions are ranked by the mean of their fine-grained ratings. The overall score in the file is
+not used: for 2,628 completions it is 10 where 1 was meant.
 """
 
 from collections.abc import Mapping
@@ -9,34 +9,34 @@ from collections.abc import Mapping
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
-from app.formats.format import Format
-from app.formats.records import Candidate, Message, PreferenceRecord, Row
+from app.formats.format import Format, has
+from app.formats.records import CompletionText, PreferenceRecord, Row, Turn
 
 
-def recognises(row: Row) -> bool:
-    """Tell a row of an instruction with rated completions."""
+def recognizes(row: Row) -> bool:
+    """Whether the row has an instruction with rated completions."""
     completions = row.get("completions")
     return "instruction" in row and (
         isinstance(completions, list)
         and bool(completions)
-        and all(isinstance(one, Mapping) and "annotations" in one for one in completions)
+        and all(isinstance(rated, Mapping) and "annotations" in rated for rated in completions)
     )
 
 
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one ranking; completions without a rating are left out of it."""
-    rated = [
-        (mean, Candidate(fields.text(one, "response"), fields.identifier(one, "model")))
-        for one in fields.objects(row, "completions")
-        if (mean := _mean_rating(one)) is not None
+    ratings = [
+        (mean, CompletionText(fields.text(rated, "response"), fields.identifier(rated, "model")))
+        for rated in fields.objects(row, "completions")
+        if (mean := _mean_rating(rated)) is not None
     ]
-    if len(rated) < 2:
-        raise Invalid(f"only {len(rated)} completions are rated; a ranking needs two")
+    if len(ratings) < 2:
+        raise Invalid(f"a ranking needs at least two rated completions, not {len(ratings)}")
     return [
         PreferenceRecord(
-            (Message("user", fields.text(row, "instruction")),),
-            tuple(candidate for _, candidate in rated),
-            Ranking.of_positions([-mean for mean, _ in rated]),
+            (Turn("user", fields.text(row, "instruction")),),
+            tuple(candidate for _, candidate in ratings),
+            Ranking.of_positions([-mean for mean, _ in ratings]),
         )
     ]
 
@@ -50,4 +50,20 @@ def _mean_rating(completion: Row) -> float | None:
     return sum(ratings) / len(ratings) if ratings else None
 
 
-FORMAT = Format("ultrafeedback", "UltraFeedback rated completions", recognises, read)
+_OVERALL = "the mean of the fine-grained ratings is used in its place"
+
+FORMAT = Format(
+    "ultrafeedback",
+    "UltraFeedback rated completions",
+    recognizes,
+    read,
+    fields=(
+        *("instruction", "completions.response", "completions.model"),
+        "completions.annotations",
+    ),
+    ignores={
+        "completions.overall_score": _OVERALL,
+        "completions.fine-grained_score": _OVERALL,
+    },
+    needs=has("instruction", "completions"),
+)

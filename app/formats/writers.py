@@ -1,4 +1,4 @@
-"""The formats that go out, by name: a record to a row. Bytes are left to `jsonl`."""
+"""The export formats by name: functions from a record to a row. Bytes are left to `jsonl`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,16 +31,20 @@ _WITH_MARGIN: dict[str, Callable[..., Row]] = {
 def preference(name: str, *, margin: bool = False) -> Write:
     """Return the writer of a preference format.
 
-    The writer raises Invalid for what the format cannot carry (a tie, a conversation where there is
-    room for a text): the reason an exporter gives for leaving the row out.
+    The writer raises Invalid for a record that the format cannot express (a tie, or a conversation
+    in a text format); exports report the message as the reason for excluding the row.
 
     Raises:
-        Invalid: Nothing is called ``name``, or it has no room for a margin.
+        Invalid: No format is called ``name``, or the format has no margin.
     """
     if name not in PREFERENCES:
-        raise Invalid(f"there is no preference format {name!r}; there are {', '.join(PREFERENCES)}")
+        raise Invalid(
+            f"there is no preference format {name!r}; the formats are {', '.join(PREFERENCES)}"
+        )
     if not margin:
         return PREFERENCES[name]
     if name not in _WITH_MARGIN:
-        raise Invalid(f"format {name!r} has no margin; {', '.join(_WITH_MARGIN)} have")
+        raise Invalid(
+            f"format {name!r} has no margin; the formats with one are {', '.join(_WITH_MARGIN)}"
+        )
     return partial(_WITH_MARGIN[name], margin=True)

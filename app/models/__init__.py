@@ -1,5 +1,6 @@
-"""Tables, one noun per file."""
+"""The tables of the database, one noun per file."""
 
+from app.domain.splits import Split
 from app.models.accounts import (
     ApiToken,
     Invitation,
@@ -13,11 +14,12 @@ from app.models.audit import AuditEvent
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
-from app.models.projects import Criterion, Guidelines, JudgmentKind, Project
-from app.models.prompts import Completion, Demonstration, Prompt, Split
+from app.models.projects import Criterion, Guidelines, Project
+from app.models.prompts import Completion, Demonstration, Prompt
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
 
@@ -38,12 +40,13 @@ __all__ = [
     "Export",
     "ExportJudgment",
     "Guidelines",
+    "ImportChunk",
+    "ImportJob",
     "ImportRun",
     "Invitation",
     "Job",
     "JobAttempt",
     "Judgment",
-    "JudgmentKind",
     "LoginSession",
     "Membership",
     "Metric",

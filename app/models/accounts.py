@@ -1,4 +1,4 @@
-"""People and how they get in: users, memberships, sign-ins, tokens, invitations."""
+"""Users, memberships, sessions, tokens and invitations."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,14 +10,14 @@ from app.db.base import Base, Identified, Key
 
 
 class Role(StrEnum):
-    """What a member may do in one project; each role includes those before it."""
+    """A member's role in a project; each role includes the ones before it."""
 
     LABELER = "labeler"
     LEAD = "lead"
 
 
 class User(Identified, Base):
-    """A person, or a simulated labeler, who can sign in."""
+    """A person or a simulated labeler who can sign in."""
 
     __tablename__ = "user"
 
@@ -27,12 +27,12 @@ class User(Identified, Base):
     is_admin: Mapped[bool] = mapped_column(default=False)
     is_active: Mapped[bool] = mapped_column(default=True)
     is_simulated: Mapped[bool] = mapped_column(default=False)
-    single_keys: Mapped[bool] = mapped_column(default=True)  # WCAG 2.1.4: may be switched off
+    single_keys: Mapped[bool] = mapped_column(default=True)  # can be turned off (WCAG 2.1.4)
     created_at: Mapped[datetime]
 
 
 class Membership(Identified, Base):
-    """A user's role in a project, with a pseudonym that exports and heat maps show."""
+    """A user's role in a project, with the pseudonym used in exports and heat maps."""
 
     __tablename__ = "membership"
     __table_args__ = (
@@ -46,7 +46,7 @@ class Membership(Identified, Base):
     pseudonym: Mapped[str] = mapped_column(String(20))  # L1, L2 …
     is_paused: Mapped[bool] = mapped_column(default=False)
     guidelines_read_version: Mapped[int] = mapped_column(default=0)
-    guide_dismissed_at: Mapped[datetime | None]  # of the guide at the first comparison
+    guide_dismissed_at: Mapped[datetime | None]  # the guide at the first comparison
     practice_run: Mapped[int] = mapped_column(default=1, server_default="1")
     practice_passed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
@@ -55,7 +55,7 @@ class Membership(Identified, Base):
 
 
 class LoginSession(Identified, Base):
-    """A browser that is signed in; the random id is stored hashed."""
+    """A signed-in browser; the random id is stored as a hash."""
 
     __tablename__ = "login_session"
 
@@ -70,7 +70,7 @@ class LoginSession(Identified, Base):
 
 
 class ApiToken(Identified, Base):
-    """A credential for scripts: hashed, scoped, expiring, shown once."""
+    """A credential for scripts: stored as a hash, scoped, expiring, shown once."""
 
     __tablename__ = "api_token"
 
@@ -88,7 +88,7 @@ class ApiToken(Identified, Base):
 
 
 class Invitation(Identified, Base):
-    """A single-use link that makes an account, a member, or both."""
+    """A single-use link that creates an account, a membership, or both."""
 
     __tablename__ = "invitation"
 
@@ -104,9 +104,9 @@ class Invitation(Identified, Base):
 
 
 class SignInFailure(Identified, Base):
-    """A failed sign-in, kept as long as the throttle looks back."""
+    """A failed sign-in, kept for the window of the rate limit."""
 
     __tablename__ = "sign_in_failure"
 
-    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # of the account, or the address
+    key_hash: Mapped[str] = mapped_column(String(64), index=True)  # of the account or IP address
     at: Mapped[datetime]

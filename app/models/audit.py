@@ -1,4 +1,4 @@
-"""The audit log: append-only and hash-chained, written in the transaction of the change."""
+"""The audit log: append-only, hash-chained, and written in the transaction of the change."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from app.db.base import Base, Identified
 
 
 class AuditEvent(Identified, Base):
-    """Who did what to which thing; each row's hash covers the one before."""
+    """Who did what to which subject; each row's hash covers the previous row."""
 
     __tablename__ = "audit_event"
 

@@ -1,4 +1,4 @@
-"""Checkpoints (models on disk) and what went into them."""
+"""Checkpoints (models on disk) and the data that they were trained on."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -11,7 +11,7 @@ from app.db.base import Base, Identified, Key
 
 
 class CheckpointKind(StrEnum):
-    """What a model on disk is."""
+    """The role of a model on disk."""
 
     BASE = "base"
     SFT = "sft"
@@ -20,7 +20,7 @@ class CheckpointKind(StrEnum):
 
 
 class Checkpoint(Identified, Base):
-    """A model on disk, with its parent, its job and the hash of its files."""
+    """A model on disk with its parent, its job and the hash of its files."""
 
     __tablename__ = "checkpoint"
     __table_args__ = (UniqueConstraint("project_id", "name"), UniqueConstraint("job_id", "kind"))
@@ -31,7 +31,7 @@ class Checkpoint(Identified, Base):
     parent_id: Mapped[int | None] = mapped_column(Key, ForeignKey("checkpoint.id"))
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
-    uri: Mapped[str]  # below the artifact root, or a base model's path or hub name
+    uri: Mapped[str]  # relative to the artifact root, or a base model's path or hub name
     sha256: Mapped[str] = mapped_column(String(64), default="")  # of the manifest
     config: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)

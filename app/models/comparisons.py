@@ -8,15 +8,15 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import SlotState
-from app.models.projects import JudgmentKind
 from app.models.prompts import Completion, Prompt
 
 _UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")
 
 
 class Purpose(StrEnum):
-    """Why a comparison is put to labelers; only train ever reaches a reward model."""
+    """Why a comparison is judged; only `train` is ever used to train a reward model."""
 
     TRAIN = "train"
     EVALUATION = "evaluation"
@@ -26,10 +26,10 @@ class Purpose(StrEnum):
 
 
 class Comparison(Identified, Base):
-    """One prompt with k completions, put to labelers.
+    """One prompt with k completions, to be judged by labelers.
 
-    `open_slots` and `done_slots` count this row's slots; the queue orders by them and the services
-    keep them in the transaction of each move.
+    `open_slots` and `done_slots` count this row's slots. The queue orders by them, and the services
+    update them in the transaction of each transition.
     """
 
     __tablename__ = "comparison"
@@ -71,7 +71,7 @@ class Comparison(Identified, Base):
     only_labeler_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
     gold_answer: Mapped[dict[str, Any] | None]
     gold_reason: Mapped[str] = mapped_column(default="")
-    natural_key: Mapped[str] = mapped_column(String(160))  # a re-run cannot double a comparison
+    natural_key: Mapped[str] = mapped_column(String(160))  # a rerun cannot duplicate a comparison
     created_at: Mapped[datetime]
 
     prompt: Mapped[Prompt] = relationship(lazy="raise")
@@ -81,7 +81,7 @@ class Comparison(Identified, Base):
 
 
 class ComparisonCompletion(Base):
-    """A completion's place in a comparison: canonical, random, fixed at creation."""
+    """A completion's position in a comparison: canonical, random, fixed at creation."""
 
     __tablename__ = "comparison_completion"
     __table_args__ = (UniqueConstraint("comparison_id", "completion_id"),)
@@ -94,7 +94,7 @@ class ComparisonCompletion(Base):
 
 
 class Slot(Identified, Base):
-    """One of the K judgments that a comparison wants."""
+    """One of the K judgments that a comparison needs."""
 
     __tablename__ = "slot"
     __table_args__ = (UniqueConstraint("comparison_id", "n"),)

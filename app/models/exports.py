@@ -1,4 +1,4 @@
-"""Exports: frozen, hashed data sets, and which judgments they hold."""
+"""Exports (frozen, hashed data sets), the judgments they contain, and imports."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from app.db.base import Base, Identified, Key
 
 
 class Export(Identified, Base):
-    """A frozen data set: bytes that never change, with a manifest beside them."""
+    """A frozen data set: bytes that never change, with a manifest."""
 
     __tablename__ = "export"
     __table_args__ = (UniqueConstraint("project_id", "number"), UniqueConstraint("job_id"))
@@ -32,7 +32,7 @@ class Export(Identified, Base):
 
 
 class ExportJudgment(Base):
-    """A judgment that an export holds: the lineage from a vote to the models it trained."""
+    """A judgment in an export: the link from a vote to the models trained on it."""
 
     __tablename__ = "export_judgment"
 
@@ -43,7 +43,7 @@ class ExportJudgment(Base):
 
 
 class ImportRun(Identified, Base):
-    """A file that came in: what it held, and the rejected lines with their reasons."""
+    """An imported file: the counts of its records, and its rejected lines with their reasons."""
 
     __tablename__ = "import_run"
 
@@ -52,6 +52,6 @@ class ImportRun(Identified, Base):
     format: Mapped[str] = mapped_column(String(40))
     sha256: Mapped[str] = mapped_column(String(64))
     counts: Mapped[dict[str, Any]]
-    rejects: Mapped[list[dict[str, Any]]]  # [{"line": …, "reason": …}], the first thousand
+    rejects: Mapped[list[dict[str, Any]]]  # the first thousand: [{"line": …, "reason": …}]
     created_by_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
     created_at: Mapped[datetime]

@@ -1,4 +1,4 @@
-"""Jobs: the row is the job. Attempts, metrics and kept samples hang on it."""
+"""Jobs (the row is the job) with their attempts, metrics and kept samples."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from app.domain.states import JobState
 
 
 class Job(Identified, Base):
-    """A piece of work for a worker. `lease_token` fences: it rises with each claim."""
+    """A piece of work for a worker. `lease_token` is a fencing token: each claim increments it."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -25,7 +25,7 @@ class Job(Identified, Base):
     queue: Mapped[str] = mapped_column(String(20))  # gpu, cpu
     priority: Mapped[int] = mapped_column(default=0)
     state: Mapped[JobState] = mapped_column(String(20), default=JobState.QUEUED)
-    natural_key: Mapped[str | None] = mapped_column(String(160))  # enqueued once
+    natural_key: Mapped[str | None] = mapped_column(String(160))  # prevents enqueuing it twice
     payload: Mapped[dict[str, Any]]
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[str] = mapped_column(default="")
@@ -33,7 +33,7 @@ class Job(Identified, Base):
     lease_expires_at: Mapped[datetime | None]
     worker: Mapped[str] = mapped_column(String(120), default="")
     attempts: Mapped[int] = mapped_column(default=0)
-    deaths: Mapped[int] = mapped_column(default=0)  # times its process was killed under it
+    deaths: Mapped[int] = mapped_column(default=0)  # how often its process was killed
     max_attempts: Mapped[int] = mapped_column(default=5)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     stop_requested: Mapped[bool] = mapped_column(default=False)  # "stop here and keep the best"
@@ -66,7 +66,7 @@ class JobAttempt(Identified, Base):
 
 
 class Metric(Base):
-    """A scalar of a running job; the live page draws them."""
+    """A scalar logged by a running job and plotted on its page."""
 
     __tablename__ = "metric"
 
@@ -77,7 +77,7 @@ class Metric(Base):
 
 
 class TrainingSample(Base):
-    """A completion kept while training, to be read by people."""
+    """A completion kept during training for people to read."""
 
     __tablename__ = "training_sample"
 
@@ -90,7 +90,7 @@ class TrainingSample(Base):
 
 
 class WorkerHeartbeat(Identified, Base):
-    """A worker that has been seen, for the health page."""
+    """A worker and when it was last seen, for the health page."""
 
     __tablename__ = "worker"
 

@@ -7,16 +7,16 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState
 from app.models.comparisons import Comparison
-from app.models.projects import JudgmentKind
 
 _LIVE = text("state IN ('leased', 'submitted')")
 _COUNTED = text("state NOT IN ('released', 'expired')")
 
 
 class Assignment(Identified, Base):
-    """A slot leased to a labeler. The two partial indexes are the queue's guard."""
+    """A slot leased to a labeler. The two partial indexes guarantee the queue's invariants."""
 
     __tablename__ = "assignment"
     __table_args__ = (
@@ -52,15 +52,15 @@ class Assignment(Identified, Base):
     ended_at: Mapped[datetime | None]
     skip_reason: Mapped[str] = mapped_column(String(60), default="")
     skip_comment: Mapped[str] = mapped_column(default="")
-    submission_key: Mapped[str | None] = mapped_column(String(64))  # of a skip: replays are safe
+    submission_key: Mapped[str | None] = mapped_column(String(64))  # of a skip; makes replays safe
 
     comparison: Mapped[Comparison] = relationship(lazy="raise")
 
 
 class Judgment(Identified, Base):
-    """What a labeler said: append-only revisions; exactly one of an assignment's is current.
+    """A labeler's judgment: append-only revisions, of which one per assignment is current.
 
-    `preferred` and `ranking` speak of canonical positions, never of places on screen.
+    `preferred` and `ranking` refer to canonical positions, never to positions on screen.
     """
 
     __tablename__ = "judgment"
@@ -87,7 +87,7 @@ class Judgment(Identified, Base):
     supersedes_id: Mapped[int | None] = mapped_column(Key, ForeignKey("judgment.id"))
     is_current: Mapped[bool]  # derived: nothing supersedes it
     is_retraction: Mapped[bool] = mapped_column(default=False)
-    is_surplus: Mapped[bool] = mapped_column(default=False)  # kept, not counted towards overlap
+    is_surplus: Mapped[bool] = mapped_column(default=False)  # kept, not counted toward the overlap
     kind: Mapped[JudgmentKind] = mapped_column(String(20))
     preferred: Mapped[str | None] = mapped_column(String(3))  # a, b or tie
     strength: Mapped[int | None]  # 1 to 4
@@ -112,7 +112,7 @@ class Judgment(Identified, Base):
 
 
 class Adjudication(Identified, Base):
-    """A lead's settlement of a disputed comparison; never counts as a rater."""
+    """A lead's decision on a disputed comparison; it never counts as a vote."""
 
     __tablename__ = "adjudication"
 

@@ -1,4 +1,4 @@
-"""Practice: what was answered and whether it was right; never a judgment, so it never counts."""
+"""Practice: labelers' answers and whether they were correct; they never count as judgments."""
 
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ class PracticeAnswer(Identified, Base):
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), index=True)
     labeler_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     run: Mapped[int]
-    answer: Mapped[dict[str, Any]]  # by name, as the settled answer is kept
+    answer: Mapped[dict[str, Any]]  # the same fields as in the comparison's gold answer
     is_right: Mapped[bool]
     shown_order: Mapped[list[int]]
     guidelines_version: Mapped[int]

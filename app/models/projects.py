@@ -1,39 +1,28 @@
 """Projects, their guidelines and criteria."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
-
-
-class JudgmentKind(StrEnum):
-    """How labelers judge; a comparison stores which."""
-
-    PICK = "pick"
-    RANK = "rank"
-    RATE = "rate"
-    THUMBS = "thumbs"
-    WRITE = "write"
-    EDIT = "edit"
+from app.domain.judgment_kinds import JudgmentKind
 
 
 class Project(Identified, Base):
-    """One question put to labelers, and the model that learns from their answers."""
+    """A labeling task and the models trained on its judgments."""
 
     __tablename__ = "project"
 
     slug: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(default="")
-    instruction: Mapped[str] = mapped_column(default="")  # joined to every prompt
+    instruction: Mapped[str] = mapped_column(default="")  # combined with every prompt
     judgment_kind: Mapped[JudgmentKind] = mapped_column(String(20))
     k: Mapped[int]  # completions in a comparison
-    overlap: Mapped[int]  # K, judgments a comparison wants
-    strength_steps: Mapped[int] = mapped_column(default=4)  # 0: no strength asked
+    overlap: Mapped[int]  # K, the judgments per comparison
+    strength_steps: Mapped[int] = mapped_column(default=4)  # 0: labelers give no strength
     allow_tie: Mapped[bool] = mapped_column(default=True)
     allow_both_bad: Mapped[bool] = mapped_column(default=True)
     rating_max: Mapped[int] = mapped_column(default=5)
@@ -50,30 +39,30 @@ class Project(Identified, Base):
         Key, ForeignKey("checkpoint.id", use_alter=True)
     )
     split_seed: Mapped[int] = mapped_column(default=0)
-    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # further options by name
-    median_active_ms: Mapped[int | None]  # of recent judgments; sets the lease length
+    settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # other options by name
+    median_active_ms: Mapped[int | None]  # of recent judgments; determines the lease length
     created_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
 
 
 class Guidelines(Identified, Base):
-    """A version of what labelers are told; never changed once a judgment names it."""
+    """A version of the labelers' guidelines; immutable once a judgment refers to it."""
 
     __tablename__ = "guidelines"
     __table_args__ = (UniqueConstraint("project_id", "version"),)
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     version: Mapped[int]
-    rules: Mapped[str]  # Markdown: the few rules that decide most cases
+    rules: Mapped[str]  # Markdown: the few rules that settle most cases
     edge_cases: Mapped[str] = mapped_column(default="")  # Markdown
-    body: Mapped[str] = mapped_column(default="")  # Markdown: the whole text
+    body: Mapped[str] = mapped_column(default="")  # Markdown: the full text
     summary: Mapped[str] = mapped_column(String(300), default="")  # what changed
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]
 
 
 class Criterion(Identified, Base):
-    """One thing a completion is rated on."""
+    """A criterion on which completions are rated."""
 
     __tablename__ = "criterion"
     __table_args__ = (UniqueConstraint("project_id", "name"),)

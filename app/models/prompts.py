@@ -1,27 +1,19 @@
 """Prompts, demonstrations and completions."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified
+from app.domain.splits import Split
 
 _WRITTEN = text("author_id IS NOT NULL")
 
 
-class Split(StrEnum):
-    """Where a prompt belongs, once and for all, by its content hash."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
 class Prompt(Identified, Base):
-    """One or more turns that a completion answers."""
+    """A conversation of one or more turns that a completion responds to."""
 
     __tablename__ = "prompt"
     __table_args__ = (
@@ -30,7 +22,7 @@ class Prompt(Identified, Base):
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
-    messages: Mapped[list[dict[str, Any]]]  # [{"role": …, "content": …}], the last is the user's
+    messages: Mapped[list[dict[str, Any]]]  # [{"role": …, "content": …}], last a user turn
     follow_up: Mapped[list[str]] = mapped_column(default=list)  # later user turns (MT-Bench)
     split: Mapped[Split] = mapped_column(String(20))
     content_hash: Mapped[str] = mapped_column(String(64))
@@ -42,7 +34,7 @@ class Prompt(Identified, Base):
 
 
 class Demonstration(Identified, Base):
-    """A prompt with a good answer, written by a person."""
+    """A good response to a prompt, written by a person."""
 
     __tablename__ = "demonstration"
     __table_args__ = (UniqueConstraint("prompt_id", "content_hash"),)
@@ -57,7 +49,7 @@ class Demonstration(Identified, Base):
 
 
 class Completion(Identified, Base):
-    """A candidate answer, with what made it; the natural key keeps a re-run from doubling it."""
+    """A completion and its origin; the natural key keeps a rerun from duplicating it."""
 
     __tablename__ = "completion"
     __table_args__ = (
@@ -78,7 +70,7 @@ class Completion(Identified, Base):
     source_key: Mapped[str] = mapped_column(String(160))  # checkpoint and sampling, or import hash
     sample_index: Mapped[int]
     text: Mapped[str]
-    token_ids: Mapped[list[int] | None]  # sampled ids, what training uses; None for foreign text
+    token_ids: Mapped[list[int] | None]  # as sampled, for training; None for imported text
     is_finished: Mapped[bool] = mapped_column(default=True)
     finish_reason: Mapped[str] = mapped_column(String(20), default="")
     logprob_sum: Mapped[float | None]  # nats

@@ -1,4 +1,4 @@
-"""Results files: what a model answered elsewhere, kept to be looked at beside other answers."""
+"""Results files: completions of another system, kept for viewing side by side with others."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from app.db.base import Base, Identified
 
 
 class ResultsFile(Identified, Base):
-    """A file of prompts with an answer each; the same bytes come in once."""
+    """A file of prompts with one completion each; the same bytes are stored once."""
 
     __tablename__ = "results_file"
     __table_args__ = (UniqueConstraint("project_id", "sha256"),)
@@ -24,12 +24,12 @@ class ResultsFile(Identified, Base):
 
 
 class ResultsRow(Identified, Base):
-    """A prompt of a results file with its first answer."""
+    """A prompt of a results file with its first completion."""
 
     __tablename__ = "results_row"
     __table_args__ = (UniqueConstraint("file_id", "content_hash"),)
 
     file_id: Mapped[int] = mapped_column(ForeignKey("results_file.id"))
-    content_hash: Mapped[str] = mapped_column(String(64))  # of the prompt, as a prompt's own
+    content_hash: Mapped[str] = mapped_column(String(64))  # as in `prompt`
     messages: Mapped[list[dict[str, Any]]]
     text: Mapped[str]

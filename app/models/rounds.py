@@ -1,4 +1,4 @@
-"""Rounds of the loop and the evaluations that decide them."""
+"""Rounds of the loop, and the evaluations on which their decisions are based."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from app.domain.states import RoundState
 
 
 class Round(Identified, Base):
-    """One turn of the loop, from candidates to a decision."""
+    """One pass through the loop, from candidates to a decision."""
 
     __tablename__ = "round"
     __table_args__ = (UniqueConstraint("project_id", "number"),)

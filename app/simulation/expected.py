@@ -1,10 +1,9 @@
-"""What simulated labelers do on average, in closed form: the true lines a reward model is held to.
+"""The average behavior of simulated labelers in closed form: the reference for reward models.
 
 Exact for picks, and without position bias for the pairs of a ranking without ties, because Gumbel
 noise gives a ranking the same logistic pairs (Yellott 1977, doi 10.1016/0022-2496(77)90026-8). A
-ranking's ties depend on the other completions, which these formulas leave out. Comparisons weigh
-equally; where ties are allowed, tied votes are left out, as they are when a reward model is scored
-against votes.
+ranking's ties depend on the other completions, which these formulas leave out. Comparisons have
+equal weight; tied votes are left out, as they are when a reward model is scored against votes.
 """
 
 import math
@@ -16,16 +15,16 @@ from app.simulation.labelers import SimulatedLabeler, Utility
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One prompt with the completions a comparison puts side by side."""
+class ComparedCompletions:
+    """A prompt with the completions that a comparison shows."""
 
     prompt: str
     completions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The probabilities of what one labeler says of two completions; they add up to 1."""
+class ChoiceProbabilities:
+    """The probabilities of a labeler's judgments of two completions; they add up to 1."""
 
     first: float
     second: float
@@ -33,14 +32,14 @@ class Choice:
 
     @property
     def is_strict(self) -> float:
-        """Return the probability that one of the two is preferred."""
+        """The probability that one of the two is preferred."""
         return self.first + self.second
 
 
-def choice(
+def choice_probabilities(
     labeler: SimulatedLabeler, prompt: str, first: str, second: str, *, allows_ties: bool = False
-) -> Choice:
-    """Return how a labeler chooses between two completions, each shown first half of the time."""
+) -> ChoiceProbabilities:
+    """Return how a labeler judges two completions, each shown first half of the time."""
     gap = labeler.valued(prompt, first) - labeler.valued(prompt, second)
     band = labeler.tie_band if allows_ties else 0.0
     ahead = behind = 0.0
@@ -48,7 +47,7 @@ def choice(
         ahead += _beyond(gap + lead, band, labeler.temperature) / 2
         behind += _beyond(-gap - lead, band, labeler.temperature) / 2
     kept, flipped = 1 - labeler.flip_rate, labeler.flip_rate
-    return Choice(
+    return ChoiceProbabilities(
         first=kept * ahead + flipped * behind,
         second=kept * behind + flipped * ahead,
         tie=1 - ahead - behind,
@@ -58,7 +57,7 @@ def choice(
 def agreement_with_truth(
     labelers: Sequence[SimulatedLabeler],
     utility: Utility,
-    compared: Sequence[Compared],
+    compared: Sequence[ComparedCompletions],
     *,
     allows_ties: bool = False,
 ) -> float:
@@ -67,53 +66,71 @@ def agreement_with_truth(
     Completions of equal utility have no truth and are left out; NaN if there is nothing else.
     """
     hits = total = 0.0
-    for one, first, second, weight in _pairs(compared):
-        gap = utility(one.prompt, first) - utility(one.prompt, second)
+    for comparison, first, second, weight in _pairs(compared):
+        gap = utility(comparison.prompt, first) - utility(comparison.prompt, second)
         if gap == 0:
             continue
         for labeler in labelers:
-            said = choice(labeler, one.prompt, first, second, allows_ties=allows_ties)
-            hits += weight * (said.first if gap > 0 else said.second)
-            total += weight * said.is_strict
+            choice = choice_probabilities(
+                labeler, comparison.prompt, first, second, allows_ties=allows_ties
+            )
+            hits += weight * (choice.first if gap > 0 else choice.second)
+            total += weight * choice.is_strict
     return hits / total if total else math.nan
 
 
 def human_level(
-    labelers: Sequence[SimulatedLabeler], compared: Sequence[Compared], *, allows_ties: bool = False
+    labelers: Sequence[SimulatedLabeler],
+    compared: Sequence[ComparedCompletions],
+    *,
+    allows_ties: bool = False,
 ) -> float:
     """Return how often two strict votes of different labelers agree.
 
-    A single labeler is held against another exactly like it.
+    A single labeler is compared with another one exactly like it.
     """
     couples = list(permutations(range(len(labelers)), 2)) or [(0, 0)]
     hits = total = 0.0
-    for one, first, second, weight in _pairs(compared):
-        said = [choice(who, one.prompt, first, second, allows_ties=allows_ties) for who in labelers]
+    for comparison, first, second, weight in _pairs(compared):
+        choices = [
+            choice_probabilities(labeler, comparison.prompt, first, second, allows_ties=allows_ties)
+            for labeler in labelers
+        ]
         for i, j in couples:
-            hits += weight * (said[i].first * said[j].first + said[i].second * said[j].second)
-            total += weight * said[i].is_strict * said[j].is_strict
+            hits += weight * (
+                choices[i].first * choices[j].first + choices[i].second * choices[j].second
+            )
+            total += weight * choices[i].is_strict * choices[j].is_strict
     return hits / total if total else math.nan
 
 
 def noise_ceiling(
-    labelers: Sequence[SimulatedLabeler], compared: Sequence[Compared], *, allows_ties: bool = False
+    labelers: Sequence[SimulatedLabeler],
+    compared: Sequence[ComparedCompletions],
+    *,
+    allows_ties: bool = False,
 ) -> float:
     """Return E[max(q, 1 - q)]: the best accuracy any predictor can have against single votes."""
     hits = total = 0.0
-    for one, first, second, weight in _pairs(compared):
-        said = [choice(who, one.prompt, first, second, allows_ties=allows_ties) for who in labelers]
-        votes = sum(vote.first for vote in said), sum(vote.second for vote in said)
+    for comparison, first, second, weight in _pairs(compared):
+        choices = [
+            choice_probabilities(labeler, comparison.prompt, first, second, allows_ties=allows_ties)
+            for labeler in labelers
+        ]
+        votes = sum(vote.first for vote in choices), sum(vote.second for vote in choices)
         hits += weight * max(votes)
         total += weight * sum(votes)
     return hits / total if total else math.nan
 
 
-def _pairs(compared: Sequence[Compared]) -> Iterator[tuple[Compared, str, str, float]]:
+def _pairs(
+    compared: Sequence[ComparedCompletions],
+) -> Iterator[tuple[ComparedCompletions, str, str, float]]:
     """Yield every pair of every comparison, the weights of one comparison adding up to 1."""
-    for one in compared:
-        pairs = list(combinations(one.completions, 2))
+    for comparison in compared:
+        pairs = list(combinations(comparison.completions, 2))
         for first, second in pairs:
-            yield one, first, second, 1 / len(pairs)
+            yield comparison, first, second, 1 / len(pairs)
 
 
 def _beyond(gap: float, band: float, temperature: float) -> float:

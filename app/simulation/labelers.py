@@ -1,17 +1,16 @@
-"""Labelers with a known hidden utility: what one would answer to a comparison, and nothing else.
+"""Labelers with a known hidden utility: how one judges a comparison.
 
-A labeler sees each completion at its utility, plus its biases, plus noise, and answers accordingly.
-Utility and biases are in the same unit. What a panel of them does on average is in `expected`; how
-they fetch work and hand it in over HTTP is the runner's business.
+A labeler perceives each completion at its utility, plus biases, plus noise, and judges accordingly.
+Utility and biases are in the same unit. The average behavior of a panel is in `expected`; fetching
+and submitting work over HTTP is up to `runner`.
 """
 
 import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 
 Utility = Callable[[str, str], float]
 Knows = Callable[[str], str | None]
@@ -22,33 +21,22 @@ STRENGTH_FROM = (0.4, 1.0, 1.8)
 RATED = (-2.0, 2.0)
 
 
-class Kind(StrEnum):
-    """What a comparison asks for."""
-
-    PICK = "pick"
-    RANK = "rank"
-    RATE = "rate"
-    THUMBS = "thumbs"
-    WRITE = "write"
-    EDIT = "edit"
-
-
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A completion on screen; the key names it whatever the order shown."""
+class ShownCompletion:
+    """A completion on screen; its key does not depend on the order shown."""
 
     key: int
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One comparison as a labeler meets it: completions in the order shown, and the rules."""
+class ComparisonView:
+    """A comparison as a labeler sees it: the completions in the order shown, and the rules."""
 
     comparison: str
     prompt: str
-    shown: tuple[Shown, ...]
-    kind: Kind
+    shown: tuple[ShownCompletion, ...]
+    kind: JudgmentKind
     allows_ties: bool = False
     allows_both_bad: bool = False
     asks_strength: bool = False
@@ -57,11 +45,11 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a labeler said, in keys of completions, never in positions on screen.
+class SimulatedJudgment:
+    """A judgment or a skip, in keys of completions, never in positions on screen.
 
-    `groups` orders all completions from best to worst, ties together, for pick and rank; `ratings`
-    go by completion and criterion. A skip has a reason and nothing else.
+    `groups` orders all completions from best to worst, tied ones together, for pick and rank;
+    `ratings` are by completion and criterion. A skip has a reason and nothing else.
     """
 
     groups: tuple[tuple[int, ...], ...] = ()
@@ -75,28 +63,28 @@ class Answer:
 
     @property
     def preferred(self) -> int | None:
-        """Return the key of the single best completion, or None if the best are tied."""
+        """The key of the single best completion, or None if the best are tied."""
         return self.groups[0][0] if self.groups and len(self.groups[0]) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedLabeler:
-    """One labeler. Everything it answers follows from its seed, its name and the comparison.
+    """One labeler; its judgments are determined by its seed, its name and the comparison.
 
     Args:
-        name: tells labelers of one seed apart.
-        utility: of (prompt, completion): what this labeler really wants.
+        name: distinguishes labelers of the same seed.
+        utility: of (prompt, completion): what this labeler values.
         flip_rate: how often a stated order of two is the opposite of the one perceived, 0 to 1.
-        position_bias: what being shown first adds to the perceived utility.
-        length_bias: what every ten words add to the perceived utility.
+        position_bias: added to the perceived utility of the completion shown first.
+        length_bias: added to the perceived utility for every ten words.
         tie_band: perceived gaps below this are called ties, where ties are allowed.
         skip_rate: how often the labeler skips.
         temperature: scale of the logistic noise on a difference; 0 is none.
         seconds_per_judgment: mean time a judgment takes.
-        seed: of all of the above.
+        seed: seed of the noise and the flips.
         bad_below: two completions both perceived below this are both bad, where that is allowed.
-        knows: the best answer to a prompt that this labeler could write, if it knows any; who
-            writes gives it, and who edits gives it where it is worth more than what is shown.
+        knows: of (prompt): the best response that this labeler can write, or None. It is written,
+            or given as an edit if it is worth more than the completion shown.
     """
 
     name: str
@@ -122,95 +110,96 @@ class SimulatedLabeler:
                 raise ValueError(f"{size} cannot be below 0, it is {getattr(self, size)}")
 
     def valued(self, prompt: str, text: str) -> float:
-        """Return the utility perceived before noise and wherever it is shown."""
+        """Return the utility perceived before noise, independent of the position."""
         return self.utility(prompt, text) + self.length_bias * len(text.split()) / 10
 
-    def judge(self, question: Question) -> Answer:
-        """Answer one comparison.
+    def judge(self, view: ComparisonView) -> SimulatedJudgment:
+        """Judge one comparison.
 
         Raises:
             ValueError: the comparison shows a completion twice, or too few or many for its kind.
         """
-        _check(question)
-        rng = random.Random(f"{self.seed}/{self.name}/{question.comparison}")
+        _check(view)
+        rng = random.Random(f"{self.seed}/{self.name}/{view.comparison}")
         active_s = self.seconds_per_judgment * math.exp(rng.gauss(-0.125, 0.5))
         if rng.random() < self.skip_rate:
-            return Answer(skip_reason="cannot decide", active_s=active_s)
-        if question.kind in (Kind.WRITE, Kind.EDIT):
-            return self._write(question, active_s)
-        if question.kind is Kind.RATE:
-            return Answer(ratings=self._rate(question, rng), active_s=active_s)
-        perceived = self._perceive(question, rng)
-        if question.kind is Kind.THUMBS:
-            up = perceived[question.shown[0].key] > 0
-            return Answer(thumb_up=up ^ (rng.random() < self.flip_rate), active_s=active_s)
-        return self._order(question, perceived, rng, active_s)
+            return SimulatedJudgment(skip_reason="cannot decide", active_s=active_s)
+        kind = KINDS[view.kind]
+        if kind.is_written:
+            return self._write(view, active_s)
+        if kind.uses_criteria:
+            return SimulatedJudgment(ratings=self._rate(view, rng), active_s=active_s)
+        perceived = self._perceive(view, rng)
+        if kind.is_ordering:
+            return self._order(view, perceived, rng, active_s)
+        up = perceived[view.shown[0].key] > 0
+        return SimulatedJudgment(thumb_up=up ^ (rng.random() < self.flip_rate), active_s=active_s)
 
     def _order(
         self,
-        question: Question,
+        view: ComparisonView,
         perceived: Mapping[int, float],
         rng: random.Random,
         active_s: float,
-    ) -> Answer:
-        groups = _grouped(perceived, self.tie_band if question.allows_ties else 0.0, rng)
+    ) -> SimulatedJudgment:
+        groups = _grouped(perceived, self.tie_band if view.allows_ties else 0.0, rng)
         groups = _lapse(groups, self.flip_rate, rng)
         gap = max(perceived.values()) - min(perceived.values())
-        is_pick = question.kind is Kind.PICK
-        return Answer(
+        is_pick = view.kind is JudgmentKind.PICK
+        return SimulatedJudgment(
             groups=groups,
-            strength=_strength(gap) if question.asks_strength and len(groups) == 2 else None,
+            strength=_strength(gap) if view.asks_strength and len(groups) == 2 else None,
             both_bad=(
-                is_pick and question.allows_both_bad and max(perceived.values()) < self.bad_below
+                is_pick and view.allows_both_bad and max(perceived.values()) < self.bad_below
             ),
             active_s=active_s,
         )
 
-    def _write(self, question: Question, active_s: float) -> Answer:
-        text = self.knows(question.prompt) if self.knows else None
+    def _write(self, view: ComparisonView, active_s: float) -> SimulatedJudgment:
+        text = self.knows(view.prompt) if self.knows else None
         if text is None:
-            return Answer(skip_reason="knows nothing better", active_s=active_s)
-        for one in question.shown:
-            if self.valued(question.prompt, text) <= self.valued(question.prompt, one.text):
-                return Answer(skip_reason="it is good as it is", active_s=active_s)
-        return Answer(text=text, active_s=active_s)
+            return SimulatedJudgment(skip_reason="knows nothing better", active_s=active_s)
+        for one in view.shown:
+            if self.valued(view.prompt, text) <= self.valued(view.prompt, one.text):
+                return SimulatedJudgment(skip_reason="it is good as it is", active_s=active_s)
+        return SimulatedJudgment(text=text, active_s=active_s)
 
-    def _perceive(self, question: Question, rng: random.Random) -> dict[int, float]:
-        """Return what each completion seems worth; the noise does not depend on the order shown."""
-        first = question.shown[0].key
+    def _perceive(self, view: ComparisonView, rng: random.Random) -> dict[int, float]:
+        """Return the perceived utilities; their noise does not depend on the order shown."""
+        first = view.shown[0].key
         return {
-            one.key: self.valued(question.prompt, one.text)
-            + self.position_bias * (one.key == first and len(question.shown) > 1)
+            one.key: self.valued(view.prompt, one.text)
+            + self.position_bias * (one.key == first and len(view.shown) > 1)
             + self.temperature * _gumbel(rng)
-            for one in sorted(question.shown, key=lambda one: one.key)
+            for one in sorted(view.shown, key=lambda one: one.key)
         }
 
-    def _rate(self, question: Question, rng: random.Random) -> dict[tuple[int, str], int]:
+    def _rate(self, view: ComparisonView, rng: random.Random) -> dict[tuple[int, str], int]:
         low, high = RATED
         ratings = {}
-        for criterion in question.criteria:
-            for key, seen in self._perceive(question, rng).items():
+        for criterion in view.criteria:
+            for key, seen in self._perceive(view, rng).items():
                 share = min(max((seen - low) / (high - low), 0.0), 1.0)
-                points = 1 + round(share * (question.points - 1))
+                points = 1 + round(share * (view.points - 1))
                 is_flipped = rng.random() < self.flip_rate
-                ratings[key, criterion] = question.points + 1 - points if is_flipped else points
+                ratings[key, criterion] = view.points + 1 - points if is_flipped else points
         return ratings
 
 
-def panel(one: SimulatedLabeler, size: int) -> list[SimulatedLabeler]:
-    """Return labelers who differ from the one given in nothing but a number in their names."""
-    return [replace(one, name=f"{one.name}-{n}") for n in range(1, size + 1)]
+def panel(labeler: SimulatedLabeler, size: int) -> list[SimulatedLabeler]:
+    """Return labelers that differ only in a number appended to their names."""
+    return [replace(labeler, name=f"{labeler.name}-{n}") for n in range(1, size + 1)]
 
 
-def _check(question: Question) -> None:
-    keys = [one.key for one in question.shown]
+def _check(view: ComparisonView) -> None:
+    keys = [one.key for one in view.shown]
     if len(set(keys)) != len(keys):
-        raise ValueError(f"comparison {question.comparison} shows a completion twice: {keys}")
-    least, most = K_RANGE[question.kind]
-    if not least <= len(keys) <= most:
+        raise ValueError(f"comparison {view.comparison} shows a completion twice: {keys}")
+    fewest, most = KINDS[view.kind].fewest, KINDS[view.kind].most
+    if not fewest <= len(keys) <= most:
         raise ValueError(
-            f"a {question.kind} shows {least} to {most} completions,"
-            f" comparison {question.comparison} shows {len(keys)}"
+            f"a {view.kind} shows {fewest} to {most} completions,"
+            f" comparison {view.comparison} shows {len(keys)}"
         )
 
 
@@ -224,7 +213,7 @@ def _grouped(
 ) -> tuple[tuple[int, ...], ...]:
     """Order best first; a completion joins the group above if it is within the band of its best.
 
-    Completions perceived as exactly equal, where ties are not allowed, are ordered by chance.
+    If ties are not allowed, completions that are perceived as equal are ordered at random.
     """
     groups: list[list[int]] = []
     keys = rng.sample(sorted(perceived), len(perceived))
@@ -239,10 +228,10 @@ def _grouped(
 def _lapse(
     groups: tuple[tuple[int, ...], ...], flip_rate: float, rng: random.Random
 ) -> tuple[tuple[int, ...], ...]:
-    """Turn every strict pair of the order round with probability `flip_rate`, keeping it an order.
+    """Reverse every strict pair of the order with probability `flip_rate`, keeping it an order.
 
-    An order drawn at random turns half of the pairs round, so drawing one with probability
-    2 x flip_rate does it; above one half the order is reversed first.
+    A random order reverses half of the pairs, so one is drawn with probability 2 x flip_rate; above
+    one half, the order is reversed first.
     """
     roll, shuffled = rng.random(), rng.sample(groups, len(groups))
     if flip_rate > 0.5:

@@ -1,20 +1,33 @@
-"""Puts simulated labelers to work over HTTP: they claim, judge and submit as people do.
+"""Runs simulated labelers over HTTP: they claim, judge and submit as people do.
 
-What a labeler answers is in `labelers`; here it is fetched, translated and handed in, by one
-thread for each labeler, until the work is done or the caller says stop.
+How a labeler judges is in `labelers`. Each labeler has a thread that fetches, translates and
+submits its work until there is none left or the caller stops it.
 """
 
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.client import Answer, Assignment, Client, ProjectClient, Refused, Skip, Submission
-from app.simulation.labelers import Answer as Judged
-from app.simulation.labelers import Kind, Question, Shown, SimulatedLabeler
+from app.client import (
+    ApiAssignment,
+    ApiJudgment,
+    ApiSkip,
+    ApiSubmission,
+    Client,
+    ProjectClient,
+    RequestRefused,
+)
+from app.domain.judgment_kinds import JudgmentKind
+from app.simulation.labelers import (
+    ComparisonView,
+    ShownCompletion,
+    SimulatedJudgment,
+    SimulatedLabeler,
+)
 
 BATCH = 3  # a labeler may hold three assignments
 IDLE_S = 0.3
@@ -30,8 +43,8 @@ class Member:
 
 
 @dataclass(slots=True)
-class Totals:
-    """What a panel has done so far."""
+class PanelTotals:
+    """The work of a panel so far."""
 
     judged: int = 0
     skipped: int = 0
@@ -56,8 +69,8 @@ class Panel:
         url: the server's address.
         slug: the project.
         members: who labels.
-        stays: True: wait for more when the queue is empty; False: leave when nothing is left.
-        speed: how much faster than a person each one works; None: as fast as the server.
+        stays: whether to wait for more when the queue is empty, rather than leave.
+        speed: how many times faster than a person each labeler works; None: without waiting.
     """
 
     url: str
@@ -65,31 +78,31 @@ class Panel:
     members: Sequence[Member]
     stays: bool = True
     speed: float | None = None
-    totals: Totals = field(default_factory=Totals)
+    totals: PanelTotals = field(default_factory=PanelTotals)
     _stop: threading.Event = field(default_factory=threading.Event)
     _pool: ThreadPoolExecutor | None = None
     _working: list[Future[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Let everybody begin."""
+        """Start all labelers."""
         self._pool = ThreadPoolExecutor(max_workers=len(self.members), thread_name_prefix="panel")
         self._working = [self._pool.submit(self._work, member) for member in self.members]
 
     @property
     def is_working(self) -> bool:
-        """True until everybody has left."""
+        """Whether any labeler is still at work."""
         return not all(future.done() for future in self._working)
 
-    def wait(self) -> Totals:
-        """Wait until all have left, and raise what went wrong for one of them."""
+    def wait(self) -> PanelTotals:
+        """Wait until all labelers have left; raise the first error of any of them."""
         for future in self._working:
             future.result()
         if self._pool is not None:
             self._pool.shutdown()
         return self.totals
 
-    def stop(self) -> Totals:
-        """Let everybody finish what is in hand and leave."""
+    def stop(self) -> PanelTotals:
+        """Let all labelers finish their current work and leave."""
         self._stop.set()
         return self.wait()
 
@@ -108,13 +121,13 @@ class Panel:
 def work_through(
     project: ProjectClient,
     labeler: SimulatedLabeler,
-    totals: Totals,
+    totals: PanelTotals,
     stop: threading.Event,
     *,
     stays: bool = False,
     speed: float | None = None,
 ) -> None:
-    """Judge what the queue gives to one labeler until it has left, or is told to stop."""
+    """Judge what the queue gives one labeler until nothing is left, or `stop` is set."""
     idle_s = IDLE_S
     assignments = project.claim(count=BATCH).assignments
     while not stop.is_set():
@@ -134,35 +147,38 @@ def work_through(
     _leave(project)
 
 
-def question_of(assignment: Assignment) -> Question:
-    """Return an assignment as a simulated labeler meets it."""
-    return Question(
+def view_of(assignment: ApiAssignment) -> ComparisonView:
+    """Return an assignment as a simulated labeler sees it."""
+    return ComparisonView(
         comparison=_content(assignment),
         prompt=assignment.messages[-1].content,
-        shown=tuple(Shown(one.position, one.text) for one in assignment.candidates),
-        kind=Kind(assignment.kind),
+        shown=tuple(
+            ShownCompletion(candidate.position, candidate.text)
+            for candidate in assignment.candidates
+        ),
+        kind=JudgmentKind(assignment.kind),
         allows_ties=assignment.allow_tie,
         allows_both_bad=assignment.allow_both_bad,
         asks_strength=bool(assignment.strengths),
-        criteria=tuple(one.name for one in assignment.criteria),
+        criteria=tuple(criterion.name for criterion in assignment.criteria),
         points=assignment.rating_max,
     )
 
 
-def _content(assignment: Assignment) -> str:
-    """Name a comparison by what it holds: the number that labelers see differs by server."""
-    texts = sorted((one.position, one.text) for one in assignment.candidates)
+def _content(assignment: ApiAssignment) -> str:
+    """Name a comparison by its content; the number that labelers see differs between servers."""
+    texts = sorted((candidate.position, candidate.text) for candidate in assignment.candidates)
     held = json.dumps([assignment.messages[-1].content, texts])
     return hashlib.sha256(held.encode()).hexdigest()[:16]
 
 
-def submission_of(assignment: Assignment, judged: Judged) -> Submission:
-    """Return what a labeler said, as the API takes it."""
-    return Submission(
+def submission_of(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiSubmission:
+    """Return a simulated judgment as the API takes it."""
+    return ApiSubmission(
         assignment_id=assignment.id,
         lease_token=assignment.lease_token,
         key=_key(assignment),
-        answer=_answer(assignment, judged),
+        answer=_JUDGMENTS[JudgmentKind(assignment.kind)](assignment, judged),
         active_ms=round(judged.active_s * 1000),
     )
 
@@ -170,14 +186,14 @@ def submission_of(assignment: Assignment, judged: Judged) -> Submission:
 def _judge(
     project: ProjectClient,
     labeler: SimulatedLabeler,
-    assignments: Sequence[Assignment],
-    totals: Totals,
+    assignments: Sequence[ApiAssignment],
+    totals: PanelTotals,
     stop: threading.Event,
     speed: float | None,
-) -> list[Assignment]:
+) -> list[ApiAssignment]:
     submissions, skips = [], []
     for assignment in assignments:
-        judged = labeler.judge(question_of(assignment))
+        judged = labeler.judge(view_of(assignment))
         if speed is not None:
             stop.wait(judged.active_s / speed)
         if judged.skip_reason is None:
@@ -196,47 +212,61 @@ def _judge(
 
 
 def _leave(project: ProjectClient) -> None:
-    with suppress(Refused):  # otherwise the leases run out by themselves
+    with suppress(RequestRefused):  # otherwise the leases simply expire
         project.release()
 
 
-def _answer(assignment: Assignment, judged: Judged) -> Answer:
-    match Kind(assignment.kind):
-        case Kind.PICK:
-            return _pick(assignment, judged)
-        case Kind.RANK:
-            return Answer(kind="rank", ranking=_ranks(judged.groups))
-        case Kind.RATE:
-            return Answer(kind="rate", ratings=_ratings(assignment, judged))
-        case Kind.THUMBS:
-            return Answer(kind="thumbs", thumb="up" if judged.thumb_up else "down")
-        case Kind.WRITE | Kind.EDIT as kind:
-            return Answer(kind=kind, text=judged.text)
-
-
-def _pick(assignment: Assignment, judged: Judged) -> Answer:
+def _pick(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiJudgment:
     best = judged.preferred
     strength = None
     if judged.strength is not None and best is not None and assignment.strengths:
         strength = _nearest(assignment.strengths, judged.strength)
     preferred = "tie" if best is None else "ab"[best]
-    return Answer(kind="pick", preferred=preferred, strength=strength, both_bad=judged.both_bad)
+    return ApiJudgment(
+        kind=assignment.kind, preferred=preferred, strength=strength, both_bad=judged.both_bad
+    )
 
 
-def _ratings(assignment: Assignment, judged: Judged) -> dict[str, list[int]]:
-    positions = sorted(one.position for one in assignment.candidates)
+def _rank(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiJudgment:
+    return ApiJudgment(kind=assignment.kind, ranking=_ranks(judged.groups))
+
+
+def _rate(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiJudgment:
+    return ApiJudgment(kind=assignment.kind, ratings=_ratings(assignment, judged))
+
+
+def _thumb(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiJudgment:
+    return ApiJudgment(kind=assignment.kind, thumb="up" if judged.thumb_up else "down")
+
+
+def _text(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiJudgment:
+    return ApiJudgment(kind=assignment.kind, text=judged.text)
+
+
+_JUDGMENTS: Mapping[JudgmentKind, Callable[[ApiAssignment, SimulatedJudgment], ApiJudgment]] = {
+    JudgmentKind.PICK: _pick,
+    JudgmentKind.RANK: _rank,
+    JudgmentKind.RATE: _rate,
+    JudgmentKind.THUMBS: _thumb,
+    JudgmentKind.WRITE: _text,
+    JudgmentKind.EDIT: _text,
+}
+
+
+def _ratings(assignment: ApiAssignment, judged: SimulatedJudgment) -> dict[str, list[int]]:
+    positions = sorted(candidate.position for candidate in assignment.candidates)
     return {
-        one.name: [judged.ratings[position, one.name] for position in positions]
-        for one in assignment.criteria
+        criterion.name: [judged.ratings[position, criterion.name] for position in positions]
+        for criterion in assignment.criteria
     }
 
 
 def _nearest(offered: Sequence[int], wanted: int) -> int:
-    return min(offered, key=lambda one: (abs(one - wanted), one))
+    return min(offered, key=lambda strength: (abs(strength - wanted), strength))
 
 
 def _ranks(groups: Sequence[Sequence[int]]) -> list[int]:
-    """Return the competition rank of each position: 1 and the number of better ones."""
+    """Return the competition rank of each position: 1 plus the number of better ones."""
     ranks = dict[int, int]()
     for group in groups:
         better = len(ranks)
@@ -244,8 +274,8 @@ def _ranks(groups: Sequence[Sequence[int]]) -> list[int]:
     return [ranks[position] for position in sorted(ranks)]
 
 
-def _skip(assignment: Assignment, reason: str) -> Skip:
-    return Skip(
+def _skip(assignment: ApiAssignment, reason: str) -> ApiSkip:
+    return ApiSkip(
         assignment_id=assignment.id,
         lease_token=assignment.lease_token,
         key=_key(assignment),
@@ -254,6 +284,6 @@ def _skip(assignment: Assignment, reason: str) -> Skip:
     )
 
 
-def _key(assignment: Assignment) -> str:
-    # The lease's own token: sent again, the same work has the same key.
+def _key(assignment: ApiAssignment) -> str:
+    # From the lease token, so that repeating a request repeats its key.
     return f"sim-{assignment.id}-{assignment.lease_token}"[:64]

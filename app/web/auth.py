@@ -1,4 +1,4 @@
-"""Who is asking: a browser's cookie or a script's bearer token."""
+"""Authentication: a browser's cookie or a script's bearer token."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """The user behind a request, and what the credential allows."""
+    """The user of a request, and the scopes of their credential."""
 
     user: User
     scopes: frozenset[str]
@@ -23,34 +23,34 @@ class Viewer:
 
     @property
     def is_browser(self) -> bool:
-        """True when a cookie, not an API token, proved who asks."""
+        """Whether the user is authenticated by a cookie, not by an API token."""
         return self.session_secret is not None
 
 
 def cookie_name(request: Request) -> str:
-    """Return the cookie's name; the `__Host-` prefix needs https."""
+    """Return the name of the cookie; the `__Host-` prefix requires https."""
     return "__Host-attune" if request.url.scheme == "https" else "attune"
 
 
 def credential_of(request: Request) -> tuple[str | None, str | None]:
-    """Return the API token or, without one, the browser's cookie.
+    """Return the API token or, without one, the cookie of the browser.
 
     Raises:
-        Unauthenticated: another kind of authorization was given.
+        Unauthenticated: the authorization is not a bearer token.
     """
     kind, _, secret = request.headers.get("authorization", "").partition(" ")
     if kind:
         if kind.lower() != "bearer":
-            raise Unauthenticated(f"authorization is by bearer token, not {kind!r}")
+            raise Unauthenticated(f"authorization must be a bearer token, not {kind!r}")
         return secret.strip(), None
     return None, request.cookies.get(cookie_name(request))
 
 
 def viewer_of(request: Request, session: Session) -> Viewer | None:
-    """Return who asks; None when nobody is signed in.
+    """Return the user of a request; None if nobody is signed in.
 
     Raises:
-        Unauthenticated: an API token was given but is not valid.
+        Unauthenticated: the API token is not valid.
     """
     secret, cookie = credential_of(request)
     if secret is not None:
@@ -63,7 +63,7 @@ def viewer_of(request: Request, session: Session) -> Viewer | None:
 
 
 def set_cookie(request: Request, response: Response, secret: str) -> None:
-    """Give the browser its session: HttpOnly, SameSite=Lax, Secure but on plain-http loopback."""
+    """Set the session cookie: HttpOnly, SameSite=Lax, and Secure over https."""
     response.set_cookie(
         cookie_name(request),
         secret,
@@ -76,12 +76,12 @@ def set_cookie(request: Request, response: Response, secret: str) -> None:
 
 
 def clear_cookie(request: Request, response: Response) -> None:
-    """Take the browser's session away."""
+    """Delete the session cookie."""
     response.delete_cookie(
         cookie_name(request), path="/", secure=request.url.scheme == "https", httponly=True
     )
 
 
 def is_loopback(request: Request) -> bool:
-    """True when the browser reached us on this machine."""
+    """Return whether the request was made to a loopback address."""
     return request.headers.get("host", "").rsplit(":", 1)[0] in _LOOPBACK

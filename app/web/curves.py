@@ -1,6 +1,6 @@
-"""Curves as numbers for an SVG: scaled lines, ticks, and the table that says the same.
+"""Charts as numbers for an SVG: scaled lines, ticks, and a table with the same values.
 
-Only geometry is computed here; templates print it and the style sheet gives it colour.
+Only the geometry is computed here; templates print it, and the style sheet sets the colors.
 """
 
 import math
@@ -18,8 +18,8 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A named line through points; `is_second` is drawn dashed."""
+class ChartLine:
+    """A named line through points; dashed where `is_second`."""
 
     name: str
     points: tuple[Point, ...]
@@ -32,8 +32,8 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A level to compare with: a budget, the human level."""
+class ChartMark:
+    """A level to compare with, such as a budget or the human level."""
 
     value: float
     label: str
@@ -41,8 +41,8 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """A range to compare with: the noise ceiling, an interval around a line."""
+class ChartBand:
+    """A range to compare with, such as the noise ceiling."""
 
     low: float
     high: float
@@ -50,8 +50,8 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A line as an SVG path, with a dot where there is one point only."""
+class LinePath:
+    """A line as an SVG path, with dots where it has one or two points."""
 
     name: str
     path: str
@@ -60,22 +60,22 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A small chart: a title, what it means, its lines and what to compare them with."""
+class Chart:
+    """A small chart: a title, a note, its lines, and the levels to compare them with."""
 
     title: str
     note: str
-    lines: tuple[Line, ...]
+    lines: tuple[ChartLine, ...]
     digits: int = 2
     unit: str = ""
-    marks: tuple[Mark, ...] = ()
-    bands: tuple[Band, ...] = ()
+    marks: tuple[ChartMark, ...] = ()
+    bands: tuple[ChartBand, ...] = ()
     x_name: str = "Step"
-    spread: tuple[tuple[float, float, float], ...] = ()  # x, low, high: an interval drawn as area
-    events: tuple[tuple[float, str], ...] = ()  # x, label: something began here
+    spread: tuple[tuple[float, float, float], ...] = ()  # x, low, high: an area
+    events: tuple[tuple[float, str], ...] = ()  # x, label: a change at this point
     low: float | None = None
     high: float | None = None
-    metric: str = ""  # the logged number behind the first line, for the glossary
+    metric: str = ""  # the logged metric of the first line, for the glossary
 
     @property
     def last(self) -> float | None:
@@ -84,27 +84,27 @@ class Curve:
 
     @property
     def is_empty(self) -> bool:
-        """True before the first point."""
+        """Whether no line has a point yet."""
         return not any(line.points for line in self.lines)
 
     @property
-    def shown_marks(self) -> tuple[tuple[float, Mark], ...]:
-        """Marks with their height, those inside the frame only."""
+    def shown_marks(self) -> tuple[tuple[float, ChartMark], ...]:
+        """The marks inside the frame, with their heights."""
         low, high = self._range()
         return tuple((self._y(m.value), m) for m in self.marks if low <= m.value <= high)
 
     @property
-    def shown_bands(self) -> tuple[tuple[float, float, Band], ...]:
-        """Bands with top and height."""
-        found = []
+    def shown_bands(self) -> tuple[tuple[float, float, ChartBand], ...]:
+        """The bands, each with its top and height."""
+        shown = []
         for band in self.bands:
             top, bottom = self._y(band.high), self._y(band.low)
-            found.append((top, max(bottom - top, 0.5), band))
-        return tuple(found)
+            shown.append((top, max(bottom - top, 0.5), band))
+        return tuple(shown)
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        """Heights of horizontal lines with their labels."""
+        """The heights of the horizontal grid lines, with their labels."""
         low, high = self._range()
         return tuple((self._y(value), _label(value, high - low)) for value in _nice(low, high))
 
@@ -115,7 +115,7 @@ class Curve:
         return f"{first:.0f}", f"{last:.0f}"
 
     @property
-    def drawn(self) -> tuple[Drawn, ...]:
+    def drawn(self) -> tuple[LinePath, ...]:
         """The lines as SVG paths."""
         return tuple(self._draw(line) for line in self.lines if line.points)
 
@@ -128,22 +128,22 @@ class Curve:
 
     @property
     def shown_events(self) -> tuple[tuple[float, str], ...]:
-        """Events with their place from the left."""
+        """The events, with their positions from the left."""
         return tuple((self._x(x), label) for x, label in self.events)
 
     @property
     def rows(self) -> tuple[tuple[float, tuple[float | None, ...]], ...]:
-        """A dozen rows for the table: the step and each line's value at it, the newest always."""
+        """Up to a dozen rows for the table: a step and each line's value; always the newest."""
         steps = sorted({x for line in self.lines for x, _ in line.points})
         kept = _spread(steps, _ROWS)
         values = [dict(line.points) for line in self.lines]
-        return tuple((x, tuple(found.get(x) for found in values)) for x in kept)
+        return tuple((x, tuple(line.get(x) for line in values)) for x in kept)
 
-    def _draw(self, line: Line) -> Drawn:
+    def _draw(self, line: ChartLine) -> LinePath:
         points = [(self._x(x), self._y(y)) for x, y in _spread(line.points, _POINTS)]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         dots = tuple(points) if len(points) < 3 else ()
-        return Drawn(line.name, path, dots, line.is_second)
+        return LinePath(line.name, path, dots, line.is_second)
 
     def _span(self) -> tuple[float, float]:
         steps = [x for line in self.lines for x, _ in line.points]
@@ -155,7 +155,7 @@ class Curve:
         values = [y for line in self.lines for _, y in line.points]
         values += [value for _, low, high in self.spread for value in (low, high)]
         values += [value for band in self.bands for value in (band.low, band.high)]
-        # A level far away would flatten the line; it joins the frame once the line comes near.
+        # A distant level would flatten the line; it joins the frame once the line comes near it.
         reach = max(values, default=1.0), min(values, default=0.0)
         span = max(reach[0] - reach[1], 1e-9)
         values += [m.value for m in self.marks if reach[1] - span <= m.value <= reach[0] + span]
@@ -181,7 +181,7 @@ class Curve:
 
 
 def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most so many items, evenly spread, the first and the last among them."""
+    """Return at most `most` evenly spaced items, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]

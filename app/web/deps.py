@@ -1,8 +1,7 @@
-"""What routes depend on: the transaction, who asks, and what they may do.
+"""Dependencies of routes: the transaction, the user, and the authorization policies.
 
-Authorization is one of `public`, `signed_in`, `labeler_of`, `lead_of`, `admin` on every route;
-a test walks the routes and fails on one without a policy. Objects are looked up within the
-project that the access names.
+Every route has exactly one policy: `public`, `signed_in`, `labeler_of`, `lead_of` or `admin`; a
+test fails on a route without one. Objects are looked up within the project of the access.
 """
 
 import asyncio
@@ -26,24 +25,24 @@ from app.web.auth import Viewer, credential_of, viewer_of
 
 @dataclass(frozen=True, slots=True)
 class ProjectAccess:
-    """A member (or an administrator) in a project, in one transaction."""
+    """A member of a project, or an administrator, in one transaction."""
 
     session: Session
     project: Project
     user: User
-    membership: Membership | None  # None: an administrator who is not a member
+    membership: Membership | None  # None for an administrator who is not a member
     secret: bytes
 
     @property
     def is_lead(self) -> bool:
-        """True for the project's leads and for administrators."""
+        """Whether the user is a lead of the project or an administrator."""
         return self.user.is_admin or (
             self.membership is not None and self.membership.role == Role.LEAD
         )
 
     @property
     def role(self) -> Role:
-        """The role in force."""
+        """The effective role."""
         return Role.LEAD if self.is_lead else Role.LABELER
 
 
@@ -60,7 +59,7 @@ Policy = TypeVar("Policy", bound=Callable[..., object])
 
 
 def policy(name: str) -> Callable[[Policy], Policy]:
-    """Mark a dependency as a route's authorization policy."""
+    """Mark a dependency as an authorization policy."""
 
     def mark(function: Policy) -> Policy:
         function.policy = name  # type: ignore[attr-defined]
@@ -71,15 +70,15 @@ def policy(name: str) -> Callable[[Policy], Policy]:
 
 def database(request: Request) -> Database:
     """Return the application's database."""
-    found: Database = request.app.state.database
-    return found
+    database: Database = request.app.state.database
+    return database
 
 
 async def turn(request: Request) -> AsyncIterator[None]:
-    """Wait for the turn to write, where the database has one writer.
+    """Wait for the turn to write if the database allows a single writer.
 
-    SQLite's own wait is unfair and would hold a thread; forty of them would leave none for the
-    request that has the turn.
+    SQLite's own wait is unfair and blocks a thread; forty waiting requests would leave no thread
+    for the one whose turn it is.
     """
     gate: asyncio.Lock | None = request.app.state.write_gate
     if gate is None or request.method in security.SAFE_METHODS:
@@ -92,13 +91,13 @@ async def turn(request: Request) -> AsyncIterator[None]:
 def session_of_request(
     request: Request, _turn: Annotated[None, Depends(turn, scope="function")]
 ) -> Iterator[Session]:
-    """Open the request's transaction: writing on unsafe methods, reading otherwise.
+    """Open the transaction of the request: read-only for safe methods.
 
-    Declared with scope="function", so that the commit comes before the response is sent.
+    It is declared with scope="function", so that it commits before the response is sent.
     """
     unsafe = request.method not in security.SAFE_METHODS
-    found = database(request)
-    with found.transaction() if unsafe else found.reader() as session:
+    source = database(request)
+    with source.transaction() if unsafe else source.reader() as session:
         yield session
 
 
@@ -106,7 +105,7 @@ DbSession = Annotated[Session, Depends(session_of_request, scope="function")]
 
 
 def viewer_if_any(request: Request, session: DbSession) -> Viewer | None:
-    """Return who asks, if anybody; remembers them for the page."""
+    """Return the user of the request, if any, and store it for the page."""
     viewer = viewer_of(request, session)
     request.state.viewer = viewer
     return viewer
@@ -115,7 +114,7 @@ def viewer_if_any(request: Request, session: DbSession) -> Viewer | None:
 async def guarded(
     request: Request, viewer: Annotated[Viewer | None, Depends(viewer_if_any)]
 ) -> Viewer | None:
-    """Refuse forged requests: origin always, form token when a cookie speaks."""
+    """Reject forged requests by their origin and, with a cookie, by the form token."""
     if request.method not in security.SAFE_METHODS and (viewer is None or viewer.is_browser):
         security.check_origin(request)
         if viewer is not None and viewer.session_secret is not None:
@@ -130,13 +129,13 @@ Guarded = Annotated[Viewer | None, Depends(guarded)]
 
 @policy("public")
 def public(viewer: Guarded) -> Viewer | None:
-    """Let anybody in, signed in or not."""
+    """Allow everyone, signed in or not."""
     return viewer
 
 
 @policy("signed_in")
 def signed_in(request: Request, viewer: Guarded, session: DbSession) -> Access:
-    """Let in whoever is signed in."""
+    """Allow signed-in users."""
     if viewer is None:
         raise Unauthenticated("sign in first")
     _require_scope(request, viewer, read="read", write="write")
@@ -145,18 +144,18 @@ def signed_in(request: Request, viewer: Guarded, session: DbSession) -> Access:
 
 @policy("admin")
 def admin(request: Request, viewer: Guarded, session: DbSession) -> Access:
-    """Let in administrators."""
+    """Allow administrators."""
     if viewer is None:
         raise Unauthenticated("sign in first")
     if not viewer.user.is_admin:
-        raise Forbidden("only administrators may do this")
+        raise Forbidden("only administrators can do this")
     _require_scope(request, viewer, read="admin", write="admin")
     return Access(session, viewer.user, viewer)
 
 
 @policy("labeler")
 def labeler_of(request: Request, slug: str, viewer: Guarded, session: DbSession) -> ProjectAccess:
-    """Let in the project's members."""
+    """Allow members of the project."""
     if viewer is None:
         raise Unauthenticated("sign in first")
     _require_scope(request, viewer, **_LABELS)
@@ -165,13 +164,13 @@ def labeler_of(request: Request, slug: str, viewer: Guarded, session: DbSession)
 
 @policy("lead")
 def lead_of(request: Request, slug: str, viewer: Guarded, session: DbSession) -> ProjectAccess:
-    """Let in the project's leads and administrators."""
+    """Allow leads of the project and administrators."""
     if viewer is None:
         raise Unauthenticated("sign in first")
     _require_scope(request, viewer, read="read", write="write")
     access = _access(request, session, viewer, slug)
     if not access.is_lead:
-        raise Forbidden(f"only leads of {access.project.name} may do this")
+        raise Forbidden(f"only leads of {access.project.name} can do this")
     return access
 
 
@@ -214,7 +213,7 @@ class Desk:
 async def desk_of(
     request: Request, slug: str, _turn: Annotated[None, Depends(turn, scope="function")]
 ) -> Desk:
-    """Let in the project's members, with few steps: for the requests of every judgment."""
+    """Allow members of the project, in few steps: used by the requests of every judgment."""
     token, cookie = credential_of(request)
     if token is None:
         security.check_origin(request)
@@ -228,7 +227,7 @@ def _access(request: Request, session: Session, viewer: Viewer, slug: str) -> Pr
     project = projects.by_slug(session, slug)
     member = accounts.membership(session, project.id, viewer.user.id)
     if member is None and not viewer.user.is_admin:
-        raise NotFound(f"there is no project {slug!r}")  # whether it exists is not theirs to know
+        raise NotFound(f"there is no project {slug!r}")  # do not reveal whether it exists
     secret: bytes = request.app.state.secret
     access = ProjectAccess(session, project, viewer.user, member, secret)
     request.state.access = access
@@ -247,7 +246,7 @@ _IMPLIED = {
 def _require_scope(request: Request, viewer: Viewer, *, read: str, write: str) -> None:
     needed = read if request.method in security.SAFE_METHODS else write
     if not viewer.scopes & _IMPLIED[needed]:
-        raise Forbidden(f"this needs a token with the scope {needed}")
+        raise Forbidden(f"this requires a token with the scope {needed}")
 
 
 SignedIn = Annotated[Access, Depends(signed_in)]

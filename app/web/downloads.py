@@ -1,4 +1,4 @@
-"""Artifacts to browsers: a file that can be resumed, a folder as a tar that is never stored."""
+"""Downloads of artifacts: a file that can be resumed, or a folder streamed as a tar."""
 
 import tarfile
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ _CHUNK = 1 << 20
 
 
 def file(request: Request, uri: str, filename: str) -> Response:
-    """Send one file of an artifact; `Range` requests resume."""
+    """Send one file of an artifact, or the part that a `Range` request asks for."""
     path = locate(request, uri)
     if not path.is_file():
-        raise NotFound(f"the file {uri} is not below the artifact root")
+        raise NotFound(f"file {uri} is missing from the artifact store")
     return FileResponse(path, filename=filename, media_type="application/octet-stream")
 
 
 def tar(request: Request, uri: str, name: str) -> Response:
-    """Send a folder as a tar stream under the name of its single top folder."""
+    """Stream a folder as a tar with a single top-level folder of the given name."""
     folder = locate(request, uri)
     if not folder.is_dir():
-        raise NotFound(f"the folder {uri} is not below the artifact root")
+        raise NotFound(f"folder {uri} is missing from the artifact store")
     headers = {"content-disposition": f'attachment; filename="{name}.tar"'}
     return StreamingResponse(
         tar_stream(folder, name), media_type="application/x-tar", headers=headers
@@ -32,20 +32,22 @@ def tar(request: Request, uri: str, name: str) -> Response:
 
 
 def locate(request: Request, uri: str) -> Path:
-    """Return where an artifact lies on this machine."""
+    """Return the path of an artifact on this machine."""
     root: str = request.app.state.artifacts
     return below(root, uri)
 
 
 def below(root: str, uri: str) -> Path:
-    """Return where an artifact lies below a root on this machine.
+    """Return the path of an artifact below a root on this machine.
 
     Raises:
-        NotFound: the name leads out of the artifact root.
-        Unavailable: the root is an object store; the message says where the artifact is.
+        NotFound: the path leads outside the artifact root.
+        Unavailable: the root is an object store; the message gives the artifact's address there.
     """
     if "://" in root:
-        raise Unavailable(f"fetch it from the object store: {root.rstrip('/')}/{uri}")
+        raise Unavailable(
+            f"artifacts are in an object store; download it from {root.rstrip('/')}/{uri}"
+        )
     base = Path(root).resolve()
     path = (base / uri).resolve()
     if not path.is_relative_to(base):
@@ -54,7 +56,7 @@ def below(root: str, uri: str) -> Path:
 
 
 def tar_stream(folder: Path, name: str) -> Iterator[bytes]:
-    """Yield a folder as a tar, a chunk at a time; the same files give the same bytes."""
+    """Yield a folder as a tar in chunks; the same files always give the same bytes."""
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue

@@ -1,7 +1,6 @@
-"""docs/learning as pages show it: the glossary of logged numbers, and a page per algorithm.
+"""The pages of docs/learning: the glossary of logged metrics, and a page for each algorithm.
 
-One text for readers of the repository and of the product; nothing is shown where the folder is not
-installed.
+The repository and the product show the same text. Without the folder, nothing is shown.
 """
 
 import re
@@ -19,8 +18,8 @@ _ENTRY = re.compile(r"^\| `([^`]+)` \| (.+?) \| (.+?) \|$")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A logged number: what it is, and what a bad curve looks like."""
+class GlossaryEntry:
+    """A logged metric: what it is, and the sign of a problem."""
 
     name: str
     meaning: str
@@ -29,18 +28,18 @@ class Entry:
 
     @property
     def anchor(self) -> str:
-        """Where it is on the glossary's page."""
+        """The fragment of its entry on the glossary page."""
         return self.name.replace("/", "-")
 
     @property
     def tip(self) -> str:
-        """Both in one plain text."""
-        return f"{self.meaning} A bad sign: {self.bad}".replace("`", "")
+        """The meaning and the warning sign, as plain text."""
+        return f"{self.meaning} Warning sign: {self.bad}".replace("`", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page, its text in Markdown."""
+    """A section of a page, with its text in Markdown."""
 
     title: str
     text: str
@@ -51,44 +50,44 @@ class Document:
     """A page of docs/learning."""
 
     title: str
-    sections: tuple[Section, ...]  # the first is what stands before any heading
+    sections: tuple[Section, ...]  # the first is the text before any heading
 
 
 @cache
-def entries() -> dict[str, Entry]:
-    """Return every entry by name, in the order of the page."""
-    found: dict[str, Entry] = {}
+def entries() -> dict[str, GlossaryEntry]:
+    """Return all entries by name, in the order of the page."""
+    known: dict[str, GlossaryEntry] = {}
     page = document(GLOSSARY)
     for section in page.sections if page else ():
         for line in section.text.splitlines():
             if match := _ENTRY.match(line):
-                found[match[1]] = Entry(match[1], match[2], match[3], section.title)
-    return found
+                known[match[1]] = GlossaryEntry(match[1], match[2], match[3], section.title)
+    return known
 
 
 def _unwrapped(text: str) -> str:
-    """Join the lines of each paragraph and list item: pages break lines where a text does."""
-    found: list[str] = []
+    """Join the lines of each paragraph and list item, because the renderer keeps line breaks."""
+    lines: list[str] = []
     is_code = False
     for line in text.split("\n"):
         is_fence = line.strip().startswith("```")
-        goes_on = not (is_code or is_fence or _STARTS.match(line) or not line.strip())
+        continues = not (is_code or is_fence or _STARTS.match(line) or not line.strip())
         if (
-            goes_on
-            and found
-            and found[-1].strip()
-            and not found[-1].strip().startswith(("|", "```"))
+            continues
+            and lines
+            and lines[-1].strip()
+            and not lines[-1].strip().startswith(("|", "```"))
         ):
-            found[-1] += f" {line.strip()}"
+            lines[-1] += f" {line.strip()}"
         else:
-            found.append(line)
+            lines.append(line)
         is_code ^= is_fence
-    return "\n".join(found)
+    return "\n".join(lines)
 
 
 @cache
 def document(name: str) -> Document | None:
-    """Return a page by its name, or None where there is none."""
+    """Return a page by its name, or None if there is no such page."""
     path = DOCS / f"{name}.md"
     if name not in (GLOSSARY, *ALGORITHMS) or not path.is_file():
         return None

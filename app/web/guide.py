@@ -1,11 +1,12 @@
-"""The guide at somebody's first comparison in a project: three steps, and the keys for them.
+"""The guide at a labeler's first comparison in a project: three steps, and the keys for them.
 
-It is shown until the first answer or until it is sent away, and never again.
+It is shown until the first judgment or until it is dismissed.
 """
 
 from dataclasses import dataclass
 
-from app.models import JudgmentKind
+from app.domain.judgment_kinds import JudgmentKind
+from app.web.judgment_kinds import PAGE_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +18,13 @@ class Step:
     keys: tuple[str, ...] = ()
 
 
-_READ = Step("read", "Read the prompt and the answers. The guidelines are one key away.", ("h",))
-_JUDGE = {
-    JudgmentKind.PICK: Step("judge", "Choose the better answer: click it or press", ("1", "2")),
-    JudgmentKind.RANK: Step(
-        "judge", "Put the best first: move them, or press their numbers in order.", ("1", "2", "3")
-    ),
-    JudgmentKind.RATE: Step("judge", "Rate each answer: click, or press a number.", ("1", "5")),
-    JudgmentKind.THUMBS: Step("judge", "Say whether the answer is good or bad.", ("1", "2")),
-    JudgmentKind.WRITE: Step("judge", "Write the best answer you can.", ("e",)),
-    JudgmentKind.EDIT: Step("judge", "Change the text until it is the answer you want.", ("e",)),
-}
+_READ = Step("read", "Read the prompt and the responses. The guidelines are one key away.", ("h",))
 _SUBMIT = Step("submit", "Submit. If you change your mind, undo.", ("Enter", "u"))
-_LEARN = Step("submit", "Submit. The right answer and the reason come at once.", ("Enter",))
+_LEARN = Step("submit", "Submit. You see the right answer and the reason at once.", ("Enter",))
 
 
 def steps(kind: JudgmentKind, *, is_practice: bool) -> tuple[Step, ...]:
     """Return the steps of a first comparison."""
-    return (_READ, _JUDGE[kind], _LEARN if is_practice else _SUBMIT)
+    row = PAGE_KINDS[kind]
+    judge = Step("judge", row.task, row.task_keys)
+    return (_READ, judge, _LEARN if is_practice else _SUBMIT)

@@ -1,4 +1,4 @@
-"""The form that plans a round: its fields, filled from a plan, and the plan that they make."""
+"""The form that plans a round: its fields, filled in from a plan and converted back to one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,10 +13,10 @@ from app.web.reward_fields import RewardFields
 
 
 class LaunchForm(RewardFields, MachineFields):
-    """The plan of a round as people think of it; `asked` tells a form from a first look."""
+    """The plan of a round in form fields; `asked` is sent by the form, not by a link to it."""
 
     asked: bool = False
-    count: bool = False  # the button that only counts
+    count: bool = False  # sent by the button that only recalculates
     prompts: int = 400
     heldout_prompts: int = 50
     candidates: int = 4
@@ -48,14 +48,14 @@ class LaunchForm(RewardFields, MachineFields):
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, given: Any) -> Any:
-        """Take a field that was left empty as one that was not sent."""
+        """Treat an empty field as one that was not sent."""
         if not isinstance(given, Mapping):
             return given
         return {name: value for name, value in given.items() if value != ""}
 
     @classmethod
     def of(cls, plan: RoundPlan) -> "LaunchForm":
-        """Return the form as a plan fills it in."""
+        """Return the form filled in from a plan."""
         sft = plan.sft or SftPlan()
         base = RoundPlan()
         return cls(
@@ -91,7 +91,7 @@ class LaunchForm(RewardFields, MachineFields):
         )
 
     def plan(self, before: RoundPlan) -> RoundPlan:
-        """Return the plan; what the form does not speak of is as it was before.
+        """Return the plan of the form; what the form does not cover is kept from `before`.
 
         Raises:
             Invalid: a value breaks a rule.
@@ -139,6 +139,6 @@ class LaunchForm(RewardFields, MachineFields):
         return self.with_machines(plan)
 
     def problems(self, before: RoundPlan) -> dict[str, str]:
-        """Say which fields break a rule by themselves, where the form can show it in place."""
+        """Return a message for each invalid field that the form can mark."""
         is_full = before.sft.is_full if before.sft else None
         return self.machine_problems(SftPlan(is_full=is_full) if self.sft else None)

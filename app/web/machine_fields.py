@@ -1,6 +1,6 @@
-"""The fields of a form that say how a round is computed: engine, a server, 4 bits, processes.
+"""Form fields for how a round is computed: sampling engine, server, 4-bit weights, processes.
 
-None of them changes what is learned, but a server's answers take part in the comparisons.
+They do not change what is learned, except that a server's responses join the comparisons.
 """
 
 from collections.abc import Callable
@@ -13,33 +13,33 @@ from pydantic import BaseModel
 from app.domain.plan import Engine, RoundPlan, ServerPlan, SftPlan
 from app.errors import Invalid
 
-_SOUND = ServerPlan("http://server", "model")
+_VALID = ServerPlan("http://server", "model")
 
 
 class MachineFields(BaseModel):
-    """An address and a model's name make a server; both empty: none is asked."""
+    """The fields; without an address and a model name, no server is used."""
 
     engine: Engine = Engine.STATIC
     server_url: str = ""
     server_model: str = ""
-    server_candidates: int = _SOUND.candidates
-    server_concurrency: int = _SOUND.concurrency
+    server_candidates: int = _VALID.candidates
+    server_concurrency: int = _VALID.concurrency
     server_is_chat: bool = False
     four_bit: bool = False
     processes: int | None = None
 
     @property
-    def speaks_of_machines(self) -> bool:
-        """Whether anything is other than usual."""
-        is_usual = self.engine is Engine.STATIC and not self.four_bit and self.processes is None
-        return self._has_server or not is_usual
+    def is_customized(self) -> bool:
+        """Whether any of the fields differs from its default."""
+        is_default = self.engine is Engine.STATIC and not self.four_bit and self.processes is None
+        return self._has_server or not is_default
 
     @property
     def _has_server(self) -> bool:
         return bool(self.server_url.strip() or self.server_model.strip())
 
     def with_machines(self, plan: RoundPlan) -> RoundPlan:
-        """Return the plan with the engine, the server, the bits and the processes of the form.
+        """Return the plan with the engine, server, precision and processes of the form.
 
         Raises:
             Invalid: a value breaks a rule.
@@ -53,21 +53,21 @@ class MachineFields(BaseModel):
         )
 
     def machine_problems(self, sft: SftPlan | None) -> dict[str, str]:
-        """Say which fields break a rule, each tried by itself; `sft` is the round's."""
-        tried: dict[str, Callable[[], object]] = {
+        """Return a message for each invalid field, checked one at a time; `sft` is the round's."""
+        checks: dict[str, Callable[[], object]] = {
             "four_bit": partial(RoundPlan, four_bit=self.four_bit, sft=sft),
             "processes": partial(RoundPlan, processes=self.processes),
         }
         if self._has_server:
             for name, value in self._values().items():
-                tried[f"server_{name}"] = partial(replace, _SOUND, **{name: value})
-        found: dict[str, str] = {}
-        for name, make in tried.items():
+                checks[f"server_{name}"] = partial(replace, _VALID, **{name: value})
+        problems: dict[str, str] = {}
+        for name, check in checks.items():
             try:
-                make()
+                check()
             except Invalid as error:
-                found[name] = str(error)
-        return found
+                problems[name] = str(error)
+        return problems
 
     def _server(self) -> ServerPlan:
         return ServerPlan(**self._values())
@@ -83,15 +83,15 @@ class MachineFields(BaseModel):
 
 
 def of(plan: RoundPlan) -> dict[str, Any]:
-    """Return the values of `MachineFields` as a plan fills them in."""
-    asked = plan.server or _SOUND
+    """Return the values of `MachineFields` for a plan."""
+    server = plan.server or _VALID
     return {
         "engine": plan.sampling.engine,
         "server_url": plan.server.url if plan.server else "",
         "server_model": plan.server.model if plan.server else "",
-        "server_candidates": asked.candidates,
-        "server_concurrency": asked.concurrency,
-        "server_is_chat": asked.is_chat,
+        "server_candidates": server.candidates,
+        "server_concurrency": server.concurrency,
+        "server_is_chat": server.is_chat,
         "four_bit": plan.four_bit,
         "processes": plan.processes,
     }

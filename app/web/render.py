@@ -1,11 +1,12 @@
-"""Pages from dataclasses: the template environment, redirects, and untrusted text.
+"""Rendering of pages: the template environment, redirects, and untrusted text.
 
-`render_markdown` is the one function that turns text from outside into HTML; a test forbids
-`Markup` and `|safe` anywhere else.
+`render_markdown` is the only function that turns untrusted text into HTML; a test forbids `Markup`
+and `|safe` everywhere else.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import nh3
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import glossary, security
+from app.web import addresses, glossary, security
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,14 +43,14 @@ _INVISIBLE = re.compile(
 
 
 def render_markdown(text: str) -> Markup:
-    """Render untrusted Markdown: no raw HTML, no links followed, no images fetched."""
+    """Render untrusted Markdown without raw HTML, links or images."""
     html = _markdown.render(text)
     html = re.sub(r"<(/?)h([1-6])>", _lower_heading, html)
     return Markup(nh3.clean(html, tags=_TAGS, attributes={}, url_schemes=set()))
 
 
 def visible_raw(text: str) -> str:
-    """Return the text with zero-width and bidi characters spelled out, for the raw view."""
+    """Return the text with zero-width and bidirectional control characters spelled out."""
     return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
 
 
@@ -80,7 +82,7 @@ def render(
 
 
 def redirect(request: Request, url: str, *, notice: str = "") -> Response:
-    """Send the browser on after a form, with a sentence to show there."""
+    """Redirect the browser after a form, with a notice to show on the next page."""
     response = RedirectResponse(url, status_code=303)
     if notice:
         response.set_cookie(
@@ -96,10 +98,21 @@ def redirect(request: Request, url: str, *, notice: str = "") -> Response:
 
 
 def static_url(path: str) -> str:
-    """Return a static file's address, with its modification time against stale caches."""
+    """Return the URL of a static file, with its modification time to bypass stale caches."""
     file = STATIC / path
     version = int(file.stat().st_mtime) if file.is_file() else 0
     return f"/static/{path}?v={version}"
+
+
+@pass_context
+def path_in_page(
+    context: Context, name: str, /, *, query: Mapping[str, object] | None = None, **values: object
+) -> str:
+    """Return the path of a route; the project defaults to the one that the page belongs to."""
+    access = context.get("access")
+    if access and "slug" not in values and addresses.takes(name, "slug"):
+        values["slug"] = access.project.slug
+    return addresses.path(name, query=query, **values)
 
 
 @lru_cache(maxsize=1)
@@ -113,6 +126,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         static=static_url,
+        path=path_in_page,
         has_static=lambda path: (STATIC / path).is_file(),
         glossary=glossary.entries,
     )
@@ -129,7 +143,7 @@ def _environment() -> Environment:
 
 
 def _lower_heading(match: re.Match[str]) -> str:
-    # A completion's own headings must not break the page's outline.
+    # Headings inside a completion must not break the outline of the page.
     return f"<{match.group(1)}h{min(int(match.group(2)) + 2, 6)}>"
 
 

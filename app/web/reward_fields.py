@@ -1,6 +1,6 @@
-"""The fields of a form that say what a policy's reward is made of beside the learned model.
+"""Form fields for the parts of a policy's reward: learned model, classifier, length, pattern.
 
-One part of each kind; further ones, which only the API can give, stay as they were.
+The form has one part of each kind. Further parts, which only the API can set, stay unchanged.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from app.domain.reward_parts import PartKind, RewardPart
 
 
 class RewardFields(BaseModel):
-    """The learned model's weight, and a classifier, a length and a pattern; empty: left out."""
+    """The weight of the learned reward, and the other parts; an empty field leaves its part out."""
 
     learned_weight: float = 1.0
     classifier: str = ""
@@ -28,7 +28,7 @@ class RewardFields(BaseModel):
     pattern_weight: float = 1.0
 
     def reward(self, before: RewardPlan) -> RewardPlan:
-        """Return the plan's reward with the weight and the parts of the form.
+        """Return the reward plan with the weight and the parts of the form.
 
         Raises:
             Invalid: a value breaks a rule.
@@ -38,9 +38,9 @@ class RewardFields(BaseModel):
         return replace(before, weight=self.learned_weight, parts=(*self._parts(), *more))
 
     def _parts(self) -> Sequence[RewardPart]:
-        found: list[RewardPart] = []
+        parts: list[RewardPart] = []
         if self.classifier.strip():
-            found.append(
+            parts.append(
                 RewardPart(
                     PartKind.CLASSIFIER,
                     self.classifier_weight,
@@ -50,7 +50,7 @@ class RewardFields(BaseModel):
                 )
             )
         if self.length_shortest or self.length_longest is not None:
-            found.append(
+            parts.append(
                 RewardPart(
                     PartKind.LENGTH,
                     self.length_weight,
@@ -59,12 +59,12 @@ class RewardFields(BaseModel):
                 )
             )
         if self.pattern:
-            found.append(RewardPart(PartKind.FORMAT, self.pattern_weight, pattern=self.pattern))
-        return found
+            parts.append(RewardPart(PartKind.FORMAT, self.pattern_weight, pattern=self.pattern))
+        return parts
 
 
 def of(plan: RewardPlan) -> dict[str, Any]:
-    """Return the values of `RewardFields` as a plan fills them in."""
+    """Return the values of `RewardFields` for a plan."""
     values: dict[str, Any] = {"learned_weight": plan.weight}
     for part in reversed(plan.parts):
         match part.kind:

@@ -1,6 +1,6 @@
-"""What the page of a round shows while it runs: stages, curves, samples and what may be done.
+"""The page of a round while it runs: stages, charts, samples and the possible actions.
 
-Which curves are drawn for which job is decided here; their geometry is in `curves`.
+This module decides which charts a job has; `curves` computes their geometry.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,13 @@ from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
-from app.services.rounds.evaluations import Results
-from app.web.curves import Band, Curve, Line, Mark
+from app.services.rounds.evaluations import EvaluationResults
+from app.web import next_step_words
+from app.web.curves import Chart, ChartBand, ChartLine, ChartMark
+from app.web.next_step_words import NextStepWords
 
 STAGES = (
-    (RoundState.SFT, "Demonstrations"),
+    (RoundState.SFT, "SFT"),
     (RoundState.GENERATING, "Candidates"),
     (RoundState.LABELING, "Judgments"),
     (RoundState.REWARD, "Reward model"),
@@ -30,14 +32,14 @@ STAGES = (
     (RoundState.DECIDING, "Decision"),
 )
 JOB_NAMES = {
-    "sft": "Learning from demonstrations",
-    "generate": "Writing candidates",
+    "sft": "Supervised fine-tuning (SFT)",
+    "generate": "Candidates",
     "reward": "Reward model",
     "policy": "Policy",
-    "evaluate": "Answering for the evaluation",
+    "evaluate": "Responses for the evaluation",
 }
 OVER = frozenset({RoundState.PROMOTED, RoundState.HELD, RoundState.CANCELLED})
-_DRAWN = ("policy", "reward", "sft")
+_CHARTED = ("policy", "reward", "sft")
 NAMES: Mapping[str, Sequence[str]] = {
     "policy": (
         *("reward/normalised", "heldout/reward", "kl/k1", "heldout/kl", "reward/disagreement"),
@@ -51,7 +53,7 @@ NAMES: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of a round: done, now, failed or still to come."""
+    """A stage of a round; its state is done, now, failed or later."""
 
     label: str
     state: str
@@ -59,122 +61,125 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """The curves of one job."""
+class JobCharts:
+    """The charts of one training job, and the newest value of every metric."""
 
     job: Job
     title: str
-    curves: tuple[Curve, ...]
+    charts: tuple[Chart, ...]
     newest: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class LivePage:
-    """A round as its page shows it."""
+class RoundPage:
+    """A round with its progress, charts, samples and results."""
 
     project: Project
     round: Round
-    overview: round_progress.Overview
+    overview: round_progress.RoundOverview
     stages: tuple[Stage, ...]
-    job: Job | None  # waiting or running
+    job: Job | None  # queued or running
     seconds_left: float | None
-    drawn: tuple[Drawn, ...]
+    charted: tuple[JobCharts, ...]
     samples: list[tuple[TrainingSample, TrainingSample]]
     samples_step: int
-    results: Results | None
+    results: EvaluationResults | None
     models: dict[str, Checkpoint]
-    next: next_step.Next
+    next: NextStepWords
     error: str = ""
 
     @property
     def plan(self) -> RoundPlan:
-        """What the round set out to do."""
+        """The plan that the round was launched with."""
         return self.overview.plan
 
     @property
     def is_over(self) -> bool:
-        """True once it is decided or cancelled."""
+        """Whether the round has been decided or cancelled."""
         return self.round.state in OVER
 
     @property
     def can_stop(self) -> bool:
-        """True while a job trains that can end early with the best it has."""
+        """Whether a training job is running that can stop early and keep its best model."""
         return (
             self.job is not None
             and self.job.state == JobState.RUNNING
-            and self.job.kind in _DRAWN
+            and self.job.kind in _CHARTED
             and not self.job.stop_requested
         )
 
     @property
     def preflight(self) -> Mapping[str, Any]:
-        """What the pre-flight found among the candidates."""
+        """The pre-flight report on the candidates; empty without one."""
         for job in self.overview.jobs:
-            found = job.result.get("preflight") if job.kind == "generate" else None
-            if isinstance(found, Mapping):
-                return found
+            report = job.result.get("preflight") if job.kind == "generate" else None
+            if isinstance(report, Mapping):
+                return report
         return {}
 
 
-def live_page(session: Session, project: Project, found: Round) -> LivePage:
+def round_page(session: Session, project: Project, round_: Round) -> RoundPage:
     """Return what the page of a round shows."""
-    overview = round_progress.overview(session, found)
-    live = [job for job in overview.jobs if job.state in (JobState.QUEUED, JobState.RUNNING)]
-    job = live[-1] if live else None
-    trained = {one.kind: one for one in overview.jobs if one.kind in _DRAWN}
-    drawn = tuple(
-        _drawn(session, overview, trained[kind])
-        for kind in _DRAWN
-        if kind in trained and trained[kind].started_at is not None
+    overview = round_progress.overview(session, round_)
+    job = next_step.running(overview)
+    training = {job.kind: job for job in overview.jobs if job.kind in _CHARTED}
+    charted = tuple(
+        _charts(session, overview, training[kind])
+        for kind in _CHARTED
+        if kind in training and training[kind].started_at is not None
     )
-    sampled = next((one.job for one in drawn if one.job.kind == "policy"), None)
+    sampled = next((charts.job for charts in charted if charts.job.kind == "policy"), None)
     samples = training_curves.before_and_now(session, sampled.id) if sampled else []
-    return LivePage(
+    return RoundPage(
         project,
-        found,
+        round_,
         overview,
         _stages(overview),
         job,
         _seconds_left(session, job),
-        drawn,
+        charted,
         samples,
         samples[0][1].step if samples else 0,
         evaluations.results(session, overview.evaluation) if overview.evaluation else None,
-        _models(session, project, found),
-        next_step.what_next(session, project, overview),
+        _models(session, project, round_),
+        next_step_words.words(project, next_step.what_next(session, project, overview)),
     )
 
 
-def _stages(overview: round_progress.Overview) -> tuple[Stage, ...]:
+def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
     state = RoundState(overview.round.state)
     done = {job.kind for job in overview.jobs if job.state == JobState.SUCCEEDED}
     failed = next((job.kind for job in reversed(overview.jobs) if job.error), "")
-    shown = [one for one in STAGES if one[0] is not RoundState.SFT or _has_sft(overview)]
+    shown = [
+        (stage, label)
+        for stage, label in STAGES
+        if stage is not RoundState.SFT or _has_sft(overview)
+    ]
     order = [stage for stage, _ in shown]
     at = order.index(state) if state in order else -1
-    found = []
+    stages = []
     for place, (stage, label) in enumerate(shown):
         kind = rounds.STAGE_JOBS.get(stage, "")
         if state is stage:
-            found.append(Stage(label, "now", _note(overview, stage)))
+            stages.append(Stage(label, "now", _note(overview, stage)))
         elif at > place or (at < 0 and _was_done(overview, stage, kind, done)):
-            found.append(Stage(label, "done"))
+            stages.append(Stage(label, "done"))
         elif state is RoundState.FAILED and kind and kind == failed:
-            found.append(Stage(label, "failed"))
+            stages.append(Stage(label, "failed"))
         else:
-            found.append(Stage(label, "later"))
-    return tuple(found)
+            stages.append(Stage(label, "later"))
+    return tuple(stages)
 
 
-def _has_sft(overview: round_progress.Overview) -> bool:
+def _has_sft(overview: round_progress.RoundOverview) -> bool:
     is_there = any(job.kind == "sft" for job in overview.jobs)
     return is_there or overview.round.state == RoundState.SFT
 
 
 def _was_done(
-    overview: round_progress.Overview, stage: RoundState, kind: str, done: set[str]
+    overview: round_progress.RoundOverview, stage: RoundState, kind: str, done: set[str]
 ) -> bool:
-    """Whether a stage was finished in a round that is over or has failed."""
+    """Return whether a stage was finished in a round that is over or has failed."""
     if stage is RoundState.LABELING:
         return "reward" in {job.kind for job in overview.jobs}
     if stage is RoundState.DECIDING:
@@ -182,12 +187,12 @@ def _was_done(
     return kind in done
 
 
-def _note(overview: round_progress.Overview, stage: RoundState) -> str:
+def _note(overview: round_progress.RoundOverview, stage: RoundState) -> str:
     if stage is RoundState.LABELING:
         return f"{overview.labeling.done:,} / {overview.labeling.wanted:,}"
     if stage is RoundState.EVALUATING and overview.evaluation_labeling.wanted:
-        found = overview.evaluation_labeling
-        return f"{found.done:,} / {found.wanted:,}"
+        labeling = overview.evaluation_labeling
+        return f"{labeling.done:,} / {labeling.wanted:,}"
     job = overview.jobs[-1] if overview.jobs else None
     if job is not None and job.state == JobState.RUNNING and job.progress_total:
         return f"{job.progress_done:,} / {job.progress_total:,}"
@@ -203,11 +208,11 @@ def _seconds_left(session: Session, job: Job | None) -> float | None:
     return spent * (job.progress_total - job.progress_done) / job.progress_done
 
 
-def _models(session: Session, project: Project, found: Round) -> dict[str, Checkpoint]:
+def _models(session: Session, project: Project, round_: Round) -> dict[str, Checkpoint]:
     ids = {
-        "before": found.policy_before_id,
-        "reward": found.reward_checkpoint_id,
-        "policy": found.policy_checkpoint_id,
+        "before": round_.policy_before_id,
+        "reward": round_.reward_checkpoint_id,
+        "policy": round_.policy_checkpoint_id,
     }
     return {
         name: checkpoints.get(session, project.id, checkpoint_id)
@@ -216,116 +221,116 @@ def _models(session: Session, project: Project, found: Round) -> dict[str, Check
     }
 
 
-def _drawn(session: Session, overview: round_progress.Overview, job: Job) -> Drawn:
+def _charts(session: Session, overview: round_progress.RoundOverview, job: Job) -> JobCharts:
     points = training_curves.of_job(session, job.id, NAMES[job.kind])
     make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
-    curves = tuple(one for one in make(overview, points) if not one.is_empty)
-    return Drawn(job, JOB_NAMES[job.kind], curves, training_curves.newest(session, job.id))
+    charts = tuple(chart for chart in make(overview, points) if not chart.is_empty)
+    return JobCharts(job, JOB_NAMES[job.kind], charts, training_curves.newest(session, job.id))
 
 
-def _policy(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
     budget = overview.plan.policy.kl_budget
-    limit = () if budget is None else (Mark(budget**2, f"budget {budget**2:.0f}", True),)
+    limit = () if budget is None else (ChartMark(budget**2, f"budget {budget**2:.0f}", True),)
     return [
-        Curve(
+        Chart(
             "Reward",
-            "of the answers; rising on held-out prompts too is what counts",
+            "mean per response; it should also rise on held-out prompts",
             _pair(points, "reward/normalised", "heldout/reward"),
             metric="reward/normalised",
         ),
-        Curve(
+        Chart(
             "KL to SFT",
-            "for each answer; the run ends at the budget",
+            "per response; training stops at the budget",
             _pair(points, "kl/k1", "heldout/kl"),
             unit="nats",
             marks=limit,
             low=0.0,
             metric="kl/k1",
         ),
-        Curve(
-            "Reward models disagree",
-            "rising fast means the reward is being gamed",
-            (Line("spread", points.get("reward/disagreement", ())),),
+        Chart(
+            "Reward model disagreement",
+            "standard deviation over the ensemble; a fast rise is a sign of over-optimization",
+            (ChartLine("ensemble", points.get("reward/disagreement", ())),),
             metric="reward/disagreement",
         ),
-        Curve(
-            "Length",
-            "of the answers",
+        Chart(
+            "Response length",
+            "mean per response",
             _pair(points, "length/mean", "heldout/length"),
             digits=1,
             unit="tokens",
             metric="length/mean",
         ),
-        Curve(
+        Chart(
             "Entropy",
-            "falling to nothing means it always says the same",
-            (Line("for each token", points.get("entropy", ())),),
+            "near zero, the policy always gives the same response",
+            (ChartLine("per token", points.get("entropy", ())),),
             unit="nats",
             metric="entropy",
         ),
-        Curve(
-            "Clipped",
-            "share of tokens held back by the clip; 0.05 to 0.3 is usual",
-            (Line("share", points.get("policy/clip_fraction", ())),),
+        Chart(
+            "Clip fraction",
+            "share of tokens whose update is clipped; usually 0.05 to 0.3",
+            (ChartLine("share", points.get("policy/clip_fraction", ())),),
             low=0.0,
             metric="policy/clip_fraction",
         ),
-        Curve(
-            "Value explained",
-            "share of the returns' variance that the value head foresees",
-            (Line("share", points.get("value/explained_variance", ())),),
+        Chart(
+            "Explained variance",
+            "share of the variance of returns that the value head predicts",
+            (ChartLine("share", points.get("value/explained_variance", ())),),
             metric="value/explained_variance",
         ),
     ]
 
 
-def _reward(overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
-    made = next((one for one in overview.checkpoints if one.kind == "reward"), None)
-    lines = loop_overview.reward_lines(made)
-    marks: tuple[Mark, ...] = ()
-    bands: tuple[Band, ...] = ()
+def _reward(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
+    models = (model for model in overview.checkpoints if model.kind == "reward")
+    lines = loop_overview.reward_lines(next(models, None))
+    marks: tuple[ChartMark, ...] = ()
+    bands: tuple[ChartBand, ...] = ()
     if lines and lines.human is not None:
-        marks = (Mark(lines.human, "one labeler predicts another"),)
+        marks = (ChartMark(lines.human, "human level"),)
     if lines and lines.ceiling_low is not None and lines.ceiling_high is not None:
-        bands = (Band(lines.ceiling_low, lines.ceiling_high, "noise ceiling"),)
+        bands = (ChartBand(lines.ceiling_low, lines.ceiling_high, "noise ceiling"),)
     return [
-        Curve(
+        Chart(
             "Loss",
-            "on held-out comparisons it stops falling when there is no more to learn",
+            "on held-out comparisons, it stops falling when there is nothing more to learn",
             _pair(points, "loss", "heldout/loss"),
             digits=3,
             metric="loss",
         ),
-        Curve(
+        Chart(
             "Accuracy",
-            "against the majority of each pair; the shaded band is the noise ceiling",
+            "against the majority vote of each pair; the shaded band is the noise ceiling",
             _pair(points, "accuracy", "heldout/accuracy"),
             marks=marks,
             bands=bands,
             metric="accuracy",
         ),
-        Curve(
+        Chart(
             "Margin",
-            "between the two scores",
+            "mean difference between the scores of a pair",
             _pair(points, "margin", "heldout/margin"),
             metric="margin",
         ),
     ]
 
 
-def _sft(_overview: round_progress.Overview, points: Mapping[str, Points]) -> list[Curve]:
+def _sft(_overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
     return [
-        Curve(
+        Chart(
             "Loss",
-            "on the tokens of the demonstrated answers",
+            "on the response tokens of the demonstrations",
             _pair(points, "loss", "heldout/loss"),
             digits=3,
             metric="loss",
         ),
-        Curve(
+        Chart(
             "Speed",
-            "while training",
-            (Line("tokens a second", points.get("time/tokens_per_s", ())),),
+            "training throughput",
+            (ChartLine("tokens per second", points.get("time/tokens_per_s", ())),),
             digits=0,
             low=0.0,
             metric="time/tokens_per_s",
@@ -333,8 +338,8 @@ def _sft(_overview: round_progress.Overview, points: Mapping[str, Points]) -> li
     ]
 
 
-def _pair(points: Mapping[str, Points], name: str, heldout: str) -> tuple[Line, ...]:
-    lines = [Line("training", points.get(name, ()))]
+def _pair(points: Mapping[str, Points], name: str, heldout: str) -> tuple[ChartLine, ...]:
+    lines = [ChartLine("training", points.get(name, ()))]
     if points.get(heldout):
-        lines.append(Line("held-out", points[heldout], is_second=True))
+        lines.append(ChartLine("held-out", points[heldout], is_second=True))
     return tuple(lines)

@@ -1,7 +1,8 @@
-"""What protects every response and every unsafe request.
+"""Protection of all responses and of unsafe requests.
 
-Headers (strict CSP, no framing, no sniffing), a limit on bodies, a request id on every log line,
-and the form token that stands beside Fetch-Metadata and Origin against forged requests.
+It covers response headers (strict CSP, no framing, no sniffing), a limit on request bodies, a
+request id on every log line, and the checks against forged requests: Fetch-Metadata, Origin and a
+form token.
 """
 
 import hashlib
@@ -40,14 +41,14 @@ log = structlog.get_logger(__name__)
 
 
 class SecurityMiddleware:
-    """Adds the headers and the request id; refuses bodies over the limit."""
+    """Adds the headers and the request id, and rejects bodies over the limit."""
 
     def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wrap one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -74,7 +75,11 @@ class SecurityMiddleware:
     async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         limit = self.max_body_bytes // 2**20
         response = JSONResponse(
-            {"title": "Too large", "status": 413, "detail": f"a request has at most {limit} MiB"},
+            {
+                "title": "Too large",
+                "status": 413,
+                "detail": f"requests are limited to {limit} MiB",
+            },
             status_code=413,
             media_type="application/problem+json",
         )
@@ -84,8 +89,8 @@ class SecurityMiddleware:
 def _caching(scope: Scope) -> str:
     if not scope["path"].startswith("/static/"):
         return "no-store"
-    # Modules import each other by their bare names: those are asked about again, or an upgrade
-    # would mix old ones with new ones.
+    # Modules import each other without a version, so those are revalidated; otherwise an upgrade
+    # would mix old modules with new ones.
     return "public, max-age=31536000" if scope["query_string"].startswith(b"v=") else "no-cache"
 
 
@@ -97,22 +102,22 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            raise Forbidden(f"a request has at most {limit // 2**20} MiB")
+            raise Forbidden(f"requests are limited to {limit // 2**20} MiB")
         return message
 
     return limited
 
 
 def form_token(secret: bytes, session_secret: str) -> str:
-    """Return the token that forms of one browser session carry."""
+    """Return the token for the forms of a browser session."""
     return hmac.new(secret, b"form:" + session_secret.encode(), hashlib.sha256).hexdigest()
 
 
 def check_origin(request: Request) -> None:
-    """Refuse an unsafe request that another site made the browser send.
+    """Reject an unsafe request that was triggered by another site.
 
     Raises:
-        Forbidden: Fetch-Metadata or Origin tells of another site.
+        Forbidden: Fetch-Metadata or Origin names another site.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None and site not in {"same-origin", "none"}:
@@ -123,17 +128,17 @@ def check_origin(request: Request) -> None:
 
 
 async def check_form_token(request: Request, expected: str) -> None:
-    """Refuse an unsafe request of a signed-in browser without its form token.
+    """Reject an unsafe request of a signed-in browser without its form token.
 
     Raises:
-        Forbidden: the token is missing or another session's.
+        Forbidden: the token is missing or belongs to another session.
     """
-    given = request.headers.get(TOKEN_HEADER)
-    if given is None and _is_form(request):
+    token = request.headers.get(TOKEN_HEADER)
+    if token is None and _is_form(request):
         field = (await request.form()).get(TOKEN_FIELD)
-        given = field if isinstance(field, str) else None
-    if given is None or not hmac.compare_digest(given, expected):
-        raise Forbidden("the form is out of date; reload the page and send it again")
+        token = field if isinstance(field, str) else None
+    if token is None or not hmac.compare_digest(token, expected):
+        raise Forbidden("the form has expired; reload the page and submit it again")
 
 
 def _is_form(request: Request) -> bool:

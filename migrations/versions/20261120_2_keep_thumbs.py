@@ -1,4 +1,4 @@
-"""Keep thumbs and their reasons.
+"""Store thumbs and their reasons.
 
 Revision: 2c7d91e0a4b8
 Follows: 6fa5f1b17e1f

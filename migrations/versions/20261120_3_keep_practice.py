@@ -1,4 +1,4 @@
-"""Keep what is practised, who has passed, and who has seen the guide.
+"""Store practice answers, who has passed practice, and who has seen the guide.
 
 Revision: 8f30b6d1c52e
 Follows: 2c7d91e0a4b8

@@ -1,4 +1,4 @@
-"""Keep results files, to be looked at side by side.
+"""Store results files for the side-by-side view.
 
 Revision: b41c5e7790ad
 Follows: 8f30b6d1c52e

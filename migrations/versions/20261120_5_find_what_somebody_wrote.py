@@ -1,4 +1,4 @@
-"""Find what somebody wrote, so that nobody judges it.
+"""Index completions by author, so that nobody is asked to judge their own.
 
 Revision: d3a90c6f7e15
 Follows: b41c5e7790ad

@@ -1,4 +1,4 @@
-"""First tables.
+"""Create the first tables.
 
 Revision: 6fa5f1b17e1f
 Follows: nothing
@@ -16,7 +16,7 @@ branch_labels = None
 depends_on = None
 
 
-# References that close a circle. SQLite declares them with the table; elsewhere they come after.
+# Foreign keys that close a cycle: SQLite declares them with the table, other databases afterwards.
 CIRCLES = (
     ("fk_project_policy_checkpoint_id", "project", "checkpoint", "policy_checkpoint_id"),
     ("fk_project_sft_checkpoint_id", "project", "checkpoint", "sft_checkpoint_id"),

@@ -1,15 +1,15 @@
-// What every page does: menus that close, and fragments that refresh themselves.
-// A live fragment is <div data-refresh="/url" data-every="2000">; it stops while the page is hidden and
-// when the server answers with data-done on the fragment's root.
+// Behavior of all pages: closing menus, confirming forms, and refreshing live fragments.
+// A live fragment is <div data-refresh="/url" data-every="2000">; it does not refresh while the page is hidden, and
+// stops once the server responds with data-done on an element of the fragment.
 
 const policy = globalThis.trustedTypes?.createPolicy("attune", { createHTML: (html) => html });
 
-/** Replace an element's content by HTML that our own server rendered. */
+/** Replace the content of an element with HTML that the server rendered. */
 export function setHtml(element, html) {
   element.innerHTML = policy ? policy.createHTML(html) : html;
 }
 
-/** fetch() with the form token; throws an Error with the server's sentence on a refusal. */
+/** Call fetch() with the form token; throw an Error with the server's message if the request is rejected. */
 export async function send(url, { method = "POST", body, headers = {}, ...rest } = {}) {
   const token = document.querySelector('meta[name="csrf-token"]')?.content ?? "";
   const response = await fetch(url, {
@@ -21,7 +21,7 @@ export async function send(url, { method = "POST", body, headers = {}, ...rest }
   const isJson = (response.headers.get("content-type") ?? "").includes("json");
   const data = isJson ? await response.json() : null;
   if (!response.ok) {
-    const error = new Error(data?.detail ?? `the server answered ${response.status}`);
+    const error = new Error(data?.detail ?? `the server responded with status ${response.status}`);
     error.status = response.status;
     throw error;
   }
@@ -54,7 +54,7 @@ async function refresh(element) {
     if (!focused) setHtml(element, await response.text());
     element.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
   } catch {
-    return true; // the network may come back
+    return true; // the network may recover
   }
   return !element.querySelector("[data-done]");
 }

@@ -58,7 +58,7 @@ const SHARED = {
   async undo({ desk, work }) {
     try {
       const opened = await work.undo(newKey());
-      if (opened) desk.say("The last one is open again.");
+      if (opened) desk.say("The last judgment is reopened.");
       else desk.flash(work.waiting ? "Undo works once everything is saved." : "There is nothing to undo.");
     } catch (error) {
       desk.flash(error.message);

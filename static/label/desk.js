@@ -1,4 +1,4 @@
-// What lies on the desk: the comparison on screen, the answer in hand, how it is looked at, and for how long.
+// The desk: the comparison on screen, the judgment in hand, how it is viewed, and for how long.
 // Every change is kept as a draft at once.
 
 import { KINDS } from "./kinds.js";
@@ -26,12 +26,12 @@ export class Desk {
     return KINDS[this.assignment.kind];
   }
 
-  /** True while nothing has been answered or said, so that there is nothing to keep. */
+  /** True while there is no judgment and no remark, so that there is nothing to keep. */
   get isAsFound() {
     return JSON.stringify(this.#content()) === this.found;
   }
 
-  /** Put a comparison on the desk, with its draft or with what was answered before an undo. */
+  /** Put a comparison on the desk, with its draft or with the judgment that an undo reopened. */
   begin(assignment) {
     this.assignment = assignment;
     this.notice = "";
@@ -87,7 +87,7 @@ export class Desk {
     this.screen.draw();
   }
 
-  /** Put the focus of the keys on an answer, a place in the order or a rating. */
+  /** Move the focus of the keys to a response, a place in the order or a rating. */
   focusOn(place) {
     this.view.focus = Math.min(Math.max(place, 0), this.kind.places(this.assignment) - 1);
     this.screen.draw();

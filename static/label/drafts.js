@@ -1,4 +1,4 @@
-// What this browser keeps: drafts of answers, and judgments that have not reached the server yet. Both survive a
+// What this browser keeps: drafts of judgments, and judgments that have not reached the server yet. Both survive a
 // reload and a closed tab, and belong to one user of one project. Where the browser keeps nothing, they live as long
 // as the page.
 
@@ -36,7 +36,7 @@ export class Drafts {
     this.#set(`out:${when}:${item.key}`, item);
   }
 
-  /** Forget those that the server has answered. */
+  /** Forget those that the server has acknowledged. */
   arrived(items) {
     const keys = new Set(items.map((item) => item.key));
     for (const name of this.#names("out:")) if (keys.has(this.#get(name)?.key)) this.#remove(name);

@@ -43,7 +43,7 @@ export function statusOf({ work, desk }) {
   if (desk.notice) return { text: desk.notice, tone: "warn" };
   if (work.trouble?.kind === "offline") return { text: `${work.waiting} not saved yet`, tone: "warn" };
   if (work.waiting) return { text: "Saving…" };
-  if (desk.assignment && !desk.isAsFound) return desk.isKept ? { text: "Draft kept" } : { text: "Not kept: this browser stores nothing", tone: "warn" };
+  if (desk.assignment && !desk.isAsFound) return desk.isKept ? { text: "Draft saved" } : { text: "Not saved: this browser does not store drafts", tone: "warn" };
   if (work.savedAt) return { text: `Saved ${work.savedAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false })}` };
   return { text: "" };
 }
@@ -59,9 +59,9 @@ export function drawNothing(root, queue, trouble, act, config) {
       { className: "card empty" },
       make("h1", { id: "question", tabIndex: -1 }, trouble ? "Waiting for the server" : isWaiting ? "Fetching the next comparison" : "Nothing to judge right now"),
       ...reasons.map((reason) => make("p", {}, reason)),
-      make("p", { className: "quiet" }, "This page looks again by itself."),
+      make("p", { className: "quiet" }, "This page checks again automatically."),
       make("div", { className: "row" },
-        queue?.is_practising ? make("a", { className: "btn main", href: config.practice }, "Practise") : make("button", { type: "button", className: "btn main", on: { click: () => act("again") } }, "Look again"), make("a", { className: "btn", href: "/" }, "Your projects")),
+        queue?.is_practising ? make("a", { className: "btn main", href: config.practice }, "Practice") : make("button", { type: "button", className: "btn main", on: { click: () => act("again") } }, "Check again"), make("a", { className: "btn", href: "/" }, "Your projects")),
     ),
   );
 }

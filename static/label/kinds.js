@@ -1,5 +1,5 @@
-// The kinds of judgment. Each knows its answer in hand (a plain value; every change makes the next one), its words,
-// its drawing, and its actions `(desk, details)`; the page knows none of that.
+// The kinds of judgment; a new kind is a module and an entry here. Each defines its judgment in hand (a plain value;
+// every change makes a new one), its words, its drawing, and its actions `(desk, details)`.
 
 import { pick } from "./pick.js";
 import { rank } from "./rank.js";

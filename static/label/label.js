@@ -1,4 +1,4 @@
-// The labeling page: wires keys, clicks and dialogs to the answer in hand, and the answer to the server.
+// The labeling page: connects keys, clicks and dialogs to the judgment in hand, and the judgment to the server.
 
 import { perform } from "./actions.js";
 import { Desk } from "./desk.js";
@@ -47,7 +47,7 @@ function render() {
 
 /** Draw what surrounds the comparison: the foot, the counts, and what is wrong. */
 function frame() {
-  if (work.feedback) desk.isKept = false; // it is answered; nothing of it is a draft any more
+  if (work.feedback) desk.isKept = false; // it has been judged, so nothing of it is a draft any more
   if (work.feedback) showFeedback?.({ foot: byId("foot"), root: byId("work"), assignment: desk.assignment, work, setHtml, act, say });
   else drawFoot(byId("foot"), { assignment: desk.assignment, state: desk.answer, status: statusOf({ work, desk }), act });
   const trouble = byId("trouble");

@@ -1,33 +1,33 @@
-// What the kinds of judgment draw alike: an answer's text, answers side by side or in a pile, a large text field.
+// What the kinds of judgment share: a response's text, responses side by side or stacked, a word count.
 
 import { difference } from "./difference.js";
 import { make } from "./dom.js";
 
-/** Return the words of two answers parted into common and own ones; null unless they are to be shown. */
+/** Return the words of two responses, split into shared and own ones; null unless they are to be shown. */
 export function runsOf({ assignment, view }) {
   return view.difference && assignment.candidates.length === 2 ? difference(...assignment.candidates.map((one) => one.text)) : null;
 }
 
-/** Return an answer's text: rendered, raw, or with the words marked that only it has. */
-export function answerBody(candidate, { view, setHtml }, runs = null) {
-  if (view.raw) return make("pre", { className: "raw", dir: "auto" }, candidate.raw || "(empty answer)");
+/** Return a response's text: rendered, raw, or with the words marked that only it has. */
+export function responseBody(candidate, { view, setHtml }, runs = null) {
+  if (view.raw) return make("pre", { className: "raw", dir: "auto" }, candidate.raw || "(empty response)");
   const text = make("div", { className: "text", dir: "auto" });
   if (runs) {
     text.classList.add("different");
     text.append(...runs.map((run) => (run.own ? make("mark", {}, run.text) : run.text)));
   } else {
     setHtml(text, candidate.html);
-    if (!candidate.text.trim()) text.append(make("p", { className: "quiet" }, "(empty answer)"));
+    if (!candidate.text.trim()) text.append(make("p", { className: "quiet" }, "(empty response)"));
   }
   return text;
 }
 
-/** Return all answers, each drawn by `card`, in columns or in a pile. */
-export function answers(context, card) {
+/** Return all responses, each drawn by `card`, in columns or stacked. */
+export function responses(context, card) {
   const { assignment, view } = context;
   const runs = runsOf(context);
   const cards = assignment.candidates.map((candidate, place) => card({ candidate, place, runs: runs?.[place], context }));
-  return make("section", { className: view.columns ? `pair of-${cards.length}` : "pile", "aria-label": "Answers" }, ...cards);
+  return make("section", { className: view.columns ? `pair of-${cards.length}` : "pile", "aria-label": "Responses" }, ...cards);
 }
 
 /** Return a count in words; a project's instruction often names a limit. */

@@ -1,8 +1,8 @@
-// The better of two: what is answered, how it is drawn, and what keys and clicks do to it.
-// The answer in hand is { kind, preferred, strength, bothBad }, sides by their canonical letter.
+// Pick: the judgment of two responses, how it is drawn, and what keys and clicks do to it.
+// The judgment in hand is { kind, preferred, strength, bothBad }, sides by their canonical letter.
 
 import { hint, make } from "./dom.js";
-import { answerBody, answers } from "./parts.js";
+import { responseBody, responses } from "./parts.js";
 import { isRightToLeft } from "./direction.js";
 
 const side = (candidate) => "ab"[candidate.position];
@@ -11,7 +11,7 @@ function prefer(state, preferred, strength = null) {
   return { ...state, preferred, strength: preferred === "tie" ? null : strength };
 }
 
-/** Return the scale from the first answer's strongest to the second one's. */
+/** Return the scale from the strongest preference for the first response to that for the second. */
 export function scale(assignment) {
   const [first, second] = assignment.candidates.map(side);
   const steps = assignment.strengths;
@@ -46,7 +46,7 @@ function words(assignment, state, config) {
   if (state.preferred === null) return bad || "nothing yet";
   const number = assignment.candidates.findIndex((one) => side(one) === state.preferred) + 1;
   const how = state.strength ? `${config.strengths[state.strength].toLowerCase()} ` : "";
-  const said = state.preferred === "tie" ? "about the same" : `answer ${number} is ${how}better`;
+  const said = state.preferred === "tie" ? "about the same" : `response ${number} is ${how}better`;
   return bad ? `${said}, ${bad}` : said;
 }
 
@@ -56,7 +56,7 @@ const actions = {
     const letter = side(desk.assignment.candidates[digit - 1]);
     if (desk.answer.preferred === letter) return;
     desk.change(prefer(desk.answer, letter));
-    desk.say(`Answer ${digit} is better.`);
+    desk.say(`Response ${digit} is better.`);
   },
   step: (desk, { preferred, strength }) => desk.change(prefer(desk.answer, preferred, strength)),
   tie(desk) {
@@ -80,12 +80,12 @@ function card({ candidate, place, runs, context }) {
     "button",
     { type: "button", className: "choose", id: `choose-${place + 1}`, ariaPressed: String(on), on: { click: () => act("choose", { digit: place + 1 }) } },
     hint(String(place + 1)),
-    make("span", {}, make("span", { className: "visually-hidden" }, `Answer ${place + 1}: `), on ? "Better" : "This one is better"),
+    make("span", {}, make("span", { className: "visually-hidden" }, `Response ${place + 1}: `), on ? "Better" : "This one is better"),
   );
   const article = make(
     "article",
-    { className: `cand${on ? " on" : ""}${view.focus === place ? " focus" : ""}`, "data-place": String(place), "aria-label": `Answer ${place + 1}` },
-    make("div", { className: "inner" }, make("header", {}, choose), answerBody(candidate, context, runs)),
+    { className: `cand${on ? " on" : ""}${view.focus === place ? " focus" : ""}`, "data-place": String(place), "aria-label": `Response ${place + 1}` },
+    make("div", { className: "inner" }, make("header", {}, choose), responseBody(candidate, context, runs)),
   );
   article.addEventListener("click", (event) => {
     if (!event.target.closest("button, a") && !String(window.getSelection())) act("choose", { digit: place + 1 });
@@ -125,17 +125,17 @@ function steps({ assignment, state, config, act }) {
 }
 
 export const pick = {
-  question: "Which answer is better?",
+  question: "Which response is better?",
   empty: () => ({ kind: "pick", preferred: null, strength: null, bothBad: false }),
   restore: (assignment, answer) => ({ kind: "pick", preferred: answer.preferred, strength: answer.strength, bothBad: answer.both_bad }),
   toAnswer: (state) => ({ kind: "pick", preferred: state.preferred, strength: state.strength, both_bad: state.bothBad }),
   isEmpty: (state) => state.preferred === null && !state.bothBad,
-  missing: (state) => (state.preferred === null && !state.bothBad ? "Choose an answer first." : null),
+  missing: (state) => (state.preferred === null && !state.bothBad ? "Choose a response first." : null),
   words,
   actions,
   firstFocus: -1,
   places: (assignment) => assignment.candidates.length,
   isBad: (state) => state.bothBad,
   badLabel: "Both bad",
-  draw: (context) => [answers(context, card), steps(context)],
+  draw: (context) => [responses(context, card), steps(context)],
 };

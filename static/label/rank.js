@@ -1,9 +1,9 @@
-// An order with ties: what is answered, how it is drawn, and what keys and clicks do to it.
-// The answer in hand is { kind, order, ties, ranked, cannot, touched }: `order` holds canonical positions as they
+// Rank: an order with ties, how it is drawn, and what keys and clicks do to it.
+// The judgment in hand is { kind, order, ties, ranked, cannot, touched }: `order` holds canonical positions as they
 // stand on screen, the first `ranked` of which have a rank, and `ties` those tied with the one above.
 
 import { hint, make } from "./dom.js";
-import { answerBody, runsOf } from "./parts.js";
+import { responseBody, runsOf } from "./parts.js";
 
 function empty(assignment) {
   const order = assignment.candidates.map((one) => one.position);
@@ -21,7 +21,7 @@ function restore(assignment, answer) {
 function missing(state) {
   const left = state.order.length - state.ranked;
   if (state.cannot || left === 0 || state.ranked === 0) return null;
-  return left === 1 ? "One answer has no rank yet." : `${left} answers have no rank yet.`;
+  return left === 1 ? "One response has no rank yet." : `${left} responses have no rank yet.`;
 }
 
 /** Return the competition rank of each canonical position. */
@@ -35,7 +35,7 @@ export function rankOf(state) {
   return ranks;
 }
 
-/** Give an answer the next rank, or take its rank away if it has one; the last one left ranks itself. */
+/** Give a response the next rank, or take its rank away if it has one; the last one left ranks itself. */
 export function rankNext(state, position) {
   const at = state.order.indexOf(position);
   const order = state.order.filter((one) => one !== position);
@@ -53,7 +53,7 @@ export function rankNext(state, position) {
   return { ...state, order, ties: untieFirst(order, ties), ranked, cannot: false, touched: true };
 }
 
-/** Put an answer at a place, counted from 0; this ranks all of them as they stand. */
+/** Put a response at a place, counted from 0; this ranks all of them as they stand. */
 export function moveTo(state, position, place) {
   const order = state.order.filter((one) => one !== position);
   const to = Math.min(Math.max(place, 0), order.length);
@@ -66,7 +66,7 @@ export function moveTo(state, position, place) {
   return { ...state, order, ties: untieFirst(order, ties), ranked: order.length, cannot: false, touched: true };
 }
 
-/** Tie an answer with the one above, or part them. */
+/** Tie a response with the one above, or untie them. */
 export function tie(state, position) {
   const at = state.order.indexOf(position);
   if (at <= 0) return state;
@@ -74,7 +74,7 @@ export function tie(state, position) {
   return { ...state, ties, ranked: Math.max(state.ranked, at + 1), cannot: false, touched: true };
 }
 
-/** Put an answer at the rank chosen from its list, tied with nobody. */
+/** Put a response at the rank chosen from its list, tied with nobody. */
 export function setRank(state, position, rank) {
   const moved = moveTo(state, position, rank - 1);
   const below = moved.order[rank];
@@ -110,7 +110,7 @@ const actions = {
     const next = rankNext(desk.answer, position);
     desk.view.focus = next.order.indexOf(position);
     desk.change(next);
-    desk.say(`Answer ${digit}: ${desk.view.focus < next.ranked ? `rank ${rankOf(next)[position]}` : "no rank"}.`);
+    desk.say(`Response ${digit}: ${desk.view.focus < next.ranked ? `rank ${rankOf(next)[position]}` : "no rank"}.`);
   },
   tie(desk, { position = focused(desk) }) {
     desk.change(tie(desk.answer, position));
@@ -125,7 +125,7 @@ const actions = {
   drop(desk, { position, place }) {
     desk.view.focus = place;
     desk.change(moveTo(desk.answer, position, place));
-    desk.say(`Answer ${numberOf(desk, position)}: rank ${rankOf(desk.answer)[position]}.`);
+    desk.say(`Response ${numberOf(desk, position)}: rank ${rankOf(desk.answer)[position]}.`);
   },
   setRank(desk, { position, rank }) {
     const next = setRank(desk.answer, position, rank);
@@ -145,7 +145,7 @@ function list(context) {
     row({ ...shown.get(position), position, at, rank: at < state.ranked ? ranks[position] : null, tied: at > 0 && state.ties.includes(position), context }),
   );
   const look = `ranks${view.columns ? " columns" : ""}${state.cannot ? " off" : ""}`;
-  return make("ol", { className: look, "aria-label": "Answers, best first" }, ...rows);
+  return make("ol", { className: look, "aria-label": "Responses, best first" }, ...rows);
 }
 
 function row({ candidate, number, runs, position, at, rank, tied, context }) {
@@ -153,21 +153,21 @@ function row({ candidate, number, runs, position, at, rank, tied, context }) {
   const many = assignment.candidates.length;
   const choice = make(
     "select",
-    { id: `rank-${position}`, className: "rank-select", ariaLabel: `Rank of answer ${number}`, on: { change: (event) => act("setRank", { position, rank: Number(event.target.value) }) } },
+    { id: `rank-${position}`, className: "rank-select", ariaLabel: `Rank of response ${number}`, on: { change: (event) => act("setRank", { position, rank: Number(event.target.value) }) } },
     make("option", { value: "", disabled: true, selected: rank === null }, "–"),
     ...Array.from({ length: many }, (_, one) => make("option", { value: String(one + 1), selected: rank === one + 1 }, String(one + 1))),
   );
   const grip = make("span", { className: "grip", title: "Drag to move", ariaHidden: "true", "data-grip": String(position) }, "⠿");
   const move = (does, label, sign, dead) =>
-    make("button", { type: "button", id: `${does}-${position}`, className: "btn move", ariaLabel: `${label}: answer ${number}`, disabled: dead, on: { click: () => act(does, { position }) } }, sign);
+    make("button", { type: "button", id: `${does}-${position}`, className: "btn move", ariaLabel: `${label}: response ${number}`, disabled: dead, on: { click: () => act(does, { position }) } }, sign);
   const tying = () =>
-    make("button", { type: "button", id: `tie-${position}`, className: `btn move${tied ? " on" : ""}`, ariaLabel: `Tie answer ${number} with the one above`, ariaPressed: String(tied), disabled: at === 0, on: { click: () => act("tie", { position }) } }, "=");
+    make("button", { type: "button", id: `tie-${position}`, className: `btn move${tied ? " on" : ""}`, ariaLabel: `Tie response ${number} with the one above`, ariaPressed: String(tied), disabled: at === 0, on: { click: () => act("tie", { position }) } }, "=");
   const standing = rank === null ? "no rank yet" : `rank ${rank}${tied ? ", tied with the one above" : ""}`;
   return make(
     "li",
-    { className: `cand${tied ? " tied" : ""}${view.focus === at ? " focus" : ""}`, "data-position": String(position), "data-place": String(at), "aria-label": `Answer ${number}, ${standing}` },
+    { className: `cand${tied ? " tied" : ""}${view.focus === at ? " focus" : ""}`, "data-position": String(position), "data-place": String(at), "aria-label": `Response ${number}, ${standing}` },
     make("div", { className: "place" }, choice, make("small", {}, hint(String(number)), tied ? " tie" : ""), grip),
-    answerBody(candidate, context, runs),
+    responseBody(candidate, context, runs),
     make("div", { className: "moves" }, move("up", "Move up", "▲", at === 0), move("down", "Move down", "▼", at === many - 1), assignment.allow_tie && tying()),
   );
 }

@@ -1,16 +1,16 @@
-// Each answer on each criterion: what is answered, how it is drawn, and what keys and clicks do to it.
-// The answer in hand is { kind, ratings }: by criterion, the rating of each canonical position or null.
-// The focus counts through the ratings answer by answer, as one reads.
+// Rate: each response on each criterion, how it is drawn, and what keys and clicks do to it.
+// The judgment in hand is { kind, ratings }: by criterion, the rating of each canonical position or null.
+// The focus moves through the ratings response by response, in reading order.
 
 import { hint, make } from "./dom.js";
-import { answerBody, answers } from "./parts.js";
+import { responseBody, responses } from "./parts.js";
 
 function empty(assignment) {
   const none = () => assignment.candidates.map(() => null);
   return { kind: "rate", ratings: Object.fromEntries(assignment.criteria.map((one) => [one.name, none()])) };
 }
 
-/** Keep what a draft rated of the criteria that still stand. */
+/** Keep a draft's ratings on the criteria that are still in use. */
 function mend(assignment, state) {
   const fresh = empty(assignment).ratings;
   const isRating = (value) => value === null || (value >= 1 && value <= assignment.rating_max);
@@ -27,7 +27,7 @@ function missing(state) {
   return left === 1 ? "One rating is missing." : `${left} ratings are missing.`;
 }
 
-/** Return every rating asked for, answer by answer in the order shown. */
+/** Return every rating asked for, response by response in the order shown. */
 export function cells(assignment) {
   return assignment.candidates.flatMap((candidate, place) =>
     assignment.criteria.map((criterion, row) => ({ criterion: criterion.name, row, position: candidate.position, place })),
@@ -54,7 +54,7 @@ const actions = {
     desk.change(withRating(desk.answer, criterion, position, digit));
     desk.show();
     const next = all[at + 1];
-    desk.say(`Answer ${place + 1}, ${criterion}: ${digit}. ${next ? `Next: answer ${next.place + 1}, ${next.criterion}.` : "That was the last one."}`);
+    desk.say(`Response ${place + 1}, ${criterion}: ${digit}. ${next ? `Next: response ${next.place + 1}, ${next.criterion}.` : "That was the last one."}`);
   },
   rate(desk, { at, value }) {
     const { criterion, position } = cells(desk.assignment)[at];
@@ -78,8 +78,8 @@ function card({ candidate, place, context }) {
   });
   return make(
     "article",
-    { className: "cand rated", "data-answer": String(place), "aria-label": `Answer ${place + 1}` },
-    make("div", { className: "inner" }, make("header", { className: "number" }, `Answer ${place + 1}`), answerBody(candidate, context)),
+    { className: "cand rated", "data-answer": String(place), "aria-label": `Response ${place + 1}` },
+    make("div", { className: "inner" }, make("header", { className: "number" }, `Response ${place + 1}`), responseBody(candidate, context)),
     make("div", { className: "ratings" }, ...rows),
   );
 }
@@ -110,7 +110,7 @@ function rating({ criterion, place, at, position, context }) {
     {
       className: `rating${view.focus === at ? " focus" : ""}${given === null ? "" : " given"}`,
       role: "radiogroup",
-      "aria-label": `${criterion.name}, answer ${place + 1}`,
+      "aria-label": `${criterion.name}, response ${place + 1}`,
       ...(help && { "aria-describedby": `help-${at}` }),
       "data-place": String(at),
     },
@@ -125,12 +125,12 @@ function help({ assignment }) {
     "p",
     { className: "quiet" },
     `1 is worst, ${assignment.rating_max} is best.`,
-    make("span", { className: "hide-touch single-help" }, " ", hint("1"), "–", hint(String(assignment.rating_max)), " rate and go on, ", hint("j"), " ", hint("k"), " move"),
+    make("span", { className: "hide-touch single-help" }, " ", hint("1"), "–", hint(String(assignment.rating_max)), " rate and continue, ", hint("j"), " ", hint("k"), " move"),
   );
 }
 
 export const rate = {
-  question: "How good is each answer?",
+  question: "How good is each response?",
   empty,
   mend,
   restore: (assignment, answer) => mend(assignment, { ratings: answer.ratings }),
@@ -141,5 +141,5 @@ export const rate = {
   actions,
   firstFocus: 0,
   places: (assignment) => cells(assignment).length,
-  draw: (context) => [help(context), answers(context, card)],
+  draw: (context) => [help(context), responses(context, card)],
 };

@@ -1,8 +1,8 @@
-// One answer, up or down, and why: what is answered, how it is drawn, and what keys and clicks do to it.
-// The answer in hand is { kind, thumb, reasons }: thumb is "up", "down" or null; reasons are those of that thumb.
+// Thumbs: one response, up or down, and why; how it is drawn, and what keys and clicks do to it.
+// The judgment in hand is { kind, thumb, reasons }: thumb is "up", "down" or null; reasons are those of that thumb.
 
 import { hint, make } from "./dom.js";
-import { answerBody, answers } from "./parts.js";
+import { responseBody, responses } from "./parts.js";
 
 const FIRST_REASON = 3; // 1 and 2 are the thumbs
 
@@ -16,7 +16,7 @@ const actions = {
   good: (desk) => turn(desk, "up"),
   poor: (desk) => turn(desk, "down"),
   digit(desk, { digit }) {
-    if (!desk.answer.thumb) return desk.flash("First 1 or 2, then the reason.");
+    if (!desk.answer.thumb) return desk.flash("Press 1 or 2 first, then the reason.");
     const reason = Object.keys(desk.assignment.reasons[desk.answer.thumb] ?? {})[digit - FIRST_REASON];
     if (reason) actions.reason(desk, { reason });
   },
@@ -31,7 +31,7 @@ const actions = {
 // --- how it is drawn -----------------------------------------------------------------------------
 
 function card({ candidate, context }) {
-  return make("article", { className: "cand", "data-place": "0", "aria-label": "Answer" }, answerBody(candidate, context));
+  return make("article", { className: "cand", "data-place": "0", "aria-label": "Response" }, responseBody(candidate, context));
 }
 
 function buttons({ state, act }) {
@@ -50,7 +50,7 @@ function buttons({ state, act }) {
 
 function reasons({ assignment, state, act }) {
   const offered = Object.entries(assignment.reasons[state.thumb] ?? {});
-  if (!offered.length) return make("p", { className: "quiet reasons" }, "Then the reasons, if you like.");
+  if (!offered.length) return make("p", { className: "quiet reasons" }, "Then the reasons, if any.");
   const chips = offered.map(([reason, text], at) => {
     const on = state.reasons.includes(reason);
     return make(
@@ -64,16 +64,16 @@ function reasons({ assignment, state, act }) {
 }
 
 export const thumbs = {
-  question: "Is this answer good?",
+  question: "Is this response good?",
   empty: () => ({ kind: "thumbs", thumb: null, reasons: [] }),
   restore: (assignment, answer) => ({ kind: "thumbs", thumb: answer.thumb, reasons: [...answer.reasons] }),
   toAnswer: (state) => ({ kind: "thumbs", thumb: state.thumb, reasons: state.reasons }),
   isEmpty: (state) => state.thumb === null,
-  missing: (state) => (state.thumb === null ? "Say first whether it is good or bad." : null),
+  missing: (state) => (state.thumb === null ? "Choose good or bad first." : null),
   words: (assignment, state) =>
     [{ up: "good", down: "bad" }[state.thumb] ?? "nothing yet", ...state.reasons.map((one) => assignment.reasons[state.thumb]?.[one] ?? one)].join(", "),
   actions,
   firstFocus: -1,
   places: () => 1,
-  draw: (context) => [answers(context, card), make("section", { className: "verdict", "aria-label": "Your answer" }, buttons(context), reasons(context))],
+  draw: (context) => [responses(context, card), make("section", { className: "verdict", "aria-label": "Your judgment" }, buttons(context), reasons(context))],
 };

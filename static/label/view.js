@@ -72,7 +72,7 @@ function reachable(root) {
   }
 }
 
-/** Say how much of the window the prompt takes while it stays in view, and where shorter answers wait for longer ones. */
+/** Say how much of the window the prompt takes while it stays in view, and where shorter responses wait for longer ones. */
 export function settle(root) {
   const top = root.querySelector(".prompt");
   const isSticky = top && getComputedStyle(top).position === "sticky";

@@ -1,5 +1,5 @@
 // The work in hand: what is leased, what is on its way to the server, and what comes next. A judgment goes
-// into the outbox first, which outlives the page, and leaves it when the server has answered; the page moves
+// into the outbox first, which outlives the page, and leaves it when the server has acknowledged it; the page moves
 // on at once. Sending again is safe, because each carries a key of its own.
 
 const AHEAD = 2;
@@ -87,19 +87,19 @@ export class Work {
       const batch = this.drafts.outbox.slice(0, AHEAD + 1);
       const wanted = Math.max(AHEAD + 1 - this.held.length, 0);
       if (!batch.length && !wanted) return;
-      const answer = await this.#send(batch, wanted);
-      if (!answer) return;
+      const result = await this.#send(batch, wanted);
+      if (!result) return;
       this.drafts.arrived(batch);
-      this.#settle(batch, answer);
+      this.#settle(batch, result);
       this.changed();
-      if (!this.waiting && answer.assignments.length < wanted) return;
+      if (!this.waiting && result.assignments.length < wanted) return;
     } while (this.waiting || this.held.length <= AHEAD);
   }
 
   async #send(batch, wanted) {
     const held = [...this.held, ...batch.map((item) => item.assignment_id)];
     try {
-      const answer = await this.#ask("POST", "/assignments/exchange", {
+      const result = await this.#ask("POST", "/assignments/exchange", {
         submissions: batch.filter((item) => item.answer),
         skips: batch.filter((item) => !item.answer),
         held: held.slice(-20),
@@ -108,30 +108,30 @@ export class Work {
       });
       this.waitMs = 500;
       this.trouble = null;
-      return answer;
+      return result;
     } catch (error) {
       this.#onFailure(error, batch);
       return null;
     }
   }
 
-  #settle(batch, answer) {
+  #settle(batch, answered) {
     const order = [...batch.filter((item) => item.answer), ...batch.filter((item) => !item.answer)];
-    answer.results.forEach((result, at) => {
+    answered.results.forEach((result, at) => {
       this.drafts.drop(order[at].assignment_id);
       const isShown = this.current?.is_practice && this.current.id === result.assignment_id;
       if (isShown && result.refused) this.current = this.ahead.shift() ?? null;
       else if (isShown) this.feedback = result.feedback;
-      if (result.refused) this.trouble = { kind: "refused", text: `Not kept: ${result.refused}.` };
+      if (result.refused) this.trouble = { kind: "refused", text: `Not saved: ${result.refused}.` };
       else if (order[at].answer) this.judgedHere += 1;
     });
-    if (batch.length) this.savedAt = new Date(answer.saved_at);
+    if (batch.length) this.savedAt = new Date(answered.saved_at);
     const known = new Set(this.held);
-    const fresh = answer.assignments.filter((one) => !known.has(one.id));
+    const fresh = answered.assignments.filter((one) => !known.has(one.id));
     this.ahead.push(...fresh);
     if (!this.current) this.current = this.ahead.shift() ?? null;
-    if (answer.queue) {
-      this.queue = answer.queue;
+    if (answered.queue) {
+      this.queue = answered.queue;
       this.judgedHere = 0;
     }
   }
@@ -142,7 +142,7 @@ export class Work {
     } else if (error.status >= 400 && error.status < 500 && batch.length) {
       this.trouble = { kind: "refused", text: `The server did not take it: ${error.message}.` };
     } else {
-      this.trouble = { kind: "offline", text: "The server does not answer. Everything is kept here and sent again by itself." };
+      this.trouble = { kind: "offline", text: "The server does not respond. Everything is kept here and sent again automatically." };
     }
     this.changed();
     setTimeout(() => this.exchange(), this.waitMs);

@@ -1,16 +1,16 @@
-// A text of the labeler's own: an answer written for the prompt, or a better version of one. What is answered, how
-// it is drawn, and what keys and clicks do to it. The answer in hand is { kind, text, aside }: `aside` is the text
-// that the original has replaced, so that restoring destroys nothing.
+// Write and edit: a text by the labeler, from scratch or as a better version of a response; how it is drawn, and what
+// keys and clicks do to it. The judgment in hand is { kind, text, aside }: `aside` is the text that the original has
+// replaced, so that restoring destroys nothing.
 
 import { merged } from "./difference.js";
 import { hint, make } from "./dom.js";
-import { answerBody, counted } from "./parts.js";
+import { responseBody, counted } from "./parts.js";
 
 const MOST_BYTES = 65_536;
 const original = (assignment) => assignment.candidates[0]?.text ?? "";
 
 function missing(state, assignment) {
-  if (!state.text.trim()) return "Write an answer first.";
+  if (!state.text.trim()) return "Write a response first.";
   const bytes = new TextEncoder().encode(state.text).length;
   if (bytes > MOST_BYTES) return `The text is too long by ${(bytes - MOST_BYTES).toLocaleString()} bytes.`;
   if (state.kind === "edit" && state.text === original(assignment)) return "Change the text first, or skip.";
@@ -29,7 +29,7 @@ const actions = {
     const first = original(desk.assignment);
     if (text !== first) {
       desk.change({ ...desk.answer, text: first, aside: text });
-      desk.say("The original is back; your version is kept aside.");
+      desk.say("The original is back; your version is kept.");
     } else if (aside !== null) {
       desk.change({ ...desk.answer, text: aside, aside: null });
       desk.say("Your version is back.");
@@ -84,7 +84,7 @@ function originalPane(context) {
   const [candidate] = assignment.candidates;
   const body = view.difference
     ? make("div", { id: "changes", className: "text different", dir: "auto" }, ...changes(assignment, state))
-    : answerBody(candidate, context);
+    : responseBody(candidate, context);
   return make(
     "article",
     { className: "cand", "data-place": "0", "aria-label": "The original" },
@@ -93,7 +93,7 @@ function originalPane(context) {
 }
 
 function drawWrite(context) {
-  return [make("section", { className: "cand writing", "aria-label": "Your answer" }, field(context, "Your answer"), footer(context))];
+  return [make("section", { className: "cand writing", "aria-label": "Your response" }, field(context, "Your response"), footer(context))];
 }
 
 function drawEdit(context) {
@@ -122,11 +122,11 @@ const shared = {
   begin: () => matchMedia("(pointer: fine)").matches && document.getElementById("answer-text")?.focus({ preventScroll: true }),
 };
 
-export const write = { ...shared, question: "Write the best answer you can", empty: () => ({ kind: "write", text: "", aside: null }), draw: drawWrite };
+export const write = { ...shared, question: "Write the best response you can", empty: () => ({ kind: "write", text: "", aside: null }), draw: drawWrite };
 
 export const edit = {
   ...shared,
-  question: "Make this answer better",
+  question: "Make this response better",
   empty: (assignment) => ({ kind: "edit", text: original(assignment), aside: null }),
   draw: drawEdit,
 };

@@ -1,5 +1,5 @@
-// What was right in practice, in place of the bar at the foot: the comparison stays on screen beside it until the
-// labeler goes on. Right and wrong are said in words and by a sign, not by colour alone.
+// Feedback in practice, in place of the bar at the foot: the comparison stays on screen beside it until the
+// labeler continues. Right and wrong are stated in words and by a sign, not by color alone.
 
 import { make } from "../label/dom.js";
 
@@ -10,20 +10,20 @@ export function showFeedback({ foot, root, assignment, work, setHtml, act, say }
   const verdict = feedback.is_right ? "✓ Right" : "✗ Not right";
   const reason = make("div", { className: "text", dir: "auto" });
   setHtml(reason, feedback.reason_html);
-  const next = make("button", { type: "button", id: "submit", className: "btn main", "data-do": "submit", on: { click: () => act("submit") } }, work.queue?.open ? "Next " : "How it went ", make("kbd", { ariaHidden: "true" }, "Enter"));
+  const next = make("button", { type: "button", id: "submit", className: "btn main", "data-do": "submit", on: { click: () => act("submit") } }, work.queue?.open ? "Next " : "See the results ", make("kbd", { ariaHidden: "true" }, "Enter"));
   foot.className = `foot feedback-foot ${feedback.is_right ? "right" : "wrong"}`;
   foot.replaceChildren(
     make(
       "div",
       { className: "words", "data-feedback": "", tabIndex: -1 },
       make("b", { className: `outcome ${feedback.is_right ? "good" : "bad"}` }, verdict),
-      make("span", {}, make("span", { className: "quiet" }, "You said "), feedback.given_words),
-      !feedback.is_right && make("span", {}, make("span", { className: "quiet" }, "Settled "), make("b", {}, feedback.answer_words)),
+      make("span", {}, make("span", { className: "quiet" }, "Your judgment "), feedback.given_words),
+      !feedback.is_right && make("span", {}, make("span", { className: "quiet" }, "Right answer "), make("b", {}, feedback.answer_words)),
       make("div", { className: "spread" }, next),
     ),
     reason,
   );
-  say(`${verdict.slice(2)}. ${feedback.is_right ? "" : `Settled: ${feedback.answer_words}. `}${reason.textContent.trim()}`);
+  say(`${verdict.slice(2)}. ${feedback.is_right ? "" : `Right answer: ${feedback.answer_words}. `}${reason.textContent.trim()}`);
   if (document.activeElement?.matches("textarea, select")) document.activeElement.blur();
   const observer = new MutationObserver(() => {
     if (foot.querySelector("[data-feedback]")) return;
@@ -33,7 +33,7 @@ export function showFeedback({ foot, root, assignment, work, setHtml, act, say }
   observer.observe(foot, { childList: true });
 }
 
-/** Say on the answer itself that it was settled as the better one. */
+/** Mark the response that was settled as the better one. */
 function mark(root, assignment, answer) {
   if (answer.kind !== "pick" || !["a", "b"].includes(answer.preferred)) return;
   const place = assignment.candidates.findIndex((one) => "ab"[one.position] === answer.preferred);

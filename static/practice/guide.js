@@ -1,4 +1,4 @@
-// The guide at a first comparison: ticks its steps off as they are done, and leaves with the first answer or when it
+// The guide at a first comparison: ticks its steps off as they are done, and leaves with the first judgment or when it
 // is sent away. It listens to the page and changes nothing in it.
 
 const guide = document.getElementById("guide");

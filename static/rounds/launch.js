@@ -1,6 +1,6 @@
-// Counts the steps of the plan while it is being typed; the button does the same without this module.
+// Recalculates the steps of the plan while the form is being filled in; without this module, the button does.
 const base = document.querySelector('script[src*="/base/base.js"]');
-// The same address as the page's own tag: a second copy of the module could not make its policy.
+// Import the URL of the page's script tag: a second copy of the module could not create its policy.
 const { setHtml } = await import(base.src);
 
 const form = document.querySelector("form[data-steps]");
@@ -16,11 +16,11 @@ async function count() {
     const response = await fetch(`${form.dataset.steps}?${query}`, { headers: { Accept: "text/html" } });
     if (response.ok && mine === asked) setHtml(place, await response.text());
   } catch {
-    // The network may come back; the button counts too.
+    // The network may recover, and the button recalculates as well.
   }
 }
 
-// For browsers whose style sheets cannot: a field that is folded away cannot say what is wrong with it.
+// Open the section of an invalid field, because a hidden field cannot show its message.
 form.addEventListener("invalid", (event) => event.target.closest("details")?.setAttribute("open", ""), true);
 
 form.addEventListener("input", () => {

@@ -1,4 +1,4 @@
-// j and k go from pair to pair, past the ends to the next page and the one before.
+// The keys j and k move between pairs, and at the ends to the next or previous page.
 
 const singleKeys = !document.body.classList.contains("no-single-keys");
 const pairs = [...document.querySelectorAll(".pair")];
@@ -6,7 +6,7 @@ const pairs = [...document.querySelectorAll(".pair")];
 function current() {
   const within = pairs.indexOf(document.activeElement?.closest(".pair"));
   if (within >= 0) return within;
-  // Nothing is focused: the pair before the first that begins within the window.
+  // Nothing is focused: the pair before the first one that starts within the window.
   const next = pairs.findIndex((pair) => pair.getBoundingClientRect().top >= 0);
   return next < 0 ? pairs.length - 1 : next - 1;
 }

@@ -1,4 +1,4 @@
-"""What comes from outside: data beside the checkout, and a model that plain transformers made."""
+"""Real input: data next to the checkout, and a model made with plain transformers."""
 
 import json
 import tarfile
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from app.models import Role, User
 from app.services.people import accounts
 from tests.conftest import PASSWORD
 from tests.live import serve
+from tests.worker.runs import small
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 MT_BENCH, ALPACA, HH = (
@@ -41,15 +43,20 @@ class Office:
     tokens: dict[str, str]
 
     def make_project(self, slug: str, **options: Any) -> None:
-        """Make a project through the API and let the labelers in."""
+        """Create a project through the API and add the labelers."""
         self.lead.post("/projects", {"name": slug, "slug": slug, **options})
         for name in self.tokens:
             member = {"email": f"{name}@example.org", "role": Role.LABELER}
             self.lead.put(f"/projects/{slug}/members", member)
 
     def take_in(self, slug: str, file: Path) -> dict[str, int]:
-        """Import a file through the API; return what became of it."""
-        counts: dict[str, int] = self.lead.upload(f"/projects/{slug}/imports", file)["counts"]
+        """Import a file through the API; return the outcome."""
+        answer = self.lead.upload(f"/projects/{slug}/imports", file)
+        if "rejects" not in answer:  # a large file: its job is run here
+            with TemporaryDirectory() as folder:
+                small.run_jobs(self.database, Path(folder))
+            answer = self.lead.get(f"/projects/{slug}/jobs/{answer['id']}")["result"]
+        counts: dict[str, int] = answer["counts"]
         return counts
 
 
@@ -75,7 +82,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def save_llama(folder: Path, texts: Iterable[str]) -> Path:
-    """Save a random Llama and a byte-level tokenizer of these texts; nothing here is Attune's."""
+    """Save a random Llama and a byte-level tokenizer for these texts, without using Attune."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""Real input from end to end: files and a model that nobody here wrote, through the API."""
+"""Real input end to end: files and a model from outside the project, through the API."""
 
 import hashlib
 import json
@@ -14,8 +14,7 @@ from peft import PeftModel
 from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from app.client import Answer, Client, ProjectClient, Submission, new_key
-from app.client import Assignment as Leased
+from app.client import ApiAssignment, ApiJudgment, ApiSubmission, Client, ProjectClient, new_key
 from app.db import Database
 from app.domain.ranking import Ranking
 from app.models import Judgment, Project, Role
@@ -40,27 +39,27 @@ def office(application: Any, database: Database) -> Iterator[Office]:
 
 @pytest.fixture
 def rank(office: Office) -> Office:
-    """Give a project that ranks four completions, with MT-Bench and the AlpacaEval slice in it."""
+    """Provide a project that ranks four completions of MT-Bench and the AlpacaEval slice."""
     office.make_project("rank", judgment_kind="rank", k=4, overlap=2)
     assert office.take_in("rank", real.MT_BENCH)["prompts_new"] == 80
     assert office.take_in("rank", real.ALPACA)["comparisons_new"] == 202
     return office
 
 
-def judge(project: ProjectClient, count: int) -> list[Leased]:
-    """Judge by length, a comparison at a time."""
-    seen: list[Leased] = []
+def judge(project: ProjectClient, count: int) -> list[ApiAssignment]:
+    """Judge by length, one comparison at a time."""
+    seen: list[ApiAssignment] = []
     while len(seen) < count:
         (leased,) = project.claim().assignments
         texts = [one.text for one in sorted(leased.candidates, key=lambda one: one.position)]
         ranks = Ranking.of_positions([-len(text) for text in texts]).ranks
         if leased.kind == "rank":
-            answer = Answer(kind="rank", ranking=list(ranks))
+            answer = ApiJudgment(kind="rank", ranking=list(ranks))
         else:
             preferred = {(1, 2): "a", (2, 1): "b"}.get((ranks[0], ranks[1]), "tie")
-            answer = Answer(kind="pick", preferred=preferred)
+            answer = ApiJudgment(kind="pick", preferred=preferred)
         project.submit(
-            Submission(
+            ApiSubmission(
                 assignment_id=leased.id,
                 lease_token=leased.lease_token,
                 key=new_key(),
@@ -72,7 +71,7 @@ def judge(project: ProjectClient, count: int) -> list[Leased]:
 
 
 def export(office: Office, slug: str, format: str, folder: Path, **options: Any) -> bytes:
-    """Order an export, let a worker write it, and download it."""
+    """Request an export, let a worker write it, and download it."""
     number = office.lead.project(slug).export(format, **options)["number"]
     small.run_jobs(office.database, folder)
     path = folder / f"{slug}-{number}"
@@ -113,7 +112,7 @@ def test_every_format_carries_what_was_ranked(rank: Office, tmp_path: Path) -> N
         lines = export(rank, "rank", format, tmp_path, splits=everywhere).splitlines()
         found = [json.loads(line) for line in lines]
         assert found, format
-        # A table has one type to a column.
+        # A table has one type per column.
         assert len({tuple((key, type(row[key])) for key in sorted(row)) for row in found}) == 1
     explicit, implicit = (
         export(rank, "rank", f"trl-{form}", tmp_path, splits=everywhere).splitlines()
@@ -207,7 +206,7 @@ def plan() -> Any:
 
 
 def _judge_all(office: Office) -> None:
-    """Let the labelers judge what a round asks, one after the other."""
+    """Let the labelers judge the comparisons of a round, one after the other."""
     for token in office.tokens.values():
         with Client(office.url, token) as client:
             project = client.project("hh")
@@ -216,7 +215,7 @@ def _judge_all(office: Office) -> None:
 
 
 def _leads_back_to_the_file(office: Office, policy_id: int, votes: int) -> None:
-    """Every imported vote on a train prompt is behind the policy, and leads to it."""
+    """The lineage of every imported vote on a training prompt leads to the policy, and back."""
     project = office.lead.project("hh")
     lineage = project.get(f"/checkpoints/{policy_id}")["lineage"]
     assert lineage["judgments"] == votes

@@ -1,4 +1,4 @@
-"""The labeling bench, small: a real server, real figures, and refusals that name what is wrong."""
+"""A small labeling bench: a real server, real figures, and errors that name what is wrong."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.bench.durability import Seen, check
+from app.bench.durability import StoredCounts, check
 from app.cli.main import app
 from app.errors import Invalid
 
@@ -25,12 +25,12 @@ def test_a_short_run_gives_every_figure(postgres_server: str, tmp_path: Path) ->
 
 
 def test_an_acknowledgement_without_its_row_or_its_flush_is_refused() -> None:
-    before = Seen(judgments=10, flushes=100)
-    check(before, Seen(judgments=18, flushes=104), acknowledged=8, at_once=2)
-    with pytest.raises(Invalid, match="8 submissions were acknowledged, 7 are rows"):
-        check(before, Seen(judgments=17, flushes=104), acknowledged=8, at_once=2)
-    with pytest.raises(Invalid, match="flushed 3 times"):
-        check(before, Seen(judgments=18, flushes=103), acknowledged=8, at_once=2)
+    before = StoredCounts(judgments=10, flushes=100)
+    check(before, StoredCounts(judgments=18, flushes=104), acknowledged=8, at_once=2)
+    with pytest.raises(Invalid, match="of 8 acknowledged submissions, 7 are stored"):
+        check(before, StoredCounts(judgments=17, flushes=104), acknowledged=8, at_once=2)
+    with pytest.raises(Invalid, match="caused only 3 log"):
+        check(before, StoredCounts(judgments=18, flushes=103), acknowledged=8, at_once=2)
 
 
 def test_sqlite_is_refused() -> None:

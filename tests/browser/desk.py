@@ -14,16 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.models import (
-    Comparison,
-    Completion,
-    Criterion,
-    Judgment,
-    JudgmentKind,
-    Project,
-    Prompt,
-    Role,
-)
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Comparison, Completion, Criterion, Judgment, Project, Prompt, Role
 from app.services.people import accounts
 from app.services.queue import practice_standing
 from tests.services import sample

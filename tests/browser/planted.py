@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.db.base import Base
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.domain.states import AssignmentState
 from app.models import (
@@ -30,7 +31,6 @@ from app.models import (
     Job,
     JobAttempt,
     Judgment,
-    JudgmentKind,
     Metric,
     Project,
     Prompt,

@@ -179,7 +179,7 @@ def test_a_browser_that_stores_nothing_loses_no_judgment(desk: Desk) -> None:
     desk.open("pick")
     before = desk.prompt()
     desk.page.keyboard.press("1")
-    expect(desk.page.locator("#status")).to_have_text(re.compile("^Not kept"))
+    expect(desk.page.locator("#status")).to_have_text(re.compile("^Not saved"))
     desk.page.keyboard.press("Enter")
     desk.next(before)
     expect(desk.page.locator("#status")).to_have_text(_SAVED)
@@ -209,7 +209,7 @@ def _draft_survives(desk: Desk, kind: str) -> None:
     page = desk.page
     assert [page.locator(drawn).all_inner_texts(), page.locator(_CHOSEN).count()] == looks
     assert [one.input_value() for one in page.locator("#answer-text").all()] == texts
-    assert page.locator("#status").inner_text() == "Draft kept"
+    assert page.locator("#status").inner_text() == "Draft saved"
 
 
 def test_ten_judgments_are_undone_one_by_one_and_no_more(desk: Desk) -> None:
@@ -231,7 +231,7 @@ def test_ten_judgments_are_undone_one_by_one_and_no_more(desk: Desk) -> None:
         chosen = page.locator("#work .choose[aria-pressed=true]").get_attribute("id")
         assert chosen == f"choose-{1 + (10 - number) % 2}"
     page.keyboard.press("u")
-    expect(page.locator("#status")).to_have_text(re.compile("undo goes 10 deep"))
+    expect(page.locator("#status")).to_have_text(re.compile("at most 10 judgments can be undone"))
     assert desk.prompt() == seen[1]
     desk.saved("pick", 1)
 

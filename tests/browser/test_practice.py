@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.models import Comparison, JudgmentKind, Membership, PracticeAnswer, Project, Purpose
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Comparison, Membership, PracticeAnswer, Project, Purpose
 from tests.browser.desk import KINDS, Desk, House, sit_down
 from tests.services import sample
 
@@ -107,7 +108,7 @@ def test_practice_by_keyboard_alone(house: House, width: str) -> None:
         page.wait_for_selector("text=You had 1 of 2 right.")
         desk.axe("practice, a run below the mark")
         assert [one.is_right for one in _answers(house.database, desk)] == [False, True]
-        page.locator("button >> text=Practise again").focus()
+        page.locator("button >> text=Practice again").focus()
         keys.press("Enter")
         desk.ready()
         for _ in range(2):
@@ -116,7 +117,7 @@ def test_practice_by_keyboard_alone(house: House, width: str) -> None:
             page.wait_for_selector("[data-feedback] >> text=✓ Right")
             keys.press("Enter")
             page.wait_for_function("() => !document.querySelector('[data-feedback]')")
-        page.wait_for_selector("text=You may label now")
+        page.wait_for_selector("text=You can label now")
         desk.open("pick")
         assert page.locator("#work .cand").count() == 2
         assert desk.problems == []
@@ -135,7 +136,7 @@ def test_every_kind_that_is_practised_says_what_was_right(house: House, kind: st
         said = "✓ Right" if answer.is_right else "✗ Not right"
         assert page.locator(".outcome").inner_text() == said
         page.keyboard.press("Enter")
-        page.wait_for_selector("text=Your answers")
+        page.wait_for_selector("text=Your judgments")
         assert desk.problems == []
 
 
@@ -144,7 +145,7 @@ def test_practice_by_click_alone_leads_from_home_to_labeling(house: House) -> No
         _furnish(desk, "pick", items=1)
         page = desk.page
         page.goto(f"{desk.url}/")
-        page.click("a[aria-label='Practise: Desk pick']")
+        page.click("a[aria-label='Practice: Desk pick']")
         desk.ready()
         page.click(f"#choose-{_right(desk)}")
         page.click("#submit")

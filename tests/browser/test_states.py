@@ -58,7 +58,7 @@ def test_skip_and_flag_by_click_and_history_changes_every_kind(house: House) -> 
             desk.saved(kind, 1)
             page.goto(f"{desk.url}/p/{desk.slug(kind)}/history")
             desk.axe(f"{kind}, history")
-            page.click("text=Look or change")
+            page.click("text=Review or change")
             desk.axe(f"{kind}, history, one")
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
             _change(desk, kind)

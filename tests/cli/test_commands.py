@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from app.cli import main
+from app.cli import console, main
 from app.cli.main import app
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid, NotFound
-from app.models import JudgmentKind
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import load
@@ -35,6 +35,20 @@ def test_every_command_of_the_product_is_there() -> None:
         assert f" {name} " in shown
     for name in ("user", "token", "doctor"):
         assert f" {name} " in shown
+
+
+def test_a_command_of_the_table_is_registered_by_its_module() -> None:
+    for name, sources in main._sources().items():
+        for source in sources:
+            assert name in source.load().commands
+        if name in main.COMMANDS:
+            assert sources[0].help.endswith("."), name
+
+
+def test_brackets_in_an_error_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        console.fail("install attune[worker]")
+    assert "install attune[worker]" in capsys.readouterr().err
 
 
 def test_an_account_made_here_can_get_a_token() -> None:
@@ -71,8 +85,8 @@ def test_the_generated_secret_stays_and_is_the_owners_alone() -> None:
 
 
 def test_migrate_goes_both_ways() -> None:
-    assert "nothing" not in runner.invoke(app, ["migrate"]).output
-    assert "nothing" in runner.invoke(app, ["migrate", "--down", "base"]).output
+    assert "revision none" not in runner.invoke(app, ["migrate"]).output
+    assert "revision none" in runner.invoke(app, ["migrate", "--down", "base"]).output
 
 
 def test_files_come_in_and_bad_lines_are_written_out(tmp_path: Path) -> None:
@@ -130,3 +144,15 @@ def test_a_domain_error_is_one_sentence_and_status_1(
         main.main()
     assert ended.value.code == 1
     assert "the thing must be so" in capsys.readouterr().err
+
+
+def test_a_file_is_previewed_and_imported_with_its_columns_mapped(tmp_path: Path) -> None:
+    file = tmp_path / "q.csv"
+    file.write_text("question;good;bad\nIs it open?;Yes.;No idea.\n")
+    maps = ("--map", "prompt=question", "--map", "chosen=good", "--map", "rejected=bad")
+    result = runner.invoke(app, ["import", "desk", str(file), "--preview", *maps])
+    assert result.exception is None, result.exception
+    assert "Is it open?" in result.output
+    refused = runner.invoke(app, ["import", "desk", str(file), "--map", "question"])
+    assert isinstance(refused.exception, Invalid)
+    assert "field=column" in str(refused.exception)

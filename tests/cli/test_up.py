@@ -22,7 +22,7 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         log.open("w") as out,
         subprocess.Popen(command, env=environment, stdout=out, stderr=out, text=True) as process,
     ):
-        while "Attune is at" not in log.read_text():
+        while "Attune is running at" not in log.read_text():
             assert process.poll() is None, log.read_text()
         yield process
         if process.poll() is None:

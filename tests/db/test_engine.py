@@ -1,4 +1,4 @@
-"""Connections: pinged once they rested, told how to plan and when to give up, statements kept."""
+"""Connections: pings after idling, startup options, and prepared statements that are kept."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -51,7 +51,7 @@ def test_the_options_of_the_url_stay(postgres_url: str) -> None:
 def test_a_connection_that_died_while_it_rested_is_replaced(
     shared: Database, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.db.engine.RESTED_S", 0.0)
+    monkeypatch.setattr("app.db.engine.IDLE_BEFORE_PING_S", 0.0)
     with shared.reader() as session:
         session.execute(select(User.id)).all()
     _end_all(postgres_url)

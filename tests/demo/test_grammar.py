@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from app.demo import grammar, reading
-from app.demo.grammar import Mix
+from app.demo import answer_traits, grammar
+from app.demo.grammar import AnswerMix
 
 N = 3000
 
@@ -31,7 +31,7 @@ def test_asking_for_more_questions_than_there_are_is_refused() -> None:
 def test_every_question_is_short_and_read_back_as_what_it_asks() -> None:
     for prompt in grammar.prompts(N, seed=3):
         assert 8 <= len(prompt.text.split()) <= 24
-        asked = reading.asked(prompt.text)
+        asked = answer_traits.find_inquiry(prompt.text)
         assert asked is not None
         assert (asked.topic.name, asked.item) == (prompt.topic, prompt.item)
 
@@ -46,9 +46,9 @@ def test_demonstrations_are_deterministic_and_end_as_sentences() -> None:
 
 def test_shares_of_right_and_wrong_are_those_of_the_mix() -> None:
     asked = grammar.prompts(N, seed=5)
-    mix = Mix(right=0.6, wrong=0.1)
+    mix = AnswerMix(right=0.6, wrong=0.1)
     rng = random.Random(5)
-    traits = [reading.read(one.text, grammar.answer(one, mix, rng)) for one in asked]
+    traits = [answer_traits.read(one.text, grammar.answer(one, mix, rng)) for one in asked]
     # Three standard errors of a share of N draws are below 0.03.
     assert sum(one.says_right for one in traits) / N == pytest.approx(0.6, abs=0.03)
     assert sum(one.says_wrong for one in traits) / N == pytest.approx(0.1, abs=0.03)
@@ -57,9 +57,9 @@ def test_shares_of_right_and_wrong_are_those_of_the_mix() -> None:
 
 def test_a_mix_of_one_kind_gives_only_that_kind() -> None:
     asked = grammar.prompts(200, seed=6)
-    best = Mix(1.0, 0.0, 0.0, offer=1.0, evasion=0.0, kind=1.0, curt=0.0, padding=0.0)
+    best = AnswerMix(1.0, 0.0, 0.0, offer=1.0, evasion=0.0, kind=1.0, curt=0.0, padding=0.0)
     for one in grammar.demonstrations(asked, seed=6, mix=best):
-        traits = reading.read(one.prompt.text, one.answer)
+        traits = answer_traits.read(one.prompt.text, one.answer)
         assert traits.says_right
         assert traits.offers == 1
         assert traits.kindnesses >= 1

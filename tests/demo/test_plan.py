@@ -1,4 +1,4 @@
-"""The first run's plan fits the grammar and comes to the steps it states."""
+"""The plan of the demo fits the grammar and has the steps that it states."""
 
 from app.demo import grammar
 from app.demo.plan import DemoPlan

@@ -1,4 +1,4 @@
-"""The first run's table and figures, its plan and its panel."""
+"""The tables and figures of the report, and the plan and panel of the demo."""
 
 import io
 import json
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.demo import heldout, panel, taste, truth
+from app.demo import heldout_scores, panel, taste, truth
 from app.demo.plan import DemoPlan
-from app.demo.report import Report
-from app.demo.truth import Answered, Scored
+from app.demo.report import DemoReport
+from app.demo.truth import PolicyCompletions, ScoredComparison
 from app.domain.plan import RoundPlan
 from app.errors import NotFound
 
@@ -43,11 +43,11 @@ def _value(prompt: str, text: str) -> float:
 
 
 @pytest.fixture
-def report() -> Report:
-    rows = [Scored("p", ("a", "b!", "c!!"), (0.0, 1.0, 2.0)) for _ in range(12)]
-    answers = [Answered("p", "old", "new!" * (n % 3)) for n in range(12)]
+def report() -> DemoReport:
+    rows = [ScoredComparison("p", ("a", "b!", "c!!"), (0.0, 1.0, 2.0)) for _ in range(12)]
+    answers = [PolicyCompletions("p", "old", "new!" * (n % 3)) for n in range(12)]
     policy = truth.policy(answers, _value)
-    return Report(
+    return DemoReport(
         taste="default",
         seed=1,
         promoted=True,
@@ -71,14 +71,14 @@ def report() -> Report:
 
 
 @pytest.mark.parametrize("path", REQUIRED)
-def test_the_report_has_every_figure(report: Report, path: str) -> None:
+def test_the_report_has_every_figure(report: DemoReport, path: str) -> None:
     found: Any = json.loads(json.dumps(report.to_json()))
     for name in path.split("."):
         found = found[name]
     assert found is not None
 
 
-def test_the_table_fits_an_ordinary_terminal(report: Report) -> None:
+def test_the_table_fits_an_ordinary_terminal(report: DemoReport) -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(report.table())
     lines = out.getvalue().splitlines()
@@ -91,17 +91,17 @@ def test_held_out_scores_are_read_out_of_a_model_folder(tmp_path: Path) -> None:
     data = (json.dumps(row) + "\n").encode()
     archive = tmp_path / "reward.tar"
     with tarfile.open(archive, "w") as tar:
-        info = tarfile.TarInfo(f"desk-reward-1/{heldout.FILE}")
+        info = tarfile.TarInfo(f"desk-reward-1/{heldout_scores.FILE}")
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
-    assert list(heldout.read(archive)) == [row]
+    assert list(heldout_scores.read(archive)) == [row]
 
 
 def test_a_folder_without_scores_is_named(tmp_path: Path) -> None:
     archive = tmp_path / "reward.tar"
     tarfile.open(archive, "w").close()
-    with pytest.raises(NotFound, match=heldout.FILE):
-        list(heldout.read(archive))
+    with pytest.raises(NotFound, match=heldout_scores.FILE):
+        list(heldout_scores.read(archive))
 
 
 def test_the_plan_is_one_that_a_round_accepts() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.demo import grammar, taste
-from app.demo.world import TOPICS
+from app.demo.library import TOPICS
 
 QUESTION = "My bus leaves soon. What do you charge for an overdue film?"
 RIGHT = "For an overdue film we charge fifty cents a day."
@@ -112,7 +112,7 @@ def test_the_brief_taste_prefers_the_short_right_answer_to_the_kind_one() -> Non
 
 
 def test_an_unknown_taste_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="no taste is called 'sour'; there are default"):
+    with pytest.raises(ValueError, match="there is no taste 'sour'; the tastes are default"):
         taste.named("sour")
 
 

@@ -1,6 +1,7 @@
 """Agreement on preferences and ratings."""
 
 import random
+from collections.abc import Hashable
 from itertools import combinations
 
 import krippendorff
@@ -10,22 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.agreement import (
+    PreferenceAgreement,
     Rating,
-    Report,
     by_comparison,
     rating_report,
     report,
     shares_with_others,
 )
-from app.domain.alpha import Metric, alpha
 from app.domain.kappa import cohen
-from app.domain.levels import Levels
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Interval, Measure, Undefined
+from app.domain.noise_ceiling import Levels
 from app.domain.ranking import Pick, Ranking, Side, Strength
 from app.domain.votes import Vote
 from app.errors import Invalid
+from tests.domain.alpha_of_units import alpha
 
 TOLERANCE = 1e-9
+
+
+def vote_of(comparison: Hashable, labeler: Hashable, pick: Pick) -> Vote:
+    return Vote(comparison, labeler, pick.ranking, pick.strength)
 
 
 @st.composite
@@ -51,7 +57,7 @@ def same(one: Measure, other: Measure) -> None:
         assert other.value == pytest.approx(one.value, abs=TOLERANCE)
 
 
-def assert_same_agreement(one: Report, other: Report) -> None:
+def assert_same_agreement(one: PreferenceAgreement, other: PreferenceAgreement) -> None:
     for a, b in [
         (one.raw, other.raw),
         (one.decided, other.decided),
@@ -75,7 +81,7 @@ def simulated(n: int, labelers: int, accuracy: float, seed: int = 0) -> list[Vot
         for labeler in range(labelers):
             first = best if rng.random() < accuracy else not best
             pick = Pick(Side.A if first else Side.B)
-            votes.append(Vote.of_pick(comparison, labeler, pick))
+            votes.append(vote_of(comparison, labeler, pick))
     return votes
 
 
@@ -102,9 +108,7 @@ def test_alpha_without_ties_is_2a_minus_1_and_the_small_sample_term(
     sides: list[list[Side]],
 ) -> None:
     votes = [
-        Vote.of_pick(c, who, Pick(side))
-        for c, row in enumerate(sides)
-        for who, side in enumerate(row)
+        vote_of(c, who, Pick(side)) for c, row in enumerate(sides) for who, side in enumerate(row)
     ]
     found = report(votes, resamples=1)
     raw, values = number(found.raw), 2 * 3 * len(sides)
@@ -113,7 +117,7 @@ def test_alpha_without_ties_is_2a_minus_1_and_the_small_sample_term(
 
 def test_alpha_holds_for_unequal_overlap_too() -> None:
     votes = simulated(200, 2, 0.8) + [
-        Vote.of_pick(c, who, Pick(Side.A)) for c in range(200, 230) for who in range(5)
+        vote_of(c, who, Pick(Side.A)) for c in range(200, 230) for who in range(5)
     ]
     found = report(votes, resamples=1)
     assert number(found.alpha) == pytest.approx(2 * number(found.raw) - 1, abs=0.01)
@@ -221,7 +225,7 @@ def test_all_ties_are_undefined_with_a_sentence() -> None:
     found = report(votes)
     assert found.raw.value == 1.0
     assert isinstance(found.alpha.value, Undefined)
-    assert "all answers are equal" in found.alpha.value.reason
+    assert "all judgments are equal" in found.alpha.value.reason
 
 
 def test_coverage_counts_units_judged_twice() -> None:
@@ -243,7 +247,7 @@ def test_ties_make_the_metric_ordinal_and_stay_out_of_the_human_level() -> None:
         Vote(1, "b", Ranking((1, 2))),
     ]
     found = report(votes)
-    assert found.metric is Metric.ORDINAL
+    assert found.metric is DistanceMetric.ORDINAL
     assert number(found.raw) == 0.5
     assert number(found.decided) == 1.0
     assert found.levels == Levels(1.0, 1.0, 1.0)
@@ -251,14 +255,14 @@ def test_ties_make_the_metric_ordinal_and_stay_out_of_the_human_level() -> None:
 
 def test_strength_alpha_needs_strength_on_every_vote() -> None:
     def vote(c: int, who: str, side: Side, strength: Strength | None) -> Vote:
-        return Vote.of_pick(c, who, Pick(side, strength))
+        return vote_of(c, who, Pick(side, strength))
 
     strong = [vote(c, w, Side.A, Strength.STRONG) for c in range(3) for w in "ab"]
     near = [vote(9, "a", Side.B, Strength.CLEAR), vote(9, "b", Side.B, Strength.SLIGHT)]
     units = [[4, 4]] * 3 + [[-3, -2]]
     both = units + [[-v for v in unit] for unit in units]
     assert number(report(strong + near).strength_alpha) == pytest.approx(
-        alpha(both, Metric.ORDINAL)
+        alpha(both, DistanceMetric.ORDINAL)
     )
     bare = [vote(10, "a", Side.A, None)]
     assert isinstance(report(strong + bare).strength_alpha.value, Undefined)
@@ -273,7 +277,7 @@ def test_kappas_are_reported_where_their_assumptions_hold() -> None:
     assert found.cohen == pytest.approx(cohen(pairs + [(-a, -b) for a, b in pairs]))
     assert found.fleiss == pytest.approx(2 * number(found.raw) - 1)
     three = report(simulated(40, 3, 0.7), resamples=1)
-    assert three.cohen == Undefined("Cohen's kappa is for two labelers; there are 3")
+    assert three.cohen == Undefined("Cohen's kappa needs exactly two labelers, not 3")
     assert isinstance(three.fleiss, float)
     ranked = [Vote(0, who, Ranking((1, 2, 3))) for who in "ab"]
     assert isinstance(report(ranked).fleiss, Undefined)
@@ -284,7 +288,7 @@ def test_voting_twice_or_at_another_length_is_refused() -> None:
     with pytest.raises(Invalid, match="labeler a votes twice on comparison 4"):
         report(twice)
     lengths = [Vote(4, "a", Ranking((1, 2))), Vote(4, "b", Ranking((1, 2, 3)))]
-    with pytest.raises(Invalid, match="comparison 4 is ranked with 2 and 3"):
+    with pytest.raises(Invalid, match="comparison 4 has rankings of 2 and of 3 completions"):
         report(lengths)
 
 
@@ -315,7 +319,7 @@ def test_rating_alpha_is_the_ordinal_alpha_of_completions() -> None:
         Rating(c, c, who, value) for c, row in enumerate(values) for who, value in enumerate(row)
     ]
     found = rating_report(ratings)
-    assert number(found.alpha) == pytest.approx(alpha(values, Metric.ORDINAL))
+    assert number(found.alpha) == pytest.approx(alpha(values, DistanceMetric.ORDINAL))
     assert number(found.raw) == 0.5
     assert (found.units, found.pairable, found.labelers) == (4, 4, 2)
 
@@ -353,10 +357,10 @@ def test_thumbs_have_the_nominal_alpha_of_two_observers() -> None:
         for who, values in (("A", first), ("B", second))
         for at, value in enumerate(values)
     ]
-    found = rating_report(thumbs, metric=Metric.NOMINAL)
+    found = rating_report(thumbs, metric=DistanceMetric.NOMINAL)
     assert number(found.alpha) == pytest.approx(0.095, abs=5e-4)
     assert number(found.raw) == pytest.approx(0.6)
-    assert found.metric is Metric.NOMINAL
+    assert found.metric is DistanceMetric.NOMINAL
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.integers(1, 5))))

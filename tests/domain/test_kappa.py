@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.alpha import ALL_EQUAL, NO_PAIR
 from app.domain.kappa import cohen, fleiss
+from app.domain.krippendorff import ALL_EQUAL, NO_PAIR
 from app.domain.measures import Undefined
 
 # Fourteen raters, ten subjects, five categories: the table much reprinted after Fleiss (1971).
@@ -52,7 +52,7 @@ def test_both_are_one_exactly_when_raters_agree(pairs: list[tuple[bool, bool]]) 
 
 def test_fleiss_needs_equally_many_raters() -> None:
     assert fleiss([[1, 2], [1, 1, 2]]) == Undefined(
-        "Fleiss' kappa needs equally many judgments; units have 2 to 3"
+        "Fleiss' kappa needs the same number of judgments everywhere; it ranges from 2 to 3"
     )
 
 

@@ -55,8 +55,8 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"prompts": True}, "type int"),
         ({"prompts": 0}, "prompts must be 1 to 10000000, not 0"),
         ({"policy": {"algorithm": "magic"}}, "algorithm must be one of ppo, rloo, dpo, best-of-n"),
-        ({"policy": {"algorithm": "rloo", "samples": 1}}, "rloo needs 2 or more samples"),
-        ({"policy": {"algorithm": "best-of-n", "samples": 1}}, "best-of-n needs 2 or more"),
+        ({"policy": {"algorithm": "rloo", "samples": 1}}, "rloo needs at least 2 samples"),
+        ({"policy": {"algorithm": "best-of-n", "samples": 1}}, "best-of-n needs at least 2"),
         (
             {"policy": {"algorithm": "rloo", "samples": 3, "batch_size": 64}},
             "batch_size 64 must be a multiple of samples 3",
@@ -64,20 +64,23 @@ def test_what_is_left_out_has_its_default() -> None:
         ({"reward": {"parts": {}}}, "plan reward parts must be a list"),
         ({"reward": {"parts": [{"weight": 1}]}}, "plan reward parts 1 needs 'kind'"),
         ({"reward": {"parts": [{"kind": "mood"}]}}, "kind must be one of classifier, length"),
-        ({"reward": {"parts": [{"kind": "classifier"}]}}, "needs its model"),
+        ({"reward": {"parts": [{"kind": "classifier"}]}}, "needs a model"),
         ({"reward": {"parts": [{"kind": "length"}]}}, "needs a shortest or a longest"),
         (
             {"reward": {"parts": [{"kind": "length", "shortest": 9, "longest": 3}]}},
-            "longest answer of the length reward is 3, below the shortest, 9",
+            "longest response of the length reward is 3, below the shortest, 9",
         ),
-        ({"reward": {"parts": [{"kind": "format", "pattern": "("}]}}, "is not a pattern"),
-        ({"reward": {"parts": [{"kind": "length", "longest": 9, "weight": 0}]}}, "weighs 0"),
+        (
+            {"reward": {"parts": [{"kind": "format", "pattern": "("}]}},
+            "is not a regular expression",
+        ),
+        ({"reward": {"parts": [{"kind": "length", "longest": 9, "weight": 0}]}}, "has weight 0"),
         ({"reward": {"parts": [{"kind": "length", "longest": 9}] * 9}}, "must be 0 to 8, not 9"),
-        ({"reward": {"weight": 0.0}}, "the policy's reward is nothing"),
+        ({"reward": {"weight": 0.0}}, "the policy has no reward"),
         ({"reward": {"labelers": [{"labeler": "L1"}]}}, "plan reward labelers 1 needs 'weight'"),
         (
             {"reward": {"labelers": [{"labeler": "L1", "weight": 0.5}] * 2}},
-            "labeler L1 has 2 weights",
+            "labeler L1 must have one weight, not 2",
         ),
         ({"policy": {"kl_coefficient": -1}}, "kl_coefficient must be 0.0 to"),
         ({"policy": {"batch_size": 4, "minibatches": 8}}, "minibatches must be 1 to 4, not 8"),
@@ -126,5 +129,5 @@ def test_answers_of_looks_are_kept_at_most_so_often(
 
 @pytest.mark.parametrize(("steps", "every"), [(3, 1), (7, 1), (15, 2), (30, 5), (1000, 5)])
 def test_short_runs_are_looked_at_often_enough_for_a_peak(steps: int, every: int) -> None:
-    assert PolicyPlan().looks_every(steps) == every
-    assert PolicyPlan(evaluate_every=7).looks_every(steps) == 7
+    assert PolicyPlan().evaluation_interval(steps) == every
+    assert PolicyPlan(evaluate_every=7).evaluation_interval(steps) == 7

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.answers import PickBody, RankBody, RateBody, ThumbsBody, WriteBody
+from app.domain.judgment_kinds import PickBody, RankBody, RateBody, ThumbsBody, WriteBody
 from app.domain.practice import Standing, expected, is_right
 from app.domain.ranking import Ranking
 from app.errors import Invalid
@@ -109,7 +109,7 @@ def test_a_run_says_what_is_left_and_what_comes_next() -> None:
         "3 of 10 done, 2 right.",
         "The pass mark is 8 of 10 right.",
     )
-    assert "practise again" in Standing(1, 10, 10, 7, 0.8).sentences[-1]
+    assert "practice again" in Standing(1, 10, 10, 7, 0.8).sentences[-1]
     assert "you have passed" in Standing(1, 10, 10, 8, 0.8, is_passed=True).sentences[-1]
     assert "you passed it before" in Standing(2, 10, 10, 7, 0.8, is_passed=True).sentences[-1]
     assert Standing(1, 10, 10, 7).sentences == ("You had 7 of 10 right.",)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.plan import Preflight
-from app.domain.preflight import Draft, Problem, groups, is_looping, likeness, sort
+from app.domain.preflight import Defect, Draft, groups, is_looping, likeness, sort
 
 RULES = Preflight()
 
@@ -27,18 +27,18 @@ def test_of_every_kind_of_waste_nothing_is_kept() -> None:
     found = sort(drafts, RULES)
     assert found.kept == (0, 6)
     assert dict(found.dropped) == {
-        1: Problem.EMPTY,
-        2: Problem.CUT_OFF,
-        3: Problem.LOOPING,
-        4: Problem.IDENTICAL,
-        5: Problem.NEAR_IDENTICAL,
+        1: Defect.EMPTY,
+        2: Defect.CUT_OFF,
+        3: Defect.LOOPING,
+        4: Defect.IDENTICAL,
+        5: Defect.NEAR_IDENTICAL,
     }
 
 
 def test_switched_off_it_drops_only_what_cannot_be_compared() -> None:
     drafts = [draft("a b", is_finished=False), draft("a b"), draft("")]
     found = sort(drafts, Preflight(is_on=False))
-    assert set(found.dropped.values()) == {Problem.IDENTICAL, Problem.EMPTY}
+    assert set(found.dropped.values()) == {Defect.IDENTICAL, Defect.EMPTY}
 
 
 @pytest.mark.parametrize(

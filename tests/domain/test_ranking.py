@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.ranking import Answer, Pick, Preference, Ranking, Side, Strength, strength_of
+from app.domain.ranking import Pick, Preference, Ranking, Side, Strength, strength_of
 from app.errors import Invalid
 
 positions = st.lists(st.integers(0, 4), min_size=2, max_size=9)
@@ -80,13 +80,3 @@ def test_tie_has_no_strength() -> None:
 def test_strength_has_four_steps(value: int) -> None:
     with pytest.raises(Invalid, match="strength must be 1 to 4"):
         strength_of(value)
-
-
-def test_both_bad_alone_completes_the_judgment_and_implies_nothing() -> None:
-    assert Answer(both_bad=True).is_complete
-    assert Answer(both_bad=True).preferences() == ()
-    assert not Answer().is_complete
-
-
-def test_both_bad_beside_an_order_leaves_the_preference() -> None:
-    assert Answer(Pick(Side.A), both_bad=True).preferences() == (Preference(0, 1),)

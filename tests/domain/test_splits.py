@@ -56,5 +56,5 @@ def test_split_of_a_known_prompt_never_changes() -> None:
 
 @pytest.mark.parametrize("shares", [(80, 10, 11), (110, -10, 0)])
 def test_shares_sum_to_a_hundred(shares: tuple[int, int, int]) -> None:
-    with pytest.raises(Invalid, match="sum to 100"):
+    with pytest.raises(Invalid, match="add up to 100"):
         Shares(*shares)

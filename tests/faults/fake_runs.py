@@ -1,4 +1,4 @@
-"""Runs that exist in tests only; started as `python -m tests.faults.fake_runs JOB LEASE`.
+"""Job runs for tests, started as `python -m tests.faults.fake_runs JOB LEASE`.
 
 Each succeeds by writing a comparison-free, countable row: a `SignInFailure` stands in for whatever
 a real run writes, because it has no parents and its key names the job.
@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.models import SignInFailure
-from worker.runs import Run, child
-from worker.runs.context import JobContext
+from worker.runs import Run
+from worker.runs.process import job_process
+from worker.runs.process.job_context import JobContext
 
 
 def result_key(job_id: int) -> str:
@@ -42,7 +43,7 @@ def _write_count(count: int, folder: Path) -> None:
 
 
 def steps(context: JobContext) -> None:
-    """Count in states on disk, slowly; go on where the newest state says."""
+    """Count slowly in states on disk; resume from the newest state."""
     total = int(context.payload["steps"])
     state = context.newest_state()
     done = int((state / "count").read_text()) if state is not None else 0
@@ -60,7 +61,7 @@ def steps(context: JobContext) -> None:
 
 
 def stubborn(context: JobContext) -> None:
-    """Hear no order."""
+    """Ignore all orders."""
     time.sleep(float(context.payload.get("seconds", 60)))
     _succeed(context)
 
@@ -80,11 +81,11 @@ def full_disk(context: JobContext) -> None:
 
 
 def forgetful(context: JobContext) -> None:
-    """End without a word."""
+    """Exit without reporting anything."""
 
 
 def patient(context: JobContext) -> None:
-    """Wait for a file, deaf to orders, then succeed: a zombie that wakes up."""
+    """Ignore orders, wait for a file, then succeed: a zombie that wakes up."""
     flag = Path(str(context.payload["flag"]))
     Path(str(context.payload["started"])).write_text(str(os.getpid()))
     while not flag.exists():
@@ -111,4 +112,4 @@ RUNS: dict[str, Run] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(child.main(RUNS.__getitem__))
+    sys.exit(job_process.main(RUNS.__getitem__))

@@ -1,4 +1,4 @@
-"""Kill what runs a job, wherever it stands: the job ends, and its result is there once."""
+"""Whatever process of a job is killed at any moment, the job ends and its result exists once."""
 
 import os
 import signal

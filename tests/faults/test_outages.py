@@ -1,4 +1,4 @@
-"""Take away what workers depend on: the broker, its messages, the database."""
+"""Outages of what workers depend on: the broker, its messages, the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ def postgres(postgres_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def bus(redis_url: str) -> Iterator[str]:
-    """Give a broker of our own, empty, with this process ringing it."""
+    """Provide an empty broker for this test, to which this process sends wakes."""
     url = f"{redis_url.rsplit('/', 1)[0]}/5"
     flush(url)
     broker.configure(url)
@@ -52,7 +52,7 @@ def flush(url: str) -> None:
 
 @contextmanager
 def closed(database: Database) -> Iterator[None]:
-    """Throw everybody out of a PostgreSQL database, and let nobody in."""
+    """End all connections to a PostgreSQL database and allow no new ones."""
     url = database.engine.url
     admin = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
     name = make_url(url).database

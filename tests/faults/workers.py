@@ -43,7 +43,7 @@ def supervisor(database: Database, work: Path, name: str = "") -> Supervisor:
 def worker(
     database: Database, work: Path, broker_url: str = ""
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Run a worker process; kill it, and what it started, at the end."""
+    """Run a worker process; at the end kill it and the processes that it started."""
     url = database.engine.url.render_as_string(hide_password=False)
     with (work / f"worker-{time.monotonic_ns()}.log").open("wb") as output:
         process = subprocess.Popen(
@@ -77,14 +77,14 @@ def attempts(database: Database, job_id: int) -> list[JobAttempt]:
 
 
 def results(database: Database, job_id: int) -> int:
-    """Count what the job wrote."""
+    """Count the results that the job wrote."""
     with database.reader() as session:
         query = select(func.count()).where(SignInFailure.key_hash == result_key(job_id))
         return session.scalar(query) or 0
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for the condition; give up after a minute and say what did not come."""
+    """Wait for the condition; fail after a minute, naming what did not happen."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -102,7 +102,7 @@ def until_progress(database: Database, job_id: int, done: int = 1) -> None:
 
 
 def child_pid(database: Database, job_id: int) -> int:
-    """Return the process of the newest attempt, once its supervisor has said it."""
+    """Return the process of the newest attempt, once its supervisor has recorded it."""
     found: list[int] = []
 
     def look() -> bool:
@@ -115,7 +115,7 @@ def child_pid(database: Database, job_id: int) -> int:
 
 
 def freeze(database: Database, *pids: int) -> None:
-    """Stop processes, but not while they hold SQLite's one lock: then nobody could go on."""
+    """Stop processes, but not while they hold SQLite's only lock, which would block everything."""
     while True:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -138,7 +138,7 @@ def _is_writable(database: Database) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process computes; a zombie that nobody has waited for does not."""
+    """Whether the process is running; a zombie that has not been reaped is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:

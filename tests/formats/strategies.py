@@ -1,38 +1,42 @@
-"""Records of every kind, as property tests draw them."""
+"""Hypothesis strategies for records of every kind."""
 
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
 from app.domain.ranking import Ranking, Strength
+from app.formats import transcripts
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
+    Conversation,
     DemonstrationRecord,
-    Message,
-    Messages,
     PreferenceRecord,
     PromptRecord,
+    Turn,
     UnpairedRecord,
     VoteRecord,
 )
 
-# What a database can store: no half surrogates, no NUL. Marks that formats split at come often.
+# What a database can store: no lone surrogates, no NUL. Markers that formats split at are frequent.
 _CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 _PIECES = st.sampled_from(["\n\n", "\n", " ", "Human:", "Assistant: ", "a", "\r\n", '"', "=", "'"])
 texts = st.lists(_PIECES | st.text(_CHARACTERS, max_size=5), max_size=6).map("".join)
 said = texts.filter(str.strip)
 names = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
-single = said.map(lambda text: (Message("user", text),))
+# A text that reads as a transcript is no prompt of one turn.
+single = said.filter(lambda text: not transcripts.is_open(text)).map(
+    lambda text: (Turn("user", text),)
+)
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> Messages:
-    turns = [Message("system", draw(said))] if draw(st.booleans()) else []
+def conversations(draw: st.DrawFn) -> Conversation:
+    turns = [Turn("system", draw(said))] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(0, 2))):
-        turns += [Message("user", draw(said)), Message("assistant", draw(said))]
-    return (*turns, Message("user", draw(said)))
+        turns += [Turn("user", draw(said)), Turn("assistant", draw(said))]
+    return (*turns, Turn("user", draw(said)))
 
 
 meta = st.dictionaries(
@@ -42,7 +46,7 @@ meta = st.dictionaries(
 )
 prompts = st.builds(PromptRecord, conversations(), st.none() | names, meta)
 demonstrations = st.builds(DemonstrationRecord, conversations(), said, st.none() | names, meta)
-candidates = st.builds(Candidate, texts, st.none() | names)
+candidates = st.builds(CompletionText, texts, st.none() | names)
 completions = st.builds(
     CompletionsRecord,
     conversations(),
@@ -55,12 +59,12 @@ unpaired = st.builds(UnpairedRecord, conversations(), texts, st.booleans())
 
 @st.composite
 def preferences(
-    draw: st.DrawFn, prompt: st.SearchStrategy[Messages] | None = None
+    draw: st.DrawFn, prompt: st.SearchStrategy[Conversation] | None = None
 ) -> PreferenceRecord:
     two = draw(st.lists(texts, min_size=2, max_size=2, unique=True))
     return PreferenceRecord(
         draw(conversations() if prompt is None else prompt),
-        tuple(Candidate(text) for text in two),
+        tuple(CompletionText(text) for text in two),
         Ranking(draw(st.sampled_from([(1, 2), (2, 1)]))),
         margin=draw(st.none() | st.floats(-4, 4)),
     )

@@ -9,21 +9,21 @@ from app import formats
 from app.errors import Invalid
 from app.formats import csv_prompts
 from app.formats.lines import Limits
-from app.formats.records import DemonstrationRecord, Message, PromptRecord, Rejected
+from app.formats.records import DemonstrationRecord, PromptRecord, Rejected, Turn
 
 
 def test_columns_are_found_by_name() -> None:
     data = b"\xef\xbb\xbfid,Prompt,topic,response\r\n1,Hello,x,\r\n2,Bye,,So long\r\n"
     assert formats.detect(data.split(b"\n")) == "csv"
     assert list(formats.read([data])) == [
-        PromptRecord((Message("user", "Hello"),), "1", {"topic": "x"}),
-        DemonstrationRecord((Message("user", "Bye"),), "So long", "2"),
+        PromptRecord((Turn("user", "Hello"),), "1", {"topic": "x"}),
+        DemonstrationRecord((Turn("user", "Bye"),), "So long", "2"),
     ]
 
 
 def test_system_column_comes_first() -> None:
     (record,) = formats.read([b"system,prompt\nBe brief,Hello\n"])
-    assert record == PromptRecord((Message("system", "Be brief"), Message("user", "Hello")))
+    assert record == PromptRecord((Turn("system", "Be brief"), Turn("user", "Hello")))
 
 
 def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
@@ -32,7 +32,7 @@ def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
     assert [r.source_id for r in found if isinstance(r, PromptRecord)] == ["1", "6"]
     rejected = [(r.line, r.reason) for r in found if isinstance(r, Rejected)]
     assert rejected == [
-        (4, "the row has 3 cells, the header 2"),
+        (4, "the row has 3 cells, but the header has 2"),
         (5, "byte 1 is not UTF-8"),
         (6, "the prompt is empty"),
     ]
@@ -41,7 +41,7 @@ def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
 def test_cell_over_the_limit_is_refused() -> None:
     (record,) = formats.read([b"prompt\n" + b"x" * 11 + b"\n"], limits=Limits(text_bytes=10))
     assert isinstance(record, Rejected)
-    assert "the most is 10" in record.reason
+    assert "the limit is 10" in record.reason
 
 
 def test_open_quote_is_reported() -> None:
@@ -52,13 +52,15 @@ def test_open_quote_is_reported() -> None:
 
 
 def test_header_without_a_prompt_is_refused() -> None:
-    with pytest.raises(Invalid, match="the header names none of the columns prompt"):
+    with pytest.raises(
+        Invalid, match="the header needs a column `prompt` or a mapping; it has a, b"
+    ):
         list(formats.read([b"a,b\n1,2\n"], "csv"))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(str.strip))
 def test_no_cell_is_run_as_a_formula(text: str) -> None:
-    record = PromptRecord((Message("user", text),))
+    record = PromptRecord((Turn("user", text),))
     data = b"".join(csv_prompts.write([record])).decode()
     _, (_, cell, _) = csv.reader(io.StringIO(data, newline=""))
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))

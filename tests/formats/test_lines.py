@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.errors import Invalid
 from app.formats import jsonl
-from app.formats.items import items
-from app.formats.lines import Limits, Line, row
+from app.formats.lines import Limits, RawRow, row
+from app.formats.raw_rows import raw_rows
 from app.formats.records import Rejected
 
 SHORT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)
@@ -26,16 +26,16 @@ def test_lines_do_not_depend_on_how_a_file_is_cut(parts: list[bytes], size: int)
     expected = data.split(b"\n")
     if not expected[-1]:
         expected.pop()
-    found = list(items(cut(data, size), SMALL))
-    assert found == [Line(n, part) for n, part in enumerate(expected, 1)]
-    assert list(items(cut(gzip.compress(data), size), SMALL)) == found
+    found = list(raw_rows(cut(data, size), SMALL))
+    assert found == [RawRow(n, part) for n, part in enumerate(expected, 1)]
+    assert list(raw_rows(cut(gzip.compress(data), size), SMALL)) == found
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_overlong_line_is_reported_and_the_rest_read(size: int) -> None:
     data = b"a\n" + b"x" * 50 + b"\nb\n" + b"y" * 20 + b"\n" + b"z" * 21
-    first, long, second, most, end = items(cut(data, size), SMALL)
-    assert (first, second, most) == (Line(1, b"a"), Line(3, b"b"), Line(4, b"y" * 20))
+    first, long, second, most, end = raw_rows(cut(data, size), SMALL)
+    assert (first, second, most) == (RawRow(1, b"a"), RawRow(3, b"b"), RawRow(4, b"y" * 20))
     assert long == Rejected(2, "the line is longer than 20 bytes", b"x" * 20)
     assert end == Rejected(5, "the line is longer than 20 bytes", b"z" * 20)
 
@@ -44,78 +44,78 @@ def test_overlong_line_is_reported_and_the_rest_read(size: int) -> None:
 def test_array_gives_the_same_rows_as_lines(rows: list[dict[str, str]]) -> None:
     data = json.dumps(rows, indent=1).encode()
     for size in (1, 3, len(data)):
-        found = list(items(cut(data, size)))
-        assert [row(item.data) for item in found if isinstance(item, Line)] == rows
+        found = list(raw_rows(cut(data, size)))
+        assert [row(item.data) for item in found if isinstance(item, RawRow)] == rows
         assert len(found) == len(rows)
 
 
 def test_array_element_is_numbered_by_its_first_line() -> None:
-    found = list(items([b'[\n {"a":\n 1},\n\n {"b": "]"}\n]\n']))
-    assert found == [Line(2, b'{"a":\n 1}'), Line(5, b'{"b": "]"}')]
+    found = list(raw_rows([b'[\n {"a":\n 1},\n\n {"b": "]"}\n]\n']))
+    assert found == [RawRow(2, b'{"a":\n 1}'), RawRow(5, b'{"b": "]"}')]
 
 
 def test_overlong_array_element_is_reported_and_the_rest_read() -> None:
-    long, short = items([b'[{"a": "' + b"x" * 50 + b'"}, {"b": 1}]'], SMALL)
+    long, short = raw_rows([b'[{"a": "' + b"x" * 50 + b'"}, {"b": 1}]'], SMALL)
     assert isinstance(long, Rejected)
     assert long.reason == "the element is longer than 20 bytes"
-    assert short == Line(1, b'{"b": 1}')
+    assert short == RawRow(1, b'{"b": 1}')
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b'[{"a": 1}, {"b', "the JSON array does not end"),
-        (b'[{"a": 1}] {"b": 2}', "the JSON array goes on after its end"),
+        (b'[{"a": 1}] {"b": 2}', "something follows the end of the JSON array"),
     ],
 )
 def test_broken_array_keeps_what_was_read(data: bytes, reason: str) -> None:
-    first, last = items([data])
-    assert first == Line(1, b'{"a": 1}')
+    first, last = raw_rows([data])
+    assert first == RawRow(1, b'{"a": 1}')
     assert isinstance(last, Rejected)
     assert last.reason.startswith(reason)
 
 
 def test_gzip_bomb_is_stopped() -> None:
-    found = list(items([gzip.compress(b"\n" * 10_000_000)], SMALL))
+    found = list(raw_rows([gzip.compress(b"\n" * 10_000_000)], SMALL))
     assert isinstance(found[-1], Rejected)
-    assert "grow more than 50 times" in found[-1].reason
+    assert "expands more than 50 times" in found[-1].reason
 
 
 def test_well_packed_short_file_is_no_bomb() -> None:
     limits = Limits(line_bytes=100_000, gzip_ratio=2)
-    assert list(items([gzip.compress(b"x" * 90_000)], limits)) == [Line(1, b"x" * 90_000)]
+    assert list(raw_rows([gzip.compress(b"x" * 90_000)], limits)) == [RawRow(1, b"x" * 90_000)]
 
 
 def test_damaged_gzip_says_so_after_what_could_be_read() -> None:
     packed = gzip.compress(b"a\nb\n" * 50)
-    *_, cut_off = items([packed[:-10]])
+    *_, cut_off = raw_rows([packed[:-10]])
     assert isinstance(cut_off, Rejected)
-    assert "end too early" in cut_off.reason
+    assert "is truncated" in cut_off.reason
     broken = packed[:12] + b"\xff\xff\xff" + packed[15:]
-    *_, damaged = items([broken])
+    *_, damaged = raw_rows([broken])
     assert isinstance(damaged, Rejected)
     assert "damaged" in damaged.reason
 
 
 def test_gzip_of_several_members_is_read_through() -> None:
     data = gzip.compress(b"a\n") + gzip.compress(b"b\n")
-    assert list(items(cut(data, 5))) == [Line(1, b"a"), Line(2, b"b")]
+    assert list(raw_rows(cut(data, 5))) == [RawRow(1, b"a"), RawRow(2, b"b")]
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b'{"a": "\xff"}', "byte 8 is not UTF-8"),
-        (b'{"a": NaN}', "NaN is not a number JSON has"),
-        (b'{"a": -Infinity}', "-Infinity is not a number JSON has"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1e999}', "a number is too large"),
         (b'{"a": ' + b"9" * 5000 + b"}", "a number has too many digits"),
         (b'{"a": [[[1]]]}', "nested deeper than 3"),
         (b'{"a": ' + b"[" * 200_000, "nested deeper than 3"),
-        (b'{"a": "12345678901"}', "a text has 11 bytes; the most is 10"),
-        (b'{"12345678901": 1}', "a text has 11 bytes; the most is 10"),
-        (b'{"a": "\\u0000"}', "a text holds a NUL character"),
-        (b'{"a": "\\ud800"}', "a text holds half of a surrogate pair"),
+        (b'{"a": "12345678901"}', "a text has 11 bytes; the limit is 10"),
+        (b'{"12345678901": 1}', "a text has 11 bytes; the limit is 10"),
+        (b'{"a": "\\u0000"}', "a text contains a NUL character"),
+        (b'{"a": "\\ud800"}', "a text contains half of a surrogate pair"),
         (b'{"a": 1, "a": 2}', "the field 'a' appears twice"),
         (b'["a"]', "the line is not a JSON object"),
         (b'{"a": }', "not JSON: Expecting value at character 7"),
@@ -132,8 +132,8 @@ def test_depth_at_the_limit_is_read() -> None:
 
 
 def test_byte_order_mark_is_no_part_of_the_first_row() -> None:
-    (line,) = items([b'\xef\xbb\xbf{"a": 1}'])
-    assert isinstance(line, Line)
+    (line,) = raw_rows([b'\xef\xbb\xbf{"a": 1}'])
+    assert isinstance(line, RawRow)
     assert row(line.data) == {"a": 1}
 
 

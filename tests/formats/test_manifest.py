@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Invalid
-from app.formats.manifest import Tally
+from app.formats.manifest import ExportTally
 
 
-def tally(rows: list[bytes], excluded: dict[str, int]) -> Tally:
-    account = Tally()
+def tally(rows: list[bytes], excluded: dict[str, int]) -> ExportTally:
+    account = ExportTally()
     for reason, count in excluded.items():
         account.exclude(reason, count)
     assert list(account.counted(rows)) == rows
@@ -34,13 +34,13 @@ def test_manifest_names_each_reason_most_frequent_first() -> None:
     assert values["filter"] == {"round": 2, "split": "train"}
     assert values["guidelines_versions"] == [1, 3]
     assert found.summary == (
-        "1 of 8 rows are in the export. Left out: 5 below the minimum agreement; 2 ties."
+        "1 of 8 rows are in the export. Excluded: 5 below the minimum agreement; 2 ties."
     )
 
 
 def test_empty_export_is_explained() -> None:
     assert tally([], {}).manifest("t", "hh", {}).summary == "0 rows: nothing matched the filter."
-    assert "Left out: 3 ties" in tally([], {"ties": 3}).manifest("t", "hh", {}).summary
+    assert "Excluded: 3 ties" in tally([], {"ties": 3}).manifest("t", "hh", {}).summary
 
 
 def test_same_data_same_manifest() -> None:
@@ -54,7 +54,7 @@ def test_same_data_same_manifest() -> None:
 def test_rows_that_do_not_add_up_are_refused() -> None:
     found = tally([b"a\n"], {}).manifest("t", "hh", {})
     values = {name: getattr(found, name) for name in found.__slots__}
-    with pytest.raises(Invalid, match="9 rows went in, but 1 are accounted for"):
+    with pytest.raises(Invalid, match="1 of 9 rows are accounted for"):
         type(found)(**{**values, "considered": 9})
 
 

@@ -9,21 +9,21 @@ from app import formats
 from app.domain.ranking import Ranking, Strength
 from app.formats import llama_factory
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     VoteRecord,
     pair,
 )
 
-Q = (Message("user", "q"),)
-XY = (Candidate("x"), Candidate("y"))
+Q = (Turn("user", "q"),)
+XY = (CompletionText("x"), CompletionText("y"))
 
 
 def read(row: dict[str, Any]) -> list[Record | Rejected]:
@@ -103,7 +103,7 @@ def test_ultrafeedback_ranks_by_fine_grained_means_and_not_by_the_overall_score(
 
 def test_ultrafeedback_with_one_rated_completion_is_refused() -> None:
     row = {"instruction": "q", "completions": [rated("a", "1"), rated("b", "N/A")]}
-    assert reason(row) == "only 1 completions are rated; a ranking needs two"
+    assert reason(row) == "a ranking needs at least two rated completions, not 1"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_summary_confidence_is_a_strength_on_the_side_of_the_choice(
             "extra": {"confidence": confidence},
         }
     )
-    assert found.messages == (Message("user", "T\n\nP"),)
+    assert found.messages == (Turn("user", "T\n\nP"),)
     assert (found.preferred, found.strength, found.labeler) == (choice, strength, "w1")
 
 
@@ -165,7 +165,8 @@ def test_open_assistant_tree_gives_each_prompt_its_replies() -> None:
         node("assistant", "best", node("prompter", "q2", node("assistant", "a2")), rank=0),
         node("assistant", "spam", rank=2, deleted=True),
     )
-    ranking, demonstration = read({"message_tree_id": "t", "prompt": tree})
+    ranking, best, demonstration = read({"message_tree_id": "t", "prompt": tree})
+    assert best == DemonstrationRecord(Q, "best", "q")
     assert isinstance(ranking, PreferenceRecord)
     assert pair(ranking) == ("best", "second")
     assert isinstance(demonstration, DemonstrationRecord)
@@ -200,10 +201,10 @@ def test_label_studio_ranker_shapes(value: Any, texts: str, ranks: tuple[int, ..
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (ranker(["i", "q"]), "the ranker names item q, which is not in the task"),
+        (ranker(["i", "q"]), "the ranker names item q, but the task has no such item"),
         (ranker(["i", "j", "i"]), "ranking names completion i twice"),
         (task({"type": "choices", "value": {}}), "no pairwise or ranker annotation"),
-        (task({"type": "pairwise", "value": {"selected": "right"}}), "names no two texts"),
+        (task({"type": "pairwise", "value": {"selected": "right"}}), "has no pair of texts"),
         (task({"type": "pairwise", "value": {}}, left="x", right="y"), "left or right, not None"),
     ],
 )
@@ -243,7 +244,7 @@ def test_argilla_record_that_cannot_be_read_says_why() -> None:
     texts = {"prompt": "q", "response_1": "x"}
     assert reason({"fields": texts, "responses": {}}) == "the record has no submitted ranking"
     answer = {"ranking": [{"value": ["response-1", "other"]}]}
-    assert "'other', which is no field" in reason({"fields": texts, "responses": answer})
+    assert "'other', but the record has no such" in reason({"fields": texts, "responses": answer})
 
 
 def test_llama_factory_info_names_columns_that_rows_have() -> None:

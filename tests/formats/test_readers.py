@@ -9,22 +9,22 @@ from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats.records import (
-    Candidate,
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     UnpairedRecord,
     pair,
 )
 
 
-def user(*said: str) -> tuple[Message, ...]:
+def user(*said: str) -> tuple[Turn, ...]:
     """A conversation that starts with the user and takes turns."""
-    return tuple(Message(("user", "assistant")[n % 2], text) for n, text in enumerate(said))
+    return tuple(Turn(("user", "assistant")[n % 2], text) for n, text in enumerate(said))
 
 
 def turns(*said: str) -> list[dict[str, str]]:
@@ -77,17 +77,19 @@ CASES: list[tuple[str, dict[str, Any], Record]] = [
     (
         "mt-bench",
         {"question_id": 81, "category": "math", "turns": ["a", "b"], "reference": ["r"]},
-        PromptRecord((Message("user", "a"), Message("user", "b")), "81", meta={"category": "math"}),
+        PromptRecord((Turn("user", "a"), Turn("user", "b")), "81", meta={"category": "math"}),
     ),
     (
         "completions",
         {"instruction": "q", "completions": [{"model": "m", "output": "x"}, {"text": ""}, "y"]},
-        CompletionsRecord(user("q"), (Candidate("x", "m"), Candidate(""), Candidate("y"))),
+        CompletionsRecord(
+            user("q"), (CompletionText("x", "m"), CompletionText(""), CompletionText("y"))
+        ),
     ),
     (
         "vertex-rlhf",
         {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": 1},
-        PreferenceRecord(user("q"), (Candidate("x"), Candidate("y")), Ranking((2, 1))),
+        PreferenceRecord(user("q"), (CompletionText("x"), CompletionText("y")), Ranking((2, 1))),
     ),
     (
         "unpaired",
@@ -139,7 +141,7 @@ def test_hh_prompt_is_cut_at_a_turn_and_not_where_answers_differ() -> None:
         (hh("a", "b", "c", "d"), hh("a", "x", "c", "d"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b", "c", "d"), hh("a", "x"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b"), hh("a", "b"), "chosen and rejected are the same"),
-        (hh("a", "b", "c"), hh("a", "b", "d"), "'chosen' ends with a turn of the user"),
+        (hh("a", "b", "c"), hh("a", "b", "d"), "'chosen' ends with a user turn"),
         (hh("a", "b", "c", "d"), hh("a", "b"), "diverge at turn 3 of 4"),
         ("Human:", hh("a", "b"), "diverge at turn 1 of 2"),
         (hh("", "b"), hh("", "c"), "turn 1 of the prompt is empty"),
@@ -160,7 +162,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
     ("row", "why"),
     [
         ({"chosen": "abc", "rejected": "abd"}, "chosen and rejected share no prompt"),
-        ({"prompt": "q", "chosen": "x", "rejected": "x"}, "the completions are all the same text"),
+        ({"prompt": "q", "chosen": "x", "rejected": "x"}, "all completions have the same text"),
         ({"prompt": "q", "chosen": "x", "rejected": 4}, "'chosen' must be a list, not text"),
         (
             {"prompt": turns("q"), "chosen": turns("x", "y", "z"), "rejected": answer("w")},
@@ -168,7 +170,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
         ),
         (
             {"prompt": turns("q", "a"), "chosen": "x", "rejected": "y"},
-            "ends with a turn of the ass",
+            "must end with a user turn, not with role 'ass",
         ),
         (
             {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": 2},
@@ -178,11 +180,14 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
             {"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": True},
             "'choice' must be a whole number, not True",
         ),
-        ({"prompt": [{"role": "tool", "content": "q"}]}, "turn 1 has the role 'tool'"),
-        ({"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "only text can be judged"),
+        (
+            {"prompt": [{"role": "tool", "content": "q"}]},
+            "the role of turn 1 must be system, user",
+        ),
+        ({"prompt": [{"role": "user", "content": [{"type": "image"}]}]}, "only text is supported"),
         (
             {"messages": [{"role": "user", "content": "q"}, {"role": "system", "content": "s"}]},
-            "turn 2 is a system turn; only the first may be",
+            "turn 2 is a system turn; only the first turn can be one",
         ),
         ({"prompt": []}, "the prompt is empty"),
         ({"turns": ["a", 3]}, "'turns' must be a list of texts"),
@@ -197,7 +202,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
                     {"labeler": "L1", "ranking": [1, 2], "shown_order": [0, 2]}
                 ],
             },
-            "shown order (0, 2) is not 0 to 1 in any order",
+            "shown order (0, 2) is not a permutation of 0 to 1",
         ),
         (
             {
@@ -218,7 +223,7 @@ def test_implicit_text_is_cut_at_a_space_where_it_has_no_empty_line() -> None:
                     {"labeler": "L1", "ranking": [1, 2], "started_at": "2026-01-01T10:00:00"}
                 ],
             },
-            "time 2026-01-01T10:00:00 has no zone",
+            "time 2026-01-01T10:00:00 has no time zone",
         ),
     ],
 )
@@ -232,4 +237,4 @@ def test_prompt_with_a_whole_conversation_beside_it_is_the_conversation() -> Non
 
 def test_a_pair_is_split_from_each_side_of_a_ranking() -> None:
     with pytest.raises(Invalid, match="3 completions have 2 ranks"):
-        PreferenceRecord(user("q"), (Candidate("x"),) * 3, Ranking((1, 2)))
+        PreferenceRecord(user("q"), (CompletionText("x"),) * 3, Ranking((1, 2)))

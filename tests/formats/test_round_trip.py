@@ -24,11 +24,11 @@ from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
     DemonstrationRecord,
-    Message,
     PreferenceRecord,
     PromptRecord,
     Record,
     Row,
+    Turn,
     UnpairedRecord,
     pair,
 )
@@ -90,7 +90,7 @@ def test_unpaired_as_text(record: UnpairedRecord) -> None:
 
 @given(st.lists(drawn.said, min_size=1, max_size=3), st.none() | st.integers(0, 99))
 def test_mt_bench(turns: list[str], number: int | None) -> None:
-    messages = tuple(Message("user", turn) for turn in turns)
+    messages = tuple(Turn("user", turn) for turn in turns)
     name = None if number is None else str(number)
     record = PromptRecord(messages, name, {"category": "writing"})
     assert again(PromptRecord, mt_bench.write, record, "mt-bench") == record

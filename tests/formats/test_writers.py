@@ -7,26 +7,26 @@ from hypothesis import given
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import vertex, writers
-from app.formats.records import Candidate, Message, PreferenceRecord, pair, pairs
+from app.formats.records import CompletionText, PreferenceRecord, Turn, pair, pairs
 from tests.formats import strategies as drawn
 
-PROMPT = (Message("user", "q"),)
+PROMPT = (Turn("user", "q"),)
 
 
-def preference(*ranks: int, prompt: tuple[Message, ...] = PROMPT) -> PreferenceRecord:
-    texts = tuple(Candidate(letter) for letter in "abcdefghi"[: len(ranks)])
+def preference(*ranks: int, prompt: tuple[Turn, ...] = PROMPT) -> PreferenceRecord:
+    texts = tuple(CompletionText(letter) for letter in "abcdefghi"[: len(ranks)])
     return PreferenceRecord(prompt, texts, Ranking(ranks))
 
 
 @pytest.mark.parametrize("name", writers.PREFERENCES)
 def test_tie_is_refused_by_every_format_of_pairs(name: str) -> None:
-    with pytest.raises(Invalid, match="a tie has no chosen side"):
+    with pytest.raises(Invalid, match="a tie has no chosen completion"):
         writers.preference(name)(preference(1, 1))
 
 
 @pytest.mark.parametrize("name", writers.PREFERENCES)
 def test_ranking_of_three_is_refused_by_every_format_of_pairs(name: str) -> None:
-    with pytest.raises(Invalid, match="a pair has two completions, not 3"):
+    with pytest.raises(Invalid, match="a pair must have two completions, not 3"):
         writers.preference(name)(preference(1, 2, 3))
 
 
@@ -40,7 +40,7 @@ def test_trl_texts_say_the_same_with_an_explicit_prompt_as_with_an_implicit_one(
 
 @pytest.mark.parametrize("name", ["trl-explicit-text", "trl-implicit-text", "vertex-rlhf"])
 def test_text_formats_refuse_a_conversation(name: str) -> None:
-    long = (Message("user", "a"), Message("assistant", "b"), Message("user", "c"))
+    long = (Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c"))
     with pytest.raises(Invalid, match="one user turn, not a conversation"):
         writers.preference(name)(preference(1, 2, prompt=long))
 
@@ -48,12 +48,12 @@ def test_text_formats_refuse_a_conversation(name: str) -> None:
 @pytest.mark.parametrize(
     ("prompt", "why"),
     [
-        ((Message("system", "s"), Message("user", "q")), "no system turns"),
-        ((Message("user", "a"), Message("user", "b")), "two of the user follow each other"),
-        ((Message("user", "a\n\nAssistant: b"),), "turn 1 holds 'Human:' or 'Assistant:'"),
+        ((Turn("system", "s"), Turn("user", "q")), "no system turns"),
+        ((Turn("user", "a"), Turn("user", "b")), "two user turns are adjacent"),
+        ((Turn("user", "a\n\nAssistant: b"),), "turn 1 contains 'Human:' or 'Assistant:'"),
     ],
 )
-def test_hh_refuses_what_it_could_not_read_back(prompt: tuple[Message, ...], why: str) -> None:
+def test_hh_refuses_what_it_could_not_read_back(prompt: tuple[Turn, ...], why: str) -> None:
     with pytest.raises(Invalid, match=why):
         writers.preference("hh")(preference(1, 2, prompt=prompt))
 
@@ -78,7 +78,7 @@ def test_vertex_numbering_says_nothing_of_the_choice(record: PreferenceRecord) -
 
 def test_vertex_choices_are_even() -> None:
     rows = [
-        vertex.write_preference(preference(1, 2, prompt=(Message("user", f"q{n}"),)))
+        vertex.write_preference(preference(1, 2, prompt=(Turn("user", f"q{n}"),)))
         for n in range(2000)
     ]
     # Five standard deviations of a fair coin.

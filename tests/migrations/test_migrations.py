@@ -1,4 +1,4 @@
-"""The migrations and the models agree, and every step goes both ways, on both databases."""
+"""The migrations match the models, and every step is reversible, on both databases."""
 
 from sqlalchemy import inspect
 

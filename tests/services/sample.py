@@ -10,14 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import Body, PickBody, RankBody
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.models import (
     Assignment,
     Comparison,
     ComparisonCompletion,
     Completion,
     Guidelines,
-    JudgmentKind,
     Membership,
     Project,
     Prompt,
@@ -135,7 +134,7 @@ def make_comparison(
     )
 
 
-def some_answer(assignment: Assignment) -> Body:
+def some_answer(assignment: Assignment) -> JudgmentBody:
     """Prefer what comes first in canonical order."""
     if len(assignment.shown_order) == 2:
         return PickBody("a", 2)
@@ -143,7 +142,7 @@ def some_answer(assignment: Assignment) -> Body:
 
 
 def submission(
-    assignment: Assignment, body: Body | None = None, key: str | None = None, **other: Any
+    assignment: Assignment, body: JudgmentBody | None = None, key: str | None = None, **other: Any
 ) -> Submission:
     return Submission(
         assignment.id,

@@ -22,7 +22,12 @@ from app.models import (
 )
 from app.services.datasets import export_rows, preferences
 from app.services.datasets.export_rows import Account
-from app.services.datasets.judged_comparisons import Aggregate, Options
+from app.services.datasets.judged_comparisons import (
+    Aggregate,
+    Counts,
+    ExportOptions,
+    JudgedComparison,
+)
 from app.services.judging import revisions
 from app.services.people import accounts
 from app.services.project import projects, prompts
@@ -135,10 +140,21 @@ def vote(
     return judgment
 
 
+def judged_rows(
+    session: Session, project_id: int, options: ExportOptions, counts: Counts
+) -> Iterator[JudgedComparison]:
+    """Read every page of the comparisons that the options ask for."""
+    after: int | None = 0
+    while after is not None:
+        page = preferences.read_page(session, project_id, options, counts, after=after)
+        yield from page.rows
+        after = page.after
+
+
 def exported(database: Database, slug: str, format: str) -> list[dict[str, Any]]:
     """Return the rows of an export, each vote for itself."""
     with database.reader() as session:
         project = projects.by_slug(session, slug)
-        account, options = Account(), Options(aggregate=Aggregate.EACH_VOTE)
-        found = preferences.stream(session, project.id, options, account.counts)
+        account, options = Account(), ExportOptions(aggregate=Aggregate.EACH_VOTE)
+        found = judged_rows(session, project.id, options, account.counts)
         return [json.loads(one) for one in export_rows.write(found, format, options, account)]

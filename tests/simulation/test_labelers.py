@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.simulation import labelers
-from app.simulation.labelers import Answer, Kind, Question, Shown, SimulatedLabeler
+from app.simulation.labelers import (
+    ComparisonView,
+    ShownCompletion,
+    SimulatedJudgment,
+    SimulatedLabeler,
+)
 
 N = 4000
 # Five standard errors of a share of N draws stay below this.
@@ -27,25 +33,25 @@ EXACT = SimulatedLabeler("exact", by_number, seed=1)
 
 def question(
     *utilities: float,
-    kind: Kind = Kind.RANK,
+    kind: JudgmentKind = JudgmentKind.RANK,
     allows_ties: bool = False,
     allows_both_bad: bool = False,
     asks_strength: bool = False,
-) -> Question:
-    shown = tuple(Shown(key, f"{utility} text") for key, utility in enumerate(utilities))
-    return Question("c", "prompt", shown, kind, allows_ties, allows_both_bad, asks_strength)
+) -> ComparisonView:
+    shown = tuple(ShownCompletion(key, f"{utility} text") for key, utility in enumerate(utilities))
+    return ComparisonView("c", "prompt", shown, kind, allows_ties, allows_both_bad, asks_strength)
 
 
-def turned(asked: Question) -> Question:
+def turned(asked: ComparisonView) -> ComparisonView:
     return replace(asked, shown=asked.shown[::-1])
 
 
-def many(asked: Question) -> Iterator[Question]:
+def many(asked: ComparisonView) -> Iterator[ComparisonView]:
     for n in range(N):
         yield replace(asked, comparison=f"c{n}")
 
 
-def share_preferring_first(labeler: SimulatedLabeler, asked: Question) -> float:
+def share_preferring_first(labeler: SimulatedLabeler, asked: ComparisonView) -> float:
     return sum(labeler.judge(one).preferred == 0 for one in many(asked)) / N
 
 
@@ -81,7 +87,7 @@ def test_answers_follow_from_seed_name_and_comparison() -> None:
     noisy = replace(EXACT, temperature=1.0, flip_rate=0.2)
     asked = question(0.0, 0.1, 0.2, 0.3)
 
-    def answers(labeler: SimulatedLabeler) -> list[Answer]:
+    def answers(labeler: SimulatedLabeler) -> list[SimulatedJudgment]:
         return [labeler.judge(one) for one in itertools.islice(many(asked), 20)]
 
     assert answers(noisy) == answers(noisy)
@@ -104,14 +110,14 @@ def test_every_pair_of_a_pick_or_ranking_is_flipped_at_the_flip_rate(flip_rate: 
 def test_noise_makes_choices_logistic_in_the_gap() -> None:
     noisy = replace(EXACT, temperature=0.5)
     # sigma(0.5 / 0.5) = 0.7311
-    assert share_preferring_first(noisy, question(1.0, 0.5, kind=Kind.PICK)) == pytest.approx(
-        0.7311, abs=SHARE_TOLERANCE
-    )
+    assert share_preferring_first(
+        noisy, question(1.0, 0.5, kind=JudgmentKind.PICK)
+    ) == pytest.approx(0.7311, abs=SHARE_TOLERANCE)
 
 
 def test_position_bias_favours_what_is_shown_first() -> None:
     biased = replace(EXACT, position_bias=0.5, temperature=1.0)
-    even = question(1.0, 1.0, kind=Kind.PICK)
+    even = question(1.0, 1.0, kind=JudgmentKind.PICK)
     # sigma(0.5) = 0.6225
     assert share_preferring_first(biased, even) == pytest.approx(0.6225, abs=SHARE_TOLERANCE)
     assert share_preferring_first(biased, turned(even)) == pytest.approx(
@@ -120,8 +126,8 @@ def test_position_bias_favours_what_is_shown_first() -> None:
 
 
 def test_length_bias_favours_the_longer_text() -> None:
-    shown = (Shown(0, "1.0 " + "word " * 19), Shown(1, "1.5 short"))
-    asked = Question("c", "prompt", shown, Kind.PICK)
+    shown = (ShownCompletion(0, "1.0 " + "word " * 19), ShownCompletion(1, "1.5 short"))
+    asked = ComparisonView("c", "prompt", shown, JudgmentKind.PICK)
     assert EXACT.judge(asked).preferred == 1
     assert replace(EXACT, length_bias=0.5).judge(asked).preferred == 0
 
@@ -130,29 +136,31 @@ def test_ties_are_said_within_the_band_and_only_where_allowed() -> None:
     tying = replace(EXACT, tie_band=0.5)
     assert tying.judge(question(1.0, 0.6, 0.0, allows_ties=True)).groups == ((0, 1), (2,))
     assert tying.judge(question(1.0, 0.6, 0.0)).groups == ((0,), (1,), (2,))
-    tie = tying.judge(question(1.0, 0.6, kind=Kind.PICK, allows_ties=True))
+    tie = tying.judge(question(1.0, 0.6, kind=JudgmentKind.PICK, allows_ties=True))
     assert tie.preferred is None
 
 
 def test_exactly_equal_completions_are_ordered_by_chance_without_ties() -> None:
-    assert share_preferring_first(EXACT, question(1.0, 1.0, kind=Kind.PICK)) == pytest.approx(
-        0.5, abs=SHARE_TOLERANCE
-    )
+    assert share_preferring_first(
+        EXACT, question(1.0, 1.0, kind=JudgmentKind.PICK)
+    ) == pytest.approx(0.5, abs=SHARE_TOLERANCE)
 
 
 def test_strength_grows_with_the_gap() -> None:
     gaps = (0.1, 0.5, 1.2, 3.0)
-    asked = [question(gap, 0.0, kind=Kind.PICK, asks_strength=True) for gap in gaps]
+    asked = [question(gap, 0.0, kind=JudgmentKind.PICK, asks_strength=True) for gap in gaps]
     assert [EXACT.judge(one).strength for one in asked] == [1, 2, 3, 4]
-    assert EXACT.judge(question(1.0, 0.0, kind=Kind.PICK)).strength is None
+    assert EXACT.judge(question(1.0, 0.0, kind=JudgmentKind.PICK)).strength is None
 
 
 def test_both_bad_is_said_beside_the_preference_and_only_where_allowed() -> None:
-    answer = EXACT.judge(question(-3.0, -2.0, kind=Kind.PICK, allows_both_bad=True))
+    answer = EXACT.judge(question(-3.0, -2.0, kind=JudgmentKind.PICK, allows_both_bad=True))
     assert answer.both_bad
     assert answer.preferred == 1
-    assert not EXACT.judge(question(-3.0, -2.0, kind=Kind.PICK)).both_bad
-    assert not EXACT.judge(question(-3.0, 2.0, kind=Kind.PICK, allows_both_bad=True)).both_bad
+    assert not EXACT.judge(question(-3.0, -2.0, kind=JudgmentKind.PICK)).both_bad
+    assert not EXACT.judge(
+        question(-3.0, 2.0, kind=JudgmentKind.PICK, allows_both_bad=True)
+    ).both_bad
 
 
 def test_skips_come_at_the_skip_rate_with_a_reason_and_nothing_else() -> None:
@@ -164,7 +172,9 @@ def test_skips_come_at_the_skip_rate_with_a_reason_and_nothing_else() -> None:
 
 
 def test_ratings_grow_with_utility_within_the_scale() -> None:
-    asked = replace(question(-9.0, -1.0, 0.0, 1.0, 9.0, kind=Kind.RATE), criteria=("quality",))
+    asked = replace(
+        question(-9.0, -1.0, 0.0, 1.0, 9.0, kind=JudgmentKind.RATE), criteria=("quality",)
+    )
     ratings = EXACT.judge(asked).ratings
     assert [ratings[key, "quality"] for key in range(5)] == [1, 2, 3, 4, 5]
     flipped = replace(EXACT, flip_rate=1.0).judge(asked).ratings
@@ -172,7 +182,7 @@ def test_ratings_grow_with_utility_within_the_scale() -> None:
 
 
 def test_thumbs_go_up_for_what_is_liked_and_flip() -> None:
-    good, bad = question(1.0, kind=Kind.THUMBS), question(-1.0, kind=Kind.THUMBS)
+    good, bad = question(1.0, kind=JudgmentKind.THUMBS), question(-1.0, kind=JudgmentKind.THUMBS)
     assert EXACT.judge(good).thumb_up is True
     assert EXACT.judge(bad).thumb_up is False
     assert replace(EXACT, flip_rate=1.0).judge(good).thumb_up is False
@@ -180,12 +190,12 @@ def test_thumbs_go_up_for_what_is_liked_and_flip() -> None:
 
 def test_a_text_is_written_where_one_is_known_and_worth_more_than_what_is_shown() -> None:
     writer = replace(EXACT, knows=lambda prompt: "2 known" if prompt == "prompt" else None)
-    assert writer.judge(question(kind=Kind.WRITE)).text == "2 known"
-    assert writer.judge(question(1.0, kind=Kind.EDIT)).text == "2 known"
-    for kept in (question(3.0, kind=Kind.EDIT), question(2.0, kind=Kind.EDIT)):
+    assert writer.judge(question(kind=JudgmentKind.WRITE)).text == "2 known"
+    assert writer.judge(question(1.0, kind=JudgmentKind.EDIT)).text == "2 known"
+    for kept in (question(3.0, kind=JudgmentKind.EDIT), question(2.0, kind=JudgmentKind.EDIT)):
         assert writer.judge(kept).skip_reason == "it is good as it is"
-    assert EXACT.judge(question(kind=Kind.WRITE)).skip_reason == "knows nothing better"
-    unknown = replace(question(kind=Kind.WRITE), prompt="another")
+    assert EXACT.judge(question(kind=JudgmentKind.WRITE)).skip_reason == "knows nothing better"
+    unknown = replace(question(kind=JudgmentKind.WRITE), prompt="another")
     assert writer.judge(unknown).skip_reason == "knows nothing better"
 
 
@@ -223,14 +233,20 @@ def test_impossible_traits_are_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [(Kind.PICK, 3), (Kind.RANK, 1), (Kind.RANK, 10), (Kind.THUMBS, 2)]
+    ("kind", "count"),
+    [
+        (JudgmentKind.PICK, 3),
+        (JudgmentKind.RANK, 1),
+        (JudgmentKind.RANK, 10),
+        (JudgmentKind.THUMBS, 2),
+    ],
 )
-def test_a_comparison_of_the_wrong_size_is_refused(kind: Kind, count: int) -> None:
+def test_a_comparison_of_the_wrong_size_is_refused(kind: JudgmentKind, count: int) -> None:
     with pytest.raises(ValueError, match=f"shows {count}"):
         EXACT.judge(question(*range(count), kind=kind))
 
 
 def test_a_completion_shown_twice_is_refused() -> None:
-    shown = (Shown(7, "1 a"), Shown(7, "2 b"))
+    shown = (ShownCompletion(7, "1 a"), ShownCompletion(7, "2 b"))
     with pytest.raises(ValueError, match="twice"):
-        EXACT.judge(Question("c", "prompt", shown, Kind.PICK))
+        EXACT.judge(ComparisonView("c", "prompt", shown, JudgmentKind.PICK))

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.client import Assignment, Candidate, Client, Message, Refused, new_key
+from app.client import ApiAssignment, ApiCandidate, ApiMessage, Client, RequestRefused, new_key
 from app.db import Database
-from app.models import Comparison, Completion, Judgment, JudgmentKind, Role
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Comparison, Completion, Judgment, Role
 from app.services.people import accounts
 from app.services.project import criteria, projects
-from app.simulation.labelers import Answer, SimulatedLabeler, panel
-from app.simulation.runner import Member, Panel, question_of, submission_of, work_through
-from app.simulation.runner import Totals as RunnerTotals
+from app.simulation.labelers import SimulatedJudgment, SimulatedLabeler, panel
+from app.simulation.runner import Member, Panel, PanelTotals, submission_of, view_of, work_through
 from tests.live import serve
 from tests.services import sample
 
@@ -43,16 +43,16 @@ def _panel(
     return members
 
 
-def _assignment(kind: str, positions: Sequence[int], **rules: Any) -> Assignment:
+def _assignment(kind: str, positions: Sequence[int], **rules: Any) -> ApiAssignment:
     defaults: dict[str, Any] = {"strengths": [2, 3], "allow_tie": True, "allow_both_bad": True}
-    return Assignment(
+    return ApiAssignment(
         id=7,
         comparison_id=9,
         lease_token="token",
         expires_at=sample.Clock().at,
         kind=kind,
-        messages=[Message(role="user", content="Why?")],
-        candidates=[Candidate(position=one, text=f"text {one}") for one in positions],
+        messages=[ApiMessage(role="user", content="Why?")],
+        candidates=[ApiCandidate(position=one, text=f"text {one}") for one in positions],
         **(defaults | rules),
     )
 
@@ -86,7 +86,7 @@ def test_what_a_labeler_wants_arrives_whatever_the_order_shown(
     taste = SimulatedLabeler("sim", lambda _prompt, text: float(text.rsplit(".", 1)[1]))
     members = _panel(database, [taste], 6, judgment_kind=kind, k=k, overlap=1)
     with serve(application) as url, Client(url, members[0].token) as client:
-        work_through(client.project("desk"), taste, RunnerTotals(), threading.Event())
+        work_through(client.project("desk"), taste, PanelTotals(), threading.Event())
     with database.reader() as session:
         judgments = session.scalars(select(Judgment)).all()
         assert len(judgments) == 6
@@ -116,13 +116,13 @@ def test_every_kind_is_judged_by_the_hidden_utility(
     members = _panel(database, [taste], 2, **columns)
     with database.transaction() as session:
         project = projects.by_slug(session, "desk")
-        given = [criteria.Given("true"), criteria.Given("kind")]
+        given = [criteria.CriterionSettings("true"), criteria.CriterionSettings("kind")]
         criteria.arrange(session, project, given, actor_id=None)
         if kind == "edit":  # one that is better than what is known
             text = session.scalars(select(Completion).order_by(Completion.id)).first()
             assert text is not None
             text.text = "Better.10"
-    totals = RunnerTotals()
+    totals = PanelTotals()
     with serve(application) as url, Client(url, members[0].token) as client:
         work_through(client.project("desk"), taste, totals, threading.Event())
     assert (totals.judged, totals.skipped, totals.refused) == (judged, 2 - judged, 0)
@@ -141,7 +141,7 @@ def test_every_kind_is_judged_by_the_hidden_utility(
 def test_a_strength_that_is_not_offered_becomes_the_nearest() -> None:
     assignment = _assignment("pick", [1, 0])
     for said, sent in ((1, 2), (2, 2), (3, 3), (4, 3)):
-        judged = Answer(groups=((1,), (0,)), strength=said)
+        judged = SimulatedJudgment(groups=((1,), (0,)), strength=said)
         answer = submission_of(assignment, judged).answer
         assert (answer.preferred, answer.strength) == ("b", sent)
     none = submission_of(_assignment("pick", [0, 1], strengths=[]), judged).answer
@@ -149,13 +149,13 @@ def test_a_strength_that_is_not_offered_becomes_the_nearest() -> None:
 
 
 def test_groups_become_competition_ranks() -> None:
-    judged = Answer(groups=((2,), (0, 3), (1,)))
+    judged = SimulatedJudgment(groups=((2,), (0, 3), (1,)))
     answer = submission_of(_assignment("rank", [3, 1, 0, 2]), judged).answer
     assert answer.ranking == [2, 4, 1, 2]
 
 
 def test_a_labeler_meets_the_question_in_the_order_shown() -> None:
-    question = question_of(_assignment("pick", [1, 0], allow_tie=False, strengths=[]))
+    question = view_of(_assignment("pick", [1, 0], allow_tie=False, strengths=[]))
     assert [one.key for one in question.shown] == [1, 0]
     assert not question.allows_ties
     assert not question.asks_strength
@@ -167,14 +167,14 @@ def test_the_client_says_what_the_server_refused(application: Any, database: Dat
         project = client.project("desk")
         (assignment,) = project.claim().assignments
         assert project.queue().held == 1
-        judged = Answer(groups=((0,), (1,)))
+        judged = SimulatedJudgment(groups=((0,), (1,)))
         given = submission_of(assignment, judged).model_copy(update={"lease_token": "guess"})
-        with pytest.raises(Refused, match="leased again"):
+        with pytest.raises(RequestRefused, match="leased again"):
             project.submit(given)
         project.submit(submission_of(assignment, judged))
         opened = project.undo(new_key())
         assert opened is not None
         assert opened.id == assignment.id
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             client.get("/projects/other/assignments/queue")
         assert refused.value.status == 404

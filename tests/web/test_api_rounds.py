@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
 from app.domain.states import RoundState
-from app.models import CheckpointKind, Export, Project, Role, User
+from app.models import AuditEvent, CheckpointKind, Export, Job, Project, Role, User
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
+from app.services.jobs import job_leases
 from app.services.judging import labeling
 from app.services.people import accounts
 from app.services.queue import slot_leases
@@ -82,6 +84,31 @@ def test_a_round_is_launched_watched_and_decided(
     assert [each["number"] for each in made(lead.get(url(project, "/rounds")))] == [1]
 
 
+def test_stopping_a_rounds_job_on_its_page_is_audited(
+    lead: TestClient, project: Project, database: Database
+) -> None:
+    made(lead.post(url(project, "/rounds"), json={"sft": None}), 201)
+    with database.transaction() as session:
+        claimed = job_leases.claim(session, "here", ["gpu"], lease_s=60)
+    assert claimed is not None
+    answer = lead.post(f"/p/{project.slug}/rounds/1/stop")
+    assert answer.status_code == 303, answer.text
+    with database.reader() as session:
+        assert session.get_one(Job, claimed.job_id).stop_requested
+        event = session.scalars(select(AuditEvent).where(AuditEvent.action == "job.stop")).one()
+        assert event.actor_id == session.query(User).filter_by(name="lead").one().id
+
+
+def test_cancelling_a_round_audits_the_jobs_it_cancels(
+    lead: TestClient, project: Project, database: Database
+) -> None:
+    made(lead.post(url(project, "/rounds"), json={"sft": None}), 201)
+    made(lead.post(url(project, "/rounds/1/cancel"), json={"reason": "wrong prompts"}))
+    with database.reader() as session:
+        actions = set(session.scalars(select(AuditEvent.action)))
+    assert {"round.cancel", "job.cancel"} <= actions
+
+
 def test_a_wrong_plan_is_refused_with_the_reason(lead: TestClient, project: Project) -> None:
     answer = lead.post(url(project, "/rounds"), json={"policy": {"kl": 1}})
     assert answer.status_code == 422
@@ -109,7 +136,7 @@ def test_a_model_is_sent_as_a_tar(
             session,
             project_id=project.id,
             kind=CheckpointKind.POLICY,
-            written=Written("policy/job-1-1", "0" * 64, {}, {"loss": float("nan")}),
+            written=CheckpointFiles("policy/job-1-1", "0" * 64, {}, {"loss": float("nan")}),
         )
     shown = made(lead.get(url(project, f"/checkpoints/{row.id}")))
     assert shown["metrics"] == {"loss": None}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.web.curves import HEIGHT, WIDTH, Curve, Line, Mark
+from app.web.curves import HEIGHT, WIDTH, Chart, ChartLine, ChartMark
 
 values = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -18,7 +18,7 @@ def numbers(path: str) -> list[tuple[float, float]]:
 
 @given(st.lists(values, min_size=1, max_size=60))
 def test_every_point_lies_in_the_frame(ys: list[float]) -> None:
-    curve = Curve("t", "n", (Line("l", tuple(enumerate(map(float, ys)))),))
+    curve = Chart("t", "n", (ChartLine("l", tuple(enumerate(map(float, ys)))),))
     (drawn,) = curve.drawn
     for x, y in numbers(drawn.path):
         assert 0 <= x <= WIDTH
@@ -28,7 +28,7 @@ def test_every_point_lies_in_the_frame(ys: list[float]) -> None:
 
 @given(st.lists(values, min_size=2, max_size=30, unique=True))
 def test_larger_values_are_never_drawn_lower(ys: list[float]) -> None:
-    curve = Curve("t", "n", (Line("l", tuple(enumerate(map(float, ys)))),))
+    curve = Chart("t", "n", (ChartLine("l", tuple(enumerate(map(float, ys)))),))
     heights = [y for _, y in numbers(curve.drawn[0].path)]
     by_value = sorted(zip(ys, heights, strict=True))
     assert [h for _, h in by_value] == sorted((h for _, h in by_value), reverse=True)
@@ -37,7 +37,7 @@ def test_larger_values_are_never_drawn_lower(ys: list[float]) -> None:
 @pytest.mark.parametrize("count", [1, 12, 13, 5000])
 def test_the_table_is_short_and_ends_with_the_newest_value(count: int) -> None:
     points = tuple((float(at), at / 7) for at in range(1, count + 1))
-    curve = Curve("t", "n", (Line("l", points),))
+    curve = Chart("t", "n", (ChartLine("l", points),))
     assert len(curve.rows) <= 12
     assert curve.rows[-1] == (float(count), (count / 7,))
     assert curve.last == count / 7
@@ -45,13 +45,13 @@ def test_the_table_is_short_and_ends_with_the_newest_value(count: int) -> None:
 
 
 def test_a_far_limit_does_not_flatten_the_line_and_a_near_one_is_drawn() -> None:
-    line = Line("l", ((0.0, 0.0), (1.0, 1.0)))
-    assert not Curve("t", "n", (line,), marks=(Mark(100, "budget"),)).shown_marks
-    assert Curve("t", "n", (line,), marks=(Mark(1.5, "budget"),)).shown_marks
+    line = ChartLine("l", ((0.0, 0.0), (1.0, 1.0)))
+    assert not Chart("t", "n", (line,), marks=(ChartMark(100, "budget"),)).shown_marks
+    assert Chart("t", "n", (line,), marks=(ChartMark(1.5, "budget"),)).shown_marks
 
 
 def test_nothing_measured_is_empty_not_broken() -> None:
-    curve = Curve("t", "n", (Line("l", ()),))
+    curve = Chart("t", "n", (ChartLine("l", ()),))
     assert curve.is_empty
     assert curve.last is None
     assert not curve.drawn

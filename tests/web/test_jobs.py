@@ -7,8 +7,9 @@ from starlette.testclient import TestClient
 
 from app import queue as broker
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
-from app.models import AuditEvent, JudgmentKind, Project, Role, User
+from app.models import AuditEvent, Project, Role, User
 from app.services.jobs import job_leases, job_reports, jobs, workers
 from app.services.people import accounts
 from app.services.project import projects
@@ -130,7 +131,7 @@ def test_curves_and_samples_come_in_order(lead: TestClient, database: Database) 
     points = [job_reports.Scalar(step, "loss", 1 / step) for step in (4, 2, 1)]
     with database.transaction() as session:
         job_reports.record_metrics(session, *key, points)
-        sample = job_reports.KeptSample(4, 0, "Why?", "Because.", 0.5)
+        sample = job_reports.StepSample(4, 0, "Why?", "Because.", 0.5)
         job_reports.record_samples(session, *key, [sample])
     base = f"/api/v1/projects/own/jobs/{job_id}"
     assert lead.get(f"{base}/metrics?after_step=1").json() == [

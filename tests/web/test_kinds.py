@@ -9,11 +9,12 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Comparison, Judgment, JudgmentKind, Role, User
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Comparison, Judgment, Role, User
 from app.services.datasets import demonstrations
 from app.services.people import accounts
 from app.services.project import criteria, projects
-from app.services.project.criteria import Given
+from app.services.project.criteria import CriterionSettings
 from app.settings import Settings
 from tests.services import sample, sample_votes
 
@@ -63,7 +64,7 @@ def desk(sign_in: SignIn, database: Database) -> Callable[[str], TestClient]:
                 session, slug="desk", judgment_kind=JudgmentKind(kind), k=K[kind], **columns
             )
             if kind == "rate":
-                wanted = [Given("true", "Is it?", weight=3), Given("kind")]
+                wanted = [CriterionSettings("true", "Is it?", weight=3), CriterionSettings("kind")]
                 criteria.arrange(session, project, wanted, actor_id=None)
             user = session.scalars(select(User)).one()
             accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
@@ -198,4 +199,4 @@ def test_leads_see_every_kind_in_words(
         ["kind", "true"],
     )
     shown = browser.get("/p/desk/agreement", headers={"accept": "text/html"}).text
-    assert "No completion was rated by two or more yet" in shown
+    assert "No response has been rated by two or more labelers yet" in shown

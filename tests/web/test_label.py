@@ -10,7 +10,8 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Assignment, Completion, Judgment, JudgmentKind, Project, Role, User
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Assignment, Completion, Judgment, Project, Role, User
 from app.services.people import accounts
 from tests.services import sample
 
@@ -124,7 +125,7 @@ def test_history_shows_changes_and_takes_back(sign_in: SignIn, database: Databas
     assert browser.post(one, data=edit).status_code == 303
     assert "About the same, both bad" in browser.get("/p/desk/history").text
     assert browser.post(f"{one}/retract").status_code == 303
-    assert "taken back" in browser.get("/p/desk/history").text
+    assert "retracted" in browser.get("/p/desk/history").text
     assert [row.revision for row in _judgments(database)] == [1, 2, 3]
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Judgment, JudgmentKind, Role, User
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Judgment, Role, User
 from app.services.people import accounts
 from app.web import assignments
 from tests.services import sample

@@ -58,7 +58,7 @@ def test_what_was_emptied_is_left_out_and_further_parts_stay() -> None:
 
 def test_a_part_that_breaks_a_rule_is_refused_by_name() -> None:
     form = LaunchForm(length_shortest=9, length_longest=4)
-    with pytest.raises(Invalid, match="longest answer of the length reward is 4"):
+    with pytest.raises(Invalid, match="longest response of the length reward is 4"):
         form.plan(RoundPlan())
 
 

@@ -91,7 +91,7 @@ def test_labelers_and_strangers_see_none_of_it(
         assert stranger.get(f"/p/desk{page}").status_code == 404, page
         expected = 200 if page in FOR_LABELERS else 403
         assert labeler.get(f"/p/desk{page}").status_code == expected, page
-    assert "Same answer" not in labeler.get("/p/desk/guidelines").text
+    assert "Raw agreement" not in labeler.get("/p/desk/guidelines").text
 
 
 def test_only_administrators_make_projects(sign_in: SignIn) -> None:
@@ -108,7 +108,7 @@ def test_a_refused_form_keeps_what_was_typed(sign_in: SignIn, database: Database
     form = {"name": "Desk of many", "k": "2", "overlap": "100"}
     answer = admin.post("/projects/new", data=form, headers={"accept": "text/html"})
     assert answer.status_code == 422
-    assert "overlap is 1 to 99" in answer.text
+    assert "overlap must be 1 to 99" in answer.text
     assert "Desk of many" in answer.text
     with database.reader() as session:
         assert session.scalar(select(func.count()).select_from(Project)) == 0
@@ -188,7 +188,7 @@ def test_a_settled_comparison_becomes_gold_with_its_answer(
             "ab".index(gold.gold_answer["preferred"])
         ]
         assert right.id == first[1].id
-    assert "The answer" in html(lead, answer.headers["location"])
+    assert "Known answer" in html(lead, answer.headers["location"])
 
 
 def test_asking_again_withdraws_the_first_and_asks_the_same(
@@ -266,7 +266,7 @@ def test_criteria_are_ordered_by_their_place_and_a_row_without_a_name_is_none(
         assert [one.position for one in found] == [1, 0]
     twice = rows | {"name": ["a", "A", ""]}
     refused = lead.post("/p/desk/settings/criteria", data=twice)
-    assert (refused.status_code, "there twice" in refused.text) == (422, True)
+    assert (refused.status_code, "appears twice" in refused.text) == (422, True)
 
 
 def test_settings_are_saved_and_refused_with_the_rule(lead: TestClient, database: Database) -> None:

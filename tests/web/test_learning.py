@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.web import glossary, rounds_live
-from app.web.curves import Curve
+from app.web.curves import Chart
 from app.web.render import _environment
 
 SignIn = Callable[..., TestClient]
@@ -47,7 +47,7 @@ def test_a_curve_without_an_entry_is_a_plain_title() -> None:
         '{% from "rounds/_curves.html" import chart with context %}{{ chart(curve) }}'
     )
     for metric, leads in (("kl/k1", True), ("unheard/of", False)):
-        html = template.render(curve=Curve("Title", "note", (), metric=metric))
+        html = template.render(curve=Chart("Title", "note", (), metric=metric))
         assert ("/learning#kl-k1" in html) is leads
 
 

@@ -9,7 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import JudgmentKind, Project, Role, User
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Project, Role, User
 from app.services.people import accounts
 from app.services.project import projects
 from tests.conftest import PASSWORD

@@ -10,11 +10,11 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.models import (
     Comparison,
     Completion,
     Judgment,
-    JudgmentKind,
     Membership,
     PracticeAnswer,
     Project,
@@ -149,8 +149,8 @@ def test_a_late_answer_of_an_earlier_run_and_a_skip_are_refused(labeler: TestCli
     }
     body = {"submissions": [late], "skips": [skip], "count": 0}
     first, second = labeler.post(f"{API}/assignments/exchange", json=body).json()["results"]
-    assert "begun again" in first["refused"]
-    assert "nothing to skip" in second["refused"]
+    assert "a new practice run" in first["refused"]
+    assert "cannot be skipped" in second["refused"]
     assert labeler.post(f"{API}/assignments/undo").status_code == 409
     assert len(labeler.post(f"{API}/assignments/heartbeat").json()) == 3
 
@@ -176,7 +176,7 @@ def test_practice_by_plain_forms(labeler: TestClient, database: Database) -> Non
         assert ("✓ Right" if at else "✗ Not right") in shown
         assert "<em>answers</em>" in shown
     result = _html(labeler, "/p/desk/practice")
-    assert "You may label now" in result
+    assert "You can label now" in result
     assert "You had 2 of 3 right." in result
     assert "pass the practice" not in _html(labeler, "/")
     assert labeler.post("/p/desk/practice/again").status_code == 303
@@ -221,7 +221,7 @@ def test_a_file_is_added_once_and_its_bad_lines_are_named(
     sent = lead.post("/p/desk/practice/set", files={"file": ("set.jsonl", data)}, headers=HTML)
     assert sent.status_code == 200
     for line, reason in (
-        *((3, "teaches by its reasons"), (4, "not &#39;both&#39;")),
+        *((3, "labelers learn from the reasons"), (4, "not &#39;both&#39;")),
         *((5, "settled answer of a pick is missing"), (6, "2 completions"), (8, "not JSON")),
     ):
         assert re.search(rf"Line {line}:</b> [^<]*{re.escape(reason)}", sent.text), (

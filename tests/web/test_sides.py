@@ -47,7 +47,7 @@ def test_two_files_are_shown_side_by_side_at_once(lead: TestClient, address: str
     assert "untuned.jsonl" in text
     assert "2 pairs" in text
     assert text.count('class="card stack pair"') == 2
-    assert text.count("the same answer</span>") == 1
+    assert text.count("same response</span>") == 1
     assert "<strong>new</strong>" in text
     assert "<b>the</b>" not in text
     assert not re.findall(r">\s*(None|nan)\s*<", text)
@@ -59,7 +59,7 @@ def test_filters_words_and_marks_work_without_a_script(lead: TestClient, address
     assert "<mark>old</mark>" in found
     assert "&lt;" in found, "marked text is shown as it is, escaped"
     none = lead.get(f"{address}&q=nowhere", headers=HTML).text
-    assert "None of the 2 pairs fits" in none
+    assert "None of the 2 pairs matches" in none
     assert lead.get(f"{address}&length=wide", headers=HTML).status_code == 422
 
 
@@ -73,7 +73,7 @@ def test_swapping_turns_the_filter_too(lead: TestClient, address: str) -> None:
 def test_a_file_without_answers_is_refused_with_its_line(lead: TestClient) -> None:
     answer = lead.post("/p/desk/sides/files", files={"file": ("q.jsonl", b'{"prompt": "one"}\n')})
     assert answer.status_code == 422
-    assert "line 1: it holds no answer" in answer.text
+    assert "line 1: it has no response" in answer.text
 
 
 def test_a_file_is_thrown_away(lead: TestClient, address: str) -> None:
@@ -88,7 +88,7 @@ def test_only_models_can_be_asked_to_answer(lead: TestClient, database: Database
     form = {"a": "file-1", "b": "model-1"}
     answer = lead.post("/p/desk/sides/answers", data=form)
     assert answer.status_code == 422
-    assert "only models can be asked" in answer.text
+    assert "only models can respond" in answer.text
     with database.reader() as session:
         assert session.scalars(select(Job)).all() == []
 

@@ -153,10 +153,10 @@ def test_a_link_says_whether_it_was_used_is_closed_or_never_was(
     assert sign_in("ada").post(used).status_code == 303
     with database.transaction() as session:
         session.get_one(Invitation, 2).expires_at = now(session) - timedelta(seconds=1)
-    assert "Take back" in admin.get("/people").text
+    assert "Revoke" in admin.get("/people").text
     assert admin.post("/people/invitations/3/revoke").status_code == 303
     assert admin.post("/people/invitations/3/revoke").status_code == 404
-    assert "Take back" not in admin.get("/people").text
+    assert "Revoke" not in admin.get("/people").text
     for path, said in (
         (used, "was used already"),
         (expired, "no longer open"),

@@ -161,7 +161,7 @@ def test_what_is_withdrawn_can_come_back(
     with database.reader() as session:
         assert _live(session, people[0]) == []
     assert work(1) == made[1]
-    assert "Put it back" in lead.get(f"/p/desk/comparisons/{made[0]}").text
+    assert "Return to the queue" in lead.get(f"/p/desk/comparisons/{made[0]}").text
     state = lead.delete(url).json()
     assert (state["is_withdrawn"], state["open"]) == (False, 2)
     assert work(2) == made[0]

@@ -86,7 +86,7 @@ def test_cancel_ends_a_run_and_clears_its_folder(
     job_id = enqueue(database, "steps", steps=1000, step_s=0.05)
     until_progress(database, job_id)
     with database.transaction() as session:
-        jobs.cancel(session, job_id)
+        jobs.cancel(session, job_id, actor_id=None)
     assert until_over(database, job_id).state == JobState.CANCELLED
     until(lambda: not (tmp_path / f"job-{job_id}").exists(), "the clearing")
     assert results(database, job_id) == 0
@@ -96,7 +96,7 @@ def test_cancel_kills_a_run_that_does_not_listen(working: Supervisor, database: 
     job_id = enqueue(database, "stubborn")
     until(lambda: read(database, job_id).state == JobState.RUNNING, "the claim")
     with database.transaction() as session:
-        jobs.cancel(session, job_id)
+        jobs.cancel(session, job_id, actor_id=None)
     assert until_over(database, job_id).state == JobState.CANCELLED
 
 
@@ -104,7 +104,7 @@ def test_stop_here_keeps_what_the_run_has(working: Supervisor, database: Databas
     job_id = enqueue(database, "steps", steps=1000, step_s=0.05)
     until_progress(database, job_id, 3)
     with database.transaction() as session:
-        jobs.stop_here(session, job_id)
+        jobs.stop_here(session, job_id, actor_id=None)
     assert until_over(database, job_id).state == JobState.SUCCEEDED
     assert results(database, job_id) == 1
 
@@ -113,10 +113,10 @@ def test_a_cancelled_job_can_be_retried(working: Supervisor, database: Database)
     job_id = enqueue(database, "steps", steps=40, step_s=0.1)
     until_progress(database, job_id)
     with database.transaction() as session:
-        jobs.cancel(session, job_id)
+        jobs.cancel(session, job_id, actor_id=None)
     assert until_over(database, job_id).state == JobState.CANCELLED
     with database.transaction() as session:
-        jobs.retry(session, job_id)
+        jobs.retry(session, job_id, actor_id=None)
     assert until_over(database, job_id).state == JobState.SUCCEEDED
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError, TimeoutError
 
-from app.services.jobs.job_leases import Claimed
-from worker.runs.context import Orders
-from worker.ticket import Order, Places, Servers, Ticket, is_outage
+from app.services.jobs.job_leases import ClaimedJob
+from worker.orders import Order, Orders
+from worker.outages import is_outage
+from worker.ticket import Places, Servers, Ticket
 
 
 def test_a_ticket_survives_the_pipe_as_one_line() -> None:
-    claimed = Claimed(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
+    claimed = ClaimedJob(3, 7, "sft", {"text": "two\nlines", "n": [1]}, None, 5)
     servers = Servers(("http://127.0.0.1:8000/v1",), "a key")
     places = Places("s3://bucket", Path("/work"), "cuda", servers, 4)
     ticket = Ticket(claimed, "sqlite:////tmp/a", places, 12)

@@ -1,6 +1,7 @@
-"""`attune bench learning`: our learning core beside its peers, on the same work and machine.
+"""`attune bench learning`: the learning core compared with its peers on the same work and machine.
 
-`learning` is the whole of it; `work` writes what both sides read, `side` is what runs in each
-measured process, `pairing` takes turns between two of them, and `environments` keeps the peers'.
-Nothing here is used by the product.
+`learning` runs all rows; `workload` defines the work that both sides read, `measured_side` runs in
+each measured process, `pairing` alternates between the sides, and `environments` holds the peers'
+virtual environments. `reward_acceptance` and `policy_acceptance` compare what is learned. The
+product uses nothing of this package.
 """

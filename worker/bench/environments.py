@@ -1,6 +1,6 @@
-"""The peers' virtual environments: made once, kept in a cache folder, never mixed with ours.
+"""The peers' virtual environments: created once, kept in a cache folder, separate from ours.
 
-torch is pinned to our own version, so that both sides multiply with the same library.
+torch is pinned to the version in use here, so that both sides multiply with the same library.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ MARKER = ".attune-complete"
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """A peer's environment: its folder's name, and what is installed."""
+    """A peer's environment: the name of its folder, and its requirements."""
 
     name: str
     requirements: tuple[str, ...]
@@ -29,16 +29,16 @@ PPO = Environment("trl-1.12", ("trl==1.12.*", "transformers==5.17.*", "datasets"
 
 
 def python_of(environment: Environment, cache: Path, tell: Callable[[str], None]) -> Path:
-    """Return the interpreter of an environment, which is made if it is not there yet.
+    """Return the interpreter of an environment, which is created if it does not exist.
 
     Raises:
-        RuntimeError: if installing fails, with the end of what the installer said.
+        RuntimeError: if the installation fails, with the end of its output.
     """
     folder = cache / environment.name
     python = folder / "bin" / "python"
-    wanted = "\n".join((_torch(), *environment.requirements))
+    requirements = "\n".join((_torch(), *environment.requirements))
     marker = folder / MARKER
-    if marker.exists() and marker.read_text() == wanted:
+    if marker.exists() and marker.read_text() == requirements:
         return python
     tell(f"installing {', '.join(environment.requirements)} into {folder} (once)")
     venv.create(folder, with_pip=True, clear=True)
@@ -46,12 +46,12 @@ def python_of(environment: Environment, cache: Path, tell: Callable[[str], None]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"cannot install {environment.name}: {done.stderr.strip()[-800:]}")
-    marker.write_text(wanted)
+    marker.write_text(requirements)
     return python
 
 
 def ours() -> Path:
-    """Return the interpreter that runs this."""
+    """Return the interpreter of this process."""
     return Path(sys.executable)
 
 

@@ -1,6 +1,6 @@
 """`attune bench learning`: every row at every precision, as a table and as JSON.
 
-Nothing is measured here; this decides what is, in which order, and puts it together.
+This module decides what is measured and in which order, and collects the results.
 """
 
 import tempfile
@@ -10,18 +10,17 @@ from pathlib import Path
 
 import torch
 
-from worker.bench import environments, pairing, peak, rows
-from worker.bench import work as fixed
-from worker.bench.rows import Json, Line
-from worker.bench.work import Dtype, Row, Work
+from worker.bench import environments, pairing, peak, rows, workload
+from worker.bench.rows import BenchLine, JsonObject
+from worker.bench.workload import Dtype, RowName, Workload
 from worker.rlhf.model import models, starter
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What to measure. `repeats` are timed steps; None is each row's own number."""
+class BenchOptions:
+    """What to measure. `repeats` is the number of timed steps; None is the row's default."""
 
-    only: tuple[Row, ...] = fixed.ROWS
+    only: tuple[RowName, ...] = workload.ROWS
     repeats: int | None = None
     gpu: bool = False
     tiny: bool = False
@@ -30,59 +29,59 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One line of the table: its key in the JSON, and the line."""
+    """A measured line with its key in the JSON."""
 
     key: str
-    line: Line
+    line: BenchLine
 
 
-def chosen(names: str) -> tuple[Row, ...]:
-    """Read names of rows separated by commas; nothing means all.
+def chosen(names: str) -> tuple[RowName, ...]:
+    """Parse names of rows separated by commas; an empty string means all.
 
     Raises:
-        ValueError: naming the row that does not exist.
+        ValueError: naming a row that does not exist.
     """
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
-        if name not in fixed.ROWS:
-            raise ValueError(f"rows are {', '.join(fixed.ROWS)}; there is no row {name!r}")
-    return tuple(row for row in fixed.ROWS if not wanted or row in wanted)
+    requested = [name.strip() for name in names.split(",") if name.strip()]
+    for name in requested:
+        if name not in workload.ROWS:
+            raise ValueError(f"rows are {', '.join(workload.ROWS)}; there is no row {name!r}")
+    return tuple(row for row in workload.ROWS if not requested or row in requested)
 
 
-def works(options: Options) -> Iterator[Work]:
-    """Yield the work of each row at each precision that the machine has."""
+def works(options: BenchOptions) -> Iterator[Workload]:
+    """Yield the work of each row at each precision that the machine supports."""
     for row in options.only:
         for dtype in _precisions(options):
-            work = fixed.tiny(row) if options.tiny else fixed.SIZES[row]
+            work = workload.tiny(row) if options.tiny else workload.SIZES[row]
             work = replace(work, dtype=dtype, steps=(options.repeats or work.steps - 1) + 1)
-            yield replace(work, device="cuda", shape=fixed.HALF_BILLION) if options.gpu else work
+            yield replace(work, device="cuda", shape=workload.HALF_BILLION) if options.gpu else work
 
 
-def measure(options: Options, tell: Callable[[str], None]) -> Iterator[Measured]:
-    """Measure work by work and yield its lines.
+def measure(options: BenchOptions, tell: Callable[[str], None]) -> Iterator[Measured]:
+    """Measure each work and yield its lines.
 
     Raises:
-        ValueError: if a GPU was asked for and there is none, or no step would be timed.
+        ValueError: if a GPU is requested and there is none, or no step would be timed.
     """
     if options.gpu and not torch.cuda.is_available():
-        raise ValueError("--gpu needs a CUDA device, and torch finds none here")
+        raise ValueError("--gpu needs a CUDA device, but torch finds none")
     if options.repeats is not None and options.repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {options.repeats}")
     device = "cuda" if options.gpu else "cpu"
     peaks = {dtype: peak.matmul_flops_per_s(dtype, device) for dtype in _precisions(options)}
     for work in works(options):
-        tell(f"{work.row} in {work.dtype}: {work.steps - 1} timed steps of each side")
+        tell(f"{work.row} in {work.dtype}: {work.steps - 1} timed steps per side")
         with tempfile.TemporaryDirectory(prefix="attune-bench-") as name:
             folder = Path(name)
             prepare(work, folder)
             *ours, peer = pairing.run(rows.programs(work, options.cache, tell), work, folder)
         for variant, steps in zip(rows.variants_of(work), ours, strict=True):
-            line = Line(work, steps, peer, peaks[work.dtype], variant)
+            line = BenchLine(work, steps, peer, peaks[work.dtype], variant)
             yield Measured(_key(line, options), line)
 
 
-def prepare(work: Work, folder: Path) -> None:
-    """Write the work and its random model."""
+def prepare(work: Workload, folder: Path) -> None:
+    """Write the work and its randomly initialized model."""
     shape = work.shape
     built = starter.build(
         ["The model is never read, only multiplied."],
@@ -90,34 +89,34 @@ def prepare(work: Work, folder: Path) -> None:
         width=shape.width,
         layers=shape.layers,
         heads=shape.heads,
-        seed=fixed.SEED,
+        seed=workload.SEED,
     )
-    fixed.write(work, folder)
-    built.model.save_pretrained(folder / fixed.MODEL_FOLDER)
-    built.tokenizer.save_pretrained(folder / fixed.MODEL_FOLDER)
+    workload.write(work, folder)
+    built.model.save_pretrained(folder / workload.MODEL_FOLDER)
+    built.tokenizer.save_pretrained(folder / workload.MODEL_FOLDER)
 
 
-def to_json(measured: Sequence[Measured], device: str) -> Json:
-    """Return the figures under the keys of the table; a dot in a key is a level."""
-    peaks = {each.line.work.dtype: round(each.line.peak) for each in measured}
-    found: dict[str, object] = {"machine": {**peak.machine(device), "matmul_flops_per_s": peaks}}
-    for each in measured:
-        place = found
-        *levels, last = each.key.split(".")
-        for level in levels:
-            place = place.setdefault(level, {})  # type: ignore[assignment]
-        place[last] = {**each.line.to_json(), **place.get(last, {})}  # type: ignore[dict-item]
-    return found
+def to_json(measured: Sequence[Measured], device: str) -> JsonObject:
+    """Return the figures nested by the parts of their keys, which are separated by dots."""
+    peaks = {result.line.work.dtype: round(result.line.peak) for result in measured}
+    figures: dict[str, object] = {"machine": {**peak.machine(device), "matmul_flops_per_s": peaks}}
+    for result in measured:
+        level = figures
+        *parents, name = result.key.split(".")
+        for parent in parents:
+            level = level.setdefault(parent, {})  # type: ignore[assignment]
+        level[name] = {**result.line.to_json(), **level.get(name, {})}  # type: ignore[dict-item]
+    return figures
 
 
-def _precisions(options: Options) -> tuple[Dtype, ...]:
+def _precisions(options: BenchOptions) -> tuple[Dtype, ...]:
     if options.gpu:
         return ("bf16",)
-    return ("fp32", "bf16") if models.native_bf16() and not options.tiny else ("fp32",)
+    return ("fp32", "bf16") if models.has_native_bf16() and not options.tiny else ("fp32",)
 
 
-def _key(line: Line, options: Options) -> str:
-    """Name a line: the first precision is the row itself, others and other ways are under it."""
+def _key(line: BenchLine, options: BenchOptions) -> str:
+    """Return the key of a line: the row, then the precision and the variant unless default."""
     work = line.work
     dtype = None if work.dtype == _precisions(options)[0] else work.dtype
     return ".".join(filter(None, (work.row, dtype, line.variant.key)))

@@ -1,7 +1,7 @@
-"""Our side of the benchmark: the learning core as jobs use it, on the fixed work.
+"""Our side of the bench: the learning core as jobs use it, on the fixed work.
 
-`python -m worker.bench.ours FOLDER` answers on standard output, a step at a time; "policy" or
-"value" after it names the trunk that PPO's value head sits on.
+`python -m worker.bench.ours FOLDER` reports on standard output, step by step; a further argument
+"policy" or "value" selects the trunk of PPO's value head.
 """
 
 import sys
@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 import transformers
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
-from worker.bench.work import Row, Work
-from worker.rlhf.core.examples import Pair, PromptItem, Ranking
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
+from worker.bench.workload import RowName, Workload
+from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models
 from worker.rlhf.model.models import LoadedModel
@@ -31,29 +31,29 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 
 Trunk = Literal["value", "policy"]
-LORA = LoraSettings(fixed.LORA_RANK, fixed.LORA_ALPHA)
+LORA = LoraSettings(workload.LORA_RANK, workload.LORA_ALPHA)
 
 
-class InOrder(reward_model.Run):
-    """A run that takes the rankings as they come, so that both sides see the same batches."""
+class InOrderRun(reward_model.RewardRun):
+    """A run that takes the prompts in their order, so that both sides see the same batches."""
 
-    def batch(self, member: int) -> list[Ranking]:
+    def batch(self, member: int) -> list[RankedPrompt]:
         """Return the batch of this step."""
         start = self.state.step * self.config.batch_rankings
-        return list(self.rankings[start : start + self.config.batch_rankings])
+        return list(self.ranked_prompts[start : start + self.config.batch_rankings])
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do the work in a folder."""
+    """Run the work in a folder."""
     folder = Path(arguments[0])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
-    side.is_ready(
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
+    side.report_ready(
         work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
     )
     dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
-    loaded = models.load(folder / fixed.MODEL_FOLDER, dtype=dtype, device=work.device)
-    # No token ends an answer, so that all are equally long.
+    loaded = models.load(folder / workload.MODEL_FOLDER, dtype=dtype, device=work.device)
+    # No token ends a response, so that all are equally long.
     endless = replace(loaded, eos_id=-1)
     if work.row == "ppo":
         train_policy(side, work, endless, "value" if "value" in arguments[1:] else "policy")
@@ -61,16 +61,16 @@ def main(arguments: Sequence[str]) -> None:
         RUNS[work.row](side, work, endless)
 
 
-def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
-    """Train a reward model on rankings; figures: loss."""
-    rankings = [
-        Ranking(
+def train_reward(side: MeasuredSide, work: Workload, loaded: LoadedModel) -> None:
+    """Train a reward model on ranked prompts; figures: loss."""
+    ranked_prompts = [
+        RankedPrompt(
             f"{step}-{number}",
             tuple(prompt.ids),
             tuple(map(tuple, prompt.completions)),
-            tuple(Pair(better, worse, share=1.0) for better, worse in work.pairs),
+            tuple(PreferencePair(better, worse, share=1.0) for better, worse in work.pairs),
         )
-        for step, prompts in enumerate(fixed.draw(work))
+        for step, prompts in enumerate(workload.draw(work))
         for number, prompt in enumerate(prompts)
     ]
     config = RewardConfig(
@@ -82,21 +82,21 @@ def train_reward(side: Side, work: Work, loaded: LoadedModel) -> None:
     )
     roles = Roles(loaded)
     reward_model.prepare(roles, config)
-    _same_start(roles, "reward")
-    run = InOrder(roles, rankings, (), config, TrainingState())
+    same_start(roles, "reward")
+    run = InOrderRun(roles, ranked_prompts, (), config, TrainingState())
     for _ in range(work.steps):
         side.begin()
         metrics = run.step()
         side.end()
-        side.tell({"loss": metrics["loss"]})
+        side.report({"loss": metrics["loss"]})
 
 
-def train_policy(side: Side, work: Work, loaded: LoadedModel, trunk: Trunk) -> None:
+def train_policy(side: MeasuredSide, work: Workload, loaded: LoadedModel, trunk: Trunk) -> None:
     """Train a policy with PPO; figures: the mean score and the KL of each batch."""
     prompts = [
         PromptItem(f"{step}-{number}", tuple(prompt.ids))
-        for step, some in enumerate(fixed.draw(work))
-        for number, prompt in enumerate(some)
+        for step, step_prompts in enumerate(workload.draw(work))
+        for number, prompt in enumerate(step_prompts)
     ]
     autocast = work.dtype == "bf16"
     config = PpoConfig(
@@ -116,21 +116,21 @@ def train_policy(side: Side, work: Work, loaded: LoadedModel, trunk: Trunk) -> N
     roles = Roles(loaded)
     roles.add_adapter("reward", LORA)
     roles.add_head("reward", seed=0)
-    _same_start(roles, "reward")
+    same_start(roles, "reward")
     ppo.prepare(roles, config)
-    _same_start(roles, "policy")
-    judge = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=autocast)
-    loop = ppo.train(roles, prompts, (), judge, config, TrainingState())
+    same_start(roles, "policy")
+    reward = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=autocast)
+    loop = ppo.train(roles, prompts, (), reward, config, TrainingState())
     for _ in range(work.steps):
         side.begin()
         metrics = next(loop).metrics
         side.end()
         phases = {f"{name}_s": metrics[f"time/{name}_s"] for name in ("generate", "score", "train")}
-        side.tell({"score": metrics["reward/score"], "kl_nats": metrics["kl/k1"]} | phases)
+        side.report({"score": metrics["reward/score"], "kl_nats": metrics["kl/k1"]} | phases)
 
 
-def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
-    """Sample n answers a prompt; figures: nats per token under the model."""
+def sample(side: MeasuredSide, work: Workload, loaded: LoadedModel) -> None:
+    """Sample n completions per prompt; figures: nats per token under the model."""
     config = SamplingConfig(
         n=work.completions,
         max_new_tokens=work.response_tokens,
@@ -138,28 +138,30 @@ def sample(side: Side, work: Work, loaded: LoadedModel) -> None:
         stop_at_eos=False,
         autocast=work.dtype == "bf16",
     )
-    for step, some in enumerate(fixed.draw(work)):
+    for step, step_prompts in enumerate(workload.draw(work)):
         prompts = [
-            PromptItem(f"{step}-{number}", tuple(prompt.ids)) for number, prompt in enumerate(some)
+            PromptItem(f"{step}-{number}", tuple(prompt.ids))
+            for number, prompt in enumerate(step_prompts)
         ]
         side.begin()
         drawn = list(sampling.generate(loaded, prompts, config))
         side.end()
-        answers = {prompt.key: prompt.prompt_ids for prompt in prompts}
-        sequences = [(*answers[each.prompt_key], *each.token_ids) for each in drawn]
-        nats = fixed.nats_per_token(loaded.model, sequences, work.response_tokens)
-        side.tell({"nats_per_token": nats})
+        ids_of = {prompt.key: prompt.prompt_ids for prompt in prompts}
+        sequences = [(*ids_of[c.prompt_key], *c.token_ids) for c in drawn]
+        nats = workload.nats_per_token(loaded.model, sequences, work.response_tokens)
+        side.report({"nats_per_token": nats})
 
 
 @torch.no_grad()
-def _same_start(roles: Roles, name: str) -> None:
-    fixed.same_start(roles.named_parameters_of(name).items())
+def same_start(roles: Roles, name: str) -> None:
+    """Initialize a role's adapter, and its head if it has one, as on the other side."""
+    workload.same_start(roles.named_parameters_of(name).items())
     if name in roles.heads:
         weight = roles.head(name).weight
-        weight.copy_(fixed.head(weight.shape[1]))
+        weight.copy_(workload.head(weight.shape[1]))
 
 
-RUNS: Mapping[Row, Callable[[Side, Work, LoadedModel], None]] = {
+RUNS: Mapping[RowName, Callable[[MeasuredSide, Workload, LoadedModel], None]] = {
     "reward_k4": train_reward,
     "reward_pairs": train_reward,
     "sampling": sample,

@@ -1,7 +1,7 @@
-"""Two processes on the same work, taking turns, and what their steps were like.
+"""Alternating measurement of processes on the same work, and the figures of their steps.
 
-Turns are a step long, so that whatever else the machine does falls on both alike; the one that
-waits holds no processor.
+The sides alternate step by step, so that other load on the machine affects them equally; a waiting
+side uses no processor.
 """
 
 import json
@@ -15,14 +15,14 @@ from statistics import median
 from types import TracebackType
 from typing import IO, Any
 
-from worker.bench.work import Work
+from worker.bench.workload import Workload
 
 SOURCES = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a side runs: a module in an interpreter, which is told the folder of the work."""
+    """A side's program: a module, run by an interpreter with the folder of the work."""
 
     python: Path
     module: str
@@ -30,8 +30,8 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """What a side did: versions of its libraries, and the figures of each step, the first untimed.
+class StepFigures:
+    """The library versions of a side, and the figures of each step; the first step is not timed.
 
     There is at least one timed step.
     """
@@ -42,29 +42,29 @@ class Steps:
     @property
     def seconds(self) -> float:
         """The median of the timed steps."""
-        return median(each["seconds"] for each in self.figures[1:])
+        return median(step["seconds"] for step in self.figures[1:])
 
     @property
     def flops_per_s(self) -> float:
-        """Operations of matrix products and attentions in a step, over its time."""
+        """Operations in the matrix products and attentions of a step, per second."""
         return self.figures[0]["flops"] / self.seconds
 
     @property
     def memory_bytes(self) -> float:
-        """The most memory it ever held above its loaded libraries."""
-        return max(each["memory_bytes"] for each in self.figures)
+        """Peak memory above that of the loaded libraries."""
+        return max(step["memory_bytes"] for step in self.figures)
 
     def curve(self, name: str) -> list[float]:
         """Return a figure of every step."""
-        return [each[name] for each in self.figures]
+        return [step[name] for step in self.figures]
 
     def median_of(self, name: str) -> float:
         """Return the median of a figure over the timed steps."""
-        return median(each[name] for each in self.figures[1:])
+        return median(step[name] for step in self.figures[1:])
 
 
 class _Process:
-    """A side's process, asked a step at a time."""
+    """A side's process, run one step at a time."""
 
     def __init__(self, program: Program, folder: Path, log: IO[str]) -> None:
         paths = [str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -80,7 +80,7 @@ class _Process:
         self.figures: list[dict[str, float]] = []
 
     def __enter__(self) -> "_Process":
-        self.versions: dict[str, str] = self._answer()["versions"]
+        self.versions: dict[str, str] = self._read()["versions"]
         return self
 
     def __exit__(
@@ -99,27 +99,27 @@ class _Process:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._failure() from None
-        self.figures.append(self._answer()["figures"])
+        self.figures.append(self._read()["figures"])
 
-    def _answer(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise self._failure()
-        found: dict[str, Any] = json.loads(line)
-        return found
+        message: dict[str, Any] = json.loads(line)
+        return message
 
     def _failure(self) -> RuntimeError:
         self._log.flush()
-        said = Path(self._log.name).read_text()[-800:].strip()
-        return RuntimeError(f"{self._name} ended early: {said}")
+        output = Path(self._log.name).read_text()[-800:].strip()
+        return RuntimeError(f"{self._name} ended early: {output}")
 
 
-def run(sides: Sequence[Program], work: Work, folder: Path) -> list[Steps]:
-    """Let the sides take turns until all have done the work's steps.
+def run(sides: Sequence[Program], work: Workload, folder: Path) -> list[StepFigures]:
+    """Alternate between the sides until all have done the steps of the work.
 
     Raises:
-        RuntimeError: if one ends early, with what it said last.
+        RuntimeError: if one ends early, with the end of its output.
     """
     with ExitStack() as stack:
         processes = []
@@ -129,4 +129,4 @@ def run(sides: Sequence[Program], work: Work, folder: Path) -> list[Steps]:
         for step in range(work.steps):
             for process in processes:
                 process.step("time" if step else "count")
-        return [Steps(each.versions, tuple(each.figures)) for each in processes]
+        return [StepFigures(side.versions, tuple(side.figures)) for side in processes]

@@ -1,4 +1,4 @@
-"""A peer's program, run on a case's folder to its end; what it found comes as a line of JSON."""
+"""A peer's program, run to its end on a case folder; it prints its result as a line of JSON."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from typing import Any
 SOURCES = Path(__file__).resolve().parents[2]
 
 
-def ask(python: Path, module: str, folder: Path) -> dict[str, Any]:
-    """Run a module in a peer's interpreter and return its answer.
+def run(python: Path, module: str, folder: Path) -> dict[str, Any]:
+    """Run a module in a peer's interpreter and return its result.
 
     Raises:
-        RuntimeError: if it fails, with the end of what it said.
+        RuntimeError: if it fails, with the end of its error output.
     """
     done = subprocess.run(
         [str(python), "-m", module, str(folder)],
@@ -26,11 +26,11 @@ def ask(python: Path, module: str, folder: Path) -> dict[str, Any]:
     )
     if done.returncode:
         raise RuntimeError(f"{module} failed: {done.stderr.strip()[-2000:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
+def print_line(line: str) -> None:
+    """Print a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -1,10 +1,10 @@
-"""Our PPO against TRL's on a reward that is known, with equal episodes and settings.
+"""Acceptance of PPO: compare it with TRL's on a known reward, with equal episodes and settings.
 
     python -m worker.bench.policy_acceptance [--seeds N] [--cache FOLDER | --python PATH]
 
 Both policies are measured by the same code on the same held-out prompts: the true reward minus the
-KL coefficient times the KL from the model both began with. Accepted where ours is not lower: where
-the paired 95 % interval over the seeds does not lie below 0. The exit status is 1 where it does.
+KL coefficient times the KL from the initial model. Ours is accepted if it is not worse: if the
+paired 95 % interval over the seeds is not entirely below 0. The exit status is 1 otherwise.
 """
 
 import argparse
@@ -20,13 +20,19 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from worker.bench import environments, peer
-from worker.bench import known_reward as known
-from worker.bench import work as fixed
-from worker.bench.known_reward import Case
+from worker.bench import (
+    acceptance_model,
+    case_files,
+    environments,
+    known_reward,
+    ours,
+    peer,
+    workload,
+)
+from worker.bench.known_reward import PolicyCase
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.core.training_state import TrainingState
-from worker.rlhf.model import models, saving, starter
+from worker.rlhf.model import models, saving
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.policy import kl, ppo, rollout
@@ -39,27 +45,26 @@ PEER = "worker.bench.peers.trl_known_ppo"
 INITIAL_STD = 0.2
 NO_CLIP = 1e9  # TRL's PPO does not clip gradients
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
-"""Two-sided 95 % points of Student's t, by the number of pairs."""
+"""Two-sided 95 % quantiles of Student's t, by the number of pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownReward:
-    """The known reward of answers."""
+    """The known reward of responses."""
 
     worth: Tensor  # V
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return what each completion's ids are worth."""
-        each = [ids for branch in branches for ids in branch.completions]
-        found = torch.stack(
-            [self.worth[list(ids)].sum() / known.ANSWER_TOKENS**0.5 for ids in each]
-        )
-        return Scores(found, found)
+        """Return the reward of each completion, branch by branch."""
+        completions = [ids for branch in branches for ids in branch.completions]
+        sums = torch.stack([self.worth[list(ids)].sum() for ids in completions])
+        scores = sums / known_reward.RESPONSE_TOKENS**0.5
+        return Scores(scores, scores)
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
-    """Where a policy came to, on held-out prompts."""
+class TrainedPolicy:
+    """A policy's means over held-out prompts."""
 
     reward: float
     kl_nats: float
@@ -67,31 +72,37 @@ class Reached:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train both sides on every seed, print what came out, and return the exit status."""
+    """Train both sides on every seed, print the results, and return the exit status."""
     parser = argparse.ArgumentParser(prog="policy_acceptance")
     parser.add_argument("--seeds", type=int, default=5, choices=sorted(T_95))
     parser.add_argument("--cache", type=Path, default=environments.CACHE)
-    parser.add_argument("--python", type=Path, help="of an environment with TRL 1.12")
-    given = parser.parse_args(arguments)
-    python = given.python or environments.python_of(environments.PPO, given.cache, peer.say)
+    parser.add_argument("--python", type=Path, help="interpreter of an environment with TRL 1.12")
+    parsed = parser.parse_args(arguments)
+    python = parsed.python or environments.python_of(
+        environments.PPO, parsed.cache, peer.print_line
+    )
     leads = []
-    for seed in range(given.seeds):
+    for seed in range(parsed.seeds):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            known.write(Case(seed), folder)
+            case_files.write(PolicyCase(seed), folder)
             build(folder)
             train(folder)
-            told = peer.ask(python, PEER, folder)
-            ours, theirs = (measure(folder, each) for each in (known.OUR_FOLDER, known.PEER_FOLDER))
-        leads.append(ours.objective - theirs.objective)
-        peer.say(f"seed {seed}: ours {_line(ours)}; TRL {told['trl']} {_line(theirs)}")
+            peer_output = peer.run(python, PEER, folder)
+            our_result = measure(folder, known_reward.OUR_FOLDER)
+            peer_result = measure(folder, known_reward.PEER_FOLDER)
+        leads.append(our_result.objective - peer_result.objective)
+        peer.print_line(
+            f"seed {seed}: ours {_summary(our_result)}; "
+            f"TRL {peer_output['trl']} {_summary(peer_result)}"
+        )
     low, high = interval(leads)
-    holds = high >= 0.0
-    peer.say(
+    is_accepted = high >= 0.0
+    peer.print_line(
         f"mean lead {fmean(leads):+.3f}, 95 % interval {low:+.3f} to {high:+.3f}: "
-        f"{'accepted' if holds else 'NOT ACCEPTED'}"
+        f"{'accepted' if is_accepted else 'NOT ACCEPTED'}"
     )
-    return 0 if holds else 1
+    return 0 if is_accepted else 1
 
 
 def interval(leads: Sequence[float]) -> tuple[float, float]:
@@ -102,51 +113,39 @@ def interval(leads: Sequence[float]) -> tuple[float, float]:
 
 @torch.no_grad()
 def build(folder: Path) -> None:
-    """Save a random model, its tokenizer, and a reward that a small model can lean to.
+    """Save a random model, its tokenizer, and a reward that a small model can learn.
 
-    Its weights are large, so that it is far from saying everything alike. Ids are worth more the
-    further they are on one side of a plane through the unembedding.
+    Its weights are large, so that its distribution is far from uniform. The worth of an id is its
+    distance from a plane in the space of the unembedding, standardized.
     """
-    made = starter.build(
-        ["The model is never read, only compared."],
-        vocab_size=known.VOCABULARY,
-        width=64,
-        layers=2,
-        heads=4,
-        seed=fixed.SEED,
-    )
-    config = made.model.config
+    base = acceptance_model.build(known_reward.VOCABULARY)
+    config = base.model.config
     assert isinstance(config, LlamaConfig)  # the starter's family
     config.initializer_range = INITIAL_STD
-    torch.manual_seed(fixed.SEED)
+    torch.manual_seed(workload.SEED)
     model = LlamaForCausalLM(config)
-    side = model.lm_head.weight[:, 0]
-    known.write_worth(folder, (side - side.mean()) / side.std())
-    model.save_pretrained(folder / known.MODEL_FOLDER)
-    made.tokenizer.save_pretrained(folder / known.MODEL_FOLDER)
+    distance = model.lm_head.weight[:, 0]
+    known_reward.write_worth(folder, (distance - distance.mean()) / distance.std())
+    model.save_pretrained(folder / case_files.MODEL_FOLDER)
+    base.tokenizer.save_pretrained(folder / case_files.MODEL_FOLDER)
 
 
 def train(folder: Path) -> None:
-    """Train our policy on the case in a folder, to its last step, and leave its adapter there."""
-    case = known.read(folder)
-    rows = known.prompts(case, case.episodes * case.steps)
-    items = [PromptItem(str(number), tuple(ids)) for number, ids in enumerate(rows)]
+    """Train our policy on the case in a folder to its last step, and save its adapter there."""
+    case = case_files.read(folder, PolicyCase)
+    prompts = known_reward.prompts(case, case.episodes * case.steps)
     config = config_of(case)
     roles = Roles(_loaded(folder))
     ppo.prepare(roles, config, reward=None)
     for role in ("policy", "value"):
-        fixed.same_start(roles.named_parameters_of(role).items())
-    with torch.no_grad():
-        head = roles.head("value").weight
-        head.copy_(fixed.head(head.shape[1]))
-    for _ in ppo.train(
-        roles, items, [], KnownReward(known.read_worth(folder)), config, TrainingState()
-    ):
+        ours.same_start(roles, role)
+    reward = KnownReward(known_reward.read_worth(folder))
+    for _ in ppo.train(roles, _items(prompts), [], reward, config, TrainingState()):
         pass
-    saving.save_policy(roles, folder / known.OUR_FOLDER)
+    saving.save_policy(roles, folder / known_reward.OUR_FOLDER)
 
 
-def config_of(case: Case) -> PpoConfig:
+def config_of(case: PolicyCase) -> PpoConfig:
     """Return our settings for a case."""
     return PpoConfig(
         steps=case.steps,
@@ -157,42 +156,46 @@ def config_of(case: Case) -> PpoConfig:
         kl_coefficient=case.kl_coefficient,
         missing_eos_penalty=0.0,
         grad_clip=NO_CLIP,
-        max_new_tokens=known.ANSWER_TOKENS,
+        max_new_tokens=known_reward.RESPONSE_TOKENS,
         seed=case.seed,
         autocast=False,
         watch=WatchConfig(prompts=0, rules=()),
-        lora=LoraSettings(known.RANK, known.ALPHA),
+        lora=LoraSettings(known_reward.RANK, known_reward.ALPHA),
     )
 
 
 @torch.no_grad()
-def measure(folder: Path, adapter: str) -> Reached:
-    """Let a policy answer the held-out prompts, and say what that is worth."""
-    case = known.read(folder)
+def measure(folder: Path, adapter: str) -> TrainedPolicy:
+    """Sample a policy's responses to the held-out prompts and return their means."""
+    case = case_files.read(folder, PolicyCase)
     roles = Roles(_loaded(folder))
     saving.load_policy(roles, folder / adapter)
     config = config_of(case)
-    rows = known.prompts(case, case.heldout_prompts, heldout=True)
-    items = [PromptItem(str(number), tuple(ids)) for number, ids in enumerate(rows)]
+    prompts = known_reward.prompts(case, case.heldout_prompts, heldout=True)
     batch = rollout.collect(
         roles,
-        items,
-        KnownReward(known.read_worth(folder)),
+        _items(prompts),
+        KnownReward(known_reward.read_worth(folder)),
         config.sampling,
         config.forward,
         with_values=False,
     )
-    distance = kl.k1(batch.logprobs, batch.reference)[batch.episodes.is_response].sum()
-    reward, nats = float(batch.scores.raw.mean()), float(distance) / len(items)
-    return Reached(reward, nats, reward - case.kl_coefficient * nats)
+    kl_sum = kl.k1(batch.logprobs, batch.reference)[batch.episodes.is_response].sum()
+    reward, kl_nats = float(batch.scores.raw.mean()), float(kl_sum) / len(prompts)
+    return TrainedPolicy(reward, kl_nats, reward - case.kl_coefficient * kl_nats)
+
+
+def _items(prompts: Sequence[Sequence[int]]) -> list[PromptItem]:
+    return [PromptItem(str(number), tuple(ids)) for number, ids in enumerate(prompts)]
 
 
 def _loaded(folder: Path) -> LoadedModel:
-    return replace(models.load(folder / known.MODEL_FOLDER), eos_id=-1)  # no id ends an answer
+    loaded = models.load(folder / case_files.MODEL_FOLDER)
+    return replace(loaded, eos_id=-1)  # no id ends a response
 
 
-def _line(reached: Reached) -> str:
-    return f"{reached.objective:.3f} (reward {reached.reward:.3f}, KL {reached.kl_nats:.2f})"
+def _summary(result: TrainedPolicy) -> str:
+    return f"{result.objective:.3f} (reward {result.reward:.3f}, KL {result.kl_nats:.2f})"
 
 
 if __name__ == "__main__":

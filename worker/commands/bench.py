@@ -1,4 +1,4 @@
-"""`bench learning`: the learning core beside its peers, joining the product's measurements."""
+"""`bench learning`: compare the learning core with TRL and transformers."""
 
 import subprocess
 import sys
@@ -11,13 +11,11 @@ GROUP = "bench"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to the group, which is made if nobody else has."""
-    found = (each.typer_instance for each in app.registered_groups if each.name == GROUP)
-    group = next(found, None)
-    if group is None:
-        group = typer.Typer(no_args_is_help=True)
-        app.add_typer(group, name=GROUP, help="Measure the product on this machine.")
+    """Add the command to the group `bench`."""
+    group = typer.Typer(no_args_is_help=True)
+    group.callback()(lambda: None)
     group.command("learning")(learning)
+    app.add_typer(group, name=GROUP)
 
 
 def learning(
@@ -25,19 +23,18 @@ def learning(
         Path | None, typer.Option("--json", help="Write the figures to this file.")
     ] = None,
     only: Annotated[
-        str, typer.Option(help="Rows, separated by commas: reward_k4, reward_pairs, ppo, sampling.")
+        str,
+        typer.Option(help="Comma-separated: reward_k4, reward_pairs, ppo, sampling."),
     ] = "",
-    repeats: Annotated[int | None, typer.Option(help="Timed steps of each side.")] = None,
-    gpu: Annotated[bool, typer.Option("--gpu", help="A model of half a billion on CUDA.")] = False,
-    cache: Annotated[
-        Path | None, typer.Option(help="Where the peers' virtual environments are kept.")
-    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Timed steps per library.")] = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Use a 0.5B model on CUDA.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for the virtual environments.")] = None,
 ) -> None:
     """Compare speed and memory with TRL and transformers: same model, data, settings and machine.
 
-    The first run installs TRL twice, each with its own torch, in environments of their own.
+    The first run installs TRL twice, each with its own torch, in separate virtual environments.
     """
-    given = {"--json": json_file, "--only": only or None, "--repeats": repeats, "--cache": cache}
-    flags = [f"{name}={value}" for name, value in given.items() if value is not None]
+    options = {"--json": json_file, "--only": only or None, "--repeats": repeats, "--cache": cache}
+    flags = [f"{name}={value}" for name, value in options.items() if value is not None]
     command = [sys.executable, "-m", "worker.bench", *flags, *(["--gpu"] if gpu else [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

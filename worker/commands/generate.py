@@ -1,4 +1,4 @@
-"""`generate`: a model's answers to a file of prompts, without a server or a database."""
+"""`generate`: a model's responses to a file of prompts, without a server or a database."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from app.domain.plan import Engine
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, flattened
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
-from worker.runs.context import Orders
+from worker.orders import Orders
 
 FORMATS = ("attune", "vertex")
 
@@ -23,26 +23,26 @@ def generate(
     reading: Reading,
     running: Running,
     output_format: Annotated[
-        str, typer.Option(help="attune, or vertex: inputs and prediction.")
+        str, typer.Option(help="attune, or vertex (inputs and prediction).")
     ] = "attune",
-    samples: Annotated[int, typer.Option("--samples", "-n", help="Answers to each prompt.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="1 leaves no token out.")] = 1.0,
-    top_k: Annotated[int, typer.Option(help="0 leaves no token out.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Answers drawn beside each other.")] = 32,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Responses per prompt.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum response length, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 always takes the most likely token.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="1 keeps every token.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="0 keeps every token.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Responses sampled in parallel.")] = 32,
     engine: Annotated[
-        Engine, typer.Option(help="continuous is for a GPU and answers of unequal length.")
+        Engine, typer.Option(help="continuous is for a GPU and responses of unequal length.")
     ] = Engine.STATIC,
 ) -> None:
-    """Answer a file of prompts, an evaluation set say, and write the results."""
+    """Generate responses to a file of prompts, such as an evaluation set."""
     if output_format not in FORMATS:
         raise Invalid(f"the output format must be attune or vertex, not {output_format!r}")
     orders = Orders()
     with refusing(), Watching(as_json=running.json) as watching:
         watching.say("Loading …")
-        generating = load("worker.files.generating")
-        config = generating.SamplingConfig(
+        generation = load("worker.files.generation")
+        config = generation.SamplingConfig(
             n=samples,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -51,7 +51,7 @@ def generate(
             seed=running.seed,
             batch_size=batch_size,
         )
-        wanted = generating.Wanted(
+        request = generation.GenerationRequest(
             model=running.model,
             prompts=reading.source,
             output=running.output,
@@ -63,9 +63,9 @@ def generate(
             four_bit=running.four_bit,
         )
         with ending_on_signals(orders, watching):
-            done = generating.run(wanted, watching, orders, restart=running.restart)
+            outcome = generation.run(request, watching, orders, restart=running.restart)
     if running.json:
-        emit({"event": "done", **done.to_json()})
+        emit({"event": "outcome", **outcome.to_json()})
         return
-    went_on = f"; {done.resumed_at} were there already" if done.resumed_at else ""
-    say(f"{done.prompts} prompts are answered in {done.output}{went_on}")
+    resumed = f" ({outcome.resumed_at} from an earlier run)" if outcome.resumed_at else ""
+    say(f"Responses to {outcome.prompts} prompts{resumed} are in {outcome.output}")

@@ -16,40 +16,41 @@ from worker.files.source import Source
 class Reading:
     """A data file, and how to read it."""
 
-    data: Annotated[Path, typer.Argument(help="The rows, in any format Attune reads.")]
-    format: Annotated[str | None, typer.Option(help="Of the rows; default: detected.")] = None
+    data: Annotated[Path, typer.Argument(help="Data file, in any format Attune reads.")]
+    format: Annotated[str | None, typer.Option(help="Format of the data; default: detected.")] = (
+        None
+    )
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Go on without lines that cannot be used.")
+        bool, typer.Option("--skip-bad", help="Skip lines that cannot be used.")
     ] = False
-    instruction: Annotated[str, typer.Option(help="Joined to every prompt.")] = ""
+    instruction: Annotated[str, typer.Option(help="Instruction added to every prompt.")] = ""
 
     @property
     def source(self) -> Source:
-        """The file as the runs take it."""
+        """The file with its reading options."""
         return Source(self.data, self.format, self.skip_bad)
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Where a command writes, on what it computes, and how it shows that."""
+    """Where a command writes, on which device it computes, and how it reports progress."""
 
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="What to write; a run in it is gone on with.")
+        Path, typer.Option("--output", "-o", help="Where to write; an interrupted run is resumed.")
     ]
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A folder or hub name; of ours or anybody's.")
+        str,
+        typer.Option("--model", "-m", help="A model folder or a hub name."),
     ]
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto"
     four_bit: Annotated[
-        bool, typer.Option("--four-bit", help="Load the base in 4 bits, with bitsandbytes.")
+        bool, typer.Option("--four-bit", help="Load the base model in 4 bits, with bitsandbytes.")
     ] = False
     restart: Annotated[
-        bool, typer.Option("--restart", help="Throw away what is there and begin anew.")
+        bool, typer.Option("--restart", help="Discard existing output and start over.")
     ] = False
-    json: Annotated[
-        bool, typer.Option("--json", help="A JSON object per line on standard output.")
-    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False
 
     @property
     def torch_device(self) -> str:
@@ -61,30 +62,44 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What all trainings take."""
+    """Options of every training."""
 
     heldout: Annotated[
-        Path | None, typer.Option(help="Rows that only measure; default: a share of the data.")
+        Path | None,
+        typer.Option(help="File of held-out rows; default: a share of the data."),
     ] = None
     heldout_share: Annotated[
-        int, typer.Option(min=0, max=90, help="Percent of the prompts held out, by what they say.")
+        int, typer.Option(min=0, max=90, help="Percent of the prompts held out, by content.")
     ] = 10
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows, or a policy's episodes, of an optimiser step.")
+        int | None, typer.Option(help="Rows (for a policy, episodes) per optimizer step.")
     ] = None
-    learning_rate: Annotated[float | None, typer.Option(help="Falling to 0 in the end.")] = None
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate; decays to 0.")
+    ] = None
     set: Annotated[
         list[str] | None,
         typer.Option(help="Any other setting of the plan, as name=value; see docs/learning."),
     ] = None
     save_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between saves; one is made every 30 s too.")
+        int | None, typer.Option(min=1, help="Steps between saves, in addition to every 30 s.")
     ] = None
+
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that share the training; one per GPU.")
+    ] = 1
+    checkpoint_gradients: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint-gradients",
+            help="Keep fewer activations and recompute them: less memory, about a third slower.",
+        ),
+    ] = False
 
     @property
     def given(self) -> dict[str, Any]:
-        """The settings that were given by an option of their own."""
+        """The settings that have an option of their own."""
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -103,23 +118,23 @@ def flattened(function: Callable[..., None]) -> Callable[..., None]:
             parameters[parameter.name] = _keyword(parameter.name, kind, parameter.default)
             continue
         assert isinstance(kind, type)
-        groups[parameter.name] = (kind, [one.name for one in fields(kind)])
+        groups[parameter.name] = (kind, [field.name for field in fields(kind)])
         inner = get_type_hints(kind, include_extras=True)
-        for one in fields(kind):
-            default = inspect.Parameter.empty if one.default is MISSING else one.default
-            parameters[one.name] = _keyword(one.name, inner[one.name], default)
+        for field in fields(kind):
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            parameters[field.name] = _keyword(field.name, inner[field.name], default)
 
     def command(**values: Any) -> None:
-        made = {
-            name: kind(**{each: values.pop(each) for each in names})
+        grouped = {
+            name: kind(**{option: values.pop(option) for option in names})
             for name, (kind, names) in groups.items()
         }
-        function(**made, **values)
+        function(**grouped, **values)
 
     command.__name__ = function.__name__
     command.__doc__ = function.__doc__
     command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-    command.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    command.__annotations__ = {name: shown.annotation for name, shown in parameters.items()}
     return command
 
 

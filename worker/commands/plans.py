@@ -1,4 +1,4 @@
-"""Settings from the command line: options and `--set name=value`, put into a round's plan."""
+"""Settings from the command line: options and `--set name=value`, merged into a round's plan."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from app.errors import Invalid
 
 Values = dict[str, Any]
 
-WHOLE = frozenset({"seed", "four_bit"})
-"""Plain names that are the plan's own and no section's."""
+WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients"})
+"""Plain names that belong to the plan itself, not to a section."""
 
 
 def plan_of(section: str, given: Mapping[str, Any], settings: Sequence[str]) -> RoundPlan:
-    """Return a plan with the settings given, the rest at what a job has.
+    """Return a plan with the given settings, and a job's defaults for the rest.
 
     Args:
         section: of the plan that plain names belong to: sft, reward or policy.
-        given: settings by name, those that are None left out; a dotted name is another section's.
-        settings: `name=value`, of the section or dotted; they go before `given`.
+        given: settings by name, None if not set; a dotted name belongs to another section.
+        settings: `name=value`, of the section or dotted; they take precedence over `given`.
 
     Raises:
         Invalid: an unknown name, or a value that breaks a rule.
@@ -40,7 +40,7 @@ def plan_of(section: str, given: Mapping[str, Any], settings: Sequence[str]) -> 
 
 def _put(data: Values, section: str, name: str, value: object) -> None:
     path = name.split(".")
-    if len(path) == 1 or path[0] not in {one.name for one in fields(RoundPlan)}:
+    if len(path) == 1 or path[0] not in {field.name for field in fields(RoundPlan)}:
         path = [section, *path] if name not in WHOLE else path
     place = data
     for part in path[:-1]:

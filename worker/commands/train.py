@@ -12,16 +12,16 @@ from worker.commands.options import Reading, Running, Training, flattened
 from worker.commands.plans import plan_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.files.source import Source
-from worker.runs.context import Orders
+from worker.orders import Orders
 
 ALGORITHMS: Final = ("ppo", "rloo", "best-of-n")
 EVERY_PROMPT: Final = "prompts=10000000"
-"""A round takes so many of a project's prompts; a file's are all meant."""
+"""A round uses a limited number of a project's prompts; a file's prompts are all used."""
 DPO_DEFAULTS: Final = {"batch_size": 16, "learning_rate": 1e-4}
 
-MaxSteps = Annotated[int | None, typer.Option(help="End after so many steps.")]
-LoraR = Annotated[int | None, typer.Option(help="Rank of a new adapter.")]
-MaxNewTokens = Annotated[int | None, typer.Option(help="The longest answer, in tokens.")]
+MaxSteps = Annotated[int | None, typer.Option(help="Stop after this many steps.")]
+LoraR = Annotated[int | None, typer.Option(help="Rank of a new LoRA adapter.")]
+MaxNewTokens = Annotated[int | None, typer.Option(help="Maximum response length, in tokens.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +36,15 @@ def sft(
     reading: Reading,
     running: Running,
     training: Training,
-    full: Annotated[bool, typer.Option("--full", help="Train all weights.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train all weights, not an adapter.")
+    ] = False,
     max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
-    """Imitate demonstrations. The model `starter` is a small one, built from their own words."""
-    given = {"max_steps": max_steps, "is_full": full or None, "lora.r": lora_r}
-    plan = _plan("sft", running, training, given)
+    """Fine-tune on demonstrations. The model `starter` is a small one built from their words."""
+    settings = {"max_steps": max_steps, "is_full": full or None, "lora.r": lora_r}
+    plan = _plan("sft", running, training, settings)
     _run("sft", reading, running, training, plan)
 
 
@@ -50,13 +52,15 @@ def reward(
     reading: Reading,
     running: Running,
     training: Training,
-    ensemble: Annotated[int | None, typer.Option(help="Reward models beside each other.")] = None,
-    margin: Annotated[bool, typer.Option("--margin", help="Use strengths as margins.")] = False,
+    ensemble: Annotated[int | None, typer.Option(help="Number of reward models.")] = None,
+    margin: Annotated[
+        bool, typer.Option("--margin", help="Use strengths as margins in the loss.")
+    ] = False,
     lora_r: LoraR = None,
 ) -> None:
     """Fit a reward model to judgments: pairs, rankings, ratings on criteria, or thumbs."""
-    given = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
-    plan = _plan("reward", running, training, given)
+    settings = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
+    plan = _plan("reward", running, training, settings)
     _run("reward", reading, running, training, plan)
 
 
@@ -67,24 +71,24 @@ def policy(
     reward: Annotated[str, typer.Option("--reward", "-r", help="The reward model's folder.")],
     algorithm: Annotated[str, typer.Option(help="ppo, rloo, or best-of-n.")] = "ppo",
     samples: Annotated[
-        int | None, typer.Option(help="Answers to each prompt, for rloo and best-of-n.")
+        int | None, typer.Option(help="Responses per prompt, for rloo and best-of-n.")
     ] = None,
     max_steps: MaxSteps = None,
     max_new_tokens: MaxNewTokens = None,
-    kl_coefficient: Annotated[float | None, typer.Option(help="The price of a nat of KL.")] = None,
+    kl_coefficient: Annotated[float | None, typer.Option(help="KL coefficient.")] = None,
 ) -> None:
     """Train a policy on prompts against a reward model."""
     if algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
         raise Invalid(f"the algorithm must be one of {known}, not {algorithm!r}")
-    given = {
+    settings = {
         "algorithm": algorithm,
         "samples": samples,
         "max_steps": max_steps,
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
     }
-    plan = _plan("policy", running, training, given, first=[EVERY_PROMPT])
+    plan = _plan("policy", running, training, settings, first=[EVERY_PROMPT])
     _run("policy", reading, running, training, plan, reward)
 
 
@@ -92,14 +96,14 @@ def dpo(
     reading: Reading,
     running: Running,
     training: Training,
-    beta: Annotated[float | None, typer.Option(help="The price of leaving the reference.")] = None,
+    beta: Annotated[float | None, typer.Option(help="DPO's KL coefficient.")] = None,
     max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
     """Train a policy on judged comparisons, without a reward model."""
     own = {"kl_coefficient": beta, "max_steps": max_steps, "lora.r": lora_r}
-    given = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
-    plan = _plan("policy", running, training, given)
+    settings = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
+    plan = _plan("policy", running, training, settings)
     _run("dpo", reading, running, training, plan)
 
 
@@ -107,13 +111,17 @@ def _plan(
     section: str,
     running: Running,
     training: Training,
-    given: dict[str, Any],
+    settings: dict[str, Any],
     *,
     first: Sequence[str] = (),
 ) -> RoundPlan:
-    named = {name: value for name, value in training.given.items() if value is not None}
-    whole = {"seed": running.seed, "four_bit": running.four_bit or None}
-    return plan_of(section, {**given, **named, **whole}, [*first, *(training.set or [])])
+    options = {name: value for name, value in training.given.items() if value is not None}
+    general = {
+        "seed": running.seed,
+        "four_bit": running.four_bit or None,
+        "checkpoints_gradients": training.checkpoint_gradients or None,
+    }
+    return plan_of(section, {**settings, **options, **general}, [*first, *(training.set or [])])
 
 
 def _run(
@@ -124,14 +132,22 @@ def _run(
     plan: RoundPlan,
     reward: str = "",
 ) -> None:
-    """Train, show how it goes, and say where the model is."""
+    """Train, show progress, and print where the model is."""
+    launching = load("worker.commands.launching")
+    team = launching.joined()
+    if training.processes > 1 and team is None:
+        launching.start(training.processes, running.torch_device)
+    is_first = team is None or team.is_first
     orders = Orders()
-    with refusing(), Watching(as_json=running.json) as watching:
+    with (
+        refusing(is_first=is_first, leave_status=launching.leave_status),
+        Watching(as_json=running.json and is_first, is_quiet=not is_first) as watching,
+    ):
         watching.say("Loading …")
-        runs = load("worker.files.training")
+        requests = load("worker.files.training_request")
         train = load(f"worker.files.{kind}").run
         heldout = training.heldout
-        wanted = runs.Wanted(
+        request = requests.TrainingRequest(
             kind=kind,
             model=running.model,
             data=reading.source,
@@ -143,15 +159,18 @@ def _run(
             save_every=training.save_every,
             reward=reward,
         )
-        folder = load("worker.files.folder").RunFolder(running.output, watching, orders)
+        folder = load("worker.files.run_folder").RunFolder(running.output, watching, orders, team)
         with (
-            folder.held(wanted.identity(), restart=running.restart),
+            folder.held(request.identity(), restart=running.restart),
             ending_on_signals(orders, watching),
         ):
-            done = runs.run(wanted, folder, train)
-    if running.json:
-        emit({"event": "done", **done.to_json()})
+            outcome = requests.run(request, folder, train)
+    launching.leave_status(0)
+    if not is_first or outcome is None:
         return
-    reason = done.metrics.get("stop_reason", "")
-    was = "was there already" if done.was_there else f"is ready ({reason})"
-    say(f"The model {was}: {done.model}")
+    if running.json:
+        emit({"event": "done", **outcome.to_json()})
+        return
+    reason = outcome.metrics.get("stop_reason", "")
+    state = "is already trained" if outcome.was_there else f"is ready ({reason})"
+    say(f"The model {state}: {outcome.model}")

@@ -1,17 +1,17 @@
-"""How long commands show what they do, and how they are told to end.
+"""How long-running commands show progress, and how they are stopped.
 
-People get a bar with rate and time left on standard error, or a line now and then where there is no
-terminal; machines get a JSON object a line on standard output.
+People get a progress bar with rate and time left on standard error, or an occasional line if there
+is no terminal; programs get one JSON object per line on standard output.
 """
 
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 from rich.progress import (
@@ -28,18 +28,20 @@ from rich.text import Text
 
 from app.cli.console import emit, err, say
 from app.errors import AttuneError, Invalid
-from worker.runs.context import Interrupted, Orders
+from worker.orders import Interrupted, Orders
 
 INTERRUPTED: Final = 130
+FAILED: Final = 1
 LINE_EVERY_S: Final = 10.0
 HEADLINE: Final = ("loss", "reward/normalised", "kl/k1", "accuracy", "heldout/reward")
 
 
 class Watching:
-    """Shows a run; a `folder.Watcher`."""
+    """Shows a run; a `run_folder.Watcher`."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, is_quiet: bool = False) -> None:
         self._as_json = as_json
+        self._is_quiet = is_quiet
         self._headline = ""
         self._said_at = self._started_at = time.monotonic()
         self._began_with: int | None = None
@@ -52,7 +54,7 @@ class Watching:
             TimeRemainingColumn(),
             TextColumn("{task.fields[headline]}"),
             console=err,
-            disable=as_json or not err.is_terminal,
+            disable=as_json or is_quiet or not err.is_terminal,
         )
         self._task = self._bar.add_task("preparing", total=None, headline="")
 
@@ -70,12 +72,12 @@ class Watching:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Show a sentence to people."""
-        if not self._as_json:
+        """Print a sentence for people."""
+        if not self._as_json and not self._is_quiet:
             err.print(text, soft_wrap=True, markup=False)
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the figures of a step."""
+        """Show the metrics of a step."""
         if self._as_json:
             emit({"event": "step", "step": step, "metrics": dict(metrics)})
             sys.stdout.flush()
@@ -83,7 +85,7 @@ class Watching:
         self._headline = "  ".join(shown[:3])
 
     def progress(self, done: int, total: int, note: str) -> None:
-        """Take how far the run is."""
+        """Show the progress of the run."""
         if self._began_with is None:
             self._began_with = max(done - 1, 0)
             self._started_at = time.monotonic()
@@ -99,15 +101,15 @@ class Watching:
 
     def _pace(self, done: int, total: int) -> str:
         seconds = time.monotonic() - self._started_at
-        made = done - (self._began_with or 0) - 1  # the first came when the clock was started
-        if made < 1 or seconds <= 0:
+        completed = done - (self._began_with or 0) - 1  # the clock starts at the first
+        if completed < 1 or seconds <= 0:
             return ""
-        left = (total - done) * seconds / made
-        return f", {made / seconds:.2f} a second, {left:.0f} s left"
+        left = (total - done) * seconds / completed
+        return f", {completed / seconds:.2f} per second, {left:.0f} s left"
 
 
 class _Rate(ProgressColumn):
-    """How many steps a second."""
+    """Steps per second."""
 
     def render(self, task: Task) -> Text:
         """Return the rate, or nothing before it is known."""
@@ -116,13 +118,13 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def ending_on_signals(orders: Orders, watching: Watching) -> Iterator[None]:
-    """Let a first signal end the run after its step, with its state saved; a second ends it now."""
+    """End the run after its step, with its state saved, on a signal; at once on a second one."""
 
     def ask(number: int, _frame: object) -> None:
         if orders.order is not None:
             raise KeyboardInterrupt
         orders.give("preempt")
-        watching.say("Ending after this step, and saving it; once more ends at once.")
+        watching.say("Saving and stopping after this step; interrupt again to stop immediately.")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -133,22 +135,41 @@ def ending_on_signals(orders: Orders, watching: Watching) -> Iterator[None]:
 
 
 def load(module: str) -> ModuleType:
-    """Import what needs torch, which takes seconds; keep other libraries' bars off the screen."""
-    found = import_module(module)
+    """Import a module that needs torch, which is slow; hide other libraries' progress bars."""
+    imported = import_module(module)
     import_module("transformers.utils.logging").disable_progress_bar()
-    return found
+    return imported
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Turn what the learning core refuses into a sentence, and an interruption into its status."""
+def refusing(
+    *, is_first: bool = True, leave_status: Callable[[int], int] = lambda status: status
+) -> Iterator[None]:
+    """Turn the learning core's errors into messages, and an interruption into its exit status.
+
+    Args:
+        is_first: whether this process reports for the run.
+        leave_status: takes the exit status of the run and returns that of this process.
+    """
     try:
         yield
-    except AttuneError:
-        raise
     except (Interrupted, KeyboardInterrupt) as error:
-        said = f"{str(error)[:1].upper()}{str(error)[1:]}. " if str(error) else ""
-        say(f"{said}The same command goes on from what was saved.")
-        raise typer.Exit(INTERRUPTED) from error
-    except ValueError as error:  # the core knows no errors of ours
-        raise Invalid(str(error)) from error
+        reason = f"{str(error)[:1].upper()}{str(error)[1:]}. " if str(error) else ""
+        if is_first:
+            say(f"{reason}The same command continues from what was saved.")
+        raise typer.Exit(leave_status(INTERRUPTED)) from error
+    except AttuneError as error:
+        if leave_status(FAILED) == FAILED:
+            raise
+        _refuse(error, is_first)
+    except ValueError as error:  # the learning core does not know the app's errors
+        if leave_status(FAILED) == FAILED:
+            raise Invalid(str(error)) from error
+        _refuse(error, is_first)
+
+
+def _refuse(error: Exception, is_first: bool) -> NoReturn:
+    """End one of several processes; the first prints the reason."""
+    if is_first:
+        err.print(str(error), soft_wrap=True, markup=False)
+    raise typer.Exit(0) from error

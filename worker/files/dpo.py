@@ -7,55 +7,60 @@ import torch
 from torch import Tensor
 
 from app.domain.plan import Algorithm
-from worker.files import rows, training
-from worker.files.folder import RunFolder
-from worker.files.training import Wanted
-from worker.rlhf.core.examples import Ranking
+from worker.files import rows
+from worker.files.run_folder import RunFolder
+from worker.files.training_request import TrainingRequest
+from worker.rlhf.core.examples import RankedPrompt
+from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import POLICY, SFT, LoraSettings, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.reward.ranking_loss import agreement_of, split_by_length
-from worker.runs import algorithms, following
-from worker.runs.weights import POLICY
+from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
+from worker.training import algorithms, training_loop
 
 
-def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Train a policy by direct preference optimisation."""
-    parted = wanted.read(rows.comparisons)
-    roles = wanted.roles()
-    new = LoraSettings(wanted.plan.policy.lora.r, wanted.plan.policy.lora.alpha)
-    config = algorithms.dpo_config(wanted.plan, roles.settings.get(SFT, new))
-    train = training.rankings(parted.train, roles, wanted.instruction)
+def run(request: TrainingRequest, folder: RunFolder) -> None:
+    """Train a policy by direct preference optimization."""
+    split = request.read(rows.comparisons)
+    roles = request.roles(folder)
+    new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
+    config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
+    train = request.rankings(split.train, roles)
     dpo.prepare(roles, config)
-    state = training.begin(folder)
+    if request.plan.checkpoints_gradients:
+        roles.checkpoint_gradients(True)
+    state = TrainingState()
+    training_loop.restore(folder, state)
     loop = dpo.train(roles, train, config, state)
-    ended = following.follow(
-        folder, loop, state, save_every=wanted.save_every, note=algorithms.NOTES[Algorithm.DPO]
-    )
-    metrics = training.figures(ended, parted)
-    metrics |= measure(roles, training.rankings(parted.heldout, roles, wanted.instruction), config)
+    note = algorithms.NOTES[Algorithm.DPO]
+    end = training_loop.follow(folder, loop, state, save_every=request.save_every, note=note)
+    folder.leave_team()
+    if not folder.is_first:
+        return
+    measured = measure(roles, request.rankings(split.heldout, roles), config)
     settings = {"algorithm": "dpo", "training": config.to_json()}
+    card = request.card("Policy", settings, end.summary | split.counts | measured)
 
     def write(aside: Path) -> None:
         saving.save_policy(roles, aside, role=POLICY)
 
-    folder.publish(wanted.card("Policy", settings, metrics), write)
+    folder.publish(card, write)
 
 
 @torch.no_grad()
-def measure(roles: Roles, heldout: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
-    """Return how the policy's own preferences fit held-out comparisons; nothing where none fits."""
+def measure(roles: Roles, heldout: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
+    """Return how well implicit rewards fit held-out comparisons; empty if all are too long."""
     fit, _ = split_by_length(heldout, config.max_tokens)
     if not fit:
         return {}
-    moved: list[Tensor] = []
+    rewards: list[Tensor] = []
     for at in range(0, len(fit), config.batch_rankings):
         with roles.role(POLICY):
-            moved += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
-    found = agreement_of(moved, fit)
+            rewards += dpo.implicit_rewards(roles, fit[at : at + config.batch_rankings], config)
+    result = fit_of(rewards, fit)
     return {
-        "heldout/loss": found.loss,
-        "heldout/accuracy": found.accuracy,
-        "heldout/margin": found.margin,
+        "heldout/loss": result.loss,
+        "heldout/accuracy": result.accuracy,
+        "heldout/margin": result.margin,
     }

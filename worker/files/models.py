@@ -1,4 +1,4 @@
-"""Models by path or hub name: whole ones, and adapters of ours or of PEFT over a whole one."""
+"""Models by path or hub name: full models, and adapters of Attune or PEFT with their base."""
 
 import json
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from app.errors import Invalid
 from worker import artifacts
+from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.runs import rewards
-from worker.runs.cards import TRAINING
+from worker.training import reward_parts
+from worker.training.model_card import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
 MODEL: Final = "model"  # below the folder that a run writes
@@ -21,29 +22,31 @@ MODEL: Final = "model"  # below the folder that a run writes
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A model that answers, and the role to run it in."""
+    """A model that generates, and the role to run it in."""
 
     roles: Roles
     role: str
     name: str
 
 
-def open_model(name: str, device: str, *, four_bit: bool = False) -> Opened:
-    """Load a whole model, in 4 bits if so wanted, or an adapter with the model beneath it.
+def open_model(
+    name: str, device: str, *, four_bit: bool = False, team: Team | None = None
+) -> Opened:
+    """Load a full model, in 4 bits if requested, or an adapter with its base model.
 
     Raises:
-        Invalid: there is no such model, or it is one that scores instead of answering.
+        Invalid: there is no such model, or it is a reward model.
     """
-    found = located(name)
-    folder = Path(found)
+    location = located(name)
+    folder = Path(location)
     if not (folder / ADAPTER).is_file():
         if (folder / "reward" / ADAPTER).is_file():
-            raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-        return Opened(_whole(found, device, four_bit), BASE, name)
+            raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
+        return Opened(_whole(location, device, four_bit, team), BASE, name)
     config = _adapter(folder)
     if config.get("task_type") == "SEQ_CLS":
-        raise Invalid(f"{name} is a reward model; it scores answers and gives none")
-    roles = _whole(base_of(folder), device, four_bit)
+        raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
+    roles = _whole(base_of(folder), device, four_bit, team)
     try:
         saving.load_policy(roles, folder, SFT)
     except (ValueError, OSError) as error:
@@ -52,7 +55,7 @@ def open_model(name: str, device: str, *, four_bit: bool = False) -> Opened:
 
 
 def located(name: str) -> str:
-    """Return where a model is: the folder itself, the one a run left in it, or the hub name."""
+    """Return a model's location: the folder itself, the one a run left in it, or the hub name."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return name
@@ -62,62 +65,62 @@ def located(name: str) -> str:
 
 
 def base_of(folder: Path) -> str:
-    """Return the whole model that an adapter lies over."""
+    """Return the base model of an adapter."""
     base = str(_adapter(folder).get("base_model_name_or_path") or "")
     if not base:
-        raise Invalid(f"{folder / ADAPTER} does not name the model beneath the adapter")
+        raise Invalid(f"{folder / ADAPTER} does not name the adapter's base model")
     return located(base)
 
 
 def add_reward(
     roles: Roles, name: str, *, penalty: float = 0.0, device: str = "cpu"
-) -> tuple[RewardFunction, Normaliser]:
+) -> tuple[RewardFunction, Normalizer]:
     """Add the reward model of a run's folder to a base; return the whole reward and the scale.
 
     Raises:
-        Invalid: it is not a reward model that `attune` made, or one over another base.
+        Invalid: it is not a reward model trained by `attune`, or it has another base.
     """
     folder = Path(located(name))
     card = folder / TRAINING
     if not card.is_file():
-        raise Invalid(f"{name} has no {TRAINING}; a reward model that attune trained is wanted")
+        raise Invalid(f"{name} has no {TRAINING}; it must be a reward model trained by attune")
     settings: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))["settings"]
     if "normaliser" not in settings:
         raise Invalid(f"{name} is not a reward model: its {TRAINING} has no normaliser")
     names = tuple(settings["names"])
-    for one in names:
-        beneath = base_of(folder / one)
-        if beneath != roles.loaded.path:
+    for member in names:
+        base = base_of(folder / member)
+        if base != roles.loaded.path:
             raise Invalid(
-                f"the reward model {name} lies over {beneath}, the policy over "
-                f"{roles.loaded.path}; both need the same base"
+                f"the base of the reward model {name} is {base}, that of the policy "
+                f"{roles.loaded.path}; they must be the same"
             )
-        saving.load_reward(roles, folder / one, one)
-    normaliser = Normaliser.from_json(settings["normaliser"])
+        saving.load_reward(roles, folder / member, member)
+    normaliser = Normalizer.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
-    return rewards.of(settings, learned, roles.loaded.tokenizer, device), normaliser
+    return reward_parts.of(settings, learned, roles.loaded.tokenizer, device), normaliser
 
 
 def fingerprint(name: str) -> str:
-    """Return what a resumed run compares: where the model is, and its manifest's hash if ours."""
-    found = located(name)
-    manifest = Path(found) / artifacts.MANIFEST
-    return f"{found}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else found
+    """Return what a resumed run compares: the model's location, and its manifest's hash if any."""
+    location = located(name)
+    manifest = Path(location) / artifacts.MANIFEST
+    return f"{location}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else location
 
 
-def _whole(name: str, device: str, four_bit: bool) -> Roles:
+def _whole(name: str, device: str, four_bit: bool, team: Team | None) -> Roles:
     try:
-        return Roles(models.load(name, device=device, four_bit=four_bit))
+        return Roles(models.load(name, device=device, four_bit=four_bit), team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {_first(error)}") from error
 
 
 def _adapter(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Invalid(f"{folder / ADAPTER} cannot be read: {_first(error)}") from error
-    return found
+    return config
 
 
 def _first(error: Exception) -> str:

@@ -1,56 +1,34 @@
-"""A policy from prompts in a file and a reward model: PPO, RLOO, or best of n."""
+"""A policy from the prompts in a file and a reward model: PPO, RLOO, or best-of-n."""
 
-from pathlib import Path
+from functools import partial
 
-from app.errors import Invalid
-from worker.files import models, rows, training
-from worker.files.folder import RunFolder
-from worker.files.training import Wanted
-from worker.rlhf.model import saving
-from worker.runs import algorithms, following
-from worker.runs import policy as jobs
-from worker.runs.algorithms import NOTES, Given
-from worker.runs.weights import POLICY
+from worker.files import models, rows
+from worker.files.run_folder import RunFolder
+from worker.files.training_request import TrainingRequest
+from worker.training import policy
 
 
-def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Train a policy against a reward model; the best seen before any alarm is what stays."""
-    parted = wanted.read(rows.prompts)
-    plan = wanted.plan.policy
-    roles = wanted.roles()
+def run(request: TrainingRequest, folder: RunFolder) -> None:
+    """Train a policy against a reward model; keep the best weights seen before any alarm."""
+    split = request.read(rows.prompts)
+    plan = request.plan.policy
+    roles = request.roles(folder)
     reward, normaliser = models.add_reward(
-        roles, wanted.reward, penalty=plan.uncertainty_penalty, device=wanted.device
+        roles,
+        request.reward,
+        penalty=plan.uncertainty_penalty,
+        device=request.device_of(folder),
     )
-    new_tokens = wanted.plan.sampling.max_new_tokens
-    prompts, heldout = (
-        training.items(part, roles, wanted.instruction, new_tokens)
-        for part in (parted.train, parted.heldout)
+    prompts, heldout = (request.prompt_items(part, roles) for part in (split.train, split.heldout))
+    room = policy.with_room(folder, roles, request.plan, prompts, heldout)
+    if len(room.prompts) > plan.prompts:
+        beyond = len(room.prompts) - plan.prompts
+        folder.say(f"{beyond} prompts exceed policy.prompts = {plan.prompts}; left out.")
+        room = room.first(plan.prompts)
+    result = policy.train(
+        folder, roles, request.plan, room, reward, normaliser, save_every=request.save_every
     )
-    if not prompts:
-        raise Invalid(f"no prompt leaves room for {new_tokens} new tokens in the model's context")
-    if len(prompts) > plan.prompts:
-        folder.watcher.say(f"{len(prompts) - plan.prompts} prompts are beyond policy.prompts.")
-        prompts = prompts[: plan.prompts]
-    state = training.begin(folder)
-    own = jobs.config_of(wanted.plan, roles, normaliser, plan.steps(len(prompts)).total)
-    given = Given(roles, prompts, heldout, reward, [], state)
-    prepared = algorithms.prepare(wanted.plan, given, own)
-    ended = following.follow(
-        folder,
-        prepared.loop,
-        state,
-        save_every=wanted.save_every or plan.save_every,
-        note=NOTES[plan.algorithm],
-    )
-    best_step = state.best.step if state.best is not None else ended.step
-    metrics = training.figures(ended, parted) | {
-        "stop_reason": jobs.reason(ended, best_step),
-        "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
-        "best_step": best_step,
-    }
-    settings = {"algorithm": str(plan.algorithm), "training": prepared.settings}
-
-    def write(aside: Path) -> None:
-        saving.save_policy(roles, aside, role=POLICY)
-
-    folder.publish(wanted.card("Policy", settings, metrics), write)
+    if result is not None:
+        settings = {"algorithm": str(plan.algorithm), "training": result.settings}
+        metrics = result.metrics | split.counts
+        folder.publish(request.card("Policy", settings, metrics), partial(result.save, roles))

@@ -1,88 +1,76 @@
 """A reward model from the judgments in a file: comparisons, ratings on criteria, thumbs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing
 from app.errors import Invalid
-from worker.files import rows, training
-from worker.files.folder import RunFolder
-from worker.files.rows import Compared
-from worker.files.training import Wanted
-from worker.rlhf.core.examples import Ranking
-from worker.rlhf.model import saving
-from worker.rlhf.reward import criterion_heads, scoring
-from worker.rlhf.reward import reward_model as fitting
+from worker.files import rows
+from worker.files.rows import JudgedRow
+from worker.files.run_folder import RunFolder
+from worker.files.training_request import TrainingRequest
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs import following, reward_figures, rewards
-from worker.runs import reward as jobs
+from worker.training import reward, reward_figures
+from worker.training.layout import HELDOUT_SCORES
+from worker.training.reward import KeyedPrompt, RewardInputs
 
-NOTHING_HELD_OUT: Final = "nothing that was judged was held out"
+NOTHING_HELD_OUT: Final = "no judged row was held out"
 
 
-def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Fit a reward model, hold it against the held-out judgments, scale it."""
-    refuse_weights_of_people(wanted.plan.reward)
-    parted = wanted.read(rows.judgments)
-    roles = wanted.roles()
-    train, heldout = (
-        training.rankings(part, roles, wanted.instruction)
-        for part in (parted.train, parted.heldout)
+def run(request: TrainingRequest, folder: RunFolder) -> None:
+    """Fit a reward model, measure it on the held-out judgments, normalize its scores."""
+    plan = request.plan
+    refuse_labeler_weights(plan.reward)
+    split = request.read(rows.judgments)
+    roles = request.roles(folder)
+    parts = reward.build_parts(plan.reward, roles, request.device_of(folder))
+    train = request.rankings(split.train, roles)
+    inputs = RewardInputs(
+        plan=plan,
+        train=train,
+        heldout=request.rankings(split.heldout, roles),
+        criterion_weights=criterion_weights(split.train),
+        prompts=_prompts(split.train, plan.reward.normaliser_prompts),
+        instruction=request.instruction,
+        comparisons=len(train),
     )
-    fitted = criterion_heads.fit(train, criterion_weights(parted.train))
-    config = jobs.config_of(wanted.plan, len(train), fitted, roles=roles)
-    # A classifier that is not there is found out before anything is trained.
-    tokenizer, plan = roles.loaded.tokenizer, wanted.plan.reward
-    parts = [rewards.build(one, tokenizer, wanted.device) for one in plan.parts]
-    names = fitting.prepare(roles, config)
-    jobs.start_from_sft(roles, names)
-    state = training.begin(folder)
-    loop = fitting.train(roles, train, heldout, config, state)
-    ended = following.follow(
-        folder, loop, state, save_every=wanted.save_every, note="fitting the judgments"
-    )
-    reward = AdapterReward(roles, names, scoring.probe(roles))
-    report, scored = measure(train, heldout, reward, config.max_tokens, fitted)
-    metrics = training.figures(ended, parted) | report
-    folder.watcher.say("Scaling the scores to the model's own answers …")
-    asked = _prompts(wanted, parted.train)
-    answers = jobs.own_answers(roles, asked, wanted.instruction, wanted.plan)
-    settings = {
-        "names": list(names),
-        "normaliser": jobs.scaled(reward, answers, wanted.plan).to_json(),
-        "training": config.to_json(),
-        **rewards.noted(plan, parts, answers),
-    }
+    result = reward.fit(folder, roles, inputs, parts, save_every=request.save_every)
+    if result is None:
+        return
+    report, scored = measure(inputs, result.reward, result.criteria)
+    without_room = {"prompts_without_room": len(inputs.prompts) - len(result.items)}
+    metrics = result.end.summary | split.counts | report | without_room
+    folder.say("Normalizing the scores on the model's own responses …")
+    settings = result.scaled(roles, plan)
 
     def write(aside: Path) -> None:
-        for name in names:
-            saving.save_reward(roles, aside / name, role=name)
-        texts = {f"line-{one.line}-{n}": one for n, one in enumerate(parted.heldout)}
-        lines = (_line(texts[one.ranking.key], one) for one in scored)
-        (aside / jobs.HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
+        result.save(roles, aside)
+        by_key = {f"line-{row.line}-{n}": row for n, row in enumerate(split.heldout)}
+        lines = (_line(by_key[item.ranked.key], item) for item in scored)
+        (aside / HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
-    folder.publish(wanted.card("Reward model", settings, metrics), write)
-
-
-def criterion_weights(compared: Sequence[Compared]) -> dict[str, float]:
-    """Return the weights of the criteria that were rated, as the last row has them."""
-    found: dict[str, float] = {}
-    for one in compared:
-        found |= one.weights
-    return found
+    folder.publish(request.card("Reward model", settings, metrics), write)
 
 
-def refuse_weights_of_people(plan: RewardPlan) -> None:
-    """Refuse what only a project knows: how many judged, and who.
+def criterion_weights(compared: Sequence[JudgedRow]) -> dict[str, float]:
+    """Return the weights of the rated criteria, each as in the last row that has it."""
+    newest: dict[str, float] = {}
+    for row in compared:
+        newest |= row.weights
+    return newest
+
+
+def refuse_labeler_weights(plan: RewardPlan) -> None:
+    """Refuse settings that need a project's labelers and numbers of judgments.
 
     Raises:
-        Invalid: naming the setting and its value.
+        Invalid: such a setting is used; the message names it.
     """
     if plan.weighing is not Weighing.EQUAL:
         raise Invalid(
@@ -94,37 +82,31 @@ def refuse_weights_of_people(plan: RewardPlan) -> None:
 
 
 def measure(
-    train: Sequence[Ranking],
-    heldout: Sequence[Ranking],
-    reward: AdapterReward,
-    max_tokens: int,
-    fitted: Criteria = (),
-) -> tuple[dict[str, Any], list[Scored]]:
+    inputs: RewardInputs, model: AdapterReward, criteria: Criteria = ()
+) -> tuple[dict[str, Any], list[ScoredPrompt]]:
     """Return the report on held-out judgments, and the scores behind it."""
-    fit, too_long = split_by_length(heldout, max_tokens)
-    _, too_long_train = split_by_length(train, max_tokens)
-    found: dict[str, Any] = {"too_long": [one.key for one in [*too_long_train, *too_long]]}
+    max_tokens = inputs.plan.reward.max_tokens
+    fit, too_long = split_by_length(inputs.heldout, max_tokens)
+    _, too_long_train = split_by_length(inputs.train, max_tokens)
+    figures: dict[str, Any] = {
+        "too_long": [ranking.key for ranking in [*too_long_train, *too_long]]
+    }
     if not fit:
-        return found | {
-            "heldout": None,
-            "heldout_reason": "nothing that was judged was held out",
-        }, []
-    scored = reward_figures.score_all(reward, fit)
-    return found | reward_figures.on_heldout(train, scored, reward, fitted), scored
+        return figures | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
+    scored = reward_figures.score_all(model, fit)
+    return figures | reward_figures.on_heldout(inputs.train, scored, model, criteria), scored
 
 
-def _prompts(
-    wanted: Wanted, compared: Sequence[Compared]
-) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
-    different = {one.key: one.messages for one in compared}
-    return list(different.items())[: wanted.plan.reward.normaliser_prompts]
+def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:
+    different = {row.key: row.messages for row in judged}
+    return list(different.items())[:most]
 
 
-def _line(row: Compared, one: Scored) -> str:
-    said = {
+def _line(row: JudgedRow, scored: ScoredPrompt) -> str:
+    record = {
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],
         "texts": list(row.texts),
-        "scores": list(one.scores),
+        "scores": list(scored.scores),
     }
-    return json.dumps(said, ensure_ascii=False) + "\n"
+    return json.dumps(record, ensure_ascii=False) + "\n"

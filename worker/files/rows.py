@@ -1,7 +1,7 @@
-"""Data files as what the loops take: rows read, bad lines named, prompts held out.
+"""Data files as input to the training loops: rows read, bad lines reported, prompts held out.
 
-Every format of the product is known here too. What a line cannot give is an error with its number,
-unless it was asked to go on without.
+Every format that Attune reads is supported. A line that cannot be used is an error with its number,
+unless bad lines are skipped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain import splits
+from app.domain import splits, vote_shares
 from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
 from app.formats.records import (
-    Candidate,
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
+    Conversation,
     DemonstrationRecord,
-    Messages,
     PreferenceRecord,
     PromptRecord,
     Record,
@@ -26,19 +26,18 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.services.datasets import judged_comparisons
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute, Pair
-from worker.runs import weighing
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
+from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
-SHOWN: Final = 5  # bad lines that an error spells out
+SHOWN: Final = 5  # bad lines that an error lists
 
 Turns = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class BadLine:
     """A line that cannot be used, and why."""
 
     line: int
@@ -46,8 +45,8 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A prompt of a file; `key` says what it says, so that equal prompts get equal answers."""
+class FilePrompt:
+    """A prompt of a file; `key` hashes its content, so that equal prompts get equal completions."""
 
     line: int
     key: str
@@ -57,8 +56,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A prompt with the answer to imitate."""
+class FileDemonstration:
+    """A prompt with the response to imitate."""
 
     line: int
     key: str
@@ -67,10 +66,10 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """A prompt with its completions and what was judged of them: pairs, or each by itself.
+class JudgedRow:
+    """A prompt with its completions and their judgments, of pairs or of each by itself.
 
-    `absolutes` has one entry for each completion or none; `weights` are those of the criteria.
+    `absolutes` has one entry per completion, or is empty; `weights` are those of the criteria.
     """
 
     line: int
@@ -78,93 +77,93 @@ class Compared:
     messages: Turns
     texts: tuple[str, ...]
     sources: tuple[str, ...]
-    pairs: tuple[Pair, ...]
-    absolutes: tuple[Absolute, ...] = ()
+    pairs: tuple[PreferencePair, ...]
+    absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class _Labelled:
-    """A completion, where its first label stands, and the labels as votes."""
+class _Labeled:
+    """A completion, the line of its first label, and the labels as votes."""
 
     line: int
     record: UnpairedRecord
     votes: list[VoteRecord] = field(default_factory=list)
 
 
-Row = Asked | Shown | Compared
+Row = FilePrompt | FileDemonstration | JudgedRow
 
 
-def prompts(source: Source) -> tuple[list[Asked], list[Bad]]:
-    """Return the prompts of a file; what else its rows hold is left aside."""
-    good: list[Asked] = []
-    bad: list[Bad] = []
+def prompts(source: Source) -> tuple[list[FilePrompt], list[BadLine]]:
+    """Return the prompts of a file; other contents of its rows are ignored."""
+    good: list[FilePrompt] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         source_id = record.source_id if hasattr(record, "source_id") else None
         meta = record.meta if isinstance(record, PromptRecord) else None
         key, turns = _key(record.messages), _turns(record.messages)
-        good.append(Asked(line, key, turns, source_id, meta))
+        good.append(FilePrompt(line, key, turns, source_id, meta))
     return good, _refuse(source, bad, len(good), "prompts")
 
 
-def demonstrations(source: Source) -> tuple[list[Shown], list[Bad]]:
-    """Return the demonstrations of a file: prompts with a good answer."""
-    good: list[Shown] = []
-    bad: list[Bad] = []
+def demonstrations(source: Source) -> tuple[list[FileDemonstration], list[BadLine]]:
+    """Return the demonstrations of a file: prompts with a good response."""
+    good: list[FileDemonstration] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         if isinstance(record, DemonstrationRecord):
             messages = record.messages
-            good.append(Shown(line, _key(messages), _turns(messages), record.response))
+            good.append(FileDemonstration(line, _key(messages), _turns(messages), record.response))
         else:
-            bad.append(Bad(line, f"{_what(record)}, not a prompt with a good answer"))
+            bad.append(BadLine(line, f"{_what(record)}, not a prompt with a good response"))
     return good, _refuse(source, bad, len(good), "demonstrations")
 
 
-def comparisons(source: Source) -> tuple[list[Compared], list[Bad]]:
+def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
     """Return the judged comparisons of a file, the votes on each pair as shares."""
-    good: list[Compared] = []
-    bad: list[Bad] = []
+    good: list[JudgedRow] = []
+    bad: list[BadLine] = []
     for line, record in _records(source, bad):
         if isinstance(record, PreferenceRecord | ComparisonRecord):
-            found = _compared(line, record)
-            if found.pairs:
-                good.append(found)
+            row = _compared(line, record)
+            if row.pairs:
+                good.append(row)
             else:
-                bad.append(Bad(line, "nobody preferred any of the completions"))
+                bad.append(BadLine(line, "no completion was preferred"))
         else:
-            bad.append(Bad(line, f"{_what(record)}, not a comparison that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not a judged comparison"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
 
 
-def judgments(source: Source) -> tuple[list[Compared], list[Bad]]:
-    """Return all that a reward model learns from: comparisons, ratings on criteria, thumbs.
+def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
+    """Return what a reward model learns from: comparisons, ratings on criteria, thumbs.
 
-    Labels of one completion, a line each, become one row with the share of the good ones.
+    Labels of one completion, one per line, become one row with the share of positive labels.
     """
-    good: list[Compared] = []
-    bad: list[Bad] = []
-    labelled: dict[tuple[str, str], _Labelled] = {}
+    good: list[JudgedRow] = []
+    bad: list[BadLine] = []
+    labeled: dict[tuple[str, str], _Labeled] = {}
     lines = 0
     for line, record in _records(source, bad):
         if isinstance(record, UnpairedRecord):
             place = (_key(record.messages), record.text)
-            labelled.setdefault(place, _Labelled(line, record)).votes.append(_thumb(line, record))
+            labeled.setdefault(place, _Labeled(line, record)).votes.append(_thumb(line, record))
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
-            found = _compared(line, record)
-            if not (found.pairs or found.absolutes):
-                bad.append(Bad(line, "nobody preferred, rated or labelled any of the completions"))
+            judged = _compared(line, record)
+            if not (judged.pairs or judged.absolutes):
+                bad.append(BadLine(line, "no completion was preferred, rated or labeled"))
                 continue
-            good.append(found)
+            good.append(judged)
         else:
-            bad.append(Bad(line, f"{_what(record)}, not one that was judged"))
+            bad.append(BadLine(line, f"{_what(record)}, not a judgment"))
             continue
         lines += 1
-    good = sorted([*good, *map(_of_labels, labelled.values())], key=lambda one: one.line)
+    good = sorted([*good, *map(_of_labels, labeled.values())], key=lambda row: row.line)
     return good, _refuse(source, bad, lines, "judgments")
 
 
 def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
-    """Part rows by what their prompts say, so that no prompt is on both sides."""
+    """Split rows by the content of their prompts, so that no prompt is on both sides."""
     shares = Shares(100 - percent, percent, 0)
     parts: tuple[list[Any], list[Any]] = ([], [])
     for row in rows:
@@ -172,13 +171,13 @@ def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
     return parts
 
 
-def _records(source: Source, bad: list[Bad]) -> Iterator[tuple[int, Record]]:
-    """Yield what the lines say; those that say nothing usable are put on the list."""
+def _records(source: Source, bad: list[BadLine]) -> Iterator[tuple[int, Record]]:
+    """Yield the records of the lines; lines that cannot be used are added to `bad`."""
     try:
         chunks = _chunks(source.existing)
         for line, record in registry.numbered(chunks, source.format):
             if isinstance(record, Rejected):
-                bad.append(Bad(line, record.reason))
+                bad.append(BadLine(line, record.reason))
             else:
                 yield line, record
     except Invalid as error:
@@ -191,25 +190,25 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _refuse(source: Source, bad: list[Bad], good: int, what: str) -> list[Bad]:
-    """Return the bad lines in order, where it was asked to go on without them."""
-    bad.sort(key=lambda one: one.line)
-    told = [f"  line {one.line}: {one.reason}" for one in bad[:SHOWN]]
+def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[BadLine]:
+    """Return the bad lines in order if they are skipped; otherwise raise Invalid."""
+    bad.sort(key=lambda rejected: rejected.line)
+    listed = [f"  line {rejected.line}: {rejected.reason}" for rejected in bad[:SHOWN]]
     if len(bad) > SHOWN:
-        told.append(f"  and {len(bad) - SHOWN} more")
+        listed.append(f"  and {len(bad) - SHOWN} more")
     if not good:
-        raise Invalid("\n".join([f"{source.path} holds no {what}", *told]))
+        raise Invalid("\n".join([f"{source.path} holds no {what}", *listed]))
     if bad and not source.skip_bad:
         heading = (
             f"{source.path}: {len(bad)} of {len(bad) + good} rows cannot be used; "
-            "--skip-bad goes on without them"
+            "--skip-bad skips them"
         )
-        raise Invalid("\n".join([heading, *told]))
+        raise Invalid("\n".join([heading, *listed]))
     return bad
 
 
-def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compared:
-    found = Compared(
+def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
+    row = JudgedRow(
         line,
         _key(record.messages),
         _turns(record.messages),
@@ -218,21 +217,21 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> Compare
         _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
     )
     if isinstance(record, PreferenceRecord):
-        return found
-    said = _absolutes(record.votes, len(record.candidates))
-    return replace(found, absolutes=said, weights=record.weights)
+        return row
+    feedback = _absolutes(record.votes, len(record.candidates))
+    return replace(row, absolutes=feedback, weights=record.weights)
 
 
-def _of_labels(one: _Labelled) -> Compared:
-    messages = one.record.messages
-    return Compared(
-        one.line,
+def _of_labels(labeled: _Labeled) -> JudgedRow:
+    messages = labeled.record.messages
+    return JudgedRow(
+        labeled.line,
         _key(messages),
         _turns(messages),
-        (one.record.text,),
+        (labeled.record.text,),
         ("unknown",),
         (),
-        _absolutes(one.votes, 1),
+        _absolutes(labeled.votes, 1),
     )
 
 
@@ -240,49 +239,53 @@ def _thumb(line: int, record: UnpairedRecord) -> VoteRecord:
     return VoteRecord(f"line {line}", None, thumb="up" if record.label else "down")
 
 
-def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[Absolute, ...]:
+def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedback, ...]:
     return tuple(
-        Absolute(one.ratings, one.thumb) for one in judged_comparisons.absolutes(votes, count)
+        AbsoluteFeedback(absolute.ratings, absolute.thumb)
+        for absolute in vote_shares.absolutes(votes, count)
     )
 
 
-def _of_votes(record: ComparisonRecord) -> tuple[Pair, ...]:
-    found = judged_comparisons.pairs(record.votes, len(record.candidates))
-    return tuple(Pair(one.first, one.second, one.share, weighing.margin_of(one)) for one in found)
+def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
+    judged = vote_shares.pairs(record.votes, len(record.candidates))
+    return tuple(
+        PreferencePair(pair.first, pair.second, pair.share, vote_weights.margin_of(pair))
+        for pair in judged
+    )
 
 
-def _of_one(record: PreferenceRecord) -> tuple[Pair, ...]:
-    """Return the pairs of a judgment; a margin in the file's own unit is taken as it is."""
-    found = judged_comparisons.pairs([record], len(record.candidates))
+def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
+    """Return the pairs of a judgment; a margin in the file's own unit is used unchanged."""
+    judged = vote_shares.pairs([record], len(record.candidates))
     margin = None if record.margin is None else max(record.margin, 0.0)
     return tuple(
-        Pair(
-            one.first,
-            one.second,
-            one.share,
-            weighing.margin_of(one) if margin is None or one.share == 0.5 else margin,
+        PreferencePair(
+            pair.first,
+            pair.second,
+            pair.share,
+            vote_weights.margin_of(pair) if margin is None or pair.share == 0.5 else margin,
         )
-        for one in found
+        for pair in judged
     )
 
 
-def _source(candidate: Candidate) -> str:
+def _source(candidate: CompletionText) -> str:
     return candidate.source or "unknown"
 
 
-def _turns(messages: Messages) -> Turns:
+def _turns(messages: Conversation) -> Turns:
     return fields.as_messages(messages)
 
 
-def _key(messages: Messages) -> str:
+def _key(messages: Conversation) -> str:
     return splits.content_hash((turn.role, turn.content) for turn in messages)
 
 
 def _what(record: Record) -> str:
     kinds = {
-        PromptRecord: "a prompt without an answer",
-        DemonstrationRecord: "a prompt with one answer",
-        CompletionsRecord: "completions nobody has judged",
+        PromptRecord: "a prompt without a response",
+        DemonstrationRecord: "a prompt with one response",
+        CompletionsRecord: "completions without judgments",
         PreferenceRecord: "a judged comparison",
         ComparisonRecord: "a judged comparison",
     }

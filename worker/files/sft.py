@@ -1,73 +1,54 @@
-"""Imitation of the demonstrations in a file."""
+"""SFT on the demonstrations in a file."""
 
 from functools import partial
-from pathlib import Path
 
 from app.domain.plan import STARTER
 from app.errors import Invalid
-from worker.files import rows, training
-from worker.files.folder import RunFolder
-from worker.files.rows import Shown
-from worker.files.training import Parted, Wanted
-from worker.rlhf.model import saving
-from worker.rlhf.model.roles import BASE, SFT, Roles
-from worker.rlhf.sft import finetuning as imitation
-from worker.runs import following, weights
-from worker.runs import sft as jobs
+from worker.files import rows
+from worker.files.run_folder import RunFolder
+from worker.files.training_request import RowSplit, TrainingRequest
+from worker.rlhf.model.roles import SFT, Roles
+from worker.training import sft
+from worker.training.sft import SftInputs
 
 
-def run(wanted: Wanted, folder: RunFolder) -> None:
-    """Train a model on demonstrations, a starter or somebody's."""
-    plan = wanted.plan.sft
+def run(request: TrainingRequest, folder: RunFolder) -> None:
+    """Train a model on demonstrations: a new starter, or any other model."""
+    plan = request.plan.sft
     assert plan is not None  # a plan for SFT has one
-    parted = wanted.read(rows.demonstrations)
-    is_starter = wanted.model == STARTER
-    roles = _roles(wanted, parted)
-    config = jobs.config_of(plan, is_starter=is_starter, seed=wanted.plan.seed)
-    if config.full and roles.has_adapter(SFT):
-        raise Invalid(f"{wanted.model} is an adapter; training all weights needs a whole model")
-    encode = partial(
-        jobs.encoded, roles, instruction=wanted.instruction, max_tokens=plan.max_tokens
+    split = request.read(rows.demonstrations)
+    is_starter = request.model == STARTER
+    roles = _roles(request, split, folder)
+    if plan.is_full and roles.has_adapter(SFT):
+        raise Invalid(f"{request.model} is an adapter; training all weights needs a whole model")
+    inputs = SftInputs(
+        plan=plan,
+        train=split.train,
+        heldout=split.heldout,
+        instruction=request.instruction,
+        is_starter=is_starter,
+        checkpoints_gradients=request.plan.checkpoints_gradients,
+        seed=request.plan.seed,
     )
-    train, too_long = encode(_shown(parted.train))
-    heldout, _ = encode(_shown(parted.heldout))
-    if not train:
-        raise Invalid(f"all {too_long} demonstrations are longer than {plan.max_tokens} tokens")
-    if too_long:
-        folder.watcher.say(f"{too_long} demonstrations are too long and left out.")
-    state = training.begin(folder)
-    loop = imitation.train(roles, train, config, state)
-    ended = following.follow(
-        folder, loop, state, save_every=wanted.save_every, note="imitating demonstrations"
-    )
-    metrics = training.figures(ended, parted) | {"too_long": too_long}
-    if heldout:
-        role = BASE if config.full else config.adapter
-        metrics["heldout/loss"] = imitation.evaluate(roles, role, heldout, config)
-    layout = weights.FULL if config.full else weights.ADAPTER
-    settings = {"layout": layout, "training": config.to_json()}
-
-    def write(aside: Path) -> None:
-        if config.full:
-            saving.save_full(roles.loaded, aside)
-        else:
-            saving.save_policy(roles, aside, role=config.adapter)
-
-    folder.publish(wanted.card("SFT", settings, metrics), write)
+    result = sft.fit(folder, roles, inputs, save_every=request.save_every)
+    if result is not None:
+        metrics = result.metrics | split.counts
+        card = request.card("SFT", result.settings, metrics)
+        folder.publish(card, partial(result.save, roles))
 
 
-def _roles(wanted: Wanted, parted: Parted) -> Roles:
-    if wanted.model != STARTER:
-        return wanted.roles()
-    if wanted.plan.four_bit:
+def _roles(request: TrainingRequest, split: RowSplit, folder: RunFolder) -> Roles:
+    if request.model != STARTER:
+        return request.roles(folder)
+    if request.plan.four_bit:
         raise Invalid("a starter is trained in full; in 4 bits only adapters are trained")
-    plan = wanted.plan.sft
+    plan = request.plan.sft
     assert plan is not None
-    said = _shown(parted.train)
-    made = jobs.built(plan.starter, said, wanted.instruction, seed=wanted.plan.seed)
-    made.model.to(wanted.device)  # type: ignore[arg-type]
-    return Roles(made)
-
-
-def _shown(found: list[Shown]) -> list[jobs.Shown]:
-    return [jobs.Shown(one.messages, one.text) for one in found]
+    loaded = sft.build_starter(
+        plan.starter,
+        split.train,
+        request.instruction,
+        seed=request.plan.seed,
+        device=request.device_of(folder),
+    )
+    return Roles(loaded, folder.team)

@@ -1,4 +1,4 @@
-"""A data file and how it is read, without loading anything that reads it."""
+"""A data file and how to read it, without importing any reader."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from worker import artifacts
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, how to read it, and what becomes of its bad lines."""
+    """A file, its format, and whether to skip bad lines."""
 
     path: Path
     format: str | None = None
@@ -17,12 +17,12 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """The hash of its bytes. Raises Invalid where there is no such file."""
+        """The hash of its bytes. Raises Invalid if there is no such file."""
         return artifacts.hash_of(self.existing)
 
     @property
     def existing(self) -> Path:
-        """Its path. Raises Invalid where there is no such file."""
+        """Its path. Raises Invalid if there is no such file."""
         if not self.path.is_file():
             raise Invalid(f"there is no file {self.path}")
         return self.path

@@ -1,9 +1,10 @@
-"""The learning core: functions over tensors, frozen dataclasses, loops that yield reports.
+"""The learning core: functions over tensors, frozen dataclasses, and loops that yield reports.
 
-It knows no database, queue, web page or file layout beyond the folder it is told to write to, and
-needs only torch, transformers, peft, safetensors and numpy.
+It depends on no database, queue, web page or file layout beyond the folder it is told to write to,
+and needs only torch, transformers, peft, accelerate, safetensors, tensorboard and numpy; the client
+of OpenAI-compatible servers also needs httpx.
 
-One alphabet in every docstring and at line ends: B batch, T tokens, P prompt, R response, V
-vocabulary, K completions of a prompt, H heads, d width, N positions picked out of a batch, L
+Dimension letters in docstrings and line-end comments: B batch, T tokens, P prompt, R response, V
+vocabulary, K completions of a prompt, H heads, d model width, N positions selected from a batch, L
 layers. Masks are `is_real` and `is_response`; True means that the position counts.
 """

@@ -1,15 +1,15 @@
-"""A job from rows to rows, one module per kind of job."""
+"""One module per kind of job, each reading rows and writing rows."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Final
 
 from app.errors import Invalid
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 Run = Callable[[JobContext], None]
 
-# Modules are loaded when a job of their kind runs: an export must not pay for torch.
+# Modules are loaded when a job of their kind runs: an export must not wait for torch.
 RUNS: Final[Mapping[str, str]] = {
     "answer": "worker.runs.answer",
     "evaluate": "worker.runs.evaluate",

@@ -1,4 +1,4 @@
-"""Models answer the same prompts, for people to look at; nothing is judged or decided."""
+"""Samples completions of several models on the same prompts, for people to compare."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,19 @@ from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
-from worker.runs import held, sampled, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Draw
+from worker.orders import Interrupted
+from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data.sampled_completions import Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 SETTINGS = Sampling()
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """Who answers what."""
+class ResponseTask:
+    """The models, and the prompts to sample completions for."""
 
     project: Project
     models: tuple[Checkpoint, ...]
@@ -26,33 +28,35 @@ class Task:
 
 
 def run(context: JobContext) -> None:
-    """Draw one completion of each model to each prompt; what is there already is kept."""
+    """Sample one completion of each model for each prompt; existing ones are kept."""
     with context.database.reader() as session:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
     for model in task.models:
-        answering = weights.answering(context, model, task.project.instruction)
-        for rows in sampled.draw(context, answering, task.prompts, Draw(SETTINGS, SEED, 1)):
+        answering = checkpoint_weights.answering(context, model, task.project.instruction)
+        for rows in sampled_completions.draw(
+            context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
+        ):
             done += len(rows)
-            context.report(done, total, f"{model.name} answers")
+            context.report(done, total, f"responses of {model.name}")
             order = context.should_stop()
             if order in {"cancel", "preempt"}:
-                raise Interrupted(f"{context.title} was asked to end")
+                raise Interrupted(f"{context.title} was asked to stop")
     context.succeed(lambda _session: {"completions": done})
 
 
-def _read(session: Session, context: JobContext) -> Task:
+def _read(session: Session, context: JobContext) -> ResponseTask:
     payload = context.payload
     project = session.get_one(Project, context.project_id)
     models = [
         checkpoints.get(session, project.id, checkpoint_id)
         for checkpoint_id in payload["checkpoint_ids"]
     ]
-    found = prompt_selection.first(
+    prompts = prompt_selection.first(
         session,
         project.id,
         Split(payload["split"]),
         payload["prompts"],
-        as_of=held.made_at(session, context),
+        as_of=transactions.made_at(session, context),
     )
-    return Task(project, tuple(models), tuple(found))
+    return ResponseTask(project, tuple(models), tuple(prompts))

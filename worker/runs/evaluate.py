@@ -1,7 +1,7 @@
-"""The new policy's answers and the old one's on test prompts, put to labelers blind.
+"""Completions of the new and the old policy on test prompts, compared blind by labelers.
 
-Both draw with the same chances, so where the policies agree they say the same, and nobody is asked.
-The round's reward model scores the very same answers.
+Both are sampled with the same random numbers, so policies that agree give identical completions,
+which need no judgment. The round's reward model scores the same completions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,35 +11,38 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
+from app.formats.training_rows import JudgedCompletion
 from app.models import (
     Checkpoint,
     Completion,
     Evaluation,
-    JudgmentKind,
     Project,
     Prompt,
     Purpose,
     Round,
 )
 from app.services.checkpoints import checkpoints
-from app.services.datasets.judged_comparisons import Candidate
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
+from worker.orders import Interrupted
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.runs import held, sampled, texts, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Draw
+from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data.sampled_completions import Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
 
 CHUNK = 100
-SEED_OFFSET = 7_000_003  # evaluation answers are drawn apart from the candidates
+SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class EvaluateTask:
     """The round, the two policies and the arbiter."""
 
     round: Round
@@ -53,7 +56,7 @@ class Task:
 
     @property
     def seed(self) -> int:
-        """What the answers are drawn with."""
+        """The seed of the completions."""
         return self.plan.seed * 1009 + self.round.number + SEED_OFFSET
 
 
@@ -61,14 +64,14 @@ Answers = Mapping[int, Completion]
 
 
 def run(context: JobContext) -> None:
-    """Let both policies answer, score the answers, and ask people about those that differ."""
-    with held.transaction(context) as session:
+    """Sample both policies, score the completions, and queue those that differ for labelers."""
+    with transactions.transaction(context) as session:
         task = _read(session, context)
-    new, old = (_answers(context, task, each) for each in (task.new, task.old))
+    new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
     differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
     scores = _scores(context, task, both, new, old)
-    made = _compare(context, task, differing, new, old)
+    created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
 
     def finish(session: Session) -> Mapping[str, Any]:
@@ -84,68 +87,70 @@ def run(context: JobContext) -> None:
                 "prompts_without_room": len(task.prompts) - len(both),
             },
         )
-        return {"comparisons": made, "identical": len(same)}
+        return {"comparisons": created, "identical": len(same)}
 
     context.succeed(finish)
 
 
-def _read(session: Session, context: JobContext) -> Task:
-    round_, project, plan = held.round_of(session, context)
+def _read(session: Session, context: JobContext) -> EvaluateTask:
+    round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
     assert round_.reward_checkpoint_id is not None  # the policy was trained against it
-    found = evaluations.open_evaluation(
+    opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
-    wanted = plan.evaluation
+    settings = plan.evaluation
     prompts = prompt_selection.for_evaluation(
         session,
         round_,
-        wanted.prompts,
-        wanted.frozen_share,
-        as_of=held.made_at(session, context),
+        settings.prompts,
+        settings.frozen_share,
+        as_of=transactions.made_at(session, context),
     )
-    return Task(
+    return EvaluateTask(
         round_,
         project,
         plan,
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
-        found,
+        opened,
         tuple(prompts),
     )
 
 
-def _answers(context: JobContext, task: Task, checkpoint: Checkpoint) -> dict[int, Completion]:
-    answering = weights.answering(
+def _answers(
+    context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
+) -> dict[int, Completion]:
+    answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
-    found: dict[int, Completion] = {}
-    for rows in sampled.draw(context, answering, task.prompts, wanted):
-        found |= {row.prompt_id: row for row in rows}
-        context.report(len(found), len(task.prompts), f"{checkpoint.name} answers")
+    completions: dict[int, Completion] = {}
+    for rows in sampled_completions.draw(context, answering, task.prompts, wanted):
+        completions |= {row.prompt_id: row for row in rows}
+        context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:
-            raise Interrupted(f"job {context.job_id} was asked to end")
-    return found
+            raise Interrupted(f"job {context.job_id} was asked to stop")
+    return completions
 
 
 def _scores(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
     with context.database.reader() as session:
-        beneath = weights.layers(session, task.arbiter)
-        roots = weights.root_ids(session, task.project.id)
-    roles = weights.load(context, beneath, four_bit=task.plan.four_bit)
-    names, normaliser = weights.add_reward(context, roles, task.arbiter)
+        beneath = checkpoint_weights.layers(session, task.arbiter)
+        roots = checkpoint_weights.root_ids(session, task.project.id)
+    roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
+    names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
     branches = [
         Branches(
-            texts.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            token_ids.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
             [
-                texts.completion_ids(
+                token_ids.completion_ids(
                     tokenizer,
                     _candidate(row),
                     is_ours=roots.get(row.checkpoint_id or 0) == root,
@@ -157,16 +162,16 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalised.tolist()
+    scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 
 
 def _compare(
-    context: JobContext, task: Task, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> int:
     for at in range(0, len(prompts), CHUNK):
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
             for prompt in prompts[at : at + CHUNK]:
                 comparisons.create(
@@ -194,6 +199,6 @@ def _lengths(prompts: Sequence[Prompt], new: Answers, old: Answers) -> dict[str,
     }
 
 
-def _candidate(row: Completion) -> Candidate:
+def _candidate(row: Completion) -> JudgedCompletion:
     ids = None if row.token_ids is None else tuple(row.token_ids)
-    return Candidate(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)
+    return JudgedCompletion(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)

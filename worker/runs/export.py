@@ -1,4 +1,4 @@
-"""Writes an export: pages of comparisons in, a frozen file with its manifest and card out."""
+"""Writes an export: a frozen file of judged comparisons, with its manifest and card."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import demonstrations, export_rows, exports, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
-from app.services.datasets.judged_comparisons import Judged, Options, PromptText
-from worker.runs.context import JobContext
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from worker.runs.process.job_context import JobContext
 
 DATA = "data.jsonl"
 HELDOUT = "heldout.jsonl"
@@ -21,7 +22,7 @@ HELDOUT = "heldout.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A folder with a frozen file, and the account of what went in."""
+    """A folder with a frozen file, and the account of its contents."""
 
     folder: Path
     account: Account
@@ -35,7 +36,7 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         export = session.get_one(Export, context.payload["export_id"])
         project = session.get_one(Project, export.project_id)
-    options = Options.from_json(export.options)
+    options = ExportOptions.from_json(export.options)
     title = f"{project.name}, export {export.number}"
     written = write(context, project.id, export.format, options, title)
     frozen = publish(context, written)
@@ -52,7 +53,7 @@ def write(
     context: JobContext,
     project_id: int,
     format: str,
-    options: Options,
+    options: ExportOptions,
     title: str,
     *,
     folder: str = "export",
@@ -103,7 +104,7 @@ def write(
 
 
 def publish(context: JobContext, written: Written) -> Frozen:
-    """Put the folder where it stays, and say what the export's row will say."""
+    """Publish the folder, and return what the export's row will record."""
     published = context.publish(written.folder, "export")
     return Frozen(
         uri=published.uri,
@@ -118,8 +119,8 @@ def publish(context: JobContext, written: Written) -> Frozen:
 
 
 def stream(
-    database: Database, project_id: int, options: Options, account: Account
-) -> Iterator[Judged]:
+    database: Database, project_id: int, options: ExportOptions, account: Account
+) -> Iterator[JudgedComparison]:
     """Yield comparisons page by page, each page in a short session of its own."""
     after: int | None = 0
     while after is not None:
@@ -130,18 +131,18 @@ def stream(
 
 
 def _of_files(
-    database: Database, project_id: int, format: str, options: Options
-) -> Iterator[tuple[PromptText, str]]:
-    """Yield the demonstrations of files, where such are asked for; they belong to no round."""
+    database: Database, project_id: int, format: str, options: ExportOptions
+) -> Iterator[tuple[DatasetPrompt, str]]:
+    """Yield demonstrations from files, if the export includes them; they belong to no round."""
     wanted = Purpose.TRAIN in options.purposes and not options.rounds
     after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(session, project_id, options.splits, after=after)
-        yield from ((one.prompt, one.text) for one in page.rows)
+        yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after
 
 
-def training_options(split: Split) -> Options:
-    """Return what a reward model may see of a split: train-purpose judgments, nothing else."""
-    return Options(purposes=(Purpose.TRAIN,), splits=(split,))
+def training_options(split: Split) -> ExportOptions:
+    """Return the options for a reward model's data: only train-purpose judgments of a split."""
+    return ExportOptions(purposes=(Purpose.TRAIN,), splits=(split,))

@@ -1,7 +1,7 @@
-"""Candidates for a round: sampled, looked over before any person sees them, put to labelers.
+"""Candidates for a round: sampled, filtered by the pre-flight checks, and queued for labelers.
 
-Completions and comparisons carry natural keys; a run that is repeated finds what is there and makes
-nothing twice.
+Completions and comparisons have natural keys; a run that is repeated finds existing rows and
+creates nothing twice.
 """
 
 import hashlib
@@ -14,26 +14,29 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import preflight
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan, ServerPlan
 from app.domain.preflight import Draft
 from app.domain.states import RoundState
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, JudgmentKind, Project, Prompt, Purpose, Round, Split
+from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, Split
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
-from worker.runs import held, sampled, served, weights
-from worker.runs.context import Interrupted, JobContext
-from worker.runs.sampled import Answering, Draw
+from worker.orders import Interrupted
+from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
+from worker.runs.data.sampled_completions import Answering, Draw
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
-SEED_OFFSET = 10**12 + 39  # candidates are drawn apart from the answers that PPO trains on
+SEED_OFFSET = 10**12 + 39  # candidates are sampled apart from the completions that PPO trains on
 
 
 @dataclass(slots=True)
 class Waste:
-    """What the pre-flight found, and what it saved people from."""
+    """What the pre-flight checks dropped, and the judgments that this saved."""
 
     sampled: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
@@ -42,7 +45,7 @@ class Waste:
     comparisons_saved: int = 0
 
     def to_json(self, overlap: int) -> dict[str, Any]:
-        """Return the figures, judgments saved among them."""
+        """Return the counts, including the judgments saved."""
         return {
             "sampled": self.sampled,
             "dropped": dict(sorted(self.dropped.items())),
@@ -54,8 +57,8 @@ class Waste:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """The round and what it takes."""
+class GenerateTask:
+    """The round, its prompts and its models."""
 
     round: Round
     project: Project
@@ -71,11 +74,11 @@ class Task:
 
     @property
     def overlap(self) -> int:
-        """Judgments a comparison wants."""
+        """Judgments that a comparison needs."""
         return self.plan.overlap or self.project.overlap
 
     def mixes(self, prompt: Prompt) -> Checkpoint | None:
-        """Return the earlier model that answers this prompt too, if any does."""
+        """Return the earlier model that is sampled on this prompt too, if any."""
         if not self.others:
             return None
         digest = hashlib.sha256(f"{self.round.id}:{prompt.content_hash}".encode()).digest()
@@ -85,7 +88,7 @@ class Task:
 
 
 def run(context: JobContext) -> None:
-    """Sample candidates, sort them, and create the comparisons of the round."""
+    """Sample candidates, filter them, and create the comparisons of the round."""
     with context.database.reader() as session:
         task = read(session, context)
     waste = Waste()
@@ -98,17 +101,17 @@ def run(context: JobContext) -> None:
             f"round {task.round.number} has nothing to compare: of {waste.sampled} candidates "
             f"{dict(waste.dropped)} were dropped"
         )
-    made = _compare(context, task, kept)
-    result = {"comparisons": made, "preflight": waste.to_json(task.overlap)}
+    created = _compare(context, task, kept)
+    result = {"comparisons": created, "preflight": waste.to_json(task.overlap)}
     context.succeed(lambda _session: result)
 
 
-def read(session: Session, context: JobContext) -> Task:
+def read(session: Session, context: JobContext) -> GenerateTask:
     """Read the round and choose its prompts and models."""
-    round_, project, plan = held.round_of(session, context)
+    round_, project, plan = transactions.round_of(session, context)
     assert round_.policy_before_id is not None  # set when the stage was entered
     policy = checkpoints.get(session, project.id, round_.policy_before_id)
-    as_of = held.made_at(session, context)
+    as_of = transactions.made_at(session, context)
     prompts = [
         prompt
         for split, count in (
@@ -120,107 +123,115 @@ def read(session: Session, context: JobContext) -> Task:
         )
     ]
     others = _earlier(session, project, round_, policy)
-    return Task(round_, project, plan, tuple(prompts), policy, tuple(others))
+    return GenerateTask(round_, project, plan, tuple(prompts), policy, tuple(others))
 
 
-def draw_all(context: JobContext, task: Task) -> dict[int, list[Completion]]:
-    """Return the candidates of every prompt: others' first, earlier models', then the policy's."""
-    found: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
+def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completion]]:
+    """Return each prompt's candidates: imported and served ones, earlier models', the policy's."""
+    drawn: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
         with context.database.reader() as session:
             for prompt_id, rows in prompt_selection.imported(
-                session, list(found), IMPORTED_MOST
+                session, list(drawn), IMPORTED_MOST
             ).items():
-                found[prompt_id].extend(rows)
+                drawn[prompt_id].extend(rows)
     if task.plan.server is not None:
-        _ask_server(context, task, task.plan.server, found)
+        _ask_server(context, task, task.plan.server, drawn)
     for other in task.others:
         mixed = [prompt for prompt in task.prompts if task.mixes(prompt) is other]
         if mixed:
-            _extend(context, task, other, mixed, 1, found)
-    _extend(context, task, task.policy, task.prompts, task.plan.candidates, found)
-    return found
+            _extend(context, task, other, mixed, 1, drawn)
+    _extend(context, task, task.policy, task.prompts, task.plan.candidates, drawn)
+    return drawn
 
 
 def _ask_server(
-    context: JobContext, task: Task, server: ServerPlan, found: dict[int, list[Completion]]
+    context: JobContext,
+    task: GenerateTask,
+    server: ServerPlan,
+    candidates: dict[int, list[Completion]],
 ) -> None:
-    wanted = served.Wanted(server, task.plan.sampling, _seed(task), task.project.instruction)
+    request = server_completions.ServerRequest(
+        server, task.plan.sampling, _seed(task), task.project.instruction
+    )
     done = 0
-    for rows in served.draw(context, task.prompts, wanted):
+    for rows in server_completions.draw(context, task.prompts, request):
         for row in rows:
-            found[row.prompt_id].append(row)
+            candidates[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
-        context.report(done, len(task.prompts), f"{server.model} answers")
+        context.report(done, len(task.prompts), f"responses of {server.model}")
         _obey(context)
 
 
 def _extend(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     checkpoint: Checkpoint,
     prompts: Sequence[Prompt],
     count: int,
-    found: dict[int, list[Completion]],
+    candidates: dict[int, list[Completion]],
 ) -> None:
-    answering = weights.answering(
+    answering = checkpoint_weights.answering(
         context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
-    for rows in sampled.draw(context, answering, prompts, wanted):
+    for rows in sampled_completions.draw(context, answering, prompts, wanted):
         for row in rows:
-            found[row.prompt_id].append(row)
+            candidates[row.prompt_id].append(row)
         done += len({row.prompt_id for row in rows})
-        context.report(done, len(prompts), f"{checkpoint.name} answers")
+        context.report(done, len(prompts), f"responses of {checkpoint.name}")
         _obey(context)
     if checkpoint is task.policy:
-        _replace(context, task, answering, found)
+        _replace(context, task, answering, candidates)
 
 
 def _replace(
-    context: JobContext, task: Task, answering: Answering, found: dict[int, list[Completion]]
+    context: JobContext,
+    task: GenerateTask,
+    answering: Answering,
+    drawn: dict[int, list[Completion]],
 ) -> None:
-    """Draw spares for the prompts whose candidates are not all fit to be shown."""
+    """Sample spares for the prompts with candidates that fail the pre-flight checks."""
     rules, count = task.plan.preflight, task.plan.candidates
     short = [
         prompt
         for prompt in task.prompts
-        if len(_sorted(task, found[prompt.id]).kept) < len(found[prompt.id])
+        if len(_sorted(task, drawn[prompt.id]).kept) < len(drawn[prompt.id])
     ]
     if not rules.is_on or not rules.spares or not short:
         return
     wanted = Draw(task.plan.sampling, _drawing_seed(task), rules.spares, start=count)
-    for rows in sampled.draw(context, answering, short, wanted):
+    for rows in sampled_completions.draw(context, answering, short, wanted):
         for row in rows:
-            found[row.prompt_id].append(row)
+            drawn[row.prompt_id].append(row)
         _obey(context)
 
 
 def _look_over(
     context: JobContext,
-    task: Task,
+    task: GenerateTask,
     prompt: Prompt,
     candidates: Mapping[int, Sequence[Completion]],
     waste: Waste,
 ) -> list[Completion]:
-    """Return the candidates that are worth a person's time, spares only as far as needed."""
+    """Return the candidates that pass the pre-flight checks, with spares only where needed."""
     rows = candidates[prompt.id]
     is_spare = [
         row.checkpoint_id == task.policy.id and row.sample_index >= task.plan.candidates
         for row in rows
     ]
     wanted = sum(not spare for spare in is_spare)
-    found = _sorted(task, rows)
-    kept = [rows[index] for index in found.kept][:wanted]
+    result = _sorted(task, rows)
+    kept = [rows[index] for index in result.kept][:wanted]
     waste.sampled += len(rows)
-    waste.dropped.update(str(why) for why in found.dropped.values())
+    waste.dropped.update(str(why) for why in result.dropped.values())
     waste.replaced += sum(is_spare[rows.index(row)] for row in kept)
-    unsorted = preflight.groups(
+    unfiltered = preflight.groups(
         wanted, task.k, task.plan.comparisons_per_prompt, _group_seed(task, prompt)
     )
     waste.comparisons_saved += sum(
-        any(index in found.dropped for index in group) for group in unsorted
+        any(index in result.dropped for index in group) for group in unfiltered
     )
     if len(kept) < task.k:
         waste.prompts_without += 1
@@ -228,8 +239,10 @@ def _look_over(
     return kept
 
 
-def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Completion]]) -> int:
-    """Create the comparisons, some at a time; those that are there stay as they are."""
+def _compare(
+    context: JobContext, task: GenerateTask, kept: Mapping[int, Sequence[Completion]]
+) -> int:
+    """Create the comparisons, some at a time; existing ones are left unchanged."""
     wanted = [
         (prompt, number, [kept[prompt.id][index].id for index in group])
         for prompt in task.prompts
@@ -243,7 +256,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
         )
     ]
     for at in range(0, len(wanted), CHUNK_COMPARISONS):
-        with held.transaction(context) as session:
+        with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
             for prompt, number, completion_ids in wanted[at : at + CHUNK_COMPARISONS]:
                 _create(session, task, project, prompt, number, completion_ids)
@@ -253,7 +266,7 @@ def _compare(context: JobContext, task: Task, kept: Mapping[int, Sequence[Comple
 
 def _create(
     session: Session,
-    task: Task,
+    task: GenerateTask,
     project: Project,
     prompt: Prompt,
     number: int,
@@ -276,7 +289,7 @@ def _create(
 def _earlier(
     session: Session, project: Project, round_: Round, policy: Checkpoint
 ) -> Iterable[Checkpoint]:
-    """Return the SFT model and the policies of the two rounds before, those that differ."""
+    """Return the distinct models among the SFT model and the last two rounds' policies."""
     ids = [project.sft_checkpoint_id]
     ids += session.scalars(
         select(Round.policy_checkpoint_id)
@@ -288,28 +301,32 @@ def _earlier(
         .order_by(Round.number.desc())
         .limit(2)
     )
-    different = dict.fromkeys(each for each in ids if each is not None and each != policy.id)
-    return [checkpoints.get(session, project.id, each) for each in different]
+    distinct = dict.fromkeys(
+        checkpoint_id
+        for checkpoint_id in ids
+        if checkpoint_id is not None and checkpoint_id != policy.id
+    )
+    return [checkpoints.get(session, project.id, checkpoint_id) for checkpoint_id in distinct]
 
 
-def _sorted(task: Task, rows: Sequence[Completion]) -> preflight.Sorted:
+def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
     drafts = [Draft(row.text, row.is_finished) for row in rows]
     return preflight.sort(drafts, task.plan.preflight)
 
 
-def _seed(task: Task) -> int:
+def _seed(task: GenerateTask) -> int:
     return task.plan.seed * 1009 + task.round.number
 
 
-def _drawing_seed(task: Task) -> int:
+def _drawing_seed(task: GenerateTask) -> int:
     return _seed(task) + SEED_OFFSET
 
 
-def _group_seed(task: Task, prompt: Prompt) -> str:
+def _group_seed(task: GenerateTask, prompt: Prompt) -> str:
     return f"{_seed(task)}:{prompt.content_hash}"
 
 
 def _obey(context: JobContext) -> None:
     order = context.should_stop()
     if order in {"cancel", "preempt"}:
-        raise Interrupted(f"job {context.job_id} was asked to end")
+        raise Interrupted(f"job {context.job_id} was asked to stop")

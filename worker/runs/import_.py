@@ -1,84 +1,75 @@
-"""Takes a large file in, some records at a time, each lot in a transaction of its own.
+"""Imports a large upload, a batch at a time, each in a transaction under the job's lease.
 
-What a record becomes is the import service's business. It knows everything by its content, so an
-attempt that starts again at the top of the file adds nothing twice.
+The import service decides what a row becomes. The position in the file and the counts are committed
+with each batch, so an attempt that resumes continues there and counts nothing twice.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.db import now
 from app.formats import registry
-from app.formats.records import Rejected
-from app.models import ImportRun, Project
-from app.services.datasets import imports
-from app.services.datasets.imports import Numbered, Tally
-from app.services.people import audit
-from worker.runs import held
-from worker.runs.context import Interrupted, JobContext
-
-CHUNK_BYTES = 1 << 16
+from app.models import ImportJob
+from app.services.datasets import import_jobs, imports
+from worker.orders import Interrupted
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
 
 
 def run(context: JobContext) -> None:
-    """Import the file that the payload names by `path`, with its `filename` and maybe `format`."""
-    path = Path(context.payload["path"])
-    filename = str(context.payload.get("filename") or path.name).rsplit("/", 1)[-1][:100]
-    author_id: int | None = context.payload.get("author_id")
-    digest, tally, size = hashlib.sha256(), Tally(), path.stat().st_size
-    with path.open("rb") as file:
-        chosen = context.payload.get("format") or imports.detect(file)
-        file.seek(0)
-        records = _records(file, str(chosen), digest, tally)
-        while batch := list(islice(records, imports.BATCH)):
-            with held.transaction(context) as session:
-                project = session.get_one(Project, context.project_id)
-                imports.store(session, project, batch, tally, source=filename, author_id=author_id)
-            context.report(file.tell(), size, f"{tally.counts['records']} records")
-            if context.should_stop() in {"cancel", "preempt"}:
-                raise Interrupted(f"job {context.job_id} was asked to end")
+    """Import the upload that the payload names by `import_id`."""
+    import_id = int(context.payload["import_id"])
+    with context.database.reader() as session:
+        import_run, tally = import_jobs.resume(session, import_id)
+        size = session.get_one(ImportJob, import_id).bytes
+    upload = _Upload(context, import_id)
+
+    @contextmanager
+    def transaction() -> Iterator[Session]:
+        with transactions.transaction(context) as session:
+            yield session
+            import_jobs.record_progress(session, import_id, tally)
+
+    for _ in imports.store_batches(
+        registry.outcomes(
+            upload.chunks(), import_run.format, mapping=context.payload.get("mapping")
+        ),
+        transaction,
+        import_run.project_id,
+        tally,
+        source=import_run.filename,
+        author_id=import_run.created_by_id,
+    ):
+        context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
+        if context.should_stop() in {"cancel", "preempt"}:
+            raise Interrupted(f"job {context.job_id} was asked to stop")
 
     def finish(session: Session) -> Mapping[str, Any]:
-        project = session.get_one(Project, context.project_id)
-        row = ImportRun(
-            project_id=project.id,
-            filename=filename,
-            format=str(chosen),
-            sha256=digest.hexdigest(),
-            counts=dict(sorted(tally.counts.items())),
-            rejects=tally.rejects,
-            created_by_id=author_id,
-            created_at=now(session),
-        )
-        session.add(row)
-        session.flush()
-        audit.record(
-            session,
-            "import",
-            filename,
-            actor_id=author_id,
-            project_id=project.id,
-            details={"format": row.format, "sha256": row.sha256, "counts": row.counts},
-        )
-        return {"import_id": row.id, "counts": row.counts}
+        finished = import_jobs.finish(session, import_id, tally)
+        return {"import_id": import_id, "counts": finished.counts}
 
+    context.report(size, size, f"{tally.rows:,} rows read")
     context.succeed(finish)
 
 
-def _records(file: BinaryIO, chosen: str, digest: Any, tally: Tally) -> Iterator[Numbered]:
-    for record in registry.read(_chunks(file, digest), chosen):
-        if isinstance(record, Rejected):
-            tally.reject(record.line, record.reason, record.raw)
-        else:
-            yield Numbered(0, record)
+class _Upload:
+    """A stored upload, read chunk by chunk in short sessions."""
 
+    def __init__(self, context: JobContext, import_id: int) -> None:
+        self.bytes_read = 0
+        self._context = context
+        self._import_id = import_id
 
-def _chunks(file: BinaryIO, digest: Any) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        digest.update(chunk)
-        yield chunk
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the chunks of the file in order."""
+        n = 0
+        while (data := self._chunk(n)) is not None:
+            self.bytes_read += len(data)
+            yield data
+            n += 1
+
+    def _chunk(self, n: int) -> bytes | None:
+        with self._context.database.reader() as session:
+            return import_jobs.chunk(session, self._import_id, n)

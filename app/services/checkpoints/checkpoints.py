@@ -1,4 +1,4 @@
-"""Models on disk and their lineage: from a checkpoint to every vote, from a vote to its models."""
+"""Checkpoints and their lineage, from a model to its judgments and back."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,11 @@ LABELS = {
     CheckpointKind.REWARD: "Reward",
     CheckpointKind.POLICY: "Policy",
 }
-ANSWERS = frozenset({CheckpointKind.BASE, CheckpointKind.SFT, CheckpointKind.POLICY})
-"""The kinds that write completions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What a run leaves behind: where its files are, their hash, and how they came about."""
+class CheckpointFiles:
+    """The files a run has published, with their hash, configuration and metrics."""
 
     uri: str
     sha256: str
@@ -42,10 +40,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Where a checkpoint comes from and what came of it.
+    """The ancestors, children and training data of a checkpoint.
 
-    `ancestors` runs from its parent to the base. `judgments` counts the votes of all its exports,
-    `guidelines_versions` the rules that those votes were given under.
+    `ancestors` runs from its parent to the base. `judgments` counts the judgments in its exports,
+    `guidelines_versions` lists the versions they were given under.
     """
 
     ancestors: tuple[Checkpoint, ...]
@@ -57,22 +55,22 @@ class Lineage:
 
 
 def register_base(session: Session, project: Project, uri: str) -> Checkpoint:
-    """Record a base model by its path or hub name; the same one only once.
+    """Register a base model by its path or hub name, once per project.
 
     Raises:
         Invalid: the name is empty.
     """
     if not uri.strip():
         raise Invalid("a base model needs a path or a hub name")
-    found = session.scalar(
+    existing = session.scalar(
         select(Checkpoint).where(
             Checkpoint.project_id == project.id,
             Checkpoint.kind == CheckpointKind.BASE,
             Checkpoint.uri == uri,
         )
     )
-    if found is not None:
-        return found
+    if existing is not None:
+        return existing
     row = Checkpoint(
         project_id=project.id,
         kind=CheckpointKind.BASE,
@@ -90,13 +88,13 @@ def create(
     *,
     project_id: int,
     kind: CheckpointKind,
-    written: Written,
+    written: CheckpointFiles,
     job_id: int | None = None,
     round_id: int | None = None,
     parent_id: int | None = None,
     export_ids: Sequence[int] = (),
 ) -> Checkpoint:
-    """Record a trained model with what went into it; a job makes at most one of each kind."""
+    """Record a trained model and its inputs; a job makes at most one of each kind."""
     if job_id is not None:
         made = of_job(session, job_id, kind)
         if made is not None:
@@ -146,14 +144,14 @@ def of_project(
 
 
 def of_job(session: Session, job_id: int, kind: CheckpointKind) -> Checkpoint | None:
-    """Return what a job has made, if it has."""
+    """Return the checkpoint of a kind that a job has made, if any."""
     return session.scalar(
         select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == kind)
     )
 
 
 def current_policy(session: Session, project: Project) -> Checkpoint | None:
-    """Return the model that answers now: the promoted policy, else the SFT model, else the base."""
+    """Return the current policy: the promoted one, else the SFT model, else the base model."""
     for checkpoint_id in (project.policy_checkpoint_id, project.sft_checkpoint_id):
         if checkpoint_id is not None:
             return get(session, project.id, checkpoint_id)
@@ -167,19 +165,19 @@ def current_policy(session: Session, project: Project) -> Checkpoint | None:
 
 def ancestors(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
     """Return the parents up to the base, nearest first."""
-    found: list[Checkpoint] = []
+    parents: list[Checkpoint] = []
     seen = {checkpoint.id}
     parent_id = checkpoint.parent_id
     while parent_id is not None and parent_id not in seen:
         seen.add(parent_id)
         parent = get(session, checkpoint.project_id, parent_id)
-        found.append(parent)
+        parents.append(parent)
         parent_id = parent.parent_id
-    return found
+    return parents
 
 
 def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
-    """Follow a checkpoint up to its base and its votes, and down to its children."""
+    """Return a checkpoint's ancestors, its children and the judgments behind it."""
     children = session.scalars(
         select(Checkpoint).where(Checkpoint.parent_id == checkpoint.id).order_by(Checkpoint.id)
     )
@@ -213,7 +211,7 @@ def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
 def judgments(
     session: Session, checkpoint_id: int, *, after: int = 0, limit: int = 200
 ) -> list[Judgment]:
-    """Return the votes a checkpoint was trained on, a page at a time by id."""
+    """Return the judgments a checkpoint was trained on, a page at a time by id."""
     query = (
         select(Judgment)
         .where(Judgment.id > after, Judgment.id.in_(_judgment_ids(checkpoint_id)))
@@ -224,7 +222,7 @@ def judgments(
 
 
 def trained_on(session: Session, judgment_id: int) -> list[Checkpoint]:
-    """Return every model that a vote went into, oldest first."""
+    """Return every model trained on a judgment, oldest first."""
     query = (
         select(Checkpoint)
         .join(CheckpointInput, CheckpointInput.checkpoint_id == Checkpoint.id)
@@ -243,7 +241,7 @@ def input_ids(session: Session, checkpoint_id: int) -> list[int]:
 
 
 def retire(session: Session, checkpoint: Checkpoint) -> None:
-    """Mark a model as no longer to be used; its row and lineage stay.
+    """Mark a model as retired; its row and lineage remain.
 
     Raises:
         Conflict: the project uses it.
@@ -263,7 +261,7 @@ def retire(session: Session, checkpoint: Checkpoint) -> None:
 
 
 def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values that JSON has a word for; what is not finite becomes null."""
+    """Return the values as JSON can store them; those that are not finite become null."""
     text = json.dumps(values, default=str)
     stored: dict[str, Any] = json.loads(text, parse_constant=lambda _name: None)
     return stored

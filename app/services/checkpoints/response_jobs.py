@@ -1,4 +1,4 @@
-"""Models asked to answer the same prompts, so that people can look at them side by side."""
+"""Jobs that let models respond to the same prompts, for people to compare side by side."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ def enqueue(
     *,
     user_id: int | None,
 ) -> Job:
-    """Put a job in that lets models answer the first prompts of a split.
+    """Enqueue a job that lets models respond to the first prompts of a split.
 
     Raises:
-        Invalid: a side is not a model that answers, or there are too many prompts.
-        NotFound: there is no such model here.
+        Invalid: a side is not a model that generates, or there are too many prompts.
+        NotFound: the project has no such model.
     """
     if not 1 <= prompts <= MOST_PROMPTS:
-        raise Invalid(f"models answer 1 to {MOST_PROMPTS} prompts for this, not {prompts}")
+        raise Invalid(f"models can respond to 1 to {MOST_PROMPTS} prompts here, not {prompts}")
     ids = [_model_id(session, project, side) for side in dict.fromkeys(sides)]
     return jobs.enqueue(
         session,
@@ -43,8 +43,8 @@ def enqueue(
 def _model_id(session: Session, project: Project, side: str) -> int:
     kind, _, number = side.partition("-")
     if kind != "model" or not (number.isascii() and number.isdigit()):
-        raise Invalid(f"{side!r} is not a model; only models can be asked")
+        raise Invalid(f"{side!r} is not a model; only models can respond")
     model = checkpoints.get(session, project.id, int(number))
     if model.kind == CheckpointKind.REWARD:
-        raise Invalid(f"{model.name} is a reward model; it gives no answers")
+        raise Invalid(f"{model.name} is a reward model; it cannot respond to prompts")
     return model.id

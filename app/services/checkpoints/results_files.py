@@ -1,6 +1,6 @@
-"""Results files of a project: taken in, listed, thrown away.
+"""Results files of a project: responses of models elsewhere, uploaded for comparison.
 
-They are not completions: nobody judges them and nothing is trained on them.
+They are not completions: nobody judges them and no model is trained on them.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A file that came in, and what was left out of it."""
+class AddedResults:
+    """An uploaded file, and what was left out of it."""
 
     file: ResultsFile
     was_there: bool = False
@@ -39,11 +39,13 @@ class Taken:
 
     @property
     def summary(self) -> str:
-        """One sentence about what became of it."""
+        """The outcome of the upload in one or two sentences."""
         if self.was_there:
-            return f"{self.file.name} was here already."
-        said = f"{self.file.name} has {self.file.rows} prompts with an answer."
-        return f"{said} {self.left_out} were left out; {self.reason}." if self.left_out else said
+            return f"{self.file.name} was uploaded before."
+        outcome = f"{self.file.name} has {self.file.rows} prompts with a response."
+        if not self.left_out:
+            return outcome
+        return f"{outcome} {self.left_out} rows were left out; {self.reason}."
 
 
 def add(
@@ -53,34 +55,34 @@ def add(
     *,
     filename: str,
     user_id: int | None,
-) -> Taken:
-    """Take a results file in: completions in any format, the first answer to each prompt.
+) -> AddedResults:
+    """Store a results file: completions in any format, the first response to each prompt.
 
     Raises:
-        Invalid: no line holds a prompt with an answer, or there are too many.
+        Invalid: no line has a prompt with a response, or too many have.
     """
     sha256 = _hash(stream)
-    known = session.scalar(
+    existing = session.scalar(
         select(ResultsFile).where(
             ResultsFile.project_id == project.id, ResultsFile.sha256 == sha256
         )
     )
-    if known is not None:
-        return Taken(known, was_there=True)
+    if existing is not None:
+        return AddedResults(existing, was_there=True)
     rows: dict[str, ResultsRow] = {}
     left_out, reason = 0, ""
-    for line, item in registry.numbered(_chunks(stream)):
-        refused = _refusal(item, rows)
+    for line, outcome in registry.numbered(_chunks(stream)):
+        refused = _refusal(outcome, rows)
         if refused:
             left_out += 1
             reason = reason or f"line {line}: {refused}"
             continue
-        row = _row(item)
+        row = _row(outcome)
         rows[row.content_hash] = row
         if len(rows) > MOST_ROWS:
-            raise Invalid(f"a results file may hold {MOST_ROWS} prompts; this one holds more")
+            raise Invalid(f"a results file may have at most {MOST_ROWS} prompts; this one has more")
     if not rows:
-        raise Invalid(f"{filename} holds no prompt with an answer; {reason}")
+        raise Invalid(f"{filename} has no prompt with a response; {reason}")
     file = ResultsFile(
         project_id=project.id,
         name=filename[:200] or "results.jsonl",
@@ -97,11 +99,11 @@ def add(
     audit.record(
         session, "results.add", f"results {file.id}", actor_id=user_id, project_id=project.id
     )
-    return Taken(file, left_out=left_out, reason=reason)
+    return AddedResults(file, left_out=left_out, reason=reason)
 
 
 def of_project(session: Session, project_id: int) -> list[ResultsFile]:
-    """Return the results files, newest first."""
+    """Return the project's results files, newest first."""
     query = select(ResultsFile).where(ResultsFile.project_id == project_id)
     return list(session.scalars(query.order_by(ResultsFile.id.desc())))
 
@@ -119,7 +121,7 @@ def get(session: Session, project_id: int, file_id: int) -> ResultsFile:
 
 
 def remove(session: Session, file: ResultsFile, *, user_id: int | None) -> None:
-    """Throw a results file away."""
+    """Delete a results file."""
     session.execute(delete(ResultsRow).where(ResultsRow.file_id == file.id))
     session.delete(file)
     audit.record(
@@ -131,20 +133,24 @@ def remove(session: Session, file: ResultsFile, *, user_id: int | None) -> None:
     )
 
 
-def _refusal(item: Record | Rejected, rows: dict[str, ResultsRow]) -> str:
-    if isinstance(item, Rejected):
-        return item.reason
-    if not isinstance(item, CompletionsRecord | DemonstrationRecord):
-        return "it holds no answer"
-    return "the prompt came before" if _row(item).content_hash in rows else ""
+def _refusal(outcome: Record | Rejected, rows: dict[str, ResultsRow]) -> str:
+    if isinstance(outcome, Rejected):
+        return outcome.reason
+    if not isinstance(outcome, CompletionsRecord | DemonstrationRecord):
+        return "it has no response"
+    return "the prompt appeared before" if _row(outcome).content_hash in rows else ""
 
 
-def _row(item: Record | Rejected) -> ResultsRow:
-    assert isinstance(item, CompletionsRecord | DemonstrationRecord)
-    text = item.response if isinstance(item, DemonstrationRecord) else item.completions[0].text
+def _row(outcome: Record | Rejected) -> ResultsRow:
+    assert isinstance(outcome, CompletionsRecord | DemonstrationRecord)
+    text = (
+        outcome.response
+        if isinstance(outcome, DemonstrationRecord)
+        else outcome.completions[0].text
+    )
     return ResultsRow(
-        content_hash=splits.content_hash((turn.role, turn.content) for turn in item.messages),
-        messages=fields.as_messages(item.messages),
+        content_hash=splits.content_hash((turn.role, turn.content) for turn in outcome.messages),
+        messages=fields.as_messages(outcome.messages),
         text=text,
     )
 

@@ -1,7 +1,7 @@
-"""Two sides' answers to the same prompts: models of the project, or results files.
+"""Responses of two sides to the same prompts; a side is a model or a results file.
 
-A side is named "model-3" or "file-2". Pairs are found by what the prompts say, so that a model and
-a file can be looked at beside each other too. A model's side is its first completion of a prompt.
+A side is named "model-3" or "file-2". Pairs are matched by the content of the prompt, so that a
+model can be compared with a file, too. A model is shown with its first completion of each prompt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from app.services.project import prompts
 
 PAGE = 20
 LONGER = 1.5
-"""From which ratio an answer is called much longer."""
+"""The ratio of lengths above which a response counts as much longer."""
 
 Turns = Sequence[Mapping[str, Any]]
 
 
 class Difference(StrEnum):
-    """Which pairs, by whether the answers differ."""
+    """Filter by whether the responses differ."""
 
     ANY = ""
     DIFFERENT = "different"
@@ -33,7 +33,7 @@ class Difference(StrEnum):
 
 
 class Length(StrEnum):
-    """Which pairs, by how long the answers are."""
+    """Filter by the lengths of the responses."""
 
     ANY = ""
     FIRST = "first"
@@ -42,8 +42,8 @@ class Length(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A side that can be chosen."""
+class SideChoice:
+    """A model or file that can be chosen as a side."""
 
     key: str
     name: str
@@ -51,8 +51,8 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which pairs, and in which order."""
+class PairFilter:
+    """Which pairs to show, and in which order."""
 
     first: str
     second: str
@@ -64,8 +64,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A prompt with both answers."""
+class ResponsePair:
+    """A prompt with the responses of both sides."""
 
     messages: Turns
     first: str
@@ -73,13 +73,13 @@ class Pair:
 
     @property
     def is_same(self) -> bool:
-        """Whether both say the very same."""
+        """True when both responses are identical."""
         return self.first == self.second
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """What all pairs come to; mean lengths in characters."""
+class PairTotals:
+    """Totals over all pairs; mean lengths in characters."""
 
     pairs: int
     same: int
@@ -92,19 +92,19 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some pairs, how many fit what was asked, and all of them summed up."""
+class SideBySidePage:
+    """A page of pairs, how many match the filter, and totals over all pairs."""
 
-    first: Choice
-    second: Choice
-    pairs: tuple[Pair, ...]
+    first: SideChoice
+    second: SideChoice
+    pairs: tuple[ResponsePair, ...]
     found: int
     number: int
-    totals: Totals
+    totals: PairTotals
 
     @property
     def pages(self) -> int:
-        """How many pages there are."""
+        """The number of pages."""
         return max(-(-self.found // PAGE), 1)
 
     @property
@@ -113,28 +113,28 @@ class Page:
         return (self.number - 1) * PAGE + 1
 
 
-def choices(session: Session, project_id: int) -> tuple[list[Choice], list[Choice]]:
-    """Return the models that can answer, and the results files."""
+def choices(session: Session, project_id: int) -> tuple[list[SideChoice], list[SideChoice]]:
+    """Return the models that generate, and the results files."""
     query = (
         select(Completion.checkpoint_id, func.count(Completion.prompt_id.distinct()))
         .where(Completion.project_id == project_id, Completion.checkpoint_id.is_not(None))
         .group_by(Completion.checkpoint_id)
     )
-    counted = {row[0]: row[1] for row in session.execute(query)}
+    responses = {row[0]: row[1] for row in session.execute(query)}
     models = [
-        Choice(f"model-{one.id}", one.name, counted.get(one.id, 0))
+        SideChoice(f"model-{one.id}", one.name, responses.get(one.id, 0))
         for one in checkpoints.of_project(session, project_id)
         if one.kind != CheckpointKind.REWARD
     ]
     files = [
-        Choice(f"file-{one.id}", one.name, one.rows)
+        SideChoice(f"file-{one.id}", one.name, one.rows)
         for one in results_files.of_project(session, project_id)
     ]
     return models, files
 
 
-def page(session: Session, project_id: int, wanted: Wanted) -> Page:
-    """Return the pairs that fit, a page of them.
+def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePage:
+    """Return a page of the pairs that match a filter.
 
     Raises:
         NotFound: a side is not of this project.
@@ -148,21 +148,21 @@ def page(session: Session, project_id: int, wanted: Wanted) -> Page:
     number = min(max(wanted.number, 1), max(-(-found // PAGE), 1))
     order = (_gap(a, b).desc(), a.c.place) if wanted.by_length else (a.c.place,)
     rows = session.execute(query.order_by(*order).offset((number - 1) * PAGE).limit(PAGE))
-    pairs = tuple(Pair(messages, text, beside) for messages, text, beside in rows)
-    return Page(one, other, pairs, found, number, _totals(session, a, b, one, other))
+    pairs = tuple(ResponsePair(messages, text, beside) for messages, text, beside in rows)
+    return SideBySidePage(one, other, pairs, found, number, _totals(session, a, b, one, other))
 
 
-def _side(session: Session, project_id: int, key: str) -> tuple[Choice, Select[Any]]:
+def _side(session: Session, project_id: int, key: str) -> tuple[SideChoice, Select[Any]]:
     kind, _, number = key.partition("-")
     if kind not in {"model", "file"} or not number.isascii() or not number.isdigit():
-        raise NotFound(f"there is no side {key!r}; a side is model-1 or file-1")
+        raise NotFound(f"there is no side {key!r}; sides are named like model-1 or file-1")
     if kind == "file":
         file = results_files.get(session, project_id, int(number))
-        return Choice(key, file.name, file.rows), _of_file(file.id)
+        return SideChoice(key, file.name, file.rows), _of_file(file.id)
     model = checkpoints.get(session, project_id, int(number))
     query = _of_model(model)
     answers = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    return Choice(key, model.name, answers), query
+    return SideChoice(key, model.name, answers), query
 
 
 def _of_file(file_id: int) -> Select[Any]:
@@ -193,38 +193,40 @@ def _of_model(model: Checkpoint) -> Select[Any]:
 
 
 def _conditions(
-    session: Session, a: Subquery, b: Subquery, wanted: Wanted
+    session: Session, a: Subquery, b: Subquery, filter_: PairFilter
 ) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
-    if wanted.search.strip():
-        text = wanted.search.strip()
-        found.append(
+    conditions: list[ColumnElement[bool]] = []
+    if filter_.search.strip():
+        text = filter_.search.strip()
+        conditions.append(
             or_(
                 prompts.contains(session, a.c.messages, text),
                 a.c.text.icontains(text, autoescape=True),
                 b.c.text.icontains(text, autoescape=True),
             )
         )
-    if wanted.difference is Difference.DIFFERENT:
-        found.append(a.c.text != b.c.text)
-    elif wanted.difference is Difference.SAME:
-        found.append(a.c.text == b.c.text)
+    if filter_.difference is Difference.DIFFERENT:
+        conditions.append(a.c.text != b.c.text)
+    elif filter_.difference is Difference.SAME:
+        conditions.append(a.c.text == b.c.text)
     one, other = func.length(a.c.text), func.length(b.c.text)
     by_length: dict[Length, ColumnElement[bool]] = {
         Length.FIRST: one > other,
         Length.SECOND: other > one,
         Length.MUCH: or_(one > LONGER * other, other > LONGER * one),
     }
-    if wanted.length in by_length:
-        found.append(by_length[wanted.length])
-    return found
+    if filter_.length in by_length:
+        conditions.append(by_length[filter_.length])
+    return conditions
 
 
 def _gap(a: Subquery, b: Subquery) -> ColumnElement[int]:
     return func.abs(func.length(a.c.text) - func.length(b.c.text))
 
 
-def _totals(session: Session, a: Subquery, b: Subquery, one: Choice, other: Choice) -> Totals:
+def _totals(
+    session: Session, a: Subquery, b: Subquery, one: SideChoice, other: SideChoice
+) -> PairTotals:
     first, second = func.length(a.c.text), func.length(b.c.text)
     query = select(
         func.count(),
@@ -235,7 +237,7 @@ def _totals(session: Session, a: Subquery, b: Subquery, one: Choice, other: Choi
         func.sum(case((second > first, 1), else_=0)),
     ).join_from(a, b, and_(a.c.hash == b.c.hash))
     pairs, same, mean_first, mean_second, longer, shorter = session.execute(query).one()
-    return Totals(
+    return PairTotals(
         pairs,
         int(same or 0),
         None if mean_first is None else float(mean_first),

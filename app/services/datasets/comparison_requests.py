@@ -1,7 +1,7 @@
-"""Comparisons asked of what a project holds already: prompts to write for, completions to judge.
+"""Comparisons of prompts and completions that a project has already, made at a lead's request.
 
-Rounds and files bring comparisons of their own. Here a lead asks for more: for the prompts that
-nobody has written a demonstration for, or for the completions that nobody was asked of this kind.
+Rounds and imports make comparisons of their own. Here a lead requests more: for prompts without a
+demonstration, or of completions that are in no comparison of the project's kind yet.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Select, exists, func, select, true
 from sqlalchemy.orm import Session
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.errors import Invalid
 from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
     Demonstration,
-    JudgmentKind,
     Project,
     Prompt,
     Split,
@@ -27,31 +26,33 @@ from app.services.people import audit
 from app.services.queue import comparisons
 
 MOST = 5000
-_OF_ROUNDS = (JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE)
 _SPLITS = (Split.TRAIN, Split.VALIDATION)
-"""Evaluation is kept apart: what people say of the test split must not be learned from."""
+"""The test split is left out: it is for evaluation, so nothing may be trained on it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How many comparisons were made, and how many prompts are left to ask for."""
+class RequestedComparisons:
+    """How many comparisons were made, and for how many prompts more could be."""
 
     made: int
     left: int
 
 
-def ask(session: Session, project: Project, *, most: int, actor_id: int | None) -> Asked:
+def ask(
+    session: Session, project: Project, *, most: int, actor_id: int | None
+) -> RequestedComparisons:
     """Make up to `most` comparisons of the project's kind, oldest prompts first.
 
     Raises:
         Invalid: `most` is out of range.
     """
     if not 1 <= most <= MOST:
-        raise Invalid(f"1 to {MOST} comparisons are made at once, not {most}")
+        raise Invalid(f"1 to {MOST} comparisons can be requested at once, not {most}")
     kind = JudgmentKind(project.judgment_kind)
-    made = _ask_to_write(session, project, most) if kind is JudgmentKind.WRITE else 0
-    if kind is not JudgmentKind.WRITE:
+    if KINDS[kind].judges_completions:
         made = _ask_of_completions(session, project, kind, most)
+    else:
+        made = _ask_to_write(session, project, kind, most)
     if made:
         audit.record(
             session,
@@ -61,23 +62,23 @@ def ask(session: Session, project: Project, *, most: int, actor_id: int | None) 
             project_id=project.id,
             details={"kind": str(kind), "made": made},
         )
-    return Asked(made, waiting(session, project))
+    return RequestedComparisons(made, waiting(session, project))
 
 
 def waiting(session: Session, project: Project) -> int:
-    """Count the prompts that could be asked for now."""
+    """Count the prompts for which a comparison could be made now."""
     kind = JudgmentKind(project.judgment_kind)
-    if kind is JudgmentKind.WRITE:
-        some = _unanswered(project.id).subquery()
-    else:
+    if KINDS[kind].judges_completions:
         some = _with_fresh(project, kind).subquery()
+    else:
+        some = _unanswered(project.id, kind).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
-def _ask_to_write(session: Session, project: Project, most: int) -> int:
-    prompt_ids = session.scalars(_unanswered(project.id).limit(most)).all()
+def _ask_to_write(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
+    prompt_ids = session.scalars(_unanswered(project.id, kind).limit(most)).all()
     for prompt_id in prompt_ids:
-        _create(session, project, JudgmentKind.WRITE, prompt_id, ())
+        _create(session, project, kind, prompt_id, ())
     return len(prompt_ids)
 
 
@@ -98,30 +99,27 @@ def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, 
 
 
 def _groups(ids: Sequence[int], kind: JudgmentKind, k: int) -> list[Sequence[int]]:
-    """Part completions into comparisons of k; the last may have fewer where the kind takes it."""
-    fewest, _ = K_RANGE[kind]
+    """Group completions into comparisons of k; the last may be smaller if the kind allows it."""
     groups = [ids[at : at + k] for at in range(0, len(ids), k)]
-    return [group for group in groups if len(group) >= fewest]
+    return [group for group in groups if len(group) >= KINDS[kind].fewest]
 
 
-def _unanswered(project_id: int) -> Select[int]:
-    """Prompts without a demonstration that nobody was asked to write for."""
+def _unanswered(project_id: int, kind: JudgmentKind) -> Select[int]:
+    """Select prompts without a demonstration or a comparison that asks for one."""
     return (
         select(Prompt.id)
         .where(
             Prompt.project_id == project_id,
             Prompt.split.in_(_SPLITS),
             ~exists().where(Demonstration.prompt_id == Prompt.id),
-            ~exists().where(
-                Comparison.prompt_id == Prompt.id, Comparison.kind == JudgmentKind.WRITE
-            ),
+            ~exists().where(Comparison.prompt_id == Prompt.id, Comparison.kind == kind),
         )
         .order_by(Prompt.id)
     )
 
 
 def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
-    """Whole completions that are in no comparison of a kind."""
+    """Select finished completions that are in no comparison of a kind."""
     asked = (
         exists()
         .where(
@@ -139,20 +137,19 @@ def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
             Completion.is_finished,
             Prompt.split.in_(_SPLITS),
             ~asked,
-            # What a round draws to be compared is the round's business, spares included.
-            Completion.checkpoint_id.is_(None) if kind in _OF_ROUNDS else true(),
+            # What a round has sampled for comparison, spares included, is left to the round.
+            Completion.checkpoint_id.is_(None) if KINDS[kind].shows_several else true(),
         )
     )
 
 
 def _with_fresh(project: Project, kind: JudgmentKind) -> Select[int]:
-    """Prompts with enough completions for a comparison."""
-    fewest, _ = K_RANGE[kind]
+    """Select prompts with enough completions for a comparison."""
     return (
         _fresh(project.id, kind)
         .with_only_columns(Completion.prompt_id)
         .group_by(Completion.prompt_id)
-        .having(func.count() >= fewest)
+        .having(func.count() >= KINDS[kind].fewest)
         .order_by(Completion.prompt_id)
     )
 

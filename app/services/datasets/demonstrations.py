@@ -1,7 +1,7 @@
-"""Demonstrations: good answers that people wrote, in files and as labelers.
+"""Demonstrations: good responses written by people, imported or written by labelers.
 
-What labelers write, and the better versions they make, is read from the current judgments each
-time, so that an undo, a change or a retraction holds here too. Only judgments for training count.
+Texts that labelers write or edit are read from their judgments each time, so an undo, a revision or
+a retraction applies here, too. Only judgments for training count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,37 +9,30 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from app.models import (
-    Comparison,
-    Demonstration,
-    Judgment,
-    JudgmentKind,
-    Prompt,
-    Purpose,
-    Split,
-)
-from app.services.datasets.judged_comparisons import PromptText
+from app.domain.judgment_kinds import WRITTEN_KINDS
+from app.formats.training_rows import DatasetPrompt
+from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
+from app.services.queue import counted_judgments
 
 PAGE = 500
-WRITING = (JudgmentKind.WRITE, JudgmentKind.EDIT)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A prompt with a person's answer to it."""
+class DemonstrationText:
+    """A prompt with a response that a person wrote."""
 
-    prompt: PromptText
+    prompt: DatasetPrompt
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some demonstrations of files, and where the next page begins."""
+class DemonstrationPage:
+    """A page of imported demonstrations, and where the next page begins."""
 
-    rows: tuple[Shown, ...]
-    after: int | None  # None: that was the last page
+    rows: tuple[DemonstrationText, ...]
+    after: int | None  # None on the last page
 
 
 def of_files(
@@ -49,8 +42,8 @@ def of_files(
     *,
     after: int = 0,
     limit: int = PAGE,
-) -> Page:
-    """Return the next demonstrations that came with files, in the order they came."""
+) -> DemonstrationPage:
+    """Return the next imported demonstrations, in the order of their import."""
     query = (
         select(Demonstration, Prompt)
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
@@ -62,17 +55,17 @@ def of_files(
         .order_by(Demonstration.id)
         .limit(limit)
     )
-    found = session.execute(query).all()
-    rows = tuple(Shown(_prompt_text(prompt), row.text) for row, prompt in found)
-    return Page(rows, found[-1][0].id if len(found) == limit else None)
+    result = session.execute(query).all()
+    rows = tuple(DemonstrationText(_prompt_text(prompt), row.text) for row, prompt in result)
+    return DemonstrationPage(rows, result[-1][0].id if len(result) == limit else None)
 
 
 def written(
     session: Session, project_id: int, splits: Sequence[Split], *, as_of: datetime | None = None
-) -> Iterator[Shown]:
-    """Yield what labelers wrote and no file brought, in the order of the judgments.
+) -> Iterator[DemonstrationText]:
+    """Yield texts that labelers wrote and that were not imported, in the order of the judgments.
 
-    With `as_of` it is what was current then, whatever was said since.
+    With `as_of` these are the texts that were current then, whatever has changed since.
     """
     query = (
         select(Judgment.text, Prompt)
@@ -85,24 +78,24 @@ def written(
     for text, prompt in session.execute(query):
         if text is not None and (prompt.id, text) not in seen:
             seen.add((prompt.id, text))
-            yield Shown(_prompt_text(prompt), text)
+            yield DemonstrationText(_prompt_text(prompt), text)
 
 
 def every(
     session: Session, project_id: int, split: Split, *, as_of: datetime | None = None
-) -> list[Shown]:
-    """Return the demonstrations of a split, those of files first."""
-    found: list[Shown] = []
+) -> list[DemonstrationText]:
+    """Return the demonstrations of a split, imported ones first."""
+    texts: list[DemonstrationText] = []
     after: int | None = 0
     while after is not None:
         page = of_files(session, project_id, (split,), after=after)
-        found.extend(page.rows)
+        texts.extend(page.rows)
         after = page.after
-    return [*found, *written(session, project_id, (split,), as_of=as_of)]
+    return [*texts, *written(session, project_id, (split,), as_of=as_of)]
 
 
 def count(session: Session, project_id: int, split: Split | None = None) -> int:
-    """Count the demonstrations, each text of a prompt once."""
+    """Count the demonstrations; the same text for the same prompt counts once."""
     in_split = [] if split is None else [Prompt.split == split]
     of_file = (
         select(func.count(Demonstration.id))
@@ -122,31 +115,19 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
 
 
 def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that a judgment is a demonstration."""
+    """Return the conditions for a judgment to be a demonstration."""
     return [
         Judgment.project_id == project_id,
-        Judgment.kind.in_(WRITING),
-        Judgment.is_current.is_(True) if as_of is None else _was_current(as_of),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        Judgment.kind.in_(WRITTEN_KINDS),
+        counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,
-        Comparison.is_withdrawn.is_(False),
         ~exists().where(
             Demonstration.prompt_id == Comparison.prompt_id, Demonstration.text == Judgment.text
         ),
     ]
 
 
-def _was_current(as_of: datetime) -> ColumnElement[bool]:
-    later = aliased(Judgment)
-    return (Judgment.submitted_at <= as_of) & ~exists().where(
-        later.assignment_id == Judgment.assignment_id,
-        later.revision > Judgment.revision,
-        later.submitted_at <= as_of,
-    )
-
-
-def _prompt_text(prompt: Prompt) -> PromptText:
-    return PromptText(
+def _prompt_text(prompt: Prompt) -> DatasetPrompt:
+    return DatasetPrompt(
         prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
     )

@@ -1,30 +1,33 @@
-"""From a comparison's votes to preferences of two: aggregated, filtered, the better one first.
+"""From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-What gives no preference is counted with its reason. How a preference is spelled is left to the
-formats.
+What implies no preference is counted with its reason. The formats decide how a preference is
+written.
 """
 
 from collections.abc import Iterator
 
+from app.domain import vote_shares
 from app.domain.ranking import Ranking, Strength
+from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
 from app.formats import records
-from app.formats.manifest import Tally
-from app.formats.records import Message, PreferenceRecord
+from app.formats.manifest import ExportTally
+from app.formats.records import PreferenceRecord, Turn
+from app.formats.training_rows import DatasetPrompt
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Judged,
-    Options,
-    PromptText,
+    ExportOptions,
+    JudgedComparison,
     Ties,
-    TrainingPair,
     Voted,
 )
 
 
-def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterator[PreferenceRecord]:
-    """Yield the preferences of two that a comparison gives, and count what gives none."""
+def of_comparison(
+    comparison: JudgedComparison, options: ExportOptions, tally: ExportTally
+) -> Iterator[PreferenceRecord]:
+    """Yield the preferences that a comparison implies; count what implies none."""
     if comparison.edits:
         yield from _of_edits(comparison, options)
         return
@@ -32,7 +35,7 @@ def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterato
         for vote in comparison.votes:
             yield from _of_vote(comparison, vote, options, tally)
         return
-    for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates)):
+    for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates)):
         if pair.agreement < options.min_agreement:
             tally.exclude(judged_comparisons.LOW_AGREEMENT)
             continue
@@ -41,13 +44,13 @@ def of_comparison(comparison: Judged, options: Options, tally: Tally) -> Iterato
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
 
 
-def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord]:
-    """Yield each better version before the completion that it was made of."""
+def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[PreferenceRecord]:
+    """Yield each edited version as preferred to the original completion."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
         yield PreferenceRecord(
             messages(comparison),
-            (records.Candidate(vote.text or "", judged_comparisons.EDITED), original),
+            (records.CompletionText(vote.text or "", judged_comparisons.EDITED), original),
             Ranking((1, 2)),
             labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
             margin=1.0,
@@ -56,25 +59,28 @@ def _of_edits(comparison: Judged, options: Options) -> Iterator[PreferenceRecord
 
 
 def _of_vote(
-    comparison: Judged, vote: Voted, options: Options, tally: Tally
+    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     if vote.ranking is None:
         tally.exclude(judged_comparisons.NOT_PREFERENCE)
         return
     agreement = {
         (pair.first, pair.second): pair.agreement
-        for pair in judged_comparisons.pairs(comparison.votes, len(comparison.candidates))
+        for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates))
     }
     strength = None if vote.strength is None else Strength(vote.strength)
-    for one in vote.ranking.preferences():
-        place = (min(one.preferred, one.other), max(one.preferred, one.other))
+    for preference in vote.ranking.preferences():
+        place = (
+            min(preference.preferred, preference.other),
+            max(preference.preferred, preference.other),
+        )
         if agreement[place] < options.min_agreement:
             tally.exclude(judged_comparisons.LOW_AGREEMENT)
             continue
-        sign = 0 if one.tie else 1
+        sign = 0 if preference.tie else 1
         yield from _directed(
             comparison,
-            (one.preferred, one.other),
+            (preference.preferred, preference.other),
             sign,
             options,
             tally,
@@ -84,7 +90,7 @@ def _of_vote(
 
 
 def _of_pair(
-    comparison: Judged, pair: TrainingPair, options: Options, tally: Tally
+    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: ExportTally
 ) -> Iterator[PreferenceRecord]:
     sign = (pair.share > 0.5) - (pair.share < 0.5)
     if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
@@ -97,17 +103,17 @@ def _of_pair(
 
 
 def _directed(
-    comparison: Judged,
+    comparison: JudgedComparison,
     places: tuple[int, int],
     sign: int,
-    options: Options,
-    tally: Tally,
+    options: ExportOptions,
+    tally: ExportTally,
     *,
     labeler: str | None = None,
     strength: Strength | None = None,
     margin: float | None = None,
 ) -> Iterator[PreferenceRecord]:
-    """Yield the pair with the better one first; a tie not at all, or once each way."""
+    """Yield the pair with the chosen completion first; a tie not at all, or once each way."""
     if not sign and options.ties is Ties.DROP:
         tally.exclude(judged_comparisons.TIED)
         return
@@ -128,16 +134,16 @@ def _directed(
             tally.exclude(str(error))
 
 
-def messages(comparison: Judged) -> records.Messages:
+def messages(comparison: JudgedComparison) -> records.Conversation:
     """Return the turns of a comparison's prompt."""
     return turns(comparison.prompt)
 
 
-def turns(prompt: PromptText) -> records.Messages:
+def turns(prompt: DatasetPrompt) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Message(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
 
 
-def candidates(comparison: Judged) -> tuple[records.Candidate, ...]:
+def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.Candidate(each.text, each.source) for each in comparison.candidates)
+    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)

@@ -1,7 +1,7 @@
-"""From judged comparisons to the rows of an export: aggregated, filtered, spelled in a format.
+"""From judged comparisons to the rows of an export: aggregated, filtered, written in a format.
 
-Pure functions; comparisons come in, bytes go out, and a tally keeps account: every row that could
-have been made is written or left out for a reason.
+Pure functions from comparisons to bytes. A tally accounts for every row that could have been made:
+it is written, or left out for a counted reason.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,25 +11,25 @@ from typing import Any
 
 from app.domain.ranking import Strength
 from app.errors import Invalid
-from app.formats import jsonl, prompts, records, rich, trl, writers
-from app.formats.manifest import Tally
+from app.formats import jsonl, prompts, records, rich, training_rows, trl, writers
+from app.formats.manifest import ExportTally
 from app.formats.records import ComparisonRecord, VoteRecord
-from app.services.datasets import export_pairs, judged_comparisons, training_rows
+from app.formats.training_rows import DatasetPrompt
+from app.services.datasets import export_pairs, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
     Counts,
-    Judged,
-    Options,
-    PromptText,
+    ExportOptions,
+    JudgedComparison,
     Voted,
 )
 
 RICH = "rich"
 UNPAIRED = "unpaired"
 DEMONSTRATIONS = ("demonstrations", "demonstrations-text")
-"""What people wrote: whole conversations, or prompt and completion as texts."""
+"""Demonstrations as whole conversations, or as a prompt and a completion in plain text."""
 TRAINING = "training"
-"""What reward models read; it carries token ids and every vote."""
+"""The input of reward models, with token ids and every vote."""
 
 _KNOWN: Mapping[str, str] = {
     "trl-implicit": "TRL, implicit prompt (reward models)",
@@ -49,24 +49,24 @@ TITLES: Mapping[str, str] = {
     RICH: "Rich: every vote under its pseudonym",
     TRAINING: "Training rows with token ids",
 }
-"""What is offered, in the order it is shown."""
+"""The formats on offer, in the order they are listed."""
 
-Rows = Callable[[Judged, Options, "Account"], Iterator[Mapping[str, Any]]]
+Rows = Callable[[JudgedComparison, ExportOptions, "Account"], Iterator[Mapping[str, Any]]]
 
 
 @dataclass(slots=True)
 class Account:
     """What an export has seen and written so far."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
     judgment_ids: set[int] = field(default_factory=set)
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
-    texts: set[int] = field(default_factory=set)  # of demonstrations, hashed, to tell them again
+    texts: set[int] = field(default_factory=set)  # hashes of demonstrations, to detect repetitions
 
-    def took(self, comparison: Judged, votes: Iterable[Voted]) -> None:
-        """Note that votes of a comparison are in the export."""
+    def took(self, comparison: JudgedComparison, votes: Iterable[Voted]) -> None:
+        """Record that votes of a comparison are in the export."""
         for vote in votes:
             self.judgment_ids.add(vote.judgment_id)
             self.guidelines_versions.add(vote.guidelines_version)
@@ -76,34 +76,34 @@ class Account:
 
 
 def check(format: str) -> None:
-    """Refuse a format that is not offered.
+    """Check the name of an export format.
 
     Raises:
-        Invalid: with the names of those that are.
+        Invalid: there is no such format; the message lists those there are.
     """
     if format not in TITLES:
         raise Invalid(f"there is no export format {format!r}; there are {', '.join(TITLES)}")
 
 
 def write(
-    comparisons: Iterable[Judged],
+    comparisons: Iterable[JudgedComparison],
     format: str,
-    options: Options,
+    options: ExportOptions,
     account: Account,
     *,
-    shown: Iterable[tuple[PromptText, str]] = (),
+    shown: Iterable[tuple[DatasetPrompt, str]] = (),
 ) -> Iterator[bytes]:
-    """Yield the lines of an export; `shown` are demonstrations that came with files."""
+    """Yield the lines of an export; `shown` are imported demonstrations."""
     check(format)
     rows = _ROWS[format] if format in _ROWS else _preferences(format)
-    given = (_demonstration(format, prompt, text, account) for prompt, text in shown)
-    made = (row for each in comparisons for row in rows(each, options, account))
-    whole = chain((row for row in given if row is not None), made)
+    imported = (_demonstration(format, prompt, text, account) for prompt, text in shown)
+    judged = (row for each in comparisons for row in rows(each, options, account))
+    whole = chain((row for row in imported if row is not None), judged)
     yield from account.tally.counted(jsonl.encode(row) for row in whole)
 
 
-def filter_of(options: Options) -> dict[str, str | float | bool]:
-    """Return the options as a manifest spells its filter."""
+def filter_of(options: ExportOptions) -> dict[str, str | float | bool]:
+    """Return the options as the filter of a manifest."""
     return {
         "aggregate": str(options.aggregate),
         "ties": str(options.ties),
@@ -118,7 +118,9 @@ def filter_of(options: Options) -> dict[str, str | float | bool]:
 def _preferences(format: str) -> Rows:
     with_margin = format.startswith("trl-")
 
-    def rows(comparison: Judged, options: Options, account: Account) -> Iterator[Mapping[str, Any]]:
+    def rows(
+        comparison: JudgedComparison, options: ExportOptions, account: Account
+    ) -> Iterator[Mapping[str, Any]]:
         spell = writers.preference(
             format, margin=with_margin and options.aggregate is Aggregate.VOTE_SHARE
         )
@@ -138,7 +140,7 @@ def _preferences(format: str) -> Rows:
 
 
 def _rich_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     del options
     account.took(comparison, comparison.votes)
@@ -158,9 +160,9 @@ def _rich_rows(
 
 
 def _unpaired_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
-    """A thumb as it was given; the best and the worst as good and bad; both bad makes all bad."""
+    """Yield labeled completions: thumbs as given, the best as good, the worst (or all) as bad."""
     del options
     for vote in comparison.votes:
         labels = _labels(vote, len(comparison.candidates))
@@ -176,7 +178,7 @@ def _unpaired_rows(
 
 
 def _training_rows(
-    comparison: Judged, options: Options, account: Account
+    comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     del options
     row = judged_comparisons.training_row(comparison)
@@ -186,11 +188,13 @@ def _training_rows(
     account.took(
         comparison, (v for v in comparison.votes if judged_comparisons.teaches(comparison, v))
     )
-    yield training_rows.to_json(row, comparison)
+    yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
 
 
 def _demonstration_rows(format: str) -> Rows:
-    def rows(comparison: Judged, options: Options, account: Account) -> Iterator[Mapping[str, Any]]:
+    def rows(
+        comparison: JudgedComparison, options: ExportOptions, account: Account
+    ) -> Iterator[Mapping[str, Any]]:
         del options
         for vote in comparison.votes:
             if vote.text is None:
@@ -205,9 +209,9 @@ def _demonstration_rows(format: str) -> Rows:
 
 
 def _demonstration(
-    format: str, prompt: PromptText, text: str, account: Account
+    format: str, prompt: DatasetPrompt, text: str, account: Account
 ) -> Mapping[str, Any] | None:
-    """Spell a demonstration, or count why not."""
+    """Return a demonstration's row, or None after counting why there is none."""
     known = hash((prompt.id, text))
     if known in account.texts:
         account.tally.exclude(judged_comparisons.SAME_TEXT)

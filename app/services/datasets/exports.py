@@ -1,7 +1,7 @@
-"""Exports: frozen, hashed data sets, made by a job, with a reason for everything left out.
+"""Exports: frozen, hashed data sets, written by a job, with a reason for everything left out.
 
-A row is made when somebody asks; the job writes the bytes and fills the row in. What the bytes are
-is decided in `export_rows`.
+Requesting an export inserts its row; the job writes the file and completes the row. The contents
+are decided in `export_rows`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from app.db import now
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
 from app.services.datasets import export_rows
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.people import audit
 
@@ -25,7 +25,7 @@ CHUNK = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What a run wrote: where, its hash, and which judgments are in it."""
+    """A published export: its location, its hash, and the judgments in it."""
 
     uri: str
     filename: str
@@ -33,7 +33,7 @@ class Frozen:
     bytes: int
     rows: int
     manifest: Mapping[str, Any]
-    summary: str  # one sentence on what came out and what did not
+    summary: str  # what is in it and what is not, in one sentence
     judgment_ids: Sequence[int]
 
 
@@ -42,10 +42,10 @@ def create(
     project: Project,
     *,
     format: str,
-    options: Options,
+    options: ExportOptions,
     created_by_id: int | None,
 ) -> Export:
-    """Ask for an export; a job writes it.
+    """Request an export, which a job will write.
 
     Raises:
         Invalid: there is no such format.
@@ -79,13 +79,13 @@ def freeze(
     project_id: int,
     *,
     job_id: int,
-    options: Options,
+    options: ExportOptions,
     frozen: Frozen,
 ) -> Export:
-    """Record the data set that a training job wrote for itself; the same job has only one."""
-    found = of_job(session, job_id)
-    if found is not None:
-        return found
+    """Record the data set that a training job has frozen for itself, one per job."""
+    existing = of_job(session, job_id)
+    if existing is not None:
+        return existing
     row = _insert(session, project_id, export_rows.TRAINING, options.to_json(), None)
     row.job_id = job_id
     finish(session, row, frozen)
@@ -93,14 +93,14 @@ def freeze(
 
 
 def finish(session: Session, export: Export, frozen: Frozen) -> None:
-    """Fill in the row of an export whose bytes are written.
+    """Complete the row of an export whose file has been published.
 
     Raises:
-        Invalid: it holds nothing; a file without a row is never handed out.
-        Conflict: it was finished before.
+        Invalid: the export is empty; an empty file is never offered.
+        Conflict: the export was completed before.
     """
     if export.state == READY:
-        raise Conflict(f"export {export.number} is ready and does not change any more")
+        raise Conflict(f"export {export.number} is complete and can no longer change")
     if not frozen.rows:
         raise Invalid(f"export {export.number} would be empty. {frozen.summary}")
     export.uri = f"{frozen.uri}/{frozen.filename}"
@@ -143,12 +143,12 @@ def of_project(session: Session, project_id: int) -> list[Export]:
 
 
 def of_job(session: Session, job_id: int) -> Export | None:
-    """Return the export that a job has written, if it has."""
+    """Return the export that a job has written, if any."""
     return session.scalar(select(Export).where(Export.job_id == job_id))
 
 
 def state_of(session: Session, export: Export) -> tuple[str, str]:
-    """Return an export's state, and what went wrong where its job failed."""
+    """Return an export's state, and the error if its job has failed."""
     if export.state == READY or export.job_id is None:
         return export.state, ""
     job = session.get(Job, export.job_id)
@@ -158,7 +158,7 @@ def state_of(session: Session, export: Export) -> tuple[str, str]:
 
 
 def sources(session: Session, checkpoint_ids: Iterable[int]) -> list[str]:
-    """Name the checkpoints that wrote an export's completions."""
+    """Return the names of the checkpoints that generated an export's completions."""
     query = select(Checkpoint.name).where(Checkpoint.id.in_(sorted(set(checkpoint_ids))))
     return list(session.scalars(query.order_by(Checkpoint.id)))
 
@@ -170,7 +170,7 @@ def _insert(
     options: Mapping[str, Any],
     created_by_id: int | None,
 ) -> Export:
-    session.get(Project, project_id, with_for_update=True)  # numbers are given one at a time
+    session.get(Project, project_id, with_for_update=True)  # serializes the choice of a number
     number = session.scalar(select(func.max(Export.number)).where(Export.project_id == project_id))
     row = Export(
         project_id=project_id,

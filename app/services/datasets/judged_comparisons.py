@@ -1,19 +1,22 @@
-"""A comparison with everything people said of it, as values; and the choices of what to take.
+"""Judged comparisons as plain values, and the options of an export.
 
-No rows are read here: `preferences` does that. What training sees of a comparison is `TrainingRow`.
+Nothing is read from the database here; `preferences` does that. `TrainingRow` is what training sees
+of a comparison.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import combinations
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
+from app.domain.vote_shares import TrainingPair, absolutes, pairs
 from app.errors import Invalid
-from app.models import JudgmentKind, Purpose, Split
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
+from app.models import Purpose, Split
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -30,7 +33,7 @@ TIED = "tied"
 LOW_AGREEMENT = "agreement below the minimum"
 
 EDITED = "edit"
-"""The source of a completion that a labeler made better."""
+"""The source of a completion that a labeler edited."""
 
 
 class Aggregate(StrEnum):
@@ -42,15 +45,15 @@ class Aggregate(StrEnum):
 
 
 class Ties(StrEnum):
-    """What becomes of *about the same*."""
+    """What to do with *about the same*."""
 
     DROP = "drop"
     HALF = "half"  # half a preference each way
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """Which judgments, and how they are put together."""
+class ExportOptions:
+    """Which judgments to export, and how to aggregate them."""
 
     aggregate: Aggregate = Aggregate.VOTE_SHARE
     ties: Ties = Ties.DROP
@@ -79,8 +82,8 @@ class Options:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Options":
-        """Read options; what is left out has its default.
+    def from_json(cls, data: Mapping[str, Any]) -> "ExportOptions":
+        """Read options; missing ones have their defaults.
 
         Raises:
             Invalid: an unknown name or a value that is not one of the choices.
@@ -101,55 +104,8 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptText:
-    """The prompt of a comparison."""
-
-    id: int
-    messages: tuple[Mapping[str, Any], ...]
-    split: Split
-    content_hash: str
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A completion in its canonical place. `token_ids` None: foreign text, not sampled here."""
-
-    completion_id: int
-    text: str
-    token_ids: tuple[int, ...] | None
-    is_finished: bool
-    source: str
-    checkpoint_id: int | None
-
-
-class Ordered(Protocol):
-    """A vote as far as pairs are concerned, from the database or from a file."""
-
-    @property
-    def ranking(self) -> Ranking | None:
-        """The order it gives, if any."""
-
-    @property
-    def strength(self) -> int | None:
-        """How much better the better one is, 1 to 4."""
-
-
-class Said(Protocol):
-    """A vote as far as completions by themselves are concerned, from the database or a file."""
-
-    @property
-    def ratings(self) -> Mapping[str, Sequence[int]] | None:
-        """The rating of each completion, by criterion."""
-
-    @property
-    def thumb(self) -> str | None:
-        """Up or down, of the one completion."""
-
-
-@dataclass(frozen=True, slots=True)
 class Voted:
-    """One judgment, under the labeler's pseudonym."""
+    """A judgment under the labeler's pseudonym."""
 
     judgment_id: int
     labeler: str
@@ -170,15 +126,15 @@ class Voted:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A comparison with every judgment that counts; `weights` of the criteria where it is rated."""
+class JudgedComparison:
+    """A comparison with every judgment that counts; `weights` are those of rated criteria."""
 
     comparison_id: int
     kind: JudgmentKind
     purpose: Purpose
     round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
     votes: tuple[Voted, ...]
     settled: Ranking | None = None  # by an adjudicator
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -190,61 +146,15 @@ class Judged:
 
     @property
     def edits(self) -> tuple[Voted, ...]:
-        """The votes that give a better version of the completion."""
-        if self.kind != JudgmentKind.EDIT:
+        """The votes that give an edited version of the completion."""
+        if not KINDS[self.kind].is_preferred_text:
             return ()
         return tuple(vote for vote in self.votes if vote.text is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingPair:
-    """Two completions by canonical position, and how the votes fell.
-
-    `share` is the vote share of the first, a tie half each way. `strength` is the mean strength (1
-    to 4) of the votes that preferred one, None if none was asked. `agreement` is the share of the
-    largest camp.
-    """
-
-    first: int
-    second: int
-    share: float
-    votes: int
-    agreement: float
-    strength: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingAbsolute:
-    """What people said of one completion by itself: mean ratings, and the share of thumbs up.
-
-    `ratings` go by criterion, in the project's own scale; `thumb` is None where none was asked.
-    """
-
-    ratings: Mapping[str, float] = field(default_factory=dict)
-    thumb: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """One comparison as a reward model learns from it.
-
-    `absolutes` has one entry for each candidate, or none; `weights` are those of the criteria. The
-    versions that labelers made of an edited completion are candidates too, each better than it.
-    """
-
-    comparison_id: int
-    round_number: int | None
-    prompt: PromptText
-    candidates: tuple[Candidate, ...]
-    pairs: tuple[TrainingPair, ...]
-    judgment_ids: tuple[int, ...]
-    absolutes: tuple[TrainingAbsolute, ...] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class Counts:
-    """What came in, and what was left out and why, in judgments and in comparisons."""
+    """What is included, and what is left out and why, in judgments and in comparisons."""
 
     comparisons: int = 0
     judgments: int = 0
@@ -262,46 +172,57 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some comparisons in order of their id, and where the next page begins."""
+class JudgedPage:
+    """A page of comparisons by id, and where the next page begins."""
 
-    rows: tuple[Judged, ...]
-    after: int | None  # None: that was the last page
+    rows: tuple[JudgedComparison, ...]
+    after: int | None  # None on the last page
 
 
-def teaches(judged: Judged, vote: Voted) -> bool:
-    """Tell whether a reward model learns anything from a vote."""
-    is_edit = judged.kind == JudgmentKind.EDIT and vote.text is not None
+def teaches(judged: JudgedComparison, vote: Voted) -> bool:
+    """Return whether a reward model can learn from a vote."""
+    is_edit = KINDS[judged.kind].is_preferred_text and vote.text is not None
     return is_edit or any(one is not None for one in (vote.ranking, vote.ratings, vote.thumb))
 
 
-def training_row(judged: Judged) -> TrainingRow | None:
-    """Return what the votes say of a comparison; None if that is nothing to learn from."""
+def training_row(judged: JudgedComparison) -> TrainingRow | None:
+    """Return a comparison as training data; None if its votes teach nothing."""
     taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
     if not taught:
         return None
-    candidates, given = judged.candidates, pairs(judged.votes, len(judged.candidates))
+    candidates, implied = judged.candidates, pairs(judged.votes, len(judged.candidates))
     if judged.edits:
-        candidates, given = _with_edits(judged)
+        candidates, implied = _with_edits(judged)
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,
         judged.prompt,
         candidates,
-        given,
+        implied,
         taught,
         absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
     )
 
 
-def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPair, ...]]:
-    """Return the completion and its better versions, and that each of them is better."""
+def plain_votes(judged: JudgedComparison) -> tuple[PlainVote, ...]:
+    """Return the votes that rank the completions, as a training row stores them."""
+    return tuple(
+        PlainVote(vote.judgment_id, vote.labeler, vote.ranking, vote.strength)
+        for vote in judged.votes
+        if vote.ranking is not None
+    )
+
+
+def _with_edits(
+    judged: JudgedComparison,
+) -> tuple[tuple[JudgedCompletion, ...], tuple[TrainingPair, ...]]:
+    """Return the completion with its edited versions, and pairs that prefer each of them to it."""
     by_text: dict[str, list[Voted]] = {}
     for vote in judged.edits:
         by_text.setdefault(vote.text or "", []).append(vote)
     edited = tuple(
-        Candidate(-votes[0].judgment_id, text, None, True, EDITED, None)
+        JudgedCompletion(-votes[0].judgment_id, text, None, True, EDITED, None)
         for text, votes in by_text.items()
     )
     better = tuple(
@@ -309,54 +230,6 @@ def _with_edits(judged: Judged) -> tuple[tuple[Candidate, ...], tuple[TrainingPa
         for place, votes in enumerate(by_text.values(), 1)
     )
     return (*judged.candidates, *edited), better
-
-
-def absolutes(votes: Sequence[Said], k: int) -> tuple[TrainingAbsolute, ...]:
-    """Return each of k completions' mean rating on each criterion and its share of thumbs up."""
-    if not any(vote.ratings or vote.thumb for vote in votes):
-        return ()
-    return tuple(_absolute(votes, place) for place in range(k))
-
-
-def _absolute(votes: Sequence[Said], place: int) -> TrainingAbsolute:
-    rated: dict[str, list[int]] = {}
-    for vote in votes:
-        for name, ratings in (vote.ratings or {}).items():
-            rated.setdefault(name, []).append(ratings[place])
-    thumbs = [vote.thumb == "up" for vote in votes if vote.thumb is not None]
-    return TrainingAbsolute(
-        {name: sum(given) / len(given) for name, given in sorted(rated.items())},
-        sum(thumbs) / len(thumbs) if thumbs else None,
-    )
-
-
-def pairs(votes: Iterable[Ordered], k: int) -> tuple[TrainingPair, ...]:
-    """Return the vote share of every pair of k completions, ties half each way."""
-    ranked = [vote for vote in votes if vote.ranking is not None]
-    if not ranked:
-        return ()
-    return tuple(_pair(ranked, first, second) for first, second in combinations(range(k), 2))
-
-
-def _pair(votes: Sequence[Ordered], first: int, second: int) -> TrainingPair:
-    camps: Counter[int] = Counter()
-    strengths: list[int] = []
-    for vote in votes:
-        assert vote.ranking is not None
-        a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
-        sign = (b > a) - (b < a)
-        camps[sign] += 1
-        if sign and vote.strength is not None:
-            strengths.append(vote.strength)
-    total = camps.total()
-    return TrainingPair(
-        first,
-        second,
-        share=(camps[1] + camps[0] / 2) / total,
-        votes=total,
-        agreement=max(camps.values()) / total,
-        strength=sum(strengths) / len(strengths) if strengths else None,
-    )
 
 
 def _choice(kind: type[Kind], value: object) -> Kind:

@@ -1,24 +1,24 @@
-"""From judgments to preferences: the one stream that training and exports read.
+"""Judged comparisons, read page by page: the one source of training data and exports.
 
-Only current judgments count: neither retracted, nor superseded, nor surplus. What is left out is
-counted with its reason. How rows become files is `exports`' business, how they become tensors the
-worker's.
+Only judgments that count are included (see `counted_judgments`); what is left out is counted with
+its reason. Writing files is up to `export_rows`, making tensors up to the worker.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
     Comparison,
     ComparisonCompletion,
     Completion,
     Judgment,
-    JudgmentKind,
     Membership,
     Prompt,
     Purpose,
@@ -27,67 +27,39 @@ from app.models import (
 )
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
-    Candidate,
     Counts,
-    Judged,
-    Options,
-    Page,
-    PromptText,
-    Ties,
-    TrainingRow,
+    ExportOptions,
+    JudgedComparison,
+    JudgedPage,
     Voted,
 )
 from app.services.project import criteria
+from app.services.queue import counted_judgments
 
 PAGE = 200
-
-
-def for_training(
-    session: Session,
-    project_id: int,
-    *,
-    splits: Sequence[Split] = (Split.TRAIN,),
-    counts: Counts | None = None,
-) -> Iterator[TrainingRow]:
-    """Stream what a reward model learns from: train-purpose votes, ties half each way."""
-    options = Options(ties=Ties.HALF, splits=tuple(splits))
-    counted = Counts() if counts is None else counts
-    for comparison in stream(session, project_id, options, counted):
-        row = judged_comparisons.training_row(comparison)
-        if row is not None:
-            yield row
-
-
-def stream(session: Session, project_id: int, options: Options, counts: Counts) -> Iterator[Judged]:
-    """Stream every comparison the options ask for, with the votes that count."""
-    after: int | None = 0
-    while after is not None:
-        page = read_page(session, project_id, options, counts, after=after)
-        yield from page.rows
-        after = page.after
 
 
 def read_page(
     session: Session,
     project_id: int,
-    options: Options,
+    options: ExportOptions,
     counts: Counts,
     *,
     after: int = 0,
     limit: int = PAGE,
-) -> Page:
-    """Return the next comparisons by id; a long export opens a short session for each page."""
-    asked = _comparisons(session, project_id, options, after, limit)
-    if not asked:
-        return Page((), None)
-    ids = [comparison.id for comparison, _, _ in asked]
+) -> JudgedPage:
+    """Return the next comparisons by id; a long export reads each page in a session of its own."""
+    selected = _comparisons(session, project_id, options, after, limit)
+    if not selected:
+        return JudgedPage((), None)
+    ids = [comparison.id for comparison, _, _ in selected]
     weights = criteria.weights(session, project_id)
     votes = _votes(session, project_id, ids, counts, weights)
     candidates = _candidates(session, ids)
     settled = _settled(session, ids)
-    rows: list[Judged] = []
-    for comparison, prompt, number in asked:
-        row = Judged(
+    rows: list[JudgedComparison] = []
+    for comparison, prompt, number in selected:
+        row = JudgedComparison(
             comparison_id=comparison.id,
             kind=JudgmentKind(comparison.kind),
             purpose=Purpose(comparison.purpose),
@@ -100,11 +72,15 @@ def read_page(
         )
         if _counts_in(row, comparison, options, comparison.id in settled, counts):
             rows.append(row)
-    return Page(tuple(rows), ids[-1] if len(ids) == limit else None)
+    return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
 def _counts_in(
-    row: Judged, comparison: Comparison, options: Options, is_adjudicated: bool, counts: Counts
+    row: JudgedComparison,
+    comparison: Comparison,
+    options: ExportOptions,
+    is_adjudicated: bool,
+    counts: Counts,
 ) -> bool:
     reason = None
     if comparison.is_withdrawn:
@@ -124,7 +100,7 @@ def _counts_in(
 
 
 def _comparisons(
-    session: Session, project_id: int, options: Options, after: int, limit: int
+    session: Session, project_id: int, options: ExportOptions, after: int, limit: int
 ) -> list[tuple[Comparison, Prompt, int | None]]:
     conditions: list[ColumnElement[bool]] = [
         Comparison.project_id == project_id,
@@ -159,17 +135,17 @@ def _votes(
         .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
         .order_by(Judgment.id)
     )
-    found: dict[int, list[Voted]] = defaultdict(list)
+    votes: dict[int, list[Voted]] = defaultdict(list)
     for judgment, pseudonym in session.execute(query):
-        if judgment.is_retraction or judgment.is_surplus:
+        if not counted_judgments.is_filling_slot(judgment):
             counts.judgments_out[
                 judged_comparisons.RETRACTED
                 if judgment.is_retraction
                 else judged_comparisons.SURPLUS
             ] += 1
             continue
-        found[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
-    return found
+        votes[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
+    return votes
 
 
 def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> Voted:
@@ -196,7 +172,7 @@ def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> 
 def ranking_of(
     judgment: Judgment | Adjudication, weights: Mapping[str, float] | None = None
 ) -> Ranking | None:
-    """Return the ordering that a judgment implies, by canonical position; None if it has none."""
+    """Return the ranking that a judgment implies, by canonical position, if it implies one."""
     if judgment.preferred is not None:
         return Pick(Side(judgment.preferred)).ranking
     if judgment.ranking:
@@ -211,7 +187,7 @@ def ranking_of(
 def _weighted_totals(
     ratings: Mapping[str, Sequence[float]], weights: Mapping[str, float]
 ) -> list[float]:
-    """Add up each completion's ratings, by the weights of their criteria."""
+    """Return the weighted sum of each completion's ratings."""
     columns = [
         [weights.get(name, 1.0) * value for value in values] for name, values in ratings.items()
     ]
@@ -219,27 +195,29 @@ def _weighted_totals(
 
 
 def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[str, float]:
-    """Return the weights of the criteria that some votes rate on."""
+    """Return the weights of the criteria that the votes rate."""
     rated = {name for vote in votes for name in vote.ratings or ()}
     return {name: weights.get(name, 1.0) for name in sorted(rated)}
 
 
-def _candidates(session: Session, comparison_ids: Sequence[int]) -> dict[int, list[Candidate]]:
+def _candidates(
+    session: Session, comparison_ids: Sequence[int]
+) -> dict[int, list[JudgedCompletion]]:
     query = (
         select(ComparisonCompletion.comparison_id, Completion)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
-    found: dict[int, list[Candidate]] = defaultdict(list)
+    candidates: dict[int, list[JudgedCompletion]] = defaultdict(list)
     for comparison_id, completion in session.execute(query):
-        found[comparison_id].append(_candidate(completion))
-    return found
+        candidates[comparison_id].append(_candidate(completion))
+    return candidates
 
 
-def _candidate(completion: Completion) -> Candidate:
+def _candidate(completion: Completion) -> JudgedCompletion:
     ids = completion.token_ids
-    return Candidate(
+    return JudgedCompletion(
         completion.id,
         completion.text,
         None if ids is None else tuple(ids),
@@ -256,7 +234,7 @@ def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranki
     return {row.comparison_id: ranking_of(row) for row in session.scalars(query)}
 
 
-def _prompt_text(prompt: Prompt) -> PromptText:
-    return PromptText(
+def _prompt_text(prompt: Prompt) -> DatasetPrompt:
+    return DatasetPrompt(
         prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
     )

@@ -1,7 +1,7 @@
-"""A worker's hold on a job: claimed, kept alive, written under, and given up.
+"""A worker's lease of a job: claimed, renewed, written under, and given up.
 
-Each claim raises the job's `lease_token`. Whatever a worker writes is conditional on the token it
-was given, so one that was thought dead and comes back writes nothing. Leases are compared by the
+Each claim raises the job's `lease_token`. Everything a worker writes is conditional on the token of
+its claim, so a worker that was presumed dead and returns writes nothing. Leases are compared by the
 database's clock alone.
 """
 
@@ -27,7 +27,7 @@ _RETRY_LAST_S: Final = 300
 
 
 class Signal(StrEnum):
-    """What people want of a running job."""
+    """What people have asked of a running job."""
 
     GO_ON = ""
     CANCEL = "cancel"
@@ -35,8 +35,8 @@ class Signal(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that is ours until the lease ends."""
+class ClaimedJob:
+    """A job that this worker holds until the lease ends."""
 
     job_id: int
     lease_token: int
@@ -48,7 +48,7 @@ class Claimed:
 
 def claim(
     session: Session, worker: str, queues: Sequence[str], *, lease_s: float
-) -> Claimed | None:
+) -> ClaimedJob | None:
     """Claim the oldest runnable job of the highest priority; None when there is none."""
     moment = now(session)
     oldest = (
@@ -76,7 +76,7 @@ def claim(
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    claimed = Claimed(*row)
+    claimed = ClaimedJob(*row)
     session.add(
         JobAttempt(
             job_id=claimed.job_id,
@@ -89,7 +89,7 @@ def claim(
 
 
 def has_runnable(session: Session, queues: Sequence[str], *, waiting_s: float = 0.0) -> bool:
-    """Whether a job of these queues could be claimed, and has been there for `waiting_s`."""
+    """Return whether a job of these queues can be claimed and is at least `waiting_s` old."""
     query = select(Job.id).where(_is_runnable(session, queues))
     if waiting_s:
         query = query.where(Job.created_at <= now(session) - timedelta(seconds=waiting_s))
@@ -97,7 +97,7 @@ def has_runnable(session: Session, queues: Sequence[str], *, waiting_s: float = 
 
 
 def heartbeat(session: Session, job_id: int, lease_token: int, *, lease_s: float) -> Signal:
-    """Prolong the lease and return what people want of the job.
+    """Renew the lease and return what people have asked of the job.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -112,7 +112,7 @@ def heartbeat(session: Session, job_id: int, lease_token: int, *, lease_s: float
 
 
 def look(session: Session, job_id: int, lease_token: int) -> Signal:
-    """Return what people want of the job, and write nothing.
+    """Return what people have asked of the job without writing anything.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -125,7 +125,7 @@ def look(session: Session, job_id: int, lease_token: int) -> Signal:
 def progress(
     session: Session, job_id: int, lease_token: int, done: int, total: int, note: str = ""
 ) -> None:
-    """Say how far the job is.
+    """Record the progress of the job.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -156,7 +156,7 @@ def record_log(
 
 
 def hold(session: Session, job_id: int, lease_token: int) -> Job:
-    """Return the job, locked until the transaction ends: it is ours and stays so.
+    """Return the job, locked until the transaction ends so that the lease cannot be lost meanwhile.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -169,12 +169,12 @@ def hold(session: Session, job_id: int, lease_token: int) -> Job:
 
 
 def lock_round(session: Session, round_id: int) -> None:
-    """Lock a job's round. Whoever locks both takes the round first, or two could wait for ever."""
+    """Lock a job's round; always before the job itself, which prevents deadlocks."""
     session.execute(select(Round.id).where(Round.id == round_id).with_for_update())
 
 
 def has_succeeded(session: Session, job_id: int, lease_token: int) -> bool:
-    """Whether this very claim ended well (a commit whose answer was lost)."""
+    """Return whether this claim has succeeded already (the reply to its commit was lost)."""
     query = select(Job.id).where(
         Job.id == job_id, Job.lease_token == lease_token, Job.state == JobState.SUCCEEDED
     )
@@ -182,7 +182,7 @@ def has_succeeded(session: Session, job_id: int, lease_token: int) -> bool:
 
 
 def succeed(session: Session, job_id: int, lease_token: int, result: Mapping[str, Any]) -> Job:
-    """End the job well, in the transaction that writes the rows it made.
+    """End the job as succeeded, in the transaction that writes its results.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -197,7 +197,7 @@ def succeed(session: Session, job_id: int, lease_token: int, result: Mapping[str
 def fail(
     session: Session, job_id: int, lease_token: int, error: str, *, is_transient: bool = False
 ) -> Job:
-    """End the job badly; one that may pass next time goes back, later and later.
+    """End the job as failed; after a transient error, requeue it with exponential backoff.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -210,7 +210,7 @@ def fail(
 
 
 def requeue(session: Session, job_id: int, lease_token: int) -> Job:
-    """Give the job back unharmed, for its worker has to go; that counts as no attempt.
+    """Return the job to the queue because its worker shuts down; this does not count as an attempt.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -221,7 +221,7 @@ def requeue(session: Session, job_id: int, lease_token: int) -> Job:
 
 
 def died(session: Session, job_id: int, lease_token: int, error: str) -> Job:
-    """The job's process was killed under it: once more, or into quarantine.
+    """Requeue a job whose process was killed; quarantine it after the third time.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -230,7 +230,7 @@ def died(session: Session, job_id: int, lease_token: int, error: str) -> Job:
 
 
 def cancelled(session: Session, job_id: int, lease_token: int) -> Job:
-    """End a job that was asked to.
+    """End a job that people cancelled.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -240,7 +240,7 @@ def cancelled(session: Session, job_id: int, lease_token: int) -> Job:
 
 
 def reap(session: Session, *, limit: int = 1) -> list[Job]:
-    """Take running jobs whose lease has ended from workers that fell silent."""
+    """Requeue running jobs whose lease has expired because their worker stopped responding."""
     query = (
         select(Job)
         .where(Job.state == JobState.RUNNING, Job.lease_expires_at < now(session))
@@ -250,13 +250,13 @@ def reap(session: Session, *, limit: int = 1) -> list[Job]:
         .execution_options(populate_existing=True)
     )
     return [
-        _died(session, job, "lost", f"worker {job.worker} fell silent")
+        _died(session, job, "lost", f"worker {job.worker} stopped responding")
         for job in session.scalars(query).all()
     ]
 
 
 def count_fenced(session: Session, job_id: int) -> None:
-    """Count a write that was refused because it came with an old token."""
+    """Count a write that was refused because of an outdated token."""
     session.execute(
         update(Job)
         .where(Job.id == job_id)
@@ -266,7 +266,7 @@ def count_fenced(session: Session, job_id: int) -> None:
 
 
 def storable(text: str) -> str:
-    """Return the text without what PostgreSQL cannot store."""
+    """Return the text without NUL characters, which PostgreSQL cannot store."""
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -320,7 +320,7 @@ def _is_ours(job_id: int, lease_token: int) -> ColumnElement[bool]:
 
 
 def _under(job_id: int, lease_token: int) -> Update:
-    """Start an update of the job that changes nothing unless the job is ours."""
+    """Start an update of the job that changes nothing unless this claim still holds it."""
     statement = update(Job).where(_is_ours(job_id, lease_token))
     return statement.execution_options(synchronize_session=False)
 

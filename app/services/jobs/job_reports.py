@@ -1,6 +1,6 @@
-"""What a running job reports for people to see: points of curves and completions to read.
+"""What a running job reports: points of curves, and completions for people to read.
 
-Written under the job's lease, like everything a worker writes.
+Written under the job's lease, like everything that a worker writes.
 """
 
 import math
@@ -25,8 +25,8 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptSample:
-    """A completion kept for people to read; `n` counts within the step."""
+class StepSample:
+    """A sampled completion for people to read; `n` counts within the step."""
 
     step: int
     n: int
@@ -36,9 +36,9 @@ class KeptSample:
 
 
 def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterable[Scalar]) -> None:
-    """Keep points of curves; a step that is run again after a resume replaces its points.
+    """Store points of curves; a step that is repeated after a resume replaces its points.
 
-    Values that are not finite are left out: SQLite has no place for them.
+    Values that are not finite are left out, because SQLite cannot store them.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -53,9 +53,9 @@ def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterab
 
 
 def record_samples(
-    session: Session, job_id: int, lease_token: int, rows: Iterable[KeptSample]
+    session: Session, job_id: int, lease_token: int, rows: Iterable[StepSample]
 ) -> None:
-    """Keep completions for people to read; a repeated step replaces its own.
+    """Store sampled completions; a repeated step replaces its own.
 
     Raises:
         LeaseLost: the job is no longer ours.
@@ -81,7 +81,7 @@ def _upsert(
     values: list[dict[str, Any]],
     key: tuple[str, ...],
 ) -> None:
-    """Insert rows; those whose key is there already are replaced."""
+    """Insert rows, replacing those with the same key."""
     if not values:
         return
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql

@@ -1,7 +1,7 @@
-"""Jobs as people and the loop see them: put in, looked at, cancelled, retried, stopped.
+"""Jobs as people and the loop see them: enqueued, listed, cancelled, retried, stopped.
 
-The row is the job; a message only wakes a worker. What a worker may do with a job it has claimed
-is in `job_leases`.
+The row is the job; a message only wakes a worker. Cancelling, retrying and stopping are audited
+here, whoever asks. What a worker may do with a job it has claimed is in `job_leases`.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from app.db.engine import after_commit
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Job, JobAttempt, Metric, TrainingSample
+from app.services.people import audit
 
 
 def enqueue(
@@ -33,9 +34,9 @@ def enqueue(
     created_by_id: int | None = None,
     max_attempts: int = 5,
 ) -> Job:
-    """Put a job in, in the transaction of the change; wake a worker once that is committed.
+    """Insert a job in the transaction of the change; wake a worker after the commit.
 
-    A job whose natural key is already there is returned as it is, whatever its state.
+    If a job with the natural key exists, it is returned unchanged, whatever its state.
 
     Raises:
         Invalid: there is no such queue.
@@ -80,14 +81,14 @@ def get(session: Session, job_id: int) -> Job:
 
 
 def by_natural_key(session: Session, natural_key: str) -> Job | None:
-    """Return the job that was enqueued under this key."""
+    """Return the job with a natural key, if there is one."""
     return session.scalar(select(Job).where(Job.natural_key == natural_key))
 
 
-def cancel(session: Session, job_id: int) -> Job:
-    """Cancel a waiting job now; ask a running one to end (its worker sees that in seconds).
+def cancel(session: Session, job_id: int, *, actor_id: int | None) -> Job:
+    """Cancel a queued job at once; ask a running one to end, which its worker notices in seconds.
 
-    Whoever calls this for a job of a round lets `rounds.advance` know if the job is over.
+    The job's round, if it has one, is advanced by `rounds.job_control`.
 
     Raises:
         Conflict: the job is over.
@@ -95,17 +96,18 @@ def cancel(session: Session, job_id: int) -> Job:
     job = _locked(session, job_id)
     if job.state == JobState.RUNNING:
         job.cancel_requested = True
-        return job
-    job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
-    job.ended_at = now(session)
+    else:
+        job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
+        job.ended_at = now(session)
+    _record(session, "cancel", job, actor_id)
     return job
 
 
-def retry(session: Session, job_id: int) -> Job:
-    """Put a failed, cancelled or quarantined job back in the queue, its counts at zero.
+def retry(session: Session, job_id: int, *, actor_id: int | None) -> Job:
+    """Requeue a failed, cancelled or quarantined job and reset its counts.
 
     Raises:
-        Conflict: the job is waiting, running or has succeeded.
+        Conflict: the job is queued, running or has succeeded.
     """
     job = _locked(session, job_id)
     if job.state == JobState.RUNNING:
@@ -115,12 +117,13 @@ def retry(session: Session, job_id: int) -> Job:
     job.cancel_requested = job.stop_requested = False
     job.error = ""
     job.not_before = job.ended_at = None
+    _record(session, "retry", job, actor_id)
     wake_later(session, job.queue)
     return job
 
 
-def stop_here(session: Session, job_id: int) -> Job:
-    """Ask a running job to end now and keep the best it has.
+def stop_here(session: Session, job_id: int, *, actor_id: int | None) -> Job:
+    """Ask a running job to stop and keep its best result so far.
 
     Raises:
         Conflict: the job is not running.
@@ -129,6 +132,7 @@ def stop_here(session: Session, job_id: int) -> Job:
     if job.state != JobState.RUNNING:
         raise Conflict(f"job {job_id} is {job.state}; only a running job can stop here")
     job.stop_requested = True
+    _record(session, "stop", job, actor_id)
     return job
 
 
@@ -140,7 +144,7 @@ def page(
     before_id: int | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Return jobs, newest first, below `before_id`."""
+    """Return jobs with ids below `before_id`, newest first."""
     query = select(Job).order_by(Job.id.desc()).limit(limit)
     if states:
         query = query.where(Job.state.in_(states))
@@ -158,20 +162,20 @@ def attempts(session: Session, job_id: int) -> list[JobAttempt]:
 
 
 def metrics(session: Session, job_id: int, *, after_step: int = -1) -> list[Metric]:
-    """Return a job's metrics beyond a step, by name and step."""
+    """Return a job's metrics after a step, by name and step."""
     query = select(Metric).where(Metric.job_id == job_id, Metric.step > after_step)
     return list(session.scalars(query.order_by(Metric.name, Metric.step)))
 
 
 def samples(session: Session, job_id: int, *, limit: int = 50) -> list[TrainingSample]:
-    """Return the newest completions that a job kept for people to read."""
+    """Return the newest completions that a job sampled for people to read."""
     query = select(TrainingSample).where(TrainingSample.job_id == job_id)
     ordered = query.order_by(TrainingSample.step.desc(), TrainingSample.n).limit(limit)
     return list(session.scalars(ordered))
 
 
 def _insert(session: Session, job: Job) -> Job | None:
-    """Insert the job; if its natural key is there already, return the job that has it."""
+    """Insert the job, or return the existing job with its natural key."""
     if job.natural_key is None:
         session.add(job)
         session.flush()
@@ -182,12 +186,23 @@ def _insert(session: Session, job: Job) -> Job | None:
     try:
         with session.begin_nested():
             session.add(job)
-    except IntegrityError:  # someone else enqueued it between our look and our insert
+    except IntegrityError:  # another transaction enqueued it between the query and the insert
         known = by_natural_key(session, job.natural_key)
         if known is None:
             raise
         return known
     return None
+
+
+def _record(session: Session, action: str, job: Job, actor_id: int | None) -> None:
+    audit.record(
+        session,
+        f"job.{action}",
+        f"job {job.id}",
+        actor_id=actor_id,
+        project_id=job.project_id,
+        details={"kind": job.kind},
+    )
 
 
 def _locked(session: Session, job_id: int) -> Job:

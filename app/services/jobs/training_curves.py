@@ -1,4 +1,4 @@
-"""The curves of a job, a few by name and thinned out, as the live page draws them."""
+"""Curves of a job, thinned out for the live page."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Points = tuple[tuple[float, float], ...]
 
 
 def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
-    """Return the points of some curves; of long ones every n-th step and the newest."""
+    """Return the points of the named curves; of long ones every n-th step and the latest steps."""
     last = session.scalar(select(func.max(Metric.step)).where(Metric.job_id == job_id))
     if last is None:
         return {}
@@ -28,14 +28,14 @@ def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Poi
         )
         .order_by(Metric.name, Metric.step)
     )
-    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, step, value in session.execute(query):
-        found[name].append((float(step), value))
-    return {name: tuple(points) for name, points in found.items()}
+        curves[name].append((float(step), value))
+    return {name: tuple(points) for name, points in curves.items()}
 
 
 def newest(session: Session, job_id: int) -> dict[str, float]:
-    """Return the last value of every curve of a job, by name."""
+    """Return the latest value of every curve of a job, by name."""
     last = (
         select(Metric.name, func.max(Metric.step).label("step"))
         .where(Metric.job_id == job_id)
@@ -54,7 +54,7 @@ def newest(session: Session, job_id: int) -> dict[str, float]:
 def before_and_now(
     session: Session, job_id: int, *, limit: int = 3
 ) -> list[tuple[TrainingSample, TrainingSample]]:
-    """Return the same prompts as they were first answered and as they are answered now."""
+    """Return samples of the same prompts at the first and at the latest step."""
     first, last = session.execute(
         select(func.min(TrainingSample.step), func.max(TrainingSample.step)).where(
             TrainingSample.job_id == job_id

@@ -1,4 +1,4 @@
-"""Workers as the health page sees them: who was seen, when, with what, doing what."""
+"""Workers for the health page: when each was last seen, its device and its current job."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from app.db import now
 from app.domain.states import JobState
 from app.models import Job, JobAttempt, WorkerHeartbeat
 
-ALIVE_S: Final = 60  # a worker silent for longer is shown as gone
+ALIVE_S: Final = 60  # after this long without a heartbeat a worker is shown as gone
 _FORGOTTEN: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a worker says of itself."""
+    """What a worker reports about itself."""
 
     name: str
     queues: Sequence[str]
@@ -28,7 +28,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """How a queue stands."""
+    """The length and age of a queue."""
 
     queue: str
     waiting: int
@@ -37,8 +37,8 @@ class QueueFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over all jobs ever."""
+class JobTotals:
+    """Totals over all jobs ever run."""
 
     by_state: dict[str, int]
     fenced_writes: int
@@ -47,7 +47,7 @@ class Totals:
 
 
 def seen(session: Session, worker: Description, *, job_id: int | None) -> None:
-    """Note that a worker lives; forget those that have been silent for a day."""
+    """Record a worker's heartbeat; delete workers not seen for a day."""
     moment = now(session)
     row = session.scalar(select(WorkerHeartbeat).where(WorkerHeartbeat.name == worker.name))
     if row is None:
@@ -61,23 +61,23 @@ def seen(session: Session, worker: Description, *, job_id: int | None) -> None:
 
 
 def gone(session: Session, name: str) -> None:
-    """Take a worker that ended in order off the list."""
+    """Delete a worker that shut down in order."""
     session.execute(delete(WorkerHeartbeat).where(WorkerHeartbeat.name == name))
 
 
 def listed(session: Session) -> list[WorkerHeartbeat]:
-    """Return the workers of the last day, the newest sign of life first."""
+    """Return the workers seen in the last day, latest heartbeat first."""
     query = select(WorkerHeartbeat).order_by(WorkerHeartbeat.seen_at.desc())
     return list(session.scalars(query))
 
 
 def is_alive(worker: WorkerHeartbeat, moment: datetime) -> bool:
-    """Whether the worker was seen lately."""
+    """Return whether the worker was seen recently."""
     return moment - worker.seen_at <= timedelta(seconds=ALIVE_S)
 
 
 def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
-    """Return how each queue stands now."""
+    """Return the current length and age of each queue."""
     moment = now(session)
     query = (
         select(Job.queue, Job.state, func.count(), func.min(Job.created_at))
@@ -96,13 +96,13 @@ def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]
     return figures
 
 
-def totals(session: Session) -> Totals:
-    """Return sums over all jobs."""
+def totals(session: Session) -> JobTotals:
+    """Return totals over all jobs."""
     by_state = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
     sums = select(func.sum(Job.fenced_writes), func.sum(Job.deaths))
     fenced, deaths = session.execute(sums).one()
     lost = select(func.count()).where(JobAttempt.outcome == "lost")
-    return Totals(
+    return JobTotals(
         by_state={str(state): count for state, count in by_state},
         fenced_writes=fenced or 0,
         deaths=deaths or 0,

@@ -1,4 +1,4 @@
-"""Second thoughts: a judgment opened again, replaced by a new revision, or taken back."""
+"""Corrections by the labeler: a judgment is reopened, replaced by a new revision or retracted."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,26 +10,26 @@ from app.errors import Conflict
 from app.models import Assignment, Project
 from app.services.judging import revisions, submissions
 from app.services.judging.submissions import Outcome, Submission
-from app.services.queue import comparisons
+from app.services.queue import comparisons, counted_judgments
 from app.services.queue.slot_leases import enter, live, new_token
 
 
 def undo(session: Session, project: Project, labeler_id: int, key: str) -> Assignment | None:
-    """Open the labeler's last judgment or skip again, as a lease; None when there is none.
+    """Reopen the labeler's last judgment or skip as a lease; return None if there is none.
 
-    The judgment is retracted until it is submitted again. At most ten are open this way at once.
+    The judgment is retracted until it is submitted again. At most ten can be open at once.
 
     Raises:
         Conflict: ten are open already.
     """
     submissions.check_key(key)
     enter(session, project.id, labeler_id)
-    mine = live(session, project.id, labeler_id)
-    for assignment in mine:
+    leases = live(session, project.id, labeler_id)
+    for assignment in leases:
         if assignment.submission_key == key:
             return assignment
-    if sum(assignment.ended_at is not None for assignment in mine) >= UNDO_DEPTH:
-        raise Conflict(f"undo goes {UNDO_DEPTH} deep; submit some of these first")
+    if sum(assignment.ended_at is not None for assignment in leases) >= UNDO_DEPTH:
+        raise Conflict(f"at most {UNDO_DEPTH} judgments can be undone; submit some of them first")
     last = session.scalar(
         select(Assignment)
         .where(
@@ -44,34 +44,34 @@ def undo(session: Session, project: Project, labeler_id: int, key: str) -> Assig
 
 
 def revise(
-    session: Session, project: Project, labeler_id: int, judgment_id: int, given: Submission
+    session: Session, project: Project, labeler_id: int, judgment_id: int, submission: Submission
 ) -> Outcome:
-    """Replace a current judgment by a new revision; the earlier one stays on record.
+    """Replace a current judgment by a new revision; the previous one stays on record.
 
     Raises:
-        Conflict: it was changed or retracted meanwhile.
+        Conflict: it was changed or retracted in the meantime.
     """
-    submissions.check_key(given.key)
+    submissions.check_key(submission.key)
     enter(session, project.id, labeler_id)
-    replayed = revisions.by_key(session, labeler_id, given.key)
-    if replayed is not None:
-        return submissions.same_again(session, replayed, given)
+    recorded = revisions.by_key(session, labeler_id, submission.key)
+    if recorded is not None:
+        return submissions.replayed(session, recorded, submission)
     old = revisions.own(session, project.id, labeler_id, judgment_id)
     assignment, comparison = submissions.locked(session, project.id, labeler_id, old.assignment_id)
     session.refresh(old)
-    if not old.is_current or old.is_retraction:
-        raise Conflict(f"judgment {judgment_id} was changed or retracted meanwhile")
+    if not counted_judgments.is_standing(old):
+        raise Conflict(f"judgment {judgment_id} was changed or retracted in the meantime")
     judgment = revisions.append(
         session,
         assignment,
         comparison,
-        given.key,
+        submission.key,
         now(session),
-        body_hash=submissions.digest(given),
+        body_hash=submissions.digest(submission),
         is_surplus=old.is_surplus,
         started_at=old.started_at,
-        active_ms=old.active_ms + max(given.active_ms, 0),
-        **submissions.columns(session, project, assignment, comparison, given),
+        active_ms=old.active_ms + submissions.active_ms(submission),
+        **submissions.columns(session, project, assignment, comparison, submission),
     )
     return submissions.outcome(session, judgment)
 
@@ -79,17 +79,17 @@ def revise(
 def retract(
     session: Session, project: Project, labeler_id: int, judgment_id: int, key: str
 ) -> Outcome:
-    """Take a judgment back for good; its slot goes to someone else."""
+    """Retract a judgment permanently; its slot becomes free for another labeler."""
     submissions.check_key(key)
     enter(session, project.id, labeler_id)
-    replayed = revisions.by_key(session, labeler_id, key)
-    if replayed is not None:
-        return submissions.outcome(session, replayed)
+    recorded = revisions.by_key(session, labeler_id, key)
+    if recorded is not None:
+        return submissions.outcome(session, recorded)
     old = revisions.own(session, project.id, labeler_id, judgment_id)
     assignment, comparison = submissions.locked(session, project.id, labeler_id, old.assignment_id)
     session.refresh(old)
-    if not old.is_current or old.is_retraction:
-        raise Conflict(f"judgment {judgment_id} was changed or retracted meanwhile")
+    if not counted_judgments.is_standing(old):
+        raise Conflict(f"judgment {judgment_id} was changed or retracted in the meantime")
     retraction = revisions.retract(session, assignment, comparison, key)
     if assignment.state == AssignmentState.SUBMITTED:
         comparisons.move_slot(
@@ -114,11 +114,11 @@ def _reopen(session: Session, project: Project, assignment: Assignment, key: str
     else:
         slot_id = comparisons.take_slot(session, comparison, SlotState.LEASED)
         if slot_id is None:
-            raise Conflict("what you skipped has gone to other labelers; it cannot be undone")
+            raise Conflict("this skip cannot be undone: the comparison has gone to other labelers")
         assignment.slot_id = slot_id
     assignment.state = AssignmentState.LEASED
     assignment.lease_token = new_token()
     assignment.expires_at = now(session) + lease_length(project.median_active_ms)
-    assignment.submission_key = key  # asked again with the same key, undo gives the same answer
+    assignment.submission_key = key  # repeating the undo returns the same assignment
     session.flush()
     return assignment

@@ -1,7 +1,7 @@
-"""Settled comparisons that come with a file, for practice or as gold.
+"""Import of settled comparisons from a file, for practice or as gold.
 
-Their completions are kept apart: no round puts them into its comparisons. Their prompts join the
-project's prompts. The same row again changes nothing.
+Their prompts join the project's prompts, but no round uses their completions in its comparisons.
+Importing the same row again changes nothing.
 """
 
 import hashlib
@@ -13,86 +13,87 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import check
+from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import JudgmentKind, check
 from app.domain.practice import expected
 from app.errors import Invalid
 from app.formats import practice as rows
-from app.formats.items import items
-from app.formats.lines import Line, row
+from app.formats.lines import RawRow, row
 from app.formats.practice import PracticeRecord
-from app.models import Comparison, Completion, JudgmentKind, Project, Purpose
+from app.formats.raw_rows import raw_rows
+from app.models import Comparison, Completion, Project, Purpose
 from app.services.judging import judgment_bodies
 from app.services.people import audit
 from app.services.project import prompts
 from app.services.queue import comparisons
 
 APART = "practice-"
-"""How the key of a completion begins that no round draws."""
+"""Prefix of the source key of completions that no round uses."""
 MOST = 1000
 Numbered = tuple[int, PracticeRecord | str]
-"""A row with its number from 1, or why it could not be read."""
+"""A row's number, from 1, and its record, or why it could not be read."""
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A row that was not taken, with its number from 1 and the reason."""
+class RejectedRow:
+    """A rejected row: its number, from 1, and the reason."""
 
     line: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """How many comparisons are new, how many were there, and what was refused."""
+class PracticeImport:
+    """How many comparisons are new or known already, and the rejected rows."""
 
     new: int
     known: int
-    refused: tuple[Refused, ...]
+    refused: tuple[RejectedRow, ...]
 
 
 def run(
     session: Session, project: Project, file: BinaryIO, purpose: Purpose, *, actor_id: int
-) -> Taken:
-    """Take a file of JSON lines (or one JSON array) in.
+) -> PracticeImport:
+    """Import a file of JSON lines, or a JSON array.
 
     Raises:
-        Invalid: the file is empty, or no line of it can be taken.
+        Invalid: the file is empty, or every row is rejected.
     """
-    read = list(_read(file))
-    if not read:
+    numbered = list(_read(file))
+    if not numbered:
         raise Invalid("the file is empty")
-    taken = add(session, project, read, purpose, actor_id=actor_id)
-    if taken.refused and not taken.new and not taken.known:
-        first = taken.refused[0]
-        raise Invalid(f"no line could be taken; line {first.line}: {first.reason}")
-    return taken
+    result = add(session, project, numbered, purpose, actor_id=actor_id)
+    if result.refused and not result.new and not result.known:
+        first = result.refused[0]
+        raise Invalid(f"every line was rejected; line {first.line}: {first.reason}")
+    return result
 
 
 def add(
     session: Session,
     project: Project,
-    given: Iterable[Numbered],
+    numbered: Iterable[Numbered],
     purpose: Purpose,
     *,
     actor_id: int,
-) -> Taken:
-    """Put settled comparisons into the practice set, or mix them in as gold.
+) -> PracticeImport:
+    """Add settled comparisons to the practice set, or to be mixed in as gold.
 
     Raises:
-        Invalid: another purpose, or more than a thousand at once.
+        Invalid: another purpose, or more than a thousand comparisons.
     """
     if purpose not in (Purpose.GOLD, Purpose.PRACTICE):
         raise Invalid(f"a settled comparison is for practice or gold, not {purpose}")
     new = known = 0
     refused = []
-    for at, (line, record) in enumerate(given, 1):
+    for at, (line, record) in enumerate(numbered, 1):
         if at > MOST:
-            raise Invalid(f"at most {MOST:,} comparisons are taken at once")
+            raise Invalid(f"at most {MOST:,} comparisons can be added at once")
         try:
             is_new = _add(session, project, record, purpose)
         except Invalid as error:
-            refused.append(Refused(line, str(error)))
+            refused.append(RejectedRow(line, str(error)))
             continue
         new, known = new + is_new, known + (not is_new)
     audit.record(
@@ -103,12 +104,12 @@ def add(
         project_id=project.id,
         details={"purpose": purpose, "new": new, "refused": len(refused)},
     )
-    return Taken(new, known, tuple(refused))
+    return PracticeImport(new, known, tuple(refused))
 
 
 def _read(file: BinaryIO) -> Iterator[Numbered]:
-    for item in items(iter(lambda: file.read(_CHUNK), b"")):
-        if not isinstance(item, Line):
+    for item in raw_rows(iter(lambda: file.read(_CHUNK), b"")):
+        if not isinstance(item, RawRow):
             yield item.line, item.reason
         elif item.data.strip():
             try:
@@ -120,14 +121,14 @@ def _read(file: BinaryIO) -> Iterator[Numbered]:
 def _add(
     session: Session, project: Project, record: PracticeRecord | str, purpose: Purpose
 ) -> bool:
-    """Add one; return whether it is new."""
+    """Add a comparison; return whether it is new."""
     if isinstance(record, str):
         raise Invalid(record)
     kind = JudgmentKind(project.judgment_kind)
     _check(session, project, kind, record, purpose)
     turns = tuple((turn.role, turn.content) for turn in record.messages)
     prompt = prompts.add(session, project, [prompts.NewPrompt(turns, source=purpose)]).prompts[0]
-    texts = [one.text for one in record.candidates]
+    texts = [candidate.text for candidate in record.candidates]
     digest = hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest()[:32]
     key = f"{purpose}-{kind}-{prompt.id}-{digest}"
     query = select(Comparison.id).where(
@@ -142,7 +143,7 @@ def _add(
         _completions(session, project, prompt.id, record),
         kind=kind,
         purpose=purpose,
-        overlap=comparisons.OVERLAP_MOST,
+        overlap=OVERLAP_MOST,
         gold_answer=record.answer,
         gold_reason=record.reason,
         natural_key=key,
@@ -159,7 +160,7 @@ def _check(
     purpose: Purpose,
 ) -> None:
     if purpose is Purpose.PRACTICE and not record.reason:
-        raise Invalid("'reason' is empty; practice teaches by its reasons")
+        raise Invalid("'reason' is empty; labelers learn from the reasons")
     k = len(record.candidates)
     asked = judgment_bodies.criteria_of(session, project.id, kind)
     body = expected(str(kind), record.answer)
@@ -169,27 +170,32 @@ def _check(
 def _completions(
     session: Session, project: Project, prompt_id: int, record: PracticeRecord
 ) -> Sequence[int]:
-    found = []
-    for one in record.candidates:
-        key = f"{APART}{prompts.text_hash(one.text)}"
-        query = select(Completion.id).where(
-            Completion.prompt_id == prompt_id, Completion.source_key == key
-        )
-        known = session.scalar(query)
-        if known is None:
-            made = Completion(
-                project_id=project.id,
-                prompt_id=prompt_id,
-                source=(one.source or "practice")[:120],
-                source_key=key,
-                sample_index=0,
-                text=one.text,
-                finish_reason="imported",
-                sampling={},
-                created_at=now(session),
-            )
-            session.add(made)
-            session.flush()
-            known = made.id
-        found.append(known)
-    return found
+    return [
+        _completion_id(session, project, prompt_id, candidate.text, candidate.source or "practice")
+        for candidate in record.candidates
+    ]
+
+
+def _completion_id(
+    session: Session, project: Project, prompt_id: int, text: str, source: str
+) -> int:
+    key = f"{APART}{prompts.text_hash(text)}"
+    known = session.scalar(
+        select(Completion.id).where(Completion.prompt_id == prompt_id, Completion.source_key == key)
+    )
+    if known is not None:
+        return known
+    completion = Completion(
+        project_id=project.id,
+        prompt_id=prompt_id,
+        source=source[:120],
+        source_key=key,
+        sample_index=0,
+        text=text,
+        finish_reason="imported",
+        sampling={},
+        created_at=now(session),
+    )
+    session.add(completion)
+    session.flush()
+    return completion.id

@@ -1,8 +1,7 @@
-"""Practising: the comparisons of a run, and what was right about each answer, at once.
+"""Practice runs: the comparisons of a run, and feedback on each judgment right after it.
 
-Practice holds no slots and leases nothing: its answers are rows of their own, never judgments, so
-that they cannot count in agreement, exports or training. A run shows the set in its own order, and
-each comparison in an order of its own.
+Practice leases no slots, and its judgments are stored in a table of their own, so that they cannot
+count in agreement, exports or training. Each run shuffles the set and the completions anew.
 """
 
 import hmac
@@ -17,33 +16,34 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain import practice as rules
-from app.domain.answers import Body
-from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
-from app.models import Comparison, JudgmentKind, Membership, PracticeAnswer, Project, Prompt
-from app.services.judging import judgment_bodies
-from app.services.judging.submissions import KEY_LONGEST, KEY_SHORTEST, Submission
-from app.services.judging.workload import Candidate, Sheet
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind
+from app.errors import Conflict, LeaseLost, NotFound, ReplayMismatch
+from app.models import Comparison, Membership, PracticeAnswer, Project, Prompt
+from app.services.judging import judgment_bodies, sheets, submissions
+from app.services.judging.sheets import Sheet
+from app.services.judging.submissions import Submission
+from app.services.people import accounts
 from app.services.project import projects
 from app.services.queue import comparisons, practice_standing, slot_leases
 
 STAYS = timedelta(days=1)
-"""How long a sheet is said to stay; in truth it stays until it is answered."""
+"""The expiry that a sheet reports; in fact it never expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What was right, what was said, and why; `order` is the order it was shown in."""
+    """A judgment in practice beside the settled answer; `order` is the order shown."""
 
     answer_id: int
     comparison_id: int
     is_right: bool
-    settled: Body
-    given: Body
+    settled: JudgmentBody
+    given: JudgmentBody
     reason: str
     order: tuple[int, ...]
 
 
-def sheets(
+def next_sheets(
     session: Session,
     secret: bytes,
     project: Project,
@@ -52,44 +52,43 @@ def sheets(
     held: Collection[int] = (),
     count: int = 1,
 ) -> list[Sheet]:
-    """Return the next comparisons of the run, but those in `held`, which the page has."""
+    """Return the next comparisons of the run, without those in `held`, which the page has."""
     run = _run(session, project.id, labeler_id)
-    left = [one for one in _left(session, secret, project, labeler_id, run) if one not in held]
-    return [_sheet(session, secret, project, labeler_id, run, one) for one in left[:count]]
+    left = [id_ for id_ in _left(session, secret, project, labeler_id, run) if id_ not in held]
+    return [_sheet(session, secret, project, labeler_id, run, id_) for id_ in left[:count]]
 
 
 def left(session: Session, secret: bytes, project: Project, labeler_id: int) -> list[int]:
-    """Return the comparisons of the run that are not answered yet, in the order of the run."""
+    """Return the comparisons of the run that are not judged yet, in the order of the run."""
     run = _run(session, project.id, labeler_id)
     return _left(session, secret, project, labeler_id, run)
 
 
 def submit(
-    session: Session, secret: bytes, project: Project, labeler_id: int, given: Submission
+    session: Session, secret: bytes, project: Project, labeler_id: int, submission: Submission
 ) -> Feedback:
-    """Keep an answer and say what was right; `given.assignment_id` is the comparison's.
+    """Record a judgment and return feedback on it; the assignment's id is the comparison's.
 
     Raises:
-        ReplayMismatch: the key came before with another answer.
-        LeaseLost: the answer is of another run.
-        Conflict: this comparison was answered in this run already.
-        Invalid: the answer breaks a rule.
+        ReplayMismatch: the key was used before with another judgment.
+        LeaseLost: the judgment belongs to another run.
+        Conflict: this comparison was judged in this run already.
+        Invalid: the judgment breaks a rule.
     """
-    if not KEY_SHORTEST <= len(given.key) <= KEY_LONGEST:
-        raise Invalid(
-            f"a submission key has {KEY_SHORTEST} to {KEY_LONGEST} characters, not {len(given.key)}"
-        )
+    submissions.check_key(submission.key)
     member = slot_leases.enter(session, project.id, labeler_id)
-    before = _by_key(session, labeler_id, given.key)
-    comparison = _comparison(session, project.id, given.assignment_id)
-    said = _said(session, project, comparison, given)
-    if before is not None:
-        if (before.comparison_id, before.answer) != (comparison.id, said):
-            raise ReplayMismatch(f"submission {given.key} came before with another answer")
-        return feedback(session, before)
-    if given.lease_token != token(member.practice_run):
-        raise LeaseLost("practice was begun again since; reload the page")
-    row = _keep(session, secret, project, member, comparison, given, said)
+    recorded = _by_key(session, labeler_id, submission.key)
+    comparison = _comparison(session, project.id, submission.assignment_id)
+    content = _content(session, project, comparison, submission)
+    if recorded is not None:
+        if (recorded.comparison_id, recorded.answer) != (comparison.id, content):
+            raise ReplayMismatch(
+                f"submission {submission.key} was sent before with another judgment"
+            )
+        return feedback(session, recorded)
+    if submission.lease_token != token(member.practice_run):
+        raise LeaseLost("a new practice run has started since; reload the page")
+    row = _record(session, secret, project, member, comparison, submission, content)
     practice_standing.note_passing(session, project, member)
     return feedback(session, row)
 
@@ -97,7 +96,7 @@ def submit(
 def answer_of(
     session: Session, project_id: int, labeler_id: int, comparison_id: int
 ) -> PracticeAnswer | None:
-    """Return somebody's newest answer to a practice comparison."""
+    """Return a labeler's newest judgment of a practice comparison."""
     return session.scalar(
         select(PracticeAnswer)
         .where(
@@ -111,7 +110,7 @@ def answer_of(
 
 
 def answers(session: Session, project_id: int, labeler_id: int, run: int) -> list[PracticeAnswer]:
-    """Return somebody's answers in a run, as they were given."""
+    """Return a labeler's judgments in a run, oldest first."""
     query = select(PracticeAnswer).where(
         PracticeAnswer.project_id == project_id,
         PracticeAnswer.labeler_id == labeler_id,
@@ -121,7 +120,7 @@ def answers(session: Session, project_id: int, labeler_id: int, run: int) -> lis
 
 
 def feedback(session: Session, row: PracticeAnswer) -> Feedback:
-    """Return what was right about an answer."""
+    """Return feedback on a recorded judgment."""
     comparison = session.get_one(Comparison, row.comparison_id)
     kind = str(comparison.kind)
     return Feedback(
@@ -136,74 +135,73 @@ def feedback(session: Session, row: PracticeAnswer) -> Feedback:
 
 
 def sheet_of(session: Session, project: Project, row: PracticeAnswer) -> Sheet:
-    """Return what was on screen for an answer."""
-    return _drawn(session, project, row.comparison_id, row.run, row.shown_order)
+    """Return the sheet that a recorded judgment was made on."""
+    return _sheet_in_order(session, project, row.comparison_id, row.run, row.shown_order)
 
 
 def prompt_of(session: Session, row: PracticeAnswer) -> str:
-    """Return the last turn of what was asked."""
+    """Return the last turn of the prompt."""
     comparison = session.get_one(Comparison, row.comparison_id)
     return str(session.get_one(Prompt, comparison.prompt_id).messages[-1]["content"])
 
 
 def token(run: int) -> str:
-    """Return what stands for a lease: an answer belongs to one run."""
+    """Return what practice uses as a lease token; it names the run."""
     return f"practice-{run}"
 
 
-def _keep(
+def _record(
     session: Session,
     secret: bytes,
     project: Project,
     member: Membership,
     comparison: Comparison,
-    given: Submission,
-    said: dict[str, Any],
+    submission: Submission,
+    content: dict[str, Any],
 ) -> PracticeAnswer:
     kind = str(comparison.kind)
     run, labeler_id = member.practice_run, member.user_id
     settled = rules.expected(kind, comparison.gold_answer or {})
     earlier = answer_of(session, project.id, labeler_id, comparison.id)
     if earlier is not None and earlier.run == run:
-        raise Conflict("you have answered this one already in this run")
+        raise Conflict("you have judged this comparison in this run already")
     k = len(comparisons.completions_of(session, comparison.id))
     row = PracticeAnswer(
         project_id=project.id,
         comparison_id=comparison.id,
         labeler_id=labeler_id,
         run=run,
-        answer=said,
-        is_right=rules.is_right(settled, rules.expected(kind, said)),
+        answer=content,
+        is_right=rules.is_right(settled, rules.expected(kind, content)),
         shown_order=_order(secret, labeler_id, comparison.id, run, k),
         guidelines_version=projects.guidelines(session, project.id).version,
-        submission_key=given.key,
+        submission_key=submission.key,
         submitted_at=now(session),
-        active_ms=max(given.active_ms, 0),
+        active_ms=submissions.active_ms(submission),
     )
     session.add(row)
     session.flush()
     return row
 
 
-def _said(
-    session: Session, project: Project, comparison: Comparison, given: Submission
+def _content(
+    session: Session, project: Project, comparison: Comparison, submission: Submission
 ) -> dict[str, Any]:
-    """Return the answer by name, checked like any judgment of its kind."""
+    """Return the judgment's values that are not empty, checked as in normal work."""
     k = len(comparisons.completions_of(session, comparison.id))
-    checked = judgment_bodies.columns(session, project, comparison, k, given.body, (), "")
-    names = ("preferred", "strength", "ranking", "ratings", "thumb", "reasons", "both_bad")
-    return {name: checked[name] for name in names if checked[name] not in (None, [], False)}
+    body = judgment_bodies.checked(session, project, comparison, k, submission.body)
+    return {name: value for name, value in body.to_json().items() if value not in (None, [], False)}
 
 
 def _comparison(session: Session, project_id: int, comparison_id: int) -> Comparison:
-    found = session.scalar(
+    comparison = session.scalar(
         select(Comparison).where(
             practice_standing.in_set(project_id), Comparison.id == comparison_id
         )
     )
-    if found is None:
+    if comparison is None:
         raise NotFound(f"there is no practice comparison {comparison_id} here")
-    return found
+    return comparison
 
 
 def _by_key(session: Session, labeler_id: int, key: str) -> PracticeAnswer | None:
@@ -215,9 +213,9 @@ def _by_key(session: Session, labeler_id: int, key: str) -> PracticeAnswer | Non
 
 
 def _run(session: Session, project_id: int, labeler_id: int) -> int:
-    member = practice_standing.membership(session, project_id, labeler_id)
+    member = accounts.membership(session, project_id, labeler_id)
     if member is None:
-        raise Conflict("you are not a member of this project; only members practise in it")
+        raise Conflict("you are not a member of this project; only members can practice in it")
     return member.practice_run
 
 
@@ -232,30 +230,32 @@ def _left(
         .where(practice_standing.in_set(project.id), Comparison.id.not_in(done))
         .order_by(Comparison.id)
     ).all()
-    return sorted(ids, key=lambda one: _draw(secret, f"{labeler_id}:{run}:{one}"))
+    return sorted(ids, key=lambda id_: _draw(secret, f"{labeler_id}:{run}:{id_}"))
 
 
 def _sheet(
-    session: Session, secret: bytes, project: Project, labeler_id: int, run: int, one: int
+    session: Session, secret: bytes, project: Project, labeler_id: int, run: int, comparison_id: int
 ) -> Sheet:
-    k = len(comparisons.completions_of(session, one))
-    return _drawn(session, project, one, run, _order(secret, labeler_id, one, run, k))
+    k = len(comparisons.completions_of(session, comparison_id))
+    order = _order(secret, labeler_id, comparison_id, run, k)
+    return _sheet_in_order(session, project, comparison_id, run, order)
 
 
-def _drawn(
+def _sheet_in_order(
     session: Session, project: Project, comparison_id: int, run: int, order: Sequence[int]
 ) -> Sheet:
     comparison = session.get_one(Comparison, comparison_id)
     prompt = session.get_one(Prompt, comparison.prompt_id)
-    texts = [one.text for one in comparisons.completions_of(session, comparison_id)]
+    completions = comparisons.completions_of(session, comparison_id)
+    texts = [completion.text for completion in completions]
     kind = JudgmentKind(comparison.kind)
     return Sheet(
         assignment_id=comparison.id,
         comparison_id=comparison.id,
         lease_token=token(run),
         kind=kind,
-        messages=tuple((str(turn["role"]), str(turn["content"])) for turn in prompt.messages),
-        candidates=tuple(Candidate(at, texts[at]) for at in order),
+        messages=sheets.messages_of(prompt.messages),
+        candidates=sheets.in_order(texts, order),
         expires_at=now(session) + STAYS,
         criteria=judgment_bodies.criteria_of(session, project.id, kind),
         is_practice=True,

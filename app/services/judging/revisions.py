@@ -1,7 +1,7 @@
-"""Judgments as append-only revisions: of an assignment's revisions one is current.
+"""Judgments as append-only revisions of an assignment, one of which is current.
 
-A change, a retraction and an undo append; nothing is ever rewritten but the mark of the current
-one. Slots and leases are left to `labeling`.
+A change, a retraction and an undo append a revision; only the flag of the current one is ever
+updated. Slots and leases are handled by `labeling`.
 """
 
 from datetime import datetime
@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState
 from app.errors import NotFound
-from app.models import Assignment, Comparison, Guidelines, Judgment, JudgmentKind
+from app.models import Assignment, Comparison, Guidelines, Judgment
 
 _BY_KEY = select(Judgment).where(
     Judgment.labeler_id == bindparam("labeler_id"), Judgment.submission_key == bindparam("key")
@@ -27,12 +28,16 @@ _NEWEST = (
 
 
 def by_key(session: Session, labeler_id: int, key: str) -> Judgment | None:
-    """Return the judgment that a client's key made, if any."""
+    """Return the judgment that was submitted with a key, if any."""
     return session.scalar(_BY_KEY, {"labeler_id": labeler_id, "key": key})
 
 
 def own(session: Session, project_id: int, labeler_id: int, judgment_id: int) -> Judgment:
-    """Return a judgment of this labeler in this project."""
+    """Return a judgment of this labeler in this project.
+
+    Raises:
+        NotFound: there is none.
+    """
     judgment = session.scalar(
         select(Judgment).where(
             Judgment.id == judgment_id,
@@ -45,6 +50,18 @@ def own(session: Session, project_id: int, labeler_id: int, judgment_id: int) ->
     return judgment
 
 
+def in_project(session: Session, project_id: int, judgment_id: int) -> Judgment:
+    """Return a judgment of any labeler of the project.
+
+    Raises:
+        NotFound: the project has no such judgment.
+    """
+    judgment = session.get(Judgment, judgment_id)
+    if judgment is None or judgment.project_id != project_id:
+        raise NotFound(f"there is no judgment {judgment_id} in this project")
+    return judgment
+
+
 def append(
     session: Session,
     assignment: Assignment,
@@ -54,9 +71,9 @@ def append(
     guidelines_version: int | None = None,
     **columns: Any,
 ) -> Judgment:
-    """Add a revision and make it the current one; without a version it names the newest."""
+    """Append a revision and make it the current one; by default under the newest guidelines."""
     newest = None
-    if assignment.ended_at is not None:  # a first judgment has none before it
+    if assignment.ended_at is not None:  # otherwise this is the first judgment
         newest = session.scalar(_NEWEST, {"assignment_id": assignment.id})
     if newest is not None:
         newest.is_current = False
@@ -84,7 +101,7 @@ def append(
 
 
 def retract(session: Session, assignment: Assignment, comparison: Comparison, key: str) -> Judgment:
-    """Append the revision that takes the judgment back."""
+    """Append the revision that retracts the judgment."""
     moment = now(session)
     return append(
         session,
@@ -102,7 +119,7 @@ def retract(session: Session, assignment: Assignment, comparison: Comparison, ke
 
 
 def guidelines_version(project_id: int | ColumnElement[int]) -> ColumnElement[int]:
-    """Return the newest version as a column of another statement."""
+    """Return the newest version of the guidelines as a column for another statement."""
     newest = select(func.max(Guidelines.version)).where(Guidelines.project_id == project_id)
     return func.coalesce(newest.scalar_subquery(), 0)
 

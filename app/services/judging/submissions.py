@@ -1,4 +1,4 @@
-"""What arrives from a labeler, and what it is checked against, in the rows locked for it."""
+"""Submissions and skips as they arrive, and the rows that are locked to record them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from app.domain.answers import Body
+from app.domain.judgment_kinds import JudgmentBody
 from app.errors import Invalid, NotFound, ReplayMismatch
 from app.models import Assignment, Comparison, Evaluation, Judgment, Project
 from app.services.judging import judgment_bodies, revisions
 from app.services.queue import comparisons
 
 KEY_SHORTEST, KEY_LONGEST = 8, 64
+ACTIVE_LONGEST_MS = 24 * 60 * 60 * 1000
 
 # Both rows as they are now; the comparison's lock keeps others from moving its slots.
 _LOCKED = (
@@ -40,12 +41,12 @@ _LOCKED_WITH_KEY = _LOCKED.add_columns(
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A judgment as it arrives; `key` is the client's and stays the same when it is sent again."""
+    """A judgment as it arrives; a client that sends it again uses the same `key`."""
 
     assignment_id: int
     lease_token: str
     key: str
-    body: Body
+    body: JudgmentBody
     flags: tuple[str, ...] = ()
     comment: str = ""
     active_ms: int = 0
@@ -53,7 +54,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A comparison that the labeler would rather leave to others."""
+    """A comparison that the labeler leaves to others."""
 
     assignment_id: int
     lease_token: str
@@ -64,11 +65,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a submission.
+    """The result of a submission, and whether it completed its comparison and its round.
 
-    With `round_complete` the caller lets the round go on, in the same transaction. With
-    `comparison_complete` alone it looks once more after the commit: two last judgments of two
-    comparisons that are handed in at once do not see each other before.
+    `rounds.judging_flow` advances the round accordingly.
     """
 
     judgment_id: int
@@ -82,41 +81,54 @@ class Outcome:
 
 
 def check_key(key: str) -> None:
-    """Refuse a key of another length than clients make."""
+    """Refuse a key that is too short, too long or cannot be stored."""
     if not KEY_SHORTEST <= len(key) <= KEY_LONGEST:
         raise Invalid(
             f"a submission key has {KEY_SHORTEST} to {KEY_LONGEST} characters, not {len(key)}"
         )
+    if "\0" in key:
+        raise Invalid("the submission key has a NUL character, which cannot be stored")
 
 
-def digest(given: Submission) -> str:
-    """Return the hash of what a submission says."""
-    return judgment_bodies.digest(given.assignment_id, given.body, given.flags, given.comment)
+def active_ms(submission: Submission) -> int:
+    """Return the time spent, which the client measures, within a day."""
+    return min(max(submission.active_ms, 0), ACTIVE_LONGEST_MS)
+
+
+def digest(submission: Submission) -> str:
+    """Return the hash of a submission's content."""
+    return judgment_bodies.digest(
+        submission.assignment_id, submission.body, submission.flags, submission.comment
+    )
 
 
 def locked_unless_replayed(
-    session: Session, project_id: int, labeler_id: int, given: Submission
+    session: Session, project_id: int, labeler_id: int, submission: Submission
 ) -> tuple[Assignment, Comparison, int] | Outcome:
-    """Return both rows locked, with the guidelines' version, or the answer of the same before."""
-    asked = {"id": given.assignment_id, "project_id": project_id, "labeler_id": labeler_id}
-    found = session.execute(_LOCKED_WITH_KEY, asked | {"key": given.key}).first()
-    if found is None or found.replayed_id is not None:
-        replayed = revisions.by_key(session, labeler_id, given.key)
-        if replayed is not None:
-            return same_again(session, replayed, given)
-        raise NotFound(f"you have no assignment {given.assignment_id} here")
-    return found.Assignment, found.Comparison, found.version
+    """Return the assignment and its comparison, locked, and the version of the guidelines.
+
+    If the submission was recorded before, return its outcome instead.
+    """
+    assignment_id, key = submission.assignment_id, submission.key
+    values = {"id": assignment_id, "project_id": project_id, "labeler_id": labeler_id, "key": key}
+    row = session.execute(_LOCKED_WITH_KEY, values).first()
+    if row is None or row.replayed_id is not None:
+        recorded = revisions.by_key(session, labeler_id, key)
+        if recorded is not None:
+            return replayed(session, recorded, submission)
+        raise NotFound(f"you have no assignment {assignment_id} here")
+    return row.Assignment, row.Comparison, row.version
 
 
-def same_again(session: Session, replayed: Judgment, given: Submission) -> Outcome:
-    """Return the answer that the same submission got before.
+def replayed(session: Session, recorded: Judgment, submission: Submission) -> Outcome:
+    """Return the outcome of a submission that was recorded before under the same key.
 
     Raises:
-        ReplayMismatch: the key came with another answer then.
+        ReplayMismatch: the recorded judgment has other content.
     """
-    if replayed.body_hash != digest(given):
-        raise ReplayMismatch(f"submission {given.key} came before with another answer")
-    return outcome(session, replayed)
+    if recorded.body_hash != digest(submission):
+        raise ReplayMismatch(f"submission {submission.key} was sent before with another judgment")
+    return outcome(session, recorded)
 
 
 def locked(
@@ -127,12 +139,12 @@ def locked(
     Raises:
         NotFound: it is not theirs.
     """
-    found = session.execute(
+    row = session.execute(
         _LOCKED, {"id": assignment_id, "project_id": project_id, "labeler_id": labeler_id}
     ).first()
-    if found is None:
+    if row is None:
         raise NotFound(f"you have no assignment {assignment_id} here")
-    return found.Assignment, found.Comparison
+    return row.Assignment, row.Comparison
 
 
 def columns(
@@ -140,17 +152,23 @@ def columns(
     project: Project,
     assignment: Assignment,
     comparison: Comparison,
-    given: Submission,
+    submission: Submission,
 ) -> dict[str, Any]:
-    """Return a judgment's columns, checked against what its comparison asks."""
+    """Return a judgment's columns, checked against what its comparison asks for."""
     k = len(assignment.shown_order)
     return judgment_bodies.columns(
-        session, project, comparison, k, given.body, given.flags, given.comment
+        session,
+        project,
+        comparison,
+        k,
+        submission.body,
+        submission.flags,
+        submission.comment,
     )
 
 
 def outcome(session: Session, judgment: Judgment) -> Outcome:
-    """Return what became of a judgment."""
+    """Return the outcome of a recorded judgment."""
     comparison = session.get_one(Comparison, judgment.comparison_id)
     round_id = comparison.round_id
     if round_id is None and comparison.evaluation_id is not None:

@@ -27,14 +27,14 @@ SCOPES = ("label", "read", "write", "admin")
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _hasher = PasswordHasher()
-# argon2 takes 64 MiB a run: a burst of sign-ins must queue up, not exhaust the memory.
+# argon2 takes 64 MiB per hash: a burst of sign-ins must wait its turn, not exhaust memory.
 _hashing = threading.BoundedSemaphore(2)
 _DUMMY_HASH = _hasher.hash(secrets.token_urlsafe(16))
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A freshly made secret: shown once, stored hashed."""
+    """A new secret: shown once, stored as a hash."""
 
     id: int
     secret: str
@@ -50,14 +50,14 @@ def create_user(
     is_simulated: bool = False,
     actor_id: int | None = None,
 ) -> User:
-    """Make an account; without a password it can be used through tokens only."""
+    """Create an account; without a password it can only be used through tokens."""
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email) or len(email) > 254:
         raise Invalid(f"an e-mail address looks like name@example.org, not {email!r}")
     if not name.strip():
         raise Invalid("a name must not be empty")
     if session.scalar(select(User.id).where(User.email == email)):
-        raise Conflict(f"there is an account for {email} already")
+        raise Conflict(f"an account for {email} already exists")
     user = User(
         email=email,
         name=name.strip()[:120],
@@ -83,7 +83,7 @@ def hash_password(password: str) -> str:
 
 
 def check_password(stored: str | None, password: str) -> bool:
-    """True when the password fits; takes as long when there is no account."""
+    """Return whether the password matches; takes equally long when there is no account."""
     with _hashing:
         try:
             return _hasher.verify(stored or _DUMMY_HASH, password) and stored is not None
@@ -97,7 +97,7 @@ def sign_in(
     """Return a new browser session's secret, or None when the e-mail or the password is wrong.
 
     Raises:
-        TooMany: the account or the address has failed too often lately.
+        TooMany: too many recent sign-ins to the account, or from the address, failed.
     """
     email = email.strip().lower()
     _throttle(session, email, address)
@@ -114,7 +114,7 @@ def sign_in(
 
 
 def open_session(session: Session, user_id: int, *, user_agent: str = "") -> Credential:
-    """Open a browser session for a user who has proved who they are."""
+    """Open a browser session for a user who has been authenticated."""
     secret = secrets.token_urlsafe(32)
     moment = now(session)
     row = LoginSession(
@@ -153,9 +153,9 @@ def sign_out_everywhere(session: Session, user_id: int) -> None:
 
 
 def change_password(session: Session, user: User, *, old: str, new: str) -> None:
-    """Change a password; every browser session ends."""
+    """Change a password; this ends every browser session."""
     if not check_password(user.password_hash, old):
-        raise Invalid("the present password is not right")
+        raise Invalid("the current password is wrong")
     set_password(session, user, new, actor_id=user.id)
 
 
@@ -174,14 +174,16 @@ def create_token(
     scopes: list[str],
     lifetime: timedelta | None = timedelta(days=90),
 ) -> Credential:
-    """Make an API token; the secret is returned once and stored hashed."""
+    """Create an API token; the secret is returned once and stored as a hash."""
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
-        raise Invalid(f"a token's scopes are among {', '.join(SCOPES)}, not {unknown or 'none'}")
+        raise Invalid(
+            f"a token's scopes must be among {', '.join(SCOPES)}, not {unknown or 'none'}"
+        )
     if "admin" in scopes and not user.is_admin:
         raise Invalid("only an administrator's token can have the scope admin")
     if not name.strip():
-        raise Invalid("a token needs a name, so that you know later what it is for")
+        raise Invalid("a token needs a name that says what it is for")
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     moment = now(session)
     row = ApiToken(
@@ -235,7 +237,7 @@ def revoke_token(session: Session, user: User, token_id: int) -> None:
 def add_member(
     session: Session, project_id: int, user_id: int, role: Role, *, actor_id: int | None
 ) -> Membership:
-    """Make a user a member, or change the role of one who is; pseudonyms are never reused."""
+    """Add a member or change their role; pseudonyms are never reused."""
     row = membership(session, project_id, user_id)
     if row is None:
         count = session.scalar(
@@ -278,6 +280,17 @@ def members(session: Session, project_id: int) -> list[Membership]:
         .order_by(Membership.id)
     )
     return list(session.scalars(query))
+
+
+def user_by_email(session: Session, email: str) -> User | None:
+    """Return the account of an e-mail address, however it is written."""
+    return session.scalar(select(User).where(User.email == email.strip().lower()))
+
+
+def user_name(session: Session, user_id: int | None) -> str:
+    """Return a user's name; empty without a user."""
+    user = session.get(User, user_id) if user_id is not None else None
+    return user.name if user else ""
 
 
 def users(session: Session, *, search: str = "") -> list[User]:

@@ -1,18 +1,28 @@
-"""The audit log: who did what, chained by hash so that a missing row shows."""
+"""The audit log: who did what, in a hash chain that reveals a missing or changed event."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.models import AuditEvent
+from app.models import AuditEvent, Project, User
 
 GENESIS = "0" * 64
 _CHAIN_LOCK = 7_204_201  # any constant that no other advisory lock uses
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """An event with the names of its actor and its project; empty without one."""
+
+    event: AuditEvent
+    actor: str
+    project: str
 
 
 def record(
@@ -24,7 +34,7 @@ def record(
     project_id: int | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> AuditEvent:
-    """Append an event in the transaction of the change that it tells of."""
+    """Append an event, in the transaction of the change that it records."""
     _lock(session)
     previous = session.scalar(select(AuditEvent.hash).order_by(AuditEvent.id.desc()).limit(1))
     event = AuditEvent(
@@ -42,8 +52,23 @@ def record(
     return event
 
 
+def page(session: Session, *, before_id: int | None = None, limit: int = 100) -> list[AuditEntry]:
+    """Return events, newest first; with `before_id`, only older ones."""
+    query = (
+        select(AuditEvent, User.name, Project.name)
+        .join(User, User.id == AuditEvent.actor_id, isouter=True)
+        .join(Project, Project.id == AuditEvent.project_id, isouter=True)
+        .order_by(AuditEvent.id.desc())
+        .limit(limit)
+    )
+    if before_id is not None:
+        query = query.where(AuditEvent.id < before_id)
+    rows = session.execute(query)
+    return [AuditEntry(event, actor or "", project or "") for event, actor, project in rows]
+
+
 def broken_at(session: Session) -> int | None:
-    """Return the id of the first event whose hash does not follow; None when the chain holds."""
+    """Return the id of the first event that breaks the chain, or None if it is intact."""
     previous = GENESIS
     for event in session.scalars(select(AuditEvent).order_by(AuditEvent.id)):
         if event.previous_hash != previous or event.hash != _hash(event):
@@ -53,7 +78,7 @@ def broken_at(session: Session) -> int | None:
 
 
 def _lock(session: Session) -> None:
-    # One writer at a time keeps the chain a chain; SQLite has one writer anyway.
+    # Appending to the chain needs one writer at a time, which SQLite has anyway.
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(_CHAIN_LOCK)))
 

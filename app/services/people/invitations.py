@@ -1,4 +1,4 @@
-"""Invitations: single-use links that make an account, a member, or both."""
+"""Invitations: single-use links that create an account, a membership, or both."""
 
 import secrets
 from datetime import timedelta
@@ -22,7 +22,7 @@ def invite(
     email: str | None,
     actor_id: int,
 ) -> accounts.Credential:
-    """Make a single-use invitation; the secret is part of its link."""
+    """Create a single-use invitation; the secret is part of its link."""
     secret = secrets.token_urlsafe(24)
     moment = now(session)
     row = Invitation(
@@ -50,7 +50,7 @@ def get(session: Session, secret: str) -> Invitation:
     """Return an invitation that can still be used.
 
     Raises:
-        NotFound: unknown, used, or expired (which is also what taking it back does).
+        NotFound: unknown, used, expired or revoked.
     """
     row = session.scalar(select(Invitation).where(Invitation.token_hash == accounts.digest(secret)))
     if row is None:
@@ -63,7 +63,7 @@ def get(session: Session, secret: str) -> Invitation:
 
 
 def still_open(session: Session, project_id: int | None = None) -> list[Invitation]:
-    """Return the invitations that can still be used, newest first; of one project, if given."""
+    """Return the invitations that can still be used, newest first, optionally of one project."""
     query = select(Invitation).where(
         Invitation.used_at.is_(None), Invitation.expires_at > now(session)
     )
@@ -73,10 +73,10 @@ def still_open(session: Session, project_id: int | None = None) -> list[Invitati
 
 
 def revoke(session: Session, invitation_id: int, *, actor_id: int) -> None:
-    """Take an invitation back that nobody has used yet: it is no longer open from now on.
+    """Revoke an invitation that nobody has used yet.
 
     Raises:
-        NotFound: there is none that is open.
+        NotFound: there is no such open invitation.
     """
     row = session.get(Invitation, invitation_id)
     moment = now(session)
@@ -95,7 +95,7 @@ def revoke(session: Session, invitation_id: int, *, actor_id: int) -> None:
 def accept(
     session: Session, secret: str, *, user: User | None, name: str, email: str, password: str
 ) -> User:
-    """Use an invitation: make the account unless signed in, and the membership."""
+    """Accept an invitation: create the account, unless signed in, and the membership."""
     row = session.scalar(
         select(Invitation).where(Invitation.id == get(session, secret).id).with_for_update()
     )
@@ -103,7 +103,7 @@ def accept(
         raise NotFound("this invitation was used already; sign in, or ask for a new one")
     if user is None:
         if row.email and email.strip().lower() != row.email:
-            raise Invalid(f"this invitation is for another address than {email!r}")
+            raise Invalid(f"this invitation is for a different address, not {email!r}")
         user = accounts.create_user(session, email=email, name=name, password=password)
     if row.project_id is not None:
         accounts.add_member(session, row.project_id, user.id, row.role, actor_id=row.created_by_id)

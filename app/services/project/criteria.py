@@ -1,8 +1,8 @@
 """Criteria: what a project's labelers rate completions on, in order.
 
-A criterion is known by its name, which judgments carry; so one that judgments name is never
-deleted and never renamed, only put out of use. Its weight stays in the mean of the ratings that
-were given on it; a weight of 0 takes it out.
+Judgments refer to a criterion by its name, so one that has been rated on is never deleted or
+renamed, only deactivated. Its weight still applies to the ratings it has; a weight of 0 leaves
+them out of the mean.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,19 +12,20 @@ from math import isfinite
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import KINDS, RATED_KINDS
 from app.errors import Invalid
-from app.models import Criterion, Judgment, JudgmentKind, Project
+from app.models import Criterion, Judgment, Project
 from app.services.people import audit
 
 NAME_LONGEST, HELP_LONGEST = 60, 1000
 MOST = 12
 WEIGHT_MOST = 1000.0
-FIRST = ("quality", "How good the answer is as a whole.")
+FIRST = ("quality", "How good the response is as a whole.")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """A criterion as it is wanted."""
+class CriterionSettings:
+    """A criterion as a lead sets it."""
 
     name: str
     help: str = ""
@@ -33,7 +34,7 @@ class Given:
 
 
 def of_project(session: Session, project_id: int) -> list[Criterion]:
-    """Return every criterion, those in use first, in order."""
+    """Return every criterion in order, active ones first."""
     query = (
         select(Criterion)
         .where(Criterion.project_id == project_id)
@@ -43,7 +44,7 @@ def of_project(session: Session, project_id: int) -> list[Criterion]:
 
 
 def active(session: Session, project_id: int) -> list[Criterion]:
-    """Return the criteria in use, in order."""
+    """Return the active criteria in order."""
     return [one for one in of_project(session, project_id) if one.is_active]
 
 
@@ -53,26 +54,26 @@ def weights(session: Session, project_id: int) -> dict[str, float]:
 
 
 def arrange(
-    session: Session, project: Project, wanted: Sequence[Given], *, actor_id: int | None
+    session: Session, project: Project, wanted: Sequence[CriterionSettings], *, actor_id: int | None
 ) -> list[Criterion]:
     """Make these the project's criteria, in this order; return all there are.
 
-    One that is left out goes, or only out of use if a judgment names it.
+    One that is left out is deleted, or only deactivated if a judgment refers to it.
 
     Raises:
-        Invalid: a name is empty, too long or there twice, a weight is no share of a mean, or
-            labelers who rate would have nothing to rate on.
+        Invalid: a name is empty, too long or repeated, a weight is out of range, or a project
+            that rates would have no criterion to rate on.
     """
-    wanted = [replace(one, name=one.name.strip(), help=one.help.strip()) for one in wanted]
+    wanted = [replace(entry, name=entry.name.strip(), help=entry.help.strip()) for entry in wanted]
     _check(project, wanted)
-    known = {one.name: one for one in of_project(session, project.id)}
+    known = {entry.name: entry for entry in of_project(session, project.id)}
     before = _described(known.values())
-    for position, one in enumerate(wanted):
-        row = known.pop(one.name, None)
+    for position, entry in enumerate(wanted):
+        row = known.pop(entry.name, None)
         if row is None:
-            row = Criterion(project_id=project.id, name=one.name)
+            row = Criterion(project_id=project.id, name=entry.name)
             session.add(row)
-        row.help, row.weight, row.is_active = one.help, one.weight, one.is_active
+        row.help, row.weight, row.is_active = entry.help, entry.weight, entry.is_active
         row.position = position
     for left_out in known.values():
         if _is_named(session, left_out):
@@ -80,21 +81,21 @@ def arrange(
         else:
             session.delete(left_out)
     session.flush()
-    found = of_project(session, project.id)
-    if _described(found) != before:
+    arranged = of_project(session, project.id)
+    if _described(arranged) != before:
         audit.record(
             session,
             "criteria.arrange",
             project.slug,
             actor_id=actor_id,
             project_id=project.id,
-            details={"criteria": [before, _described(found)]},
+            details={"criteria": [before, _described(arranged)]},
         )
-    return found
+    return arranged
 
 
 def note(session: Session, project: Project, weights: Mapping[str, float]) -> None:
-    """Keep criteria that come with a file's votes, out of use; those that are there stay."""
+    """Add criteria that only a file's votes name, inactive; existing ones stay as they are."""
     known = {one.name for one in of_project(session, project.id)}
     position = len(known)
     for name in sorted(set(weights) - known):
@@ -106,8 +107,8 @@ def note(session: Session, project: Project, weights: Mapping[str, float]) -> No
 
 
 def ensure(session: Session, project: Project) -> None:
-    """Give a project that rates a first criterion, if it has none in use."""
-    if project.judgment_kind != JudgmentKind.RATE or active(session, project.id):
+    """Give a project that rates a first criterion if it has no active one."""
+    if not KINDS[project.judgment_kind].uses_criteria or active(session, project.id):
         return
     name, help_ = FIRST
     row = next((one for one in of_project(session, project.id) if one.name == name), None)
@@ -118,35 +119,39 @@ def ensure(session: Session, project: Project) -> None:
     session.flush()
 
 
-def _check(project: Project, wanted: Sequence[Given]) -> None:
+def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
     if len(wanted) > MOST:
         raise Invalid(f"a project has at most {MOST} criteria, not {len(wanted)}")
     names: set[str] = set()
-    for one in wanted:
-        if not 1 <= len(one.name) <= NAME_LONGEST or "\0" in one.name + one.help:
-            raise Invalid(f"a criterion's name has 1 to {NAME_LONGEST} characters: {one.name!r}")
-        if one.name.casefold() in names:
-            raise Invalid(f"criterion {one.name!r} is there twice")
-        names.add(one.name.casefold())
-        if len(one.help) > HELP_LONGEST:
+    for entry in wanted:
+        if not 1 <= len(entry.name) <= NAME_LONGEST or "\0" in entry.name + entry.help:
+            raise Invalid(f"a criterion's name has 1 to {NAME_LONGEST} characters: {entry.name!r}")
+        if entry.name.casefold() in names:
+            raise Invalid(f"criterion {entry.name!r} appears twice")
+        names.add(entry.name.casefold())
+        if len(entry.help) > HELP_LONGEST:
             raise Invalid(
-                f"a criterion's help has at most {HELP_LONGEST} characters, not {len(one.help)}"
+                f"a criterion's help has at most {HELP_LONGEST} characters, not {len(entry.help)}"
             )
-        if not (isfinite(one.weight) and 0 <= one.weight <= WEIGHT_MOST):
-            raise Invalid(f"a weight is 0 to {WEIGHT_MOST:g}, not {one.weight}, of {one.name!r}")
-    if project.judgment_kind == JudgmentKind.RATE:
-        in_use = [one for one in wanted if one.is_active]
-        if not any(one.weight > 0 for one in in_use):
-            raise Invalid("labelers rate here: one criterion in use needs a weight above 0")
+        if not (isfinite(entry.weight) and 0 <= entry.weight <= WEIGHT_MOST):
+            raise Invalid(
+                f"the weight of {entry.name!r} must be 0 to {WEIGHT_MOST:g}, not {entry.weight}"
+            )
+    if KINDS[project.judgment_kind].uses_criteria:
+        in_use = [entry for entry in wanted if entry.is_active]
+        if not any(entry.weight > 0 for entry in in_use):
+            raise Invalid(
+                "this project rates: at least one active criterion needs a weight above 0"
+            )
 
 
 def _is_named(session: Session, criterion: Criterion) -> bool:
-    given = session.scalars(
+    all_ratings = session.scalars(
         select(Judgment.ratings)
-        .where(Judgment.project_id == criterion.project_id, Judgment.kind == JudgmentKind.RATE)
+        .where(Judgment.project_id == criterion.project_id, Judgment.kind.in_(RATED_KINDS))
         .execution_options(yield_per=1000)
     )
-    return any(criterion.name in (ratings or {}) for ratings in given)
+    return any(criterion.name in (ratings or {}) for ratings in all_ratings)
 
 
 def _described(rows: Iterable[Criterion]) -> list[dict[str, str | float | bool]]:

@@ -1,7 +1,7 @@
-"""Projects: create, edit, guidelines."""
+"""Projects and the versions of their guidelines."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import check_k
+from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.models import Guidelines, Membership, Project, Role, User
 from app.services.people import accounts, audit
 from app.services.project import criteria
 
@@ -60,15 +60,17 @@ def create(
     guidelines: GuidelinesText | None = None,
     **options: Any,
 ) -> Project:
-    """Make a project with its first guidelines; the owner leads it."""
+    """Create a project with its first guidelines; its owner becomes its lead."""
     name = name.strip()
     if not name:
         raise Invalid("a project needs a name")
     slug = slug or slug_of(name)
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", slug):
-        raise Invalid(f"a project's short name has a-z, 0-9 and '-', at most 60; not {slug!r}")
+        raise Invalid(
+            f"a project's short name is at most 60 characters of a-z, 0-9 and '-', not {slug!r}"
+        )
     if session.scalar(select(Project.id).where(Project.slug == slug)):
-        raise Conflict(f"there is a project with the short name {slug!r} already")
+        raise Conflict(f"a project with the short name {slug!r} already exists")
     project = Project(
         slug=slug,
         name=name[:120],
@@ -89,7 +91,7 @@ def create(
 
 
 def edit(session: Session, project: Project, changes: Mapping[str, Any], *, actor_id: int) -> None:
-    """Change a project's settings; comparisons that exist keep the kind and K they have."""
+    """Change a project's settings; existing comparisons keep their kind and K."""
     before = {name: getattr(project, name) for name in changes if name in EDITABLE}
     _apply(project, changes)
     criteria.ensure(session, project)
@@ -110,7 +112,7 @@ def edit(session: Session, project: Project, changes: Mapping[str, Any], *, acto
 
 
 def by_slug(session: Session, slug: str) -> Project:
-    """Return the project of a short name.
+    """Return the project with a short name.
 
     Raises:
         NotFound: there is none.
@@ -119,6 +121,32 @@ def by_slug(session: Session, slug: str) -> Project:
     if project is None:
         raise NotFound(f"there is no project {slug!r}")
     return project
+
+
+def get(session: Session, project_id: int) -> Project:
+    """Return the project of an id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    project = session.get(Project, project_id)
+    if project is None:
+        raise NotFound(f"there is no project {project_id}")
+    return project
+
+
+def names(session: Session, project_ids: Collection[int]) -> dict[int, str]:
+    """Return the names of projects by id."""
+    rows = session.execute(select(Project.id, Project.name).where(Project.id.in_(project_ids)))
+    return {row.id: row.name for row in rows}
+
+
+def free_slug(session: Session, name: str) -> str:
+    """Return the slug of a name, with a number where the slug is taken."""
+    base = slug_of(name)
+    taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
+    slugs = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
+    return next(slug for slug in slugs if slug not in taken)
 
 
 def of_user(session: Session, user: User) -> list[tuple[Project, Membership | None]]:
@@ -136,7 +164,7 @@ def of_user(session: Session, user: User) -> list[tuple[Project, Membership | No
 def publish_guidelines(
     session: Session, project: Project, text: GuidelinesText, *, author_id: int | None
 ) -> Guidelines:
-    """Publish the next version; every judgment from now on names it."""
+    """Publish the next version; judgments from now on are recorded under it."""
     latest = session.scalar(
         select(func.max(Guidelines.version)).where(Guidelines.project_id == project.id)
     )
@@ -173,6 +201,19 @@ def guidelines(session: Session, project_id: int, version: int | None = None) ->
     return row
 
 
+def mark_guidelines_read(session: Session, member: Membership, version: int) -> None:
+    """Record that a member has read a version of the guidelines.
+
+    Raises:
+        Invalid: there is no such version.
+    """
+    newest = guidelines(session, member.project_id).version
+    if not 1 <= version <= newest:
+        raise Invalid(f"the guidelines have versions 1 to {newest}, not {version}")
+    member = session.merge(member)
+    member.guidelines_read_version = max(member.guidelines_read_version, version)
+
+
 def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:
     """Return every version, newest first."""
     query = (
@@ -184,7 +225,7 @@ def guidelines_history(session: Session, project_id: int) -> list[Guidelines]:
 
 
 def slug_of(name: str) -> str:
-    """Return a short name made from a title."""
+    """Derive a short name from a project's name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "project"
 
 
@@ -199,12 +240,12 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
 def _check(project: Project) -> None:
     check_k(project.judgment_kind, project.k)
     if project.rating_max is not None and not 2 <= project.rating_max <= RATING_MOST:
-        raise Invalid(f"ratings go to 2 to {RATING_MOST}, not {project.rating_max}")
+        raise Invalid(f"the highest rating must be 2 to {RATING_MOST}, not {project.rating_max}")
     if not 1 <= project.overlap <= 99:
-        raise Invalid(f"overlap is 1 to 99 judgments a comparison, not {project.overlap}")
+        raise Invalid(f"overlap must be 1 to 99 judgments per comparison, not {project.overlap}")
     if project.strength_steps not in {None, 0, 2, 3, 4}:
-        raise Invalid(f"strength has 0 (off), 2, 3 or 4 steps, not {project.strength_steps}")
+        raise Invalid(f"strength must have 0 (off), 2, 3 or 4 steps, not {project.strength_steps}")
     for name in ("gold_rate", "repeat_rate", "evaluation_rate"):
         value = getattr(project, name)
         if value is not None and not 0 <= value <= 1:
-            raise Invalid(f"{name} is a share from 0 to 1, not {value}")
+            raise Invalid(f"{name} must be a share from 0 to 1, not {value}")

@@ -1,6 +1,6 @@
-"""Prompts and demonstrations: taken in once by what they say, split for good, looked up in pages.
+"""Prompts and demonstrations: stored once by content, split for good, listed in pages.
 
-How files are read is the formats' business, and what else a file may hold is `imports`'.
+Reading files is up to the formats; what else a file may hold is up to `imports`.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class NewPrompt:
-    """A prompt as it comes in; `follow_up` are the user's turns after the model's own answer."""
+    """A prompt to store; `follow_up` are user turns asked after the model's own response."""
 
     turns: tuple[Turn, ...]
     follow_up: tuple[str, ...] = ()
@@ -34,21 +34,21 @@ class NewPrompt:
 
     @property
     def content_hash(self) -> str:
-        """What decides whether it is there already, and its split."""
+        """The hash that identifies the prompt and decides its split."""
         return splits.content_hash([*self.turns, *(("user", text) for text in self.follow_up)])
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Prompts in the order they were given, and how many of them are new."""
+    """The stored prompts in the order given, and how many of them are new."""
 
     prompts: tuple[Prompt, ...]
     new: int
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A prompt in a list, with what hangs on it."""
+class ListedPrompt:
+    """A prompt in a list, with the number of its demonstrations and completions."""
 
     prompt: Prompt
     demonstrations: int
@@ -56,63 +56,67 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListedPrompts:
     """Some prompts, newest first, and where the next page begins."""
 
-    rows: tuple[Listed, ...]
+    rows: tuple[ListedPrompt, ...]
     before: int | None
 
 
 def add(
-    session: Session, project: Project, given: Sequence[NewPrompt], *, author_id: int | None = None
+    session: Session,
+    project: Project,
+    new_prompts: Sequence[NewPrompt],
+    *,
+    author_id: int | None = None,
 ) -> Added:
-    """Take prompts in; one that says the same as another is that other."""
-    hashes = [one.content_hash for one in given]
+    """Store prompts; those with the same content are one prompt."""
+    hashes = [new_prompt.content_hash for new_prompt in new_prompts]
     known = _by_hash(session, project.id, hashes)
     moment = now(session)
     shares = shares_of(project)
-    new = 0
-    for one, digest in zip(given, hashes, strict=True):
+    added = 0
+    for new_prompt, digest in zip(new_prompts, hashes, strict=True):
         if digest in known:
             continue
         known[digest] = Prompt(
             project_id=project.id,
-            messages=[{"role": role, "content": content} for role, content in one.turns],
-            follow_up=list(one.follow_up),
+            messages=[{"role": role, "content": content} for role, content in new_prompt.turns],
+            follow_up=list(new_prompt.follow_up),
             split=Split(splits.split_of(digest, shares)),
             content_hash=digest,
-            source=one.source[:120],
-            source_key=one.source_key[:200],
-            meta=dict(one.meta),
+            source=new_prompt.source[:120],
+            source_key=new_prompt.source_key[:200],
+            meta=dict(new_prompt.meta),
             author_id=author_id,
             created_at=moment,
         )
         session.add(known[digest])
-        new += 1
+        added += 1
     session.flush()
-    return Added(tuple(known[digest] for digest in hashes), new)
+    return Added(tuple(known[digest] for digest in hashes), added)
 
 
 def add_demonstrations(
     session: Session,
-    answers: Sequence[tuple[Prompt, str]],
+    responses: Sequence[tuple[Prompt, str]],
     *,
     source: str = "",
     author_id: int | None = None,
 ) -> int:
-    """Keep good answers to prompts; return how many were not there yet."""
-    keys = [(prompt.id, text_hash(text)) for prompt, text in answers]
+    """Store demonstrations of prompts; return how many are new."""
+    keys = [(prompt.id, text_hash(text)) for prompt, text in responses]
     query = select(Demonstration.prompt_id, Demonstration.content_hash).where(
         Demonstration.prompt_id.in_({prompt_id for prompt_id, _ in keys})
     )
     seen = {(row.prompt_id, row.content_hash) for row in session.execute(query)}
     moment = now(session)
-    new = 0
-    for (prompt, text), key in zip(answers, keys, strict=True):
+    added = 0
+    for (prompt, text), key in zip(responses, keys, strict=True):
         if key in seen:
             continue
         seen.add(key)
-        new += 1
+        added += 1
         session.add(
             Demonstration(
                 project_id=prompt.project_id,
@@ -125,21 +129,21 @@ def add_demonstrations(
             )
         )
     session.flush()
-    return new
+    return added
 
 
 def asked_in_steps(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
-    """Cut a conversation where a user's turn follows a user's turn: what is asked now, and later.
+    """Split a conversation where two user turns meet: what is asked now, and what is asked later.
 
     Raises:
-        Invalid: something else than the user's turns comes after such a place.
+        Invalid: a turn of somebody else follows such a place.
     """
     for at in range(1, len(turns)):
         if turns[at - 1][0] == turns[at][0] == "user":
             later = turns[at:]
             if any(role != "user" for role, _ in later):
                 raise Invalid(
-                    f"turn {at + 1} is asked after the model's own answer, so only the user's "
+                    f"turn {at + 1} is asked after the model's own response, so only user "
                     f"turns may follow"
                 )
             return tuple(turns[:at]), tuple(content for _, content in later)
@@ -147,30 +151,30 @@ def asked_in_steps(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[str, 
 
 
 def shares_of(project: Project) -> splits.Shares:
-    """Return how a project parts its prompts; set before the first prompt, then for good."""
-    given = project.settings.get("split_shares")
-    return splits.Shares(*given) if given else splits.Shares()
+    """Return the shares of a project's splits; they are fixed once it has prompts."""
+    stored = project.settings.get("split_shares")
+    return splits.Shares(*stored) if stored else splits.Shares()
 
 
 def set_shares(session: Session, project: Project, shares: splits.Shares) -> None:
-    """Choose how prompts are parted.
+    """Set the shares of the splits.
 
     Raises:
-        Invalid: there are prompts, whose splits must not move.
+        Invalid: the project has prompts, which must stay in their splits.
     """
     chosen = [shares.train, shares.validation, shares.test]
     if shares == shares_of(project):
         return
     if sum(counts(session, project.id).values()):
-        raise Invalid("the split shares cannot change once there are prompts")
+        raise Invalid("the split shares cannot change once the project has prompts")
     project.settings = {**project.settings, "split_shares": chosen}
 
 
 def counts(session: Session, project_id: int) -> dict[Split, int]:
     """Count the prompts of each split."""
     query = select(Prompt.split, func.count()).where(Prompt.project_id == project_id)
-    found = {Split(name): count for name, count in session.execute(query.group_by(Prompt.split))}
-    return {split: found.get(split, 0) for split in Split}
+    by_split = {Split(name): count for name, count in session.execute(query.group_by(Prompt.split))}
+    return {split: by_split.get(split, 0) for split in Split}
 
 
 def page(
@@ -182,8 +186,8 @@ def page(
     source: str = "",
     before: int | None = None,
     limit: int = PAGE,
-) -> Page:
-    """Return prompts, newest first, that hold the search text."""
+) -> ListedPrompts:
+    """Return prompts that match the filters, newest first."""
     conditions: list[ColumnElement[bool]] = [Prompt.project_id == project_id]
     if split is not None:
         conditions.append(Prompt.split == split)
@@ -201,8 +205,8 @@ def page(
         .order_by(Prompt.id.desc())
         .limit(limit)
     )
-    rows = tuple(Listed(*row) for row in session.execute(query))
-    return Page(rows, rows[-1].prompt.id if len(rows) == limit else None)
+    rows = tuple(ListedPrompt(*row) for row in session.execute(query))
+    return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
 
 
 def get(session: Session, project_id: int, prompt_id: int) -> Prompt:
@@ -218,25 +222,25 @@ def get(session: Session, project_id: int, prompt_id: int) -> Prompt:
 
 
 def demonstrations_of(session: Session, prompt_id: int) -> list[Demonstration]:
-    """Return the good answers to a prompt."""
+    """Return the demonstrations of a prompt."""
     query = select(Demonstration).where(Demonstration.prompt_id == prompt_id)
     return list(session.scalars(query.order_by(Demonstration.id)))
 
 
 def completions_of(session: Session, prompt_id: int, *, limit: int = 100) -> list[Completion]:
-    """Return the candidate answers to a prompt, newest first."""
+    """Return the completions of a prompt, newest first."""
     query = select(Completion).where(Completion.prompt_id == prompt_id)
     return list(session.scalars(query.order_by(Completion.id.desc()).limit(limit)))
 
 
 def sources(session: Session, project_id: int) -> list[str]:
-    """Return where the prompts came from."""
+    """Return the names of the sources of the prompts."""
     query = select(Prompt.source).distinct().where(Prompt.project_id == project_id)
     return sorted(filter(None, session.scalars(query)))
 
 
 def contains(session: Session, column: Any, search: str) -> ColumnElement[bool]:
-    """Return the condition that a JSON column holds a text, whatever its case."""
+    """Return the condition that a JSON column contains a text, ignoring case."""
     # SQLite stores JSON with escapes for all but ASCII, PostgreSQL without.
     is_escaped = session.get_bind().dialect.name == "sqlite"
     text = json.dumps(search.strip(), ensure_ascii=is_escaped)[1:-1]
@@ -244,7 +248,7 @@ def contains(session: Session, column: Any, search: str) -> ColumnElement[bool]:
 
 
 def text_hash(text: str) -> str:
-    """Hash a text as it stands."""
+    """Return the hash of a text, unchanged."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Agreement on completions one by one: ratings on criteria, and thumbs.
+"""Agreement on single completions: ratings on criteria, and thumbs.
 
-A completion of a comparison is what is judged; comparisons are what is resampled. People who write
-or make better have nothing to agree on.
+The unit is one completion of a comparison; bootstrap intervals resample comparisons. Agreement is
+not defined for demonstrations and edits.
 """
 
 from collections import defaultdict
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain import agreement
-from app.domain.agreement import Rating, RatingReport
-from app.domain.alpha import Metric
+from app.domain.agreement import Rating, RatingAgreement
+from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure
 
 RESAMPLES = 200
-FREE = "People write freely: there is nothing to agree on."
-STEPS = 2  # to which parts of a point a mean rating is rounded
+FREE_TEXT = "Agreement is not defined for text that labelers write."
+STEPS_PER_POINT = 2  # mean ratings are rounded to half points
 
 
-class Said(Protocol):
-    """A judgment as far as completions by themselves go."""
+class AbsoluteJudgment(Protocol):
+    """The part of a judgment that concerns single completions."""
 
     @property
     def comparison_id(self) -> int:
-        """What was judged."""
+        """The comparison judged."""
 
     @property
     def labeler(self) -> str:
-        """Who judged."""
+        """The labeler's pseudonym."""
 
     @property
     def ratings(self) -> Mapping[str, Sequence[int]] | None:
@@ -43,40 +43,45 @@ class Said(Protocol):
 class AbsoluteReport:
     """Agreement on ratings, by criterion and on their weighted mean, and on thumbs.
 
-    The mean is rounded to half points; it is None with fewer than two criteria. `labelers` says how
-    often each agrees with the others, themself left out: within one point, or on the same thumb.
+    The mean is rounded to half points; it is None with fewer than two criteria. `labelers` holds,
+    for each labeler, how often the other labelers agree with them: a rating within one point, or
+    the same thumb.
     """
 
-    criteria: tuple[tuple[str, RatingReport], ...]
-    mean: RatingReport | None
-    thumbs: RatingReport | None
+    criteria: tuple[tuple[str, RatingAgreement], ...]
+    mean: RatingAgreement | None
+    thumbs: RatingAgreement | None
     labelers: tuple[tuple[str, Measure], ...]
 
 
-def report(said: Iterable[Said], weights: Mapping[str, float]) -> AbsoluteReport:
-    """Measure agreement on ratings and on thumbs; the cost grows with the number of judgments."""
-    rated: defaultdict[str, list[Rating]] = defaultdict(list)
+def report(judgments: Iterable[AbsoluteJudgment], weights: Mapping[str, float]) -> AbsoluteReport:
+    """Measure agreement on ratings and on thumbs, in time linear in the number of judgments."""
+    by_criterion: defaultdict[str, list[Rating]] = defaultdict(list)
     means: list[Rating] = []
     thumbs: list[Rating] = []
-    for one in said:
-        if one.ratings:
-            for name, values in one.ratings.items():
-                rated[name].extend(_ratings(one, values))
-            means.extend(_ratings(one, mean_ratings(one.ratings, weights)))
-        if one.thumb is not None:
-            thumbs.append(Rating(one.comparison_id, 0, one.labeler, float(one.thumb == "up")))
+    for judgment in judgments:
+        if judgment.ratings:
+            for name, values in judgment.ratings.items():
+                by_criterion[name].extend(_ratings(judgment, values))
+            means.extend(_ratings(judgment, mean_ratings(judgment.ratings, weights)))
+        if judgment.thumb is not None:
+            thumb = float(judgment.thumb == "up")
+            thumbs.append(Rating(judgment.comparison_id, 0, judgment.labeler, thumb))
     return AbsoluteReport(
-        tuple((name, _report(given)) for name, given in sorted(rated.items())),
-        _report(means) if len(rated) > 1 and means else None,
-        _report(thumbs, Metric.NOMINAL) if thumbs else None,
-        _with_others(rated, thumbs),
+        tuple((name, _report(ratings)) for name, ratings in sorted(by_criterion.items())),
+        _report(means) if len(by_criterion) > 1 and means else None,
+        _report(thumbs, DistanceMetric.NOMINAL) if thumbs else None,
+        _with_others(by_criterion, thumbs),
     )
 
 
 def mean_ratings(
     ratings: Mapping[str, Sequence[float]], weights: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """Return each completion's weighted mean rating, in half points; none if all weigh nothing."""
+    """Return each completion's weighted mean rating, in half points.
+
+    The result is empty if all weights are zero.
+    """
     total = sum(weights.get(name, 1.0) for name in ratings)
     if not total:
         return ()
@@ -84,28 +89,32 @@ def mean_ratings(
         [weights.get(name, 1.0) * value for value in values] for name, values in ratings.items()
     ]
     return tuple(
-        round(STEPS * sum(column) / total) / STEPS for column in zip(*columns, strict=True)
+        round(STEPS_PER_POINT * sum(column) / total) / STEPS_PER_POINT
+        for column in zip(*columns, strict=True)
     )
 
 
-def _ratings(one: Said, values: Iterable[float]) -> list[Rating]:
+def _ratings(judgment: AbsoluteJudgment, values: Iterable[float]) -> list[Rating]:
     return [
-        Rating(one.comparison_id, at, one.labeler, float(value)) for at, value in enumerate(values)
+        Rating(judgment.comparison_id, position, judgment.labeler, float(value))
+        for position, value in enumerate(values)
     ]
 
 
-def _report(given: Sequence[Rating], metric: Metric = Metric.ORDINAL) -> RatingReport:
-    return agreement.rating_report(given, metric=metric, resamples=RESAMPLES)
+def _report(
+    ratings: Sequence[Rating], metric: DistanceMetric = DistanceMetric.ORDINAL
+) -> RatingAgreement:
+    return agreement.rating_report(ratings, metric=metric, resamples=RESAMPLES)
 
 
 def _with_others(
-    rated: Mapping[str, Sequence[Rating]], thumbs: Sequence[Rating]
+    by_criterion: Mapping[str, Sequence[Rating]], thumbs: Sequence[Rating]
 ) -> tuple[tuple[str, Measure], ...]:
     shares: defaultdict[Hashable, defaultdict[Hashable, list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for given, reach in [*((one, 1.0) for one in rated.values()), (thumbs, 0.0)]:
-        for rating, share in agreement.shares_with_others(given, reach=reach):
+    for ratings, reach in [*((ratings, 1.0) for ratings in by_criterion.values()), (thumbs, 0.0)]:
+        for rating, share in agreement.shares_with_others(ratings, reach=reach):
             shares[rating.labeler][rating.comparison].append(share)
     return tuple(
         (str(labeler), agreement.mean_share(list(by_comparison.values()), resamples=RESAMPLES))

@@ -1,7 +1,7 @@
-"""Settling disputed comparisons: a lead's word beside the votes, never one of them.
+"""Adjudication: a lead settles a disputed comparison; the settlement never counts as a vote.
 
-A settlement replaces the one before and keeps it. It can add an edge case to the guidelines, and
-the comparison can be asked again under them.
+A new settlement replaces the previous one, which stays on record. A lead can also publish an edge
+case for the guidelines, ask the comparison again, or reuse it as gold or for practice.
 """
 
 from collections.abc import Sequence
@@ -11,27 +11,20 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking, Side
 from app.errors import Invalid, NotFound
-from app.models import (
-    Adjudication,
-    Comparison,
-    ComparisonCompletion,
-    Guidelines,
-    JudgmentKind,
-    Project,
-    Purpose,
-)
+from app.models import Adjudication, Comparison, ComparisonCompletion, Guidelines, Project, Purpose
 from app.services.people import audit
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.queue import comparisons
 
-SETTLED = (JudgmentKind.PICK, JudgmentKind.RANK)
 REASONS = {
     "ambiguous": "The prompt is ambiguous",
     "gap": "The guidelines have a gap",
-    "mistake": "Somebody made a mistake",
+    "mistake": "A labeler made a mistake",
     "edge_case": "An edge case",
     "taste": "A matter of taste",
 }
@@ -48,20 +41,15 @@ def settle(
     both_bad: bool = False,
     comment: str = "",
 ) -> Adjudication:
-    """Say what a comparison's answer is, and why people disagreed.
+    """Record the right judgment of a comparison, and why labelers disagreed.
 
     Raises:
-        Invalid: an unknown reason, or an answer that does not fit the comparison.
+        Invalid: the reason is unknown, or the settlement does not fit the comparison.
     """
     if reason not in REASONS:
-        raise Invalid(f"a settlement's reason is one of {', '.join(REASONS)}, not {reason!r}")
+        raise Invalid(f"reason must be one of {', '.join(REASONS)}, not {reason!r}")
     _check(session, comparison, preferred, ranking, both_bad)
-    session.execute(
-        update(Adjudication)
-        .where(Adjudication.comparison_id == comparison.id, Adjudication.is_current)
-        .values(is_current=False)
-    )
-    row = Adjudication(
+    settlement = Adjudication(
         project_id=comparison.project_id,
         comparison_id=comparison.id,
         adjudicator_id=adjudicator_id,
@@ -74,8 +62,7 @@ def settle(
         guidelines_version=projects.guidelines(session, comparison.project_id).version,
         created_at=now(session),
     )
-    session.add(row)
-    session.flush()
+    _replace_current(session, settlement)
     audit.record(
         session,
         "comparison.settle",
@@ -84,17 +71,17 @@ def settle(
         project_id=comparison.project_id,
         details={"reason": reason},
     )
-    return row
+    return settlement
 
 
 def add_edge_case(session: Session, project: Project, text: str, *, actor_id: int) -> Guidelines:
-    """Publish a version of the guidelines with one edge case more.
+    """Publish a new version of the guidelines with one more edge case.
 
     Raises:
         Invalid: the text is empty.
     """
     if not text.strip():
-        raise Invalid("an edge case needs a sentence")
+        raise Invalid("the edge case is empty")
     newest = projects.guidelines(session, project.id)
     case = "- " + text.strip().removeprefix("- ")
     return projects.publish_guidelines(
@@ -111,12 +98,12 @@ def add_edge_case(session: Session, project: Project, text: str, *, actor_id: in
 
 
 def ask_again(session: Session, project: Project, comparison: Comparison) -> Comparison:
-    """Put the same completions to labelers once more; the first comparison is withdrawn.
+    """Create a new comparison of the same completions, and withdraw this one.
 
-    Its judgments stay where they are and no longer count.
+    The judgments of a withdrawn comparison stay on record but no longer count.
     """
     ids = _completion_ids(session, comparison.id)
-    again = session.scalar(
+    times_asked_again = session.scalar(
         select(func.count()).where(
             Comparison.project_id == project.id,
             Comparison.natural_key.startswith(f"again-{comparison.id}-"),
@@ -134,7 +121,7 @@ def ask_again(session: Session, project: Project, comparison: Comparison) -> Com
         evaluation_id=comparison.evaluation_id,
         overlap=comparison.overlap,
         priority=comparison.priority + 1,
-        natural_key=f"again-{comparison.id}-{(again or 0) + 1}",
+        natural_key=f"again-{comparison.id}-{(times_asked_again or 0) + 1}",
         seed=project.split_seed,
     )
 
@@ -142,22 +129,15 @@ def ask_again(session: Session, project: Project, comparison: Comparison) -> Com
 def use_as(
     session: Session, project: Project, settled: Adjudication, purpose: Purpose
 ) -> Comparison:
-    """Ask everybody a settled comparison, as gold or for practice; its settlement is the answer.
+    """Create a gold or practice comparison whose gold answer is this settlement.
 
-    The first comparison and its judgments stay as they are.
+    The settled comparison and its judgments do not change.
 
     Raises:
-        Invalid: another purpose, or nothing but *both bad* was settled.
+        Invalid: the purpose is neither gold nor practice.
     """
     if purpose not in (Purpose.GOLD, Purpose.PRACTICE):
-        raise Invalid(f"a settled comparison can become gold or practice, not {purpose}")
-    answer: dict[str, Any] = {}
-    if settled.preferred is not None:
-        answer["preferred"] = settled.preferred
-    if settled.ranking is not None:
-        answer["ranking"] = list(settled.ranking)
-    if not answer:
-        answer["both_bad"] = settled.both_bad
+        raise Invalid(f"a settled comparison can be used as gold or practice, not {purpose}")
     first = session.get_one(Comparison, settled.comparison_id)
     return comparisons.create(
         session,
@@ -166,8 +146,8 @@ def use_as(
         _completion_ids(session, first.id),
         kind=JudgmentKind(first.kind),
         purpose=purpose,
-        overlap=comparisons.OVERLAP_MOST,
-        gold_answer=answer,
+        overlap=OVERLAP_MOST,
+        gold_answer=_gold_answer(settled),
         gold_reason=settled.comment or REASONS.get(settled.reason, ""),
         natural_key=f"{purpose}-{first.id}",
         seed=project.split_seed,
@@ -175,19 +155,38 @@ def use_as(
 
 
 def current(session: Session, comparison_id: int) -> Adjudication:
-    """Return the settlement in force.
+    """Return the current settlement of a comparison.
 
     Raises:
         NotFound: the comparison is not settled.
     """
-    found = session.scalar(
+    settlement = session.scalar(
         select(Adjudication).where(
             Adjudication.comparison_id == comparison_id, Adjudication.is_current
         )
     )
-    if found is None:
+    if settlement is None:
         raise NotFound(f"comparison {comparison_id} is not settled")
-    return found
+    return settlement
+
+
+def _replace_current(session: Session, settlement: Adjudication) -> None:
+    session.execute(
+        update(Adjudication)
+        .where(Adjudication.comparison_id == settlement.comparison_id, Adjudication.is_current)
+        .values(is_current=False)
+    )
+    session.add(settlement)
+    session.flush()
+
+
+def _gold_answer(settled: Adjudication) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    if settled.preferred is not None:
+        answer["preferred"] = settled.preferred
+    if settled.ranking is not None:
+        answer["ranking"] = list(settled.ranking)
+    return answer or {"both_bad": settled.both_bad}
 
 
 def _completion_ids(session: Session, comparison_id: int) -> list[int]:
@@ -204,21 +203,29 @@ def _check(
     ranking: Sequence[int] | None,
     both_bad: bool,
 ) -> None:
-    if comparison.kind not in SETTLED:
-        raise Invalid(f"picks and rankings are settled, not kind {comparison.kind}")
+    if not KINDS[comparison.kind].is_ordering:
+        raise Invalid(f"only picks and rankings can be settled, not kind {comparison.kind}")
     if comparison.kind == JudgmentKind.PICK:
-        if preferred is None and not both_bad:
-            raise Invalid("a settlement of a pick says a, b, tie or both bad")
-        if preferred is not None and preferred not in tuple(Side):
-            raise Invalid(f"preferred must be a, b or tie, not {preferred!r}")
-        return
+        _check_pick(preferred, both_bad)
+    else:
+        _check_ranking(session, comparison.id, ranking, both_bad)
+
+
+def _check_pick(preferred: str | None, both_bad: bool) -> None:
+    if preferred is None and not both_bad:
+        raise Invalid("settling a pick takes a, b, tie or both bad")
+    if preferred is not None and preferred not in tuple(Side):
+        raise Invalid(f"preferred must be a, b or tie, not {preferred!r}")
+
+
+def _check_ranking(
+    session: Session, comparison_id: int, ranking: Sequence[int] | None, both_bad: bool
+) -> None:
     if ranking is None:
         if not both_bad:
-            raise Invalid("a settlement of a ranking gives each completion a rank")
+            raise Invalid("settling a ranking takes a rank for each completion or both bad")
         return
-    k = session.scalar(
-        select(func.count()).where(ComparisonCompletion.comparison_id == comparison.id)
-    )
+    k = len(_completion_ids(session, comparison_id))
     if len(ranking) != k:
         raise Invalid(f"the ranking has {len(ranking)} places for {k} completions")
-    Ranking(tuple(ranking))
+    Ranking(tuple(ranking))  # raises Invalid unless these are standard competition ranks

@@ -1,57 +1,51 @@
-"""Agreement of a project's labelers: which judgments count, and the reports made of them.
+"""Agreement of a project's labelers: which judgments count, and the reports built from them.
 
-Current judgments count, neither retracted nor surplus, of comparisons for training unless another
-purpose is asked for; adjudications, gold, practice and repeats stay out. The statistics themselves
-are the domain's; what each labeler does beside agreeing is `quality`.
+Judgments count if they are current, not retracted and not surplus, on comparisons for training
+unless another purpose is given; adjudications, gold, practice and repeats are left out. The
+statistics are computed in `app.domain.agreement`; other measures of a labeler's work are in
+`labeler_quality`.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labelers
-from app.domain.agreement import Report
-from app.domain.alpha import Metric
-from app.domain.labelers import LabelerAgreement, PairAgreement
+from app.domain import agreement, labeler_agreement
+from app.domain.agreement import PreferenceAgreement
+from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
+from app.domain.krippendorff import DistanceMetric
+from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
-from app.models import (
-    Comparison,
-    Judgment,
-    JudgmentKind,
-    Membership,
-    Prompt,
-    Purpose,
-    Round,
-)
+from app.models import Comparison, Judgment, Membership, Prompt, Purpose, Round
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria
 from app.services.quality import absolute_agreement
 from app.services.quality.absolute_agreement import AbsoluteReport
-from app.services.quality.result_cache import remembered
+from app.services.quality.result_cache import cached
+from app.services.queue import counted_judgments
 
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
-BINS = 12
-SMALLEST_BIN = 20
+MAX_BINS = 12
+MIN_BIN_SIZE = 20
 LOW = 0.6
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
     *("guidelines_version", "submitted_at", "kind", "thumb"),
 )
-_ORDERING = (JudgmentKind.PICK, JudgmentKind.RANK)
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """Which judgments to look at; None stands for all."""
+class AgreementFilter:
+    """Which judgments to include; None means all."""
 
     round_id: int | None = None
     labeler_id: int | None = None
@@ -61,24 +55,24 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
-    """One judgment as agreement sees it, with what groups it."""
+class CountedJudgment:
+    """The parts of a judgment that agreement is computed from and grouped by."""
 
-    vote: Vote | None  # None: it implies no preference
+    vote: Vote | None  # None if the judgment implies no preference
     comparison_id: int
     labeler: str
     version: int
     round_number: int | None
     source: str
-    at: datetime
+    submitted_at: datetime
     kind: JudgmentKind
     ratings: dict[str, list[int]] | None
     thumb: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Agreement of a part of the votes."""
+class AgreementGroup:
+    """Agreement of the judgments of one round, guidelines version or prompt source."""
 
     name: str
     judgments: int
@@ -87,8 +81,8 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """Agreement of comparisons that were finished one after the other."""
+class AgreementBin:
+    """Agreement of comparisons that were completed one after another."""
 
     start: datetime
     end: datetime
@@ -98,33 +92,33 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class AgreementReport:
-    """Everything about how far a project's labelers agree."""
+    """Agreement of a project's labelers, overall and by group."""
 
-    overall: Report
+    overall: PreferenceAgreement
     judgments: int
     without_preference: int
-    kinds: dict[JudgmentKind, int]  # judgments of each kind, those that there are
+    kinds: dict[JudgmentKind, int]  # number of judgments by kind, without zeros
     absolute: AbsoluteReport
-    rounds: tuple[Group, ...]
-    versions: tuple[Group, ...]
-    sources: tuple[Group, ...]
-    over_time: tuple[Bin, ...]
+    rounds: tuple[AgreementGroup, ...]
+    versions: tuple[AgreementGroup, ...]
+    sources: tuple[AgreementGroup, ...]
+    over_time: tuple[AgreementBin, ...]
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
 
     @property
     def has_orders(self) -> bool:
-        """Whether anybody was asked which completion is better."""
-        return bool(self.overall.judgments) or any(kind in self.kinds for kind in _ORDERING)
+        """Whether any labeler was asked which completion is better."""
+        return bool(self.overall.judgments) or any(kind in self.kinds for kind in ORDERING_KINDS)
 
     @property
     def texts(self) -> int:
-        """How many texts people wrote or made better."""
-        return sum(self.kinds.get(kind, 0) for kind in (JudgmentKind.WRITE, JudgmentKind.EDIT))
+        """The number of demonstrations written and completions edited."""
+        return sum(self.kinds.get(kind, 0) for kind in WRITTEN_KINDS)
 
 
-@remembered
+@cached
 def report(
     session: Session,
     project_id: int,
@@ -137,55 +131,60 @@ def report(
 ) -> AgreementReport:
     """Measure agreement of a project, or of a part of it.
 
-    With a labeler, only the comparisons they judged are looked at, with everybody's votes.
+    `labeler_id` limits the report to the comparisons this labeler judged, with all labelers' votes.
     """
-    filters = Filters(round_id, labeler_id, version, source, purpose)
-    return measure(load(session, project_id, filters), criteria.weights(session, project_id))
+    selection = AgreementFilter(round_id, labeler_id, version, source, purpose)
+    return measure(load(session, project_id, selection), criteria.weights(session, project_id))
 
 
-@remembered
-def summary(session: Session, project_id: int, *, round_id: int | None = None) -> Report:
-    """Measure overall agreement only, quickly enough for a page that refreshes itself."""
-    cast = load(session, project_id, Filters(round_id=round_id))
-    return agreement.report(_votes(cast), resamples=GROUP_RESAMPLES)
+@cached
+def summary(
+    session: Session, project_id: int, *, round_id: int | None = None
+) -> PreferenceAgreement:
+    """Measure overall agreement only, fast enough for a page that refreshes itself."""
+    judgments = load(session, project_id, AgreementFilter(round_id=round_id))
+    return agreement.report(_votes(judgments), resamples=GROUP_RESAMPLES)
 
 
-@remembered
+@cached
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
-    """Measure how each labeler agrees with the others."""
+    """Measure each labeler's agreement with the others."""
     votes = _votes(load(session, project_id))
-    return labelers.with_others(votes, resamples=GROUP_RESAMPLES)
+    return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
 
 
-@remembered
-def by_version(session: Session, project_id: int) -> tuple[Group, ...]:
+@cached
+def by_version(session: Session, project_id: int) -> tuple[AgreementGroup, ...]:
     """Measure agreement under each version of the guidelines."""
-    return _groups(load(session, project_id), lambda one: _version_name(one.version))
+    return _groups(load(session, project_id), lambda judgment: _version_name(judgment.version))
 
 
-def measure(cast: Sequence[Cast], weights: Mapping[str, float]) -> AgreementReport:
-    """Measure agreement of judgments that were loaded."""
-    votes = _votes(cast)
+def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) -> AgreementReport:
+    """Measure the agreement of loaded judgments."""
+    votes = _votes(judgments)
     names = list(dict.fromkeys(vote.labeler for vote in votes))
     return AgreementReport(
         overall=agreement.report(votes, resamples=RESAMPLES),
-        judgments=len(cast),
-        without_preference=sum(one.vote is None and one.kind in _ORDERING for one in cast),
-        kinds=dict(Counter(one.kind for one in cast)),
-        absolute=absolute_agreement.report(cast, weights),
-        rounds=_groups(cast, lambda one: _round_name(one.round_number)),
-        versions=_groups(cast, lambda one: _version_name(one.version)),
-        sources=_groups(cast, lambda one: one.source or "no source named"),
-        over_time=_over_time(cast),
-        labelers=labelers.with_others(votes, resamples=GROUP_RESAMPLES),
-        pairs=labelers.in_pairs(votes),
-        flips={str(name): labelers.flipped_majorities(votes, name) for name in names},
+        judgments=len(judgments),
+        without_preference=sum(
+            judgment.vote is None and judgment.kind in ORDERING_KINDS for judgment in judgments
+        ),
+        kinds=dict(Counter(judgment.kind for judgment in judgments)),
+        absolute=absolute_agreement.report(judgments, weights),
+        rounds=_groups(judgments, lambda judgment: _round_name(judgment.round_number)),
+        versions=_groups(judgments, lambda judgment: _version_name(judgment.version)),
+        sources=_groups(judgments, lambda judgment: judgment.source or "unknown source"),
+        over_time=_over_time(judgments),
+        labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
+        pairs=labeler_agreement.in_pairs(votes),
+        flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
     )
 
 
-def load(session: Session, project_id: int, filters: Filters | None = None) -> list[Cast]:
-    """Return the judgments that count, in the order they were made."""
-    asked = filters or Filters()
+def load(
+    session: Session, project_id: int, selection: AgreementFilter | None = None
+) -> list[CountedJudgment]:
+    """Return the judgments that count, in the order they were submitted."""
     member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
     query = (
         select(
@@ -198,28 +197,37 @@ def load(session: Session, project_id: int, filters: Filters | None = None) -> l
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .join(Round, Round.id == Comparison.round_id, isouter=True)
         .join(Membership, member, isouter=True)
-        .where(*_conditions(project_id, asked))
+        .where(*_conditions(project_id, selection or AgreementFilter()))
         .order_by(Judgment.submitted_at, Judgment.id)
     )
     weights = criteria.weights(session, project_id)
-    return [_cast(row, weights) for row in session.execute(query)]
+    return [_counted_judgment(row, weights) for row in session.execute(query)]
 
 
-@remembered
+@cached
 def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tuple[int, float]]:
-    """Return the comparisons with the lowest agreement, lowest first."""
-    found = agreement.by_comparison(_votes(load(session, project_id)))
-    return [(int(str(name)), value) for name, value in found.items() if value < below]
+    """Return the comparisons whose agreement is below a threshold, lowest first."""
+    by_comparison = agreement.by_comparison(_votes(load(session, project_id)))
+    return [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
 
 
-def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
+def vote_of(judgment: Any, labeler: Hashable, weights: dict[str, float]) -> Vote | None:
+    """Return the vote a judgment implies, or None if it implies no preference.
+
+    `judgment` is a Judgment, or a row with the columns that a preference is read from.
+    """
+    ranking = ranking_of(judgment, weights)
+    if ranking is None:
+        return None
+    strength = None if judgment.strength is None else strength_of(judgment.strength)
+    return Vote(judgment.comparison_id, labeler, ranking, strength)
+
+
+def _conditions(project_id: int, asked: AgreementFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         Judgment.project_id == project_id,
-        Judgment.is_current.is_(True),
-        Judgment.is_retraction.is_(False),
-        Judgment.is_surplus.is_(False),
+        counted_judgments.counts(),
         Comparison.purpose == asked.purpose,
-        Comparison.is_withdrawn.is_(False),
     ]
     if asked.round_id is not None:
         conditions.append(Comparison.round_id == asked.round_id)
@@ -231,22 +239,17 @@ def _conditions(project_id: int, asked: Filters) -> list[ColumnElement[bool]]:
         theirs = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             Judgment.labeler_id == asked.labeler_id,
-            Judgment.is_current,
+            counted_judgments.fills_slot(),
         )
         conditions.append(Comparison.id.in_(theirs))
     return conditions
 
 
-def _cast(row: Any, weights: dict[str, float]) -> Cast:
-    # The columns of a judgment, not the judgment: a dashboard reads ten thousand of them.
-    ranking = ranking_of(row, weights)
+def _counted_judgment(row: Any, weights: dict[str, float]) -> CountedJudgment:
+    # `row` holds the columns read, not a Judgment: a dashboard reads ten thousand of them.
     labeler = row.pseudonym or f"former member {row.labeler_id}"
-    vote = None
-    if ranking is not None:
-        strength = None if row.strength is None else strength_of(row.strength)
-        vote = Vote(row.comparison_id, labeler, ranking, strength)
-    return Cast(
-        vote,
+    return CountedJudgment(
+        vote_of(row, labeler, weights),
         row.comparison_id,
         labeler,
         row.guidelines_version,
@@ -259,51 +262,55 @@ def _cast(row: Any, weights: dict[str, float]) -> Cast:
     )
 
 
-def _votes(cast: Iterable[Cast]) -> list[Vote]:
-    return [one.vote for one in cast if one.vote is not None]
+def _votes(judgments: Iterable[CountedJudgment]) -> list[Vote]:
+    return [judgment.vote for judgment in judgments if judgment.vote is not None]
 
 
-def _groups(cast: Sequence[Cast], name_of: Callable[[Cast], str]) -> tuple[Group, ...]:
-    parts: defaultdict[str, list[Cast]] = defaultdict(list)
-    for one in cast:
-        parts[name_of(one)].append(one)
-    return tuple(_group(name, part) for name, part in sorted(parts.items()))
+def _groups(
+    judgments: Sequence[CountedJudgment], name_of: Callable[[CountedJudgment], str]
+) -> tuple[AgreementGroup, ...]:
+    by_name: defaultdict[str, list[CountedJudgment]] = defaultdict(list)
+    for judgment in judgments:
+        by_name[name_of(judgment)].append(judgment)
+    return tuple(_group(name, members) for name, members in sorted(by_name.items()))
 
 
-def _group(name: str, part: Sequence[Cast]) -> Group:
-    table = tabulate(_votes(part))
-    metric = Metric.ORDINAL if table.has_ties else Metric.NOMINAL
-    return Group(
+def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:
+    table = tabulate(_votes(judgments))
+    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
+    return AgreementGroup(
         name,
-        len(part),
+        len(judgments),
         agreement.raw_agreement(table, resamples=GROUP_RESAMPLES),
         agreement.preference_alpha(table, metric, resamples=GROUP_RESAMPLES),
     )
 
 
-def _over_time(cast: Sequence[Cast]) -> tuple[Bin, ...]:
-    """Part the comparisons judged twice into bins of equal size, by their last judgment."""
-    by_comparison: defaultdict[Hashable, list[Cast]] = defaultdict(list)
-    for one in cast:
-        if one.vote is not None:
-            by_comparison[one.comparison_id].append(one)
-    finished = sorted(
-        (votes for votes in by_comparison.values() if len(votes) > 1), key=lambda v: v[-1].at
+def _over_time(judgments: Sequence[CountedJudgment]) -> tuple[AgreementBin, ...]:
+    """Split the comparisons judged twice or more into bins of equal size, by last judgment."""
+    by_comparison: defaultdict[int, list[CountedJudgment]] = defaultdict(list)
+    for judgment in judgments:
+        if judgment.vote is not None:
+            by_comparison[judgment.comparison_id].append(judgment)
+    completed = sorted(
+        (same for same in by_comparison.values() if len(same) > 1),
+        key=lambda same: same[-1].submitted_at,
     )
-    bins = min(BINS, len(finished) // SMALLEST_BIN)
+    bins = min(MAX_BINS, len(completed) // MIN_BIN_SIZE)
     if bins < 2:
         return ()
-    edges = [len(finished) * at // bins for at in range(bins + 1)]
-    return tuple(_bin(finished[a:b]) for a, b in pairwise(edges))
+    edges = [len(completed) * at // bins for at in range(bins + 1)]
+    return tuple(_bin(completed[start:end]) for start, end in pairwise(edges))
 
 
-def _bin(part: Sequence[Sequence[Cast]]) -> Bin:
-    votes = [one for each in part for one in each]
-    return Bin(
-        min(each[-1].at for each in part),
-        max(each[-1].at for each in part),
-        tuple(sorted({one.version for one in votes})),
-        agreement.raw_agreement(tabulate(_votes(votes)), resamples=GROUP_RESAMPLES),
+def _bin(comparisons: Sequence[Sequence[CountedJudgment]]) -> AgreementBin:
+    completed_at = [judgments[-1].submitted_at for judgments in comparisons]
+    judgments = list(chain.from_iterable(comparisons))
+    return AgreementBin(
+        min(completed_at),
+        max(completed_at),
+        tuple(sorted({judgment.version for judgment in judgments})),
+        agreement.raw_agreement(tabulate(_votes(judgments)), resamples=GROUP_RESAMPLES),
     )
 
 

@@ -1,7 +1,7 @@
-"""Comparisons as a lead looks at them: found by what they hold, and one with all its votes."""
+"""Comparisons as a lead sees them: search results, and one comparison with all its judgments."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, String, cast, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement
-from app.domain.ranking import Ranking, strength_of
-from app.domain.votes import Vote
+from app.domain.judgment_kinds import JudgmentKind
+from app.domain.ranking import Ranking
 from app.errors import NotFound
 from app.models import (
     Adjudication,
@@ -21,7 +21,6 @@ from app.models import (
     Completion,
     ExportJudgment,
     Judgment,
-    JudgmentKind,
     Membership,
     Prompt,
     Purpose,
@@ -30,15 +29,18 @@ from app.models import (
 )
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria, prompts
-from app.services.quality.agreement import lowest
-from app.services.queue import comparisons
+from app.services.quality.agreement import lowest, vote_of
+from app.services.queue import comparisons, counted_judgments
 
 PAGE = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a lead looks for; `state` is open, judged, flagged, low or withdrawn."""
+class ComparisonFilter:
+    """The criteria of a search; `state` is open, judged, flagged, low or withdrawn.
+
+    `before` is the id below which the page of results starts.
+    """
 
     purpose: Purpose | None = None
     round_number: int | None = None
@@ -49,8 +51,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A comparison in a list. `agreement` is None below two votes."""
+class ListedComparison:
+    """A comparison in a list. `agreement` is None if it has fewer than two votes."""
 
     comparison: Comparison
     prompt: Prompt
@@ -60,74 +62,68 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some comparisons and where the next page begins."""
+class ListedComparisons:
+    """A page of comparisons, and `before` of the next page, if there is one."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ListedComparison, ...]
     before: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One judgment with who gave it. `places` are the letters in the order of preference."""
+class JudgmentDetail:
+    """A judgment with its labeler and the ranking it implies."""
 
     judgment: Judgment
-    labeler: str
+    labeler: str  # pseudonym
     name: str
     ranking: Ranking | None
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Letters of the completions from best to worst, tied ones together."""
+        """The letters of the completions from best to worst, tied ones together."""
         if self.ranking is None:
             return ()
-        return tuple(tuple(letter(at) for at in group) for group in self.ranking.groups)
+        return tuple(tuple(letter(position) for position in group) for group in self.ranking.groups)
 
     @property
     def counts(self) -> bool:
         """Whether it counts towards anything."""
-        return not (self.judgment.is_retraction or self.judgment.is_surplus)
+        return counted_judgments.is_filling_slot(self.judgment)
 
 
 @dataclass(frozen=True, slots=True)
-class Detail:
-    """One comparison with everything on it."""
+class ComparisonDetail:
+    """One comparison with its completions, judgments, adjudications and models."""
 
     comparison: Comparison
     prompt: Prompt
     round_number: int | None
     completions: tuple[Completion, ...]
-    said: tuple[Said, ...]
+    judgments: tuple[JudgmentDetail, ...]
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
 
     @property
     def settled(self) -> Adjudication | None:
-        """The settlement in force."""
+        """The current settlement."""
         return next((row for row, _ in self.adjudications if row.is_current), None)
 
+    @property
+    def counted(self) -> list[Judgment]:
+        """The judgments that count."""
+        return [detail.judgment for detail in self.judgments if detail.counts]
+
     def firsts(self, position: int) -> int:
-        """Count the votes that put a completion first, alone or with others."""
+        """Count the votes that rank a completion first, alone or tied."""
         return sum(
-            one.counts and one.ranking is not None and position in one.ranking.first
-            for one in self.said
+            detail.counts and detail.ranking is not None and position in detail.ranking.first
+            for detail in self.judgments
         )
 
     def summary(self, position: int) -> str:
-        """Say in a few words how a completion did."""
-        said = [one.judgment for one in self.said if one.counts]
-        match JudgmentKind(self.comparison.kind):
-            case JudgmentKind.RATE:
-                return _mean_ratings(said, position)
-            case JudgmentKind.THUMBS:
-                ups = sum(one.thumb == "up" for one in said)
-                return f"{ups} up, {len(said) - ups} down"
-            case JudgmentKind.WRITE | JudgmentKind.EDIT:
-                return f"{len(said)} made it better"
-            case _:
-                count = self.firsts(position)
-                return f"first in {count} vote{'s' if count != 1 else ''}"
+        """Describe in a few words how a completion was judged."""
+        return _SUMMARIES[self.comparison.kind](self, position)
 
 
 def letter(position: int) -> str:
@@ -135,19 +131,50 @@ def letter(position: int) -> str:
     return "ABCDEFGHI"[position]
 
 
-def _mean_ratings(said: Sequence[Judgment], position: int) -> str:
-    rated: defaultdict[str, list[int]] = defaultdict(list)
-    for one in said:
-        for name, ratings in (one.ratings or {}).items():
-            rated[name].append(ratings[position])
-    return ", ".join(f"{name} {fmean(given):.1f}" for name, given in sorted(rated.items()))
+def _first_places(detail: ComparisonDetail, position: int) -> str:
+    count = detail.firsts(position)
+    return f"first in {count} vote{'s' if count != 1 else ''}"
 
 
-def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) -> Page:
-    """Return comparisons, newest first; with state low those most disputed first."""
-    disputed = dict(lowest(session, project_id)) if asked.state == "low" else {}
-    conditions = _conditions(session, project_id, asked)
-    if asked.state == "low":
+def _mean_ratings(detail: ComparisonDetail, position: int) -> str:
+    by_criterion: defaultdict[str, list[int]] = defaultdict(list)
+    for judgment in detail.counted:
+        for name, ratings in (judgment.ratings or {}).items():
+            by_criterion[name].append(ratings[position])
+    return ", ".join(
+        f"{name} {fmean(ratings):.1f}" for name, ratings in sorted(by_criterion.items())
+    )
+
+
+def _thumbs(detail: ComparisonDetail, position: int) -> str:
+    del position
+    ups = sum(judgment.thumb == "up" for judgment in detail.counted)
+    return f"{ups} up, {len(detail.counted) - ups} down"
+
+
+def _edits(detail: ComparisonDetail, position: int) -> str:
+    del position
+    count = len(detail.counted)
+    return f"{count} edit{'s' if count != 1 else ''}"
+
+
+_SUMMARIES: Mapping[JudgmentKind, Callable[[ComparisonDetail, int], str]] = {
+    JudgmentKind.PICK: _first_places,
+    JudgmentKind.RANK: _first_places,
+    JudgmentKind.RATE: _mean_ratings,
+    JudgmentKind.THUMBS: _thumbs,
+    JudgmentKind.WRITE: _edits,
+    JudgmentKind.EDIT: _edits,
+}
+
+
+def page(
+    session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
+) -> ListedComparisons:
+    """Return a page of comparisons, newest first; with state low, lowest agreement first."""
+    disputed = dict(lowest(session, project_id)) if selection.state == "low" else {}
+    conditions = _conditions(session, project_id, selection)
+    if selection.state == "low":
         conditions.append(Comparison.id.in_(disputed))
     query = (
         select(Comparison, Prompt, Round.number)
@@ -156,43 +183,48 @@ def page(session: Session, project_id: int, asked: Asked, *, limit: int = PAGE) 
         .where(*conditions)
         .order_by(Comparison.id.desc())
     )
-    found = session.execute(query if disputed else query.limit(limit)).all()
-    ids = [comparison.id for comparison, _, _ in found]
-    agreed, settled = _agreed(session, project_id, ids), _settled(session, ids)
+    matches = session.execute(query if disputed else query.limit(limit)).all()
+    ids = [comparison.id for comparison, _, _ in matches]
+    agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
     rows = [
-        Row(comparison, prompt, number, agreed.get(comparison.id), comparison.id in settled)
-        for comparison, prompt, number in found
+        ListedComparison(
+            comparison,
+            prompt,
+            number,
+            agreements.get(comparison.id),
+            comparison.id in settled_ids,
+        )
+        for comparison, prompt, number in matches
     ]
     if disputed:
         rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
-        return Page(tuple(rows[:limit]), None)
-    return Page(tuple(rows), ids[-1] if len(ids) == limit else None)
+        return ListedComparisons(tuple(rows[:limit]), None)
+    return ListedComparisons(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def detail(session: Session, project_id: int, comparison_id: int) -> Detail:
-    """Return one comparison of the project with everything on it.
+def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
+    """Return one comparison of the project with its judgments, adjudications and models.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such comparison.
     """
     comparison = get(session, project_id, comparison_id)
     prompt = session.get_one(Prompt, comparison.prompt_id)
     round_ = session.get(Round, comparison.round_id) if comparison.round_id else None
-    said = _said(session, comparison)
     adjudications = session.execute(
         select(Adjudication, User.name)
         .join(User, User.id == Adjudication.adjudicator_id)
         .where(Adjudication.comparison_id == comparison.id)
         .order_by(Adjudication.id.desc())
     )
-    return Detail(
+    return ComparisonDetail(
         comparison,
         prompt,
         round_.number if round_ else None,
         comparisons.completions_of(session, comparison.id),
-        said,
+        _judgments(session, comparison),
         tuple((row, name) for row, name in adjudications),
-        _agreed(session, project_id, [comparison.id]).get(comparison.id),
+        _agreements(session, project_id, [comparison.id]).get(comparison.id),
         _models(session, comparison.id),
     )
 
@@ -201,81 +233,77 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
     """Return a comparison of the project.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such comparison.
     """
-    row = session.get(Comparison, comparison_id)
-    if row is None or row.project_id != project_id:
+    comparison = session.get(Comparison, comparison_id)
+    if comparison is None or comparison.project_id != project_id:
         raise NotFound(f"there is no comparison {comparison_id} in this project")
-    return row
+    return comparison
 
 
-def _conditions(session: Session, project_id: int, asked: Asked) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
-    if asked.purpose is not None:
-        found.append(Comparison.purpose == asked.purpose)
-    if asked.round_number is not None:
-        found.append(Round.number == asked.round_number)
-    if asked.prompt_id is not None:
-        found.append(Comparison.prompt_id == asked.prompt_id)
-    if asked.before is not None:
-        found.append(Comparison.id < asked.before)
-    if asked.search.strip():
-        found.append(_holds(session, asked.search.strip()))
-    found.append(Comparison.is_withdrawn.is_(asked.state == "withdrawn"))
-    if asked.state == "open":
-        found.append(Comparison.done_slots < Comparison.overlap)
-    elif asked.state == "judged":
-        found.append(Comparison.done_slots >= Comparison.overlap)
-    elif asked.state == "flagged":
+def _conditions(
+    session: Session, project_id: int, selection: ComparisonFilter
+) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
+    if selection.purpose is not None:
+        conditions.append(Comparison.purpose == selection.purpose)
+    if selection.round_number is not None:
+        conditions.append(Round.number == selection.round_number)
+    if selection.prompt_id is not None:
+        conditions.append(Comparison.prompt_id == selection.prompt_id)
+    if selection.before is not None:
+        conditions.append(Comparison.id < selection.before)
+    if selection.search.strip():
+        conditions.append(_contains(session, selection.search.strip()))
+    conditions.append(Comparison.is_withdrawn.is_(selection.state == "withdrawn"))
+    if selection.state == "open":
+        conditions.append(Comparison.done_slots < Comparison.overlap)
+    elif selection.state == "judged":
+        conditions.append(Comparison.done_slots >= Comparison.overlap)
+    elif selection.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
-            Judgment.is_current,
+            counted_judgments.stands(),
             cast(Judgment.flags, String) != "[]",
         )
-        found.append(Comparison.id.in_(flagged))
-    return found
+        conditions.append(Comparison.id.in_(flagged))
+    return conditions
 
 
-def _holds(session: Session, search: str) -> ColumnElement[bool]:
+def _contains(session: Session, search: str) -> ColumnElement[bool]:
     if search.isdecimal():
         return Comparison.id == int(search)
-    in_answer = (
+    in_completion = (
         select(ComparisonCompletion.comparison_id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(Completion.text.icontains(search, autoescape=True))
     )
-    return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_answer)
+    return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_completion)
 
 
-def _agreed(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
+def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:
     weights = criteria.weights(session, project_id)
     query = (
         select(Judgment)
         .where(
             Judgment.comparison_id.in_(ids),
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.fills_slot(),
         )
         .order_by(Judgment.id)
     )
-    votes = []
-    for judgment in session.scalars(query):
-        ranking = ranking_of(judgment, weights)
-        if ranking is not None:
-            strength = None if judgment.strength is None else strength_of(judgment.strength)
-            votes.append(Vote(judgment.comparison_id, judgment.labeler_id, ranking, strength))
-    return {int(str(name)): value for name, value in agreement.by_comparison(votes).items()}
+    votes = (vote_of(judgment, judgment.labeler_id, weights) for judgment in session.scalars(query))
+    by_comparison = agreement.by_comparison(vote for vote in votes if vote is not None)
+    return {int(str(name)): value for name, value in by_comparison.items()}
 
 
-def _settled(session: Session, ids: Sequence[int]) -> set[int]:
+def _settled_ids(session: Session, ids: Sequence[int]) -> set[int]:
     query = select(Adjudication.comparison_id).where(
         Adjudication.comparison_id.in_(ids), Adjudication.is_current
     )
     return set(session.scalars(query))
 
 
-def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
+def _judgments(session: Session, comparison: Comparison) -> tuple[JudgmentDetail, ...]:
     member = (Membership.user_id == Judgment.labeler_id) & (
         Membership.project_id == comparison.project_id
     )
@@ -288,7 +316,7 @@ def _said(session: Session, comparison: Comparison) -> tuple[Said, ...]:
     )
     weights = criteria.weights(session, comparison.project_id)
     return tuple(
-        Said(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
+        JudgmentDetail(judgment, pseudonym or "former member", name, ranking_of(judgment, weights))
         for judgment, pseudonym, name in session.execute(query)
     )
 
@@ -304,14 +332,3 @@ def _models(session: Session, comparison_id: int) -> tuple[Checkpoint, ...]:
         .order_by(Checkpoint.id)
     )
     return tuple(session.scalars(query))
-
-
-def counts_by_reason(session: Session, project_id: int) -> dict[str, int]:
-    """Count the settlements in force by their reason."""
-    found: defaultdict[str, int] = defaultdict(int)
-    query = select(Adjudication.reason).where(
-        Adjudication.project_id == project_id, Adjudication.is_current
-    )
-    for reason in session.scalars(query):
-        found[reason] += 1
-    return dict(found)

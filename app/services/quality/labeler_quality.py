@@ -1,6 +1,7 @@
-"""What each labeler does beside agreeing: gold, the same again, place on screen, ties, time.
+"""Quality figures for each labeler: gold accuracy, self-consistency, biases, ties, skips and time.
 
-The numbers inform people; nothing here pauses or weighs anyone.
+Agreement with other labelers is in `agreement`. The figures are for people to read; they never
+pause a labeler or change the weight of a judgment.
 """
 
 from collections import defaultdict
@@ -13,8 +14,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain import practice
-from app.domain.answers import RateBody
-from app.domain.measures import Interval, Measure, share, wilson
+from app.domain.judgment_kinds import RateBody
+from app.domain.measures import Interval, Measure, Undefined, share, wilson
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState
 from app.models import (
@@ -27,12 +28,13 @@ from app.models import (
     Purpose,
 )
 from app.services.datasets.preferences import ranking_of
-from app.services.quality.result_cache import remembered
+from app.services.quality.result_cache import cached
+from app.services.queue import counted_judgments
 
-FEWEST = 30  # below this nothing is said of a labeler but counts
+MIN_JUDGMENTS = 30  # a labeler with fewer gets no remarks
 REMARK_LEVEL = 0.999
-LEAST_ON_GOLD = 0.8
-LEAST_SAME_AGAIN = 0.75
+MIN_GOLD_ACCURACY = 0.8
+MIN_SELF_CONSISTENCY = 0.75
 
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "both_bad"),
@@ -41,56 +43,58 @@ _COLUMNS = (
 
 NO_GOLD = "no gold comparison judged"
 NO_REPEAT = "no comparison judged twice"
-NO_PLACE = "nothing with a clear first choice judged on screen"
-NOTHING = "nothing judged"
+NO_FIRST_CHOICE = "no judgment with a single first choice and a recorded display order"
+NO_LENGTH_CHOICE = "no choice between two completions of different length"
+NO_JUDGMENT = "nothing judged"
 NO_THUMB = "no thumb given"
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """One labeler's habits; each share with its interval and what it rests on."""
+    """One labeler's figures; each share with its interval and the number of trials."""
 
     user_id: int
     labeler: str
     judgments: int
     gold: Measure
     same_again: Measure
-    first_place: Measure  # how often the one shown first was chosen
+    first_place: Measure  # how often they chose the completion shown first
     first_place_expected: float | None
     ties: Measure
     skips: Measure
-    longer: Measure  # how often the longer of two was chosen
+    longer: Measure  # how often they chose the longer of two completions
     longer_by_others: float | None
     median_s: float | None
     thumbs_up: Measure
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a lead may want to look at, as sentences; none below thirty judgments."""
-        return tuple(self._remarks()) if self.judgments >= FEWEST else ()
+        """Sentences on what a lead should check; none below thirty judgments."""
+        return tuple(self._remarks()) if self.judgments >= MIN_JUDGMENTS else ()
 
     def _remarks(self) -> Iterable[str]:
-        # Many labelers are looked at on many habits, so only what is far out is named.
+        # With many labelers and many figures, some are extreme by chance: hence the strict level.
         if _is_above(self.first_place, self.first_place_expected):
-            yield f"chooses what is shown first {_share(self.first_place)} of the time"
+            yield f"chooses the response shown first {_share(self.first_place)} of the time"
         if _is_below(self.first_place, self.first_place_expected):
-            yield f"chooses what is shown first only {_share(self.first_place)} of the time"
-        if _is_below(self.gold, LEAST_ON_GOLD):
-            yield f"is right on gold {_share(self.gold)} of the time"
-        if _is_below(self.same_again, LEAST_SAME_AGAIN):
-            yield f"says the same again {_share(self.same_again)} of the time"
+            yield f"chooses the response shown first only {_share(self.first_place)} of the time"
+        if _is_below(self.gold, MIN_GOLD_ACCURACY):
+            yield f"is right on {_share(self.gold)} of gold comparisons"
+        if _is_below(self.same_again, MIN_SELF_CONSISTENCY):
+            yield f"gives the same judgment on {_share(self.same_again)} of repeated comparisons"
         if _is_above(self.longer, self.longer_by_others):
-            yield f"chooses the longer answer {_share(self.longer)}, others less often"
+            text = f"chooses the longer response {_share(self.longer)} of the time"
+            yield f"{text}, others less often"
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """A judgment with what matters of its comparison; columns, for there may be many."""
+class _JudgmentRow:
+    """The columns of a judgment and its comparison that the figures need."""
 
     comparison_id: int
     purpose: Purpose
     origin_id: int | None
-    is_right: bool | None  # None: no gold answer
+    is_right: bool | None  # None: no gold answer in force
     ranking: Ranking | None
     both_bad: bool
     shown_order: list[int]
@@ -98,169 +102,192 @@ class _Said:
     thumb: str | None
 
     @property
-    def has_answer(self) -> bool:
-        """Whether the same could be said again: an order, both bad or a thumb, not a text."""
+    def is_repeatable(self) -> bool:
+        """Whether a repeat can be compared with it: yes for all but written text."""
         return self.ranking is not None or self.both_bad or self.thumb is not None
 
 
-@remembered
+@cached
 def of_project(session: Session, project_id: int) -> list[Quality]:
-    """Return the habits of every member who has judged or skipped anything."""
-    said = _said(session, project_id)
+    """Return the figures of every member who has judged or skipped anything."""
+    by_labeler = _judgments(session, project_id)
     skips = _skips(session, project_id)
     lengths = _lengths(session, project_id)
     members = session.scalars(
         select(Membership).where(Membership.project_id == project_id).order_by(Membership.id)
     )
-    longer = {user_id: _longer(theirs, lengths) for user_id, theirs in said.items()}
+    longer = {user_id: _longer(judgments, lengths) for user_id, judgments in by_labeler.items()}
     return [
-        _quality(member, said[member.user_id], skips.get(member.user_id, 0), longer)
+        _quality(member, by_labeler[member.user_id], skips.get(member.user_id, 0), longer)
         for member in members
-        if said[member.user_id] or skips.get(member.user_id)
+        if by_labeler[member.user_id] or skips.get(member.user_id)
     ]
 
 
 def _quality(
     member: Membership,
-    said: Sequence[_Said],
+    judgments: Sequence[_JudgmentRow],
     skips: int,
     longer: Mapping[int, Measure],
 ) -> Quality:
-    ordinary = [one for one in said if one.purpose != Purpose.PRACTICE]
-    ranked = [one for one in ordinary if one.ranking is not None]
-    thumbs = [one for one in ordinary if one.thumb is not None]
-    placed = [one for one in ranked if one.shown_order and _first(one) is not None]
-    first = sum(one.shown_order[0] == _first(one) for one in placed)
-    times = [one.active_ms / 1000 for one in ordinary if one.active_ms > 0]
+    normal_work = [judgment for judgment in judgments if judgment.purpose != Purpose.PRACTICE]
+    ranked = [judgment for judgment in normal_work if judgment.ranking is not None]
+    thumbs = [judgment.thumb for judgment in normal_work if judgment.thumb is not None]
+    placed = [
+        judgment
+        for judgment in ranked
+        if judgment.shown_order and _first_choice(judgment) is not None
+    ]
+    times_s = [judgment.active_ms / 1000 for judgment in normal_work if judgment.active_ms > 0]
     return Quality(
         user_id=member.user_id,
         labeler=member.pseudonym,
-        judgments=len(ordinary),
-        gold=_gold(ordinary),
-        same_again=_same_again(ordinary),
-        first_place=share(first, len(placed), NO_PLACE),
-        first_place_expected=_expected(placed),
-        ties=share(sum(_is_tie(one) for one in ranked), len(ranked), NOTHING),
-        skips=share(skips, skips + len(ordinary), NOTHING),
-        longer=longer.get(member.user_id, Measure.missing(NOTHING)),
+        judgments=len(normal_work),
+        gold=_gold(normal_work),
+        same_again=_same_again(normal_work),
+        first_place=_first_place(placed),
+        first_place_expected=_first_place_expected(placed),
+        ties=share(sum(_is_tie(judgment) for judgment in ranked), len(ranked), NO_JUDGMENT),
+        skips=share(skips, skips + len(normal_work), NO_JUDGMENT),
+        longer=longer.get(member.user_id, Measure.missing(NO_JUDGMENT)),
         longer_by_others=_pooled(
             measure for user_id, measure in longer.items() if user_id != member.user_id
         ),
-        median_s=median(times) if times else None,
-        thumbs_up=share(sum(one.thumb == "up" for one in thumbs), len(thumbs), NO_THUMB),
+        median_s=median(times_s) if times_s else None,
+        thumbs_up=share(thumbs.count("up"), len(thumbs), NO_THUMB),
     )
 
 
-def _gold(said: Iterable[_Said]) -> Measure:
-    golden = [one for one in said if one.purpose == Purpose.GOLD and one.is_right is not None]
-    return share(sum(bool(one.is_right) for one in golden), len(golden), NO_GOLD)
+def _gold(judgments: Iterable[_JudgmentRow]) -> Measure:
+    results = [
+        judgment.is_right
+        for judgment in judgments
+        if judgment.purpose == Purpose.GOLD and judgment.is_right is not None
+    ]
+    return share(sum(results), len(results), NO_GOLD)
 
 
-def is_right(answer: Mapping[str, Any] | None, said: Any) -> bool | None:
-    """Whether a judgment gives the gold answer; None without one.
+def is_right(gold_answer: Mapping[str, Any] | None, judgment: Any) -> bool | None:
+    """Return whether a judgment matches the gold answer, or None if there is none.
 
-    What the answer leaves open does not count.
+    Fields that the gold answer leaves out are not compared.
     """
-    if not answer:
+    if not gold_answer:
         return None
-    rated = answer.get("ratings")
-    if rated:
-        given = RateBody(said.ratings or {})
-        return set(rated) <= set(given.ratings) and practice.is_right(RateBody(rated), given)
+    gold_ratings = gold_answer.get("ratings")
+    if gold_ratings:
+        rated = RateBody(judgment.ratings or {})
+        is_complete = set(gold_ratings) <= set(rated.ratings)
+        return is_complete and practice.is_right(RateBody(gold_ratings), rated)
     names = ("preferred", "ranking", "both_bad", "thumb")
     return all(
-        getattr(said, name) == answer[name] for name in names if answer.get(name) is not None
+        getattr(judgment, name) == gold_answer[name]
+        for name in names
+        if gold_answer.get(name) is not None
     )
 
 
-def _same_again(said: Iterable[_Said]) -> Measure:
-    first = {one.comparison_id: one for one in said}
-    repeated = [
-        (first[one.origin_id], one)
-        for one in first.values()
-        if one.purpose == Purpose.REPEAT and one.origin_id in first and one.has_answer
+def _same_again(judgments: Iterable[_JudgmentRow]) -> Measure:
+    by_comparison = {judgment.comparison_id: judgment for judgment in judgments}
+    pairs = [
+        (by_comparison[repeat.origin_id], repeat)
+        for repeat in by_comparison.values()
+        if repeat.purpose == Purpose.REPEAT
+        and repeat.origin_id in by_comparison
+        and repeat.is_repeatable
     ]
-    same = sum(_answer(before) == _answer(after) for before, after in repeated)
-    return share(same, len(repeated), NO_REPEAT)
+    same = sum(_verdict(before) == _verdict(after) for before, after in pairs)
+    return share(same, len(pairs), NO_REPEAT)
 
 
-def _longer(said: Iterable[_Said], lengths: Mapping[int, Sequence[int]]) -> Measure:
-    chosen = []
-    for one in said:
-        sizes = lengths.get(one.comparison_id, ())
-        first = _first(one)
+def _first_place(placed: Sequence[_JudgmentRow]) -> Measure:
+    chosen = sum(judgment.shown_order[0] == _first_choice(judgment) for judgment in placed)
+    return share(chosen, len(placed), NO_FIRST_CHOICE)
+
+
+def _first_place_expected(placed: Sequence[_JudgmentRow]) -> float | None:
+    """Return how often chance would put the chosen completion first on screen."""
+    if not placed:
+        return None
+    return sum(1 / len(judgment.shown_order) for judgment in placed) / len(placed)
+
+
+def _longer(judgments: Iterable[_JudgmentRow], lengths: Mapping[int, Sequence[int]]) -> Measure:
+    chose_longer = []
+    for judgment in judgments:
+        sizes = lengths.get(judgment.comparison_id, ())
+        first = _first_choice(judgment)
         if len(sizes) == 2 and first is not None and sizes[0] != sizes[1]:
-            chosen.append(sizes[first] > sizes[1 - first])
-    return share(sum(chosen), len(chosen), "nothing chosen between two of different length")
+            chose_longer.append(sizes[first] > sizes[1 - first])
+    return share(sum(chose_longer), len(chose_longer), NO_LENGTH_CHOICE)
 
 
 def _pooled(measures: Iterable[Measure]) -> float | None:
-    """Return the share over all trials of some shares."""
-    known = [one for one in measures if isinstance(one.value, float)]
-    trials = sum(one.n for one in known)
-    return sum(_value(one) * one.n for one in known) / trials if trials else None
+    """Return the share over the trials of all measures together."""
+    defined = [measure for measure in measures if isinstance(measure.value, float)]
+    trials = sum(measure.n for measure in defined)
+    return sum(_value(measure) * measure.n for measure in defined) / trials if trials else None
 
 
 def _is_above(measure: Measure, level: float | None) -> bool:
-    found = wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
-    return level is not None and isinstance(found, Interval) and found.low > level
+    interval = _strict_interval(measure)
+    return level is not None and isinstance(interval, Interval) and interval.low > level
 
 
 def _is_below(measure: Measure, level: float | None) -> bool:
-    found = wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
-    return level is not None and isinstance(found, Interval) and found.high < level
+    interval = _strict_interval(measure)
+    return level is not None and isinstance(interval, Interval) and interval.high < level
+
+
+def _strict_interval(measure: Measure) -> Interval | Undefined:
+    return wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
 
 
 def _value(measure: Measure) -> float:
     return measure.value if isinstance(measure.value, float) else 0.0
 
 
-def _expected(placed: Sequence[_Said]) -> float | None:
-    """Return how often chance puts the chosen one first on screen."""
-    if not placed:
+def _first_choice(judgment: _JudgmentRow) -> int | None:
+    """Return the position of the only completion ranked first, if there is only one."""
+    if judgment.ranking is None or len(judgment.ranking.first) != 1:
         return None
-    return sum(1 / len(one.shown_order) for one in placed) / len(placed)
+    return next(iter(judgment.ranking.first))
 
 
-def _first(one: _Said) -> int | None:
-    if one.ranking is None or len(one.ranking.first) != 1:
-        return None
-    return next(iter(one.ranking.first))
+def _is_tie(judgment: _JudgmentRow) -> bool:
+    return judgment.ranking is not None and len(set(judgment.ranking.ranks)) == 1
 
 
-def _is_tie(one: _Said) -> bool:
-    return one.ranking is not None and len(set(one.ranking.ranks)) == 1
+def _verdict(judgment: _JudgmentRow) -> tuple[object, ...]:
+    """Return what a repeat is compared by; ratings are compared by the ranking they imply."""
+    ranks = None if judgment.ranking is None else judgment.ranking.ranks
+    return (ranks, judgment.both_bad, judgment.thumb)
 
 
-def _answer(one: _Said) -> tuple[object, ...]:
-    """Return what was said of the question; of ratings the order that they imply."""
-    return (None if one.ranking is None else one.ranking.ranks, one.both_bad, one.thumb)
-
-
-def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
+def _judgments(session: Session, project_id: int) -> defaultdict[int, list[_JudgmentRow]]:
     query = (
         select(
             *(getattr(Judgment, name) for name in _COLUMNS),
             Comparison.purpose,
             Comparison.origin_id,
             Comparison.gold_answer,
+            Comparison.is_withdrawn,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(
             Judgment.project_id == project_id,
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
+            counted_judgments.stands(),
         )
         .order_by(Judgment.id)
     )
-    found: defaultdict[int, list[_Said]] = defaultdict(list)
+    by_labeler: defaultdict[int, list[_JudgmentRow]] = defaultdict(list)
     for row in session.execute(query):
-        found[row.labeler_id].append(
-            _Said(
+        by_labeler[row.labeler_id].append(
+            _JudgmentRow(
                 row.comparison_id,
                 Purpose(row.purpose),
                 row.origin_id,
-                is_right(row.gold_answer, row),
+                None if row.is_withdrawn else is_right(row.gold_answer, row),
                 ranking_of(cast(Judgment, row)),
                 row.both_bad,
                 row.shown_order,
@@ -268,7 +295,7 @@ def _said(session: Session, project_id: int) -> defaultdict[int, list[_Said]]:
                 row.thumb,
             )
         )
-    return found
+    return by_labeler
 
 
 def _skips(session: Session, project_id: int) -> dict[int, int]:
@@ -281,7 +308,7 @@ def _skips(session: Session, project_id: int) -> dict[int, int]:
 
 
 def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
-    """Return the lengths of the two completions of each comparison of two, in characters."""
+    """Return the lengths in characters of both completions of every comparison of two."""
     query = (
         select(ComparisonCompletion.comparison_id, func.length(Completion.text))
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
@@ -289,16 +316,15 @@ def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
         .where(Comparison.project_id == project_id)
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
-    found: defaultdict[int, list[int]] = defaultdict(list)
+    by_comparison: defaultdict[int, list[int]] = defaultdict(list)
     for comparison_id, length in session.execute(query):
-        found[comparison_id].append(length)
-    return {comparison_id: sizes for comparison_id, sizes in found.items() if len(sizes) == 2}
+        by_comparison[comparison_id].append(length)
+    return {name: lengths for name, lengths in by_comparison.items() if len(lengths) == 2}
 
 
 def _share(measure: Measure) -> str:
-    value = _value(measure)
-    found = measure.interval
-    interval = (
-        f" [{100 * found.low:.0f}, {100 * found.high:.0f}]" if isinstance(found, Interval) else ""
-    )
-    return f"{100 * value:.0f} %{interval}"
+    text = f"{100 * _value(measure):.0f} %"
+    interval = measure.interval
+    if isinstance(interval, Interval):
+        text += f" [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    return text

@@ -1,8 +1,8 @@
-"""Results that stay true until somebody judges, skips or withdraws: computed once, then kept.
+"""An in-process cache of query results for pages that refresh themselves.
 
-Pages that refresh themselves ask the same questions every few seconds. What is kept is dropped as
-soon as the project's stamp differs. Sessions that write always compute: what they see may be
-rolled back.
+`cached` keeps a result until the project's judgments change; `cached_briefly` keeps it for a time
+in proportion to what it took to compute. Sessions that write neither read nor fill the cache: what
+they see may be rolled back.
 """
 
 import time
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import wraps
 from threading import Lock
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
@@ -18,83 +18,90 @@ from sqlalchemy.orm import Session
 from app.domain.states import AssignmentState
 from app.models import Assignment, Comparison, Criterion, Judgment, Membership
 
-MOST = 256
-SHARE_OF_TIME = 20
+MAX_ENTRIES = 256
+LIFETIME_FACTOR = 20  # a brief result lives for so many times its computing time
 
-Given = ParamSpec("Given")
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
+Tag = TypeVar("Tag")
 Stamp = tuple[int, ...]
 
-_kept: OrderedDict[Hashable, tuple[Stamp, Any]] = OrderedDict()
-_brief: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
-_lock = Lock()
+
+class _Cache(Generic[Tag]):
+    """The newest results, each with the tag that decides whether it is still valid."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, tuple[Tag, Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> tuple[Tag, Any] | None:
+        with self._lock:
+            return self._entries.get(key)
+
+    def put(self, key: Hashable, tag: Tag, result: object) -> None:
+        with self._lock:
+            self._entries[key] = (tag, result)
+            self._entries.move_to_end(key)
+            while len(self._entries) > MAX_ENTRIES:
+                self._entries.popitem(last=False)
 
 
-def remembered(
-    compute: Callable[Concatenate[Session, int, Given], Result],
-) -> Callable[Concatenate[Session, int, Given], Result]:
-    """Keep what a function of a project's judgments returned, until they change."""
+_by_stamp: _Cache[Stamp] = _Cache()
+_by_expiry: _Cache[float] = _Cache()
+
+
+def cached(
+    compute: Callable[Concatenate[Session, int, Params], Result],
+) -> Callable[Concatenate[Session, int, Params], Result]:
+    """Cache the results of a function of a project's judgments until the judgments change."""
 
     @wraps(compute)
-    def recalled(
-        session: Session, project_id: int, /, *args: Given.args, **kwargs: Given.kwargs
+    def lookup(
+        session: Session, project_id: int, /, *args: Params.args, **kwargs: Params.kwargs
     ) -> Result:
-        engine = cast(Engine, session.get_bind())
-        if engine.get_execution_options().get("attune_writes"):
+        if _is_writing(session):
             return compute(session, project_id, *args, **kwargs)
-        asked = (args, tuple(sorted(kwargs.items())))
-        key = (str(engine.url), compute.__module__, compute.__qualname__, project_id, asked)
+        key = _key(session, compute, project_id, *args, **kwargs)
         present = stamp(session, project_id)
-        with _lock:
-            found = _kept.get(key)
-        if found is not None and found[0] == present:
-            return cast(Result, found[1])
+        entry = _by_stamp.get(key)
+        if entry is not None and entry[0] == present:
+            return cast(Result, entry[1])
         result = compute(session, project_id, *args, **kwargs)
-        with _lock:
-            _kept[key] = (present, result)
-            _kept.move_to_end(key)
-            while len(_kept) > MOST:
-                _kept.popitem(last=False)
+        _by_stamp.put(key, present, result)
         return result
 
-    return recalled
+    return lookup
 
 
-def briefly(
-    compute: Callable[Concatenate[Session, Given], Result],
-) -> Callable[Concatenate[Session, Given], Result]:
-    """Keep what a function read for twenty times as long as reading took.
+def cached_briefly(
+    compute: Callable[Concatenate[Session, Params], Result],
+) -> Callable[Concatenate[Session, Params], Result]:
+    """Cache the results of a function for twenty times as long as it took to compute them.
 
-    A count of a million rows is then up to some seconds old on a page that asks every second, and
-    a small one is as good as new. Sessions that write always compute.
+    A count of a million rows may then be some seconds old on a page that refreshes every second; a
+    count of a few rows is practically current.
     """
 
     @wraps(compute)
-    def recalled(session: Session, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
-        engine = cast(Engine, session.get_bind())
-        if engine.get_execution_options().get("attune_writes"):
+    def lookup(session: Session, /, *args: Params.args, **kwargs: Params.kwargs) -> Result:
+        if _is_writing(session):
             return compute(session, *args, **kwargs)
-        asked = (args, tuple(sorted(kwargs.items())))
-        key = (str(engine.url), compute.__module__, compute.__qualname__, asked)
-        begun = time.monotonic()
-        with _lock:
-            found = _brief.get(key)
-        if found is not None and begun < found[0]:
-            return cast(Result, found[1])
+        key = _key(session, compute, *args, **kwargs)
+        started_at_s = time.monotonic()
+        entry = _by_expiry.get(key)
+        if entry is not None and started_at_s < entry[0]:
+            return cast(Result, entry[1])
         result = compute(session, *args, **kwargs)
-        ended = time.monotonic()
-        with _lock:
-            _brief[key] = (ended + SHARE_OF_TIME * (ended - begun), result)
-            _brief.move_to_end(key)
-            while len(_brief) > MOST:
-                _brief.popitem(last=False)
+        ended_at_s = time.monotonic()
+        expires_at_s = ended_at_s + LIFETIME_FACTOR * (ended_at_s - started_at_s)
+        _by_expiry.put(key, expires_at_s, result)
         return result
 
-    return recalled
+    return lookup
 
 
 def stamp(session: Session, project_id: int) -> Stamp:
-    """Return numbers of which one changes with any judgment, skip, member or weight."""
+    """Return numbers that change with any judgment, skip, withdrawal, member or weight."""
     newest, current = session.execute(
         select(func.coalesce(func.max(Judgment.id), 0), func.count()).where(
             Judgment.project_id == project_id, Judgment.is_current
@@ -107,8 +114,25 @@ def stamp(session: Session, project_id: int) -> Stamp:
         Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED
     )
     members = select(func.count()).where(Membership.project_id == project_id)
-    rest = (session.scalar(query) or 0 for query in (withdrawn, skipped, members))
+    counts = (session.scalar(query) or 0 for query in (withdrawn, skipped, members))
     weights = session.execute(
         select(Criterion.name, Criterion.weight).where(Criterion.project_id == project_id)
     )
-    return (int(newest), int(current), *rest, hash(frozenset((name, w) for name, w in weights)))
+    weights_hash = hash(frozenset((name, weight) for name, weight in weights))
+    return (int(newest), int(current), *counts, weights_hash)
+
+
+def _engine(session: Session) -> Engine:
+    return cast(Engine, session.get_bind())
+
+
+def _is_writing(session: Session) -> bool:
+    return bool(_engine(session).get_execution_options().get("attune_writes"))
+
+
+def _key(
+    session: Session, compute: Callable[..., object], *args: object, **kwargs: object
+) -> Hashable:
+    database = str(_engine(session).url)
+    arguments = (args, tuple(sorted(kwargs.items())))
+    return (database, compute.__module__, compute.__qualname__, arguments)

@@ -1,7 +1,7 @@
-"""Comparisons: made once, their slots counted, and taken back.
+"""Comparisons: created once, their slots counted, withdrawn and restored.
 
-`open_slots` and `done_slots` are kept here and nowhere else; whoever moves a slot holds the
-comparison's row lock (on SQLite the transaction is alone anyway).
+Only this module changes `open_slots` and `done_slots`. Code that moves a slot holds the lock on the
+comparison's row (on SQLite there is only one writer anyway).
 """
 
 import random
@@ -21,7 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import check_k
+from app.domain.assignment import OVERLAP_MOST
+from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -29,15 +30,12 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
-    JudgmentKind,
     Membership,
     Project,
     Purpose,
     Slot,
 )
 from app.services.queue import eligibility
-
-OVERLAP_MOST = 99
 
 # Statements of every claim and submission, built once.
 _LOCK = (
@@ -88,11 +86,11 @@ def create(
     gold_answer: Mapping[str, Any] | None = None,
     gold_reason: str = "",
 ) -> Comparison:
-    """Put completions to labelers, in a canonical order drawn from `seed`.
+    """Create a comparison of completions in a canonical order drawn from `seed`.
 
-    `gold_answer` speaks of the order given here (`{"preferred": "a"}` is the first) and is stored
-    in canonical order. A repeat keeps its origin's order. The same natural key again returns the
-    comparison that is there.
+    `gold_answer` refers to the order given here (`{"preferred": "a"}` is the first) and is stored
+    in canonical order. A repeat keeps its origin's order. If there is a comparison with this
+    natural key already, it is returned.
     """
     known = _by_natural_key(session, project.id, natural_key)
     if known is not None:
@@ -141,7 +139,7 @@ def completions_of(session: Session, comparison_id: int) -> tuple[Completion, ..
 
 
 def lock(session: Session, comparison_id: int) -> Comparison:
-    """Return the comparison as it is now, and keep others from moving its slots."""
+    """Lock a comparison, so that others cannot move its slots, and return it refreshed."""
     comparison = session.scalar(_LOCK, {"id": comparison_id})
     if comparison is None:
         raise NotFound(f"there is no comparison {comparison_id}")
@@ -149,7 +147,7 @@ def lock(session: Session, comparison_id: int) -> Comparison:
 
 
 def take_slot(session: Session, comparison: Comparison, state: SlotState) -> int | None:
-    """Move one open slot to `state` and return its id; None if none is open."""
+    """Move one open slot to `state` and return its id, or None if no slot is open."""
     slot_id = session.scalar(_TAKE_SLOT, {"of_comparison": comparison.id, "new": state})
     if slot_id is not None:
         _count(comparison, opened=-1, done=1 if state is SlotState.DONE else 0)
@@ -157,19 +155,19 @@ def take_slot(session: Session, comparison: Comparison, state: SlotState) -> int
 
 
 def take_counted_slot(session: Session, comparison_id: int) -> int:
-    """Lease one open slot that the comparison's row no longer counts as open; return its id."""
+    """Lease one open slot that the comparison's row counts as taken already; return its id."""
     slot_id = session.scalar(_TAKE_SLOT, {"of_comparison": comparison_id, "new": SlotState.LEASED})
     if slot_id is None:
-        raise Conflict(f"comparison {comparison_id} has no open slot after all")
+        raise Conflict(f"comparison {comparison_id} has no open slot")
     return slot_id
 
 
 def move_slot(
     session: Session, comparison: Comparison, slot_id: int, old: SlotState, new: SlotState
 ) -> None:
-    """Move a slot as the table of moves allows and keep the comparison's counts.
+    """Move a slot as the table of moves allows and update the comparison's counts.
 
-    A slot that was given up on a withdrawn comparison closes instead of opening.
+    On a withdrawn comparison, a slot that would open closes instead.
 
     Raises:
         Conflict: the slot is not in the state `old`, or the move is not in the table.
@@ -186,7 +184,7 @@ def move_slot(
 
 
 def withdraw(session: Session, comparison_id: int) -> Comparison:
-    """Take a comparison out of the queue; judgments given stay, leases end."""
+    """Take a comparison out of the queue; submitted judgments stay, leases end."""
     comparison = lock(session, comparison_id)
     comparison.is_withdrawn = True
     comparison.is_open = False
@@ -195,7 +193,7 @@ def withdraw(session: Session, comparison_id: int) -> Comparison:
 
 
 def restore(session: Session, comparison_id: int) -> Comparison:
-    """Put a withdrawn comparison back into the queue, for the judgments it still wants."""
+    """Put a withdrawn comparison back into the queue, for the judgments that are missing."""
     comparison = lock(session, comparison_id)
     if not comparison.is_withdrawn:
         return comparison
@@ -218,7 +216,7 @@ def restore(session: Session, comparison_id: int) -> Comparison:
 
 
 def asked_again(session: Session, comparison: Comparison) -> int | None:
-    """Return the comparison in force that asks the same once more, if there is one."""
+    """Return the active comparison that repeats the question of this one, if there is one."""
     return session.scalar(
         select(Comparison.id).where(
             Comparison.project_id == comparison.project_id,
@@ -229,23 +227,22 @@ def asked_again(session: Session, comparison: Comparison) -> int | None:
 
 
 def count_slots(comparison: Comparison, *, added: int) -> None:
-    """Count open slots that were added to a locked comparison, or closed where negative."""
+    """Update a locked comparison after open slots were added, or closed if negative."""
     comparison.overlap += added
     _count(comparison, opened=added)
 
 
 def settle_for(session: Session, comparison_id: int) -> Comparison:
-    """Ask for no more judgments than those given and being given."""
+    """Close the open slots: ask for no more judgments than those submitted or in progress."""
     comparison = lock(session, comparison_id)
     _close(session, comparison, keep_leased=True)
     return comparison
 
 
 def settle_stuck(session: Session, project_id: int, round_id: int) -> int:
-    """Settle a round's comparisons that no active member can take any more; return how many.
+    """Close a round's comparisons that no active member can judge any more; return how many.
 
-    That happens when more members skip a comparison than are left over; without this the round
-    would wait for ever.
+    That happens when too many members skip a comparison; the round would otherwise wait forever.
     """
     stuck = session.scalars(
         select(Comparison.id)
@@ -268,12 +265,12 @@ def settle_stuck(session: Session, project_id: int, round_id: int) -> int:
 
 
 def is_unfinished() -> ColumnElement[bool]:
-    """Return the condition of the partial index over comparisons that still want judgments."""
+    """Return the condition of the partial index over comparisons that lack judgments."""
     return text("done_slots < overlap AND NOT is_withdrawn")  # type: ignore[return-value]
 
 
 def is_complete(session: Session, comparison: Comparison) -> bool:
-    """True when no comparison of the same round (or evaluation) and purpose wants a judgment."""
+    """Return whether no comparison of this purpose in the round or evaluation lacks a judgment."""
     if comparison.done_slots < comparison.overlap and not comparison.is_withdrawn:
         return False
     same = (
@@ -319,7 +316,7 @@ def _check(
         raise Invalid(f"overlap must be 1 to {OVERLAP_MOST}, not {overlap}")
     k = len(completion_ids)
     if len(set(completion_ids)) != k:
-        raise Invalid(f"completions {list(completion_ids)} name one twice")
+        raise Invalid(f"completions {list(completion_ids)} contain one twice")
     check_k(kind, k)
     own = session.scalars(
         select(Completion.id).where(
@@ -328,7 +325,7 @@ def _check(
     ).all()
     foreign = sorted(set(completion_ids) - set(own))
     if foreign:
-        raise Invalid(f"completion {foreign[0]} does not answer prompt {prompt_id}")
+        raise Invalid(f"completion {foreign[0]} does not belong to prompt {prompt_id}")
 
 
 def _canonical_answer(answer: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
@@ -349,7 +346,7 @@ def _count(comparison: Comparison, *, opened: int = 0, done: int = 0) -> None:
     comparison.open_slots += opened
     comparison.done_slots += done
     if comparison.open_slots < 0 or comparison.done_slots < 0:
-        raise Conflict(f"comparison {comparison.id} counts its slots wrong")
+        raise Conflict(f"comparison {comparison.id} would have a negative number of slots")
     comparison.is_open = comparison.open_slots > 0 and not comparison.is_withdrawn
 
 

@@ -1,4 +1,4 @@
-"""Who may judge which comparison, as conditions of other statements."""
+"""Which labeler may judge which comparison, as conditions for other statements."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, literal_column
 from sqlalchemy.orm import aliased
 
+from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.models import (
     Assignment,
     Comparison,
@@ -14,19 +15,20 @@ from app.models import (
     Demonstration,
     Judgment,
 )
+from app.services.queue import counted_judgments
 
-# Written out in the statements: with states among the parameters plans would know less.
+# Literals: with parameters, the planner could not use statistics about the states.
 _EXPIRED: ColumnElement[str] = literal_column("'expired'")
 _RELEASED: ColumnElement[str] = literal_column("'released'")
-_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in ("write", "edit")]
+_WRITTEN: list[ColumnElement[str]] = [literal_column(f"'{kind}'") for kind in WRITTEN_KINDS]
 
 
 def may_judge(labeler_id: int | ColumnElement[int] | Any) -> ColumnElement[bool]:
-    """Return the condition that a labeler may take a comparison: not theirs, not judged yet.
+    """Return the condition that a labeler may lease a comparison: not theirs, not judged yet.
 
-    A lease that ran out or was given back does not count; a retracted judgment does. Nobody judges
-    what they wrote: a completion, or another answer to the same prompt (which they may go on to
-    write and edit).
+    An expired or released lease does not count as judged; a retracted judgment does. Labelers judge
+    neither a completion that they wrote nor others to a prompt that they wrote a response to; they
+    may still write and edit for that prompt.
     """
     only, taken = Comparison.only_labeler_id, aliased(Assignment, name="t")
     is_given_back = (taken.state == _RELEASED) & taken.ended_at.is_(None)
@@ -70,8 +72,7 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
             other.kind.in_(_WRITTEN),
             said.comparison_id == other.id,
             said.labeler_id == labeler_id,
-            said.is_current,
-            ~said.is_retraction,
+            counted_judgments.stands(said),
         )
         .correlate_except(said, other)
     )

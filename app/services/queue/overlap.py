@@ -1,6 +1,6 @@
-"""Another K while people work: slots are added or closed, and counts follow them.
+"""Changing the overlap (K) while people work: slots are added or closed, and counts updated.
 
-Judgments given and being given stay, so a comparison may keep more than was asked for.
+Judgments submitted or in progress stay, so a comparison may keep more than are asked for.
 """
 
 from collections import defaultdict
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
+from app.domain.assignment import OVERLAP_MOST
 from app.domain.states import SlotState
 from app.errors import Invalid
 from app.models import Comparison, Purpose, Slot
@@ -24,8 +25,8 @@ def change(session: Session, project_id: int, overlap: int, round_id: int | None
     Raises:
         Invalid: the number is out of range.
     """
-    if not 1 <= overlap <= comparisons.OVERLAP_MOST:
-        raise Invalid(f"overlap is 1 to {comparisons.OVERLAP_MOST} judgments, not {overlap}")
+    if not 1 <= overlap <= OVERLAP_MOST:
+        raise Invalid(f"overlap is 1 to {OVERLAP_MOST} judgments, not {overlap}")
     session.flush()
     unfinished = select(Comparison.id).where(
         Comparison.project_id == project_id,
@@ -80,7 +81,7 @@ def _add(session: Session, missing: dict[int, int]) -> dict[int, int]:
 
 
 def _close(session: Session, surplus: dict[int, int]) -> dict[int, int]:
-    """Close at most so many open slots of each comparison; return how many were."""
+    """Close up to a number of open slots of each comparison; return how many were closed."""
     open_slots: defaultdict[int, list[int]] = defaultdict(list)
     found = session.execute(
         select(Slot.comparison_id, Slot.id)

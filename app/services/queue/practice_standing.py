@@ -1,7 +1,7 @@
-"""Practice: who has to pass it, how they stand, what the set holds. Answers are in `practising`.
+"""Practice: who must pass it, their progress, and the set. Judgments are in `practice_runs`.
 
-A run goes once through all practice comparisons of a project. Whoever passed has passed: a set that
-grows, or a mark that rises, sends nobody back; a lead can ask somebody to practise again.
+A run goes through all practice comparisons of a project once. A pass is permanent, even if the set
+grows or the pass mark rises, unless a lead resets it.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from app.models import (
     Role,
     User,
 )
-from app.services.people import audit
+from app.services.people import accounts, audit
 
 
 @dataclass(frozen=True, slots=True)
-class Practised:
-    """A comparison of the practice set, and how it went for those who answered it."""
+class PracticeComparison:
+    """A comparison of the practice set, with the number of judgments and of right ones."""
 
     comparison: Comparison
     prompt: Prompt
@@ -39,10 +39,10 @@ class Practised:
 
 
 def is_required(session: Session, project: Project, member: Membership | None) -> bool:
-    """Tell whether somebody has to pass before they label.
+    """Return whether a member must pass before they label.
 
-    Nobody has to where there is nothing to practise. Leads, who settle what is right, and simulated
-    labelers are let through.
+    This needs a pass mark and a practice set. Leads, who settle what is right, and simulated
+    labelers are exempt.
     """
     if project.practice_pass_share is None or member is None:
         return False
@@ -53,8 +53,8 @@ def is_required(session: Session, project: Project, member: Membership | None) -
 
 
 def standing(session: Session, project: Project, labeler_id: int) -> Standing:
-    """Return how somebody stands in the run they are in."""
-    member = membership(session, project.id, labeler_id)
+    """Return a labeler's progress in their current run."""
+    member = accounts.membership(session, project.id, labeler_id)
     run = member.practice_run if member else 1
     answered = and_(
         PracticeAnswer.comparison_id == Comparison.id,
@@ -76,30 +76,30 @@ def standing(session: Session, project: Project, labeler_id: int) -> Standing:
 
 
 def note_passing(session: Session, project: Project, member: Membership) -> Standing:
-    """Remember that somebody has passed, once their run reaches the mark."""
-    found = standing(session, project, member.user_id)
-    if project.practice_pass_share is None or found.is_passed or not found.reaches_the_mark:
-        return found
+    """Record that a member has passed, once their run reaches the pass mark."""
+    current = standing(session, project, member.user_id)
+    if project.practice_pass_share is None or current.is_passed or not current.reaches_the_mark:
+        return current
     member.practice_passed_at = now(session)
     session.flush()
     return standing(session, project, member.user_id)
 
 
 def begin_again(session: Session, project: Project, member: Membership) -> None:
-    """Start the next run; what was answered before stays on record.
+    """Start the next run; earlier judgments stay on record.
 
     Raises:
-        Conflict: the present run is not complete.
+        Conflict: the current run is not complete.
     """
-    found = standing(session, project, member.user_id)
-    if not found.is_complete:
-        raise Conflict(f"this run is not complete: {found.left} of {found.total} are left")
+    current = standing(session, project, member.user_id)
+    if not current.is_complete:
+        raise Conflict(f"this run is not complete: {current.left} of {current.total} are left")
     member.practice_run += 1
     session.flush()
 
 
 def ask_again(session: Session, project: Project, member: Membership, *, actor_id: int) -> None:
-    """Take back that somebody has passed: they practise once more before they label."""
+    """Reset a member's pass: they must practice again before they label."""
     member.practice_passed_at = None
     member.practice_run += 1
     audit.record(
@@ -113,28 +113,28 @@ def ask_again(session: Session, project: Project, member: Membership, *, actor_i
 
 
 def is_new(session: Session, member: Membership | None) -> bool:
-    """Tell whether a member's first answer in a project is still to come, and wants the guide."""
+    """Return whether to show a member the guide: no judgment yet, and the guide not dismissed."""
     if member is None or member.guide_dismissed_at is not None:
         return False
     judged = exists().where(
         Judgment.labeler_id == member.user_id, Judgment.project_id == member.project_id
     )
-    practised = exists().where(
+    practiced = exists().where(
         PracticeAnswer.labeler_id == member.user_id,
         PracticeAnswer.project_id == member.project_id,
     )
-    return not session.scalar(select(judged | practised))
+    return not session.scalar(select(judged | practiced))
 
 
 def dismiss_guide(session: Session, project_id: int, user_id: int) -> None:
-    """Remember that a member has sent the guide of the first comparison away."""
-    member = membership(session, project_id, user_id)
+    """Record that a member has dismissed the guide of the first comparison."""
+    member = accounts.membership(session, project_id, user_id)
     if member is not None and member.guide_dismissed_at is None:
         member.guide_dismissed_at = now(session)
 
 
-def practice_set(session: Session, project_id: int) -> list[Practised]:
-    """Return the practice set with how often each was answered, and rightly, in any run."""
+def practice_set(session: Session, project_id: int) -> list[PracticeComparison]:
+    """Return the practice set with the judgments of all runs counted."""
     counts = (
         select(
             PracticeAnswer.comparison_id,
@@ -153,7 +153,7 @@ def practice_set(session: Session, project_id: int) -> list[Practised]:
         .order_by(Comparison.id)
     )
     return [
-        Practised(comparison, prompt, answers or 0, int(right or 0))
+        PracticeComparison(comparison, prompt, answers or 0, int(right or 0))
         for comparison, prompt, answers, right in session.execute(query)
     ]
 
@@ -161,20 +161,16 @@ def practice_set(session: Session, project_id: int) -> list[Practised]:
 def standings(
     session: Session, project: Project, members: Sequence[Membership]
 ) -> list[tuple[Membership, Standing]]:
-    """Return how each member who has practised or must, stands."""
-    found = [(member, standing(session, project, member.user_id)) for member in members]
+    """Return the progress of each member who has practiced or must."""
+    progress = [(member, standing(session, project, member.user_id)) for member in members]
     return [
-        (member, one)
-        for member, one in found
-        if one.answered or one.run > 1 or one.is_passed or is_required(session, project, member)
+        (member, current)
+        for member, current in progress
+        if current.answered
+        or current.run > 1
+        or current.is_passed
+        or is_required(session, project, member)
     ]
-
-
-def membership(session: Session, project_id: int, user_id: int) -> Membership | None:
-    """Return a user's membership in a project."""
-    return session.scalar(
-        select(Membership).where(Membership.project_id == project_id, Membership.user_id == user_id)
-    )
 
 
 def in_set(project_id: int | ColumnElement[int]) -> ColumnElement[bool] | Any:

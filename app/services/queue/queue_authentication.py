@@ -1,8 +1,8 @@
-"""Who sits down at a project's queue: credential, person, project and membership in one statement.
+"""Authenticates a queue request in one query: credential, user, project and membership.
 
-On PostgreSQL every statement is a trip to another process, and the labeling page makes two requests
-for each judgment. The membership comes locked, as `leases.enter` would lock it. Whoever is not let
-in here is looked at again by the ordinary way, which says why not.
+On PostgreSQL every statement costs a round trip, and the labeling page makes two requests for each
+judgment. The membership comes locked, as `slot_leases.enter` would lock it. If this query finds no
+member, ordinary authentication follows and reports the reason.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from app.services.queue import slot_leases
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A member at a project's queue, and what the credential allows."""
+    """An authenticated member at a project's queue, and the scopes of the credential."""
 
     user: User
     project: Project
@@ -30,12 +30,12 @@ class Seat:
 
 
 def by_token(session: Session, secret: str, slug: str) -> Seat | None:
-    """Return the seat of an API token's user; None where the ordinary way has to look."""
+    """Authenticate an API token; return None to fall back to ordinary authentication."""
     return _seat(session, _BY_TOKEN, secret, slug)
 
 
 def by_cookie(session: Session, secret: str, slug: str) -> Seat | None:
-    """Return the seat of a signed-in browser's user; None where the ordinary way has to look."""
+    """Authenticate a login session; return None to fall back to ordinary authentication."""
     return _seat(session, _BY_COOKIE, secret, slug)
 
 
@@ -43,20 +43,20 @@ def _seat(session: Session, statement: Select[Any], secret: str, slug: str) -> S
     if session.get_bind().dialect.name != "postgresql" or "clock" in session.info:
         return None
     hashed = hashlib.sha256(secret.encode()).hexdigest()
-    found = session.execute(statement, {"hashed": hashed, "slug": slug}).first()
-    if found is None:
+    row = session.execute(statement, {"hashed": hashed, "slug": slug}).first()
+    if row is None:
         return None
-    moment: datetime = set_clock(session, found.moment)
-    if found.expires_at is not None and found.expires_at <= moment:
+    moment: datetime = set_clock(session, row.moment)
+    if row.expires_at is not None and row.expires_at <= moment:
         return None
     slot_leases.note_entered(
         session,
-        found.Membership,
-        is_overdue=found.is_overdue,
-        has_leases=found.has_leases,
+        row.Membership,
+        is_overdue=row.is_overdue,
+        has_leases=row.has_leases,
     )
-    scopes = accounts.SCOPES if found.scopes is None else found.scopes
-    return Seat(found.User, found.Project, found.Membership, frozenset(scopes))
+    scopes = accounts.SCOPES if row.scopes is None else row.scopes
+    return Seat(row.User, row.Project, row.Membership, frozenset(scopes))
 
 
 def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -> Select[Any]:
@@ -70,7 +70,7 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
             func.clock_timestamp().label("moment"),
             exists().where(slot_leases.is_stale(Project.id, func.now())).label("is_overdue"),
             exists().where(slot_leases.is_live(Project.id, User.id)).label("has_leases"),
-            # The queue's statements never profit from being planned for their values.
+            # The queue's statements never profit from plans for particular values.
             func.set_config("plan_cache_mode", "force_generic_plan", True),
         )
         .select_from(credential)

@@ -1,12 +1,12 @@
-"""Which open comparison a labeler gets next, as one statement, and taking one of its slots.
+"""The open comparison that a labeler gets next, as one statement, and taking one of its slots.
 
-Priority first, then nearest to complete, then oldest. Comparisons of one priority with as many
-judgments are a level. Someone who has judged most of a level would walk past all of that with each
-claim; so only the oldest of each level are looked at before the next level, and all of them only
-before the queue is called empty.
+The order is priority, then nearest to complete, then oldest. Comparisons with the same priority and
+number of judgments form a level. A labeler who has judged most of a level would scan past all of it
+with each claim. Each level is therefore searched in a window of its oldest comparisons; only if all
+windows fail is the whole queue searched.
 
-The statements are of the tables, not of the classes, and short: both are paid for with every claim
-(psycopg reads a statement of more than 4,096 characters anew each time).
+The statements use tables instead of mapped classes and are short, because both cost time with every
+claim (psycopg parses a statement of more than 4,096 characters anew each time).
 """
 
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ from sqlalchemy.orm import Session
 from app.models import Comparison, ComparisonCompletion, Purpose
 from app.services.queue import eligibility
 
-WINDOW = 128  # of a level's oldest comparisons, looked at before the whole queue is
+WINDOW = 128  # oldest comparisons of a level that are searched before the whole queue
 
-# Written out: with a limit among the parameters PostgreSQL would plan every claim anew.
+# A literal: with the limit as a parameter, PostgreSQL would plan every claim anew.
 _ONE: ColumnElement[int] = literal_column("1")
 _TABLE = cast(Table, Comparison.__table__)
 _MEMBERS = cast(Table, ComparisonCompletion.__table__)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A comparison of which a slot is being leased, whose repeat it is, and its completions."""
+class TakenComparison:
+    """A comparison with a slot taken: the comparison it repeats, if any, and its k completions."""
 
     comparison_id: int
     origin_id: int | None
@@ -55,21 +55,21 @@ class Taken:
 def find(
     session: Session, project_id: int, labeler_id: int, purposes: Sequence[Purpose]
 ) -> int | None:
-    """Return the first open comparison of the purposes in turn for this labeler, locked."""
+    """Return the first open comparison for this labeler, locked, trying the purposes in order."""
     session.flush()
     for window in (WINDOW, None):
         for purpose in purposes:
             scope = _scope(project_id, labeler_id, purpose)
-            found: int | None = session.connection().scalar(_finding(window), scope)
-            if found is not None:
-                return found
+            comparison_id: int | None = session.connection().scalar(_finding(window), scope)
+            if comparison_id is not None:
+                return comparison_id
     return None
 
 
 def find_and_take(
     session: Session, project_id: int, labeler_id: int, purposes: Sequence[Purpose]
-) -> Taken | None:
-    """Find the next comparison and count one of its slots as no longer open."""
+) -> TakenComparison | None:
+    """Find the next comparison and count one of its slots as taken."""
     for window in (WINDOW, None):
         for purpose in purposes:
             scope = _scope(project_id, labeler_id, purpose)
@@ -79,12 +79,14 @@ def find_and_take(
     return None
 
 
-def take(session: Session, comparison_id: int) -> Taken | None:
-    """Count one slot of a comparison that was found as no longer open."""
+def take(session: Session, comparison_id: int) -> TakenComparison | None:
+    """Count one slot of a comparison as taken; return None if none is open."""
     return _taken(session, _TAKE, {"of_comparison": comparison_id})
 
 
-def _taken(session: Session, statement: Update, scope: dict[str, int | Purpose]) -> Taken | None:
+def _taken(
+    session: Session, statement: Update, scope: dict[str, int | Purpose]
+) -> TakenComparison | None:
     session.flush()
     row = session.connection().execute(statement, scope).first()
     if row is None:
@@ -92,7 +94,7 @@ def _taken(session: Session, statement: Update, scope: dict[str, int | Purpose])
     known = session.identity_map.get(session.identity_key(Comparison, row[0]))
     if known is not None:
         session.refresh(known)
-    return Taken(*row)
+    return TakenComparison(*row)
 
 
 def _scope(project_id: int, labeler_id: int, purpose: Purpose) -> dict[str, int | Purpose]:
@@ -108,7 +110,7 @@ def _open(of: FromClause) -> ColumnElement[bool]:
 
 
 def _in_windows(size: int) -> ScalarSelect[int]:
-    """The first that may be judged among the oldest of each level, levels in order."""
+    """Select the first comparison that the labeler may judge in the windows of all levels."""
     rows, below, above, top = (_TABLE.alias(name) for name in ("first", "below", "above", "top"))
     highest = (
         select(rows.c.id)
@@ -134,7 +136,7 @@ def _in_windows(size: int) -> ScalarSelect[int]:
     found = (
         select(_first_in_window(size, top).scalar_subquery().label("id"))
         .join_from(level, top, top.c.id == level.c.first_id)
-        .offset(literal_column("0"))  # keeps the lookup from being done twice a level
+        .offset(literal_column("0"))  # keeps the planner from running the lookup twice per level
         .subquery("found")
     )
     return select(found.c.id).where(found.c.id.is_not(None)).limit(_ONE).scalar_subquery()
@@ -146,8 +148,8 @@ def _first_in_window(size: int, top: FromClause) -> Select[int]:
     of_top = tuple_(top.c.priority, top.c.done_slots)
     window = (
         select(inside.c.priority, inside.c.done_slots, inside.c.id)
-        # Said as bounds and ordered by all three, so that only the queue's own index has the order:
-        # PostgreSQL would walk the primary key past everything that is done.
+        # Written as bounds and ordered by all three, so that only the queue's index matches;
+        # otherwise PostgreSQL scans the primary key past everything that is done.
         .where(_open(inside), level >= of_top, level <= of_top)
         .order_by(inside.c.priority, inside.c.done_slots, inside.c.id)
         .limit(literal_column(str(size)))

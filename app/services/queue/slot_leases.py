@@ -1,8 +1,8 @@
-"""The queue: slots leased to labelers, one at a time, and given back when time runs out.
+"""Leases of slots: slots are leased to labelers one at a time, and freed when the lease expires.
 
-Whatever a labeler does first locks their membership row, so one person's tabs queue up; then the
-comparison's row, so slots and counts move together. Claims skip comparisons that are locked. The
-two unique indexes of `assignment` are the guard, should any of this be wrong.
+Every action of a labeler locks their membership row first, so that one person's tabs wait for each
+other; then the comparison's row, so that slots and counts change together. Claims skip locked
+comparisons. Two unique indexes of `assignment` guarantee the result in any case.
 """
 
 import random
@@ -27,10 +27,10 @@ from app.models import (
     Purpose,
 )
 from app.services.queue import comparisons, practice_standing, queue_order
-from app.services.queue.queue_order import Taken
+from app.services.queue.queue_order import TakenComparison
 
 EXPIRED_AT_ONCE = 50
-NO_MEMBER = "you are not a member of this project; only members judge in it"
+NO_MEMBER = "you are not a member of this project; only members can judge in it"
 REPEAT_AFTER = 20  # judgments between a comparison and its repeat
 REPEAT_REACH = 20
 
@@ -38,7 +38,7 @@ Draw = Callable[[], float]
 
 
 class Entered(NamedTuple):
-    """A labeler's membership, locked, and what a glance beside it showed."""
+    """A labeler's membership, locked, and what the same statement read beside it."""
 
     member: Membership
     is_overdue: bool
@@ -67,7 +67,7 @@ _LIVE = (
 
 
 def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
-    """Return the condition of the leases that a labeler holds."""
+    """Return the condition for leases that a labeler holds."""
     return and_(
         Assignment.labeler_id == labeler_id,
         Assignment.project_id == project_id,
@@ -76,7 +76,7 @@ def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
 
 
 def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
-    """Return the condition of leases that ran out."""
+    """Return the condition for leases that have expired."""
     return and_(
         Assignment.project_id == project_id,
         Assignment.state == AssignmentState.LEASED,
@@ -91,7 +91,7 @@ _OVERDUE = (
     .order_by(Assignment.expires_at)
     .limit(EXPIRED_AT_ONCE)
 )
-# A glance for the claim, without a round trip of its own; who expires looks again.
+# Read without a round trip of its own; `expire` checks again.
 _ENTER_TO_CLAIM = _ENTER.add_columns(exists().where(_STALE))
 
 
@@ -104,10 +104,10 @@ def claim(
     held: Collection[int] = (),
     draw: Draw = random.random,
 ) -> Assignment | None:
-    """Lease the labeler's next slot; None when there is nothing for them now.
+    """Lease the labeler's next slot; return None if there is nothing for them now.
 
-    A lease the labeler has already comes first (a reload shows the same), oldest first, but those
-    in `held`, which the page has. At most two are leased ahead of the one on screen.
+    The labeler's own leases come first, oldest first, so that a reload shows the same; those in
+    `held`, which the page has, are left out. At most two are leased ahead of the one on screen.
     """
     moment = now(session)
     member, is_overdue, has_leases = _enter_to_claim(session, project.id, labeler_id, moment)
@@ -151,14 +151,14 @@ def note_entered(
 
 
 def live(session: Session, project_id: int, labeler_id: int) -> Sequence[Assignment]:
-    """Return the labeler's leases, the longest held first."""
+    """Return the labeler's leases, oldest first."""
     return session.scalars(_LIVE, {"project_id": project_id, "labeler_id": labeler_id}).all()
 
 
 def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, datetime]:
-    """Extend all of the labeler's leases; return when each now ends.
+    """Extend all of the labeler's leases; return when each one expires.
 
-    What is missing from the answer has gone to someone else; it may still be submitted.
+    A lease missing from the result has gone to another labeler; its judgment is still accepted.
     """
     expires_at = now(session) + lease_length(project.median_active_ms)
     ids = session.scalars(
@@ -176,10 +176,11 @@ def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, 
 
 
 def release(session: Session, project_id: int, labeler_id: int) -> int:
-    """Give back all leases of a labeler that hold no earlier answer; return how many."""
+    """End all leases of a labeler but those of reopened judgments; return how many."""
     enter(session, project_id, labeler_id)
-    fresh = [held for held in live(session, project_id, labeler_id) if held.ended_at is None]
-    for assignment in sorted(fresh, key=lambda held: held.comparison_id):
+    leases = live(session, project_id, labeler_id)
+    fresh = [assignment for assignment in leases if assignment.ended_at is None]
+    for assignment in sorted(fresh, key=lambda assignment: assignment.comparison_id):
         end(session, assignment, AssignmentState.RELEASED)
     return len(fresh)
 
@@ -194,7 +195,7 @@ def end(session: Session, assignment: Assignment, state: AssignmentState) -> Non
 
 
 def expire(session: Session, project_id: int, moment: datetime) -> int:
-    """Free the slots of leases that ran out, skipping what others work on; return how many."""
+    """Free the slots of expired leases, skipping locked comparisons; return how many."""
     now_here = {"project_id": project_id, "moment": moment}
     overdue = session.scalars(_OVERDUE, now_here).all()
     if not overdue:
@@ -225,7 +226,7 @@ def expire(session: Session, project_id: int, moment: datetime) -> int:
 
 
 def new_token() -> str:
-    """Return a lease token nobody can guess."""
+    """Return a lease token that cannot be guessed."""
     return secrets.token_urlsafe(18)
 
 
@@ -240,36 +241,38 @@ def _entered(session: Session, project_id: int, labeler_id: int) -> Entered | No
 def _enter_to_claim(
     session: Session, project_id: int, labeler_id: int, moment: datetime
 ) -> Entered:
-    # What was seen beside the lock is good for one claim; the next one in the transaction looks.
+    # What was read with the lock is valid for one claim; a second claim reads again.
     entered = _entered(session, project_id, labeler_id)
     if entered is not None:
         session.info["entered"] = Entered(entered.member, is_overdue=False, has_leases=True)
         return entered
-    asked = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
-    found = session.execute(_ENTER_TO_CLAIM, asked).first()
-    if found is None:
+    values = {"project_id": project_id, "labeler_id": labeler_id, "moment": moment}
+    row = session.execute(_ENTER_TO_CLAIM, values).first()
+    if row is None:
         raise Conflict(NO_MEMBER)
-    return Entered(found[0], found[1], has_leases=True)
+    return Entered(row[0], row[1], has_leases=True)
 
 
-def _choose(session: Session, project: Project, labeler_id: int, draw: Draw) -> Taken | None:
+def _choose(
+    session: Session, project: Project, labeler_id: int, draw: Draw
+) -> TakenComparison | None:
     rates = Rates(project.gold_rate, project.repeat_rate, project.evaluation_rate)
     plan = mix(rates, draw(), draw())
     ordinary = [Purpose(purpose) for purpose in plan.ordinary]
     if plan.instead is None:
         return queue_order.find_and_take(session, project.id, labeler_id, ordinary)
-    found = queue_order.find(session, project.id, labeler_id, ordinary)
-    if found is None:
+    next_id = queue_order.find(session, project.id, labeler_id, ordinary)
+    if next_id is None:
         return None
     if plan.instead == Purpose.REPEAT:
         instead = _repeat(session, project, labeler_id, draw)
     else:
         instead = queue_order.find(session, project.id, labeler_id, [Purpose.GOLD])
-    return queue_order.take(session, instead or found)
+    return queue_order.take(session, instead or next_id)
 
 
 def _repeat(session: Session, project: Project, labeler_id: int, draw: Draw) -> int | None:
-    """Make a repeat of something this labeler judged a while ago."""
+    """Create a repeat of a comparison that this labeler judged some time ago."""
     earlier = session.execute(
         select(Comparison.id, Comparison.prompt_id, Comparison.kind)
         .join(Assignment, Assignment.comparison_id == Comparison.id)
@@ -312,10 +315,10 @@ def lease(
     secret: bytes,
     project: Project,
     labeler_id: int,
-    taken: Taken,
+    taken: TakenComparison,
     moment: datetime,
 ) -> Assignment:
-    """Lease a slot of a comparison that was taken from the queue."""
+    """Lease the slot of a comparison that was taken from the queue."""
     slot_id = comparisons.take_counted_slot(session, taken.comparison_id)
     assignment = Assignment(
         project_id=project.id,
@@ -333,7 +336,7 @@ def lease(
     return assignment
 
 
-def _order(secret: bytes, labeler_id: int, taken: Taken) -> tuple[int, ...]:
+def _order(secret: bytes, labeler_id: int, taken: TakenComparison) -> tuple[int, ...]:
     if taken.origin_id is not None:
         return repeated_order(secret, labeler_id, taken.origin_id, taken.k)
     return shown_order(secret, labeler_id, taken.comparison_id, taken.k)

@@ -1,7 +1,8 @@
-"""What a lead does with a running queue: leases, priority, overlap, withdrawal; all of it audited.
+"""Steering a running queue: a lead's changes to leases, pauses and priorities, all audited.
 
-Judgments given stay whatever a lead does. What people work on at the moment stays too, but where
-the lead takes it from them by name.
+Submitted judgments always stay, and so does work in progress, unless the lead takes it from a
+labeler explicitly. Withdrawals and overlap changes can end a round's labeling; they are in
+`rounds.judging_flow`.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from app.domain.states import AssignmentState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Assignment, Comparison, Membership, Project, User
 from app.services.people import accounts, audit
-from app.services.queue import comparisons, eligibility, overlap, queue_order, slot_leases
+from app.services.queue import comparisons, eligibility, queue_order, slot_leases
 
 PRIORITY_MOST = 1000
 RESERVED = timedelta(hours=24)
@@ -25,7 +26,7 @@ RESERVED = timedelta(hours=24)
 def pause(
     session: Session, project_id: int, user_id: int, *, is_paused: bool, actor_id: int
 ) -> Membership:
-    """Give a labeler no new comparisons, or let them go on; what they judged still counts."""
+    """Pause a labeler, who then gets no new comparisons, or resume."""
     member = _member(session, project_id, user_id)
     if member.is_paused != is_paused:
         member.is_paused = is_paused
@@ -35,9 +36,9 @@ def pause(
 
 
 def release(session: Session, project_id: int, user_id: int, *, actor_id: int) -> int:
-    """Give a labeler's leases back to the queue; return how many.
+    """Return a labeler's leases to the queue; return how many.
 
-    What they submit of these later is kept as surplus.
+    Judgments that they submit for these later are kept as surplus.
     """
     _member(session, project_id, user_id)
     released = slot_leases.release(session, project_id, user_id)
@@ -57,26 +58,27 @@ def reassign(
     from_user_id: int | None = None,
     actor_id: int,
 ) -> Assignment:
-    """Hand a judgment of a comparison to a labeler, taking it from another if one is named.
+    """Reserve a judgment of a comparison for a labeler, taking it from another one if named.
 
-    It is kept for them for a day, and comes first on their page.
+    It is reserved for a day, and comes first on their page.
 
     Raises:
-        Conflict: the first has no lease of it, no slot is free, or the second may not judge it.
+        Conflict: the other labeler has no lease of it, no slot is free, or the labeler may not
+            judge it.
     """
-    for user_id in sorted({to_user_id, from_user_id or to_user_id}):  # one order: no deadlock
+    for user_id in sorted({to_user_id, from_user_id or to_user_id}):  # in one order: no deadlock
         slot_leases.enter(session, project.id, _member(session, project.id, user_id).user_id)
-    comparison = found(session, project.id, comparison_id)
+    comparison = locked(session, project.id, comparison_id)
     if from_user_id is not None:
         _take_from(session, project.id, comparison_id, from_user_id)
     if not _may_take(session, comparison_id, to_user_id):
         raise Conflict(
             f"{_name(session, to_user_id)} cannot take comparison {comparison_id}: they hold it, "
-            "have judged or skipped it, or wrote an answer to it"
+            "have judged or skipped it, or wrote a response to it"
         )
     taken = queue_order.take(session, comparison.id)
     if taken is None:
-        raise Conflict(f"comparison {comparison_id} has no free judgment to hand out")
+        raise Conflict(f"comparison {comparison_id} has no open slot to hand out")
     assignment = slot_leases.lease(session, secret, project, to_user_id, taken, now(session))
     assignment.expires_at = now(session) + RESERVED
     details = {"to": to_user_id, "from": from_user_id}
@@ -88,10 +90,10 @@ def reassign(
 def set_priority(
     session: Session, project_id: int, comparison_id: int, priority: int, *, actor_id: int
 ) -> Comparison:
-    """Let a comparison come before those of lower priority; 0 is the usual one."""
+    """Set a comparison's priority: higher comes first; the default is 0."""
     if abs(priority) > PRIORITY_MOST:
         raise Invalid(f"a priority is -{PRIORITY_MOST} to {PRIORITY_MOST}, not {priority}")
-    comparison = found(session, project_id, comparison_id)
+    comparison = locked(session, project_id, comparison_id)
     if comparison.priority != priority:
         details = {"priority": [comparison.priority, priority]}
         comparison.priority = priority
@@ -100,19 +102,9 @@ def set_priority(
     return comparison
 
 
-def withdraw(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
-    """Take a comparison out of the queue; its judgments stay on record and no longer count."""
-    comparison = found(session, project_id, comparison_id)
-    if not comparison.is_withdrawn:
-        comparisons.withdraw(session, comparison_id)
-        what = f"comparison {comparison_id}"
-        _record(session, "comparison.withdraw", what, project_id, actor_id)
-    return comparison
-
-
 def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: int) -> Comparison:
-    """Put a withdrawn comparison back: its judgments count again, the rest is asked for."""
-    comparison = found(session, project_id, comparison_id)
+    """Restore a withdrawn comparison: its judgments count again, and its slots reopen."""
+    comparison = locked(session, project_id, comparison_id)
     again = comparisons.asked_again(session, comparison)
     if again is not None:
         raise Conflict(
@@ -125,22 +117,8 @@ def restore(session: Session, project_id: int, comparison_id: int, *, actor_id: 
     return comparison
 
 
-def set_overlap(
-    session: Session, project_id: int, number: int, *, round_id: int | None = None, actor_id: int
-) -> int:
-    """Ask for another number of judgments of each unfinished comparison; return how many changed.
-
-    Judgments given and being given stay, so a comparison may keep more than was asked for.
-    """
-    changed = overlap.change(session, project_id, number, round_id)
-    if changed:
-        details = {"overlap": number, "comparisons": changed, "round": round_id}
-        _record(session, "overlap.set", f"{changed} comparisons", project_id, actor_id, details)
-    return changed
-
-
 def holders(session: Session, comparison_id: int) -> list[tuple[Assignment, Membership]]:
-    """Return who works on a comparison at the moment."""
+    """Return the leases of a comparison and the members who hold them."""
     rows = session.execute(
         select(Assignment, Membership)
         .join(
@@ -168,8 +146,8 @@ def held_by_member(session: Session, project_id: int) -> dict[int, int]:
 
 
 def _take_from(session: Session, project_id: int, comparison_id: int, user_id: int) -> None:
-    mine = slot_leases.live(session, project_id, user_id)
-    held = [one for one in mine if one.comparison_id == comparison_id]
+    leases = slot_leases.live(session, project_id, user_id)
+    held = [lease for lease in leases if lease.comparison_id == comparison_id]
     if not held:
         raise Conflict(f"{_name(session, user_id)} does not hold comparison {comparison_id}")
     slot_leases.end(session, held[0], AssignmentState.RELEASED)
@@ -182,7 +160,7 @@ def _may_take(session: Session, comparison_id: int, user_id: int) -> bool:
     return session.scalar(query) is not None
 
 
-def found(session: Session, project_id: int, comparison_id: int) -> Comparison:
+def locked(session: Session, project_id: int, comparison_id: int) -> Comparison:
     """Return a comparison of the project, locked.
 
     Raises:

@@ -1,13 +1,14 @@
-"""New policy against old: blind comparisons in the labelers' queue, and what they come to.
+"""Evaluations of a new policy against the old: blind comparisons in the labelers' queue.
 
-Labelers see two answers and nothing of who wrote them. Answers that read the same are ties that
-nobody has to judge. The arbiter is the round's reward model; how far it agrees with people on the
-very same answers is reported beside what it says.
+Labelers see two completions and not which policy wrote them. Identical completions count as ties
+and are not shown to anyone. The arbiter is the round's reward model; its verdict is reported
+together with its agreement with the labelers on the same completions.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import func, select
@@ -27,28 +28,30 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
-NOBODY = "nobody has judged yet"
+NOT_JUDGED = "nothing has been judged yet"
 POSITION = {"a": 0, "b": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """Votes for the new policy. A tie is half a win in `share`; `both_bad` alone is no vote."""
+class WinTally:
+    """Votes by outcome for the new policy. A tie counts as half a win; `both_bad` is not a vote."""
 
     wins: int
     ties: int
     losses: int
     both_bad: int
-    identical: int  # prompts on which both gave the same answer: ties without a vote
+    identical: int  # prompts with identical completions: ties without a vote
 
 
 @dataclass(frozen=True, slots=True)
-class Arbiter:
-    """What a reward model says of the same answers, and how often it sides with people.
+class ArbiterReport:
+    """A reward model's verdict on the same completions, and its agreement with the labelers.
 
-    `agreement` is None until somebody preferred one of the answers.
+    `share` is the new policy's share of wins. `agreement` is None until a labeler has preferred one
+    of the completions.
     """
 
     name: str
@@ -58,22 +61,22 @@ class Arbiter:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
-    """How the new policy did: its share of wins with an interval by prompt, and the rest."""
+class EvaluationResults:
+    """The new policy's share of wins with an interval by prompt, votes, arbiter and lengths."""
 
-    tally: Tally
+    tally: WinTally
     prompts: int
     judged: int
     share: float | None
     low: float | None
     high: float | None
-    arbiter: Arbiter | None
+    arbiter: ArbiterReport | None
     length_new: float | None  # mean characters
     length_old: float | None
 
     @property
     def at_least_as_good(self) -> float | None:
-        """Wins and ties among all votes, as people report it."""
+        """The share of wins and ties among all votes."""
         votes = self.tally.wins + self.tally.ties + self.tally.losses
         return (self.tally.wins + self.tally.ties) / votes if votes else None
 
@@ -83,8 +86,8 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What the two policies said to one prompt, and the arbiter's scores of it."""
+class CompletionPair:
+    """Both policies' completions of one prompt, with the arbiter's scores."""
 
     prompt: Prompt
     new: Completion
@@ -94,23 +97,22 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One comparison of an evaluation, the new policy's place in it, and its votes."""
+class _BlindComparison:
+    """One comparison of an evaluation with its votes."""
 
-    comparison_id: int
     prompt_id: int
-    new_id: int
+    new_id: int  # completion ids
     old_id: int
-    votes: tuple[float, ...]  # 1 for the new one, 0 for the old, ½ for a tie
+    votes: tuple[float, ...]  # 1 for the new policy, 0 for the old, ½ for a tie
     both_bad: int
 
 
 def open_evaluation(session: Session, round_: Round, new_id: int, old_id: int) -> Evaluation:
-    """Return the round's evaluation of two checkpoints, made on first call."""
-    found = of_round(session, round_.id)
-    if found is not None:
-        return found
-    row = Evaluation(
+    """Return the round's evaluation of two checkpoints; create it on the first call."""
+    existing = of_round(session, round_.id)
+    if existing is not None:
+        return existing
+    evaluation = Evaluation(
         project_id=round_.project_id,
         round_id=round_.id,
         new_checkpoint_id=new_id,
@@ -118,13 +120,13 @@ def open_evaluation(session: Session, round_: Round, new_id: int, old_id: int) -
         results={},
         created_at=now(session),
     )
-    session.add(row)
+    session.add(evaluation)
     session.flush()
-    return row
+    return evaluation
 
 
 def of_round(session: Session, round_id: int) -> Evaluation | None:
-    """Return the evaluation of a round, if it has begun."""
+    """Return the evaluation of a round, if it has one."""
     return session.scalar(select(Evaluation).where(Evaluation.round_id == round_id))
 
 
@@ -138,16 +140,16 @@ def get(session: Session, project_id: int, evaluation_id: int) -> Evaluation:
     """Return an evaluation of the project.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such evaluation.
     """
-    row = session.get(Evaluation, evaluation_id)
-    if row is None or row.project_id != project_id:
+    evaluation = session.get(Evaluation, evaluation_id)
+    if evaluation is None or evaluation.project_id != project_id:
         raise NotFound(f"there is no evaluation {evaluation_id} in this project")
-    return row
+    return evaluation
 
 
 def is_judged(session: Session, evaluation_id: int) -> bool:
-    """True when every comparison has the judgments it wants, also where there is none to make."""
+    """Whether every comparison has the judgments it needs; true also without comparisons."""
     waiting = session.scalar(
         select(func.count()).where(
             Comparison.evaluation_id == evaluation_id,
@@ -168,7 +170,7 @@ def record_scores(
     lengths: Mapping[str, float],
     notes: Mapping[str, Any],
 ) -> None:
-    """Keep what the run found: the arbiter's score of each completion, and prompts that tie."""
+    """Store the arbiter's score of each completion, the prompts that tie, and mean lengths."""
     evaluation.results = {
         **evaluation.results,
         "arbiter": arbiter,
@@ -181,46 +183,46 @@ def record_scores(
 
 
 def complete(session: Session, evaluation: Evaluation) -> None:
-    """Close the evaluation with its results as they stand."""
+    """Complete the evaluation with its current results; does nothing if it is complete already."""
     if evaluation.state == COMPLETE:
         return
-    found = results(session, evaluation)
-    evaluation.results = {**evaluation.results, "summary": found.to_json()}
+    summary = results(session, evaluation).to_json()
+    evaluation.results = {**evaluation.results, "summary": summary}
     evaluation.state = COMPLETE
     evaluation.completed_at = now(session)
     session.flush()
 
 
-def results(session: Session, evaluation: Evaluation) -> Results:
+def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
     """Count wins, ties and losses of the new policy, with an interval clustered by prompt."""
-    asked = _asked(session, evaluation)
+    comparisons = _comparisons(session, evaluation)
     identical = list(evaluation.results.get("identical_prompts", []))
-    votes = [vote for each in asked for vote in each.votes]
-    tally = Tally(
+    votes = [vote for comparison in comparisons for vote in comparison.votes]
+    tally = WinTally(
         wins=votes.count(1.0),
         ties=votes.count(0.5),
         losses=votes.count(0.0),
-        both_bad=sum(each.both_bad for each in asked),
+        both_bad=sum(comparison.both_bad for comparison in comparisons),
         identical=len(identical),
     )
-    measure = _share(asked, identical, seed=evaluation.id)
+    measure = _share(comparisons, identical, seed=evaluation.id)
     low, high = _bounds(measure)
     lengths = evaluation.results.get("lengths", {})
-    return Results(
+    return EvaluationResults(
         tally=tally,
-        prompts=len({each.prompt_id for each in asked}) + len(identical),
+        prompts=len({comparison.prompt_id for comparison in comparisons}) + len(identical),
         judged=len(votes),
         share=None if isinstance(measure.value, Undefined) else measure.value,
         low=low,
         high=high,
-        arbiter=_arbiter(evaluation, asked),
+        arbiter=_arbiter(evaluation, comparisons),
         length_new=lengths.get("new"),
         length_old=lengths.get("old"),
     )
 
 
-def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
-    """Return both policies' answers to every prompt that both answered, in the prompts' order."""
+def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:
+    """Return both policies' completions of every prompt that both answered, in prompt order."""
     scores: Mapping[str, float] = evaluation.results.get("scores", {})
     query = (
         select(Completion, Prompt)
@@ -228,31 +230,34 @@ def answers(session: Session, evaluation: Evaluation) -> list[Answers]:
         .where(Completion.id.in_([int(key) for key in scores]))
         .order_by(Prompt.id)
     )
-    pairs: dict[int, dict[bool, Completion]] = defaultdict(dict)
-    asked: dict[int, Prompt] = {}
+    by_prompt: dict[int, dict[bool, Completion]] = defaultdict(dict)
+    prompts: dict[int, Prompt] = {}
     for completion, prompt in session.execute(query):
-        asked[prompt.id] = prompt
-        pairs[prompt.id][completion.checkpoint_id == evaluation.new_checkpoint_id] = completion
+        is_new = completion.checkpoint_id == evaluation.new_checkpoint_id
+        prompts[prompt.id] = prompt
+        by_prompt[prompt.id][is_new] = completion
     return [
-        Answers(
-            asked[prompt_id],
+        CompletionPair(
+            prompts[prompt_id],
             pair[True],
             pair[False],
             scores[str(pair[True].id)],
             scores[str(pair[False].id)],
         )
-        for prompt_id, pair in pairs.items()
+        for prompt_id, pair in by_prompt.items()
         if len(pair) == 2
     ]
 
 
-def _share(asked: Sequence[_Asked], identical: Sequence[int], *, seed: int) -> Measure:
+def _share(
+    comparisons: Sequence[_BlindComparison], identical: Sequence[int], *, seed: int
+) -> Measure:
     by_prompt: dict[int, list[float]] = defaultdict(list)
-    for each in asked:
-        by_prompt[each.prompt_id].extend(each.votes)
+    for comparison in comparisons:
+        by_prompt[comparison.prompt_id].extend(comparison.votes)
     shares = [sum(votes) / len(votes) for votes in by_prompt.values() if votes]
     if not shares and not identical:
-        return Measure.missing(NOBODY)
+        return Measure.missing(NOT_JUDGED)
     return bootstrap.share([*shares, *(0.5 for _ in identical)], seed=seed)
 
 
@@ -262,23 +267,28 @@ def _bounds(measure: Measure) -> tuple[float | None, float | None]:
     return measure.interval.low, measure.interval.high
 
 
-def _arbiter(evaluation: Evaluation, asked: Sequence[_Asked]) -> Arbiter | None:
+def _arbiter(
+    evaluation: Evaluation, comparisons: Sequence[_BlindComparison]
+) -> ArbiterReport | None:
     scores: Mapping[str, float] = evaluation.results.get("scores", {})
-    pairs = [each for each in asked if str(each.new_id) in scores and str(each.old_id) in scores]
-    if not pairs:
+    gaps = [
+        (comparison, scores[str(comparison.new_id)] - scores[str(comparison.old_id)])
+        for comparison in comparisons
+        if str(comparison.new_id) in scores and str(comparison.old_id) in scores
+    ]
+    if not gaps:
         return None
-    gaps = [scores[str(each.new_id)] - scores[str(each.old_id)] for each in pairs]
-    sided = [
+    agreements = [
         float((gap > 0) == (vote == 1.0))
-        for gap, each in zip(gaps, pairs, strict=True)
-        for vote in each.votes
+        for comparison, gap in gaps
+        for vote in comparison.votes
         if vote != 0.5 and gap != 0
     ]
-    return Arbiter(
+    return ArbiterReport(
         name=evaluation.results.get("arbiter", ""),
-        share=sum(_won(gap) for gap in gaps) / len(gaps),
-        agreement=sum(sided) / len(sided) if sided else None,
-        compared=len(sided),
+        share=sum(_won(gap) for _, gap in gaps) / len(gaps),
+        agreement=sum(agreements) / len(agreements) if agreements else None,
+        compared=len(agreements),
     )
 
 
@@ -286,7 +296,7 @@ def _won(gap: float) -> float:
     return 0.5 if gap == 0 else float(gap > 0)
 
 
-def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
+def _comparisons(session: Session, evaluation: Evaluation) -> list[_BlindComparison]:
     members = session.execute(
         select(
             ComparisonCompletion.comparison_id,
@@ -297,32 +307,33 @@ def _asked(session: Session, evaluation: Evaluation) -> list[_Asked]:
         )
         .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(Comparison.evaluation_id == evaluation.id, Comparison.purpose == Purpose.EVALUATION)
-        .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
-    )
-    places: dict[int, dict[str, int]] = defaultdict(dict)
-    for comparison_id, prompt_id, position, completion_id, checkpoint_id in members:
-        is_new = checkpoint_id == evaluation.new_checkpoint_id
-        places[comparison_id]["prompt"] = prompt_id
-        places[comparison_id]["new" if is_new else "old"] = completion_id
-        if is_new:
-            places[comparison_id]["position"] = position
-    said = _judgments(session, evaluation.id)
-    return [
-        _Asked(
-            comparison_id,
-            place["prompt"],
-            place["new"],
-            place["old"],
-            tuple(
-                _vote(judgment.preferred, place["position"])
-                for judgment in said[comparison_id]
-                if judgment.preferred is not None
-            ),
-            sum(judgment.both_bad for judgment in said[comparison_id]),
+        .where(
+            Comparison.evaluation_id == evaluation.id,
+            Comparison.purpose == Purpose.EVALUATION,
+            ~Comparison.is_withdrawn,
         )
-        for comparison_id, place in places.items()
+        .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
+    ).all()
+    judgments = _judgments(session, evaluation.id)
+    return [
+        _blind_comparison(list(pair), judgments[comparison_id], evaluation.new_checkpoint_id)
+        for comparison_id, pair in groupby(members, key=lambda row: row.comparison_id)
     ]
+
+
+def _blind_comparison(
+    pair: Sequence[Any], judgments: Sequence[Judgment], new_checkpoint_id: int
+) -> _BlindComparison:
+    # Each row of the pair is a completion with its place in the comparison.
+    new = next(row for row in pair if row.checkpoint_id == new_checkpoint_id)
+    old = next(row for row in pair if row.checkpoint_id != new_checkpoint_id)
+    votes = tuple(
+        _vote(judgment.preferred, new.position)
+        for judgment in judgments
+        if judgment.preferred is not None
+    )
+    both_bad = sum(judgment.both_bad for judgment in judgments)
+    return _BlindComparison(new.prompt_id, new.id, old.id, votes, both_bad)
 
 
 def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]]:
@@ -332,18 +343,16 @@ def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]
         .where(
             Comparison.evaluation_id == evaluation_id,
             Comparison.purpose == Purpose.EVALUATION,
-            Judgment.is_current,
-            Judgment.is_retraction.is_(False),
-            Judgment.is_surplus.is_(False),
+            counted_judgments.counts(),
         )
         .order_by(Judgment.id)
     )
-    found: dict[int, list[Judgment]] = defaultdict(list)
+    by_comparison: dict[int, list[Judgment]] = defaultdict(list)
     for judgment in session.scalars(query):
-        found[judgment.comparison_id].append(judgment)
-    return found
+        by_comparison[judgment.comparison_id].append(judgment)
+    return by_comparison
 
 
-def _vote(preferred: str | None, new_position: int) -> float:
-    place = POSITION.get(preferred or "")
-    return 0.5 if place is None else float(place == new_position)
+def _vote(preferred: str, new_position: int) -> float:
+    position = POSITION.get(preferred)
+    return 0.5 if position is None else float(position == new_position)

@@ -1,7 +1,7 @@
-"""What people press on a job: cancel, retry, stop here. Audited, and the round hears of it."""
+"""What people ask of a job: cancel, retry, stop here. The job's round is advanced with it."""
 
-from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol
 
 from sqlalchemy.orm import Session
 
@@ -9,12 +9,16 @@ from app.domain.states import JobState
 from app.errors import NotFound
 from app.models import Job
 from app.services.jobs import job_leases, jobs
-from app.services.people import audit
 from app.services.rounds import rounds
 
 Action = Literal["cancel", "retry", "stop"]
 
-_ACTIONS: Final[Mapping[Action, Callable[[Session, int], Job]]] = {
+
+class _Act(Protocol):
+    def __call__(self, session: Session, job_id: int, *, actor_id: int | None) -> Job: ...
+
+
+_ACTIONS: Final[Mapping[Action, _Act]] = {
     "cancel": jobs.cancel,
     "retry": jobs.retry,
     "stop": jobs.stop_here,
@@ -29,24 +33,16 @@ def apply(
     actor_id: int | None,
     project_id: int | None = None,
 ) -> Job:
-    """Do to the job what was pressed; a job of another project is not found.
+    """Cancel, retry or stop a job; a job of another project is not found.
 
     Raises:
         NotFound: there is no such job (in the project).
         Conflict: the job's state does not allow it.
     """
-    found = find(session, job_id, project_id=project_id)
-    if found.round_id is not None:
-        job_leases.lock_round(session, found.round_id)
-    job = _ACTIONS[action](session, job_id)
-    audit.record(
-        session,
-        f"job.{action}",
-        f"job {job_id}",
-        actor_id=actor_id,
-        project_id=job.project_id,
-        details={"kind": job.kind},
-    )
+    round_id = find(session, job_id, project_id=project_id).round_id
+    if round_id is not None:
+        job_leases.lock_round(session, round_id)
+    job = _ACTIONS[action](session, job_id, actor_id=actor_id)
     if job.round_id is not None and job.state != JobState.RUNNING:
         rounds.advance(session, job.round_id)
     return job

@@ -1,4 +1,4 @@
-"""Where a project stands in the loop, in numbers, and what wants a look."""
+"""A project's loop in figures: each stage, the next step, and what needs attention."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,16 @@ from app.services.datasets import demonstrations
 from app.services.project import prompts
 from app.services.quality import agreement, labeler_quality
 from app.services.rounds import evaluations, next_step, round_progress
-from app.services.rounds.evaluations import Results
+from app.services.rounds.evaluations import EvaluationResults
+from app.services.rounds.next_step import NextStep
 
 
 @dataclass(frozen=True, slots=True)
 class RewardLines:
-    """A reward model beside people, on the same held-out votes; None where not defined."""
+    """A reward model's accuracy and the levels to compare it with, on the same held-out votes.
+
+    None where a figure is not defined.
+    """
 
     accuracy: float | None
     low: float | None
@@ -40,42 +44,42 @@ class RewardLines:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The round of an evaluation and how its new policy did."""
+class JudgedEvaluation:
+    """The results of an evaluation that people have judged, and its round."""
 
     round: Round
-    results: Results
+    results: EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """Something that wants a look, and where."""
+class Attention:
+    """What the lead should check."""
 
-    text: str
-    label: str
-    url: str
+    low_agreement: int  # comparisons
+    flagged: int  # judgments
+    labelers: tuple[tuple[str, str], ...]  # a labeler, and a remark on their judgments
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The loop of a project, drawn with its counts; the stage that is on now is named."""
+    """A project's loop: the figures of each stage, and which stage is under way."""
 
     round: Round | None
-    overview: round_progress.Overview | None
+    overview: round_progress.RoundOverview | None
     splits: dict[Split, int]
     demonstrations: int
     candidates: int
     replaced: int | None
-    judgments: round_progress.Labeling
-    evaluation_judgments: round_progress.Labeling
+    judgments: round_progress.LabelingProgress
+    evaluation_judgments: round_progress.LabelingProgress
     reward: Checkpoint | None
     reward_lines: RewardLines | None
     policy: Checkpoint | None
     running: Job | None
-    judged: tuple[Judged, ...]  # the oldest first
-    now: str
-    next: next_step.Next
-    remarks: tuple[Remark, ...]
+    judged: tuple[JudgedEvaluation, ...]  # the oldest first
+    now: str  # the stage under way; empty between rounds
+    next: NextStep
+    attention: Attention
 
 
 _STAGE = {
@@ -90,11 +94,11 @@ _STAGE = {
 
 
 def of_project(session: Session, project: Project) -> Loop:
-    """Return where a project stands and what to do next."""
-    found = round_progress.of_project(session, project.id)
-    current = found[0] if found else None
+    """Return the loop of a project, with the next step."""
+    rounds = round_progress.of_project(session, project.id)
+    current = rounds[0] if rounds else None
     overview = round_progress.overview(session, current) if current else None
-    none = round_progress.Labeling(0, 0, 0)
+    none = round_progress.LabelingProgress(0, 0, 0)
     reward = _newest(session, project.id, CheckpointKind.REWARD)
     running = next_step.running(overview)
     return Loop(
@@ -102,7 +106,7 @@ def of_project(session: Session, project: Project) -> Loop:
         overview=overview,
         splits=prompts.counts(session, project.id),
         demonstrations=demonstrations.count(session, project.id),
-        candidates=_candidates(session, current),
+        candidates=_count_candidates(session, current),
         replaced=_replaced(overview),
         judgments=overview.labeling if overview else next_step.outside_rounds(session, project.id),
         evaluation_judgments=overview.evaluation_labeling if overview else none,
@@ -110,15 +114,15 @@ def of_project(session: Session, project: Project) -> Loop:
         reward_lines=reward_lines(reward),
         policy=checkpoints.current_policy(session, project),
         running=running,
-        judged=judged(session, project.id),
+        judged=judged_evaluations(session, project.id),
         now=_STAGE.get(RoundState(current.state), "") if current else "",
         next=next_step.what_next(session, project, overview),
-        remarks=remarks(session, project),
+        attention=attention(session, project.id),
     )
 
 
 def reward_lines(checkpoint: Checkpoint | None) -> RewardLines | None:
-    """Read what a reward model's report says of it and of people; None without a report."""
+    """Return the lines of a reward model from the report in its metrics; None without one."""
     people = (checkpoint.metrics if checkpoint else {}).get("people")
     if not isinstance(people, Mapping):
         return None
@@ -134,42 +138,36 @@ def reward_lines(checkpoint: Checkpoint | None) -> RewardLines | None:
     )
 
 
-def judged(session: Session, project_id: int) -> tuple[Judged, ...]:
-    """Return the evaluations that somebody has judged, the oldest first."""
-    found = []
-    for one in reversed(evaluations.of_project(session, project_id)):
-        round_ = session.get(Round, one.round_id) if one.round_id else None
-        results = evaluations.results(session, one)
+def judged_evaluations(session: Session, project_id: int) -> tuple[JudgedEvaluation, ...]:
+    """Return the evaluations that people have judged, the oldest first."""
+    judged = []
+    for evaluation in reversed(evaluations.of_project(session, project_id)):
+        round_ = round_progress.by_id(session, evaluation.round_id)
+        results = evaluations.results(session, evaluation)
         if round_ is not None and results.share is not None:
-            found.append(Judged(round_, results))
-    return tuple(found)
+            judged.append(JudgedEvaluation(round_, results))
+    return tuple(judged)
 
 
-def remarks(session: Session, project: Project) -> tuple[Remark, ...]:
-    """Return what wants a look."""
-    base = f"/p/{project.slug}"
-    found = []
-    low = len(agreement.lowest(session, project.id))
-    if low:
-        text = f"{low} comparison{'s' if low != 1 else ''} under 60 % agreement"
-        found.append(Remark(text, "Settle", f"{base}/comparisons?state=low"))
-    flagged = _flagged(session, project.id)
-    if flagged:
-        text = f"{flagged} flagged judgment{'s' if flagged != 1 else ''}"
-        found.append(Remark(text, "Read", f"{base}/comparisons?state=flagged"))
-    for one in labeler_quality.of_project(session, project.id):
-        found += [
-            Remark(f"{one.labeler} {remark}", "See", f"{base}/agreement") for remark in one.remarks
-        ]
-    return tuple(found)
+def attention(session: Session, project_id: int) -> Attention:
+    """Count what the lead should check, and collect the remarks on labelers."""
+    return Attention(
+        len(agreement.lowest(session, project_id)),
+        _count_flagged(session, project_id),
+        tuple(
+            (quality.labeler, remark)
+            for quality in labeler_quality.of_project(session, project_id)
+            for remark in quality.remarks
+        ),
+    )
 
 
 def _newest(session: Session, project_id: int, kind: CheckpointKind) -> Checkpoint | None:
-    found = checkpoints.of_project(session, project_id, kind)
-    return found[0] if found else None
+    newest_first = checkpoints.of_project(session, project_id, kind)
+    return newest_first[0] if newest_first else None
 
 
-def _candidates(session: Session, round_: Round | None) -> int:
+def _count_candidates(session: Session, round_: Round | None) -> int:
     """Count the completions in the round's comparisons."""
     if round_ is None:
         return 0
@@ -181,15 +179,15 @@ def _candidates(session: Session, round_: Round | None) -> int:
     return session.scalar(query) or 0
 
 
-def _replaced(overview: round_progress.Overview | None) -> int | None:
+def _replaced(overview: round_progress.RoundOverview | None) -> int | None:
     for job in overview.jobs if overview else ():
-        found = job.result.get("preflight") if job.kind == "generate" else None
-        if isinstance(found, Mapping):
-            return int(found.get("replaced", 0))
+        preflight = job.result.get("preflight") if job.kind == "generate" else None
+        if isinstance(preflight, Mapping):
+            return int(preflight.get("replaced", 0))
     return None
 
 
-def _flagged(session: Session, project_id: int) -> int:
+def _count_flagged(session: Session, project_id: int) -> int:
     rows = session.scalars(
         select(Judgment.flags).where(Judgment.project_id == project_id, Judgment.is_current)
     )

@@ -1,8 +1,8 @@
-"""Which prompts a stage takes: by content hash, which is as good as chance and never changes.
+"""The prompts of a stage, ordered by content hash: effectively random, and stable.
 
-Prompts that were used least come first, so that every round gets a fresh slice. The counts leave
-out the round itself, and with `as_of` prompts that came later: a job that is run again takes the
-same prompts, whatever was imported meanwhile.
+The least used prompts come first, so that every round gets a fresh slice. The counts leave out the
+round itself, and `as_of` leaves out prompts imported later, so that a job that is retried takes the
+same prompts.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from app.models import Comparison, Completion, Prompt, Purpose, Round, Split
 from app.services.judging import practice_files
 
 SERVED = "server-"
-"""How the source keys of completions begin that a server gave; those from files are hashes."""
+"""Prefix of the source keys of completions from a server; those from files are hashes."""
 
 
 def least_used(
@@ -27,7 +27,7 @@ def least_used(
     *,
     as_of: datetime | None = None,
 ) -> list[Prompt]:
-    """Return prompts of a split, those with the fewest comparisons in earlier rounds first."""
+    """Return prompts of a split, the least compared in earlier rounds first."""
     used = (
         select(Comparison.prompt_id, func.count().label("times"))
         .join(Round, Round.id == Comparison.round_id)
@@ -52,7 +52,7 @@ def least_used(
 def first(
     session: Session, project_id: int, split: Split, count: int, *, as_of: datetime | None = None
 ) -> list[Prompt]:
-    """Return the same prompts of a split every time."""
+    """Return the first prompts of a split by content hash: the same ones in every round."""
     query = (
         select(Prompt)
         .where(*_of_split(project_id, split, as_of))
@@ -70,23 +70,23 @@ def for_evaluation(
     *,
     as_of: datetime | None = None,
 ) -> list[Prompt]:
-    """Return test prompts: a frozen part that every round shares, then a fresh slice."""
-    shared = round(count * frozen_share)
-    frozen = first(session, round_.project_id, Split.TEST, shared, as_of=as_of)
-    known = {prompt.id for prompt in frozen}
+    """Return test prompts: a frozen share common to all rounds, then a fresh slice."""
+    frozen_count = round(count * frozen_share)
+    frozen = first(session, round_.project_id, Split.TEST, frozen_count, as_of=as_of)
+    frozen_ids = {prompt.id for prompt in frozen}
     most = count + len(frozen)
-    fresh = least_used(session, round_, Split.TEST, Purpose.EVALUATION, most, as_of=as_of)
-    rest = [prompt for prompt in fresh if prompt.id not in known]
-    return [*frozen, *rest[: count - len(frozen)]]
+    candidates = least_used(session, round_, Split.TEST, Purpose.EVALUATION, most, as_of=as_of)
+    fresh = [prompt for prompt in candidates if prompt.id not in frozen_ids]
+    return [*frozen, *fresh[: count - len(frozen)]]
 
 
 def _of_split(project_id: int, split: Split, as_of: datetime | None) -> list[ColumnElement[bool]]:
-    found = [Prompt.project_id == project_id, Prompt.split == split]
-    return found if as_of is None else [*found, Prompt.created_at <= as_of]
+    conditions = [Prompt.project_id == project_id, Prompt.split == split]
+    return conditions if as_of is None else [*conditions, Prompt.created_at <= as_of]
 
 
 def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int, list[Completion]]:
-    """Return completions that came in files, at most so many for each prompt."""
+    """Return imported completions by prompt, at most `most` for each."""
     query = (
         select(Completion)
         .where(
@@ -98,9 +98,9 @@ def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int
         )
         .order_by(Completion.prompt_id, Completion.id)
     )
-    found: dict[int, list[Completion]] = {}
+    by_prompt: dict[int, list[Completion]] = {}
     for completion in session.scalars(query):
-        mine = found.setdefault(completion.prompt_id, [])
-        if len(mine) < most:
-            mine.append(completion)
-    return found
+        completions = by_prompt.setdefault(completion.prompt_id, [])
+        if len(completions) < most:
+            completions.append(completion)
+    return by_prompt

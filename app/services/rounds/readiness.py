@@ -1,33 +1,25 @@
-"""Whether a project has what a plan needs, and what the plan will ask of people and machines."""
+"""Readiness of a project for a round's plan, and a preview of the work the plan creates."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
-from app.domain.steps import Steps
+from app.domain.step_counts import StepCount
 from app.errors import Invalid
-from app.models import Comparison, JudgmentKind, Project, Prompt, Purpose, Split
+from app.models import Comparison, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
-
-LEAST_K = {
-    JudgmentKind.PICK: 2,
-    JudgmentKind.RANK: 2,
-    JudgmentKind.RATE: 1,
-    JudgmentKind.THUMBS: 1,
-    JudgmentKind.EDIT: 1,
-}
-"""Kinds of judgment a reward model learns from, with the completions that each takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a plan comes to. `sft` is None where it is left out.
+    """The counts and training steps of a plan. `sft` is None if the round does no SFT.
 
-    `comparisons` are those the reward model will learn from, earlier rounds' included; `judgments`
-    those that people are going to be asked for, evaluation included.
+    `comparisons` counts what the reward model will learn from, earlier rounds included;
+    `judgments` what labelers will be asked for, evaluation included.
     """
 
     demonstrations: int
@@ -36,16 +28,16 @@ class Preview:
     evaluation_prompts: int
     comparisons: int
     judgments: int
-    sft: Steps | None
-    reward: Steps
-    policy: Steps
+    sft: StepCount | None
+    reward: StepCount
+    policy: StepCount
 
 
 def check(session: Session, project: Project, plan: RoundPlan) -> None:
-    """Refuse a plan that could not be carried out.
+    """Refuse a plan that the project cannot carry out.
 
     Raises:
-        Invalid: naming what is missing.
+        Invalid: the project lacks something the plan needs; the message names it.
     """
     k = plan.k or project.k
     kind = JudgmentKind(project.judgment_kind)
@@ -63,53 +55,53 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
 
 
 def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
-    """Count what a plan asks of people and of machines."""
-    prompts = {split: _count_prompts(session, project.id, split) for split in Split}
-    taken = min(plan.prompts, prompts[Split.TRAIN])
-    heldout = min(plan.heldout_prompts, prompts[Split.VALIDATION])
-    tested = min(plan.evaluation.prompts, prompts[Split.TEST])
-    comparisons = _count_judged(session, project.id) + taken * plan.comparisons_per_prompt
+    """Count the judgments and training steps of a plan."""
+    available = {split: _count_prompts(session, project.id, split) for split in Split}
+    prompts = min(plan.prompts, available[Split.TRAIN])
+    heldout = min(plan.heldout_prompts, available[Split.VALIDATION])
+    evaluated = min(plan.evaluation.prompts, available[Split.TEST])
+    comparisons = _count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
-    shown = demonstrations.count(session, project.id, Split.TRAIN)
-    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and shown
+    demonstration_count = demonstrations.count(session, project.id, Split.TRAIN)
+    does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstration_count
     return Preview(
-        demonstrations=shown,
-        prompts=taken,
+        demonstrations=demonstration_count,
+        prompts=prompts,
         heldout_prompts=heldout,
-        evaluation_prompts=tested,
+        evaluation_prompts=evaluated,
         comparisons=comparisons,
-        judgments=(taken + heldout) * plan.comparisons_per_prompt * overlap
-        + tested * plan.evaluation.overlap,
-        sft=plan.sft.steps(shown) if plan.sft is not None and does_sft else None,
+        judgments=(prompts + heldout) * plan.comparisons_per_prompt * overlap
+        + evaluated * plan.evaluation.overlap,
+        sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)),
-        policy=plan.policy.steps(max(prompts[Split.TRAIN], 1), max(comparisons, 1)),
+        policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),
     )
 
 
 def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:
     """Refuse judgments that the reward model or the plan's algorithm cannot learn from."""
-    if kind not in LEAST_K:
+    if not KINDS[kind].judges_completions:
         raise Invalid(
-            f"a round learns from what people think of completions; {project.name} asks them to "
-            f"{kind} an answer of their own, which SFT learns from"
+            f"a round learns from judgments of completions; {project.name} asks labelers to "
+            f"{kind} their own completions, which only SFT learns from"
         )
-    if k < LEAST_K[kind]:
+    fewest = KINDS[kind].fewest
+    if k < fewest:
         raise Invalid(
-            f"a round learns from comparisons of two or more completions; "
-            f"{project.name} asks for {kind} of {k}"
+            f"a round needs comparisons of {fewest} or more completions for {kind}; "
+            f"{project.name} has {k}"
         )
-    implies_pairs = k > 1 or kind is JudgmentKind.EDIT
-    if plan.policy.algorithm is Algorithm.DPO and not implies_pairs:
+    if plan.policy.algorithm is Algorithm.DPO and not KINDS[kind].implies_pairs(k):
         raise Invalid(
-            f"dpo learns from completions that were compared; {project.name} asks for "
-            f"{kind} of {k}. Choose ppo, rloo or best-of-n"
+            f"dpo learns from pairs of completions, and {kind} of {k} in {project.name} implies "
+            "none; choose ppo, rloo or best-of-n"
         )
 
 
 def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
     if plan.sft is None:
         if project.base_model == STARTER and project.policy_checkpoint_id is None:
-            raise Invalid("a starter model knows nothing yet; its first round needs SFT")
+            raise Invalid("a starter model is untrained; its first round needs SFT")
         return
     if project.base_model is None:
         raise Invalid(f"SFT needs a base model; {project.name} has none")

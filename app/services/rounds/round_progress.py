@@ -1,4 +1,4 @@
-"""How far a round is: its jobs, its models, and how many judgments its comparisons have."""
+"""Progress of rounds: their jobs, checkpoints, evaluation, and judgments done and wanted."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES
 from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
-from app.services.quality.result_cache import briefly
+from app.services.quality.result_cache import cached_briefly
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
 
 
 @dataclass(frozen=True, slots=True)
-class Labeling:
-    """How far people are with a round's comparisons, in judgments."""
+class LabelingProgress:
+    """Comparisons, with the judgments they want and those done."""
 
     comparisons: int
     wanted: int
@@ -24,60 +24,60 @@ class Labeling:
 
     @property
     def is_complete(self) -> bool:
-        """True when every comparison that is not withdrawn has what it wants."""
+        """Whether all judgments that are wanted have been made."""
         return self.done >= self.wanted
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """A round with all that hangs on it."""
+class RoundOverview:
+    """A round with its plan, jobs, labeling progress, evaluation and checkpoints."""
 
     round: Round
     plan: RoundPlan
     jobs: tuple[Job, ...]
-    labeling: Labeling
-    evaluation_labeling: Labeling
+    labeling: LabelingProgress
+    evaluation_labeling: LabelingProgress
     evaluation: Evaluation | None
     checkpoints: tuple[Checkpoint, ...]
 
 
-def overview(session: Session, round_: Round) -> Overview:
-    """Return a round with its jobs, its progress, its models and its evaluation."""
-    made = session.scalars(
+def overview(session: Session, round_: Round) -> RoundOverview:
+    """Return a round with its jobs, labeling progress, evaluation and checkpoints."""
+    checkpoints = session.scalars(
         select(Checkpoint).where(Checkpoint.round_id == round_.id).order_by(Checkpoint.id)
     )
-    return Overview(
+    return RoundOverview(
         round_,
         RoundPlan.from_json(round_.plan),
         tuple(jobs_of(session, round_.id)),
         labeling_of(session, round_.id, Purpose.TRAIN),
         labeling_of(session, round_.id, Purpose.EVALUATION),
         evaluations.of_round(session, round_.id),
-        tuple(made),
+        tuple(checkpoints),
     )
 
 
-@briefly
-def labeling_of(session: Session, round_id: int, purpose: Purpose) -> Labeling:
-    """Count the judgments that a round's comparisons want and have."""
+@cached_briefly
+def labeling_of(session: Session, round_id: int, purpose: Purpose) -> LabelingProgress:
+    """Count a round's comparisons, and the judgments wanted and done; ignore withdrawn ones."""
     is_full = Comparison.done_slots > Comparison.overlap
-    have = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
-    asked, wanted, done = session.execute(
+    done_slots = case((is_full, Comparison.overlap), else_=Comparison.done_slots)
+    count, wanted, done = session.execute(
         select(
             func.count(Comparison.id),
             func.coalesce(func.sum(Comparison.overlap), 0),
-            func.coalesce(func.sum(have), 0),
+            func.coalesce(func.sum(done_slots), 0),
         ).where(
             Comparison.round_id == round_id,
             Comparison.purpose == purpose,
             Comparison.is_withdrawn.is_(False),
         )
     ).one()
-    return Labeling(asked, int(wanted), int(done))
+    return LabelingProgress(count, int(wanted), int(done))
 
 
 def is_labeled(session: Session, round_id: int, purpose: Purpose) -> bool:
-    """True when no comparison of the round waits for a judgment."""
+    """Whether no comparison of the round is waiting for a judgment."""
     query = select(Comparison.id).where(
         Comparison.round_id == round_id, Comparison.purpose == purpose, comparisons.is_unfinished()
     )
@@ -91,7 +91,7 @@ def jobs_of(session: Session, round_id: int) -> list[Job]:
 
 
 def current(session: Session, project_id: int) -> Round | None:
-    """Return the project's round that is not over, if there is one."""
+    """Return the project's round in progress, if there is one."""
     return session.scalar(
         select(Round)
         .where(Round.project_id == project_id, Round.state.in_(LIVE_ROUND_STATES))
@@ -104,14 +104,19 @@ def get(session: Session, project_id: int, number: int) -> Round:
     """Return a project's round by its number.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the project has no such round.
     """
-    found = session.scalar(
+    round_ = session.scalar(
         select(Round).where(Round.project_id == project_id, Round.number == number)
     )
-    if found is None:
+    if round_ is None:
         raise NotFound(f"there is no round {number} in this project")
-    return found
+    return round_
+
+
+def by_id(session: Session, round_id: int | None) -> Round | None:
+    """Return the round that a checkpoint or an evaluation names; None where it names none."""
+    return session.get_one(Round, round_id) if round_id is not None else None
 
 
 def of_project(session: Session, project_id: int) -> list[Round]:

@@ -146,7 +146,7 @@ def cancel(session: Session, round_: Round, *, reason: str, actor_id: int | None
     round_.ended_at = now(session)
     for job in jobs_of(session, round_.id):
         if job.state not in OVER_JOB_STATES:
-            jobs.cancel(session, job.id)
+            jobs.cancel(session, job.id, actor_id=actor_id)
     _settle(session, round_.id)
     audit.record(
         session,
@@ -168,7 +168,7 @@ def retry(session: Session, round_: Round, *, actor_id: int | None) -> None:
     if round_.state != RoundState.FAILED:
         raise Conflict(f"round {round_.number} is {round_.state}; only a failed one is retried")
     last = jobs_of(session, round_.id)[-1]
-    jobs.retry(session, last.id)
+    jobs.retry(session, last.id, actor_id=actor_id)
     audit.record(
         session,
         "round.retry",

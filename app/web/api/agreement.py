@@ -1,4 +1,4 @@
-"""Agreement: the whole report, each labeler's habits, and the comparisons that divide people."""
+"""Agreement: the report, the quality of each labeler, and the most disputed comparisons."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, RatingReport
-from app.domain.levels import Levels
+from app.domain.agreement import EXPECTATION, RatingAgreement
+from app.domain.labeler_agreement import ALONE
 from app.domain.measures import Interval, Measure, Undefined
+from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.absolute_agreement import FREE
-from app.services.quality.agreement import AgreementReport, Group
+from app.services.quality.absolute_agreement import FREE_TEXT
+from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
@@ -21,17 +22,17 @@ router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
 
 
 class MeasureOut(BaseModel):
-    """A number with its 95 % interval; without a number, `reason` says why there is none."""
+    """A value with its 95 % interval; without a value, `reason` says why it is not defined."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
-    n: int = Field(0, description="Comparisons, or trials, that it rests on.")
+    n: int = Field(0, description="The number of comparisons or trials it is based on.")
     reason: str = ""
 
 
 class LevelsOut(BaseModel):
-    """The human level, and the band in which the noise ceiling lies."""
+    """The human level, and the range of the noise ceiling."""
 
     human: float
     ceiling_low: float
@@ -39,7 +40,7 @@ class LevelsOut(BaseModel):
 
 
 class GroupOut(BaseModel):
-    """Agreement of a part of the judgments."""
+    """Agreement within one group of judgments."""
 
     name: str
     judgments: int
@@ -47,8 +48,8 @@ class GroupOut(BaseModel):
     alpha: MeasureOut
 
 
-class PairOut(BaseModel):
-    """Two labelers on what both judged."""
+class LabelerPairOut(BaseModel):
+    """Agreement of two labelers on the comparisons that both judged."""
 
     first: str
     second: str
@@ -56,7 +57,7 @@ class PairOut(BaseModel):
 
 
 class LabelerOut(BaseModel):
-    """A labeler with the others, leaving themself out, and their habits."""
+    """A labeler's agreement with the others, and their quality measures."""
 
     labeler: str
     judgments: int
@@ -64,7 +65,7 @@ class LabelerOut(BaseModel):
     alpha: MeasureOut
     gold: MeasureOut
     same_again: MeasureOut
-    first_place: MeasureOut = Field(description="How often what was shown first was chosen.")
+    first_place: MeasureOut = Field(description="How often they chose the response shown first.")
     ties: MeasureOut
     skips: MeasureOut
     longer: MeasureOut
@@ -74,26 +75,26 @@ class LabelerOut(BaseModel):
 
 
 class AbsoluteOut(BaseModel):
-    """Agreement on completions one by one: ratings of a criterion, their mean, or thumbs."""
+    """Agreement on single responses: ratings of a criterion, their mean, or thumbs."""
 
     name: str
     judgments: int
-    pairable: int = Field(description="Completions that two or more judged.")
-    raw: MeasureOut = Field(description="Exactly the same.")
-    within_one: MeasureOut = Field(description="At most one point apart.")
+    pairable: int = Field(description="Responses judged by two or more labelers.")
+    raw: MeasureOut = Field(description="Share of identical pairs.")
+    within_one: MeasureOut = Field(description="Share of pairs at most one point apart.")
     alpha: MeasureOut
     metric: str
 
 
-class AloneOut(BaseModel):
-    """How often the others' rating is within one point of a labeler's, or their thumb the same."""
+class CompletionAgreementOut(BaseModel):
+    """How often others' ratings are within one point of a labeler's, or their thumbs the same."""
 
     labeler: str
     with_others: MeasureOut
 
 
 class AgreementOut(BaseModel):
-    """How far the labelers of a project, or of a part of it, agree."""
+    """The agreement report of a project, or of the selected part of it."""
 
     comparisons: int
     judgments: int
@@ -102,7 +103,7 @@ class AgreementOut(BaseModel):
     pairable: int
     without_preference: int
     raw: MeasureOut
-    decided: MeasureOut = Field(description="Among votes that are not ties: the human level.")
+    decided: MeasureOut = Field(description="Agreement without ties: the human level.")
     alpha: MeasureOut
     metric: str
     strength_alpha: MeasureOut
@@ -112,19 +113,19 @@ class AgreementOut(BaseModel):
     rounds: list[GroupOut]
     guidelines: list[GroupOut]
     sources: list[GroupOut]
-    pairs: list[PairOut]
+    pairs: list[LabelerPairOut]
     by_labeler: list[LabelerOut]
-    kinds: dict[str, int] = Field(description="Judgments of each kind.")
+    kinds: dict[str, int] = Field(description="Number of judgments of each kind.")
     ratings: list[AbsoluteOut]
     mean_rating: AbsoluteOut | None
     thumbs: AbsoluteOut | None
-    completions_by_labeler: list[AloneOut]
-    texts: str = Field("", description="Why there is no agreement on what people write.")
+    completions_by_labeler: list[CompletionAgreementOut]
+    texts: str = Field("", description="Why agreement is not defined for written text.")
     expectation: str = EXPECTATION
 
 
-class Disputed(BaseModel):
-    """A comparison and how far its labelers agree."""
+class DisputedComparison(BaseModel):
+    """A comparison and the agreement on it."""
 
     comparison_id: int
     agreement: float
@@ -134,17 +135,17 @@ class Disputed(BaseModel):
 def report(
     access: LeadAccess,
     round: Annotated[int | None, Query(description="A round's number.")] = None,
-    labeler_id: Annotated[int | None, Query(description="Only what this user judged.")] = None,
-    version: Annotated[int | None, Query(description="Of the guidelines.")] = None,
-    source: Annotated[str | None, Query(description="Of the prompts.")] = None,
+    labeler_id: Annotated[int | None, Query(description="A user's comparisons only.")] = None,
+    version: Annotated[int | None, Query(description="A version of the guidelines.")] = None,
+    source: Annotated[str | None, Query(description="A source of prompts.")] = None,
     purpose: Purpose = Purpose.TRAIN,
 ) -> AgreementOut:
-    """Return the report; a statistic that is not defined comes with the reason."""
+    """Return the agreement report; an undefined statistic comes with the reason."""
     session, project_id = access.session, access.project.id
     chosen: Round | None = (
         round_progress.get(session, project_id, round) if round is not None else None
     )
-    found = agreement.report(
+    agreement_report = agreement.report(
         session,
         project_id,
         round_id=chosen.id if chosen else None,
@@ -153,28 +154,28 @@ def report(
         version=version,
         source=source,
     )
-    return _out(found, labeler_quality.of_project(session, project_id))
+    return _out(agreement_report, labeler_quality.of_project(session, project_id))
 
 
 @router.get("/agreement/lowest")
 def lowest(
     access: LeadAccess, below: Annotated[float, Query(ge=0, le=1)] = agreement.LOW
-) -> list[Disputed]:
+) -> list[DisputedComparison]:
     """Return the comparisons with the lowest agreement, lowest first."""
     rows = agreement.lowest(access.session, access.project.id, below=below)
-    return [Disputed(comparison_id=name, agreement=value) for name, value in rows]
+    return [DisputedComparison(comparison_id=name, agreement=value) for name, value in rows]
 
 
-def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
-    overall = found.overall
+def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
+    overall = report.overall
     levels = overall.levels
     return AgreementOut(
         comparisons=overall.comparisons,
-        judgments=found.judgments,
+        judgments=report.judgments,
         labelers=overall.labelers,
         units=overall.units,
         pairable=overall.pairable,
-        without_preference=found.without_preference,
+        without_preference=report.without_preference,
         raw=_measure(overall.raw),
         decided=_measure(overall.decided),
         alpha=_measure(overall.alpha),
@@ -183,75 +184,80 @@ def _out(found: AgreementReport, habits: Sequence[Quality]) -> AgreementOut:
         tau_b=_measure(overall.ranks.tau),
         top1=_measure(overall.ranks.top1),
         levels=_levels(levels) if isinstance(levels, Levels) else None,
-        rounds=[_group(one) for one in found.rounds],
-        guidelines=[_group(one) for one in found.versions],
-        sources=[_group(one) for one in found.sources],
+        rounds=[_group(group) for group in report.rounds],
+        guidelines=[_group(group) for group in report.versions],
+        sources=[_group(group) for group in report.sources],
         pairs=[
-            PairOut(first=str(one.first), second=str(one.second), raw=_measure(one.raw))
-            for one in found.pairs
+            LabelerPairOut(first=str(pair.first), second=str(pair.second), raw=_measure(pair.raw))
+            for pair in report.pairs
         ],
-        by_labeler=[_labeler(found, one) for one in habits],
-        kinds={str(kind): count for kind, count in found.kinds.items()},
-        ratings=[_absolute(name, one) for name, one in found.absolute.criteria],
-        mean_rating=found.absolute.mean and _absolute("weighted mean", found.absolute.mean),
-        thumbs=found.absolute.thumbs and _absolute("thumbs", found.absolute.thumbs),
+        by_labeler=[_labeler(report, quality) for quality in qualities],
+        kinds={str(kind): count for kind, count in report.kinds.items()},
+        ratings=[_absolute(name, ratings) for name, ratings in report.absolute.criteria],
+        mean_rating=report.absolute.mean and _absolute("weighted mean", report.absolute.mean),
+        thumbs=report.absolute.thumbs and _absolute("thumbs", report.absolute.thumbs),
         completions_by_labeler=[
-            AloneOut(labeler=name, with_others=_measure(one))
-            for name, one in found.absolute.labelers
+            CompletionAgreementOut(labeler=name, with_others=_measure(measure))
+            for name, measure in report.absolute.labelers
         ],
-        texts=FREE if found.texts else "",
+        texts=FREE_TEXT if report.texts else "",
     )
 
 
-def _absolute(name: str, found: RatingReport) -> AbsoluteOut:
+def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
     return AbsoluteOut(
         name=name,
-        judgments=found.judgments,
-        pairable=found.pairable,
-        raw=_measure(found.raw),
-        within_one=_measure(found.within_one),
-        alpha=_measure(found.alpha),
-        metric=found.metric,
+        judgments=ratings.judgments,
+        pairable=ratings.pairable,
+        raw=_measure(ratings.raw),
+        within_one=_measure(ratings.within_one),
+        alpha=_measure(ratings.alpha),
+        metric=ratings.metric,
     )
 
 
-def _labeler(found: AgreementReport, habit: Quality) -> LabelerOut:
-    alone = Measure.missing("no comparison of theirs was judged by anyone else")
-    agreed = next((one for one in found.labelers if one.labeler == habit.labeler), None)
+def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
+    alone = Measure.missing(ALONE)
+    agreed = next((row for row in report.labelers if row.labeler == quality.labeler), None)
     return LabelerOut(
-        labeler=habit.labeler,
-        judgments=habit.judgments,
+        labeler=quality.labeler,
+        judgments=quality.judgments,
         with_others=_measure(agreed.raw if agreed else alone),
         alpha=_measure(agreed.alpha if agreed else alone),
-        gold=_measure(habit.gold),
-        same_again=_measure(habit.same_again),
-        first_place=_measure(habit.first_place),
-        ties=_measure(habit.ties),
-        skips=_measure(habit.skips),
-        longer=_measure(habit.longer),
-        median_s=habit.median_s,
-        majorities_turned=found.flips.get(habit.labeler, 0),
-        remarks=list(habit.remarks),
+        gold=_measure(quality.gold),
+        same_again=_measure(quality.same_again),
+        first_place=_measure(quality.first_place),
+        ties=_measure(quality.ties),
+        skips=_measure(quality.skips),
+        longer=_measure(quality.longer),
+        median_s=quality.median_s,
+        majorities_turned=report.flips.get(quality.labeler, 0),
+        remarks=list(quality.remarks),
     )
 
 
-def _group(one: Group) -> GroupOut:
+def _group(group: AgreementGroup) -> GroupOut:
     return GroupOut(
-        name=one.name, judgments=one.judgments, raw=_measure(one.raw), alpha=_measure(one.alpha)
+        name=group.name,
+        judgments=group.judgments,
+        raw=_measure(group.raw),
+        alpha=_measure(group.alpha),
     )
 
 
-def _measure(found: Measure) -> MeasureOut:
-    if isinstance(found.value, Undefined):
-        return MeasureOut(value=None, n=found.n, reason=found.value.reason)
-    if isinstance(found.interval, Interval):
+def _measure(measure: Measure) -> MeasureOut:
+    if isinstance(measure.value, Undefined):
+        return MeasureOut(value=None, n=measure.n, reason=measure.value.reason)
+    if isinstance(measure.interval, Interval):
         return MeasureOut(
-            value=found.value, low=found.interval.low, high=found.interval.high, n=found.n
+            value=measure.value, low=measure.interval.low, high=measure.interval.high, n=measure.n
         )
-    return MeasureOut(value=found.value, n=found.n, reason=f"no interval: {found.interval.reason}")
+    return MeasureOut(
+        value=measure.value, n=measure.n, reason=f"no interval: {measure.interval.reason}"
+    )
 
 
-def _levels(found: Levels) -> LevelsOut:
+def _levels(levels: Levels) -> LevelsOut:
     return LevelsOut(
-        human=found.human, ceiling_low=found.ceiling_low, ceiling_high=found.ceiling_high
+        human=levels.human, ceiling_low=levels.ceiling_low, ceiling_high=levels.ceiling_high
     )

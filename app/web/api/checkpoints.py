@@ -1,4 +1,4 @@
-"""Checkpoints: what there is, where it comes from, and its files."""
+"""Checkpoints: the list, lineage and files of the models."""
 
 from datetime import datetime
 from fnmatch import fnmatch
@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
-from app.models import Checkpoint, CheckpointKind, Export, Judgment
+from app.models import Checkpoint, CheckpointKind, Export
 from app.services.checkpoints import checkpoints
+from app.services.judging import revisions
 from app.web import downloads
 from app.web.deps import LeadAccess
 
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["checkpoints"])
 
 
 class CheckpointOut(BaseModel):
-    """A model on disk."""
+    """A model."""
 
     id: int
     kind: str
@@ -43,7 +44,7 @@ class ExportRef(BaseModel):
 
 
 class LineageOut(BaseModel):
-    """Where a model comes from and what came of it."""
+    """The ancestors of a model, what it was trained on, and the models trained from it."""
 
     ancestors: list[CheckpointOut]
     children: list[CheckpointOut]
@@ -68,8 +69,8 @@ class BaseModelIn(BaseModel):
 @router.get("/checkpoints")
 def list_checkpoints(access: LeadAccess, kind: CheckpointKind | None = None) -> list[CheckpointOut]:
     """Return the models, newest first."""
-    found = checkpoints.of_project(access.session, access.project.id, kind)
-    return [checkpoint_out(each) for each in found]
+    listed = checkpoints.of_project(access.session, access.project.id, kind)
+    return [checkpoint_out(checkpoint) for checkpoint in listed]
 
 
 @router.post("/checkpoints", status_code=201)
@@ -77,21 +78,21 @@ def register(access: LeadAccess, request: Request, body: BaseModelIn) -> Checkpo
     """Register a base model."""
     allowed: str = request.app.state.settings.allowed_base_models
     if not any(fnmatch(body.uri, pattern.strip()) for pattern in allowed.split(",")):
-        raise Invalid(f"base model {body.uri!r} is not among those allowed here: {allowed}")
+        raise Invalid(f"base model {body.uri!r} is not allowed here; allowed are: {allowed}")
     return checkpoint_out(checkpoints.register_base(access.session, access.project, body.uri))
 
 
 @router.get("/checkpoints/{checkpoint_id}")
 def show(access: LeadAccess, checkpoint_id: int) -> CheckpointDetail:
-    """Return a model with its lineage, up to every vote and down to its children."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
-    lineage = checkpoints.lineage(access.session, found)
+    """Return a model with its lineage, from its judgments to the models trained from it."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    lineage = checkpoints.lineage(access.session, checkpoint)
     return CheckpointDetail(
-        **checkpoint_out(found).model_dump(),
+        **checkpoint_out(checkpoint).model_dump(),
         lineage=LineageOut(
-            ancestors=[checkpoint_out(each) for each in lineage.ancestors],
-            children=[checkpoint_out(each) for each in lineage.children],
-            exports=[_export_ref(each) for each in lineage.exports],
+            ancestors=[checkpoint_out(ancestor) for ancestor in lineage.ancestors],
+            children=[checkpoint_out(child) for child in lineage.children],
+            exports=[_export_ref(export) for export in lineage.exports],
             judgments=lineage.judgments,
             labelers=lineage.labelers,
             guidelines_versions=list(lineage.guidelines_versions),
@@ -101,40 +102,40 @@ def show(access: LeadAccess, checkpoint_id: int) -> CheckpointDetail:
 
 @router.get("/checkpoints/{checkpoint_id}/judgments")
 def judgments(access: LeadAccess, checkpoint_id: int, after: int = 0) -> list[int]:
-    """Return ids of the votes that a model was trained on, a page at a time."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
-    return [each.id for each in checkpoints.judgments(access.session, found.id, after=after)]
+    """Return the ids of the judgments that a model was trained on, one page at a time."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    rows = checkpoints.judgments(access.session, checkpoint.id, after=after)
+    return [judgment.id for judgment in rows]
 
 
 @router.get("/checkpoints/{checkpoint_id}/download")
 def download(access: LeadAccess, request: Request, checkpoint_id: int) -> Response:
-    """Send a model's folder as a tar."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
-    if found.kind == CheckpointKind.BASE:
-        raise NotFound(f"{found.name} was not made here; it is at {found.uri}")
-    name = f"{access.project.slug}-{found.name.lower().replace(' ', '-')}"
-    return downloads.tar(request, found.uri, name)
+    """Send the folder of a model as a tar."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    if checkpoint.kind == CheckpointKind.BASE:
+        raise NotFound(f"{checkpoint.name} is not stored here; it is at {checkpoint.uri}")
+    name = f"{access.project.slug}-{checkpoint.name.lower().replace(' ', '-')}"
+    return downloads.tar(request, checkpoint.uri, name)
 
 
 @router.post("/checkpoints/{checkpoint_id}/retire")
 def retire(access: LeadAccess, checkpoint_id: int) -> CheckpointOut:
-    """Mark a model as no longer to be used."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
-    checkpoints.retire(access.session, found)
-    return checkpoint_out(found)
+    """Retire a model, so that nothing new uses it."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    checkpoints.retire(access.session, checkpoint)
+    return checkpoint_out(checkpoint)
 
 
 @router.get("/judgments/{judgment_id}/checkpoints")
 def trained_on(access: LeadAccess, judgment_id: int) -> list[CheckpointOut]:
-    """Return every model that a vote went into."""
-    vote = access.session.get(Judgment, judgment_id)
-    if vote is None or vote.project_id != access.project.id:
-        raise NotFound(f"there is no judgment {judgment_id} in this project")
-    return [checkpoint_out(each) for each in checkpoints.trained_on(access.session, vote.id)]
+    """Return all models that were trained on a judgment."""
+    judgment = revisions.in_project(access.session, access.project.id, judgment_id)
+    trained = checkpoints.trained_on(access.session, judgment.id)
+    return [checkpoint_out(checkpoint) for checkpoint in trained]
 
 
 def checkpoint_out(row: Checkpoint) -> CheckpointOut:
-    """Return a checkpoint as the API shows it."""
+    """Return a checkpoint in the form of the API."""
     return CheckpointOut(
         id=row.id,
         kind=row.kind,

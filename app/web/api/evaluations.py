@@ -1,4 +1,4 @@
-"""Evaluations: results of blind comparisons, and the answers that were compared."""
+"""Evaluations: the results of blind comparisons, and the responses that were compared."""
 
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,7 @@ class EvaluationOut(BaseModel):
 
 
 class AnswersOut(BaseModel):
-    """What both policies said to one prompt."""
+    """The responses of both policies to one prompt."""
 
     prompt_id: int
     messages: list[dict[str, Any]]
@@ -41,31 +41,31 @@ class AnswersOut(BaseModel):
 @router.get("")
 def list_evaluations(access: LeadAccess) -> list[EvaluationOut]:
     """Return the evaluations, newest first."""
-    found = evaluations.of_project(access.session, access.project.id)
-    return [_out(access.session, each) for each in found]
+    listed = evaluations.of_project(access.session, access.project.id)
+    return [_out(access.session, evaluation) for evaluation in listed]
 
 
 @router.get("/{evaluation_id}")
 def show(access: LeadAccess, evaluation_id: int) -> EvaluationOut:
     """Return an evaluation with its results so far."""
-    found = evaluations.get(access.session, access.project.id, evaluation_id)
-    return _out(access.session, found)
+    evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
+    return _out(access.session, evaluation)
 
 
 @router.get("/{evaluation_id}/answers")
 def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
-    """Return both policies' answers, prompt by prompt."""
-    found = evaluations.get(access.session, access.project.id, evaluation_id)
+    """Return the responses of both policies, by prompt."""
+    evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
     return [
         AnswersOut(
-            prompt_id=each.prompt.id,
-            messages=each.prompt.messages,
-            new=each.new.text,
-            old=each.old.text,
-            score_new=each.score_new,
-            score_old=each.score_old,
+            prompt_id=pair.prompt.id,
+            messages=pair.prompt.messages,
+            new=pair.new.text,
+            old=pair.old.text,
+            score_new=pair.score_new,
+            score_old=pair.score_old,
         )
-        for each in evaluations.answers(access.session, found)
+        for pair in evaluations.completion_pairs(access.session, evaluation)
     ]
 
 

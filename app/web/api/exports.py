@@ -1,4 +1,4 @@
-"""Exports: ask for one, see what is in it and why not the rest, fetch its bytes."""
+"""Exports: creating one, its contents and what it left out, and downloading it."""
 
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.errors import Conflict
 from app.models import Export
 from app.services.datasets import export_rows, exports
-from app.services.datasets.judged_comparisons import Options
+from app.services.datasets.judged_comparisons import ExportOptions
 from app.web import downloads
 from app.web.deps import LeadAccess
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/api/v1/projects/{slug}/exports", tags=["exports"])
 
 
 class ExportIn(BaseModel):
-    """What to export. Options that are left out have their defaults."""
+    """The format and options of an export; omitted options have their defaults."""
 
     format: str
     options: dict[str, Any] = {}
@@ -44,18 +44,18 @@ class ExportOut(BaseModel):
 
 @router.get("/formats")
 def formats(access: LeadAccess) -> dict[str, str]:
-    """Return the formats on offer, with what they are for."""
+    """Return the export formats with their descriptions."""
     return dict(export_rows.TITLES)
 
 
 @router.post("", status_code=202)
 def create(access: LeadAccess, body: ExportIn) -> ExportOut:
-    """Ask for an export; a job writes it."""
+    """Create an export, which a job writes."""
     made = exports.create(
         access.session,
         access.project,
         format=body.format,
-        options=Options.from_json(body.options),
+        options=ExportOptions.from_json(body.options),
         created_by_id=access.user.id,
     )
     return _out(access.session, made)
@@ -64,8 +64,8 @@ def create(access: LeadAccess, body: ExportIn) -> ExportOut:
 @router.get("")
 def list_exports(access: LeadAccess) -> list[ExportOut]:
     """Return the exports, newest first."""
-    found = exports.of_project(access.session, access.project.id)
-    return [_out(access.session, each) for each in found]
+    listed = exports.of_project(access.session, access.project.id)
+    return [_out(access.session, export) for export in listed]
 
 
 @router.get("/{number}")
@@ -76,12 +76,12 @@ def show(access: LeadAccess, number: int) -> ExportOut:
 
 @router.get("/{number}/download")
 def download(access: LeadAccess, request: Request, number: int) -> Response:
-    """Send an export's bytes; `Range` requests resume."""
-    found = exports.get(access.session, access.project.id, number)
-    if found.state != exports.READY:
-        raise Conflict(f"export {number} is {found.state}; it has no bytes yet")
-    name = f"{access.project.slug}-export-{number}-{found.format}.jsonl"
-    return downloads.file(request, found.uri, name)
+    """Send the file of an export, or the part that a `Range` request asks for."""
+    export = exports.get(access.session, access.project.id, number)
+    if export.state != exports.READY:
+        raise Conflict(f"export {number} is {export.state}; it has no file yet")
+    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
+    return downloads.file(request, export.uri, name)
 
 
 def _out(session: Session, row: Export) -> ExportOut:

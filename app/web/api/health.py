@@ -1,4 +1,4 @@
-"""Health for machines: alive, ready, and figures for Prometheus, all read from the database."""
+"""Health checks for monitoring: liveness, readiness, and Prometheus metrics from the database."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app import queue as broker
 from app.db import Database, now, schema
-from app.models import Comparison
 from app.services.jobs import workers
+from app.services.judging import queue_progress
 from app.web.deps import policy
 
 MIN_FREE_MIB: Final = 64
@@ -24,7 +23,7 @@ State = Literal["ok", "degraded", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that readiness depends on."""
+    """The result of one check that readiness depends on."""
 
     state: State
     message: str
@@ -32,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether requests can be served, and why not."""
+    """Whether the server can handle requests, with the result of each check."""
 
     is_ready: bool
     checks: dict[str, Check]
@@ -40,26 +39,26 @@ class Readiness:
 
 @policy("public")
 def probe() -> None:
-    """Let anybody ask, and ask nobody who they are: the database may be away."""
+    """Allow anyone without authentication, because the database may be unreachable."""
 
 
 router = APIRouter(tags=["health"], dependencies=[Depends(probe)])
 
 
 def _database(request: Request) -> Database:
-    found: Database = request.app.state.database
-    return found
+    database: Database = request.app.state.database
+    return database
 
 
 @router.get("/livez")
 def alive() -> dict[str, str]:
-    """Say that the process answers; asks nothing else."""
+    """Report that the process is alive, without checking anything else."""
     return {"state": "ok"}
 
 
 @router.get("/readyz")
 def ready(request: Request, response: Response) -> Readiness:
-    """Say whether requests can be served; without Redis they can, only later."""
+    """Report whether requests can be handled; without Redis they can, but jobs start later."""
     checks = {
         "database": _check_database(_database(request)),
         "disk": _check_disk(request.app.state.settings.data_dir),
@@ -73,7 +72,7 @@ def ready(request: Request, response: Response) -> Readiness:
 
 @router.get("/metrics")
 def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
-    """Return gauges in Prometheus' text format."""
+    """Return gauges in the Prometheus text format."""
     with database.reader() as session:
         text = "\n".join(_gauges(session)) + "\n"
     return Response(text, media_type="text/plain; version=0.0.4")
@@ -82,16 +81,16 @@ def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
 def _check_database(database: Database) -> Check:
     try:
         if schema.is_current(database.engine):
-            return Check("ok", "answers, migrations at head")
-        return Check("failed", "migrations are not at head; run attune migrate")
+            return Check("ok", "responding, migrations up to date")
+        return Check("failed", "migrations are pending; run attune migrate")
     except SQLAlchemyError:
-        return Check("failed", "does not answer")
+        return Check("failed", "not responding")
 
 
 def _check_disk(folder: Path) -> Check:
     free_mib = shutil.disk_usage(folder).free // 2**20
     if free_mib < MIN_FREE_MIB:
-        return Check("failed", f"{free_mib} MiB free, {MIN_FREE_MIB} needed")
+        return Check("failed", f"{free_mib} MiB free, at least {MIN_FREE_MIB} needed")
     return Check("ok", f"{free_mib} MiB free")
 
 
@@ -101,9 +100,9 @@ def _check_secret(secret: bytes) -> Check:
 
 def _check_broker() -> Check:
     answers: dict[bool | None, Check] = {
-        None: Check("ok", "none set; workers poll"),
-        True: Check("ok", "answers"),
-        False: Check("degraded", "does not answer; jobs start late, none is lost"),
+        None: Check("ok", "none configured; workers poll the database"),
+        True: Check("ok", "responding"),
+        False: Check("degraded", "not responding; jobs start later, but none is lost"),
     }
     return answers[broker.is_reachable()]
 
@@ -111,8 +110,8 @@ def _check_broker() -> Check:
 def _gauges(session: Session) -> Iterator[str]:
     figures = workers.queue_figures(session, broker.QUEUES)
     by_queue: list[tuple[str, str, Callable[[workers.QueueFigures], float]]] = [
-        ("attune_jobs_waiting", "Jobs that wait in a queue.", lambda row: row.waiting),
-        ("attune_jobs_running", "Jobs that run.", lambda row: row.running),
+        ("attune_jobs_waiting", "Jobs waiting in a queue.", lambda row: row.waiting),
+        ("attune_jobs_running", "Jobs running.", lambda row: row.running),
         (
             "attune_oldest_waiting_seconds",
             "Age of the oldest waiting job.",
@@ -130,13 +129,16 @@ def _gauges(session: Session) -> Iterator[str]:
     )
     moment = now(session)
     alive_workers = sum(workers.is_alive(row, moment) for row in workers.listed(session))
-    slots = select(func.sum(Comparison.open_slots)).where(Comparison.is_open)
     plain = [
-        ("attune_fenced_writes", "Writes refused for an old lease.", totals.fenced_writes),
-        ("attune_leases_lost", "Leases that ended without a word.", totals.leases_lost),
-        ("attune_job_deaths", "Processes killed under their job.", totals.deaths),
-        ("attune_workers_alive", "Workers seen lately.", alive_workers),
-        ("attune_open_slots", "Judgments still wanted.", session.scalar(slots) or 0),
+        (
+            "attune_fenced_writes",
+            "Writes rejected for an expired lease.",
+            totals.fenced_writes,
+        ),
+        ("attune_leases_lost", "Leases that expired without a heartbeat.", totals.leases_lost),
+        ("attune_job_deaths", "Job processes that were killed.", totals.deaths),
+        ("attune_workers_alive", "Workers with a recent heartbeat.", alive_workers),
+        ("attune_open_slots", "Judgments still wanted.", queue_progress.count_open_slots(session)),
     ]
     for name, text, value in plain:
         yield from _head(name, text)

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: list, look, curves, samples, and the buttons."""
+"""Jobs: listing them, their metrics and samples, and cancelling, retrying or stopping them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +10,10 @@ from app.domain.states import JobState
 from app.models import Job
 from app.services.jobs import jobs
 from app.services.rounds import job_control
+from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess
 
-router = APIRouter(prefix="/api/v1", tags=["jobs"])
+router = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=AddressedRoute)
 OF_PROJECT = "/projects/{slug}/jobs"
 
 
@@ -38,7 +39,7 @@ class JobOut:
 
     @classmethod
     def of(cls, job: Job) -> "JobOut":
-        """Read the row."""
+        """Return a job in the form of the API."""
         return cls(
             id=job.id,
             kind=job.kind,
@@ -59,8 +60,8 @@ class JobOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """A metric's points in order of steps."""
+class MetricCurve:
+    """The values of one metric, in order of steps."""
 
     name: str
     steps: list[int]
@@ -69,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class SampleOut:
-    """A completion kept while training."""
+    """A response that was kept during training."""
 
     step: int
     prompt: str
@@ -83,7 +84,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 
 @router.get("/jobs")
 def all_jobs(access: AdminAccess, before: Before = None, limit: Limit = 50) -> list[JobOut]:
-    """List every project's jobs, newest first."""
+    """Return the jobs of all projects, newest first."""
     return [JobOut.of(job) for job in jobs.page(access.session, before_id=before, limit=limit)]
 
 
@@ -102,27 +103,27 @@ def act_on_any(access: AdminAccess, job_id: int, action: job_control.Action) -> 
 
 @router.get(OF_PROJECT)
 def of_project(access: LeadAccess, before: Before = None, limit: Limit = 50) -> list[JobOut]:
-    """List the project's jobs, newest first."""
-    found = jobs.page(access.session, project_id=access.project.id, before_id=before, limit=limit)
-    return [JobOut.of(job) for job in found]
+    """Return the jobs of the project, newest first."""
+    listed = jobs.page(access.session, project_id=access.project.id, before_id=before, limit=limit)
+    return [JobOut.of(job) for job in listed]
 
 
 @router.get(f"{OF_PROJECT}/{{job_id}}")
 def one(access: LeadAccess, job_id: int) -> JobOut:
     """Return a job of the project."""
-    return JobOut.of(_found(access, job_id))
+    return JobOut.of(_job(access, job_id))
 
 
 @router.get(f"{OF_PROJECT}/{{job_id}}/metrics")
 def metrics(
     access: LeadAccess,
     job_id: int,
-    after_step: Annotated[int, Query(description="Only points beyond this step.")] = -1,
-) -> list[Curve]:
-    """Return the job's curves."""
-    curves: dict[str, Curve] = {}
-    for row in jobs.metrics(access.session, _found(access, job_id).id, after_step=after_step):
-        curve = curves.setdefault(row.name, Curve(row.name, [], []))
+    after_step: Annotated[int, Query(description="Only points after this step.")] = -1,
+) -> list[MetricCurve]:
+    """Return the metrics of the job."""
+    curves: dict[str, MetricCurve] = {}
+    for row in jobs.metrics(access.session, _job(access, job_id).id, after_step=after_step):
+        curve = curves.setdefault(row.name, MetricCurve(row.name, [], []))
         curve.steps.append(row.step)
         curve.values.append(row.value)
     return list(curves.values())
@@ -130,9 +131,9 @@ def metrics(
 
 @router.get(f"{OF_PROJECT}/{{job_id}}/samples")
 def samples(access: LeadAccess, job_id: int, limit: Limit = 50) -> list[SampleOut]:
-    """Return completions the job kept, the newest step first."""
-    found = jobs.samples(access.session, _found(access, job_id).id, limit=limit)
-    return [SampleOut(row.step, row.prompt, row.completion, row.score) for row in found]
+    """Return the responses that the job kept, newest step first."""
+    kept = jobs.samples(access.session, _job(access, job_id).id, limit=limit)
+    return [SampleOut(row.step, row.prompt, row.completion, row.score) for row in kept]
 
 
 @router.post(f"{OF_PROJECT}/{{job_id}}/{{action}}")
@@ -144,5 +145,5 @@ def act(access: LeadAccess, job_id: int, action: job_control.Action) -> JobOut:
     return JobOut.of(job)
 
 
-def _found(access: LeadAccess, job_id: int) -> Job:
+def _job(access: LeadAccess, job_id: int) -> Job:
     return job_control.find(access.session, job_id, project_id=access.project.id)

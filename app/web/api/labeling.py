@@ -1,21 +1,24 @@
-"""Assignments: claim, judge, skip, take back; the labeling page and scripts use the same."""
+"""Assignments: claim, judge, skip, undo; used by the labeling page and by scripts."""
 
 from datetime import datetime, timedelta
-from functools import partial
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from sqlalchemy.orm import Session
 
 from app.db import now
-from app.db.engine import later
 from app.domain.assignment import public_number
 from app.errors import AttuneError
-from app.models import Assignment, Comparison
-from app.services.judging import corrections, judgment_bodies, labeling, workload
-from app.services.judging.submissions import Outcome
-from app.services.queue import comparisons, slot_leases
-from app.services.rounds import rounds
+from app.models import Assignment
+from app.services.judging import (
+    corrections,
+    judgment_bodies,
+    labeler_history,
+    queue_progress,
+    sheets,
+    skips,
+)
+from app.services.queue import slot_leases
+from app.services.rounds import judging_flow
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -35,6 +38,7 @@ from app.web.assignments import (
     queue_out,
 )
 from app.web.deps import LabelerAccess, LabelerDesk, ProjectAccess
+from app.web.row_ids import RowId, RowIdQuery
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["labeling"])
 
@@ -43,7 +47,7 @@ HISTORY_PAGE = 20
 
 @router.post("/assignments", response_model=ClaimOut)
 def claim(desk: LabelerDesk, wanted: ClaimIn) -> Response:
-    """Lease the next comparisons; your present leases come first."""
+    """Lease the next comparisons; your current leases come first."""
     with desk.open() as access:
         assignments = _claim(access, wanted)
         queue = _queue_if_short(access, wanted, assignments)
@@ -52,10 +56,10 @@ def claim(desk: LabelerDesk, wanted: ClaimIn) -> Response:
 
 @router.post("/assignments/exchange", response_model=ExchangeOut)
 def exchange(desk: LabelerDesk, given: ExchangeIn) -> Response:
-    """Hand in judgments and skips and lease the next comparisons, in one transaction."""
+    """Submit judgments and skips and lease the next comparisons, in one transaction."""
     with desk.open() as access:
-        results = [_submitted(access, one.assignment_id, one) for one in given.submissions]
-        results += [_skipped(access, one.assignment_id, one) for one in given.skips]
+        results = [_submitted(access, work.assignment_id, work) for work in given.submissions]
+        results += [_skipped(access, skip.assignment_id, skip) for skip in given.skips]
         assignments = _claim(access, given)
         queue = _queue_if_short(access, given, assignments)
         saved_at = now(access.session)
@@ -66,13 +70,13 @@ def exchange(desk: LabelerDesk, given: ExchangeIn) -> Response:
 
 @router.post("/assignments/heartbeat")
 def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
-    """Extend your leases; what is missing from the answer has gone to someone else."""
+    """Extend your leases; those missing from the result have gone to other labelers."""
     return slot_leases.heartbeat(access.session, access.project, access.user.id)
 
 
 @router.post("/assignments/release")
 def release(access: LabelerAccess) -> dict[str, int]:
-    """Give your leases back."""
+    """Return your leases to the queue."""
     return {
         "released": slot_leases.release(access.session, access.project.id, access.user.id),
     }
@@ -80,7 +84,7 @@ def release(access: LabelerAccess) -> dict[str, int]:
 
 @router.post("/assignments/undo")
 def undo(access: LabelerAccess, given: KeyIn, rendered: bool = False) -> AssignmentOut | None:
-    """Open your last judgment or skip again; null when there is none."""
+    """Reopen your last judgment or skip; null if there is none."""
     opened = corrections.undo(access.session, access.project, access.user.id, given.key)
     if opened is None:
         return None
@@ -89,39 +93,38 @@ def undo(access: LabelerAccess, given: KeyIn, rendered: bool = False) -> Assignm
 
 @router.get("/assignments/queue")
 def queue(access: LabelerAccess, since: datetime | None = None) -> QueueOut:
-    """Return what is left for you, and why there is nothing if so; `since` starts your day."""
+    """Return what is left for you, or why nothing is; `since` is the start of your day."""
     return _queue(access, since)
 
 
 @router.post("/assignments/{assignment_id}/submission", response_model=OutcomeOut)
-def submit(desk: LabelerDesk, assignment_id: int, given: SubmissionIn) -> Response:
-    """Hand in a judgment; the same key and body again give the same answer."""
+def submit(desk: LabelerDesk, assignment_id: RowId, given: SubmissionIn) -> Response:
+    """Submit a judgment; repeating the request returns the same outcome."""
     submission = given.to_submission(assignment_id)
     with desk.open() as access:
-        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
-        go_on(access.session, outcome)
+        outcome = judging_flow.submit(access.session, access.project, access.user.id, submission)
     return _json(outcome_out(outcome))
 
 
 @router.post("/assignments/{assignment_id}/skip", status_code=204)
-def skip(desk: LabelerDesk, assignment_id: int, given: SkipIn) -> None:
-    """Leave a comparison to others."""
+def skip(desk: LabelerDesk, assignment_id: RowId, given: SkipIn) -> None:
+    """Leave a comparison to other labelers."""
     with desk.open() as access:
         _skip(access, assignment_id, given)
 
 
 @router.get("/judgments")
-def history(access: LabelerAccess, before: int | None = None) -> list[HistoryOut]:
-    """Return your judgments and skips, newest first; `before` is the last assignment you have."""
-    items = workload.history(
+def history(access: LabelerAccess, before: RowIdQuery = None) -> list[HistoryOut]:
+    """Return your judgments and skips, newest first; `before` is the last assignment seen."""
+    items = labeler_history.page(
         access.session, access.project.id, access.user.id, before=before, limit=HISTORY_PAGE
     )
     return [history_out(item) for item in items]
 
 
 @router.put("/judgments/{judgment_id}")
-def revise(access: LabelerAccess, judgment_id: int, given: SubmissionIn) -> OutcomeOut:
-    """Replace your judgment by a new revision."""
+def revise(access: LabelerAccess, judgment_id: RowId, given: SubmissionIn) -> OutcomeOut:
+    """Replace your judgment with a new revision."""
     outcome = corrections.revise(
         access.session, access.project, access.user.id, judgment_id, given.to_submission(0)
     )
@@ -129,34 +132,17 @@ def revise(access: LabelerAccess, judgment_id: int, given: SubmissionIn) -> Outc
 
 
 @router.post("/judgments/{judgment_id}/retraction")
-def retract(access: LabelerAccess, judgment_id: int, given: KeyIn) -> OutcomeOut:
-    """Take your judgment back for good."""
+def retract(access: LabelerAccess, judgment_id: RowId, given: KeyIn) -> OutcomeOut:
+    """Retract your judgment permanently."""
     outcome = corrections.retract(
         access.session, access.project, access.user.id, judgment_id, given.key
     )
     return outcome_out(outcome)
 
 
-def go_on(session: Session, outcome: Outcome) -> Outcome:
-    """Let the round go on if this was its last judgment."""
-    if outcome.round_id is not None:
-        if outcome.round_complete:
-            rounds.advance(session, outcome.round_id)
-        elif outcome.comparison_complete and session.get_bind().dialect.name != "sqlite":
-            later(session, partial(_look_again, comparison_id=outcome.comparison_id))
-    return outcome
-
-
-def _look_again(session: Session, comparison_id: int) -> None:
-    # The last judgments of two comparisons, handed in at once, each saw the other one open.
-    comparison = session.get_one(Comparison, comparison_id)
-    if comparison.round_id is not None and comparisons.is_complete(session, comparison):
-        rounds.advance(session, comparison.round_id)
-
-
 def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
     held = list(wanted.held)
-    found = []
+    leased = []
     for _ in range(wanted.count):
         assignment = slot_leases.claim(
             access.session, access.secret, access.project, access.user.id, held=held
@@ -164,12 +150,12 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
         if assignment is None:
             break
         held.append(assignment.id)
-        found.append(_out(access, assignment, rendered=wanted.rendered))
-    return found
+        leased.append(_out(access, assignment, rendered=wanted.rendered))
+    return leased
 
 
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
-    sheet = workload.sheet(access.session, assignment)
+    sheet = sheets.of_assignment(access.session, assignment)
     rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
     out = assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
     out.comparison_id = public_number(access.secret, sheet.comparison_id)
@@ -187,18 +173,17 @@ def _queue(access: ProjectAccess, since: datetime | None) -> QueueOut:
     moment = now(session)
     if since is None or since.tzinfo is None or since < moment - timedelta(hours=48):
         since = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    today = workload.judged_since(session, access.user.id, since, project.id)
-    return queue_out(workload.queue_state(session, project, access.user.id), today)
+    today = queue_progress.judged_since(session, access.user.id, since, project.id)
+    return queue_out(queue_progress.state(session, project, access.user.id), today)
 
 
 def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -> ResultOut:
-    # The service refuses before it writes anything, so the others' writes stand.
+    # The service refuses before it writes anything, so the other results stand.
     submission = given.to_submission(assignment_id)
     try:
-        outcome = labeling.submit(access.session, access.project, access.user.id, submission)
+        outcome = judging_flow.submit(access.session, access.project, access.user.id, submission)
     except AttuneError as error:
         return ResultOut(assignment_id=assignment_id, refused=str(error))
-    go_on(access.session, outcome)
     return ResultOut(
         assignment_id=assignment_id,
         judgment_id=outcome.judgment_id,
@@ -207,7 +192,7 @@ def _submitted(access: ProjectAccess, assignment_id: int, given: SubmissionIn) -
 
 
 def _skip(access: ProjectAccess, assignment_id: int, given: SkipIn) -> None:
-    labeling.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
+    skips.skip(access.session, access.project, access.user.id, given.to_skip(assignment_id))
 
 
 def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> ResultOut:
@@ -218,6 +203,6 @@ def _skipped(access: ProjectAccess, assignment_id: int, given: SkipIn) -> Result
     return ResultOut(assignment_id=assignment_id)
 
 
-def _json(answer: BaseModel) -> Response:
-    # The models are our own: checking them once more, as FastAPI does, takes as long as judging.
-    return Response(answer.model_dump_json(), media_type="application/json")
+def _json(result: BaseModel) -> Response:
+    # FastAPI would validate the models once more, which takes as long as recording the judgment.
+    return Response(result.model_dump_json(), media_type="application/json")

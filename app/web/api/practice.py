@@ -1,6 +1,6 @@
-"""Practice: settled comparisons with the answer and the reason at once; nothing of it counts.
+"""Practice: settled comparisons with immediate feedback; none of the judgments counts.
 
-The addresses under `assignments` are those of labeling, so that the same page speaks to both.
+The addresses under `assignments` mirror those of labeling, so that one page can use both.
 """
 
 from datetime import datetime
@@ -14,9 +14,11 @@ from app.errors import AttuneError, Conflict, Invalid
 from app.formats import practice as rows
 from app.models import Membership, Purpose
 from app.services.judging import judgment_bodies, practice_files, practice_runs
-from app.services.judging.workload import Sheet
+from app.services.judging.sheets import Sheet
+from app.services.people import accounts
 from app.services.queue import practice_standing
-from app.services.queue.practice_standing import Practised
+from app.services.queue.practice_standing import PracticeComparison
+from app.web.addresses import AddressedRoute
 from app.web.assignments import (
     AssignmentOut,
     ClaimIn,
@@ -31,21 +33,25 @@ from app.web.assignments import (
 )
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/practice", tags=["practice"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/practice", tags=["practice"], route_class=AddressedRoute
+)
 
-NOT_HERE = "practice has nothing to skip: every comparison of it teaches something"
+NOT_HERE = "comparisons in practice cannot be skipped"
 
 
 class StandingOut(BaseModel):
-    """How you stand in your run through the practice set."""
+    """Your progress in your current run of the practice set."""
 
     run: int
     total: int
     answered: int
     right: int
-    needed: Annotated[int | None, Field(description="Right answers that pass; null: no mark.")]
+    needed: Annotated[
+        int | None, Field(description="Right judgments needed to pass; null without a pass mark.")
+    ]
     is_passed: bool
-    is_required: Annotated[bool, Field(description="You label once you have passed.")]
+    is_required: Annotated[bool, Field(description="You must pass before you can label.")]
     sentences: list[str]
 
 
@@ -63,27 +69,27 @@ class PracticeIn(BaseModel):
     completions: Annotated[list[str], Field(min_length=1, max_length=9)]
     answer: Annotated[
         Literal["a", "b", "tie", "up", "down", "both_bad"] | list[int] | dict[str, list[int]],
-        Field(description="By the order given here: a side, ranks, a thumb, or ratings."),
+        Field(description="In the order of `completions`: a side, ranks, a thumb, or ratings."),
     ]
     reason: str = ""
 
 
 class AddIn(BaseModel):
-    """Settled comparisons for practice, or to mix in as gold."""
+    """Settled comparisons to add, for practice or as gold."""
 
     comparisons: Annotated[list[PracticeIn], Field(max_length=practice_files.MOST)]
     purpose: Literal["practice", "gold"] = "practice"
 
 
 class RefusedOut(BaseModel):
-    """A comparison that was not taken, by its number from 1."""
+    """A rejected comparison: its number, from 1, and the reason."""
 
     line: int
     reason: str
 
 
 class AddedOut(BaseModel):
-    """What became of settled comparisons."""
+    """The result of adding settled comparisons."""
 
     new: int
     known: int
@@ -91,7 +97,7 @@ class AddedOut(BaseModel):
 
 
 class PractisedOut(BaseModel):
-    """A comparison of the practice set, and how often it was answered rightly."""
+    """A comparison of the practice set, and how often it was judged right."""
 
     comparison_id: int
     prompt: str
@@ -101,13 +107,13 @@ class PractisedOut(BaseModel):
 
 @router.get("")
 def show(access: LabelerAccess) -> StandingOut:
-    """Return how you stand."""
+    """Return your progress."""
     return _standing(access)
 
 
 @router.post("/again")
 def again(access: LabelerAccess) -> StandingOut:
-    """Start the next run, once this one is complete."""
+    """Start the next run; this one must be complete."""
     practice_standing.begin_again(access.session, access.project, member_of(access))
     return _standing(access)
 
@@ -115,15 +121,16 @@ def again(access: LabelerAccess) -> StandingOut:
 @router.post("/assignments")
 def claim(access: LabelerAccess, wanted: ClaimIn) -> ClaimOut:
     """Return the next comparisons of your run."""
-    found = _next(access, wanted)
-    return ClaimOut(assignments=found, queue=queue_of(access))
+    return ClaimOut(assignments=_next(access, wanted), queue=queue_of(access))
 
 
 @router.post("/assignments/exchange")
 def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
-    """Hand in answers, learn what was right, and get the next comparisons."""
-    results = [_submitted(access, one) for one in given.submissions]
-    results += [ResultOut(assignment_id=one.assignment_id, refused=NOT_HERE) for one in given.skips]
+    """Submit judgments, get feedback on them, and get the next comparisons."""
+    results = [_submitted(access, work) for work in given.submissions]
+    results += [
+        ResultOut(assignment_id=skip.assignment_id, refused=NOT_HERE) for skip in given.skips
+    ]
     return ExchangeOut(
         results=results,
         saved_at=now(access.session),
@@ -134,7 +141,7 @@ def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
 
 @router.post("/assignments/heartbeat")
 def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
-    """Return what is left of your run: practice leases nothing, so all of it stays yours."""
+    """Return what is left of your run; it is not leased, so it stays yours."""
     stays = now(access.session) + practice_runs.STAYS
     left = practice_runs.left(access.session, access.secret, access.project, access.user.id)
     return dict.fromkeys(left, stays)
@@ -142,8 +149,8 @@ def heartbeat(access: LabelerAccess) -> dict[int, datetime]:
 
 @router.post("/assignments/undo")
 def undo(access: LabelerAccess) -> AssignmentOut | None:
-    """Return nothing: an answer whose reason was read is not taken back."""
-    raise Conflict("practice is not undone; the run can be repeated once it is complete")
+    """Refuse: feedback has been shown, so a judgment in practice stays."""
+    raise Conflict("practice cannot be undone; you can repeat the run once it is complete")
 
 
 @router.get("/assignments/queue")
@@ -155,27 +162,26 @@ def queue(access: LabelerAccess) -> QueueOut:
 @router.get("/comparisons")
 def comparisons(access: LeadAccess) -> list[PractisedOut]:
     """Return the practice set."""
-    return [
-        _practised(one) for one in practice_standing.practice_set(access.session, access.project.id)
-    ]
+    practice_set = practice_standing.practice_set(access.session, access.project.id)
+    return [_practised(comparison) for comparison in practice_set]
 
 
 @router.post("/comparisons", status_code=201)
 def add(access: LeadAccess, given: AddIn) -> AddedOut:
-    """Add settled comparisons; those that are there already change nothing."""
-    taken = practice_files.add(
+    """Add settled comparisons; known ones stay as they are."""
+    result = practice_files.add(
         access.session,
         access.project,
-        [_row(line, one) for line, one in enumerate(given.comparisons, 1)],
+        [_row(line, comparison) for line, comparison in enumerate(given.comparisons, 1)],
         Purpose(given.purpose),
         actor_id=access.user.id,
     )
-    refused = [RefusedOut(line=one.line, reason=one.reason) for one in taken.refused]
-    return AddedOut(new=taken.new, known=taken.known, refused=refused)
+    refused = [RefusedOut(line=row.line, reason=row.reason) for row in result.refused]
+    return AddedOut(new=result.new, known=result.known, refused=refused)
 
 
 def queue_of(access: ProjectAccess) -> QueueOut:
-    """Return what is left of a run, in the words of a queue."""
+    """Return what is left of a run, in the shape of a queue."""
     standing = practice_standing.standing(access.session, access.project, access.user.id)
     return QueueOut(
         open=standing.left,
@@ -193,25 +199,25 @@ def queue_of(access: ProjectAccess) -> QueueOut:
 
 
 def out(access: ProjectAccess, sheet: Sheet, *, rendered: bool) -> AssignmentOut:
-    """Return a practice comparison as the labeler may see it."""
+    """Return a practice comparison as its labeler may see it."""
     rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
     return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
 
 
 def member_of(access: ProjectAccess) -> Membership:
-    """Return the asker's membership, in this transaction.
+    """Return the requesting user's membership, in this transaction.
 
     Raises:
-        Conflict: an administrator who is not a member.
+        Conflict: the user is an administrator who is not a member.
     """
-    member = practice_standing.membership(access.session, access.project.id, access.user.id)
+    member = accounts.membership(access.session, access.project.id, access.user.id)
     if member is None:
-        raise Conflict("you are not a member of this project; only members practise in it")
+        raise Conflict("you are not a member of this project; only members can practice in it")
     return member
 
 
 def _next(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
-    found = practice_runs.sheets(
+    next_sheets = practice_runs.next_sheets(
         access.session,
         access.secret,
         access.project,
@@ -219,7 +225,7 @@ def _next(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
         held=wanted.held,
         count=wanted.count,
     )
-    return [out(access, sheet, rendered=wanted.rendered) for sheet in found]
+    return [out(access, sheet, rendered=wanted.rendered) for sheet in next_sheets]
 
 
 def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
@@ -234,17 +240,17 @@ def _submitted(access: ProjectAccess, given: SubmissionOf) -> ResultOut:
 
 
 def _standing(access: ProjectAccess) -> StandingOut:
-    found = practice_standing.standing(access.session, access.project, access.user.id)
-    member = practice_standing.membership(access.session, access.project.id, access.user.id)
+    standing = practice_standing.standing(access.session, access.project, access.user.id)
+    member = accounts.membership(access.session, access.project.id, access.user.id)
     return StandingOut(
-        run=found.run,
-        total=found.total,
-        answered=found.answered,
-        right=found.right,
-        needed=found.needed,
-        is_passed=found.is_passed,
+        run=standing.run,
+        total=standing.total,
+        answered=standing.answered,
+        right=standing.right,
+        needed=standing.needed,
+        is_passed=standing.is_passed,
         is_required=practice_standing.is_required(access.session, access.project, member),
-        sentences=list(found.sentences),
+        sentences=list(standing.sentences),
     )
 
 
@@ -255,10 +261,10 @@ def _row(line: int, given: PracticeIn) -> practice_files.Numbered:
         return line, str(error)
 
 
-def _practised(one: Practised) -> PractisedOut:
+def _practised(practised: PracticeComparison) -> PractisedOut:
     return PractisedOut(
-        comparison_id=one.comparison.id,
-        prompt=str(one.prompt.messages[-1]["content"]),
-        answers=one.answers,
-        right=one.right,
+        comparison_id=practised.comparison.id,
+        prompt=str(practised.prompt.messages[-1]["content"]),
+        answers=practised.answers,
+        right=practised.right,
     )

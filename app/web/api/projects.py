@@ -1,33 +1,34 @@
-"""Projects: made and edited, their guidelines and their members."""
+"""Projects: creating and editing them, their criteria, guidelines and members."""
 
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import NotFound
-from app.models import Criterion, Guidelines, JudgmentKind, Membership, Project, Role, User
+from app.models import Criterion, Guidelines, Membership, Project, Role
 from app.services.datasets import comparison_requests
 from app.services.people import accounts
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
+from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
 
-router = APIRouter(prefix="/api/v1/projects", tags=["projects"])
+router = APIRouter(prefix="/api/v1/projects", tags=["projects"], route_class=AddressedRoute)
 
 
 class ProjectChanges(BaseModel):
-    """Settings to change; what is left out stays as it is."""
+    """Settings to change; omitted ones stay the same."""
 
     name: str | None = None
     description: str | None = None
-    instruction: str | None = Field(None, description="Joined to every prompt.")
+    instruction: str | None = Field(None, description="Added to every prompt.")
     judgment_kind: JudgmentKind | None = None
-    k: int | None = Field(None, description="Completions in a comparison, as the kind takes.")
-    overlap: int | None = Field(None, description="Judgments that a comparison wants.")
+    k: int | None = Field(None, description="Completions per comparison.")
+    overlap: int | None = Field(None, description="Judgments per comparison.")
     strength_steps: int | None = Field(None, description="0 (off), 2, 3 or 4.")
     allow_tie: bool | None = None
     allow_both_bad: bool | None = None
@@ -41,21 +42,21 @@ class ProjectChanges(BaseModel):
 
 
 class CriterionIn(BaseModel):
-    """One thing that completions are rated on; the name is what judgments carry."""
+    """A criterion that completions are rated on; judgments refer to it by name."""
 
     name: str
-    help: str = Field("", description="Shown at the control.")
-    weight: float = Field(1.0, description="Its share in the mean that preferences come from.")
+    help: str = Field("", description="Shown to labelers.")
+    weight: float = Field(1.0, description="Its weight in the mean rating.")
     is_active: bool = True
 
 
 class ProjectIn(ProjectChanges):
-    """A project to make."""
+    """A project to create."""
 
     name: str
-    slug: str | None = Field(None, description="The short name in addresses; made of the name.")
+    slug: str | None = Field(None, description="The name in URLs; by default from the name.")
     rules: str = Field("", description="The first guidelines, in Markdown.")
-    criteria: list[CriterionIn] = Field([], description="What to rate on, in order.")
+    criteria: list[CriterionIn] = Field([], description="The criteria for ratings, in order.")
 
 
 class ProjectOut(BaseModel):
@@ -84,13 +85,13 @@ class ProjectOut(BaseModel):
 
 
 class AskIn(BaseModel):
-    """How many comparisons to make at most."""
+    """The maximum number of comparisons to create."""
 
     most: int = Field(500, description=f"1 to {comparison_requests.MOST}.")
 
 
 class AskedOut(BaseModel):
-    """What was made, and for how many prompts more could be asked."""
+    """How many comparisons were created, and for how many prompts more could be."""
 
     made: int
     left: int
@@ -102,7 +103,7 @@ class GuidelinesIn(BaseModel):
     rules: str
     edge_cases: str = ""
     body: str = ""
-    summary: str = Field("", description="What changed, in a line.")
+    summary: str = Field("", description="A one-line summary of the changes.")
 
 
 class GuidelinesOut(GuidelinesIn):
@@ -113,14 +114,14 @@ class GuidelinesOut(GuidelinesIn):
 
 
 class MemberIn(BaseModel):
-    """Somebody with an account, and their role here."""
+    """A user with an account, and their role in the project."""
 
     email: str
     role: Role = Role.LABELER
 
 
 class MemberOut(BaseModel):
-    """A member; the pseudonym is what exports show."""
+    """A member; exports contain the pseudonym, not the name."""
 
     user_id: int
     name: str
@@ -132,13 +133,13 @@ class MemberOut(BaseModel):
 
 @router.get("")
 def list_projects(access: SignedIn) -> list[ProjectOut]:
-    """Return the projects that you may open."""
+    """Return the projects that the caller may open."""
     return [_out(project) for project, _ in projects.of_user(access.session, access.user)]
 
 
 @router.post("", status_code=201)
 def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
-    """Make a project; you lead it."""
+    """Create a project with the caller as its lead."""
     options = body.model_dump(exclude_unset=True, exclude={"rules", "slug", "criteria"})
     project = projects.create(
         access.session,
@@ -160,7 +161,7 @@ def show(access: LeadAccess) -> ProjectOut:
 
 @router.patch("/{slug}")
 def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
-    """Change settings; comparisons that exist keep the kind they have."""
+    """Change settings; existing comparisons keep their kind."""
     changes = body.model_dump(exclude_unset=True)
     projects.edit(access.session, access.project, changes, actor_id=access.user.id)
     return _out(access.project)
@@ -168,24 +169,24 @@ def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
 
 @router.get("/{slug}/criteria")
 def list_criteria(access: LeadAccess) -> list[CriterionIn]:
-    """Return every criterion, those in use first, in order."""
+    """Return all criteria in order, those in use first."""
     return _criteria(criteria.of_project(access.session, access.project.id))
 
 
 @router.put("/{slug}/criteria")
 def arrange(access: LeadAccess, body: list[CriterionIn]) -> list[CriterionIn]:
-    """Make these the criteria, in this order.
+    """Replace the criteria, in this order.
 
-    One that is left out goes, or only out of use if a judgment names it.
+    An omitted criterion is deleted, or only taken out of use if it has ratings.
     """
     return _arrange(access.session, access.project, body, access.user.id)
 
 
 @router.post("/{slug}/comparisons", status_code=201)
 def ask(access: LeadAccess, body: AskIn) -> AskedOut:
-    """Ask labelers: to write for prompts without a demonstration, or of completions not asked of.
+    """Create comparisons for existing prompts or completions that have none.
 
-    The comparisons are of the project's kind; evaluation prompts are left alone.
+    They are of the project's kind. Prompts of the evaluation are left out.
     """
     made = comparison_requests.ask(
         access.session, access.project, most=body.most, actor_id=access.user.id
@@ -196,7 +197,7 @@ def ask(access: LeadAccess, body: AskIn) -> AskedOut:
 @router.get("/{slug}/guidelines")
 def guidelines(
     access: LeadAccess,
-    version: Annotated[int | None, Query(description="Default: the newest.")] = None,
+    version: Annotated[int | None, Query(description="The newest by default.")] = None,
 ) -> GuidelinesOut:
     """Return a version of the guidelines."""
     return _guidelines(projects.guidelines(access.session, access.project.id, version))
@@ -204,7 +205,7 @@ def guidelines(
 
 @router.post("/{slug}/guidelines", status_code=201)
 def publish(access: LeadAccess, body: GuidelinesIn) -> GuidelinesOut:
-    """Publish the next version; every judgment from now on names it."""
+    """Publish the next version, which all later judgments refer to."""
     text = GuidelinesText(body.rules, body.edge_cases, body.body, body.summary)
     row = projects.publish_guidelines(
         access.session, access.project, text, author_id=access.user.id
@@ -215,20 +216,19 @@ def publish(access: LeadAccess, body: GuidelinesIn) -> GuidelinesOut:
 @router.get("/{slug}/members")
 def members(access: LeadAccess) -> list[MemberOut]:
     """Return the members, in the order they joined."""
-    return [_member(one) for one in accounts.members(access.session, access.project.id)]
+    return [_member(row) for row in accounts.members(access.session, access.project.id)]
 
 
 @router.put("/{slug}/members")
 def set_member(access: LeadAccess, body: MemberIn) -> list[MemberOut]:
-    """Add somebody who has an account, or change their role."""
-    known = select(User).where(User.email == body.email.strip().lower())
-    user = access.session.scalar(known)
+    """Add a user who has an account, or change their role."""
+    user = accounts.user_by_email(access.session, body.email)
     if user is None:
-        raise NotFound(f"nobody has an account under {body.email!r}")
+        raise NotFound(f"there is no account with the e-mail {body.email!r}")
     accounts.add_member(
         access.session, access.project.id, user.id, body.role, actor_id=access.user.id
     )
-    return [_member(one) for one in accounts.members(access.session, access.project.id)]
+    return [_member(row) for row in accounts.members(access.session, access.project.id)]
 
 
 def _out(project: Project) -> ProjectOut:
@@ -238,8 +238,13 @@ def _out(project: Project) -> ProjectOut:
 def _arrange(
     session: Session, project: Project, wanted: list[CriterionIn], actor_id: int
 ) -> list[CriterionIn]:
-    given = [criteria.Given(one.name, one.help, one.weight, one.is_active) for one in wanted]
-    return _criteria(criteria.arrange(session, project, given, actor_id=actor_id))
+    settings = [
+        criteria.CriterionSettings(
+            criterion.name, criterion.help, criterion.weight, criterion.is_active
+        )
+        for criterion in wanted
+    ]
+    return _criteria(criteria.arrange(session, project, settings, actor_id=actor_id))
 
 
 def _criteria(rows: list[Criterion]) -> list[CriterionIn]:

@@ -1,19 +1,24 @@
-"""Prompts and everything else that comes in files: taken in, listed, and what was refused."""
+"""Prompts, and imports of prompts, demonstrations, completions and preferences."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
-from typing import Annotated, Any, BinaryIO, cast
+from typing import Annotated, Any, BinaryIO, Self, cast
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
+from app.domain.states import JobState
 from app.errors import Invalid
-from app.formats import registry
-from app.models import ImportRun, Prompt, Split
-from app.services.datasets import imports
+from app.formats import column_mapping, registry
+from app.formats.preview import FilePreview, preview
+from app.models import Prompt, Split
+from app.services.datasets import import_jobs
 from app.services.project import prompts
+from app.web import addresses
+from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
@@ -24,8 +29,8 @@ FILE = {
     "requestBody": {
         "required": True,
         "description": (
-            "The file itself, plain or gzip, one JSON object on each line; a JSON array or CSV "
-            "also do. Or a form with the field `file`."
+            "The file, plain or gzip: one JSON object per line, a JSON array, or CSV. "
+            "Alternatively, a form with the field `file`."
         ),
         "content": {
             "application/jsonl": {"schema": {"type": "string", "format": "binary"}},
@@ -42,7 +47,7 @@ FILE = {
 
 
 class Reject(BaseModel):
-    """A line that was not taken; 0 where the reader cannot tell its number."""
+    """A line that was not imported."""
 
     line: int
     reason: str
@@ -50,9 +55,11 @@ class Reject(BaseModel):
 
 
 class ImportOut(BaseModel):
-    """What became of a file."""
+    """The result of an import; while a job runs, of the part it has read."""
 
     id: int
+    state: JobState
+    job_id: int | None
     filename: str
     format: str
     sha256: str
@@ -61,8 +68,48 @@ class ImportOut(BaseModel):
     created_at: datetime
 
 
+class RecordOut(BaseModel):
+    """A row as it would be imported, in words."""
+
+    line: int
+    kind: str
+    prompt: Sequence[str]
+    completions: Sequence[str]
+    judgments: Sequence[str]
+
+
+class FilePreviewOut(BaseModel):
+    """The first rows of a file as they would be imported; `lost` gives reasons by column."""
+
+    file: str | None
+    format: str
+    title: str
+    records: list[RecordOut]
+    rejects: list[Reject]
+    lost: dict[str, str]
+
+    @classmethod
+    def of(cls, part: FilePreview) -> Self:
+        """Return the preview of a file, or of one in an archive."""
+        return cls(
+            file=part.file,
+            format=part.format,
+            title=part.title,
+            records=[RecordOut(**asdict(record)) for record in part.records],
+            rejects=[
+                Reject(
+                    line=reject.line,
+                    reason=reject.reason,
+                    raw=reject.raw.decode("utf-8", "replace"),
+                )
+                for reject in part.rejects
+            ],
+            lost=part.lost,
+        )
+
+
 class PromptOut(BaseModel):
-    """A prompt; `follow_up` are turns asked after the model's own answer."""
+    """A prompt; `follow_up` holds turns that are asked after the model's response."""
 
     id: int
     messages: list[dict[str, Any]]
@@ -76,7 +123,7 @@ class PromptOut(BaseModel):
 
 
 class PromptsOut(BaseModel):
-    """A page of prompts, newest first; `before` asks for the next."""
+    """A page of prompts, newest first; `before` requests the next page."""
 
     prompts: list[PromptOut]
     before: int | None
@@ -84,14 +131,14 @@ class PromptsOut(BaseModel):
 
 
 async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
-    """Give the body as a file, spooled to disk, before any transaction is opened."""
+    """Provide the body as a file, spooled to disk before any transaction starts."""
     kind = request.headers.get("content-type", "")
     if kind.startswith("multipart/form-data"):
         async with request.form() as form:
-            given = form.get("file")
-            if not isinstance(given, UploadFile):
-                raise Invalid("the form has no field 'file' with a file in it")
-            yield given.file, given.filename or ""
+            field = form.get("file")
+            if not isinstance(field, UploadFile):
+                raise Invalid("the form has no file in its field 'file'")
+            yield field.file, field.filename or ""
         return
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         async for chunk in request.stream():
@@ -99,48 +146,83 @@ async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
         yield cast(BinaryIO, file), request.query_params.get("filename", "upload.jsonl")
 
 
+Mapped = Annotated[
+    Sequence[str],
+    Query(description="field=column, such as prompt=question; ignore=column leaves one out."),
+]
 Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
 
 
 @router.get("/formats")
 def formats(access: LeadAccess) -> dict[str, str]:
-    """Return the formats that can be read, with what they hold."""
+    """Return the import formats with their descriptions."""
     return registry.names()
 
 
-@router.post("/imports", status_code=201, openapi_extra=FILE)
-def take_in(
+@router.post(
+    "/imports",
+    status_code=201,
+    openapi_extra=FILE,
+    responses={202: {"model": JobOut, "description": "A job imports the file; see Location."}},
+)
+def import_file(
     body: Uploaded,
     access: LeadAccess,
-    format: Annotated[str | None, Query(description="Default: told by the first rows.")] = None,
-    filename: Annotated[str, Query(description="Named as the source of what is new.")] = "",
-) -> ImportOut:
-    """Take in prompts, demonstrations, completions or preferences, whichever the rows are.
+    response: Response,
+    format: Annotated[str | None, Query(description="Detected by default.")] = None,
+    filename: Annotated[str, Query(description="Recorded as the source of new rows.")] = "",
+    map: Mapped = (),
+) -> ImportOut | JobOut:
+    """Import prompts, demonstrations, completions or preferences from a file.
 
-    Bad lines are reported and the rest goes in; the same file again adds nothing.
+    Bad lines are reported and the rest is imported; importing the same file again adds nothing.
+    A job imports a file larger than 1 MB: the status is then 202, and the body is the job, whose
+    result names the import.
     """
     file, name = body
-    run = imports.run(
+    started = import_jobs.start(
         access.session,
         access.project,
         file,
         filename=filename or name,
         format=format,
+        mapping=column_mapping.parse(map),
         author_id=access.user.id,
     )
-    return _import_out(run)
+    if started.job is None:
+        return _import_out(started)
+    response.status_code = 202
+    url = addresses.path("api.jobs.one", slug=access.project.slug, job_id=started.job.id)
+    response.headers["location"] = url
+    return JobOut.of(started.job)
+
+
+@router.post("/imports/preview", openapi_extra=FILE)
+def preview_file(
+    body: Uploaded,
+    access: LeadAccess,
+    format: Annotated[str | None, Query(description="Detected by default.")] = None,
+    map: Mapped = (),
+) -> list[FilePreviewOut]:
+    """Return the first rows of a file as they would be imported; nothing is stored."""
+    file, _ = body
+    file.seek(0)
+    chunks = iter(lambda: file.read(1 << 16), b"")
+    files = preview(chunks, format, column_mapping.parse(map))
+    return [FilePreviewOut.of(part) for part in files]
 
 
 @router.get("/imports")
 def list_imports(access: LeadAccess) -> list[ImportOut]:
-    """Return the files taken in, newest first."""
-    return [_import_out(run) for run in imports.of_project(access.session, access.project.id)]
+    """Return the imported files, newest first."""
+    listed = import_jobs.of_project(access.session, access.project.id)
+    return [_import_out(status) for status in listed]
 
 
 @router.get("/imports/{import_id}")
 def show_import(access: LeadAccess, import_id: int) -> ImportOut:
-    """Return what became of a file."""
-    return _import_out(imports.get(access.session, access.project.id, import_id))
+    """Return the result of an import."""
+    return _import_out(import_jobs.status(access.session, access.project.id, import_id))
 
 
 @router.get("/prompts")
@@ -163,8 +245,8 @@ def list_prompts(
         limit=limit,
     )
     counts = prompts.counts(access.session, access.project.id)
-    found = [_prompt_out(row.prompt) for row in page.rows]
-    return PromptsOut(prompts=found, before=page.before, counts=counts)
+    rows = [_prompt_out(row.prompt) for row in page.rows]
+    return PromptsOut(prompts=rows, before=page.before, counts=counts)
 
 
 @router.get("/prompts/{prompt_id}")
@@ -173,8 +255,19 @@ def show_prompt(access: LeadAccess, prompt_id: int) -> PromptOut:
     return _prompt_out(prompts.get(access.session, access.project.id, prompt_id))
 
 
-def _import_out(run: ImportRun) -> ImportOut:
-    return ImportOut.model_validate(run, from_attributes=True)
+def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
+    run = status.run
+    return ImportOut(
+        id=run.id,
+        state=status.state,
+        job_id=None if status.job is None else status.job.id,
+        filename=run.filename,
+        format=run.format,
+        sha256=run.sha256,
+        counts=run.counts,
+        rejects=[Reject(**reject) for reject in run.rejects],
+        created_at=run.created_at,
+    )
 
 
 def _prompt_out(prompt: Prompt) -> PromptOut:

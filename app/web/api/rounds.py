@@ -1,4 +1,4 @@
-"""Rounds: launch, watch, decide."""
+"""Rounds: launching one, watching it, and deciding it."""
 
 from collections import defaultdict
 from dataclasses import asdict
@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
-from app.models import Job, Round
+from app.models import Round
 from app.services.jobs import jobs
 from app.services.rounds import evaluations, readiness, round_progress, rounds
 from app.web.api.checkpoints import CheckpointOut, checkpoint_out
+from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/rounds", tags=["rounds"])
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/api/v1/projects/{slug}/rounds", tags=["rounds"])
 PlanBody = Annotated[
     dict[str, Any],
     Body(
-        description="What is left out has its default.",
+        description="Omitted settings have their defaults.",
         examples=[{"prompts": 400, "candidates": 4, "policy": {"kl_coefficient": 0.1}}],
     ),
 ]
@@ -38,21 +39,8 @@ class RoundOut(BaseModel):
     ended_at: datetime | None
 
 
-class JobOut(BaseModel):
-    """A job of a round."""
-
-    id: int
-    kind: str
-    state: str
-    progress_done: int
-    progress_total: int
-    progress_note: str
-    error: str
-    result: dict[str, Any]
-
-
 class LabelingOut(BaseModel):
-    """How far people are."""
+    """Labeling progress, in judgments."""
 
     comparisons: int
     wanted: int
@@ -60,7 +48,7 @@ class LabelingOut(BaseModel):
 
 
 class RoundDetail(RoundOut):
-    """A round with all that hangs on it."""
+    """A round with its jobs, progress, evaluation and models."""
 
     jobs: list[JobOut]
     labeling: LabelingOut
@@ -94,14 +82,15 @@ def launch(access: LeadAccess, plan: PlanBody) -> RoundDetail:
 
 @router.post("/preview")
 def preview(access: LeadAccess, plan: PlanBody) -> dict[str, Any]:
-    """Count what a plan comes to, without launching it."""
+    """Return the steps and judgments of a plan without launching it."""
     return asdict(readiness.preview(access.session, access.project, RoundPlan.from_json(plan)))
 
 
 @router.get("")
 def list_rounds(access: LeadAccess) -> list[RoundOut]:
     """Return the rounds, newest first."""
-    return [_out(each) for each in round_progress.of_project(access.session, access.project.id)]
+    listed = round_progress.of_project(access.session, access.project.id)
+    return [_out(round_) for round_ in listed]
 
 
 @router.get("/{number}")
@@ -112,20 +101,20 @@ def show(access: LeadAccess, number: int) -> RoundDetail:
 
 @router.get("/{number}/metrics")
 def metrics(access: LeadAccess, number: int, after_step: int = -1) -> Curves:
-    """Return the curves of the round's jobs: kind, name, and points of step and value."""
-    found: Curves = {}
+    """Return the metrics of the round's jobs, by kind and name, as pairs of step and value."""
+    by_kind: Curves = {}
     round_ = round_progress.get(access.session, access.project.id, number)
     for job in round_progress.overview(access.session, round_).jobs:
         curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for point in jobs.metrics(access.session, job.id, after_step=after_step):
             curves[point.name].append((point.step, point.value))
-        found[job.kind] = dict(curves)
-    return found
+        by_kind[job.kind] = dict(curves)
+    return by_kind
 
 
 @router.post("/{number}/decide")
 def decide(access: LeadAccess, number: int, decision: Decision) -> RoundDetail:
-    """Promote the new policy, or hold the old one."""
+    """Promote the new policy, or keep the previous one."""
     round_ = round_progress.get(access.session, access.project.id, number)
     rounds.decide(
         access.session,
@@ -139,7 +128,7 @@ def decide(access: LeadAccess, number: int, decision: Decision) -> RoundDetail:
 
 @router.post("/{number}/finish-labeling")
 def finish_labeling(access: LeadAccess, number: int) -> RoundDetail:
-    """Go on with the judgments that are there."""
+    """Stop collecting judgments and continue with those made so far."""
     round_ = round_progress.get(access.session, access.project.id, number)
     rounds.finish_labeling(access.session, round_, actor_id=access.user.id)
     return _detail(access.session, round_)
@@ -155,7 +144,7 @@ def cancel(access: LeadAccess, number: int, reason: Reason) -> RoundDetail:
 
 @router.post("/{number}/retry")
 def retry(access: LeadAccess, number: int) -> RoundDetail:
-    """Try the stage again that failed."""
+    """Retry the stage that failed."""
     round_ = round_progress.get(access.session, access.project.id, number)
     rounds.retry(access.session, round_, actor_id=access.user.id)
     return _detail(access.session, round_)
@@ -173,29 +162,16 @@ def _out(round_: Round) -> RoundOut:
 
 
 def _detail(session: Session, round_: Round) -> RoundDetail:
-    found = round_progress.overview(session, round_)
+    overview = round_progress.overview(session, round_)
     results = None
-    if found.evaluation is not None:
-        results = evaluations.results(session, found.evaluation).to_json()
-        results["state"] = found.evaluation.state
+    if overview.evaluation is not None:
+        results = evaluations.results(session, overview.evaluation).to_json()
+        results["state"] = overview.evaluation.state
     return RoundDetail(
         **_out(round_).model_dump(),
-        jobs=[_job_out(job) for job in found.jobs],
-        labeling=LabelingOut(**asdict(found.labeling)),
-        evaluation_labeling=LabelingOut(**asdict(found.evaluation_labeling)),
+        jobs=[JobOut.of(job) for job in overview.jobs],
+        labeling=LabelingOut(**asdict(overview.labeling)),
+        evaluation_labeling=LabelingOut(**asdict(overview.evaluation_labeling)),
         evaluation=results,
-        checkpoints=[checkpoint_out(each) for each in found.checkpoints],
-    )
-
-
-def _job_out(job: Job) -> JobOut:
-    return JobOut(
-        id=job.id,
-        kind=job.kind,
-        state=job.state,
-        progress_done=job.progress_done,
-        progress_total=job.progress_total,
-        progress_note=job.progress_note,
-        error=job.error,
-        result=job.result,
+        checkpoints=[checkpoint_out(checkpoint) for checkpoint in overview.checkpoints],
     )

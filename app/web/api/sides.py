@@ -1,4 +1,4 @@
-"""Two models' or results files' answers side by side."""
+"""Side by side: the responses of two models or results files."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,14 +8,14 @@ from pydantic import BaseModel
 
 from app.models import Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
-from app.services.checkpoints.side_by_side import Choice, Difference, Length, Wanted
+from app.services.checkpoints.side_by_side import Difference, Length, PairFilter, SideChoice
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/sides", tags=["sides"])
 
 
 class ChoiceOut(BaseModel):
-    """A side that can be chosen: "model-3" or "file-2"."""
+    """A side that can be chosen; its key is like "model-3" or "file-2"."""
 
     key: str
     name: str
@@ -23,7 +23,7 @@ class ChoiceOut(BaseModel):
 
 
 class FileOut(BaseModel):
-    """A results file, and what was left out of it when it came in."""
+    """A results file, and a summary of its upload."""
 
     id: int
     key: str
@@ -33,8 +33,8 @@ class FileOut(BaseModel):
     summary: str
 
 
-class PairOut(BaseModel):
-    """A prompt with both answers."""
+class ResponsePairOut(BaseModel):
+    """A prompt with both responses."""
 
     messages: list[dict[str, Any]]
     first: str
@@ -42,7 +42,7 @@ class PairOut(BaseModel):
 
 
 class TotalsOut(BaseModel):
-    """What all pairs come to; mean lengths in characters."""
+    """Totals over all pairs; mean lengths are in characters."""
 
     pairs: int
     same: int
@@ -55,36 +55,36 @@ class TotalsOut(BaseModel):
 
 
 class SidesOut(BaseModel):
-    """A page of the pairs that fit."""
+    """A page of the pairs that match the filters."""
 
     first: ChoiceOut
     second: ChoiceOut
-    pairs: list[PairOut]
+    pairs: list[ResponsePairOut]
     found: int
     page: int
     pages: int
     totals: TotalsOut
 
 
-class Ask(BaseModel):
-    """Models that are to answer the first prompts of a split."""
+class ResponsesIn(BaseModel):
+    """Models that will respond to the first prompts of a split."""
 
     sides: list[str]
     prompts: int = 50
     split: Split = Split.TEST
 
 
-class JobOut(BaseModel):
-    """The job that lets them answer."""
+class ResponseJobOut(BaseModel):
+    """The job that generates the responses."""
 
     job_id: int
 
 
 @router.get("/choices")
 def choices(access: LeadAccess) -> list[ChoiceOut]:
-    """Return what can be put side by side."""
+    """Return the models and results files that can be shown side by side."""
     models, files = side_by_side.choices(access.session, access.project.id)
-    return [_choice(one) for one in (*models, *files)]
+    return [_choice(side) for side in (*models, *files)]
 
 
 @router.get("")
@@ -98,56 +98,58 @@ def show(
     by_length: bool = False,
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> SidesOut:
-    """Return a page of the pairs that fit."""
-    wanted = Wanted(first, second, search, difference, length, by_length, page)
-    found = side_by_side.page(access.session, access.project.id, wanted)
+    """Return a page of the pairs that match the filters."""
+    wanted = PairFilter(first, second, search, difference, length, by_length, page)
+    page_of_pairs = side_by_side.page(access.session, access.project.id, wanted)
     return SidesOut(
-        first=_choice(found.first),
-        second=_choice(found.second),
+        first=_choice(page_of_pairs.first),
+        second=_choice(page_of_pairs.second),
         pairs=[
-            PairOut(
-                messages=[dict(turn) for turn in one.messages], first=one.first, second=one.second
+            ResponsePairOut(
+                messages=[dict(turn) for turn in pair.messages],
+                first=pair.first,
+                second=pair.second,
             )
-            for one in found.pairs
+            for pair in page_of_pairs.pairs
         ],
-        found=found.found,
-        page=found.number,
-        pages=found.pages,
-        totals=TotalsOut.model_validate(found.totals, from_attributes=True),
+        found=page_of_pairs.found,
+        page=page_of_pairs.number,
+        pages=page_of_pairs.pages,
+        totals=TotalsOut.model_validate(page_of_pairs.totals, from_attributes=True),
     )
 
 
 @router.post("/files", status_code=201)
 def upload(access: LeadAccess, file: Annotated[UploadFile, File()]) -> FileOut:
-    """Take a results file in."""
-    taken = results_files.add(
+    """Upload a results file."""
+    added = results_files.add(
         access.session,
         access.project,
         file.file,
         filename=file.filename or "",
         user_id=access.user.id,
     )
-    row = taken.file
+    row = added.file
     return FileOut(
         id=row.id,
         key=f"file-{row.id}",
         name=row.name,
         rows=row.rows,
         created_at=row.created_at,
-        summary=taken.summary,
+        summary=added.summary,
     )
 
 
 @router.delete("/files/{file_id}", status_code=204)
 def remove(access: LeadAccess, file_id: int) -> None:
-    """Throw a results file away."""
-    found = results_files.get(access.session, access.project.id, file_id)
-    results_files.remove(access.session, found, user_id=access.user.id)
+    """Delete a results file."""
+    results_file = results_files.get(access.session, access.project.id, file_id)
+    results_files.remove(access.session, results_file, user_id=access.user.id)
 
 
 @router.post("/answers", status_code=202)
-def answer(access: LeadAccess, body: Ask) -> JobOut:
-    """Let models answer the same prompts."""
+def generate(access: LeadAccess, body: ResponsesIn) -> ResponseJobOut:
+    """Let models respond to the same prompts."""
     job = response_jobs.enqueue(
         access.session,
         access.project,
@@ -156,8 +158,8 @@ def answer(access: LeadAccess, body: Ask) -> JobOut:
         body.split,
         user_id=access.user.id,
     )
-    return JobOut(job_id=job.id)
+    return ResponseJobOut(job_id=job.id)
 
 
-def _choice(one: Choice) -> ChoiceOut:
-    return ChoiceOut(key=one.key, name=one.name, answers=one.answers)
+def _choice(side: SideChoice) -> ChoiceOut:
+    return ChoiceOut(key=side.key, name=side.name, answers=side.answers)

@@ -1,4 +1,4 @@
-"""What leads do with a running queue: leases, pauses, priority, overlap, withdrawal."""
+"""Steering the queue: leases, pauses, priority, overlap and withdrawal."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,49 +6,51 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from app.domain.assignment import OVERLAP_MOST
 from app.services.queue import steering
-from app.services.queue.comparisons import OVERLAP_MOST
-from app.services.rounds import round_progress, rounds
+from app.services.rounds import judging_flow
 from app.web.deps import LeadAccess, ProjectAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["steering"])
 
 
 class PauseIn(BaseModel):
-    """Whether a labeler gets no new comparisons."""
+    """Whether a labeler is paused."""
 
     paused: bool
 
 
 class ReassignIn(BaseModel):
-    """Who gets a judgment of the comparison, and whose lease of it ends for that."""
+    """The labeler who gets the judgment, and the one whose lease ends for it."""
 
     to_user_id: int
     from_user_id: int | None = None
 
 
 class PriorityIn(BaseModel):
-    """Higher comes first; 0 is the usual one."""
+    """A priority; higher comes first, and the default is 0."""
 
     priority: Annotated[int, Field(ge=-steering.PRIORITY_MOST, le=steering.PRIORITY_MOST)]
 
 
 class OverlapIn(BaseModel):
-    """How many judgments each unfinished comparison shall have."""
+    """The number of judgments that each unfinished comparison should have."""
 
     overlap: Annotated[int, Field(ge=1, le=OVERLAP_MOST)]
-    round: Annotated[int | None, Field(description="Its number; none: the whole project.")] = None
+    round: Annotated[int | None, Field(description="A round; by default, all of the project.")] = (
+        None
+    )
 
 
 class LeaseOut(BaseModel):
-    """A lease handed to a labeler."""
+    """A lease that was assigned to a labeler."""
 
     assignment_id: int
     expires_at: datetime
 
 
 class ComparisonState(BaseModel):
-    """Where a comparison stands in the queue."""
+    """The state of a comparison in the queue."""
 
     comparison_id: int
     overlap: int
@@ -60,47 +62,47 @@ class ComparisonState(BaseModel):
 
 @router.post("/labelers/{user_id}/release")
 def release(access: LeadAccess, user_id: int) -> dict[str, int]:
-    """Give a labeler's leases back to the queue."""
+    """Return a labeler's leases to the queue."""
     released = steering.release(access.session, access.project.id, user_id, actor_id=access.user.id)
     return {"released": released}
 
 
 @router.post("/labelers/{user_id}/pause")
-def pause(access: LeadAccess, user_id: int, given: PauseIn) -> PauseIn:
-    """Give a labeler no new comparisons, or let them go on."""
+def pause(access: LeadAccess, user_id: int, body: PauseIn) -> PauseIn:
+    """Pause or resume a labeler, who gets no new comparisons while paused."""
     member = steering.pause(
         access.session,
         access.project.id,
         user_id,
-        is_paused=given.paused,
+        is_paused=body.paused,
         actor_id=access.user.id,
     )
     return PauseIn(paused=member.is_paused)
 
 
 @router.post("/comparisons/{comparison_id}/reassign")
-def reassign(access: LeadAccess, comparison_id: int, given: ReassignIn) -> LeaseOut:
-    """Hand a judgment to a labeler, for a day; it comes first on their page."""
+def reassign(access: LeadAccess, comparison_id: int, body: ReassignIn) -> LeaseOut:
+    """Assign a judgment to a labeler for one day; it comes first on their page."""
     assignment = steering.reassign(
         access.session,
         access.secret,
         access.project,
         comparison_id,
-        to_user_id=given.to_user_id,
-        from_user_id=given.from_user_id,
+        to_user_id=body.to_user_id,
+        from_user_id=body.from_user_id,
         actor_id=access.user.id,
     )
     return LeaseOut(assignment_id=assignment.id, expires_at=assignment.expires_at)
 
 
 @router.put("/comparisons/{comparison_id}/priority")
-def set_priority(access: LeadAccess, comparison_id: int, given: PriorityIn) -> ComparisonState:
-    """Let a comparison come before those of lower priority."""
+def set_priority(access: LeadAccess, comparison_id: int, body: PriorityIn) -> ComparisonState:
+    """Set the priority of a comparison."""
     steering.set_priority(
         access.session,
         access.project.id,
         comparison_id,
-        given.priority,
+        body.priority,
         actor_id=access.user.id,
     )
     return _state(access, comparison_id)
@@ -108,47 +110,33 @@ def set_priority(access: LeadAccess, comparison_id: int, given: PriorityIn) -> C
 
 @router.put("/comparisons/{comparison_id}/withdrawal")
 def withdraw(access: LeadAccess, comparison_id: int) -> ComparisonState:
-    """Take a comparison out of the queue; its judgments no longer count."""
-    steering.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
-    go_on(access)
+    """Withdraw a comparison; its judgments no longer count."""
+    judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return _state(access, comparison_id)
 
 
 @router.delete("/comparisons/{comparison_id}/withdrawal")
 def restore(access: LeadAccess, comparison_id: int) -> ComparisonState:
-    """Put a withdrawn comparison back; its judgments count again."""
+    """Return a withdrawn comparison to the queue; its judgments count again."""
     steering.restore(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return _state(access, comparison_id)
 
 
 @router.post("/overlap")
-def set_overlap(access: LeadAccess, given: OverlapIn) -> dict[str, int]:
-    """Ask for another number of judgments; those given and being given stay."""
-    return {"changed": change_overlap(access, given.overlap, given.round)}
-
-
-def change_overlap(access: ProjectAccess, number: int, round_number: int | None) -> int:
-    """Change K of a round's or the project's unfinished comparisons; the round may go on."""
-    round_id = None
-    if round_number is not None:
-        round_id = round_progress.get(access.session, access.project.id, round_number).id
-    changed = steering.set_overlap(
-        access.session, access.project.id, number, round_id=round_id, actor_id=access.user.id
+def set_overlap(access: LeadAccess, body: OverlapIn) -> dict[str, int]:
+    """Change the number of judgments wanted; those made or in progress are kept."""
+    changed = judging_flow.set_overlap(
+        access.session,
+        access.project.id,
+        body.overlap,
+        round_number=body.round,
+        actor_id=access.user.id,
     )
-    go_on(access)
-    return changed
-
-
-def go_on(access: ProjectAccess) -> None:
-    """Let the project's round go on if nothing more is asked of people."""
-    current = round_progress.current(access.session, access.project.id)
-    if current is not None:
-        access.session.flush()
-        rounds.advance(access.session, current.id)
+    return {"changed": changed}
 
 
 def _state(access: ProjectAccess, comparison_id: int) -> ComparisonState:
-    row = steering.found(access.session, access.project.id, comparison_id)
+    row = steering.locked(access.session, access.project.id, comparison_id)
     return ComparisonState(
         comparison_id=row.id,
         overlap=row.overlap,

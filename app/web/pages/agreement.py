@@ -1,44 +1,45 @@
-"""Agreement: figures with intervals, over time, between labelers, and each labeler's habits."""
+"""Agreement: overall, over time and between labelers, and the quality of each labeler."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.agreement import EXPECTATION
-from app.domain.labelers import LabelerAgreement
+from app.domain.labeler_agreement import LabelerAgreement
 from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
 from app.services.project import projects, prompts
 from app.services.quality import agreement, labeler_quality
-from app.services.quality.absolute_agreement import FREE
+from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import loop_overview, round_progress
-from app.web.curves import Band, Curve, Line
+from app.web import addresses
+from app.web.curves import Chart, ChartBand, ChartLine
 from app.web.deps import LeadAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 FEWEST_SHARED = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """Two labelers in the heat map: how often they say the same, or only how much they share."""
+class HeatMapCell:
+    """Two labelers in the heat map: their agreement, or only the number of shared comparisons."""
 
     share: float | None
     n: int
-    shade: int  # 0 to 6, by which the style sheet colours it
+    shade: int  # 0 to 6, which the style sheet maps to colors
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementPage:
-    """The report, what was asked for, and what to compare it with."""
+    """The report with its filters, the quality of labelers, and the newest reward model."""
 
     report: AgreementReport
     quality: dict[str, Quality]
@@ -51,38 +52,38 @@ class AgreementPage:
     reward: Checkpoint | None
     low: int
     expectation: str = EXPECTATION
-    free: str = FREE
+    free_text: str = FREE_TEXT
 
     @property
-    def over_time(self) -> Curve:
-        """Raw agreement as labeling went on, in percent."""
+    def over_time(self) -> Chart:
+        """A chart of raw agreement over time, in percent."""
         return over_time(self.report)
 
     @property
     def names(self) -> list[str]:
-        """The labelers who share a comparison with another, in the order they joined."""
-        found = {str(name) for pair in self.report.pairs for name in (pair.first, pair.second)}
-        return sorted(found, key=lambda name: (len(name), name))
+        """The labelers who share comparisons with others, in the order they joined."""
+        names = {str(name) for pair in self.report.pairs for name in (pair.first, pair.second)}
+        return sorted(names, key=lambda name: (len(name), name))
 
     @property
-    def heat(self) -> dict[tuple[str, str], Cell]:
-        """The cells of the heat map, by either order of names."""
+    def heat(self) -> dict[tuple[str, str], HeatMapCell]:
+        """The cells of the heat map, by pair of names in either order."""
         return heat(self.report)
 
     @property
     def labelers(self) -> list[tuple[LabelerAgreement | None, Quality]]:
-        """Each labeler's agreement beside their habits."""
-        agreed = {str(one.labeler): one for one in self.report.labelers}
-        return [(agreed.get(name), one) for name, one in self.quality.items()]
+        """The agreement and the quality of each labeler."""
+        agreed = {str(row.labeler): row for row in self.report.labelers}
+        return [(agreed.get(name), quality) for name, quality in self.quality.items()]
 
     @property
     def by_completion(self) -> dict[str, Measure]:
-        """How each labeler agrees with the others on completions one by one."""
+        """The agreement of each labeler with the others on single responses."""
         return dict(self.report.absolute.labelers)
 
     @property
     def reward_accuracy(self) -> float | None:
-        """What the newest reward model reached on single held-out votes."""
+        """The accuracy of the newest reward model on single held-out votes."""
         lines = loop_overview.reward_lines(self.reward)
         return lines.accuracy if lines else None
 
@@ -100,43 +101,43 @@ def show(
     return render(request, "agreement/page.html", page)
 
 
-def over_time(report: AgreementReport) -> Curve:
-    """Draw raw agreement by when comparisons were finished, with its interval."""
-    bins = [one for one in report.over_time if isinstance(one.raw.value, float)]
-    points = tuple((float(at), 100 * _value(one.raw)) for at, one in enumerate(bins, 1))
+def over_time(report: AgreementReport) -> Chart:
+    """Return a chart of raw agreement by the time comparisons were completed."""
+    groups = [group for group in report.over_time if isinstance(group.raw.value, float)]
+    points = tuple((float(at), 100 * _value(group.raw)) for at, group in enumerate(groups, 1))
     spread = tuple(
-        (float(at), 100 * one.raw.interval.low, 100 * one.raw.interval.high)
-        for at, one in enumerate(bins, 1)
-        if isinstance(one.raw.interval, Interval)
+        (float(at), 100 * group.raw.interval.low, 100 * group.raw.interval.high)
+        for at, group in enumerate(groups, 1)
+        if isinstance(group.raw.interval, Interval)
     )
-    newest = [max(one.versions) for one in bins]
+    newest = [max(group.versions) for group in groups]
     events = tuple(
         (at + 0.5, f"v{after}")
         for at, (before, after) in enumerate(pairwise(newest), 1)
         if after > before
     )
-    return Curve(
+    return Chart(
         "Over time",
-        "comparisons as they were finished; the green band is what trained labelers reach",
-        (Line("same answer, with its interval", points),),
+        "comparisons in the order they were completed; the band is typical of trained labelers",
+        (ChartLine("agreement, with its interval", points),),
         digits=0,
         unit="%",
-        bands=(Band(63, 77, "trained labelers"),),
-        x_name="Part",
+        bands=(ChartBand(63, 77, "trained labelers"),),
+        x_name="Group",
         spread=spread,
         events=events,
     )
 
 
-def heat(report: AgreementReport) -> dict[tuple[str, str], Cell]:
-    """Return what every two labelers share; below thirty comparisons the count alone."""
-    cells: dict[tuple[str, str], Cell] = {}
+def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:
+    """Return the agreement of every two labelers, or a count below thirty shared comparisons."""
+    cells: dict[tuple[str, str], HeatMapCell] = {}
     for pair in report.pairs:
         value = pair.raw.value
         is_shown = pair.raw.n >= FEWEST_SHARED and isinstance(value, float)
         share = _value(pair.raw) if is_shown else None
         shade = 0 if share is None else min(max(int((share - 0.45) / 0.07), 0), 6)
-        cell = Cell(share, pair.raw.n, shade)
+        cell = HeatMapCell(share, pair.raw.n, shade)
         cells[str(pair.first), str(pair.second)] = cell
         cells[str(pair.second), str(pair.first)] = cell
     return cells
@@ -146,7 +147,7 @@ def _page(
     session: Session, project_id: int, number: int | None, version: int | None, source: str
 ) -> AgreementPage:
     all_rounds = round_progress.of_project(session, project_id)
-    chosen = next((one for one in all_rounds if one.number == number), None)
+    chosen = next((round_ for round_ in all_rounds if round_.number == number), None)
     report = agreement.report(
         session,
         project_id,
@@ -157,7 +158,7 @@ def _page(
     reward = checkpoints.of_project(session, project_id, CheckpointKind.REWARD)
     return AgreementPage(
         report,
-        {one.labeler: one for one in labeler_quality.of_project(session, project_id)},
+        {row.labeler: row for row in labeler_quality.of_project(session, project_id)},
         chosen.number if chosen else None,
         version,
         source,

@@ -1,25 +1,25 @@
-"""The audit log, newest first, and whether its chain holds."""
+"""The audit log, newest first, and whether its hash chain is intact."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import select
+from fastapi import Query, Request, Response
 
-from app.models import AuditEvent, Project, User
 from app.services.people import audit
+from app.services.people.audit import AuditEntry
+from app.web import addresses
 from app.web.deps import AdminAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 PAGE_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of events with names for people and projects."""
+    """A page of events."""
 
-    events: list[tuple[AuditEvent, str, str]]
+    entries: list[AuditEntry]
     broken_at: int | None
     next_before: int | None
 
@@ -28,19 +28,8 @@ class AuditPage:
 def show(
     request: Request, access: AdminAccess, before: Annotated[int | None, Query()] = None
 ) -> Response:
-    """Show events, newest first."""
-    query = (
-        select(AuditEvent, User.name, Project.name)
-        .join(User, User.id == AuditEvent.actor_id, isouter=True)
-        .join(Project, Project.id == AuditEvent.project_id, isouter=True)
-        .order_by(AuditEvent.id.desc())
-        .limit(PAGE_SIZE)
-    )
-    if before is not None:
-        query = query.where(AuditEvent.id < before)
-    events = [
-        (event, who or "", project or "") for event, who, project in access.session.execute(query)
-    ]
-    more = events[-1][0].id if len(events) == PAGE_SIZE else None
-    page = AuditPage(events, audit.broken_at(access.session), more)
+    """Show the events, newest first."""
+    entries = audit.page(access.session, before_id=before, limit=PAGE_SIZE)
+    next_before = entries[-1].event.id if len(entries) == PAGE_SIZE else None
+    page = AuditPage(entries, audit.broken_at(access.session), next_before)
     return render(request, "audit/page.html", page)

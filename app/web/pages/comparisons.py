@@ -1,84 +1,79 @@
-"""Comparisons: found by purpose, round, state and words; one with its votes; settling a dispute."""
+"""Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
-from app.domain.answers import STRENGTH_NAMES
-from app.domain.ranking import Ranking
-from app.errors import AttuneError
-from app.models import Assignment, JudgmentKind, Membership, Purpose
+from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
+from app.errors import AttuneError, Invalid
+from app.models import Assignment, Comparison, Membership, Purpose
 from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search
-from app.services.quality.comparison_search import Asked, Detail, Said
+from app.services.quality.comparison_search import (
+    ComparisonDetail,
+    ComparisonFilter,
+    JudgmentDetail,
+)
 from app.services.queue import steering
-from app.web import words
-from app.web.api.steering import change_overlap, go_on
+from app.services.rounds import judging_flow
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 STATES = {
     "": "All states",
-    "open": "Wants judgments",
-    "judged": "Has its judgments",
+    "open": "Needs judgments",
+    "judged": "Complete",
     "low": "Lowest agreement first",
     "flagged": "Flagged",
     "withdrawn": "Withdrawn",
 }
 
 
-_VERBS = {
-    JudgmentKind.PICK: "compare",
-    JudgmentKind.RANK: "rank",
-    JudgmentKind.RATE: "rate",
-    JudgmentKind.THUMBS: "give a thumb",
-    JudgmentKind.WRITE: "write",
-    JudgmentKind.EDIT: "make better",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class ComparisonsPage:
-    """A page of comparisons and what was asked for."""
+    """A page of comparisons, and the filter that selected them."""
 
-    listed: comparison_search.Page
-    asked: Asked
+    listed: comparison_search.ListedComparisons
+    asked: ComparisonFilter
     states: dict[str, str]
     kind: JudgmentKind
-    waiting: int  # prompts that could be asked for
+    waiting: int  # prompts that labelers could still be asked about
 
     @property
     def verb(self) -> str:
-        """What people are asked to do with completions."""
-        return _VERBS[self.kind]
+        """What labelers do with the responses."""
+        return PAGE_KINDS[self.kind].verb
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPage:
-    """One comparison, and the form that settles it."""
+    """One comparison with its judgments, and the forms to settle and steer it."""
 
-    detail: Detail
+    detail: ComparisonDetail
     reasons: dict[str, str]
     strengths: dict[int, str]
     holders: list[tuple[Assignment, Membership]]
     labelers: list[Membership]
+    form: SettlementForm
     error: str = ""
 
     @property
     def letters(self) -> str:
-        """The names of the completions."""
+        """The letters that name the responses."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
 
-    def words(self, said: Said) -> str:
-        """Say what was answered, completions by their letters."""
-        body = judgment_bodies.body_of(said.judgment)
-        return words.in_words(body, range(len(self.detail.completions)), self.letters)
+    def words(self, detail: JudgmentDetail) -> str:
+        """Return a judgment in words, with responses named by letter."""
+        body = judgment_bodies.body_of(detail.judgment)
+        return in_words(body, range(len(self.detail.completions)), self.letters)
 
 
 @router.get("/p/{slug}/comparisons")
@@ -94,7 +89,7 @@ def show(
 ) -> Response:
     """List comparisons."""
     known = state if state in STATES else ""
-    asked = Asked(purpose or None, _number(round), known, q, _number(prompt), before)
+    asked = ComparisonFilter(purpose or None, _number(round), known, q, _number(prompt), before)
     listed = comparison_search.page(access.session, access.project.id, asked)
     kind, waiting = (
         access.project.judgment_kind,
@@ -106,17 +101,19 @@ def show(
 
 @router.post("/p/{slug}/comparisons")
 def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500) -> Response:
-    """Ask labelers of prompts or completions that are here already."""
-    found = comparison_requests.ask(
+    """Ask labelers about prompts or responses that the project already has."""
+    requested = comparison_requests.ask(
         access.session, access.project, most=most, actor_id=access.user.id
     )
-    notice = f"{found.made} comparison{'s' if found.made != 1 else ''} asked."
-    return redirect(request, f"/p/{access.project.slug}/comparisons", notice=notice)
+    notice = f"{requested.made} comparison{'s' if requested.made != 1 else ''} added to the queue."
+    return redirect(
+        request, addresses.path("comparisons.show", slug=access.project.slug), notice=notice
+    )
 
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")
 def show_one(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Show one comparison with every vote on it."""
+    """Show one comparison with all its judgments."""
     return render(request, "comparisons/one.html", _page(access, comparison_id))
 
 
@@ -125,43 +122,25 @@ def settle(
     request: Request,
     access: LeadAccess,
     comparison_id: int,
-    reason: Annotated[str, Form()] = "",
-    preferred: Annotated[str, Form()] = "",
-    ranks: Annotated[list[int] | None, Form()] = None,
-    comment: Annotated[str, Form()] = "",
-    edge_case: Annotated[str, Form()] = "",
+    form: Annotated[SettlementForm, Form()],
 ) -> Response:
-    """Settle a dispute, and add an edge case to the guidelines if one was written."""
+    """Settle a dispute, and publish the edge case if one was written."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
-    is_pick = comparison.kind == JudgmentKind.PICK
     try:
         with access.session.begin_nested():
-            adjudication.settle(
-                access.session,
-                comparison,
-                reason=reason,
-                adjudicator_id=access.user.id,
-                preferred=preferred if is_pick and preferred not in {"", "bad"} else None,
-                ranking=_ranking(ranks) if not is_pick and preferred != "bad" else None,
-                both_bad=preferred == "bad",
-                comment=comment,
-            )
-            if edge_case.strip():
-                adjudication.add_edge_case(
-                    access.session, access.project, edge_case, actor_id=access.user.id
-                )
+            _settle(access, comparison, form)
     except AttuneError as error:
-        page = _page(access, comparison_id, str(error))
+        page = _page(access, comparison_id, str(error), form)
         return render(request, "comparisons/one.html", page, status=422)
     return redirect(request, _url(access, comparison_id), notice="Settled.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/again")
 def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Ask the same question once more, under the newest guidelines."""
+    """Ask the same comparison again, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
-    notice = "Asked again: this is the new comparison; the one before is withdrawn."
+    notice = "This is the new comparison; the previous one is withdrawn."
     return redirect(request, _url(access, again.id), notice=notice)
 
 
@@ -172,7 +151,7 @@ def use(
     comparison_id: int,
     purpose: Annotated[Purpose, Form()],
 ) -> Response:
-    """Ask everybody a settled comparison, as gold or for practice."""
+    """Ask all labelers a settled comparison, as gold or for practice."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     settled = adjudication.current(access.session, comparison.id)
     try:
@@ -181,34 +160,33 @@ def use(
         page = _page(access, comparison_id, str(error))
         return render(request, "comparisons/one.html", page, status=422)
     return redirect(
-        request, _url(access, made.id), notice=f"Everybody will be asked it: {purpose}."
+        request, _url(access, made.id), notice=f"All labelers will be asked it ({purpose})."
     )
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
 def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Take a comparison out of the queue; its judgments stay and no longer count."""
-    steering.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
-    go_on(access)  # it may have been the last one
+    """Withdraw a comparison; its judgments are kept but no longer count."""
+    judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/restore")
 def restore(request: Request, access: LeadAccess, comparison_id: int) -> Response:
-    """Put a withdrawn comparison back."""
+    """Return a withdrawn comparison to the queue."""
 
     def act() -> None:
         project_id, actor_id = access.project.id, access.user.id
         steering.restore(access.session, project_id, comparison_id, actor_id=actor_id)
 
-    return _steered(request, access, comparison_id, act, "Back in the queue.")
+    return _steered(request, access, comparison_id, act, "Returned to the queue.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/priority")
 def set_priority(
     request: Request, access: LeadAccess, comparison_id: int, priority: Annotated[int, Form()]
 ) -> Response:
-    """Let a comparison come before or after others."""
+    """Set the priority of a comparison in the queue."""
 
     def act() -> None:
         project_id, actor_id = access.project.id, access.user.id
@@ -216,7 +194,7 @@ def set_priority(
             access.session, project_id, comparison_id, priority, actor_id=actor_id
         )
 
-    return _steered(request, access, comparison_id, act, f"Its priority is {priority} now.")
+    return _steered(request, access, comparison_id, act, f"Priority set to {priority}.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/reassign")
@@ -227,7 +205,7 @@ def reassign(
     to: Annotated[int, Form()],
     taken_from: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
-    """Hand a judgment to a labeler, from the queue or from another one."""
+    """Assign a judgment to a labeler, from the queue or from another labeler."""
 
     def act() -> None:
         steering.reassign(
@@ -240,7 +218,7 @@ def reassign(
             actor_id=access.user.id,
         )
 
-    notice = "Handed over: it comes first on their page, for a day."
+    notice = "Assigned: it comes first on their page for one day."
     return _steered(request, access, comparison_id, act, notice)
 
 
@@ -251,11 +229,38 @@ def set_overlap(
     overlap: Annotated[int, Form()],
     round: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
-    """Ask for another number of judgments of what is not finished."""
-    changed = change_overlap(access, overlap, _number(round))
-    what = "comparison wants" if changed == 1 else "comparisons want"
-    url = f"/p/{access.project.slug}/comparisons"
-    return redirect(request, url, notice=f"{changed:,} {what} another number of judgments now.")
+    """Change the number of judgments wanted for unfinished comparisons."""
+    changed = judging_flow.set_overlap(
+        access.session,
+        access.project.id,
+        overlap,
+        round_number=_number(round),
+        actor_id=access.user.id,
+    )
+    what = "comparison" if changed == 1 else "comparisons"
+    url = addresses.path("comparisons.show", slug=access.project.slug)
+    return redirect(request, url, notice=f"{changed:,} {what} changed.")
+
+
+def _settle(access: ProjectAccess, comparison: Comparison, form: SettlementForm) -> None:
+    read = PAGE_KINDS[comparison.kind].settle
+    if read is None:
+        raise Invalid(f"only picks and rankings can be settled, not kind {comparison.kind}")
+    content = read(form).to_json()
+    adjudication.settle(
+        access.session,
+        comparison,
+        reason=form.reason,
+        adjudicator_id=access.user.id,
+        preferred=content.get("preferred"),
+        ranking=content.get("ranking"),
+        both_bad=content["both_bad"],
+        comment=form.comment,
+    )
+    if form.edge_case.strip():
+        adjudication.add_edge_case(
+            access.session, access.project, form.edge_case, actor_id=access.user.id
+        )
 
 
 def _steered(
@@ -274,21 +279,29 @@ def _steered(
     return redirect(request, _url(access, comparison_id), notice=notice)
 
 
-def _page(access: ProjectAccess, comparison_id: int, error: str = "") -> ComparisonPage:
-    found = comparison_search.detail(access.session, access.project.id, comparison_id)
+def _page(
+    access: ProjectAccess, comparison_id: int, error: str = "", form: SettlementForm | None = None
+) -> ComparisonPage:
+    detail = comparison_search.detail(access.session, access.project.id, comparison_id)
     holders = steering.holders(access.session, comparison_id)
     members = accounts.members(access.session, access.project.id)
-    labelers = [one for one in members if not imported_votes.is_imported(one.user)]
-    return ComparisonPage(found, adjudication.REASONS, STRENGTH_NAMES, holders, labelers, error)
+    labelers = [member for member in members if not imported_votes.is_imported(member.user)]
+    return ComparisonPage(
+        detail,
+        adjudication.REASONS,
+        STRENGTH_NAMES,
+        holders,
+        labelers,
+        form or SettlementForm(),
+        error,
+    )
 
 
-def _ranking(ranks: list[int] | None) -> tuple[int, ...] | None:
-    return Ranking.of_positions(ranks).ranks if ranks else None
-
-
-def _number(given: int | Literal[""]) -> int | None:
-    return None if given == "" else given
+def _number(value: int | Literal[""]) -> int | None:
+    return None if value == "" else value
 
 
 def _url(access: ProjectAccess, comparison_id: int) -> str:
-    return f"/p/{access.project.slug}/comparisons/{comparison_id}"
+    return addresses.path(
+        "comparisons.show_one", slug=access.project.slug, comparison_id=comparison_id
+    )

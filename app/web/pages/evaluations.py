@@ -1,82 +1,83 @@
-"""Evaluations: new policy against old, by people and by an arbiter, and the answers compared."""
+"""Evaluations: a new policy against the previous one, and the responses that were compared."""
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.models import Checkpoint, Evaluation, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.rounds import evaluations, round_progress
-from app.services.rounds.evaluations import Answers, Results
-from app.services.rounds.round_progress import Labeling
+from app.services.rounds.evaluations import CompletionPair, EvaluationResults
+from app.services.rounds.round_progress import LabelingProgress
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvaluationRow:
     """An evaluation with its results so far."""
 
     evaluation: Evaluation
-    results: Results
+    results: EvaluationResults
     new: Checkpoint
     old: Checkpoint
     round: Round | None
-    labeling: Labeling
+    labeling: LabelingProgress
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationsPage:
     """The evaluations, newest first."""
 
-    rows: list[Row]
+    rows: list[EvaluationRow]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPage:
-    """One evaluation with the answers that were compared; those the arbiter parts most first."""
+    """One evaluation with its pairs of responses, those with the largest score difference first."""
 
-    row: Row
-    answers: list[Answers]
+    row: EvaluationRow
+    pairs: list[CompletionPair]
     total: int
 
     @property
     def votes_may_show(self) -> bool:
-        """False while people still judge: which answer is whose stays hidden from labelers."""
+        """Whether judging is over; until then, nobody sees which response is whose."""
         return self.row.evaluation.state == evaluations.COMPLETE
 
 
 @router.get("/p/{slug}/evaluations")
 def show_all(request: Request, access: LeadAccess) -> Response:
     """List the evaluations."""
-    found = evaluations.of_project(access.session, access.project.id)
-    page = EvaluationsPage([_row(access, one) for one in found])
+    listed = evaluations.of_project(access.session, access.project.id)
+    page = EvaluationsPage([_row(access, evaluation) for evaluation in listed])
     return render(request, "evaluations/page.html", page)
 
 
 @router.get("/p/{slug}/evaluations/{evaluation_id}")
 def show(request: Request, access: LeadAccess, evaluation_id: int) -> Response:
     """Show one evaluation."""
-    found = evaluations.get(access.session, access.project.id, evaluation_id)
-    answers = evaluations.answers(access.session, found)
-    answers.sort(key=lambda one: -abs(one.score_new - one.score_old))
-    page = EvaluationPage(_row(access, found), answers[:SHOWN], len(answers))
+    evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
+    pairs = evaluations.completion_pairs(access.session, evaluation)
+    pairs.sort(key=lambda pair: -abs(pair.score_new - pair.score_old))
+    page = EvaluationPage(_row(access, evaluation), pairs[:SHOWN], len(pairs))
     return render(request, "evaluations/one.html", page)
 
 
-def _row(access: ProjectAccess, found: Evaluation) -> Row:
+def _row(access: ProjectAccess, evaluation: Evaluation) -> EvaluationRow:
     session, project_id = access.session, access.project.id
-    return Row(
-        found,
-        evaluations.results(session, found),
-        checkpoints.get(session, project_id, found.new_checkpoint_id),
-        checkpoints.get(session, project_id, found.old_checkpoint_id),
-        session.get(Round, found.round_id) if found.round_id else None,
-        round_progress.labeling_of(session, found.round_id, Purpose.EVALUATION)
-        if found.round_id
-        else Labeling(0, 0, 0),
+    return EvaluationRow(
+        evaluation,
+        evaluations.results(session, evaluation),
+        checkpoints.get(session, project_id, evaluation.new_checkpoint_id),
+        checkpoints.get(session, project_id, evaluation.old_checkpoint_id),
+        round_progress.by_id(session, evaluation.round_id),
+        round_progress.labeling_of(session, evaluation.round_id, Purpose.EVALUATION)
+        if evaluation.round_id
+        else LabelingProgress(0, 0, 0),
     )

@@ -1,34 +1,34 @@
-"""Exports: asked for with options, each with its manifest and the reason for what is out."""
+"""Exports: creating them with options, and each with its manifest and what it left out."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_rows, exports
-from app.services.datasets.judged_comparisons import Aggregate, Options, Ties
+from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
-from app.web import downloads
+from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 AGGREGATES: Mapping[str, str] = {
-    Aggregate.VOTE_SHARE: "one row a pair, with the share of votes",
-    Aggregate.MAJORITY: "one row a pair, by majority",
-    Aggregate.EACH_VOTE: "a row for each vote",
+    Aggregate.VOTE_SHARE: "one row per pair, with the share of votes",
+    Aggregate.MAJORITY: "one row per pair, by majority vote",
+    Aggregate.EACH_VOTE: "one row per vote",
 }
-TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "half each way"}
+TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
 class ExportForm(BaseModel):
-    """What to export."""
+    """The format and options of an export."""
 
     format: str = "trl-implicit"
     aggregate: Aggregate = Aggregate.MAJORITY
@@ -39,14 +39,14 @@ class ExportForm(BaseModel):
     split: list[Split] = Field(default_factory=lambda: [Split.TRAIN])
     include_adjudicated: bool = False
 
-    def options(self) -> Options:
+    def options(self) -> ExportOptions:
         """Return the options.
 
         Raises:
             Invalid: a value breaks a rule.
         """
         numbers = [part for part in self.rounds.replace(",", " ").split() if part.isdecimal()]
-        return Options(
+        return ExportOptions(
             aggregate=self.aggregate,
             ties=self.ties,
             min_agreement=self.min_agreement_percent / 100,
@@ -58,8 +58,8 @@ class ExportForm(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """An export with its state, and what went wrong if something did."""
+class ExportRow:
+    """An export with its state, progress, and error if it failed."""
 
     export: Export
     state: str
@@ -70,9 +70,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ExportsPage:
-    """The exports, newest first, and the form."""
+    """The exports, newest first, and the form for a new one."""
 
-    rows: list[Row]
+    rows: list[ExportRow]
     form: ExportForm
     formats: Mapping[str, str]
     aggregates: Mapping[str, str]
@@ -81,7 +81,7 @@ class ExportsPage:
 
     @property
     def is_busy(self) -> bool:
-        """True while one is being written."""
+        """Whether an export is being written."""
         return any(row.state == exports.QUEUED for row in self.rows)
 
 
@@ -89,18 +89,18 @@ class ExportsPage:
 class ExportPage:
     """One export with its manifest."""
 
-    row: Row
+    row: ExportRow
     title: str
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        """What went in and what was left out, with the reasons."""
-        found = self.row.export.manifest.get("counts", {})
-        return found if isinstance(found, Mapping) else {}
+        """The counts of what was exported and, with reasons, left out."""
+        counts = self.row.export.manifest.get("counts", {})
+        return counts if isinstance(counts, Mapping) else {}
 
     @property
     def left_out(self) -> list[tuple[str, str, int]]:
-        """Reasons, what they speak of, and how many."""
+        """The reasons, what they apply to, and how many."""
         return [
             (reason, what, count)
             for what in ("comparisons", "judgments", "rows")
@@ -109,7 +109,7 @@ class ExportPage:
 
     @property
     def manifest(self) -> str:
-        """The manifest as it stands beside the file."""
+        """The manifest that is stored with the file."""
         return json.dumps(self.row.export.manifest, indent=2, ensure_ascii=False, sort_keys=True)
 
 
@@ -121,13 +121,13 @@ def show_all(request: Request, access: LeadAccess) -> Response:
 
 @router.get("/p/{slug}/exports/live")
 def live(request: Request, access: LeadAccess) -> Response:
-    """Give the list, while one is being written."""
+    """Return the list, which refreshes while an export is being written."""
     return render(request, "exports/_list.html", _page(access, ExportForm()), fragment=True)
 
 
 @router.post("/p/{slug}/exports")
 def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, Form()]) -> Response:
-    """Ask for an export."""
+    """Create an export, which a job writes."""
     try:
         export_rows.check(form.format)
         made = exports.create(
@@ -140,7 +140,7 @@ def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, For
     except AttuneError as error:
         page = _page(access, form, str(error))
         return render(request, "exports/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/exports"
+    url = addresses.path("exports.show_all", slug=access.project.slug)
     return redirect(request, url, notice=f"Export {made.number} is being written.")
 
 
@@ -154,27 +154,32 @@ def show(request: Request, access: LeadAccess, number: int) -> Response:
 
 @router.get("/p/{slug}/exports/{number}/download")
 def download(request: Request, access: LeadAccess, number: int) -> Response:
-    """Send an export's bytes; `Range` requests resume."""
-    found = exports.get(access.session, access.project.id, number)
-    if found.state != exports.READY:
-        raise Conflict(f"export {number} is {found.state}; it has no bytes yet")
-    name = f"{access.project.slug}-export-{number}-{found.format}.jsonl"
-    return downloads.file(request, found.uri, name)
+    """Send the file of an export, or the part that a `Range` request asks for."""
+    export = exports.get(access.session, access.project.id, number)
+    if export.state != exports.READY:
+        raise Conflict(f"export {number} is {export.state}; it has no file yet")
+    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
+    return downloads.file(request, export.uri, name)
 
 
 def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPage:
-    found = exports.of_project(access.session, access.project.id)
+    listed = exports.of_project(access.session, access.project.id)
     return ExportsPage(
-        [_row(access, one) for one in found], form, export_rows.TITLES, AGGREGATES, TIES, error
+        [_row(access, export) for export in listed],
+        form,
+        export_rows.TITLES,
+        AGGREGATES,
+        TIES,
+        error,
     )
 
 
-def _row(access: ProjectAccess, found: Export) -> Row:
-    state, error = exports.state_of(access.session, found)
-    job = jobs.get(access.session, found.job_id) if found.job_id else None
+def _row(access: ProjectAccess, export: Export) -> ExportRow:
+    state, error = exports.state_of(access.session, export)
+    job = jobs.get(access.session, export.job_id) if export.job_id else None
     lines = [line for line in error.strip().splitlines() if line.strip()]
-    return Row(
-        found,
+    return ExportRow(
+        export,
         state,
         lines[-1] if lines else "",
         job.progress_done if job else 0,

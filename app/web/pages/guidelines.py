@@ -1,24 +1,25 @@
-"""Guidelines: the version in force, publishing the next, and what changed between two."""
+"""Guidelines: the current version, publishing the next, and the changes between two."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 from pydantic import BaseModel
 
-from app.domain import differences
-from app.domain.differences import Piece
+from app.domain import text_diff
+from app.domain.text_diff import Piece
 from app.models import Guidelines
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
 from app.services.quality import agreement
-from app.services.quality.agreement import Group
+from app.services.quality.agreement import AgreementGroup
+from app.web import addresses
 from app.web.deps import LabelerAccess, LeadAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
-PARTS = (("rules", "The rules"), ("edge_cases", "Edge cases"), ("body", "The whole text"))
+PARTS = (("rules", "Rules"), ("edge_cases", "Edge cases"), ("body", "Full text"))
 Changes = list[tuple[str, list[Piece]]]
 
 
@@ -34,22 +35,22 @@ class GuidelinesForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GuidelinesPage:
-    """A version, all versions, and for leads how agreement was under each."""
+    """A version and the list of all versions; for leads, with the agreement under each."""
 
     shown: Guidelines
     history: list[Guidelines]
-    agreed: dict[str, Group]
+    agreed: dict[str, AgreementGroup]
     is_lead: bool
     read_version: int
 
     @property
     def is_newest(self) -> bool:
-        """True for the version in force."""
+        """Whether this is the current version."""
         return self.shown.version == self.history[0].version
 
     @property
     def is_news(self) -> bool:
-        """True when the viewer judges by it and has not read it."""
+        """Whether the viewer is a labeler who has not read the current version."""
         return not self.is_lead and self.is_newest and self.shown.version > self.read_version
 
     @property
@@ -60,8 +61,8 @@ class GuidelinesPage:
 
 
 @dataclass(frozen=True, slots=True)
-class EditPage:
-    """The form, and how its text will look."""
+class GuidelinesEditPage:
+    """The form, with a preview of its text."""
 
     form: GuidelinesForm
     newest: Guidelines
@@ -71,7 +72,7 @@ class EditPage:
 
 @dataclass(frozen=True, slots=True)
 class DiffPage:
-    """What changed from one version to another."""
+    """The changes from one version to another."""
 
     old: Guidelines
     new: Guidelines
@@ -83,13 +84,13 @@ class DiffPage:
 def show(
     request: Request, access: LabelerAccess, version: Annotated[int | None, Query()] = None
 ) -> Response:
-    """Show a version; the newest by default."""
+    """Show a version, by default the newest."""
     session, project_id = access.session, access.project.id
     agreed = agreement.by_version(session, project_id) if access.is_lead else ()
     page = GuidelinesPage(
         projects.guidelines(session, project_id, version),
         projects.guidelines_history(session, project_id),
-        {one.name: one for one in agreed},
+        {group.name: group for group in agreed},
         access.is_lead,
         access.membership.guidelines_read_version if access.membership else 0,
     )
@@ -98,11 +99,11 @@ def show(
 
 @router.post("/p/{slug}/guidelines/read")
 def read(request: Request, access: LabelerAccess, version: Annotated[int, Form()]) -> Response:
-    """Remember that the viewer has read a version, and go on to label."""
+    """Record that the viewer has read a version, and continue to labeling."""
     if access.membership is not None:
         member = access.session.merge(access.membership)
         member.guidelines_read_version = max(member.guidelines_read_version, version)
-    return redirect(request, f"/p/{access.project.slug}/label")
+    return redirect(request, addresses.path("label.show", slug=access.project.slug))
 
 
 @router.get("/p/{slug}/guidelines/edit")
@@ -110,16 +111,16 @@ def edit(request: Request, access: LeadAccess) -> Response:
     """Show the form with the newest text."""
     newest = projects.guidelines(access.session, access.project.id)
     form = GuidelinesForm(rules=newest.rules, edge_cases=newest.edge_cases, body=newest.body)
-    return render(request, "guidelines/edit.html", EditPage(form, newest, []))
+    return render(request, "guidelines/edit.html", GuidelinesEditPage(form, newest, []))
 
 
 @router.post("/p/{slug}/guidelines/edit")
 def publish(
     request: Request, access: LeadAccess, form: Annotated[GuidelinesForm, Form()]
 ) -> Response:
-    """Publish the next version, or show how it will look."""
+    """Publish the next version, or preview it."""
     newest = projects.guidelines(access.session, access.project.id)
-    page = EditPage(form, newest, changes(newest, form), _problem(newest, form))
+    page = GuidelinesEditPage(form, newest, changes(newest, form), _problem(newest, form))
     if form.preview or page.error:
         status = 422 if page.error and not form.preview else 200
         return render(request, "guidelines/edit.html", page, status=status)
@@ -127,8 +128,10 @@ def publish(
     row = projects.publish_guidelines(
         access.session, access.project, text, author_id=access.user.id
     )
-    notice = f"Version {row.version} is in force; labelers are told that it changed."
-    return redirect(request, f"/p/{access.project.slug}/guidelines", notice=notice)
+    notice = f"Version {row.version} is published; labelers will be asked to read it."
+    return redirect(
+        request, addresses.path("guidelines.show", slug=access.project.slug), notice=notice
+    )
 
 
 @router.get("/p/{slug}/guidelines/diff")
@@ -138,7 +141,7 @@ def diff(
     old: Annotated[int, Query()],
     new: Annotated[int, Query()],
 ) -> Response:
-    """Show what changed between any two versions."""
+    """Show the changes between any two versions."""
     first = projects.guidelines(access.session, access.project.id, old)
     second = projects.guidelines(access.session, access.project.id, new)
     history = projects.guidelines_history(access.session, access.project.id)
@@ -147,14 +150,14 @@ def diff(
 
 
 def changes(old: Guidelines, new: Guidelines | GuidelinesForm) -> Changes:
-    """Return the parts that differ, each as pieces."""
+    """Return the parts that differ, each as a list of pieces."""
     compared = (
-        (title, differences.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
+        (title, text_diff.pieces(getattr(old, name), getattr(new, name))) for name, title in PARTS
     )
-    return [(title, found) for title, found in compared if found]
+    return [(title, pieces) for title, pieces in compared if pieces]
 
 
 def _problem(newest: Guidelines, form: GuidelinesForm) -> str:
     if not (form.rules.strip() or form.body.strip()):
-        return "guidelines need rules or a text"
-    return "" if changes(newest, form) else "nothing differs from the version in force"
+        return "the guidelines need rules or a full text"
+    return "" if changes(newest, form) else "nothing differs from the current version"

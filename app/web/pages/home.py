@@ -1,23 +1,24 @@
-"""Home: the projects someone is in, what they did today, and what is left for them."""
+"""Home: the viewer's projects, what they judged today, and what is left for them."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.assignment import QueueState, why_empty
 from app.domain.practice import Standing
 from app.models import Membership, Project, Role, User
-from app.services.judging import workload
+from app.services.judging import queue_progress
 from app.services.project import projects
 from app.services.queue import practice_standing
+from app.web import addresses
 from app.web.assignments import judged_of
 from app.web.deps import SignedIn
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,36 +31,37 @@ class ProjectCard:
     today: int
     queue: QueueState
     guidelines_are_news: bool
-    practice: Standing | None  # of somebody who has to pass it first
+    practice: Standing | None  # of a labeler who must pass it first
 
     @property
     def left(self) -> str:
-        """Say how much there is to judge."""
+        """How much there is to judge; a count that is not exact is rounded down."""
         count = self.queue.open + self.queue.held_in_all
-        more = "" if self.queue.is_open_exact else "more than "
-        return f"{more}{count:,} comparison{'' if count == 1 else 's'} to judge"
+        if not self.queue.is_open_exact:
+            return f"{count // 100 * 100 or count:,}+ comparisons to judge"
+        return f"{count:,} comparison{'' if count == 1 else 's'} to judge"
 
     @property
     def judged(self) -> int:
-        """Return the number judged; gold and repeats count like the rest."""
+        """The number of judgments made, including gold comparisons and repeats."""
         return judged_of(self.queue)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Say why there is nothing to judge, and how far somebody is who has to practise first."""
+        """Why there is nothing to judge, and how far a labeler is who must practice first."""
         return why_empty(self.queue) + (self.practice.sentences if self.practice else ())
 
     @property
     def verb(self) -> str:
-        """Name what the practice button does."""
+        """The label of the practice button."""
         if self.practice is None or not self.practice.answered:
-            return "Practise"
-        return "See how it went" if self.practice.is_complete else "Go on practising"
+            return "Practice"
+        return "View results" if self.practice.is_complete else "Continue practice"
 
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """All projects of the viewer."""
+    """The projects of the viewer."""
 
     cards: list[ProjectCard]
     today: int
@@ -75,7 +77,7 @@ def show(request: Request, access: SignedIn) -> Response:
         _card(session, user, project, member, midnight)
         for project, member in projects.of_user(session, user)
     ]
-    today = workload.judged_since(session, user.id, midnight)
+    today = queue_progress.judged_since(session, user.id, midnight)
     return render(request, "home/page.html", HomePage(cards, today, user.is_admin))
 
 
@@ -84,12 +86,12 @@ def _card(
 ) -> ProjectCard:
     versions = projects.guidelines_history(session, project.id)
     newest = versions[0].version if versions else 0
-    queue = workload.queue_state(session, project, user.id)
+    queue = queue_progress.state(session, project, user.id)
     return ProjectCard(
         project=project,
         is_lead=user.is_admin or (member is not None and member.role == Role.LEAD),
         is_member=member is not None,
-        today=workload.judged_since(session, user.id, midnight, project.id),
+        today=queue_progress.judged_since(session, user.id, midnight, project.id),
         queue=queue,
         guidelines_are_news=member is not None and newest > member.guidelines_read_version,
         practice=practice_standing.standing(session, project, user.id)

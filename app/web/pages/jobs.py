@@ -1,37 +1,39 @@
-"""Jobs and workers: what waits, runs and went wrong, and the buttons for it.
+"""Jobs and workers: what is queued, running or failed, and the actions on it.
 
-Administrators see every job; leads see the jobs of their project under the project's address.
+Administrators see all jobs; leads see the jobs of their project, at an address of the project.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from sqlalchemy import select
+from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.states import OVER_JOB_STATES, JobState
-from app.models import Job, JobAttempt, Project, User, WorkerHeartbeat
+from app.models import Job, JobAttempt, Project, WorkerHeartbeat
 from app.queue import QUEUES
 from app.services.jobs import jobs, workers
+from app.services.people import accounts
+from app.services.project import projects
 from app.services.rounds import job_control
+from app.web import addresses
 from app.web.deps import AdminAccess, LeadAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 PAGE_SIZE = 50
-SAID = {
-    "cancel": "Job {id} will end.",
+NOTICES = {
+    "cancel": "Job {id} is being cancelled.",
     "retry": "Job {id} is back in the queue.",
-    "stop": "Job {id} will stop and keep the best it has.",
+    "stop": "Job {id} will stop and keep its best model.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job as the list shows it; times in seconds."""
+    """A job in the list, with its times in seconds."""
 
     job: Job
     project: str
@@ -42,7 +44,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker and whether it was seen lately."""
+    """A worker, and whether it is alive."""
 
     worker: WorkerHeartbeat
     is_alive: bool
@@ -51,7 +53,7 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True)
 class JobsPage:
-    """The list, the queues and the workers."""
+    """The jobs, the queues and the workers."""
 
     rows: list[JobRow]
     queues: list[workers.QueueFigures]
@@ -63,25 +65,40 @@ class JobsPage:
 
     @property
     def has_unserved(self) -> bool:
-        """True when a job waits in a queue that no living worker serves."""
+        """Whether a job is waiting in a queue that no live worker serves."""
         served = {queue for row in self.workers if row.is_alive for queue in row.worker.queues}
         return any(figures.waiting and figures.queue not in served for figures in self.queues)
 
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """One job with its attempts, the newest first."""
+    """One job with its attempts, newest first."""
 
     row: JobRow
     attempts: list[JobAttempt]
     by: str
-    base: str
+    slug: str | None  # of the project under whose address the page is shown
     actions: list[str]
 
     @property
     def is_over(self) -> bool:
-        """True when nothing on the page will change by itself."""
+        """Whether the job has ended, so that the page need not refresh."""
         return self.row.job.state in OVER_JOB_STATES
+
+    @property
+    def live_url(self) -> str:
+        """The address of the part that refreshes itself."""
+        job_id = self.row.job.id
+        if self.slug is None:
+            return addresses.path("jobs.live_one", job_id=job_id)
+        return addresses.path("jobs.live_of_project", slug=self.slug, job_id=job_id)
+
+    def action_url(self, action: str) -> str:
+        """Return the address that cancels, retries or stops the job."""
+        job_id = self.row.job.id
+        if self.slug is None:
+            return addresses.path("jobs.act", job_id=job_id, action=action)
+        return addresses.path("jobs.act_in_project", slug=self.slug, job_id=job_id, action=action)
 
 
 @router.get("/jobs")
@@ -123,7 +140,11 @@ def live_one(request: Request, access: AdminAccess, job_id: int) -> Response:
 def act(request: Request, access: AdminAccess, job_id: int, action: job_control.Action) -> Response:
     """Cancel, retry or stop a job."""
     job_control.apply(access.session, job_id, action, actor_id=access.user.id)
-    return redirect(request, f"/jobs/{job_id}", notice=SAID[action].format(id=job_id))
+    return redirect(
+        request,
+        addresses.path("jobs.show_one", job_id=job_id),
+        notice=NOTICES[action].format(id=job_id),
+    )
 
 
 @router.get("/p/{slug}/jobs/{job_id}")
@@ -147,16 +168,16 @@ def act_in_project(
     job_control.apply(
         access.session, job_id, action, actor_id=access.user.id, project_id=access.project.id
     )
-    url = f"/p/{access.project.slug}/jobs/{job_id}"
-    return redirect(request, url, notice=SAID[action].format(id=job_id))
+    url = addresses.path("jobs.show_of_project", slug=access.project.slug, job_id=job_id)
+    return redirect(request, url, notice=NOTICES[action].format(id=job_id))
 
 
 def _list(request: Request, session: Session, state: str, before: int | None) -> JobsPage:
     moment = now(session)
-    known = [str(found) for found in JobState]
+    known = [str(known_state) for known_state in JobState]
     wanted = [state] if state in known else []
-    found = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
-    names = _project_names(session, found)
+    listed = jobs.page(session, states=wanted, before_id=before, limit=PAGE_SIZE)
+    names = _project_names(session, listed)
     seen = [
         WorkerRow(
             worker,
@@ -166,25 +187,24 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
         for worker in workers.listed(session)
     ]
     return JobsPage(
-        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in found],
+        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in listed],
         queues=workers.queue_figures(session, QUEUES),
         workers=seen,
         state=state,
         states=known,
-        next_before=found[-1].id if len(found) == PAGE_SIZE else None,
-        url=f"/jobs/live?{request.url.query}",
+        next_before=listed[-1].id if len(listed) == PAGE_SIZE else None,
+        url=f"{addresses.path('jobs.live')}?{request.url.query}",
     )
 
 
 def _one(session: Session, job_id: int, project: Project | None = None) -> JobPage:
     job = job_control.find(session, job_id, project_id=project.id if project else None)
     names = _project_names(session, [job])
-    author = session.get(User, job.created_by_id) if job.created_by_id else None
     return JobPage(
         row=_row(job, names.get(job.project_id or 0, ""), now(session)),
         attempts=jobs.attempts(session, job_id),
-        by=author.name if author else "",
-        base=f"/p/{project.slug}/jobs/{job_id}" if project else f"/jobs/{job_id}",
+        by=accounts.user_name(session, job.created_by_id),
+        slug=project.slug if project else None,
         actions=_actions(job),
     )
 
@@ -209,7 +229,6 @@ def _actions(job: Job) -> list[str]:
     return [] if job.state == JobState.SUCCEEDED else ["retry"]
 
 
-def _project_names(session: Session, found: list[Job]) -> dict[int, str]:
-    ids = {job.project_id for job in found if job.project_id is not None}
-    rows = session.execute(select(Project.id, Project.name).where(Project.id.in_(ids)))
-    return {row.id: row.name for row in rows}
+def _project_names(session: Session, listed: list[Job]) -> dict[int, str]:
+    ids = {job.project_id for job in listed if job.project_id is not None}
+    return projects.names(session, ids)

@@ -1,45 +1,45 @@
-"""Labelers: who is in the project, what they do, and how others get in."""
+"""Labelers: the members of a project, their quality, and how to add others."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
-from sqlalchemy import select
+from fastapi import Form, Request, Response
 
-from app.domain.labelers import LabelerAgreement
+from app.domain.labeler_agreement import LabelerAgreement
 from app.errors import AttuneError, NotFound
-from app.models import Membership, Role, User
+from app.models import Membership, Role
 from app.services.datasets import imported_votes
 from app.services.people import accounts, invitations
 from app.services.quality import agreement, labeler_quality
 from app.services.quality.labeler_quality import Quality
 from app.services.queue import steering
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A member with what they do."""
+class MemberRow:
+    """A member with their quality and agreement."""
 
     member: Membership
     quality: Quality | None
     agreed: LabelerAgreement | None
-    holds: int = 0  # leases
+    holds: int = 0  # comparisons they are working on
 
     @property
     def is_imported(self) -> bool:
-        """True for who stands for a labeler of a file."""
+        """Whether the member stands for a labeler in an imported file."""
         return imported_votes.is_imported(self.member.user)
 
 
 @dataclass(frozen=True, slots=True)
 class LabelersPage:
-    """The members, and an invitation that was just made."""
+    """The members, and the link of an invitation that was just created."""
 
-    rows: list[Row]
+    rows: list[MemberRow]
     link: str = ""
     error: str = ""
 
@@ -57,7 +57,7 @@ def invite(
     role: Annotated[Role, Form()] = Role.LABELER,
     email: Annotated[str, Form()] = "",
 ) -> Response:
-    """Make a single-use link into this project."""
+    """Create a single-use invitation link to this project."""
     credential = invitations.invite(
         access.session,
         project_id=access.project.id,
@@ -65,7 +65,7 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("accept_form", token=credential.secret))
+    link = str(request.url_for("people.accept_form", token=credential.secret))
     return render(request, "labelers/page.html", _page(access, link=link))
 
 
@@ -76,14 +76,13 @@ def add(
     email: Annotated[str, Form()],
     role: Annotated[Role, Form()] = Role.LABELER,
 ) -> Response:
-    """Add somebody who has an account."""
-    known = select(User).where(User.email == email.strip().lower())
-    user = access.session.scalar(known)
+    """Add a user who has an account."""
+    user = accounts.user_by_email(access.session, email)
     if user is None:
-        error = f"nobody has an account under {email.strip()!r}; invite them by link"
+        error = f"there is no account with the e-mail {email.strip()!r}; invite them by link"
         return render(request, "labelers/page.html", _page(access, error=error), status=422)
     accounts.add_member(access.session, access.project.id, user.id, role, actor_id=access.user.id)
-    return redirect(request, _url(access), notice=f"{user.name} is in the project.")
+    return redirect(request, _url(access), notice=f"{user.name} has been added to the project.")
 
 
 @router.post("/p/{slug}/labelers/{user_id}")
@@ -94,7 +93,7 @@ def change(
     role: Annotated[Role | None, Form()] = None,
     paused: Annotated[bool | None, Form()] = None,
 ) -> Response:
-    """Change a member's role, or pause them."""
+    """Change the role of a member, or pause or resume them."""
     try:
         member = _member(access, user_id)
         if role is not None:
@@ -117,11 +116,11 @@ def change(
 
 @router.post("/p/{slug}/labelers/{user_id}/release")
 def release(request: Request, access: LeadAccess, user_id: int) -> Response:
-    """Give a labeler's leases back to the queue."""
+    """Return a labeler's leases to the queue."""
     member = _member(access, user_id)
     released = steering.release(access.session, access.project.id, user_id, actor_id=access.user.id)
-    what = "1 comparison went" if released == 1 else f"{released} comparisons went"
-    return redirect(request, _url(access), notice=f"{what} back from {member.pseudonym}.")
+    what = "1 comparison" if released == 1 else f"{released} comparisons"
+    return redirect(request, _url(access), notice=f"{what} returned from {member.pseudonym}.")
 
 
 def _member(access: ProjectAccess, user_id: int) -> Membership:
@@ -133,13 +132,13 @@ def _member(access: ProjectAccess, user_id: int) -> Membership:
 
 def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> LabelersPage:
     session, project_id = access.session, access.project.id
-    habits = {one.user_id: one for one in labeler_quality.of_project(session, project_id)}
+    quality = {row.user_id: row for row in labeler_quality.of_project(session, project_id)}
     held = steering.held_by_member(session, project_id)
-    agreed = {str(one.labeler): one for one in agreement.of_labelers(session, project_id)}
+    agreed = {str(row.labeler): row for row in agreement.of_labelers(session, project_id)}
     rows = [
-        Row(
+        MemberRow(
             member,
-            habits.get(member.user_id),
+            quality.get(member.user_id),
             agreed.get(member.pseudonym),
             held.get(member.user_id, 0),
         )
@@ -149,4 +148,4 @@ def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> Labelers
 
 
 def _url(access: ProjectAccess) -> str:
-    return f"/p/{access.project.slug}/labelers"
+    return addresses.path("labelers.show", slug=access.project.slug)

@@ -1,22 +1,22 @@
-"""What is learned and how: the glossary of logged numbers, and a page per algorithm."""
+"""How Attune learns: the glossary of logged metrics, and a page for each algorithm."""
 
 from dataclasses import dataclass
 from itertools import groupby
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.errors import NotFound
-from app.web import glossary
+from app.web import addresses, glossary
 from app.web.deps import SignedIn
-from app.web.glossary import ALGORITHMS, Document, Entry
+from app.web.glossary import ALGORITHMS, Document, GlossaryEntry
 from app.web.render import render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
-    """A page beside this one."""
+class DocumentLink:
+    """A link to another page."""
 
     name: str
     title: str
@@ -24,11 +24,11 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class GlossaryPage:
-    """The logged numbers, section by section."""
+    """The logged metrics, by section."""
 
-    sections: list[tuple[str, list[Entry]]]
+    sections: list[tuple[str, list[GlossaryEntry]]]
     opening: str
-    others: list[Other]
+    others: list[DocumentLink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class AlgorithmPage:
 
     name: str
     document: Document
-    others: list[Other]
+    others: list[DocumentLink]
 
 
 @router.get("/learning")
@@ -45,8 +45,8 @@ def show_glossary(request: Request, _access: SignedIn) -> Response:
     """Show the glossary."""
     document = _document(glossary.GLOSSARY)
     sections = [
-        (title, list(found))
-        for title, found in groupby(glossary.entries().values(), key=lambda one: one.section)
+        (title, list(entries))
+        for title, entries in groupby(glossary.entries().values(), key=lambda entry: entry.section)
     ]
     page = GlossaryPage(sections, document.sections[0].text, _others())
     return render(request, "learning/page.html", page)
@@ -56,17 +56,17 @@ def show_glossary(request: Request, _access: SignedIn) -> Response:
 def show_algorithm(request: Request, _access: SignedIn, name: str) -> Response:
     """Show one algorithm."""
     if name not in ALGORITHMS:
-        raise NotFound(f"there is no page {name!r}; there are {', '.join(ALGORITHMS)}")
+        raise NotFound(f"there is no page {name!r}; the pages are {', '.join(ALGORITHMS)}")
     return render(request, "learning/one.html", AlgorithmPage(name, _document(name), _others()))
 
 
 def _document(name: str) -> Document:
-    found = glossary.document(name)
-    if found is None:
-        raise NotFound(f"docs/learning/{name}.md is not installed here")
-    return found
+    document = glossary.document(name)
+    if document is None:
+        raise NotFound(f"docs/learning/{name}.md is not installed")
+    return document
 
 
-def _others() -> list[Other]:
-    found = ((name, glossary.document(name)) for name in ALGORITHMS)
-    return [Other(name, page.title) for name, page in found if page is not None]
+def _others() -> list[DocumentLink]:
+    documents = ((name, glossary.document(name)) for name in ALGORITHMS)
+    return [DocumentLink(name, page.title) for name, page in documents if page is not None]

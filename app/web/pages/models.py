@@ -1,28 +1,28 @@
-"""Models: every checkpoint with what went into it and what came of it, and its files."""
+"""Models: all checkpoints, each with its inputs, lineage, results and files."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from app.errors import AttuneError, NotFound
-from app.models import Checkpoint, CheckpointKind, Project, Round
+from app.models import Checkpoint, CheckpointKind, Project
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import Lineage
-from app.services.rounds import loop_overview
+from app.services.rounds import loop_overview, round_progress
 from app.services.rounds.loop_overview import RewardLines
-from app.web import downloads
+from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 Figures = dict[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ModelRow:
     """A model in the list."""
 
     model: Checkpoint
@@ -33,16 +33,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ModelsPage:
-    """The models, newest first, and which one answers now."""
+    """The models, newest first, and the current policy."""
 
-    rows: list[Row]
+    rows: list[ModelRow]
     policy: Checkpoint | None
     project: Project
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """One model with its lineage, up and down."""
+    """One model with its ancestors, descendants and metrics."""
 
     model: Checkpoint
     lineage: Lineage
@@ -54,12 +54,12 @@ class ModelPage:
 
     @property
     def config(self) -> str:
-        """The configuration as it was used."""
+        """The configuration of the run that made it, as JSON."""
         return json.dumps(self.model.config, indent=2, ensure_ascii=False, sort_keys=True)
 
     @property
     def has_files(self) -> bool:
-        """False for a base model, which is named and not stored here."""
+        """Whether its files are stored here; those of a base model are not."""
         return self.model.kind != CheckpointKind.BASE
 
 
@@ -67,16 +67,16 @@ class ModelPage:
 def show_all(request: Request, access: LeadAccess) -> Response:
     """List the models."""
     session, project = access.session, access.project
-    found = checkpoints.of_project(session, project.id)
-    names = {one.id: one.name for one in found}
+    listed = checkpoints.of_project(session, project.id)
+    names = {checkpoint.id: checkpoint.name for checkpoint in listed}
     rows = [
-        Row(
-            one,
-            names.get(one.parent_id or 0, ""),
-            _round_number(access, one),
-            loop_overview.reward_lines(one),
+        ModelRow(
+            checkpoint,
+            names.get(checkpoint.parent_id or 0, ""),
+            _round_number(access, checkpoint),
+            loop_overview.reward_lines(checkpoint),
         )
-        for one in found
+        for checkpoint in listed
     ]
     page = ModelsPage(rows, checkpoints.current_policy(session, project), project)
     return render(request, "models/page.html", page)
@@ -90,56 +90,55 @@ def show(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
 
 @router.get("/p/{slug}/models/{checkpoint_id}/download")
 def download(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
-    """Send a model's folder as a tar."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
-    if found.kind == CheckpointKind.BASE:
-        raise NotFound(f"{found.name} was not made here; it is at {found.uri}")
-    name = f"{access.project.slug}-{found.name.lower().replace(' ', '-')}"
-    return downloads.tar(request, found.uri, name)
+    """Send the folder of a model as a tar."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    if checkpoint.kind == CheckpointKind.BASE:
+        raise NotFound(f"{checkpoint.name} is not stored here; it is at {checkpoint.uri}")
+    name = f"{access.project.slug}-{checkpoint.name.lower().replace(' ', '-')}"
+    return downloads.tar(request, checkpoint.uri, name)
 
 
 @router.post("/p/{slug}/models/{checkpoint_id}/retire")
 def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
-    """Mark a model as no longer to be used."""
-    found = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    """Retire a model, so that nothing new uses it."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     try:
-        checkpoints.retire(access.session, found)
+        checkpoints.retire(access.session, checkpoint)
     except AttuneError as error:
         page = _page(access, checkpoint_id, str(error))
         return render(request, "models/one.html", page, status=409)
-    url = f"/p/{access.project.slug}/models/{found.id}"
-    return redirect(request, url, notice=f"{found.name} is retired.")
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=checkpoint.id)
+    return redirect(request, url, notice=f"{checkpoint.name} is retired.")
 
 
 def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPage:
     session, project = access.session, access.project
-    found = checkpoints.get(session, project.id, checkpoint_id)
+    checkpoint = checkpoints.get(session, project.id, checkpoint_id)
     current = checkpoints.current_policy(session, project)
     return ModelPage(
-        found,
-        checkpoints.lineage(session, found),
-        _round_number(access, found),
-        loop_overview.reward_lines(found),
-        _figures(found.metrics),
-        current is not None and current.id == found.id,
+        checkpoint,
+        checkpoints.lineage(session, checkpoint),
+        _round_number(access, checkpoint),
+        loop_overview.reward_lines(checkpoint),
+        _figures(checkpoint.metrics),
+        current is not None and current.id == checkpoint.id,
         error,
     )
 
 
-def _round_number(access: ProjectAccess, found: Checkpoint) -> int | None:
-    if found.round_id is None:
-        return None
-    return access.session.get_one(Round, found.round_id).number
+def _round_number(access: ProjectAccess, checkpoint: Checkpoint) -> int | None:
+    round_ = round_progress.by_id(access.session, checkpoint.round_id)
+    return round_.number if round_ else None
 
 
 def _figures(metrics: Mapping[str, object], prefix: str = "") -> Figures:
-    """Return the single figures among a model's metrics, nested ones by a path."""
-    found: Figures = {}
+    """Return the scalar metrics of a model, naming nested ones by their path."""
+    figures: Figures = {}
     for name, value in sorted(metrics.items()):
         if isinstance(value, bool):
-            found[prefix + name] = "yes" if value else "no"
+            figures[prefix + name] = "yes" if value else "no"
         elif isinstance(value, int | float | str):
-            found[prefix + name] = value
+            figures[prefix + name] = value
         elif isinstance(value, Mapping) and name != "by_labeler":
-            found |= _figures(value, f"{prefix}{name} · ")
-    return found
+            figures |= _figures(value, f"{prefix}{name} · ")
+    return figures

@@ -1,24 +1,24 @@
-"""People and invitations: accounts, who is an administrator, single-use links."""
+"""People: accounts, administrators, and invitations by single-use link."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
 from app.services.people import accounts, invitations
 from app.services.project import projects
-from app.web import auth
+from app.web import addresses, auth
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
 class PeoplePage:
-    """Accounts and the form for invitations."""
+    """The accounts, the open invitations, and the forms to add people."""
 
     users: list[User]
     projects: list[Project]
@@ -29,13 +29,13 @@ class PeoplePage:
 
     @property
     def names(self) -> dict[int, str]:
-        """The projects' names by id."""
+        """The names of the projects by id."""
         return {project.id: project.name for project in self.projects}
 
 
 @dataclass(frozen=True, slots=True)
 class InvitationPage:
-    """What an invitation gives, and the form to accept it."""
+    """An invitation, and the form to accept it."""
 
     token: str
     invitation: Invitation
@@ -56,7 +56,9 @@ def set_active(
     """Close or reopen an account."""
     user = accounts.set_active(access.session, user_id, is_active=active, actor=access.user)
     return redirect(
-        request, "/people", notice=f"{user.name}'s account is {'open' if active else 'closed'}."
+        request,
+        addresses.path("people.show"),
+        notice=f"The account of {user.name} is {'open' if active else 'closed'}.",
     )
 
 
@@ -68,7 +70,7 @@ def invite(
     role: Annotated[Role, Form()] = Role.LABELER,
     email: Annotated[str, Form()] = "",
 ) -> Response:
-    """Make a single-use link."""
+    """Create a single-use invitation link."""
     target = projects.by_slug(access.session, project) if project else None
     credential = invitations.invite(
         access.session,
@@ -77,20 +79,20 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("accept_form", token=credential.secret))
+    link = str(request.url_for("people.accept_form", token=credential.secret))
     return render(request, "people/page.html", _page(access, link=link))
 
 
 @router.post("/people/invitations/{invitation_id}/revoke")
 def revoke(request: Request, access: AdminAccess, invitation_id: int) -> Response:
-    """Take an invitation back that nobody has used yet."""
+    """Revoke an invitation that has not been used."""
     invitations.revoke(access.session, invitation_id, actor_id=access.user.id)
-    return redirect(request, "/people", notice="The invitation is taken back.")
+    return redirect(request, addresses.path("people.show"), notice="The invitation is revoked.")
 
 
 @router.get("/invitation/{token}")
 def accept_form(request: Request, viewer: Anyone, session: DbSession, token: str) -> Response:
-    """Show what the invitation gives."""
+    """Show the invitation."""
     invitation = invitations.get(session, token)
     return render(request, "invitation/page.html", _invitation(session, token, invitation))
 
@@ -105,7 +107,7 @@ def accept(
     email: Annotated[str, Form()] = "",
     password: Annotated[str, Form()] = "",
 ) -> Response:
-    """Use the invitation; a new account is signed in at once."""
+    """Accept the invitation, and sign in a new account."""
     invitation = invitations.get(session, token)
     try:
         user = invitations.accept(
@@ -134,7 +136,7 @@ def create(
     password: Annotated[str, Form()],
     is_admin: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Make an account directly."""
+    """Create an account without an invitation."""
     try:
         user = accounts.create_user(
             access.session,
@@ -146,26 +148,28 @@ def create(
         )
     except AttuneError as error:
         return render(request, "people/page.html", _page(access, error=str(error)), status=422)
-    return redirect(request, "/people", notice=f"{user.name} can sign in now.")
+    return redirect(request, addresses.path("people.show"), notice=f"{user.name} can now sign in.")
 
 
 def _page(access: Access, *, search: str = "", link: str = "", error: str = "") -> PeoplePage:
-    found = [project for project, _ in projects.of_user(access.session, access.user)]
+    listed = [project for project, _ in projects.of_user(access.session, access.user)]
     users = accounts.users(access.session, search=search)
-    waiting = invitations.still_open(access.session)
-    return PeoplePage(users, found, waiting, search, link, error)
+    pending = invitations.still_open(access.session)
+    return PeoplePage(users, listed, pending, search, link, error)
 
 
 def _landing(session: DbSession, invitation: Invitation) -> str:
-    """Return where somebody goes who has just come in: into the project, if it is of one."""
+    """Return the first page after accepting: in the project of the invitation, if it has one."""
     if invitation.project_id is None:
-        return "/"
-    slug = session.get_one(Project, invitation.project_id).slug
-    return f"/p/{slug}" if invitation.role == Role.LEAD else f"/p/{slug}/label"
+        return addresses.path("home.show")
+    slug = projects.get(session, invitation.project_id).slug
+    return addresses.path(
+        "overview.show" if invitation.role == Role.LEAD else "label.show", slug=slug
+    )
 
 
 def _invitation(
     session: DbSession, token: str, invitation: Invitation, *, error: str = ""
 ) -> InvitationPage:
-    project = session.get(Project, invitation.project_id) if invitation.project_id else None
+    project = projects.get(session, invitation.project_id) if invitation.project_id else None
     return InvitationPage(token, invitation, project, error)

@@ -1,36 +1,35 @@
-"""Practice: the labeling page over settled comparisons, what was right, and the lead's set of them.
-
-What is practised and what counts as right is decided in the services and the domain.
-"""
+"""Practice: settled comparisons on the labeling page, feedback, and the lead's practice set."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from fastapi import File, Form, Request, Response, UploadFile
 
-from app.domain.practice import PRACTISED, Standing, expected
+from app.domain.practice import PRACTICED, Standing, expected
 from app.errors import AttuneError, NotFound
 from app.models import Membership, Project, Purpose
 from app.services.judging import practice_files, practice_runs
-from app.services.judging.practice_files import Refused
+from app.services.judging.practice_files import RejectedRow
 from app.services.judging.practice_runs import Feedback
 from app.services.people import accounts
 from app.services.queue import practice_standing
-from app.services.queue.practice_standing import Practised
-from app.web.answer_forms import AnswerForm
+from app.services.queue.practice_standing import PracticeComparison
+from app.web import addresses
 from app.web.api.practice import member_of, out, queue_of
 from app.web.assignments import AssignmentOut
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
+from app.web.judgment_forms import submission_of
+from app.web.judgment_kinds import LETTERS, PAGE_KINDS, JudgmentForm, in_words
 from app.web.pages import label
 from app.web.render import redirect, render
-from app.web.words import LETTERS, in_words
+from app.web.row_ids import RowId
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """An answer of a run, in words."""
+class JudgedInPractice:
+    """A judgment in a run, in words."""
 
     feedback: Feedback
     prompt: str
@@ -42,80 +41,86 @@ class Answered:
 
     @property
     def given(self) -> str:
-        """What was answered, in words."""
+        """The labeler's judgment in words."""
         return in_words(self.feedback.given, self.feedback.order)
 
 
 @dataclass(frozen=True, slots=True)
 class ResultPage:
-    """How a run went, answer by answer."""
+    """The results of a run, judgment by judgment."""
 
     project: Project
     standing: Standing
-    answered: list[Answered]
+    judged: list[JudgedInPractice]
     is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackPage:
-    """One answer beside what was right."""
+    """One judgment beside the settled answer."""
 
     assignment: AssignmentOut
-    answered: Answered
+    judged: JudgedInPractice
     standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class SettledRow:
-    """A comparison of the set, its answer in words by canonical letter."""
+    """A comparison of the set; its settled answer names completions by canonical letter."""
 
-    practised: Practised
+    practiced: PracticeComparison
     right: str
 
 
 @dataclass(frozen=True, slots=True)
 class SetPage:
-    """The practice set, who stands where, and the form that adds to it."""
+    """The practice set, the members' progress, and the form that adds comparisons."""
 
     project: Project
     rows: list[SettledRow]
     standings: list[tuple[Membership, Standing]]
-    is_practised: bool
-    refused: tuple[Refused, ...] = ()
+    is_practiced: bool
+    settled_format: str  # Markdown
+    refused: tuple[RejectedRow, ...] = ()
     error: str = ""
 
 
 @router.get("/p/{slug}/practice")
 def show(request: Request, access: LabelerAccess) -> Response:
-    """Show the next practice comparison, or how the run went."""
+    """Show the next practice comparison, or the results of the run."""
     return _show(request, access)
 
 
 @router.post("/p/{slug}/practice/submit")
 def submit(
-    request: Request, access: LabelerAccess, form: Annotated[AnswerForm, Form()]
+    request: Request, access: LabelerAccess, form: Annotated[JudgmentForm, Form()]
 ) -> Response:
-    """Keep the answer and show what was right."""
+    """Record the judgment and show feedback on it."""
     try:
         feedback = practice_runs.submit(
-            access.session, access.secret, access.project, access.user.id, form.submission()
+            access.session, access.secret, access.project, access.user.id, submission_of(form)
         )
     except AttuneError as error:
         return _show(request, access, form, str(error))
-    return redirect(request, f"{_url(access)}/answers/{feedback.comparison_id}")
+    return redirect(
+        request,
+        addresses.path(
+            "practice.show_answer", slug=access.project.slug, comparison_id=feedback.comparison_id
+        ),
+    )
 
 
 @router.get("/p/{slug}/practice/answers/{comparison_id}")
-def show_answer(request: Request, access: LabelerAccess, comparison_id: int) -> Response:
-    """Show the viewer's newest answer beside what was right."""
+def show_answer(request: Request, access: LabelerAccess, comparison_id: RowId) -> Response:
+    """Show the viewer's newest judgment beside the settled answer."""
     session, project = access.session, access.project
     row = practice_runs.answer_of(session, project.id, access.user.id, comparison_id)
     if row is None:
-        raise NotFound(f"you have not answered practice comparison {comparison_id}")
+        raise NotFound(f"you have not judged practice comparison {comparison_id}")
     sheet = practice_runs.sheet_of(session, project, row)
     page = FeedbackPage(
         out(access, sheet, rendered=False),
-        Answered(practice_runs.feedback(session, row), sheet.messages[-1][1]),
+        JudgedInPractice(practice_runs.feedback(session, row), sheet.messages[-1][1]),
         practice_standing.standing(session, project, access.user.id),
     )
     return render(request, "practice/answer.html", page)
@@ -130,7 +135,7 @@ def again(request: Request, access: LabelerAccess) -> Response:
 
 @router.get("/p/{slug}/practice/set")
 def show_set(request: Request, access: LeadAccess) -> Response:
-    """Show the practice set and who stands where."""
+    """Show the practice set and the members' progress."""
     return render(request, "practice/set.html", _set_page(access))
 
 
@@ -143,40 +148,47 @@ def add(
 ) -> Response:
     """Add settled comparisons from a file."""
     try:
-        taken = practice_files.run(
+        result = practice_files.run(
             access.session, access.project, file.file, purpose, actor_id=access.user.id
         )
     except AttuneError as error:
         page = _set_page(access, error=str(error))
         return render(request, "practice/set.html", page, status=422)
-    if taken.refused:
-        return render(request, "practice/set.html", _set_page(access, refused=taken.refused))
-    notice = f"{taken.new:,} added{f', {taken.known:,} were there already' if taken.known else ''}."
-    return redirect(request, f"{_url(access)}/set", notice=notice)
+    if result.refused:
+        return render(request, "practice/set.html", _set_page(access, refused=result.refused))
+    known = f", {result.known:,} known already" if result.known else ""
+    notice = f"{result.new:,} added{known}."
+    return redirect(
+        request, addresses.path("practice.show_set", slug=access.project.slug), notice=notice
+    )
 
 
 @router.post("/p/{slug}/practice/set/{user_id}/again")
-def ask_again(request: Request, access: LeadAccess, user_id: int) -> Response:
-    """Ask a member to practise once more before they label."""
-    member = practice_standing.membership(access.session, access.project.id, user_id)
+def ask_again(request: Request, access: LeadAccess, user_id: RowId) -> Response:
+    """Make a member practice again before they label."""
+    member = accounts.membership(access.session, access.project.id, user_id)
     if member is None:
         raise NotFound(f"user {user_id} is not in {access.project.name}")
     practice_standing.ask_again(access.session, access.project, member, actor_id=access.user.id)
-    return redirect(request, f"{_url(access)}/set", notice=f"{member.pseudonym} practises again.")
+    return redirect(
+        request,
+        addresses.path("practice.show_set", slug=access.project.slug),
+        notice=f"{member.pseudonym} must practice again.",
+    )
 
 
 def _url(access: ProjectAccess) -> str:
-    return f"/p/{access.project.slug}/practice"
+    return addresses.path("practice.show", slug=access.project.slug)
 
 
 def _show(
-    request: Request, access: ProjectAccess, form: AnswerForm | None = None, error: str = ""
+    request: Request, access: ProjectAccess, form: JudgmentForm | None = None, error: str = ""
 ) -> Response:
     session, project, user_id = access.session, access.project, access.user.id
     standing = practice_standing.standing(session, project, user_id)
     if access.membership is None or not standing.left:
         return render(request, "practice/result.html", _result(access, standing))
-    (sheet,) = practice_runs.sheets(session, access.secret, project, user_id)
+    (sheet,) = practice_runs.next_sheets(session, access.secret, project, user_id)
     page = label.page_of(
         access,
         out(access, sheet, rendered=True),
@@ -191,26 +203,29 @@ def _show(
 def _result(access: ProjectAccess, standing: Standing) -> ResultPage:
     session, project = access.session, access.project
     rows = practice_runs.answers(session, project.id, access.user.id, standing.run)
-    answered = [
-        Answered(practice_runs.feedback(session, row), practice_runs.prompt_of(session, row))
+    judged = [
+        JudgedInPractice(
+            practice_runs.feedback(session, row), practice_runs.prompt_of(session, row)
+        )
         for row in rows
     ]
     required = practice_standing.is_required(session, project, access.membership)
-    return ResultPage(project, standing, answered, required)
+    return ResultPage(project, standing, judged, required)
 
 
 def _set_page(
-    access: ProjectAccess, *, refused: tuple[Refused, ...] = (), error: str = ""
+    access: ProjectAccess, *, refused: tuple[RejectedRow, ...] = (), error: str = ""
 ) -> SetPage:
     session, project = access.session, access.project
-    rows = [
-        SettledRow(one, _right(one)) for one in practice_standing.practice_set(session, project.id)
-    ]
+    practice_set = practice_standing.practice_set(session, project.id)
+    rows = [SettledRow(practiced, _right(practiced)) for practiced in practice_set]
     standings = practice_standing.standings(session, project, accounts.members(session, project.id))
-    is_practised = str(project.judgment_kind) in PRACTISED
-    return SetPage(project, rows, standings, is_practised, refused, error)
+    is_practiced = project.judgment_kind in PRACTICED
+    settled_format = PAGE_KINDS[project.judgment_kind].settled_format
+    return SetPage(project, rows, standings, is_practiced, settled_format, refused, error)
 
 
-def _right(one: Practised) -> str:
-    settled = expected(str(one.comparison.kind), one.comparison.gold_answer or {})
+def _right(practiced: PracticeComparison) -> str:
+    comparison = practiced.comparison
+    settled = expected(comparison.kind, comparison.gold_answer or {})
     return in_words(settled, range(9), LETTERS)

@@ -1,33 +1,34 @@
-"""Making a project; the list of projects is the home page."""
+"""Creating a project; the home page lists the projects."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
-from app.domain.answers import K_RANGE
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
-from app.models import JudgmentKind, Project
+from app.models import Project
 from app.services.checkpoints import checkpoints
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
+from app.web import addresses
 from app.web.deps import AdminAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 CRITERIA = """\
 helpfulness: Does it do what was asked?
 correctness: Is what it says true?
-harmlessness: Could it hurt anybody?
+harmlessness: Could it hurt anyone?
 """
 
 
 class ProjectForm(BaseModel):
-    """What a form says of a project; what is not sent was not ticked."""
+    """The settings of a project; a checkbox that is not sent is off."""
 
     name: str = ""
     description: str = ""
@@ -42,38 +43,38 @@ class ProjectForm(BaseModel):
     base_model: str = ""
 
     def changes(self) -> dict[str, Any]:
-        """Return the project's settings by name."""
-        found: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
-        found["name"] = self.name.strip()[:120]
-        fewest, most = K_RANGE[self.judgment_kind]
-        if fewest == most:  # the kind alone says how many
-            found["k"] = most
-        return found | {"base_model": self.base_model.strip() or None}
+        """Return the settings of the project by name."""
+        settings: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
+        settings["name"] = self.name.strip()[:120]
+        kind = KINDS[self.judgment_kind]
+        if kind.fewest == kind.most:  # the kind fixes the number
+            settings["k"] = kind.most
+        return settings | {"base_model": self.base_model.strip() or None}
 
     @classmethod
     def of(cls, project: Project) -> "ProjectForm":
-        """Return the form as a project fills it in."""
+        """Return the form filled in from a project."""
         names = set(cls.model_fields) - {"base_model"}
         values = {name: getattr(project, name) for name in names}
         return cls(base_model=project.base_model or "", **values)
 
 
 class NewProjectForm(ProjectForm):
-    """A new project, with its first rules and, where people rate, its criteria."""
+    """A new project, with its first rules and, for ratings, its criteria."""
 
     strength_steps: int = 3
     rules: str = ""
     criteria_lines: str = ""
 
-    def criteria_given(self) -> list[criteria.Given]:
-        """Return the criteria: one a line, a name and after a colon what to look at."""
+    def criteria_given(self) -> list[criteria.CriterionSettings]:
+        """Return the criteria: one per line, a name and, after a colon, what to look at."""
         parts = [line.partition(":") for line in self.criteria_lines.splitlines() if line.strip()]
-        return [criteria.Given(name, help_) for name, _, help_ in parts]
+        return [criteria.CriterionSettings(name, help_) for name, _, help_ in parts]
 
 
 @dataclass(frozen=True, slots=True)
 class NewProjectPage:
-    """The form, and what was wrong with it."""
+    """The form, and an error in it."""
 
     form: NewProjectForm
     error: str = ""
@@ -92,7 +93,7 @@ def new(request: Request, access: AdminAccess) -> Response:
 def create(
     request: Request, access: AdminAccess, form: Annotated[NewProjectForm, Form()]
 ) -> Response:
-    """Make the project; whoever makes it leads it."""
+    """Create the project and make its creator the lead."""
     options = form.changes()
     try:
         with access.session.begin_nested():
@@ -103,16 +104,20 @@ def create(
                 **options,
             )
             set_base_model(access.session, project, form.base_model)
-            if form.judgment_kind is JudgmentKind.RATE and form.criteria_given():
+            if KINDS[form.judgment_kind].uses_criteria and form.criteria_given():
                 criteria.arrange(
                     access.session, project, form.criteria_given(), actor_id=access.user.id
                 )
     except AttuneError as error:
         return render(request, "projects/new.html", NewProjectPage(form, str(error)), status=422)
-    return redirect(request, f"/p/{project.slug}", notice=f"{project.name} is ready for prompts.")
+    return redirect(
+        request,
+        addresses.path("overview.show", slug=project.slug),
+        notice=f"{project.name} is ready: import prompts next.",
+    )
 
 
 def set_base_model(session: Any, project: Project, base_model: str) -> None:
-    """Register a base model by name, unless it is still to be made from demonstrations."""
+    """Register the base model, unless it is the starter, which the first round creates."""
     if base_model.strip() and base_model.strip() != STARTER:
         checkpoints.register_base(session, project, base_model.strip())

@@ -1,29 +1,29 @@
-"""Rounds: launching one with its steps counted, watching it, deciding it."""
+"""Rounds: planning and launching one, watching it, and deciding it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.errors import AttuneError
 from app.models import Project, Round, Split
-from app.services.jobs import jobs
 from app.services.project import prompts
-from app.services.rounds import readiness, round_progress, rounds
+from app.services.rounds import job_control, readiness, round_progress, rounds
 from app.services.rounds.readiness import Preview
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
-from app.web.rounds_live import LivePage, live_page
+from app.web.rounds_live import RoundPage, round_page
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 KL_HELP = (
-    "Raising it keeps the policy closer to the model that only imitates, so it changes less; "
-    "lowering it lets the policy chase the reward further, and sooner into what only looks good."
+    "How strongly the policy is held to the SFT model, usually 0.02 to 0.2: raise it if responses "
+    "degrade while the reward rises, lower it if the policy hardly changes."
 )
 ALGORITHMS = (
     (str(Algorithm.PPO), "PPO"),
@@ -32,28 +32,28 @@ ALGORITHMS = (
     (str(Algorithm.DPO), "DPO"),
 )
 ALGORITHM_HELP = (
-    "PPO and RLOO practise against the reward; RLOO compares answers to one prompt and needs no "
-    "value model. Best of n imitates the best answers. DPO learns from the judgments themselves."
+    "PPO and RLOO optimize the reward; RLOO needs no value model. Best of n is fine-tuned on the "
+    "highest-scoring responses. DPO learns from the judgments directly."
 )
 ENGINES = (
-    (str(Engine.STATIC), "in batches of like length"),
-    (str(Engine.CONTINUOUS), "by continuous batching"),
+    (str(Engine.STATIC), "in batches of similar length"),
+    (str(Engine.CONTINUOUS), "with continuous batching"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RoundsPage:
-    """The rounds, newest first, with their numbers side by side."""
+    """The rounds, newest first, with their results."""
 
-    overviews: list[round_progress.Overview]
+    overviews: list[round_progress.RoundOverview]
     is_live: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchPage:
-    """The form, what its plan comes to, and what stands in its way.
+    """The form, the totals of its plan, and what prevents the launch.
 
-    `problems` are those that a field has by itself, under its name.
+    `problems` are the messages about single fields, by field name.
     """
 
     form: LaunchForm
@@ -73,15 +73,15 @@ class LaunchPage:
 @router.get("/p/{slug}/rounds")
 def show_all(request: Request, access: LeadAccess) -> Response:
     """List the rounds."""
-    found = round_progress.of_project(access.session, access.project.id)
-    overviews = [round_progress.overview(access.session, one) for one in found]
+    listed = round_progress.of_project(access.session, access.project.id)
+    overviews = [round_progress.overview(access.session, round_) for round_ in listed]
     is_live = round_progress.current(access.session, access.project.id) is not None
     return render(request, "rounds/page.html", RoundsPage(overviews, is_live))
 
 
 @router.get("/p/{slug}/rounds/new")
 def new(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]) -> Response:
-    """Show the form, with the steps that its plan comes to."""
+    """Show the form, with the number of steps of its plan."""
     return render(request, "rounds/new.html", _launch_page(access, form))
 
 
@@ -89,13 +89,13 @@ def new(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query(
 def count_steps(
     request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]
 ) -> Response:
-    """Give the steps that a plan comes to, while it is being typed."""
+    """Return the number of steps of a plan while the form is being filled in."""
     return render(request, "rounds/_steps.html", _launch_page(access, form), fragment=True)
 
 
 @router.post("/p/{slug}/rounds/new")
 def launch(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Form()]) -> Response:
-    """Launch the round, or only count its steps again."""
+    """Launch the round, or only recalculate its steps."""
     if form.count:
         return render(request, "rounds/new.html", _launch_page(access, form))
     try:
@@ -105,7 +105,7 @@ def launch(request: Request, access: LeadAccess, form: Annotated[LaunchForm, For
     except AttuneError as error:
         page = _launch_page(access, form, str(error))
         return render(request, "rounds/new.html", page, status=422)
-    return redirect(request, _url(access, made), notice=f"Round {made.number} has begun.")
+    return redirect(request, _url(access, made), notice=f"Round {made.number} has started.")
 
 
 @router.get("/p/{slug}/rounds/{number}")
@@ -116,47 +116,53 @@ def show(request: Request, access: LeadAccess, number: int) -> Response:
 
 @router.get("/p/{slug}/rounds/{number}/live")
 def live(request: Request, access: LeadAccess, number: int) -> Response:
-    """Give the part of a round's page that refreshes itself."""
+    """Return the part of the page that refreshes itself."""
     return render(request, "rounds/_live.html", _live(access, number), fragment=True)
 
 
 @router.post("/p/{slug}/rounds/{number}/stop")
 def stop(request: Request, access: LeadAccess, number: int) -> Response:
-    """Ask the running job to end now and keep the best it has."""
-    found = _live(access, number)
-    if found.job is None:
-        return _refused(request, found, "nothing of this round is running")
+    """Stop the running job at its next step and keep its best model."""
+    page = _live(access, number)
+    if page.job is None:
+        return _refused(request, page, "this round has no running job")
     try:
-        jobs.stop_here(access.session, found.job.id)
+        job_control.apply(
+            access.session,
+            page.job.id,
+            "stop",
+            actor_id=access.user.id,
+            project_id=access.project.id,
+        )
     except AttuneError as error:
-        return _refused(request, found, str(error))
-    notice = "It stops at the next step and keeps the best so far."
-    return redirect(request, _url(access, found.round), notice=notice)
+        return _refused(request, page, str(error))
+    notice = "Training stops at the next step and keeps the best model so far."
+    return redirect(request, _url(access, page.round), notice=notice)
 
 
 @router.post("/p/{slug}/rounds/{number}/finish")
 def finish(request: Request, access: LeadAccess, number: int) -> Response:
-    """Ask for no more judgments and go on with those that are in."""
-    found = round_progress.get(access.session, access.project.id, number)
+    """Stop collecting judgments and continue with those made so far."""
+    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        found,
-        lambda: rounds.finish_labeling(access.session, found, actor_id=access.user.id),
-        "No more judgments are asked for; the round goes on with what there is.",
+        round_,
+        lambda: rounds.finish_labeling(access.session, round_, actor_id=access.user.id),
+        "Labeling has ended; the round continues with the judgments made so far.",
     )
 
 
 @router.post("/p/{slug}/rounds/{number}/retry")
 def retry(request: Request, access: LeadAccess, number: int) -> Response:
-    """Try the stage again in which the round failed."""
-    found = round_progress.get(access.session, access.project.id, number)
+    """Retry the stage in which the round failed."""
+    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        found,
-        lambda: rounds.retry(access.session, found, actor_id=access.user.id),
-        "The stage is tried again.",
+        round_,
+        lambda: rounds.retry(access.session, round_, actor_id=access.user.id),
+        "The stage is being retried.",
     )
 
 
@@ -165,12 +171,12 @@ def cancel(
     request: Request, access: LeadAccess, number: int, reason: Annotated[str, Form()] = ""
 ) -> Response:
     """End the round without a decision."""
-    found = round_progress.get(access.session, access.project.id, number)
+    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        found,
-        lambda: rounds.cancel(access.session, found, reason=reason, actor_id=access.user.id),
+        round_,
+        lambda: rounds.cancel(access.session, round_, reason=reason, actor_id=access.user.id),
         f"Round {number} is cancelled.",
     )
 
@@ -183,38 +189,38 @@ def decide(
     promote: Annotated[bool, Form()],
     reason: Annotated[str, Form()] = "",
 ) -> Response:
-    """Promote the new policy, or hold the one before."""
-    found = round_progress.get(access.session, access.project.id, number)
+    """Promote the new policy, or keep the previous one."""
+    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        found,
+        round_,
         lambda: rounds.decide(
-            access.session, found, promote=promote, reason=reason, actor_id=access.user.id
+            access.session, round_, promote=promote, reason=reason, actor_id=access.user.id
         ),
-        "The new policy is in force." if promote else "The policy before stays in force.",
+        "The new policy is now current." if promote else "The previous policy stays current.",
     )
 
 
 def _act(
-    request: Request, access: ProjectAccess, found: Round, action: object, notice: str
+    request: Request, access: ProjectAccess, round_: Round, action: object, notice: str
 ) -> Response:
     assert callable(action)
     try:
         with access.session.begin_nested():
             action()
     except AttuneError as error:
-        return _refused(request, _live(access, found.number), str(error))
-    return redirect(request, _url(access, found), notice=notice)
+        return _refused(request, _live(access, round_.number), str(error))
+    return redirect(request, _url(access, round_), notice=notice)
 
 
-def _refused(request: Request, page: LivePage, error: str) -> Response:
+def _refused(request: Request, page: RoundPage, error: str) -> Response:
     return render(request, "rounds/round.html", replace(page, error=error), status=409)
 
 
-def _live(access: ProjectAccess, number: int) -> LivePage:
-    found = round_progress.get(access.session, access.project.id, number)
-    return live_page(access.session, access.project, found)
+def _live(access: ProjectAccess, number: int) -> RoundPage:
+    round_ = round_progress.get(access.session, access.project.id, number)
+    return round_page(access.session, access.project, round_)
 
 
 def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> LaunchPage:
@@ -226,8 +232,8 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         plan = shown.plan(before)
         preview = readiness.preview(session, project, plan)
         readiness.check(session, project, plan)
-    except AttuneError as found:
-        problem = str(found)
+    except AttuneError as invalid:
+        problem = str(invalid)
     made = round_progress.of_project(session, project.id)
     return LaunchPage(
         shown,
@@ -242,10 +248,10 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
 
 
 def _before(session: Session, project: Project) -> RoundPlan:
-    """Return the plan of the last round, which the next starts from."""
+    """Return the plan of the last round, on which the next one is based."""
     made = round_progress.of_project(session, project.id)
     return RoundPlan.from_json(made[0].plan) if made else RoundPlan()
 
 
-def _url(access: ProjectAccess, found: Round) -> str:
-    return f"/p/{access.project.slug}/rounds/{found.number}"
+def _url(access: ProjectAccess, round_: Round) -> str:
+    return addresses.path("rounds.show", slug=access.project.slug, number=round_.number)

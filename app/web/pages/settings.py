@@ -1,24 +1,25 @@
-"""A project's settings: what is asked, on which criteria, how often, and how prompts are parted."""
+"""A project's settings: the task, its criteria, what is mixed in, and the prompt splits."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
 from app.domain.splits import Shares
 from app.errors import AttuneError
 from app.models import Criterion, Project
 from app.services.project import criteria, projects, prompts
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 class CriteriaForm(BaseModel):
-    """The criteria as the form's rows, a row without a name being none."""
+    """The criteria, one list per column; a row without a name is ignored."""
 
     name: list[str] = []
     help: list[str] = []
@@ -26,18 +27,18 @@ class CriteriaForm(BaseModel):
     place: list[float] = []
     use: list[bool] = []
 
-    def given(self) -> list[criteria.Given]:
-        """Return them in the order of their places."""
+    def given(self) -> list[criteria.CriterionSettings]:
+        """Return the criteria in the order of their places."""
         rows = zip(self.name, self.help, self.weight, self.place, self.use, strict=True)
         named = [row for row in rows if row[0].strip()]
         return [
-            criteria.Given(name, help_, weight, is_active)
+            criteria.CriterionSettings(name, help_, weight, is_active)
             for name, help_, weight, _, is_active in sorted(named, key=lambda row: row[3])
         ]
 
 
 class MixForm(BaseModel):
-    """How often other comparisons are mixed in, in percent, and the pass mark."""
+    """The percentages of other comparisons that are mixed in, and the pass mark."""
 
     gold_percent: float = 0
     repeat_percent: float = 0
@@ -45,7 +46,7 @@ class MixForm(BaseModel):
     practice_pass_percent: float | None = None
 
     def changes(self) -> dict[str, Any]:
-        """Return the project's settings by name."""
+        """Return the settings of the project by name."""
         practice = self.practice_pass_percent
         return {
             "gold_rate": self.gold_percent / 100,
@@ -57,7 +58,7 @@ class MixForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SettingsPage:
-    """The settings as they are, or as they were refused."""
+    """The settings, or those of a form that was rejected."""
 
     project: Project
     form: ProjectForm
@@ -75,7 +76,7 @@ def show(request: Request, access: LeadAccess) -> Response:
 
 @router.post("/p/{slug}/settings")
 def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form()]) -> Response:
-    """Change what is asked; comparisons that exist keep the kind they have."""
+    """Change the task; existing comparisons keep their kind."""
 
     def change() -> None:
         _edit(access, form.changes())
@@ -94,7 +95,7 @@ def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form
 def save_criteria(
     request: Request, access: LeadAccess, form: Annotated[CriteriaForm, Form()]
 ) -> Response:
-    """Change what completions are rated on, and in which order."""
+    """Change the criteria that responses are rated on, and their order."""
 
     def change() -> None:
         criteria.arrange(access.session, access.project, form.given(), actor_id=access.user.id)
@@ -110,7 +111,7 @@ def save_splits(
     validation: Annotated[int, Form()],
     test: Annotated[int, Form()],
 ) -> Response:
-    """Choose how prompts are parted, before the first one."""
+    """Set the shares of the prompt splits, before the first prompt."""
 
     def change() -> None:
         prompts.set_shares(access.session, access.project, Shares(train, validation, test))
@@ -120,7 +121,7 @@ def save_splits(
 
 @router.post("/p/{slug}/settings/pause")
 def pause(request: Request, access: LeadAccess, paused: Annotated[bool, Form()]) -> Response:
-    """Stop handing out comparisons, or go on."""
+    """Pause or resume labeling."""
     return _answer(request, access, lambda: _edit(access, {"is_paused": paused}))
 
 
@@ -139,7 +140,9 @@ def _answer(
         access.session.refresh(access.project)
         page = _page(access, form, str(error))
         return render(request, "settings/page.html", page, status=422)
-    return redirect(request, f"/p/{access.project.slug}/settings", notice="Saved.")
+    return redirect(
+        request, addresses.path("settings.show", slug=access.project.slug), notice="Saved."
+    )
 
 
 def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:

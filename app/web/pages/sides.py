@@ -1,33 +1,41 @@
-"""Side by side: two models' or results files' answers to the same prompts."""
+"""Side by side: the responses of two models or results files to the same prompts."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import File, Form, Query, Request, Response, UploadFile
 
-from app.domain import differences
-from app.domain.differences import Kind, Piece
+from app.domain import text_diff
+from app.domain.text_diff import Piece, PieceKind
 from app.errors import AttuneError
 from app.models import ResultsFile, Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
-from app.services.checkpoints.side_by_side import Choice, Difference, Length, Page, Pair, Wanted
+from app.services.checkpoints.side_by_side import (
+    Difference,
+    Length,
+    PairFilter,
+    ResponsePair,
+    SideBySidePage,
+    SideChoice,
+)
+from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
-DIFFERENCES = {"": "All pairs", "different": "Different answers", "same": "The same answer"}
+DIFFERENCES = {"": "All pairs", "different": "Different responses", "same": "Same response"}
 
 
 @dataclass(frozen=True, slots=True)
 class SidesPage:
-    """What can be put side by side, what is, and the files that came in."""
+    """What can be compared, the selected pair with its page of responses, and the results files."""
 
-    models: list[Choice]
-    files: list[Choice]
-    wanted: Wanted | None
-    found: Page | None
+    models: list[SideChoice]
+    files: list[SideChoice]
+    wanted: PairFilter | None
+    found: SideBySidePage | None
     marks: bool
     uploaded: list[ResultsFile]
     splits: list[Split]
@@ -35,28 +43,28 @@ class SidesPage:
 
     @property
     def differences(self) -> dict[str, str]:
-        """The choices by difference."""
+        """The options of the difference filter."""
         return DIFFERENCES
 
     @property
     def lengths(self) -> dict[str, str]:
-        """The choices by length, in the words of this pair."""
+        """The options of the length filter, with the names of the two sides."""
         assert self.found is not None
         first, second = self.found.first.name, self.found.second.name
         return {
             "": "Any length",
             "first": f"{first} longer",
             "second": f"{second} longer",
-            "much": "One half as long again",
+            "much": "One at least 1.5 times as long",
         }
 
     def link(self, number: int) -> str:
-        """The address of another page of the same pairs."""
+        """Return the link to another page of the same pairs."""
         assert self.wanted is not None
         return "?" + _query(replace(self.wanted, number=number), marks=self.marks)
 
     def swapped(self) -> str:
-        """The address of the same with the sides exchanged."""
+        """Return the link to the same pairs with the sides swapped."""
         assert self.wanted is not None
         turned = {Length.FIRST: Length.SECOND, Length.SECOND: Length.FIRST}
         length = turned.get(self.wanted.length, self.wanted.length)
@@ -64,11 +72,11 @@ class SidesPage:
         wanted = replace(self.wanted, first=first, second=second, length=length, number=1)
         return "?" + _query(wanted, marks=self.marks)
 
-    def pieces(self, pair: Pair, side: str) -> list[Piece]:
-        """One side's text, the words marked that the other does not have."""
-        own = {"first": Kind.OLD, "second": Kind.NEW}[side]
-        found = differences.marked(pair.first, pair.second)
-        return [one for one in found if one.kind in (Kind.SAME, own)]
+    def pieces(self, pair: ResponsePair, side: str) -> list[Piece]:
+        """Return the text of one side, with the words that the other lacks marked."""
+        own = {"first": PieceKind.OLD, "second": PieceKind.NEW}[side]
+        pieces = text_diff.marked(pair.first, pair.second)
+        return [piece for piece in pieces if piece.kind in (PieceKind.SAME, own)]
 
 
 @router.get("/p/{slug}/sides")
@@ -84,8 +92,8 @@ def show(
     marks: Annotated[bool, Query()] = False,
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
-    """Show two sides, or what could be chosen."""
-    wanted = Wanted(a, b, q, difference, length, order == "length", page) if a and b else None
+    """Show two sides, or the form to choose them."""
+    wanted = PairFilter(a, b, q, difference, length, order == "length", page) if a and b else None
     return render(request, "sides/page.html", _page(access, wanted, marks=marks))
 
 
@@ -93,39 +101,40 @@ def show(
 def upload(
     request: Request, access: LeadAccess, file: Annotated[list[UploadFile], File()]
 ) -> Response:
-    """Take one or two results files in; two are shown side by side at once."""
+    """Upload results files; two are then shown side by side."""
     try:
-        taken = [
+        added = [
             results_files.add(
                 access.session,
                 access.project,
-                one.file,
-                filename=one.filename or "",
+                upload_file.file,
+                filename=upload_file.filename or "",
                 user_id=access.user.id,
             )
-            for one in file
+            for upload_file in file
         ]
     except AttuneError as error:
         page = _page(access, None, error=str(error))
         return render(request, "sides/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/sides"
-    if len(taken) == 2:
-        keys = [f"file-{one.file.id}" for one in taken]
-        url += f"?{urlencode({'a': keys[0], 'b': keys[1]})}"
-    return redirect(request, url, notice=" ".join(one.summary for one in taken))
+    pair: dict[str, str] = {}
+    if len(added) == 2:
+        keys = [f"file-{result.file.id}" for result in added]
+        pair = {"a": keys[0], "b": keys[1]}
+    url = addresses.path("sides.show", query=pair, slug=access.project.slug)
+    return redirect(request, url, notice=" ".join(result.summary for result in added))
 
 
 @router.post("/p/{slug}/sides/files/{file_id}/remove")
 def remove(request: Request, access: LeadAccess, file_id: int) -> Response:
-    """Throw a results file away."""
-    found = results_files.get(access.session, access.project.id, file_id)
-    results_files.remove(access.session, found, user_id=access.user.id)
-    url = f"/p/{access.project.slug}/sides"
-    return redirect(request, url, notice=f"{found.name} is thrown away.")
+    """Delete a results file."""
+    results_file = results_files.get(access.session, access.project.id, file_id)
+    results_files.remove(access.session, results_file, user_id=access.user.id)
+    url = addresses.path("sides.show", slug=access.project.slug)
+    return redirect(request, url, notice=f"{results_file.name} is deleted.")
 
 
 @router.post("/p/{slug}/sides/answers")
-def answer(
+def generate(
     request: Request,
     access: LeadAccess,
     a: Annotated[str, Form()],
@@ -133,7 +142,7 @@ def answer(
     prompts: Annotated[int, Form()] = 50,
     split: Annotated[Split, Form()] = Split.TEST,
 ) -> Response:
-    """Let two models answer the same prompts."""
+    """Let two models respond to the same prompts."""
     try:
         job = response_jobs.enqueue(
             access.session, access.project, (a, b), prompts, split, user_id=access.user.id
@@ -141,12 +150,12 @@ def answer(
     except AttuneError as error:
         page = _page(access, None, error=str(error))
         return render(request, "sides/page.html", page, status=422)
-    url = f"/p/{access.project.slug}/sides?{urlencode({'a': a, 'b': b})}"
-    return redirect(request, url, notice=f"Job {job.id} lets them answer; come back in a moment.")
+    url = addresses.path("sides.show", query={"a": a, "b": b}, slug=access.project.slug)
+    return redirect(request, url, notice=f"Job {job.id} is generating the responses.")
 
 
 def _page(
-    access: ProjectAccess, wanted: Wanted | None, *, marks: bool = False, error: str = ""
+    access: ProjectAccess, wanted: PairFilter | None, *, marks: bool = False, error: str = ""
 ) -> SidesPage:
     session, project_id = access.session, access.project.id
     models, files = side_by_side.choices(session, project_id)
@@ -162,7 +171,7 @@ def _page(
     )
 
 
-def _query(wanted: Wanted, *, marks: bool) -> str:
+def _query(wanted: PairFilter, *, marks: bool) -> str:
     values = {
         "a": wanted.first,
         "b": wanted.second,

@@ -4,20 +4,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 
 from app.errors import Invalid
 from app.models import ApiToken
 from app.services.people import accounts
+from app.web import addresses
 from app.web.deps import Access, SignedIn
 from app.web.render import redirect, render
 
-router = APIRouter(include_in_schema=False)
+router = addresses.page_router()
 
 
 @dataclass(frozen=True, slots=True)
 class TokensPage:
-    """The user's tokens; a new one's secret is shown this once."""
+    """The tokens of the user, and the secret of a new one, which is shown only once."""
 
     tokens: list[ApiToken]
     scopes: tuple[str, ...]
@@ -39,7 +40,7 @@ def create(
     scopes: Annotated[list[str] | None, Form()] = None,
     days: Annotated[int, Form(ge=1, le=3650)] = 90,
 ) -> Response:
-    """Make a token and show its secret once."""
+    """Create a token and show its secret once."""
     try:
         credential = accounts.create_token(
             access.session,
@@ -57,7 +58,7 @@ def create(
 def revoke(request: Request, access: SignedIn, token_id: int) -> Response:
     """Revoke a token."""
     accounts.revoke_token(access.session, access.user, token_id)
-    return redirect(request, "/tokens", notice="The token is revoked.")
+    return redirect(request, addresses.path("tokens.show"), notice="The token is revoked.")
 
 
 def _page(access: Access, *, secret: str = "", error: str = "") -> TokensPage:

@@ -22,7 +22,7 @@ from app.models import (
     Split,
 )
 from app.services.checkpoints import response_jobs, results_files, side_by_side
-from app.services.checkpoints.side_by_side import Difference, Length, Wanted
+from app.services.checkpoints.side_by_side import Difference, Length, PairFilter
 from app.services.project import prompts
 from tests.services.sample_votes import make_project
 
@@ -48,13 +48,13 @@ def take(session: Session, project: Project, rows: Sequence[object], name: str) 
     )
 
 
-def two_files(session: Session, project: Project) -> Wanted:
+def two_files(session: Session, project: Project) -> PairFilter:
     first = [{"prompt": asked, "completions": [one]} for asked, one, _ in ROWS]
     second = [
         {"inputs": {"inputs_pretokenized": asked}, "prediction": two} for asked, _, two in ROWS
     ]
     extra = {"prompt": "only here", "completions": ["x"]}
-    return Wanted(
+    return PairFilter(
         take(session, project, [*first, extra], "untuned.jsonl"),
         take(session, project, second, "tuned.jsonl"),
     )
@@ -92,7 +92,7 @@ def model_of(session: Session, project: Project, name: str, answers: dict[str, s
     return f"model-{model.id}"
 
 
-def answers(found: side_by_side.Page) -> list[tuple[str, str]]:
+def answers(found: side_by_side.SideBySidePage) -> list[tuple[str, str]]:
     return [(pair.first, pair.second) for pair in found.pairs]
 
 
@@ -146,7 +146,8 @@ def test_pages_hold_every_pair_once(session: Session, project: Project) -> None:
     one = take(session, project, rows, "one.jsonl")
     other = take(session, project, [{**row, "id": "x"} for row in rows], "other.jsonl")
     pages = [
-        side_by_side.page(session, project.id, Wanted(one, other, number=n)) for n in (1, 2, 3, 9)
+        side_by_side.page(session, project.id, PairFilter(one, other, number=n))
+        for n in (1, 2, 3, 9)
     ]
     assert [len(found.pairs) for found in pages] == [20, 20, 5, 5]
     said = [pair.first for found in pages[:3] for pair in found.pairs]
@@ -165,7 +166,7 @@ def test_the_same_file_comes_in_once_and_can_be_thrown_away(
     session.flush()
     assert session.scalar(select(func.count()).select_from(ResultsRow)) == 3
     with pytest.raises(NotFound, match="no results file"):
-        side_by_side.page(session, project.id, Wanted(key, key))
+        side_by_side.page(session, project.id, PairFilter(key, key))
 
 
 def test_lines_without_an_answer_are_counted_with_their_reason(
@@ -176,8 +177,8 @@ def test_lines_without_an_answer_are_counted_with_their_reason(
     )
     taken = results_files.add(session, project, io.BytesIO(data), filename="r.jsonl", user_id=None)
     assert (taken.file.rows, taken.left_out) == (1, 2)
-    assert taken.reason == "line 2: it holds no answer"
-    with pytest.raises(Invalid, match="holds no prompt with an answer; line 1: it holds no answer"):
+    assert taken.reason == "line 2: it has no response"
+    with pytest.raises(Invalid, match="has no prompt with a response; line 1: it has no response"):
         take(session, project, [{"prompt": "c"}], "none.jsonl")
 
 
@@ -197,5 +198,5 @@ def test_models_are_asked_by_a_job_and_files_cannot_be(session: Session, project
     assert session.get_one(Job, job.id).payload["prompts"] == 5
     with pytest.raises(Invalid, match="'file-1' is not a model"):
         response_jobs.enqueue(session, project, ("file-1", one), 5, Split.TEST, user_id=None)
-    with pytest.raises(Invalid, match="1 to 2000 prompts for this, not 0"):
+    with pytest.raises(Invalid, match="1 to 2000 prompts here, not 0"):
         response_jobs.enqueue(session, project, (one, other), 0, Split.TEST, user_id=None)

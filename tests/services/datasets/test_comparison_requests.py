@@ -4,14 +4,17 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Comparison, ComparisonCompletion, JudgmentKind, Project, Prompt, Split
+from app.models import Comparison, ComparisonCompletion, Project, Prompt, Split
 from app.services.datasets import comparison_requests
 from app.services.project import prompts
 from tests.services import sample
 
 
-def ask(session: Session, project: Project, most: int = 100) -> comparison_requests.Asked:
+def ask(
+    session: Session, project: Project, most: int = 100
+) -> comparison_requests.RequestedComparisons:
     return comparison_requests.ask(session, project, most=most, actor_id=None)
 
 
@@ -32,9 +35,9 @@ def test_every_prompt_without_a_demonstration_is_asked_once(session: Session) ->
     prompts.add_demonstrations(session, [(session.get_one(Prompt, ids[0]), "Done.")])
     session.get_one(Prompt, ids[1]).split = Split.TEST
     assert comparison_requests.waiting(session, project) == 3
-    assert ask(session, project, most=2) == comparison_requests.Asked(2, 1)
-    assert ask(session, project) == comparison_requests.Asked(1, 0)
-    assert ask(session, project) == comparison_requests.Asked(0, 0)
+    assert ask(session, project, most=2) == comparison_requests.RequestedComparisons(2, 1)
+    assert ask(session, project) == comparison_requests.RequestedComparisons(1, 0)
+    assert ask(session, project) == comparison_requests.RequestedComparisons(0, 0)
     assert set(session.scalars(select(Comparison.prompt_id))) == set(ids[2:])
     assert sizes(session) == [0, 0, 0]
 

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import EditBody, WriteBody
-from app.models import JudgmentKind, Project, Prompt, Split
+from app.domain.judgment_kinds import EditBody, JudgmentKind, WriteBody
+from app.models import Project, Prompt, Split
 from app.services.datasets import demonstrations
 from app.services.judging import corrections, labeling, submissions
 from app.services.project import prompts

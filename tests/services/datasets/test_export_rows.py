@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import registry, rich
+from app.formats import registry, rich, training_rows
 from app.formats.records import ComparisonRecord, Rejected
-from app.models import JudgmentKind, Purpose, Split
-from app.services.datasets import export_rows, judged_comparisons, training_rows
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
+from app.models import Purpose, Split
+from app.services.datasets import export_rows, judged_comparisons
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Candidate,
-    Judged,
-    Options,
-    PromptText,
+    ExportOptions,
+    JudgedComparison,
     Ties,
     Voted,
 )
@@ -46,15 +46,17 @@ def vote(number: int, ranking: Ranking | None, **more: Any) -> Voted:
     return Voted(**(fields | more))
 
 
-def comparison(*votes: Voted, number: int = 7, texts: tuple[str, ...] = ("one", "two")) -> Judged:
-    return Judged(
+def comparison(
+    *votes: Voted, number: int = 7, texts: tuple[str, ...] = ("one", "two")
+) -> JudgedComparison:
+    return JudgedComparison(
         comparison_id=number,
         kind=JudgmentKind.PICK,
         purpose=Purpose.TRAIN,
         round_number=1,
-        prompt=PromptText(3, ({"role": "user", "content": "Why?"},), Split.TRAIN, "0" * 64),
+        prompt=DatasetPrompt(3, ({"role": "user", "content": "Why?"},), Split.TRAIN, "0" * 64),
         candidates=tuple(
-            Candidate(n, text, (5, 6, n), True, f"model {n}", 40 + n)
+            JudgedCompletion(n, text, (5, 6, n), True, f"model {n}", 40 + n)
             for n, text in enumerate(texts)
         ),
         votes=votes,
@@ -62,15 +64,15 @@ def comparison(*votes: Voted, number: int = 7, texts: tuple[str, ...] = ("one", 
 
 
 def rows(
-    format: str, *given: Judged, options: Options | None = None
+    format: str, *given: JudgedComparison, options: ExportOptions | None = None
 ) -> tuple[list[dict[str, Any]], Account]:
     account = Account()
-    lines = export_rows.write(given, format, options or Options(), account)
+    lines = export_rows.write(given, format, options or ExportOptions(), account)
     return [json.loads(line) for line in lines], account
 
 
-def winners(*given: Judged, **options: Any) -> list[str]:
-    found, _ = rows("trl-explicit", *given, options=Options(**options))
+def winners(*given: JudgedComparison, **options: Any) -> list[str]:
+    found, _ = rows("trl-explicit", *given, options=ExportOptions(**options))
     return [row["chosen"][0]["content"] for row in found]
 
 
@@ -100,7 +102,7 @@ def test_a_minimum_of_agreement_leaves_out_and_says_so() -> None:
     split = comparison(vote(1, A_BETTER), vote(2, A_BETTER), vote(3, B_BETTER))
     for aggregate in Aggregate:
         assert winners(split, aggregate=aggregate, min_agreement=0.66)
-        options = Options(aggregate=aggregate, min_agreement=0.67)
+        options = ExportOptions(aggregate=aggregate, min_agreement=0.67)
         found, account = rows("hh", split, options=options)
         assert found == []
         assert set(account.tally.excluded) == {judged_comparisons.LOW_AGREEMENT}
@@ -128,10 +130,10 @@ def test_rows_that_say_the_same_twice_are_left_out_with_the_reason() -> None:
     same = comparison(vote(1, A_BETTER), texts=("one", "one"))
     found, account = rows("trl-explicit", same)
     assert found == []
-    assert account.tally.excluded == {"the completions are all the same text": 1}
+    assert account.tally.excluded == {"all completions have the same text": 1}
 
 
-def of_kind(kind: JudgmentKind, *votes: Voted, number: int = 7) -> Judged:
+def of_kind(kind: JudgmentKind, *votes: Voted, number: int = 7) -> JudgedComparison:
     texts = {JudgmentKind.WRITE: (), JudgmentKind.RATE: ("one", "two")}.get(kind, ("one",))
     return replace(comparison(*votes, number=number, texts=texts), kind=kind)
 
@@ -162,7 +164,7 @@ def test_ratings_are_preferences_by_their_mean_and_an_equal_mean_is_a_tie() -> N
 @pytest.mark.parametrize("aggregate", list(Aggregate))
 def test_an_edit_is_preferred_to_what_it_was_made_of(aggregate: Aggregate) -> None:
     edited = of_kind(JudgmentKind.EDIT, vote(1, None, text="One."), vote(2, None, text="1"))
-    found, account = rows("trl-explicit", edited, options=Options(aggregate=aggregate))
+    found, account = rows("trl-explicit", edited, options=ExportOptions(aggregate=aggregate))
     assert [row["chosen"][0]["content"] for row in found] == ["One.", "1"]
     assert {row["rejected"][0]["content"] for row in found} == {"one"}
     assert account.judgment_ids == {1, 2}
@@ -178,7 +180,7 @@ def test_what_people_wrote_is_a_demonstration_once() -> None:
         account = Account()
         given = [wrote, edited, comparison(vote(4, A_BETTER), number=9)]
         shown = [(prompt, "Why not?")]
-        lines = export_rows.write(given, format, Options(), account, shown=shown)
+        lines = export_rows.write(given, format, ExportOptions(), account, shown=shown)
         found = [json.loads(line)[key] for line in lines]
         texts = [one if isinstance(one, str) else one[-1]["content"] for one in found]
         assert texts == ["Why not?", "Because.", "So."]
@@ -226,7 +228,7 @@ def test_an_edit_trains_as_a_completion_that_is_better() -> None:
     ],
     ids=lambda given: str(given.kind),
 )
-def test_the_rich_format_keeps_every_kind_of_answer(given: Judged) -> None:
+def test_the_rich_format_keeps_every_kind_of_answer(given: JudgedComparison) -> None:
     given = replace(
         given,
         votes=tuple(
@@ -253,7 +255,9 @@ SOMETHING = {
 def test_the_same_rows_give_the_same_bytes(format: str) -> None:
     given = [comparison(vote(1, A_BETTER), vote(2, TIE), number=n) for n in (1, 2)]
     given = [SOMETHING[format]] if format in SOMETHING else given
-    written = [b"".join(export_rows.write(given, format, Options(), Account())) for _ in range(2)]
+    written = [
+        b"".join(export_rows.write(given, format, ExportOptions(), Account())) for _ in range(2)
+    ]
     assert written[0] == written[1] != b""
 
 
@@ -263,7 +267,7 @@ def test_the_same_rows_give_the_same_bytes(format: str) -> None:
 def test_what_goes_out_can_come_in(format: str) -> None:
     account = Account()
     given = SOMETHING.get(format, comparison(vote(1, A_BETTER)))
-    data = b"".join(export_rows.write([given], format, Options(), account))
+    data = b"".join(export_rows.write([given], format, ExportOptions(), account))
     read = list(registry.read([data]))
     assert read
     assert not any(isinstance(one, Rejected) for one in read)

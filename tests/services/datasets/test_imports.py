@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import split_of
 from app.errors import Invalid
 from app.models import (
@@ -21,7 +22,6 @@ from app.models import (
     Demonstration,
     ImportRun,
     Judgment,
-    JudgmentKind,
     Membership,
     Project,
     Prompt,
@@ -29,8 +29,8 @@ from app.models import (
     Split,
     User,
 )
-from app.services.datasets import export_rows, imports, preferences
-from app.services.datasets.judged_comparisons import Aggregate, Options
+from app.services.datasets import export_rows, imports, judged_comparisons
+from app.services.datasets.judged_comparisons import Aggregate, Counts, ExportOptions, Ties
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement
@@ -183,9 +183,12 @@ def test_an_imported_preference_is_training_data(any_database: Database) -> None
             for n in range(30)
         ]
         take(session, project, lines(*rows))
-        training = list(preferences.for_training(session, project.id))
+        options = ExportOptions(ties=Ties.HALF, splits=(Split.TRAIN,))
+        judged = sample_votes.judged_rows(session, project.id, options, Counts())
+        training = [judged_comparisons.training_row(comparison) for comparison in judged]
     assert training
     for row in training:
+        assert row is not None
         (pair,) = row.pairs
         better = row.candidates[pair.first if pair.share > 0.5 else pair.second]
         assert better.text.startswith("Good")
@@ -212,11 +215,24 @@ def test_votes_far_apart_in_a_file_meet_in_one_comparison(session: Session) -> N
 
 def test_a_second_opinion_of_the_same_labeler_is_refused_with_the_reason(session: Session) -> None:
     project = make_project(session)
-    turned = {"chosen": HH_ROW["rejected"], "rejected": HH_ROW["chosen"]}
-    run = take(session, project, lines(HH_ROW, turned))
+    vote = VOTES["individual_preference"][0] | {"labeler": "ann"}
+    first = VOTES | {"individual_preference": [vote | {"ranking": [1, 2]}]}
+    second = VOTES | {"individual_preference": [vote | {"ranking": [2, 1]}]}
+    run = take(session, project, lines(first, second))
     assert run.counts["judgments_new"] == 1
     assert run.rejects[0]["line"] == 2
-    assert "otherwise" in run.rejects[0]["reason"]
+    assert "differently before" in run.rejects[0]["reason"]
+
+
+def test_every_vote_without_a_name_is_kept_and_comes_in_only_once(session: Session) -> None:
+    project = make_project(session)
+    turned = {"chosen": HH_ROW["rejected"], "rejected": HH_ROW["chosen"]}
+    file = lines(HH_ROW, turned, HH_ROW)
+    run = take(session, project, file)
+    assert (run.counts["judgments_new"], run.rejects) == (3, [])
+    assert take(session, project, file).counts.get("judgments_new", 0) == 0
+    comparison = session.scalars(select(Comparison)).one()
+    assert comparison.done_slots == 3
 
 
 def test_nobody_can_sign_in_as_a_labeler_of_a_file(session: Session) -> None:
@@ -330,9 +346,9 @@ def test_labels_of_a_file_are_thumbs_and_come_back_as_the_same_bytes(session: Se
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"kind": "guess"}, "a kind is one of"),
+        ({"kind": "guess"}, "the kind must be one of"),
         ({"kind": "thumbs"}, "takes 1 completions, not 2"),
-        ({"kind": "rate"}, "rates nothing"),
+        ({"kind": "rate"}, "has no ratings"),
         ({"individual_preference": [{"labeler": "x", "ratings": {"a": [1]}}]}, "1 ratings on 'a'"),
     ],
 )
@@ -345,7 +361,7 @@ def test_a_vote_that_does_not_fit_its_comparison_is_reported(
 
 
 def exported(session: Session, project: Project, format: str) -> bytes:
-    options = Options(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
+    options = ExportOptions(aggregate=Aggregate.EACH_VOTE, splits=tuple(Split))
     account = export_rows.Account()
-    found = preferences.stream(session, project.id, options, account.counts)
+    found = sample_votes.judged_rows(session, project.id, options, account.counts)
     return b"".join(export_rows.write(found, format, options, account))

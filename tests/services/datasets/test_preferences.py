@@ -8,24 +8,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import Body, PickBody, RankBody
+from app.domain import vote_shares
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.models import (
-    Adjudication,
-    Comparison,
-    Judgment,
-    JudgmentKind,
-    Project,
-    Prompt,
-    Purpose,
-    Split,
-)
+from app.formats.training_rows import TrainingRow
+from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import Counts, Options
+from app.services.datasets.judged_comparisons import Counts, ExportOptions, Ties
 from app.services.judging import corrections, labeling
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
+from tests.services.sample_votes import judged_rows
 
 Judge = Callable[..., list[int]]
 
@@ -40,7 +34,7 @@ def judge(session: Session, project: Project) -> Judge:
     """Give a function that lets a labeler each say one of some bodies of a comparison."""
     labelers = sample.make_labelers(session, project, 4)
 
-    def say(comparison: Comparison, bodies: Sequence[Body]) -> list[int]:
+    def say(comparison: Comparison, bodies: Sequence[JudgmentBody]) -> list[int]:
         return [
             _submit(session, project, labeler, body, comparison)
             for labeler, body in zip(labelers, bodies, strict=False)
@@ -50,7 +44,7 @@ def judge(session: Session, project: Project) -> Judge:
 
 
 def _submit(
-    session: Session, project: Project, labeler: int, body: Body, comparison: Comparison
+    session: Session, project: Project, labeler: int, body: JudgmentBody, comparison: Comparison
 ) -> int:
     held: list[int] = []
     while True:
@@ -70,9 +64,16 @@ def _submit(
 
 
 def _rows(
-    session: Session, project: Project, **options: Any
-) -> list[judged_comparisons.TrainingRow]:
-    return list(preferences.for_training(session, project.id, **options))
+    session: Session,
+    project: Project,
+    *,
+    splits: Sequence[Split] = (Split.TRAIN,),
+    counts: Counts | None = None,
+) -> list[TrainingRow]:
+    options = ExportOptions(ties=Ties.HALF, splits=tuple(splits))
+    judged = judged_rows(session, project.id, options, counts or Counts())
+    rows = [judged_comparisons.training_row(comparison) for comparison in judged]
+    return [row for row in rows if row is not None]
 
 
 def test_a_share_counts_votes_and_halves_ties(
@@ -167,7 +168,7 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
     for _ in range(5):
         judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
     whole = [
-        one.comparison_id for one in preferences.stream(session, project.id, Options(), Counts())
+        one.comparison_id for one in judged_rows(session, project.id, ExportOptions(), Counts())
     ]
     assert len(whole) == 5
     paged: list[int] = []
@@ -179,7 +180,9 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
 def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
     after: int | None = 0
     while after is not None:
-        page = preferences.read_page(session, project.id, Options(), Counts(), after=after, limit=2)
+        page = preferences.read_page(
+            session, project.id, ExportOptions(), Counts(), after=after, limit=2
+        )
         found.extend(one.comparison_id for one in page.rows)
         after = page.after
         if after is not None:
@@ -204,12 +207,12 @@ def test_an_adjudicated_comparison_is_left_out_on_request(
         )
     )
     session.flush()
-    (kept,) = preferences.stream(session, project.id, Options(), Counts())
+    (kept,) = judged_rows(session, project.id, ExportOptions(), Counts())
     assert kept.settled == Ranking((2, 1))
     assert len(kept.votes) == 1, "an adjudication is never a rater"
     counts = Counts()
-    without = Options(include_adjudicated=False)
-    assert list(preferences.stream(session, project.id, without, counts)) == []
+    without = ExportOptions(include_adjudicated=False)
+    assert list(judged_rows(session, project.id, without, counts)) == []
     assert counts.comparisons_out == {judged_comparisons.ADJUDICATED: 1}
 
 
@@ -225,9 +228,7 @@ def test_ratings_imply_an_order_by_the_criteria_weights() -> None:
 def test_shares_of_a_pair_and_its_reverse_add_up_to_one(orders: list[list[int]]) -> None:
     votes = [_vote(tuple(order)) for order in orders]
     turned = [_vote(tuple(4 - rank for rank in order)) for order in orders]
-    for pair, back in zip(
-        judged_comparisons.pairs(votes, 3), judged_comparisons.pairs(turned, 3), strict=True
-    ):
+    for pair, back in zip(vote_shares.pairs(votes, 3), vote_shares.pairs(turned, 3), strict=True):
         assert pair.share + back.share == pytest.approx(1.0)
 
 
@@ -239,8 +240,8 @@ def _vote(ranks: tuple[int, ...]) -> judged_comparisons.Voted:
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know() -> None:
-    options = Options(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
-    assert Options.from_json(options.to_json()) == options
+    options = ExportOptions(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
+    assert ExportOptions.from_json(options.to_json()) == options
     for data in ({"agregate": "each_vote"}, {"aggregate": "best"}, {"min_agreement": 2}):
         with pytest.raises(Invalid):
-            Options.from_json(data)
+            ExportOptions.from_json(data)

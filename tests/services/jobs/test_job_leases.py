@@ -22,7 +22,7 @@ from app.domain.states import JOB_MOVES, OVER_JOB_STATES, JobState
 from app.errors import Conflict, LeaseLost
 from app.models import Job
 from app.services.jobs import job_leases, job_reports, jobs
-from app.services.jobs.job_reports import KeptSample, Scalar
+from app.services.jobs.job_reports import Scalar, StepSample
 from tests.services.jobs.test_jobs import claim, claim_new, enqueue, read
 
 
@@ -178,7 +178,7 @@ def test_a_wrong_job_fails_at_once(database: Database) -> None:
 def test_a_job_that_is_to_be_cancelled_does_not_go_back(database: Database) -> None:
     claimed = claim_new(database)
     with database.transaction() as session:
-        jobs.cancel(session, claimed.job_id)
+        jobs.cancel(session, claimed.job_id, actor_id=None)
     with database.transaction() as session:
         job_leases.died(session, claimed.job_id, claimed.lease_token, "SIGKILL")
     assert read(database, claimed.job_id).state == JobState.CANCELLED
@@ -199,7 +199,7 @@ def test_texts_from_models_are_stored_whatever_they_hold(any_database: Database)
     claimed = claim_new(any_database)
     key = (claimed.job_id, claimed.lease_token)
     with any_database.transaction() as session:
-        kept = KeptSample(1, 0, "a\x00b", "\N{PILE OF POO}", math.nan)
+        kept = StepSample(1, 0, "a\x00b", "\N{PILE OF POO}", math.nan)
         job_reports.record_samples(session, *key, [kept])
         job_leases.progress(session, *key, 1, 2, "n" * 500)
         job_leases.record_log(session, *key, "\x00" + "l" * 40_000)
@@ -229,7 +229,7 @@ class JobMachine(RuleBasedStateMachine):
     @initialize()
     def enqueue(self) -> None:
         self.job_id = enqueue(self.database, max_attempts=4)
-        self.claims: list[job_leases.Claimed] = []
+        self.claims: list[job_leases.ClaimedJob] = []
         self.seen = JobState.QUEUED
         self.token = 0
         self.results = 0
@@ -286,7 +286,7 @@ class JobMachine(RuleBasedStateMachine):
     def press(self, name: str) -> None:
         try:
             with self.database.transaction() as session:
-                getattr(jobs, name)(session, self.job_id)
+                getattr(jobs, name)(session, self.job_id, actor_id=None)
         except Conflict:
             pass
         if name == "retry" and self.job().state == JobState.QUEUED:

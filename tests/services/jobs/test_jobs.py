@@ -18,7 +18,7 @@ def enqueue(database: Database, **options: Any) -> int:
         return jobs.enqueue(session, **(given | options)).id
 
 
-def claim(database: Database, worker: str = "w", lease_s: float = 40.0) -> job_leases.Claimed:
+def claim(database: Database, worker: str = "w", lease_s: float = 40.0) -> job_leases.ClaimedJob:
     with database.transaction() as session:
         claimed = job_leases.claim(session, worker, ("gpu", "cpu"), lease_s=lease_s)
     assert claimed is not None
@@ -78,7 +78,7 @@ def test_a_second_enqueue_under_the_same_key_wakes_nobody(
 def test_cancel_ends_a_waiting_job_at_once(database: Database) -> None:
     job_id = enqueue(database)
     with database.transaction() as session:
-        jobs.cancel(session, job_id)
+        jobs.cancel(session, job_id, actor_id=None)
     job = read(database, job_id)
     assert (job.state, job.ended_at is not None) == (JobState.CANCELLED, True)
     with database.transaction() as session:
@@ -88,7 +88,7 @@ def test_cancel_ends_a_waiting_job_at_once(database: Database) -> None:
 def test_cancel_asks_a_running_job(database: Database) -> None:
     claimed = claim_new(database)
     with database.transaction() as session:
-        jobs.cancel(session, claimed.job_id)
+        jobs.cancel(session, claimed.job_id, actor_id=None)
     assert read(database, claimed.job_id).state == JobState.RUNNING
     with database.transaction() as session:
         asked = job_leases.heartbeat(session, claimed.job_id, claimed.lease_token, lease_s=40)
@@ -98,10 +98,10 @@ def test_cancel_asks_a_running_job(database: Database) -> None:
 def test_stop_here_reaches_a_running_job_only(database: Database) -> None:
     job_id = enqueue(database)
     with pytest.raises(Conflict, match="queued"), database.transaction() as session:
-        jobs.stop_here(session, job_id)
+        jobs.stop_here(session, job_id, actor_id=None)
     claimed = claim(database)
     with database.transaction() as session:
-        jobs.stop_here(session, job_id)
+        jobs.stop_here(session, job_id, actor_id=None)
     with database.reader() as session:
         asked = job_leases.look(session, job_id, claimed.lease_token)
     assert asked is job_leases.Signal.STOP_HERE
@@ -115,7 +115,7 @@ def test_retry_starts_counting_anew_and_never_reuses_a_token(
         job_leases.fail(session, claimed.job_id, claimed.lease_token, "no")
     wakes.clear()
     with database.transaction() as session:
-        jobs.retry(session, claimed.job_id)
+        jobs.retry(session, claimed.job_id, actor_id=None)
     job = read(database, claimed.job_id)
     assert (job.state, job.attempts, job.deaths, job.error) == (JobState.QUEUED, 0, 0, "")
     assert wakes == ["gpu"]
@@ -128,12 +128,12 @@ def test_retry_refuses_a_job_that_did_not_end_badly(database: Database, state: J
     with database.transaction() as session:
         jobs.get(session, job_id).state = state
     with pytest.raises(Conflict), database.transaction() as session:
-        jobs.retry(session, job_id)
+        jobs.retry(session, job_id, actor_id=None)
 
 
 def test_a_job_that_is_not_there_is_named(database: Database) -> None:
     with pytest.raises(NotFound, match="no job 77"), database.transaction() as session:
-        jobs.cancel(session, 77)
+        jobs.cancel(session, 77, actor_id=None)
 
 
 def test_pages_go_down_from_the_newest(database: Database) -> None:
@@ -146,6 +146,6 @@ def test_pages_go_down_from_the_newest(database: Database) -> None:
     assert none == []
 
 
-def claim_new(database: Database) -> job_leases.Claimed:
+def claim_new(database: Database) -> job_leases.ClaimedJob:
     enqueue(database)
     return claim(database)

@@ -6,20 +6,20 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import PickBody, RankBody, WriteBody
 from app.domain.assignment import why_empty
+from app.domain.judgment_kinds import JudgmentKind, PickBody, RankBody, WriteBody
 from app.domain.states import AssignmentState
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
-from app.models import (
-    Assignment,
-    Comparison,
-    Demonstration,
-    Judgment,
-    JudgmentKind,
-    Project,
-    Purpose,
+from app.models import Assignment, Comparison, Demonstration, Judgment, Project, Purpose
+from app.services.judging import (
+    corrections,
+    labeler_history,
+    labeling,
+    queue_progress,
+    sheets,
+    skips,
+    submissions,
 )
-from app.services.judging import corrections, labeling, submissions, workload
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
 
@@ -178,7 +178,7 @@ def test_evaluation_work_is_mixed_in_and_looks_like_any_other(work: Session) -> 
     drawn = slot_leases.claim(work, sample.SECRET, project, labeler, draw=lambda: 0.1)
     assert drawn is not None
     assert drawn.comparison_id == test.id
-    shown = workload.sheet(work, drawn)
+    shown = sheets.of_assignment(work, drawn)
     assert "evaluation" not in repr(shown)
 
 
@@ -215,7 +215,7 @@ def test_a_repeat_comes_later_with_the_order_swapped_and_only_to_the_same_labele
     assert original is not None
     assert repeat.shown_order == original[::-1]
     first, second = (
-        {candidate.text for candidate in workload.sheet(work, shown).candidates}
+        {candidate.text for candidate in sheets.of_assignment(work, shown).candidates}
         for shown in (repeat, _origin(work, comparison, one))
     )
     assert first == second
@@ -338,8 +338,8 @@ def test_a_skip_frees_the_slot_and_is_not_offered_again(work: Session) -> None:
     comparison = sample.make_comparison(work, project)
     assignment = _take(work, project, one)
     given = submissions.Skip(assignment.id, assignment.lease_token, "k" * 8, "unclear", "what?")
-    labeling.skip(work, project, one, given)
-    labeling.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
     _counts_agree(work, comparison)
     assert _claim(work, project, one) is None
     assert _take(work, project, two).comparison_id == comparison.id
@@ -360,7 +360,7 @@ def test_undo_opens_the_last_ones_again_with_their_answers(work: Session) -> Non
         opened = corrections.undo(work, project, labeler, f"undo-{strength:04d}")
         assert opened is not None
         assert opened.id == submitted[strength - 1]
-        assert workload.sheet(work, opened).previous == PickBody("b", strength)
+        assert sheets.of_assignment(work, opened).previous == PickBody("b", strength)
         _counts_agree(work, made[strength - 1])
     assert _take(work, project, labeler).id == submitted[1]  # a reload shows the earlier first
     same = corrections.undo(work, project, labeler, "undo-0002")
@@ -394,7 +394,7 @@ def test_undo_is_ten_deep(work: Session) -> None:
         _judge(work, project, labeler)
     for number in range(10):
         assert corrections.undo(work, project, labeler, f"undo-{number:04d}") is not None
-    with pytest.raises(Conflict, match="10 deep"):
+    with pytest.raises(Conflict, match="at most 10 judgments"):
         corrections.undo(work, project, labeler, "undo-more")
 
 
@@ -404,11 +404,11 @@ def test_a_skip_can_be_undone_while_a_slot_is_free(work: Session) -> None:
     comparison = sample.make_comparison(work, project)
     assignment = _take(work, project, one)
     given = submissions.Skip(assignment.id, assignment.lease_token, "k" * 8, "other")
-    labeling.skip(work, project, one, given)
+    skips.skip(work, project, one, given)
     opened = corrections.undo(work, project, one, "undo-key")
     assert opened is not None
     _counts_agree(work, comparison)
-    labeling.skip(
+    skips.skip(
         work, project, one, submissions.Skip(opened.id, opened.lease_token, "m" * 8, "other")
     )
     _take(work, project, two)
@@ -425,13 +425,13 @@ def test_a_change_is_a_revision_and_a_retraction_frees_the_slot(work: Session) -
     changed = corrections.revise(work, project, one, outcome.judgment_id, edit)
     assert corrections.revise(work, project, one, outcome.judgment_id, edit) == changed
     assert comparison.done_slots == 1
-    with pytest.raises(Conflict, match="meanwhile"):
+    with pytest.raises(Conflict, match="in the meantime"):
         corrections.retract(work, project, one, outcome.judgment_id, "retract-key")
     corrections.retract(work, project, one, changed.judgment_id, "retract-key")
     _counts_agree(work, comparison)
     assert _claim(work, project, one) is None
     assert _take(work, project, two).comparison_id == comparison.id
-    (item,) = workload.history(work, project.id, one)
+    (item,) = labeler_history.page(work, project.id, one)
     assert item.is_retracted
     assert item.body == PickBody("b", 4)
     with pytest.raises(NotFound):
@@ -455,22 +455,22 @@ def test_a_ranking_with_ties_is_stored_in_canonical_order(work: Session) -> None
 def test_an_empty_queue_tells_the_truth(work: Session, clock: sample.Clock) -> None:
     project = sample.make_project(work, overlap=1)
     one, two = sample.make_labelers(work, project, 2)
-    assert why_empty(workload.queue_state(work, project, one)) == (
+    assert why_empty(queue_progress.state(work, project, one)) == (
         "There is nothing to judge yet.",
     )
     for _ in range(2):
         sample.make_comparison(work, project)
-    assert workload.queue_state(work, project, one).open == 2
+    assert queue_progress.state(work, project, one).open == 2
     _judge(work, project, one)
     _take(work, project, two)
     clock.forward(minutes=24)
-    state = workload.queue_state(work, project, one)
+    state = queue_progress.state(work, project, one)
     assert why_empty(state) == (
         "1 comparison is with other labelers; it frees in about 6 minutes.",
         "You have judged 1 of 2 comparisons.",
     )
     _judge(work, project, two)
-    assert why_empty(workload.queue_state(work, project, one)) == (
+    assert why_empty(queue_progress.state(work, project, one)) == (
         "You have judged 1 of 2 comparisons.",
         "1 has all the judgments wanted.",
     )
@@ -482,13 +482,13 @@ def test_an_empty_queue_tells_the_truth(work: Session, clock: sample.Clock) -> N
 def test_large_queues_are_counted_up_to_a_bound_and_say_so(
     work: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.services.judging.workload.COUNTED_MOST", 2)
-    monkeypatch.setattr("app.services.judging.workload.TOTAL_MOST", 3)
+    monkeypatch.setattr("app.services.judging.queue_progress.COUNTED_MOST", 2)
+    monkeypatch.setattr("app.services.judging.queue_progress.TOTAL_MOST", 3)
     project = sample.make_project(work, overlap=1)
     (labeler,) = sample.make_labelers(work, project, 1)
     for _ in range(4):
         sample.make_comparison(work, project)
-    state = workload.queue_state(work, project, labeler)
+    state = queue_progress.state(work, project, labeler)
     assert (state.open, state.is_open_exact, state.total, state.is_total_exact) == (
         2,
         False,
@@ -497,6 +497,6 @@ def test_large_queues_are_counted_up_to_a_bound_and_say_so(
     )
     for _ in range(4):
         _judge(work, project, labeler)
-    state = workload.queue_state(work, project, labeler)
+    state = queue_progress.state(work, project, labeler)
     assert (state.open, state.total, state.is_total_exact) == (0, 4, True)
     assert why_empty(state) == ("You have judged all 4.",)

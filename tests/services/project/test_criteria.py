@@ -3,10 +3,11 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Comparison, JudgmentKind
+from app.models import Comparison
 from app.services.project import criteria, projects
-from app.services.project.criteria import Given
+from app.services.project.criteria import CriterionSettings
 from tests.services import sample_votes
 
 
@@ -16,7 +17,7 @@ def test_a_project_that_rates_is_never_without_a_criterion(session: Session) -> 
     with pytest.raises(Invalid, match="weight above 0"):
         criteria.arrange(session, project, [], actor_id=None)
     with pytest.raises(Invalid, match="weight above 0"):
-        criteria.arrange(session, project, [Given("mute", weight=0)], actor_id=None)
+        criteria.arrange(session, project, [CriterionSettings("mute", weight=0)], actor_id=None)
 
 
 def test_a_project_that_starts_to_rate_gets_its_first_criterion(session: Session) -> None:
@@ -28,9 +29,21 @@ def test_a_project_that_starts_to_rate_gets_its_first_criterion(session: Session
 
 def test_criteria_come_in_the_order_given_and_change_in_place(session: Session) -> None:
     project, _ = sample_votes.make_project(session)
-    criteria.arrange(session, project, [Given(" true "), Given("kind", "Be nice.")], actor_id=None)
     criteria.arrange(
-        session, project, [Given("kind", weight=2), Given("short"), Given("true")], actor_id=None
+        session,
+        project,
+        [CriterionSettings(" true "), CriterionSettings("kind", "Be nice.")],
+        actor_id=None,
+    )
+    criteria.arrange(
+        session,
+        project,
+        [
+            CriterionSettings("kind", weight=2),
+            CriterionSettings("short"),
+            CriterionSettings("true"),
+        ],
+        actor_id=None,
     )
     found = criteria.of_project(session, project.id)
     assert [(one.name, one.help, one.weight) for one in found] == [
@@ -43,10 +56,15 @@ def test_criteria_come_in_the_order_given_and_change_in_place(session: Session) 
 
 def test_one_that_a_judgment_names_goes_out_of_use_and_any_other_goes(session: Session) -> None:
     project, people = sample_votes.make_project(session, judgment_kind=JudgmentKind.RATE)
-    criteria.arrange(session, project, [Given('"a\\', weight=3), Given("b")], actor_id=None)
+    criteria.arrange(
+        session,
+        project,
+        [CriterionSettings('"a\\', weight=3), CriterionSettings("b")],
+        actor_id=None,
+    )
     comparison: Comparison = sample_votes.make_comparison(session, project)
     sample_votes.vote(session, comparison, people[0], ratings={'"a\\': [1, 2]})
-    found = criteria.arrange(session, project, [Given("c")], actor_id=None)
+    found = criteria.arrange(session, project, [CriterionSettings("c")], actor_id=None)
     assert [(one.name, one.is_active) for one in found] == [("c", True), ('"a\\', False)]
     assert criteria.weights(session, project.id)['"a\\'] == 3.0
 
@@ -54,18 +72,18 @@ def test_one_that_a_judgment_names_goes_out_of_use_and_any_other_goes(session: S
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        ([Given("")], "1 to 60 characters"),
-        ([Given("x" * 61)], "1 to 60 characters"),
-        ([Given("a\0b")], "1 to 60 characters"),
-        ([Given("Kind"), Given("kind ")], "there twice"),
-        ([Given("a", weight=-1)], "not -1"),
-        ([Given("a", weight=float("nan"))], "not nan"),
-        ([Given("a", "x" * 1001)], "at most 1000"),
-        ([Given(str(n)) for n in range(13)], "at most 12"),
+        ([CriterionSettings("")], "1 to 60 characters"),
+        ([CriterionSettings("x" * 61)], "1 to 60 characters"),
+        ([CriterionSettings("a\0b")], "1 to 60 characters"),
+        ([CriterionSettings("Kind"), CriterionSettings("kind ")], "appears twice"),
+        ([CriterionSettings("a", weight=-1)], "not -1"),
+        ([CriterionSettings("a", weight=float("nan"))], "not nan"),
+        ([CriterionSettings("a", "x" * 1001)], "at most 1000"),
+        ([CriterionSettings(str(n)) for n in range(13)], "at most 12"),
     ],
 )
 def test_criteria_that_make_no_sense_are_refused(
-    session: Session, wanted: list[Given], reason: str
+    session: Session, wanted: list[CriterionSettings], reason: str
 ) -> None:
     project, _ = sample_votes.make_project(session)
     with pytest.raises(Invalid, match=reason):

@@ -1,4 +1,4 @@
-"""Which judgments agreement counts, and how they are grouped."""
+"""Which judgments count towards agreement, and how they are grouped."""
 
 import pytest
 from sqlalchemy.orm import Session
@@ -11,21 +11,21 @@ from tests.services.sample_votes import make_comparison, make_project, vote
 
 
 def judged(
-    session: Session, project: Project, people: list[User], *answers: str, version: int = 1
+    session: Session, project: Project, people: list[User], *picks: str, version: int = 1
 ) -> list[Judgment]:
-    comparison = make_comparison(session, project, overlap=len(answers))
+    comparison = make_comparison(session, project, overlap=len(picks))
     return [
-        vote(session, comparison, who, preferred=said, version=version)
-        for who, said in zip(people, answers, strict=False)
+        vote(session, comparison, labeler, preferred=preferred, version=version)
+        for labeler, preferred in zip(people, picks, strict=False)
     ]
 
 
 def test_two_of_three_the_same_agree_in_one_pair_of_three(session: Session) -> None:
     project, people = make_project(session)
     judged(session, project, people, "a", "a", "b")
-    found = agreement.report(session, project.id).overall
-    assert found.raw.value == pytest.approx(1 / 3)
-    assert (found.judgments, found.labelers, found.pairable) == (3, 3, 1)
+    report = agreement.report(session, project.id).overall
+    assert report.raw.value == pytest.approx(1 / 3)
+    assert (report.judgments, report.labelers, report.pairable) == (3, 3, 1)
 
 
 @pytest.mark.parametrize("purpose", [Purpose.GOLD, Purpose.PRACTICE, Purpose.EVALUATION])
@@ -54,28 +54,41 @@ def test_both_bad_alone_is_counted_but_is_no_vote(session: Session) -> None:
     comparison = make_comparison(session, project)
     vote(session, comparison, people[0], preferred="a")
     vote(session, comparison, people[1], both_bad=True)
-    found = agreement.report(session, project.id)
-    assert (found.judgments, found.without_preference, found.overall.judgments) == (2, 1, 1)
+    report = agreement.report(session, project.id)
+    assert (report.judgments, report.without_preference, report.overall.judgments) == (2, 1, 1)
 
 
-def test_nothing_judged_is_a_state_with_a_sentence(session: Session) -> None:
+def test_agreement_without_judgments_is_undefined_with_a_reason(session: Session) -> None:
     project, _ = make_project(session)
-    found = agreement.report(session, project.id).overall
-    for measure in (found.raw, found.alpha, found.decided):
+    report = agreement.report(session, project.id).overall
+    for measure in (report.raw, report.alpha, report.decided):
         assert isinstance(measure.value, Undefined)
         assert measure.value.reason
-    assert isinstance(found.levels, Undefined)
+    assert isinstance(report.levels, Undefined)
 
 
-def test_versions_of_the_guidelines_are_told_apart(session: Session) -> None:
+def test_agreement_is_grouped_by_guidelines_version(session: Session) -> None:
     project, people = make_project(session)
     for _ in range(4):
         judged(session, project, people, "a", "b", version=1)
         judged(session, project, people, "a", "a", version=2)
-    groups = {one.name: one.raw.value for one in agreement.by_version(session, project.id)}
+    groups = {group.name: group.raw.value for group in agreement.by_version(session, project.id)}
     assert groups == {"version 1": 0.0, "version 2": 1.0}
     report = agreement.report(session, project.id, version=2)
     assert (report.judgments, report.overall.raw.value) == (8, 1.0)
+
+
+def test_agreement_over_time_is_measured_in_equal_bins_of_comparisons(session: Session) -> None:
+    project, people = make_project(session)
+    for n in range(2 * agreement.MIN_BIN_SIZE):
+        is_late = n >= agreement.MIN_BIN_SIZE
+        picks = ("a", "a") if is_late else ("a", "b")
+        judged(session, project, people, *picks, version=1 + is_late)
+        judged(session, project, people, "a")  # a single vote is left out
+    early, late = agreement.report(session, project.id).over_time
+    assert (early.raw.value, late.raw.value) == (0.0, 1.0)
+    assert (early.versions, late.versions) == ((1,), (2,))
+    assert early.start <= early.end <= late.start <= late.end
 
 
 def test_a_labelers_report_holds_everybodys_votes_on_what_they_judged(session: Session) -> None:
@@ -84,6 +97,14 @@ def test_a_labelers_report_holds_everybodys_votes_on_what_they_judged(session: S
     judged(session, project, people[1:], "a", "b")
     report = agreement.report(session, project.id, labeler_id=people[0].id)
     assert (report.judgments, report.overall.raw.value) == (2, 1.0)
+
+
+def test_a_labelers_report_leaves_out_what_they_retracted(session: Session) -> None:
+    project, people = make_project(session)
+    retracted = judged(session, project, people, "a", "a", "b")[0]
+    retracted.is_retraction = True
+    session.flush()
+    assert agreement.report(session, project.id, labeler_id=people[0].id).judgments == 0
 
 
 def test_the_most_disputed_come_first(session: Session) -> None:
@@ -109,20 +130,20 @@ def test_the_place_on_screen_is_counted_by_what_was_shown_not_by_the_canonical_o
     for _ in range(40):
         comparison = make_comparison(session, project)
         vote(session, comparison, people[0], preferred="b", shown_order=(1, 0))
-    (found,) = labeler_quality.of_project(session, project.id)
-    assert found.first_place.value == 1.0
-    assert found.first_place_expected == 0.5
-    assert any("shown first" in remark for remark in found.remarks)
+    (quality,) = labeler_quality.of_project(session, project.id)
+    assert quality.first_place.value == 1.0
+    assert quality.first_place_expected == 0.5
+    assert any("shown first" in remark for remark in quality.remarks)
 
 
-def test_who_chooses_by_chance_gets_no_remark(session: Session) -> None:
+def test_a_labeler_who_chooses_at_random_gets_no_remark(session: Session) -> None:
     project, people = make_project(session, labelers=1)
     for n in range(40):
         comparison = make_comparison(session, project)
         vote(session, comparison, people[0], preferred="ab"[n % 2], shown_order=(0, 1))
-    (found,) = labeler_quality.of_project(session, project.id)
-    assert found.first_place.value == 0.5
-    assert not found.remarks
+    (quality,) = labeler_quality.of_project(session, project.id)
+    assert quality.first_place.value == 0.5
+    assert not quality.remarks
 
 
 def test_gold_and_the_same_again_are_counted_with_their_n(session: Session) -> None:
@@ -141,3 +162,13 @@ def test_gold_and_the_same_again_are_counted_with_their_n(session: Session) -> N
     assert (found.gold.value, found.gold.n) == (1.0, 1)
     assert (found.same_again.value, found.same_again.n) == (0.0, 1)
     assert isinstance(found.skips.value, float)
+
+
+def test_withdrawn_gold_is_no_measure_of_a_labeler(session: Session) -> None:
+    project, people = make_project(session, labelers=1)
+    gold = make_comparison(session, project, purpose=Purpose.GOLD, gold_answer={"preferred": "a"})
+    vote(session, gold, people[0], preferred="tie")
+    comparisons.withdraw(session, gold.id)
+    session.flush()
+    (found,) = labeler_quality.of_project(session, project.id)
+    assert (found.judgments, found.gold.n) == (1, 0)

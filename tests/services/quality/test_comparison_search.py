@@ -1,4 +1,4 @@
-"""Comparisons found by what they hold, and one with all its votes."""
+"""Searching comparisons, one comparison in detail, and settling it."""
 
 from typing import Any
 
@@ -9,12 +9,14 @@ from app.db import Database
 from app.errors import Invalid, NotFound
 from app.models import Purpose
 from app.services.quality import adjudication, agreement, comparison_search
-from app.services.quality.comparison_search import Asked
+from app.services.quality.comparison_search import ComparisonFilter
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 
-def ids(session: Session, project_id: int, asked: Asked) -> list[int]:
-    return [row.comparison.id for row in comparison_search.page(session, project_id, asked).rows]
+def ids(session: Session, project_id: int, selection: ComparisonFilter) -> list[int]:
+    return [
+        row.comparison.id for row in comparison_search.page(session, project_id, selection).rows
+    ]
 
 
 def test_each_state_finds_its_comparisons(any_database: Database) -> None:
@@ -25,14 +27,14 @@ def test_each_state_finds_its_comparisons(any_database: Database) -> None:
         vote(session, done, people[0], preferred="a", flags=["unsafe"])
         vote(session, done, people[1], preferred="b")
         gold = make_comparison(session, project, purpose=Purpose.GOLD).id
-        assert set(ids(session, project.id, Asked(state="open"))) == {wanting, gold}
-        assert ids(session, project.id, Asked(state="judged")) == [done.id]
-        assert ids(session, project.id, Asked(state="flagged")) == [done.id]
-        assert ids(session, project.id, Asked(state="low")) == [done.id]
-        assert ids(session, project.id, Asked(purpose=Purpose.GOLD)) == [gold]
-        assert ids(session, project.id, Asked(search="geöffnet")) == [done.id]
-        assert ids(session, project.id, Asked(search=str(gold))) == [gold]
-        assert ids(session, project.id, Asked(state="withdrawn")) == []
+        assert set(ids(session, project.id, ComparisonFilter(state="open"))) == {wanting, gold}
+        assert ids(session, project.id, ComparisonFilter(state="judged")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(state="flagged")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(state="low")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(purpose=Purpose.GOLD)) == [gold]
+        assert ids(session, project.id, ComparisonFilter(search="geöffnet")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(search=str(gold))) == [gold]
+        assert ids(session, project.id, ComparisonFilter(state="withdrawn")) == []
 
 
 def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) -> None:
@@ -40,10 +42,11 @@ def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) 
     comparison = make_comparison(session, project)
     for who, said in zip(people, "aab", strict=True):
         vote(session, comparison, who, preferred=said)
-    found = comparison_search.detail(session, project.id, comparison.id)
-    assert [one.groups for one in found.said] == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
-    assert (found.firsts(0), found.firsts(1)) == (2, 1)
-    assert found.agreement == pytest.approx(1 / 3)
+    detail = comparison_search.detail(session, project.id, comparison.id)
+    groups = [judgment.groups for judgment in detail.judgments]
+    assert groups == [(("A",), ("B",))] * 2 + [(("B",), ("A",))]
+    assert (detail.firsts(0), detail.firsts(1)) == (2, 1)
+    assert detail.agreement == pytest.approx(1 / 3)
 
 
 def test_another_projects_comparison_is_not_found(session: Session) -> None:
@@ -53,7 +56,7 @@ def test_another_projects_comparison_is_not_found(session: Session) -> None:
         comparison_search.detail(session, mine.id, make_comparison(session, other).id)
 
 
-def test_a_settlement_is_no_vote_and_the_last_one_is_in_force(session: Session) -> None:
+def test_a_settlement_is_not_a_vote_and_the_newest_one_is_current(session: Session) -> None:
     project, people = make_project(session)
     comparison = make_comparison(session, project)
     vote(session, comparison, people[0], preferred="a")
@@ -76,11 +79,11 @@ def test_a_settlement_is_no_vote_and_the_last_one_is_in_force(session: Session) 
     ("answer", "rule"),
     [
         ({"reason": "whim", "preferred": "a"}, "reason"),
-        ({"reason": "gap"}, "says a, b, tie or both bad"),
+        ({"reason": "gap"}, "takes a, b, tie or both bad"),
         ({"reason": "gap", "preferred": "left"}, "not 'left'"),
     ],
 )
-def test_a_settlement_that_says_nothing_is_refused(
+def test_an_invalid_settlement_is_refused(
     session: Session, answer: dict[str, Any], rule: str
 ) -> None:
     project, people = make_project(session)

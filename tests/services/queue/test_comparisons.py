@@ -4,10 +4,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState, SlotState
 from app.errors import Invalid
-from app.models import ComparisonCompletion, JudgmentKind, Slot
-from app.services.judging import corrections, labeling, submissions
+from app.models import ComparisonCompletion, Slot
+from app.services.judging import corrections, labeling, skips, submissions
 from app.services.queue import comparisons, overlap, slot_leases
 from tests.services import sample
 
@@ -89,7 +90,7 @@ def test_what_cannot_be_compared_is_refused(session: Session) -> None:
         create(prompt_id, ids)
     with pytest.raises(Invalid, match="twice"):
         create(prompt_id, [ids[0], ids[0]])
-    with pytest.raises(Invalid, match="does not answer prompt"):
+    with pytest.raises(Invalid, match="does not belong to prompt"):
         create(other_prompt, ids[:2])
     with pytest.raises(Invalid, match="overlap must be 1 to 99, not 0"):
         create(prompt_id, ids[:2], overlap=0)
@@ -124,7 +125,7 @@ def test_a_round_does_not_wait_for_comparisons_that_nobody_can_take(session: Ses
     assert first is not None
     assert second is not None
     labeling.submit(session, project, one, sample.submission(first))
-    labeling.skip(
+    skips.skip(
         session, project, two, submissions.Skip(second.id, second.lease_token, "k" * 8, "unclear")
     )
     assert comparison.open_slots == 1

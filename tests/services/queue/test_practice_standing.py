@@ -9,24 +9,23 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import Body, PickBody, RankBody, RateBody, ThumbsBody
 from app.domain.assignment import why_empty
+from app.domain.judgment_kinds import (
+    JudgmentBody,
+    JudgmentKind,
+    PickBody,
+    RankBody,
+    RateBody,
+    ThumbsBody,
+)
 from app.domain.practice import expected
 from app.errors import Conflict, Invalid, LeaseLost, NotFound, ReplayMismatch
-from app.models import (
-    Assignment,
-    Criterion,
-    Judgment,
-    JudgmentKind,
-    Membership,
-    Project,
-    Purpose,
-    Role,
-)
-from app.services.judging import practice_runs, workload
+from app.models import Assignment, Criterion, Judgment, Membership, Project, Purpose, Role
+from app.services.judging import practice_runs, queue_progress
 from app.services.judging.practice_runs import Feedback
+from app.services.judging.sheets import Sheet
 from app.services.judging.submissions import Submission
-from app.services.judging.workload import Sheet
+from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement, labeler_quality
 from app.services.queue import comparisons, practice_standing, slot_leases
@@ -46,12 +45,14 @@ class Desk:
 
     @property
     def member(self) -> Membership:
-        found = practice_standing.membership(self.session, self.project.id, self.labeler_id)
+        found = accounts.membership(self.session, self.project.id, self.labeler_id)
         assert found is not None
         return found
 
     def next(self, **options: Any) -> list[Sheet]:
-        return practice_runs.sheets(self.session, SECRET, self.project, self.labeler_id, **options)
+        return practice_runs.next_sheets(
+            self.session, SECRET, self.project, self.labeler_id, **options
+        )
 
     def submit(self, given: Submission) -> Feedback:
         return practice_runs.submit(self.session, SECRET, self.project, self.labeler_id, given)
@@ -71,7 +72,7 @@ class Desk:
         return slot_leases.claim(self.session, SECRET, self.project, self.labeler_id)
 
 
-def _submission(sheet: Sheet, body: Body, key: str = "") -> Submission:
+def _submission(sheet: Sheet, body: JudgmentBody, key: str = "") -> Submission:
     made = f"{sheet.lease_token}-{sheet.comparison_id:06d}"
     return Submission(sheet.assignment_id, sheet.lease_token, key or made, body)
 
@@ -127,7 +128,7 @@ def test_right_and_wrong_come_with_the_answer_and_the_reason(desk: Desk) -> None
 
 
 def test_nobody_labels_before_they_pass(desk: Desk) -> None:
-    state = workload.queue_state(desk.session, desk.project, desk.labeler_id)
+    state = queue_progress.state(desk.session, desk.project, desk.labeler_id)
     assert why_empty(state) == ("This project asks you to pass the practice first.",)
     assert desk.claimed() is None
     desk.run(right=3)
@@ -180,7 +181,7 @@ def test_leads_and_simulated_labelers_are_let_through(desk: Desk) -> None:
     sample_votes.make_comparison(
         desk.session, project, purpose=Purpose.PRACTICE, gold_answer={"preferred": "a"}
     )
-    found = practice_standing.membership(desk.session, project.id, labeler.id)
+    found = accounts.membership(desk.session, project.id, labeler.id)
     assert not practice_standing.is_required(desk.session, project, found)
 
 
@@ -254,7 +255,11 @@ def test_the_set_shows_how_often_each_was_right(desk: Desk) -> None:
     ],
 )
 def test_other_kinds_are_practised_too(
-    session: Session, kind: JudgmentKind, texts: tuple[str, ...], answer: dict[str, Any], said: Body
+    session: Session,
+    kind: JudgmentKind,
+    texts: tuple[str, ...],
+    answer: dict[str, Any],
+    said: JudgmentBody,
 ) -> None:
     desk = _desk(session, items=0)
     desk.project.judgment_kind = kind

@@ -19,13 +19,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
-from app.domain.answers import PickBody
 from app.domain.assignment import LEASE_BEFORE_ANY_JUDGMENT, UNDO_DEPTH
+from app.domain.judgment_kinds import PickBody
 from app.domain.states import SlotState
 from app.errors import Conflict, LeaseLost, ReplayMismatch
 from app.models import Assignment, Comparison, Judgment, Project, Slot
-from app.services.judging import corrections, labeling, submissions, workload
+from app.services.judging import corrections, labeling, queue_progress, skips, submissions
 from app.services.queue import overlap, slot_leases, steering
+from app.services.rounds import judging_flow
 from tests.services import sample
 from tests.services.queue.queue_model import (
     EXPIRED,
@@ -200,7 +201,7 @@ class QueueMachine(RuleBasedStateMachine):
         project = self.project
 
         def action() -> None:
-            labeling.skip(self.session, project, lease.labeler, given)
+            skips.skip(self.session, project, lease.labeler, given)
 
         if lease.state in {SUBMITTED, SURPLUS}:
             self.refused(action)
@@ -305,7 +306,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=some)
     def withdraw_or_restore(self, which: int) -> None:
         question = self.question(which)
-        act = steering.restore if question.is_withdrawn else steering.withdraw
+        act = steering.restore if question.is_withdrawn else judging_flow.withdraw
         act(self.session, self.project.id, question.id, actor_id=self.labelers[0])
         question.is_withdrawn = not question.is_withdrawn
         if question.is_withdrawn:
@@ -340,7 +341,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(who=people)
     def the_queue_tells_the_truth(self, who: int) -> None:
         labeler = self.labelers[who]
-        state = workload.queue_state(self.session, self.project, labeler)
+        state = queue_progress.state(self.session, self.project, labeler)
         mine = self.model.counts(labeler)
         open_ = [
             one

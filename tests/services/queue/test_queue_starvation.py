@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.states import AssignmentState
 from app.models import Assignment, Comparison, Project
-from app.services.judging import labeling, workload
+from app.services.judging import labeling, queue_progress
 from app.services.queue import slot_leases
 from tests.services import sample
 
@@ -47,7 +47,7 @@ def _work(
 
 
 def _is_over(session: Session, project: Project, person: int) -> bool:
-    state = workload.queue_state(session, project, person)
+    state = queue_progress.state(session, project, person)
     return not state.open and not state.with_others
 
 

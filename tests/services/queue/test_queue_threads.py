@@ -16,7 +16,7 @@ from app.db import Database
 from app.domain.assignment import QueueState
 from app.domain.states import SlotState
 from app.models import Assignment, Comparison, Judgment, Project, Slot
-from app.services.judging import labeling, submissions, workload
+from app.services.judging import labeling, queue_progress, submissions
 from app.services.queue import slot_leases
 from tests.services import sample
 
@@ -49,7 +49,7 @@ def _claim(
     with database.transaction() as session:
         project = session.get_one(Project, project_id)
         assignment = slot_leases.claim(session, sample.SECRET, project, labeler_id)
-        return assignment, workload.queue_state(session, project, labeler_id)
+        return assignment, queue_progress.state(session, project, labeler_id)
 
 
 def _submit(

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.answers import PickBody
+from app.domain.judgment_kinds import PickBody
 from app.domain.plan import RoundPlan
 from app.models import (
     Checkpoint,
@@ -24,7 +24,7 @@ from app.services.rounds import evaluations
 from tests.services import sample
 
 _numbers = count()
-Said = Sequence[str]  # "new", "old", "tie" or "bad"
+Verdicts = Sequence[str]  # "new", "old", "tie" or "bad", by labeler
 
 
 @pytest.fixture
@@ -59,9 +59,13 @@ def labelers(session: Session, project: Project) -> list[int]:
 
 
 def ask(
-    session: Session, project: Project, running: Evaluation, labelers: list[int], said: Said
+    session: Session,
+    project: Project,
+    running: Evaluation,
+    labelers: list[int],
+    verdicts: Verdicts,
 ) -> tuple[int, int]:
-    """Compare two answers, let labelers say which is better; return new's and old's ids."""
+    """Compare two completions, let labelers judge; return the new and the old one's ids."""
     prompt_id, (new_id, old_id) = sample.make_completions(session, project, 2)
     session.get_one(Completion, new_id).checkpoint_id = running.new_checkpoint_id
     session.get_one(Completion, old_id).checkpoint_id = running.old_checkpoint_id
@@ -74,7 +78,7 @@ def ask(
         seed=next(_numbers),
         purpose=Purpose.EVALUATION,
         evaluation_id=running.id,
-        overlap=len(said),
+        overlap=len(verdicts),
     )
     place = session.scalars(
         select(ComparisonCompletion.position).where(
@@ -83,28 +87,28 @@ def ask(
         )
     ).one()
     letters = {"new": "ab"[place], "old": "ba"[place], "tie": "tie"}
-    for labeler, word in zip(labelers, said, strict=False):
+    for labeler, verdict in zip(labelers, verdicts, strict=False):
         assignment = slot_leases.claim(session, sample.SECRET, project, labeler)
         assert assignment is not None
-        body = PickBody(letters.get(word), both_bad=word == "bad")
+        body = PickBody(letters.get(verdict), both_bad=verdict == "bad")
         labeling.submit(session, project, labeler, sample.submission(assignment, body=body))
     return new_id, old_id
 
 
-def test_votes_count_for_whoever_wrote_the_answer(
+def test_votes_count_for_the_policy_that_wrote_the_completion(
     session: Session, project: Project, running: Evaluation, labelers: list[int]
 ) -> None:
-    for said in (["new"], ["new"], ["new"], ["old"], ["tie"], ["bad"]):
-        ask(session, project, running, labelers, said)
-    found = evaluations.results(session, running)
-    assert (found.tally.wins, found.tally.ties, found.tally.losses) == (3, 1, 1)
-    assert found.tally.both_bad == 1
-    assert found.share == pytest.approx(3.5 / 5)
-    assert found.at_least_as_good == pytest.approx(4 / 5)
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low < 0.7 < found.high <= 1
-    assert found.prompts == 6
+    for verdict in ("new", "new", "new", "old", "tie", "bad"):
+        ask(session, project, running, labelers, [verdict])
+    results = evaluations.results(session, running)
+    assert (results.tally.wins, results.tally.ties, results.tally.losses) == (3, 1, 1)
+    assert results.tally.both_bad == 1
+    assert results.share == pytest.approx(3.5 / 5)
+    assert results.at_least_as_good == pytest.approx(4 / 5)
+    assert results.low is not None
+    assert results.high is not None
+    assert 0 <= results.low < 0.7 < results.high <= 1
+    assert results.prompts == 6
 
 
 def test_prompts_weigh_equally_however_often_they_were_judged(
@@ -115,24 +119,24 @@ def test_prompts_weigh_equally_however_often_they_were_judged(
     assert evaluations.results(session, running).share == pytest.approx(0.5)
 
 
-def test_answers_that_read_the_same_are_ties(
+def test_identical_completions_are_ties(
     session: Session, project: Project, running: Evaluation, labelers: list[int]
 ) -> None:
     ask(session, project, running, labelers, ["new"])
     evaluations.record_scores(
         session, running, arbiter="R", scores={}, identical=[7, 8, 9], lengths={}, notes={}
     )
-    found = evaluations.results(session, running)
-    assert found.share == pytest.approx((1 + 3 * 0.5) / 4)
-    assert found.tally.identical == 3
+    results = evaluations.results(session, running)
+    assert results.share == pytest.approx((1 + 3 * 0.5) / 4)
+    assert results.tally.identical == 3
 
 
-def test_the_arbiter_is_held_against_people(
+def test_the_arbiter_is_compared_with_the_labelers(
     session: Session, project: Project, running: Evaluation, labelers: list[int]
 ) -> None:
     scores: dict[int, float] = {}
-    for said, lead in ((["new"], 1.0), (["old"], 2.0), (["old"], -1.0), (["tie"], 1.0)):
-        new_id, old_id = ask(session, project, running, labelers, said)
+    for verdict, lead in (("new", 1.0), ("old", 2.0), ("old", -1.0), ("tie", 1.0)):
+        new_id, old_id = ask(session, project, running, labelers, [verdict])
         scores |= {new_id: lead, old_id: 0.0}
     evaluations.record_scores(
         session,
@@ -143,17 +147,38 @@ def test_the_arbiter_is_held_against_people(
         lengths={"new": 8.0, "old": 9.0},
         notes={},
     )
-    found = evaluations.results(session, running)
-    assert found.arbiter is not None
-    assert found.arbiter.share == pytest.approx(3 / 4)
-    assert found.arbiter.agreement == pytest.approx(2 / 3)
-    assert found.arbiter.compared == 3
-    assert (found.length_new, found.length_old) == (8.0, 9.0)
+    results = evaluations.results(session, running)
+    assert results.arbiter is not None
+    assert results.arbiter.share == pytest.approx(3 / 4)
+    assert results.arbiter.agreement == pytest.approx(2 / 3)
+    assert results.arbiter.compared == 3
+    assert (results.length_new, results.length_old) == (8.0, 9.0)
 
 
-def test_nobody_asked_is_no_number(session: Session, running: Evaluation) -> None:
-    found = evaluations.results(session, running)
-    assert (found.share, found.low, found.arbiter) == (None, None, None)
+def test_completion_pairs_leave_out_prompts_that_one_policy_did_not_answer(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    new_id, old_id = ask(session, project, running, labelers, ["new"])
+    lonely_id, _ = ask(session, project, running, labelers, ["new"])
+    evaluations.record_scores(
+        session,
+        running,
+        arbiter="Reward 1",
+        scores={new_id: 1.5, old_id: -0.5, lonely_id: 0.0},
+        identical=[],
+        lengths={},
+        notes={},
+    )
+    (pair,) = evaluations.completion_pairs(session, running)
+    assert (pair.new.id, pair.old.id) == (new_id, old_id)
+    assert (pair.score_new, pair.score_old) == (1.5, -0.5)
+
+
+def test_an_evaluation_without_judgments_has_no_share(
+    session: Session, running: Evaluation
+) -> None:
+    results = evaluations.results(session, running)
+    assert (results.share, results.low, results.arbiter) == (None, None, None)
     assert evaluations.is_judged(session, running.id)
 
 

@@ -1,4 +1,4 @@
-"""What the project page tells its lead to do, from the first prompt to the decision."""
+"""What a project's lead should do next, from the first prompt to the decision."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from app.models import Job, Project, Round, User, WorkerHeartbeat
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from app.services.rounds import loop_overview, next_step, round_progress
-from app.services.rounds.next_step import Next
+from app.services.rounds.next_step import LabelingFigures, NextAction, NextStep
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 
@@ -22,7 +22,7 @@ def desk(session: Session) -> tuple[Project, list[User]]:
     return make_project(session)
 
 
-def told(session: Session, project: Project) -> Next:
+def next_of(session: Session, project: Project) -> NextStep:
     return loop_overview.of_project(session, project).next
 
 
@@ -58,9 +58,7 @@ def a_job(session: Session, round_: Round, state: JobState) -> Job:
 
 
 def test_first_come_prompts(session: Session, desk: tuple[Project, list[User]]) -> None:
-    found = told(session, desk[0])
-    assert found.title == "Bring in prompts"
-    assert found.actions[0].url.endswith("/prompts")
+    assert next_of(session, desk[0]) == NextStep(NextAction.IMPORT_PROMPTS)
 
 
 def test_what_a_round_still_needs_is_named(
@@ -69,30 +67,34 @@ def test_what_a_round_still_needs_is_named(
     project, _ = desk
     given = [NewPrompt((("user", f"Question {n}"),)) for n in range(40)]
     added = prompts.add(session, project, given).prompts
-    assert "base model" in told(session, project).text
+    assert next_of(session, project).action is NextAction.COMPLETE_SETUP
+    assert "base model" in next_of(session, project).problem
     project.base_model = "starter"
-    assert "demonstrations" in told(session, project).text
+    assert "demonstrations" in next_of(session, project).problem
     prompts.add_demonstrations(session, [(prompt, "Yes.") for prompt in added])
-    found = told(session, project)
-    assert found.title == "Start round 1"
-    assert found.actions[0].url.endswith("/rounds/new")
+    step = next_of(session, project)
+    assert step.action is NextAction.PLAN_ROUND
+    assert step.round is None
+    assert step.imported is not None
+    assert step.imported.is_complete
 
 
-def test_labeling_says_how_many_judgments_are_left(
+def test_labeling_counts_the_judgments_that_are_left(
     session: Session, desk: tuple[Project, list[User]]
 ) -> None:
     project, people = desk
     round_ = a_round(session, project, RoundState.LABELING)
     comparison = make_comparison(session, project, round_id=round_.id, overlap=3)
-    assert told(session, project).title == "3 more judgments, then train"
-    assert not any(action.is_post for action in told(session, project).actions)
+    labeling = next_of(session, project).labeling
+    assert labeling is not None
+    assert (labeling.left, labeling.agreement, labeling.minutes_left) == (3, None, None)
     vote(session, comparison, people[0], preferred="a")
     vote(session, comparison, people[1], preferred="a")
-    found = told(session, project)
-    assert found.title == "1 more judgment, then train"
-    assert "2 of 3" in found.text
-    assert "100 %" in found.text
-    assert any(action.is_post and action.url.endswith("/finish") for action in found.actions)
+    step = next_of(session, project)
+    assert step.action is NextAction.COLLECT_JUDGMENTS
+    assert step.labeling == LabelingFigures(
+        done=2, wanted=3, is_evaluation=False, agreement=1.0, minutes_left=15.0, labelers=4
+    )
 
 
 @pytest.mark.parametrize("is_alive", [True, False])
@@ -105,7 +107,10 @@ def test_a_job_that_waits_says_whether_anyone_will_take_it(
     seen = moment if is_alive else moment - timedelta(hours=1)
     session.add(WorkerHeartbeat(name="w", queues=["gpu"], started_at=seen, seen_at=seen))
     session.flush()
-    assert ("start one" in told(session, project).text) is not is_alive
+    job = next_of(session, project).job
+    assert job is not None
+    assert job.is_queued
+    assert job.is_served is is_alive
 
 
 def test_a_running_job_says_how_far_it_is(
@@ -113,41 +118,30 @@ def test_a_running_job_says_how_far_it_is(
 ) -> None:
     project, _ = desk
     a_job(session, a_round(session, project, RoundState.POLICY), JobState.RUNNING)
-    assert "3 of 9" in told(session, project).text
+    job = next_of(session, project).job
+    assert job is not None
+    assert (job.is_queued, job.done, job.total) == (False, 3, 9)
     assert loop_overview.of_project(session, project).now == "policy"
 
 
 @pytest.mark.parametrize(
-    ("state", "title"),
+    ("state", "action"),
     [
-        (RoundState.FAILED, "Round 1 has failed"),
-        (RoundState.DECIDING, "Promote or hold"),
-        (RoundState.HELD, "Bring in prompts"),
+        (RoundState.FAILED, NextAction.RETRY_STAGE),
+        (RoundState.DECIDING, NextAction.DECIDE),
+        (RoundState.HELD, NextAction.IMPORT_PROMPTS),
     ],
 )
 def test_each_state_has_its_step(
-    session: Session, desk: tuple[Project, list[User]], state: RoundState, title: str
+    session: Session, desk: tuple[Project, list[User]], state: RoundState, action: NextAction
 ) -> None:
     project, _ = desk
     round_ = a_round(session, project, state)
     overview = round_progress.overview(session, round_)
-    assert next_step.what_next(session, project, overview).title == title
+    assert next_step.what_next(session, project, overview).action is action
 
 
-def test_every_state_says_something_to_do(
-    session: Session, desk: tuple[Project, list[User]]
-) -> None:
-    project, _ = desk
-    round_ = a_round(session, project, RoundState.PLANNED)
-    for state in RoundState:
-        round_.state = state
-        session.flush()
-        found = told(session, project)
-        assert found.title, state
-        assert found.actions, state
-
-
-def test_a_paused_project_says_so_first(session: Session, desk: tuple[Project, list[User]]) -> None:
+def test_a_paused_project_comes_first(session: Session, desk: tuple[Project, list[User]]) -> None:
     project, _ = desk
     project.is_paused = True
-    assert told(session, project).title == "Labeling is paused"
+    assert next_of(session, project).action is NextAction.RESUME_LABELING

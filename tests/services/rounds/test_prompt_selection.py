@@ -61,11 +61,11 @@ def test_each_round_takes_a_fresh_slice_until_all_were_used(
     taken: list[set[int]] = []
     for number in (1, 2, 3):
         round_ = make_round(session, project, number)
-        found = prompt_selection.least_used(session, round_, Split.TRAIN, Purpose.TRAIN, 3)
-        use(session, round_, found, Purpose.TRAIN)
+        prompts = prompt_selection.least_used(session, round_, Split.TRAIN, Purpose.TRAIN, 3)
+        use(session, round_, prompts, Purpose.TRAIN)
         again = prompt_selection.least_used(session, round_, Split.TRAIN, Purpose.TRAIN, 3)
-        assert [one.id for one in again] == [one.id for one in found], "a second run takes the same"
-        taken.append({one.id for one in found})
+        assert [prompt.id for prompt in again] == [prompt.id for prompt in prompts], "retried"
+        taken.append({prompt.id for prompt in prompts})
     assert taken[0] | taken[1] == every
     assert taken[2] == taken[0]
 
@@ -75,9 +75,9 @@ def test_part_of_the_test_set_stays_and_part_is_fresh(session: Session, project:
     seen: list[list[int]] = []
     for number in (1, 2):
         round_ = make_round(session, project, number)
-        found = prompt_selection.for_evaluation(session, round_, 4, 0.5)
-        use(session, round_, found, Purpose.EVALUATION)
-        seen.append([one.id for one in found])
+        prompts = prompt_selection.for_evaluation(session, round_, 4, 0.5)
+        use(session, round_, prompts, Purpose.EVALUATION)
+        seen.append([prompt.id for prompt in prompts])
     first, second = seen
     assert first[:2] == second[:2]
     assert len(set(first) | set(second)) == 6
@@ -86,9 +86,8 @@ def test_part_of_the_test_set_stays_and_part_is_fresh(session: Session, project:
 def test_no_more_than_there_are(session: Session, project: Project) -> None:
     ids = make_prompts(session, project, Split.TEST, 3)
     round_ = make_round(session, project, 1)
-    assert {one.id for one in prompt_selection.for_evaluation(session, round_, 200, 0.5)} == set(
-        ids
-    )
+    prompts = prompt_selection.for_evaluation(session, round_, 200, 0.5)
+    assert {prompt.id for prompt in prompts} == set(ids)
 
 
 def test_imported_completions_are_those_nobody_here_wrote(
@@ -109,6 +108,6 @@ def test_imported_completions_are_those_nobody_here_wrote(
         )
     )
     session.flush()
-    found = prompt_selection.imported(session, [prompt_id], most=5)
-    assert {one.source for one in found[prompt_id]} == {"test"}
+    by_prompt = prompt_selection.imported(session, [prompt_id], most=5)
+    assert {completion.source for completion in by_prompt[prompt_id]} == {"test"}
     assert len(prompt_selection.imported(session, [prompt_id], most=1)[prompt_id]) == 1

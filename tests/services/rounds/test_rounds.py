@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.errors import Conflict, Invalid, NotFound
@@ -20,7 +21,6 @@ from app.models import (
     Completion,
     Demonstration,
     Job,
-    JudgmentKind,
     Project,
     Prompt,
     Purpose,
@@ -28,7 +28,7 @@ from app.models import (
     Split,
 )
 from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import Written
+from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases, jobs
 from app.services.queue import comparisons, slot_leases
 from app.services.rounds import evaluations, round_progress, rounds
@@ -86,7 +86,7 @@ def _write(session: Session, round_: Round, kind: str, job_id: int, *, compare: 
             session,
             project_id=round_.project_id,
             kind=KINDS[kind],
-            written=Written(f"{kind}/{job_id}", "0" * 64, {}, {}),
+            written=CheckpointFiles(f"{kind}/{job_id}", "0" * 64, {}, {}),
             job_id=job_id,
             round_id=round_.id,
         )
@@ -217,7 +217,7 @@ def test_a_job_retried_elsewhere_revives_the_round_too(work: Session, project: P
     round_ = launch(work, project)
     end_job(work, round_, fails=True)
     (job,) = round_progress.jobs_of(work, round_.id)
-    jobs.retry(work, job.id)
+    jobs.retry(work, job.id, actor_id=None)
     assert state_of(round_) == RoundState.FAILED
     end_job(work, round_)
     assert state_of(round_) == RoundState.LABELING
@@ -259,9 +259,9 @@ def test_progress_counts_judgments(work: Session, project: Project) -> None:
     ("change", "words"),
     [
         ({"base_model": None}, "choose a base model"),
-        ({"base_model": "starter"}, "knows nothing yet"),
-        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "an answer of their own"),
-        ({"k": 1}, "comparisons of two or more"),
+        ({"base_model": "starter"}, "starter model is untrained"),
+        ({"judgment_kind": JudgmentKind.WRITE, "k": 0}, "their own completions"),
+        ({"k": 1}, "comparisons of 2 or more"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(

@@ -7,51 +7,50 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.bench import environments, learning, pairing, rows
-from worker.bench import work as fixed
+from worker.bench import environments, learning, pairing, rows, workload
 from worker.bench.__main__ import main
-from worker.bench.learning import Measured, Options
-from worker.bench.pairing import Program, Steps
-from worker.bench.rows import Line
-from worker.bench.side import Counter
-from worker.bench.work import Work
+from worker.bench.learning import BenchOptions, Measured
+from worker.bench.measured_side import FlopCounter
+from worker.bench.pairing import Program, StepFigures
+from worker.bench.rows import BenchLine
+from worker.bench.workload import Workload
 
 
-def steps(seconds: float, **curves: list[float]) -> Steps:
+def steps(seconds: float, **curves: list[float]) -> StepFigures:
     count = len(next(iter(curves.values())))
     figures = [
         {"seconds": seconds, "memory_bytes": 2.0**20, "flops": 1e9}
         | {name: curve[step] for name, curve in curves.items()}
         for step in range(count)
     ]
-    return Steps({"torch": "1"}, tuple(figures))
+    return StepFigures({"torch": "1"}, tuple(figures))
 
 
-def played(seconds: float, kl_nats: list[float], score: float = 0.1) -> Steps:
+def played(seconds: float, kl_nats: list[float], score: float = 0.1) -> StepFigures:
     """Return PPO's steps on one side."""
     times = {name: [0.1] * len(kl_nats) for name in ("generate_s", "score_s", "train_s")}
     return steps(seconds, score=[score] * len(kl_nats), kl_nats=kl_nats, **times)
 
 
-def line(work: Work, ours: Steps, peer: Steps) -> Line:
-    return Line(work, ours, peer, peak=1e10)
+def line(work: Workload, ours: StepFigures, peer: StepFigures) -> BenchLine:
+    return BenchLine(work, ours, peer, peak=1e10)
 
 
 def test_work_read_is_work_written(tmp_path: Path) -> None:
-    for row in fixed.ROWS:
-        fixed.write(fixed.SIZES[row], tmp_path)
-        assert fixed.read(tmp_path) == fixed.SIZES[row]
+    for row in workload.ROWS:
+        workload.write(workload.SIZES[row], tmp_path)
+        assert workload.read(tmp_path) == workload.SIZES[row]
 
 
-def test_work_is_as_the_table_says() -> None:
-    ranked, pairs = fixed.SIZES["reward_k4"], fixed.SIZES["reward_pairs"]
+def test_work_matches_the_table() -> None:
+    ranked, pairs = workload.SIZES["reward_k4"], workload.SIZES["reward_pairs"]
     assert (ranked.prompt_tokens, ranked.response_tokens) == ((96, 96), 64)
     assert (ranked.batch, len(ranked.pairs)) == (8, 6)
     assert (pairs.prompt_tokens, pairs.batch, len(pairs.pairs)) == ((192, 192), 16, 1)
-    policy, sampled = fixed.SIZES["ppo"], fixed.SIZES["sampling"]
+    policy, sampled = workload.SIZES["ppo"], workload.SIZES["sampling"]
     assert (policy.prompt_tokens, policy.batch, policy.epochs) == ((16, 64), 64, 4)
     assert (sampled.prompt_tokens, sampled.completions) == ((192, 192), 8)
-    for prompts in fixed.draw(replace(policy, steps=1)):
+    for prompts in workload.draw(replace(policy, steps=1)):
         assert all(16 <= len(prompt.ids) <= 64 for prompt in prompts)
 
 
@@ -66,8 +65,8 @@ def test_both_sides_start_from_the_same_adapters_under_other_names() -> None:
         }
         for prefix, name in (("reward/model.", "reward"), ("base_model.model.model.", "default"))
     )
-    fixed.same_start(ours.items())
-    fixed.same_start(peers.items())
+    workload.same_start(ours.items())
+    workload.same_start(peers.items())
     for mine, theirs in zip(ours.values(), peers.values(), strict=True):
         assert torch.equal(mine, theirs)
     down, up = ours.values()
@@ -78,32 +77,32 @@ def test_both_sides_start_from_the_same_adapters_under_other_names() -> None:
 def test_operations_are_those_of_the_products_forward_and_backward() -> None:
     weight = torch.randn(5, 7)
     x = torch.randn(3, 7, requires_grad=True)
-    counter = Counter()
+    counter = FlopCounter()
     with counter:
         torch.autograd.backward(torch.nn.functional.linear(x, weight).sum())
     assert counter.total == 2 * (2 * 3 * 5 * 7)
-    counter = Counter()
+    counter = FlopCounter()
     with counter, torch.inference_mode():
         torch.nn.functional.linear(x, weight)
     assert counter.total == 2 * 3 * 5 * 7
 
 
 def test_ratio_is_the_peers_time_over_ours() -> None:
-    work = fixed.SIZES["reward_k4"]
+    work = workload.SIZES["reward_k4"]
     found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.6]))
     assert found.ratio == pytest.approx(4.5)
     assert rows.per_s(found, found.ours) == pytest.approx(4.0)
     assert found.learning.agrees
 
 
-def test_a_loss_that_goes_elsewhere_is_not_the_same_work() -> None:
-    work = fixed.SIZES["reward_k4"]
+def test_another_loss_curve_is_not_the_same_work() -> None:
+    work = workload.SIZES["reward_k4"]
     found = line(work, steps(2.0, loss=[0.7, 0.6]), steps(9.0, loss=[0.7, 0.5]))
     assert not found.learning.agrees
 
 
-def test_answers_of_another_temperature_do_not_agree() -> None:
-    work = fixed.SIZES["sampling"]
+def test_samples_of_another_temperature_do_not_agree() -> None:
+    work = workload.SIZES["sampling"]
     found = line(work, steps(2.0, nats_per_token=[8.7, 8.7]), steps(9.0, nats_per_token=[8.6, 8.6]))
     assert not found.learning.agrees
 
@@ -112,24 +111,24 @@ def test_answers_of_another_temperature_do_not_agree() -> None:
     ("ours", "agrees"),
     [
         (played(1.0, [0.0, 0.9]), True),
-        (played(1.0, [0.0, 0.0]), False),  # it never moved
+        (played(1.0, [0.0, 0.0]), False),  # the policy never changed
         (played(1.0, [0.0, 2.5]), False),
         (played(1.0, [0.0, 0.9], score=0.9), False),
     ],
 )
-def test_a_policy_that_went_elsewhere_is_not_the_same_work(ours: Steps, *, agrees: bool) -> None:
-    found = line(fixed.SIZES["ppo"], ours, played(2.0, [0.0, 1.0]))
+def test_another_policy_is_not_the_same_work(ours: StepFigures, *, agrees: bool) -> None:
+    found = line(workload.SIZES["ppo"], ours, played(2.0, [0.0, 1.0]))
     assert found.learning.agrees is agrees
 
 
-def test_a_policy_that_never_moved_differs_from_one_that_hardly_did() -> None:
+def test_a_policy_that_never_changed_differs_from_one_that_hardly_did() -> None:
     stuck, hardly = played(1.0, [0.0, 0.0]), played(2.0, [0.0, 0.1])
-    assert not line(fixed.SIZES["ppo"], stuck, hardly).learning.agrees
-    assert line(fixed.SIZES["ppo"], hardly, hardly).learning.agrees
+    assert not line(workload.SIZES["ppo"], stuck, hardly).learning.agrees
+    assert line(workload.SIZES["ppo"], hardly, hardly).learning.agrees
 
 
 def test_keys_are_those_of_the_table() -> None:
-    policy = fixed.SIZES["ppo"]
+    policy = workload.SIZES["ppo"]
     one = line(policy, played(1.0, [0.0, 1.1]), played(2.0, [0.0, 1.0]))
     found = json.loads(
         json.dumps(
@@ -156,14 +155,14 @@ def test_an_unknown_row_is_named() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_refused_in_a_sentence(
+def test_a_missing_gpu_is_refused_in_a_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--gpu"]) == 1
     assert "--gpu needs a CUDA device" in capsys.readouterr().err
 
 
-def test_sampling_is_measured_from_end_to_end(tmp_path: Path) -> None:
+def test_sampling_is_measured_end_to_end(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "worker.bench", "--tiny", "--only=sampling", f"--json={file}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -171,12 +170,12 @@ def test_sampling_is_measured_from_end_to_end(tmp_path: Path) -> None:
     found = json.loads(file.read_text())["sampling"]
     assert found["learning"]["agrees"]
     assert found["ratio"] > 0
-    assert len(found["ours"]["seconds_each"]) == fixed.tiny("sampling").steps - 1
+    assert len(found["ours"]["seconds_each"]) == workload.tiny("sampling").steps - 1
 
 
 @pytest.mark.parametrize("row", ["reward_k4", "ppo"])
-def test_our_side_answers_every_step(row: fixed.Row, tmp_path: Path) -> None:
-    work = fixed.tiny(row)
+def test_our_side_reports_every_step(row: workload.RowName, tmp_path: Path) -> None:
+    work = workload.tiny(row)
     learning.prepare(work, tmp_path)
     (found,) = pairing.run([Program(environments.ours(), rows.OURS)], work, tmp_path)
     assert len(found.figures) == work.steps
@@ -184,12 +183,12 @@ def test_our_side_answers_every_step(row: fixed.Row, tmp_path: Path) -> None:
     assert found.figures[0]["flops"] > 0
 
 
-def test_a_side_that_ends_early_says_why(tmp_path: Path) -> None:
-    broken = replace(fixed.tiny("sampling"), device="no-such-device")
+def test_a_side_that_ends_early_gives_the_reason(tmp_path: Path) -> None:
+    broken = replace(workload.tiny("sampling"), device="no-such-device")
     learning.prepare(broken, tmp_path)
     with pytest.raises(RuntimeError, match="no-such-device"):
         pairing.run([Program(environments.ours(), rows.OURS)], broken, tmp_path)
 
 
 def test_options_start_with_every_row() -> None:
-    assert [work.row for work in learning.works(Options(tiny=True))] == [*fixed.ROWS]
+    assert [work.row for work in learning.works(BenchOptions(tiny=True))] == [*workload.ROWS]

@@ -28,7 +28,7 @@ def test_four_bits_are_the_plans_own_and_no_sections() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("epoch=2", "plan reward has no setting 'epoch'; known are"),
+        ("epoch=2", "plan reward has no setting 'epoch'; the settings are"),
         ("epochs=0", "reward epochs must be 1 to 10000, not 0"),
         ("epochs=many", "must be a value of type int, not 'many'"),
         ("epochs", "a setting is name=value, not 'epochs'"),

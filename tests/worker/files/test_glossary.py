@@ -9,7 +9,7 @@ import pytest
 from app.web import glossary
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
-from worker.runs.cards import TRAINING
+from worker.training.model_card import TRAINING
 
 # Of the figures of a finished model: reports with many values, and words.
 NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.models import JudgmentKind, Purpose, Split
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
+from app.models import Purpose, Split
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import (
-    Candidate,
-    Judged,
-    Options,
-    PromptText,
+    ExportOptions,
+    JudgedComparison,
     Voted,
     training_row,
 )
 from tests.worker.files import material
 from worker.files import rows
 from worker.files.source import Source
-from worker.rlhf.core.examples import Absolute
+from worker.rlhf.core.examples import AbsoluteFeedback
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def test_a_bad_line_is_named_with_its_number_and_reason(tmp_path: Path) -> None:
     assert "3 of 4 rows cannot be used" in text
     assert "line 2: not JSON" in text
     assert "line 3: turn 1 of the prompt is empty" in text
-    assert "line 4: a prompt without an answer" in text
+    assert "line 4: a prompt without a response" in text
 
 
 def test_bad_lines_are_left_out_where_that_was_asked_for(tmp_path: Path) -> None:
@@ -116,8 +116,8 @@ def test_ratings_are_means_over_labelers_with_the_weights_of_the_row(tmp_path: P
     path = material.write(tmp_path / "rich.jsonl", [row])
     (found,), _ = rows.judgments(Source(path))
     assert found.absolutes == (
-        Absolute({"clear": 4.5, "kind": 3.0}),
-        Absolute({"clear": 1.5, "kind": 3.0}),
+        AbsoluteFeedback({"clear": 4.5, "kind": 3.0}),
+        AbsoluteFeedback({"clear": 1.5, "kind": 3.0}),
     )
     assert found.weights == {"clear": 2.0}
     assert found.pairs == ()
@@ -131,8 +131,8 @@ def test_labels_of_one_completion_become_the_share_of_good_ones(tmp_path: Path) 
     )
     found, _ = rows.judgments(Source(path))
     assert [(one.line, one.texts, one.absolutes) for one in found] == [
-        (1, ("a",), (Absolute(thumb=0.75),)),
-        (2, ("b",), (Absolute(thumb=0.0),)),
+        (1, ("a",), (AbsoluteFeedback(thumb=0.75),)),
+        (2, ("b",), (AbsoluteFeedback(thumb=0.0),)),
     ]
 
 
@@ -149,7 +149,9 @@ def test_what_our_exports_write_says_what_a_job_learns_from(tmp_path: Path) -> N
     for comparison, format in ((by_ratings, "rich"), (by_thumbs, "rich"), (by_thumbs, "unpaired")):
         path = tmp_path / f"{format}.jsonl"
         account = export_rows.Account()
-        path.write_bytes(b"".join(export_rows.write([comparison], format, Options(), account)))
+        path.write_bytes(
+            b"".join(export_rows.write([comparison], format, ExportOptions(), account))
+        )
         (found,), _ = rows.judgments(Source(path))
         learned = training_row(comparison)
         assert learned is not None
@@ -175,7 +177,7 @@ def test_bad_ratings_and_labels_are_named_by_line_rule_and_value(tmp_path: Path)
     assert "3 of 4 rows cannot be used" in said
     assert "line 2: 2 completions have 1 ratings on 'clear'" in said
     assert "line 3: the weight of 'clear' must be 0 or more, not -3" in said
-    assert "line 4: nobody preferred, rated or labelled any of the completions" in said
+    assert "line 4: no completion was preferred, rated or labeled" in said
     labels = [{"prompt": "q", "completion": "a", "label": one} for one in (True, "yes", True)]
     path = material.write(tmp_path / "u.jsonl", labels)
     with pytest.raises(Invalid, match=r"(?s)1 of 3 rows.*line 2: 'label' must be true or false"):
@@ -186,7 +188,7 @@ def test_what_by_itself_is_good_or_bad_compares_nothing(tmp_path: Path) -> None:
     path = material.write(
         tmp_path / "u.jsonl", [{"prompt": "q", "completion": "a", "label": True}] * 2
     )
-    with pytest.raises(Invalid, match="one completion with a label, not a comparison"):
+    with pytest.raises(Invalid, match="one completion with a label, not a judged comparison"):
         rows.comparisons(Source(path))
 
 
@@ -195,10 +197,14 @@ def judged_by(
     texts: tuple[str, ...],
     votes: list[Voted],
     weights: Mapping[str, float] | None = None,
-) -> Judged:
-    prompt = PromptText(1, ({"role": "user", "content": "q"},), Split.TRAIN, "hash")
-    candidates = tuple(Candidate(n, text, None, True, "m", None) for n, text in enumerate(texts, 1))
-    return Judged(1, kind, Purpose.TRAIN, 1, prompt, candidates, tuple(votes), None, weights or {})
+) -> JudgedComparison:
+    prompt = DatasetPrompt(1, ({"role": "user", "content": "q"},), Split.TRAIN, "hash")
+    candidates = tuple(
+        JudgedCompletion(n, text, None, True, "m", None) for n, text in enumerate(texts, 1)
+    )
+    return JudgedComparison(
+        1, kind, Purpose.TRAIN, 1, prompt, candidates, tuple(votes), None, weights or {}
+    )
 
 
 def voted(

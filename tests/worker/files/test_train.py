@@ -15,20 +15,23 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app.domain.plan import RoundPlan
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, error, ok
 from worker import artifacts
 from worker.commands import watching
-from worker.files import models, training
-from worker.files.rows import Compared
-from worker.rlhf.core.examples import Pair, PromptItem
+from worker.files import models
+from worker.files.rows import JudgedRow
+from worker.files.source import Source
+from worker.files.training_request import TrainingRequest
+from worker.rlhf.core.examples import PreferencePair, PromptItem
 from worker.rlhf.model import models as rlhf_models
 from worker.rlhf.model import saving
 from worker.rlhf.reward import reward_report
-from worker.rlhf.reward.reward_report import Scored
+from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs.cards import TRAINING
+from worker.training.model_card import TRAINING
 
 WEIGHTS = saving.ADAPTER_FILE
 
@@ -149,9 +152,17 @@ def test_every_prompt_of_a_file_is_trained_on_unless_a_number_is_given(
 def test_pairs_are_reported_by_their_own_sources(sft: Path) -> None:
     texts = ("a", "b", "c")
     turns = ({"role": "user", "content": "Which?"},)
-    row = Compared(1, "k", turns, texts, ("x", "y", "z"), (Pair(0, 1, 1.0), Pair(0, 2, 1.0)))
-    (ranking,) = training.rankings([row], models.open_model(str(sft), "cpu").roles, "")
-    scored = Scored(ranking, (2.0, 1.0, 0.0))
+    row = JudgedRow(
+        1,
+        "k",
+        turns,
+        texts,
+        ("x", "y", "z"),
+        (PreferencePair(0, 1, 1.0), PreferencePair(0, 2, 1.0)),
+    )
+    request = TrainingRequest("reward", str(sft), Source(sft), RoundPlan())
+    (ranking,) = request.rankings([row], models.open_model(str(sft), "cpu").roles)
+    scored = ScoredPrompt(ranking, (2.0, 1.0, 0.0))
     found = reward_report.report([ranking], [scored]).to_json()
     said = json.dumps(found)
     assert "x / y" in said
@@ -182,8 +193,9 @@ def test_json_says_every_step_and_the_end(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = ok("train", "sft", data, "-m", base, "-o", out, *SMALL, "--epochs", 2, "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [one["step"] for one in events[:-1]] == [1, 2, 3, 4]
-    assert all("loss" in one["metrics"] for one in events[:-1])
+    assert [one["step"] for one in events[:-1]] == [1, 2, 3, 4, 4]
+    assert all("loss" in one["metrics"] for one in events[:4])
+    assert events[4]["metrics"].keys() == {"heldout/loss"}
     assert events[-1]["event"] == "done"
     assert Path(events[-1]["model"]) == out / "model"
 
@@ -208,9 +220,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         patched.setattr(watching.Watching, "step", press)
         stopped = material.attune(*command("parts"))
     assert stopped.exit_code == watching.INTERRUPTED
-    assert "at step 2. The same command goes on" in stopped.output.replace("\n", " ")
+    assert "at step 2. The same command continues" in stopped.output.replace("\n", " ")
     assert not (tmp_path / "parts" / "model").exists()
-    assert "Going on after step 2" in ok(*command("parts")).output
+    assert "Continuing after step 2" in ok(*command("parts")).output
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -251,7 +263,7 @@ def test_the_same_command_again_says_that_it_is_done_and_another_is_refused(
     data = sft.parent / "demonstrations.jsonl"
     same = ("train", "sft", data, "-m", base, "-o", sft, *SMALL)
     before = (sft / "model" / WEIGHTS).stat().st_mtime_ns
-    assert "was there already" in ok(*same).output
+    assert "is already trained" in ok(*same).output
     assert (sft / "model" / WEIGHTS).stat().st_mtime_ns == before
     said = error(*same, "--epochs", 9)
     assert "plan.sft.epochs 3, not 9" in said
@@ -271,7 +283,7 @@ def test_two_processes_never_share_a_folder(base: Path, tmp_path: Path) -> None:
     out.mkdir()
     with (out / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "another process writes to" in error(
+        assert "another process is writing to" in error(
             "train", "sft", data, "-m", base, "-o", out, *SMALL
         )
 
@@ -293,7 +305,7 @@ def test_what_cannot_work_is_said_in_a_sentence(
     assert "ppo, rloo, best-of-n, not 'sarsa'" in error(
         *policy(sft, reward, data, out, "--algorithm", "sarsa")
     )
-    assert "a reward model that attune trained is wanted" in error(*policy(sft, base, data, out))
+    assert "it must be a reward model trained by attune" in error(*policy(sft, base, data, out))
     assert "is not a reward model" in error(*policy(sft, sft, data, out))
     demonstrations = material.demonstrations(tmp_path / "d.jsonl", 8)
     assert "needs a whole model" in error(
@@ -335,7 +347,7 @@ def test_an_adapter_is_trained_over_a_base_in_four_bits_and_answers_over_it(
     ok("train", "sft", data, "-m", base, "-o", out, *SMALL, "--four-bit")
     run = json.loads((out / "run.json").read_text())
     assert run["plan"]["four_bit"]
-    assert rlhf_models.is_packed(models.open_model(str(out), "cpu", four_bit=True).roles.causal)
+    assert rlhf_models.is_quantized(models.open_model(str(out), "cpu", four_bit=True).roles.causal)
     asked = ("generate", material.prompts(tmp_path / "q.jsonl", 2), "-m", out, "--four-bit")
     results = tmp_path / "answers.jsonl"
     ok(*asked, "-o", results, "--max-new-tokens", 4)
@@ -353,5 +365,53 @@ def test_a_reward_model_over_another_base_is_refused(
     other = material.save_tiny_llama(tmp_path / "other")
     data = material.prompts(tmp_path / "q.jsonl")
     said = error(*policy(other, reward, data, tmp_path / "out"))
-    assert f"lies over {base}" in said
+    assert f"is {base}, that of the policy" in said
     assert str(other) in said
+
+
+def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 24)
+
+    def train(name: str, processes: int) -> subprocess.CompletedProcess[str]:
+        more = (*SMALL, "--epochs", 2, "--device", "cpu", "--processes", processes, "--json")
+        command = ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more)
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli.main", *map(str, command)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    both, alone = train("both", 2), train("alone", 1)
+    assert (both.returncode, alone.returncode) == (0, 0), both.stderr[-2000:]
+    steps = [json.loads(line)["event"] for line in both.stdout.splitlines()]
+    assert steps.count("done") == 1  # the first process alone speaks
+    one, other = weights(tmp_path / "alone"), weights(tmp_path / "both")
+    for name in one:
+        assert torch.allclose(one[name], other[name], atol=1e-5)
+    again = train("both", 2)
+    assert json.loads(again.stdout)["was_there"] is True
+    refused = train("both/model", 2)
+    assert refused.returncode == 1
+    assert "a run needs a new or empty folder" in refused.stderr
+
+
+def test_gradient_checkpointing_learns_the_same(base: Path, tmp_path: Path) -> None:
+    data = material.demonstrations(tmp_path / "d.jsonl", 16)
+    for name, more in (("plain", ()), ("less", ("--checkpoint-gradients",))):
+        ok("train", "sft", data, "-m", base, "-o", tmp_path / name, *SMALL, "--epochs", 1, *more)
+    assert card(tmp_path / "less")["settings"] == card(tmp_path / "plain")["settings"]
+    losses = [card(tmp_path / name)["metrics"]["heldout/loss"] for name in ("plain", "less")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_prompts_without_room_are_counted_and_named(
+    sft: Path, reward: Path, tmp_path: Path
+) -> None:
+    data = material.prompts(tmp_path / "q.jsonl", 8)
+    with data.open("a") as file:
+        file.write(json.dumps({"prompt": "long " * 3000}) + "\n")
+    result = ok(*policy(sft, reward, data, tmp_path / "out", "--heldout-share", 0))
+    assert "1 training prompts leave no room for 6 new tokens" in result.output
+    assert card(tmp_path / "out")["metrics"]["prompts_without_room"] == 1

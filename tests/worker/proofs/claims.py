@@ -17,13 +17,13 @@ from app.demo.truth import PolicyTruth
 from app.domain.measures import Interval, Measure
 from app.domain.plan import RoundPlan
 from tests.worker.proofs.desk import Desk, Judged, Prompts, RewardModel, Witness, longer_wins
-from worker.rlhf.core.examples import Completion
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy.stopping import Observation
-from worker.runs import algorithms
-from worker.runs import policy as policy_run
-from worker.runs.algorithms import Given
+from worker.training import algorithms
+from worker.training import policy as policy_recipe
+from worker.training.algorithms import PolicyInputs
 
 KINDS = ("labels", "overdone", "rounds")
 FALL = 0.2
@@ -58,7 +58,7 @@ class Trained:
     is_alarm: bool
     best_step: int
     kl_nats: float  # of the weights that stay, on held-out prompts
-    answers: dict[str, list[Completion]]
+    answers: dict[str, list[SampledCompletion]]
 
     @property
     def peak(self) -> Point:
@@ -118,7 +118,7 @@ def rounds(
     desk: Desk,
     prompts: Prompts,
     watched: Sequence[Judged],
-    sft: dict[str, list[Completion]],
+    sft: dict[str, list[SampledCompletion]],
 ) -> Iterator[Claim]:
     """Run round after round: all judgments so far, the policy started from SFT again."""
     rows: list[Judged] = []
@@ -193,11 +193,11 @@ def practise(
     roles, state = model.roles, TrainingState()
     witness = Witness(model.function, desk, roles)
     steps = plan.policy.steps(len(prompts.policy), 0).total
-    own = policy_run.config_of(plan, roles, model.function.normaliser, steps)
+    own = policy_recipe.config_of(plan, roles, model.function.normalizer, steps)
     if not alarms:
         own = replace(own, watch=replace(own.watch, rules=()))
     items = [desk.items(roles, some) for some in (prompts.policy, prompts.looks)]
-    given = Given(roles, items[0], items[1], witness, [], state)
+    given = PolicyInputs(roles, items[0], items[1], witness, [], state)
     prepared = algorithms.prepare(plan, given, own)
     truths: list[float] = []
     for report in prepared.loop:
@@ -221,7 +221,7 @@ def practise(
 
 def _candidates(
     desk: Desk, before: Roles | None, asked: Sequence[str], number: int
-) -> dict[str, list[Completion]]:
+) -> dict[str, list[SampledCompletion]]:
     """Answer a round's prompts: by SFT, and half of them by the policy before if there is one."""
     k = desk.demo.k
     if before is None:

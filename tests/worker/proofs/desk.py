@@ -15,12 +15,13 @@ import torch
 
 from app.demo import grammar, panel, project, taste, truth
 from app.demo.plan import DemoPlan
-from app.demo.truth import Answered, PolicyTruth, RewardTruth, Scored
+from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth, ScoredComparison
 from app.domain import bootstrap
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
-from app.simulation.labelers import Kind, Question, Shown, SimulatedLabeler
-from worker.rlhf.core.examples import Completion, Pair, PromptItem, Ranking
+from app.simulation.labelers import ComparisonView, ShownCompletion, SimulatedLabeler
+from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt, SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
@@ -30,9 +31,10 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sft import finetuning as imitation
-from worker.runs import reward as reward_run
-from worker.runs import sft as sft_run
-from worker.runs import texts
+from worker.runs.sft import PromptResponse
+from worker.training import reward as reward_recipe
+from worker.training import sft as sft_recipe
+from worker.training import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Judged:
     """A prompt with its completions, and the order in which each labeler put them."""
 
     prompt: str
-    completions: tuple[Completion, ...]
+    completions: tuple[SampledCompletion, ...]
     orders: tuple[tuple[tuple[int, ...], ...], ...]  # a labeler's groups, best first
 
     @property
@@ -76,14 +78,16 @@ class RewardModel:
     names: tuple[str, ...]
     function: AdapterReward
 
-    def scores(self, rows: Sequence[Judged], ids: Mapping[str, tuple[int, ...]]) -> list[Scored]:
+    def scores(
+        self, rows: Sequence[Judged], ids: Mapping[str, tuple[int, ...]]
+    ) -> list[ScoredComparison]:
         """Score the completions of judged prompts."""
         asked = [
             Branches(ids[row.prompt], [one.token_ids for one in row.completions]) for row in rows
         ]
         flat = iter(self.function.score(asked).raw.tolist())
         return [
-            Scored(row.prompt, row.texts, tuple(next(flat) for _ in row.completions))
+            ScoredComparison(row.prompt, row.texts, tuple(next(flat) for _ in row.completions))
             for row in rows
         ]
 
@@ -132,15 +136,15 @@ class Desk:
         assert plan.sft is not None
         asked = grammar.prompts(self.sizes.demonstrations, self.seed)
         shown = [
-            sft_run.Shown(_turns(one.prompt.text), one.answer)
+            PromptResponse(_turns(one.prompt.text), one.answer)
             for one in grammar.demonstrations(asked, self.seed)
         ]
-        made = sft_run.built(plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed)
-        roles = Roles(made)
-        examples, _ = sft_run.encoded(
-            roles, shown, instruction=project.INSTRUCTION, max_tokens=plan.sft.max_tokens
+        made = sft_recipe.build_starter(
+            plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed, device="cpu"
         )
-        config = sft_run.config_of(plan.sft, is_starter=True, seed=self.seed)
+        roles = Roles(made)
+        examples, _ = sft_recipe.encode(roles, shown, project.INSTRUCTION, plan.sft.max_tokens)
+        config = sft_recipe.config_of(plan.sft, is_starter=True, seed=self.seed)
         for _ in imitation.train(roles, examples, config, TrainingState()):
             pass
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +156,7 @@ class Desk:
 
     def ids(self, roles: Roles, prompt: str) -> tuple[int, ...]:
         """Return a prompt's ids."""
-        return texts.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
+        return token_ids.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
 
     def items(self, roles: Roles, prompts: Sequence[str]) -> list[PromptItem]:
         """Return prompts as the loops take them; the text is the key."""
@@ -160,7 +164,7 @@ class Desk:
 
     def answers(
         self, roles: Roles, prompts: Sequence[str], *, role: str = BASE, n: int = 1, seed: int = 0
-    ) -> dict[str, list[Completion]]:
+    ) -> dict[str, list[SampledCompletion]]:
         """Let a role answer prompts n times."""
         given = self.plan.sampling
         config = sampling.SamplingConfig(
@@ -169,12 +173,12 @@ class Desk:
             seed=self.seed * 1009 + seed,
             batch_size=given.batch_size,
         )
-        found: dict[str, list[Completion]] = {one: [] for one in prompts}
+        found: dict[str, list[SampledCompletion]] = {one: [] for one in prompts}
         for one in sampling.generate(roles, self.items(roles, prompts), config, role):
             found[one.prompt_key].append(one)
         return found
 
-    def judged(self, answers: Mapping[str, Sequence[Completion]], name: str) -> list[Judged]:
+    def judged(self, answers: Mapping[str, Sequence[SampledCompletion]], name: str) -> list[Judged]:
         """Let the panel rank the answers to each prompt; `name` tells occasions apart."""
         labelers = panel.make(self.demo, taste.DEFAULT.name, self.seed)
         found = []
@@ -190,7 +194,7 @@ class Desk:
         """Fit a reward model to judged prompts, on the scale of the SFT model's own answers."""
         plan = plan or self.plan
         roles = self.roles()
-        config = reward_run.config_of(plan, len(rows))
+        config = reward_recipe.config_of(plan, len(rows))
         names = fitting.prepare(roles, config)
         train, heldout = (
             [self._ranking(roles, row, number) for number, row in enumerate(some)]
@@ -203,9 +207,9 @@ class Desk:
         asked = [
             Branches(self.ids(roles, prompt), [one.token_ids]) for prompt, (one,) in own.items()
         ]
-        normaliser = reward_run.scaled(function, asked, plan)
+        normaliser = reward_recipe.fit_scale(function, asked, plan)
         penalty = plan.policy.uncertainty_penalty
-        return RewardModel(roles, names, replace(function, normaliser=normaliser, penalty=penalty))
+        return RewardModel(roles, names, replace(function, normalizer=normaliser, penalty=penalty))
 
     def utility(self, prompt: str, text: str) -> float:
         """Return the truth."""
@@ -233,21 +237,25 @@ class Desk:
         return bootstrap.share(shares, seed=self.seed)
 
     def won(
-        self, old: Mapping[str, Sequence[Completion]], new: Mapping[str, Sequence[Completion]]
+        self,
+        old: Mapping[str, Sequence[SampledCompletion]],
+        new: Mapping[str, Sequence[SampledCompletion]],
     ) -> PolicyTruth:
         """Hold the first answers of two models against the truth."""
-        rows = [Answered(one, old[one][0].text, new[one][0].text) for one in old]
+        rows = [PolicyCompletions(one, old[one][0].text, new[one][0].text) for one in old]
         return truth.policy(rows, self.utility, seed=self.seed)
 
     def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:
         return {row.prompt: self.ids(roles, row.prompt) for row in rows}
 
-    def _ranking(self, roles: Roles, row: Judged, number: int) -> Ranking:
+    def _ranking(self, roles: Roles, row: Judged, number: int) -> RankedPrompt:
         pairs = tuple(
-            Pair(first, second, fmean(_share(order, first, second) for order in row.orders))
+            PreferencePair(
+                first, second, fmean(_share(order, first, second) for order in row.orders)
+            )
             for first, second in combinations(range(len(row.completions)), 2)
         )
-        return Ranking(
+        return RankedPrompt(
             f"{number}",
             self.ids(roles, row.prompt),
             tuple(one.token_ids for one in row.completions),
@@ -287,7 +295,7 @@ class Witness:
             for one in branches
             for ids in one.completions
         ]
-        self.seen.append((float(found.normalised.mean()), fmean(true)))
+        self.seen.append((float(found.normalized.mean()), fmean(true)))
         return found
 
 
@@ -307,10 +315,12 @@ def _turns(prompt: str) -> list[dict[str, Any]]:
 
 
 def _ranked(
-    labeler: SimulatedLabeler, name: str, prompt: str, given: Sequence[Completion]
+    labeler: SimulatedLabeler, name: str, prompt: str, given: Sequence[SampledCompletion]
 ) -> tuple[tuple[int, ...], ...]:
-    shown = tuple(Shown(key, one.text) for key, one in enumerate(given))
-    return labeler.judge(Question(name, prompt, shown, Kind.RANK, allows_ties=True)).groups
+    shown = tuple(ShownCompletion(key, one.text) for key, one in enumerate(given))
+    return labeler.judge(
+        ComparisonView(name, prompt, shown, JudgmentKind.RANK, allows_ties=True)
+    ).groups
 
 
 def _strict(order: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

@@ -15,14 +15,15 @@ from torch import nn
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from worker.rlhf.core.examples import Demonstration, Pair, Ranking
+from worker.rlhf.core.examples import PreferencePair, RankedPrompt, TokenizedDemonstration
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import best_of_n, dpo, ppo, rloo, rollout
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.policy.ppo import PpoConfig, Tally, Targets
+from worker.rlhf.policy.metric_sums import MetricSums
+from worker.rlhf.policy.ppo import PpoConfig, Targets
 from worker.rlhf.policy.rloo import RlooConfig
 from worker.rlhf.policy.rollout import Rollout
 from worker.rlhf.reward import reward_model, scoring
@@ -42,17 +43,20 @@ PPO = PpoConfig(
 )
 
 
-def demonstrations() -> list[Demonstration]:
+def demonstrations() -> list[TokenizedDemonstration]:
     lengths = (3, 9, 5, 12, 4, 7, 3)
-    return [Demonstration(*tiny.token_ids(4, length, seed=n)) for n, length in enumerate(lengths)]
+    return [
+        TokenizedDemonstration(*tiny.token_ids(4, length, seed=n))
+        for n, length in enumerate(lengths)
+    ]
 
 
-def rankings() -> list[Ranking]:
+def rankings() -> list[RankedPrompt]:
     made = []
     for n, count in enumerate((2, 4, 3, 2, 3)):
-        prompt, *answers = tiny.token_ids(6, *range(3 + n, 3 + n + count), seed=n)
-        pairs = tuple(Pair(i, i + 1, share=(n + i) % 3 / 2) for i in range(count - 1))
-        made.append(Ranking(f"r{n}", prompt, tuple(answers), pairs))
+        prompt, *completions = tiny.token_ids(6, *range(3 + n, 3 + n + count), seed=n)
+        pairs = tuple(PreferencePair(i, i + 1, share=(n + i) % 3 / 2) for i in range(count - 1))
+        made.append(RankedPrompt(f"r{n}", prompt, tuple(completions), pairs))
     return made
 
 
@@ -68,7 +72,7 @@ def made(team: Team, *names: str, heads: Sequence[str] = ()) -> Roles:
 def of_sft(team: Team) -> list[nn.Parameter]:
     roles = made(team, "sft")
     config = SftConfig(batch_size=7, autocast=False, lora=tiny.LORA, micro_tokens=64)
-    run = finetuning.Run(roles, demonstrations(), config, TrainingState())
+    run = finetuning.SftRun(roles, demonstrations(), config, TrainingState())
     finetuning.accumulate(roles, "sft", demonstrations(), config)
     return list(run.weights.values())
 
@@ -76,7 +80,7 @@ def of_sft(team: Team) -> list[nn.Parameter]:
 def of_reward(team: Team) -> list[nn.Parameter]:
     roles = made(team, "reward", heads=["reward"])
     config = RewardConfig(autocast=False, token_budget=64, lora=tiny.LORA)
-    run = reward_model.Run(roles, rankings(), rankings()[:2], config, TrainingState())
+    run = reward_model.RewardRun(roles, rankings(), rankings()[:2], config, TrainingState())
     run.accumulate("reward", rankings())
     return roles.parameters_of("reward")
 
@@ -109,9 +113,9 @@ LOOPS: dict[str, Callable[[Team], list[nn.Parameter]]] = {
 
 
 def _update(roles: Roles, targets: Targets, trained: Sequence[str]) -> None:
-    parts = {name: part for name, part in ppo.parts_of(PPO).items() if name in trained}
+    parts = {name: part for name, part in ppo.losses_of(PPO).items() if name in trained}
     update = ppo.Update(roles, PPO, TrainingState(), parts, trained=trained)
-    update.accumulate(targets, range(PPO.episodes), Tally())
+    update.accumulate(targets, range(PPO.episodes), MetricSums())
 
 
 def _fixed_rollout() -> Rollout:
@@ -149,7 +153,7 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor:
 
 
 def samples(team: Team) -> list[list[int]]:
-    """Return what is sampled for a step, by whoever samples which part of it."""
+    """Return what is sampled for a step, whichever process samples which part."""
     roles = made(team, "policy", "value", heads=["value"])
     found = rollout.collect(
         roles,
@@ -171,9 +175,9 @@ def winners(team: Team) -> list[tuple[str, int]]:
 
 def scores(team: Team) -> list[float]:
     roles = made(team, "reward", heads=["reward"])
-    asked = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
+    reward = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     branches = [branches_of(each) for each in rankings()]
-    found: list[float] = scoring.raw_together(asked, branches)[0].tolist()
+    found: list[float] = scoring.raw_together(reward, branches)[0].tolist()
     return found
 
 

@@ -1,10 +1,10 @@
-"""Breaks the learning core on purpose, once per rule, and sees that a test notices.
+"""Mutation check: break each invariant of the learning core and verify that a test fails.
 
     python -m tests.worker.rlhf.broken [INVARIANT …]
 
-Works in a copy of the sources. Every invariant of the learning core is broken in one way or more;
-the tests named beside must pass on the copy as it is, and fail on each that is broken. The exit
-status is 1 where one does not.
+Works in a copy of the sources. Each invariant is broken in one or more ways; the test named for
+each break must pass on the unmodified copy and fail on the broken one. The exit status is 1 if one
+does not.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 COPIED = ("app", "worker", "tests", "pyproject.toml")
 CORE, TESTS = "worker/rlhf", "tests/worker/rlhf"
-PASSED, FAILED = 0, 1  # pytest's exit statuses; any other means that nothing was tested
+PASSED, FAILED = 0, 1  # exit statuses of pytest; any other means that no test ran
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A line of the learning core put wrong, and the test that must notice."""
+    """A wrong line in the learning core, and the test that must fail."""
 
     invariant: int
     what: str
@@ -35,19 +35,19 @@ class Break:
     test: str
 
     def apply(self, root: Path) -> None:
-        """Put the line wrong in a copy of the sources.
+        """Replace the line in a copy of the sources.
 
         Raises:
-            ValueError: if the line is not there exactly once.
+            ValueError: if the line does not occur exactly once.
         """
         path = root / CORE / self.module
         text = path.read_text(encoding="utf-8")
         if text.count(self.right) != 1:
-            raise ValueError(f"{self.module} has {text.count(self.right)} times {self.right!r}")
+            raise ValueError(f"{self.module} has {self.right!r} {text.count(self.right)} times")
         path.write_text(text.replace(self.right, self.wrong), encoding="utf-8")
 
     def undo(self, root: Path) -> None:
-        """Put the line right again."""
+        """Restore the line."""
         shutil.copy(ROOT / CORE / self.module, root / CORE / self.module)
 
 
@@ -56,13 +56,13 @@ BREAKS = (
         1,
         "old log-probabilities are the reference's",
         "policy/ppo.py",
-        "log_ratio = found - targets.of(batch, targets.rollout.logprobs)",
-        "log_ratio = found - targets.of(batch, targets.rollout.reference)",
+        "log_ratio = logprobs - targets.of(batch, targets.rollout.logprobs)",
+        "log_ratio = logprobs - targets.of(batch, targets.rollout.reference)",
         "policy/test_ppo.py::test_the_first_minibatchs_ratio_is_one_wherever_the_policy_is",
     ),
     Break(
         1,
-        "the training forward forgets the temperature",
+        "the training forward ignores the temperature",
         "policy/rollout.py",
         "batch.targets,\n            forward.temperature,",
         "batch.targets,\n            1.0,",
@@ -70,7 +70,7 @@ BREAKS = (
     ),
     Break(
         1,
-        "an adapter does not start at nothing",
+        "a new adapter changes the model",
         "model/roles.py",
         "            self._inject(name, settings)\n",
         "            self._inject(name, settings)\n"
@@ -83,8 +83,8 @@ BREAKS = (
         2,
         "micro-batches are divided by their own tokens",
         "policy/ppo.py",
-        "torch.autograd.backward(total / tokens)",
-        "torch.autograd.backward(total / int(batch.is_response.sum()))",
+        "torch.autograd.backward(loss_sum / tokens)",
+        "torch.autograd.backward(loss_sum / int(batch.is_response.sum()))",
         "policy/test_ppo.py::test_gradients_do_not_depend_on_the_micro_batches",
     ),
     Break(
@@ -97,7 +97,7 @@ BREAKS = (
     ),
     Break(
         2,
-        "packed sequences see each other",
+        "packed sequences attend to each other",
         "core/batches.py",
         "same = owner[:, :, None] == owner[:, None, :]",
         "same = (owner[:, :, None] >= 0) == (owner[:, None, :] >= 0)",
@@ -105,7 +105,7 @@ BREAKS = (
     ),
     Break(
         2,
-        "completions of one prompt see each other",
+        "completions of one prompt attend to each other",
         "reward/shared_prefix.py",
         "is_visible = (key == query) | ((key == PROMPT_SEGMENT) & (query != PADDING_SEGMENT))",
         "is_visible = (key != PADDING_SEGMENT) & (query != PADDING_SEGMENT)",
@@ -121,7 +121,7 @@ BREAKS = (
     ),
     Break(
         3,
-        "the value after a step is left out",
+        "the next value is left out",
         "policy/advantages.py",
         "delta = rewards[:, t] + gamma * next_value - values[:, t]",
         "delta = rewards[:, t] - values[:, t]",
@@ -145,7 +145,7 @@ BREAKS = (
     ),
     Break(
         4,
-        "the optimiser holds the base too",
+        "the optimizer also trains the base",
         "policy/ppo.py",
         "                roles.parameters_of(role),\n                lr=",
         "                [*roles.parameters_of(role),\n"
@@ -163,7 +163,7 @@ BREAKS = (
     ),
     Break(
         5,
-        "the controller compares with nothing",
+        "the controller ignores its target",
         "policy/kl.py",
         "error = kl_nats / self.target_nats - 1.0",
         "error = kl_nats / self.target_nats",
@@ -179,7 +179,7 @@ BREAKS = (
     ),
     Break(
         6,
-        "a switch is allowed while a checkpointed forward waits",
+        "a switch is allowed while a checkpointed forward awaits its backward",
         "model/roles.py",
         "if adapter != self._active and any(live.alive for live in self._live):",
         "if False:",
@@ -187,7 +187,7 @@ BREAKS = (
     ),
     Break(
         6,
-        "the value's loss does not reach it",
+        "the value loss does not reach the value role",
         "policy/ppo.py",
         "return config.value_coefficient * loss, ",
         "return config.value_coefficient * loss.detach().requires_grad_(), ",
@@ -195,7 +195,7 @@ BREAKS = (
     ),
     Break(
         7,
-        "optimisers start afresh",
+        "optimizers are not restored",
         "core/training_state.py",
         "_fill_optimizer(optimizer, saved.optimizers[name], content)",
         "del optimizer, content",
@@ -203,7 +203,7 @@ BREAKS = (
     ),
     Break(
         7,
-        "sources of chance are not restored",
+        "random generators are not restored",
         "core/training_state.py",
         "        _set_random(saved.tensors, saved.random)\n",
         "",
@@ -211,7 +211,7 @@ BREAKS = (
     ),
     Break(
         7,
-        "the step is forgotten",
+        "the step is not restored",
         "core/training_state.py",
         'self.step = document["step"]',
         "self.step = 0",
@@ -243,7 +243,7 @@ BREAKS = (
     ),
     Break(
         9,
-        "processes keep their gradients to themselves",
+        "gradients are not summed over processes",
         "core/parallel.py",
         "if self._accelerator is None or self.size == 1:\n            return\n        for bucket",
         "if True:\n            return\n        for bucket",
@@ -251,49 +251,51 @@ BREAKS = (
     ),
     Break(
         9,
-        "answers are seeded by their place in the batch",
+        "completions are seeded by their position in the batch",
         "sampling/sampling.py",
         "uniforms(config.seed, prompt.key, index, config.max_new_tokens)\n"
         "                for prompt in prompts",
-        "uniforms(config.seed, str(place), index, config.max_new_tokens)\n"
-        "                for place, prompt in enumerate(prompts)",
+        "uniforms(config.seed, str(position), index, config.max_new_tokens)\n"
+        "                for position, prompt in enumerate(prompts)",
         "sampling/test_sampling.py::test_completions_do_not_depend_on_what_else_is_in_the_batch",
     ),
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Break what is asked for, say what became of it, and return the exit status."""
+    """Check the given invariants, print the result of each break, and return the exit status."""
     parser = argparse.ArgumentParser(prog="broken", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("invariants", nargs="*", type=int, default=[], metavar="INVARIANT")
-    given = parser.parse_args(arguments)
-    chosen = [one for one in BREAKS if not given.invariants or one.invariant in given.invariants]
+    invariants = parser.parse_args(arguments).invariants
+    chosen = [b for b in BREAKS if not invariants or b.invariant in invariants]
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for part in COPIED:
             _copy(ROOT / part, root / part)
-        if _tested(root, sorted({one.test for one in chosen})) != PASSED:
-            _say("the tests do not pass on the sources as they are")
+        if _run_tests(root, sorted({b.test for b in chosen})) != PASSED:
+            _print("the tests do not pass on the unmodified sources")
             return 1
-        missed = [one for one in chosen if not _is_noticed(one, root)]
-    _say(f"{len(chosen) - len(missed)} of {len(chosen)} breaks noticed")
+        missed = [b for b in chosen if not _check(b, root)]
+    _print(f"{len(chosen) - len(missed)} of {len(chosen)} breaks noticed")
     return 1 if missed else 0
 
 
-def _is_noticed(one: Break, root: Path) -> bool:
-    one.apply(root)
+def _check(mutation: Break, root: Path) -> bool:
+    """Apply a break, print whether its test fails, and return it."""
+    mutation.apply(root)
     try:
-        is_noticed = _tested(root, [one.test]) == FAILED
+        is_noticed = _run_tests(root, [mutation.test]) == FAILED
     finally:
-        one.undo(root)
-    _say(f"{one.invariant}  {'noticed' if is_noticed else 'NOT NOTICED':<11}  {one.what}")
+        mutation.undo(root)
+    result = "noticed" if is_noticed else "NOT NOTICED"
+    _print(f"{mutation.invariant}  {result:<11}  {mutation.what}")
     return is_noticed
 
 
-def _tested(root: Path, tests: Sequence[str]) -> int:
+def _run_tests(root: Path, tests: Sequence[str]) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, *(f"{TESTS}/{one}" for one in tests)],
+        [*command, *(f"{TESTS}/{test}" for test in tests)],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
@@ -309,7 +311,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

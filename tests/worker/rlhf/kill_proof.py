@@ -1,12 +1,12 @@
-"""Kills training at random moments, again and again, and compares the weights with a run's at rest.
+"""Kill training at random moments and compare the result with that of an undisturbed run.
 
     python -m tests.worker.rlhf.kill_proof [--kills N] [--seed N] [ALGORITHM …]
 
-Every algorithm is run twice in processes of its own: once undisturbed, and once killed (SIGKILL)
-shortly after each of N random steps, maybe in the middle of saving, and started again from the
-newest state that is whole. At the end both must have the same bits: the weights trained, the best
-ones, the optimisers, every source of chance, and all that stopping rules remember. The hashes
-printed are of the weights. The exit status is 1 where anything differs.
+Every algorithm is run twice in separate processes: once undisturbed, and once killed (SIGKILL)
+shortly after each of N random steps, possibly while saving, and restarted from the newest complete
+state. At the end both must be bit-equal: the trained weights, the best weights, the optimizers, the
+random generators, and the history of the stopping rules. The hashes printed are of the weights. The
+exit status is 1 if anything differs.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Begin = Callable[[TrainingState], Begun]
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What killing a run came to: hashes of its weights and of its whole state, at rest first."""
+    """Hashes of the weights and of the whole state, of the undisturbed run first."""
 
     algorithm: str
     kills: int
@@ -47,61 +47,62 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether both runs ended the same."""
+        """Whether both runs ended with equal weights and states."""
         return len(set(self.weights)) == len(set(self.states)) == 1
 
 
 def prove(algorithm: str, begin: Begin, kills: int, seed: int) -> Proof:
-    """Run an algorithm at rest, then killed so many times, and return both hashes."""
+    """Run an algorithm undisturbed, then with `kills` kills, and return the hashes of both."""
     chance = random.Random(f"{algorithm} {seed}")
     with tempfile.TemporaryDirectory() as folder:
-        calm = Path(folder) / "calm"
-        calm.mkdir()
+        undisturbed = Path(folder) / "undisturbed"
+        undisturbed.mkdir()
         began = time.monotonic()
-        _Attempt(begin, calm, lease=1, saves=False).wait()
+        _Attempt(begin, undisturbed, lease=1, saves=False).wait()
         step_s = (time.monotonic() - began) / STEPS
-        torn = Path(folder) / "killed"
-        torn.mkdir()
+        killed = Path(folder) / "killed"
+        killed.mkdir()
         done = 0
         for lease, step in enumerate(sorted(chance.sample(range(1, STEPS), kills)), start=1):
-            done += _Attempt(begin, torn, lease).killed_after(step, chance.uniform(0.0, step_s))
-        _Attempt(begin, torn, lease=kills + 1).wait()
+            done += _Attempt(begin, killed, lease).killed_after(step, chance.uniform(0.0, step_s))
+        _Attempt(begin, killed, lease=kills + 1).wait()
         weights, states = (
-            ((calm / name).read_text(), (torn / name).read_text()) for name in (DIGEST, WHOLE)
+            ((undisturbed / name).read_text(), (killed / name).read_text())
+            for name in (DIGEST, WHOLE)
         )
         return Proof(algorithm, done, weights, states)
 
 
 class _Attempt:
-    """One process of a run: goes on from the newest whole state, and tells every step."""
+    """One process of a run: continues from the newest complete state and reports every step."""
 
     def __init__(self, begin: Begin, folder: Path, lease: int, *, saves: bool = True) -> None:
         self._begin, self._folder, self._lease, self._saves = begin, folder, lease, saves
-        self._steps, tell = os.pipe()
+        self._steps, report_fd = os.pipe()
         self._pid = os.fork()
         if not self._pid:
             os.close(self._steps)
-            self._run(tell)
-        os.close(tell)
+            self._run(report_fd)
+        os.close(report_fd)
 
     def killed_after(self, step: int, pause_s: float) -> bool:
-        """Kill the process a moment after a step; say whether it was still at work."""
-        for told in self._told():
-            if told >= step:
+        """Kill the process shortly after a step; return whether it was still running."""
+        for reported in self._reported_steps():
+            if reported >= step:
                 time.sleep(pause_s)
                 break
         os.kill(self._pid, signal.SIGKILL)
         return self._reap() == -signal.SIGKILL
 
     def wait(self) -> None:
-        """Let the process come to its end."""
-        for _ in self._told():
+        """Wait for the process to end."""
+        for _ in self._reported_steps():
             pass
         status = self._reap()
         if status:
             raise RuntimeError(f"a run ended with {status}")
 
-    def _told(self) -> Iterator[int]:
+    def _reported_steps(self) -> Iterator[int]:
         while byte := os.read(self._steps, 1):
             yield byte[0]
 
@@ -109,10 +110,10 @@ class _Attempt:
         os.close(self._steps)
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
-    def _run(self, tell: int) -> NoReturn:
+    def _run(self, report_fd: int) -> NoReturn:
         status = 1
         try:
-            _seed(self._lease)  # other chances in each attempt: what is restored must win
+            _seed(self._lease)  # differs per attempt: restored generators must override it
             state = TrainingState()
             newest = artifacts.newest_state(self._folder)
             if newest is not None:
@@ -121,7 +122,7 @@ class _Attempt:
             for report in begun.loop:
                 if self._saves:
                     artifacts.save_state(self._folder, report.step, self._lease, state.save)
-                os.write(tell, bytes([report.step]))
+                os.write(report_fd, bytes([report.step]))
             (self._folder / DIGEST).write_text(_digest(begun.weights()))
             state.save(self._folder / "end")
             (self._folder / WHOLE).write_text(_hash(self._folder / "end"))
@@ -153,7 +154,7 @@ def _hash(folder: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prove what is asked for, say so, and return the exit status."""
+    """Run the chosen proofs, print the results, and return the exit status."""
     parser = argparse.ArgumentParser(prog="kill_proof", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("algorithms", nargs="*", default=[], metavar="ALGORITHM")
     parser.add_argument("--kills", type=int, default=20, help=f"1 to {STEPS - 1} in each")

@@ -9,14 +9,14 @@ from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
 from tests.worker.rlhf.reward.test_criterion_heads import CRITERIA, rated
 from tests.worker.rlhf.reward.test_reward_model import rankings
-from worker.rlhf.core.examples import Demonstration
+from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import SFT, Roles
 from worker.rlhf.policy import best_of_n, dpo, ppo, rloo
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.rloo import RlooConfig
 from worker.rlhf.policy.rollout import Forward
@@ -67,7 +67,7 @@ def _of(roles: Roles, loop: Iterator[StepReport], *names: str) -> Begun:
 
 def _sft(state: TrainingState) -> Begun:
     roles = Roles(tiny.loaded())
-    shown = [Demonstration(*tiny.token_ids(4, 5 + n % 3, seed=n)) for n in range(16)]
+    shown = [TokenizedDemonstration(*tiny.token_ids(4, 5 + n % 3, seed=n)) for n in range(16)]
     config = SftConfig(
         epochs=10, batch_size=4, learning_rate=1e-2, lora=tiny.LORA, autocast=False, row_tokens=24
     )
@@ -131,11 +131,11 @@ def _best_of_n(state: TrainingState) -> Begun:
     return _of(roles, loop, "policy")
 
 
-def _watch(roles: Roles, state: TrainingState, *, heldout: int = 4) -> Watch:
+def _watch(roles: Roles, state: TrainingState, *, heldout: int = 4) -> PolicyWatch:
     """Return a watch; without held-out prompts the last weights stay, not the best."""
     held = prompts(heldout, start=50)
     drawn = SamplingConfig(max_new_tokens=6)
-    return Watch(roles, held, LikesOneSide(), WATCH, drawn, Forward(autocast=False), state)
+    return PolicyWatch(roles, held, LikesOneSide(), WATCH, drawn, Forward(autocast=False), state)
 
 
 ALGORITHMS: Mapping[str, Callable[[TrainingState], Begun]] = {

@@ -11,7 +11,7 @@ import torch
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import LikesOneSide, prompts
-from worker.rlhf.core.examples import Completion, Demonstration
+from worker.rlhf.core.examples import SampledCompletion, TokenizedDemonstration
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models
@@ -19,7 +19,7 @@ from worker.rlhf.model.roles import BASE, Roles
 from worker.rlhf.policy import ppo
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.sampling import decoding, engines, sampling
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-DEMONSTRATIONS = [Demonstration(*tiny.token_ids(4, 3 + n, seed=n)) for n in range(8)]
+DEMONSTRATIONS = [TokenizedDemonstration(*tiny.token_ids(4, 3 + n, seed=n)) for n in range(8)]
 SFT = SftConfig(batch_size=4, epochs=8, learning_rate=1e-2, lora=tiny.LORA)
 PPO = PpoConfig(steps=4, episodes=8, max_new_tokens=12, lora=tiny.LORA, autocast=False)
 DRAWING = SamplingConfig(n=3, max_new_tokens=24, seed=5, batch_size=12)
@@ -70,13 +70,17 @@ def roles_on(folder: Path, device: str = DEVICE, dtype: torch.dtype = torch.floa
     return made
 
 
-def drawn(roles: Roles, name: engines.EngineName = "static") -> dict[tuple[str, int], Completion]:
-    asked = [Question(item.key, item.prompt_ids) for item in prompts(12)]
+def drawn(
+    roles: Roles, name: engines.EngineName = "static"
+) -> dict[tuple[str, int], SampledCompletion]:
+    items = [EnginePrompt(item.key, item.prompt_ids) for item in prompts(12)]
     engine = engines.in_memory(name, roles, "policy")
-    return {(each.prompt_key, each.sample_index): each for each in engine.generate(asked, DRAWING)}
+    return {(each.prompt_key, each.sample_index): each for each in engine.generate(items, DRAWING)}
 
 
-def tokens(found: dict[tuple[str, int], Completion]) -> dict[tuple[str, int], tuple[int, ...]]:
+def tokens(
+    found: dict[tuple[str, int], SampledCompletion],
+) -> dict[tuple[str, int], tuple[int, ...]]:
     return {key: each.token_ids for key, each in found.items()}
 
 
@@ -119,7 +123,7 @@ def test_continuous_batching_draws_what_the_static_engine_draws(folder: Path) ->
         )
 
 
-def test_a_resumed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     whole, parted = TrainingState(), TrainingState()
     figures = [each.metrics["loss/policy"] for each in _practice(folder, whole)]
     list(islice(_practice(folder, parted), 2))

@@ -12,7 +12,7 @@ from worker.rlhf.core.training_state import TrainingState
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_MOMENTS = """
-from worker.rlhf import training_state
+from worker.rlhf.core import training_state
 training_state._fill_optimizer = lambda *_: None
 """
 
@@ -26,7 +26,7 @@ def proof(*arguments: str, planted: str = "") -> subprocess.CompletedProcess[str
     )
 
 
-def test_killed_runs_end_with_the_weights_of_runs_at_rest() -> None:
+def test_killed_runs_end_with_the_weights_of_undisturbed_runs() -> None:
     done = proof("--kills", "3", "reward", "rloo", "dpo")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -54,7 +54,7 @@ def test_a_run_killed_after_its_last_step_has_its_weights_again(
 
 
 @pytest.mark.slow
-def test_a_run_that_forgets_its_optimiser_is_found_out() -> None:
+def test_a_run_that_loses_its_optimizer_state_is_noticed() -> None:
     done = proof("--kills", "1", "sft", planted=WITHOUT_MOMENTS)
     assert done.returncode == 1
     assert "NOT THE SAME" in done.stdout

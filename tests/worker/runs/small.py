@@ -10,7 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
-from app.domain.answers import Body, PickBody, RankBody, RateBody, ThumbsBody
+from app.domain.judgment_kinds import (
+    JudgmentBody,
+    JudgmentKind,
+    PickBody,
+    RankBody,
+    RateBody,
+    ThumbsBody,
+)
 from app.domain.plan import (
     EvaluationPlan,
     Lora,
@@ -30,7 +37,6 @@ from app.models import (
     Completion,
     Demonstration,
     Job,
-    JudgmentKind,
     Project,
     Prompt,
     Role,
@@ -38,15 +44,16 @@ from app.models import (
     User,
 )
 from app.services.jobs import job_leases
-from app.services.judging import labeling, submissions
+from app.services.judging import submissions
 from app.services.people import accounts
 from app.services.project import criteria, projects
 from app.services.queue import slot_leases
-from app.services.rounds import rounds
+from app.services.rounds import judging_flow, rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
+from worker.orders import Orders
 from worker.runs import find
-from worker.runs.context import JobContext, Orders
+from worker.runs.process.job_context import JobContext
 
 SECRET = b"0" * 32
 LORA = Lora(r=2, alpha=4)
@@ -168,7 +175,7 @@ def labeler_ids(session: Session) -> list[int]:
 
 def context_of(
     database: Database,
-    claimed: job_leases.Claimed,
+    claimed: job_leases.ClaimedJob,
     folder: Path,
     orders: Orders | None = None,
 ) -> JobContext:
@@ -184,7 +191,7 @@ def context_of(
 
 
 def run_jobs(
-    database: Database, folder: Path, until: Callable[[job_leases.Claimed], bool] | None = None
+    database: Database, folder: Path, until: Callable[[job_leases.ClaimedJob], bool] | None = None
 ) -> list[str]:
     """Run jobs in this process until there is none, or one that `until` wants left alone."""
     ran: list[str] = []
@@ -211,7 +218,7 @@ def up_to(
         made = make_project(session, **project)
         rounds.launch(session, made, plan, None)
 
-    def is_reached(claimed: job_leases.Claimed) -> bool:
+    def is_reached(claimed: job_leases.ClaimedJob) -> bool:
         return claimed.kind == kind
 
     run_jobs(database, folder, is_reached)
@@ -258,7 +265,7 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
                     continue
                 waiting, done = True, done + 1
                 body = _answer(session, assignment.comparison_id, taste)
-                outcome = labeling.submit(
+                judging_flow.submit(
                     session,
                     project,
                     labeler,
@@ -266,12 +273,10 @@ def judge(database: Database, project_id: int, taste: Taste = len, most: int = 1
                         assignment.id, assignment.lease_token, f"key-{assignment.id:08d}", body
                     ),
                 )
-                if outcome.round_complete and outcome.round_id is not None:
-                    rounds.advance(session, outcome.round_id)
     return done
 
 
-def _answer(session: Session, comparison_id: int, taste: Taste) -> Body:
+def _answer(session: Session, comparison_id: int, taste: Taste) -> JudgmentBody:
     texts = _texts(session, comparison_id)
     comparison = session.get_one(Comparison, comparison_id)
     if comparison.kind == JudgmentKind.RATE:

@@ -8,18 +8,18 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.models import Checkpoint, Completion, Job, Split
 from app.services.checkpoints import checkpoints, response_jobs, side_by_side
-from app.services.checkpoints.side_by_side import Wanted
+from app.services.checkpoints.side_by_side import PairFilter
 from app.services.project import projects
 from tests.worker.runs import small
 
 
-def _enqueue(database: Database) -> Wanted:
+def _enqueue(database: Database) -> PairFilter:
     with database.transaction() as session:
         project = projects.by_slug(session, "small")
         models = checkpoints.of_project(session, project.id)
         names = [f"model-{model.id}" for model in models]
         response_jobs.enqueue(session, project, names, 3, Split.TEST, user_id=None)
-        return Wanted(names[0], names[-1])
+        return PairFilter(names[0], names[-1])
 
 
 def _completions(session: Session) -> list[tuple[int | None, int]]:

@@ -1,73 +1,176 @@
-import gzip
+"""A job imports what the request would have: the same rows, counts, rejects and line numbers."""
+
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from app.db import Database
-from app.models import AuditEvent, ImportRun, Prompt
-from app.services.datasets import imports
-from app.services.jobs import job_leases, jobs
+from app.errors import Invalid
+from app.models import AuditEvent, ImportChunk, ImportRun, Job, Prompt
+from app.services.datasets import import_jobs, imported_records, imports
+from app.services.jobs import job_leases
 from tests.services import sample
 from tests.worker.runs import small
+from worker.orders import Interrupted, Orders
 from worker.runs import import_
-from worker.runs.context import Interrupted, JobContext, Orders
 
-
-def enqueue(database: Database, path: Path) -> int:
-    with database.transaction() as session:
-        project = sample.make_project(session)
-        jobs.enqueue(
-            session,
-            kind="import",
-            queue="cpu",
-            payload={"path": str(path), "filename": "asked.jsonl.gz"},
-            project_id=project.id,
-        )
-    return project.id
+JSONL = (
+    b"".join(json.dumps({"prompt": f"Question {n}?"}).encode() + b"\n" for n in range(10))
+    + b"not json\n"
+    + b'{"prompt": "Question 10?"}\n'
+)
+ARRAY = b'[\n  {"prompt": "A?"},\n  {"prompt":\n "B?"}, {"prompt": 3},\n  {"prompt": "C?"}\n]'
+CSV = b'id,prompt\n1,"Two\nlines?"\n2,One?,extra\n\n3,Last?\n'
+PREFERENCES = b"\n".join(
+    json.dumps(
+        {
+            "context": "A",
+            "completions": ["x", "y"],
+            "individual_preference": [{"labeler": "ann", "ranking": ranking}],
+        }
+    ).encode()
+    for ranking in ([1, 2], [2, 1])
+)
+ASKED = [{"role": role, "content": role} for role in ("user", "user", "assistant", "user")]
+PROMPTS = json.dumps({"prompt": "A?"}).encode() + b"\n\n" + json.dumps({"messages": ASKED}).encode()
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def jobs_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+    monkeypatch.setattr(import_jobs, "_CHUNK", 7)
     monkeypatch.setattr(imports, "BATCH", 3)
-    lines = [json.dumps({"prompt": f"Question {n}?"}) for n in range(10)]
-    path = tmp_path / "upload"
-    path.write_bytes(gzip.compress("\n".join([*lines, "not json"]).encode()))
-    return path
 
 
-def test_a_file_comes_in_with_its_bad_lines_named(
-    database: Database, file: Path, tmp_path: Path
-) -> None:
-    project_id = enqueue(database, file)
-    assert small.run_jobs(database, tmp_path) == ["import"]
+def start(database: Database, content: bytes, slug: str = "desk") -> int:
+    with database.transaction() as session:
+        project = sample.make_project(session, slug=slug, name=slug)
+        started = import_jobs.start(
+            session,
+            project,
+            io.BytesIO(content),
+            filename="asked.jsonl",
+            format=None,
+            author_id=None,
+        )
+        return started.run.id
+
+
+def result(database: Database, import_id: int) -> dict[str, Any]:
     with database.reader() as session:
-        row = session.scalars(select(ImportRun)).one()
-        assert (row.filename, row.format) == ("asked.jsonl.gz", "prompts")
-        assert row.counts["prompts_new"] == 10
-        assert [one["line"] for one in row.rejects] == [11]
-        count = select(func.count(Prompt.id)).where(Prompt.project_id == project_id)
-        assert session.scalar(count) == 10
-        assert "import" in session.scalars(select(AuditEvent.action)).all()
+        run = session.get_one(ImportRun, import_id)
+        columns = ("filename", "format", "sha256", "counts", "rejects")
+        return {name: getattr(run, name) for name in columns}
 
 
-def test_an_import_that_was_cut_short_adds_nothing_twice(
-    database: Database, file: Path, tmp_path: Path
+def kept_pieces(database: Database) -> int:
+    with database.reader() as session:
+        return session.scalar(select(func.count()).select_from(ImportChunk)) or 0
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [(JSONL, [11]), (ARRAY, [4]), (CSV, [4]), (PREFERENCES, [2]), (PROMPTS, [3])],
+    ids=["jsonl", "array", "csv", "preferences", "prompts"],
+)
+def test_a_job_imports_what_the_request_does(
+    any_database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    lines: list[int],
 ) -> None:
-    project_id = enqueue(database, file)
+    at_once = start(any_database, content, "at-once")
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+    monkeypatch.setattr(import_jobs, "_CHUNK", 7)
+    monkeypatch.setattr(imports, "BATCH", 3)
+    by_job = start(any_database, content, "by-job")
+    assert small.run_jobs(any_database, tmp_path) == ["import"]
+    assert result(any_database, by_job) == result(any_database, at_once)
+    assert [reject["line"] for reject in result(any_database, by_job)["rejects"]] == lines
+    assert kept_pieces(any_database) == 0
+    with any_database.reader() as session:
+        assert list(session.scalars(select(AuditEvent.action))).count("import") == 2
+        job = session.scalars(select(Job)).one()
+        assert job.result == {
+            "import_id": by_job,
+            "counts": result(any_database, by_job)["counts"],
+        }
+        assert job.progress_done == job.progress_total == len(content)
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_an_import_that_was_cut_short_adds_and_counts_nothing_twice(
+    database: Database, tmp_path: Path
+) -> None:
+    import_id = start(database, JSONL)
     orders = Orders()
     orders.give("preempt")
-    with database.transaction() as session:
-        claimed = job_leases.claim(session, "w", ["cpu"], lease_s=60)
-    assert claimed is not None
-    context: JobContext = small.context_of(database, claimed, tmp_path, orders)
+    context = small.claimed(database, tmp_path, orders)
     with pytest.raises(Interrupted):
         import_.run(context)
-    count = select(func.count(Prompt.id)).where(Prompt.project_id == project_id)
+    count = select(func.count(Prompt.id))
     with database.reader() as session:
         assert session.scalar(count) == 3
+    assert result(database, import_id)["counts"]["prompts_new"] == 3
+    assert kept_pieces(database) > 0
     context.interrupt()
     assert small.run_jobs(database, tmp_path) == ["import"]
     with database.reader() as session:
-        assert session.scalar(count) == 10
+        assert session.scalar(count) == 11
+    counts = result(database, import_id)["counts"]
+    assert (counts["prompts_new"], counts["records"], counts["rejected"]) == (11, 11, 1)
+    assert kept_pieces(database) == 0
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_a_worker_killed_within_a_batch_leaves_nothing_of_it(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_id = start(database, JSONL)
+    context = small.claimed(database, tmp_path)
+    whole_store = imported_records.store
+
+    def killed_in_third_batch(*arguments: Any, **options: Any) -> None:
+        whole_store(*arguments, **options)
+        if arguments[3].rows > 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(imported_records, "store", killed_in_third_batch)
+        with pytest.raises(KeyboardInterrupt):
+            import_.run(context)
+    assert result(database, import_id)["counts"]["prompts_new"] == 6
+    with database.transaction() as session:
+        job_leases.died(session, context.job_id, context.lease_token, "killed")
+        session.get_one(Job, context.job_id).not_before = None
+    assert small.run_jobs(database, tmp_path) == ["import"]
+    counts = result(database, import_id)["counts"]
+    assert (counts["prompts_new"], counts["records"], counts["rejected"]) == (11, 11, 1)
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_a_zombie_stores_nothing(database: Database, tmp_path: Path) -> None:
+    import_id = start(database, JSONL)
+    context = small.claimed(database, tmp_path)
+    with database.transaction() as session:
+        job_leases.requeue(session, context.job_id, context.lease_token)
+    small.run_jobs(database, tmp_path)
+    finished = result(database, import_id)
+    with pytest.raises(Invalid, match="no longer kept"):
+        import_.run(context)
+    assert result(database, import_id) == finished
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_a_file_that_is_gone_fails_its_job(database: Database, tmp_path: Path) -> None:
+    start(database, JSONL)
+    context = small.claimed(database, tmp_path)
+    with database.transaction() as session:
+        session.query(ImportChunk).delete()
+    with pytest.raises(Invalid, match="upload it again"):
+        import_.run(context)

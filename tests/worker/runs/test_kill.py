@@ -18,7 +18,7 @@ from app.services.jobs import job_leases
 from app.services.rounds import round_progress
 from tests.worker.runs import small
 from worker.heart import Timing
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 from worker.supervisor import Supervisor
 from worker.ticket import Places
 
@@ -76,7 +76,7 @@ def test_sampling_killed_after_a_chunk_completes_once(
 ) -> None:
     small.up_to(database, tmp_path, "generate")
     calm = small.copied(database, tmp_path, tmp_path / "calm")
-    monkeypatch.setattr("worker.runs.sampled.CHUNK_PROMPTS", 2)
+    monkeypatch.setattr("worker.runs.data.sampled_completions.CHUNK_PROMPTS", 2)
     small.run_jobs(calm, tmp_path / "calm")
 
     with monkeypatch.context() as patch:

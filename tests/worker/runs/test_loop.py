@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import Start
 from app.domain.states import RoundState
 from app.models import (
@@ -20,7 +21,6 @@ from app.models import (
     Completion,
     ExportJudgment,
     Judgment,
-    JudgmentKind,
     Metric,
     Project,
     Prompt,

@@ -14,26 +14,27 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Completion, Job, TrainingSample
 from tests.worker.runs import small
 from worker.rlhf.policy import rollout, stopping
-from worker.rlhf.reward.normaliser import Normaliser, Scale
+from worker.rlhf.reward.normalizer import Normalizer, Scale
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.runs import find, policy
+from worker.runs import find
+from worker.training import policy
 
 RAW = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_plateau_is_a_reason_to_stop_where_the_plan_has_one() -> None:
     def plateaus(plan: PolicyPlan) -> list[stopping.Rule]:
-        return [rule for rule in policy.rules(plan) if isinstance(rule, stopping.Plateau)]
+        return [rule for rule in policy.stop_rules(plan) if isinstance(rule, stopping.Plateau)]
 
     assert plateaus(PolicyPlan()) == []
     assert plateaus(PolicyPlan(plateau=3)) == [stopping.Plateau(3)]
 
 
 def test_a_policy_takes_the_scale_at_its_own_penalty() -> None:
-    fitted = Normaliser.fit(RAW, penalty=0.0)
-    assert policy.scale_at(fitted, 1.5) == Normaliser.fit(RAW, penalty=1.5)
-    old = Normaliser((Scale(), Scale()))
-    with pytest.raises(Invalid, match=r"penalty of 1\.5 is wanted.*brought to scale at 0,"):
+    fitted = Normalizer.fit(RAW, penalty=0.0)
+    assert policy.scale_at(fitted, 1.5) == Normalizer.fit(RAW, penalty=1.5)
+    old = Normalizer((Scale(), Scale()))
+    with pytest.raises(Invalid, match=r"penalty of 0, without the moments needed for one of 1\.5"):
         policy.scale_at(old, 1.5)
 
 

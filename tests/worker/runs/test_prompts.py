@@ -16,7 +16,7 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Job, Metric, Project, Prompt, Split
 from tests.worker.runs import small
 from worker.runs import evaluate, find, generate, policy, reward
-from worker.runs.context import JobContext
+from worker.runs.process.job_context import JobContext
 
 LONG = "word " * 400
 READ: Mapping[str, Callable[[Session, JobContext], Any]] = {
@@ -94,7 +94,7 @@ def test_where_no_held_out_prompt_leaves_room_the_run_says_so(
     ("kind", "words"),
     [
         ("policy", "^none of the 8 training prompts leaves room for 8 new tokens: the model's"),
-        ("reward", "brought to scale: none of the 4 scale's prompts leaves room for 8"),
+        ("reward", "normalized: none of the 4 normalization prompts leaves room for 8"),
     ],
 )
 def test_a_run_without_any_room_is_refused_before_it_trains(

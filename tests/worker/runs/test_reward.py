@@ -10,7 +10,7 @@ from tests.worker.rlhf import tiny
 from tests.worker.runs import small
 from worker.rlhf.model.roles import SFT, LoraSettings, Roles
 from worker.rlhf.reward import reward_model as fitting
-from worker.runs import reward
+from worker.training import reward
 
 OTHER_SHAPES = [
     LoraSettings(r=4, alpha=4),
@@ -50,7 +50,7 @@ def test_a_reward_model_begins_where_sft_ended_whatever_shape_that_has(shape: Lo
 def test_an_adapter_of_another_shape_is_never_taken_over(shape: LoraSettings) -> None:
     roles = with_sft(shape)
     names = fitting.prepare(roles, reward.config_of(PLAN, 8))
-    with pytest.raises(Invalid, match=f"that of SFT r {shape.r}, alpha {shape.alpha} on"):
+    with pytest.raises(Invalid, match=f"the SFT adapter r {shape.r}, alpha {shape.alpha} on"):
         reward.start_from_sft(roles, names)
 
 

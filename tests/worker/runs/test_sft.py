@@ -9,10 +9,10 @@ from sqlalchemy import select
 from app.db import Database
 from app.models import Checkpoint, Job
 from tests.worker.runs import small
+from worker.orders import Orders
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.sft import finetuning as imitation
 from worker.runs import sft
-from worker.runs.context import Orders
 
 
 @pytest.mark.parametrize(("stops", "reason"), [(True, "stopped by a person"), (False, "steps")])

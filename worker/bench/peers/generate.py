@@ -1,4 +1,4 @@
-"""transformers' own `generate` on the fixed work: n answers a prompt by `num_return_sequences`."""
+"""transformers' own `generate` on the fixed work: n completions through `num_return_sequences`."""
 
 import sys
 from pathlib import Path
@@ -8,20 +8,20 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
 
 
 def main() -> None:
-    """Do the work in a folder."""
+    """Run the work in a folder."""
     folder = Path(sys.argv[1])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
-    side.is_ready(
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
+    side.report_ready(
         work.device, {"torch": torch.__version__, "transformers": transformers.__version__}
     )
     model: Any = AutoModelForCausalLM.from_pretrained(
-        folder / fixed.MODEL_FOLDER,
+        folder / workload.MODEL_FOLDER,
         dtype=torch.bfloat16 if work.dtype == "bf16" else torch.float32,
     )
     model.to(work.device)
@@ -34,19 +34,19 @@ def main() -> None:
         top_p=1.0,
         max_new_tokens=work.response_tokens,
         num_return_sequences=work.completions,
-        pad_token_id=fixed.PAD_ID,
+        pad_token_id=workload.PAD_ID,
     )
-    torch.manual_seed(fixed.SEED)
-    for some in fixed.draw(work):
-        ids = torch.tensor([prompt.ids for prompt in some], device=work.device)
+    torch.manual_seed(workload.SEED)
+    for prompts in workload.draw(work):
+        ids = torch.tensor([prompt.ids for prompt in prompts], device=work.device)
         side.begin()
         with torch.inference_mode():
             drawn = model.generate(
                 ids, attention_mask=torch.ones_like(ids), generation_config=settings
             )
         side.end()
-        nats = fixed.nats_per_token(model, drawn.tolist(), work.response_tokens)
-        side.tell({"nats_per_token": nats})
+        nats = workload.nats_per_token(model, drawn.tolist(), work.response_tokens)
+        side.report({"nats_per_token": nats})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""TRL's RewardTrainer on comparisons of known preference; answers one line of JSON."""
+"""TRL's RewardTrainer on comparisons with known preferences; prints one line of JSON."""
 
 import json
 import os
@@ -10,39 +10,38 @@ from typing import Any
 import torch
 import trl
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 from trl import RewardConfig, RewardTrainer
 
-from worker.bench import known
-from worker.bench import work as fixed
-from worker.bench.known import Case, Pair
+from worker.bench import case_files, known_preferences, workload
+from worker.bench.known_preferences import PreferenceCase, TokenPair
+from worker.bench.peers import trl_settings
 
 
-class Losses(TrainerCallback):
+class LossRecorder(TrainerCallback):
     """Keeps the loss of every step."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def on_log(self, *_: Any, **given: Any) -> None:
-        """Take a step's loss."""
-        if "loss" in given["logs"]:
-            self.losses.append(float(given["logs"]["loss"]))
+    def on_log(self, *_: Any, **arguments: Any) -> None:
+        """Keep the loss of a step."""
+        if "loss" in arguments["logs"]:
+            self.losses.append(float(arguments["logs"]["loss"]))
 
 
 def main() -> None:
-    """Train on the case in a folder, and say its losses and its held-out accuracy."""
-    answers = os.fdopen(os.dup(1), "w")
+    """Train on the case in a folder, and print its losses and held-out accuracy."""
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder = Path(sys.argv[1])
-    case, seen = known.read(folder), Losses()
+    case, recorder = case_files.read(folder, PreferenceCase), LossRecorder()
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder / known.MODEL_FOLDER, num_labels=1, dtype=torch.float32
+        folder / case_files.MODEL_FOLDER, num_labels=1, dtype=torch.float32
     )
     with torch.no_grad():
-        model.score.weight.copy_(fixed.head(model.config.hidden_size))
-    pairs = known.train_pairs(case)
+        model.score.weight.copy_(workload.head(model.config.hidden_size))
+    pairs = known_preferences.train_pairs(case)
     trainer = RewardTrainer(
         model=model,
         args=settings(case, folder),
@@ -52,61 +51,45 @@ def main() -> None:
                 "rejected_ids": [prompt + rejected for prompt, _, rejected in pairs],
             }
         ),
-        processing_class=AutoTokenizer.from_pretrained(folder / known.MODEL_FOLDER),
-        peft_config=LoraConfig(
-            r=known.RANK,
-            lora_alpha=known.ALPHA,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="SEQ_CLS",
-            modules_to_save=["score"],
-        ),
-        callbacks=[seen],
+        processing_class=AutoTokenizer.from_pretrained(folder / case_files.MODEL_FOLDER),
+        peft_config=trl_settings.reward_lora(known_preferences.RANK, known_preferences.ALPHA),
+        callbacks=[recorder],
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
-    held = known.heldout_pairs(case)
-    chosen, rejected = (scores(trainer.model, held, side) for side in (1, 2))
-    found = {
+    heldout = known_preferences.heldout_pairs(case)
+    chosen, rejected = (scores(trainer.model, heldout, index) for index in (1, 2))
+    result = {
         "trl": trl.__version__,
-        "losses": seen.losses,
-        "accuracy": known.accuracy(chosen, rejected),
+        "losses": recorder.losses,
+        "accuracy": known_preferences.accuracy(chosen, rejected),
     }
-    answers.write(json.dumps(found) + "\n")
-    answers.flush()
+    output.write(json.dumps(result) + "\n")
+    output.flush()
 
 
 @torch.no_grad()
-def scores(model: Any, pairs: Sequence[Pair], side: int) -> list[float]:
-    """Return the score of one side of each pair; all are equally long."""
+def scores(model: Any, pairs: Sequence[TokenPair], index: int) -> list[float]:
+    """Return the score of one response of each pair; all are equally long."""
     model.eval()
-    found: list[float] = []
+    logits: list[float] = []
     for start in range(0, len(pairs), 100):
-        rows = torch.tensor([[*pair[0], *pair[side]] for pair in pairs[start : start + 100]])
-        found += model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, 0].tolist()
-    return found
+        rows = torch.tensor([[*pair[0], *pair[index]] for pair in pairs[start : start + 100]])
+        logits += model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits[:, 0].tolist()
+    return logits
 
 
-def settings(case: Case, folder: Path) -> RewardConfig:
-    """Return the trainer's settings: ours in its words."""
+def settings(case: PreferenceCase, folder: Path) -> RewardConfig:
+    """Return the trainer's settings, which correspond to ours."""
     return RewardConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=case.batch,
-        train_sampling_strategy="sequential",
         num_train_epochs=1,
         learning_rate=case.learning_rate,
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        lr_scheduler_type="linear",
-        warmup_steps=0,
         disable_dropout=True,
         bf16=False,
-        gradient_checkpointing=False,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
         use_cpu=True,
+        **trl_settings.REWARD,
     )
 
 

@@ -1,7 +1,6 @@
-"""TRL's PPO on the fixed work, LoRA on all linear layers of the policy and of the value model.
+"""TRL's PPO on the fixed work, with LoRA on all linear layers of the policy and the value model.
 
-A value model with adapters is TRL's best case: by itself it trains all of that model's weights.
-Settings that only cost it time are off: checkpointed gradients, reports, samples to look at.
+A value model with adapters is TRL's best case: by default it trains all weights of that model.
 """
 
 import os
@@ -13,7 +12,7 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from peft import LoraConfig, inject_adapter_in_model
+from peft import inject_adapter_in_model
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -22,30 +21,31 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from worker.bench import work as fixed
-from worker.bench.side import Side
-from worker.bench.work import Work
+from worker.bench import workload
+from worker.bench.measured_side import MeasuredSide
+from worker.bench.peers import trl_settings
+from worker.bench.workload import Workload
 
 
-class Clock(TrainerCallback):
-    """Lets the trainer take a batch when it is asked for one."""
+class PpoStepper(TrainerCallback):
+    """Lets the trainer take one batch per request, and reports its figures."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: MeasuredSide) -> None:
         self.side = side
         self.logs: dict[str, float] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Wait for the first order."""
+        """Wait for the first request."""
         self.side.begin()
 
-    def on_log(self, *_: Any, **given: Any) -> None:
-        """Keep what the batch was like."""
-        self.logs = given["logs"]
+    def on_log(self, *_: Any, **arguments: Any) -> None:
+        """Keep the figures of the batch."""
+        self.logs = arguments["logs"]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **__: Any) -> Any:
-        """Answer, and wait for the next order."""
+        """Report, and wait for the next request."""
         self.side.end()
-        self.side.tell(
+        self.side.report(
             {"score": self.logs["objective/scores"], "kl_nats": self.logs["objective/kl"]}
         )
         self.side.begin()
@@ -53,25 +53,19 @@ class Clock(TrainerCallback):
 
 
 def main() -> None:
-    """Do the work in a folder."""
+    """Run the work in a folder."""
     folder = Path(sys.argv[1])
-    work, side = fixed.read(folder), Side()
-    fixed.import_llama()
+    work, side = workload.read(folder), MeasuredSide()
+    workload.import_llama()
     if work.dtype == "bf16":
-        os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # its own setting does not reach it
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # PPOConfig.bf16 does not reach it
     versions = {"torch": torch, "transformers": transformers, "trl": trl}
-    side.is_ready(work.device, {name: str(of.__version__) for name, of in versions.items()})
-    path = folder / fixed.MODEL_FOLDER
+    side.report_ready(work.device, {name: str(of.__version__) for name, of in versions.items()})
+    path = folder / workload.MODEL_FOLDER
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
-    lora = LoraConfig(
-        r=fixed.LORA_RANK,
-        lora_alpha=fixed.LORA_ALPHA,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        exclude_modules=["score"],  # trained as a whole, as ours is
-    )
-    value = inject_adapter_in_model(lora, classifier(path, work, dtype))
+    value_lora = trl_settings.value_lora(workload.LORA_RANK, workload.LORA_ALPHA)
+    value = inject_adapter_in_model(value_lora, classifier(path, work, dtype))
     value.score.requires_grad_(True)
     trainer = PPOTrainer(
         args=settings(work, folder),
@@ -82,67 +76,43 @@ def main() -> None:
         value_model=value,
         train_dataset=prompts(work),
         eval_dataset=prompts(work),
-        peft_config=LoraConfig(
-            r=fixed.LORA_RANK,
-            lora_alpha=fixed.LORA_ALPHA,
-            lora_dropout=0.0,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
-        callbacks=[Clock(side)],
+        peft_config=trl_settings.policy_lora(workload.LORA_RANK, workload.LORA_ALPHA),
+        callbacks=[PpoStepper(side)],
     )
-    fixed.same_start(trainer.model.named_parameters())
+    workload.same_start(trainer.model.named_parameters())
     trainer.train()
 
 
-def classifier(path: Path, work: Work, dtype: torch.dtype) -> Any:
-    """Return the model as a classifier with our head."""
+def classifier(path: Path, work: Workload, dtype: torch.dtype) -> Any:
+    """Return the model as a classifier with our initial head."""
     model = AutoModelForSequenceClassification.from_pretrained(path, num_labels=1, dtype=dtype)
     with torch.no_grad():
-        model.score.weight.copy_(fixed.head(work.shape.width))
+        model.score.weight.copy_(workload.head(work.shape.width))
     return model
 
 
-def prompts(work: Work) -> Dataset:
+def prompts(work: Workload) -> Dataset:
     """Return all prompts of the run."""
     return Dataset.from_dict(
-        {"input_ids": [prompt.ids for some in fixed.draw(work) for prompt in some]}
+        {"input_ids": [prompt.ids for step in workload.draw(work) for prompt in step]}
     )
 
 
-def settings(work: Work, folder: Path) -> PPOConfig:
-    """Return the trainer's settings: ours in its words."""
+def settings(work: Workload, folder: Path) -> PPOConfig:
+    """Return the trainer's settings, which correspond to ours."""
     return PPOConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=work.micro_batch,
         gradient_accumulation_steps=work.batch // work.micro_batch,
         local_rollout_forward_batch_size=work.batch,
-        num_mini_batches=1,
         num_ppo_epochs=work.epochs,
         total_episodes=work.batch * work.steps,
         response_length=work.response_tokens,
-        temperature=1.0,
         kl_coef=work.kl_coefficient,
-        kl_estimator="k1",
-        cliprange=0.2,
-        cliprange_value=0.2,
-        vf_coef=0.1,
-        gamma=1.0,
-        lam=0.95,
-        whiten_rewards=False,
-        missing_eos_penalty=None,
         learning_rate=work.learning_rate,
-        adam_epsilon=1e-5,
-        weight_decay=0.0,
-        lr_scheduler_type="linear",
         bf16=work.dtype == "bf16",
-        gradient_checkpointing=False,
-        num_sample_generations=0,
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
         use_cpu=work.device == "cpu",
+        **trl_settings.PPO,
     )
 
 

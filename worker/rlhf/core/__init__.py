@@ -1,1 +1,1 @@
-"""Examples, batches, losses, log-probabilities, training state: what every loop shares."""
+"""What every loop shares: examples, batches, losses, log-probabilities and training state."""

@@ -1,7 +1,7 @@
-"""Scaled dot-product attention in fp32 on processors, inside bf16 autocast.
+"""Scaled dot-product attention in fp32 on CPUs, inside bf16 autocast.
 
 PyTorch's attention kernel for CPUs is slower backward in bf16 than in fp32 (2.13, AVX-512 BF16, 30
-rows of 128 tokens, 6 heads of 32: 66 against 29 ms), while multiplications are several times
+rows of 128 tokens, 6 heads of 32: 66 against 29 ms), while matrix products are several times
 faster in it. Without autocast this is the library's own attention, bit for bit.
 """
 
@@ -15,11 +15,11 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_in_fp32"
 BOOLEAN_MASKS = frozenset({"sdpa", NAME})
-"""Implementations that take a boolean mask per pair of tokens."""
+"""Attention implementations that take a boolean mask per pair of tokens."""
 
 
 def prefer_fp32(model: PreTrainedModel) -> None:
-    """Let a model on a CPU attend in fp32, if it attends by the library's scaled dot products."""
+    """Switch a model on a CPU to attention in fp32 if it uses the library's SDPA attention."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 

@@ -1,6 +1,6 @@
-"""Batches of token ids: padded or packed, with the masks and positions that say what counts.
+"""Batches of token ids, padded or packed, with their masks and position ids.
 
-Masks come from lengths, never from ids: a padding id may also be a real token.
+Masks come from lengths, never from ids, since a padding id may also be a real token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,12 @@ from transformers import PreTrainedModel
 
 from worker.rlhf.core.attention import BOOLEAN_MASKS
 
-Side = Literal["left", "right"]
+PaddingSide = Literal["left", "right"]
 Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 """Pairs of prompt ids and response ids."""
 
 MASKABLE_ATTENTION = BOOLEAN_MASKS | {"eager"}
-"""Attention implementations that take a mask of any shape, so that rows can be packed."""
+"""Attention implementations that take a mask per pair of tokens, so that rows can be packed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Batch:
     """Token ids [B, T] with their masks and positions.
 
     `attention_mask` is [B, T] for padded rows, or [B, 1, T, T] where rows hold several sequences.
-    `sources` names the sequences each row holds, as indices into what the batch was made from.
+    `sources` lists the sequences in each row, as indices into what the batch was made from.
     """
 
     input_ids: Tensor  # [B, T] int64
@@ -60,8 +60,8 @@ class Batch:
     @property
     def last_real(self) -> Tensor:
         """Position of each row's last real token, [B]; meaningful for padded rows."""
-        places = torch.arange(self.is_real.shape[1], device=self.is_real.device)
-        return (places * self.is_real).amax(-1)
+        columns = torch.arange(self.is_real.shape[1], device=self.is_real.device)
+        return (columns * self.is_real).amax(-1)
 
 
 def before(is_response: Tensor) -> Tensor:
@@ -75,11 +75,11 @@ def pad(
     sequences: Sequences,
     pad_id: int,
     *,
-    side: Side = "right",
+    side: PaddingSide = "right",
     width: int | None = None,
     sources: Sequence[int] | None = None,
 ) -> Batch:
-    """Lay each prompt with its response in a row of its own, padded to the longest or to `width`.
+    """Place each prompt and its response in a row of its own, padded to the longest or to `width`.
 
     Raises:
         ValueError: if there is no sequence, a prompt is empty, or one is longer than `width`.
@@ -93,16 +93,16 @@ def pad(
     is_response = torch.zeros_like(is_real)
     for row, (prompt, response) in enumerate(sequences):
         start = 0 if side == "right" else width - lengths[row]
-        _lay(input_ids[row], is_response[row], start, prompt, response)
+        _place(input_ids[row], is_response[row], start, prompt, response)
         is_real[row, start : start + lengths[row]] = True
-    names = range(len(sequences)) if sources is None else sources
+    indices = range(len(sequences)) if sources is None else sources
     return Batch(
         input_ids,
         is_real,
         is_response,
         position_ids(is_real),
         is_real,
-        tuple((name,) for name in names),
+        tuple((index,) for index in indices),
     )
 
 
@@ -114,11 +114,11 @@ def position_ids(is_real: Tensor) -> Tensor:
 def pack(
     sequences: Sequences, pad_id: int, width: int, sources: Sequence[int] | None = None
 ) -> Batch:
-    """Lay several sequences in a row, without one seeing another.
+    """Place several sequences in a row; none attends to another.
 
-    Longest first, into the first row with room (first-fit decreasing). Each attends to itself only
-    and its positions restart at 0, so the result is that of separate rows. A sequence longer than
-    `width` makes the rows as wide as itself.
+    Rows are filled by first-fit decreasing. Each sequence attends only to itself and its positions
+    restart at 0, so the result is that of separate rows. A sequence longer than `width` makes the
+    rows as wide as itself.
 
     Raises:
         ValueError: if there is no sequence or a prompt is empty.
@@ -133,35 +133,36 @@ def pack(
     for row, members in enumerate(rows):
         start = 0
         for index in members:
-            _lay(input_ids[row], is_response[row], start, *sequences[index])
+            _place(input_ids[row], is_response[row], start, *sequences[index])
             positions[row, start : start + lengths[index]] = torch.arange(lengths[index])
             owner[row, start : start + lengths[index]] = index
             start += lengths[index]
-    names = range(len(sequences)) if sources is None else sources
+    indices = range(len(sequences)) if sources is None else sources
     return Batch(
         input_ids,
         owner >= 0,
         is_response,
         positions,
         within_owner(owner),
-        tuple(tuple(names[index] for index in row) for row in rows),
+        tuple(tuple(indices[index] for index in row) for row in rows),
     )
 
 
 def within_owner(owner: Tensor) -> Tensor:
-    """Let positions attend to earlier ones of the same owner, [B, T] -> [B, 1, T, T].
+    """Return the causal mask within sequences, [B, T] -> [B, 1, T, T].
 
-    Padding (owner -1) attends to padding: a row with nothing to attend to would be NaN.
+    `owner` is the sequence of each token. Padding (owner -1) attends to padding: a query with
+    nothing to attend to would be NaN.
     """
     same = owner[:, :, None] == owner[:, None, :]
     return (same & _is_earlier(owner.shape[1], owner.device))[:, None]
 
 
 def for_attention(is_allowed: Tensor, model: PreTrainedModel) -> Tensor:
-    """Return a mask [B, 1, T, S] as the attention wants it: boolean for SDPA, additive for eager.
+    """Convert a mask [B, 1, T, S] to the attention's form: boolean for SDPA, additive for eager.
 
     Raises:
-        ValueError: if the implementation cannot take a mask of any shape.
+        ValueError: if the implementation takes no mask per pair of tokens.
     """
     implementation = model.config._attn_implementation
     if not takes_any_mask(model):
@@ -173,22 +174,22 @@ def for_attention(is_allowed: Tensor, model: PreTrainedModel) -> Tensor:
 
 
 def takes_any_mask(model: PreTrainedModel) -> bool:
-    """Say whether rows can be packed: the attention takes a mask per pair of tokens."""
+    """Return whether the attention takes a mask per pair of tokens, so that rows can be packed."""
     return model.config._attn_implementation in MASKABLE_ATTENTION
 
 
 def split_rows(batch: Batch, budget: int) -> Iterator[Batch]:
-    """Yield groups of whole rows of at most `budget` tokens, or of one row where it has more."""
+    """Yield groups of rows with at most `budget` tokens; a longer row is a group of its own."""
     rows = max(1, budget // batch.input_ids.shape[1])
     for start in range(0, batch.input_ids.shape[0], rows):
-        some = slice(start, start + rows)
+        group = slice(start, start + rows)
         yield Batch(
-            batch.input_ids[some],
-            batch.is_real[some],
-            batch.is_response[some],
-            batch.position_ids[some],
-            batch.attention_mask[some],
-            batch.sources[some],
+            batch.input_ids[group],
+            batch.is_real[group],
+            batch.is_response[group],
+            batch.position_ids[group],
+            batch.attention_mask[group],
+            batch.sources[group],
         )
 
 
@@ -207,15 +208,15 @@ def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def padded_by_tokens(
-    sequences: Sequences, pad_id: int, budget: int, *, side: Side = "right"
+    sequences: Sequences, pad_id: int, budget: int, *, side: PaddingSide = "right"
 ) -> Iterator[Batch]:
-    """Yield padded micro-batches of similar lengths; `sources` index the given sequences."""
+    """Yield padded micro-batches of similar lengths; `sources` index `sequences`."""
     lengths = _lengths(sequences)
     for group in by_tokens(lengths, budget):
         yield pad([sequences[index] for index in group], pad_id, side=side, sources=group)
 
 
-def _lay(
+def _place(
     ids: Tensor, is_response: Tensor, start: int, prompt: Sequence[int], response: Sequence[int]
 ) -> None:
     middle, end = start + len(prompt), start + len(prompt) + len(response)

@@ -1,7 +1,7 @@
-"""The examples that training and sampling take and give: token ids and numbers.
+"""Inputs and outputs of training and sampling as token ids and numbers.
 
-No rows, no files. Every type refuses what no loop can use. Where the ids come from is `template`;
-how they become tensors is `batches`.
+Each type refuses values that no loop can use. `template` makes the ids; `batches` turns them into
+tensors.
 """
 
 import math
@@ -14,10 +14,10 @@ FinishReason = Literal["eos", "length"]
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A prompt with the answer to imitate.
+class TokenizedDemonstration:
+    """A prompt with the response to imitate.
 
-    `response_ids` ends with the end token if the answer is finished.
+    `response_ids` ends with the EOS token if the response is complete.
     """
 
     prompt_ids: tuple[int, ...]
@@ -34,12 +34,12 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two completions of one ranking, by index, and how much people preferred the first.
+class PreferencePair:
+    """Two completions of one prompt, by index, and the share of judgments that prefer the first.
 
     `share` is the probability that `first` is preferred: 1 and 0 are unanimous, 0.5 is a tie.
-    `margin` is the least score difference wanted; `weight` multiplies the pair's loss. `strength`
-    is only reported by.
+    `margin` is the score difference to reach; `weight` multiplies the pair's loss. `strength` only
+    groups results in reports.
     """
 
     first: int
@@ -50,7 +50,7 @@ class Pair:
     strength: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a pair that no loss is defined for.
+        """Refuse a pair for which no loss is defined.
 
         Raises:
             ValueError: if a completion is paired with itself, the share is outside [0, 1], or the
@@ -66,11 +66,11 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Absolute:
-    """What people said of one completion by itself, whatever it was shown beside.
+class AbsoluteFeedback:
+    """Judgments of one completion by itself: ratings and thumbs, averaged over labelers.
 
-    `ratings` are the mean ratings by criterion, as people gave them; a criterion that is missing
-    was not rated. `thumb` is the share of thumbs up. `weight` multiplies the loss.
+    `ratings` holds the mean rating of each rated criterion on the labelers' scale. `thumb` is the
+    share of thumbs up. `weight` multiplies the loss.
     """
 
     ratings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -78,11 +78,11 @@ class Absolute:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what no loss is defined for.
+        """Refuse values for which no loss is defined.
 
         Raises:
-            ValueError: if a rating is not finite, the thumb outside [0, 1], or the weight negative
-                or not finite.
+            ValueError: if a rating is not finite, the thumb is outside [0, 1], or the weight is
+                negative or not finite.
         """
         for name, rating in self.ratings.items():
             if not math.isfinite(rating):
@@ -94,57 +94,57 @@ class Absolute:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """One prompt, its K completions, and what people judged of them: pairs, or each by itself.
+class RankedPrompt:
+    """A prompt with its K completions and their judgments, as pairs or one by one.
 
-    `key` names the prompt; splits are made by it. `absolutes` has one entry per completion or none.
-    A report breaks results down by `group` (the round), by each pair's strength, and by the
-    `sources` of its two completions where they are given.
+    `key` identifies the prompt and determines its split. `absolutes` has one entry per completion
+    or none. Reports group results by `group` (the round), by the strength of each pair, and by the
+    `sources` of its two completions if given.
     """
 
     key: str
     prompt_ids: tuple[int, ...]
     completions: tuple[tuple[int, ...], ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PreferencePair, ...]
     group: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    absolutes: tuple[Absolute, ...] = ()
+    absolutes: tuple[AbsoluteFeedback, ...] = ()
     sources: tuple[str, ...] = ()
 
     @property
     def is_judged(self) -> bool:
-        """Whether there is anything to learn from."""
+        """Whether there is any judgment to learn from."""
         return bool(self.pairs) or any(
-            each.ratings or each.thumb is not None for each in self.absolutes
+            feedback.ratings or feedback.thumb is not None for feedback in self.absolutes
         )
 
     def __post_init__(self) -> None:
-        """Refuse empty sequences and pairs that name a completion that is not there.
+        """Refuse empty sequences and pairs that refer to a missing completion.
 
         Raises:
-            ValueError: naming the ranking, the rule and the value.
+            ValueError: naming the ranked prompt, the rule and the value.
         """
-        _refuse_empty(f"ranking {self.key!r}", "prompt", self.prompt_ids)
+        name = f"ranked prompt {self.key!r}"
+        _refuse_empty(name, "prompt", self.prompt_ids)
         for index, completion in enumerate(self.completions):
-            _refuse_empty(f"ranking {self.key!r}", f"completion {index}", completion)
+            _refuse_empty(name, f"completion {index}", completion)
         for pair in self.pairs:
             for index in (pair.first, pair.second):
                 if not 0 <= index < len(self.completions):
                     raise ValueError(
-                        f"ranking {self.key!r} has {len(self.completions)} completions, "
-                        f"a pair names completion {index}"
+                        f"{name} has {len(self.completions)} completions, "
+                        f"but a pair refers to completion {index}"
                     )
-        for name in ("absolutes", "sources"):
-            given = len(getattr(self, name))
-            if given not in (0, len(self.completions)):
+        for field_name in ("absolutes", "sources"):
+            count = len(getattr(self, field_name))
+            if count not in (0, len(self.completions)):
                 raise ValueError(
-                    f"ranking {self.key!r} has {len(self.completions)} completions "
-                    f"and {given} {name}"
+                    f"{name} has {len(self.completions)} completions and {count} {field_name}"
                 )
 
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """A prompt to answer; `key` also seeds its completions."""
+    """A prompt to complete; `key` also seeds its completions."""
 
     key: str
     prompt_ids: tuple[int, ...]
@@ -159,11 +159,10 @@ class PromptItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
-    """A sampled answer: the very ids that were drawn, with their log-probabilities in nats.
+class SampledCompletion:
+    """A sampled completion: the token ids as drawn, with their log-probabilities in nats.
 
-    The ids are what training uses; `text` is for people, and tokenising it again may give other
-    ids.
+    Training uses the ids; `text` is for display, and tokenizing it again may give other ids.
     """
 
     prompt_key: str

@@ -1,8 +1,9 @@
-"""Log-probabilities of given tokens, from hidden states picked out at the positions that matter.
+"""Log-probabilities of given tokens from the hidden states before them.
 
-Logits exist only for those positions and, past one chunk, only a chunk at a time: never [B, T, V]
-in fp32. A token's log-probability depends on its own hidden state alone, so the gradient through a
-frozen head is taken while the logits are there, a vector per token, and scaled going back.
+Logits exist only for these positions and at most one chunk at a time: never [B, T, V] in fp32. A
+token's log-probability depends only on its own hidden state, so the gradient through a frozen head
+is computed in the forward pass while the logits exist, as a vector per token, and scaled in the
+backward pass.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 LmHead = Callable[[Tensor], Tensor]
 CHUNK_LOGITS = 2**23
-"""Logits alive at once by default: 32 MiB in fp32."""
+"""Logits held at once by default: 32 MiB in fp32."""
 
 
 def of_tokens(
@@ -26,9 +27,9 @@ def of_tokens(
     *,
     with_entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return each token's log-probability in nats and fp32, and the entropy if asked.
+    """Return each token's log-probability in nats and fp32, and the entropy if requested.
 
-    The temperature divides the logits before the softmax, so that the numbers are those of the
+    The temperature divides the logits before the softmax, so that the results are those of the
     distribution that was sampled from.
 
     Args:
@@ -37,28 +38,28 @@ def of_tokens(
         token_ids: [N].
         temperature: of the sampler; applied here too.
         chunk: rows whose logits are held at once; by default as many as make `CHUNK_LOGITS`
-            logits. Where the head is trained, more than one chunk means that each is computed
-            again in the backward pass instead of kept.
-        with_entropy: also return the entropy of each distribution; no gradient flows through it.
+            logits. If the head is trained and there is more than one chunk, each is recomputed in
+            the backward pass instead of kept.
+        with_entropy: also return the entropy of each distribution; it carries no gradient.
 
     Returns:
         log-probabilities [N] and entropies [N] or None.
 
     Raises:
-        ValueError: if the temperature is not positive, the chunk is not, or the lengths differ.
+        ValueError: if the temperature or the chunk is not positive, or the lengths differ.
     """
     _refuse(hidden, token_ids, temperature, chunk)
     if hidden.shape[0] == 0:
         empty = hidden.new_zeros(0, dtype=torch.float32)
         return empty, (empty.clone() if with_entropy else None)
-    vocabulary, is_trained = _look_at(lm_head, hidden)
+    vocabulary, is_trained = _properties_of(lm_head, hidden)
     rows = chunk or max(1, CHUNK_LOGITS // vocabulary)
     is_graph_wanted = torch.is_grad_enabled() and (hidden.requires_grad or is_trained)
     parts: list[tuple[Tensor, Tensor | None]] = []
-    for some_hidden, some_ids in zip(
+    for chunk_hidden, chunk_ids in zip(
         torch.split(hidden, rows), torch.split(token_ids, rows), strict=True
     ):
-        arguments = (some_hidden, lm_head, some_ids, temperature, with_entropy)
+        arguments = (chunk_hidden, lm_head, chunk_ids, temperature, with_entropy)
         if is_graph_wanted and not is_trained:
             parts.append(_OfFrozenHead.apply(*arguments))  # type: ignore[no-untyped-call]
         elif is_graph_wanted and hidden.shape[0] > rows:
@@ -70,7 +71,7 @@ def of_tokens(
 
 
 class _OfFrozenHead(torch.autograd.Function):
-    """A chunk's log-probabilities and entropies, with the gradient of each kept as a vector."""
+    """A chunk's log-probabilities and entropies; keeps the gradient of each token as a vector."""
 
     @staticmethod
     def forward(
@@ -82,51 +83,55 @@ class _OfFrozenHead(torch.autograd.Function):
         with_entropy: bool,
     ) -> tuple[Tensor, Tensor | None]:
         with torch.enable_grad():
-            piece = hidden.detach().requires_grad_()
-            raw = lm_head(piece)  # n V
-        every = _scaled(raw.detach(), temperature).log_softmax(-1)
-        found = every.gather(-1, token_ids[:, None]).squeeze(-1)
-        probabilities = every.exp()
-        entropy = _entropy(probabilities, every) if with_entropy else None
-        # d log p(y) / d logits is 1 at y, less the probability everywhere.
-        of_logits = probabilities.neg_()
-        of_logits.scatter_add_(-1, token_ids[:, None], torch.ones_like(found)[:, None])
-        of_logits = of_logits.div_(temperature).to(raw.dtype)
-        (slope,) = torch.autograd.grad(raw, piece, of_logits)
-        ctx.save_for_backward(slope)
+            leaf = hidden.detach().requires_grad_()
+            logits = lm_head(leaf)  # n V
+        all_logprobs = _scaled(logits.detach(), temperature).log_softmax(-1)
+        logprobs = all_logprobs.gather(-1, token_ids[:, None]).squeeze(-1)
+        probabilities = all_logprobs.exp()
+        entropy = _entropy(probabilities, all_logprobs) if with_entropy else None
+        # d log p(y) / d logits is 1 at y, minus the probability everywhere.
+        grad_logits = probabilities.neg_()
+        grad_logits.scatter_add_(-1, token_ids[:, None], torch.ones_like(logprobs)[:, None])
+        grad_logits = grad_logits.div_(temperature).to(logits.dtype)
+        (grad_hidden,) = torch.autograd.grad(logits, leaf, grad_logits)
+        ctx.save_for_backward(grad_hidden)
         if entropy is not None:
             ctx.mark_non_differentiable(entropy)
-        return found, entropy
+        return logprobs, entropy
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (slope,) = ctx.saved_tensors
-        return (slope * gradients[0][:, None]).to(slope.dtype), None, None, None, None
+        (grad_hidden,) = ctx.saved_tensors
+        scaled = grad_hidden * gradients[0][:, None]
+        return scaled.to(grad_hidden.dtype), None, None, None, None
 
 
 def _of_chunk(
     hidden: Tensor, lm_head: LmHead, token_ids: Tensor, temperature: float, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
-    every = _scaled(lm_head(hidden), temperature).log_softmax(-1)  # n V
-    found = every.gather(-1, token_ids[:, None]).squeeze(-1)
-    return found, _entropy(every.detach().exp(), every.detach()) if with_entropy else None
+    all_logprobs = _scaled(lm_head(hidden), temperature).log_softmax(-1)  # n V
+    logprobs = all_logprobs.gather(-1, token_ids[:, None]).squeeze(-1)
+    if not with_entropy:
+        return logprobs, None
+    constant = all_logprobs.detach()
+    return logprobs, _entropy(constant.exp(), constant)
 
 
 def _scaled(raw: Tensor, temperature: float) -> Tensor:
-    """Return logits at a temperature, in fp32 at least."""
+    """Return logits divided by the temperature, at least in fp32."""
     logits = raw if raw.dtype == torch.float64 else raw.float()
     return logits if temperature == 1.0 else logits / temperature
 
 
 def _entropy(probabilities: Tensor, logs: Tensor) -> Tensor:
-    # As a product per row nothing of the size of the logits is written down.
+    # As one product per row, so that no further tensor of the logits' size is allocated.
     with torch.autocast(logs.device.type, enabled=False):
         return -torch.bmm(probabilities[:, None], logs[:, :, None]).flatten()
 
 
 @torch.enable_grad()
-def _look_at(lm_head: LmHead, hidden: Tensor) -> tuple[int, bool]:
-    """Return the size of the vocabulary, and whether the head itself wants gradients."""
+def _properties_of(lm_head: LmHead, hidden: Tensor) -> tuple[int, bool]:
+    """Return the vocabulary size, and whether the head itself requires gradients."""
     logits = lm_head(hidden[:1].detach())
     return logits.shape[-1], logits.requires_grad
 
@@ -138,5 +143,5 @@ def _refuse(hidden: Tensor, token_ids: Tensor, temperature: float, chunk: int | 
         raise ValueError(f"chunk must be at least 1 row, got {chunk}")
     if hidden.shape[0] != token_ids.shape[0]:
         raise ValueError(
-            f"{hidden.shape[0]} hidden states for {token_ids.shape[0]} tokens; they must be as many"
+            f"{hidden.shape[0]} hidden states for {token_ids.shape[0]} tokens; numbers must match"
         )

@@ -1,10 +1,10 @@
-"""The processes that share one training run, and all that they must agree on.
+"""Data-parallel training: the processes of a run and their collective operations.
 
 Every process holds the whole model and computes a share of each batch. Losses are divided by the
-count of the whole batch, so that gradients only have to be added up before the step; every process
-then takes the same step, and weights stay equal without being sent. Nothing is wrapped: roles that
-switch between a forward and the next would confuse a wrapper. Who starts the processes, and which
-of them writes files and rows, is not decided here.
+count of the whole batch, so gradients only have to be summed before the step; every process then
+takes the same step, and weights stay equal without being sent. The model is not wrapped in DDP,
+which does not support switching roles between forward passes. Starting the processes and choosing
+which of them writes files and rows is left to the caller.
 """
 
 import os
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 BUCKET = 2**25
-"""Numbers that are added up at once: 128 MiB in fp32."""
+"""Gradient elements reduced at once: 128 MiB in fp32."""
 
 
 class FirstFailed(RuntimeError):
-    """The first process failed at what it did for all; it says itself how."""
+    """The first process failed in work it did for all; its own error says why."""
 
 
 class Team:
-    """The processes of a run; without an accelerator a process is alone."""
+    """The processes of a run; without an accelerator there is only this one."""
 
     def __init__(self, accelerator: Accelerator | None = None) -> None:
         self._accelerator = accelerator
@@ -37,71 +37,71 @@ class Team:
 
     @classmethod
     def launched(cls, *, cpu: bool = False) -> "Team":
-        """Join those that `accelerate launch` or torchrun started, on a device each."""
+        """Join the processes started by `accelerate launch` or torchrun, one device each."""
         return cls(Accelerator(cpu=cpu)) if is_launched() else cls()
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what the run has to say."""
+        """Whether this is the process that writes files and rows."""
         return self.rank == 0
 
     @property
     def device(self) -> torch.device | None:
-        """This process's own device; None where it is alone and may choose."""
+        """The device of this process; None for a single process, which may choose."""
         return None if self._accelerator is None else self._accelerator.device
 
     def share(self, costs: Sequence[int]) -> list[int]:
-        """Return which of some items are this process's, in order; shares cost about the same."""
+        """Return the items this process computes, in order; shares have similar total costs."""
         if self.size == 1:
             return list(range(len(costs)))
-        dearest_first = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
-        # Dealt to and fro, or the first would have the dearest of every turn.
-        there, back = self.rank, 2 * self.size - 1 - self.rank
-        turn = 2 * self.size
-        return sorted([*dearest_first[there::turn], *dearest_first[back::turn]])
+        costliest_first = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+        # Dealt forwards and backwards, or the first process would get the costliest of each round.
+        forward, backward = self.rank, 2 * self.size - 1 - self.rank
+        stride = 2 * self.size
+        return sorted([*costliest_first[forward::stride], *costliest_first[backward::stride]])
 
-    def gather(self, mine: Sequence[T]) -> list[T]:
-        """Return the items of all processes, the first's first; they travel pickled."""
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """Return the items of all processes in the order of ranks; they are sent pickled."""
         if self.size == 1:
-            return list(mine)
-        found: list[T] = gather_object(list(mine))
-        return found
+            return list(items)
+        gathered: list[T] = gather_object(list(items))
+        return gathered
 
     def sum(self, value: float) -> float:
-        """Return the sum of the processes' numbers."""
+        """Return the sum of a number over the processes."""
         return float(sum(self.gather([value])))
 
     def once(self, act: Callable[[], T]) -> T:
-        """Let the first process do something, and return to all what came of it, pickled.
+        """Run a function in the first process and return its result in all, pickled.
 
-        What it does may do further things once; it must not ask the others for anything.
+        The function may call `once` again, but no other collective operation.
 
         Raises:
             FirstFailed: in the other processes, where it raised in the first.
         """
         if self.size == 1 or self._is_in_once:
             return act()
-        box: list[Any] = [None, False]
+        outcome: list[Any] = [None, False]
         failure: BaseException | None = None
         if self.is_first:
             self._is_in_once = True
             try:
-                box = [act(), True]
+                outcome = [act(), True]
             except BaseException as error:  # noqa: BLE001 - raised below, once the others know
                 failure = error
             finally:
                 self._is_in_once = False
-        broadcast_object_list(box)
+        broadcast_object_list(outcome)
         if failure is not None:
             raise failure
-        value, is_done = box
+        value, is_done = outcome
         if not is_done:
-            raise FirstFailed("the first process failed at what it did for all")
-        found: T = value
-        return found
+            raise FirstFailed("the first process failed in work it did for all")
+        result: T = value
+        return result
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients of all processes; none counts as zero."""
+        """Sum the gradients over all processes; a missing gradient counts as zero."""
         if self._accelerator is None or self.size == 1:
             return
         for bucket in _buckets(parameters):
@@ -112,19 +112,19 @@ class Team:
                 parameter.grad = part.view_as(parameter)
 
     def leave(self) -> None:
-        """End the connections; whoever goes on does so alone, and remembers its rank."""
+        """Close the connections; a process that continues does so alone and keeps its rank."""
         if self.size > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         self.size = 1
 
 
 def is_launched() -> bool:
-    """Whether a launcher started this process as one of several."""
+    """Return whether a launcher started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """Yield runs of parameters of one type and device, of a bounded size."""
+    """Yield consecutive parameters of one dtype and device, up to a total size."""
     bucket: list[nn.Parameter] = []
     count = 0
     for parameter in parameters:

@@ -1,10 +1,11 @@
-"""Learning rates as a function of the step alone, so that there is nothing to save."""
+"""Learning-rate schedules as functions of the step alone, so there is no state to save."""
 
 
 def linear(step: int, steps_total: int, warmup_steps: int = 0) -> float:
-    """Return the share of the full rate at a step counted from 0: up, then down to 0.
+    """Return the fraction of the full learning rate at a step counted from 0.
 
-    The step after the last would have rate 0.
+    It rises linearly over the warm-up, then falls linearly and would reach 0 one step after the
+    last.
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)

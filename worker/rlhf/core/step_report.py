@@ -1,4 +1,4 @@
-"""What a training loop says after each optimiser step; who listens is not its business."""
+"""What a training loop yields after each optimizer step; consumers are not its concern."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 
 class Diverged(ValueError):
-    """A loss or a gradient is no number any more: the weights are lost."""
+    """A loss or gradient norm is not finite: the weights are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A completion shown to people who watch the run."""
+    """A completion shown to people who follow the run."""
 
     prompt: str
     completion: str
@@ -20,9 +20,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimiser step; for PPO one batch of episodes is one step.
+    """One optimizer step; for PPO, one batch of episodes is one step.
 
-    `step` counts from 1. `metrics` holds plain floats under the names of the glossary: "loss",
+    `step` counts from 1. `metrics` holds plain floats under the names in the glossary: "loss",
     "reward/score", "kl/k1", "time/generate_s". `stop_reason` is set on the last report of a run
     only.
     """
@@ -34,10 +34,10 @@ class StepReport:
     stop_reason: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse to go on from weights that are lost.
+        """Refuse to continue with weights that are lost.
 
         Raises:
-            Diverged: naming the step, the number and its value.
+            Diverged: naming the step, the metric and its value.
         """
         for name, value in self.metrics.items():
             if name.startswith(("loss", "grad_norm")) and not math.isfinite(value):

@@ -1,6 +1,6 @@
-"""Tensors in files, with the errors that people and retries understand.
+"""Reading and writing tensor files, with errors that separate damaged files from I/O failures.
 
-The library reports a full disk and a damaged file by one error class of its own.
+safetensors raises one error class of its own for both a full disk and a damaged file.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
     """Write tensors to a file.
 
     Raises:
-        OSError: naming the file and why it could not be written, as on a full disk.
+        OSError: naming the file and why it could not be written, such as a full disk.
     """
     try:
         save_file(dict(tensors), path, metadata={"format": "pt"})
@@ -24,10 +24,10 @@ def save(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file.
+    """Read the tensors in a file.
 
     Raises:
-        ValueError: if the file is cut off or damaged.
+        ValueError: if the file is truncated or damaged.
         OSError: if it cannot be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""TensorBoard event files of a run, written beside its checkpoint; nothing is read back."""
+"""TensorBoard event files of a run, written next to its checkpoint and never read back."""
 
 from pathlib import Path
 from types import TracebackType
@@ -9,16 +9,17 @@ from worker.rlhf.core.step_report import Sample, StepReport
 
 
 class EventLog:
-    """An open event file; use as a context, so that the last reports reach the disk.
+    """An open event file; use it as a context manager so that the last reports are flushed.
 
-    What an attempt before wrote of steps beyond `after` is hidden: they are done again.
+    Events that an earlier attempt wrote after step `after` are hidden, since a resumed run repeats
+    these steps.
     """
 
     def __init__(self, folder: Path | str, *, after: int = 0) -> None:
         self._writer = SummaryWriter(str(folder), purge_step=after + 1 if after else None)
 
     def write(self, report: StepReport) -> None:
-        """Add a report's numbers under their own names, and its samples as text."""
+        """Add the metrics of a report under their names, and its samples as text."""
         for name, value in report.metrics.items():
             self._writer.add_scalar(name, value, report.step)
         for index, sample in enumerate(report.samples):

@@ -1,8 +1,8 @@
-"""All that a training loop needs to go on as if it had never stopped, in safetensors and JSON.
+"""The resumable state of a training loop, in safetensors and JSON.
 
-A loop registers what it trains and is consistent at each report it yields: whoever iterates may
-save there, stop, make everything again, restore, and go on to bit-equal weights (on one kind of
-processor). Writing the folder in one piece is the business of whoever names it.
+A loop registers what it trains and is consistent at each report it yields: the caller may save
+there, stop, build everything again, restore, and continue to bit-equal weights (on the same kind of
+processor). Writing the folder atomically is left to the caller.
 """
 
 import json
@@ -29,7 +29,7 @@ FORMAT = 1
 
 @dataclass(slots=True)
 class Best:
-    """The weights of the step that did best so far."""
+    """The weights of the best step so far."""
 
     value: float
     step: int
@@ -37,10 +37,10 @@ class Best:
 
 
 class TrainingState:
-    """The mutable state of a run: where it is, what it trains, and every source of chance.
+    """The mutable state of a run: its position, what it trains, and every random generator.
 
-    `step` counts finished optimiser steps. `cursors` say how far data was read, `values` hold what
-    controllers and stopping rules remember; both are the loop's own.
+    `step` counts finished optimizer steps. The loop keeps its positions in the data in `cursors`,
+    and the memory of controllers and stopping rules in `values`.
     """
 
     def __init__(self) -> None:
@@ -59,10 +59,10 @@ class TrainingState:
         optimizers: Mapping[str, Optimizer],
         generators: Mapping[str, torch.Generator] | None = None,
     ) -> None:
-        """Name what is trained; after a restore, put the saved content into it.
+        """Name what is trained; after a restore, load the saved content into it.
 
         Raises:
-            ValueError: if the saved run trained other weights or weights of another shape.
+            ValueError: if the saved run trained other weights or weights of other shapes.
         """
         self._weights = dict(weights)
         self._optimizers = dict(optimizers)
@@ -72,7 +72,7 @@ class TrainingState:
             self._restored = None
 
     def keep_best(self, value: float) -> bool:
-        """Keep a copy of the weights if the value is the highest yet; say whether it is."""
+        """Keep a copy of the weights if the value is the highest yet; return whether it is."""
         if math.isnan(value):
             return False
         if self.best is not None and value <= self.best.value:
@@ -82,15 +82,15 @@ class TrainingState:
         return True
 
     def load_best(self) -> None:
-        """Put the best weights back into the model; nothing happens where none were kept."""
+        """Load the best weights into the model, if any were kept."""
         if self.best is not None:
             _copy_into(self._weights, self.best.weights)
 
     def save(self, folder: Path | str) -> None:
-        """Write weights, optimisers, generators, counters and the best weights to a folder.
+        """Write weights, optimizers, generators, counters and the best weights to a folder.
 
         Raises:
-            OSError: if it cannot be written, as on a full disk; the run may go on.
+            OSError: if it cannot be written, such as on a full disk; the run may continue.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,15 +113,15 @@ class TrainingState:
             "optimizers": groups,
             "random": _random_values(),
         }
-        own = {name: tensor.clone().contiguous().cpu() for name, tensor in tensors.items()}
-        tensor_files.save(own, folder / TENSORS_FILE)
+        copies = {name: tensor.clone().contiguous().cpu() for name, tensor in tensors.items()}
+        tensor_files.save(copies, folder / TENSORS_FILE)
         (folder / VALUES_FILE).write_text(json.dumps(document), encoding="utf-8")
 
     def restore(self, folder: Path | str) -> None:
-        """Read a saved state; its tensors go into the model when the loop registers it.
+        """Read a saved state; its tensors are loaded when the loop registers what it trains.
 
         Raises:
-            ValueError: if it was written in another format, or a file is damaged.
+            ValueError: if it has another format version, or a file is damaged.
         """
         folder = Path(folder)
         document = json.loads((folder / VALUES_FILE).read_text(encoding="utf-8"))
@@ -162,9 +162,11 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _copy_into(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor]) -> None:
-    odd = sorted(weights.keys() ^ saved.keys())
-    if odd:
-        raise ValueError(f"saved run trained other weights: {odd[:3]} are only in one of the two")
+    unmatched = sorted(weights.keys() ^ saved.keys())
+    if unmatched:
+        raise ValueError(
+            f"saved run trained other weights: {unmatched[:3]} are in only one of the two"
+        )
     for name, parameter in weights.items():
         if parameter.shape != saved[name].shape:
             raise ValueError(
@@ -177,8 +179,7 @@ def _copy_into(weights: Mapping[str, nn.Parameter], saved: Mapping[str, Tensor])
 def _optimizer_content(
     prefix: str, optimizer: Optimizer, tensors: dict[str, Tensor]
 ) -> dict[str, Json]:
-    # The tensors of the state go beside the weights, plain numbers and the groups into the
-    # document.
+    # Tensors go into the tensor file; the parameter groups, which are plain numbers, into the JSON.
     content = optimizer.state_dict()
     for index, entry in content["state"].items():
         for key, tensor in entry.items():
@@ -231,6 +232,11 @@ def _set_random(tensors: Mapping[str, Tensor], values: Mapping[str, list[Json]])
     random.setstate((version, tuple(words), gauss))
     position, has_gauss, gauss = values["numpy"]
     keys = tensors["random/numpy"].numpy().astype(np.uint32)
-    inner = {"key": keys, "pos": position}
-    whole = {"bit_generator": "MT19937", "state": inner, "has_gauss": has_gauss, "gauss": gauss}
-    np.random.set_state(whole)
+    np.random.set_state(
+        {
+            "bit_generator": "MT19937",
+            "state": {"key": keys, "pos": position},
+            "has_gauss": has_gauss,
+            "gauss": gauss,
+        }
+    )

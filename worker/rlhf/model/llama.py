@@ -1,11 +1,11 @@
-"""The layers of a Llama or Qwen2 with LoRA, forward and backward by hand, for processors.
+"""Hand-written forward and backward passes of Llama and Qwen2 layers with LoRA, for CPUs.
 
-The model's own code runs each norm, rotation, gate and adapter as operations of its own, and
-autograd keeps what each of them needs. Here a layer is two functions around an attention: products
-are accumulated in place, and what is cheap to compute again is not kept. That halves the memory of
-a training step, and leaves little but large products in its time. Which weights are used, and that
-gradients of the adapters alone come out, is as in the model's own code; other models, and what this
-does not know, keep theirs.
+The model's own code runs each norm, rotation, gate and adapter as separate operations, and autograd
+keeps what each of them needs. Here a layer is two autograd functions around an attention: products
+are accumulated in place, and what is cheap to recompute is not kept. That halves the memory of a
+training step and leaves little but large matrix products in its time. Weights and gradients, which
+exist for adapters only, are as in the model's own code; models and settings that are not supported
+keep that code.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from worker.rlhf.model.merged_weights import base_layer
 
 FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM)
 FULL_PRECISION = (torch.float32, torch.float64)
-"""Of the base's weights: in half of it a norm would have to be computed in more."""
+"""Supported dtypes of the base weights: with half precision, norms would need a higher one."""
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
 
@@ -37,15 +37,14 @@ def hidden(
     position_ids: Tensor | None = None,
     where: Tensor | None = None,
 ) -> Tensor:
-    """Return last hidden states, [B, T, d], or those at the positions asked for, [N, d].
+    """Return the last hidden states, [B, T, d], or those at the requested positions, [N, d].
 
     Args:
-        model: One that `supports` says yes to, with the adapters in use active.
+        model: A model that `supports` accepts, with its adapters activated.
         input_ids: [B, T].
-        attention_mask: What is real, [B, T], or who may attend to whom, [B, 1, T, T].
-        position_ids: [B, T]; by default columns.
-        where: The positions that are asked for, [B, T] bool; the last layer leaves out the others.
-
+        attention_mask: `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T].
+        position_ids: [B, T]; by default, the column indices.
+        where: The requested positions, [B, T] bool; the last layer skips the others.
     """
     decoder = _decoder(model)
     embedded = decoder.embed_tokens(input_ids)
@@ -57,31 +56,31 @@ def hidden(
     half = cos.shape[-1] // 2
     rows, width = input_ids.shape
     shape = _Shape(rows, width, decoder.layers[0].self_attn.head_dim, _product_dtype(embedded))
-    rotation = [each[..., :half].reshape(-1, 1, half) for each in (cos, sin)]
+    rotation = [table[..., :half].reshape(-1, 1, half) for table in (cos, sin)]
     x = embedded.flatten(0, 1)  # N d
     last = len(decoder.layers) - 1
     with torch.autocast(x.device.type, enabled=False):
         for number, layer in enumerate(decoder.layers):
-            chosen = _places(where) if number == last else None
-            x = _layer(layer, x, rotation, is_allowed, shape, chosen)
-        found: Tensor = decoder.norm(x)
-    return found.view(rows, width, -1) if where is None else found
+            selected = _indices(where) if number == last else None
+            x = _layer(layer, x, rotation, is_allowed, shape, selected)
+        states: Tensor = decoder.norm(x)
+    return states.view(rows, width, -1) if where is None else states
 
 
 def supports(model: PreTrainedModel) -> bool:
-    """Say whether `hidden` computes what the model does, with the adapters now active."""
-    if not _is_known(model):
+    """Return whether `hidden` computes what the model does with its active adapters."""
+    if not _is_supported(model):
         return False
     layers = _decoder(model).layers
     linear = [_linear(layer, name) for layer in layers for name in (*ATTENTION, *MLP)]
-    with_adapter = [_has_adapter(each) for each in linear]
-    return len(set(with_adapter)) == 1 and all(_is_frozen_and_plain(each) for each in linear)
+    with_adapter = [_has_adapter(module) for module in linear]
+    return len(set(with_adapter)) == 1 and all(_is_frozen_and_plain(module) for module in linear)
 
 
 def _allowed(mask: Tensor | None) -> Tensor | None:
-    """Return who may attend to whom, [B, 1, T, T], or None where being causal is enough.
+    """Return the mask per pair of tokens, [B, 1, T, T], or None where causality is enough.
 
-    It is where padding, if any, is behind all that is real: nothing real comes after it.
+    It is if all padding is on the right: no real token comes after it.
     """
     if mask is None or mask.ndim == 4:
         return mask
@@ -89,9 +88,9 @@ def _allowed(mask: Tensor | None) -> Tensor | None:
     if bool((is_real[:, 1:] <= is_real[:, :-1]).all() & is_real[:, 0].all()):
         return None
     width = is_real.shape[1]
-    earlier = torch.ones(width, width, dtype=torch.bool, device=mask.device).tril()
-    itself = torch.eye(width, dtype=torch.bool, device=mask.device)
-    return ((earlier & is_real[:, None]) | itself)[:, None]
+    is_earlier = torch.ones(width, width, dtype=torch.bool, device=mask.device).tril()
+    is_self = torch.eye(width, dtype=torch.bool, device=mask.device)
+    return ((is_earlier & is_real[:, None]) | is_self)[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,12 @@ class _Shape:
     rows: int
     width: int
     head: int
-    dtype: torch.dtype  # of products
+    dtype: torch.dtype  # of matrix products
 
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """A frozen linear map and its adapter's scale; the adapter's own tensors travel apart."""
+    """A frozen linear map and its adapter's scale; the adapter's tensors are passed separately."""
 
     weight: Tensor
     bias: Tensor | None
@@ -120,7 +119,7 @@ def _layer(
     rotation: Sequence[Tensor],
     is_allowed: Tensor | None,
     shape: _Shape,
-    chosen: Tensor | None,
+    selected: Tensor | None,
 ) -> Tensor:
     maps, adapters = _read(layer, shape.dtype)
     before, after = layer.input_layernorm, layer.post_attention_layernorm
@@ -130,7 +129,7 @@ def _layer(
             x, before.weight, before.variance_epsilon, rotation, shape, maps[:3], *adapters[:6]
         )
     )
-    found = F.scaled_dot_product_attention(
+    attended = F.scaled_dot_product_attention(
         query,
         key,
         value,
@@ -139,15 +138,15 @@ def _layer(
         scale=layer.self_attn.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    found = found.transpose(1, 2).flatten(2).flatten(0, 1)  # N H*D
+    attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)  # N H*D
     out: Tensor = _Rest.apply(  # type: ignore[no-untyped-call]
-        x, found, after.weight, after.variance_epsilon, chosen, shape, maps[3:], *adapters[6:]
+        x, attended, after.weight, after.variance_epsilon, selected, shape, maps[3:], *adapters[6:]
     )
     return out
 
 
 class _Project(torch.autograd.Function):
-    """Norm, the three projections with their adapters, and the rotation of two of them."""
+    """The norm, the query, key and value projections with adapters, and the rotary embedding."""
 
     @staticmethod
     def forward(
@@ -163,30 +162,34 @@ class _Project(torch.autograd.Function):
         normed, inverse = norms.normed(x, norm, eps)
         outs, inner = _mapped(normed.to(shape.dtype), maps, adapters)
         cos, sin = rotation
-        kept = x.dtype  # of what attends: full precision, whatever the products are in
-        query, key = (norms.turned(each, cos, sin, shape.head, kept) for each in outs[:2])
+        attention_dtype = x.dtype  # full precision, whatever the dtype of the products
+        query, key = (
+            norms.rotate(projected, cos, sin, shape.head, attention_dtype) for projected in outs[:2]
+        )
         ctx.save_for_backward(x, norm, inverse, cos, sin, inner, *adapters)
         ctx.maps, ctx.shape = maps, shape
-        return query, key, outs[2].to(kept)
+        return query, key, outs[2].to(attention_dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, norm, inverse, cos, sin, inner, *adapters = ctx.saved_tensors
         dtype = ctx.shape.dtype
-        of_query, of_key = (
-            norms.turned(each, cos, -sin, ctx.shape.head, dtype) for each in gradients[:2]
+        grad_query, grad_key = (
+            norms.rotate(gradient, cos, -sin, ctx.shape.head, dtype) for gradient in gradients[:2]
         )
-        of_outs = (of_query, of_key, gradients[2].reshape(of_query.shape[0], -1).to(dtype))
+        grad_value = gradients[2].reshape(grad_query.shape[0], -1).to(dtype)
         normed = (x * inverse).mul_(norm).to(dtype)
-        of_normed, of_adapters = _mapped_back(of_outs, normed, inner, ctx.maps, adapters)
-        of_x = None
+        grad_normed, grad_adapters = _mapped_backward(
+            (grad_query, grad_key, grad_value), normed, inner, ctx.maps, adapters
+        )
+        grad_x = None
         if ctx.needs_input_grad[0]:
-            of_x = norms.normed_back(of_normed.to(x.dtype), x, norm, inverse)
-        return of_x, None, None, None, None, None, *of_adapters
+            grad_x = norms.normed_backward(grad_normed.to(x.dtype), x, norm, inverse)
+        return grad_x, None, None, None, None, None, *grad_adapters
 
 
 class _Rest(torch.autograd.Function):
-    """What follows the attention at the chosen positions: its output, the norm, the gated MLP."""
+    """Attention output, norm and gated MLP at the selected positions."""
 
     @staticmethod
     def forward(
@@ -195,14 +198,14 @@ class _Rest(torch.autograd.Function):
         attended: Tensor,
         norm: Tensor,
         eps: float,
-        chosen: Tensor | None,
+        selected: Tensor | None,
         shape: _Shape,
         maps: Sequence[_Map],
         *adapters: Tensor | None,
     ) -> Tensor:
-        ctx.count, ctx.chosen = x.shape[0], chosen
-        if chosen is not None:
-            x, attended = x.index_select(0, chosen), attended.index_select(0, chosen)
+        ctx.count, ctx.selected = x.shape[0], selected
+        if selected is not None:
+            x, attended = x.index_select(0, selected), attended.index_select(0, selected)
         attended = attended.to(shape.dtype)
         (out,), inner_out = _mapped(attended, maps[:1], adapters[:2])
         middle = x + out
@@ -219,102 +222,102 @@ class _Rest(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         attended, middle, norm, inverse, gate, up, *inner = ctx.saved_tensors[:9]
         adapters, maps, dtype = ctx.saved_tensors[9:], ctx.maps, ctx.shape.dtype
-        (of_out,) = gradients
+        (grad_out,) = gradients
         activated = F.silu(gate)
-        of_product, of_down = _mapped_back(
-            (of_out.to(dtype),), activated * up, inner[2], maps[3:], adapters[6:]
+        grad_product, grad_down_adapters = _mapped_backward(
+            (grad_out.to(dtype),), activated * up, inner[2], maps[3:], adapters[6:]
         )
-        of_up = activated.mul_(of_product)
-        of_gate = torch.ops.aten.silu_backward(of_product.mul_(up), gate)
+        grad_up = activated.mul_(grad_product)
+        grad_gate = torch.ops.aten.silu_backward(grad_product.mul_(up), gate)
         normed = (middle * inverse).mul_(norm).to(dtype)
-        of_normed, of_in = _mapped_back(
-            (of_gate, of_up), normed, inner[1], maps[1:3], adapters[2:6]
+        grad_normed, grad_in_adapters = _mapped_backward(
+            (grad_gate, grad_up), normed, inner[1], maps[1:3], adapters[2:6]
         )
-        of_middle = norms.normed_back(of_normed.to(middle.dtype), middle, norm, inverse).add_(
-            of_out
+        grad_middle = norms.normed_backward(grad_normed.to(middle.dtype), middle, norm, inverse)
+        grad_middle = grad_middle.add_(grad_out)
+        grad_attended, grad_out_adapters = _mapped_backward(
+            (grad_middle.to(dtype),), attended, inner[0], maps[:1], adapters[:2]
         )
-        of_attended, of_o = _mapped_back(
-            (of_middle.to(dtype),), attended, inner[0], maps[:1], adapters[:2]
+        grad_x, grad_attended = (
+            _scatter(gradient.to(middle.dtype), ctx.selected, ctx.count)
+            for gradient in (grad_middle, grad_attended)
         )
-        of_x, of_attended = (
-            _spread(each.to(middle.dtype), ctx.chosen, ctx.count)
-            for each in (of_middle, of_attended)
-        )
-        return of_x, of_attended, None, None, None, None, None, *of_o, *of_in, *of_down
+        grad_adapters = (*grad_out_adapters, *grad_in_adapters, *grad_down_adapters)
+        return grad_x, grad_attended, None, None, None, None, None, *grad_adapters
 
 
 def _mapped(
     x: Tensor, maps: Sequence[_Map], adapters: Sequence[Tensor | None]
 ) -> tuple[list[Tensor], Tensor]:
-    """Return each y = x Wᵀ + b + s (x Aᵀ) Bᵀ, and x Aᵀ of all, [N, sum of r]."""
+    """Return y = x Wᵀ + b + s (x Aᵀ) Bᵀ for each map, and x Aᵀ of all, [N, sum of r]."""
     downs, ups = adapters[::2], adapters[1::2]
-    outs = [F.linear(x, each.weight, each.bias) for each in maps]
+    outs = [F.linear(x, linear_map.weight, linear_map.bias) for linear_map in maps]
     if downs[0] is None:
         return outs, x.new_empty(0)
     inner = x @ _joined(downs, x.dtype).T
-    for out, mine, up, each in zip(
+    for out, map_inner, up, linear_map in zip(
         outs, torch.split(inner, _ranks(downs), 1), ups, maps, strict=True
     ):
         assert up is not None
-        out.addmm_(mine, up.to(x.dtype).T, alpha=each.scale)
+        out.addmm_(map_inner, up.to(x.dtype).T, alpha=linear_map.scale)
     return outs, inner
 
 
-def _mapped_back(
-    of_outs: Sequence[Tensor],
+def _mapped_backward(
+    grad_outs: Sequence[Tensor],
     x: Tensor,
     inner: Tensor,
     maps: Sequence[_Map],
     adapters: Sequence[Tensor | None],
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Return the gradient of the common input, and of each A and B."""
+    """Return the gradient of the common input, and those of each A and B."""
     downs, ups = adapters[::2], adapters[1::2]
-    of_x = of_outs[0] @ maps[0].weight
-    for of_out, each in zip(of_outs[1:], maps[1:], strict=True):
-        of_x.addmm_(of_out, each.weight)
+    grad_x = grad_outs[0] @ maps[0].weight
+    for grad_out, linear_map in zip(grad_outs[1:], maps[1:], strict=True):
+        grad_x.addmm_(grad_out, linear_map.weight)
     if downs[0] is None:
-        return of_x, [None] * len(adapters)
-    of_inner = torch.empty_like(inner)
-    of_ups = []
+        return grad_x, [None] * len(adapters)
+    grad_inner = torch.empty_like(inner)
+    grad_ups = []
     ranks = _ranks(downs)
-    for of_out, mine, of_mine, up, each in zip(
-        of_outs,
+    for grad_out, map_inner, grad_map_inner, up, linear_map in zip(
+        grad_outs,
         torch.split(inner, ranks, 1),
-        torch.split(of_inner, ranks, 1),
+        torch.split(grad_inner, ranks, 1),
         ups,
         maps,
         strict=True,
     ):
         assert up is not None
-        of_mine.copy_(of_out @ up.to(x.dtype)).mul_(each.scale)
-        of_ups.append((of_out.T @ mine).mul_(each.scale).to(up.dtype))
+        grad_map_inner.copy_(grad_out @ up.to(x.dtype)).mul_(linear_map.scale)
+        grad_ups.append((grad_out.T @ map_inner).mul_(linear_map.scale).to(up.dtype))
     joined = _joined(downs, x.dtype)
-    of_x.addmm_(of_inner, joined)
-    of_downs = torch.split(of_inner.T @ x, ranks)
-    found: list[Tensor | None] = []
-    for of_down, of_up, down in zip(of_downs, of_ups, downs, strict=True):
+    grad_x.addmm_(grad_inner, joined)
+    grad_downs = torch.split(grad_inner.T @ x, ranks)
+    grad_adapters: list[Tensor | None] = []
+    for grad_down, grad_up, down in zip(grad_downs, grad_ups, downs, strict=True):
         assert down is not None
-        found += [of_down.to(down.dtype), of_up]
-    return of_x, found
+        grad_adapters += [grad_down.to(down.dtype), grad_up]
+    return grad_x, grad_adapters
 
 
-def _places(where: Tensor | None) -> Tensor | None:
+def _indices(where: Tensor | None) -> Tensor | None:
     return None if where is None else where.flatten().nonzero().squeeze(1)
 
 
-def _spread(rows: Tensor, places: Tensor | None, count: int) -> Tensor:
-    """Put rows back where they were chosen from, zeros elsewhere."""
-    if places is None:
+def _scatter(rows: Tensor, indices: Tensor | None, count: int) -> Tensor:
+    """Return selected rows at their original indices, with zeros elsewhere."""
+    if indices is None:
         return rows
-    return rows.new_zeros(count, rows.shape[1]).index_copy_(0, places, rows)
+    return rows.new_zeros(count, rows.shape[1]).index_copy_(0, indices, rows)
 
 
 def _joined(downs: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
-    return torch.cat([each for each in downs if each is not None]).to(dtype)
+    return torch.cat([down for down in downs if down is not None]).to(dtype)
 
 
 def _ranks(downs: Sequence[Tensor | None]) -> list[int]:
-    return [each.shape[0] for each in downs if each is not None]
+    return [down.shape[0] for down in downs if down is not None]
 
 
 def _read(layer: Any, dtype: torch.dtype) -> tuple[list[_Map], list[Tensor | None]]:
@@ -336,11 +339,13 @@ def _read(layer: Any, dtype: torch.dtype) -> tuple[list[_Map], list[Tensor | Non
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    device_type = x.device.type
+    if torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return x.dtype
 
 
-def _is_known(model: PreTrainedModel) -> bool:
+def _is_supported(model: PreTrainedModel) -> bool:
     config = model.config
     return (
         type(model) in FAMILIES
@@ -371,5 +376,5 @@ def _linear(layer: Any, name: str) -> Any:
 
 
 def _decoder(model: PreTrainedModel) -> Any:
-    # Any, because the families' layers share names but no type.
+    # Any, because the layers of the families share attribute names but no type.
     return model.get_decoder()  # type: ignore[no-untyped-call]

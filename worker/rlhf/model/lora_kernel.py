@@ -1,9 +1,9 @@
-"""A LoRA layer's forward and backward with as few passes over memory as they need.
+"""A LoRA forward and backward pass with few passes over memory.
 
-PEFT's own forward writes the low-rank part, its scaled copy and the sum each as a tensor of the
-output's size, and autograd keeps more. Here the part is accumulated into the output in place, and
-backward into the input's gradient. Layers that are more than a frozen linear map with one plain
-adapter keep PEFT's forward.
+PEFT's forward allocates tensors of the output's size for the low-rank part, its scaled copy and the
+sum, and autograd keeps more. Here the low-rank part is accumulated in place: into the output in the
+forward pass, and into the gradient of the input in the backward pass. Layers other than a frozen
+linear map with one plain adapter keep PEFT's forward.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 
 def install(model: nn.Module) -> int:
-    """Give every plain LoRA layer of a model this forward; return how many have it.
+    """Replace the forward of every plain LoRA layer of a model; return the number of such layers.
 
-    Doing it again, as after a new adapter was added, changes nothing.
+    Calling it again, for example after adding an adapter, has no effect on layers that have it.
     """
     layers = [
         module
@@ -31,13 +31,13 @@ def install(model: nn.Module) -> int:
 
 
 class FewPassLinear(LoraLinear):
-    """PEFT's LoRA layer over a linear map, but for its forward in the plain case.
+    """PEFT's LoRA layer on a linear map, with another forward in the plain case.
 
-    "Linear" in the name is what PEFT finds such layers by when it adds a later adapter.
+    PEFT requires "Linear" in the name to find such layers when it adds an adapter.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return the map of x with the active adapter's part; other cases are PEFT's."""
+        """Return the layer's output with the active adapter; other cases are left to PEFT."""
         if args or kwargs or self.disable_adapters or self.merged or not is_plain(self):
             original: Tensor = super().forward(x, *args, **kwargs)
             return original
@@ -45,7 +45,7 @@ class FewPassLinear(LoraLinear):
         base, dtype = self.get_base_layer(), x.dtype
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
-        found: Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
+        output: Tensor = _LowRank.apply(  # type: ignore[no-untyped-call]
             x.to(dtype),
             base.weight.to(dtype),
             None if base.bias is None else base.bias.to(dtype),
@@ -53,11 +53,11 @@ class FewPassLinear(LoraLinear):
             self.lora_B[name].weight.to(dtype),
             self.scaling[name],
         )
-        return found
+        return output
 
 
 def is_plain(layer: Any) -> bool:
-    """Say whether a layer has one active adapter, and nothing but its product to add."""
+    """Return whether a layer has exactly one active adapter, of plain LoRA, on a frozen base."""
     names = layer.active_adapters
     if len(names) != 1 or names[0] not in layer.lora_A:
         return False
@@ -72,7 +72,7 @@ def is_plain(layer: Any) -> bool:
 
 
 class _LowRank(torch.autograd.Function):
-    """y = x Wᵀ + b + s (x Aᵀ) Bᵀ with W and b frozen; all of one dtype."""
+    """y = x Wᵀ + b + s (x Aᵀ) Bᵀ with W and b frozen, all of one dtype."""
 
     @staticmethod
     def forward(
@@ -90,16 +90,16 @@ class _LowRank(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         flat, weight, down, up, inner = ctx.saved_tensors
-        of_out = gradients[0].reshape(-1, gradients[0].shape[-1])
-        wants_x, _, _, wants_down, wants_up, _ = ctx.needs_input_grad
-        of_x = of_down = of_up = None
-        with torch.autocast(of_out.device.type, enabled=False):
-            of_inner = (of_out @ up).mul_(ctx.s)  # N r
-            if wants_x:
-                of_x = (of_out @ weight).addmm_(of_inner, down)
-                of_x = of_x.view(*gradients[0].shape[:-1], -1)
-            if wants_down:
-                of_down = of_inner.T @ flat
-            if wants_up:
-                of_up = (of_out.T @ inner).mul_(ctx.s)
-        return of_x, None, None, of_down, of_up, None
+        grad_out = gradients[0].reshape(-1, gradients[0].shape[-1])
+        needs_x, _, _, needs_down, needs_up, _ = ctx.needs_input_grad
+        grad_x = grad_down = grad_up = None
+        with torch.autocast(grad_out.device.type, enabled=False):
+            grad_inner = (grad_out @ up).mul_(ctx.s)  # N r
+            if needs_x:
+                grad_x = (grad_out @ weight).addmm_(grad_inner, down)
+                grad_x = grad_x.view(*gradients[0].shape[:-1], -1)
+            if needs_down:
+                grad_down = grad_inner.T @ flat
+            if needs_up:
+                grad_up = (grad_out.T @ inner).mul_(ctx.s)
+        return grad_x, None, None, grad_down, grad_up, None

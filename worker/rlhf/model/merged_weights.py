@@ -1,4 +1,4 @@
-"""A layer's weight with its active adapters added, without touching the base's own."""
+"""Weights of layers with their active adapters merged, without changing the base."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 def base_layer(module: nn.Module) -> Any:
-    """Return the layer beneath an adapter, or the layer itself."""
+    """Return the base layer of an adapter, or the layer itself."""
     return module.base_layer if isinstance(module, LoraLayer) else module
 
 
 @torch.no_grad()
 def merged_weight(module: Any) -> Tensor:
-    """Return a layer's weight with its active adapters added; it may be the base's own."""
+    """Return a layer's weight with its active adapters merged; without any, it is the base's."""
     weight: Tensor = base_layer(module).weight
     if hasattr(module, "get_delta_weight") and not module.disable_adapters:
         for name in module.active_adapters:

@@ -1,7 +1,7 @@
-"""Causal language models from a folder or the hub, made ready for the loops.
+"""Causal language models from a local path or the Hub, prepared for the training loops.
 
-Ready means: no dropout, and a padding id that is not the end. Only safetensors are read and no
-code of a model's author is run.
+Preparing removes dropout and sets a padding id that is not an EOS token. Only safetensors files are
+loaded, and no remote code is run.
 """
 
 import platform
@@ -29,7 +29,7 @@ NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal model with its tokenizer, its origin, and the ids that end and pad its texts."""
+    """A causal model with its tokenizer, its path or name, and its EOS and padding ids."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -46,13 +46,13 @@ def load(
     revision: str | None = None,
     four_bit: bool = False,
 ) -> LoadedModel:
-    """Load a causal model and its tokenizer from a local folder or by its hub name.
+    """Load a causal model and its tokenizer from a local path or the Hub.
 
-    In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear maps of the trunk take
-    a quarter of bf16's memory; adapters over them are trained in full precision.
+    In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
+    take a quarter of the memory of bf16; adapters on them are trained in full precision.
 
     Raises:
-        ValueError: if 4 bits are asked for where bitsandbytes is not installed.
+        ValueError: if 4 bits are requested and bitsandbytes is not installed.
     """
     name = str(path_or_name)
     settings = _four_bit(device) if four_bit else None
@@ -68,36 +68,36 @@ def load(
     )
     if four_bit:
         _keep_gradients(model)
-    else:  # what was packed cannot be moved
+    else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))  # type: ignore[arg-type]
     return adopt(model, tokenizer, name)
 
 
-def is_packed(model: PreTrainedModel) -> bool:
-    """Say whether weights are stored in fewer bits than they are computed in."""
+def is_quantized(model: PreTrainedModel) -> bool:
+    """Return whether weights are stored in fewer bits than they are computed in."""
     return getattr(model, "quantization_method", None) is not None
 
 
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
-    """Make a model ready for the loops: no dropout, a padding id that is not the end.
+    """Prepare a model for the loops: no dropout, and a padding id that is not an EOS token.
 
     Raises:
-        ValueError: if the tokenizer has no end token.
+        ValueError: if the tokenizer has no EOS token.
     """
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path!r} has no end token; completions could not end")
+        raise ValueError(f"the tokenizer of {path!r} has no EOS token, so completions cannot end")
     eos_id = int(tokenizer.eos_token_id)
     pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
     model.config.pad_token_id = pad_id
-    model.name_or_path = path  # adapters name their base by it
-    without_dropout(model)
+    model.name_or_path = path  # adapters record it as their base
+    disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
     return LoadedModel(model, tokenizer, path, eos_id, pad_id)
 
 
-def without_dropout(model: PreTrainedModel) -> None:
-    """Set every dropout to 0, so that training mode computes what evaluation mode does."""
+def disable_dropout(model: PreTrainedModel) -> None:
+    """Set every dropout to 0, so that training and evaluation mode compute the same."""
     for module in model.modules():
         for name in (
             "p",
@@ -117,48 +117,48 @@ def without_dropout(model: PreTrainedModel) -> None:
 
 
 def trunk(model: PreTrainedModel) -> nn.Module:
-    """Return the part that maps token ids to last hidden states."""
+    """Return the part of the model that maps token ids to last hidden states."""
     return model.base_model
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the soft cap or scale of the family."""
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    found: Tensor = head(hidden)
+    raw: Tensor = head(hidden)
     cap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None)
     if scale is not None:
-        found = found * scale
-    return found if cap is None else torch.tanh(found / cap) * cap
+        raw = raw * scale
+    return raw if cap is None else torch.tanh(raw / cap) * cap
 
 
 @torch.no_grad()
 def refuse_unknown_logits(model: PreTrainedModel) -> None:
-    """Compare our logits with the model's own on a few tokens.
+    """Compare `logits` with the model's own on a few tokens.
 
     Raises:
-        ValueError: if they differ, as for a family that changes logits in a way unknown here.
+        ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    own = model(input_ids=ids, use_cache=False).logits
-    ours = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
-    if not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
-        worst = (own - ours).abs().max().item()
+    expected = model(input_ids=ids, use_cache=False).logits
+    computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
+        difference = (expected - computed).abs().max().item()
         raise ValueError(
-            f"{type(model).__name__} computes its logits in a way unknown here: ours differ by "
-            f"{worst:.3g}"
+            f"{type(model).__name__} transforms its logits in an unsupported way: they differ by "
+            f"{difference:.3g}"
         )
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:
-    """Return the longest sequence the model has positions for, or None if it does not say."""
+    """Return the longest sequence the model has positions for, or None if it specifies none."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return None if limit is None else int(limit)
 
 
-def native_bf16(device: torch.device | str = "cpu") -> bool:
-    """Say whether the device multiplies bf16 matrices faster than fp32 ones."""
+def has_native_bf16(device: torch.device | str = "cpu") -> bool:
+    """Return whether the device multiplies bf16 matrices faster than fp32 ones."""
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.device(device).type == "cpu" and _cpu_has_bf16()
@@ -167,14 +167,14 @@ def native_bf16(device: torch.device | str = "cpu") -> bool:
 def autocast(
     choice: bool | None, device: torch.device | str = "cpu"
 ) -> AbstractContextManager[None]:
-    """Return a loop's precision: bf16 if chosen, or if undecided and native to the device."""
-    enabled = native_bf16(device) if choice is None else choice
+    """Return the autocast context of a loop; None means bf16 if it is native to the device."""
+    enabled = has_native_bf16(device) if choice is None else choice
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
-    """Return what a model computes in under `autocast` with the same choice."""
-    enabled = native_bf16(model.device) if choice is None else choice
+    """Return the dtype a model computes in under `autocast` with the same choice."""
+    enabled = has_native_bf16(model.device) if choice is None else choice
     return torch.bfloat16 if enabled else model.dtype
 
 
@@ -187,13 +187,13 @@ def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if native_bf16(device) else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16 if has_native_bf16(device) else torch.float32,
     )
 
 
 def _keep_gradients(model: PreTrainedModel) -> None:
-    # On a CPU bitsandbytes packs a layer anew, for inference, at its first forward in evaluation
-    # mode, and no gradient passes through it from then on. Ours train in that mode.
+    # On a CPU bitsandbytes repacks a layer for inference at its first forward in evaluation mode,
+    # after which no gradient passes through it. The loops train in that mode.
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             vars(module)["support_avx512bf16_for_cpu"] = False
@@ -210,10 +210,10 @@ def _cpu_has_bf16() -> bool:
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
-    # Padding is masked by length here; a plain classifier that loads our reward model still finds
-    # the last token by comparing ids, so prefer a token that never ends a text.
-    named = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
-    for candidate in named:
+    # The loops mask padding by length. Plain transformers, which may load the reward model as a
+    # classifier, finds the last token by comparing ids, so prefer a token that never ends a text.
+    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    for candidate in candidates:
         if candidate is not None and candidate != eos_id:
             return int(candidate)
     return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)

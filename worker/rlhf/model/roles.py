@@ -1,16 +1,15 @@
-"""One base model, many roles: policy, value and reward are LoRA adapters with heads on it.
+"""One base model with several roles: policy, value and reward are LoRA adapters with heads.
 
-The reference is the base with adapters off, or the "sft" adapter where there is one. A role is a
-context; outside of any, the model is its base. What is trained when, and with which loss, is left
-to the loops.
+The reference is the base with adapters off, or the "sft" adapter if there is one. Roles are
+activated by a context manager; outside of any, the model is its base. What is trained, and with
+which loss, is left to the training loops.
 """
 
 import warnings
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -21,49 +20,28 @@ from transformers.pytorch_utils import Conv1D
 from worker.rlhf.core import batches
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import llama, models
+from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
 BASE = "base"
 REFERENCE = "reference"
 SFT = "sft"
+POLICY = "policy"
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Shape of an adapter. There is no dropout: a policy's ratio to itself must be 1."""
+    """Shape of an adapter. There is no dropout, since a policy's ratio to itself must be 1."""
 
     r: int = 16
     alpha: int = 32
     targets: str | tuple[str, ...] = "all-linear"
 
 
-class _LiveGraph:
-    """A checkpointed forward whose backward has not run; dies with the graph that holds it."""
-
-    __slots__ = ("__weakref__", "alive")
-
-    def __init__(self) -> None:
-        self.alive = True
-
-
-class _Watch(torch.autograd.Function):
-    """Passes hidden states through and marks their graph as done when its backward begins."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, live: _LiveGraph) -> Tensor:
-        ctx.live = live
-        return hidden.view_as(hidden)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        ctx.live.alive = False
-        return gradients[0], None
-
-
 class Roles:
-    """A base model with named adapters and heads, one role active at a time.
+    """A base model with named adapters and heads, of which one role is active at a time.
 
-    `team` are the processes that train it together, each holding all of it.
+    `team` is the processes that train it together, each with a full copy.
     """
 
     def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
@@ -76,36 +54,36 @@ class Roles:
         self._active = BASE
         self._layers: list[BaseTunerLayer] = []
         self._adapter_parameters: list[nn.Parameter] = []
-        self._live: weakref.WeakSet[_LiveGraph] = weakref.WeakSet()
+        self._live: weakref.WeakSet[LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
         self.causal.requires_grad_(False)
         models.refuse_unknown_logits(self.causal)
 
-    # What there is
+    # Properties
 
     @property
     def device(self) -> torch.device:
-        """Where the base model is."""
+        """The device of the base model."""
         return self.causal.device
 
     @property
     def pad_id(self) -> int:
-        """The padding id; never the end token."""
+        """The padding id, which is never an EOS token."""
         return self.loaded.pad_id
 
     @property
     def eos_id(self) -> int:
-        """The id that ends a completion."""
+        """The EOS token id, which ends a completion."""
         return self.loaded.eos_id
 
     @property
     def active(self) -> str:
-        """The adapter in use, or "base"."""
+        """The active adapter, or "base"."""
         return self._active
 
     @property
     def peft(self) -> PeftModel:
-        """The wrapped model.
+        """The model wrapped by PEFT.
 
         Raises:
             ValueError: if no adapter was added.
@@ -115,11 +93,11 @@ class Roles:
         return self._peft
 
     def has_adapter(self, name: str) -> bool:
-        """Say whether the adapter exists."""
+        """Return whether the adapter exists."""
         return name in self.settings
 
     def parameters_of(self, name: str) -> list[nn.Parameter]:
-        """Return the parameters of a role: its adapter's and its head's, or all of the base's."""
+        """Return the parameters of a role: its adapter and head, or all of the base model."""
         return list(self.named_parameters_of(name).values())
 
     def named_parameters_of(self, name: str) -> dict[str, nn.Parameter]:
@@ -130,19 +108,19 @@ class Roles:
         """
         if name == BASE:
             return {key: p for key, p in self.causal.named_parameters() if not _is_adapter(key)}
-        marker = f".{name}."
-        found = {
+        infix = f".{name}."
+        parameters = {
             f"{name}/{key}": p
             for key, p in self.causal.named_parameters()
-            if self.has_adapter(name) and _is_adapter(key) and marker in f"{key}."
+            if self.has_adapter(name) and _is_adapter(key) and infix in f"{key}."
         }
         if name in self.heads:
-            found[f"{name}/head"] = next(self.head(name).parameters())
-        if not found:
+            parameters[f"{name}/head"] = next(self.head(name).parameters())
+        if not parameters:
             raise ValueError(f"role {name!r} has neither adapter nor head")
-        return found
+        return parameters
 
-    # Making roles
+    # Creating roles
 
     def add_adapter(
         self,
@@ -152,11 +130,11 @@ class Roles:
         *,
         seed: int = 0,
     ) -> None:
-        """Add a trainable adapter: a fresh one changes nothing yet, or a copy of another.
+        """Add a trainable adapter: a new one, which has no effect yet, or a copy of another.
 
         Raises:
-            ValueError: if the name is taken or reserved, or the one to copy does not exist or
-                differs in shape.
+            ValueError: if the name is taken or reserved, or the adapter to copy does not exist or
+                has another shape.
         """
         self._refuse_adapter(name, settings, init_from)
         trainable = self._trainable()
@@ -175,10 +153,15 @@ class Roles:
         for parameter in self.parameters_of(name):
             parameter.requires_grad_(True)
 
-    def add_head(self, name: str, seed: int) -> None:
-        """Add a scalar head in fp32, drawn normal with standard deviation 1/sqrt(d+1).
+    def add_policy(self, settings: LoraSettings, *, seed: int) -> None:
+        """Add the policy adapter, as a copy of the SFT adapter if there is one."""
+        source = SFT if self.has_adapter(SFT) else None
+        self.add_adapter(POLICY, settings, init_from=source, seed=seed)
 
-        The initialisation is that of Stiennon et al. 2020 (arXiv 2009.01325), appendix B.1.
+    def add_head(self, name: str, seed: int) -> None:
+        """Add a scalar head in fp32, drawn from a normal of standard deviation 1/sqrt(d+1).
+
+        The initialization is that of Stiennon et al. 2020 (arXiv 2009.01325), appendix B.1.
 
         Raises:
             ValueError: if the role already has one.
@@ -193,19 +176,19 @@ class Roles:
         self.heads[name] = head.to(self.device)
 
     def copy_role(self, source: str, target: str) -> None:
-        """Copy an adapter, and the head where both have one, into another of the same shape."""
+        """Copy an adapter, and its head if both roles have one, into another of the same shape."""
         self._copy(source, target)
         if source in self.heads and target in self.heads:
             with torch.no_grad():
                 self.head(target).weight.copy_(self.head(source).weight)
 
     def checkpoint_gradients(self, enabled: bool) -> None:
-        """Trade compute for memory: keep layer inputs only and run layers again going back."""
+        """Turn gradient checkpointing on or off; with it, only the inputs of layers are kept."""
         if enabled:
             self.causal.activation_checkpointing_enable(
                 activation_checkpointing_kwargs={"use_reentrant": False}
             )
-            # The library lets embeddings want gradients, which only re-entrant checkpoints need.
+            # The library makes embeddings require gradients, which only reentrant checkpoints need.
             self.causal.disable_input_require_grads()  # type: ignore[no-untyped-call]
         else:
             self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
@@ -215,23 +198,23 @@ class Roles:
 
     @contextmanager
     def role(self, name: str) -> Iterator[None]:
-        """Run as one role; afterwards the role before is active again.
+        """Activate a role; on exit the previous role is active again.
 
-        With checkpointed gradients the backward belongs inside the context too. Which parameters
-        want gradients is never changed: PEFT's own switch turns those of all other adapters off,
-        so that a joint backward would pass them over in silence.
+        With gradient checkpointing, the backward pass must be inside the context as well. The
+        context leaves `requires_grad` unchanged: PEFT's own switch turns it off for all other
+        adapters, so a joint backward would silently skip them.
 
         Raises:
             ValueError: if there is no such role.
-            RuntimeError: if a checkpointed forward still waits for its backward, which would run
-                its layers again under the wrong role.
+            RuntimeError: if a checkpointed forward pass awaits its backward, which would recompute
+                its layers under the wrong role.
         """
         before = self._active
         self._switch(self._adapter_of(name))
         try:
             yield
         except BaseException:
-            self._live.clear()  # the graph dies with the exception
+            self._live.clear()  # the graph is freed with the exception
             self._switch(before)
             raise
         self._switch(before)
@@ -245,8 +228,9 @@ class Roles:
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
-        `attention_mask` is `is_real` [B, T], or who may attend to whom, [B, 1, T, T], True = may.
-        `where` [B, T] asks for those at some positions only, [N, d]. At padding they mean nothing.
+        `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
+        the query may attend. With `where` [B, T], only those positions are returned, [N, d]. Hidden
+        states at padding are undefined.
         """
         if llama.supports(self.causal):
             return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
@@ -269,7 +253,7 @@ class Roles:
         return models.logits(self.causal, hidden)
 
     def score(self, name: str, hidden: Tensor) -> Tensor:
-        """Return a head's value of hidden states in its own fp32, [..., d] -> [...].
+        """Apply a head to hidden states in the head's own fp32, [..., d] -> [...].
 
         Raises:
             ValueError: if the role has no head.
@@ -279,7 +263,7 @@ class Roles:
             value: Tensor = head(hidden.to(head.weight.dtype))
         return value.squeeze(-1)
 
-    # Within
+    # Internals
 
     def _adapter_of(self, role: str) -> str:
         if role == REFERENCE:
@@ -292,7 +276,7 @@ class Roles:
         if adapter != self._active and any(live.alive for live in self._live):
             raise RuntimeError(
                 f"cannot switch from {self._active!r} to {adapter!r}: "
-                "a checkpointed forward waits for its backward"
+                "a checkpointed forward pass awaits its backward"
             )
         if adapter == self._active:
             return
@@ -312,8 +296,8 @@ class Roles:
 
     @staticmethod
     def _restore(trainable: list[tuple[nn.Parameter, bool]]) -> None:
-        for parameter, wants in trainable:
-            parameter.requires_grad_(wants)
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
         targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
@@ -322,28 +306,28 @@ class Roles:
             lora_alpha=settings.alpha,
             target_modules=targets,
             lora_dropout=0.0,
-            # GPT-2 and kin keep their weights transposed.
+            # GPT-2 and similar models store their weights transposed.
             fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.causal.modules()),
             task_type="CAUSAL_LM",
             base_model_name_or_path=self.loaded.path,
         )
         if self._peft is None:
             with warnings.catch_warnings():
-                # PEFT reads a property that transformers renamed.
+                # PEFT reads a property that transformers has renamed.
                 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
                 self._peft = get_peft_model(self.causal, config, adapter_name=name)
         else:
             self._peft.add_adapter(name, config)
 
     def _copy(self, source: str, target: str) -> None:
-        copied = self.named_parameters_of(source)
+        source_parameters = self.named_parameters_of(source)
         with torch.no_grad():
             for key, parameter in self.named_parameters_of(target).items():
                 if _is_adapter(key):
-                    twin = key.replace(f"{target}/", f"{source}/", 1).replace(
+                    source_key = key.replace(f"{target}/", f"{source}/", 1).replace(
                         f".{target}.", f".{source}."
                     )
-                    parameter.copy_(copied[twin])
+                    parameter.copy_(source_parameters[source_key])
 
     def head(self, name: str) -> nn.Linear:
         """Return a role's head.
@@ -359,10 +343,10 @@ class Roles:
 
     @contextmanager
     def _checkpointing(self) -> Iterator[None]:
-        """Be in training mode, in which alone the library checkpoints; nothing drops out.
+        """Switch to training mode, which checkpointing requires; there is no dropout.
 
-        Only where gradients are wanted: in that mode layers give up the cache that answers are
-        sampled with.
+        Only if gradients are enabled: in training mode with checkpointing, layers ignore the cache
+        used for sampling.
         """
         if not (self._checkpoints and torch.is_grad_enabled()):
             yield
@@ -374,25 +358,37 @@ class Roles:
             self.causal.eval()  # type: ignore[no-untyped-call]
 
     def _watched(self, hidden: Tensor) -> Tensor:
-        live = _LiveGraph()
+        live = LiveGraph()
         self._live.add(live)
-        watched: Tensor = _Watch.apply(hidden, live)  # type: ignore[no-untyped-call]
+        watched: Tensor = BackwardMarker.apply(hidden, live)  # type: ignore[no-untyped-call]
         return watched
 
     def _refuse_adapter(self, name: str, settings: LoraSettings, init_from: str | None) -> None:
         if name in (BASE, REFERENCE) or "." in name or "/" in name:
-            raise ValueError(f"an adapter cannot be called {name!r}")
+            raise ValueError(f"an adapter cannot be named {name!r}")
         if self.has_adapter(name):
-            raise ValueError(f"adapter {name!r} exists already")
+            raise ValueError(f"adapter {name!r} already exists")
         if init_from is None:
             return
         if not self.has_adapter(init_from):
-            raise ValueError(f"adapter {name!r} should copy {init_from!r}, which does not exist")
+            raise ValueError(
+                f"adapter {name!r} cannot be copied from {init_from!r}, which does not exist"
+            )
         if self.settings[init_from] != settings:
             raise ValueError(
-                f"adapter {name!r} is {settings}, but {init_from!r}, which it should copy, "
-                f"is {self.settings[init_from]}"
+                f"adapter {name!r} with {settings} cannot be copied from {init_from!r} with "
+                f"{self.settings[init_from]}"
             )
+
+
+def loaded_of(model: Roles | LoadedModel) -> LoadedModel:
+    """Return the loaded model, with or without roles."""
+    return model.loaded if isinstance(model, Roles) else model
+
+
+def run_as(model: Roles | LoadedModel, role: str | None) -> AbstractContextManager[None]:
+    """Return the context of a role; None is the active one."""
+    return model.role(role) if isinstance(model, Roles) and role is not None else nullcontext()
 
 
 def _is_adapter(key: str) -> bool:

@@ -1,8 +1,8 @@
-"""Models as folders that plain transformers and PEFT load, without a line of ours.
+"""Models as folders that plain transformers and PEFT can load.
 
-An adapter folder names its base, which must be a folder or a hub name by then. A merged folder is
-whole; merging is done in a copy, because merging and unmerging in bf16 changes the base.
-Manifests, hashes and model cards are left to whoever publishes the folder.
+An adapter folder refers to its base, which must have a local path or a Hub name by then. A merged
+folder is self-contained; merging is done in a copy, because merging and unmerging in bf16 changes
+the base. Manifests, hashes and model cards are left to the caller.
 """
 
 import copy
@@ -25,12 +25,12 @@ HEAD_KEY = "base_model.model.score.weight"
 
 
 def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
-    """Write a whole model with its tokenizer, and call the folder its path from now on.
+    """Write a complete model with its tokenizer, and return it with the folder as its path.
 
-    Adapters are left out. Adapters saved later name this folder as their base, so do this first
-    with a model that was made here.
+    Adapters are left out. Adapters saved later refer to this folder as their base, so a model that
+    was built here must be saved first.
     """
-    _whole(loaded.model).save_pretrained(folder)
+    _merged_copy(loaded.model).save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
     return LoadedModel(loaded.model, loaded.tokenizer, str(folder), loaded.eos_id, loaded.pad_id)
@@ -39,7 +39,7 @@ def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
 def save_policy(
     roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "policy"
 ) -> None:
-    """Write the adapter of a role as a PEFT folder, or base and adapter as one whole model.
+    """Write the adapter of a role as a PEFT folder, or base and adapter as one merged model.
 
     Raises:
         ValueError: if the role has no adapter.
@@ -54,10 +54,10 @@ def save_policy(
 def save_reward(
     roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "reward"
 ) -> None:
-    """Write a reward model as a sequence classifier with one label, adapter or whole.
+    """Write a reward model as a sequence classifier with one label, as an adapter or merged.
 
-    Its raw score is at the last token that is not padding. The score is not normalised: mean and
-    standard deviation belong into the manifest.
+    Its logit at the last token that is not padding is the raw score. The score is not normalized:
+    mean and standard deviation belong in the manifest.
 
     Raises:
         ValueError: if the role has no adapter or no head.
@@ -71,7 +71,7 @@ def save_reward(
 
 
 def load_policy(roles: Roles, folder: Path | str, role: str = "policy") -> None:
-    """Add the adapter of a saved folder under a name of our own.
+    """Add the adapter in a folder as a role.
 
     Raises:
         ValueError: if its weights do not fit the base.
@@ -80,7 +80,7 @@ def load_policy(roles: Roles, folder: Path | str, role: str = "policy") -> None:
 
 
 def load_reward(roles: Roles, folder: Path | str, role: str = "reward") -> None:
-    """Add the adapter and the head of a saved reward model.
+    """Add the adapter and the head in a folder as a reward role.
 
     Raises:
         ValueError: if the folder has no head or its weights do not fit the base.
@@ -94,16 +94,16 @@ def load_reward(roles: Roles, folder: Path | str, role: str = "reward") -> None:
 
 
 def _save_adapter(
-    roles: Roles, role: str, folder: Path, task: str, more: dict[str, Tensor] | None = None
+    roles: Roles, role: str, folder: Path, task: str, head: dict[str, Tensor] | None = None
 ) -> None:
     _refuse_without_adapter(roles, role)
     folder.mkdir(parents=True, exist_ok=True)
-    # Otherwise PEFT asks the hub whether the vocabulary grew.
+    # Otherwise PEFT queries the Hub for whether the vocabulary was extended.
     tensors = get_peft_model_state_dict(roles.peft, adapter_name=role, save_embedding_layers=False)
-    own = {
-        key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (more or {})).items()
+    copies = {
+        key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (head or {})).items()
     }
-    tensor_files.save(own, folder / ADAPTER_FILE)
+    tensor_files.save(copies, folder / ADAPTER_FILE)
     config: Any = copy.deepcopy(roles.peft.peft_config[role])
     config.task_type = task
     config.inference_mode = True
@@ -123,23 +123,23 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     )
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
-    places = {
+    parameters = {
         f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
         for key, parameter in roles.named_parameters_of(role).items()
     }
-    odd = sorted(places.keys() ^ (tensors.keys() - {HEAD_KEY}))
-    if odd:
+    unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
+    if unmatched:
         raise ValueError(
-            f"adapter in {folder} does not fit its base: {odd[:3]} only in one of them"
+            f"adapter in {folder} does not fit its base: {unmatched[:3]} are in only one of them"
         )
     with torch.no_grad():
-        for key, parameter in places.items():
+        for key, parameter in parameters.items():
             parameter.copy_(tensors[key])
     return tensors
 
 
 def _refuse_other_kinds(config: Any, folder: Path) -> None:
-    """Refuse adapters whose weights would fit ours and mean something else."""
+    """Refuse adapters whose weights have the same shapes as plain LoRA but another meaning."""
     for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern"):
         value = getattr(config, name, None)
         if value:
@@ -151,30 +151,32 @@ def _refuse_other_kinds(config: Any, folder: Path) -> None:
 def _merged(roles: Roles, role: str) -> PreTrainedModel:
     _refuse_without_adapter(roles, role)
     with roles.role(role):
-        return _whole(roles.causal)
+        return _merged_copy(roles.causal)
 
 
 @torch.no_grad()
-def _whole(source: PreTrainedModel) -> PreTrainedModel:
-    if models.is_packed(source):
-        raise ValueError("a model loaded in 4 bits cannot be saved whole; load it in full for that")
-    # A new model is filled: nothing of the base is touched, and no adapter is left in it.
+def _merged_copy(source: PreTrainedModel) -> PreTrainedModel:
+    if models.is_quantized(source):
+        raise ValueError(
+            "a model loaded in 4 bits cannot be saved in full; load it without quantization"
+        )
+    # The weights go into a new model: the base is not changed, and no adapter is left in it.
     config = copy.deepcopy(source.config)
-    with torch.random.fork_rng():  # saving must not change what a run draws next
+    with torch.random.fork_rng():  # saving must not affect the random numbers of a run
         make: Any = type(source)._from_config
-        whole: PreTrainedModel = make(config, dtype=source.dtype)
-    whole.generation_config = copy.deepcopy(source.generation_config)
+        merged_model: PreTrainedModel = make(config, dtype=source.dtype)
+    merged_model.generation_config = copy.deepcopy(source.generation_config)
     layers = {name: m for name, m in source.named_modules() if hasattr(m, "base_layer")}
-    content: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for key, tensor in source.state_dict().items():
         layer, is_inner, rest = key.partition(".base_layer.")
         if is_inner:
             merged = merged_weight(layers[layer]) if rest == "weight" else tensor
-            content[f"{layer}.{rest}"] = merged
+            weights[f"{layer}.{rest}"] = merged
         elif ".lora_" not in key:
-            content[key] = tensor
-    whole.load_state_dict(content)
-    return whole
+            weights[key] = tensor
+    merged_model.load_state_dict(weights)
+    return merged_model
 
 
 def _classifier(causal: PreTrainedModel, head: Tensor) -> PreTrainedModel:

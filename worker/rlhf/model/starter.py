@@ -1,4 +1,4 @@
-"""A small Llama from scratch with its own tokenizer, for machines without a model or a GPU."""
+"""A small, randomly initialized Llama with its own tokenizer, for use without a model or a GPU."""
 
 from collections.abc import Iterable
 
@@ -24,7 +24,7 @@ def build(
     heads: int = 6,
     seed: int,
 ) -> LoadedModel:
-    """Train a byte-level BPE tokenizer on the texts and draw a random Llama for it.
+    """Train a byte-level BPE tokenizer on the texts and initialize a Llama for it.
 
     The defaults make 2.8 million parameters. The same texts and seed give the same model.
 

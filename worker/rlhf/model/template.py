@@ -1,7 +1,7 @@
-"""Conversations as text and token ids: the model's chat template, or a plain one of ours.
+"""Conversations as text and token ids: the model's chat template, or a plain one.
 
-A prompt is rendered once and stored; a response is tokenised alone and put after the prompt's ids,
-the same way in every loop, because tokens across the seam could otherwise merge.
+A prompt is rendered once and stored. A response is tokenized separately and appended to the
+prompt's ids in every loop, because tokens across the boundary could merge otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,11 +27,11 @@ STARTER_CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-"""For tokenizers trained here, which have a token for each role marker."""
+"""For the starter model's tokenizer, which has a token for each role marker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ChatMessage:
     """One turn of a conversation."""
 
     role: Speaker
@@ -40,25 +40,29 @@ class Message:
 
 def render_prompt(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Message],
+    messages: Sequence[ChatMessage],
     *,
     instruction: str | None = None,
 ) -> str:
-    """Render a conversation up to where the assistant's answer begins.
+    """Render a conversation up to the start of the assistant's response.
 
-    The instruction goes first as the system's turn. A template that knows no system's turn gets it
-    in front of the first user turn. Text that spells a special token is broken up, so that nobody
-    can speak as somebody else.
+    The instruction becomes the system message. For a template without system messages it is put in
+    front of the first message. Text that spells out a special token is broken up, so that no
+    message can imitate another role.
 
     Raises:
-        ValueError: if there is no message or the assistant has the last word.
+        ValueError: if there is no message or the last one is the assistant's.
     """
     if not messages:
         raise ValueError("a prompt needs at least one message")
     if messages[-1].role == "assistant":
-        raise ValueError("a prompt ends with the assistant's message; there is nothing to answer")
-    safe = [Message(m.role, _neutral(tokenizer, m.content)) for m in messages]
-    system = [] if instruction is None else [Message("system", _neutral(tokenizer, instruction))]
+        raise ValueError(
+            "the prompt ends with the assistant's message; there is no turn to complete"
+        )
+    safe = [ChatMessage(m.role, _neutral(tokenizer, m.content)) for m in messages]
+    system = (
+        [] if instruction is None else [ChatMessage("system", _neutral(tokenizer, instruction))]
+    )
     if tokenizer.chat_template is None:
         return plain([*system, *safe])
     try:
@@ -70,17 +74,17 @@ def render_prompt(
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return the ids of a rendered prompt, with the beginning token if the model has one in use."""
+    """Return the ids of a rendered prompt, with the BOS token if the tokenizer adds one."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    begins = tokenizer.bos_token_id
-    wanted = begins is not None and tokenizer("")["input_ids"][:1] == [begins]
-    return [begins, *ids] if wanted and ids[:1] != [begins] else ids
+    bos_id = tokenizer.bos_token_id
+    adds_bos = bos_id is not None and tokenizer("")["input_ids"][:1] == [bos_id]
+    return [bos_id, *ids] if adds_bos and ids[:1] != [bos_id] else ids
 
 
 def encode_response(tokenizer: PreTrainedTokenizerBase, text: str, *, finished: bool) -> list[int]:
-    """Return the ids of a response alone, with the end token only if it is finished.
+    """Return the ids of a response alone, with the EOS token only if it is finished.
 
-    Special tokens spelled out in the text are encoded as the text they are.
+    Special tokens spelled out in the text are encoded as ordinary text.
     """
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
         "input_ids"
@@ -95,22 +99,22 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
     return text
 
 
-def _from_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
+def _from_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage]) -> str:
     turns = [{"role": message.role, "content": message.content} for message in messages]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     assert isinstance(text, str)
     return text
 
 
-def plain(messages: Sequence[Message]) -> str:
-    """Lay out turns for a model without a template of its own, up to where it answers."""
+def plain(messages: Sequence[ChatMessage]) -> str:
+    """Render messages for a model without a chat template, up to the start of its response."""
     turns = [f"{PLAIN_NAMES[message.role]}: {message.content}\n\n" for message in messages]
     return "".join(turns) + f"{PLAIN_NAMES['assistant']}:"
 
 
-def _in_first_turn(instruction: str, messages: Sequence[Message]) -> list[Message]:
+def _in_first_turn(instruction: str, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
     first = messages[0]
-    return [Message(first.role, f"{instruction}\n\n{first.content}"), *messages[1:]]
+    return [ChatMessage(first.role, f"{instruction}\n\n{first.content}"), *messages[1:]]
 
 
 def _neutral(tokenizer: PreTrainedTokenizerBase, content: str) -> str:

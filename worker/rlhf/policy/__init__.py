@@ -1,1 +1,1 @@
-"""PPO, RLOO, DPO and best-of-n; rollouts, stop rules and the best weights."""
+"""Policy training: PPO, RLOO, DPO and best-of-n, with rollouts and stopping rules."""

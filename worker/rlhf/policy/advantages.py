@@ -1,7 +1,6 @@
-"""Generalised advantage estimation and whitening over masked response tokens.
+"""Generalized advantage estimation and whitening over masked response tokens.
 
-Pure functions of tensors. What the rewards are made of is `ppo`'s business; what the advantages are
-used for is `losses`'.
+Pure functions of tensors. `ppo` computes the rewards; `losses` uses the advantages.
 """
 
 import torch
@@ -14,19 +13,18 @@ def estimate(
     """Return the advantages and the returns of a batch of finished episodes.
 
     GAE (Schulman et al. 2016, arXiv 1506.02438, equation 16). An episode ends with its last real
-    token, whether by the end token or by the length limit: the value after it is 0 (the limit is
-    paid for by the missing-EOS penalty instead of a bootstrap). Masked positions may hold anything.
+    token, by EOS or by the length limit, and the value after it is 0: the missing-EOS penalty takes
+    the place of a bootstrapped value. Masked positions may hold anything.
 
     Args:
         rewards: Reward of each response token, [B, R].
         values: Value before each response token, [B, R].
-        is_response: True where a token counts, [B, R]; each row's real tokens are adjacent.
+        is_response: True where a token counts, [B, R]; the real tokens of a row are adjacent.
         gamma: Discount.
-        lam: The exponential average's weight: 0 is the TD error, 1 the return minus the value.
+        lam: λ: 0 gives the TD error, 1 the return minus the value.
 
     Returns:
         Advantages and returns (advantage plus value), both [B, R] and 0 where masked.
-
     """
     rewards = rewards.masked_fill(~is_response, 0.0)
     values = values.masked_fill(~is_response, 0.0)
@@ -44,8 +42,8 @@ def estimate(
 def whiten(values: Tensor, is_real: Tensor) -> Tensor:
     """Shift and scale to mean 0 and variance 1 over the real entries; the others become 0.
 
-    The variance is that of the population (no Bessel correction), so that it is 1 exactly. Equal
-    entries become 0 and not an amplified rounding error.
+    The variance is that of the population (no Bessel correction), so that it is exactly 1. Equal
+    entries become 0 rather than amplified rounding errors.
     """
     real = values[is_real]
     mean, variance = real.mean(), real.var(correction=0)
@@ -54,12 +52,12 @@ def whiten(values: Tensor, is_real: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, is_real: Tensor) -> Tensor:
-    """Average over the real entries; 0 where there is none."""
+    """Return the mean of the real entries; 0 if there is none."""
     return values.masked_fill(~is_real, 0.0).sum() / is_real.sum().clamp(min=1)
 
 
 def explained_variance(values: Tensor, returns: Tensor, is_real: Tensor) -> Tensor:
-    """Return 1 minus the residual's share of the returns' variance: 1 perfect, 0 a constant."""
-    of_returns = returns[is_real].var(correction=0)
-    of_residual = (returns - values)[is_real].var(correction=0)
-    return 1.0 - of_residual / of_returns.clamp(min=1e-8)
+    """Return 1 - Var(returns - values) / Var(returns): 1 is perfect, 0 a constant prediction."""
+    return_variance = returns[is_real].var(correction=0)
+    residual_variance = (returns - values)[is_real].var(correction=0)
+    return 1.0 - residual_variance / return_variance.clamp(min=1e-8)

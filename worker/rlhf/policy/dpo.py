@@ -1,11 +1,10 @@
-"""Direct preference optimisation: a policy from rankings, without a reward model or sampling.
+"""Direct preference optimization: a policy from ranked prompts, without a reward model.
 
 DPO of Rafailov et al. 2023 (arXiv 2305.18290, equation 7), with soft targets from vote shares,
-label smoothing (Mitchell 2023, "cDPO") and weights. Each completion is run once and serves all its
+label smoothing (Mitchell 2023, "cDPO") and weights. One forward pass of a completion serves all its
 pairs.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,21 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import batches, checks, schedule
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core import batches, config_checks, optimization, schedule
+from worker.rlhf.core.epoch_order import EpochBatches
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
-from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.policy import rollout
-from worker.rlhf.policy.policy_watch import Watch
+from worker.rlhf.policy.policy_watch import PolicyWatch
 from worker.rlhf.policy.rollout import Forward
-from worker.rlhf.reward.ranking_loss import Terms, agreement_of, loss_of, split_by_length
+from worker.rlhf.reward.ranking_loss import Terms, batch_metrics, loss_of, split_by_length
 
 
 @dataclass(frozen=True, slots=True)
 class DpoConfig:
-    """How the policy is trained; `beta` is the price of moving away from the reference."""
+    """Settings of DPO; `beta` is the penalty on moving away from the reference."""
 
     beta: float = 0.1
     epochs: int = 1
@@ -49,54 +49,56 @@ class DpoConfig:
         Raises:
             ValueError: naming the setting, the rule and the value.
         """
-        checks.positive(self, "beta", "epochs", "batch_rankings", "learning_rate", "grad_clip")
-        checks.positive(self, "max_tokens", "token_budget")
-        checks.within(self, 0.0, 0.5, "smoothing")
+        config_checks.require_positive(
+            self, "beta", "epochs", "batch_rankings", "learning_rate", "grad_clip"
+        )
+        config_checks.require_positive(self, "max_tokens", "token_budget")
+        config_checks.require_within(self, 0.0, 0.5, "smoothing")
         if self.max_steps is not None:
-            checks.positive(self, "max_steps")
+            config_checks.require_positive(self, "max_steps")
 
     def to_json(self) -> dict[str, object]:
-        """Return what the manifest keeps."""
+        """Return the settings as plain values for the manifest."""
         return asdict(self)
 
     @property
     def forward(self) -> Forward:
-        """How roles are run over tokens."""
+        """How roles are evaluated on tokens."""
         return Forward(1.0, self.autocast, self.token_budget)
 
 
 def prepare(roles: Roles, config: DpoConfig) -> None:
-    """Add the policy, started from the SFT adapter if there is one."""
-    source = SFT if roles.has_adapter(SFT) else None
-    roles.add_adapter("policy", config.lora, init_from=source, seed=config.seed)
+    """Add the policy, as a copy of the SFT adapter if there is one."""
+    roles.add_policy(config.lora, seed=config.seed)
     lora_kernel.install(roles.causal)
 
 
 def train(
     roles: Roles,
-    rankings: Sequence[Ranking],
+    ranked_prompts: Sequence[RankedPrompt],
     config: DpoConfig,
     state: TrainingState,
-    watch: Watch | None = None,
+    watch: PolicyWatch | None = None,
 ) -> Iterator[StepReport]:
-    """Train the prepared policy on the rankings, and yield every step.
+    """Train the prepared policy on ranked prompts and yield a report per step.
 
-    With a watch the policy's own answers are looked at now and then: rules may end the run, and the
-    best weights by the held-out reward minus `beta` times the KL are in the model when the last
-    report comes.
+    With a watch, the policy is evaluated on held-out prompts at intervals: rules may end the run,
+    and with the last report the model has the best weights by held-out reward minus `beta` times
+    KL.
 
     Raises:
-        ValueError: if no ranking has a judged pair and fits within `max_tokens`.
-
+        ValueError: if no prompt has a judged pair and fits within `max_tokens`.
     """
-    kept, too_long = split_by_length([each for each in rankings if each.pairs], config.max_tokens)
+    paired = [ranked for ranked in ranked_prompts if ranked.pairs]
+    kept, too_long = split_by_length(paired, config.max_tokens)
     if not kept:
         raise ValueError(
-            f"none of {len(rankings)} rankings is judged and within {config.max_tokens} tokens"
+            f"none of {len(ranked_prompts)} ranked prompts has judgments and fits within "
+            f"{config.max_tokens} tokens"
         )
-    run = Run(roles, kept, config, state)
+    run = DpoRun(roles, kept, config, state)
     if watch is not None:
-        watch.look_at_the_start(config.beta)
+        watch.evaluate_start(config.beta)
     while state.step < run.steps and "stop_reason" not in state.values:
         metrics = run.step() | {"data/too_long": float(len(too_long))}
         if watch is not None:
@@ -106,34 +108,34 @@ def train(
             yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
 
 
-class Run:
-    """One run: the optimiser and the order of the data."""
+class DpoRun:
+    """One run: the optimizer and the order of the data."""
 
     def __init__(
-        self, roles: Roles, rankings: Sequence[Ranking], config: DpoConfig, state: TrainingState
+        self,
+        roles: Roles,
+        ranked_prompts: Sequence[RankedPrompt],
+        config: DpoConfig,
+        state: TrainingState,
     ) -> None:
-        self.roles, self.rankings, self.config, self.state = roles, rankings, config, state
+        self.roles, self.ranked_prompts = roles, ranked_prompts
+        self.config, self.state = config, state
         self.parameters = roles.parameters_of("policy")
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=config.learning_rate, weight_decay=0.0, fused=True
         )
         state.register(roles.named_parameters_of("policy"), {"policy": self.optimizer})
-        self.steps_per_epoch = math.ceil(len(rankings) / config.batch_rankings)
-        self.steps = self.steps_per_epoch * config.epochs
-        if config.max_steps is not None:
-            self.steps = min(self.steps, config.max_steps)
+        self.order = EpochBatches(len(ranked_prompts), config.batch_rankings, config.seed)
+        self.steps = self.order.steps(config.epochs, config.max_steps)
 
     def step(self) -> dict[str, float]:
-        """Take one optimiser step and return its figures."""
+        """Take one optimizer step and return its metrics."""
         started = time.perf_counter()
         rate = self.config.learning_rate * schedule.linear(self.state.step, self.steps)
-        batch = _batch(self.rankings, self.config, self.state.step, self.steps_per_epoch)
+        batch = [self.ranked_prompts[index] for index in self.order.batch(self.state.step)]
         metrics = accumulate(self.roles, batch, self.config)
         metrics["grad_norm"] = float(clip_grad_norm_(self.parameters, self.config.grad_clip))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        optimization.advance(self.optimizer, rate)
         self.state.step += 1
         return metrics | {
             "learning_rate": rate,
@@ -141,57 +143,40 @@ class Run:
         }
 
 
-def accumulate(roles: Roles, batch: Sequence[Ranking], config: DpoConfig) -> dict[str, float]:
-    """Add up the gradients of a batch, micro-batch by micro-batch, and say how it did."""
-    total, found = 0.0, list[tuple[int, Tensor]]()  # rewards by the ranking's place in the batch
+def accumulate(roles: Roles, batch: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
+    """Accumulate the gradients of a batch over its micro-batches, and return its metrics."""
+    total = 0.0
+    rewards_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
     terms = Terms(with_margin=False, smoothing=config.smoothing, centering=0.0)
     tokens = [
-        sum(len(ranking.prompt_ids) + len(ids) for ids in ranking.completions) for ranking in batch
+        sum(len(ranked.prompt_ids) + len(ids) for ids in ranked.completions) for ranked in batch
     ]
     share = roles.team.share(tokens)
-    mine = batches.by_tokens([tokens[index] for index in share], config.token_budget)
-    for group in ([share[index] for index in each] for each in mine):
-        here = [batch[index] for index in group]
+    for group in batches.by_tokens([tokens[row] for row in share], config.token_budget):
+        rows = [share[index] for index in group]
+        micro_batch = [batch[row] for row in rows]
         with roles.role("policy"):
-            rewards = implicit_rewards(roles, here, config)
-            loss = loss_of(rewards, here, terms).sum() / len(batch)
+            rewards = implicit_rewards(roles, micro_batch, config)
+            loss = loss_of(rewards, micro_batch, terms).sum() / len(batch)
             torch.autograd.backward(loss)
         total += float(loss.detach())
-        found += zip(group, [each.detach().cpu() for each in rewards], strict=True)
+        rewards_by_row += zip(rows, [r.detach().cpu() for r in rewards], strict=True)
     roles.team.sum_gradients(roles.parameters_of("policy"))
-    found = roles.team.gather(found)
-    fit = agreement_of([each for _, each in found], [batch[index] for index, _ in found])
-    flat = torch.cat([each for _, each in found])
-    return {
-        "loss": roles.team.sum(total),
-        "accuracy": fit.accuracy,
-        "margin": fit.margin,
-        "reward/mean": float(flat.mean()),
-        "reward/std": float(flat.std(correction=0)),
-    }
+    return batch_metrics(batch, roles.team.gather(rewards_by_row), loss=roles.team.sum(total))
 
 
 def implicit_rewards(
-    roles: Roles, rankings: Sequence[Ranking], config: DpoConfig
+    roles: Roles, ranked_prompts: Sequence[RankedPrompt], config: DpoConfig
 ) -> tuple[Tensor, ...]:
-    """Return β times the log-ratio to the reference of each ranking's completions, [K] each."""
-    sequences = [(each.prompt_ids, ids) for each in rankings for ids in each.completions]
+    """Return β times the log-ratio to the reference of each prompt's completions, [K] each."""
+    sequences = [
+        (ranked.prompt_ids, ids) for ranked in ranked_prompts for ids in ranked.completions
+    ]
     batch = batches.pad(sequences, roles.pad_id).to(roles.device)
     owner = batch.is_response.nonzero()[:, 0]  # N
     with torch.no_grad():
         reference, _ = rollout.token_logprobs(roles, "reference", batch, config.forward)
     policy, _ = rollout.token_logprobs(roles, "policy", batch, config.forward)
-    moved = torch.zeros(len(sequences), device=policy.device)
-    moved = config.beta * moved.index_add(0, owner, policy - reference)
-    return torch.split(moved, [len(each.completions) for each in rankings])
-
-
-def _batch(
-    rankings: Sequence[Ranking], config: DpoConfig, step: int, per_epoch: int
-) -> list[Ranking]:
-    """Return the batch of a step, each ranking once an epoch, by seed and step alone."""
-    epoch, position = divmod(step, per_epoch)
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
-    order = torch.randperm(len(rankings), generator=generator).tolist()
-    start = position * config.batch_rankings
-    return [rankings[index] for index in order[start : start + config.batch_rankings]]
+    log_ratios = torch.zeros(len(sequences), device=policy.device)
+    rewards = config.beta * log_ratios.index_add(0, owner, policy - reference)
+    return torch.split(rewards, [len(ranked.completions) for ranked in ranked_prompts])

@@ -1,6 +1,6 @@
-"""Estimates of the distance from the reference, and what sets the price of it.
+"""Estimates of the KL divergence from the reference, and controllers of its coefficient.
 
-Controllers are values: a step gives a new one, so that a checkpoint holds one number.
+Controllers are immutable: a step returns a new one, so a checkpoint stores only the coefficient.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """Estimate KL(policy ‖ reference) per sampled token: unbiased, may be negative.
+    """Return an estimate of KL(policy ‖ reference) per sampled token: unbiased, may be negative.
 
     k1 of Schulman, "Approximating KL Divergence" (2020), joschu.net/blog/kl-approx.html. Any shape.
     """
@@ -18,31 +18,31 @@ def k1(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """Estimate KL(policy ‖ reference) per sampled token: unbiased, never negative, less variance.
+    """Return an unbiased, nonnegative estimate per sampled token with less variance than k1.
 
-    k3 of the same source: (r - 1) - log r with r the reference's probability over the policy's.
+    k3 of the same source: (r - 1) - log r, with r the ratio of reference to policy probability.
     """
     log_ratio = reference_logprobs - logprobs
     return log_ratio.expm1() - log_ratio
 
 
 class Controller(Protocol):
-    """Holds the KL coefficient, and says what it is after a batch."""
+    """The KL coefficient and its update after each batch."""
 
     @property
     def coefficient(self) -> float:
-        """Price of one nat, in units of normalised reward."""
+        """Penalty per nat, in units of normalized reward."""
 
     def after(self, kl_nats: float, episodes: int) -> Self:
-        """Return the controller after a batch of `episodes` with a mean KL per sequence."""
+        """Return the controller after a batch, given its mean KL per sequence."""
 
     def with_coefficient(self, coefficient: float) -> Self:
-        """Return the controller as it was left by a checkpoint."""
+        """Return this controller with the coefficient from a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A coefficient that stays."""
+    """A constant coefficient."""
 
     coefficient: float = 0.1
 
@@ -69,11 +69,11 @@ class Adaptive:
     error_limit: float = 0.2
 
     def after(self, kl_nats: float, episodes: int) -> Self:
-        """Return the controller with its coefficient moved towards the target."""
+        """Return the controller with its coefficient adjusted toward the target KL."""
         error = kl_nats / self.target_nats - 1.0
         error = min(max(error, -self.error_limit), self.error_limit)
         return replace(self, coefficient=self.coefficient * (1.0 + error * episodes / self.horizon))
 
     def with_coefficient(self, coefficient: float) -> Self:
-        """Return a controller with this coefficient, its target and horizon kept."""
+        """Return a controller with this coefficient and the same target and horizon."""
         return replace(self, coefficient=coefficient)

@@ -1,7 +1,8 @@
-"""Watches a policy run: held-out looks, samples for people, the best weights, and when to stop.
+"""Monitoring of policy training: held-out evaluation, samples, best weights and stopping.
 
-Shared by all algorithms that train a policy. Those that learn from answers of their own are seen at
-every step, the others (DPO, best of n) at the looks. What it remembers is in the state.
+Shared by all algorithms that train a policy. Those that learn from the policy's own responses are
+observed at every step, the others (DPO, best-of-n) at held-out evaluations. The history is kept in
+the training state.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from worker.rlhf.sampling.sampling import SamplingConfig
 
 
 def default_rules() -> tuple[Rule, ...]:
-    """Return the rules of a run that nobody configured: the alarms, and no early success."""
+    """Return the default rules: all alarms, and no rule that ends a run on success."""
     return (
         stopping.KlBudget(sqrt_kl=4.0),
         stopping.HeldoutPeak(),
@@ -32,7 +33,7 @@ def default_rules() -> tuple[Rule, ...]:
 
 @dataclass(frozen=True, slots=True)
 class WatchConfig:
-    """How a policy run is watched. `prompts` held-out prompts at most are answered at each look."""
+    """How a run is monitored; at most `prompts` held-out prompts are used per evaluation."""
 
     every: int = 5
     prompts: int = 64
@@ -42,8 +43,8 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What the policy does on held-out prompts."""
+class HeldoutEvaluation:
+    """Means over the policy's responses to held-out prompts."""
 
     reward: float
     kl_nats: float
@@ -53,8 +54,8 @@ class Look:
     samples: tuple[Sample, ...]
 
 
-class Watch:
-    """Keeps the history of a run and judges it."""
+class PolicyWatch:
+    """Records the history of a run, keeps the best weights and decides when to stop."""
 
     def __init__(
         self,
@@ -71,27 +72,30 @@ class Watch:
         self.sampling = rollout.seeded(sampling, config.seed, 0)
         self.forward = forward
 
-    def look_at_the_start(self, kl_coefficient: float) -> None:
-        """Record where the run began, once: the rules compare with it, and it may stay the best."""
+    def evaluate_start(self, kl_coefficient: float) -> None:
+        """Evaluate the initial policy, once: rules compare with it, and it may remain the best."""
         if "history" in self.state.values:
             return
         self.state.values["history"] = []
         if not self.heldout:
             return
-        look = self._look()
-        self._remember(_of_look(0, look))
-        self.state.keep_best(look.reward - kl_coefficient * look.kl_nats)
+        evaluation = self._evaluate()
+        self._record(_observation_of(0, evaluation))
+        self.state.keep_best(evaluation.reward - kl_coefficient * evaluation.kl_nats)
 
     def report(
         self, metrics: dict[str, float], kl_coefficient: float, *, steps_total: int
     ) -> StepReport:
-        """Look where it is time, keep the best weights, decide whether to stop, and report."""
+        """Evaluate if due, keep the best weights, decide whether to stop, and report."""
         step = self.state.step
-        look = self._look() if self._is_time(step, steps_total) else None
-        stop = self._verdict(_observation(step, metrics, look), steps_total)
-        if look is not None:
-            objective = look.reward - kl_coefficient * look.kl_nats
-            metrics |= _figures(look) | {"heldout/objective": objective}
+        evaluation = self._evaluate() if self._is_due(step, steps_total) else None
+        observation = _observation(step, metrics, evaluation)
+        if observation is not None:
+            self._record(observation)
+        stop = self._stop(observation, steps_total)
+        if evaluation is not None:
+            objective = evaluation.reward - kl_coefficient * evaluation.kl_nats
+            metrics |= _metrics_of(evaluation) | {"heldout/objective": objective}
             if stop is None or not stop.is_alarm:
                 self.state.keep_best(objective)
         if stop is not None:
@@ -103,39 +107,38 @@ class Watch:
                 "best/step": float(self.state.best.step),
                 "best/objective": self.state.best.value,
             }
-        samples = () if look is None else look.samples
+        samples = () if evaluation is None else evaluation.samples
         return StepReport(step, steps_total, metrics, samples, stop.reason if stop else None)
 
     @property
     def history(self) -> list[Observation]:
-        """All observations so far, the last one is now."""
+        """All observations so far; the last one is that of the current step."""
         entries = cast(list[dict[str, Any]], self.state.values["history"])
         return [Observation(**entry) for entry in entries]
 
-    def _verdict(self, seen: Observation | None, steps_total: int) -> Stop | None:
-        """Remember a step and judge the run; one that nobody looked at can only be the last."""
-        if seen is not None:
-            self._remember(seen)
+    def _stop(self, observation: Observation | None, steps_total: int) -> Stop | None:
+        """Return why to stop, or None; without an observation only the last step stops."""
+        if observation is not None:
             return stopping.check(self.config.rules, self.history, steps_total=steps_total)
         is_last = self.state.step >= steps_total
         return Stop(f"steps: all {steps_total} done", is_alarm=False) if is_last else None
 
-    def _is_time(self, step: int, steps_total: int) -> bool:
+    def _is_due(self, step: int, steps_total: int) -> bool:
         return bool(self.heldout) and (step % self.config.every == 0 or step == steps_total)
 
-    def _remember(self, seen: Observation) -> None:
-        cast(list[Json], self.state.values["history"]).append(asdict(seen))
+    def _record(self, observation: Observation) -> None:
+        cast(list[Json], self.state.values["history"]).append(asdict(observation))
 
-    def _look(self) -> Look:
-        """Answer the held-out prompts, with the same chances at every look."""
+    def _evaluate(self) -> HeldoutEvaluation:
+        """Complete the held-out prompts, with the same random numbers at every evaluation."""
         batch = rollout.collect(
             self.roles, self.heldout, self.reward, self.sampling, self.forward, with_values=False
         )
         is_response, scores = batch.episodes.is_response, batch.scores
-        distance = kl.k1(batch.logprobs, batch.reference)[is_response].sum()
-        return Look(
-            reward=float(scores.normalised.mean()),
-            kl_nats=float(distance) / len(self.heldout),
+        kl_sum = kl.k1(batch.logprobs, batch.reference)[is_response].sum()
+        return HeldoutEvaluation(
+            reward=float(scores.normalized.mean()),
+            kl_nats=float(kl_sum) / len(self.heldout),
             length=float(batch.episodes.lengths.float().mean()),
             entropy=float(batch.entropy[is_response].mean()),
             disagreement=None if scores.spread is None else float(scores.spread.mean()),
@@ -143,22 +146,24 @@ class Watch:
         )
 
     def _samples(self, batch: Rollout) -> tuple[Sample, ...]:
-        shown = range(min(self.config.samples, len(batch.episodes.prompts)))
+        rows = range(min(self.config.samples, len(batch.episodes.prompts)))
         tokenizer = self.roles.loaded.tokenizer
         return tuple(
             Sample(
                 prompt=cast(str, tokenizer.decode(list(batch.episodes.prompts[row].prompt_ids))),
                 completion=batch.episodes.completions[row].text,
-                score=float(batch.scores.normalised[row]),
+                score=float(batch.scores.normalized[row]),
             )
-            for row in shown
+            for row in rows
         )
 
 
-def _observation(step: int, metrics: dict[str, float], look: Look | None) -> Observation | None:
-    """Return what a step looked like; one without episodes of its own is seen by its look alone."""
+def _observation(
+    step: int, metrics: dict[str, float], evaluation: HeldoutEvaluation | None
+) -> Observation | None:
+    """Return the observation of a step, or None if it has neither episodes nor an evaluation."""
     if "reward/normalised" not in metrics:
-        return None if look is None else _of_look(step, look)
+        return None if evaluation is None else _observation_of(step, evaluation)
     return Observation(
         step=step,
         reward=metrics["reward/normalised"],
@@ -166,28 +171,28 @@ def _observation(step: int, metrics: dict[str, float], look: Look | None) -> Obs
         length=metrics["length/mean"],
         entropy=metrics["entropy"],
         disagreement=metrics.get("reward/disagreement"),
-        heldout_reward=None if look is None else look.reward,
-        heldout_kl_nats=None if look is None else look.kl_nats,
+        heldout_reward=None if evaluation is None else evaluation.reward,
+        heldout_kl_nats=None if evaluation is None else evaluation.kl_nats,
     )
 
 
-def _of_look(step: int, look: Look) -> Observation:
+def _observation_of(step: int, evaluation: HeldoutEvaluation) -> Observation:
     return Observation(
         step=step,
-        reward=look.reward,
-        kl_nats=look.kl_nats,
-        length=look.length,
-        entropy=look.entropy,
-        disagreement=look.disagreement,
-        heldout_reward=look.reward,
-        heldout_kl_nats=look.kl_nats,
+        reward=evaluation.reward,
+        kl_nats=evaluation.kl_nats,
+        length=evaluation.length,
+        entropy=evaluation.entropy,
+        disagreement=evaluation.disagreement,
+        heldout_reward=evaluation.reward,
+        heldout_kl_nats=evaluation.kl_nats,
     )
 
 
-def _figures(look: Look) -> dict[str, float]:
+def _metrics_of(evaluation: HeldoutEvaluation) -> dict[str, float]:
     return {
-        "heldout/reward": look.reward,
-        "heldout/kl": look.kl_nats,
-        "heldout/length": look.length,
-        "heldout/entropy": look.entropy,
+        "heldout/reward": evaluation.reward,
+        "heldout/kl": evaluation.kl_nats,
+        "heldout/length": evaluation.length,
+        "heldout/entropy": evaluation.entropy,
     }

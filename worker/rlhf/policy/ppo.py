@@ -1,8 +1,8 @@
-"""Proximal policy optimisation of a policy adapter against a reward, with a value adapter.
+"""Proximal policy optimization of a policy adapter against a reward, with a value adapter.
 
-PPO as InstructGPT used it (arXiv 2203.02155, appendix C.4), on one base in memory. Departures: the
-KL price is per token with k1 and the value is a LoRA role started from the reward model. One step
-is one batch of episodes; nothing but `TrainingState` outlives it.
+PPO as in InstructGPT (arXiv 2203.02155, appendix C.4), on one base model in memory. Departures: the
+KL penalty is per token with k1, and the value function is a LoRA role initialized from the reward
+model. One step is one batch of episodes; only `TrainingState` is kept between steps.
 """
 
 import math
@@ -16,29 +16,30 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import checks, losses, schedule
+from worker.rlhf.core import config_checks, epoch_order, losses, optimization, schedule
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
-from worker.rlhf.model.roles import SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.policy import advantages, kl, rollout
-from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.metric_sums import MetricSums
+from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
 from worker.rlhf.policy.rollout import Forward, Rollout
-from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.sampling.sampling import SamplingConfig
 
 
 @dataclass(frozen=True, slots=True)
 class PpoConfig:
-    """How a policy is trained.
+    """Settings of PPO.
 
-    `minibatches` is how many updates one pass over a batch makes. `value_trunk` "policy" puts the
-    value head on the policy's hidden states: half the work, without the reward model's knowledge.
-    `token_budget` bounds the tokens of one forward and changes nothing else. `value_scale` puts the
-    head taken over from a reward model on the scale of the normalised reward.
+    `minibatches` is the number of updates per pass over a batch. `value_trunk` "policy" puts the
+    value head on the policy's hidden states: half the work, without initialization from the reward
+    model. `token_budget` bounds the tokens per forward pass and affects nothing else. `value_scale`
+    converts the output of a head copied from a reward model to the scale of the normalized reward.
     """
 
     steps: int = 40
@@ -76,46 +77,51 @@ class PpoConfig:
         Raises:
             ValueError: naming the setting, the rule and the value.
         """
-        checks.positive(self, "steps", "episodes", "epochs", "minibatches", "max_new_tokens")
-        checks.positive(self, "policy_learning_rate", "value_learning_rate", "adam_eps")
-        checks.positive(self, "grad_clip", "ratio_clip", "value_clip", "reward_clip", "temperature")
-        checks.positive(self, "kl_target_nats", "kl_horizon", "token_budget")
-        checks.within(self, 0.0, 1.0, "gamma", "lam")
-        checks.within(self, 0.0, math.inf, "value_coefficient", "kl_coefficient")
-        checks.within(self, 0.0, math.inf, "missing_eos_penalty")
+        config_checks.require_positive(
+            self, "steps", "episodes", "epochs", "minibatches", "max_new_tokens"
+        )
+        config_checks.require_positive(
+            self, "policy_learning_rate", "value_learning_rate", "adam_eps"
+        )
+        config_checks.require_positive(
+            self, "grad_clip", "ratio_clip", "value_clip", "reward_clip", "temperature"
+        )
+        config_checks.require_positive(self, "kl_target_nats", "kl_horizon", "token_budget")
+        config_checks.require_within(self, 0.0, 1.0, "gamma", "lam")
+        config_checks.require_within(self, 0.0, math.inf, "value_coefficient", "kl_coefficient")
+        config_checks.require_within(self, 0.0, math.inf, "missing_eos_penalty")
         if self.minibatches > self.episodes:
             raise ValueError(
                 f"minibatches must be at most the {self.episodes} episodes, got {self.minibatches}"
             )
 
     def to_json(self) -> dict[str, object]:
-        """Return what the manifest keeps."""
+        """Return the settings as plain values for the manifest."""
         return asdict(self)
 
     @property
     def forward(self) -> Forward:
-        """How roles are run over tokens."""
-        # A head that starts at 0 on the policy's trunk already speaks of the normalised reward.
+        """How roles are evaluated on tokens."""
+        # A head on the policy's trunk starts at 0 and learns the normalized reward directly.
         scale = self.value_scale if self.value_trunk == "value" else Scale()
         return Forward(self.temperature, self.autocast, self.token_budget, scale, self.value_trunk)
 
     @property
     def sampling(self) -> SamplingConfig:
-        """How answers are sampled, but for the seed of the step."""
+        """How responses are sampled, except for the seed of the step."""
         return SamplingConfig(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
 
     @property
     def controller(self) -> kl.Controller:
-        """What sets the price of KL."""
+        """The KL-coefficient controller."""
         if self.kl_control == "fixed":
             return kl.Fixed(self.kl_coefficient)
         return kl.Adaptive(self.kl_coefficient, self.kl_target_nats, self.kl_horizon)
 
 
 def prepare(roles: Roles, config: PpoConfig, *, reward: str | None = "reward") -> None:
-    """Add policy and value: the one from the SFT adapter if any, the other from a reward model."""
-    source = SFT if roles.has_adapter(SFT) else None
-    roles.add_adapter("policy", config.lora, init_from=source, seed=config.seed)
+    """Add the policy, as a copy of SFT if there is one, and the value, as a copy of the reward."""
+    roles.add_policy(config.lora, seed=config.seed)
     roles.add_head("value", seed=config.seed + 1)
     if config.value_trunk == "policy":
         torch.nn.init.zeros_(roles.head("value").weight)
@@ -134,20 +140,21 @@ def train(
     config: PpoConfig,
     state: TrainingState,
 ) -> Iterator[StepReport]:
-    """Train the prepared policy and value roles, and yield every step.
+    """Train the prepared policy and value roles, and yield a report per step.
 
-    The best weights by the held-out reward minus the KL price, before any alarm, are in the model
-    when the last report comes; `state.best` says which step's they are, the report why it ended.
+    With the last report the model has the best weights before any alarm, by held-out reward minus
+    KL penalty; `state.best` holds their step, the report the reason to stop.
 
     Raises:
         ValueError: if there is no prompt.
-
     """
     if not prompts:
         raise ValueError("PPO needs at least one prompt")
     update = Update(roles, config, state)
-    watch = Watch(roles, heldout, reward, config.watch, config.sampling, config.forward, state)
-    watch.look_at_the_start(config.kl_coefficient)
+    watch = PolicyWatch(
+        roles, heldout, reward, config.watch, config.sampling, config.forward, state
+    )
+    watch.evaluate_start(config.kl_coefficient)
     while "stop_reason" not in state.values:
         coefficient = kl_coefficient(config, state)
         batch = rollout.collect(
@@ -164,60 +171,60 @@ def train(
         metrics["value/explained_variance"] = float(
             advantages.explained_variance(batch.values, targets.returns, batch.episodes.is_response)
         )
-        metrics |= rollout.metrics(batch, train_s=time.perf_counter() - started)
+        metrics |= rollout.metrics_of(batch, train_s=time.perf_counter() - started)
         yield finish_step(watch, config, state, metrics, coefficient)
 
 
 def kl_coefficient(config: PpoConfig, state: TrainingState) -> float:
-    """Return the price of KL as the last step left it."""
+    """Return the current KL coefficient."""
     return cast(float, state.values.get("kl_coefficient", config.kl_coefficient))
 
 
 def finish_step(
-    watch: Watch,
+    watch: PolicyWatch,
     config: PpoConfig,
     state: TrainingState,
     metrics: dict[str, float],
     coefficient: float,
 ) -> StepReport:
-    """Count the step, let the controller set the next price of KL, and report."""
+    """Count the step, update the KL coefficient, and report."""
     state.step += 1
     controller = config.controller.with_coefficient(coefficient)
     controller = controller.after(metrics["kl/k1"], config.episodes)
     state.values["kl_coefficient"] = controller.coefficient
     metrics["kl/coefficient"] = coefficient
-    # All looks are held against one price, or the best of them would mean nothing.
+    # Evaluations are compared at a fixed KL coefficient, or the best of them would mean nothing.
     return watch.report(metrics, config.kl_coefficient, steps_total=config.steps)
 
 
 def token_rewards(batch: Rollout, config: PpoConfig, coefficient: float) -> Tensor:
     """Return the reward of each response token, [B, R].
 
-    The price of KL at every token; at the last the normalised score within ±`reward_clip`, less the
-    penalty where the answer did not end itself.
+    The KL penalty at every token; at the last token also the normalized score, clipped to
+    ±`reward_clip`, minus a penalty if the response did not end with an EOS token.
     """
     is_response = batch.episodes.is_response
     rewards = -coefficient * kl.k1(batch.logprobs, batch.reference)
-    final = batch.scores.normalised.clamp(-config.reward_clip, config.reward_clip)
-    final = final - config.missing_eos_penalty * (~batch.episodes.is_finished).float()
-    last = batch.episodes.lengths - 1
-    rewards[torch.arange(len(last)), last] += final
+    score = batch.scores.normalized.clamp(-config.reward_clip, config.reward_clip)
+    score = score - config.missing_eos_penalty * (~batch.episodes.is_finished).float()
+    last_token = batch.episodes.lengths - 1
+    rewards[torch.arange(len(last_token)), last_token] += score
     return rewards.masked_fill(~is_response, 0.0)
 
 
 class Update:
-    """The optimisers of the roles trained, each with its loss, and a step of them on a rollout."""
+    """The trained roles with their optimizers and losses, and their update on a rollout."""
 
     def __init__(
         self,
         roles: Roles,
         config: PpoConfig,
         state: TrainingState,
-        parts: "Mapping[str, Part] | None" = None,
+        role_losses: "Mapping[str, RoleLoss] | None" = None,
         trained: Sequence[str] = ("policy", "value"),
     ) -> None:
         self.roles, self.config, self.state = roles, config, state
-        self.parts = parts or parts_of(config)
+        self.role_losses = role_losses or losses_of(config)
         self.rates = {
             "policy": config.policy_learning_rate,
             "value": config.value_learning_rate,
@@ -238,108 +245,107 @@ class Update:
         state.register(weights, self.optimizers)
 
     def step(self, targets: "Targets") -> dict[str, float]:
-        """Run all epochs over a rollout and return what they did."""
-        share = schedule.linear(self.state.step, self.config.steps)
-        tally = Tally()
+        """Run all epochs over a rollout and return the mean metrics."""
+        rate_share = schedule.linear(self.state.step, self.config.steps)
+        sums = MetricSums()
         for epoch in range(self.config.epochs):
             for rows in self._minibatches(len(targets.rollout.episodes.prompts), epoch):
-                self.accumulate(targets, rows, tally)
-                self._advance(share, tally)
-        tally = Tally.total(self.roles.team.gather([tally]))
-        return tally.means() | {"learning_rate": share * self.config.policy_learning_rate}
+                self.accumulate(targets, rows, sums)
+                self._advance(rate_share, sums)
+        sums = MetricSums.total(self.roles.team.gather([sums]))
+        return sums.means() | {"learning_rate": rate_share * self.config.policy_learning_rate}
 
     def _minibatches(self, episodes: int, epoch: int) -> Iterator[list[int]]:
-        """Yield the rows of each minibatch, shuffled by seed, step and epoch alone."""
-        number = self.state.step * self.config.epochs + epoch
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + number)
-        order = torch.randperm(episodes, generator=generator)
-        for part in order.chunk(self.config.minibatches):
-            yield part.tolist()
+        """Yield the rows of each minibatch in an order set by seed, step and epoch alone."""
+        epochs_before = self.state.step * self.config.epochs
+        order = epoch_order.permutation(episodes, self.config.seed, epochs_before + epoch)
+        for rows in order.chunk(self.config.minibatches):
+            yield rows.tolist()
 
-    def accumulate(self, targets: "Targets", rows: Sequence[int], tally: "Tally") -> None:
-        """Add up a minibatch's gradients; each role's backward follows its own forward."""
+    def accumulate(self, targets: "Targets", rows: Sequence[int], sums: MetricSums) -> None:
+        """Accumulate the gradients of a minibatch; each role's backward follows its own forward."""
         episodes = targets.rollout.episodes
         tokens = int(episodes.lengths[list(rows)].sum())
-        mine = rollout.share(self.roles, episodes, rows)
-        for batch in rollout.micro_batches(self.roles, episodes, mine, self.config.forward):
-            for role, part in self.parts.items():
+        own_rows = rollout.own_share(self.roles, episodes, rows)
+        for batch in rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward):
+            for role, role_loss in self.role_losses.items():
                 with self.roles.role(role):
-                    total, found = part(self.roles, targets, batch, self.config)
-                    torch.autograd.backward(total / tokens)
-                tally.add(found, count=int(batch.is_response.sum()))
+                    loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
+                    torch.autograd.backward(loss_sum / tokens)
+                sums.add(metric_sums, count=int(batch.is_response.sum()))
         for role in self.optimizers:
             self.roles.team.sum_gradients(self.roles.parameters_of(role))
 
-    def _advance(self, rate_share: float, tally: "Tally") -> None:
-        """Clip the gradients per role, or the value's would squeeze the policy's, and step."""
+    def _advance(self, rate_share: float, sums: MetricSums) -> None:
+        """Clip gradients per role, so that large value gradients leave the policy's, and step."""
         for role, optimizer in self.optimizers.items():
             norm = clip_grad_norm_(self.roles.parameters_of(role), self.config.grad_clip)
-            tally.add({f"grad_norm/{role}": norm}, count=1)
-            for group in optimizer.param_groups:
-                group["lr"] = self.rates[role] * rate_share
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            sums.add({f"grad_norm/{role}": norm}, count=1)
+            optimization.advance(optimizer, self.rates[role] * rate_share)
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """A rollout with what its tokens are pushed towards, [B, R] each."""
+    """A rollout with the advantages and returns of its tokens, [B, R] each."""
 
     rollout: Rollout
     advantages: Tensor
     returns: Tensor
 
     def of(self, batch: Batch, matrix: Tensor) -> Tensor:
-        """Return a matrix's entries for the response tokens of a micro-batch, [N]."""
+        """Return the entries of a matrix for the response tokens of a micro-batch, [N]."""
         return rollout.pick(matrix, self.rollout.episodes, batch)
 
 
 def targets_of(batch: Rollout, config: PpoConfig, coefficient: float) -> Targets:
-    """Return advantages, whitened over the whole batch, and returns of a rollout."""
+    """Return a rollout with its returns and its advantages, whitened over the whole batch."""
     is_response = batch.episodes.is_response
-    gains, returns = advantages.estimate(
+    token_advantages, returns = advantages.estimate(
         token_rewards(batch, config, coefficient),
         batch.values,
         is_response,
         gamma=config.gamma,
         lam=config.lam,
     )
-    return Targets(batch, advantages.whiten(gains, is_response), returns)
+    return Targets(batch, advantages.whiten(token_advantages, is_response), returns)
 
 
 def policy_loss(
     roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the clipped surrogate summed over tokens, and sums of what is logged about it."""
-    found, entropy, _ = rollout.policy_outputs(roles, batch, config.forward, with_values=False)
-    return _surrogate(found, entropy, targets, batch, config)
+    """Return the clipped surrogate summed over tokens, and the sums of its metrics."""
+    logprobs, entropy, _ = rollout.policy_outputs(roles, batch, config.forward, with_values=False)
+    return _surrogate(logprobs, entropy, targets, batch, config)
 
 
 def value_loss(
     roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted clipped value loss summed over tokens, and it for the log."""
-    return _regression(rollout.token_values(roles, batch, config.forward), targets, batch, config)
+    """Return the weighted clipped value loss summed over tokens, and the sum of its metric."""
+    values = rollout.token_values(roles, batch, config.forward)
+    return _value_regression(values, targets, batch, config)
 
 
 def joint_loss(
     roles: Roles, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return both losses summed over tokens, off one forward of the policy."""
-    found, entropy, values = rollout.policy_outputs(roles, batch, config.forward, with_values=True)
+    """Return both losses summed over tokens of one forward pass, and the sums of their metrics."""
+    logprobs, entropy, values = rollout.policy_outputs(
+        roles, batch, config.forward, with_values=True
+    )
     assert values is not None
-    surrogate, of_policy = _surrogate(found, entropy, targets, batch, config)
-    regression, of_value = _regression(values, targets, batch, config)
-    return surrogate + regression, of_policy | of_value
+    surrogate, policy_sums = _surrogate(logprobs, entropy, targets, batch, config)
+    regression, value_sums = _value_regression(values, targets, batch, config)
+    return surrogate + regression, policy_sums | value_sums
 
 
 def _surrogate(
-    found: Tensor, entropy: Tensor | None, targets: Targets, batch: Batch, config: PpoConfig
+    logprobs: Tensor, entropy: Tensor | None, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    log_ratio = found - targets.of(batch, targets.rollout.logprobs)
+    log_ratio = logprobs - targets.of(batch, targets.rollout.logprobs)
     ratio = log_ratio.exp()
-    gains = targets.of(batch, targets.advantages)
-    loss = losses.clipped_policy(ratio, gains, config.ratio_clip).sum()
+    token_advantages = targets.of(batch, targets.advantages)
+    loss = losses.clipped_policy(ratio, token_advantages, config.ratio_clip).sum()
     with torch.no_grad():
         sums = {
             "loss/policy": loss.detach(),
@@ -347,54 +353,27 @@ def _surrogate(
             "policy/ratio": ratio.sum(),
             "policy/ratio_deviation": (ratio - 1.0).abs().sum(),
             "policy/clip_fraction": ((ratio - 1.0).abs() > config.ratio_clip).sum(),
-            # The tokens are the old policy's.
-            "policy/approx_kl": kl.k3(found - log_ratio, found).sum(),
+            # Tokens were sampled from the old policy.
+            "policy/approx_kl": kl.k3(logprobs - log_ratio, logprobs).sum(),
         }
     return loss, sums
 
 
-def _regression(
+def _value_regression(
     values: Tensor, targets: Targets, batch: Batch, config: PpoConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    old = targets.of(batch, targets.rollout.values)
+    old_values = targets.of(batch, targets.rollout.values)
     returns = targets.of(batch, targets.returns)
-    loss = losses.clipped_value(values, old, returns, config.value_clip).sum()
+    loss = losses.clipped_value(values, old_values, returns, config.value_clip).sum()
     return config.value_coefficient * loss, {"loss/value": loss.detach()}
 
 
-Part = Callable[[Roles, Targets, Batch, PpoConfig], tuple[Tensor, dict[str, Tensor]]]
-"""A role's loss summed over the tokens of a micro-batch, and the sums to be logged."""
+RoleLoss = Callable[[Roles, Targets, Batch, PpoConfig], tuple[Tensor, dict[str, Tensor]]]
+"""A role's loss summed over the tokens of a micro-batch, and the sums of its metrics."""
 
 
-def parts_of(config: PpoConfig) -> "Mapping[str, Part]":
-    """Return the losses of each forward: one role's each, or both off the policy's trunk."""
+def losses_of(config: PpoConfig) -> Mapping[str, RoleLoss]:
+    """Return the loss of each role's forward pass; with a shared trunk there is only one."""
     if config.value_trunk == "policy":
         return {"policy": joint_loss}
     return {"policy": policy_loss, "value": value_loss}
-
-
-class Tally:
-    """Sums of what updates did, with the tokens or the times to divide by."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-
-    def add(self, sums: Mapping[str, Tensor | float], *, count: int) -> None:
-        """Add sums over `count` tokens, or figures of one update."""
-        for name, value in sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
-            self._counts[name] = self._counts.get(name, 0) + count
-
-    @classmethod
-    def total(cls, parts: Sequence["Tally"]) -> "Tally":
-        """Return what several processes tallied, as one."""
-        found = cls()
-        for part in parts:
-            for name, value in part._sums.items():
-                found.add({name: value}, count=part._counts[name])
-        return found
-
-    def means(self) -> dict[str, float]:
-        """Return each sum over its count."""
-        return {name: total / self._counts[name] for name, total in self._sums.items()}

@@ -1,7 +1,7 @@
-"""Episodes: prompts drawn, answers sampled, and what every role says of their tokens.
+"""Rollouts: sampled responses with their rewards, log-probabilities and values.
 
-All a policy step learns from, fixed before its first update. Matrices are [B, R], padded on the
-right, 0 where masked.
+A rollout is all that a policy step learns from, computed before its first update. Matrices are
+[B, R], padded on the right and 0 where masked.
 """
 
 import time
@@ -12,26 +12,24 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from worker.rlhf.core import batches, logprobs
+from worker.rlhf.core import batches, epoch_order, logprobs
 from worker.rlhf.core.batches import Batch
-from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model import models
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import kl
-from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import RewardFunction, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 
-STEP_STRIDE = 1_000_003
-
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """How a role is run over tokens: with which temperature, precision and micro-batches.
+    """How roles are evaluated on tokens: temperature, precision and micro-batch size.
 
-    `value_trunk` names the role whose hidden states the value head reads.
+    `value_trunk` names the role whose hidden states feed the value head.
     """
 
     temperature: float = 1.0
@@ -42,78 +40,78 @@ class Forward:
 
     @property
     def shares_trunk(self) -> bool:
-        """Whether one forward gives log-probabilities and values."""
+        """Whether one forward pass gives both log-probabilities and values."""
         return self.value_trunk == "policy"
 
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """Prompts with a sampled answer each, and the answers' tokens as a matrix's mask."""
+    """Prompts with one sampled response each, and the mask of the response tokens."""
 
     prompts: tuple[PromptItem, ...]
-    completions: tuple[Completion, ...]
+    completions: tuple[SampledCompletion, ...]
     is_response: Tensor  # B R
 
     @property
     def sequences(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-        """The token ids of each prompt and its answer."""
+        """The token ids of each prompt and its response."""
         pairs = zip(self.prompts, self.completions, strict=True)
         return [(prompt.prompt_ids, completion.token_ids) for prompt, completion in pairs]
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each answer, [B]."""
+        """Number of tokens in each response, [B]."""
         return self.is_response.sum(1)
 
     @property
     def is_finished(self) -> Tensor:
-        """Whether each answer ended itself, [B]."""
-        return torch.tensor([each.finish_reason == "eos" for each in self.completions])
+        """Whether each response ended with an EOS token, [B]."""
+        return torch.tensor([c.finish_reason == "eos" for c in self.completions])
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Episodes with all that was known of them before the policy moved."""
+    """Episodes with their rewards, log-probabilities and values before the policy is updated."""
 
     episodes: Episodes
     scores: Scores
-    logprobs: Tensor  # B R, the policy's by the training forward
+    logprobs: Tensor  # B R, the policy's, from the training forward
     entropy: Tensor  # B R
-    reference: Tensor  # B R
+    reference: Tensor  # B R, the reference's log-probabilities
     values: Tensor  # B R, 0 for algorithms without a value role
     generate_s: float
     score_s: float
 
 
 def draw(prompts: Sequence[PromptItem], step: int, count: int, seed: int) -> list[PromptItem]:
-    """Return the prompts of a step: each once before any comes again, by seed and step alone.
+    """Return the prompts of a step counted from 1, each once per epoch in a seeded order.
 
-    A prompt that comes twice in a step gets a key of its own, so that its answers differ.
+    A prompt that is drawn more than once in a step gets distinct keys, so that its responses
+    differ.
     """
     drawn: list[PromptItem] = []
-    seen: dict[str, int] = {}
-    for position in range((step - 1) * count, step * count):
-        around, place = divmod(position, len(prompts))
-        generator = torch.Generator().manual_seed(seed * STEP_STRIDE + around)
-        item = prompts[int(torch.randperm(len(prompts), generator=generator)[place])]
-        again = seen.get(item.key, 0)
-        seen[item.key] = again + 1
-        key = f"{item.key}#{again}" if again else item.key
+    repeats: dict[str, int] = {}
+    start, stop = (step - 1) * count, step * count
+    for index in epoch_order.across_epochs(len(prompts), seed, start, stop):
+        item = prompts[index]
+        repeat = repeats.get(item.key, 0)
+        repeats[item.key] = repeat + 1
+        key = f"{item.key}#{repeat}" if repeat else item.key
         drawn.append(PromptItem(key, item.prompt_ids))
     return drawn
 
 
 def seeded(config: SamplingConfig, seed: int, step: int) -> SamplingConfig:
-    """Return the sampling of a step, by seed and step alone."""
-    return replace(config, seed=seed * STEP_STRIDE + step)
+    """Return the sampling settings of a step, which depend on seed and step alone."""
+    return replace(config, seed=epoch_order.seed_of(seed, step))
 
 
 def sample(roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig) -> Episodes:
-    """Return one answer of the policy to each prompt."""
+    """Return one response of the policy to each prompt."""
     with roles.role("policy"):
-        found = {each.prompt_key: each for each in sampling.generate(roles, prompts, config)}
-    completions = tuple(found[prompt.key] for prompt in prompts)
-    lengths = torch.tensor([len(each.token_ids) for each in completions])
+        by_key = {c.prompt_key: c for c in sampling.generate(roles, prompts, config)}
+    completions = tuple(by_key[prompt.key] for prompt in prompts)
+    lengths = torch.tensor([len(completion.token_ids) for completion in completions])
     return Episodes(
         tuple(prompts), completions, torch.arange(int(lengths.max())) < lengths[:, None]
     )
@@ -129,71 +127,71 @@ def collect(
     *,
     with_values: bool,
 ) -> Rollout:
-    """Sample answers, and ask reward, policy, reference and value about them.
+    """Sample responses, and score them with reward, policy, reference and value.
 
-    Each process of a team does its share; all of them get the whole.
+    Each process of the team computes its share; all of them get the whole rollout.
     """
     team = roles.team
     if team.size == 1:
         return _collect(roles, prompts, reward, sampling_config, forward, with_values)
     share = team.share([len(prompt.prompt_ids) for prompt in prompts])
-    mine = [prompts[index] for index in share]
-    found: list[tuple[list[int], Rollout]] = []
-    if mine:
-        made = _collect(roles, mine, reward, sampling_config, forward, with_values)
-        found.append((share, made))
-    return joined(team.gather(found))
+    parts: list[tuple[list[int], Rollout]] = []
+    if share:
+        own_prompts = [prompts[index] for index in share]
+        own_part = _collect(roles, own_prompts, reward, sampling_config, forward, with_values)
+        parts.append((share, own_part))
+    return join(team.gather(parts))
 
 
-def joined(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
-    """Return one rollout of several, each with the places of its episodes in the whole."""
-    count = sum(len(places) for places, _ in parts)
-    each = [part for _, part in parts]
+def join(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
+    """Join rollouts into one, given the rows of each one's episodes in the whole."""
+    count = sum(len(rows) for rows, _ in parts)
+    rollouts = [part for _, part in parts]
     prompts: dict[int, PromptItem] = {}
-    completions: dict[int, Completion] = {}
-    for places, part in parts:
-        prompts |= zip(places, part.episodes.prompts, strict=True)
-        completions |= zip(places, part.episodes.completions, strict=True)
-    width = max(part.logprobs.shape[1] for part in each)
+    completions: dict[int, SampledCompletion] = {}
+    for rows, part in parts:
+        prompts |= zip(rows, part.episodes.prompts, strict=True)
+        completions |= zip(rows, part.episodes.completions, strict=True)
+    width = max(part.logprobs.shape[1] for part in rollouts)
 
-    def laid(found: Sequence[Tensor]) -> Tensor:
-        whole = found[0].new_zeros(count, *([width] if found[0].ndim == 2 else []))
-        for (places, _), part in zip(parts, found, strict=True):
-            rows = torch.tensor(list(places))
-            if part.ndim == 2:
-                whole[rows, : part.shape[1]] = part
+    def scatter(tensors: Sequence[Tensor]) -> Tensor:
+        whole = tensors[0].new_zeros(count, *([width] if tensors[0].ndim == 2 else []))
+        for (rows, _), tensor in zip(parts, tensors, strict=True):
+            index = torch.tensor(list(rows))
+            if tensor.ndim == 2:
+                whole[index, : tensor.shape[1]] = tensor
             else:
-                whole[rows] = part
+                whole[index] = tensor
         return whole
 
-    spreads = [part.scores.spread for part in each if part.scores.spread is not None]
+    spreads = [part.scores.spread for part in rollouts if part.scores.spread is not None]
     return Rollout(
         Episodes(
-            tuple(prompts[place] for place in range(count)),
-            tuple(completions[place] for place in range(count)),
-            laid([part.episodes.is_response for part in each]),
+            tuple(prompts[row] for row in range(count)),
+            tuple(completions[row] for row in range(count)),
+            scatter([part.episodes.is_response for part in rollouts]),
         ),
         Scores(
-            laid([part.scores.raw for part in each]),
-            laid([part.scores.normalised for part in each]),
-            laid(spreads) if spreads else None,
+            scatter([part.scores.raw for part in rollouts]),
+            scatter([part.scores.normalized for part in rollouts]),
+            scatter(spreads) if spreads else None,
             {
-                name: laid([part.scores.parts[name] for part in each])
-                for name in each[0].scores.parts
+                name: scatter([part.scores.parts[name] for part in rollouts])
+                for name in rollouts[0].scores.parts
             },
         ),
-        laid([part.logprobs for part in each]),
-        laid([part.entropy for part in each]),
-        laid([part.reference for part in each]),
-        laid([part.values for part in each]),
-        generate_s=max(part.generate_s for part in each),
-        score_s=max(part.score_s for part in each),
+        scatter([part.logprobs for part in rollouts]),
+        scatter([part.entropy for part in rollouts]),
+        scatter([part.reference for part in rollouts]),
+        scatter([part.values for part in rollouts]),
+        generate_s=max(part.generate_s for part in rollouts),
+        score_s=max(part.score_s for part in rollouts),
     )
 
 
-def share(roles: Roles, episodes: Episodes, rows: Sequence[int]) -> list[int]:
-    """Return those of some rows that this process of the team computes."""
-    lengths = [len(prompt) + len(answer) for prompt, answer in episodes.sequences]
+def own_share(roles: Roles, episodes: Episodes, rows: Sequence[int]) -> list[int]:
+    """Return the rows, of those given, that this process of the team computes."""
+    lengths = [len(prompt) + len(response) for prompt, response in episodes.sequences]
     return [rows[index] for index in roles.team.share([lengths[row] for row in rows])]
 
 
@@ -208,21 +206,21 @@ def _collect(
     started = time.perf_counter()
     episodes = sample(roles, prompts, sampling_config)
     sampled = time.perf_counter()
-    scores = reward.score([Branches(ids, [answer]) for ids, answer in episodes.sequences])
+    scores = reward.score([Branches(prompt, [response]) for prompt, response in episodes.sequences])
     policy, entropy, reference, values = (torch.zeros(episodes.is_response.shape) for _ in range(4))
     for batch in micro_batches(roles, episodes, range(len(episodes.prompts)), forward):
-        own, spread, found = policy_outputs(
+        policy_logprobs, batch_entropy, batch_values = policy_outputs(
             roles, batch, forward, with_values=with_values and forward.shares_trunk
         )
-        base, _ = token_logprobs(roles, "reference", batch, forward)
-        put(policy, episodes, batch, own)
-        put(reference, episodes, batch, base)
-        if spread is not None:
-            put(entropy, episodes, batch, spread)
-        if with_values and found is None:
-            found = token_values(roles, batch, forward)
-        if found is not None:
-            put(values, episodes, batch, found)
+        reference_logprobs, _ = token_logprobs(roles, "reference", batch, forward)
+        put(policy, episodes, batch, policy_logprobs)
+        put(reference, episodes, batch, reference_logprobs)
+        if batch_entropy is not None:
+            put(entropy, episodes, batch, batch_entropy)
+        if with_values and batch_values is None:
+            batch_values = token_values(roles, batch, forward)
+        if batch_values is not None:
+            put(values, episodes, batch, batch_values)
     done = time.perf_counter()
     return Rollout(
         episodes,
@@ -239,14 +237,14 @@ def _collect(
 def micro_batches(
     roles: Roles, episodes: Episodes, rows: Sequence[int], forward: Forward
 ) -> Iterator[Batch]:
-    """Yield some episodes in padded batches of like length; `sources` are rows of the matrices."""
+    """Yield rows in padded batches of similar lengths; `sources` are rows of the matrices."""
     sequences = episodes.sequences
     lengths = [len(sequences[row][0]) + len(sequences[row][1]) for row in rows]
     for group in batches.by_tokens(lengths, forward.token_budget):
-        chosen = [rows[index] for index in group]
-        yield batches.pad([sequences[row] for row in chosen], roles.pad_id, sources=chosen).to(
-            roles.device
-        )
+        group_rows = [rows[index] for index in group]
+        group_sequences = [sequences[row] for row in group_rows]
+        padded = batches.pad(group_sequences, roles.pad_id, sources=group_rows)
+        yield padded.to(roles.device)
 
 
 def token_logprobs(
@@ -266,41 +264,41 @@ def token_logprobs(
 def policy_outputs(
     roles: Roles, batch: Batch, forward: Forward, *, with_values: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return log-probabilities, entropies and, off the same trunk, values if asked, [N] each."""
+    """Return log-probabilities, entropies and, if requested, values of the same trunk, [N] each."""
     if not with_values:
         return *token_logprobs(roles, "policy", batch, forward, with_entropy=True), None
     with roles.role("policy"), models.autocast(forward.autocast, roles.device):
-        here = _before_response(roles, batch)
-        found, entropy = logprobs.of_tokens(
-            here, roles.logits, batch.targets, forward.temperature, with_entropy=True
+        hidden = _before_response(roles, batch)
+        policy_logprobs, entropy = logprobs.of_tokens(
+            hidden, roles.logits, batch.targets, forward.temperature, with_entropy=True
         )
-    return found, entropy, forward.value_scale(roles.score("value", here))
+    return policy_logprobs, entropy, forward.value_scale(roles.score("value", hidden))
 
 
 def token_values(roles: Roles, batch: Batch, forward: Forward) -> Tensor:
     """Return the value before each response token, [N]."""
     with roles.role(forward.value_trunk), models.autocast(forward.autocast, roles.device):
-        here = _before_response(roles, batch)
-    return forward.value_scale(roles.score("value", here))
+        hidden = _before_response(roles, batch)
+    return forward.value_scale(roles.score("value", hidden))
 
 
 def _before_response(roles: Roles, batch: Batch) -> Tensor:
-    """Return the active role's hidden states that predict response tokens, [N, d]."""
+    """Return the hidden states of the active role before each response token, [N, d]."""
     return roles.hidden(
         batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
     )
 
 
-def metrics(batch: Rollout, *, train_s: float) -> dict[str, float]:
-    """Return the figures of a step that its rollout tells; KL and entropy over real tokens only."""
+def metrics_of(batch: Rollout, *, train_s: float) -> dict[str, float]:
+    """Return the metrics of a rollout; KL and entropy are over real tokens only."""
     episodes, scores = batch.episodes, batch.scores
     is_response, count = episodes.is_response, len(episodes.prompts)
     tokens = int(episodes.lengths.sum())
     seconds = batch.generate_s + batch.score_s + train_s
-    found = {
+    metrics = {
         "reward/score": float(scores.raw.mean()),
-        "reward/normalised": float(scores.normalised.mean()),
-        "reward/normalised_std": float(scores.normalised.std(correction=0)),
+        "reward/normalised": float(scores.normalized.mean()),
+        "reward/normalised_std": float(scores.normalized.std(correction=0)),
         "kl/k1": float(kl.k1(batch.logprobs, batch.reference)[is_response].sum()) / count,
         "kl/k3": float(kl.k3(batch.logprobs, batch.reference)[is_response].sum()) / count,
         "policy/sampler_deviation": _sampler_deviation(batch),
@@ -313,28 +311,28 @@ def metrics(batch: Rollout, *, train_s: float) -> dict[str, float]:
         "time/train_s": train_s,
     }
     if scores.spread is not None:
-        found["reward/disagreement"] = float(scores.spread.mean())
-    found |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
-    return found
+        metrics["reward/disagreement"] = float(scores.spread.mean())
+    metrics |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
+    return metrics
 
 
 def _sampler_deviation(batch: Rollout) -> float:
-    """Return how far the sampler's log-probabilities are from the training forward's, at most."""
-    sampled = [torch.tensor(each.logprobs) for each in batch.episodes.completions]
-    own = batch.logprobs[batch.episodes.is_response]
-    return float((torch.cat(sampled) - own).abs().max())
+    """Return the largest difference between log-probabilities in sampling and in training."""
+    sampled = torch.cat([torch.tensor(c.logprobs) for c in batch.episodes.completions])
+    recomputed = batch.logprobs[batch.episodes.is_response]
+    return float((sampled - recomputed).abs().max())
 
 
-def put(matrix: Tensor, episodes: Episodes, batch: Batch, found: Tensor) -> None:
-    """Write the batch's response tokens into their rows of a matrix."""
+def put(matrix: Tensor, episodes: Episodes, batch: Batch, token_values: Tensor) -> None:
+    """Write values of the batch's response tokens, [N], into their rows of a matrix."""
     rows = _rows(batch)
     part = matrix[rows]
-    part[episodes.is_response[rows]] = found.to(matrix)
+    part[episodes.is_response[rows]] = token_values.to(matrix)
     matrix[rows] = part
 
 
 def pick(matrix: Tensor, episodes: Episodes, batch: Batch) -> Tensor:
-    """Read the batch's response tokens out of their rows of a matrix, [N]."""
+    """Read the values of the batch's response tokens from their rows of a matrix, [N]."""
     rows = _rows(batch)
     return matrix[rows][episodes.is_response[rows]].to(batch.input_ids.device)
 

@@ -1,7 +1,7 @@
-"""When a policy run should end, as small rules over what has been observed so far.
+"""Stopping rules for policy training, evaluated on the history of a run.
 
 A rule holds its limits and no state: it reads the whole history, which is part of the checkpoint,
-so that a resumed run stops where the other would have. Each gives its reason as a sentence.
+so a resumed run stops at the same step as one that was never interrupted.
 """
 
 import math
@@ -13,9 +13,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one step of a policy run looked like.
+    """The metrics of one step that rules look at.
 
-    The held-out figures are None between evaluations, `disagreement` without an ensemble.
+    Held-out metrics are None between evaluations; `disagreement` is None without an ensemble.
     """
 
     step: int
@@ -32,141 +32,144 @@ History = Sequence[Observation]
 
 
 class Rule(Protocol):
-    """One reason to stop."""
+    """A condition for stopping a run."""
 
     def reason(self, history: History) -> str | None:
-        """Say why to stop now, or None to go on. The history's last element is now."""
+        """Return the reason to stop after the last step of the history, or None."""
 
     @property
     def is_alarm(self) -> bool:
-        """Whether this means that the reward is no longer to be believed."""
+        """Whether the rule indicates over-optimization, where the reward is no longer trusted."""
 
 
 @dataclass(frozen=True, slots=True)
 class KlBudget:
-    """√KL from the reference, the distance of Gao et al. 2022 (arXiv 2210.10760)."""
+    """A limit on √KL from the reference, the distance in Gao et al. 2022 (arXiv 2210.10760)."""
 
     sqrt_kl: float
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the last batch went beyond the budget."""
-        now = math.sqrt(max(history[-1].kl_nats, 0.0))
-        if now <= self.sqrt_kl:
+        """Stop when √KL of the last batch exceeds the budget."""
+        sqrt_kl = math.sqrt(max(history[-1].kl_nats, 0.0))
+        if sqrt_kl <= self.sqrt_kl:
             return None
-        return f"KL budget: the square root of KL is {now:.2f}, the budget {self.sqrt_kl:.2f}"
+        return f"KL budget: the square root of KL is {sqrt_kl:.2f}, the budget {self.sqrt_kl:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class RewardTarget:
-    """A held-out reward that is good enough."""
+    """A held-out reward to reach."""
 
     reward: float
     is_alarm: bool = False
 
     def reason(self, history: History) -> str | None:
-        """Stop when the newest held-out reward reaches the target."""
-        now = history[-1].heldout_reward
-        if now is None or now < self.reward:
+        """Stop when the latest held-out reward reaches the target."""
+        heldout_reward = history[-1].heldout_reward
+        if heldout_reward is None or heldout_reward < self.reward:
             return None
-        return f"reward target: held-out reward {now:.2f} reached {self.reward:.2f}"
+        return f"reward target: held-out reward {heldout_reward:.2f} reached {self.reward:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Two windows of evaluations, the later hardly better than the earlier."""
+    """Two consecutive windows of evaluations, the later one hardly better than the earlier."""
 
     evaluations: int = 4
     min_gain: float = 0.02
     is_alarm: bool = False
 
     def reason(self, history: History) -> str | None:
-        """Stop when the mean of the last window is not `min_gain` above the one before."""
-        rewards = _heldout(history)
+        """Stop when the mean of the last window is not `min_gain` above the previous one."""
+        rewards = _heldout_rewards(history)
         if history[-1].heldout_reward is None or len(rewards) < 2 * self.evaluations:
             return None
-        now = fmean(rewards[-self.evaluations :])
-        before = fmean(rewards[-2 * self.evaluations : -self.evaluations])
-        if now - before >= self.min_gain:
+        latest = fmean(rewards[-self.evaluations :])
+        previous = fmean(rewards[-2 * self.evaluations : -self.evaluations])
+        if latest - previous >= self.min_gain:
             return None
-        return f"plateau: held-out reward {now:.2f}, {before:.2f} {self.evaluations} looks ago"
+        return (
+            f"plateau: mean held-out reward {latest:.2f} over {self.evaluations} evaluations, "
+            f"{previous:.2f} over the previous {self.evaluations}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class HeldoutPeak:
-    """Held-out reward has peaked: no better for some evaluations, and clearly below its best."""
+    """Held-out reward has peaked: no recent improvement, and clearly below its best."""
 
     patience: int = 4
     tolerance: float = 0.1
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the best is `patience` evaluations old and the newest is below it."""
-        rewards = _heldout(history)
+        """Stop when the best is `patience` evaluations old and the latest is below it."""
+        rewards = _heldout_rewards(history)
         if history[-1].heldout_reward is None or not rewards:
             return None
         best = max(range(len(rewards)), key=rewards.__getitem__)
         age = len(rewards) - 1 - best
         if age < self.patience or rewards[best] - rewards[-1] < self.tolerance:
             return None
-        return f"held-out peak: {rewards[best]:.2f} {age} looks ago, now {rewards[-1]:.2f}"
+        return f"held-out peak: {rewards[best]:.2f} {age} evaluations ago, now {rewards[-1]:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """The reward models of the ensemble have come to disagree: the answers left their data."""
+    """The ensemble's reward models disagree: completions have left the training distribution."""
 
     factor: float = 2.0
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the members' spread is `factor` times what it was at the first step."""
-        start, now = history[0].disagreement, history[-1].disagreement
-        if start is None or now is None or now <= self.factor * start:
+        """Stop when the spread between members exceeds `factor` times the initial one."""
+        initial, latest = history[0].disagreement, history[-1].disagreement
+        if initial is None or latest is None or latest <= self.factor * initial:
             return None
-        return f"disagreement: the reward models differ by {now:.2f}, at first by {start:.2f}"
+        return f"disagreement: the reward models differ by {latest:.2f}, initially by {initial:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class LengthDrift:
-    """Answers have become much longer, or much shorter, than at the first step."""
+    """Responses have become much longer or much shorter than at the first step."""
 
     factor: float = 1.75
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the mean length left the band."""
-        start, now = history[0].length, history[-1].length
-        if start / self.factor <= now <= start * self.factor:
+        """Stop when the mean length is off the initial one by more than `factor`."""
+        initial, latest = history[0].length, history[-1].length
+        if initial / self.factor <= latest <= initial * self.factor:
             return None
-        return f"length drift: answers have {now:.0f} tokens, at first {start:.0f}"
+        return f"length drift: responses have {latest:.0f} tokens, initially {initial:.0f}"
 
 
 @dataclass(frozen=True, slots=True)
 class EntropyCollapse:
-    """The policy has nearly stopped choosing."""
+    """The policy has become nearly deterministic."""
 
     share: float = 0.2
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the entropy fell below `share` of the first step's."""
-        start, now = history[0].entropy, history[-1].entropy
-        if now >= self.share * start:
+        """Stop when the entropy falls below `share` of the initial one."""
+        initial, latest = history[0].entropy, history[-1].entropy
+        if latest >= self.share * initial:
             return None
-        return f"entropy collapse: {now:.2f} nats a token, at first {start:.2f}"
+        return f"entropy collapse: {latest:.2f} nats per token, initially {initial:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run ended, and whether that was an alarm."""
+    """Why a run ends, and whether the reason is an alarm."""
 
     reason: str
     is_alarm: bool
 
 
 def check(rules: Iterable[Rule], history: History, *, steps_total: int) -> Stop | None:
-    """Return the first rule's verdict, alarms before the rest; the planned end comes last."""
+    """Return why to stop, or None: alarms first, then the other rules, then the planned end."""
     for rule in sorted(rules, key=lambda rule: not rule.is_alarm):
         reason = rule.reason(history)
         if reason is not None:
@@ -176,6 +179,5 @@ def check(rules: Iterable[Rule], history: History, *, steps_total: int) -> Stop 
     return None
 
 
-def _heldout(history: History) -> list[float]:
-    """Return the held-out rewards in order."""
-    return [seen.heldout_reward for seen in history if seen.heldout_reward is not None]
+def _heldout_rewards(history: History) -> list[float]:
+    return [step.heldout_reward for step in history if step.heldout_reward is not None]

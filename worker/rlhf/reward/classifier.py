@@ -1,7 +1,8 @@
-"""Somebody else's classifier as a reward: its own tokenizer, and the logit of one of its labels.
+"""An external classifier as a reward: the logit of one of its labels.
 
-For example a toxicity model, with the label that means harmless. Answers are decoded to text and
-read again in its tokens. Only safetensors are read and no code of a model's author is run.
+For example, a toxicity model with the label that means harmless. Completions are decoded to text
+and encoded with the classifier's own tokenizer. Only safetensors files are loaded, and no remote
+code is run.
 """
 
 from collections.abc import Sequence
@@ -19,21 +20,21 @@ from transformers import (
 
 from worker.rlhf.core import batches
 from worker.rlhf.model import models
-from worker.rlhf.reward.normaliser import Scale
+from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import TOKEN_BUDGET, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 
 MOST_TOKENS = 512
-"""Of a classifier that does not say how much it reads."""
+"""Context of a classifier that does not specify one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifierReward:
     """The logit of `label` as the reward, on a scale that `fitted` sets.
 
-    `writer` is the tokenizer of the model that answers. With `reads_prompt` the classifier gets
-    prompt and answer as a pair of texts, else the answer alone. What it has no room for is cut off
-    the end.
+    `writer` is the tokenizer of the model that samples the completions. With `reads_prompt`, the
+    classifier gets prompt and response as a pair of texts, otherwise the response alone. Texts
+    beyond its context are truncated at the end.
     """
 
     model: PreTrainedModel
@@ -45,64 +46,68 @@ class ClassifierReward:
     token_budget: int = TOKEN_BUDGET
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return the label's logit of each completion, raw and on the fitted scale."""
+        """Return the label's logit for each completion, raw and on the fitted scale."""
         raw = self.raw(branches)
         return Scores(raw, self.scale(raw))
 
     def fitted(self, branches: Sequence[Branches]) -> "ClassifierReward":
-        """Return the same reward, mean 0 and std 1 on these answers."""
+        """Return the same reward, normalized to mean 0 and std 1 on these completions."""
         return replace(self, scale=Scale.fit(self.raw(branches)))
 
     @torch.no_grad()
     def raw(self, branches: Sequence[Branches]) -> Tensor:
-        """Return the label's logit of each completion, branch by branch, [N].
+        """Return the label's logit for each completion, branch by branch, [N].
 
         Raises:
-            ValueError: if nothing was asked.
-
+            ValueError: if there is no completion.
         """
-        rows = [self._encode(each.prompt_ids, ids) for each in branches for ids in each.completions]
+        rows = [
+            self._encode(branch.prompt_ids, ids)
+            for branch in branches
+            for ids in branch.completions
+        ]
         if not rows:
-            raise ValueError("there is no answer to score")
-        found = torch.zeros(len(rows))
+            raise ValueError("there is no completion to score")
+        label_logits = torch.zeros(len(rows))
         for group in batches.by_tokens([len(row[0]) for row in rows], self.token_budget):
             width = max(len(rows[index][0]) for index in group)
             ids = torch.full((len(group), width), self.model.config.pad_token_id)
             types = torch.zeros_like(ids)
-            for place, index in enumerate(group):
+            for row, index in enumerate(group):
                 length = len(rows[index][0])
-                ids[place, :length] = torch.tensor(rows[index][0])
-                types[place, :length] = torch.tensor(rows[index][1])
+                ids[row, :length] = torch.tensor(rows[index][0])
+                types[row, :length] = torch.tensor(rows[index][1])
             lengths = torch.tensor([len(rows[index][0]) for index in group])
-            found[group] = self._logits(ids, torch.arange(width) < lengths[:, None], types)
-        return found
+            is_real = torch.arange(width) < lengths[:, None]
+            label_logits[group] = self._label_logits(ids, is_real, types)
+        return label_logits
 
-    def _logits(self, ids: Tensor, is_real: Tensor, types: Tensor) -> Tensor:
+    def _label_logits(self, ids: Tensor, is_real: Tensor, types: Tensor) -> Tensor:
         device = self.model.device
-        more = {"token_type_ids": types.to(device)} if self._has_types else {}
+        type_arguments = {"token_type_ids": types.to(device)} if self._takes_types else {}
         output = self.model(
-            input_ids=ids.to(device), attention_mask=is_real.long().to(device), **more
+            input_ids=ids.to(device), attention_mask=is_real.long().to(device), **type_arguments
         )
         logits: Tensor = output.logits[:, self.label].float().cpu()
         return logits
 
     @property
-    def _has_types(self) -> bool:
+    def _takes_types(self) -> bool:
         return "token_type_ids" in self.tokenizer.model_input_names
 
     def _encode(
         self, prompt_ids: Sequence[int], completion: Sequence[int]
     ) -> tuple[list[int], list[int]]:
-        answer = str(self.writer.decode(list(completion), skip_special_tokens=True))
-        texts = [answer]
+        """Return token ids and token types."""
+        texts = [str(self.writer.decode(list(completion), skip_special_tokens=True))]
         if self.reads_prompt:
             texts.insert(0, str(self.writer.decode(list(prompt_ids), skip_special_tokens=True)))
         limit = most_tokens(self.model, self.tokenizer)
-        found = self.tokenizer(
+        encoding = self.tokenizer(
             *texts, truncation="longest_first", max_length=limit, return_token_type_ids=True
         )
-        ids = list(found["input_ids"]) or [int(self.model.config.pad_token_id)]
-        return ids, list(found["token_type_ids"]) or [0]
+        ids = list(encoding["input_ids"]) or [int(self.model.config.pad_token_id)]
+        return ids, list(encoding["token_type_ids"]) or [0]
 
 
 def load(
@@ -113,10 +118,10 @@ def load(
     reads_prompt: bool = False,
     device: torch.device | str = "cpu",
 ) -> ClassifierReward:
-    """Load a sequence classifier from a folder or by its hub name, with one label as the reward.
+    """Load a sequence classifier from a local path or the Hub, with one label as the reward.
 
     Raises:
-        ValueError: if it has no such label; the message names those it has.
+        ValueError: if it has no such label; the message lists its labels.
         OSError: if there is no such model, or it has no safetensors.
     """
     name = str(path_or_name)
@@ -124,32 +129,31 @@ def load(
     model = AutoModelForSequenceClassification.from_pretrained(
         name, use_safetensors=True, trust_remote_code=False
     )
-    place = label_of(model, label, name)
+    label_index = label_of(model, label, name)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id or 0
-    models.without_dropout(model)
+    models.disable_dropout(model)
     model.to(torch.device(device)).eval().requires_grad_(False)
-    return ClassifierReward(model, tokenizer, place, writer, reads_prompt)
+    return ClassifierReward(model, tokenizer, label_index, writer, reads_prompt)
 
 
 def label_of(model: PreTrainedModel, label: str, name: str) -> int:
-    """Return the place of a label, given by name or number; empty means the only one.
+    """Return the index of a label given by name or number; empty means the only label.
 
     Raises:
-        ValueError: if there is no such label, or none was named and there are several.
+        ValueError: if there is no such label, or it is empty and there are several.
     """
-    labels = {place: str(text) for place, text in (model.config.id2label or {}).items()}
+    labels = {index: str(text) for index, text in (model.config.id2label or {}).items()}
     if not label and len(labels) == 1:
         return int(next(iter(labels)))
-    for place, text in labels.items():
-        if label in (text, str(place)) or label.lower() == text.lower():
-            return int(place)
-    known = ", ".join(labels.values())
-    asked = f"no label {label!r}" if label else "several labels, of which one must be named"
-    raise ValueError(f"classifier {name!r} has {asked}; it has {known}")
+    for index, text in labels.items():
+        if label in (text, str(index)) or label.lower() == text.lower():
+            return int(index)
+    problem = f"no label {label!r}" if label else "several labels, of which one must be named"
+    raise ValueError(f"classifier {name!r} has {problem}; it has {', '.join(labels.values())}")
 
 
 def most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return how many tokens a classifier reads."""
+    """Return the number of tokens that a classifier takes."""
     limits = [models.context_tokens(model) or MOST_TOKENS, tokenizer.model_max_length]
     return min(int(limit) for limit in limits)

@@ -1,6 +1,6 @@
 """How well a reward model predicts held-out ratings, criterion by criterion.
 
-Beside `reward_report`, which asks who beats whom: here the question is how good each is.
+`reward_report` covers the comparison of completions; this module covers absolute ratings.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from worker.rlhf.core.examples import Ranking
+from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.reward import criterion_heads, scoring, shared_prefix
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import branches_of
@@ -17,11 +17,11 @@ from worker.rlhf.reward.scoring import AdapterReward
 
 
 @dataclass(frozen=True, slots=True)
-class RatingReport:
-    """One criterion on held-out completions, in points of the rating.
+class CriterionReport:
+    """Errors on the held-out ratings of one criterion, in rating points.
 
-    `rmse_of_mean` is that of always saying the training ratings' mean: what knowing nothing costs.
-    `correlation` is Pearson's, 0 where either side does not vary.
+    `rmse_of_mean` is the error of always predicting the mean of the training ratings.
+    `correlation` is Pearson's, 0 if either side is constant.
     """
 
     criterion: str
@@ -32,59 +32,61 @@ class RatingReport:
     correlation: float
 
     def to_json(self) -> dict[str, object]:
-        """Return plain data, for a manifest."""
+        """Return plain values for the manifest."""
         return asdict(self)
 
 
 def report(
-    predicted: Tensor, rankings: Sequence[Ranking], fitted: Criteria
-) -> tuple[RatingReport, ...]:
-    """Return a report for each criterion that was rated on the held-out rankings.
+    predicted: Tensor, ranked_prompts: Sequence[RankedPrompt], criteria: Criteria
+) -> tuple[CriterionReport, ...]:
+    """Return a report for each criterion with held-out ratings.
 
     Args:
-        predicted: Standardised ratings of all completions, ranking by ranking, [N, C].
-        rankings: Those completions' rankings.
-        fitted: In the order of the columns.
-
+        predicted: Standardized ratings of all completions, prompt by prompt, [N, C].
+        ranked_prompts: The prompts of these completions.
+        criteria: In the order of the columns.
     """
-    wanted, is_rated, _ = criterion_heads.targets(rankings, fitted)
-    found = []
-    for place, each in enumerate(fitted):
-        here = is_rated[:, place]
-        if not here.any():
+    ratings, is_rated, _ = criterion_heads.targets(ranked_prompts, criteria)
+    reports = []
+    for column, criterion in enumerate(criteria):
+        rows = is_rated[:, column]
+        if not rows.any():
             continue
-        said, meant = predicted[here, place].double(), wanted[here, place].double()
-        found.append(
-            RatingReport(
-                each.name,
-                each.weight,
-                int(here.sum()),
-                each.std * float((said - meant).square().mean().sqrt()),
-                each.std * float(meant.square().mean().sqrt()),
-                _correlation(said, meant),
+        prediction, rating = predicted[rows, column].double(), ratings[rows, column].double()
+        reports.append(
+            CriterionReport(
+                criterion.name,
+                criterion.weight,
+                int(rows.sum()),
+                criterion.std * float((prediction - rating).square().mean().sqrt()),
+                criterion.std * float(rating.square().mean().sqrt()),
+                _correlation(prediction, rating),
             )
         )
-    return tuple(found)
+    return tuple(reports)
 
 
 @torch.no_grad()
-def predict(reward: AdapterReward, rankings: Sequence[Ranking], fitted: Criteria) -> Tensor:
+def predict(
+    reward: AdapterReward, ranked_prompts: Sequence[RankedPrompt], criteria: Criteria
+) -> Tensor:
     """Return the ensemble's mean prediction of every completion's ratings, [N, C]."""
-    branches = [branches_of(ranking) for ranking in rankings]
-    firsts = torch.tensor([0, *(len(each.completions) for each in branches)]).cumsum(0).tolist()
-    found = torch.zeros(firsts[-1], len(fitted))
+    branches = [branches_of(ranked) for ranked in ranked_prompts]
+    offsets = scoring.offsets(branches)
+    predicted = torch.zeros(offsets[-1], len(criteria))
     for group in scoring.micro_batches(branches, reward.token_budget):
         layout = shared_prefix.lay_out(
             [branches[index] for index in group], reward.probe, pad_id=reward.roles.pad_id
         )
-        places = [n for index in group for n in range(firsts[index], firsts[index + 1])]
+        rows = [row for index in group for row in range(offsets[index], offsets[index + 1])]
         for name in reward.names:
             states = scoring.states_of(reward.roles, name, layout, autocast=reward.autocast)
-            found[places] += criterion_heads.predict(reward.roles, name, fitted, states).cpu()
-    return found / len(reward.names)
+            member = criterion_heads.predict(reward.roles, name, criteria, states)
+            predicted[rows] += member.cpu()
+    return predicted / len(reward.names)
 
 
-def _correlation(one: Tensor, other: Tensor) -> float:
-    if float(one.std(correction=0)) == 0.0 or float(other.std(correction=0)) == 0.0:
+def _correlation(first: Tensor, second: Tensor) -> float:
+    if float(first.std(correction=0)) == 0.0 or float(second.std(correction=0)) == 0.0:
         return 0.0
-    return float(torch.corrcoef(torch.stack([one, other]))[0, 1])
+    return float(torch.corrcoef(torch.stack([first, second]))[0, 1])

@@ -1,7 +1,7 @@
-"""How good a reward model is on held-out rankings, and what it may have learned instead.
+"""Held-out evaluation of a reward model, with what it may have learned instead of preferences.
 
-Pure functions of scored rankings. What people themselves reach on the same pairs needs the
-individual judgments and is computed where these are.
+Pure functions of scored prompts. The human level on the same pairs needs individual judgments and
+is computed elsewhere.
 """
 
 import math
@@ -11,31 +11,35 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from worker.rlhf.core.examples import Pair, Ranking
+from worker.rlhf.core.examples import PreferencePair, RankedPrompt
 
 BINS = 10
-LengthRule = Literal["longer", "shorter"]
+LengthHeuristic = Literal["longer", "shorter"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A ranking with the raw score of each of its completions."""
+class ScoredPrompt:
+    """A ranked prompt with the raw score of each of its completions."""
 
-    ranking: Ranking
+    ranked: RankedPrompt
     scores: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse scores that are not one per completion."""
-        if len(self.scores) != len(self.ranking.completions):
+        """Refuse a number of scores that differs from the number of completions.
+
+        Raises:
+            ValueError: naming the prompt and both numbers.
+        """
+        if len(self.scores) != len(self.ranked.completions):
             raise ValueError(
-                f"ranking {self.ranking.key!r} has {len(self.ranking.completions)} completions "
+                f"ranked prompt {self.ranked.key!r} has {len(self.ranked.completions)} completions "
                 f"and {len(self.scores)} scores"
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """Pairs whose predicted probability lay between two bounds, and what was observed."""
+class CalibrationBin:
+    """Pairs with a predicted probability between two bounds, and the observed share."""
 
     low: float
     high: float
@@ -56,13 +60,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class RewardReport:
-    """A reward model on held-out rankings.
+    """A reward model on held-out prompts.
 
-    `accuracy` is against the majority, undecided pairs left out; `vote_agreement` is the mean share
-    of votes on the model's side. `calibration_error` is the mean distance, over pairs, of the
-    predicted from the observed share of a calibration bin. `length_accuracy` is that of the rule
-    "longer wins" or "shorter wins", whichever was better on the training rankings. A thumb counts
-    as a pair: the completion beside one that scores 0 and is as long as the training rankings' are.
+    `accuracy` is against the majority, without undecided pairs; `vote_agreement` is the mean share
+    of votes on the model's side. `calibration_error` is the mean distance, over pairs, between the
+    predicted and the observed share of a calibration bin. `length_accuracy` is that of the rule
+    "longer wins" or "shorter wins", whichever fits the training prompts better. A thumb counts as a
+    pair with a completion that scores 0 and has the mean length of the training completions.
     """
 
     rankings: int
@@ -71,60 +75,59 @@ class RewardReport:
     vote_agreement: float
     log_loss: float
     brier: float
-    calibration: tuple[Bin, ...]
+    calibration: tuple[CalibrationBin, ...]
     calibration_error: float
-    length_rule: LengthRule
+    length_rule: LengthHeuristic
     length_accuracy: float
     length_correlation: float
     groups: tuple[Slice, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Return plain data, for a manifest."""
+        """Return plain values for the manifest."""
         return asdict(self)
 
 
-def report(train: Sequence[Ranking], heldout: Sequence[Scored]) -> RewardReport:
-    """Return the report on held-out rankings; of the training ones only lengths are used.
+def report(train: Sequence[RankedPrompt], heldout: Sequence[ScoredPrompt]) -> RewardReport:
+    """Return the report on held-out prompts; of the training prompts only lengths are used.
 
     Raises:
         ValueError: if no held-out pair was judged.
-
     """
-    typical = _typical_length(train)
-    seen = list(_judged(heldout, typical))
-    if not seen:
-        raise ValueError(f"none of {len(heldout)} held-out rankings has a judged pair")
+    mean_length = _mean_length(train)
+    pairs = list(_judged_pairs(heldout, mean_length))
+    if not pairs:
+        raise ValueError(f"none of {len(heldout)} held-out prompts has a judged pair")
     rule = length_rule(train)
-    bins = _calibration(seen)
+    bins = _calibration(pairs)
     return RewardReport(
         rankings=len(heldout),
-        pairs=len(seen),
-        accuracy=_accuracy(seen),
-        vote_agreement=fmean(_votes_for(each) for each in seen),
-        log_loss=fmean(_log_loss(each) for each in seen),
-        brier=fmean((_probability(each.delta) - each.share) ** 2 for each in seen),
+        pairs=len(pairs),
+        accuracy=_accuracy(pairs),
+        vote_agreement=fmean(_vote_share(pair) for pair in pairs),
+        log_loss=fmean(_log_loss(pair) for pair in pairs),
+        brier=fmean((_probability(pair.delta) - pair.share) ** 2 for pair in pairs),
         calibration=bins,
-        calibration_error=sum(each.pairs * abs(each.predicted - each.observed) for each in bins)
-        / len(seen),
+        calibration_error=sum(b.pairs * abs(b.predicted - b.observed) for b in bins) / len(pairs),
         length_rule=rule,
-        length_accuracy=_accuracy([each.by_length(rule) for each in seen]),
+        length_accuracy=_accuracy([pair.by_length(rule) for pair in pairs]),
         length_correlation=_length_correlation(heldout),
-        groups=_groups(heldout, typical),
+        groups=_groups(pairs),
     )
 
 
-def length_rule(train: Sequence[Ranking]) -> LengthRule:
-    """Return which of the two rules about length fits the training rankings better."""
-    by_length = [_by_length(ranking) for ranking in train]
-    longer = _accuracy(list(_judged(by_length, _typical_length(train), by_length=True)))
-    return "shorter" if longer < 0.5 else "longer"
+def length_rule(train: Sequence[RankedPrompt]) -> LengthHeuristic:
+    """Return which of the two length rules fits the training prompts better."""
+    by_length = [_scored_by_length(ranked) for ranked in train]
+    mean_length = _mean_length(train)
+    pairs = list(_judged_pairs(by_length, mean_length, thumb_threshold=mean_length))
+    return "shorter" if _accuracy(pairs) < 0.5 else "longer"
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
-    """One judged pair: how far the first leads, by score and in tokens, its vote share, and what.
+class _JudgedPair:
+    """A pair's leads of the first completion, in score and in tokens, its vote share and groups.
 
-    `group` names the round, the strength and the pair of sources.
+    `group` holds the round, the strength and the pair of sources.
     """
 
     delta: float
@@ -132,128 +135,130 @@ class _Judged:
     share: float
     group: Mapping[str, str]
 
-    def by_length(self, rule: LengthRule) -> "_Judged":
+    def by_length(self, rule: LengthHeuristic) -> "_JudgedPair":
         return replace(self, delta=self.longer_by if rule == "longer" else -self.longer_by)
 
 
-def _judged(
-    scored: Sequence[Scored], typical: float, *, by_length: bool = False
-) -> Iterator[_Judged]:
-    """Yield every pair, then every thumb, of each ranking."""
-    for each in scored:
-        yield from (_pair(each, pair) for pair in each.ranking.pairs)
-        zero = typical if by_length else 0.0
-        yield from _thumbs(each, zero, typical)
+def _judged_pairs(
+    scored_prompts: Sequence[ScoredPrompt], mean_length: float, *, thumb_threshold: float = 0.0
+) -> Iterator[_JudgedPair]:
+    """Yield every pair, then every thumb, of each prompt."""
+    for scored in scored_prompts:
+        yield from (_of_pair(scored, pair) for pair in scored.ranked.pairs)
+        yield from _of_thumbs(scored, thumb_threshold, mean_length)
 
 
-def _pair(scored: Scored, pair: Pair) -> _Judged:
-    ranking = scored.ranking
+def _of_pair(scored: ScoredPrompt, pair: PreferencePair) -> _JudgedPair:
+    ranked = scored.ranked
     strength = {} if pair.strength is None else {"strength": str(round(pair.strength))}
-    return _Judged(
+    return _JudgedPair(
         scored.scores[pair.first] - scored.scores[pair.second],
-        len(ranking.completions[pair.first]) - len(ranking.completions[pair.second]),
+        len(ranked.completions[pair.first]) - len(ranked.completions[pair.second]),
         pair.share,
-        {**ranking.group, **strength, **_sources(ranking, pair.first, pair.second)},
+        {**ranked.group, **strength, **_sources(ranked, pair.first, pair.second)},
     )
 
 
-def _thumbs(scored: Scored, zero: float, typical: float) -> Iterator[_Judged]:
-    ranking = scored.ranking
-    for place, each in enumerate(ranking.absolutes):
-        if each.thumb is not None:
-            yield _Judged(
-                scored.scores[place] - zero,
-                len(ranking.completions[place]) - typical,
-                each.thumb,
-                {**ranking.group, **_sources(ranking, place)},
+def _of_thumbs(scored: ScoredPrompt, threshold: float, mean_length: float) -> Iterator[_JudgedPair]:
+    ranked = scored.ranked
+    for index, feedback in enumerate(ranked.absolutes):
+        if feedback.thumb is not None:
+            yield _JudgedPair(
+                scored.scores[index] - threshold,
+                len(ranked.completions[index]) - mean_length,
+                feedback.thumb,
+                {**ranked.group, **_sources(ranked, index)},
             )
 
 
-def _sources(ranking: Ranking, *places: int) -> dict[str, str]:
-    if not ranking.sources:
+def _sources(ranked: RankedPrompt, *indices: int) -> dict[str, str]:
+    if not ranked.sources:
         return {}
-    return {"sources": " / ".join(sorted({ranking.sources[place] for place in places}))}
+    return {"sources": " / ".join(sorted({ranked.sources[index] for index in indices}))}
 
 
-def _typical_length(rankings: Sequence[Ranking]) -> float:
-    lengths = [len(ids) for ranking in rankings for ids in ranking.completions]
+def _mean_length(ranked_prompts: Sequence[RankedPrompt]) -> float:
+    lengths = [len(ids) for ranked in ranked_prompts for ids in ranked.completions]
     return fmean(lengths) if lengths else 0.0
 
 
-def _by_length(ranking: Ranking) -> Scored:
-    return Scored(ranking, tuple(float(len(ids)) for ids in ranking.completions))
+def _scored_by_length(ranked: RankedPrompt) -> ScoredPrompt:
+    return ScoredPrompt(ranked, tuple(float(len(ids)) for ids in ranked.completions))
 
 
-def _accuracy(seen: Sequence[_Judged]) -> float:
-    """Return the share of decided pairs on the majority's side, equal scores half; ½ of none."""
-    decided = [each for each in seen if each.share != 0.5]
+def _accuracy(pairs: Sequence[_JudgedPair]) -> float:
+    """Return the share of decided pairs on the majority's side, score ties half; ½ of none."""
+    decided = [pair for pair in pairs if pair.share != 0.5]
     if not decided:
         return 0.5
     return fmean(
-        0.5 if each.delta == 0 else float((each.delta > 0) == (each.share > 0.5))
-        for each in decided
+        0.5 if pair.delta == 0 else float((pair.delta > 0) == (pair.share > 0.5))
+        for pair in decided
     )
 
 
-def _votes_for(each: _Judged) -> float:
-    """Return the share of votes on the side that scored higher."""
-    if each.delta == 0:
+def _vote_share(pair: _JudgedPair) -> float:
+    """Return the share of votes for the completion with the higher score."""
+    if pair.delta == 0:
         return 0.5
-    return each.share if each.delta > 0 else 1.0 - each.share
+    return pair.share if pair.delta > 0 else 1.0 - pair.share
 
 
 def _probability(delta: float) -> float:
     return 0.5 * (1.0 + math.tanh(delta / 2.0))
 
 
-def _log_loss(each: _Judged) -> float:
+def _log_loss(pair: _JudgedPair) -> float:
     """Return the cross-entropy in nats, without overflow."""
-    softplus = math.log1p(math.exp(-abs(each.delta))) + max(-each.delta, 0.0)
-    return softplus + (1.0 - each.share) * each.delta
+    softplus = math.log1p(math.exp(-abs(pair.delta))) + max(-pair.delta, 0.0)
+    return softplus + (1.0 - pair.share) * pair.delta
 
 
-def _calibration(seen: Sequence[_Judged]) -> tuple[Bin, ...]:
-    """Return the bins that hold pairs, the predicted winner's side of each."""
-    held: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
-    for each in seen:
-        sure = _probability(abs(each.delta))
-        won = _votes_for(each)
-        held[min(int((sure - 0.5) * 2 * BINS), BINS - 1)].append((sure, won))
+def _calibration(pairs: Sequence[_JudgedPair]) -> tuple[CalibrationBin, ...]:
+    """Return the nonempty bins by the predicted winner's probability, from ½ to 1."""
+    bins: list[list[tuple[float, float]]] = [[] for _ in range(BINS)]
+    for pair in pairs:
+        predicted = _probability(abs(pair.delta))
+        bins[min(int((predicted - 0.5) * 2 * BINS), BINS - 1)].append(
+            (predicted, _vote_share(pair))
+        )
     width = 0.5 / BINS
     return tuple(
-        Bin(
+        CalibrationBin(
             low=0.5 + number * width,
             high=0.5 + (number + 1) * width,
-            predicted=fmean(sure for sure, _ in pairs),
-            observed=fmean(won for _, won in pairs),
-            pairs=len(pairs),
+            predicted=fmean(predicted for predicted, _ in members),
+            observed=fmean(observed for _, observed in members),
+            pairs=len(members),
         )
-        for number, pairs in enumerate(held)
-        if pairs
+        for number, members in enumerate(bins)
+        if members
     )
 
 
-def _length_correlation(scored: Sequence[Scored]) -> float:
+def _length_correlation(scored_prompts: Sequence[ScoredPrompt]) -> float:
     """Return Pearson's correlation of score and length over all completions; 0 if undefined."""
-    scores = [score for each in scored for score in each.scores]
-    lengths = [float(len(ids)) for each in scored for ids in each.ranking.completions]
+    scores = [score for scored in scored_prompts for score in scored.scores]
+    lengths = [float(len(ids)) for scored in scored_prompts for ids in scored.ranked.completions]
     mean_score, mean_length = fmean(scores), fmean(lengths)
-    both = sum(
+    covariance = sum(
         (score - mean_score) * (length - mean_length)
         for score, length in zip(scores, lengths, strict=True)
     )
-    of_score = sum((score - mean_score) ** 2 for score in scores)
-    of_length = sum((length - mean_length) ** 2 for length in lengths)
-    return both / math.sqrt(of_score * of_length) if of_score and of_length else 0.0
+    score_variance = sum((score - mean_score) ** 2 for score in scores)
+    length_variance = sum((length - mean_length) ** 2 for length in lengths)
+    if not (score_variance and length_variance):
+        return 0.0
+    return covariance / math.sqrt(score_variance * length_variance)
 
 
-def _groups(scored: Sequence[Scored], typical: float) -> tuple[Slice, ...]:
+def _groups(pairs: Sequence[_JudgedPair]) -> tuple[Slice, ...]:
     """Return the accuracy on the pairs of each round, strength and pair of sources."""
-    held: dict[tuple[str, str], list[_Judged]] = defaultdict(list)
-    for each in _judged(scored, typical):
-        for item in each.group.items():
-            held[item].append(each)
+    by_group: dict[tuple[str, str], list[_JudgedPair]] = defaultdict(list)
+    for pair in pairs:
+        for group in pair.group.items():
+            by_group[group].append(pair)
     return tuple(
-        Slice(name, value, len(seen), _accuracy(seen))
-        for (name, value), seen in sorted(held.items())
+        Slice(name, value, len(members), _accuracy(members))
+        for (name, value), members in sorted(by_group.items())
     )

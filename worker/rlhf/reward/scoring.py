@@ -1,7 +1,7 @@
-"""Rewards of answers: what policy training asks, whoever gives them.
+"""Rewards of completions, as policy training uses them.
 
-`RewardFunction` is the interface; `AdapterReward` answers with the reward adapters on the base, one
-or an ensemble. An external classifier or a rule is another implementation.
+`RewardFunction` is the interface. `AdapterReward` implements it with one or several reward adapters
+on the base model; classifiers and rules are other implementations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,25 +15,25 @@ from worker.rlhf.core import batches
 from worker.rlhf.model import models
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import shared_prefix
-from worker.rlhf.reward.normaliser import Normaliser
+from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.shared_prefix import Branches, Probe
 
 TOKEN_BUDGET = 2048
-"""Tokens of a forward: on a CPU few enough for the caches, and little padding between lengths."""
+"""Tokens per forward pass: few enough for CPU caches, and for little padding between lengths."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of N answers, in the order asked."""
+    """Scores of N completions, in the order of the branches."""
 
-    raw: Tensor  # N, as the head gives them; the mean over an ensemble
-    normalised: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
-    spread: Tensor | None = None  # N, std between the normalised models of an ensemble
-    parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, of a sum, normalised
+    raw: Tensor  # N, output of the head; the mean over an ensemble
+    normalized: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
+    spread: Tensor | None = None  # N, std between the normalized scores of an ensemble
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, normalized, of a sum
 
 
 class RewardFunction(Protocol):
-    """Scores answers given as token ids. Implementations that read text decode them."""
+    """Scores completions given as token ids; implementations that need text decode them."""
 
     def score(self, branches: Sequence[Branches]) -> Scores:
         """Return a score per completion, branch by branch."""
@@ -41,26 +41,26 @@ class RewardFunction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdapterReward:
-    """The reward adapters `names` on the roles' base, one or an ensemble.
+    """The reward adapters `names` on the base model, one or an ensemble.
 
-    `penalty` None is the one that the normaliser was fitted at.
+    `penalty` None is the penalty for which the normalizer was fitted.
     """
 
     roles: Roles
     names: tuple[str, ...]
     probe: Probe
-    normaliser: Normaliser = field(default_factory=Normaliser)
+    normalizer: Normalizer = field(default_factory=Normalizer)
     penalty: float | None = None
     autocast: bool | None = None
     token_budget: int = TOKEN_BUDGET
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return the mean raw scores, the normalised lower bound and the spread."""
+        """Return the mean raw scores, the normalized lower bound and the spread."""
         raw = self.raw(branches)
-        normaliser = self.normaliser
+        normalizer = self.normalizer
         if self.penalty is not None:
-            normaliser = normaliser.at(self.penalty)
-        bound, spread = normaliser.lower_bound(raw)
+            normalizer = normalizer.at(self.penalty)
+        bound, spread = normalizer.lower_bound(raw)
         return Scores(raw.mean(0), bound, spread if len(self.names) > 1 else None)
 
     @torch.no_grad()
@@ -68,21 +68,20 @@ class AdapterReward:
         """Return the raw scores of each model, [M, N].
 
         Raises:
-            ValueError: if nothing was asked.
-
+            ValueError: if there is no completion.
         """
         if not branches:
-            raise ValueError("there is no answer to score")
-        firsts = _firsts(branches)
-        scores = torch.zeros(len(self.names), firsts[-1])
+            raise ValueError("there is no completion to score")
+        starts = offsets(branches)
+        scores = torch.zeros(len(self.names), starts[-1])
         for group in micro_batches(branches, self.token_budget):
             layout = shared_prefix.lay_out(
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
             )
-            places = [n for index in group for n in range(firsts[index], firsts[index + 1])]
+            columns = [n for index in group for n in range(starts[index], starts[index + 1])]
             for row, name in enumerate(self.names):
-                found = score_layout(self.roles, name, layout, autocast=self.autocast)
-                scores[row, places] = found.cpu()
+                layout_scores = score_layout(self.roles, name, layout, autocast=self.autocast)
+                scores[row, columns] = layout_scores.cpu()
         return scores
 
 
@@ -94,36 +93,36 @@ def score(
 
 
 def raw_together(reward: AdapterReward, branches: Sequence[Branches]) -> Tensor:
-    """Return the raw scores, [M, N], for which each process of the team does its share."""
+    """Return the raw scores, [M, N], of which each process of the team computes a share."""
     team = reward.roles.team
-    share = team.share([each.tokens for each in branches])
+    share = team.share([branch.tokens for branch in branches])
     raw = reward.raw([branches[index] for index in share]) if share else None
     counts = [len(branches[index].completions) for index in share]
     parts = () if raw is None else torch.split(raw, counts, dim=1)
-    found = dict(team.gather(list(zip(share, parts, strict=True))))
-    return torch.cat([found[index] for index in range(len(branches))], dim=1)
+    by_branch = dict(team.gather(list(zip(share, parts, strict=True))))
+    return torch.cat([by_branch[index] for index in range(len(branches))], dim=1)
 
 
 def score_layout(
     roles: Roles, name: str, layout: shared_prefix.Layout, *, autocast: bool | None
 ) -> Tensor:
-    """Return the raw score of each completion of a layout, [N], with its graph."""
+    """Return the raw score of each completion in a layout, [N], with its graph."""
     return roles.score(name, states_of(roles, name, layout, autocast=autocast))
 
 
 def states_of(
     roles: Roles, name: str, layout: shared_prefix.Layout, *, autocast: bool | None
 ) -> Tensor:
-    """Return the hidden state at the end of each completion of a layout, [N, d]."""
+    """Return the hidden state at the end of each completion in a layout, [N, d]."""
     layout = layout.to(roles.device)
     with roles.role(name), models.autocast(autocast, roles.device):
         where, order = layout.ends
-        found = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids, where)
-    return found[order]
+        states = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids, where)
+    return states[order]
 
 
 def probe(roles: Roles) -> Probe:
-    """Find out whether completions may share their prompt's encoding on this base."""
+    """Test whether completions may share the encoding of their prompt on this base model."""
 
     def encode(input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         device = roles.device
@@ -136,13 +135,13 @@ def probe(roles: Roles) -> Probe:
 
 
 def micro_batches(branches: Sequence[Branches], token_budget: int) -> list[list[int]]:
-    """Group branches of like length into rows within a budget of tokens."""
-    return batches.by_tokens([each.tokens for each in branches], token_budget)
+    """Group branches of similar lengths within a budget of tokens."""
+    return batches.by_tokens([branch.tokens for branch in branches], token_budget)
 
 
-def _firsts(branches: Sequence[Branches]) -> list[int]:
-    """Return where each branch's completions begin among all, and the total."""
-    firsts = [0]
-    for each in branches:
-        firsts.append(firsts[-1] + len(each.completions))
-    return firsts
+def offsets(branches: Sequence[Branches]) -> list[int]:
+    """Return the index of each branch's first completion among all, and the total count."""
+    starts = [0]
+    for branch in branches:
+        starts.append(starts[-1] + len(branch.completions))
+    return starts

@@ -1,11 +1,11 @@
-"""Several completions of one prompt in one row, the prompt encoded once.
+"""Several completions of one prompt in one row, with the prompt encoded once.
 
-Each completion attends to the prompt and to itself, and its positions go on from the prompt's end,
-so that its hidden states are those of a sequence of its own. That holds where attention is all
-that mixes tokens and the mask given is the mask used. A sliding window, a recurrent layer or
-position biases built from a row's index break it, mostly in silence: `probe` compares both layouts
-on the loaded model, inside its window and beyond, and `lay_out` uses separate sequences where they
-differ.
+Each completion attends to the prompt and to itself, and its positions continue from the end of the
+prompt, so its hidden states are those of a separate sequence. This holds if tokens interact only
+through attention and the model uses the given mask unchanged. Sliding windows, recurrent layers and
+position biases based on the row index break it, mostly without an error: `probe` compares both
+layouts on the loaded model, within its window and beyond, and `lay_out` uses separate sequences
+where they differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from worker.rlhf.core.batches import Side
+from worker.rlhf.core.batches import PaddingSide
 
 PROMPT_SEGMENT = 0
 PADDING_SEGMENT = -1
@@ -41,28 +41,28 @@ class Branches:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rows for one forward, and where each completion ends in them.
+    """Rows for one forward pass, and the end of each completion in them.
 
-    `rows` and `columns` name the last real token of each completion, in the order of the branches
-    and of the completions within them, whichever layout it is.
+    `rows` and `columns` locate the last real token of each completion, in the order of the branches
+    and of the completions within them, in either layout.
     """
 
     input_ids: Tensor  # B T
     position_ids: Tensor  # B T
-    attention_mask: Tensor  # B 1 T T (may attend) when shared, B T (is real) when separate
+    attention_mask: Tensor  # B 1 T T (may attend) if shared, B T (is real) if separate
     rows: Tensor  # N
     columns: Tensor  # N
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
-        """Where completions end, [B, T] bool, and each one's place among those positions, [N].
+        """Where completions end, [B, T] bool, and the index of each among these positions, [N].
 
-        Completions without a token end together, with their prompt.
+        Empty completions share the last position of their prompt.
         """
         where = torch.zeros_like(self.input_ids, dtype=torch.bool)
         where[self.rows, self.columns] = True
-        places = where.flatten().cumsum(0).view_as(where) - 1
-        return where, places[self.rows, self.columns]
+        indices = where.flatten().cumsum(0).view_as(where) - 1
+        return where, indices[self.rows, self.columns]
 
     def to(self, device: torch.device) -> "Layout":
         """Return the same layout on a device."""
@@ -78,9 +78,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What sharing a prefix gives on a loaded architecture.
+    """Whether shared prefixes are exact on a loaded model.
 
-    `window` is the attention window it was found exact up to; None when there is no window.
+    `window` is the longest sequence for which they are exact; None if there is no limit.
     """
 
     is_exact: bool
@@ -92,13 +92,14 @@ class Probe:
         if not self.is_exact:
             return False
         longest = max(
-            len(each.prompt_ids) + max(map(len, each.completions), default=0) for each in branches
+            len(branch.prompt_ids) + max(map(len, branch.completions), default=0)
+            for branch in branches
         )
         return self.window is None or longest <= self.window
 
 
 class Encoder(Protocol):
-    """Gives the last hidden states of rows."""
+    """Computes the last hidden states of rows."""
 
     def __call__(
         self, input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor
@@ -107,27 +108,32 @@ class Encoder(Protocol):
 
 
 class Build(Protocol):
-    """Lays branches out in rows: `shared` or `separate`."""
+    """Lays out branches in rows: `shared` or `separate`."""
 
     def __call__(
-        self, branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+        self,
+        branches: Sequence[Branches],
+        *,
+        pad_id: int,
+        pad_side: PaddingSide = "right",
+        width: int = 0,
     ) -> Layout:
         """Return the rows, padded to the longest or to `width`."""
 
 
 def lay_out(
-    branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: Side = "right"
+    branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: PaddingSide = "right"
 ) -> Layout:
-    """Return shared rows where the probe allows it, else separate ones."""
+    """Return shared rows if the probe allows them, else separate ones."""
     build: Build = shared if probe.allows(branches) else separate
     return build(branches, pad_id=pad_id, pad_side=pad_side)
 
 
 def shared(
-    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+    branches: Sequence[Branches], *, pad_id: int, pad_side: PaddingSide = "right", width: int = 0
 ) -> Layout:
     """Return one row per prompt: its tokens, then those of each completion."""
-    rows = [_row(each) for each in branches]
+    rows = [_row(branch) for branch in branches]
     width = max(width, *(len(row.ids) for row in rows))
     shape = (len(rows), width)
     input_ids = torch.full(shape, pad_id)
@@ -136,36 +142,36 @@ def shared(
     ends: list[tuple[int, int]] = []
     for number, row in enumerate(rows):
         start = width - len(row.ids) if pad_side == "left" else 0
-        here = slice(start, start + len(row.ids))
-        input_ids[number, here] = torch.tensor(row.ids)
-        position_ids[number, here] = torch.tensor(row.positions)
-        segments[number, here] = torch.tensor(row.segments)
+        columns = slice(start, start + len(row.ids))
+        input_ids[number, columns] = torch.tensor(row.ids)
+        position_ids[number, columns] = torch.tensor(row.positions)
+        segments[number, columns] = torch.tensor(row.segments)
         ends += [(number, start + end) for end in row.ends]
     return _layout(input_ids, position_ids, may_attend(segments), ends)
 
 
 def separate(
-    branches: Sequence[Branches], *, pad_id: int, pad_side: Side = "right", width: int = 0
+    branches: Sequence[Branches], *, pad_id: int, pad_side: PaddingSide = "right", width: int = 0
 ) -> Layout:
-    """Return one row per completion, the prompt repeated before each."""
-    alone = [Branches(each.prompt_ids, [ids]) for each in branches for ids in each.completions]
-    packed = shared(alone, pad_id=pad_id, pad_side=pad_side, width=width)
-    is_real = packed.attention_mask[:, 0].diagonal(dim1=1, dim2=2)
-    lengths = torch.tensor([len(each.prompt_ids) + len(each.completions[0]) for each in alone])
-    order = torch.arange(is_real.shape[1])
+    """Return one row per completion, with the prompt repeated before each."""
+    single = [
+        Branches(branch.prompt_ids, [ids]) for branch in branches for ids in branch.completions
+    ]
+    layout = shared(single, pad_id=pad_id, pad_side=pad_side, width=width)
+    lengths = torch.tensor([branch.tokens for branch in single])
+    order = torch.arange(layout.input_ids.shape[1])
     if pad_side == "left":
         order = order.flip(0)
-    return replace(packed, attention_mask=(order < lengths[:, None]).long())
+    return replace(layout, attention_mask=(order < lengths[:, None]).long())
 
 
 def may_attend(segments: Tensor) -> Tensor:
     """Return the mask [B, 1, T, T], True where the query (row) may attend to the key (column).
 
-    A padding token attends to itself, since a softmax over nothing is not a number.
+    A padding token attends to itself, since a softmax over nothing is NaN.
 
     Args:
         segments: 0 for the prompt, 1… for its completions, -1 for padding, [B, T].
-
     """
     length = segments.shape[1]
     query, key = segments[:, :, None], segments[:, None, :]
@@ -178,21 +184,21 @@ def may_attend(segments: Tensor) -> Tensor:
 
 @torch.no_grad()
 def probe(encode: Encoder, config: PretrainedConfig, *, pad_id: int, seed: int = 0) -> Probe:
-    """Compare shared and separate layouts on the model itself, inside and beyond its window.
+    """Compare shared and separate layouts on the loaded model, within and beyond its window.
 
-    A window of thousands of tokens is lowered to a few for the second comparison, since it is the
-    handling of the window that is asked about. The result is recorded with the checkpoint.
+    For the second comparison the window is lowered to a few tokens, which exercises the same code.
+    The result is recorded with the checkpoint.
     """
     sample = _probe_branches(config.vocab_size, seed)
-    inside = _fault(encode, sample, pad_id)
-    if inside is not None:
-        return Probe(is_exact=False, window=None, why=inside)
+    mismatch = _mismatch(encode, sample, pad_id)
+    if mismatch is not None:
+        return Probe(is_exact=False, window=None, why=mismatch)
     window = getattr(config, "sliding_window", None)
     if window is None:
         return Probe(is_exact=True, window=None, why="shared and separate rows agree")
     with _window_lowered(config):
-        beyond = _fault(encode, sample, pad_id)
-    if beyond is None:
+        mismatch_beyond = _mismatch(encode, sample, pad_id)
+    if mismatch_beyond is None:
         return Probe(is_exact=True, window=None, why="shared and separate rows agree everywhere")
     return Probe(is_exact=True, window=window, why=f"exact within the window of {window} only")
 
@@ -223,12 +229,12 @@ def _row(branches: Branches) -> _Row:
 def _layout(
     input_ids: Tensor, position_ids: Tensor, mask: Tensor, ends: Sequence[tuple[int, int]]
 ) -> Layout:
-    where = torch.tensor(ends, dtype=torch.long).reshape(-1, 2)
-    return Layout(input_ids, position_ids, mask, where[:, 0], where[:, 1])
+    end_positions = torch.tensor(ends, dtype=torch.long).reshape(-1, 2)
+    return Layout(input_ids, position_ids, mask, end_positions[:, 0], end_positions[:, 1])
 
 
 def _probe_branches(vocabulary: int, seed: int) -> list[Branches]:
-    """Return random branches several times longer than the lowered window."""
+    """Return random branches that are several times longer than the lowered window."""
     generator = torch.Generator().manual_seed(seed)
 
     def ids(length: int) -> list[int]:
@@ -237,22 +243,22 @@ def _probe_branches(vocabulary: int, seed: int) -> list[Branches]:
     return [Branches(ids(9), [ids(7), ids(12), ids(10)]), Branches(ids(5), [ids(11), ids(6)])]
 
 
-def _fault(encode: Encoder, branches: Sequence[Branches], pad_id: int) -> str | None:
-    """Say how the final hidden states of both layouts differ, None where they agree."""
+def _mismatch(encode: Encoder, branches: Sequence[Branches], pad_id: int) -> str | None:
+    """Return how the final hidden states of the layouts differ, or None if they agree."""
     try:
-        together, alone = (
-            _ends(encode, build(branches, pad_id=pad_id)) for build in (shared, separate)
+        in_shared, in_separate = (
+            _end_states(encode, build(branches, pad_id=pad_id)) for build in (shared, separate)
         )
-    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as refusal:
-        return f"refused: {refusal}".splitlines()[0][:200]
-    tolerance = TOLERANCE_FP32 if alone.dtype == torch.float32 else TOLERANCE_HALF
-    difference = float((together - alone).abs().max() / alone.abs().max())
+    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
+        return f"refused: {error}".splitlines()[0][:200]
+    tolerance = TOLERANCE_FP32 if in_separate.dtype == torch.float32 else TOLERANCE_HALF
+    difference = float((in_shared - in_separate).abs().max() / in_separate.abs().max())
     if difference <= tolerance:
         return None
     return f"shared and separate rows differ by {difference:.1e}"
 
 
-def _ends(encode: Encoder, layout: Layout) -> Tensor:
+def _end_states(encode: Encoder, layout: Layout) -> Tensor:
     hidden = encode(
         layout.input_ids, attention_mask=layout.attention_mask, position_ids=layout.position_ids
     )
@@ -261,10 +267,10 @@ def _ends(encode: Encoder, layout: Layout) -> Tensor:
 
 @contextmanager
 def _window_lowered(config: PretrainedConfig) -> Iterator[None]:
-    """Lower the configured attention window for a moment."""
-    kept = config.sliding_window
+    """Temporarily lower the configured attention window."""
+    window = config.sliding_window
     config.sliding_window = PROBE_WINDOW
     try:
         yield
     finally:
-        config.sliding_window = kept
+        config.sliding_window = window

@@ -1,4 +1,4 @@
-"""Several rewards as one: their weighted sum."""
+"""A weighted sum of rewards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from worker.rlhf.reward.shared_prefix import Branches
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One reward in a sum, under the name it is logged by."""
+class WeightedReward:
+    """One reward in a sum, and the name under which it is logged."""
 
     name: str
     weight: float
@@ -20,17 +20,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class WeightedSum:
-    """The sum of some rewards, each on its own scale times its weight.
+    """The sum of rewards, each on its own scale times its weight.
 
-    A part that weighs nothing only watches: it is asked, and what it says and how unsure it is are
-    kept. The raw score is the sum of the raw ones and means something only beside itself; the
-    spread is that of the parts that are unsure.
+    A part of weight 0 is only logged: it is scored, and its score and spread are reported. The raw
+    score is the weighted sum of raw scores, which is only comparable with itself; the spread is the
+    weighted sum over the parts that have one.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[WeightedReward, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a sum of nothing and names that are not unique.
+        """Refuse a sum without weights and duplicate names.
 
         Raises:
             ValueError: naming the rule.
@@ -39,19 +39,19 @@ class WeightedSum:
             raise ValueError("a reward needs at least one part with a weight other than 0")
         names = [part.name for part in self.parts]
         if len(set(names)) < len(names):
-            raise ValueError(f"parts of a reward must have different names, not {names}")
+            raise ValueError(f"parts of a reward must have different names, got {names}")
 
     def score(self, branches: Sequence[Branches]) -> Scores:
-        """Return the weighted sums, and what each part said on its own scale."""
-        asked = [(part, part.reward.score(branches)) for part in self.parts]
+        """Return the weighted sums, and the score of each part on its own scale."""
+        scored = [(part, part.reward.score(branches)) for part in self.parts]
         spreads = [
-            (abs(part.weight) or 1.0) * found.spread
-            for part, found in asked
-            if found.spread is not None
+            (abs(part.weight) or 1.0) * scores.spread
+            for part, scores in scored
+            if scores.spread is not None
         ]
         return Scores(
-            torch.stack([part.weight * found.raw for part, found in asked]).sum(0),
-            torch.stack([part.weight * found.normalised for part, found in asked]).sum(0),
+            torch.stack([part.weight * scores.raw for part, scores in scored]).sum(0),
+            torch.stack([part.weight * scores.normalized for part, scores in scored]).sum(0),
             torch.stack(spreads).sum(0) if spreads else None,
-            {part.name: found.normalised for part, found in asked},
+            {part.name: scores.normalized for part, scores in scored},
         )

@@ -1,12 +1,13 @@
-"""Keys and values of rows that are being sampled: laid down once, appended to, attended to.
+"""Key-value caches for sampling.
 
-`RowCache` keeps everything of a row together. `SiblingCache` keeps a prompt once for all its
-answers: sampling is bound by reading keys and values, and n answers read their prompt's n times
-otherwise. Attention over the prompt and over a row's own tokens are two calls then, put together by
-their logarithmic sums.
+`RowCache` stores each row contiguously. `SiblingCache` stores a prompt once for all its
+completions: sampling is bound by reading keys and values, and n separate rows would read those of
+their prompt n times. Attention over the prompt and over a row's own tokens is then two calls, which
+are combined by their log-sum-exps.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -14,19 +15,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class Cache(Protocol):
-    """What an engine needs of a cache, layer by layer."""
+@dataclass(frozen=True, slots=True)
+class CacheShape:
+    """Dimensions of a cache: layers, key-value heads, head width, and tokens to append."""
 
-    def lay(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Lay down the prompts' keys and values, [B0, G, P, D]."""
+    layers: int
+    heads: int
+    width: int
+    new_tokens: int
+    dtype: torch.dtype
+
+
+class Cache(Protocol):
+    """A key-value cache as an engine uses it, layer by layer."""
+
+    def fill(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Store the prompts' keys and values, [B0, G, P, D]."""
         ...
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Append a token to each row and return what its queries find, [B, H, 1, D]."""
+        """Append a token to each row and return the attention output, [B, H, 1, D]."""
         ...
 
     def advance(self) -> None:
-        """Go on to the next token, once all layers have attended."""
+        """Move to the next token, once all layers have attended."""
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -34,58 +46,47 @@ class Cache(Protocol):
         ...
 
 
-def make(
-    is_real: Tensor,
-    n: int,
-    *,
-    layers: int,
-    heads: int,
-    width: int,
-    new_tokens: int,
-    dtype: torch.dtype,
-) -> Cache:
-    """Return the cache for n answers to each left-padded prompt, `is_real` [B0, P]."""
+def make(is_real: Tensor, n: int, shape: CacheShape) -> Cache:
+    """Return the cache for n completions of each left-padded prompt, `is_real` [B0, P]."""
     kind = SiblingCache if n > 1 and is_real.device.type == "cpu" else RowCache
-    return kind(is_real, n, (layers, heads, width), new_tokens, dtype)
+    return kind(is_real, n, shape)
 
 
 class RowCache:
-    """All of a row in one piece, [L, 2, B, G, T, D]; what siblings share is copied."""
+    """Each row contiguous, [L, 2, B, G, T, D]; the prompt is copied for every completion."""
 
-    def __init__(
-        self,
-        is_real: Tensor,
-        n: int,
-        shape: tuple[int, int, int],
-        new_tokens: int,
-        dtype: torch.dtype,
-    ) -> None:
-        layers, heads, width = shape
-        prompts, self._prompt = is_real.shape
-        total = self._prompt + new_tokens
-        self._known = torch.empty(
-            layers, 2, prompts * n, heads, total, width, dtype=dtype, device=is_real.device
+    def __init__(self, is_real: Tensor, n: int, shape: CacheShape) -> None:
+        prompts, self._prompt_length = is_real.shape
+        self._pairs = torch.empty(
+            shape.layers,
+            2,
+            prompts * n,
+            shape.heads,
+            self._prompt_length + shape.new_tokens,
+            shape.width,
+            dtype=shape.dtype,
+            device=is_real.device,
         )
-        self._n, self._rows, self._used = n, prompts * n, self._prompt
-        padded = F.pad(is_real, (0, new_tokens), value=True).repeat_interleave(n, 0)
+        self._n, self._rows, self._used = n, prompts * n, self._prompt_length
+        padded = F.pad(is_real, (0, shape.new_tokens), value=True).repeat_interleave(n, 0)
         self._allowed = None if bool(is_real.all()) else padded[:, None, None]  # B 1 1 T
 
-    def lay(self, layer: int, key: Tensor, value: Tensor) -> None:
+    def fill(self, layer: int, key: Tensor, value: Tensor) -> None:
         """Copy a prompt's keys and values into each of its rows."""
-        self._known[layer, 0, :, :, : self._prompt] = key.repeat_interleave(self._n, 0)
-        self._known[layer, 1, :, :, : self._prompt] = value.repeat_interleave(self._n, 0)
+        self._pairs[layer, 0, :, :, : self._prompt_length] = key.repeat_interleave(self._n, 0)
+        self._pairs[layer, 1, :, :, : self._prompt_length] = value.repeat_interleave(self._n, 0)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Append, and attend to all of the row."""
-        now, after = self._used, self._used + 1
-        keys, values = self._known[layer, :, : self._rows].unbind(0)
-        keys[:, :, now:after] = key
-        values[:, :, now:after] = value
+        """Append the token and attend to the whole row."""
+        start, stop = self._used, self._used + 1
+        keys, values = self._pairs[layer, :, : self._rows].unbind(0)
+        keys[:, :, start:stop] = key
+        values[:, :, start:stop] = value
         return F.scaled_dot_product_attention(
             query,
-            keys[:, :, :after],
-            values[:, :, :after],
-            attn_mask=None if self._allowed is None else self._allowed[..., :after],
+            keys[:, :, :stop],
+            values[:, :, :stop],
+            attn_mask=None if self._allowed is None else self._allowed[..., :stop],
             enable_gqa=query.shape[1] != key.shape[1],
         )
 
@@ -94,28 +95,21 @@ class RowCache:
         self._used += 1
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Copy only the rows that change place."""
-        _move(self._known[:, :, :, :, : self._used], rows)
+        """Copy only the rows whose position changes."""
+        _move(self._pairs[:, :, :, :, : self._used], rows)
         self._rows = len(rows)
         if self._allowed is not None:
             self._allowed = self._allowed[torch.tensor(rows, device=self._allowed.device)]
 
 
 class SiblingCache:
-    """A prompt once, [L, 2, B0, G, P, D], and each row's own tokens, [L, 2, B, G, R, D]."""
+    """Each prompt once, [L, 2, B0, G, P, D], and the rows' own tokens, [L, 2, B, G, R, D]."""
 
-    def __init__(
-        self,
-        is_real: Tensor,
-        n: int,
-        shape: tuple[int, int, int],
-        new_tokens: int,
-        dtype: torch.dtype,
-    ) -> None:
-        layers, heads, width = shape
+    def __init__(self, is_real: Tensor, n: int, shape: CacheShape) -> None:
+        layers, heads, width, dtype = shape.layers, shape.heads, shape.width, shape.dtype
         prompts, length = is_real.shape
         self._shared = torch.empty(layers, 2, prompts, heads, length, width, dtype=dtype)
-        self._own = torch.empty(layers, 2, prompts * n, heads, new_tokens, width, dtype=dtype)
+        self._own = torch.empty(layers, 2, prompts * n, heads, shape.new_tokens, width, dtype=dtype)
         self._used, self._prompts = 0, prompts
         self._prompt_of = torch.arange(prompts).repeat_interleave(n)
         self._mask = None
@@ -123,69 +117,75 @@ class SiblingCache:
             lowest = torch.finfo(dtype).min
             self._mask = torch.zeros(prompts, 1, 1, length, dtype=dtype)
             self._mask.masked_fill_(~is_real[:, None, None], lowest)
-        self._seat()
+        self._assign_slots()
 
-    def lay(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Keep a prompt's keys and values."""
+    def fill(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Store a prompt's keys and values."""
         self._shared[layer, 0], self._shared[layer, 1] = key, value
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Append, and attend to the prompt together with its other rows, then to the row's own."""
-        now, after = self._used, self._used + 1
+        """Append the token and attend: to the row's own tokens, and with siblings to the prompt.
+
+        Both outputs are combined by the share of the prompt in the softmax.
+        """
+        start, stop = self._used, self._used + 1
         rows, heads, _, width = query.shape
         keys, values = self._own[layer, :, :rows].unbind(0)
-        keys[:, :, now:after] = key
-        values[:, :, now:after] = value
-        # Query heads of a group stand beside each other like queries: they read the same keys.
+        keys[:, :, start:stop] = key
+        values[:, :, start:stop] = value
+        # The query heads of a group read the same keys, so they are treated like several queries.
         groups = key.shape[1]
-        asked = query.view(rows, groups, heads // groups, width)
-        own, own_sum = _attention(asked, keys[:, :, :after], values[:, :, :after], None)
-        seated = asked[self._seats].permute(0, 2, 1, 3, 4)  # B0 G m H/G D
-        mask = self._mask
+        grouped = query.view(rows, groups, heads // groups, width)
+        own, own_lse = _attention(grouped, keys[:, :, :stop], values[:, :, :stop], None)
+        by_prompt = grouped[self._row_in_slot].permute(0, 2, 1, 3, 4)  # B0 G m H/G D
         prompt_keys, prompt_values = self._shared[layer].unbind(0)
-        found, total = _attention(seated.flatten(2, 3), prompt_keys, prompt_values, mask)
-        grid = seated.shape[:-1]
-        found = found.view(*grid, width)[self._prompt_of, :, self._seat_of]
-        total = total.view(grid)[self._prompt_of, :, self._seat_of]
-        share = torch.sigmoid(total - own_sum)[..., None]  # of the prompt in the softmax
-        return torch.lerp(own, found, share).view(rows, heads, 1, width)
+        prompt, prompt_lse = _attention(
+            by_prompt.flatten(2, 3), prompt_keys, prompt_values, self._mask
+        )
+        grid = by_prompt.shape[:-1]
+        prompt = prompt.view(*grid, width)[self._prompt_of, :, self._slot_of]
+        prompt_lse = prompt_lse.view(grid)[self._prompt_of, :, self._slot_of]
+        prompt_share = torch.sigmoid(prompt_lse - own_lse)[..., None]
+        return torch.lerp(own, prompt, prompt_share).view(rows, heads, 1, width)
 
     def advance(self) -> None:
         """Count the token."""
         self._used += 1
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Copy only the rows that change place; prompts stay where they are."""
+        """Copy only the rows whose position changes; prompts stay where they are."""
         _move(self._own[:, :, :, :, : self._used], rows)
         self._prompt_of = self._prompt_of[torch.tensor(rows)]
-        self._seat()
+        self._assign_slots()
 
-    def _seat(self) -> None:
-        """Give each row a seat beside its siblings; seats left over repeat some row."""
+    def _assign_slots(self) -> None:
+        """Give each row a slot among its siblings; empty slots refer to row 0."""
         taken = [0] * self._prompts
-        places: list[int] = []
+        slots: list[int] = []
         for prompt in self._prompt_of.tolist():
-            places.append(taken[prompt])
+            slots.append(taken[prompt])
             taken[prompt] += 1
-        self._seat_of = torch.tensor(places, dtype=torch.long)
-        self._seats = torch.zeros(self._prompts, max(taken, default=1) or 1, dtype=torch.long)
-        self._seats[self._prompt_of, self._seat_of] = torch.arange(len(places))
+        self._slot_of = torch.tensor(slots, dtype=torch.long)
+        width = max(taken, default=1) or 1
+        self._row_in_slot = torch.zeros(self._prompts, width, dtype=torch.long)
+        self._row_in_slot[self._prompt_of, self._slot_of] = torch.arange(len(slots))
 
 
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return what queries find, and the logarithm of the sum that it was divided by, [B, G, m]."""
-    found, total = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    """Return the attention output and the log-sum-exp of its scores, [B, G, m]."""
+    output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, attn_mask=mask
     )
-    return found, total
+    return output, lse
 
 
-def _move(known: Tensor, rows: Sequence[int]) -> None:
-    moved = [(place, row) for place, row in enumerate(rows) if place != row]
-    if moved:
-        places, sources = (
-            torch.tensor(side, device=known.device) for side in zip(*moved, strict=True)
+def _move(pairs: Tensor, rows: Sequence[int]) -> None:
+    """Copy rows to their new positions in place, [L, 2, B, ...]."""
+    moves = [(target, source) for target, source in enumerate(rows) if target != source]
+    if moves:
+        targets, sources = (
+            torch.tensor(indices, device=pairs.device) for indices in zip(*moves, strict=True)
         )
-        known[:, :, places] = known[:, :, sources]
+        pairs[:, :, targets] = pairs[:, :, sources]

@@ -1,13 +1,13 @@
-"""Continuous batching by transformers, drawing the very tokens that `sampling` would draw.
+"""Continuous batching with transformers, drawing the same tokens as `sampling`.
 
 Finished rows leave and waiting ones join at every step, over a paged cache. The library would draw
-from one stream of chances for the whole batch; a logits processor of ours inverts each row's
-distribution at that row's own chance instead, and keeps the log-probability. It pays on a GPU with
-many answers of unequal length; on a CPU it works and is slower than the static engine.
+from one random stream for the whole batch; a logits processor instead inverts each row's
+distribution at that row's own random number, and keeps the log-probability. It pays off on a GPU
+with many completions of unequal lengths; on a CPU it works but is slower than the static engine.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from worker.rlhf.core.attention import NAME as ATTENTION_IN_FP32
-from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model import template
 from worker.rlhf.model.models import LoadedModel
-from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.roles import Roles, loaded_of, run_as
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 
@@ -29,14 +29,14 @@ try:
         ContinuousBatchingLogitsProcessor,
         ContinuousBatchingLogitsProcessorList,
     )
-except ImportError:  # an older transformers; `generate` says so
+except ImportError:  # an older transformers, which `generate` refuses
     ContinuousBatchingConfig = None  # type: ignore[assignment, misc]
     ContinuousBatchingLogitsProcessor = object  # type: ignore[assignment, misc]
 
 CPU_PAGE_TOKENS = 32
 CPU_BATCH_TOKENS = 2048
-PATIENCE_S = 1.0  # between two looks at whether the library's thread still lives
-BELOW_ONE = 1.0 - 2.0**-24  # chances travel in fp32, where the largest would round to 1
+POLL_S = 1.0  # between checks that the library's thread is still alive
+BELOW_ONE = 1.0 - 2.0**-24  # random numbers are passed in fp32, where the largest would round to 1
 
 
 def generate(
@@ -44,86 +44,88 @@ def generate(
     prompts: Sequence[PromptItem],
     config: SamplingConfig,
     role: str | None = None,
-) -> Iterator[Completion]:
-    """Yield n completions of every prompt, in order, once all are there.
+) -> Iterator[SampledCompletion]:
+    """Yield n completions of every prompt, in order, once all are finished.
 
-    `batch_size` bounds the rows on a CPU; on a GPU the free memory does. `autocast` is not read:
-    the model computes in its own type.
+    `batch_size` bounds the rows on a CPU; on a GPU the free memory does. `autocast` is ignored: the
+    model computes in its own dtype.
 
     Raises:
-        ValueError: as `sampling.generate`; where every completion should have all its tokens; or
-            if the installed transformers cannot do it.
-        RuntimeError: if the library gave up on a completion.
+        ValueError: as `sampling.generate`, if `stop_at_eos` is False, or if the installed
+            transformers is too old.
+        RuntimeError: if the library fails on a completion.
     """
     if ContinuousBatchingConfig is None:
-        raise ValueError("engine 'continuous' needs transformers 5.17 or newer; take 'static'")
+        raise ValueError("engine 'continuous' needs transformers 5.17 or newer; use 'static'")
     if not config.stop_at_eos:
-        raise ValueError("engine 'continuous' always stops at the end token; take 'static'")
-    loaded = model.loaded if isinstance(model, Roles) else model
+        raise ValueError("engine 'continuous' always stops at the EOS token; use 'static'")
+    loaded = loaded_of(model)
     sampling.refuse(prompts, loaded.model, config)
     if not prompts:
         return
-    chances = _Chances(prompts, config)
-    with _as(model, role):
-        found = _run(loaded, prompts, config, chances)
+    processor = _SeededDraw(prompts, config)
+    with run_as(model, role):
+        tokens = _run(loaded, prompts, config, processor)
     for prompt in prompts:
         for index in range(config.n):
             name = _name(prompt, index)
-            yield _completion(prompt, index, found[name], chances.logprobs[name], loaded)
+            yield _completion(prompt, index, tokens[name], processor.logprobs[name], loaded)
 
 
-class _Chances(ContinuousBatchingLogitsProcessor):
-    """Draws each row's token at the row's own chance; greedy decoding then takes that token."""
+class _SeededDraw(ContinuousBatchingLogitsProcessor):
+    """Draws each row's token at the row's own random number; greedy decoding then takes it."""
 
     def __init__(self, prompts: Sequence[PromptItem], config: SamplingConfig) -> None:
-        self.supported_kwargs: dict[str, type] = {}  # the library asks for both
+        self.supported_kwargs: dict[str, type] = {}  # the library reads both
         self.ignored_kwargs = ()
         self.logprobs: dict[str, list[float]] = {}
         self._config = config
-        self._of: dict[str, tuple[str, int]] = {}
+        self._sources: dict[str, tuple[str, int]] = {}  # prompt key and sample index
         for prompt in prompts:
             for index in range(config.n):
-                self._of[_name(prompt, index)] = (prompt.key, index)
+                self._sources[_name(prompt, index)] = (prompt.key, index)
                 self.logprobs[_name(prompt, index)] = []
         self._chances: dict[str, np.ndarray] = {}
         self._drawn: dict[str, int] = {}
         self._rows: list[str] = []
-        self._kept: Tensor | None = None  # of the last step, row by row
+        self._step_logprobs: Tensor | None = None  # of the last step, row by row
 
     def fill_defaults(self, int32_tensor: Tensor) -> None:
-        """Give rows that are only padding any chance at all."""
+        """Give padding rows an arbitrary random number."""
         int32_tensor.zero_()
 
     def prepare_tensor_args(self, requests_with_new_token: Sequence[Any]) -> Tensor:
-        """Return each row's next chance, as the library's storage of 32 bits wants it."""
+        """Return each row's next random number as bits of an int32, the library's storage."""
         self.flush()
-        self._rows = [each.state.request_id for each in requests_with_new_token]
+        self._rows = [request.state.request_id for request in requests_with_new_token]
         chances = torch.tensor([self._next(name) for name in self._rows], dtype=torch.float32)
         return chances.view(torch.int32)
 
     def __call__(self, scores: Tensor, tensor_arg: Tensor) -> Tensor:
-        """Leave each row [B, V] one token that can be taken."""
+        """Draw a token for each row [B, V] and mask out all others."""
         chance = tensor_arg[: scores.shape[0]].view(torch.float32).double()
-        drawn, found = sampling.draw(scores, chance, self._config)
-        if self._kept is None or self._kept.shape[0] < scores.shape[0]:
-            self._kept = torch.zeros(max(1024, scores.shape[0]), device=scores.device)
-        self._kept[: scores.shape[0]] = found
+        drawn, logprobs = sampling.draw(scores, chance, self._config)
+        rows = scores.shape[0]
+        if self._step_logprobs is None or self._step_logprobs.shape[0] < rows:
+            self._step_logprobs = torch.zeros(max(1024, rows), device=scores.device)
+        self._step_logprobs[:rows] = logprobs
         return torch.full_like(scores, -torch.inf).scatter_(1, drawn[:, None], 0.0)
 
     def flush(self) -> None:
-        """Take the log-probabilities of the last step to their answers."""
-        if self._kept is None or not self._rows:
+        """Append the log-probabilities of the last step to their completions."""
+        if self._step_logprobs is None or not self._rows:
             return
-        for name, value in zip(self._rows, self._kept[: len(self._rows)].tolist(), strict=True):
+        values = self._step_logprobs[: len(self._rows)].tolist()
+        for name, value in zip(self._rows, values, strict=True):
             if name in self.logprobs:
                 self.logprobs[name].append(value)
         self._rows = []
 
     def _next(self, name: str) -> float:
-        if name not in self._of:  # the library warms up with requests of its own
+        if name not in self._sources:  # the library warms up with requests of its own
             return 0.0
         if name not in self._chances:
-            key, index = self._of[name]
+            key, index = self._sources[name]
             self._chances[name] = sampling.uniforms(
                 self._config.seed, key, index, self._config.max_new_tokens
             )
@@ -133,8 +135,12 @@ class _Chances(ContinuousBatchingLogitsProcessor):
 
 
 def _run(
-    loaded: LoadedModel, prompts: Sequence[PromptItem], config: SamplingConfig, chances: _Chances
+    loaded: LoadedModel,
+    prompts: Sequence[PromptItem],
+    config: SamplingConfig,
+    processor: _SeededDraw,
 ) -> dict[str, list[int]]:
+    """Return the tokens of each completion by its request name."""
     model: Any = loaded.model
     with _paged_attention(loaded.model):
         manager = model.init_continuous_batching(
@@ -143,7 +149,7 @@ def _run(
             ),
             continuous_batching_config=_settings(loaded.model, prompts, config),
         )
-        processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([chances]))
+        processors = ContinuousBatchingLogitsProcessorList(LogitsProcessorList([processor]))
         processors.tensors_required = 1
         manager.logit_processor = processors
         manager.start()
@@ -156,41 +162,39 @@ def _run(
                         max_new_tokens=config.max_new_tokens,
                         eos_token_id=loaded.eos_id,
                     )
-            found = _collect(manager, len(prompts) * config.n)
+            tokens = _collect(manager, len(prompts) * config.n)
         finally:
             manager.stop(block=True)
             manager.destroy()
-    chances.flush()
-    return found
+    processor.flush()
+    return tokens
 
 
 def _collect(manager: Any, count: int) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    while len(found) < count:
-        result = manager.get_result(timeout=PATIENCE_S)
+    tokens: dict[str, list[int]] = {}
+    while len(tokens) < count:
+        result = manager.get_result(timeout=POLL_S)
         if result is None:
             if not manager.is_running():
                 raise RuntimeError(
-                    f"continuous batching ended with {len(found)} of {count} answers"
+                    f"continuous batching ended with {len(tokens)} of {count} completions"
                 )
             continue
         if result.error is not None:
-            raise RuntimeError(
-                f"continuous batching gave up on {result.request_id}: {result.error}"
-            )
+            raise RuntimeError(f"continuous batching failed on {result.request_id}: {result.error}")
         if result.is_finished():
-            found[result.request_id] = list(result.generated_tokens)
-    return found
+            tokens[result.request_id] = list(result.generated_tokens)
+    return tokens
 
 
 def _settings(
     model: PreTrainedModel, prompts: Sequence[PromptItem], config: SamplingConfig
 ) -> "ContinuousBatchingConfig":
-    # Without overlap the host sees each step's tokens before it prepares the next.
+    # Synchronous, so that the host has each step's tokens before it prepares the next step.
     common: dict[str, Any] = {"use_async_batching": False, "auto_switch_to_flash": False}
     if model.device.type != "cpu":
         return ContinuousBatchingConfig(**common)
-    # The library would take most of the machine's memory for the cache.
+    # By default the library takes most of the machine's memory for the cache.
     longest = max(len(prompt.prompt_ids) for prompt in prompts) + config.max_new_tokens
     rows = min(config.batch_size, len(prompts) * config.n)
     return ContinuousBatchingConfig(
@@ -205,16 +209,12 @@ def _settings(
 @contextmanager
 def _paged_attention(model: PreTrainedModel) -> Iterator[None]:
     before = model.config._attn_implementation
-    if before == ATTENTION_IN_FP32:  # the library's own, which the paged cache knows
+    if before == ATTENTION_IN_FP32:  # the paged cache supports only the library's own
         model.set_attn_implementation("sdpa")
     try:
         yield
     finally:
         model.set_attn_implementation(before)
-
-
-def _as(model: Roles | LoadedModel, role: str | None) -> AbstractContextManager[None]:
-    return model.role(role) if isinstance(model, Roles) and role is not None else nullcontext()
 
 
 def _name(prompt: PromptItem, index: int) -> str:
@@ -227,8 +227,8 @@ def _completion(
     tokens: Sequence[int],
     logprobs: Sequence[float],
     loaded: LoadedModel,
-) -> Completion:
-    return Completion(
+) -> SampledCompletion:
+    return SampledCompletion(
         prompt_key=prompt.key,
         sample_index=index,
         token_ids=tuple(tokens),

@@ -1,9 +1,9 @@
-"""Decoding engines: from prompts to next-token logits, a token at a time, over a cache.
+"""Decoding engines: next-token logits, one token at a time, over a key-value cache.
 
-`Fused` runs Llama-shaped models from a merged copy of their weights with few large multiplications
-and a cache allocated once; `General` runs any causal model through its own code. Both start from a
-prompt computed once and repeated, and both let finished rows leave. What is drawn from the logits,
-and when a row is finished, is `sampling`'s business.
+`FusedEngine` runs Llama-shaped models from a merged copy of their weights, with few large matrix
+products and a cache allocated once; `GeneralEngine` runs any causal model through its own code.
+Both compute each prompt once for all its completions and can drop finished rows. `sampling` draws
+tokens from the logits and decides when a row is finished.
 """
 
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ from worker.rlhf.sampling import caches
 FUSED_FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM)
 FUSED_ROPE = frozenset({"default", "linear", "llama3"})
 FUSED_PARAMETERS = 10**9
-"""Above this the merged copy would cost more memory than it is worth."""
+"""Above this size the merged copy costs too much memory."""
 
 
-class Engine(Protocol):
-    """A model with a cache of rows."""
+class DecodingEngine(Protocol):
+    """A model with a key-value cache of rows."""
 
     moves_rows_cheaply: bool
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute left-padded prompts [B, P] once, repeat each n times; return logits [B*n, V]."""
+        """Compute left-padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
         ...
 
     def step(self, token_ids: Tensor) -> Tensor:
-        """Append a token to each row, [B]; return the logits of the next, [B, V]."""
+        """Append a token to each row, [B], and return the logits of the next one, [B, V]."""
         ...
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -44,15 +44,15 @@ class Engine(Protocol):
         ...
 
 
-def engine(model: PreTrainedModel, dtype: torch.dtype) -> Engine:
-    """Return the fastest engine that is right for the model with its active adapters."""
-    return Fused(model, dtype) if can_fuse(model) else General(model, dtype)
+def engine(model: PreTrainedModel, dtype: torch.dtype) -> DecodingEngine:
+    """Return the fastest engine that supports the model with its active adapters."""
+    return FusedEngine(model, dtype) if can_fuse(model) else GeneralEngine(model, dtype)
 
 
 def can_fuse(model: PreTrainedModel) -> bool:
-    """Say whether `Fused` computes what the model does."""
+    """Return whether `FusedEngine` computes exactly what the model does."""
     config = model.config
-    if type(model) not in FUSED_FAMILIES or models.is_packed(model):
+    if type(model) not in FUSED_FAMILIES or models.is_quantized(model):
         return False
     if model.num_parameters() > FUSED_PARAMETERS:
         return False
@@ -64,8 +64,8 @@ def can_fuse(model: PreTrainedModel) -> bool:
     return all(isinstance(base_layer(m), nn.Linear) for m in linear)
 
 
-class General:
-    """Any causal model, through its own forward and a dynamic cache."""
+class GeneralEngine:
+    """Any causal model, with its own forward pass and a dynamic cache."""
 
     moves_rows_cheaply = False
 
@@ -127,8 +127,8 @@ class _Layer:
     down: _Linear
 
 
-class Fused:
-    """A Llama-shaped model from merged weights, with a cache allocated once."""
+class FusedEngine:
+    """A Llama-shaped model with merged weights and a cache allocated once."""
 
     moves_rows_cheaply = True
 
@@ -136,8 +136,8 @@ class Fused:
         config, decoder = model.config, _decoder(model)
         self._model = decoder
         self._dtype = dtype
-        # As under autocast, only multiplications are in bf16 on a CPU, whose attention kernel is
-        # slow in it.
+        # On a CPU only matrix products are in bf16, as under autocast: its attention kernel is slow
+        # in bf16.
         self._state = torch.float32 if model.device.type == "cpu" else dtype
         self._eps: float = config.rms_norm_eps
         self._heads: int = config.num_attention_heads
@@ -150,17 +150,16 @@ class Fused:
         self._unembedding = _merged(model.get_output_embeddings(), dtype)  # type: ignore[no-untyped-call]
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute the prompts and lay their keys and values into the cache."""
+        """Compute the prompts and store their keys and values in the cache."""
         width = input_ids.shape[1]
-        self._cache = caches.make(
-            is_real,
-            n,
+        shape = caches.CacheShape(
             layers=len(self._layers),
             heads=self._kv_heads,
             width=self._head_width,
             new_tokens=new_tokens,
             dtype=self._state,
         )
+        self._cache = caches.make(is_real, n, shape)
         self._tables = self._rotations(width + new_tokens, input_ids.device)
         self._next = is_real.sum(-1).repeat_interleave(n, 0)  # [B]
         rotation = self._rotation(batches.position_ids(is_real)[:, None])
@@ -168,13 +167,13 @@ class Fused:
         x = F.embedding(input_ids, self._embedding)
         for index, layer in enumerate(self._layers):
             query, key, value = self._project(layer, x, rotation)
-            self._cache.lay(index, key, value)
-            found = F.scaled_dot_product_attention(
+            self._cache.fill(index, key, value)
+            attended = F.scaled_dot_product_attention(
                 query, key, value, attn_mask=allowed, enable_gqa=self._heads != self._kv_heads
             )
-            if index == len(self._layers) - 1:
-                x, found = x[:, -1:], found[:, :, -1:]  # of the rest only keys and values matter
-            x = self._rest(layer, x, found)
+            if index == len(self._layers) - 1:  # only the last position is still needed
+                x, attended = x[:, -1:], attended[:, :, -1:]
+            x = self._rest(layer, x, attended)
         return self._logits(x[:, -1]).repeat_interleave(n, 0)
 
     def step(self, token_ids: Tensor) -> Tensor:
@@ -182,13 +181,14 @@ class Fused:
         rotation = self._rotation(self._next[:, None, None])
         x = F.embedding(token_ids, self._embedding)[:, None]  # [B, 1, d]
         for index, layer in enumerate(self._layers):
-            x = self._rest(layer, x, self._cache.attend(index, *self._project(layer, x, rotation)))
+            attended = self._cache.attend(index, *self._project(layer, x, rotation))
+            x = self._rest(layer, x, attended)
         self._cache.advance()
         self._next = self._next + 1
         return self._logits(x[:, -1])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Copy only the rows that change place."""
+        """Copy only the rows whose position changes."""
         self._cache.keep(rows)
         self._next = self._next[torch.tensor(rows, device=self._next.device)]
 
@@ -204,10 +204,10 @@ class Fused:
         )
 
     def _rotations(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        places = torch.arange(width, device=device)[None]
-        cos, sin = self._model.rotary_emb(torch.empty(0, device=device), places)
+        positions = torch.arange(width, device=device)[None]
+        cos, sin = self._model.rotary_emb(torch.empty(0, device=device), positions)
         half = sin.shape[-1] // 2
-        sin[..., :half].neg_()  # the sign of the rotated half, once for all
+        sin[..., :half].neg_()  # the sign of the rotated half, applied here once
         return cos[0].to(self._state), sin[0].to(self._state)
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -220,12 +220,12 @@ class Fused:
         rows, width, _ = x.shape
         joined = layer.query_key_value(self._normed(x, layer.before_attention))
         joined = joined.view(rows, width, -1, self._head_width).transpose(1, 2)
-        turning = self._heads + self._kv_heads
-        turned = _turn(joined[:, :turning], *rotation)
-        return turned[:, : self._heads], turned[:, self._heads :], joined[:, turning:]
+        rotated_heads = self._heads + self._kv_heads
+        rotated = _rotate(joined[:, :rotated_heads], *rotation)
+        return rotated[:, : self._heads], rotated[:, self._heads :], joined[:, rotated_heads:]
 
-    def _rest(self, layer: _Layer, x: Tensor, found: Tensor) -> Tensor:
-        x = x + layer.output(found.transpose(1, 2).flatten(2))
+    def _rest(self, layer: _Layer, x: Tensor, attended: Tensor) -> Tensor:
+        x = x + layer.output(attended.transpose(1, 2).flatten(2))
         gate, up = layer.gate_up(self._normed(x, layer.before_mlp)).chunk(2, -1)
         return x + layer.down(self._activation(gate) * up)
 
@@ -236,21 +236,21 @@ class Fused:
         return self._unembedding(self._normed(x, self._norm)).float()
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     return x * cos + x.roll(half, -1) * sin
 
 
 def _prompt_mask(is_real: Tensor) -> Tensor:
     width = is_real.shape[1]
-    earlier = torch.ones(width, width, dtype=torch.bool, device=is_real.device).tril()
-    # Padding attends to itself: with nothing to attend to it would be NaN, and NaN times 0 is NaN.
-    itself = torch.eye(width, dtype=torch.bool, device=is_real.device)
-    return ((earlier & is_real[:, None]) | itself)[:, None]
+    is_earlier = torch.ones(width, width, dtype=torch.bool, device=is_real.device).tril()
+    # Padding attends to itself: a softmax over nothing is NaN, and NaN times 0 is NaN.
+    is_self = torch.eye(width, dtype=torch.bool, device=is_real.device)
+    return ((is_earlier & is_real[:, None]) | is_self)[:, None]
 
 
 def _decoder(model: PreTrainedModel) -> Any:
-    # Any, because the families' layers share names but no type.
+    # Any, because the layers of the families share attribute names but no type.
     return model.get_decoder()  # type: ignore[no-untyped-call]
 
 

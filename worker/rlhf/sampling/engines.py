@@ -1,119 +1,105 @@
-"""What answers prompts: a model in memory, by static or by continuous batching, or a server.
+"""Engines that sample completions: a model in memory, or an OpenAI-compatible server.
 
-All three take the same questions and settings and seed each answer by its question's key and its
-index alone. Those in memory give token ids with their log-probabilities, which training needs; a
-server gives text. How tokens become logits, inside the static one, is `decoding`'s business.
+All of them take the same prompts and settings, and seed each completion by its prompt's key and its
+index alone. Engines in memory return token ids with log-probabilities, which training needs; a
+server returns text. `server` has the engine for servers, `decoding` the forward passes of the
+static engine.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from worker.rlhf.core.examples import Completion, FinishReason, PromptItem
+from worker.rlhf.core.examples import FinishReason, PromptItem, SampledCompletion
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.model.template import Message
+from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.sampling import continuous_batching, sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 
 EngineName = Literal["static", "continuous"]
+Sampler = Callable[
+    [Roles | LoadedModel, Sequence[PromptItem], SamplingConfig, str | None],
+    Iterator[SampledCompletion],
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A prompt in the forms that engines read; `key` also seeds its answers.
+class EnginePrompt:
+    """A prompt in the forms that engines read; `key` also seeds its completions.
 
-    A model in memory reads `prompt_ids`, a server's completions `text`, its chat `messages`. Only
-    the form that is read has to be there.
+    A model in memory reads `prompt_ids`, the completions endpoint of a server `text`, its chat
+    endpoint `messages`. Only the form that is read has to be set.
     """
 
     key: str
     prompt_ids: tuple[int, ...] = ()
     text: str = ""
-    messages: tuple[Message, ...] = ()
+    messages: tuple[ChatMessage, ...] = ()
 
     @property
     def item(self) -> PromptItem:
-        """The question as a model in memory reads it."""
+        """The prompt as a model in memory reads it."""
         return PromptItem(self.key, self.prompt_ids)
 
 
-class Answer(Protocol):
-    """What every engine says of an answer; `data.Completion` says more."""
+class GeneratedCompletion(Protocol):
+    """What every engine returns; `examples.SampledCompletion` has more."""
 
     @property
     def prompt_key(self) -> str:
-        """Whose answer it is."""
+        """Key of the prompt."""
 
     @property
     def sample_index(self) -> int:
-        """Which of the question's answers it is, from 0."""
+        """Index among the completions of the prompt, from 0."""
 
     @property
     def text(self) -> str:
-        """The answer, for people."""
+        """The completion as text, for display."""
 
     @property
     def finish_reason(self) -> FinishReason:
-        """Whether it ended itself or was cut off."""
+        """Whether it ended with an EOS token or at the length limit."""
 
 
 class CompletionEngine(Protocol):
-    """Answers questions."""
-
-    def generate(self, questions: Sequence[Question], config: SamplingConfig) -> Iterator[Answer]:
-        """Yield `config.n` answers to every question, those of a question together."""
-
-
-class MemoryEngine(Protocol):
-    """Answers questions with a model in memory."""
+    """Samples completions of prompts."""
 
     def generate(
-        self, questions: Sequence[Question], config: SamplingConfig
-    ) -> Iterator[Completion]:
-        """Yield `config.n` answers to every question, those of a question together."""
+        self, prompts: Sequence[EnginePrompt], config: SamplingConfig
+    ) -> Iterator[GeneratedCompletion]:
+        """Yield `config.n` completions of every prompt, those of a prompt together."""
 
 
 @dataclass(frozen=True, slots=True)
-class Static:
-    """Our own sampling: prompts of like length in a batch, prefilled once for all their answers."""
+class MemoryEngine:
+    """Samples completions with a model in memory."""
 
+    sampler: Sampler
     model: Roles | LoadedModel
     role: str | None = None
 
     def generate(
-        self, questions: Sequence[Question], config: SamplingConfig
-    ) -> Iterator[Completion]:
-        """Yield the answers batch by batch, in the order of the prompts' lengths."""
-        items = [question.item for question in questions]
-        yield from sampling.generate(self.model, items, config, self.role)
-
-
-@dataclass(frozen=True, slots=True)
-class Continuous:
-    """Continuous batching: a new answer begins wherever one has ended."""
-
-    model: Roles | LoadedModel
-    role: str | None = None
-
-    def generate(
-        self, questions: Sequence[Question], config: SamplingConfig
-    ) -> Iterator[Completion]:
-        """Yield the answers once all are there, in the order of the questions."""
-        items = [question.item for question in questions]
-        yield from continuous_batching.generate(self.model, items, config, self.role)
+        self, prompts: Sequence[EnginePrompt], config: SamplingConfig
+    ) -> Iterator[SampledCompletion]:
+        """Yield `config.n` completions of every prompt, those of a prompt together."""
+        items = [prompt.item for prompt in prompts]
+        yield from self.sampler(self.model, items, config, self.role)
 
 
 def in_memory(
     name: EngineName, model: Roles | LoadedModel, role: str | None = None
 ) -> MemoryEngine:
-    """Return the engine of that name for a model in memory.
+    """Return an engine for a model in memory: by static batches, or by continuous batching.
 
     Raises:
-        ValueError: there is no such engine.
+        ValueError: if there is no such engine.
     """
-    if name == "static":
-        return Static(model, role)
-    if name == "continuous":
-        return Continuous(model, role)
-    raise ValueError(f"a model in memory answers by 'static' or 'continuous', not by {name!r}")
+    samplers: Mapping[str, Sampler] = {
+        "static": sampling.generate,
+        "continuous": continuous_batching.generate,
+    }
+    if name not in samplers:
+        raise ValueError(f"the engine must be 'static' or 'continuous', got {name!r}")
+    return MemoryEngine(samplers[name], model, role)

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning: imitate demonstrations; the loss is on responses only.
+"""Supervised fine-tuning: maximize the likelihood of the responses in demonstrations.
 
-Rows are packed: several demonstrations share a row without seeing one another, which gives the
-loss of separate rows without their padding.
+The loss covers response tokens only. Rows are packed (see `packing`): several demonstrations share
+a row without attending to one another, which gives the loss of separate rows without their padding.
 """
 
 import time
@@ -12,27 +12,29 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import batches, checks, logprobs, schedule
+from worker.rlhf.core import config_checks, logprobs, optimization, schedule
 from worker.rlhf.core.batches import Batch
-from worker.rlhf.core.examples import Demonstration
+from worker.rlhf.core.epoch_order import EpochBatches
+from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
+from worker.rlhf.sft import packing
 
 
 @dataclass(frozen=True, slots=True)
 class SftConfig:
-    """How to imitate.
+    """Settings of supervised fine-tuning.
 
     `full` trains all weights, otherwise the adapter named `adapter`. `max_steps` ends a run early
-    and also shortens the learning-rate schedule. `autocast` None is bf16 where the processor has
-    it.
+    and also shortens the learning-rate schedule. `autocast` None uses bf16 where the processor
+    supports it natively.
     """
 
     epochs: int = 3
-    batch_size: int = 64  # demonstrations of an optimiser step
+    batch_size: int = 64  # demonstrations per optimizer step
     learning_rate: float = 2e-4  # about ten times as much for an adapter as for all weights
     warmup_share: float = 0.05
     weight_decay: float = 0.0
@@ -45,7 +47,7 @@ class SftConfig:
     autocast: bool | None = None
     packing: bool = True
     row_tokens: int = 128  # width of a packed row
-    micro_tokens: int = 8192  # tokens of a forward pass
+    micro_tokens: int = 8192  # tokens per forward pass
 
     def __post_init__(self) -> None:
         """Refuse settings that no run can use.
@@ -53,79 +55,74 @@ class SftConfig:
         Raises:
             ValueError: naming the setting, the rule and the value.
         """
-        checks.positive(self, "epochs", "batch_size", "learning_rate", "grad_clip")
-        checks.positive(self, "row_tokens", "micro_tokens")
+        config_checks.require_positive(self, "epochs", "batch_size", "learning_rate", "grad_clip")
+        config_checks.require_positive(self, "row_tokens", "micro_tokens")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {self.max_steps}")
         if not 0.0 <= self.warmup_share < 1.0:
             raise ValueError(f"warmup_share must lie in [0, 1), got {self.warmup_share}")
 
     def to_json(self) -> dict[str, object]:
-        """Return the settings as plain values, for a manifest."""
+        """Return the settings as plain values for the manifest."""
         return asdict(self)
 
 
 def train(
     model: Roles | LoadedModel,
-    demonstrations: Sequence[Demonstration],
+    demonstrations: Sequence[TokenizedDemonstration],
     config: SftConfig,
     state: TrainingState,
 ) -> Iterator[StepReport]:
-    """Yield a report per optimiser step; the weights after the last are the result.
+    """Yield a report per optimizer step; the weights after the last one are the result.
 
-    The loss of a step is the mean negative log-probability of its response tokens, so that it does
-    not depend on how demonstrations are spread over rows and forward passes.
+    The loss of a step is the mean negative log-probability of its response tokens, so it does not
+    depend on how demonstrations are distributed over rows and forward passes.
 
     Raises:
-        ValueError: if there is nothing to learn from or a demonstration is longer than the context.
+        ValueError: if there is no demonstration or one is longer than the model's context.
     """
     roles = model if isinstance(model, Roles) else Roles(model)
-    run = Run(roles, demonstrations, config, state)
+    run = SftRun(roles, demonstrations, config, state)
     while state.step < run.steps:
         metrics = run.step()
         reason = "steps" if state.step == run.steps else None
         yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
 
 
-class Run:
-    """One run: what is trained, its optimiser, and the order of the data.
+class SftRun:
+    """One run: the trained role, its optimizer, and the order of the data.
 
     Raises:
-        ValueError: if there is nothing to learn from or a demonstration is longer than the context.
+        ValueError: if there is no demonstration or one is longer than the model's context.
     """
 
     def __init__(
         self,
         roles: Roles,
-        demonstrations: Sequence[Demonstration],
+        demonstrations: Sequence[TokenizedDemonstration],
         config: SftConfig,
         state: TrainingState,
     ) -> None:
-        _refuse(demonstrations, roles)
+        if not demonstrations:
+            raise ValueError("there is no demonstration to learn from")
+        packing.refuse_beyond_context(demonstrations, roles)
         self.roles, self.demonstrations = roles, demonstrations
         self.config, self.state = config, state
         self.role, self.optimizer = begin(roles, config, state)
         self.weights = roles.named_parameters_of(self.role)
-        self.order = _Order(len(demonstrations), config)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return self.order.steps
+        self.order = EpochBatches(len(demonstrations), config.batch_size, config.seed)
+        self.steps = self.order.steps(config.epochs, config.max_steps)
 
     def step(self) -> dict[str, float]:
-        """Take one optimiser step and return its figures."""
+        """Take one optimizer step and return its metrics."""
         started = time.perf_counter()
         rate = self.config.learning_rate * schedule.linear(
             self.state.step, self.steps, int(self.config.warmup_share * self.steps)
         )
-        chosen = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
-        loss, tokens = accumulate(self.roles, self.role, chosen, self.config)
+        batch = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
+        loss, response_tokens = accumulate(self.roles, self.role, batch, self.config)
         norm = clip_grad_norm_(list(self.weights.values()), self.config.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        optimization.advance(self.optimizer, rate)
         self.state.step += 1
         seconds = time.perf_counter() - started
         return {
@@ -133,16 +130,16 @@ class Run:
             "grad_norm": float(norm),
             "learning_rate": rate,
             "epoch": self.state.step / self.order.steps_per_epoch,
-            "response_tokens": float(tokens),
+            "response_tokens": float(response_tokens),
             "time/step_s": seconds,
-            "time/tokens_per_s": sum(map(_length, chosen)) / seconds,
+            "time/tokens_per_s": sum(map(packing.tokens_of, batch)) / seconds,
         }
 
 
 def begin(
     roles: Roles, config: SftConfig, state: TrainingState
 ) -> tuple[str, torch.optim.Optimizer]:
-    """Return the role to train and its optimiser, both as a restored state left them."""
+    """Return the role to train and its optimizer, both as in the restored state, if any."""
     role = _prepare(roles, config)
     weights = roles.named_parameters_of(role)
     optimizer = torch.optim.AdamW(
@@ -154,7 +151,7 @@ def begin(
 
 @torch.no_grad()
 def evaluate(
-    roles: Roles, role: str, demonstrations: Sequence[Demonstration], config: SftConfig
+    roles: Roles, role: str, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
 ) -> float:
     """Return the mean negative log-probability of the response tokens, in nats."""
     total = torch.zeros((), dtype=torch.float64)
@@ -165,25 +162,13 @@ def evaluate(
     return float(total) / tokens
 
 
-def _prepare(roles: Roles, config: SftConfig) -> str:
-    if config.full:
-        if models.is_packed(roles.causal):
-            raise ValueError("a model in 4 bits cannot be trained in full; train an adapter")
-        for parameter in roles.parameters_of(BASE):
-            parameter.requires_grad_(True)
-        return BASE
-    if not roles.has_adapter(config.adapter):
-        roles.add_adapter(config.adapter, config.lora, seed=config.seed)
-    return config.adapter
-
-
 def accumulate(
-    roles: Roles, role: str, demonstrations: Sequence[Demonstration], config: SftConfig
+    roles: Roles, role: str, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
 ) -> tuple[float, int]:
-    """Add up the gradients of a batch; return its loss and how many tokens that is about."""
+    """Accumulate the gradients of a batch; return its loss and its number of response tokens."""
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
     total = 0.0
-    share = roles.team.share([_length(demonstration) for demonstration in demonstrations])
+    share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
     for batch in _micro_batches(roles, [demonstrations[index] for index in share], config):
         with roles.role(role):
             loss = _loss_sum(roles, role, batch, config) / tokens
@@ -193,64 +178,34 @@ def accumulate(
     return roles.team.sum(total), tokens
 
 
+def _prepare(roles: Roles, config: SftConfig) -> str:
+    if config.full:
+        if models.is_quantized(roles.causal):
+            raise ValueError("a model in 4 bits cannot be trained in full; train an adapter")
+        for parameter in roles.parameters_of(BASE):
+            parameter.requires_grad_(True)
+        return BASE
+    if not roles.has_adapter(config.adapter):
+        roles.add_adapter(config.adapter, config.lora, seed=config.seed)
+    return config.adapter
+
+
+def _micro_batches(
+    roles: Roles, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
+) -> Iterator[Batch]:
+    return packing.micro_batches(
+        roles,
+        demonstrations,
+        row_tokens=config.row_tokens if config.packing else None,
+        micro_tokens=config.micro_tokens,
+    )
+
+
 def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tensor:
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
         hidden = roles.hidden(
             batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
         )
-        found, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
-    return -found.sum()
-
-
-def _micro_batches(
-    roles: Roles, demonstrations: Sequence[Demonstration], config: SftConfig
-) -> Iterator[Batch]:
-    if not demonstrations:  # the share of a process in a small batch
-        return
-    sequences = [(d.prompt_ids, d.response_ids) for d in demonstrations]
-    if config.packing and batches.takes_any_mask(roles.causal):
-        packed = batches.pack(sequences, roles.pad_id, config.row_tokens)
-        yield from batches.split_rows(packed, config.micro_tokens)
-    else:
-        yield from batches.padded_by_tokens(sequences, roles.pad_id, config.micro_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """Which demonstrations each step sees: each once an epoch, in an order the seed fixes."""
-
-    count: int
-    config: SftConfig
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-self.count // self.config.batch_size)
-
-    @property
-    def steps(self) -> int:
-        planned = self.steps_per_epoch * self.config.epochs
-        return planned if self.config.max_steps is None else min(planned, self.config.max_steps)
-
-    def batch(self, step: int) -> list[int]:
-        epoch, within = divmod(step, self.steps_per_epoch)
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        order: list[int] = torch.randperm(self.count, generator=generator).tolist()
-        start = within * self.config.batch_size
-        return order[start : start + self.config.batch_size]
-
-
-def _length(demonstration: Demonstration) -> int:
-    return len(demonstration.prompt_ids) + len(demonstration.response_ids)
-
-
-def _refuse(demonstrations: Sequence[Demonstration], roles: Roles) -> None:
-    if not demonstrations:
-        raise ValueError("there is no demonstration to learn from")
-    limit = models.context_tokens(roles.causal)
-    for index, demonstration in enumerate(demonstrations):
-        if limit is not None and _length(demonstration) > limit:
-            raise ValueError(
-                f"demonstration {index} has {_length(demonstration)} tokens, "
-                f"the model's context {limit}"
-            )
+        token_logprobs, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
+    return -token_logprobs.sum()

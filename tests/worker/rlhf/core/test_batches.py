@@ -16,11 +16,11 @@ def sequences(lengths: list[tuple[int, int]]) -> batches.Sequences:
 
 @given(LENGTHS, st.sampled_from(["left", "right"]))
 def test_padded_rows_give_every_sequence_back(
-    lengths: list[tuple[int, int]], side: batches.Side
+    lengths: list[tuple[int, int]], side: batches.PaddingSide
 ) -> None:
-    given_sequences = sequences(lengths)
-    batch = batches.pad(given_sequences, pad_id=0, side=side)
-    for row, (prompt, response) in enumerate(given_sequences):
+    placed = sequences(lengths)
+    batch = batches.pad(placed, pad_id=0, side=side)
+    for row, (prompt, response) in enumerate(placed):
         real = batch.is_real[row]
         assert batch.input_ids[row][real].tolist() == [*prompt, *response]
         assert batch.input_ids[row][batch.is_response[row]].tolist() == [*response]
@@ -34,14 +34,14 @@ def test_padded_rows_give_every_sequence_back(
 def test_packed_rows_hold_every_sequence_once_and_restart(
     lengths: list[tuple[int, int]], width: int
 ) -> None:
-    given_sequences = sequences(lengths)
-    batch = batches.pack(given_sequences, pad_id=0, width=width)
+    placed = sequences(lengths)
+    batch = batches.pack(placed, pad_id=0, width=width)
     assert sorted(index for row in batch.sources for index in row) == list(range(len(lengths)))
     assert batch.input_ids.shape[1] <= max(width, *(p + r for p, r in lengths))
     for row, members in enumerate(batch.sources):
         start = 0
         for index in members:
-            prompt, response = given_sequences[index]
+            prompt, response = placed[index]
             end = start + len(prompt) + len(response)
             assert batch.input_ids[row, start:end].tolist() == [*prompt, *response]
             assert batch.position_ids[row, start:end].tolist() == list(range(end - start))
@@ -88,8 +88,8 @@ def test_padding_id_as_a_real_token_counts() -> None:
 
 
 def test_micro_batches_name_the_sequences_they_hold() -> None:
-    given_sequences = sequences([(9, 9), (1, 1), (5, 5), (1, 2)])
-    found = list(batches.padded_by_tokens(given_sequences, pad_id=0, budget=12))
+    placed = sequences([(9, 9), (1, 1), (5, 5), (1, 2)])
+    found = list(batches.padded_by_tokens(placed, pad_id=0, budget=12))
     assert [batch.sources for batch in found] == [((1,), (3,)), ((2,),), ((0,),)]
 
 

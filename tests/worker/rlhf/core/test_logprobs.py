@@ -37,8 +37,8 @@ def test_values_and_gradients_are_those_of_cross_entropy(
     spread: Tensor = torch.distributions.Categorical(logits=logits).entropy()  # type: ignore[no-untyped-call]
     torch.testing.assert_close(entropy, spread.detach(), rtol=FP32, atol=FP32)
     wanted = torch.autograd.grad(expected.square().sum(), learning)
-    given = torch.autograd.grad(found.square().sum(), learning)
-    torch.testing.assert_close(given, wanted, rtol=1e-4, atol=FP32)
+    computed = torch.autograd.grad(found.square().sum(), learning)
+    torch.testing.assert_close(computed, wanted, rtol=1e-4, atol=FP32)
 
 
 def test_no_more_than_a_chunk_of_logits_is_alive(head: nn.Linear) -> None:

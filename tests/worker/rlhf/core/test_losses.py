@@ -19,7 +19,7 @@ def preference(first: float, second: float, share: float, **options: float) -> f
     return float(losses.preference(one(first), one(second), one(share), **options))
 
 
-def test_equal_scores_cost_ln_two_whoever_won() -> None:
+def test_equal_scores_cost_ln_two_whichever_side_won() -> None:
     for share in (0.0, 0.3, 0.5, 1.0):
         assert preference(1.2, 1.2, share) == pytest.approx(math.log(2))
 

@@ -38,8 +38,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
         for rank in ("0", "1")
     ]
-    said = [process.communicate(timeout=PATIENCE_S)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    outputs = [process.communicate(timeout=PATIENCE_S)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
     content: dict[str, Any] = json.loads(out.read_text())
     return content
 
@@ -54,7 +54,7 @@ def test_what_is_sampled_does_not_depend_on_the_split(found: dict[str, Any], wha
     assert found["together"][what] == found["alone"][what]
 
 
-def test_scores_come_back_in_the_order_asked(found: dict[str, Any]) -> None:
+def test_scores_come_back_in_the_order_of_the_branches(found: dict[str, Any]) -> None:
     assert found["together"]["scores"] == pytest.approx(found["alone"]["scores"], abs=FP64)
 
 
@@ -71,12 +71,12 @@ def test_weights_stay_equal_without_being_sent(found: dict[str, Any]) -> None:
     assert first == pytest.approx(found["alone"]["weights"], abs=1e-6)
 
 
-def test_every_item_is_somebodys_and_shares_cost_about_the_same(found: dict[str, Any]) -> None:
+def test_every_item_is_assigned_once_and_shares_have_similar_costs(found: dict[str, Any]) -> None:
     assert found["ranks"] == [0, 1]
     assert found["shares"] == [[1, 2, 4], [0, 3]]
 
 
-def test_a_process_that_nobody_launched_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert not parallel.is_launched()
     team = Team.launched()

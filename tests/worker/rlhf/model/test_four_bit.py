@@ -9,7 +9,7 @@ import torch
 
 from tests.worker.rlhf import tiny
 from worker.rlhf.core import batches, logprobs
-from worker.rlhf.core.examples import Demonstration, PromptItem
+from worker.rlhf.core.examples import PromptItem, TokenizedDemonstration
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
@@ -20,7 +20,7 @@ from worker.rlhf.sft.finetuning import SftConfig
 
 NEAR = 1e-2
 SFT = SftConfig(batch_size=4, epochs=6, learning_rate=1e-2, lora=tiny.LORA, autocast=False)
-DEMONSTRATIONS = [Demonstration(*tiny.token_ids(4, 8, seed=n)) for n in range(4)]
+DEMONSTRATIONS = [TokenizedDemonstration(*tiny.token_ids(4, 8, seed=n)) for n in range(4)]
 
 needs_it = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
@@ -42,18 +42,18 @@ def packed(folder: Path) -> Roles:
     return Roles(models.load(folder, four_bit=True))
 
 
-def test_without_bitsandbytes_the_error_says_what_to_install(
+def test_without_bitsandbytes_the_error_names_what_to_install(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _name: None)
     with pytest.raises(ValueError, match=r"needs bitsandbytes.*pip install bitsandbytes"):
         models.load(folder, four_bit=True)
-    assert not models.is_packed(models.load(folder).model)
+    assert not models.is_quantized(models.load(folder).model)
 
 
 @needs_it
 def test_adapters_learn_over_packed_weights_that_stay_as_they_are(packed: Roles) -> None:
-    assert models.is_packed(packed.causal)
+    assert models.is_quantized(packed.causal)
     before = {name: each.clone() for name, each in packed.named_parameters_of(BASE).items()}
     reports = list(finetuning.train(packed, DEMONSTRATIONS, SFT, TrainingState()))
     assert reports[-1].metrics["loss"] < 0.8 * reports[0].metrics["loss"]
@@ -98,5 +98,5 @@ def test_what_needs_whole_weights_is_refused(packed: Roles, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="cannot be trained in full"):
         next(finetuning.train(packed, DEMONSTRATIONS, replace(SFT, full=True), TrainingState()))
     packed.add_adapter("policy", tiny.LORA)
-    with pytest.raises(ValueError, match="cannot be saved whole"):
+    with pytest.raises(ValueError, match="cannot be saved in full"):
         saving.save_policy(packed, tmp_path / "merged", merged=True)

@@ -77,8 +77,8 @@ def layouts(pad_id: int) -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], Tenso
         "left": batches.pad(PAIRS, pad_id, side="left"),
         "packed": batches.pack(PAIRS, pad_id, 20),
     }.items():
-        given = (batch.input_ids, batch.attention_mask, batch.position_ids)
-        found[name] = (given, batch.is_before_response)
+        inputs = (batch.input_ids, batch.attention_mask, batch.position_ids)
+        found[name] = (inputs, batch.is_before_response)
     branches = [shared_prefix.Branches(PAIRS[0][0], [PAIRS[0][1], PAIRS[1][1]])]
     shared = shared_prefix.shared(
         [*branches, shared_prefix.Branches(PAIRS[1][0], [PAIRS[2][1]])], pad_id=pad_id
@@ -94,11 +94,11 @@ def layouts(pad_id: int) -> dict[str, tuple[tuple[Tensor, Tensor, Tensor], Tenso
 def test_states_and_gradients_are_those_of_the_models_own_code(
     family: Roles, layout: str, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, where = layouts(family.pad_id)[layout]
+    inputs, where = layouts(family.pad_id)[layout]
     assert llama.supports(family.causal)
-    found, gradients = outcome(family, role, given, where)
+    found, gradients = outcome(family, role, inputs, where)
     monkeypatch.setattr(llama, "supports", lambda _: False)
-    expected, wanted = outcome(family, role, given, where)
+    expected, wanted = outcome(family, role, inputs, where)
     torch.testing.assert_close(found, expected, rtol=FP32, atol=FP32)
     assert gradients.keys() == wanted.keys()
     for name, gradient in gradients.items():
@@ -108,36 +108,36 @@ def test_states_and_gradients_are_those_of_the_models_own_code(
 def test_states_under_autocast_are_those_of_the_models_own_code_within_its_rounding(
     family: Roles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, where = layouts(family.pad_id)["right"]
+    inputs, where = layouts(family.pad_id)["right"]
     lora_kernel.install(family.causal)
-    found, gradients = outcome(family, "policy", given, where, bf16=True)
+    found, gradients = outcome(family, "policy", inputs, where, bf16=True)
     monkeypatch.setattr(llama, "supports", lambda _: False)
-    expected, wanted = outcome(family, "policy", given, where, bf16=True)
+    expected, wanted = outcome(family, "policy", inputs, where, bf16=True)
     torch.testing.assert_close(found, expected, rtol=BF16, atol=BF16)
     for name, gradient in gradients.items():
         scale = float(wanted[name].abs().max())
         torch.testing.assert_close(gradient, wanted[name], rtol=0.0, atol=BF16 * scale, msg=name)
 
 
-def test_all_positions_without_a_choice_are_those_chosen(family: Roles) -> None:
-    given, where = layouts(family.pad_id)["right"]
+def test_selected_positions_equal_those_of_all_positions(family: Roles) -> None:
+    inputs, where = layouts(family.pad_id)["right"]
     with family.role("policy"):
-        every, chosen = family.hidden(*given), family.hidden(*given, where=where)
-    torch.testing.assert_close(every[where], chosen, rtol=FP32, atol=FP32)
+        full, selected = family.hidden(*inputs), family.hidden(*inputs, where=where)
+    torch.testing.assert_close(full[where], selected, rtol=FP32, atol=FP32)
 
 
 def test_gradients_in_double_precision_are_exact() -> None:
     roles = tiny.roles("policy")
     roles.causal.double()
     roles.causal.base_model.norm = torch.nn.Identity()  # the library's rounds to fp32
-    given, where = layouts(roles.pad_id)["right"]
+    inputs, where = layouts(roles.pad_id)["right"]
     shape = (int(where.sum()), roles.causal.config.hidden_size)
     weights = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.double)
     parameters = roles.parameters_of("policy")
 
     def total() -> Tensor:
         with roles.role("policy"):
-            return (roles.hidden(*given, where=where) * weights).sum()
+            return (roles.hidden(*inputs, where=where) * weights).sum()
 
     torch.autograd.backward(total())
     generator = torch.Generator().manual_seed(0)

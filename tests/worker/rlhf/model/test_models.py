@@ -82,7 +82,9 @@ def test_a_family_with_unknown_logits_is_refused() -> None:
     loaded.model.register_forward_hook(
         lambda module, inputs, output: type(output)(logits=output.logits * 2)
     )
-    with pytest.raises(ValueError, match="Gemma2ForCausalLM computes its logits in a way unknown"):
+    with pytest.raises(
+        ValueError, match="Gemma2ForCausalLM transforms its logits in an unsupported way"
+    ):
         Roles(loaded)
 
 
@@ -127,7 +129,7 @@ def test_padding_without_any_special_token_but_the_end() -> None:
 def test_a_tokenizer_without_an_end_is_refused() -> None:
     tokenizer = tiny.tokenizer()
     tokenizer.eos_token = None
-    with pytest.raises(ValueError, match="no end token"):
+    with pytest.raises(ValueError, match="no EOS token"):
         adopted(qwen2(), tokenizer)
 
 
@@ -153,4 +155,4 @@ def test_autocast_can_be_chosen_either_way() -> None:
         with models.autocast(choice):
             assert torch.is_autocast_enabled("cpu") is choice
     with models.autocast(None):
-        assert torch.is_autocast_enabled("cpu") is models.native_bf16()
+        assert torch.is_autocast_enabled("cpu") is models.has_native_bf16()

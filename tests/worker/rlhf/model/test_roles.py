@@ -143,7 +143,7 @@ def test_training_mode_drops_nothing_out(batch: Batch) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("width", [12, 20])
 def test_hidden_states_do_not_depend_on_padding(
-    roles: Roles, side: batches.Side, width: int
+    roles: Roles, side: batches.PaddingSide, width: int
 ) -> None:
     ids = tiny.token_ids(4, 7, 5)
     sequences = [(ids[0], ids[1]), (ids[2], ids[0]), (ids[1], ids[2])]

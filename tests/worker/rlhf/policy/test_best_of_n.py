@@ -22,15 +22,15 @@ CONFIG = BestOfNConfig(
 )
 
 
-def test_a_winner_is_the_best_of_its_prompts_answers() -> None:
-    roles, asked = Roles(tiny.loaded()), prompts(5)
-    answers = list(sampling.generate(roles, asked, SAMPLING))
-    for winner in best_of_n.winners(roles, asked, LikesOneSide(), SAMPLING):
-        mine = [each.token_ids for each in answers if each.prompt_key == winner.prompt.key]
-        scores = LikesOneSide().score([Branches(winner.prompt.prompt_ids, mine)]).normalised
+def test_a_winner_is_the_best_of_its_prompts_completions() -> None:
+    roles, items = Roles(tiny.loaded()), prompts(5)
+    completions = list(sampling.generate(roles, items, SAMPLING))
+    for winner in best_of_n.winners(roles, items, LikesOneSide(), SAMPLING):
+        own = [each.token_ids for each in completions if each.prompt_key == winner.prompt.key]
+        scores = LikesOneSide().score([Branches(winner.prompt.prompt_ids, own)]).normalized
         assert winner.reward == pytest.approx(float(scores.max()))
         assert winner.lead == pytest.approx(float(scores.max() - scores.mean()), abs=1e-6)
-        assert winner.completion.token_ids in mine
+        assert winner.completion.token_ids in own
 
 
 def test_winners_do_not_depend_on_the_policy_in_training() -> None:
@@ -46,13 +46,13 @@ def test_imitating_winners_raises_the_reward() -> None:
     assert reports[0].metrics["reward/lead"] > 0.0
     means = []
     for role in ("reference", "policy"):
-        answers = list(sampling.generate(roles, prompts(24, start=100), SAMPLING, role=role))
-        asked = [Branches([1], [each.token_ids for each in answers])]
-        means.append(float(LikesOneSide().score(asked).normalised.mean()))
+        completions = list(sampling.generate(roles, prompts(24, start=100), SAMPLING, role=role))
+        branches = [Branches([1], [each.token_ids for each in completions])]
+        means.append(float(LikesOneSide().score(branches).normalized.mean()))
     assert means[1] > means[0] + 0.2
 
 
-def test_the_kl_bound_is_zero_for_one_answer_and_grows_slowly() -> None:
+def test_the_kl_bound_is_zero_for_one_completion_and_grows_slowly() -> None:
     assert best_of_n.kl_bound(1) == 0.0
     assert best_of_n.kl_bound(16) == pytest.approx(math.log(16) - 15 / 16)
 

@@ -42,7 +42,7 @@ def test_a_policy_that_is_its_reference_costs_ln_two() -> None:
     assert loss == pytest.approx(math.log(2), abs=TOLERANCE)
 
 
-def test_implicit_rewards_are_log_ratios_of_whole_answers() -> None:
+def test_implicit_rewards_are_log_ratios_of_whole_responses() -> None:
     roles = tiny.roles("policy")
     (one,) = rankings(1)
     found = dpo.implicit_rewards(roles, [one], replace(CONFIG, beta=0.5))[0]
@@ -91,6 +91,6 @@ def test_a_killed_run_resumes_to_bit_equal_metrics_and_weights(tmp_path: Path) -
         assert torch.equal(ended, expected)
 
 
-def test_rankings_that_teach_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of 2 rankings"):
+def test_prompts_without_judged_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="none of 2 ranked prompts"):
         next(dpo.train(prepared(), rankings(2), replace(CONFIG, max_tokens=2), TrainingState()))

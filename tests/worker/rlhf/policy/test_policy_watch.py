@@ -18,7 +18,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import best_of_n, dpo
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
-from worker.rlhf.policy.policy_watch import Watch, WatchConfig
+from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
 from worker.rlhf.policy.rollout import Forward
 from worker.rlhf.policy.stopping import History, Rule
 from worker.rlhf.sampling.sampling import SamplingConfig
@@ -44,8 +44,8 @@ class AlarmAt:
         return f"alarm at {self.step}" if history[-1].step >= self.step else None
 
 
-def watch_of(roles: Roles, state: TrainingState, rules: tuple[Rule, ...]) -> Watch:
-    return Watch(
+def watch_of(roles: Roles, state: TrainingState, rules: tuple[Rule, ...]) -> PolicyWatch:
+    return PolicyWatch(
         roles,
         prompts(4, start=50),
         LikesOneSide(),
@@ -79,7 +79,7 @@ def weights_of(roles: Roles) -> list[Tensor]:
 
 
 @ALGORITHMS
-def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(start: Start) -> None:
+def test_evaluations_have_samples_and_the_model_ends_with_the_best_weights(start: Start) -> None:
     state = TrainingState()
     roles, loop = start(state, ())
     seen: dict[int, list[Tensor]] = {0: weights_of(roles)}
@@ -91,12 +91,12 @@ def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(sta
     assert [each.step for each in reports] == list(range(1, STEPS + 1))
     assert [len(each.samples) for each in reports] == [0, 2, 0, 2, 0, 2]
     assert reports[-1].stop_reason == f"steps: all {STEPS} done"
-    looked = {each.step: each.metrics for each in reports if "heldout/objective" in each.metrics}
-    assert list(looked) == [2, 4, 6]
+    evaluated = {each.step: each.metrics for each in reports if "heldout/objective" in each.metrics}
+    assert list(evaluated) == [2, 4, 6]
     assert state.best is not None
-    best = max(looked, key=lambda step: looked[step]["heldout/objective"])
-    if looked[best]["heldout/objective"] > state.best.value:
-        pytest.fail("a look did better than what was kept")
+    best = max(evaluated, key=lambda step: evaluated[step]["heldout/objective"])
+    if evaluated[best]["heldout/objective"] > state.best.value:
+        pytest.fail("an evaluation was better than the weights kept")
     for ours, kept in zip(weights_of(roles), state.best.weights.values(), strict=True):
         assert torch.equal(ours, kept)
     if state.best.step in seen:
@@ -104,9 +104,9 @@ def test_looks_show_samples_and_the_best_weights_are_in_the_model_at_the_end(sta
 
 
 @ALGORITHMS
-def test_an_alarm_at_a_look_ends_the_run_and_its_weights_are_not_kept(start: Start) -> None:
+def test_an_alarm_ends_the_run_and_the_weights_then_are_not_kept(start: Start) -> None:
     state = TrainingState()
-    rules = (AlarmAt(1),)  # which nobody looks at
+    rules = (AlarmAt(1),)  # where there is no evaluation
     roles, loop = start(state, rules)
     begun = weights_of(roles)
     reports = list(loop)
@@ -121,7 +121,7 @@ def test_an_alarm_at_a_look_ends_the_run_and_its_weights_are_not_kept(start: Sta
 
 @ALGORITHMS
 @pytest.mark.parametrize("stop_after", [1, 2, 5])
-def test_a_killed_run_resumes_to_bit_equal_looks_and_weights(
+def test_a_killed_run_resumes_to_bit_equal_evaluations_and_weights(
     tmp_path: Path, start: Start, stop_after: int
 ) -> None:
     roles, loop = start(TrainingState(), ())
@@ -144,7 +144,7 @@ def test_a_killed_run_resumes_to_bit_equal_looks_and_weights(
 def test_without_heldout_prompts_a_run_takes_all_its_steps(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watch, "_is_time", lambda *_: False)
+    monkeypatch.setattr(PolicyWatch, "_is_due", lambda *_: False)
     reports = list(start(TrainingState(), (AlarmAt(1),))[1])
     assert len(reports) == STEPS
     assert reports[-1].stop_reason == f"steps: all {STEPS} done"

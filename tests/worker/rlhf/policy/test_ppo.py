@@ -19,8 +19,9 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, Roles
 from worker.rlhf.policy import ppo, rollout, stopping
+from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import WatchConfig
-from worker.rlhf.policy.ppo import PpoConfig, Tally, Targets, Update
+from worker.rlhf.policy.ppo import PpoConfig, Targets, Update
 from worker.rlhf.policy.rollout import Rollout
 
 RATIO_TOLERANCE = 1e-4
@@ -67,7 +68,7 @@ def weights_of(roles: Roles, *names: str) -> dict[str, Tensor]:
 
 
 def gradients(roles: Roles, config: PpoConfig, targets: Targets) -> dict[str, Tensor]:
-    Update(roles, config, TrainingState()).accumulate(targets, range(8), Tally())
+    Update(roles, config, TrainingState()).accumulate(targets, range(8), MetricSums())
     found = {}
     for role in ROLES:
         for name, parameter in roles.named_parameters_of(role).items():
@@ -100,10 +101,10 @@ def test_the_first_minibatchs_ratio_is_one_wherever_the_policy_is(temperature: f
     batch = collect(roles, config)
     targets = ppo.targets_of(batch, config, coefficient=0.1)
     assert (batch.logprobs - batch.reference).abs().max() > 0.1
-    tally = Tally()
-    Update(roles, config, TrainingState()).accumulate(targets, range(8), tally)
-    assert tally.means()["policy/ratio_deviation"] < RATIO_TOLERANCE
-    assert tally.means()["policy/clip_fraction"] == 0.0
+    sums = MetricSums()
+    Update(roles, config, TrainingState()).accumulate(targets, range(8), sums)
+    assert sums.means()["policy/ratio_deviation"] < RATIO_TOLERANCE
+    assert sums.means()["policy/clip_fraction"] == 0.0
     for part in rollout.micro_batches(roles, batch.episodes, [5, 0, 3], config.forward):
         found, _ = rollout.token_logprobs(roles, "policy", part, config.forward)
         ratio = (found - targets.of(part, batch.logprobs)).exp()
@@ -139,7 +140,7 @@ def test_log_probs_do_not_depend_on_padding(model: Callable[[], LoadedModel]) ->
     roles.add_adapter("policy", tiny.LORA)
     sequences = [(tiny.token_ids(4)[0], tiny.token_ids(5)[0]), (tiny.token_ids(2)[0], (7, 8))]
     found = []
-    sides: tuple[batches.Side, ...] = ("right", "left")
+    sides: tuple[batches.PaddingSide, ...] = ("right", "left")
     for side, width in product(sides, (9, 20)):
         batch = batches.pad(sequences, 0, side=side, width=width)
         found.append(rollout.token_logprobs(roles, "policy", batch, CONFIG.forward)[0])
@@ -225,7 +226,7 @@ def test_rewards_pay_kl_everywhere_and_the_score_at_the_last_token() -> None:
     episodes = batch.episodes
     for row, length in enumerate(episodes.lengths.tolist()):
         missing = 0.0 if episodes.completions[row].finish_reason == "eos" else 1.0
-        final = float(batch.scores.normalised[row]) - missing - 0.1
+        final = float(batch.scores.normalized[row]) - missing - 0.1
         assert rewards[row, : length - 1].tolist() == pytest.approx([-0.1] * (length - 1))
         assert float(rewards[row, length - 1]) == pytest.approx(final, abs=1e-6)
         assert not rewards[row, length:].any()
@@ -233,7 +234,7 @@ def test_rewards_pay_kl_everywhere_and_the_score_at_the_last_token() -> None:
 
 def test_scores_are_clipped_before_the_penalty() -> None:
     batch = collect(prepared())
-    wild = replace(batch, scores=replace(batch.scores, normalised=torch.full((8,), 1e6)))
+    wild = replace(batch, scores=replace(batch.scores, normalized=torch.full((8,), 1e6)))
     rewards = ppo.token_rewards(wild, CONFIG, coefficient=0.0)
     finished = batch.episodes.is_finished.float()
     assert rewards.sum(1).tolist() == pytest.approx((9.0 + finished).tolist())
@@ -262,7 +263,7 @@ def test_a_step_draws_from_its_own_seed_and_uses_prompts_evenly() -> None:
     assert again == keys[8:12]
 
 
-def test_a_prompt_twice_in_a_step_gets_two_answers() -> None:
+def test_a_prompt_twice_in_a_step_gets_two_responses() -> None:
     drawn = rollout.draw(prompts(2), 1, 4, seed=0)
     assert len({item.key for item in drawn}) == 4
     episodes = rollout.sample(prepared(), drawn, CONFIG.sampling)
@@ -276,8 +277,8 @@ def test_the_best_weights_are_in_the_model_at_the_end() -> None:
     assert reports[-1].metrics["best/step"] == state.best.step
     assert _equal(weights_of(roles, *ROLES), state.best.weights)
     metrics = [each.metrics for each in reports]
-    looks = [each["heldout/objective"] for each in metrics if "heldout/objective" in each]
-    assert state.best.value >= max(looks)
+    objectives = [each["heldout/objective"] for each in metrics if "heldout/objective" in each]
+    assert state.best.value >= max(objectives)
 
 
 def test_an_alarm_ends_the_run_and_its_weights_are_not_the_best() -> None:
@@ -301,7 +302,7 @@ def test_an_adaptive_coefficient_moves_from_step_to_step() -> None:
     assert reports[1].metrics["kl/coefficient"] == pytest.approx(0.1 * (1 - 0.2 * 8 / 80))
 
 
-def test_looks_are_held_against_one_price_of_kl_while_it_adapts() -> None:
+def test_evaluations_are_compared_at_a_fixed_kl_coefficient_while_it_adapts() -> None:
     config = replace(CONFIG, kl_control="adaptive", kl_target_nats=1e-6, kl_horizon=8.0)
     reports = [each for each in run(prepared(), config) if "heldout/reward" in each.metrics]
     assert reports[-1].metrics["kl/coefficient"] != config.kl_coefficient
@@ -315,8 +316,8 @@ def test_looks_are_held_against_one_price_of_kl_while_it_adapts() -> None:
 def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
     roles = prepared()
     targets = moved_targets(roles)
-    tally = Tally()
-    Update(roles, CONFIG, TrainingState()).accumulate(targets, range(8), tally)
+    sums = MetricSums()
+    Update(roles, CONFIG, TrainingState()).accumulate(targets, range(8), sums)
     is_response = targets.rollout.episodes.is_response
     now = torch.zeros(is_response.shape)
     for part in rollout.micro_batches(roles, targets.rollout.episodes, range(8), CONFIG.forward):
@@ -325,7 +326,7 @@ def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
     old = targets.rollout.logprobs
     expected = ((now - old).exp() - 1.0 - (now - old))[is_response].mean()
     assert expected > 1e-4
-    assert tally.means()["policy/approx_kl"] == pytest.approx(float(expected), rel=1e-3)
+    assert sums.means()["policy/approx_kl"] == pytest.approx(float(expected), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -333,9 +334,9 @@ def test_approximate_kl_is_that_of_the_old_policys_tokens() -> None:
     [("episodes", 0), ("temperature", 0.0), ("gamma", 1.5), ("kl_coefficient", -0.1)],
 )
 def test_settings_that_no_run_can_use_are_refused(setting: str, value: float) -> None:
-    given: dict[str, Any] = {setting: value}
+    changes: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting} must .* got {value}"):
-        replace(CONFIG, **given)
+        replace(CONFIG, **changes)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])

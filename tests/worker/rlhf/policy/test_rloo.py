@@ -1,4 +1,4 @@
-"""RLOO: the baseline leaves the answer itself out, and a run learns and resumes."""
+"""RLOO: the baseline leaves the response itself out, and a run learns and resumes."""
 
 from dataclasses import replace
 from itertools import islice
@@ -14,8 +14,9 @@ from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import ppo, rloo, rollout
+from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import WatchConfig
-from worker.rlhf.policy.ppo import PpoConfig, Tally, Update
+from worker.rlhf.policy.ppo import PpoConfig, Update
 from worker.rlhf.policy.rloo import RlooConfig
 
 CONFIG = RlooConfig(
@@ -51,14 +52,14 @@ def test_an_advantage_is_the_reward_less_the_mean_of_the_others() -> None:
     assert found.tolist() == [[-3.0, -1.5, 4.5], [0.0, 0.0, 0.0]]
 
 
-def test_the_answers_of_a_prompt_stand_together_and_differ() -> None:
+def test_the_responses_of_a_prompt_are_adjacent_and_differ() -> None:
     drawn = rloo.draw(prompts(20), 1, CONFIG)
     assert len({item.key for item in drawn}) == 16
     for start in range(0, 16, 4):
         assert len({item.prompt_ids for item in drawn[start : start + 4]}) == 1
 
 
-def test_every_token_of_an_answer_has_its_advantage() -> None:
+def test_every_token_of_a_response_has_its_advantage() -> None:
     roles = prepared()
     batch = rollout.collect(
         roles,
@@ -103,15 +104,15 @@ def test_the_gradient_is_that_of_reinforce() -> None:
     targets = rloo.targets_of(batch, CONFIG, 0.1)
     parts = {"policy": ppo.policy_loss}
     update = Update(roles, CONFIG.ppo, TrainingState(), parts, trained=("policy",))
-    update.accumulate(targets, range(16), Tally())
+    update.accumulate(targets, range(16), MetricSums())
     found = [parameter.grad for parameter in roles.parameters_of("policy")]
 
     total = torch.zeros(())
-    for row, (prompt, answer) in enumerate(batch.episodes.sequences):
+    for row, (prompt, response) in enumerate(batch.episodes.sequences):
         with roles.role("policy"):
-            logits = roles.logits(roles.hidden(torch.tensor([[*prompt, *answer]]))[0])
+            logits = roles.logits(roles.hidden(torch.tensor([[*prompt, *response]]))[0])
         chosen = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(
-            1, torch.tensor(answer)[:, None]
+            1, torch.tensor(response)[:, None]
         )
         total = total - targets.advantages[row, 0] * chosen.sum()
     tokens = int(batch.episodes.lengths.sum())

@@ -63,7 +63,7 @@ def test_steps_between_evaluations_are_not_counted_as_evaluations() -> None:
     assert rule.reason(heldout(1.0, None, 0.5, None, 0.5)) is not None
 
 
-def test_disagreement_says_nothing_without_an_ensemble() -> None:
+def test_disagreement_never_stops_without_an_ensemble() -> None:
     alone = replace(CALM, disagreement=None)
     assert stopping.Disagreement().reason([alone, replace(alone, step=2)]) is None
 

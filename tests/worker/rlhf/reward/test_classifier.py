@@ -72,14 +72,14 @@ def their_logit(folder: Path, *texts: str, label: int = 1) -> float:
 
 
 def test_the_reward_is_the_named_labels_logit_of_the_text_alone(folder: Path) -> None:
-    asked = [branches("first", TEXTS[:3]), branches("second", TEXTS[:1])]
+    scored_branches = [branches("first", TEXTS[:3]), branches("second", TEXTS[:1])]
     expected = [their_logit(folder, text) for text in (*TEXTS[:3], TEXTS[0])]
     for budget in (1, 30, 1000):
         model = loaded(folder)
         one = ClassifierReward(
             model.model, model.tokenizer, model.label, model.writer, token_budget=budget
         )
-        assert one.raw(asked).tolist() == pytest.approx(expected, abs=TOLERANCE)
+        assert one.raw(scored_branches).tolist() == pytest.approx(expected, abs=TOLERANCE)
 
 
 def test_labels_are_found_by_name_or_number(folder: Path) -> None:
@@ -105,18 +105,18 @@ def test_with_the_prompt_the_classifier_reads_a_pair(folder: Path) -> None:
     assert float(found[0]) == pytest.approx(their_logit(folder, "first", "good"), abs=TOLERANCE)
 
 
-def test_an_answer_too_long_for_the_classifier_is_cut_at_its_end(folder: Path) -> None:
+def test_a_response_too_long_for_the_classifier_is_truncated_at_its_end(folder: Path) -> None:
     found = loaded(folder).raw([branches("p", ["x" * 60, "x" * 40])])
     assert float(found[0]) == pytest.approx(float(found[1]), abs=TOLERANCE)
 
 
-def test_an_empty_answer_has_a_score(folder: Path) -> None:
+def test_an_empty_response_has_a_score(folder: Path) -> None:
     assert torch.isfinite(loaded(folder).raw([branches("p", [""])])).all()
 
 
-def test_fitted_it_is_mean_zero_and_std_one_on_the_answers_it_was_fitted_to(folder: Path) -> None:
-    asked = [branches("p", TEXTS)]
-    found = loaded(folder).fitted(asked).score(asked).normalised
+def test_fitted_it_is_mean_zero_and_std_one_on_the_responses_it_was_fitted_to(folder: Path) -> None:
+    scored_branches = [branches("p", TEXTS)]
+    found = loaded(folder).fitted(scored_branches).score(scored_branches).normalized
     assert float(found.mean()) == pytest.approx(0.0, abs=TOLERANCE)
     assert float(found.std(correction=0)) == pytest.approx(1.0, abs=TOLERANCE)
 
@@ -131,5 +131,5 @@ def test_weights_that_are_not_safetensors_are_not_read(folder: Path, tmp_path: P
 
 
 def test_asking_nothing_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="no answer"):
+    with pytest.raises(ValueError, match="no completion"):
         loaded(folder).score([])

@@ -11,18 +11,18 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.core.examples import Absolute, Pair, Ranking
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import criterion_heads, reward_model, scoring
-from worker.rlhf.reward.criterion_heads import Criterion
+from worker.rlhf.reward.criterion_heads import RatedCriterion
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.reward.shared_prefix import Branches
 
 EXACT = 1e-6
 LAST_IDS = {(True, True): 77, (True, False): 88, (False, True): 99, (False, False): 111}
-CRITERIA = (Criterion("helpful", 2.0, 3.0, 1.5), Criterion("safe", 1.0, 4.0, 0.5))
+CRITERIA = (RatedCriterion("helpful", 2.0, 3.0, 1.5), RatedCriterion("safe", 1.0, 4.0, 0.5))
 CONFIG = RewardConfig(
     batch_rankings=4,
     evaluate_every=1,
@@ -33,20 +33,20 @@ CONFIG = RewardConfig(
 )
 
 
-def rated(count: int, *, start: int = 0) -> list[Ranking]:
+def rated(count: int, *, start: int = 0) -> list[RankedPrompt]:
     """Return rankings whose completions' last tokens say what they are rated on both criteria."""
     made = []
     for seed in range(start, start + count):
-        prompt, *answers = tiny.token_ids(4, 5, 6, seed=seed)
+        prompt, *completions = tiny.token_ids(4, 5, 6, seed=seed)
         chosen = [(bool(bits & 1), bool(bits & 2)) for bits in (seed % 4, (seed // 4 + 1) % 4)]
         texts = tuple(
-            (*ids[:-1], LAST_IDS[each]) for ids, each in zip(answers, chosen, strict=True)
+            (*ids[:-1], LAST_IDS[each]) for ids, each in zip(completions, chosen, strict=True)
         )
         absolutes = tuple(
-            Absolute({"helpful": 1.0 + 4.0 * helpful, "safe": 3.0 + 2.0 * safe})
+            AbsoluteFeedback({"helpful": 1.0 + 4.0 * helpful, "safe": 3.0 + 2.0 * safe})
             for helpful, safe in chosen
         )
-        made.append(Ranking(f"r{seed}", prompt, texts, (), absolutes=absolutes))
+        made.append(RankedPrompt(f"r{seed}", prompt, texts, (), absolutes=absolutes))
     return made
 
 
@@ -56,17 +56,19 @@ def prepared(config: RewardConfig = CONFIG) -> Roles:
     return roles
 
 
-def scores_of(roles: Roles, rankings: Sequence[Ranking]) -> Tensor:
+def scores_of(roles: Roles, rankings: Sequence[RankedPrompt]) -> Tensor:
     model = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     return model.raw([Branches(each.prompt_ids, each.completions) for each in rankings])[0]
 
 
 def test_the_scale_of_a_criterion_is_that_of_its_ratings() -> None:
     (one,) = rated(1)
-    some = replace(one, absolutes=(Absolute({"a": 1.0}), Absolute({"a": 3.0, "b": 2.0})))
+    some = replace(
+        one, absolutes=(AbsoluteFeedback({"a": 1.0}), AbsoluteFeedback({"a": 3.0, "b": 2.0}))
+    )
     assert criterion_heads.fit([some], {"a": 5.0}) == (
-        Criterion("a", 5.0, 2.0, 1.0),
-        Criterion("b", 1.0, 2.0, 1.0),
+        RatedCriterion("a", 5.0, 2.0, 1.0),
+        RatedCriterion("b", 1.0, 2.0, 1.0),
     )
 
 
@@ -84,7 +86,7 @@ def test_the_reward_is_the_weighted_mean_in_points_of_the_rating() -> None:
 
 def test_what_was_not_rated_costs_nothing_and_teaches_nothing() -> None:
     one, other = rated(2)
-    half = replace(one, absolutes=(Absolute({"helpful": 4.5}), Absolute()))
+    half = replace(one, absolutes=(AbsoluteFeedback({"helpful": 4.5}), AbsoluteFeedback()))
     predicted = torch.full((4, 2), 0.5, requires_grad=True)
     loss = criterion_heads.loss_of(predicted, [half, replace(other, absolutes=())], CRITERIA)
     assert loss.tolist() == pytest.approx([0.25, 0.0])
@@ -93,17 +95,19 @@ def test_what_was_not_rated_costs_nothing_and_teaches_nothing() -> None:
     assert predicted.grad.nonzero().tolist() == [[0, 0]]
 
 
-def test_rankings_weigh_the_same_however_many_ratings_they_have() -> None:
+def test_prompts_weigh_the_same_however_many_ratings_they_have() -> None:
     one, other = rated(2)
-    one = replace(one, absolutes=(Absolute({"helpful": 4.5, "safe": 4.5}),) * 2)
-    other = replace(other, absolutes=(Absolute({"helpful": 4.5}), Absolute()))
+    one = replace(one, absolutes=(AbsoluteFeedback({"helpful": 4.5, "safe": 4.5}),) * 2)
+    other = replace(other, absolutes=(AbsoluteFeedback({"helpful": 4.5}), AbsoluteFeedback()))
     found = criterion_heads.loss_of(torch.zeros(4, 2), [one, other], CRITERIA)
     assert found.tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_a_judgments_weight_multiplies_its_error() -> None:
     (one,) = rated(1)
-    heavy = replace(one, absolutes=(Absolute({"helpful": 4.5}, weight=3.0), Absolute()))
+    heavy = replace(
+        one, absolutes=(AbsoluteFeedback({"helpful": 4.5}, weight=3.0), AbsoluteFeedback())
+    )
     assert criterion_heads.loss_of(torch.zeros(2, 2), [heavy], CRITERIA).tolist() == pytest.approx(
         [3.0]
     )
@@ -127,23 +131,23 @@ def test_training_learns_each_criterion_and_the_score_is_their_mean() -> None:
     assert float(torch.corrcoef(found)[0, 1]) > 0.95
 
 
-def test_a_rated_ranking_is_not_learned_a_second_time_by_the_pairs_it_implies() -> None:
+def test_a_rated_prompt_is_not_learned_again_from_the_pairs_it_implies() -> None:
     plain, implied = rated(4), []
     for one in plain:
-        implied.append(replace(one, pairs=(Pair(0, 1, 1.0),)))
+        implied.append(replace(one, pairs=(PreferencePair(0, 1, 1.0),)))
     losses = []
     for rankings in (plain, implied):
         roles = prepared()
-        run = reward_model.Run(roles, rankings, [], CONFIG, TrainingState())
+        run = reward_model.RewardRun(roles, rankings, [], CONFIG, TrainingState())
         losses.append(run.accumulate("reward", rankings)["loss"])
     assert losses[0] == losses[1] > 0.0
 
 
 def test_pairs_beside_ratings_pull_on_the_weighted_mean() -> None:
     one, other = rated(2)
-    compared = replace(other, absolutes=(), pairs=(Pair(0, 1, 1.0),))
+    compared = replace(other, absolutes=(), pairs=(PreferencePair(0, 1, 1.0),))
     roles = prepared()
-    run = reward_model.Run(roles, [one, compared], [], CONFIG, TrainingState())
+    run = reward_model.RewardRun(roles, [one, compared], [], CONFIG, TrainingState())
     run.accumulate("reward", [compared])
     heads = criterion_heads.heads_of(roles, "reward", CRITERIA).values()
     assert all(head.grad is not None and head.grad.any() for head in heads)

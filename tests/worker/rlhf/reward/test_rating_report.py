@@ -2,16 +2,22 @@ import pytest
 import torch
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.core.examples import Absolute, Ranking
+from worker.rlhf.core.examples import AbsoluteFeedback, RankedPrompt
 from worker.rlhf.reward import criterion_heads, rating_report, scoring
-from worker.rlhf.reward.criterion_heads import Criterion
+from worker.rlhf.reward.criterion_heads import RatedCriterion
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
 
-CRITERIA = (Criterion("kind", 1.0, 3.0, 2.0), Criterion("brief", 3.0, 1.0, 1.0))
+CRITERIA = (RatedCriterion("kind", 1.0, 3.0, 2.0), RatedCriterion("brief", 3.0, 1.0, 1.0))
 RANKINGS = [
-    Ranking("a", (5,), ((6,), (7, 8)), (), absolutes=(Absolute({"kind": 5.0}), Absolute())),
-    Ranking("b", (5,), ((6, 9),), (), absolutes=(Absolute({"kind": 1.0}),)),
+    RankedPrompt(
+        "a",
+        (5,),
+        ((6,), (7, 8)),
+        (),
+        absolutes=(AbsoluteFeedback({"kind": 5.0}), AbsoluteFeedback()),
+    ),
+    RankedPrompt("b", (5,), ((6, 9),), (), absolutes=(AbsoluteFeedback({"kind": 1.0}),)),
 ]
 
 

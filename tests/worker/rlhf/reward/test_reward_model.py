@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.worker.rlhf import near, tiny
-from worker.rlhf.core.examples import Absolute, Pair, Ranking
+from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.roles import BASE, Roles
@@ -20,8 +20,8 @@ from worker.rlhf.reward.ranking_loss import (
     LossName,
     Terms,
     TooLong,
-    agreement_of,
     branches_of,
+    fit_of,
     loss_of,
     ranks_of,
     split_by_length,
@@ -36,19 +36,19 @@ CONFIG = RewardConfig(
 TASTE_ID = 77
 
 
-def rankings(count: int, *, start: int = 0) -> list[Ranking]:
+def rankings(count: int, *, start: int = 0) -> list[RankedPrompt]:
     """Return rankings in which a completion with a certain token beats one without."""
     made = []
     for seed in range(start, start + count):
-        prompt, *answers = tiny.token_ids(4 + seed % 3, 5, 3 + seed % 4, 7, seed=seed)
+        prompt, *completions = tiny.token_ids(4 + seed % 3, 5, 3 + seed % 4, 7, seed=seed)
         liked = seed % 3
-        answers[liked] = (*answers[liked][:-1], TASTE_ID)
+        completions[liked] = (*completions[liked][:-1], TASTE_ID)
         pairs = tuple(
-            Pair(one, other, 1.0 if one == liked else 0.0 if other == liked else 0.5)
+            PreferencePair(one, other, 1.0 if one == liked else 0.0 if other == liked else 0.5)
             for one in range(3)
             for other in range(one + 1, 3)
         )
-        made.append(Ranking(f"r{seed}", prompt, tuple(answers), pairs))
+        made.append(RankedPrompt(f"r{seed}", prompt, tuple(completions), pairs))
     return made
 
 
@@ -66,14 +66,14 @@ def weights_of(roles: Roles, *names: str) -> dict[str, Tensor]:
     }
 
 
-def gradients(config: RewardConfig, batch: Sequence[Ranking]) -> tuple[float, list[Tensor]]:
+def gradients(config: RewardConfig, batch: Sequence[RankedPrompt]) -> tuple[float, list[Tensor]]:
     """Return the loss and the gradients of a step of adapters that have moved already."""
     roles = prepared(config)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in roles.parameters_of("reward"):
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
-    run = reward_model.Run(roles, batch, [], config, TrainingState())
+    run = reward_model.RewardRun(roles, batch, [], config, TrainingState())
     loss = run.accumulate("reward", batch)["loss"]
     found = [parameter.grad for parameter in roles.parameters_of("reward")]
     return loss, [gradient for gradient in found if gradient is not None]
@@ -111,7 +111,7 @@ def test_every_prompt_weighs_the_same_however_many_pairs_it_has() -> None:
 def test_weights_and_margins_of_pairs_count_and_margins_can_be_switched_off() -> None:
     (one,) = rankings(1)
     scores = [torch.tensor([0.5, 0.0, 0.0])]
-    only = replace(one, pairs=(Pair(0, 1, 1.0, margin=0.5, weight=3.0),))
+    only = replace(one, pairs=(PreferencePair(0, 1, 1.0, margin=0.5, weight=3.0),))
     plain = Terms(centering=0.0)
     assert float(loss_of(scores, [only], plain)) == pytest.approx(3 * math.log(2))
     without = loss_of(scores, [only], replace(plain, with_margin=False))
@@ -122,27 +122,29 @@ def test_weights_of_judgments_count_in_plackett_luce_too() -> None:
     scores, terms = torch.tensor([0.3, -0.2, 0.5]), Terms(loss="plackett_luce", centering=0.0)
     found = []
     for weight in (1.0, 3.0):
-        pairs = tuple(Pair(a, b, share=1.0, weight=weight) for a, b in ((0, 1), (0, 2), (1, 2)))
-        ranking = Ranking("a", (1,), ((2,), (3,), (4,)), pairs)
+        pairs = tuple(
+            PreferencePair(a, b, share=1.0, weight=weight) for a, b in ((0, 1), (0, 2), (1, 2))
+        )
+        ranking = RankedPrompt("a", (1,), ((2,), (3,), (4,)), pairs)
         found.append(float(loss_of([scores], [ranking], terms)))
     assert found[1] == pytest.approx(3.0 * found[0])
-    with pytest.raises(ValueError, match="smoothing belongs to the loss of pairs"):
+    with pytest.raises(ValueError, match="smoothing applies to the loss of pairs"):
         Terms(loss="plackett_luce", smoothing=0.1)
 
 
 def test_centering_pulls_the_sum_of_a_pair_to_zero() -> None:
     (one,) = rankings(1)
-    only = replace(one, pairs=(Pair(0, 1, 0.5),))
+    only = replace(one, pairs=(PreferencePair(0, 1, 0.5),))
     extra = loss_of([torch.tensor([3.0, 3.0, 0.0])], [only], Terms())
     assert float(extra) == pytest.approx(math.log(2) + 0.01 * 36)
 
 
-def test_thumbs_of_a_ranking_count_as_one_whatever_their_number() -> None:
+def test_thumbs_of_a_prompt_count_as_one_whatever_their_number() -> None:
     (one,) = rankings(1)
-    up, down = Absolute(thumb=1.0), Absolute(thumb=0.0, weight=3.0)
+    up, down = AbsoluteFeedback(thumb=1.0), AbsoluteFeedback(thumb=0.0, weight=3.0)
     scores = [torch.tensor([0.5, -0.5, 9.0])]
     plain = Terms(centering=0.0)
-    both = replace(one, pairs=(), absolutes=(up, down, Absolute()))
+    both = replace(one, pairs=(), absolutes=(up, down, AbsoluteFeedback()))
     expected = (1 + 3) / 2 * math.log1p(math.exp(-0.5))
     assert float(loss_of(scores, [both], plain)) == pytest.approx(expected)
     smooth = loss_of(scores, [both], replace(plain, smoothing=0.1))
@@ -150,13 +152,13 @@ def test_thumbs_of_a_ranking_count_as_one_whatever_their_number() -> None:
 
 
 def test_thumbs_judge_accuracy_and_teach_where_zero_is() -> None:
-    def thumbed(count: int, start: int = 0) -> list[Ranking]:
+    def thumbed(count: int, start: int = 0) -> list[RankedPrompt]:
         return [
             replace(
                 each,
                 completions=each.completions[:1],
                 pairs=(),
-                absolutes=(Absolute(thumb=float(each.completions[0][-1] == TASTE_ID)),),
+                absolutes=(AbsoluteFeedback(thumb=float(each.completions[0][-1] == TASTE_ID)),),
             )
             for each in rankings(count, start=start)
         ]
@@ -171,7 +173,7 @@ def test_thumbs_judge_accuracy_and_teach_where_zero_is() -> None:
 
 def test_ranks_come_from_the_share_of_judgments_won() -> None:
     (one,) = rankings(1)
-    pairs = (Pair(0, 1, 0.0), Pair(0, 2, 0.5), Pair(1, 2, 1.0))
+    pairs = (PreferencePair(0, 1, 0.0), PreferencePair(0, 2, 0.5), PreferencePair(1, 2, 1.0))
     assert ranks_of(replace(one, pairs=pairs)).tolist() == [1, 0, 1]
 
 
@@ -196,16 +198,16 @@ def test_members_of_an_ensemble_start_and_learn_apart() -> None:
         assert any(weight.any() for key, weight in weights_of(roles, name).items() if "_B" in key)
 
 
-def test_members_see_the_rankings_in_orders_of_their_own() -> None:
+def test_members_see_the_prompts_in_orders_of_their_own() -> None:
     config = replace(CONFIG, members=2)
-    run = reward_model.Run(prepared(config), rankings(12), [], config, _new())
+    run = reward_model.RewardRun(prepared(config), rankings(12), [], config, _new())
     assert [each.key for each in run.batch(0)] != [each.key for each in run.batch(1)]
 
 
-def test_every_ranking_is_seen_once_an_epoch() -> None:
+def test_every_prompt_is_seen_once_an_epoch() -> None:
     config = replace(CONFIG, epochs=2)
     state = _new()
-    run = reward_model.Run(prepared(config), rankings(10), [], config, state)
+    run = reward_model.RewardRun(prepared(config), rankings(10), [], config, state)
     for epoch in range(2):
         keys = []
         for step in range(3):
@@ -214,10 +216,12 @@ def test_every_ranking_is_seen_once_an_epoch() -> None:
         assert sorted(keys) == sorted(each.key for each in rankings(10))
 
 
-def test_the_best_weights_on_heldout_rankings_are_in_the_model_at_the_end() -> None:
+def test_the_best_weights_on_heldout_prompts_are_in_the_model_at_the_end() -> None:
     config = replace(CONFIG, epochs=8, learning_rate=5e-2, patience=2)
     roles, state = prepared(config), _new()
-    confused = [replace(each, pairs=(Pair(0, 1, 0.9),)) for each in rankings(6, start=200)]
+    confused = [
+        replace(each, pairs=(PreferencePair(0, 1, 0.9),)) for each in rankings(6, start=200)
+    ]
     reports = list(reward_model.train(roles, rankings(12), confused, config, state))
     losses = [each.metrics["heldout/loss"] for each in reports]
     assert reports[-1].stop_reason is not None
@@ -227,31 +231,33 @@ def test_the_best_weights_on_heldout_rankings_are_in_the_model_at_the_end() -> N
     assert state.best.step == 1 + losses.index(min(losses))
     model = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     raw = model.raw([branches_of(each) for each in confused])[0]
-    again = agreement_of(torch.split(raw, [3] * len(confused)), confused)
+    again = fit_of(torch.split(raw, [3] * len(confused)), confused)
     assert again.loss == pytest.approx(min(losses), abs=1e-6)
 
 
-def test_a_run_without_heldout_rankings_takes_all_its_steps() -> None:
+def test_a_run_without_heldout_prompts_takes_all_its_steps() -> None:
     reports = list(reward_model.train(prepared(), rankings(10), [], CONFIG, _new()))
     assert [each.step for each in reports] == [1, 2, 3]
     assert reports[-1].stop_reason == "steps: all 3 done"
     assert all(each.stop_reason is None for each in reports[:-1])
 
 
-def test_too_long_rankings_are_named_and_left_out() -> None:
+def test_too_long_prompts_are_named_and_left_out() -> None:
     kept, too_long = split_by_length(rankings(3), max_tokens=12)
     assert [each.key for each in kept] == ["r0", "r1"]
     assert too_long == [TooLong("r2", 2, 13)]
 
 
-def test_rankings_that_teach_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="none of 3 rankings is judged and within 2 tokens"):
+def test_prompts_without_judgments_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="none of 3 ranked prompts has judgments and fits within 2 tokens"
+    ):
         next(reward_model.train(prepared(), rankings(3), [], replace(CONFIG, max_tokens=2), _new()))
 
 
 def test_ties_judge_no_accuracy_and_equal_scores_are_half_right() -> None:
     (one,) = rankings(1)
-    found = agreement_of([torch.zeros(3)], [one])
+    found = fit_of([torch.zeros(3)], [one])
     assert found.accuracy == 0.5
     assert found.loss == pytest.approx(math.log(2))
 

@@ -116,7 +116,7 @@ def test_a_model_that_ignores_the_mask_is_found_out() -> None:
 @pytest.mark.parametrize("build", [shared_prefix.shared, shared_prefix.separate])
 @pytest.mark.parametrize(("side", "width"), [("right", 0), ("left", 0), ("left", 20)])
 def test_hidden_states_depend_on_no_layout_side_or_width(
-    build: shared_prefix.Build, side: batches.Side, width: int
+    build: shared_prefix.Build, side: batches.PaddingSide, width: int
 ) -> None:
     roles = tiny.roles("reward")
     alone = torch.cat(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from worker.rlhf.sampling import caches
-from worker.rlhf.sampling.caches import Cache, RowCache, SiblingCache
+from worker.rlhf.sampling.caches import Cache, CacheShape, RowCache, SiblingCache
 
 FP32 = 1e-5
 PROMPTS, N, LENGTH, NEW = 3, 4, 5, 6
@@ -15,14 +15,14 @@ def is_real(lengths: list[int]) -> torch.Tensor:
 
 
 def walk(cache: Cache, kept: dict[int, list[int]]) -> list[torch.Tensor]:
-    """Return what every row finds at every token; at some, rows leave or change place."""
+    """Return the attention outputs of all rows at every token; at some, rows leave or move."""
     generator = torch.Generator().manual_seed(0)
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
     for layer in range(LAYERS):
-        cache.lay(
+        cache.fill(
             layer, drawn(PROMPTS, GROUPS, LENGTH, WIDTH), drawn(PROMPTS, GROUPS, LENGTH, WIDTH)
         )
     rows, found = PROMPTS * N, []
@@ -40,17 +40,17 @@ def walk(cache: Cache, kept: dict[int, list[int]]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("lengths", ["full", "padded"])
 def test_a_prompt_kept_once_gives_what_copies_of_it_give(lengths: str) -> None:
     real = is_real(LENGTHS[lengths])
-    shape = (LAYERS, GROUPS, WIDTH)
-    # A row of each prompt goes; then one prompt is left without rows.
+    shape = CacheShape(LAYERS, GROUPS, WIDTH, NEW, torch.float32)
+    # A row of each prompt is dropped; then one prompt has no rows left.
     kept = {1: [0, 11, 2, 3, 4, 10, 6, 7, 8], 3: [0, 1, 8, 5]}
-    once = walk(SiblingCache(real, N, shape, NEW, torch.float32), kept)
-    copied = walk(RowCache(real, N, shape, NEW, torch.float32), kept)
+    once = walk(SiblingCache(real, N, shape), kept)
+    copied = walk(RowCache(real, N, shape), kept)
     for mine, theirs in zip(once, copied, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=FP32, atol=FP32)
 
 
-def test_single_answers_share_nothing() -> None:
+def test_single_completions_share_nothing() -> None:
     real = is_real(LENGTHS["full"])
-    settings = {"layers": 1, "heads": 1, "width": 8, "new_tokens": 2}
-    made = [caches.make(real, n, **settings, dtype=torch.float32) for n in (1, 2)]
-    assert [type(each) for each in made] == [RowCache, SiblingCache]
+    shape = CacheShape(layers=1, heads=1, width=8, new_tokens=2, dtype=torch.float32)
+    made = [caches.make(real, n, shape) for n in (1, 2)]
+    assert [type(cache) for cache in made] == [RowCache, SiblingCache]

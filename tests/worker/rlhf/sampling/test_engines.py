@@ -4,30 +4,30 @@ import pytest
 import torch
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.core.examples import Completion
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import continuous_batching, engines
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 
 FP32 = 1e-4
 CONFIG = SamplingConfig(n=3, max_new_tokens=24, seed=5, batch_size=6)
 
 
-def questions(count: int = 7) -> list[Question]:
+def prompts(count: int = 7) -> list[EnginePrompt]:
     lengths = [3 + (5 * index) % 11 for index in range(count)]
-    return [Question(f"p{n}", ids) for n, ids in enumerate(tiny.token_ids(*lengths, seed=3))]
+    return [EnginePrompt(f"p{n}", ids) for n, ids in enumerate(tiny.token_ids(*lengths, seed=3))]
 
 
-def by_key(completions: list[Completion]) -> dict[tuple[str, int], Completion]:
+def by_key(completions: list[SampledCompletion]) -> dict[tuple[str, int], SampledCompletion]:
     return {(c.prompt_key, c.sample_index): c for c in completions}
 
 
 def drawn(
     name: engines.EngineName, roles: Roles, config: SamplingConfig
-) -> dict[tuple[str, int], Completion]:
+) -> dict[tuple[str, int], SampledCompletion]:
     engine = engines.in_memory(name, roles, "policy")
-    return by_key(list(engine.generate(questions(), config)))
+    return by_key(list(engine.generate(prompts(), config)))
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def test_continuous_batching_leaves_the_model_as_it_was(ending: Roles) -> None:
     assert drawn("static", ending, CONFIG) == before
 
 
-def test_answers_come_in_the_order_of_the_questions(ending: Roles) -> None:
+def test_completions_come_in_the_order_of_the_prompts(ending: Roles) -> None:
     engine = engines.in_memory("continuous", ending, "policy")
-    found = [(each.prompt_key, each.sample_index) for each in engine.generate(questions(3), CONFIG)]
+    found = [(each.prompt_key, each.sample_index) for each in engine.generate(prompts(3), CONFIG)]
     assert found == [(f"p{n}", index) for n in range(3) for index in range(3)]
     assert not list(engine.generate([], CONFIG))
 
@@ -85,10 +85,10 @@ def test_an_old_library_is_refused_by_name(roles: Roles, monkeypatch: pytest.Mon
 
 
 def test_running_past_the_end_is_refused(roles: Roles) -> None:
-    with pytest.raises(ValueError, match="always stops at the end token"):
+    with pytest.raises(ValueError, match="always stops at the EOS token"):
         drawn("continuous", roles, replace(CONFIG, stop_at_eos=False))
 
 
 def test_an_unknown_engine_is_refused(roles: Roles) -> None:
-    with pytest.raises(ValueError, match="'static' or 'continuous', not by 'magic'"):
+    with pytest.raises(ValueError, match="'static' or 'continuous', got 'magic'"):
         engines.in_memory("magic", roles)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import torch
 
 from tests.worker.rlhf import tiny
 from worker.rlhf.core import batches, logprobs
-from worker.rlhf.core.examples import Completion, PromptItem
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import decoding, sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
@@ -22,7 +22,7 @@ def prompts(count: int = 7) -> list[PromptItem]:
     ]
 
 
-def by_key(completions: list[Completion]) -> dict[tuple[str, int], Completion]:
+def by_key(completions: list[SampledCompletion]) -> dict[tuple[str, int], SampledCompletion]:
     return {(c.prompt_key, c.sample_index): c for c in completions}
 
 
@@ -197,10 +197,10 @@ def test_filters_keep_the_k_likeliest_and_the_fewest_that_reach_p() -> None:
 
 
 def test_a_prompt_key_given_twice_is_refused(roles: Roles) -> None:
-    with pytest.raises(ValueError, match="'p0' is there twice"):
+    with pytest.raises(ValueError, match="'p0' occurs twice"):
         next(sampling.generate(roles, [*prompts(1), *prompts(1)], CONFIG))
 
 
-def test_a_prompt_without_room_for_its_answer_is_refused(roles: Roles) -> None:
+def test_a_prompt_without_room_for_its_response_is_refused(roles: Roles) -> None:
     with pytest.raises(ValueError, match="the context has 256"):
         next(sampling.generate(roles, prompts(1), replace(CONFIG, max_new_tokens=255)))

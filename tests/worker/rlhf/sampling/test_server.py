@@ -17,16 +17,17 @@ import pytest
 from transformers.utils.import_utils import is_serve_available
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.model.template import Message
-from worker.rlhf.sampling.engines import Question
+from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable, seed_of
 
 Reply = Callable[[httpx.Request], httpx.Response]
 CONFIG = SamplingConfig(n=2, max_new_tokens=5, seed=7)
 HERE = ServerConfig("http://server.test/v1/", "small", concurrency=3, tries=3)
-QUESTIONS = [
-    Question(f"q{n}", text=f"Say {n}.", messages=(Message("user", f"Say {n}."),)) for n in range(8)
+PROMPTS = [
+    EnginePrompt(f"q{n}", text=f"Say {n}.", messages=(ChatMessage("user", f"Say {n}."),))
+    for n in range(8)
 ]
 START_S = 120.0
 
@@ -40,13 +41,15 @@ def body_of(request: httpx.Request) -> dict[str, Any]:
     return body
 
 
-def asked(reply: Reply, config: ServerConfig = HERE, waits: list[float] | None = None) -> list[Any]:
+def completions_of(
+    reply: Reply, config: ServerConfig = HERE, waits: list[float] | None = None
+) -> list[Any]:
     waited: list[float] = [] if waits is None else waits
     with Server(config, transport=httpx.MockTransport(reply), pause=waited.append) as server:
-        return list(server.generate(QUESTIONS, CONFIG))
+        return list(server.generate(PROMPTS, CONFIG))
 
 
-def test_every_answer_is_a_request_with_a_seed_of_its_own() -> None:
+def test_every_completion_is_a_request_with_a_seed_of_its_own() -> None:
     seen: list[dict[str, Any]] = []
 
     def reply(request: httpx.Request) -> httpx.Response:
@@ -54,21 +57,19 @@ def test_every_answer_is_a_request_with_a_seed_of_its_own() -> None:
         assert str(request.url) == "http://server.test/v1/completions"
         return completion(f"{seen[-1]['prompt']} {seen[-1]['seed']}")
 
-    found = asked(reply)
+    found = completions_of(reply)
     assert [(each.prompt_key, each.sample_index) for each in found] == [
-        (question.key, index) for question in QUESTIONS for index in range(2)
+        (prompt.key, index) for prompt in PROMPTS for index in range(2)
     ]
     assert [each.text for each in found] == [
-        f"{question.text} {seed_of(7, question.key, index)}"
-        for question in QUESTIONS
-        for index in range(2)
+        f"{prompt.text} {seed_of(7, prompt.key, index)}" for prompt in PROMPTS for index in range(2)
     ]
     assert len({body["seed"] for body in seen}) == 16
     assert all(0 <= body["seed"] < 2**31 for body in seen)
     assert set(seen[0]) == {"model", "max_tokens", "temperature", "seed", "prompt"}
 
 
-def test_requests_are_under_way_together_but_no_more_than_asked_for() -> None:
+def test_requests_run_at_once_up_to_the_concurrency() -> None:
     together = threading.Barrier(3, timeout=20.0)
     now, most, lock = 0, 0, threading.Lock()
     left = iter(range(16))
@@ -78,13 +79,13 @@ def test_requests_are_under_way_together_but_no_more_than_asked_for() -> None:
         with lock:
             now, number = now + 1, next(left)
             most = max(most, now)
-        if number < 15:  # 16 answers, three at a time: the last comes alone
+        if number < 15:  # 16 completions, three at a time: the last comes alone
             together.wait()
         with lock:
             now -= 1
         return completion("yes")
 
-    assert len(asked(reply)) == 16
+    assert len(completions_of(reply)) == 16
     assert most == 3
 
 
@@ -92,7 +93,9 @@ def test_requests_are_under_way_together_but_no_more_than_asked_for() -> None:
     ("reason", "expected"), [("stop", "eos"), ("length", "length"), (None, "length")]
 )
 def test_whatever_is_not_a_stop_was_cut_off(reason: str | None, expected: str) -> None:
-    assert {each.finish_reason for each in asked(lambda _: completion("a", reason))} == {expected}
+    assert {each.finish_reason for each in completions_of(lambda _: completion("a", reason))} == {
+        expected
+    }
 
 
 def test_a_chat_sends_the_turns_and_reads_the_message() -> None:
@@ -100,16 +103,18 @@ def test_a_chat_sends_the_turns_and_reads_the_message() -> None:
         assert request.url.path == "/v1/chat/completions"
         assert request.headers["authorization"] == "Bearer secret"
         (turn,) = body_of(request)["messages"]
-        said = {"content": f"{turn['role']}: {turn['content']}"}
-        return httpx.Response(200, json={"choices": [{"message": said, "finish_reason": "stop"}]})
+        message = {"content": f"{turn['role']}: {turn['content']}"}
+        return httpx.Response(
+            200, json={"choices": [{"message": message, "finish_reason": "stop"}]}
+        )
 
     config = ServerConfig("http://server.test/v1", "small", is_chat=True, api_key="secret")
-    assert asked(reply, config)[0].text == "user: Say 0."
+    assert completions_of(reply, config)[0].text == "user: Say 0."
     assert "secret" not in repr(config)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_asked_again_after_the_time_it_names(status: int) -> None:
+def test_a_busy_server_is_retried_after_the_time_it_names(status: int) -> None:
     busy = {"Say 3."}
     waits: list[float] = []
 
@@ -120,18 +125,18 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names(status: int) -> No
             return httpx.Response(status, headers={"retry-after": "7"})
         return completion(prompt)
 
-    assert [each.text for each in asked(reply, waits=waits)][6] == "Say 3."
+    assert [each.text for each in completions_of(reply, waits=waits)][6] == "Say 3."
     assert waits == [7.0]
 
 
-def test_a_server_that_does_not_answer_is_given_up_on() -> None:
+def test_an_unreachable_server_fails_after_all_attempts() -> None:
     waits: list[float] = []
 
     def reply(_request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("nobody there")
 
-    with pytest.raises(ServerUnavailable, match="failed 3 times; the last: ConnectError: nobody"):
-        asked(reply, waits=waits)
+    with pytest.raises(ServerUnavailable, match="failed 3 times; last error: ConnectError: nobody"):
+        completions_of(reply, waits=waits)
     assert set(waits) == {1.0, 2.0}, "longer from try to try"
 
 
@@ -143,31 +148,31 @@ def test_a_refusal_is_passed_on_at_once() -> None:
         return httpx.Response(404, text="no model 'small'")
 
     with pytest.raises(ValueError, match="refused with status 404: no model 'small'"):
-        asked(reply, ServerConfig(HERE.url, "small", concurrency=1))
-    assert len(calls) <= 3  # what was under way already; nothing is asked twice
+        completions_of(reply, ServerConfig(HERE.url, "small", concurrency=1))
+    assert len(calls) <= 3  # only requests already sent; none is retried
 
 
 @pytest.mark.parametrize("content", ["<html>", '{"choices": []}', '{"choices": [{"text": "a"}]}'])
-def test_an_answer_nobody_understands_is_refused(content: str) -> None:
-    with pytest.raises(ValueError, match=r"did not answer in JSON|answered without a choice"):
-        asked(lambda _: httpx.Response(200, text=content))
+def test_a_malformed_response_is_refused(content: str) -> None:
+    with pytest.raises(ValueError, match=r"did not return JSON|returned no choice"):
+        completions_of(lambda _: httpx.Response(200, text=content))
 
 
 def test_a_redirect_is_not_followed() -> None:
     elsewhere = {"location": "http://elsewhere.test/"}
     with pytest.raises(ValueError, match="refused with status 307"):
-        asked(lambda _: httpx.Response(307, headers=elsewhere))
+        completions_of(lambda _: httpx.Response(307, headers=elsewhere))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"url": "file:///etc"}, "must begin with http"),
-        ({"model": ""}, "needs the name of a model"),
+        ({"model": ""}, "needs a model name"),
         ({"concurrency": 0}, "concurrency must be positive, got 0"),
     ],
 )
-def test_a_server_that_cannot_be_asked_is_refused(changes: dict[str, Any], words: str) -> None:
+def test_unusable_server_settings_are_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         ServerConfig(**({"url": "http://a", "model": "b"} | changes))
 
@@ -198,10 +203,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerConfig]:
         process.wait(20)
 
 
-def test_a_real_server_answers_the_same_for_the_same_seed(served: ServerConfig) -> None:
+def test_a_real_server_completes_the_same_for_the_same_seed(served: ServerConfig) -> None:
     with Server(served) as server:
-        first = list(server.generate(QUESTIONS[:2], CONFIG))
-        again = list(server.generate(QUESTIONS[:2], CONFIG))
+        first = list(server.generate(PROMPTS[:2], CONFIG))
+        again = list(server.generate(PROMPTS[:2], CONFIG))
     assert first == again
     assert len({each.text for each in first}) == 4
     assert {each.finish_reason for each in first} <= {"eos", "length"}
@@ -210,7 +215,7 @@ def test_a_real_server_answers_the_same_for_the_same_seed(served: ServerConfig) 
 def test_a_real_server_refuses_a_model_it_does_not_have(served: ServerConfig) -> None:
     wrong = ServerConfig(served.url, "/nowhere/at-all", concurrency=1, tries=1)
     with Server(wrong) as server, pytest.raises((ValueError, ServerUnavailable), match="status"):
-        list(server.generate(QUESTIONS[:1], CONFIG))
+        list(server.generate(PROMPTS[:1], CONFIG))
 
 
 def _free_port() -> int:
@@ -230,4 +235,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.1)
-    pytest.fail(f"the server did not answer: {log.read_text()}")
+    pytest.fail(f"the server did not start: {log.read_text()}")

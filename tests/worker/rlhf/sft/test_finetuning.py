@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from tests.worker.rlhf import tiny
-from worker.rlhf.core.examples import Demonstration
+from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.models import LoadedModel
@@ -23,11 +23,11 @@ LORA = SftConfig(
 FULL = replace(LORA, full=True, learning_rate=1e-3)
 
 
-def demonstrations(count: int = 11) -> list[Demonstration]:
+def demonstrations(count: int = 11) -> list[TokenizedDemonstration]:
     prompts = tiny.token_ids(*(2 + 3 * index % 13 for index in range(count)), seed=1)
     responses = tiny.token_ids(*(1 + 5 * index % 9 for index in range(count)), seed=2)
     return [
-        Demonstration(prompt, (*response, tiny.EOS))
+        TokenizedDemonstration(prompt, (*response, tiny.EOS))
         for prompt, response in zip(prompts, responses, strict=True)
     ]
 
@@ -45,7 +45,10 @@ def gradients(config: SftConfig) -> tuple[float, dict[str, Tensor]]:
 
 
 def run(
-    roles: Roles, config: SftConfig, state: TrainingState, examples: Sequence[Demonstration] = ()
+    roles: Roles,
+    config: SftConfig,
+    state: TrainingState,
+    examples: Sequence[TokenizedDemonstration] = (),
 ) -> list[StepReport]:
     return list(finetuning.train(roles, examples or demonstrations(), config, state))
 
@@ -149,16 +152,6 @@ def test_resumed_run_is_bit_equal(tmp_path: Path, config: SftConfig, stop_after:
     assert all(torch.equal(now[name], p) for name, p in straight.causal.named_parameters())
 
 
-def test_every_epoch_sees_every_demonstration_once_in_another_order() -> None:
-    order = finetuning._Order(11, LORA)
-    epochs = [
-        [index for step in range(3 * epoch, 3 * epoch + 3) for index in order.batch(step)]
-        for epoch in range(2)
-    ]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(11))
-    assert epochs[0] != epochs[1]
-
-
 def test_autocast_changes_the_loss_a_little_and_keeps_weights_in_fp32(loaded: LoadedModel) -> None:
     exact = gradients(LORA)[0]
     rounded, grads = gradients(replace(LORA, autocast=True))
@@ -168,7 +161,7 @@ def test_autocast_changes_the_loss_a_little_and_keeps_weights_in_fp32(loaded: Lo
 
 
 def test_too_long_demonstration_is_named(roles: Roles) -> None:
-    too_long = Demonstration(*tiny.token_ids(250, 7))
+    too_long = TokenizedDemonstration(*tiny.token_ids(250, 7))
     with pytest.raises(ValueError, match="demonstration 1 has 257 tokens, the model's context 256"):
         run(roles, LORA, TrainingState(), [demonstrations()[0], too_long])
 

@@ -1,0 +1,114 @@
+"""Maps the columns of a file to fields: columns are renamed before the format is detected."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from app.errors import Invalid
+from app.formats.records import Row
+
+IGNORE = "ignore"
+"""The target of columns that are left out."""
+
+ColumnsByField = Mapping[str, str | list[str]]
+"""The column of each field; under "ignore", a list of columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Which columns are renamed to which fields, and which are left out."""
+
+    fields: Mapping[str, str]  # by column
+    ignored: frozenset[str]
+
+    def apply(self, row: Row) -> Row:
+        """Return the row with its columns renamed.
+
+        Raises Invalid if a column would take the name of another one.
+        """
+        kept = {name: value for name, value in row.items() if name not in self.ignored}
+        for column, field in self.fields.items():
+            if column in row and field in kept and field not in self.fields:
+                raise Invalid(_taken(field, column))
+        return {self.fields.get(name, name): value for name, value in kept.items()}
+
+
+NOTHING = ColumnMapping({}, frozenset())
+
+
+def parse(texts: Iterable[str]) -> dict[str, str | list[str]]:
+    """Read pairs such as ``prompt=question``; ``ignore=notes`` may come several times.
+
+    Raises Invalid for a text without a field or a column, and for a field that is named twice.
+    """
+    columns: dict[str, str | list[str]] = {}
+    ignored: list[str] = []
+    for text in texts:
+        field, sep, column = (part.strip() for part in text.partition("="))
+        if not (field and sep and column):
+            raise Invalid(
+                f"a mapping is written field=column, such as prompt=question, not {text!r}"
+            )
+        if field == IGNORE:
+            ignored.append(column)
+        elif field in columns:
+            raise Invalid(f"the mapping names the field {field!r} twice")
+        else:
+            columns[field] = column
+    return columns | ({IGNORE: ignored} if ignored else {})
+
+
+def checked(
+    given: ColumnsByField | None, known: Collection[str], columns: Collection[str]
+) -> ColumnMapping:
+    """Check a mapping against the fields of the formats and the columns of the file.
+
+    Columns are matched regardless of case if that is unambiguous.
+
+    Raises Invalid for an unknown field, a column that the file lacks, or one that is named twice.
+    """
+    if not given:
+        return NOTHING
+    fields: dict[str, str] = {}
+    ignored = [_column(name, columns) for name in _names(given.get(IGNORE, []))]
+    for field, name in given.items():
+        if field == IGNORE:
+            continue
+        if field not in known:
+            listed = ", ".join(sorted({*known, IGNORE}))
+            raise Invalid(f"the mapping names the field {field!r}; fields are {listed}")
+        if not isinstance(name, str):
+            raise Invalid(f"the mapping gives the field {field!r} more than one column")
+        column = _column(name, columns)
+        if column in fields or column in ignored:
+            raise Invalid(f"the mapping names the column {column!r} twice")
+        fields[column] = field
+    _check_taken(fields, ignored, columns)
+    return ColumnMapping(fields, frozenset(ignored))
+
+
+def _check_taken(
+    fields: Mapping[str, str], ignored: Collection[str], columns: Collection[str]
+) -> None:
+    for column, field in fields.items():
+        if field in columns and field not in fields and field not in ignored:
+            raise Invalid(_taken(field, column))
+
+
+def _taken(field: str, column: str) -> str:
+    return (
+        f"the mapping gives the column {column!r} the name {field!r}, which another column has; "
+        f"map or ignore that one too"
+    )
+
+
+def _names(given: str | Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _column(name: str, columns: Collection[str]) -> str:
+    if name in columns:
+        return name
+    alike = [column for column in columns if column.lower() == name.strip().lower()]
+    if len(alike) != 1:
+        raise Invalid(f"the file has no column {name!r}; its columns are {', '.join(columns)}")
+    return alike[0]

@@ -1,0 +1,193 @@
+"""Previews an import: what the first rows of a file would become, in plain words."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from app.errors import Invalid
+from app.formats import reading, unused_signals, zip_files
+from app.formats.charsets import peek
+from app.formats.column_mapping import IGNORE, ColumnsByField
+from app.formats.format import Format
+from app.formats.known_formats import ARCHIVE, names
+from app.formats.lines import DEFAULT, Limits, RawRow
+from app.formats.raw_rows import raw_rows
+from app.formats.reading import Numbered, Rows
+from app.formats.records import (
+    CompletionsRecord,
+    CompletionText,
+    Conversation,
+    DemonstrationRecord,
+    PreferenceRecord,
+    PromptRecord,
+    Record,
+    Rejected,
+    Row,
+    UnpairedRecord,
+    VoteRecord,
+)
+
+ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPreview:
+    """One record in words: its kind, prompt, completions, and the judgments of them."""
+
+    line: int
+    kind: str
+    prompt: tuple[str, ...]
+    completions: tuple[str, ...] = ()
+    judgments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FilePreview:
+    """What the first rows of one file would become.
+
+    ``lost`` maps the columns that would not be imported to the reason.
+    """
+
+    format: str
+    title: str
+    records: tuple[RecordPreview, ...]
+    rejects: tuple[Rejected, ...]
+    lost: dict[str, str]
+    file: str | None = None  # its name in an archive
+
+
+def preview(
+    chunks: Iterable[bytes],
+    name: str | None = None,
+    mapping: ColumnsByField | None = None,
+    limits: Limits = DEFAULT,
+    rows: int = ROWS,
+) -> tuple[FilePreview, ...]:
+    """Return what the first rows of a file would become, for each file in an archive.
+
+    Raises Invalid for the same reasons as reading the file.
+    """
+    head, stream = peek(chunks, len(zip_files.MAGIC[0]))
+    whole = chain([head], stream)
+    if not head.startswith(zip_files.MAGIC):
+        return (_of_file(whole, name, mapping, limits, rows, None),)
+    with zip_files.opened(whole, limits) as archive:
+        own = None if name == ARCHIVE else name
+        return tuple(
+            _of_member(archive.chunks(info), own, mapping, limits, rows, zip_files.shown(info))
+            for info in archive.members
+        )
+
+
+def _of_member(
+    chunks: Iterator[bytes],
+    name: str | None,
+    mapping: ColumnsByField | None,
+    limits: Limits,
+    rows: int,
+    file: str,
+) -> FilePreview:
+    try:
+        return _of_file(chunks, name, mapping, limits, rows, file)
+    except Invalid as error:
+        return FilePreview("", "", (), (Rejected(1, str(error)),), {}, file)
+
+
+def _of_file(
+    chunks: Iterable[bytes],
+    name: str | None,
+    mapping: ColumnsByField | None,
+    limits: Limits,
+    rows: int,
+    file: str | None,
+) -> FilePreview:
+    opened = reading.opened(reading.readable(raw_rows(chunks, limits)), name, limits, mapping)
+    first = list(islice(opened.stream, rows))
+    outcomes = list(reading.records(opened.with_stream(iter(first))))
+    return FilePreview(
+        opened.format.name,
+        names()[opened.format.name],
+        tuple(_described(outcomes)),
+        tuple(outcome for _, outcome in outcomes if isinstance(outcome, Rejected)),
+        _lost(first, opened),
+        file,
+    )
+
+
+def _described(outcomes: Iterable[Numbered]) -> Iterator[RecordPreview]:
+    for line, outcome in outcomes:
+        if not isinstance(outcome, Rejected):
+            kind, completions, judgments = _in_words(outcome)
+            yield RecordPreview(line, kind, _turns(outcome.messages), completions, judgments)
+
+
+def _in_words(record: Record) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return the kind of a record, its completions, and the judgments of them."""
+    if isinstance(record, PromptRecord):
+        return "prompt", (), ()
+    if isinstance(record, DemonstrationRecord):
+        return "demonstration", (record.response,), ()
+    if isinstance(record, CompletionsRecord):
+        return "completions to judge", _texts(record.completions), ()
+    if isinstance(record, UnpairedRecord):
+        return "label", (record.text,), ("good" if record.label else "bad",)
+    if isinstance(record, PreferenceRecord):
+        margin = "" if record.margin is None else f", margin {record.margin:g}"
+        vote = VoteRecord(record.labeler or "", record.ranking, record.strength)
+        return "preference", _texts(record.candidates), (f"{_vote(vote)}{margin}",)
+    return "comparison", _texts(record.candidates), tuple(map(_vote, record.votes))
+
+
+def _turns(messages: Conversation) -> tuple[str, ...]:
+    return tuple(f"{turn.role}: {turn.content}" for turn in messages)
+
+
+def _texts(candidates: Iterable[CompletionText]) -> tuple[str, ...]:
+    return tuple(
+        one.text if one.source is None else f"{one.source}: {one.text}" for one in candidates
+    )
+
+
+def _vote(vote: VoteRecord) -> str:
+    """Describe a vote; completions are numbered from 1."""
+    parts = [f"{vote.labeler}:"] if vote.labeler else []
+    if vote.ranking is not None:
+        groups = [" = ".join(str(place + 1) for place in group) for group in vote.ranking.groups]
+        parts.append(f"completion {' > '.join(groups)}")
+    if vote.strength is not None:
+        parts.append(f"({vote.strength.name.lower()})")
+    if vote.both_bad:
+        parts.append("none is good")
+    if vote.thumb is not None:
+        parts.append(f"thumb {vote.thumb}")
+    parts += [
+        f"{name} {', '.join(map(str, ratings))}" for name, ratings in (vote.ratings or {}).items()
+    ]
+    return " ".join(parts)
+
+
+def _lost(first: Iterable[RawRow | Rejected], rows: Rows) -> dict[str, str]:
+    """Return the columns that would not be imported, in the order of the file."""
+    lost = dict.fromkeys(sorted(rows.mapping.ignored), f"the mapping puts it under {IGNORE!r}")
+    for item in first:
+        if isinstance(item, RawRow):
+            try:
+                values = rows.row(item)
+            except Invalid:
+                continue
+            for name in values:
+                if reason := _why_lost(name, values, rows.format):
+                    lost.setdefault(name, reason)
+    return lost
+
+
+def _why_lost(name: str, row: Row, known: Format) -> str:
+    """Return why a column would not be imported, or an empty string if it would."""
+    if row[name] is None or any(path.partition(".")[0] == name for path in known.paths(row)):
+        return ""
+    if name in known.ignores:
+        return known.ignores[name]
+    if known.keeps_notes and isinstance(row[name], str | int | float):
+        judgment = unused_signals.kind_of(name)
+        return f"it holds {judgment} that the format does not use" if judgment else ""
+    return "the format does not use it"

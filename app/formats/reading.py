@@ -1,0 +1,177 @@
+"""The pipeline that every import goes through, from raw rows to records.
+
+The first rows of a file show whether it is a table, which columns it has, and its format. Then the
+columns of each row are renamed according to the mapping, the format reads the row, and the row is
+rejected if a judgment in it would be lost.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+
+from app.errors import Invalid
+from app.formats import column_mapping, csv_prompts, detection, tables, unused_signals
+from app.formats.column_mapping import ColumnMapping, ColumnsByField
+from app.formats.format import Format
+from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
+from app.formats.lines import DEFAULT, Limits, RawRow, row
+from app.formats.raw_rows import SEVERAL_FILES
+from app.formats.records import Record, Rejected, Row
+
+HEAD = 20
+"""The number of rows from which the format is detected."""
+
+Numbered = tuple[int, Record | Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A file of a known format: its raw rows, and how to read them."""
+
+    stream: Iterator[RawRow | Rejected]
+    format: Format
+    mapping: ColumnMapping
+    limits: Limits
+
+    def with_stream(self, stream: Iterator[RawRow | Rejected]) -> "Rows":
+        """Return the same settings with other raw rows."""
+        return replace(self, stream=stream)
+
+    def row(self, line: RawRow) -> Row:
+        """Parse a row and rename its columns. Raises Invalid with the reason."""
+        return self.mapping.apply(row(line.data, self.limits))
+
+    def read(self, values: Row) -> list[Record | Rejected]:
+        """Read a row. Raises Invalid if it must be rejected."""
+        outcomes = list(self.format.read(values))
+        unused_signals.check(values, self.format)
+        return outcomes
+
+
+def readable(stream: Iterator[RawRow | Rejected]) -> Iterator[RawRow | Rejected]:
+    """Return the rows of a file. Raises Invalid if none of the first rows can be read."""
+    head = list(islice(stream, HEAD))
+    if all(isinstance(item, RawRow) and not item.data.strip() for item in head):
+        raise Invalid("the file is empty")
+    if all(isinstance(item, Rejected) for item in head):
+        reason = next(item.reason for item in head if isinstance(item, Rejected))
+        raise Invalid(f"no line could be read: {reason}")
+    return chain(head, stream)
+
+
+def opened(
+    stream: Iterator[RawRow | Rejected],
+    name: str | None,
+    limits: Limits = DEFAULT,
+    mapping: ColumnsByField | None = None,
+) -> Rows:
+    """Decide from the first rows of a file how to read it.
+
+    Raises Invalid if its format is unknown, no format is called ``name``, or the mapping does not
+    fit.
+    """
+    head = list(islice(stream, HEAD))
+    first = [item.data for item in head if isinstance(item, RawRow)]
+    if name is not None and not any(data.strip() for data in first):
+        return Rows(chain(head, stream), named(name), column_mapping.NOTHING, limits)
+    is_table = name == csv_prompts.NAME or tables.is_table(first, _columns_known(mapping))
+    columns: Sequence[str] = ()
+    whole = chain(head, stream)
+    if is_table:
+        table = tables.read(whole, limits, FIELDS)
+        head = list(islice(table.rows, HEAD))
+        columns, whole = table.columns, chain(head, table.rows)
+    parsed = _parsed(head, limits)
+    if is_table:
+        # An empty cell is missing from its row, but its column exists.
+        parsed = [{**dict.fromkeys(columns), **values} for values in parsed or [{}]]
+    columns = columns or list(dict.fromkeys(name for values in parsed for name in values))
+    renaming = column_mapping.checked(mapping, FIELDS, columns)
+    renamed = [*_renamed(parsed, renaming)]
+    return Rows(whole, _format(name, renamed, is_table), renaming, limits)
+
+
+def records(rows: Rows) -> Iterator[Numbered]:
+    """Read every row of a file; each record comes with the number of its line."""
+    if rows.format.start is not None:
+        yield from _together(rows)
+        return
+    for item in rows.stream:
+        if isinstance(item, Rejected):
+            yield item.line, item
+        elif item.data.strip():
+            for outcome in _outcomes(rows, item):
+                yield item.number, outcome
+
+
+def detected(first_lines: Sequence[bytes], limits: Limits, mapping: ColumnsByField | None) -> str:
+    """Return the name of the format, or "zip" for an archive of several files."""
+    if SEVERAL_FILES in first_lines:
+        return ARCHIVE
+    lines = (RawRow(number, data) for number, data in enumerate(first_lines, 1))
+    return opened(lines, None, limits, mapping).format.name
+
+
+def _outcomes(rows: Rows, item: RawRow) -> list[Record | Rejected]:
+    try:
+        outcomes = rows.read(rows.row(item))
+    except Invalid as error:
+        return [Rejected(item.number, str(error), item.data)]
+    return [
+        replace(outcome, line=item.number, raw=item.data)
+        if isinstance(outcome, Rejected)
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _together(rows: Rows) -> Iterator[Numbered]:
+    """Read a format whose rows belong together."""
+    assert rows.format.start is not None
+    reader = rows.format.start()
+    for item in rows.stream:
+        if isinstance(item, Rejected):
+            yield item.line, item
+        elif item.data.strip():
+            try:
+                values = rows.row(item)
+                unused_signals.check(values, rows.format)
+                outcomes = list(reader.read(item.number, values))
+            except Invalid as error:
+                outcomes = [(item.number, Rejected(item.number, str(error), item.data))]
+            yield from outcomes
+    yield from reader.end()
+
+
+def _format(name: str | None, rows: Sequence[Row], is_table: bool) -> Format:
+    if name is None:
+        formats = TABLE_FORMATS if is_table else FORMATS
+        return detection.best(formats, rows, is_table=is_table)
+    known = named(name)
+    if is_table:
+        detection.check_header(known, list(rows[0]))
+    return known
+
+
+def _columns_known(mapping: ColumnsByField | None) -> set[str]:
+    """Return the names that identify a header: fields, and the columns in the mapping."""
+    known = set(FIELDS)
+    for names in (mapping or {}).values():
+        known.update([names] if isinstance(names, str) else names)
+    return known
+
+
+def _parsed(head: Iterable[RawRow | Rejected], limits: Limits) -> list[Mapping[str, object]]:
+    rows: list[Mapping[str, object]] = []
+    for item in head:
+        if isinstance(item, RawRow) and item.data.strip():
+            with suppress(Invalid):
+                rows.append(row(item.data, limits))
+    return rows
+
+
+def _renamed(rows: Iterable[Row], mapping: ColumnMapping) -> Iterator[Row]:
+    for values in rows:
+        with suppress(Invalid):
+            yield mapping.apply(values)

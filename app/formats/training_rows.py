@@ -1,0 +1,158 @@
+"""Training rows as JSON lines, as the frozen export of a reward model stores them.
+
+A line has the prompt, the completions with the sampled token ids, the vote shares, and every vote
+under its pseudonym, so that the agreement of people can be computed on the same rows.
+
+`absolutes` has `[ratings, thumb]` for each completion in order: the mean rating by criterion (on
+the project's scale, from 1) and the share of thumbs up or null. `weights` belong to the criteria.
+Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs imply none. A
+text that a labeler edited is a completion of its own, without token ids, and is preferred to the
+first completion, the original.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.domain.ranking import Ranking
+from app.domain.splits import Split
+from app.domain.vote_shares import TrainingAbsolute, TrainingPair
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPrompt:
+    """The prompt of a comparison or a demonstration."""
+
+    id: int
+    messages: tuple[Mapping[str, Any], ...]
+    split: Split
+    content_hash: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCompletion:
+    """A completion in canonical order; `token_ids` is None for text that was not sampled here."""
+
+    completion_id: int
+    text: str
+    token_ids: tuple[int, ...] | None
+    is_finished: bool
+    source: str
+    checkpoint_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One comparison as training data for a reward model.
+
+    `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
+    versions of a completion are candidates, too, each preferred to the original.
+    """
+
+    comparison_id: int
+    round_number: int | None
+    prompt: DatasetPrompt
+    candidates: tuple[JudgedCompletion, ...]
+    pairs: tuple[TrainingPair, ...]
+    judgment_ids: tuple[int, ...]
+    absolutes: tuple[TrainingAbsolute, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainVote:
+    """The ranking that one labeler gave."""
+
+    judgment_id: int
+    labeler: str
+    ranking: Ranking
+    strength: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRow:
+    """A training row with the votes behind it."""
+
+    row: TrainingRow
+    votes: tuple[PlainVote, ...]
+
+
+def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
+    """Return a row as plain JSON values."""
+    return {
+        "comparison": row.comparison_id,
+        "round": row.round_number,
+        "prompt": {
+            "id": row.prompt.id,
+            "messages": [dict(message) for message in row.prompt.messages],
+            "split": row.prompt.split,
+            "content_hash": row.prompt.content_hash,
+        },
+        "completions": [_candidate_json(each) for each in row.candidates],
+        "pairs": [
+            [pair.first, pair.second, pair.share, pair.votes, pair.agreement, pair.strength]
+            for pair in row.pairs
+        ],
+        "votes": [
+            [vote.judgment_id, vote.labeler, list(vote.ranking.ranks), vote.strength]
+            for vote in votes
+        ],
+        "judgments": list(row.judgment_ids),
+        "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
+        "weights": dict(row.weights),
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> FrozenRow:
+    """Read a row that `to_json` wrote."""
+    prompt = data["prompt"]
+    votes = tuple(
+        PlainVote(judgment_id, labeler, Ranking(tuple(ranks)), strength)
+        for judgment_id, labeler, ranks, strength in data["votes"]
+    )
+    row = TrainingRow(
+        comparison_id=data["comparison"],
+        round_number=data["round"],
+        prompt=DatasetPrompt(
+            prompt["id"], tuple(prompt["messages"]), Split(prompt["split"]), prompt["content_hash"]
+        ),
+        candidates=tuple(_candidate(each) for each in data["completions"]),
+        pairs=tuple(TrainingPair(*pair) for pair in data["pairs"]),
+        judgment_ids=tuple(data.get("judgments", [vote.judgment_id for vote in votes])),
+        absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
+        weights=data.get("weights", {}),
+    )
+    return FrozenRow(row, votes)
+
+
+def read(path: Path) -> Iterator[FrozenRow]:
+    """Stream the rows of a frozen file."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield from_json(json.loads(line))
+
+
+def _candidate_json(candidate: JudgedCompletion) -> dict[str, Any]:
+    return {
+        "id": candidate.completion_id,
+        "text": candidate.text,
+        "token_ids": None if candidate.token_ids is None else list(candidate.token_ids),
+        "is_finished": candidate.is_finished,
+        "source": candidate.source,
+        "checkpoint": candidate.checkpoint_id,
+    }
+
+
+def _candidate(data: Mapping[str, Any]) -> JudgedCompletion:
+    ids = data["token_ids"]
+    return JudgedCompletion(
+        data["id"],
+        data["text"],
+        None if ids is None else tuple(ids),
+        data["is_finished"],
+        data["source"],
+        data["checkpoint"],
+    )

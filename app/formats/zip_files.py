@@ -1,0 +1,103 @@
+"""Reads the files in a zip archive, one after another, as streams of bytes.
+
+The names in an archive are only shown, never used as paths. The sizes in the headers are not
+trusted; bytes are counted as they are decompressed. Nested zip archives are refused.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from app.errors import Invalid
+from app.formats.lines import Limits
+from app.formats.spooling import spooled
+
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_BLOCK = 1 << 16
+_NAME_LONGEST = 80
+_ENCRYPTED = 1
+_WORKBOOK = "xl/workbook.xml"
+
+
+@dataclass(slots=True)
+class Archive:
+    """An open archive, and how many bytes may be read from it in total."""
+
+    file: zipfile.ZipFile
+    allowed: int
+    limits: Limits
+    taken: int = 0
+
+    @property
+    def members(self) -> list[zipfile.ZipInfo]:
+        """The files in the archive, in order, without folders and hidden files."""
+        return [info for info in self.file.infolist() if not info.is_dir() and not _is_hidden(info)]
+
+    def chunks(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yield the bytes of one file.
+
+        Raises Invalid if it is encrypted, damaged or a zip archive, or if it exceeds the limits.
+        """
+        if info.flag_bits & _ENCRYPTED:
+            raise Invalid("the file is encrypted")
+        try:
+            with self.file.open(info) as member:
+                is_first = True
+                while chunk := member.read(_BLOCK):
+                    self._count(len(chunk))
+                    if is_first and chunk.startswith(MAGIC):
+                        raise Invalid("a zip archive inside a zip archive is not read")
+                    is_first = False
+                    yield chunk
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise Invalid(f"the zip data are damaged: {error}") from error
+        except NotImplementedError as error:
+            raise Invalid(f"the zip data cannot be unpacked: {error}") from error
+
+    def _count(self, size: int) -> None:
+        self.taken += size
+        if self.taken > self.allowed:
+            raise Invalid(
+                f"the zip data grow more than {self.limits.gzip_ratio} times, or over "
+                f"{self.limits.archive_bytes} bytes"
+            )
+
+
+@contextmanager
+def opened(chunks: Iterable[bytes], limits: Limits) -> Iterator[Archive]:
+    """Open an archive from a stream.
+
+    Raises Invalid if it is damaged, holds no files or too many, or is an Excel workbook.
+    """
+    with spooled(chunks, limits) as (file, size):
+        ratio = max(limits.line_bytes, size * limits.gzip_ratio)
+        archive = Archive(_zip_file(file), min(ratio, limits.archive_bytes), limits)
+        infos = archive.file.infolist()
+        if any(info.filename == _WORKBOOK for info in infos):
+            raise Invalid("the file is an Excel workbook; save its sheet as CSV")
+        if len(infos) > limits.archive_files:
+            raise Invalid(f"the zip archive holds more than {limits.archive_files} files")
+        if not archive.members:
+            raise Invalid("the zip archive holds no files")
+        yield archive
+
+
+def shown(info: zipfile.ZipInfo) -> str:
+    """Return the name of a file for messages."""
+    name = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in info.filename)
+    return name if len(name) <= _NAME_LONGEST else f"…{name[1 - _NAME_LONGEST :]}"
+
+
+def _zip_file(file: BinaryIO) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise Invalid(f"the zip data are damaged: {error}") from error
+
+
+def _is_hidden(info: zipfile.ZipInfo) -> bool:
+    parts = info.filename.split("/")
+    return parts[0] == "__MACOSX" or parts[-1].startswith(".")

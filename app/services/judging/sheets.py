@@ -1,0 +1,114 @@
+"""Sheets: what an assignment shows a labeler. Models, scores and other judgments stay hidden."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, case, null, select
+from sqlalchemy.orm import Session
+
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind
+from app.models import (
+    Assignment,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Judgment,
+    Prompt,
+    Purpose,
+)
+from app.services.judging import judgment_bodies
+
+Messages = tuple[tuple[str, str], ...]  # role, content
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCandidate:
+    """A completion as a labeler sees it: its canonical position and its text, nothing else."""
+
+    position: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """An assignment as a labeler sees it, with the candidates in the order shown."""
+
+    assignment_id: int
+    comparison_id: int
+    lease_token: str
+    kind: JudgmentKind
+    messages: Messages
+    candidates: tuple[ShownCandidate, ...]
+    expires_at: datetime
+    previous: JudgmentBody | None  # the judgment that an undo reopened
+    previous_flags: tuple[str, ...] = ()
+    previous_comment: str = ""
+    criteria: Mapping[str, str] = field(default_factory=dict)  # name -> help, in order
+    is_practice: bool = False
+
+
+def of_assignment(session: Session, assignment: Assignment) -> Sheet:
+    """Return what the labeler sees of an assignment."""
+    comparison, messages, texts = _read(session, assignment.comparison_id)
+    previous = _previous(session, assignment)
+    return Sheet(
+        assignment_id=assignment.id,
+        comparison_id=comparison.id,
+        lease_token=assignment.lease_token,
+        kind=JudgmentKind(comparison.kind),
+        messages=messages,
+        candidates=in_order(texts, assignment.shown_order),
+        expires_at=assignment.expires_at,
+        previous=judgment_bodies.body_of(previous) if previous else None,
+        previous_flags=tuple(previous.flags) if previous else (),
+        previous_comment=previous.comment if previous else "",
+        criteria=judgment_bodies.criteria_of(session, comparison.project_id, comparison.kind),
+        is_practice=comparison.purpose == Purpose.PRACTICE,
+    )
+
+
+def in_order(
+    texts: Mapping[int, str] | Sequence[str], order: Iterable[int]
+) -> tuple[ShownCandidate, ...]:
+    """Return the candidates in the order shown, given their texts by canonical position."""
+    return tuple(ShownCandidate(position, texts[position]) for position in order)
+
+
+def messages_of(stored: Sequence[Mapping[str, Any]]) -> Messages:
+    """Return the turns of a stored prompt."""
+    return tuple((str(turn["role"]), str(turn["content"])) for turn in stored)
+
+
+def _previous(session: Session, assignment: Assignment) -> Judgment | None:
+    if assignment.ended_at is None:  # never judged yet
+        return None
+    return session.scalar(
+        select(Judgment)
+        .where(Judgment.assignment_id == assignment.id, Judgment.is_retraction.is_(False))
+        .order_by(Judgment.revision.desc())
+        .limit(1)
+    )
+
+
+_READ = (
+    select(
+        Comparison,
+        # A long conversation comes once, not with every completion.
+        case((ComparisonCompletion.position > 0, null()), else_=Prompt.messages),
+        ComparisonCompletion.position,
+        Completion.text,
+    )
+    .join(Prompt, Prompt.id == Comparison.prompt_id)
+    .join(ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True)
+    .join(Completion, Completion.id == ComparisonCompletion.completion_id, isouter=True)
+    .where(Comparison.id == bindparam("id"))
+    .order_by(ComparisonCompletion.position)
+)
+
+
+def _read(session: Session, comparison_id: int) -> tuple[Comparison, Messages, dict[int, str]]:
+    rows = session.execute(_READ, {"id": comparison_id}).all()
+    texts = {position: text for _, _, position, text in rows if position is not None}
+    return rows[0][0], messages_of(rows[0][1]), texts

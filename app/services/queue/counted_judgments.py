@@ -1,0 +1,57 @@
+"""Which judgments count: the only place that defines the conditions.
+
+A judgment *stands* if it is its assignment's current revision and not a retraction. It *fills a
+slot* if it also came in time to be one of the judgments that its comparison asks for; later ones
+are kept as surplus. It *counts* if, in addition, its comparison is not withdrawn. Agreement,
+evaluations, exports and training use judgments that count; a labeler's own history, progress and
+statistics use all that stand. Flags exclude nothing.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, exists
+from sqlalchemy.orm import aliased
+
+from app.models import Comparison, Judgment
+
+
+def stands(
+    judgment: type[Judgment] = Judgment, *, as_of: datetime | None = None
+) -> ColumnElement[bool]:
+    """Return the condition that a judgment stands, or stood at a moment.
+
+    Args:
+        judgment: `Judgment` or an alias of it.
+        as_of: the moment; None for now.
+    """
+    is_current = judgment.is_current if as_of is None else _was_current(judgment, as_of)
+    return and_(is_current, ~judgment.is_retraction)
+
+
+def fills_slot(*, as_of: datetime | None = None) -> ColumnElement[bool]:
+    """Return the condition that a judgment is one of those that its comparison asks for."""
+    return and_(stands(as_of=as_of), ~Judgment.is_surplus)
+
+
+def counts(*, as_of: datetime | None = None) -> ColumnElement[bool]:
+    """Return the condition that a judgment counts; the statement joins `Comparison`."""
+    return and_(fills_slot(as_of=as_of), ~Comparison.is_withdrawn)
+
+
+def is_standing(judgment: Judgment) -> bool:
+    """Return whether a judgment stands, as defined by `stands`."""
+    return judgment.is_current and not judgment.is_retraction
+
+
+def is_filling_slot(judgment: Judgment) -> bool:
+    """Return whether a judgment fills a slot, as defined by `fills_slot`."""
+    return is_standing(judgment) and not judgment.is_surplus
+
+
+def _was_current(judgment: type[Judgment], as_of: datetime) -> ColumnElement[bool]:
+    later = aliased(Judgment)
+    return (judgment.submitted_at <= as_of) & ~exists().where(
+        later.assignment_id == judgment.assignment_id,
+        later.revision > judgment.revision,
+        later.submitted_at <= as_of,
+    )

@@ -1,0 +1,197 @@
+"""The next step as pages word it: a heading, a sentence, and the buttons for it."""
+
+from dataclasses import dataclass
+
+from app.domain.states import RoundState
+from app.models import Project, Round
+from app.services.rounds.evaluations import EvaluationResults
+from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
+from app.web import addresses
+
+_UNDER_WAY = {
+    RoundState.PLANNED: "The round is about to start",
+    RoundState.SFT: "Supervised fine-tuning (SFT) is running",
+    RoundState.GENERATING: "The model is generating candidates",
+    RoundState.REWARD: "The reward model is training",
+    RoundState.POLICY: "The policy is training",
+    RoundState.EVALUATING: "Both policies are responding to the evaluation prompts",
+}
+_OUTCOMES = {
+    RoundState.PROMOTED: "its policy was promoted",
+    RoundState.HELD: "its policy was held",
+    RoundState.CANCELLED: "it was cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A link, or a form where `is_post`; `confirm` is asked before the form is sent."""
+
+    label: str
+    url: str
+    is_post: bool = False
+    is_main: bool = False
+    confirm: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NextStepWords:
+    """What to do now, as a page shows it."""
+
+    heading: str
+    sentence: str
+    buttons: tuple[Button, ...]
+
+
+def words(project: Project, step: NextStep) -> NextStepWords:
+    """Return the words and buttons of a project's next step."""
+    phrase = {
+        NextAction.RESUME_LABELING: _resume_labeling,
+        NextAction.IMPORT_PROMPTS: _import_prompts,
+        NextAction.COMPLETE_SETUP: _complete_setup,
+        NextAction.PLAN_ROUND: _plan_round,
+        NextAction.RETRY_STAGE: _retry_stage,
+        NextAction.COLLECT_JUDGMENTS: _collect_judgments,
+        NextAction.DECIDE: _decide,
+        NextAction.WAIT: _wait,
+    }
+    return phrase[step.action](project.slug, step)
+
+
+def _resume_labeling(slug: str, _step: NextStep) -> NextStepWords:
+    return NextStepWords(
+        "Labeling is paused",
+        "Labelers get no comparisons until labeling is resumed.",
+        (Button("Settings", addresses.path("settings.show", slug=slug), is_main=True),),
+    )
+
+
+def _import_prompts(slug: str, _step: NextStep) -> NextStepWords:
+    return NextStepWords(
+        "Import prompts",
+        "The model responds to prompts, and people judge the responses. A file with one prompt "
+        "per line is enough; it can also hold demonstrations.",
+        (_import_button(slug),),
+    )
+
+
+def _complete_setup(slug: str, step: NextStep) -> NextStepWords:
+    settings = Button("Settings", addresses.path("settings.show", slug=slug))
+    return NextStepWords(
+        "Not ready for a round yet",
+        f"{step.problem[:1].upper()}{step.problem[1:]}.",
+        (_import_button(slug), settings),
+    )
+
+
+def _plan_round(slug: str, step: NextStep) -> NextStepWords:
+    number = step.round.number + 1 if step.round else 1
+    sentence = "The model generates candidates, people compare them, and a new policy is trained."
+    if step.round:
+        sentence = (
+            f"Round {step.round.number} is over: {_OUTCOMES[RoundState(step.round.state)]}. "
+            "The next round starts from the current policy."
+        )
+    buttons = [
+        Button(f"Plan round {number}", addresses.path("rounds.new", slug=slug), is_main=True)
+    ]
+    if step.imported and not step.imported.is_complete:
+        left = step.imported.wanted - step.imported.done
+        sentence += f" Imported comparisons still need {_count(left, 'judgment')}."
+        buttons.append(Button("Label", addresses.path("label.show", slug=slug)))
+    return NextStepWords(f"Start round {number}", sentence, tuple(buttons))
+
+
+def _retry_stage(slug: str, step: NextStep) -> NextStepWords:
+    round_ = _round(step)
+    retry = addresses.path("rounds.retry", slug=slug, number=round_.number)
+    return NextStepWords(
+        f"Round {round_.number} has failed",
+        f"{round_.reason}. Fix the cause, then retry the stage.",
+        (
+            Button("Retry", retry, is_post=True, is_main=True),
+            Button("View the round", _round_url(slug, step)),
+        ),
+    )
+
+
+def _collect_judgments(slug: str, step: NextStep) -> NextStepWords:
+    figures = step.labeling
+    assert figures is not None
+    goal = "decide" if figures.is_evaluation else "train"
+    label = Button("Label", addresses.path("label.show", slug=slug), is_main=True)
+    buttons = [label]
+    if figures.done:
+        finish = addresses.path("rounds.finish", slug=slug, number=_round(step).number)
+        confirm = "Stop collecting judgments for this round and continue with those made so far?"
+        words = f"{goal.capitalize()} with the judgments so far"
+        buttons.append(Button(words, finish, is_post=True, confirm=confirm))
+    if not figures.labelers:
+        buttons.append(Button("Invite labelers", addresses.path("labelers.show", slug=slug)))
+    heading = f"{_count(figures.left, 'more judgment')}, then {goal}"
+    return NextStepWords(heading, _labeling_sentence(figures), tuple(buttons))
+
+
+def _labeling_sentence(figures: LabelingFigures) -> str:
+    sentence = f"{figures.done:,} of {_count(figures.wanted, 'judgment')} made."
+    if figures.agreement is not None:
+        sentence += f" Any two labelers agree {100 * figures.agreement:.0f} % of the time."
+    if figures.minutes_left is None:
+        return f"{sentence} No judgments in the last half hour."
+    if figures.minutes_left < 90:
+        return f"{sentence} About {max(round(figures.minutes_left), 1)} min left at this pace."
+    return f"{sentence} About {figures.minutes_left / 60:.0f} hours left at this pace."
+
+
+def _decide(slug: str, step: NextStep) -> NextStepWords:
+    url = f"{_round_url(slug, step)}#decision"
+    button = Button("Decide", url, is_main=True)
+    return NextStepWords("Promote or hold", _results_sentence(step.results), (button,))
+
+
+def _results_sentence(results: EvaluationResults | None) -> str:
+    if results is None:
+        return "There was nothing to evaluate. Promote the new policy, or keep the previous one."
+    if results.share is None:
+        return "The evaluation has no judgments."
+    share = f"{100 * results.share:.0f} %"
+    if results.low is not None and results.high is not None:
+        share += f" [{100 * results.low:.0f}, {100 * results.high:.0f}]"
+    return (
+        f"In a blind comparison on {_count(results.prompts, 'prompt')}, people preferred the new "
+        f"policy {share} of the time, counting a tie as half."
+    )
+
+
+def _wait(slug: str, step: NextStep) -> NextStepWords:
+    watch = Button("Watch", _round_url(slug, step), is_main=True)
+    heading = _UNDER_WAY[RoundState(_round(step).state)]
+    return NextStepWords(heading, _job_sentence(step.job), (watch,))
+
+
+def _job_sentence(job: JobFigures | None) -> str:
+    automatic = "The next stage starts automatically."
+    if job is None or not (job.is_queued or job.total):
+        return automatic
+    if not job.is_queued:
+        return f"{job.done:,} of {job.total:,}, {job.note or 'in progress'}. {automatic}"
+    if job.is_served:
+        return "Waiting for a free worker."
+    return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."
+
+
+def _import_button(slug: str) -> Button:
+    return Button("Import a file", addresses.path("prompts.show", slug=slug), is_main=True)
+
+
+def _round(step: NextStep) -> Round:
+    assert step.round is not None, f"{step.action} belongs to a round"
+    return step.round
+
+
+def _round_url(slug: str, step: NextStep) -> str:
+    return addresses.path("rounds.show", slug=slug, number=_round(step).number)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

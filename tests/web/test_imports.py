@@ -1,0 +1,183 @@
+"""Files over HTTP: small ones are imported by the request, large ones by a job, alike."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
+from app.domain.states import JobState
+from app.models import Job, User
+from app.services.datasets import import_jobs
+from app.services.people import accounts
+from app.services.project import projects
+from tests.worker.runs import small
+
+SignIn = Callable[..., TestClient]
+API = "/api/v1/projects/desk"
+FILE = b'{"prompt": "Is it open?"}\n{"prompt": "May I renew?"}\nnot a row\n'
+
+
+@pytest.fixture
+def lead(sign_in: SignIn, database: Database) -> TestClient:
+    browser = sign_in("lead")
+    with database.transaction() as session:
+        user = session.scalars(select(User).where(User.name == "lead")).one()
+        projects.create(session, name="Desk", owner=user, judgment_kind=JudgmentKind.PICK)
+    return browser
+
+
+@pytest.fixture
+def jobs_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+
+
+def html(browser: TestClient, path: str) -> str:
+    answer = browser.get(path, headers={"accept": "text/html"})
+    assert answer.status_code == 200, (path, answer.text[:500])
+    return answer.text
+
+
+def upload(lead: TestClient) -> str:
+    answer = lead.post("/p/desk/prompts", files={"file": ("q.jsonl", FILE)})
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_a_large_upload_shows_its_progress_and_then_its_result(
+    lead: TestClient, tmp_path: Path, database: Database
+) -> None:
+    page = upload(lead)
+    waiting = html(lead, page)
+    assert f'data-refresh="{page}/live"' in waiting
+    assert "queued" in waiting
+    assert "data-done" not in html(lead, f"{page}/live")
+    assert "queued" in html(lead, "/p/desk/prompts")
+    assert "data-done" not in html(lead, "/p/desk/prompts/imports/live")
+    assert small.run_jobs(database, tmp_path) == ["import"]
+    done = html(lead, page)
+    assert "not JSON" in done
+    assert "data-refresh" not in done
+    assert '"line": 3' in lead.get(f"{page}/rejects.jsonl").text
+    assert "data-done" in html(lead, f"{page}/live")
+    assert "data-done" in html(lead, "/p/desk/prompts/imports/live")
+    with database.reader() as session:
+        job_id = session.scalars(select(Job.id)).one()
+    assert page in html(lead, f"/p/desk/jobs/{job_id}")
+
+
+def test_the_result_page_is_the_same_either_way(
+    lead: TestClient, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = html(lead, f"{upload(lead)}/live")
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+    later = upload(lead)
+    small.run_jobs(database, tmp_path)
+    # Only what is new differs: the second import finds everything there.
+    assert "New prompts" in at_once
+    assert "Everything in this file had already been imported" in html(lead, f"{later}/live")
+    rejected = at_once[at_once.index("<thead>") : at_once.index("</table>")]
+    assert rejected in html(lead, f"{later}/live")
+
+
+@pytest.mark.usefixtures("jobs_for_all")
+def test_a_failed_import_says_why_and_how_to_go_on(
+    lead: TestClient, tmp_path: Path, database: Database
+) -> None:
+    page = upload(lead)
+    with database.transaction() as session:
+        job = session.scalars(select(Job)).one()
+        job.state, job.error = JobState.FAILED, "the disk was full"
+    text = html(lead, page)
+    assert "the disk was full" in text
+    assert "retry the job" in text
+    assert "data-done" in text
+
+
+def test_the_interface_answers_with_the_job_of_a_large_file(
+    application: Any,
+    database: Database,
+    lead: TestClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with database.transaction() as session:
+        user = session.scalars(select(User).where(User.name == "lead")).one()
+        token = accounts.create_token(session, user, name="t", scopes=["write"]).secret
+    headers = {"authorization": f"Bearer {token}"}
+    with TestClient(application, base_url="http://127.0.0.1", headers=headers) as script:
+        at_once = script.post(f"{API}/imports", content=FILE)
+        assert (at_once.status_code, at_once.json()["state"]) == (201, "succeeded")
+        monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+        started = script.post(f"{API}/imports", content=FILE)
+        assert started.status_code == 202
+        assert started.json() == script.get(started.headers["location"]).json()
+        assert [one["state"] for one in script.get(f"{API}/imports").json()] == [
+            "queued",
+            "succeeded",
+        ]
+        small.run_jobs(database, tmp_path)
+        job = script.get(started.headers["location"]).json()
+        finished = script.get(f"{API}/imports/{job['result']['import_id']}").json()
+    assert finished["job_id"] == job["id"]
+    assert finished["rejects"] == at_once.json()["rejects"]
+    assert json.dumps(finished["counts"]) == json.dumps(job["result"]["counts"])
+    assert finished["counts"]["records"] == at_once.json()["counts"]["records"]
+    assert finished["counts"]["prompts_new"] == 0
+
+
+QUESTIONS = b"question;good;bad\nIs it open?;Yes.;No idea.\nMay I renew?;Once.;Hm.\n"
+COLUMNS = "prompt=question\nchosen=good\nrejected=bad"
+
+
+def test_columns_are_mapped_and_previewed_on_the_page_before_anything_is_imported(
+    lead: TestClient,
+) -> None:
+    def send(action: str, columns: str = COLUMNS) -> Any:
+        form = {"columns": columns, "action": action}
+        return lead.post("/p/desk/prompts", data=form, files={"file": ("q.csv", QUESTIONS)})
+
+    shown = send("preview")
+    assert shown.status_code == 200
+    assert "Is it open?" in shown.text
+    assert "Nothing has been imported" in shown.text
+    assert lead.get(f"{API}/imports").json() == []
+    refused = send("import", "promt=question")
+    assert refused.status_code == 422
+    assert "the mapping names the field &#39;promt&#39;" in refused.text
+    assert "promt=question</textarea>" in refused.text
+    assert send("import").status_code == 303
+    (run,) = lead.get(f"{API}/imports").json()
+    assert run["counts"]["judgments_new"] == 2
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 20], ids=["job", "immediate"])
+def test_columns_are_mapped_through_the_api(
+    lead: TestClient,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threshold: int,
+) -> None:
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", threshold)
+    maps = {"map": COLUMNS.splitlines()}
+    answer = lead.post(f"{API}/imports/preview", params=maps, content=QUESTIONS)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert shown[0]["records"][0]["prompt"] == ["user: Is it open?"]
+    assert shown[0]["lost"] == {}
+    answer = lead.post(f"{API}/imports", params={**maps, "filename": "q.csv"}, content=QUESTIONS)
+    assert answer.status_code == (201 if threshold else 202), answer.text
+    if not threshold:
+        assert small.run_jobs(database, tmp_path) == ["import"]
+    (run,) = lead.get(f"{API}/imports").json()
+    assert run["counts"]["judgments_new"] == 2
+    bad = lead.post(f"{API}/imports", params={"map": "question"}, content=QUESTIONS)
+    assert bad.status_code == 422
+    assert "field=column" in bad.json()["detail"]

@@ -1,0 +1,104 @@
+"""The next step in words: every state of a round has a heading, a sentence and a button."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.states import RoundState
+from app.models import Project, Round
+from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
+from app.services.rounds.round_progress import LabelingProgress
+from app.web import next_step_words
+from app.web.next_step_words import NextStepWords
+
+PROJECT = Project(slug="desk", name="Desk")
+WAITS = ("planned", "sft", "generating", "reward", "policy", "evaluating")
+
+
+def words_of(action: NextAction, state: str = "labeling", **figures: Any) -> NextStepWords:
+    round_ = Round(number=1, state=RoundState(state), reason="memory ran out")
+    return next_step_words.words(PROJECT, NextStep(action, round_, **figures))
+
+
+def labeling(**changes: Any) -> LabelingFigures:
+    figures = {"done": 2, "wanted": 3, "is_evaluation": False, "agreement": 1.0}
+    return LabelingFigures(**figures | {"minutes_left": 15.0, "labelers": 3} | changes)
+
+
+@pytest.fixture(autouse=True)
+def _routes(application: Any) -> None:
+    """Make the application, which makes the addresses known."""
+
+
+def test_labeling_says_how_many_judgments_are_left() -> None:
+    words = words_of(NextAction.COLLECT_JUDGMENTS, labeling=labeling())
+    assert words.heading == "1 more judgment, then train"
+    assert "2 of 3 judgments" in words.sentence
+    assert "100 % of the time" in words.sentence
+    assert "15 min" in words.sentence
+    assert [(button.url, button.is_post) for button in words.buttons] == [
+        ("/p/desk/label", False),
+        ("/p/desk/rounds/1/finish", True),
+    ]
+    assert words.buttons[1].confirm
+
+
+def test_without_a_judgment_there_is_nothing_to_continue_with() -> None:
+    figures = labeling(done=0, agreement=None, minutes_left=None, labelers=0)
+    words = words_of(NextAction.COLLECT_JUDGMENTS, labeling=figures)
+    assert words.heading == "3 more judgments, then train"
+    assert "last half hour" in words.sentence
+    assert [button.url for button in words.buttons] == ["/p/desk/label", "/p/desk/labelers"]
+
+
+def test_an_evaluation_ends_in_a_decision() -> None:
+    figures = labeling(is_evaluation=True, agreement=None, minutes_left=600.0)
+    words = words_of(NextAction.COLLECT_JUDGMENTS, "evaluating", labeling=figures)
+    assert words.heading == "1 more judgment, then decide"
+    assert "10 hours" in words.sentence
+    assert words.buttons[1].label == "Decide with the judgments so far"
+
+
+def test_a_queued_job_says_whether_a_worker_will_take_it() -> None:
+    waiting, unserved = (
+        words_of(NextAction.WAIT, "policy", job=JobFigures("gpu", True, is_served, 0, 0, ""))
+        for is_served in (True, False)
+    )
+    assert waiting.sentence == "Waiting for a free worker."
+    assert "attune worker" in unserved.sentence
+
+
+def test_a_running_job_says_how_far_it_is() -> None:
+    job = JobFigures("gpu", False, False, 3, 9, "")
+    words = words_of(NextAction.WAIT, "policy", job=job)
+    assert "3 of 9, in progress" in words.sentence
+    assert words.buttons[0].url == "/p/desk/rounds/1"
+
+
+@pytest.mark.parametrize("state", WAITS)
+def test_every_stage_that_runs_by_itself_has_a_heading(state: str) -> None:
+    assert words_of(NextAction.WAIT, state).heading
+
+
+@pytest.mark.parametrize("action", sorted(set(NextAction) - {NextAction.COLLECT_JUDGMENTS}))
+def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
+    state = {NextAction.PLAN_ROUND: "held", NextAction.WAIT: "policy"}.get(action, "failed")
+    words = words_of(action, state, problem="SFT needs a base model")
+    assert words.heading
+    assert words.sentence.endswith(".")
+    assert [button.is_main for button in words.buttons].count(True) == 1
+
+
+def test_a_failed_round_says_why_and_can_be_retried() -> None:
+    words = words_of(NextAction.RETRY_STAGE, "failed")
+    assert "memory ran out." in words.sentence
+    assert words.buttons[0].url == "/p/desk/rounds/1/retry"
+    assert words.buttons[0].is_post
+
+
+def test_the_first_round_can_be_planned_while_imported_comparisons_are_judged() -> None:
+    step = NextStep(NextAction.PLAN_ROUND, imported=LabelingProgress(4, 8, 3))
+    words = next_step_words.words(PROJECT, step)
+    assert words.heading == "Start round 1"
+    assert "5 judgments" in words.sentence
+    assert [button.url for button in words.buttons] == ["/p/desk/rounds/new", "/p/desk/label"]

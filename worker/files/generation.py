@@ -1,0 +1,274 @@
+"""A model's responses to a file of prompts, written as they are sampled; a killed run can resume.
+
+Lines are in the prompts' order, a chunk of prompts at a time. The random numbers of a completion
+depend on the seed, the content of its prompt and its index, so a resumed run writes what an
+uninterrupted run would have written.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.domain.plan import Engine
+from app.errors import Conflict, Invalid
+from app.formats import jsonl, vertex
+from worker import artifacts
+from worker.files import models, rows
+from worker.files.models import Opened
+from worker.files.rows import BadLine, FilePrompt
+from worker.files.run_folder import Watcher, differences
+from worker.files.source import Source
+from worker.orders import Interrupted, Orders
+from worker.rlhf.core.examples import PromptItem, SampledCompletion
+from worker.rlhf.model.models import context_tokens
+from worker.rlhf.sampling import engines
+from worker.rlhf.sampling.engines import EnginePrompt
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.training import model_card, token_ids
+
+CHUNK_PROMPTS: Final = 32
+FORMATS: Final = ("attune", "vertex")
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """The prompts, the model, the sampling settings and the output.
+
+    The engine does not change completions, so a run may be resumed with the other one.
+    """
+
+    model: str
+    prompts: Source
+    output: Path
+    config: SamplingConfig
+    instruction: str = ""
+    format: str = "attune"
+    device: str = "cpu"
+    engine: Engine = Engine.STATIC
+    four_bit: bool = False
+
+    @property
+    def partial(self) -> Path:
+        """Where lines are collected until the run is complete."""
+        return self.output.with_name(f"{self.output.name}.partial")
+
+    @property
+    def manifest(self) -> Path:
+        """The file beside the results that records how they were made."""
+        return self.output.with_name(f"{self.output.name}.manifest.json")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a run to be resumed."""
+        settings = {k: v for k, v in self.config.to_json().items() if k != "batch_size"}
+        return {
+            "model": models.fingerprint(self.model),
+            "prompts": {"file": self.prompts.path.name, "sha256": self.prompts.sha256},
+            "instruction": self.instruction,
+            "format": self.format,
+            "sampling": settings,
+            "four_bit": self.four_bit,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOutcome:
+    """The file, and the number of prompts whose completions are in it."""
+
+    output: Path
+    prompts: int
+    lines: int
+    resumed_at: int  # prompts that an earlier run had completed
+    bad: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain values."""
+        return {
+            "output": str(self.output),
+            "prompts": self.prompts,
+            "lines": self.lines,
+            "resumed_at": self.resumed_at,
+            "bad_rows": self.bad,
+        }
+
+
+def run(
+    request: GenerationRequest, watcher: Watcher, orders: Orders, *, restart: bool = False
+) -> GenerationOutcome:
+    """Complete the prompts that an earlier run did not; a finished file is left as it is.
+
+    Raises:
+        Invalid: a line cannot be used, or a prompt leaves no room for a completion.
+        Conflict: the existing output was made with other settings.
+        Interrupted: the run was asked to stop; what is written is kept for the same command.
+    """
+    per_prompt = request.config.n if request.format == "vertex" else 1
+    known = _claim(request, restart=restart)
+    if request.output.exists():
+        completed = int(known["answered"])
+        return GenerationOutcome(
+            request.output, completed, completed * per_prompt, completed, int(known["bad_rows"])
+        )
+    file_prompts, bad = rows.prompts(request.prompts)
+    opened = models.open_model(request.model, request.device, four_bit=request.four_bit)
+    fitting, items = _items(opened, file_prompts, request, bad)
+    with request.partial.open("ab") as file:
+        artifacts.lock(file, request.partial)
+        resumed_at = _whole_lines(request.partial) // per_prompt
+        _keep(request.partial, resumed_at * per_prompt)
+        for at in range(resumed_at, len(fitting), CHUNK_PROMPTS):
+            chunk = range(at, min(at + CHUNK_PROMPTS, len(fitting)))
+            lines = _complete(
+                opened, [fitting[n] for n in chunk], [items[n] for n in chunk], request
+            )
+            file.write(b"".join(jsonl.encode(line) for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+            watcher.progress(chunk.stop, len(fitting), "prompts completed")
+            if orders.order is not None and chunk.stop < len(fitting):
+                raise Interrupted(f"{chunk.stop} of {len(fitting)} prompts are completed")
+    _finish(request, known | {"answered": len(fitting), "bad_rows": len(bad)})
+    return GenerationOutcome(
+        request.output, len(fitting), len(fitting) * per_prompt, resumed_at, len(bad)
+    )
+
+
+def _claim(request: GenerationRequest, *, restart: bool) -> dict[str, Any]:
+    """Return the run's manifest; an earlier run is resumed only if its settings are the same."""
+    if restart:
+        for path in (request.output, request.partial, request.manifest):
+            path.unlink(missing_ok=True)
+    identity: dict[str, Any] = json.loads(json.dumps(request.identity(), default=str))
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    if not request.manifest.exists() and request.output.exists():
+        raise Conflict(f"{request.output} already exists; --restart overwrites it")
+    has_begun = request.output.exists() or _whole_lines(request.partial)
+    if not (request.manifest.exists() and has_begun):
+        request.partial.unlink(missing_ok=True)
+        artifacts.replace(request.manifest, json.dumps(identity, indent=1) + "\n")
+        return identity
+    known: dict[str, Any] = json.loads(request.manifest.read_text(encoding="utf-8"))
+    different = next(differences({key: known.get(key) for key in identity}, identity), None)
+    if different is not None:
+        name, old, new = different
+        raise Conflict(
+            f"{request.output} was started with {name} {old!r}, not {new!r}; "
+            "choose another output, or --restart to start over"
+        )
+    return known
+
+
+def _items(
+    opened: Opened,
+    file_prompts: Sequence[FilePrompt],
+    request: GenerationRequest,
+    bad: list[BadLine],
+) -> tuple[list[FilePrompt], list[PromptItem]]:
+    """Return the prompts that fit, and their token ids, each under a key from its content."""
+    tokenizer = opened.roles.loaded.tokenizer
+    limit = context_tokens(opened.roles.causal)
+    seen: dict[str, int] = {}
+    kept, items = list[FilePrompt](), list[PromptItem]()
+    for prompt in file_prompts:
+        ids = token_ids.prompt_ids(tokenizer, prompt.messages, request.instruction)
+        room = None if limit is None else limit - len(ids)
+        if room is not None and room < request.config.max_new_tokens:
+            reason = (
+                f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
+                f"{limit} for the response; {request.config.max_new_tokens} are needed"
+            )
+            if not request.prompts.skip_bad:
+                raise Invalid(f"{request.prompts.path}, line {prompt.line}: {reason}")
+            bad.append(BadLine(prompt.line, reason))
+            continue
+        again = seen[prompt.key] = seen.get(prompt.key, -1) + 1
+        items.append(PromptItem(f"{prompt.key}#{again}" if again else prompt.key, ids))
+        kept.append(prompt)
+    return kept, items
+
+
+def _complete(
+    opened: Opened,
+    prompts: Sequence[FilePrompt],
+    items: Sequence[PromptItem],
+    request: GenerationRequest,
+) -> Iterator[Line]:
+    """Yield the lines of some prompts, in order."""
+    by_prompt: dict[str, list[SampledCompletion]] = {}
+    engine_prompts = [EnginePrompt(item.key, item.prompt_ids) for item in items]
+    engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
+    for completion in engine.generate(engine_prompts, request.config):
+        by_prompt.setdefault(completion.prompt_key, []).append(completion)
+    write = LINES[request.format]
+    for prompt, item in zip(prompts, items, strict=True):
+        completions = sorted(by_prompt[item.key], key=lambda completion: completion.sample_index)
+        yield from write(prompt, completions, request)
+
+
+def _ours(
+    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
+) -> Iterator[Line]:
+    head = {} if prompt.source_id is None else {"id": prompt.source_id}
+    yield {
+        **head,
+        "messages": [dict(turn) for turn in prompt.messages],
+        "completions": [
+            {
+                "source": request.model,
+                "text": _text(completion),
+                "finish_reason": completion.finish_reason,
+                "tokens": len(completion.token_ids),
+                "logprob_sum": round(completion.logprob_sum, 6),
+            }
+            for completion in completions
+        ],
+        **(prompt.meta or {}),
+    }
+
+
+def _vertex(
+    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
+) -> Iterator[Line]:
+    turns = [str(turn["content"]) for turn in prompt.messages]
+    inputs = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
+    for completion in completions:
+        yield vertex.write_result(inputs, _text(completion))
+
+
+def _text(completion: SampledCompletion) -> str:
+    return completion.text.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # as in jobs
+
+
+LINES: Final[
+    Mapping[
+        str, Callable[[FilePrompt, Sequence[SampledCompletion], GenerationRequest], Iterator[Line]]
+    ]
+] = {
+    "attune": _ours,
+    "vertex": _vertex,
+}
+
+
+def _whole_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
+def _keep(path: Path, lines: int) -> None:
+    """Truncate what a killed run left of its last prompts."""
+    with path.open("r+b") as file:
+        for _ in range(lines):
+            file.readline()
+        file.truncate(file.tell())
+
+
+def _finish(request: GenerationRequest, account: dict[str, Any]) -> None:
+    account |= {"versions": model_card.versions(), "sha256": artifacts.hash_of(request.partial)}
+    artifacts.replace(request.manifest, json.dumps(account, indent=1) + "\n")
+    request.partial.replace(request.output)

@@ -1,0 +1,169 @@
+"""What trainings from files share: the request, the split of the rows, and the outcome.
+
+Each algorithm is a module beside this one with a function `run`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.domain.plan import RoundPlan
+from worker.files import models, rows
+from worker.files.rows import BadLine
+from worker.files.run_folder import RunFolder
+from worker.files.source import Source
+from worker.rlhf.core.examples import PromptItem, RankedPrompt
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import encode_response
+from worker.training import token_ids
+from worker.training.model_card import TRAINING, ModelCard
+
+Read = Callable[[Source], tuple[list[Any], list[BadLine]]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """The settings of a run.
+
+    The plan is a round's plan, of which a run reads its own part, so that settings have the same
+    meaning and defaults as in a job. Without a file of held-out rows, `heldout_percent` of the
+    prompts are held out.
+    """
+
+    kind: str
+    model: str
+    data: Source
+    plan: RoundPlan
+    heldout: Source | None = None
+    heldout_percent: int = 0
+    instruction: str = ""
+    reward: str = ""  # of a policy
+    device: str = "cpu"
+    save_every: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for a run to be resumed."""
+        return {
+            "kind": self.kind,
+            "model": models.fingerprint(self.model),
+            "data": _described(self.data),
+            "heldout": None if self.heldout is None else _described(self.heldout),
+            "heldout_percent": self.heldout_percent,
+            "instruction": self.instruction,
+            "reward": models.fingerprint(self.reward) if self.reward else "",
+            "plan": self.plan.to_json(),
+        }
+
+    def device_of(self, folder: RunFolder) -> str:
+        """Return the torch device of this process."""
+        team = folder.team
+        return self.device if team is None else str(team.device or self.device)
+
+    def roles(self, folder: RunFolder) -> Roles:
+        """Load the model that the run starts from, as the plan says."""
+        opened = models.open_model(
+            self.model, self.device_of(folder), four_bit=self.plan.four_bit, team=folder.team
+        )
+        return opened.roles
+
+    def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
+        """Return comparisons as token ids of a model."""
+        tokenizer = roles.loaded.tokenizer
+        return [
+            RankedPrompt(
+                key=f"line-{row.line}-{number}",
+                prompt_ids=token_ids.prompt_ids(tokenizer, row.messages, self.instruction),
+                completions=tuple(
+                    tuple(encode_response(tokenizer, text, finished=True)) for text in row.texts
+                ),
+                pairs=row.pairs,
+                absolutes=row.absolutes,
+                sources=row.sources,
+            )
+            for number, row in enumerate(judged)
+        ]
+
+    def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
+        """Return the distinct prompts as token ids of a model."""
+        tokenizer = roles.loaded.tokenizer
+        distinct = {prompt.key: prompt for prompt in prompts}
+        return [
+            PromptItem(
+                prompt.key, token_ids.prompt_ids(tokenizer, prompt.messages, self.instruction)
+            )
+            for prompt in distinct.values()
+        ]
+
+    def read(self, reader: Read) -> "RowSplit":
+        """Read the data and split it, or read the file of held-out rows."""
+        usable, bad = reader(self.data)
+        if self.heldout is None:
+            train, heldout = rows.held_out(usable, self.heldout_percent)
+            return RowSplit(train or usable, heldout if train else [], len(bad))
+        heldout, heldout_bad = reader(self.heldout)
+        return RowSplit(usable, heldout, len(bad) + len(heldout_bad))
+
+    def card(self, kind: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCard:
+        """Return the card of the model that the run trained."""
+        parents = {"model": models.fingerprint(self.model)}
+        if self.reward:
+            parents["reward"] = models.fingerprint(self.reward)
+        files = [_described(file) for file in (self.data, self.heldout) if file is not None]
+        names = ", ".join(str(file["file"]) for file in files)
+        return ModelCard(
+            kind,
+            kind,
+            {**settings, "instruction": self.instruction},
+            metrics,
+            parents,
+            files,
+            facts=[f"Data: {names}"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowSplit:
+    """Rows to train on, held-out rows, and the number of bad rows."""
+
+    train: list[Any]
+    heldout: list[Any]
+    bad: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of each."""
+        return {"rows": len(self.train), "heldout_rows": len(self.heldout), "bad_rows": self.bad}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """Where the model is, and how the run ended."""
+
+    model: Path
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    was_there: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain values."""
+        return {"model": str(self.model), "was_there": self.was_there, "metrics": self.metrics}
+
+
+def run(
+    request: TrainingRequest,
+    folder: RunFolder,
+    train: Callable[[TrainingRequest, RunFolder], None],
+) -> TrainingOutcome | None:
+    """Train, or return an earlier run's outcome; None in a process that is not the first."""
+    was_there = folder.is_done
+    if not was_there:
+        train(request, folder)
+    if not folder.is_first:
+        return None
+    card = json.loads((folder.model / TRAINING).read_text(encoding="utf-8"))
+    return TrainingOutcome(folder.model, card["metrics"], was_there)
+
+
+def _described(source: Source) -> dict[str, Any]:
+    return {"file": source.path.name, "sha256": source.sha256}

@@ -1,0 +1,1 @@
+"""Data that runs read and write: frozen datasets, completions, checkpoint weights."""

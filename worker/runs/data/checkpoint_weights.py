@@ -1,0 +1,109 @@
+"""Loads the weights of checkpoints, with the models that they build on.
+
+A checkpoint is a full model ("full"), or an adapter on one ("adapter", whose `over` names the full
+model). All adapters of a project use the same full model, so that policy, value, reward and
+reference share one base in memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.errors import Invalid
+from app.models import Checkpoint, CheckpointKind
+from app.services.checkpoints import checkpoints
+from worker.rlhf.model import models, saving
+from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
+from worker.rlhf.reward.normalizer import Normalizer
+from worker.runs.data.sampled_completions import Answering
+from worker.runs.process.job_context import JobContext
+from worker.training.layout import ADAPTER, FULL
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What a checkpoint builds on: the full model, and its SFT adapter if any."""
+
+    whole: Checkpoint
+    sft: Checkpoint | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return what a new adapter on the same model records in its row."""
+        return {"layout": ADAPTER, "over": self.whole.id}
+
+
+def layers(session: Session, checkpoint: Checkpoint) -> Layers:
+    """Find the full model that a checkpoint builds on, and the SFT adapter between them."""
+    sft: Checkpoint | None = None
+    for row in [checkpoint, *checkpoints.ancestors(session, checkpoint)]:
+        if is_whole(row):
+            return Layers(row, sft)
+        if row.kind == CheckpointKind.SFT and sft is None:
+            sft = row
+    raise Invalid(f"{checkpoint.name} is an adapter, and its base model is not recorded")
+
+
+def is_whole(checkpoint: Checkpoint) -> bool:
+    """Whether a checkpoint is a model by itself."""
+    return checkpoint.kind == CheckpointKind.BASE or checkpoint.config.get("layout") == FULL
+
+
+def root_ids(session: Session, project_id: int) -> dict[int, int]:
+    """Return the id of each checkpoint's full model; models of the same one share token ids."""
+    roots: dict[int, int] = {}
+    for row in checkpoints.of_project(session, project_id):
+        chain = [row, *checkpoints.ancestors(session, row)]
+        roots[row.id] = chain[-1].id  # a fully trained model keeps its base's tokenizer
+    return roots
+
+
+def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
+    """Load the full model, and its SFT adapter if there is one."""
+    source = _source(context, beneath.whole)
+    loaded = models.load(source, device=context.device, four_bit=four_bit)
+    roles = Roles(loaded, context.team)
+    if beneath.sft is not None:
+        saving.load_policy(roles, fetch(context, beneath.sft), SFT)
+    return roles
+
+
+def answering(
+    context: JobContext, checkpoint: Checkpoint, instruction: str, *, four_bit: bool = False
+) -> Answering:
+    """Load a model that generates, with the role to run it in."""
+    with context.database.reader() as session:
+        beneath = layers(session, checkpoint)
+    roles = load(context, beneath, four_bit=four_bit)
+    if is_whole(checkpoint):
+        return Answering(checkpoint, roles, BASE, instruction)
+    if checkpoint.kind == CheckpointKind.SFT:
+        return Answering(checkpoint, roles, SFT, instruction)
+    saving.load_policy(roles, fetch(context, checkpoint), POLICY)
+    return Answering(checkpoint, roles, POLICY, instruction)
+
+
+def fetch(context: JobContext, checkpoint: Checkpoint) -> Path:
+    """Return a local folder with a trained checkpoint, verified."""
+    return context.fetch(checkpoint.uri, checkpoint.sha256)
+
+
+def add_reward(
+    context: JobContext, roles: Roles, checkpoint: Checkpoint
+) -> tuple[tuple[str, ...], Normalizer]:
+    """Add a reward model's adapters and heads; return their names and the scale."""
+    folder = fetch(context, checkpoint)
+    names = tuple(checkpoint.config["names"])
+    for name in names:
+        saving.load_reward(roles, folder / name, name)
+    normaliser: Mapping[str, Any] = checkpoint.config["normaliser"]
+    return names, Normalizer.from_json(dict(normaliser))
+
+
+def _source(context: JobContext, checkpoint: Checkpoint) -> str:
+    if checkpoint.kind == CheckpointKind.BASE:
+        return checkpoint.uri
+    return str(fetch(context, checkpoint))

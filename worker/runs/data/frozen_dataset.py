@@ -1,0 +1,126 @@
+"""Judgments as ranked prompts of token ids, from an export that a reward model's job has frozen.
+
+The export is written first and read back, so that an attempt that resumes trains on the same rows
+as the first, regardless of later judgments.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from app.formats import training_rows
+from app.formats.training_rows import FrozenRow
+from app.models import Export, Split
+from app.services.datasets import export_rows, exports
+from worker.rlhf.core.examples import RankedPrompt
+from worker.runs import export as export_run
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
+from worker.training.vote_weights import VoteWeights
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenData:
+    """The frozen export, its rows, and the held-out rows of the validation split."""
+
+    export: Export
+    rows: tuple[FrozenRow, ...]
+    heldout: tuple[FrozenRow, ...]
+
+
+def freeze(context: JobContext, project_id: int, title: str) -> FrozenData:
+    """Freeze the judgments, once per job, and read them back."""
+    with context.database.reader() as session:
+        export = exports.of_job(session, context.job_id)
+    if export is None:
+        export = _write(context, project_id, title)
+    return of_export(context, export)
+
+
+def of_export(context: JobContext, export: Export) -> FrozenData:
+    """Read a frozen export back."""
+    folder = context.fetch(export.uri.rsplit("/", 1)[0])
+    return FrozenData(export, _read(folder / export_run.DATA), _read(folder / export_run.HELDOUT))
+
+
+def rankings(
+    rows: Iterable[FrozenRow],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    instruction: str,
+    roots: Mapping[int, int],
+    root: int,
+    weights: VoteWeights | None = None,
+) -> list[RankedPrompt]:
+    """Return one ranked prompt per row, in the ids of this model's tokenizer.
+
+    Args:
+        rows: of the frozen export.
+        tokenizer: of the model to be trained.
+        instruction: the project's, added to every prompt.
+        roots: the full model of each checkpoint.
+        root: that of the model to be trained; token ids of other models are not used.
+        weights: of the judgments; None: all equal.
+
+    """
+    known = weights or VoteWeights()
+    return [_ranking(frozen, tokenizer, instruction, roots, root, known) for frozen in rows]
+
+
+def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
+    """Return the weights of the rated criteria, each as in the last row that has it."""
+    newest: dict[str, float] = {}
+    for frozen in rows:
+        newest |= frozen.row.weights
+    return newest
+
+
+def _ranking(
+    frozen: FrozenRow,
+    tokenizer: PreTrainedTokenizerBase,
+    instruction: str,
+    roots: Mapping[int, int],
+    root: int,
+    weights: VoteWeights,
+) -> RankedPrompt:
+    row = frozen.row
+    return RankedPrompt(
+        key=f"comparison-{row.comparison_id}",
+        prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
+        completions=tuple(
+            token_ids.completion_ids(
+                tokenizer, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
+            )
+            for candidate in row.candidates
+        ),
+        pairs=weights.pairs(frozen),
+        group={"round": str(frozen.row.round_number or "none")},
+        absolutes=weights.absolutes(frozen),
+        sources=tuple(candidate.source for candidate in row.candidates),
+    )
+
+
+def _write(context: JobContext, project_id: int, title: str) -> Export:
+    options = export_run.training_options(Split.TRAIN)
+    written = export_run.write(context, project_id, export_rows.TRAINING, options, title)
+    heldout = export_run.write(
+        context,
+        project_id,
+        export_rows.TRAINING,
+        export_run.training_options(Split.VALIDATION),
+        f"{title}, held out",
+        folder="heldout",
+    )
+    (heldout.folder / export_run.DATA).replace(written.folder / export_run.HELDOUT)
+    frozen = export_run.publish(context, written)
+    with transactions.transaction(context) as session:
+        return exports.freeze(
+            session, project_id, job_id=context.job_id, options=options, frozen=frozen
+        )
+
+
+def _read(path: Path) -> tuple[FrozenRow, ...]:
+    return tuple(training_rows.read(path))

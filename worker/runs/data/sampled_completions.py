@@ -1,0 +1,186 @@
+"""Completions of a checkpoint as rows: sampled, and written once however often the job runs.
+
+The key of a completion is its checkpoint, its sampling settings and its number, so that a run that
+was killed finds what it has written and continues after it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from app.db import now
+from app.domain.plan import Sampling
+from app.models import Checkpoint, Completion, Prompt
+from worker.rlhf.core.examples import SampledCompletion
+from worker.rlhf.model.models import context_tokens
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.sampling import engines
+from worker.rlhf.sampling.engines import EnginePrompt
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.runs.process import transactions
+from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
+
+CHUNK_PROMPTS = 32
+HOW = frozenset({"batch_size", "engine"})
+"""Settings that affect how completions are computed, but not the completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A model that generates: its row, its weights, and the role to run them in."""
+
+    checkpoint: Checkpoint
+    roles: Roles
+    role: str
+    instruction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What to sample: `count` completions of each prompt, numbered from `start`."""
+
+    settings: Sampling
+    seed: int
+    count: int
+    start: int = 0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the completions."""
+        return range(self.start, self.start + self.count)
+
+    def source_key(self, checkpoint: Checkpoint) -> str:
+        """Return the key of the rows of this model and these settings."""
+        settings = {key: v for key, v in asdict(self.settings).items() if key not in HOW}
+        text = json.dumps([settings, self.seed], sort_keys=True)
+        return f"checkpoint-{checkpoint.id}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def draw(
+    context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+) -> Iterator[list[Completion]]:
+    """Yield the completions of each chunk of prompts, in order; existing ones are read.
+
+    Prompts that leave no room for a completion get none.
+    """
+    for at in range(0, len(prompts), CHUNK_PROMPTS):
+        chunk = prompts[at : at + CHUNK_PROMPTS]
+        existing = known(context, chunk, wanted.source_key(answering.checkpoint), wanted.numbers)
+        todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < wanted.count]
+        written = _write(context, answering, todo, wanted) if todo else {}
+        yield [row for prompt in chunk for row in (written | existing).get(prompt.id, ())]
+
+
+def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
+    """Whether the prompt leaves room for a completion in the model's context."""
+    limit = context_tokens(answering.roles.causal)
+    ids = _ids(answering, prompt)
+    return limit is None or len(ids) + settings.max_new_tokens <= limit
+
+
+def known(
+    context: JobContext, prompts: Sequence[Prompt], source_key: str, wanted: range
+) -> dict[int, list[Completion]]:
+    """Return the existing completions of a source, in order, by prompt id."""
+    query = (
+        select(Completion)
+        .where(
+            Completion.prompt_id.in_([prompt.id for prompt in prompts]),
+            Completion.source_key == source_key,
+            Completion.sample_index >= wanted.start,
+            Completion.sample_index < wanted.stop,
+        )
+        .order_by(Completion.prompt_id, Completion.sample_index)
+    )
+    by_prompt: dict[int, list[Completion]] = {}
+    with context.database.reader() as session:
+        for row in session.scalars(query):
+            by_prompt.setdefault(row.prompt_id, []).append(row)
+    return by_prompt
+
+
+def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> None:
+    """Write the rows of a source that do not exist yet."""
+    with transactions.transaction(context) as session:
+        moment = now(session)
+        query = select(Completion.prompt_id, Completion.sample_index).where(
+            Completion.prompt_id.in_({row.prompt_id for row in rows}),
+            Completion.source_key == source_key,
+        )
+        existing = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
+        for row in rows:
+            if (row.prompt_id, row.sample_index) not in existing:
+                row.source_key, row.created_at = source_key, moment
+                session.add(row)
+
+
+def _write(
+    context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+) -> dict[int, list[Completion]]:
+    fitting = [prompt for prompt in prompts if fits(answering, prompt, wanted.settings)]
+    drawn = _sample(answering, fitting, wanted)
+    rows = [
+        _row(answering, prompt, completion, wanted)
+        for prompt in fitting
+        for completion in drawn.get(prompt.id, ())
+    ]
+    source_key = wanted.source_key(answering.checkpoint)
+    store(context, source_key, rows)
+    return known(context, fitting, source_key, wanted.numbers)
+
+
+def _sample(
+    answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+) -> dict[int, list[SampledCompletion]]:
+    engine_prompts = [
+        EnginePrompt(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts
+    ]
+    config = SamplingConfig(
+        n=wanted.count,
+        max_new_tokens=wanted.settings.max_new_tokens,
+        temperature=wanted.settings.temperature,
+        top_p=wanted.settings.top_p,
+        top_k=wanted.settings.top_k,
+        # Later samples of a prompt must not repeat the random numbers of the first.
+        seed=wanted.seed + 1_000_003 * wanted.start,
+        batch_size=wanted.settings.batch_size,
+    )
+    by_prompt: dict[int, list[SampledCompletion]] = {}
+    engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
+    for completion in engine.generate(engine_prompts, config):
+        by_prompt.setdefault(int(completion.prompt_key.removeprefix("prompt-")), []).append(
+            completion
+        )
+    return by_prompt
+
+
+def _row(
+    answering: Answering, prompt: Prompt, drawn: SampledCompletion, wanted: Draw
+) -> Completion:
+    return Completion(
+        project_id=prompt.project_id,
+        prompt_id=prompt.id,
+        checkpoint_id=answering.checkpoint.id,
+        source=answering.checkpoint.name,
+        text=drawn.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
+        sample_index=wanted.start + drawn.sample_index,
+        token_ids=list(drawn.token_ids),
+        is_finished=drawn.finish_reason == "eos",
+        finish_reason=drawn.finish_reason,
+        logprob_sum=drawn.logprob_sum,
+        sampling=_sampling_json(wanted),
+    )
+
+
+def _sampling_json(wanted: Draw) -> Mapping[str, Any]:
+    return asdict(wanted.settings) | {"seed": wanted.seed}
+
+
+def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:
+    tokenizer = answering.roles.loaded.tokenizer
+    return token_ids.prompt_ids(tokenizer, prompt.messages, answering.instruction)

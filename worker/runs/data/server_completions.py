@@ -1,0 +1,132 @@
+"""Completions of a model behind a server, as rows.
+
+They have no token ids; for training they are tokenized like completions from files. The key of a
+completion is the server's model, the settings and its number.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.domain.plan import Sampling, ServerPlan
+from app.errors import Invalid, Unavailable
+from app.models import Completion, Prompt
+from app.services.rounds.prompt_selection import SERVED
+from worker.rlhf.model import template
+from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.sampling.engines import EnginePrompt, GeneratedCompletion
+from worker.rlhf.sampling.sampling import SamplingConfig
+from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
+from worker.runs.data import sampled_completions
+from worker.runs.process.job_context import JobContext
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRequest:
+    """A server, and the completions to request from it."""
+
+    server: ServerPlan
+    sampling: Sampling
+    seed: int
+    instruction: str
+
+    @property
+    def source_key(self) -> str:
+        """The key of the rows of this model and these settings."""
+        text = json.dumps([self.settings, self.instruction, self.server.url], sort_keys=True)
+        return f"{SERVED}{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a row records of its sampling."""
+        drawing = {
+            k: v for k, v in asdict(self.sampling).items() if k not in sampled_completions.HOW
+        }
+        how = {"model": self.server.model, "is_chat": self.server.is_chat, "seed": self.seed}
+        return drawing | how
+
+
+def draw(
+    context: JobContext, prompts: Sequence[Prompt], wanted: ServerRequest
+) -> Iterator[list[Completion]]:
+    """Yield the completions of each chunk of prompts, in order; existing ones are read.
+
+    Raises:
+        Invalid: the worker may not call this server, or the server refused.
+        Unavailable: the server did not respond.
+    """
+    numbers = range(wanted.server.candidates)
+    with Server(config_of(context, wanted.server)) as server:
+        for at in range(0, len(prompts), sampled_completions.CHUNK_PROMPTS):
+            chunk = prompts[at : at + sampled_completions.CHUNK_PROMPTS]
+            existing = sampled_completions.known(context, chunk, wanted.source_key, numbers)
+            todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < len(numbers)]
+            if todo:
+                sampled_completions.store(context, wanted.source_key, _ask(server, todo, wanted))
+                existing = sampled_completions.known(context, chunk, wanted.source_key, numbers)
+            yield [row for prompt in chunk for row in existing.get(prompt.id, ())]
+
+
+def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
+    """Return how to call the plan's server.
+
+    Raises:
+        Invalid: it is not among those that this worker may call.
+    """
+    allowed = [url.rstrip("/") for url in context.servers.urls]
+    if plan.url.rstrip("/") not in allowed:
+        raise Invalid(
+            f"server {plan.url} is not among those that this worker may call "
+            f"(ATTUNE_COMPLETION_SERVERS): {', '.join(allowed) or 'none'}"
+        )
+    return ServerConfig(
+        plan.url,
+        plan.model,
+        is_chat=plan.is_chat,
+        concurrency=plan.concurrency,
+        api_key=context.servers.key,
+    )
+
+
+def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> list[Completion]:
+    by_key = {f"prompt-{prompt.content_hash}": prompt for prompt in prompts}
+    config = SamplingConfig(
+        n=wanted.server.candidates,
+        max_new_tokens=wanted.sampling.max_new_tokens,
+        temperature=wanted.sampling.temperature,
+        top_p=wanted.sampling.top_p,
+        top_k=wanted.sampling.top_k,
+        seed=wanted.seed,
+    )
+    engine_prompts = [_question(key, prompt, wanted.instruction) for key, prompt in by_key.items()]
+    try:
+        return [
+            _row(by_key[completion.prompt_key], completion, wanted)
+            for completion in server.generate(engine_prompts, config)
+        ]
+    except ServerUnavailable as error:
+        raise Unavailable(str(error)) from error
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+
+
+def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
+    turns = [ChatMessage(turn["role"], turn["content"]) for turn in prompt.messages]
+    if instruction.strip():
+        turns = [ChatMessage("system", instruction.strip()), *turns]
+    return EnginePrompt(key, text=template.plain(turns), messages=tuple(turns))
+
+
+def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest) -> Completion:
+    return Completion(
+        project_id=prompt.project_id,
+        prompt_id=prompt.id,
+        source=wanted.server.model,
+        sample_index=completion.sample_index,
+        text=completion.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
+        is_finished=completion.finish_reason == "eos",
+        finish_reason=completion.finish_reason,
+        sampling=wanted.settings,
+    )

@@ -1,0 +1,1 @@
+"""The process of a job: its context, its transactions, its peers."""

@@ -1,0 +1,109 @@
+"""The process of one job: reads its ticket, obeys orders, runs, and records how it ended.
+
+It ends with its supervisor: through PR_SET_PDEATHSIG on Linux, and everywhere at the end of the
+pipe.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final, get_args
+
+import structlog
+
+from app.db import Database
+from app.errors import AttuneError, LeaseLost, Unavailable
+from app.services.rounds import rounds
+from worker.artifacts import Artifacts
+from worker.orders import Interrupted, Order, Orders
+from worker.runs import Run, find
+from worker.runs.process.job_context import JobContext
+from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Ticket
+
+_PR_SET_PDEATHSIG: Final = 1
+
+log = structlog.get_logger(__name__)
+
+
+def main(find: Callable[[str], Run] = find) -> int:
+    """Run the job whose ticket comes on standard input; return the exit status."""
+    ticket = Ticket.from_line(sys.stdin.readline())
+    orders = Orders()
+    die_with(ticket.supervisor_pid)
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: orders.give("preempt"))
+    listen_to(orders)
+    with structlog.contextvars.bound_contextvars(job=ticket.claimed.job_id):
+        return run(make_context(ticket, orders), find)
+
+
+def make_context(ticket: Ticket, orders: Orders) -> JobContext:
+    """Make the run's context from its ticket."""
+    return JobContext(
+        Database(ticket.database_url, pool_size=2),
+        ticket.claimed,
+        store=Artifacts(ticket.places.artifacts, ticket.places.work / "cache"),
+        work_root=ticket.places.work,
+        device=ticket.places.device,
+        advance=rounds.advance,
+        orders=orders,
+        servers=ticket.places.servers,
+    )
+
+
+def run(context: JobContext, find: Callable[[str], Run]) -> int:
+    """Run the job until it succeeds, fails, is requeued or canceled, or loses its lease."""
+    try:
+        find(context.kind)(context)
+        if not context.is_over:
+            _end_unfinished(context)
+    except LeaseLost as error:
+        log.warning("fenced", reason=str(error))
+        return EXIT_FENCED
+    except Interrupted:
+        context.interrupt()
+    except Exception as error:
+        context.fail(describe(error), is_transient=is_transient(error))
+        raise
+    return 0
+
+
+def describe(error: Exception) -> str:
+    """Return one line for people; the app's own errors are readable as they are."""
+    return str(error) if isinstance(error, AttuneError) else f"{type(error).__name__}: {error}"
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether a retry may succeed: it may after a full disk, not after a wrong shape."""
+    return isinstance(error, Unavailable | OSError)
+
+
+def _end_unfinished(context: JobContext) -> None:
+    if context.should_stop() in {"cancel", "preempt"}:
+        context.interrupt()
+        return
+    context.fail(f"the {context.kind} run ended without a result", is_transient=False)
+
+
+def listen_to(orders: Orders) -> None:
+    """Take orders from standard input; its end means that the supervisor is gone."""
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+
+
+def _listen(orders: Orders) -> None:
+    for line in sys.stdin:
+        order: Order = line.strip()  # type: ignore[assignment]
+        if order in get_args(Order):
+            orders.give(order)
+    os._exit(EXIT_ORPHANED)
+
+
+def die_with(parent_pid: int) -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it ended before the call
+        os._exit(EXIT_ORPHANED)

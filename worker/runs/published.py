@@ -1,0 +1,80 @@
+"""Publishes the model of a training job, and ends the job with it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.models import Checkpoint, CheckpointKind, Project, Round
+from app.services.checkpoints import checkpoints
+from app.services.checkpoints.checkpoints import CheckpointFiles
+from app.services.rounds import rounds
+from worker.runs.process.job_context import JobContext
+from worker.training import model_card
+from worker.training.model_card import ModelCard
+
+_TITLES: Mapping[CheckpointKind, str] = {
+    CheckpointKind.SFT: "SFT",
+    CheckpointKind.REWARD: "Reward model",
+    CheckpointKind.POLICY: "Policy",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model that a job of a round has trained.
+
+    Attributes:
+        kind: of the checkpoint.
+        write: writes the weights into a folder.
+        settings: recorded with the checkpoint.
+        metrics: recorded with the checkpoint.
+        parent_id: the checkpoint that it was trained from.
+        parents: the models used to train it.
+        data: the frozen export, for the card.
+        export_ids: the exports whose judgments it was trained on.
+    """
+
+    kind: CheckpointKind
+    write: Callable[[Path], object]
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    parent_id: int | None = None
+    parents: Sequence[Checkpoint] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    export_ids: Sequence[int] = ()
+
+
+def publish(context: JobContext, project: Project, round_: Round, model: TrainedModel) -> None:
+    """Write the model and its card, and succeed with a checkpoint of the round."""
+    folder = context.workdir / "checkpoint"
+    title = _TITLES[model.kind]
+    card = ModelCard(
+        title,
+        f"{title} of round {round_.number}, {project.name}",
+        model.settings,
+        model.metrics,
+        parents={row.name: row.sha256 for row in model.parents},
+        data=model.data,
+        origin={"project": project.name, "round": round_.number},
+    )
+    model_card.fill(context, folder, card, model.write)
+    published = context.publish(folder, model.kind.value)
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        row = checkpoints.create(
+            session,
+            project_id=project.id,
+            kind=model.kind,
+            written=CheckpointFiles(published.uri, published.sha256, model.settings, model.metrics),
+            job_id=context.job_id,
+            round_id=round_.id,
+            parent_id=model.parent_id,
+            export_ids=model.export_ids,
+        )
+        rounds.attach(session, round_.id, row)
+        return {"checkpoint_id": row.id, "stop_reason": model.metrics["stop_reason"]}
+
+    context.succeed(finish)

@@ -1,0 +1,1 @@
+"""Training recipes over plain values, shared by jobs and commands."""

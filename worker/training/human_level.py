@@ -1,0 +1,85 @@
+"""A reward model's accuracy compared with people's, on the same comparisons and single votes.
+
+The human level is how well one labeler predicts another; the noise ceiling is known only up to a
+band, because two-way agreement does not determine it. All three come from the same frozen rows.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+from app.domain import agreement, bootstrap
+from app.domain.measures import Measure, Undefined
+from app.domain.noise_ceiling import Levels
+from app.domain.ranking import Ranking, Strength
+from app.domain.votes import Vote
+from app.formats.training_rows import FrozenRow, PlainVote
+
+Scores = Mapping[int, Sequence[float]]
+"""A reward model's score of each completion, by comparison."""
+
+
+def lines(rows: Sequence[FrozenRow], scores: Scores, *, seed: int = 0) -> dict[str, Any]:
+    """Return the model's accuracy on single votes, the human level and the ceiling's band."""
+    votes = [_vote(frozen, vote) for frozen in rows for vote in frozen.votes]
+    people = agreement.report(votes, seed=seed)
+    hits_of = {
+        frozen.row.comparison_id: _sided(frozen.votes, scores[frozen.row.comparison_id])
+        for frozen in rows
+    }
+    shares = [sum(hits) / len(hits) for hits in hits_of.values() if hits]
+    accuracy = bootstrap.share(shares, seed=seed)
+    return {
+        "accuracy_on_votes": _measure(accuracy),
+        "human_level": _measure(people.decided),
+        "alpha": _measure(people.alpha),
+        "ceiling": asdict(people.levels)
+        if isinstance(people.levels, Levels)
+        else {"undefined": people.levels.reason},
+        "comparisons": len(rows),
+        "votes": len(votes),
+    }
+
+
+def by_labeler(rows: Sequence[FrozenRow], scores: Scores) -> dict[str, dict[str, float]]:
+    """Return how often the model agrees with each labeler, with the number of votes."""
+    hits: dict[str, list[float]] = defaultdict(list)
+    for frozen in rows:
+        for vote in frozen.votes:
+            hits[vote.labeler].extend(_sided([vote], scores[frozen.row.comparison_id]))
+    return {
+        name: {"accuracy": sum(matches) / len(matches), "votes": len(matches)}
+        for name, matches in sorted(hits.items())
+        if matches
+    }
+
+
+def _sided(votes: Sequence[PlainVote], scores: Sequence[float]) -> list[float]:
+    """Return 1 for each strict preference that the scores match, else 0, or ½ at equal scores."""
+    return [
+        _agrees(vote.ranking, scores, first, second)
+        for vote in votes
+        for first, second in combinations(range(len(scores)), 2)
+        if vote.ranking.ranks[first] != vote.ranking.ranks[second]
+    ]
+
+
+def _agrees(ranking: Ranking, scores: Sequence[float], first: int, second: int) -> float:
+    if scores[first] == scores[second]:
+        return 0.5
+    return float((scores[first] > scores[second]) == (ranking.ranks[first] < ranking.ranks[second]))
+
+
+def _vote(frozen: FrozenRow, vote: PlainVote) -> Vote:
+    strength = None if vote.strength is None else Strength(vote.strength)
+    return Vote(frozen.row.comparison_id, vote.labeler, vote.ranking, strength)
+
+
+def _measure(measure: Measure) -> dict[str, Any]:
+    if isinstance(measure.value, Undefined):
+        return {"value": None, "reason": measure.value.reason, "n": measure.n}
+    interval = measure.interval
+    low, high = (None, None) if isinstance(interval, Undefined) else (interval.low, interval.high)
+    return {"value": measure.value, "low": low, "high": high, "n": measure.n}

@@ -1,0 +1,97 @@
+"""The card stored with a model's weights: how it was made, as JSON and as Markdown."""
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from worker.training import training_loop
+from worker.training.training_loop import RunPlace
+
+TRAINING = "training.json"
+PACKAGES = ("attune", "torch", "transformers", "peft")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The origin of a model.
+
+    Attributes:
+        kind: "SFT", "Reward model" or "Policy".
+        heading: the title for people.
+        settings: of the training.
+        metrics: of the model.
+        parents: the name of each parent model, with its manifest's hash or its fingerprint.
+        data: the frozen export, or the files, that the model was trained on.
+        origin: further fields of the JSON form: the project and the round.
+        facts: further lines of the text form.
+    """
+
+    kind: str
+    heading: str
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    parents: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    facts: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as plain values, with the versions of the software."""
+        return {
+            "kind": self.kind,
+            **self.origin,
+            "parents": dict(self.parents),
+            "data": dict(self.data)
+            if isinstance(self.data, Mapping)
+            else [dict(file) for file in self.data],
+            "settings": dict(self.settings),
+            "metrics": dict(self.metrics),
+            "versions": versions(),
+        }
+
+    def text(self) -> str:
+        """Return a short card in Markdown, with the metrics that are numbers."""
+        parents = ", ".join(self.parents) or "none"
+        facts = [line for fact in self.facts for line in ("", fact)]
+        rows = [
+            f"| {name} | {value:.4g} |"
+            for name, value in sorted(self.metrics.items())
+            if isinstance(value, int | float)
+        ]
+        return "\n".join(
+            [
+                *(f"# {self.heading}", "", f"Parents: {parents}", *facts, ""),
+                *("| metric | value |", "| --- | --- |", *rows),
+                *("", f"Settings, data and versions are in `{TRAINING}`.", ""),
+            ]
+        )
+
+
+def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path], object]) -> None:
+    """Fill a fresh folder with the weights, their card and the curves of the run."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write(folder)
+    text = json.dumps(card.to_json(), indent=1, sort_keys=True, default=str)
+    (folder / TRAINING).write_text(text + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card.text(), encoding="utf-8")
+    board = place.workdir / training_loop.BOARD
+    if board.is_dir():
+        shutil.copytree(board, folder / training_loop.BOARD)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the training packages."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,70 @@
+"""Prompts and completions of rows as token ids, the same in every run.
+
+A sampled completion keeps the ids that were sampled. Any other is tokenized alone and appended to
+the prompt's ids, with an EOS token only if it is finished.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from app.formats.training_rows import JudgedCompletion
+from worker.rlhf.core.examples import PromptItem
+from worker.rlhf.model import models, template
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import ChatMessage
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
+) -> tuple[int, ...]:
+    """Return the ids of a prompt's turns, with the project's instruction added."""
+    turns = [ChatMessage(turn["role"], turn["content"]) for turn in messages]
+    text = template.render_prompt(tokenizer, turns, instruction=instruction.strip() or None)
+    return tuple(template.encode_prompt(tokenizer, text))
+
+
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, candidate: JudgedCompletion, *, is_ours: bool
+) -> tuple[int, ...]:
+    """Return a completion's ids: as sampled, or tokenized alone if not sampled by this model.
+
+    Args:
+        tokenizer: of the model in use.
+        candidate: the completion.
+        is_ours: whether its ids come from this tokenizer.
+
+    """
+    if is_ours and candidate.token_ids:
+        return candidate.token_ids
+    ids = template.encode_response(tokenizer, candidate.text, finished=candidate.is_finished)
+    return tuple(ids) or (int(tokenizer.eos_token_id),)
+
+
+def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list[PromptItem]:
+    """Return the prompts that leave room for that many new tokens in the model's context."""
+    limit = models.context_tokens(roles.causal)
+    return [item for item in items if limit is None or len(item.prompt_ids) + new_tokens <= limit]
+
+
+def without_room(
+    what: str, items: Sequence[PromptItem], kept: Sequence[PromptItem], roles: Roles, tokens: int
+) -> str | None:
+    """Return a message if no prompt leaves room for a completion; None if one does, or none exists.
+
+    Args:
+        what: the use of the prompts, as in "training".
+        items: all of them.
+        kept: those that leave room.
+        roles: of the model.
+        tokens: the completion's length.
+
+    """
+    if kept or not items:
+        return None
+    shortest = min(len(item.prompt_ids) for item in items)
+    return (
+        f"none of the {len(items)} {what} prompts leaves room for {tokens} new tokens: the model's "
+        f"context has {models.context_tokens(roles.causal)} tokens, the shortest prompt {shortest}"
+    )

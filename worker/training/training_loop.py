@@ -1,0 +1,163 @@
+"""Runs a training loop: reports metrics, samples and progress, saves its state, obeys orders.
+
+The loop knows nothing of rows or orders; it yields reports, and its state is consistent at each.
+TensorBoard files are written beside the training states and published with the checkpoint.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import structlog
+
+from worker import artifacts
+from worker.orders import Interrupted, Order
+from worker.rlhf.core.step_report import Sample, StepReport
+from worker.rlhf.core.tensorboard import EventLog
+from worker.rlhf.core.training_state import TrainingState
+
+log = structlog.get_logger(__name__)
+
+SAVE_EVERY_S = 30.0
+BOARD = "tensorboard"
+LAST = "last_report"  # where a training state keeps the report of its step
+
+
+class RunPlace(Protocol):
+    """Where a run writes and reports: the context of a job, or a folder."""
+
+    @property
+    def title(self) -> str:
+        """The name of the run in messages."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process evaluates and publishes, if several share the run."""
+
+    @property
+    def workdir(self) -> Path:
+        """A local folder that survives attempts."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a point to each curve."""
+
+    def samples(self, step: int, samples: tuple[Sample, ...]) -> None:
+        """Keep completions for people to read."""
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Show the progress of the run."""
+
+    def should_stop(self) -> Order | None:
+        """Return the order in force, if any."""
+
+    def say(self, text: str) -> None:
+        """Show or log a sentence for people."""
+
+    def leave_team(self) -> None:
+        """End the connections to the other processes, if several share the run."""
+
+    def flush(self) -> None:
+        """Write buffered reports."""
+
+    def save_state(self, step: int, write: artifacts.Write) -> Path:
+        """Save a training state atomically."""
+
+    def newest_state(self) -> Path | None:
+        """Return the newest training state that verifies."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEnd:
+    """How a loop ended: its last step and metrics, and the reason."""
+
+    step: int
+    steps_total: int
+    reason: str
+    metrics: dict[str, float]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last metrics, the number of steps and the reason for the end."""
+        return {**self.metrics, "steps": self.step, "stop_reason": self.reason}
+
+
+def restore(place: RunPlace, state: TrainingState) -> bool:
+    """Restore the newest complete training state; return whether there was one."""
+    newest = place.newest_state()
+    if newest is None:
+        return False
+    state.restore(newest)
+    place.say(f"Continuing after step {state.step}.")
+    return True
+
+
+def follow(
+    place: RunPlace,
+    loop: Iterator[StepReport],
+    state: TrainingState,
+    *,
+    save_every: int | None = None,
+    keeps_samples: Callable[[StepReport], bool] = lambda _report: True,
+    note: str = "",
+) -> LoopEnd:
+    """Run a loop to its end, or until it is asked to stop.
+
+    Args:
+        place: the context of the job, or the folder of the run.
+        loop: yields a report after each optimizer step.
+        state: what the loop updates; saved every `save_every` steps, and every 30 seconds.
+        save_every: steps between two saves.
+        keeps_samples: whether the samples of a report are kept; TensorBoard has all.
+        note: shown with the progress.
+
+    Raises:
+        Interrupted: the job was canceled or preempted; its state is saved.
+        LeaseLost: another worker has the job.
+
+    """
+    saved_at = time.monotonic()
+    last: LoopEnd | None = None
+    with EventLog(place.workdir / BOARD, after=state.step) as board:
+        for report in loop:
+            place.metrics(report.step, report.metrics)
+            board.write(report)
+            if report.samples and keeps_samples(report):
+                place.samples(report.step, report.samples)
+            place.report(report.step, report.steps_total, note)
+            last = LoopEnd(
+                report.step, report.steps_total, report.stop_reason or "", dict(report.metrics)
+            )
+            order = place.should_stop()
+            is_time = save_every is not None and report.step % save_every == 0
+            if order == "preempt" or is_time or time.monotonic() - saved_at > SAVE_EVERY_S:
+                place.flush()  # a curve must not end before the state it belongs to
+                state.values[LAST] = {"reason": last.reason, "metrics": dict(last.metrics)}
+                _save(place, report.step, state)
+                saved_at = time.monotonic()
+            if order in {"cancel", "preempt"}:
+                raise Interrupted(f"{place.title} was asked to stop at step {report.step}")
+            if order == "stop_here" and report.stop_reason is None:
+                return _stopped(last, state)
+    return last or _restored(state)
+
+
+def _save(place: RunPlace, step: int, state: TrainingState) -> None:
+    """Save the state; if that fails, the run continues and earlier states are kept."""
+    try:
+        place.save_state(step, state.save)
+    except OSError as error:
+        log.warning("training state was not saved", run=place.title, step=step, reason=str(error))
+
+
+def _restored(state: TrainingState) -> LoopEnd:
+    """Return how a run ended whose restored state was already final."""
+    last = cast(dict[str, Any], state.values.get(LAST, {}))
+    reason = last.get("reason") or state.values.get("stop_reason", "")
+    return LoopEnd(state.step, state.step, str(reason), dict(last.get("metrics", {})))
+
+
+def _stopped(last: LoopEnd, state: TrainingState) -> LoopEnd:
+    state.load_best()
+    return LoopEnd(last.step, last.steps_total, "stopped by a person", last.metrics)
