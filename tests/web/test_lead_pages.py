@@ -356,3 +356,11 @@ def test_an_export_is_asked_for_with_its_options(lead: TestClient) -> None:
     assert lead.get("/p/desk/exports/1/download").status_code == 409
     refused = lead.post("/p/desk/exports", data=form | {"format": "stone tablets"})
     assert refused.status_code == 422
+
+
+def test_weights_are_proposed_through_the_api(lead: TestClient) -> None:
+    proposal = lead.get("/api/v1/projects/desk/agreement/weights").json()
+    for labeler in proposal["labelers"]:
+        assert labeler["weight"] == 1.0
+        assert "20 are needed" in labeler["reason"]
+    assert proposal["flipped"] == 0

@@ -8,10 +8,11 @@ from pydantic import BaseModel, Field
 
 from app.domain.agreement import EXPECTATION, RatingAgreement
 from app.domain.labeler_agreement import ALONE
+from app.domain.labeler_weights import LabelerWeight
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
-from app.services.quality import agreement, labeler_quality
+from app.services.quality import agreement, labeler_quality, weight_proposals
 from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
@@ -72,6 +73,31 @@ class LabelerOut(BaseModel):
     median_s: float | None
     majorities_turned: int
     remarks: list[str]
+
+
+class LabelerWeightOut(BaseModel):
+    """A proposed weight; `reason` says why it is 1 where nothing could be estimated."""
+
+    labeler: str
+    choices: int
+    accuracy: MeasureOut
+    first_place_pull: MeasureOut = Field(
+        description="The pull of the response shown first, in log-odds."
+    )
+    weight: float
+    low: float | None
+    high: float | None
+    reason: str
+
+
+class WeightProposalOut(BaseModel):
+    """Proposed weights, and the pairs of completions whose majority they would change."""
+
+    labelers: list[LabelerWeightOut]
+    pairs: int
+    flipped: int
+    decided_ties: int
+    undecided: int
 
 
 class AbsoluteOut(BaseModel):
@@ -155,6 +181,22 @@ def report(
         source=source,
     )
     return _out(agreement_report, labeler_quality.of_project(session, project_id))
+
+
+@router.get("/agreement/weights")
+def weights(access: LeadAccess) -> WeightProposalOut:
+    """Propose a weight for each labeler from agreement and gold, and count what would change.
+
+    Nothing is applied: pass the weights in a round's plan as `reward.labelers`.
+    """
+    proposal = weight_proposals.of_project(access.session, access.project.id)
+    return WeightProposalOut(
+        labelers=[_weight(labeler) for labeler in proposal.weights],
+        pairs=proposal.changes.units,
+        flipped=proposal.changes.flipped,
+        decided_ties=proposal.changes.decided_ties,
+        undecided=proposal.changes.undecided,
+    )
 
 
 @router.get("/agreement/lowest")
@@ -260,4 +302,18 @@ def _measure(measure: Measure) -> MeasureOut:
 def _levels(levels: Levels) -> LevelsOut:
     return LevelsOut(
         human=levels.human, ceiling_low=levels.ceiling_low, ceiling_high=levels.ceiling_high
+    )
+
+
+def _weight(proposed: LabelerWeight) -> LabelerWeightOut:
+    interval = proposed.weight_interval
+    return LabelerWeightOut(
+        labeler=str(proposed.labeler),
+        choices=proposed.choices,
+        accuracy=_measure(proposed.accuracy),
+        first_place_pull=_measure(proposed.slot_pull),
+        weight=proposed.weight,
+        low=interval.low if isinstance(interval, Interval) else None,
+        high=interval.high if isinstance(interval, Interval) else None,
+        reason=proposed.reason,
     )
