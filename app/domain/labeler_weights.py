@@ -65,7 +65,7 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelerWeight:
+class ProposedWeight:
     """What the choices say of one labeler.
 
     ``accuracy`` is the estimated probability of choosing the better of two, apart from any pull of
@@ -96,7 +96,7 @@ class Changes:
 
 def propose(
     choices: Choices, *, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[LabelerWeight, ...]:
+) -> tuple[ProposedWeight, ...]:
     """Estimate each labeler's accuracy, slot pull and weight, with percentile bootstrap intervals.
 
     A weight is proportional to the skill a_l, which is how votes of independent labelers of known
@@ -112,7 +112,7 @@ def propose(
     drawn_weights = np.array([_weights(skills, total, shared) for skills in drawn[:, :, 0]])
     drawn_weights = drawn_weights.reshape(len(drawn), len(choices.labelers))
     return tuple(
-        LabelerWeight(
+        ProposedWeight(
             labeler,
             int(total[at]),
             int(shared[at]),
@@ -143,10 +143,12 @@ def changes(choices: Choices, weights: Mapping[Hashable, float]) -> Changes:
     )
 
 
-def _unweighted(labeler: Hashable, choices: int, shared: int) -> LabelerWeight:
+def _unweighted(labeler: Hashable, choices: int, shared: int) -> ProposedWeight:
     reason = f"only {shared} choices can be checked against others or gold; {FEWEST} are needed"
     missing = Measure.missing(reason, shared)
-    return LabelerWeight(labeler, choices, shared, missing, missing, 1.0, Undefined(reason), reason)
+    return ProposedWeight(
+        labeler, choices, shared, missing, missing, 1.0, Undefined(reason), reason
+    )
 
 
 def _shared(choices: Choices, count: int) -> Indices:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import labeler_weights
-from app.domain.labeler_weights import Changes, Choices, LabelerWeight
+from app.domain.labeler_weights import Changes, Choices, ProposedWeight
 from app.domain.ranking import Pick, Ranking, Side
 from app.models import Comparison, Judgment, Membership, Purpose
 from app.services.datasets.preferences import ranking_of
@@ -28,7 +28,7 @@ Entry = tuple[int, int, int, int]
 class WeightProposal:
     """A weight for each labeler, and what they would change on the comparisons for training."""
 
-    weights: tuple[LabelerWeight, ...]
+    weights: tuple[ProposedWeight, ...]
     changes: Changes
 
 

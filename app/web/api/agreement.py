@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.domain.agreement import EXPECTATION, RatingAgreement
 from app.domain.labeler_agreement import ALONE
-from app.domain.labeler_weights import LabelerWeight
+from app.domain.labeler_weights import ProposedWeight
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
@@ -305,7 +305,7 @@ def _levels(levels: Levels) -> LevelsOut:
     )
 
 
-def _weight(proposed: LabelerWeight) -> LabelerWeightOut:
+def _weight(proposed: ProposedWeight) -> LabelerWeightOut:
     interval = proposed.weight_interval
     return LabelerWeightOut(
         labeler=str(proposed.labeler),
