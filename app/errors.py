@@ -9,6 +9,7 @@ AttuneError
 │   ├── LeaseLost        the lease of the assignment or job has passed to someone else
 │   └── ReplayMismatch   the same submission key was sent with a different body
 ├── TooMany          a rate limit was exceeded; try again later
+├── FigurePending    a figure of a large project is being computed for the first time
 └── Unavailable      a dependency does not respond (database, broker, model)
 """
 
@@ -55,3 +56,7 @@ class TooMany(AttuneError):
 
 class Unavailable(AttuneError):
     """A dependency does not respond."""
+
+
+class FigurePending(AttuneError):
+    """A figure of a large project is being computed for the first time; ask again in a moment."""

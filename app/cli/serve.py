@@ -1,14 +1,18 @@
 """`migrate`, `serve` and `up`: the database schema and the web server."""
 
+import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Annotated
 
 import typer
 import uvicorn
 from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import logs
 from app.cli import processes
@@ -16,10 +20,12 @@ from app.cli.console import say
 from app.db import Database, schema
 from app.errors import Invalid
 from app.main import THREADS, create_app
+from app.services.quality import figure_refresher, kept_figures
 from app.settings import Settings, load
 
 WEB_IDLE_S = 60  # a web process that hangs in a transaction must not hold its locks forever
 THREADS_LEAST = 10
+LOOK_EVERY_S = 30.0  # whether a project has become large
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(serve)
     app.command()(up)
+    app.command(hidden=True)(figures)
 
 
 def migrate(
@@ -53,7 +60,7 @@ def serve(
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     if fd is not None:
-        run_server(settings, socket.socket(fileno=fd), threads=threads)
+        run_server(settings, socket.socket(fileno=fd), threads=threads, refreshes=False)
         return
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
         raise Invalid(f"SQLite allows only one web process, not {workers}")
@@ -82,8 +89,58 @@ def up(
         worker.stop()
 
 
-def run_server(settings: Settings, listener: socket.socket, *, threads: int = THREADS) -> None:
-    """Serve on a bound socket until a signal to stop."""
+def figures() -> None:
+    """Refresh the figures of large projects until a signal to stop; `serve` starts this itself."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    if hasattr(os, "nice"):
+        os.nice(10)  # labeling comes first
+    refresher = figure_refresher.Refresher(Database(settings.database, pool_size=2))
+    signal.signal(signal.SIGTERM, lambda *_: refresher.stop())
+    with suppress(KeyboardInterrupt):
+        refresher.run()
+
+
+@contextmanager
+def refreshing(database: Database) -> Iterator[None]:
+    """Run the process that refreshes figures in the meantime, as soon as a project needs it."""
+    stopping = threading.Event()
+    children: list[processes.Child] = []
+
+    def keep() -> None:
+        while not _needs_refresher(database):
+            if stopping.wait(LOOK_EVERY_S):
+                return
+        if not stopping.is_set():
+            children.append(processes.Child("figures", ["figures"]))
+            children[0].keep_alive()
+
+    keeper = threading.Thread(target=keep, name="figures", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for child in children:
+            child.stop()
+
+
+def _needs_refresher(database: Database) -> bool:
+    try:
+        with database.reader() as session:
+            return kept_figures.needs_refresher(session)
+    except SQLAlchemyError:  # asked again in a while
+        return False
+
+
+def run_server(
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    threads: int = THREADS,
+    refreshes: bool = True,
+) -> None:
+    """Serve on a bound socket until a signal to stop; `refreshes` the figures of large projects."""
     database = ready_database(settings, pool_size=threads, idle_s=WEB_IDLE_S)
     say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
     config = uvicorn.Config(
@@ -95,14 +152,14 @@ def run_server(settings: Settings, listener: socket.socket, *, threads: int = TH
         forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=10,
     )
-    with listener:
+    with listener, refreshing(database) if refreshes else nullcontext():
         uvicorn.Server(config).run(sockets=[listener])
     database.dispose()
 
 
 def _run_several(settings: Settings, listener: socket.socket, workers: int) -> None:
     """Serve one socket from several processes, and restart any that ends."""
-    ready_database(settings).dispose()
+    database = ready_database(settings, pool_size=1)
     fd, threads = listener.fileno(), max(THREADS // workers, THREADS_LEAST)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     children = [
@@ -113,10 +170,11 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
     ]
     keepers = [threading.Thread(target=child.keep_alive, daemon=True) for child in children]
     try:
-        for keeper in keepers:
-            keeper.start()
-        for keeper in keepers:
-            keeper.join()
+        with refreshing(database):
+            for keeper in keepers:
+                keeper.start()
+            for keeper in keepers:
+                keeper.join()
     except KeyboardInterrupt:
         pass
     finally:

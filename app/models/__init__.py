@@ -14,6 +14,7 @@ from app.models.audit import AuditEvent
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
@@ -39,6 +40,7 @@ __all__ = [
     "Evaluation",
     "Export",
     "ExportJudgment",
+    "FigureRefresher",
     "Guidelines",
     "ImportChunk",
     "ImportJob",
@@ -47,6 +49,7 @@ __all__ = [
     "Job",
     "JobAttempt",
     "Judgment",
+    "KeptFigure",
     "LoginSession",
     "Membership",
     "Metric",

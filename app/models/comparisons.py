@@ -53,6 +53,12 @@ class Comparison(Identified, Base):
             sqlite_where=_UNFINISHED,
             postgresql_where=_UNFINISHED,
         ),
+        Index(
+            "ix_comparison_withdrawn",
+            "project_id",
+            sqlite_where=text("is_withdrawn"),
+            postgresql_where=text("is_withdrawn"),
+        ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))

@@ -12,6 +12,7 @@ from app.domain.states import AssignmentState
 from app.models.comparisons import Comparison
 
 _LIVE = text("state IN ('leased', 'submitted')")
+_SKIPPED = text("state = 'skipped'")
 _COUNTED = text("state NOT IN ('released', 'expired')")
 
 
@@ -38,6 +39,12 @@ class Assignment(Identified, Base):
         Index("ix_assignment_expiry", "project_id", "state", "expires_at"),
         Index("ix_assignment_labeler", "labeler_id", "project_id", "state"),
         Index("ix_assignment_comparison", "comparison_id"),
+        Index(
+            "ix_assignment_skipped",
+            "project_id",
+            sqlite_where=_SKIPPED,
+            postgresql_where=_SKIPPED,
+        ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
@@ -77,6 +84,14 @@ class Judgment(Identified, Base):
         Index("ix_judgment_project_current", "project_id", "is_current", "comparison_id"),
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
+        Index("ix_judgment_project_id", "project_id", "id"),
+        Index(
+            "ix_judgment_flagged",
+            "project_id",
+            "comparison_id",
+            sqlite_where=text("flags <> '[]'"),
+            postgresql_where=text("flags <> '[]'::jsonb"),
+        ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))

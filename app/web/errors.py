@@ -27,7 +27,10 @@ STATUS: dict[type[Exception], int] = {
     errors.Conflict: 409,
     errors.TooMany: 429,
     errors.Unavailable: 503,
+    errors.FigurePending: 503,
 }
+
+PENDING_S = 3  # after which to ask again for a figure that is being computed
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +86,21 @@ def _on_domain_error(request: Request, error: Exception) -> Response:
         url = f"{addresses.path('sign_in.form')}?next={quote(target)}"
         return RedirectResponse(url, status_code=303)
     response = respond(request, status, str(error))
+    if isinstance(error, errors.FigurePending):
+        response = _on_pending(request, response)
     if isinstance(error, errors.TooMany):
         response.headers["retry-after"] = str(error.retry_after_s)
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["www-authenticate"] = "Bearer"
+    return response
+
+
+def _on_pending(request: Request, response: Response) -> Response:
+    """Let the client ask again: a browser by itself."""
+    if wants_html(request):
+        response = render(request, "_shared/pending.html", None, status=503)
+        response.headers["refresh"] = str(PENDING_S)
+    response.headers["retry-after"] = str(PENDING_S)
     return response
 
 

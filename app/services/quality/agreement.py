@@ -29,7 +29,7 @@ from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria
 from app.services.quality import absolute_agreement
 from app.services.quality.absolute_agreement import AbsoluteReport
-from app.services.quality.result_cache import cached
+from app.services.quality.kept_figures import kept
 from app.services.queue import counted_judgments
 
 RESAMPLES = 1000
@@ -37,6 +37,7 @@ GROUP_RESAMPLES = 200
 MAX_BINS = 12
 MIN_BIN_SIZE = 20
 LOW = 0.6
+LISTED = 1_000  # comparisons with low agreement that are listed; the others are counted
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
     *("guidelines_version", "submitted_at", "kind", "thumb"),
@@ -118,7 +119,15 @@ class AgreementReport:
         return sum(self.kinds.get(kind, 0) for kind in WRITTEN_KINDS)
 
 
-@cached
+@dataclass(frozen=True, slots=True)
+class LowAgreement:
+    """The comparisons whose agreement is below a threshold: how many, and the lowest of them."""
+
+    total: int
+    rows: tuple[tuple[int, float], ...]  # at most `LISTED`: id of the comparison, raw agreement
+
+
+@kept
 def report(
     session: Session,
     project_id: int,
@@ -137,7 +146,7 @@ def report(
     return measure(load(session, project_id, selection), criteria.weights(session, project_id))
 
 
-@cached
+@kept
 def summary(
     session: Session, project_id: int, *, round_id: int | None = None
 ) -> PreferenceAgreement:
@@ -146,14 +155,14 @@ def summary(
     return agreement.report(_votes(judgments), resamples=GROUP_RESAMPLES)
 
 
-@cached
+@kept
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
     votes = _votes(load(session, project_id))
     return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
 
 
-@cached
+@kept
 def by_version(session: Session, project_id: int) -> tuple[AgreementGroup, ...]:
     """Measure agreement under each version of the guidelines."""
     return _groups(load(session, project_id), lambda judgment: _version_name(judgment.version))
@@ -204,11 +213,12 @@ def load(
     return [_counted_judgment(row, weights) for row in session.execute(query)]
 
 
-@cached
-def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tuple[int, float]]:
+@kept
+def lowest(session: Session, project_id: int, *, below: float = LOW) -> LowAgreement:
     """Return the comparisons whose agreement is below a threshold, lowest first."""
     by_comparison = agreement.by_comparison(_votes(load(session, project_id)))
-    return [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
+    low = [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
+    return LowAgreement(len(low), tuple(low[:LISTED]))
 
 
 def vote_of(judgment: Any, labeler: Hashable, weights: dict[str, float]) -> Vote | None:

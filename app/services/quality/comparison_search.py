@@ -2,10 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
-from sqlalchemy import ColumnElement, String, cast, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement
@@ -39,7 +39,7 @@ PAGE = 40
 class ComparisonFilter:
     """The criteria of a search; `state` is open, judged, flagged, low or withdrawn.
 
-    `before` is the id below which the page of results starts.
+    `before` is the id below which the page of results starts; with state low, how many were shown.
     """
 
     purpose: Purpose | None = None
@@ -63,10 +63,14 @@ class ListedComparison:
 
 @dataclass(frozen=True, slots=True)
 class ListedComparisons:
-    """A page of comparisons, and `before` of the next page, if there is one."""
+    """A page of comparisons, and `before` of the next page, if there is one.
+
+    `not_listed` counts further comparisons with low agreement, beyond those that are listed.
+    """
 
     rows: tuple[ListedComparison, ...]
     before: int | None
+    not_listed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,34 +176,58 @@ def page(
     session: Session, project_id: int, selection: ComparisonFilter, *, limit: int = PAGE
 ) -> ListedComparisons:
     """Return a page of comparisons, newest first; with state low, lowest agreement first."""
-    disputed = dict(lowest(session, project_id)) if selection.state == "low" else {}
-    conditions = _conditions(session, project_id, selection)
     if selection.state == "low":
-        conditions.append(Comparison.id.in_(disputed))
+        return _lowest_page(session, project_id, selection, limit)
+    query = (
+        select(Comparison.id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(Round, Round.id == Comparison.round_id, isouter=True)
+        .where(*_conditions(session, project_id, selection))
+        .order_by(Comparison.id.desc())
+        .limit(limit)
+    )
+    ids = list(session.scalars(query))
+    rows = _listed(session, project_id, ids)
+    return ListedComparisons(rows, ids[-1] if len(ids) == limit else None)
+
+
+def _lowest_page(
+    session: Session, project_id: int, selection: ComparisonFilter, limit: int
+) -> ListedComparisons:
+    """Return a page of the comparisons with the lowest agreement; `before` counts those shown."""
+    low = lowest(session, project_id)
+    place = {comparison_id: at for at, (comparison_id, _) in enumerate(low.rows)}
+    start = selection.before or 0
+    filters = replace(selection, before=None)
+    query = (
+        select(Comparison.id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(Round, Round.id == Comparison.round_id, isouter=True)
+        .where(Comparison.id.in_(place), *_conditions(session, project_id, filters))
+    )
+    found = sorted(session.scalars(query), key=place.__getitem__)
+    settled_ids = _settled_ids(session, found)
+    found.sort(key=settled_ids.__contains__)  # stable: the settled ones come last
+    rows = _listed(session, project_id, found[start : start + limit])
+    more = start + limit if start + limit < len(found) else None
+    return ListedComparisons(rows, more, not_listed=low.total - len(low.rows))
+
+
+def _listed(session: Session, project_id: int, ids: Sequence[int]) -> tuple[ListedComparison, ...]:
+    """Return comparisons with their prompts and agreement, in the order of the ids."""
     query = (
         select(Comparison, Prompt, Round.number)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(*conditions)
-        .order_by(Comparison.id.desc())
+        .where(Comparison.id.in_(ids))
     )
-    matches = session.execute(query if disputed else query.limit(limit)).all()
-    ids = [comparison.id for comparison, _, _ in matches]
+    found = {
+        comparison.id: (comparison, prompt, n) for comparison, prompt, n in session.execute(query)
+    }
     agreements, settled_ids = _agreements(session, project_id, ids), _settled_ids(session, ids)
-    rows = [
-        ListedComparison(
-            comparison,
-            prompt,
-            number,
-            agreements.get(comparison.id),
-            comparison.id in settled_ids,
-        )
-        for comparison, prompt, number in matches
-    ]
-    if disputed:
-        rows.sort(key=lambda row: (row.is_settled, disputed[row.comparison.id]))
-        return ListedComparisons(tuple(rows[:limit]), None)
-    return ListedComparisons(tuple(rows), ids[-1] if len(ids) == limit else None)
+    return tuple(
+        ListedComparison(*found[name], agreements.get(name), name in settled_ids) for name in ids
+    )
 
 
 def detail(session: Session, project_id: int, comparison_id: int) -> ComparisonDetail:
@@ -264,7 +292,7 @@ def _conditions(
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             counted_judgments.stands(),
-            cast(Judgment.flags, String) != "[]",
+            counted_judgments.is_flagged(session),
         )
         conditions.append(Comparison.id.in_(flagged))
     return conditions

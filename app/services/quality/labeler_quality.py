@@ -28,7 +28,7 @@ from app.models import (
     Purpose,
 )
 from app.services.datasets.preferences import ranking_of
-from app.services.quality.result_cache import cached
+from app.services.quality.kept_figures import kept
 from app.services.queue import counted_judgments
 
 MIN_JUDGMENTS = 30  # a labeler with fewer gets no remarks
@@ -107,7 +107,7 @@ class _JudgmentRow:
         return self.ranking is not None or self.both_bad or self.thumb is not None
 
 
-@cached
+@kept
 def of_project(session: Session, project_id: int) -> list[Quality]:
     """Return the figures of every member who has judged or skipped anything."""
     by_labeler = _judgments(session, project_id)

@@ -15,7 +15,7 @@ from app.domain.ranking import Pick, Ranking, Side
 from app.models import Comparison, Judgment, Membership, Purpose
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria
-from app.services.quality.result_cache import cached
+from app.services.quality.kept_figures import kept
 from app.services.queue import counted_judgments
 
 _PURPOSES = (Purpose.TRAIN, Purpose.GOLD)
@@ -32,7 +32,7 @@ class WeightProposal:
     changes: Changes
 
 
-@cached
+@kept
 def of_project(session: Session, project_id: int) -> WeightProposal:
     """Propose weights from the judgments that count, of comparisons for training and of gold."""
     choices = _choices(_rows(session, project_id), criteria.weights(session, project_id))

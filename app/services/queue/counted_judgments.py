@@ -9,8 +9,8 @@ statistics use all that stand. Flags exclude nothing.
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, and_, exists, literal_column
+from sqlalchemy.orm import Session, aliased
 
 from app.models import Comparison, Judgment
 
@@ -36,6 +36,12 @@ def fills_slot(*, as_of: datetime | None = None) -> ColumnElement[bool]:
 def counts(*, as_of: datetime | None = None) -> ColumnElement[bool]:
     """Return the condition that a judgment counts; the statement joins `Comparison`."""
     return and_(fills_slot(as_of=as_of), ~Comparison.is_withdrawn)
+
+
+def is_flagged(session: Session) -> ColumnElement[bool]:
+    """Return the condition that a labeler flagged something, as the index on flags has it."""
+    nothing = "'[]'" if session.get_bind().dialect.name == "sqlite" else "'[]'::jsonb"
+    return Judgment.flags != literal_column(nothing, Judgment.flags.type)
 
 
 def is_standing(judgment: Judgment) -> bool:

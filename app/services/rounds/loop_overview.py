@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain.states import RoundState
+from app.errors import FigurePending
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -23,6 +24,7 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.project import prompts
 from app.services.quality import agreement, labeler_quality
+from app.services.queue import counted_judgments
 from app.services.rounds import evaluations, next_step, round_progress
 from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.next_step import NextStep
@@ -58,6 +60,7 @@ class Attention:
     low_agreement: int  # comparisons
     flagged: int  # judgments
     labelers: tuple[tuple[str, str], ...]  # a labeler, and a remark on their judgments
+    is_pending: bool = False  # figures of agreement and of labelers are being computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +154,17 @@ def judged_evaluations(session: Session, project_id: int) -> tuple[JudgedEvaluat
 
 def attention(session: Session, project_id: int) -> Attention:
     """Count what the lead should check, and collect the remarks on labelers."""
-    return Attention(
-        len(agreement.lowest(session, project_id)),
-        _count_flagged(session, project_id),
-        tuple(
+    flagged = _count_flagged(session, project_id)
+    try:
+        low = agreement.lowest(session, project_id).total
+        remarks = tuple(
             (quality.labeler, remark)
             for quality in labeler_quality.of_project(session, project_id)
             for remark in quality.remarks
-        ),
-    )
+        )
+    except FigurePending:
+        return Attention(0, flagged, (), is_pending=True)
+    return Attention(low, flagged, remarks)
 
 
 def _newest(session: Session, project_id: int, kind: CheckpointKind) -> Checkpoint | None:
@@ -188,7 +193,9 @@ def _replaced(overview: round_progress.RoundOverview | None) -> int | None:
 
 
 def _count_flagged(session: Session, project_id: int) -> int:
-    rows = session.scalars(
-        select(Judgment.flags).where(Judgment.project_id == project_id, Judgment.is_current)
+    query = select(func.count()).where(
+        Judgment.project_id == project_id,
+        counted_judgments.stands(),
+        counted_judgments.is_flagged(session),
     )
-    return sum(bool(flags) for flags in rows)
+    return session.scalar(query) or 0

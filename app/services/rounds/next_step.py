@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
-from app.errors import Invalid
+from app.errors import FigurePending, Invalid
 from app.models import Comparison, Job, Judgment, Membership, Project, Purpose, Round
 from app.services.jobs import workers
 from app.services.project import prompts
@@ -152,19 +152,23 @@ def _collect(
     session: Session, overview: RoundOverview, labeling: LabelingProgress, *, is_evaluation: bool
 ) -> NextStep:
     round_ = overview.round
-    raw = None
-    if not is_evaluation:
-        value = agreement.summary(session, round_.project_id, round_id=round_.id).raw.value
-        raw = value if isinstance(value, float) else None
     figures = LabelingFigures(
         labeling.done,
         labeling.wanted,
         is_evaluation,
-        raw,
+        None if is_evaluation else _raw_agreement(session, round_),
         _minutes_left(session, round_.project_id, labeling.wanted - labeling.done),
         _count_labelers(session, round_.project_id),
     )
     return NextStep(NextAction.COLLECT_JUDGMENTS, round_, labeling=figures)
+
+
+def _raw_agreement(session: Session, round_: Round) -> float | None:
+    try:
+        value = agreement.summary(session, round_.project_id, round_id=round_.id).raw.value
+    except FigurePending:
+        return None
+    return value if isinstance(value, float) else None
 
 
 def _minutes_left(session: Session, project_id: int, left: int) -> float | None:

@@ -9,7 +9,7 @@ from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES
 from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
-from app.services.quality.result_cache import cached_briefly
+from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
 

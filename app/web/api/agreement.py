@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.domain.agreement import EXPECTATION, RatingAgreement
@@ -201,11 +201,17 @@ def weights(access: LeadAccess) -> WeightProposalOut:
 
 @router.get("/agreement/lowest")
 def lowest(
-    access: LeadAccess, below: Annotated[float, Query(ge=0, le=1)] = agreement.LOW
+    access: LeadAccess,
+    response: Response,
+    below: Annotated[float, Query(ge=0, le=1)] = agreement.LOW,
 ) -> list[DisputedComparison]:
-    """Return the comparisons with the lowest agreement, lowest first."""
-    rows = agreement.lowest(access.session, access.project.id, below=below)
-    return [DisputedComparison(comparison_id=name, agreement=value) for name, value in rows]
+    """Return the comparisons with the lowest agreement, lowest first: at most a thousand.
+
+    The header `X-Total-Count` counts them all.
+    """
+    low = agreement.lowest(access.session, access.project.id, below=below)
+    response.headers["x-total-count"] = str(low.total)
+    return [DisputedComparison(comparison_id=name, agreement=value) for name, value in low.rows]
 
 
 def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:

@@ -1,6 +1,7 @@
 """Agreement: overall, over time and between labelers, and the quality of each labeler."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
 from app.services.project import projects, prompts
-from app.services.quality import agreement, labeler_quality
+from app.services.quality import agreement, kept_figures, labeler_quality
 from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
@@ -51,6 +52,7 @@ class AgreementPage:
     sources: list[str]
     reward: Checkpoint | None
     low: int
+    as_of: datetime | None  # of figures that newer judgments are not in yet
     expectation: str = EXPECTATION
     free_text: str = FREE_TEXT
 
@@ -166,7 +168,8 @@ def _page(
         projects.guidelines_history(session, project_id),
         prompts.sources(session, project_id),
         reward[0] if reward else None,
-        len(agreement.lowest(session, project_id)),
+        agreement.lowest(session, project_id).total,
+        kept_figures.as_of(session),
     )
 
 

@@ -1,6 +1,7 @@
 """Labelers: the members of a project, their quality, and how to add others."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Form, Request, Response
@@ -10,7 +11,7 @@ from app.errors import AttuneError, NotFound
 from app.models import Membership, Role
 from app.services.datasets import imported_votes
 from app.services.people import accounts, invitations
-from app.services.quality import agreement, labeler_quality
+from app.services.quality import agreement, kept_figures, labeler_quality
 from app.services.quality.labeler_quality import Quality
 from app.services.queue import steering
 from app.web import addresses
@@ -42,6 +43,7 @@ class LabelersPage:
     rows: list[MemberRow]
     link: str = ""
     error: str = ""
+    as_of: datetime | None = None  # of figures that newer judgments are not in yet
 
 
 @router.get("/p/{slug}/labelers")
@@ -144,7 +146,7 @@ def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> Labelers
         )
         for member in accounts.members(session, project_id)
     ]
-    return LabelersPage(rows, link, error)
+    return LabelersPage(rows, link, error, kept_figures.as_of(session))
 
 
 def _url(access: ProjectAccess) -> str:

@@ -1,6 +1,7 @@
 """A project's first page: the loop with live counts, the next step, and what needs attention."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from fastapi import Request, Response
 
@@ -8,6 +9,7 @@ from app.db import now
 from app.domain.states import RoundState
 from app.models import Project, WorkerHeartbeat
 from app.services.jobs import workers
+from app.services.quality import kept_figures
 from app.services.rounds import loop_overview
 from app.services.rounds.loop_overview import Attention, JudgedEvaluation, Loop
 from app.web import addresses, next_step_words
@@ -53,6 +55,7 @@ class OverviewPage:
     next: NextStepWords
     attention: tuple[AttentionItem, ...]
     alive: list[WorkerHeartbeat]
+    as_of: datetime | None  # of figures that newer judgments are not in yet
 
     @property
     def wins(self) -> list[WinRatePoint]:
@@ -100,6 +103,7 @@ def _page(access: ProjectAccess) -> OverviewPage:
         next_step_words.words(project, loop.next),
         _attention_items(project, loop.attention),
         [worker for worker in workers.listed(session) if workers.is_alive(worker, moment)],
+        kept_figures.as_of(session),
     )
 
 

@@ -112,8 +112,8 @@ def test_the_most_disputed_come_first(session: Session) -> None:
     agreed = judged(session, project, people, "a", "a", "a", "a")[0].comparison_id
     split = judged(session, project, people, "a", "a", "b", "b")[0].comparison_id
     nearly = judged(session, project, people, "a", "a", "a", "b")[0].comparison_id
-    assert [name for name, _ in agreement.lowest(session, project.id)] == [split, nearly]
-    assert agreed not in dict(agreement.lowest(session, project.id, below=1.0))
+    assert [name for name, _ in agreement.lowest(session, project.id).rows] == [split, nearly]
+    assert agreed not in dict(agreement.lowest(session, project.id, below=1.0).rows)
 
 
 def test_other_projects_stay_out(session: Session) -> None:

@@ -1,0 +1,150 @@
+"""A kept figure equals what would be computed, or says what it is of."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.errors import FigurePending
+from app.models import FigureRefresher, KeptFigure
+from app.services.quality import agreement, figure_refresher, kept_figures, labeler_quality
+from app.services.quality.kept_figures import kept
+from app.services.queue import comparisons
+from tests.services.sample_votes import make_comparison, make_project, vote
+
+
+def test_a_result_is_cached_until_a_labeler_judges(any_database: Database) -> None:
+    calls: list[int] = []
+
+    @kept
+    def counted(session: Session, project_id: int) -> int:
+        calls.append(project_id)
+        return len(calls)
+
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        comparison = make_comparison(session, project)
+    for _ in range(2):
+        with any_database.reader() as session:
+            assert counted(session, project.id) == 1
+    with any_database.transaction() as session:
+        vote(session, session.merge(comparison), people[0], preferred="a")
+    with any_database.reader() as session:
+        assert counted(session, project.id) == 2
+
+
+def test_a_withdrawal_and_a_further_judgment_show_at_once(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        first, second = (make_comparison(session, project) for _ in range(2))
+        for comparison in (first, second):
+            vote(session, comparison, people[0], preferred="a")
+            vote(session, comparison, people[1], preferred="b")
+    with any_database.reader() as session:
+        assert agreement.lowest(session, project.id).total == 2
+        assert len(labeler_quality.of_project(session, project.id)) == 2
+    with any_database.transaction() as session:
+        comparisons.withdraw(session, first.id)
+    with any_database.reader() as session:
+        assert [name for name, _ in agreement.lowest(session, project.id).rows] == [second.id]
+        assert agreement.report(session, project.id).judgments == 2
+
+
+def test_results_of_a_writing_session_are_not_cached(database: Database) -> None:
+    with database.transaction() as session:
+        project, people = make_project(session)
+        comparison = make_comparison(session, project)
+    try:
+        with database.transaction() as session:
+            vote(session, session.merge(comparison), people[0], preferred="a")
+            assert agreement.report(session, project.id).judgments == 1
+            raise InterruptedError
+    except InterruptedError:
+        pass
+    with database.transaction() as session:
+        vote(session, session.merge(comparison), people[0], both_bad=True)
+    with database.reader() as session:
+        assert agreement.report(session, project.id).without_preference == 1
+
+
+def test_in_a_large_project_pages_read_what_the_refresher_has_computed(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_figures, "SMALL", 1)
+    kept_figures.forget()
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        first, second = (make_comparison(session, project) for _ in range(2))
+        for comparison in (first, second):
+            vote(session, comparison, people[0], preferred="a")
+            vote(session, comparison, people[1], preferred="b")
+    figure_refresher.hold(any_database, "here")
+    with any_database.reader() as session, pytest.raises(FigurePending):
+        agreement.report(session, project.id)
+    kept_figures.record_want(any_database, project.id, "agreement.report[[],{}]")
+    assert figure_refresher.refresh(any_database) == 1
+    with any_database.reader() as session:
+        report = agreement.report(session, project.id)
+        assert kept_figures.as_of(session) is None
+    with any_database.transaction() as session:
+        assert report == agreement.report(session, project.id)  # computed in this session
+        comparisons.withdraw(session, first.id)
+    with any_database.reader() as session:
+        assert agreement.report(session, project.id) == report
+        assert kept_figures.as_of(session) is not None
+    assert figure_refresher.refresh(any_database) == 1
+    assert figure_refresher.refresh(any_database) == 0
+    with any_database.reader() as session:
+        assert agreement.report(session, project.id).judgments == 2
+        assert kept_figures.as_of(session) is None
+
+
+def test_every_kept_figure_is_the_same_after_it_was_stored(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        for at in range(6):
+            comparison = make_comparison(session, project)
+            for number, person in enumerate(people[:3]):
+                vote(session, comparison, person, preferred="ab"[(at + number) % 3 == 0])
+    assert len(kept_figures.FUNCTIONS) >= 7
+    with any_database.transaction() as session:
+        for function in kept_figures.FUNCTIONS.values():
+            if function.compute.__module__.startswith("app."):
+                result = function.compute(session, project.id)
+                name = kept_figures.figure_name(function, (), {})
+                stored = kept_figures.call(session, project.id, name)
+                assert function.adapter.validate_json(stored or "") == result
+
+
+def test_a_figure_of_an_earlier_version_is_computed_again(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_figures, "SMALL", 0)
+    kept_figures.forget()
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        vote(session, make_comparison(session, project), people[0], preferred="a")
+        name = "labeler_quality.of_project[[],{}]"
+        row = KeptFigure(project_id=project.id, name=name, value='[{"old": 1}]', stamp="1")
+        row.as_of = row.wanted_at = project.created_at
+        unknown = KeptFigure(project_id=project.id, name="gone.figure[[],{}]", stamp="")
+        unknown.wanted_at = project.created_at
+        session.add_all([row, unknown])
+    figure_refresher.hold(any_database, "here")
+    with any_database.reader() as session, pytest.raises(FigurePending):
+        labeler_quality.of_project(session, project.id)
+    figure_refresher.refresh(any_database)
+    with any_database.reader() as session:
+        assert len(labeler_quality.of_project(session, project.id)) == 1
+        assert session.query(KeptFigure).count() == 1
+
+
+def test_one_refresher_works_until_it_is_gone(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure_refresher.hold(any_database, "first")
+    figure_refresher.hold(any_database, "second")
+    assert figure_refresher.holds(any_database, "first")
+    with any_database.transaction() as session:
+        session.get_one(FigureRefresher, 1).seen_at -= 2 * figure_refresher.LEASE
+    figure_refresher.hold(any_database, "second")
+    assert figure_refresher.holds(any_database, "second")
