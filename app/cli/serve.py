@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(serve)
     app.command()(up)
-    app.command(hidden=True)(figures)
+    app.command()(figures)
 
 
 def migrate(
@@ -107,13 +107,20 @@ def refreshing(database: Database) -> Iterator[None]:
     stopping = threading.Event()
     children: list[processes.Child] = []
 
+    def start() -> None:
+        figure_refresher.announce(database)  # from now on, no page computes figures itself
+        children.append(processes.Child("figures", ["figures"]))
+
     def keep() -> None:
-        while not _needs_refresher(database):
+        while not children:
             if stopping.wait(LOOK_EVERY_S):
                 return
-        if not stopping.is_set():
-            children.append(processes.Child("figures", ["figures"]))
-            children[0].keep_alive()
+            if _needs_refresher(database):
+                start()
+        children[0].keep_alive()
+
+    if _needs_refresher(database):
+        start()
 
     keeper = threading.Thread(target=keep, name="figures", daemon=True)
     keeper.start()

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -133,21 +134,24 @@ def compute(database: Database, figure: StaleFigure) -> None:
         row.value, row.stamp, row.as_of = value, figure.stamp, moment
 
 
+def announce(database: Database) -> None:
+    """Say that this database has refreshers, before the first of them works."""
+    with suppress(IntegrityError), database.transaction() as session:  # another has just said so
+        if session.get(FigureRefresher, 1) is None:
+            session.add(FigureRefresher(id=1, holder="", seen_at=now(session) - 2 * LEASE))
+
+
 def hold(database: Database, holder: str) -> None:
     """Take or extend the lease of the refresher, unless another one is alive."""
-    try:
-        with database.transaction() as session:
-            moment = now(session)
-            free = (FigureRefresher.holder == holder) | (FigureRefresher.seen_at < moment - LEASE)
-            session.execute(
-                update(FigureRefresher)
-                .where(FigureRefresher.id == 1, free)
-                .values(holder=holder, seen_at=moment)
-            )
-            if session.get(FigureRefresher, 1) is None:
-                session.add(FigureRefresher(id=1, holder=holder, seen_at=moment))
-    except IntegrityError:  # another one has just taken it
-        return
+    announce(database)
+    with database.transaction() as session:
+        moment = now(session)
+        free = (FigureRefresher.holder == holder) | (FigureRefresher.seen_at < moment - LEASE)
+        session.execute(
+            update(FigureRefresher)
+            .where(FigureRefresher.id == 1, free)
+            .values(holder=holder, seen_at=moment)
+        )
 
 
 def holds(database: Database, holder: str) -> bool:
