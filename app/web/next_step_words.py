@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from app.domain.states import RoundState
+from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
-from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
 from app.web import addresses
 

@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from app.domain import agreement, labeler_agreement
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
-from app.domain.krippendorff import DistanceMetric
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
@@ -32,8 +31,6 @@ from app.services.quality.absolute_agreement import AbsoluteReport
 from app.services.quality.kept_figures import kept
 from app.services.queue import counted_judgments
 
-RESAMPLES = 1000
-GROUP_RESAMPLES = 200
 MAX_BINS = 12
 MIN_BIN_SIZE = 20
 LOW = 0.6
@@ -61,6 +58,7 @@ class CountedJudgment:
 
     vote: Vote | None  # None if the judgment implies no preference
     comparison_id: int
+    prompt_id: int
     labeler: str
     version: int
     round_number: int | None
@@ -152,14 +150,13 @@ def summary(
 ) -> PreferenceAgreement:
     """Measure overall agreement only, fast enough for a page that refreshes itself."""
     judgments = load(session, project_id, AgreementFilter(round_id=round_id))
-    return agreement.report(_votes(judgments), resamples=GROUP_RESAMPLES)
+    return agreement.report(_votes(judgments))
 
 
 @kept
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
-    votes = _votes(load(session, project_id))
-    return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
+    return labeler_agreement.with_others(tabulate(_votes(load(session, project_id))))
 
 
 @kept
@@ -171,9 +168,10 @@ def by_version(session: Session, project_id: int) -> tuple[AgreementGroup, ...]:
 def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) -> AgreementReport:
     """Measure the agreement of loaded judgments."""
     votes = _votes(judgments)
-    names = list(dict.fromkeys(vote.labeler for vote in votes))
+    table = tabulate(votes)
+    flips = labeler_agreement.flipped_majorities(table)
     return AgreementReport(
-        overall=agreement.report(votes, resamples=RESAMPLES),
+        overall=agreement.report(votes),
         judgments=len(judgments),
         without_preference=sum(
             judgment.vote is None and judgment.kind in ORDERING_KINDS for judgment in judgments
@@ -184,9 +182,9 @@ def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) 
         versions=_groups(judgments, lambda judgment: _version_name(judgment.version)),
         sources=_groups(judgments, lambda judgment: judgment.source or "unknown source"),
         over_time=_over_time(judgments),
-        labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
-        pairs=labeler_agreement.in_pairs(votes),
-        flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
+        labelers=labeler_agreement.with_others(table),
+        pairs=labeler_agreement.in_pairs(table),
+        flips={str(name): times for name, times in flips.items()},
     )
 
 
@@ -200,6 +198,7 @@ def load(
             *(getattr(Judgment, name) for name in _COLUMNS),
             Membership.pseudonym,
             Round.number.label("round_number"),
+            Comparison.prompt_id,
             Prompt.source,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
@@ -221,16 +220,19 @@ def lowest(session: Session, project_id: int, *, below: float = LOW) -> LowAgree
     return LowAgreement(len(low), tuple(low[:LISTED]))
 
 
-def vote_of(judgment: Any, labeler: Hashable, weights: dict[str, float]) -> Vote | None:
+def vote_of(
+    judgment: Any, labeler: Hashable, weights: dict[str, float], *, prompt: Hashable = None
+) -> Vote | None:
     """Return the vote a judgment implies, or None if it implies no preference.
 
-    `judgment` is a Judgment, or a row with the columns that a preference is read from.
+    `judgment` is a Judgment, or a row with the columns that a preference is read from. `prompt` is
+    what intervals are clustered by.
     """
     ranking = ranking_of(judgment, weights)
     if ranking is None:
         return None
     strength = None if judgment.strength is None else strength_of(judgment.strength)
-    return Vote(judgment.comparison_id, labeler, ranking, strength)
+    return Vote(judgment.comparison_id, labeler, ranking, strength, prompt)
 
 
 def _conditions(project_id: int, asked: AgreementFilter) -> list[ColumnElement[bool]]:
@@ -259,8 +261,9 @@ def _counted_judgment(row: Any, weights: dict[str, float]) -> CountedJudgment:
     # `row` holds the columns read, not a Judgment: a dashboard reads ten thousand of them.
     labeler = row.pseudonym or f"former member {row.labeler_id}"
     return CountedJudgment(
-        vote_of(row, labeler, weights),
+        vote_of(row, labeler, weights, prompt=row.prompt_id),
         row.comparison_id,
+        row.prompt_id,
         labeler,
         row.guidelines_version,
         row.round_number,
@@ -287,12 +290,11 @@ def _groups(
 
 def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:
     table = tabulate(_votes(judgments))
-    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
     return AgreementGroup(
         name,
         len(judgments),
-        agreement.raw_agreement(table, resamples=GROUP_RESAMPLES),
-        agreement.preference_alpha(table, metric, resamples=GROUP_RESAMPLES),
+        agreement.raw_agreement(table),
+        agreement.preference_alpha(table, table.metric),
     )
 
 
@@ -320,7 +322,7 @@ def _bin(comparisons: Sequence[Sequence[CountedJudgment]]) -> AgreementBin:
         min(completed_at),
         max(completed_at),
         tuple(sorted({judgment.version for judgment in judgments})),
-        agreement.raw_agreement(tabulate(_votes(judgments)), resamples=GROUP_RESAMPLES),
+        agreement.raw_agreement(tabulate(_votes(judgments))),
     )
 
 

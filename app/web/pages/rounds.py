@@ -8,10 +8,11 @@ from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.plan import Algorithm, Engine, RoundPlan
+from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
 from app.models import Project, Round, Split
 from app.services.project import prompts
-from app.services.rounds import job_control, readiness, round_progress, rounds
+from app.services.rounds import evaluations, job_control, readiness, round_progress, rounds
 from app.services.rounds.readiness import Preview
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
@@ -43,10 +44,11 @@ ENGINES = (
 
 @dataclass(frozen=True, slots=True)
 class RoundsPage:
-    """The rounds, newest first, with their results."""
+    """The rounds, newest first; `results` of complete evaluations by the number of the round."""
 
     overviews: list[round_progress.RoundOverview]
     is_live: bool
+    results: dict[int, EvaluationResults]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,12 @@ def show_all(request: Request, access: LeadAccess) -> Response:
     listed = round_progress.of_project(access.session, access.project.id)
     overviews = [round_progress.overview(access.session, round_) for round_ in listed]
     is_live = round_progress.current(access.session, access.project.id) is not None
-    return render(request, "rounds/page.html", RoundsPage(overviews, is_live))
+    results = {
+        one.round.number: evaluations.results(access.session, one.evaluation)
+        for one in overviews
+        if one.evaluation is not None and one.evaluation.state == evaluations.COMPLETE
+    }
+    return render(request, "rounds/page.html", RoundsPage(overviews, is_live, results))
 
 
 @router.get("/p/{slug}/rounds/new")
