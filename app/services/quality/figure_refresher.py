@@ -22,12 +22,15 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.models import FigureRefresher, KeptFigure
-from app.services.quality import kept_figures
+from app.services.quality import agreement, kept_figures, labeler_quality, weight_proposals
 
 CORE_SHARE = 0.05
 LOOK_EVERY_S = 1.0
 LEASE = timedelta(seconds=20)
 WANTED_FOR = timedelta(days=7)  # a figure that no page has asked for since is no longer refreshed
+
+KEEPERS = (agreement, labeler_quality, weight_proposals)
+"""The modules with functions whose results are kept: importing them makes the functions known."""
 
 log = structlog.get_logger(__name__)
 

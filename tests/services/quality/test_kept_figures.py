@@ -1,5 +1,7 @@
 """A kept figure equals what would be computed, or says what it is of."""
 
+import subprocess
+
 import pytest
 from sqlalchemy.orm import Session
 
@@ -136,6 +138,14 @@ def test_a_figure_of_an_earlier_version_is_computed_again(
     with any_database.reader() as session:
         assert len(labeler_quality.of_project(session, project.id)) == 1
         assert session.query(KeptFigure).count() == 1
+
+
+def test_the_refresher_knows_every_figure() -> None:
+    found = subprocess.run(
+        ["grep", "-rlE", "^@kept$", "app"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    known = {module.__name__.replace(".", "/") + ".py" for module in figure_refresher.KEEPERS}
+    assert set(found) == known
 
 
 def test_one_refresher_works_until_it_is_gone(
