@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,11 +57,11 @@ class Refresher:
         """Return from `run` after the figure that is being computed."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Refresh figures; a database that does not respond is asked again later."""
+    def run(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Refresh figures until stopped or no longer wanted; an unreachable database can wait."""
         rest_until_s = 0.0
         threading.Thread(target=self._hold_lease, name="lease", daemon=True).start()
-        while not self._stopping.wait(LOOK_EVERY_S):
+        while not self._stopping.wait(LOOK_EVERY_S) and is_wanted():
             try:
                 used_s = self._refresh(is_resting=time.monotonic() < rest_until_s)
             except SQLAlchemyError as error:
@@ -69,6 +69,7 @@ class Refresher:
                 continue
             if used_s:
                 rest_until_s = time.monotonic() + used_s * (1 / CORE_SHARE - 1)
+        self._stopping.set()
 
     def _hold_lease(self) -> None:
         while True:
