@@ -16,10 +16,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labeler_agreement
+from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
+from app.domain.labeler_standing import Standing
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
@@ -116,6 +117,14 @@ class AgreementReport:
         return sum(self.kinds.get(kind, 0) for kind in WRITTEN_KINDS)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelerStandings:
+    """Labelers' choices against the others', and who is contrary in ratings or thumbs."""
+
+    choices: dict[str, Standing]
+    contrary: frozenset[str]
+
+
 @cached
 def report(
     session: Session,
@@ -148,6 +157,17 @@ def summary(
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
     return labeler_agreement.with_others(tabulate(_votes(load(session, project_id))))
+
+
+@cached
+def standings(session: Session, project_id: int) -> LabelerStandings:
+    """Compare each labeler's judgments for training with the others'."""
+    judgments = load(session, project_id)
+    choices = labeler_standing.standings(tabulate(_votes(judgments)))
+    return LabelerStandings(
+        {str(standing.labeler): standing for standing in choices},
+        absolute_agreement.contrary(judgments),
+    )
 
 
 @cached
