@@ -88,13 +88,13 @@ def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
     owner = table.owner[unit]
     weight = 1.0 / table.units_of_comparison[owner]
     rows_key, row = np.unique(pair * clusters + cluster[owner], return_inverse=True)
-    cells = np.bincount(row * width * width + codes, weight, len(rows_key) * width * width)
-    matrices = cells.reshape(-1, width, width)
+    cells: Array = np.bincount(row * width * width + codes, weight, len(rows_key) * width**2)
+    matrices: Array = cells.reshape(-1, width, width)
     matrices = matrices + matrices[:, ::-1, ::-1]
     segment = rows_key // clusters
     n = np.bincount(pair, weight, len(keys)).round().astype(int).tolist()
     total = matrices.sum(axis=(1, 2))
-    raw_rows = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
+    raw_rows: Array = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
     raw = jackknife.estimates(raw_rows, total, jackknife.ratio, segment, len(keys))
     kappas = jackknife.estimates(
         matrices.reshape(-1, width * width),

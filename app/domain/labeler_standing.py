@@ -101,9 +101,8 @@ def contrary(
     size = int(unit.max(initial=-1)) + 1
     judged = np.bincount(unit, minlength=size)
     kept = judged[unit] >= 2
-    values, unit, labeler, comparison = (
-        column[kept] for column in (values, unit, labeler, comparison)
-    )
+    values = values[kept]
+    unit, labeler, comparison = unit[kept], labeler[kept], comparison[kept]
     others = (np.bincount(unit, values, size)[unit] - values) / np.maximum(judged[unit] - 1, 1)
     products = _centered(values, labeler, labelers) * _centered(others, labeler, labelers)
     return _signs_are_negative(products, labeler, comparison, labelers)

@@ -81,10 +81,10 @@ def _remarks(evidence: Evidence) -> Iterable[str]:
     if _is_below(evidence.same_again.measure(level), MIN_SELF_CONSISTENCY):
         again = _share(evidence.same_again.measure())
         yield f"gives the same judgment on {again} of repeated comparisons"
-    others = evidence.longer_by_others.value
-    if isinstance(others, float) and _is_above(evidence.longer.measure(level), others):
-        longer = _share(evidence.longer.measure())
-        yield f"chooses the longer response {longer} of the time, others {100 * others:.0f} %"
+    others = evidence.longer_by_others.interval
+    if isinstance(others, Interval) and _is_above(evidence.longer.measure(level), others.high):
+        longer, by_others = _share(evidence.longer.measure()), _share(evidence.longer_by_others)
+        yield f"chooses the longer response {longer} of the time, others {by_others}"
 
 
 def _standing(standing: Standing) -> Iterable[str]:
