@@ -88,7 +88,7 @@ def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
     owner = table.owner[unit]
     weight = 1.0 / table.units_of_comparison[owner]
     rows_key, row = np.unique(pair * clusters + cluster[owner], return_inverse=True)
-    cells: Array = np.bincount(row * width * width + codes, weight, len(rows_key) * width**2)
+    cells = np.bincount(row * width**2 + codes, weight, len(rows_key) * width**2).astype(float)
     matrices: Array = cells.reshape(-1, width, width)
     matrices = matrices + matrices[:, ::-1, ::-1]
     segment = rows_key // clusters
