@@ -16,7 +16,7 @@ from app.domain.votes import VoteTable
 
 FEWEST_FOR_ALPHA = 30
 ALONE = "nobody else judged any of their comparisons"
-_MOST_ROWS = 2_000_000  # clusters are merged further where labelers or pairs are very many
+_MOST_ROWS = 500_000  # clusters are merged further where labelers or pairs are very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +83,17 @@ def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
     first, second, unit, codes = _pairs_of_entries(table)
     if not len(unit):
         return ()
-    keys, pair = np.unique(first * count + second, return_inverse=True)
+    met = np.bincount(first * count + second, minlength=count**2) > 0
+    keys = np.flatnonzero(met)
+    pair = (np.cumsum(met) - 1)[first * count + second]
     cluster, clusters = labeler_clusters(table, len(keys))
     owner = table.owner[unit]
     weight = 1.0 / table.units_of_comparison[owner]
-    rows_key, row = np.unique(pair * clusters + cluster[owner], return_inverse=True)
-    cells = np.bincount(row * width**2 + codes, weight, len(rows_key) * width**2).astype(float)
+    row, rows = pair * clusters + cluster[owner], len(keys) * clusters
+    cells = np.bincount(row * width**2 + codes, weight, rows * width**2).astype(float)
     matrices: Array = cells.reshape(-1, width, width)
     matrices = matrices + matrices[:, ::-1, ::-1]
-    segment = rows_key // clusters
+    segment = np.repeat(np.arange(len(keys)), clusters)
     n = np.bincount(pair, weight, len(keys)).round().astype(int).tolist()
     total = matrices.sum(axis=(1, 2))
     raw_rows: Array = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
@@ -140,22 +142,38 @@ def against_others(table: VoteTable) -> SegmentedRows:
     entries = np.flatnonzero(judged[table.unit] >= 2)
     unit, labeler, code = table.unit[entries], table.labeler[entries], table.code[entries]
     owner = table.owner[unit]
-    key = labeler * max(len(table.comparisons), 1) + owner
-    _, start, comparison = np.unique(key, return_index=True, return_inverse=True)
-    weight = 1.0 / np.bincount(comparison)[comparison] / (judged[unit] - 1)
+    weight, n = per_comparison(table, labeler, owner)
+    weight = weight / (judged[unit] - 1)
     cluster, clusters = labeler_clusters(table, count)
-    rows_key, row = np.unique(labeler * max(clusters, 1) + cluster[owner], return_inverse=True)
-    matrices = np.zeros((len(rows_key), width, width))
+    row, rows = labeler * clusters + cluster[owner], count * clusters
+    matrices = np.zeros((rows, width, width))
     for value in range(width):
         others = weight * (counts[unit, value] - (code == value))
-        flat = np.bincount(row * width + code, others, len(rows_key) * width)
+        flat = np.bincount(row * width + code, others, rows * width)
         matrices[:, :, value] = flat.reshape(-1, width)
     return SegmentedRows(
         matrices,
-        rows_key // max(clusters, 1),
-        np.bincount(labeler[start], minlength=count).tolist(),
+        np.repeat(np.arange(count), clusters),
+        n,
         np.bincount(labeler, minlength=count).astype(float),
     )
+
+
+def per_comparison(table: VoteTable, labeler: Indices, owner: Indices) -> tuple[Array, list[int]]:
+    """Return the weight of entries that sum to 1 for each labeler's comparison, and their number.
+
+    Args:
+        table: The table of the entries.
+        labeler: The labeler of each entry.
+        owner: The comparison of each entry.
+    """
+    count = len(table.labelers)
+    if not table.has_rankings:  # a pick is one entry
+        return np.ones(len(labeler)), np.bincount(labeler, minlength=count).tolist()
+    key = labeler * max(len(table.comparisons), 1) + owner
+    _, start, judgment = np.unique(key, return_index=True, return_inverse=True)
+    n = np.bincount(labeler[start], minlength=count)
+    return 1.0 / np.bincount(judgment)[judgment], n.tolist()
 
 
 def labeler_clusters(table: VoteTable, segments: int) -> tuple[Indices, int]:

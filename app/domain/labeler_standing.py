@@ -22,7 +22,12 @@ from numpy.typing import NDArray
 from app.domain import jackknife
 from app.domain.jackknife import Estimate
 from app.domain.krippendorff import Array, Indices
-from app.domain.labeler_agreement import ALONE, against_others, labeler_clusters
+from app.domain.labeler_agreement import (
+    ALONE,
+    against_others,
+    labeler_clusters,
+    per_comparison,
+)
 from app.domain.measures import Interval, Measure
 from app.domain.votes import VoteTable
 
@@ -162,15 +167,11 @@ def _against_pairs_of_others(table: VoteTable) -> tuple[list[int], list[Measure]
     with_others = same / (m - 1)
     among = (pairs - 2 * same) / ((m - 1) * (m - 2))
     owner = table.owner[unit]
-    key = labeler * max(len(table.comparisons), 1) + owner
-    _, start, comparison = np.unique(key, return_index=True, return_inverse=True)
-    weight = 1.0 / np.bincount(comparison)[comparison]
+    weight, n = per_comparison(table, labeler, owner)
     cluster, clusters = labeler_clusters(table, count)
-    rows_key, row = np.unique(labeler * clusters + cluster[owner], return_inverse=True)
     columns = np.stack([weight * (with_others - among), weight * among, weight], axis=1)
-    rows = jackknife.sums(columns, row, len(rows_key))
-    segment = rows_key // max(clusters, 1)
-    n = np.bincount(labeler[start], minlength=count).tolist()
+    rows = jackknife.sums(columns, labeler * clusters + cluster[owner], count * clusters)
+    segment = np.repeat(np.arange(count), clusters)
     gaps = jackknife.estimates(rows[:, [0, 2]], rows[:, 2], jackknife.ratio, segment, count)
     others = jackknife.estimates(rows[:, 1:], rows[:, 2], jackknife.ratio, segment, count)
     return n, jackknife.measures(others, n, jackknife.within_unit, nothing=NO_THIRD), gaps

@@ -67,7 +67,11 @@ def test_who_rates_high_what_others_rate_low_is_contrary() -> None:
     ratings = np.stack([quality, quality, 6 - quality]) + noise
     unit = np.tile(np.arange(60), 3)
     labeler = np.repeat(np.arange(3), 60)
-    assert contrary(ratings.ravel(), unit, labeler, unit, 3).tolist() == [False, False, True]
+    assert contrary(ratings.ravel().astype(float), unit, labeler, unit, 3).tolist() == [
+        False,
+        False,
+        True,
+    ]
     # A labeler who gives everything the same rating contradicts nobody.
     ratings[2] = 3
-    assert not contrary(ratings.ravel(), unit, labeler, unit, 3).any()
+    assert not contrary(ratings.ravel().astype(float), unit, labeler, unit, 3).any()

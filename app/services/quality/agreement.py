@@ -226,8 +226,9 @@ def load(
 @cached
 def lowest(session: Session, project_id: int, *, below: float = LOW) -> list[tuple[int, float]]:
     """Return the comparisons whose agreement is below a threshold, lowest first."""
-    by_comparison = agreement.by_comparison(_votes(load(session, project_id)))
-    return [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
+    table = tabulate(_votes(load(session, project_id)))
+    found = agreement.by_comparison_of_table(table, below=below)
+    return [(int(str(name)), value) for name, value in found.items()]
 
 
 def vote_of(

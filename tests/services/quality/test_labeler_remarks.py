@@ -38,18 +38,18 @@ def test_no_evidence_gives_no_remark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "evidence", "words"),
+    ("evidence", "words"),
     [
-        ("first_place", trials(50, 60), "shown first 83 %"),
-        ("first_place", trials(10, 60), "shown first only 17 %"),
-        ("gold", trials(12, 30), "right on 40 %"),
-        ("same_again", trials(9, 30), "same judgment on 30 %"),
+        (replace(NO_EVIDENCE, first_place=trials(50, 60)), "shown first 83 %"),
+        (replace(NO_EVIDENCE, first_place=trials(10, 60)), "shown first only 17 %"),
+        (replace(NO_EVIDENCE, gold=trials(12, 30)), "right on 40 %"),
+        (replace(NO_EVIDENCE, same_again=trials(9, 30)), "same judgment on 30 %"),
     ],
 )
 def test_extreme_figures_give_a_remark_with_the_share_and_its_interval(
-    field: str, evidence: Trials, words: str
+    evidence: Evidence, words: str
 ) -> None:
-    (remark,) = labeler_remarks.of(replace(NO_EVIDENCE, **{field: evidence}))
+    (remark,) = labeler_remarks.of(evidence)
     assert words in remark
     assert " [" in remark
 
