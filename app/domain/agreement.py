@@ -28,8 +28,8 @@ EXPECTATION = (
     "an alpha of about 0.3 to 0.55; disagreement is often a matter of taste."
 )
 WEIGHTING = (
-    "Krippendorff's alpha counts each judgment the same, as published; raw agreement counts each "
-    "comparison the same, and Fleiss' kappa each pair of responses."
+    "Krippendorff's alpha counts each judgment of a pair the same, as published; raw agreement "
+    "counts each comparison the same, and Fleiss' kappa each pair of responses."
 )
 ALL_TIES = "every judgment is a tie, so nobody chose between two responses"
 NONE_DECIDED = "no pair of responses has two judgments that are not ties"

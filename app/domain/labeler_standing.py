@@ -127,14 +127,14 @@ def _below_chance(decided: VoteTable) -> Booleans:
 def _signs_are_negative(
     values: Array, labeler: Indices, comparison: Indices, labelers: int
 ) -> Booleans:
-    """Test by labeler whether sums over comparisons are negative more than random signs make them.
+    """Test by labeler whether means of comparisons are negative more than random signs make them.
 
-    A sum of numbers with random signs exceeds a multiple of the root of the sum of their squares
+    Each comparison counts the same, however many pairs a ranking has. A sum of numbers with random signs exceeds a multiple of the root of the sum of their squares
     no more often than a normal variable would, up to a small factor (Hoeffding 1963).
     """
     clusters = int(comparison.max(initial=-1)) + 1
     key, place = np.unique(labeler * max(clusters, 1) + comparison, return_inverse=True)
-    by_comparison = np.bincount(place, values, len(key))
+    by_comparison = np.bincount(place, values, len(key)) / np.bincount(place, minlength=len(key))
     who = key // max(clusters, 1)
     total = np.bincount(who, by_comparison, labelers)
     spread = np.sqrt(np.bincount(who, by_comparison**2, labelers))

@@ -34,6 +34,14 @@ def test_of_two_contrary_labelers_both_are_below_chance() -> None:
     assert found[0].others.value == Undefined(NO_THIRD)
 
 
+def test_a_ranking_counts_no_more_than_a_pick() -> None:
+    said = [Side.A, Side.B] * 20
+    votes = votes_of({"x": said, "y": said, "z": [OTHER[s] for s in said]})
+    up, down = Ranking((1, 2, 3, 4)), Ranking((4, 3, 2, 1))
+    votes += [Vote(100 + n, who, down if n % 2 else up) for n in range(12) for who in "xyz"]
+    assert [row.is_below_chance for row in standings(tabulate(votes))] == [False, False, True]
+
+
 def test_few_judgments_are_no_proof() -> None:
     said = [Side.A] * 4
     found = standings(tabulate(votes_of({"x": said, "y": said, "z": [Side.B] * 4})))
