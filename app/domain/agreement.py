@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from statistics import fmean
 
 import numpy as np
@@ -27,8 +28,8 @@ EXPECTATION = (
     "an alpha of about 0.3 to 0.55; disagreement is often a matter of taste."
 )
 WEIGHTING = (
-    "Krippendorff's alpha counts each judgment the same, as published; raw agreement counts each "
-    "comparison the same, and Fleiss' kappa each pair of responses."
+    "Krippendorff's alpha counts each judgment of a pair the same, as published; raw agreement "
+    "counts each comparison the same, and Fleiss' kappa each pair of responses."
 )
 ALL_TIES = "every judgment is a tie, so nobody chose between two responses"
 NONE_DECIDED = "no pair of responses has two judgments that are not ties"
@@ -235,8 +236,8 @@ def by_comparison(votes: Iterable[Vote]) -> dict[Hashable, float]:
     return by_comparison_of_table(tabulate(list(votes)))
 
 
-def by_comparison_of_table(table: VoteTable) -> dict[Hashable, float]:
-    """Return the raw agreement of each comparison judged at least twice, lowest first."""
+def by_comparison_of_table(table: VoteTable, *, below: float = inf) -> dict[Hashable, float]:
+    """Return the raw agreement of comparisons judged at least twice, lowest first, if below."""
     counts = table.counts
     judged = counts.sum(axis=1)
     kept = judged >= 2
@@ -244,10 +245,11 @@ def by_comparison_of_table(table: VoteTable) -> dict[Hashable, float]:
     same = (counts[kept] * (counts[kept] - 1)).sum(axis=1) / pairs
     owner, size = table.owner[kept], len(table.comparisons)
     units = np.bincount(owner, minlength=size)
-    means = np.bincount(owner, same, size) / np.maximum(units, 1)
-    which = np.flatnonzero(units)
-    order = which[np.argsort(means[which].round(12), kind="stable")]
-    return {table.comparisons[at]: float(means[at].round(12)) for at in order}
+    means = (np.bincount(owner, same, size) / np.maximum(units, 1)).round(12)
+    which = np.flatnonzero((units > 0) & (means < below))
+    order = which[np.argsort(means[which], kind="stable")]
+    names = (table.comparisons[at] for at in order.tolist())
+    return dict(zip(names, means[order].tolist(), strict=True))
 
 
 def _coincidences(table: VoteTable, weighting: Weighting) -> Coincidences:

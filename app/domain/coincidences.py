@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.domain import jackknife, kappa, krippendorff
 from app.domain.jackknife import merged
@@ -90,10 +91,12 @@ def of_units(counts: Array, owner: Indices, cluster: Indices, weighting: Weighti
     )
 
 
-def share(found: Coincidences, near: Array | None = None, *, nothing: str = "") -> Measure:
+def share(
+    found: Coincidences, near: NDArray[np.bool_] | None = None, *, nothing: str = ""
+) -> Measure:
     """Measure the share of the diagonal, or of the entries where ``near`` is true."""
     width = found.matrices.shape[1]
-    kept = (np.eye(width) if near is None else near).reshape(-1)
+    kept = (np.eye(width, dtype=bool) if near is None else near).reshape(-1)
     rows = np.stack([found.rows @ kept, found.weight], axis=1)
     return _measure(found, rows, jackknife.ratio, jackknife.within_unit, nothing)
 

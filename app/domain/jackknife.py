@@ -185,6 +185,21 @@ def share(
     return mean(values, cluster, bounds=within_unit, nothing=nothing, level=level)
 
 
+def shares_of_others(
+    values: Array, cluster: Indices, owner: Indices, owners: int, *, nothing: str = NOTHING
+) -> list[Measure]:
+    """Measure for each owner of values the mean over all the other owners' values, shares each."""
+    group, groups = merged(cluster)
+    own = sums(
+        np.stack([values, np.ones(len(values))], axis=1), owner * groups + group, owners * groups
+    ).reshape(owners, groups, 2)
+    others = (own.sum(axis=0) - own).reshape(-1, 2)
+    segment = np.repeat(np.arange(owners), groups)
+    found = estimates(others, others[:, 1], ratio, segment, owners)
+    n = (len(values) - np.bincount(owner, minlength=owners)).tolist()
+    return measures(found, n, within_unit, nothing=nothing)
+
+
 def ratio(sums: Array) -> Array:
     """Return the first column over the last one; NaN where that is zero."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,6 +12,8 @@ from app.domain.measures import Measure, Undefined
 from app.domain.ranking import Ranking
 from app.domain.votes import VoteTable
 
+Numbers = Array | Indices
+
 NO_RANKING = "no comparison of three or more completions was ranked twice"
 _ALL_TIED = "all completions are tied, so there is no ordering to compare"
 
@@ -146,7 +148,7 @@ def _mean(table: VoteTable, values: Array, bounds: jackknife.Bounds) -> Measure:
     return jackknife.mean(values[which], table.cluster[which], bounds=bounds)
 
 
-def _over(numerator: Array, denominator: Array) -> Array:
+def _over(numerator: Numbers, denominator: Numbers) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         result: Array = np.where(denominator > 0, numerator / denominator, np.nan)
     return result

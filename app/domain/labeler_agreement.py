@@ -16,7 +16,7 @@ from app.domain.votes import VoteTable
 
 FEWEST_FOR_ALPHA = 30
 ALONE = "nobody else judged any of their comparisons"
-_MOST_ROWS = 2_000_000  # clusters are merged further where labelers or pairs are very many
+_MOST_ROWS = 500_000  # clusters are merged further where labelers or pairs are very many
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,36 @@ class PairAgreement:
     kappa: Measure
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentedRows:
+    """Matrices that sum to 1 per comparison, summed by labeler and prompt.
+
+    ``matrices`` holds the labeler's value in rows and the others' in columns, shape (rows, values,
+    values); ``segment`` is the labeler of each row. ``n`` is the number of comparisons that each
+    labeler shares with others, and ``units`` that of pairs of completions.
+    """
+
+    matrices: Array
+    segment: Indices
+    n: list[int]
+    units: Array
+
+    @property
+    def weight(self) -> Array:
+        """The number of comparisons in each row."""
+        weight: Array = self.matrices.sum(axis=(1, 2))
+        return weight
+
+
 def with_others(table: VoteTable) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with all the others."""
-    shares, matrices, shared, shared_units = _against_others(table)
-    alphas = _alphas(table, matrices, shared, shared_units)
+    found = against_others(table)
+    rows = np.stack([np.trace(found.matrices, axis1=1, axis2=2), found.weight], axis=1)
+    raw = jackknife.estimates(rows, found.weight, jackknife.ratio, found.segment, len(found.n))
+    shares = jackknife.measures(raw, found.n, jackknife.within_unit, nothing=ALONE)
     return tuple(
-        LabelerAgreement(labeler, raw, alpha)
-        for labeler, raw, alpha in zip(table.labelers, shares, alphas, strict=True)
+        LabelerAgreement(labeler, share, alpha)
+        for labeler, share, alpha in zip(table.labelers, shares, _alphas(table, found), strict=True)
     )
 
 
@@ -60,18 +83,20 @@ def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
     first, second, unit, codes = _pairs_of_entries(table)
     if not len(unit):
         return ()
-    keys, pair = np.unique(first * count + second, return_inverse=True)
-    cluster, clusters = _clusters(table, len(keys))
+    met = np.bincount(first * count + second, minlength=count**2) > 0
+    keys = np.flatnonzero(met)
+    pair = (np.cumsum(met) - 1)[first * count + second]
+    cluster, clusters = labeler_clusters(table, len(keys))
     owner = table.owner[unit]
     weight = 1.0 / table.units_of_comparison[owner]
-    rows_key, row = np.unique(pair * clusters + cluster[owner], return_inverse=True)
-    cells = np.bincount(row * width * width + codes, weight, len(rows_key) * width * width)
-    matrices = cells.reshape(-1, width, width)
+    row, rows = pair * clusters + cluster[owner], len(keys) * clusters
+    cells = np.bincount(row * width**2 + codes, weight, rows * width**2).astype(float)
+    matrices: Array = cells.reshape(-1, width, width)
     matrices = matrices + matrices[:, ::-1, ::-1]
-    segment = rows_key // clusters
+    segment = np.repeat(np.arange(len(keys)), clusters)
     n = np.bincount(pair, weight, len(keys)).round().astype(int).tolist()
     total = matrices.sum(axis=(1, 2))
-    raw_rows = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
+    raw_rows: Array = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
     raw = jackknife.estimates(raw_rows, total, jackknife.ratio, segment, len(keys))
     kappas = jackknife.estimates(
         matrices.reshape(-1, width * width),
@@ -105,10 +130,8 @@ def flipped_majorities(table: VoteTable) -> dict[Hashable, int]:
     return dict(zip(table.labelers, times.tolist(), strict=True))
 
 
-def _against_others(
-    table: VoteTable,
-) -> tuple[list[Measure], tuple[Array, Indices], list[int], Array]:
-    """Return raw agreement with the others, and the coincidences that alpha is computed from.
+def against_others(table: VoteTable) -> SegmentedRows:
+    """Return each labeler's coincidences with the others.
 
     Each unit holds two values, the labeler's and the distribution of the others'. A comparison
     counts the same however many units it has.
@@ -119,48 +142,65 @@ def _against_others(
     entries = np.flatnonzero(judged[table.unit] >= 2)
     unit, labeler, code = table.unit[entries], table.labeler[entries], table.code[entries]
     owner = table.owner[unit]
-    key = labeler * max(len(table.comparisons), 1) + owner
-    _, start, comparison = np.unique(key, return_index=True, return_inverse=True)
-    shared = np.bincount(labeler[start], minlength=count)
-    weight = 1.0 / np.bincount(comparison)[comparison] / (judged[unit] - 1)
-    cluster, clusters = _clusters(table, count)
-    rows_key, row = np.unique(labeler * clusters + cluster[owner], return_inverse=True)
-    matrices = np.zeros((len(rows_key), width, width))
+    weight, n = per_comparison(table, labeler, owner)
+    weight = weight / (judged[unit] - 1)
+    cluster, clusters = labeler_clusters(table, count)
+    row, rows = labeler * clusters + cluster[owner], count * clusters
+    matrices = np.zeros((rows, width, width))
     for value in range(width):
         others = weight * (counts[unit, value] - (code == value))
-        flat = np.bincount(row * width + code, others, len(rows_key) * width)
+        flat = np.bincount(row * width + code, others, rows * width)
         matrices[:, :, value] = flat.reshape(-1, width)
-    segment = rows_key // clusters
-    total = matrices.sum(axis=(1, 2))
-    rows = np.stack([np.trace(matrices, axis1=1, axis2=2), total], axis=1)
-    raw = jackknife.estimates(rows, total, jackknife.ratio, segment, count)
-    n = shared.tolist()
-    shares = jackknife.measures(raw, n, jackknife.within_unit, nothing=ALONE)
-    units = np.bincount(labeler, minlength=count).astype(float)
-    return shares, (matrices, segment), n, units
+    return SegmentedRows(
+        matrices,
+        np.repeat(np.arange(count), clusters),
+        n,
+        np.bincount(labeler, minlength=count).astype(float),
+    )
 
 
-def _alphas(
-    table: VoteTable, found: tuple[Array, Indices], shared: list[int], units: Array
-) -> Iterator[Measure]:
+def per_comparison(table: VoteTable, labeler: Indices, owner: Indices) -> tuple[Array, list[int]]:
+    """Return the weight of entries that sum to 1 for each labeler's comparison, and their number.
+
+    Args:
+        table: The table of the entries.
+        labeler: The labeler of each entry.
+        owner: The comparison of each entry.
+    """
+    count = len(table.labelers)
+    if not table.has_rankings:  # a pick is one entry
+        return np.ones(len(labeler)), np.bincount(labeler, minlength=count).tolist()
+    key = labeler * max(len(table.comparisons), 1) + owner
+    _, start, judgment = np.unique(key, return_index=True, return_inverse=True)
+    n = np.bincount(labeler[start], minlength=count)
+    return 1.0 / np.bincount(judgment)[judgment], n.tolist()
+
+
+def labeler_clusters(table: VoteTable, segments: int) -> tuple[Indices, int]:
+    """Return the group of each comparison's prompt; fewer groups where segments are very many."""
+    most = max(_MOST_ROWS // max(segments, 1), 256)
+    return jackknife.merged(table.cluster, min(most, jackknife.MOST_CLUSTERS))
+
+
+def _alphas(table: VoteTable, found: SegmentedRows) -> Iterator[Measure]:
     """Yield each labeler's alpha, with both completions in both orders."""
-    (matrices, segment), width = found, len(table.values)
-    both = matrices + matrices.transpose(0, 2, 1)
+    width = len(table.values)
+    both = found.matrices + found.matrices.transpose(0, 2, 1)
     both = both + both[:, ::-1, ::-1]
     # Four values per unit: the labeler's and the others', in both orientations.
-    scale = units / np.maximum(np.array(shared, dtype=float), 1.0)
-    rows = both.reshape(-1, width * width) * scale[segment][:, None]
+    scale = found.units / np.maximum(np.array(found.n, dtype=float), 1.0)
+    rows = both.reshape(-1, width * width) * scale[found.segment][:, None]
     estimates = jackknife.estimates(
         rows,
         both.sum(axis=(1, 2)),
         lambda sums: of_coincidences(sums.reshape(-1, width, width), table.values, table.metric),
-        segment,
-        len(shared),
+        found.segment,
+        len(found.n),
     )
     measured = jackknife.measures(
-        estimates, shared, jackknife.below_one, nothing=ALONE, undefined=ALL_EQUAL
+        estimates, found.n, jackknife.below_one, nothing=ALONE, undefined=ALL_EQUAL
     )
-    for measure, n in zip(measured, shared, strict=True):
+    for measure, n in zip(measured, found.n, strict=True):
         few = f"alpha needs at least {FEWEST_FOR_ALPHA} shared comparisons, not {n}"
         yield Measure.missing(few, n) if 0 < n < FEWEST_FOR_ALPHA else measure
 
@@ -179,8 +219,3 @@ def _pairs_of_entries(table: VoteTable) -> tuple[Indices, Indices, Indices, Indi
         right.append((base + second).ravel())
     a, b = np.concatenate(left), np.concatenate(right)
     return labeler[a], labeler[b], unit[a], code[a] * len(table.values) + code[b]
-
-
-def _clusters(table: VoteTable, segments: int) -> tuple[Indices, int]:
-    most = max(_MOST_ROWS // max(segments, 1), 256)
-    return jackknife.merged(table.cluster, min(most, jackknife.MOST_CLUSTERS))

@@ -66,18 +66,21 @@ class VoteTable:
     @property
     def entry_owner(self) -> Indices:
         """The comparison of each entry."""
-        return self.owner[self.unit]
+        owners: Indices = self.owner[self.unit]
+        return owners
 
     @property
     def judgment(self) -> Indices:
         """The judgment that each entry belongs to, as a number from 0."""
         key = self.entry_owner * max(len(self.labelers), 1) + self.labeler
-        return np.unique(key, return_inverse=True)[1].astype(np.int64)
+        numbers: Indices = np.unique(key, return_inverse=True)[1].astype(np.int64)
+        return numbers
 
     @property
     def units_of_comparison(self) -> Indices:
         """The number of units of each comparison."""
-        return np.bincount(self.owner, minlength=len(self.comparisons))
+        units: Indices = np.bincount(self.owner, minlength=len(self.comparisons))
+        return units
 
     @property
     def has_ties(self) -> bool:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Hashable
 from itertools import combinations
+from typing import Literal
 
 import krippendorff
 import numpy as np
@@ -29,6 +30,10 @@ from app.errors import Invalid
 from tests.domain.alpha_of_units import alpha
 
 TOLERANCE = 1e-9
+LEVELS: dict[DistanceMetric, Literal["nominal", "ordinal"]] = {
+    DistanceMetric.NOMINAL: "nominal",
+    DistanceMetric.ORDINAL: "ordinal",
+}
 
 
 def vote_of(comparison: Hashable, labeler: Hashable, pick: Pick) -> Vote:
@@ -135,7 +140,7 @@ def published_alpha(votes: list[Vote], metric: DistanceMetric) -> float:
     data = np.full((4, 2 * len(units)), np.nan)
     for (labeler, unit), sign in cells.items():
         data["abcd".index(str(labeler)), [2 * unit, 2 * unit + 1]] = sign, -sign
-    return float(krippendorff.alpha(reliability_data=data, level_of_measurement=str(metric.value)))
+    return float(krippendorff.alpha(reliability_data=data, level_of_measurement=LEVELS[metric]))
 
 
 @given(vote_sets())

@@ -9,7 +9,9 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.domain import agreement
+import numpy as np
+
+from app.domain import agreement, jackknife, labeler_standing
 from app.domain.agreement import Rating, RatingAgreement
 from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure
@@ -78,6 +80,30 @@ def report(judgments: Iterable[AbsoluteJudgment], weights: Mapping[str, float]) 
         _report(thumbs, DistanceMetric.NOMINAL) if thumbs else None,
         _with_others(by_criterion, thumbs),
     )
+
+
+def contrary(judgments: Iterable[AbsoluteJudgment]) -> frozenset[str]:
+    """Return the labelers who rate high what the others rate low, on all criteria and thumbs."""
+    values: list[float] = []
+    keys: list[tuple[str, int, int]] = []  # criterion, comparison, position
+    labelers: list[str] = []
+    for judgment in judgments:
+        rated = {name: list(ratings) for name, ratings in (judgment.ratings or {}).items()}
+        if judgment.thumb is not None:
+            rated[""] = [int(judgment.thumb == "up")]
+        for name, ratings in rated.items():
+            values.extend(ratings)
+            keys.extend((name, judgment.comparison_id, at) for at in range(len(ratings)))
+            labelers.extend([judgment.labeler] * len(ratings))
+    names = list(dict.fromkeys(labelers))
+    flags = labeler_standing.contrary(
+        np.array(values, dtype=float),
+        jackknife.numbered(keys),
+        jackknife.numbered(labelers),
+        jackknife.numbered(comparison for _, comparison, _ in keys),
+        len(names),
+    )
+    return frozenset(name for name, is_contrary in zip(names, flags, strict=True) if is_contrary)
 
 
 def mean_ratings(

@@ -9,16 +9,18 @@ statistics are computed in `app.domain.agreement`; other measures of a labeler's
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labeler_agreement
+from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
+from app.domain.labeler_standing import Standing
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
@@ -104,6 +106,14 @@ class LowAgreement:
     rows: tuple[tuple[int, float], ...]  # at most `LISTED`: id of the comparison, raw agreement
 
 
+@dataclass(frozen=True, slots=True)
+class LabelerStandings:
+    """Labelers' choices against the others', and who is contrary in ratings or thumbs."""
+
+    choices: dict[str, Standing]
+    contrary: frozenset[str]
+
+
 @kept
 def report(
     session: Session,
@@ -136,6 +146,17 @@ def summary(
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
     return labeler_agreement.with_others(load(session, project_id).table())
+
+
+@kept
+def standings(session: Session, project_id: int) -> LabelerStandings:
+    """Compare each labeler's judgments for training with the others'."""
+    judgments = load(session, project_id)
+    choices = labeler_standing.standings(judgments.table())
+    return LabelerStandings(
+        {str(standing.labeler): standing for standing in choices},
+        absolute_agreement.contrary(judgments.absolute.values()),
+    )
 
 
 @kept
@@ -191,9 +212,10 @@ def load(
 @kept
 def lowest(session: Session, project_id: int, *, below: float = LOW) -> LowAgreement:
     """Return the comparisons whose agreement is below a threshold, lowest first."""
-    by_comparison = agreement.by_comparison_of_table(load(session, project_id).table())
-    low = [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
-    return LowAgreement(len(low), tuple(low[:LISTED]))
+    table = load(session, project_id).table()
+    found = agreement.by_comparison_of_table(table, below=below)
+    rows = [(int(str(name)), value) for name, value in islice(found.items(), LISTED)]
+    return LowAgreement(len(found), tuple(rows))
 
 
 def vote_of(

@@ -44,6 +44,7 @@ from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
 SMALL = 20_000  # judgments, up to which figures are computed on demand
 RECENT = 1_000  # judgments whose commit may come after that of a later one
+COMPUTING = "computes_figures"  # key of a session's info
 WANTED_EVERY_S = 60.0  # how often a request for the same figure is recorded
 
 Params = ParamSpec("Params")
@@ -84,7 +85,7 @@ def kept(
     def lookup(
         session: Session, project_id: int, /, *args: Params.args, **kwargs: Params.kwargs
     ) -> Result:
-        if is_writing(session):
+        if is_writing(session) or session.info.get(COMPUTING):
             return compute(session, project_id, *args, **kwargs)
         key = key_of(session, function.name, project_id, *args, **kwargs)
         present = _stamp_of_session(session, project_id)
@@ -123,6 +124,7 @@ def call(session: Session, project_id: int, name: str) -> str | None:
     if function is None:
         return None
     args, kwargs = json.loads(bracket + arguments)
+    session.info[COMPUTING] = True  # figures that it is made of are computed too
     result = function.compute(session, project_id, *args, **kwargs)
     return function.adapter.dump_json(result).decode()
 

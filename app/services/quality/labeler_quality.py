@@ -1,21 +1,24 @@
 """Quality figures for each labeler: gold accuracy, self-consistency, biases, ties, skips and time.
 
-Agreement with other labelers is in `agreement`. The figures are for people to read; they never
-pause a labeler or change the weight of a judgment.
+Intervals are clustered by prompt. Agreement with other labelers is in `agreement`, and what a lead
+should check in `labeler_remarks`. The figures are for people to read; they never pause a labeler or
+change the weight of a judgment.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import chain
+from statistics import fmean, median
 from typing import Any, cast
 
+import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.domain import practice
+from app.domain import jackknife, practice
 from app.domain.judgment_kinds import RateBody
-from app.domain.measures import Interval, Measure, Undefined, share, wilson
+from app.domain.measures import Measure
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState
 from app.models import (
@@ -28,13 +31,10 @@ from app.models import (
     Purpose,
 )
 from app.services.datasets.preferences import ranking_of
+from app.services.quality import agreement, labeler_remarks
 from app.services.quality.kept_figures import kept
+from app.services.quality.labeler_remarks import MIN_JUDGMENTS, Evidence, Trials
 from app.services.queue import counted_judgments
-
-MIN_JUDGMENTS = 30  # a labeler with fewer gets no remarks
-REMARK_LEVEL = 0.999
-MIN_GOLD_ACCURACY = 0.8
-MIN_SELF_CONSISTENCY = 0.75
 
 _COLUMNS = (
     *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "both_bad"),
@@ -63,28 +63,10 @@ class Quality:
     ties: Measure
     skips: Measure
     longer: Measure  # how often they chose the longer of two completions
-    longer_by_others: float | None
+    longer_by_others: Measure
     median_s: float | None
     thumbs_up: Measure
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Sentences on what a lead should check; none below thirty judgments."""
-        return tuple(self._remarks()) if self.judgments >= MIN_JUDGMENTS else ()
-
-    def _remarks(self) -> Iterable[str]:
-        # With many labelers and many figures, some are extreme by chance: hence the strict level.
-        if _is_above(self.first_place, self.first_place_expected):
-            yield f"chooses the response shown first {_share(self.first_place)} of the time"
-        if _is_below(self.first_place, self.first_place_expected):
-            yield f"chooses the response shown first only {_share(self.first_place)} of the time"
-        if _is_below(self.gold, MIN_GOLD_ACCURACY):
-            yield f"is right on {_share(self.gold)} of gold comparisons"
-        if _is_below(self.same_again, MIN_SELF_CONSISTENCY):
-            yield f"gives the same judgment on {_share(self.same_again)} of repeated comparisons"
-        if _is_above(self.longer, self.longer_by_others):
-            text = f"chooses the longer response {_share(self.longer)} of the time"
-            yield f"{text}, others less often"
+    remarks: tuple[str, ...]  # sentences on what a lead should check
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +74,7 @@ class _JudgmentRow:
     """The columns of a judgment and its comparison that the figures need."""
 
     comparison_id: int
+    prompt_id: int
     purpose: Purpose
     origin_id: int | None
     is_right: bool | None  # None: no gold answer in force
@@ -100,6 +83,11 @@ class _JudgmentRow:
     shown_order: list[int]
     active_ms: int
     thumb: str | None
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it has a single first choice and the order in which completions were shown."""
+        return bool(self.shown_order) and _first_choice(self) is not None
 
     @property
     def is_repeatable(self) -> bool:
@@ -117,54 +105,108 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
         select(Membership).where(Membership.project_id == project_id).order_by(Membership.id)
     )
     longer = {user_id: _longer(judgments, lengths) for user_id, judgments in by_labeler.items()}
+    team = _Team(
+        longer,
+        _longer_by_others(longer),
+        agreement.standings(session, project_id),
+        tested=sum(len(judgments) >= MIN_JUDGMENTS for judgments in by_labeler.values()),
+    )
     return [
-        _quality(member, by_labeler[member.user_id], skips.get(member.user_id, 0), longer)
+        _quality(member, by_labeler[member.user_id], skips.get(member.user_id, ()), team)
         for member in members
         if by_labeler[member.user_id] or skips.get(member.user_id)
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Team:
+    """What a labeler is compared with."""
+
+    longer: Mapping[int, Trials]
+    longer_by_others: Mapping[int, Measure]
+    standings: agreement.LabelerStandings
+    tested: int  # labelers with enough judgments for remarks
+
+
+def _longer_by_others(longer: Mapping[int, Trials]) -> dict[int, Measure]:
+    """Measure for each labeler how often all others together chose the longer completion."""
+    together = [trials for trials in longer.values() if trials.values]
+    measures = jackknife.shares_of_others(
+        np.array([value for trials in together for value in trials.values], dtype=float),
+        jackknife.numbered(prompt for trials in together for prompt in trials.prompts),
+        np.repeat(
+            np.arange(len(longer), dtype=np.int64),
+            [len(trials.values) for trials in longer.values()],
+        ),
+        len(longer),
+        nothing=NO_LENGTH_CHOICE,
+    )
+    return dict(zip(longer, measures, strict=True))
+
+
 def _quality(
-    member: Membership,
-    judgments: Sequence[_JudgmentRow],
-    skips: int,
-    longer: Mapping[int, Measure],
+    member: Membership, judgments: Sequence[_JudgmentRow], skips: Sequence[int], team: _Team
 ) -> Quality:
     normal_work = [judgment for judgment in judgments if judgment.purpose != Purpose.PRACTICE]
     ranked = [judgment for judgment in normal_work if judgment.ranking is not None]
-    thumbs = [judgment.thumb for judgment in normal_work if judgment.thumb is not None]
-    placed = [
-        judgment
-        for judgment in ranked
-        if judgment.shown_order and _first_choice(judgment) is not None
-    ]
     times_s = [judgment.active_ms / 1000 for judgment in normal_work if judgment.active_ms > 0]
+    evidence = Evidence(
+        judgments=len(normal_work),
+        labelers=team.tested,
+        first_place=_first_place(ranked),
+        first_place_expected=_first_place_expected(ranked),
+        gold=_gold(normal_work),
+        same_again=_same_again(normal_work),
+        longer=team.longer.get(member.user_id, Trials((), (), NO_JUDGMENT)),
+        longer_by_others=team.longer_by_others.get(
+            member.user_id, Measure.missing(NO_LENGTH_CHOICE)
+        ),
+        standing=team.standings.choices.get(member.pseudonym),
+        is_contrary=member.pseudonym in team.standings.contrary,
+    )
     return Quality(
         user_id=member.user_id,
         labeler=member.pseudonym,
         judgments=len(normal_work),
-        gold=_gold(normal_work),
-        same_again=_same_again(normal_work),
-        first_place=_first_place(placed),
-        first_place_expected=_first_place_expected(placed),
-        ties=share(sum(_is_tie(judgment) for judgment in ranked), len(ranked), NO_JUDGMENT),
-        skips=share(skips, skips + len(normal_work), NO_JUDGMENT),
-        longer=longer.get(member.user_id, Measure.missing(NO_JUDGMENT)),
-        longer_by_others=_pooled(
-            measure for user_id, measure in longer.items() if user_id != member.user_id
-        ),
+        gold=evidence.gold.measure(),
+        same_again=evidence.same_again.measure(),
+        first_place=evidence.first_place.measure(),
+        first_place_expected=evidence.first_place_expected,
+        ties=Trials.of(((_is_tie(row), row.prompt_id) for row in ranked), NO_JUDGMENT).measure(),
+        skips=_skipped(normal_work, skips).measure(),
+        longer=evidence.longer.measure(),
+        longer_by_others=evidence.longer_by_others,
         median_s=median(times_s) if times_s else None,
-        thumbs_up=share(thumbs.count("up"), len(thumbs), NO_THUMB),
+        thumbs_up=_thumbs_up(normal_work).measure(),
+        remarks=labeler_remarks.of(evidence),
     )
 
 
-def _gold(judgments: Iterable[_JudgmentRow]) -> Measure:
-    results = [
-        judgment.is_right
-        for judgment in judgments
-        if judgment.purpose == Purpose.GOLD and judgment.is_right is not None
-    ]
-    return share(sum(results), len(results), NO_GOLD)
+def _gold(judgments: Iterable[_JudgmentRow]) -> Trials:
+    return Trials.of(
+        (
+            (judgment.is_right, judgment.prompt_id)
+            for judgment in judgments
+            if judgment.purpose == Purpose.GOLD and judgment.is_right is not None
+        ),
+        NO_GOLD,
+    )
+
+
+def _skipped(judgments: Iterable[_JudgmentRow], skips: Iterable[int]) -> Trials:
+    judged = ((False, judgment.prompt_id) for judgment in judgments)
+    return Trials.of(chain(judged, ((True, prompt_id) for prompt_id in skips)), NO_JUDGMENT)
+
+
+def _thumbs_up(judgments: Iterable[_JudgmentRow]) -> Trials:
+    return Trials.of(
+        (
+            (judgment.thumb == "up", judgment.prompt_id)
+            for judgment in judgments
+            if judgment.thumb is not None
+        ),
+        NO_THUMB,
+    )
 
 
 def is_right(gold_answer: Mapping[str, Any] | None, judgment: Any) -> bool | None:
@@ -187,64 +229,45 @@ def is_right(gold_answer: Mapping[str, Any] | None, judgment: Any) -> bool | Non
     )
 
 
-def _same_again(judgments: Iterable[_JudgmentRow]) -> Measure:
+def _same_again(judgments: Iterable[_JudgmentRow]) -> Trials:
     by_comparison = {judgment.comparison_id: judgment for judgment in judgments}
-    pairs = [
-        (by_comparison[repeat.origin_id], repeat)
-        for repeat in by_comparison.values()
-        if repeat.purpose == Purpose.REPEAT
-        and repeat.origin_id in by_comparison
-        and repeat.is_repeatable
-    ]
-    same = sum(_verdict(before) == _verdict(after) for before, after in pairs)
-    return share(same, len(pairs), NO_REPEAT)
+    return Trials.of(
+        (
+            (_verdict(by_comparison[repeat.origin_id]) == _verdict(repeat), repeat.prompt_id)
+            for repeat in by_comparison.values()
+            if repeat.purpose == Purpose.REPEAT
+            and repeat.origin_id in by_comparison
+            and repeat.is_repeatable
+        ),
+        NO_REPEAT,
+    )
 
 
-def _first_place(placed: Sequence[_JudgmentRow]) -> Measure:
-    chosen = sum(judgment.shown_order[0] == _first_choice(judgment) for judgment in placed)
-    return share(chosen, len(placed), NO_FIRST_CHOICE)
+def _first_place(ranked: Iterable[_JudgmentRow]) -> Trials:
+    return Trials.of(
+        (
+            (judgment.shown_order[0] == _first_choice(judgment), judgment.prompt_id)
+            for judgment in ranked
+            if judgment.is_placed
+        ),
+        NO_FIRST_CHOICE,
+    )
 
 
-def _first_place_expected(placed: Sequence[_JudgmentRow]) -> float | None:
+def _first_place_expected(ranked: Iterable[_JudgmentRow]) -> float | None:
     """Return how often chance would put the chosen completion first on screen."""
-    if not placed:
-        return None
-    return sum(1 / len(judgment.shown_order) for judgment in placed) / len(placed)
+    shares = [1 / len(judgment.shown_order) for judgment in ranked if judgment.is_placed]
+    return fmean(shares) if shares else None
 
 
-def _longer(judgments: Iterable[_JudgmentRow], lengths: Mapping[int, Sequence[int]]) -> Measure:
-    chose_longer = []
+def _longer(judgments: Iterable[_JudgmentRow], lengths: Mapping[int, Sequence[int]]) -> Trials:
+    trials: list[tuple[bool, int]] = []
     for judgment in judgments:
         sizes = lengths.get(judgment.comparison_id, ())
         first = _first_choice(judgment)
         if len(sizes) == 2 and first is not None and sizes[0] != sizes[1]:
-            chose_longer.append(sizes[first] > sizes[1 - first])
-    return share(sum(chose_longer), len(chose_longer), NO_LENGTH_CHOICE)
-
-
-def _pooled(measures: Iterable[Measure]) -> float | None:
-    """Return the share over the trials of all measures together."""
-    defined = [measure for measure in measures if isinstance(measure.value, float)]
-    trials = sum(measure.n for measure in defined)
-    return sum(_value(measure) * measure.n for measure in defined) / trials if trials else None
-
-
-def _is_above(measure: Measure, level: float | None) -> bool:
-    interval = _strict_interval(measure)
-    return level is not None and isinstance(interval, Interval) and interval.low > level
-
-
-def _is_below(measure: Measure, level: float | None) -> bool:
-    interval = _strict_interval(measure)
-    return level is not None and isinstance(interval, Interval) and interval.high < level
-
-
-def _strict_interval(measure: Measure) -> Interval | Undefined:
-    return wilson(_value(measure) * measure.n, measure.n, REMARK_LEVEL)
-
-
-def _value(measure: Measure) -> float:
-    return measure.value if isinstance(measure.value, float) else 0.0
+            trials.append((sizes[first] > sizes[1 - first], judgment.prompt_id))
+    return Trials.of(trials, NO_LENGTH_CHOICE)
 
 
 def _first_choice(judgment: _JudgmentRow) -> int | None:
@@ -268,6 +291,7 @@ def _judgments(session: Session, project_id: int) -> defaultdict[int, list[_Judg
     query = (
         select(
             *(getattr(Judgment, name) for name in _COLUMNS),
+            Comparison.prompt_id,
             Comparison.purpose,
             Comparison.origin_id,
             Comparison.gold_answer,
@@ -285,6 +309,7 @@ def _judgments(session: Session, project_id: int) -> defaultdict[int, list[_Judg
         by_labeler[row.labeler_id].append(
             _JudgmentRow(
                 row.comparison_id,
+                row.prompt_id,
                 Purpose(row.purpose),
                 row.origin_id,
                 None if row.is_withdrawn else is_right(row.gold_answer, row),
@@ -298,13 +323,18 @@ def _judgments(session: Session, project_id: int) -> defaultdict[int, list[_Judg
     return by_labeler
 
 
-def _skips(session: Session, project_id: int) -> dict[int, int]:
+def _skips(session: Session, project_id: int) -> dict[int, list[int]]:
+    """Return the prompts that each labeler skipped, once for each time."""
     query = (
-        select(Assignment.labeler_id, func.count().label("times"))
+        select(Assignment.labeler_id, Comparison.prompt_id)
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
         .where(Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED)
-        .group_by(Assignment.labeler_id)
+        .order_by(Assignment.id)
     )
-    return {row.labeler_id: row.times for row in session.execute(query)}
+    skips: defaultdict[int, list[int]] = defaultdict(list)
+    for row in session.execute(query):
+        skips[row.labeler_id].append(row.prompt_id)
+    return skips
 
 
 def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
@@ -320,11 +350,3 @@ def _lengths(session: Session, project_id: int) -> dict[int, list[int]]:
     for comparison_id, length in session.execute(query):
         by_comparison[comparison_id].append(length)
     return {name: lengths for name, lengths in by_comparison.items() if len(lengths) == 2}
-
-
-def _share(measure: Measure) -> str:
-    text = f"{100 * _value(measure):.0f} %"
-    interval = measure.interval
-    if isinstance(interval, Interval):
-        text += f" [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
-    return text

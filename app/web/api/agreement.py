@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, RatingAgreement
+from app.domain.agreement import EXPECTATION, WEIGHTING, RatingAgreement
 from app.domain.labeler_agreement import ALONE
 from app.domain.labeler_weights import ProposedWeight
 from app.domain.measures import Interval, Measure, Undefined
@@ -18,6 +18,10 @@ from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
+
+ALPHA = "Krippendorff's alpha as published: each judgment counts the same."
+ALPHA_BY_COMPARISON = "Alpha with each comparison counting the same, whatever its overlap."
+FLEISS = "Fleiss' kappa; where overlap is unequal, each pair of responses counts the same."
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
 
@@ -55,6 +59,7 @@ class LabelerPairOut(BaseModel):
     first: str
     second: str
     raw: MeasureOut
+    kappa: MeasureOut = Field(description="Cohen's kappa.")
 
 
 class LabelerOut(BaseModel):
@@ -69,7 +74,8 @@ class LabelerOut(BaseModel):
     first_place: MeasureOut = Field(description="How often they chose the response shown first.")
     ties: MeasureOut
     skips: MeasureOut
-    longer: MeasureOut
+    longer: MeasureOut = Field(description="How often they chose the longer of two responses.")
+    longer_by_others: MeasureOut = Field(description="How often all others together did so.")
     median_s: float | None
     majorities_turned: int
     remarks: list[str]
@@ -108,7 +114,9 @@ class AbsoluteOut(BaseModel):
     pairable: int = Field(description="Responses judged by two or more labelers.")
     raw: MeasureOut = Field(description="Share of identical pairs.")
     within_one: MeasureOut = Field(description="Share of pairs at most one point apart.")
-    alpha: MeasureOut
+    alpha: MeasureOut = Field(description=ALPHA)
+    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
+    fleiss: MeasureOut = Field(description=FLEISS)
     metric: str
 
 
@@ -128,12 +136,16 @@ class AgreementOut(BaseModel):
     units: int
     pairable: int
     without_preference: int
-    raw: MeasureOut
+    raw: MeasureOut = Field(description="Share of labeler pairs that agree, by comparison.")
     decided: MeasureOut = Field(description="Agreement without ties: the human level.")
-    alpha: MeasureOut
+    alpha: MeasureOut = Field(description=ALPHA)
+    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
     metric: str
     strength_alpha: MeasureOut
+    fleiss: MeasureOut = Field(description=FLEISS)
+    cohen: MeasureOut = Field(description="Cohen's kappa, with exactly two labelers.")
     tau_b: MeasureOut
+    w: MeasureOut = Field(description="Kendall's W of the rankings of a comparison, on average.")
     top1: MeasureOut
     levels: LevelsOut | None
     rounds: list[GroupOut]
@@ -148,6 +160,7 @@ class AgreementOut(BaseModel):
     completions_by_labeler: list[CompletionAgreementOut]
     texts: str = Field("", description="Why agreement is not defined for written text.")
     expectation: str = EXPECTATION
+    weighting: str = WEIGHTING
 
 
 class DisputedComparison(BaseModel):
@@ -227,16 +240,25 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
         raw=_measure(overall.raw),
         decided=_measure(overall.decided),
         alpha=_measure(overall.alpha),
+        alpha_by_comparison=_measure(overall.alpha_by_comparison),
         metric=overall.metric,
         strength_alpha=_measure(overall.strength_alpha),
+        fleiss=_measure(overall.fleiss),
+        cohen=_measure(overall.cohen),
         tau_b=_measure(overall.ranks.tau),
+        w=_measure(overall.ranks.w),
         top1=_measure(overall.ranks.top1),
         levels=_levels(levels) if isinstance(levels, Levels) else None,
         rounds=[_group(group) for group in report.rounds],
         guidelines=[_group(group) for group in report.versions],
         sources=[_group(group) for group in report.sources],
         pairs=[
-            LabelerPairOut(first=str(pair.first), second=str(pair.second), raw=_measure(pair.raw))
+            LabelerPairOut(
+                first=str(pair.first),
+                second=str(pair.second),
+                raw=_measure(pair.raw),
+                kappa=_measure(pair.kappa),
+            )
             for pair in report.pairs
         ],
         by_labeler=[_labeler(report, quality) for quality in qualities],
@@ -260,6 +282,8 @@ def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
         raw=_measure(ratings.raw),
         within_one=_measure(ratings.within_one),
         alpha=_measure(ratings.alpha),
+        alpha_by_comparison=_measure(ratings.alpha_by_comparison),
+        fleiss=_measure(ratings.fleiss),
         metric=ratings.metric,
     )
 
@@ -278,6 +302,7 @@ def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
         ties=_measure(quality.ties),
         skips=_measure(quality.skips),
         longer=_measure(quality.longer),
+        longer_by_others=_measure(quality.longer_by_others),
         median_s=quality.median_s,
         majorities_turned=report.flips.get(quality.labeler, 0),
         remarks=list(quality.remarks),
