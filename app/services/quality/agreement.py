@@ -193,7 +193,7 @@ def load(
 ) -> JudgmentColumns:
     """Return the judgments that count, in the order they were submitted."""
     asked = selection or AgreementFilter()
-    judgments = judgment_reader.read(session, project_id, asked.purpose)
+    judgments = judgment_reader.read(session, project_id).of_purpose(asked.purpose)
     arrays = judgments.arrays
     mask = np.ones(len(judgments), dtype=bool)
     if asked.round_id is not None:

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.krippendorff import Indices
-from app.domain.ranking import Ranking, Strength
+from app.domain.ranking import Strength
 from app.domain.votes import VoteTable
+from app.models import Purpose
 
 Mask = NDArray[np.bool_]
 
 KINDS = tuple(JudgmentKind)
+PURPOSES = tuple(Purpose)
 NO_ROUND = 0
+NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,11 @@ class AbsoluteEntry:
 
 @dataclass(frozen=True, slots=True)
 class JudgmentArrays:
-    """One entry per judgment, in the order of their ids.
+    """One entry per judgment that stands, in the order of their ids.
 
     `size` is the number of completions that a judgment ranks, 0 if it implies no preference. The
-    pairs of a ranking follow each other in `sign`, those of a judgment from `start` on, in the
-    order of `itertools.combinations`: 1 if the first is better, -1 if the second is, 0 if tied.
+    pairs of a ranking follow each other in `JudgmentColumns.sign`, in the order of
+    `itertools.combinations`: 1 if the first is better, -1 if the second is, 0 if they are tied.
     """
 
     id: NDArray[np.int64]
@@ -50,8 +53,16 @@ class JudgmentArrays:
     version: NDArray[np.int32]  # of the guidelines
     source: NDArray[np.int32]  # index into `sources`
     kind: NDArray[np.int8]  # index into `KINDS`
+    purpose: NDArray[np.int8]  # index into `PURPOSES`
+    counts: NDArray[np.bool_]  # it fills a slot of a comparison that is not withdrawn
     strength: NDArray[np.int8]  # 0: none given
     size: NDArray[np.int8]
+    first: NDArray[np.int8]  # the only completion ranked first; `NONE` if there are several
+    shown: NDArray[np.int8]  # the completion shown first; `NONE` if it is not recorded
+    shown_size: NDArray[np.int8]  # completions on screen
+    right: NDArray[np.int8]  # 1: as in gold, 0: not, `NONE`: no gold in force
+    thumb: NDArray[np.int8]  # 1: up, 0: down, `NONE`
+    active_ms: NDArray[np.int32]
     submitted: NDArray[np.float64]  # seconds since 1970, UTC
 
     @classmethod
@@ -72,13 +83,14 @@ class JudgmentArrays:
 
 DTYPES: tuple[type[Any], ...] = (
     *(np.int64, np.int64, np.int64, np.int64, np.int32, np.int32, np.int32),
-    *(np.int8, np.int8, np.int8, np.float64),
+    *(np.int8, np.int8, np.bool_, np.int8, np.int8, np.int8, np.int8, np.int8, np.int8, np.int8),
+    *(np.int32, np.float64),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class JudgmentColumns:
-    """The judgments that count, or a part of them."""
+    """The judgments that stand, or a part of them."""
 
     arrays: JudgmentArrays
     sign: NDArray[np.int8]
@@ -99,6 +111,19 @@ class JudgmentColumns:
     def is_preference(self) -> Mask:
         """Which judgments imply a preference."""
         return self.arrays.size > 0
+
+    @property
+    def is_tie(self) -> Mask:
+        """Which judgments find all completions equal."""
+        untied = np.zeros(len(self), dtype=bool)
+        pairs = pairs_of(self.arrays.size)
+        untied[np.repeat(np.arange(len(self)), pairs)[self.sign != 0]] = True
+        return (pairs > 0) & ~untied
+
+    def of_purpose(self, purpose: Purpose) -> "JudgmentColumns":
+        """Return the judgments that count on comparisons of a purpose."""
+        arrays = self.arrays
+        return self.where(arrays.counts & (arrays.purpose == PURPOSES.index(purpose)))
 
     def where(self, mask: Mask) -> "JudgmentColumns":
         """Return the part of a mask; the whole is returned as it is."""
@@ -171,11 +196,6 @@ def pairs_of(size: NDArray[np.int8]) -> Indices:
     """Return the number of pairs of rankings of so many completions."""
     wide = size.astype(np.int64)
     return wide * (wide - 1) // 2
-
-
-def signs_of(ranking: Ranking | None) -> tuple[int, tuple[int, ...]]:
-    """Return the size of a ranking and its signs, 0 and none without one."""
-    return (0, ()) if ranking is None else (len(ranking.ranks), ranking.signs)
 
 
 def _numbered(

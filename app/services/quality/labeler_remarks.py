@@ -5,10 +5,14 @@ honest labeler of a large team gets one by chance. Remarks never pause a labeler
 weight of a judgment.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.domain import jackknife
+from app.domain.krippendorff import Indices
 from app.domain.labeler_standing import Standing, remark_level
 from app.domain.measures import LEVEL, Interval, Measure, share
 
@@ -21,25 +25,30 @@ MIN_SELF_CONSISTENCY = 0.75
 class Trials:
     """Zeros and ones, each with its prompt: what a share is computed from."""
 
-    values: Sequence[bool]
-    prompts: Sequence[Hashable]
+    values: NDArray[np.bool_]
+    prompts: Indices
     nothing: str  # the reason if there are none
 
     @classmethod
-    def of(cls, trials: Iterable[tuple[bool, Hashable]], nothing: str) -> "Trials":
+    def of(cls, trials: Iterable[tuple[bool, int]], nothing: str) -> "Trials":
         """Collect trials, each given with its prompt."""
         pairs = list(trials)
-        return cls([value for value, _ in pairs], [prompt for _, prompt in pairs], nothing)
+        return cls(
+            np.array([value for value, _ in pairs], dtype=bool),
+            np.array([prompt for _, prompt in pairs], dtype=np.int64),
+            nothing,
+        )
 
     def measure(self, level: float = LEVEL) -> Measure:
         """Measure the share with an interval clustered by prompt."""
-        values = [float(value) for value in self.values]
-        clusters = jackknife.numbered(self.prompts)
-        return jackknife.share(values, clusters, nothing=self.nothing, level=level)
+        clusters = np.unique(self.prompts, return_inverse=True)[1].astype(np.int64)
+        return jackknife.share(
+            self.values.astype(float), clusters, nothing=self.nothing, level=level
+        )
 
     def measure_independent(self, level: float) -> Measure:
         """Measure the share of trials that are independent, such as of a random order."""
-        return share(sum(self.values), len(self.values), self.nothing, level)
+        return share(int(self.values.sum()), len(self.values), self.nothing, level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from app.services.quality import labeler_quality, labeler_remarks
 from app.services.quality.labeler_remarks import Evidence, Trials
 from tests.services.sample_votes import make_comparison, make_project, vote
 
-NONE = Trials((), (), "none")
+NONE = Trials.of((), "none")
 NO_EVIDENCE = Evidence(
     judgments=60,
     labelers=5,
@@ -30,7 +30,7 @@ NO_EVIDENCE = Evidence(
 
 def trials(right: int, n: int, per_prompt: int = 1) -> Trials:
     """Make trials, the right ones first, so many on each prompt."""
-    return Trials([at < right for at in range(n)], [at // per_prompt for at in range(n)], "none")
+    return Trials.of(((at < right, at // per_prompt) for at in range(n)), "none")
 
 
 def test_no_evidence_gives_no_remark() -> None:
