@@ -241,3 +241,8 @@ def _seconds(session: Session) -> ColumnElement[Any]:
     if session.get_bind().dialect.name == "sqlite":
         return (func.julianday(Judgment.submitted_at) - 2440587.5) * 86400.0
     return cast(extract("epoch", Judgment.submitted_at), Double)
+
+
+def forget() -> None:
+    """Forget what this process has read."""
+    _readings.clear()
