@@ -1,0 +1,194 @@
+"""Labeler weights in use: a lead's choice for the project, which rounds take when launched.
+
+They are kept in the project's settings, with the ones they replaced, so that they can be taken
+back. A round that has started keeps the weights of its plan.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import now
+from app.domain.judgment_kinds import JudgmentKind
+from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.reward_parts import LabelerWeight, WeightSource
+from app.errors import Conflict, Invalid
+from app.models import Membership, Project, User
+from app.services.people import audit
+
+SETTING: Final = "labeler_weights"
+EARLIER_MOST: Final = 10  # replaced weights that can be restored; the audit log has them all
+
+_REASONS: Mapping[JudgmentKind, str] = {
+    JudgmentKind.RATE: "the reward model learns from the mean of all ratings of a response",
+    JudgmentKind.THUMBS: "the reward model learns from the mean of all thumbs on a response",
+    JudgmentKind.WRITE: "labelers write demonstrations, which are not weighted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsInUse:
+    """The weights of labelers by pseudonym; all others weigh 1. Empty: no weights are in use.
+
+    `since` and `by` tell when and by whom they were put to use; `earlier` are the weights that
+    taking them back restores, None if there are none.
+    """
+
+    weights: Mapping[str, float]
+    since: datetime | None = None
+    by: str = ""
+    earlier: Mapping[str, float] | None = None
+
+    @property
+    def labelers(self) -> tuple[LabelerWeight, ...]:
+        """The weights as a plan has them."""
+        return tuple(LabelerWeight(name, weight) for name, weight in self.weights.items())
+
+
+def of_project(session: Session, project: Project) -> WeightsInUse:
+    """Return the weights in use, with the name of the lead who chose them."""
+    entries = _entries(project)
+    if not entries:
+        return WeightsInUse({})
+    current = entries[-1]
+    user = session.get(User, current["by"]) if current["by"] is not None else None
+    return WeightsInUse(
+        current["weights"],
+        datetime.fromisoformat(current["since"]),
+        user.name if user else "",
+        entries[-2]["weights"] if len(entries) > 1 else None,
+    )
+
+
+def why_not(project: Project) -> str:
+    """Return why labelers cannot be weighted in a project; empty if they can."""
+    return _REASONS.get(JudgmentKind(project.judgment_kind), "")
+
+
+def use(
+    session: Session, project: Project, weights: Mapping[str, float], *, actor_id: int | None
+) -> WeightsInUse:
+    """Put weights to use in all rounds launched from now on.
+
+    Raises:
+        Invalid: a weight is out of range, or a labeler is not in the project.
+        Conflict: the project's judgments cannot be weighted.
+    """
+    _lock(session, project)
+    reason = why_not(project)
+    if reason:
+        raise Conflict(f"labelers of {project.name} cannot be weighted: {reason}")
+    _check(session, project, weights)
+    entries = _entries(project)
+    given = {name: float(weight) for name, weight in weights.items()}
+    if entries and entries[-1]["weights"] == given:
+        return of_project(session, project)
+    entry = {"weights": given, "since": now(session).isoformat(), "by": actor_id}
+    _store(project, [*entries, entry])
+    _record(session, project, "labeler_weights.use", actor_id, given)
+    return of_project(session, project)
+
+
+def take_back(
+    session: Session, project: Project, *, since: datetime | None, actor_id: int | None
+) -> WeightsInUse:
+    """Take the weights out of use; those that they replaced are in use again, if any.
+
+    Args:
+        session: a transaction.
+        project: the project.
+        since: when the weights to take back were put to use; a repeated request then does no more.
+        actor_id: the lead.
+
+    Raises:
+        Conflict: other weights are in use, or none.
+    """
+    _lock(session, project)
+    entries = _entries(project)
+    if not entries:
+        raise Conflict(f"no labeler weights are in use in {project.name}")
+    current = datetime.fromisoformat(entries[-1]["since"])
+    if since is not None and since != current:
+        raise Conflict(
+            f"the weights in use in {project.name} have been changed at {current.isoformat()}; "
+            "reload to see them"
+        )
+    _store(project, entries[:-1])
+    restored = entries[-2]["weights"] if len(entries) > 1 else {}
+    _record(session, project, "labeler_weights.take_back", actor_id, restored)
+    return of_project(session, project)
+
+
+def check_members(session: Session, project: Project, weights: tuple[LabelerWeight, ...]) -> None:
+    """Refuse weights of labelers who are not in the project.
+
+    Raises:
+        Invalid: the message names the first one, and the labelers there are.
+    """
+    known = session.scalars(
+        select(Membership.pseudonym)
+        .where(Membership.project_id == project.id)
+        .order_by(Membership.id)
+    ).all()
+    for labeler_weight in weights:
+        if labeler_weight.labeler not in known:
+            raise Invalid(
+                f"{project.name} has no labeler {labeler_weight.labeler!r}; "
+                f"its labelers are {', '.join(known) or 'none'}"
+            )
+
+
+def in_plan(session: Session, project: Project, plan: RoundPlan) -> RoundPlan:
+    """Return a plan with the project's weights in place of None, and none if none are in use."""
+    if plan.reward.labelers is not None:
+        return plan
+    return replace(plan, reward=as_of_project(plan.reward, of_project(session, project)))
+
+
+def as_of_project(reward: RewardPlan, in_use: WeightsInUse) -> RewardPlan:
+    """Return a reward plan with the weights in use."""
+    source = WeightSource.PROJECT if in_use.weights else WeightSource.PLAN
+    return replace(reward, labelers=in_use.labelers, labelers_from=source)
+
+
+def _check(session: Session, project: Project, weights: Mapping[str, float]) -> None:
+    if not weights:
+        raise Invalid("name at least one labeler with a weight, such as L3")
+    labelers = tuple(LabelerWeight(name, weight) for name, weight in weights.items())
+    check_members(session, project, labelers)
+
+
+def _lock(session: Session, project: Project) -> None:
+    session.flush()
+    session.get(Project, project.id, with_for_update=True, populate_existing=True)
+
+
+def _entries(project: Project) -> list[dict[str, Any]]:
+    """Return the weights that were put to use, the current ones last."""
+    return list(project.settings.get(SETTING, []))
+
+
+def _store(project: Project, entries: list[dict[str, Any]]) -> None:
+    project.settings = {**project.settings, SETTING: entries[-EARLIER_MOST - 1 :]}
+
+
+def _record(
+    session: Session,
+    project: Project,
+    action: str,
+    actor_id: int | None,
+    weights: Mapping[str, float],
+) -> None:
+    session.flush()
+    audit.record(
+        session,
+        action,
+        project.slug,
+        actor_id=actor_id,
+        project_id=project.id,
+        details={"weights": dict(weights)},
+    )
