@@ -75,16 +75,17 @@ def use(
     """Put weights to use in all rounds launched from now on.
 
     Raises:
-        Invalid: a weight is out of range, or a labeler is not in the project.
-        Conflict: the project's judgments cannot be weighted.
+        Invalid: a weight is out of range, a labeler is not in the project, or the project's
+            judgments cannot be weighted.
     """
     _lock(session, project)
-    reason = why_not(project)
-    if reason:
-        raise Conflict(f"labelers of {project.name} cannot be weighted: {reason}")
-    _check(session, project, weights)
+    if not weights:
+        raise Invalid("name at least one labeler with a weight, such as L3")
+    labelers = tuple(LabelerWeight(name, weight) for name, weight in weights.items())
+    check(session, project, labelers)
     entries = _entries(project)
-    given = {name: float(weight) for name, weight in weights.items()}
+    by_name = sorted(weights.items(), key=lambda one: (len(one[0]), one[0]))
+    given = {name: float(weight) for name, weight in by_name}
     if entries and entries[-1]["weights"] == given:
         return of_project(session, project)
     entry = {"weights": given, "since": now(session).isoformat(), "by": actor_id}
@@ -123,12 +124,15 @@ def take_back(
     return of_project(session, project)
 
 
-def check_members(session: Session, project: Project, weights: tuple[LabelerWeight, ...]) -> None:
-    """Refuse weights of labelers who are not in the project.
+def check(session: Session, project: Project, weights: tuple[LabelerWeight, ...]) -> None:
+    """Refuse weights that a project's reward model could not use.
 
     Raises:
-        Invalid: the message names the first one, and the labelers there are.
+        Invalid: the judgments cannot be weighted, or a labeler is not in the project.
     """
+    reason = why_not(project)
+    if reason:
+        raise Invalid(f"labelers of {project.name} cannot be weighted: {reason}")
     known = session.scalars(
         select(Membership.pseudonym)
         .where(Membership.project_id == project.id)
@@ -146,20 +150,24 @@ def in_plan(session: Session, project: Project, plan: RoundPlan) -> RoundPlan:
     """Return a plan with the project's weights in place of None, and none if none are in use."""
     if plan.reward.labelers is not None:
         return plan
-    return replace(plan, reward=as_of_project(plan.reward, of_project(session, project)))
+    return replace(plan, reward=_as_of_project(plan.reward, of_project(session, project)))
 
 
-def as_of_project(reward: RewardPlan, in_use: WeightsInUse) -> RewardPlan:
-    """Return a reward plan with the weights in use."""
+def in_next(session: Session, project: Project, plan: RoundPlan) -> RoundPlan:
+    """Return the plan of a round with the weights of the round after it.
+
+    Weights in use come first; without any, a round's own weights stay, and the project's do not.
+    """
+    in_use = of_project(session, project)
+    is_own = bool(plan.reward.labelers) and plan.reward.labelers_from is WeightSource.PLAN
+    if is_own and not in_use.weights:
+        return plan
+    return replace(plan, reward=_as_of_project(plan.reward, in_use))
+
+
+def _as_of_project(reward: RewardPlan, in_use: WeightsInUse) -> RewardPlan:
     source = WeightSource.PROJECT if in_use.weights else WeightSource.PLAN
     return replace(reward, labelers=in_use.labelers, labelers_from=source)
-
-
-def _check(session: Session, project: Project, weights: Mapping[str, float]) -> None:
-    if not weights:
-        raise Invalid("name at least one labeler with a weight, such as L3")
-    labelers = tuple(LabelerWeight(name, weight) for name, weight in weights.items())
-    check_members(session, project, labelers)
 
 
 def _lock(session: Session, project: Project) -> None:

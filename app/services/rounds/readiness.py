@@ -45,7 +45,7 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
     kind = JudgmentKind(project.judgment_kind)
     _check_kind(project, kind, k, plan)
     if plan.reward.labelers and plan.reward.labelers_from is WeightSource.PLAN:
-        weights_in_use.check_members(session, project, plan.reward.labelers)
+        weights_in_use.check(session, project, plan.reward.labelers)
     if plan.candidates < k and not plan.use_imported:
         raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
     has_model = checkpoints.current_policy(session, project) is not None

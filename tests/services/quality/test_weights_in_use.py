@@ -99,7 +99,7 @@ def test_ratings_thumbs_and_texts_cannot_be_weighted(session: Session, kind: Jud
     k = {JudgmentKind.RATE: 2, JudgmentKind.THUMBS: 1, JudgmentKind.WRITE: 0}[kind]
     project, _ = make_project(session, judgment_kind=kind, k=k)
     assert weights_in_use.why_not(project)
-    with pytest.raises(Conflict, match="cannot be weighted: "):
+    with pytest.raises(Invalid, match="cannot be weighted: "):
         weights_in_use.use(session, project, FIRST, actor_id=None)
 
 
@@ -113,3 +113,15 @@ def test_only_a_plan_without_weights_takes_those_in_use(session: Session, projec
     taken = weights_in_use.in_plan(session, project, RoundPlan()).reward
     assert taken.labelers == (LabelerWeight("L2", 0.5), LabelerWeight("L3", 1.5))
     assert taken.labelers_from is WeightSource.PROJECT
+
+
+def test_the_next_round_has_the_weights_in_use_or_else_its_predecessors_own(
+    session: Session, project: Project
+) -> None:
+    own = RoundPlan(reward=RewardPlan(labelers=(LabelerWeight("L2", 3.0),)))
+    assert weights_in_use.in_next(session, project, own) == own
+    use(session, project, FIRST)
+    taken = weights_in_use.in_next(session, project, own)
+    assert taken.reward.labelers_from is WeightSource.PROJECT
+    take_back(session, project)
+    assert weights_in_use.in_next(session, project, taken).reward.labelers == ()
