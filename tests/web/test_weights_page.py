@@ -21,7 +21,6 @@ from tests.services.sample_votes import make_comparison, make_project, vote
 SignIn = Callable[..., TestClient]
 PAGE = "/p/{slug}/agreement/weights"
 API = "/api/v1/projects/{slug}/agreement/weights"
-BAD = {"labeler": ["L3", "L3"], "weight": ["1", "2"]}
 
 
 class Desk:
@@ -43,13 +42,10 @@ class Desk:
         assert response.status_code == status, response.text
         return response.json()
 
-    def form(self) -> dict[str, list[str]]:
+    def form(self) -> dict[str, str]:
         """Return what the button of the page sends."""
-        page = self.page()
-        return {
-            name: re.findall(rf'name="{name}" value="([^"]+)"', page)
-            for name in ("labeler", "weight")
-        }
+        (weights,) = re.findall(r'name="weights" value="([^"]+)"', self.page())
+        return {"weights": weights}
 
 
 @pytest.fixture
@@ -76,7 +72,7 @@ def test_the_proposal_is_put_to_use_with_one_click_and_taken_back(
 ) -> None:
     assert "No weights are in use" not in desk.page()
     form = desk.form()
-    assert form["labeler"] == ["L2", "L3", "L4"]
+    assert re.fullmatch(r"L2 \d[.\d]*, L3 \d[.\d]*, L4 \d[.\d]*", form["weights"])
     assert desk.post("", form).headers["location"] == PAGE.format(slug=desk.slug)
     page = desk.page()
     assert "In use since" in page
@@ -112,19 +108,20 @@ def test_a_labeler_with_few_judgments_is_said_to_have_too_few(
         lead = session.scalars(select(User).where(User.name == "lead")).one()
         vote(session, make_comparison(session, project), lead, preferred="a")
     assert "Not enough judgments" in desk.page()
-    assert "L5" not in desk.form()["labeler"]
+    assert "L5" not in desk.form()["weights"]
 
 
 @pytest.mark.parametrize(
-    ("form", "words"),
+    ("weights", "words"),
     [
-        (BAD, "each labeler needs one weight"),
-        ({"labeler": ["L9"], "weight": ["1"]}, "has no labeler"),
-        ({"labeler": ["L2"], "weight": ["-1"]}, "weight of labeler L2 must be 0.0 to 100.0"),
+        ("L2 1, L2 2", "labeler L2 must have one weight, not 2"),
+        ("L9 1", "has no labeler"),
+        ("L2 -1", "weight of labeler L2 must be 0.0 to 100.0"),
+        ("L2", "must be a pseudonym and a weight"),
     ],
 )
-def test_forged_weights_are_refused(desk: Desk, form: dict[str, list[str]], words: str) -> None:
-    response = desk.post("", form)
+def test_forged_weights_are_refused(desk: Desk, weights: str, words: str) -> None:
+    response = desk.post("", {"weights": weights})
     assert response.status_code == 422
     assert words in response.text
     assert desk.api("GET", "/in-use")["weights"] == {}

@@ -4,7 +4,7 @@ They are kept in the project's settings, with the ones they replaced, so that th
 back. A round that has started keeps the weights of its plan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -70,22 +70,22 @@ def why_not(project: Project) -> str:
 
 
 def use(
-    session: Session, project: Project, weights: Mapping[str, float], *, actor_id: int | None
+    session: Session, project: Project, labelers: Sequence[LabelerWeight], *, actor_id: int | None
 ) -> WeightsInUse:
     """Put weights to use in all rounds launched from now on.
 
     Raises:
-        Invalid: a weight is out of range, a labeler is not in the project, or the project's
-            judgments cannot be weighted.
+        Invalid: no labeler is named, or one twice, or one who is not in the project, or the
+            project's judgments cannot be weighted.
     """
     _lock(session, project)
-    if not weights:
+    if not labelers:
         raise Invalid("name at least one labeler with a weight, such as L3")
-    labelers = tuple(LabelerWeight(name, weight) for name, weight in weights.items())
+    RewardPlan(labelers=tuple(labelers))  # refuses two weights of one labeler
     check(session, project, labelers)
     entries = _entries(project)
-    by_name = sorted(weights.items(), key=lambda one: (len(one[0]), one[0]))
-    given = {name: float(weight) for name, weight in by_name}
+    by_name = sorted(labelers, key=lambda one: (len(one.labeler), one.labeler))
+    given = {one.labeler: float(one.weight) for one in by_name}
     if entries and entries[-1]["weights"] == given:
         return of_project(session, project)
     entry = {"weights": given, "since": now(session).isoformat(), "by": actor_id}
@@ -124,7 +124,7 @@ def take_back(
     return of_project(session, project)
 
 
-def check(session: Session, project: Project, weights: tuple[LabelerWeight, ...]) -> None:
+def check(session: Session, project: Project, weights: Sequence[LabelerWeight]) -> None:
     """Refuse weights that a project's reward model could not use.
 
     Raises:

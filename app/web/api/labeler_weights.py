@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from app.domain.reward_parts import LabelerWeight
 from app.services.quality import weights_in_use
 from app.services.quality.weights_in_use import WeightsInUse
 from app.web.deps import LeadAccess
@@ -40,9 +41,8 @@ def show(access: LeadAccess) -> WeightsInUseOut:
 @router.put("/in-use")
 def use(access: LeadAccess, body: WeightsIn) -> WeightsInUseOut:
     """Use weights in all rounds launched from now on, unless a plan has `reward.labelers`."""
-    in_use = weights_in_use.use(
-        access.session, access.project, body.weights, actor_id=access.user.id
-    )
+    labelers = [LabelerWeight(name, weight) for name, weight in body.weights.items()]
+    in_use = weights_in_use.use(access.session, access.project, labelers, actor_id=access.user.id)
     return _out(access, in_use)
 
 

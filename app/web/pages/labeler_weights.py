@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import Form, Request, Response
 
 from app.domain.labeler_weights import FEWEST, WEIGHT_MOST, Changes, ProposedWeight
-from app.errors import AttuneError, FigurePending, Invalid
+from app.domain.reward_parts import LabelerWeight
+from app.errors import AttuneError, FigurePending
 from app.models import Round
 from app.services.quality import kept_figures, weight_proposals, weights_in_use
 from app.services.quality.weight_proposals import WeightProposal
 from app.services.quality.weights_in_use import WeightsInUse
 from app.services.rounds import round_progress
-from app.web import addresses
+from app.web import addresses, labeler_weights
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.errors import PENDING_S
 from app.web.render import redirect, render
@@ -48,6 +49,12 @@ class LabelerWeightsPage:
         return self.proposal.estimated if self.proposal else {}
 
     @property
+    def estimated_text(self) -> str:
+        """The same as the text of a form field."""
+        weights = self.estimated.items()
+        return labeler_weights.to_text(LabelerWeight(name, weight) for name, weight in weights)
+
+    @property
     def is_proposal_in_use(self) -> bool:
         """Whether the weights in use are those proposed now."""
         return bool(self.in_use.weights) and dict(self.in_use.weights) == self.estimated
@@ -69,16 +76,11 @@ def show(request: Request, access: LeadAccess) -> Response:
 
 
 @router.post("/p/{slug}/agreement/weights")
-def use(
-    request: Request,
-    access: LeadAccess,
-    labeler: Annotated[list[str], Form()],
-    weight: Annotated[list[float], Form()],
-) -> Response:
+def use(request: Request, access: LeadAccess, weights: Annotated[str, Form()]) -> Response:
     """Put the weights that the page showed to use."""
     try:
-        weights = _paired(labeler, weight)
-        weights_in_use.use(access.session, access.project, weights, actor_id=access.user.id)
+        labelers = labeler_weights.of_text(weights)
+        weights_in_use.use(access.session, access.project, labelers, actor_id=access.user.id)
     except AttuneError as error:
         page = _page(access, str(error))
         return render(request, "labeler_weights/page.html", page, status=422)
@@ -121,15 +123,6 @@ def effect(changes: Changes) -> str:
         return f"Compared with equal weights, no majority would change among the {pairs}."
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     return f"Compared with equal weights, of the {pairs}, {listed}."
-
-
-def _paired(labelers: list[str], weights: list[float]) -> dict[str, float]:
-    if len(labelers) != len(weights) or len(set(labelers)) != len(labelers):
-        raise Invalid(
-            f"each labeler needs one weight; there are {len(labelers)} labelers, "
-            f"{len(set(labelers))} of them different, and {len(weights)} weights"
-        )
-    return dict(zip(labelers, weights, strict=True))
 
 
 def _page(access: ProjectAccess, error: str = "") -> LabelerWeightsPage:

@@ -23,9 +23,13 @@ def project(session: Session) -> Project:
     return make_project(session)[0]
 
 
+def of(weights: dict[str, float]) -> list[LabelerWeight]:
+    return [LabelerWeight(name, weight) for name, weight in weights.items()]
+
+
 def use(session: Session, project: Project, weights: dict[str, float]) -> None:
     user = session.scalars(select(User).order_by(User.id)).first()
-    weights_in_use.use(session, project, weights, actor_id=user.id if user else None)
+    weights_in_use.use(session, project, of(weights), actor_id=user.id if user else None)
 
 
 def take_back(session: Session, project: Project) -> weights_in_use.WeightsInUse:
@@ -90,7 +94,7 @@ def test_wrong_weights_are_refused_by_name(
     session: Session, project: Project, weights: dict[str, float], words: str
 ) -> None:
     with pytest.raises(Invalid, match=words):
-        weights_in_use.use(session, project, weights, actor_id=None)
+        weights_in_use.use(session, project, of(weights), actor_id=None)
     assert weights_in_use.of_project(session, project).weights == {}
 
 
@@ -100,7 +104,7 @@ def test_ratings_thumbs_and_texts_cannot_be_weighted(session: Session, kind: Jud
     project, _ = make_project(session, judgment_kind=kind, k=k)
     assert weights_in_use.why_not(project)
     with pytest.raises(Invalid, match="cannot be weighted: "):
-        weights_in_use.use(session, project, FIRST, actor_id=None)
+        weights_in_use.use(session, project, of(FIRST), actor_id=None)
 
 
 def test_only_a_plan_without_weights_takes_those_in_use(session: Session, project: Project) -> None:
@@ -125,3 +129,8 @@ def test_the_next_round_has_the_weights_in_use_or_else_its_predecessors_own(
     assert taken.reward.labelers_from is WeightSource.PROJECT
     take_back(session, project)
     assert weights_in_use.in_next(session, project, taken).reward.labelers == ()
+
+
+def test_one_labeler_has_one_weight(session: Session, project: Project) -> None:
+    with pytest.raises(Invalid, match="labeler L2 must have one weight, not 2"):
+        weights_in_use.use(session, project, of(FIRST) + of(SECOND), actor_id=None)

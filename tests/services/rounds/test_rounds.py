@@ -378,7 +378,7 @@ def test_a_round_takes_the_projects_labeler_weights_into_its_plan(
 ) -> None:
     sample.make_labelers(work, project, 1)
     name = work.scalars(select(Membership.pseudonym)).first() or ""
-    weights_in_use.use(work, project, {name: 0.5}, actor_id=None)
+    weights_in_use.use(work, project, [LabelerWeight(name, 0.5)], actor_id=None)
     reward = launch(work, project).plan["reward"]
     assert reward["labelers"] == [{"labeler": name, "weight": 0.5}]
     assert reward["labelers_from"] == "project"

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import Start
+from app.domain.reward_parts import LabelerWeight
 from app.domain.states import RoundState
 from app.models import (
     Checkpoint,
@@ -92,7 +93,8 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         assert session.scalar(select(func.count()).where(TrainingSample.job_id == sft_job.id))
         rounds.decide(session, round_, promote=True, reason="better", actor_id=None)
         row = session.get_one(Project, project.id)
-        weights_in_use.use(session, row, {"L1": 0.5}, actor_id=None)  # of the owner, who never judges
+        owner = LabelerWeight("L1", 0.5)  # who never judges
+        weights_in_use.use(session, row, [owner], actor_id=None)
 
     launch(database, project, policy=replace(bold, start=Start.LAST), mix_share=1.0)
     assert run_round(database, project, tmp_path) == ["generate", "reward", "policy", "evaluate"]
