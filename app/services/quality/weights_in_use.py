@@ -88,8 +88,7 @@ def use(
     given = {one.labeler: float(one.weight) for one in by_name}
     if entries and entries[-1]["weights"] == given:
         return of_project(session, project)
-    entry = {"weights": given, "since": now(session).isoformat(), "by": actor_id}
-    _store(project, [*entries, entry])
+    _store(project, [*entries, _entry(session, given, actor_id)])
     _record(session, project, "labeler_weights.use", actor_id, given)
     return of_project(session, project)
 
@@ -118,8 +117,11 @@ def take_back(
             f"the weights in use in {project.name} have been changed at {current.isoformat()}; "
             "reload to see them"
         )
-    _store(project, entries[:-1])
-    restored = entries[-2]["weights"] if len(entries) > 1 else {}
+    *earlier, _ = entries
+    restored = earlier[-1]["weights"] if earlier else {}
+    if earlier:
+        earlier[-1] = _entry(session, restored, actor_id)
+    _store(project, earlier)
     _record(session, project, "labeler_weights.take_back", actor_id, restored)
     return of_project(session, project)
 
@@ -178,6 +180,10 @@ def _lock(session: Session, project: Project) -> None:
 def _entries(project: Project) -> list[dict[str, Any]]:
     """Return the weights that were put to use, the current ones last."""
     return list(project.settings.get(SETTING, []))
+
+
+def _entry(session: Session, weights: Mapping[str, float], by: int | None) -> dict[str, Any]:
+    return {"weights": dict(weights), "since": now(session).isoformat(), "by": by}
 
 
 def _store(project: Project, entries: list[dict[str, Any]]) -> None:

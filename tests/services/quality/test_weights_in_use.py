@@ -54,7 +54,12 @@ def test_weights_that_are_taken_back_give_way_to_those_before(
     use(session, project, FIRST)
     use(session, project, SECOND)
     assert weights_in_use.of_project(session, project).earlier == FIRST
-    assert take_back(session, project).weights == FIRST
+    replaced = weights_in_use.of_project(session, project).since
+    restored = take_back(session, project)
+    assert (restored.weights, restored.by) == (FIRST, "")  # restored by nobody in particular
+    assert restored.since is not None
+    assert replaced is not None
+    assert restored.since > replaced
     assert take_back(session, project).weights == {}
     with pytest.raises(Conflict, match="no labeler weights are in use"):
         take_back(session, project)
