@@ -109,6 +109,11 @@ class RoundPage:
         )
 
     @property
+    def remarks(self) -> list[str]:
+        """What the jobs' results say about settings that could not be applied."""
+        return [remark for job in self.overview.jobs for remark in job.result.get("remarks", ())]
+
+    @property
     def preflight(self) -> Mapping[str, Any]:
         """The pre-flight report on the candidates; empty without one."""
         for job in self.overview.jobs:

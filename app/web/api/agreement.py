@@ -86,6 +86,8 @@ class LabelerWeightOut(BaseModel):
 
     labeler: str
     choices: int
+    shared: int = Field(description="Choices that others made too, or whose answer is known.")
+    gold: int = Field(description="Choices whose answer is known.")
     accuracy: MeasureOut
     first_place_pull: MeasureOut = Field(
         description="The pull of the response shown first, in log-odds."
@@ -100,6 +102,9 @@ class WeightProposalOut(BaseModel):
     """Proposed weights, and the pairs of completions whose majority they would change."""
 
     labelers: list[LabelerWeightOut]
+    weights: dict[str, float] = Field(
+        description="The estimated weights by pseudonym, as `PUT …/weights/in-use` takes them."
+    )
     pairs: int
     flipped: int
     decided_ties: int
@@ -200,11 +205,13 @@ def report(
 def weights(access: LeadAccess) -> WeightProposalOut:
     """Propose a weight for each labeler from agreement and gold, and count what would change.
 
-    Nothing is applied: pass the weights in a round's plan as `reward.labelers`.
+    Nothing is applied: put the weights to use with `PUT …/agreement/weights/in-use`, or pass them
+    in a round's plan as `reward.labelers`.
     """
     proposal = weight_proposals.of_project(access.session, access.project.id)
     return WeightProposalOut(
         labelers=[_weight(labeler) for labeler in proposal.weights],
+        weights=proposal.estimated,
         pairs=proposal.changes.units,
         flipped=proposal.changes.flipped,
         decided_ties=proposal.changes.decided_ties,
@@ -341,6 +348,8 @@ def _weight(proposed: ProposedWeight) -> LabelerWeightOut:
     return LabelerWeightOut(
         labeler=str(proposed.labeler),
         choices=proposed.choices,
+        shared=proposed.shared,
+        gold=proposed.gold,
         accuracy=_measure(proposed.accuracy),
         first_place_pull=_measure(proposed.slot_pull),
         weight=proposed.weight,
