@@ -129,8 +129,9 @@ def _signs_are_negative(
 ) -> Booleans:
     """Test by labeler whether means of comparisons are negative more than random signs make them.
 
-    Each comparison counts the same, however many pairs a ranking has. A sum of numbers with random signs exceeds a multiple of the root of the sum of their squares
-    no more often than a normal variable would, up to a small factor (Hoeffding 1963).
+    Each comparison counts the same, however many pairs a ranking has. A sum of numbers with random
+    signs exceeds a multiple of the root of the sum of their squares no more often than a normal
+    variable would, up to a small factor (Hoeffding 1963).
     """
     clusters = int(comparison.max(initial=-1)) + 1
     key, place = np.unique(labeler * max(clusters, 1) + comparison, return_inverse=True)
