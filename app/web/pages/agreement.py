@@ -54,6 +54,7 @@ class AgreementPage:
     low: int
     expectation: str = EXPECTATION
     weighting: str = WEIGHTING
+    fewest_shared: int = FEWEST_SHARED  # below, two labelers are not compared on the page
     free_text: str = FREE_TEXT
 
     @property
