@@ -1,17 +1,31 @@
-"""The agreement and labelers pages: figures of each kind, weightings, and remarks in words."""
+"""The agreement, labelers and evaluation pages: figures, weightings, and reasons in words."""
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from app.db import Database
+from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
-from app.models import Role, User
+from app.domain.plan import RoundPlan
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Purpose,
+    Role,
+    Round,
+    User,
+)
 from app.services.people import accounts
 from app.services.project import projects
+from app.services.queue import comparisons
+from app.services.rounds import evaluations
 from tests.services.sample_votes import make_comparison, vote
 
 SignIn = Callable[..., TestClient]
@@ -102,3 +116,97 @@ def test_kappas_of_thumbs_stand_beside_their_alpha(lead: TestClient, database: D
     # Observed 0.9; expected 0.5 * 0.6 + 0.5 * 0.4.
     assert thumbs["pairs"][0]["kappa"]["value"] == pytest.approx((0.9 - 0.5) / 0.5)
     assert thumbs["fleiss"]["value"] is not None
+
+
+def evaluated(database: Database, *verdicts: str, identical: int = 0) -> int:
+    """Complete an evaluation with one vote, tie or both bad for each prompt; return its id."""
+    with database.transaction() as session:
+        project = projects.by_slug(session, "desk")
+        labeler = session.scalars(select(User)).one()
+        plan = RoundPlan().to_json()
+        round_ = Round(project_id=project.id, number=1, plan=plan, created_at=now(session))
+        session.add(round_)
+        models = [
+            Checkpoint(
+                project_id=project.id,
+                kind=CheckpointKind.POLICY,
+                name=f"Policy {n}",
+                uri=f"policy/{n}",
+                created_at=now(session),
+            )
+            for n in (1, 2)
+        ]
+        session.add_all(models)
+        session.flush()
+        new, old = models
+        evaluation = evaluations.open_evaluation(session, round_, new.id, old.id)
+        scores: dict[int, float] = {}
+        for verdict in verdicts:
+            comparison = make_comparison(
+                session, project, purpose=Purpose.EVALUATION, evaluation_id=evaluation.id
+            )
+            query = (
+                select(Completion)
+                .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
+                .where(ComparisonCompletion.comparison_id == comparison.id)
+                .order_by(ComparisonCompletion.position)
+            )
+            first, second = session.scalars(query)
+            first.checkpoint_id, second.checkpoint_id = new.id, old.id
+            scores |= {first.id: 1.0, second.id: 0.0}
+            said: dict[str, Any] = (
+                {"both_bad": True} if verdict == "bad" else {"preferred": verdict}
+            )
+            vote(session, comparison, labeler, **said)
+        evaluations.record_scores(
+            session,
+            evaluation,
+            arbiter="Reward 1",
+            scores=scores,
+            identical=list(range(1000, 1000 + identical)),
+            lengths={},
+            notes={},
+        )
+        evaluations.complete(session, evaluation)
+        return evaluation.id
+
+
+def test_an_evaluation_says_how_many_identical_responses_are_ties(
+    lead: TestClient, database: Database
+) -> None:
+    number = evaluated(database, "a", "b", identical=2)
+    text = shown(lead, f"evaluations/{number}")
+    assert "75.0 %" in text
+    assert "and 2 prompts with identical responses, counted as ties" in text
+    assert "[" in text[text.index("At least as good") :]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("tie", ("No interval: every vote is a tie.", "is not defined: every vote is a tie")),
+        ("bad", ("Not defined: every judgment is “both bad”, which prefers neither.",)),
+    ],
+)
+def test_an_evaluation_without_choices_says_why(
+    lead: TestClient, database: Database, verdict: str, words: tuple[str, ...]
+) -> None:
+    text = shown(lead, f"evaluations/{evaluated(database, verdict, verdict)}")
+    for expected in words:
+        assert expected in text
+    assert "No judgments yet" not in text
+
+
+def test_withdrawing_from_a_complete_evaluation_changes_every_page(
+    lead: TestClient, database: Database
+) -> None:
+    number = evaluated(database, "a", "b")
+    assert "50 %" in shown(lead, "rounds")
+    with database.transaction() as session:
+        (last,) = session.scalars(select(Comparison).order_by(Comparison.id.desc()).limit(1))
+        comparisons.withdraw(session, last.id)
+    assert "100 %" in shown(lead, "rounds")
+    assert "100.0 %" in shown(lead, f"evaluations/{number}")
+    assert "Its judgments do not count." in shown(lead, f"evaluations/{number}")
+    answers = lead.get(f"/api/v1/projects/desk/evaluations/{number}/answers").json()
+    assert sorted(row["is_withdrawn"] for row in answers) == [False, True]
