@@ -8,7 +8,6 @@ judgments and presenting the numbers is left to callers.
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from math import inf
 from statistics import fmean
 
@@ -17,7 +16,8 @@ import numpy as np
 from app.domain import coincidences, jackknife, kendall, labeler_agreement
 from app.domain.coincidences import Coincidences, Weighting
 from app.domain.kendall import RankAgreement
-from app.domain.krippendorff import Array, DistanceMetric, Indices
+from app.domain.krippendorff import DistanceMetric
+from app.domain.labeler_agreement import PairAgreement
 from app.domain.measures import Measure, Undefined
 from app.domain.noise_ceiling import Levels, levels
 from app.domain.votes import Vote, VoteTable, have_strength, tabulate
@@ -107,6 +107,7 @@ class RatingAgreement:
     alpha: Measure
     alpha_by_comparison: Measure
     fleiss: Measure
+    pairs: tuple[PairAgreement, ...]
     metric: DistanceMetric
 
 
@@ -158,26 +159,27 @@ def rating_report(
     Raises Invalid if a labeler rates a completion twice.
     """
     all_ratings = list(ratings)
-    units = _by_unit(all_ratings)
-    points, counts = _rating_counts(units)
-    owner, cluster = _rating_owners(all_ratings, units)
+    _by_unit(all_ratings)  # raises Invalid for a completion rated twice
+    table = _rating_table(all_ratings)
+    counts, points = table.counts, table.values
     by_judgment, by_comparison, by_unit = (
-        coincidences.of_units(counts, owner, cluster, weighting)
+        coincidences.of_units(counts, table.owner, table.cluster, weighting)
         for weighting in (Weighting.JUDGMENT, Weighting.COMPARISON, Weighting.UNIT)
     )
     pairable = int((counts.sum(axis=1) >= 2).sum())
     return RatingAgreement(
-        comparisons=len(cluster),
+        comparisons=len(table.comparisons),
         judgments=len(all_ratings),
-        labelers=len({rating.labeler for rating in all_ratings}),
-        units=len(units),
+        labelers=len(table.labelers),
+        units=len(table.owner),
         pairable=pairable,
-        coverage=_coverage(pairable, len(units)),
+        coverage=_coverage(pairable, len(table.owner)),
         raw=coincidences.share(by_comparison),
         within_one=coincidences.share(by_comparison, np.abs(points[:, None] - points[None]) <= 1),
         alpha=coincidences.alpha(by_judgment, points, metric),
         alpha_by_comparison=coincidences.alpha(by_comparison, points, metric),
         fleiss=coincidences.fleiss(by_unit),
+        pairs=labeler_agreement.in_pairs(table, both_ways=False),
         metric=metric,
     )
 
@@ -256,25 +258,27 @@ def _coincidences(table: VoteTable, weighting: Weighting) -> Coincidences:
     return coincidences.of_units(table.counts, table.owner, table.cluster, weighting)
 
 
-def _rating_counts(
-    units: dict[tuple[Hashable, Hashable], dict[Hashable, float]],
-) -> tuple[Array, Array]:
-    """Return the distinct values in order, and how often each unit got each of them."""
-    given = list(chain.from_iterable(unit.values() for unit in units.values()))
-    points, code = np.unique(np.array(given, dtype=float), return_inverse=True)
-    row = np.repeat(np.arange(len(units)), [len(unit) for unit in units.values()])
-    flat = np.bincount(row * len(points) + code, minlength=len(units) * len(points))
-    return points, flat.reshape(len(units), len(points)).astype(float)
-
-
-def _rating_owners(
-    ratings: Sequence[Rating], units: Iterable[tuple[Hashable, Hashable]]
-) -> tuple[Indices, Indices]:
-    """Return the comparison of each unit, and the prompt of each comparison, as numbers."""
+def _rating_table(ratings: Sequence[Rating]) -> VoteTable:
+    """Tabulate ratings: a unit is a completion, a code the place of a value among those given."""
+    labelers = list(dict.fromkeys(rating.labeler for rating in ratings))
+    units = list(dict.fromkeys((rating.comparison, rating.completion) for rating in ratings))
     prompts = {rating.comparison: rating.cluster for rating in ratings}
-    owner = jackknife.numbered(comparison for comparison, _ in units)
-    in_order = dict.fromkeys(comparison for comparison, _ in units)
-    return owner, jackknife.numbered(prompts[comparison] for comparison in in_order)
+    comparisons = list(dict.fromkeys(comparison for comparison, _ in units))
+    points, code = np.unique(
+        np.array([rating.value for rating in ratings], dtype=float), return_inverse=True
+    )
+    return VoteTable(
+        comparisons=tuple(comparisons),
+        labelers=tuple(labelers),
+        unit=jackknife.numbered((rating.comparison, rating.completion) for rating in ratings),
+        labeler=jackknife.numbered(rating.labeler for rating in ratings),
+        code=code.astype(np.int64),
+        owner=jackknife.numbered(comparison for comparison, _ in units),
+        cluster=jackknife.numbered(prompts[comparison] for comparison in comparisons),
+        values=points,
+        judgments=len(ratings),
+        has_rankings=len(units) > len(comparisons),
+    )
 
 
 def _by_unit(

@@ -16,7 +16,8 @@ from app.domain.votes import VoteTable
 
 FEWEST_FOR_ALPHA = 30
 ALONE = "nobody else judged any of their comparisons"
-_MOST_ROWS = 500_000  # clusters are merged further where labelers or pairs are very many
+_MOST_CELLS = 5_000_000  # clusters are merged further where labelers, pairs or values are many
+_LEAST_CLUSTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class LabelerAgreement:
 class PairAgreement:
     """Two labelers on the comparisons that both judged, each of which counts the same.
 
-    ``kappa`` is Cohen's. Each pair of completions counts in both orientations.
+    ``kappa`` is Cohen's. Each pair of completions that a preference is between counts in both
+    orientations.
     """
 
     first: Hashable
@@ -77,8 +79,11 @@ def with_others(table: VoteTable) -> tuple[LabelerAgreement, ...]:
     )
 
 
-def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
-    """Measure every pair of labelers who share a comparison: the cells of the heat map."""
+def in_pairs(table: VoteTable, *, both_ways: bool = True) -> tuple[PairAgreement, ...]:
+    """Measure every pair of labelers who share a comparison: the cells of the heat map.
+
+    ``both_ways`` is for preferences: each counts in both orientations of its pair.
+    """
     count, width = len(table.labelers), len(table.values)
     first, second, unit, codes = _pairs_of_entries(table)
     if not len(unit):
@@ -92,7 +97,8 @@ def in_pairs(table: VoteTable) -> tuple[PairAgreement, ...]:
     row, rows = pair * clusters + cluster[owner], len(keys) * clusters
     cells = np.bincount(row * width**2 + codes, weight, rows * width**2).astype(float)
     matrices: Array = cells.reshape(-1, width, width)
-    matrices = matrices + matrices[:, ::-1, ::-1]
+    if both_ways:
+        matrices = matrices + matrices[:, ::-1, ::-1]
     segment = np.repeat(np.arange(len(keys)), clusters)
     n = np.bincount(pair, weight, len(keys)).round().astype(int).tolist()
     total = matrices.sum(axis=(1, 2))
@@ -178,7 +184,8 @@ def per_comparison(table: VoteTable, labeler: Indices, owner: Indices) -> tuple[
 
 def labeler_clusters(table: VoteTable, segments: int) -> tuple[Indices, int]:
     """Return the group of each comparison's prompt; fewer groups where segments are very many."""
-    most = max(_MOST_ROWS // max(segments, 1), 256)
+    cells = max(segments, 1) * len(table.values) ** 2
+    most = max(_MOST_CELLS // max(cells, 1), _LEAST_CLUSTERS)
     return jackknife.merged(table.cluster, min(most, jackknife.MOST_CLUSTERS))
 
 

@@ -61,7 +61,7 @@ class VoteTable:
         """The number of times each unit got each value, shape (units, values)."""
         width = len(self.values)
         flat = np.bincount(self.unit * width + self.code, minlength=len(self.owner) * width)
-        return flat.reshape(-1, width).astype(float)
+        return flat.reshape(len(self.owner), width).astype(float)
 
     @property
     def entry_owner(self) -> Indices:

@@ -14,6 +14,7 @@ from app.domain import jackknife
 from app.domain.measures import Interval, Measure, Undefined
 
 NOT_JUDGED = "nothing has been judged yet"
+ALL_BOTH_BAD = "every judgment is “both bad”, which prefers neither"
 ALL_TIES = "every vote is a tie"
 EQUAL_SCORES = "its scores are equal wherever people chose"
 
@@ -51,7 +52,8 @@ class EvaluationResults:
     """The new policy's share of wins with an interval by prompt, votes, arbiter and lengths.
 
     `at_least_as_good` is the share of wins and ties; prompts with identical completions are ties in
-    both shares. `no_interval` says why `low` and `high` are None although there is a share.
+    both shares. `reason` says why there is no share, and `no_interval` why there is no interval
+    although there is a share.
     """
 
     tally: WinTally
@@ -60,6 +62,7 @@ class EvaluationResults:
     share: float | None
     low: float | None
     high: float | None
+    reason: str
     no_interval: str
     at_least_as_good: float | None
     at_least_as_good_low: float | None
@@ -102,6 +105,7 @@ def results(
         lengths: The mean lengths of both policies' completions, `new` and `old`.
     """
     votes = [vote for comparison in comparisons for vote in comparison.votes]
+    both_bad = sum(comparison.both_bad for comparison in comparisons)
     share = _by_prompt(comparisons, identical, 0.5, lambda vote: vote)
     as_good = _by_prompt(comparisons, identical, 1.0, lambda vote: float(vote > 0))
     low, high = _bounds(share)
@@ -111,7 +115,7 @@ def results(
             wins=votes.count(1.0),
             ties=votes.count(0.5),
             losses=votes.count(0.0),
-            both_bad=sum(comparison.both_bad for comparison in comparisons),
+            both_bad=both_bad,
             identical=len(identical),
         ),
         prompts=len({comparison.prompt_id for comparison in comparisons} | set(identical)),
@@ -119,6 +123,7 @@ def results(
         share=_value(share),
         low=low,
         high=high,
+        reason="" if votes or identical else ALL_BOTH_BAD if both_bad else NOT_JUDGED,
         no_interval=_no_interval(share, votes),
         at_least_as_good=_value(as_good),
         at_least_as_good_low=as_good_low,
@@ -165,8 +170,7 @@ def _arbiter(
         if vote != 0.5
     ]
     compared = [(prompt, (gap > 0) == (vote == 1.0)) for prompt, gap, vote in choices if gap != 0]
-    any_vote = any(comparison.votes for comparison, _ in gaps)
-    reason = EQUAL_SCORES if choices else ALL_TIES if any_vote else NOT_JUDGED
+    reason = EQUAL_SCORES if choices else _no_choice([comparison for comparison, _ in gaps])
     agreement = jackknife.share(
         [float(is_same) for _, is_same in compared],
         jackknife.numbered(prompt for prompt, _ in compared),
@@ -182,6 +186,12 @@ def _arbiter(
         compared=len(compared),
         reason="" if compared else reason,
     )
+
+
+def _no_choice(comparisons: Sequence[BlindComparison]) -> str:
+    if any(comparison.votes for comparison in comparisons):
+        return ALL_TIES
+    return ALL_BOTH_BAD if any(comparison.both_bad for comparison in comparisons) else NOT_JUDGED
 
 
 def _won(gap: float) -> float:

@@ -386,6 +386,9 @@ def test_thumbs_have_the_nominal_alpha_of_two_observers() -> None:
         for at, value in enumerate(values)
     ]
     found = rating_report(thumbs, metric=DistanceMetric.NOMINAL)
+    (pair,) = found.pairs
+    # A gives 1 twice, B four times, both once: observed 0.6, expected 0.2 * 0.4 + 0.8 * 0.6.
+    assert number(pair.kappa) == pytest.approx((0.6 - 0.56) / (1 - 0.56))
     assert number(found.alpha) == pytest.approx(0.095, abs=5e-4)
     assert number(found.raw) == pytest.approx(0.6)
     assert found.metric is DistanceMetric.NOMINAL

@@ -64,6 +64,16 @@ def test_the_arbiters_agreement_is_clustered_by_prompt() -> None:
     assert shared.agreement_high - 0.5 > 2 * (alone.agreement_high - 0.5)
 
 
+def test_both_bad_alone_is_not_taken_for_nothing_judged() -> None:
+    asked = [BlindComparison(1, 2, 3, (), both_bad=2)]
+    found = win_rates.results(asked, (), arbiter="R", scores={"2": 1, "3": 0}, lengths={})
+    assert (found.share, found.reason) == (None, win_rates.ALL_BOTH_BAD)
+    assert found.arbiter is not None
+    assert found.arbiter.reason == win_rates.ALL_BOTH_BAD
+    assert results(()).reason == win_rates.NOT_JUDGED
+    assert results((1.0,)).reason == results(identical=(5,)).reason == ""
+
+
 def test_one_judged_prompt_has_a_share_and_the_reason_why_it_has_no_interval() -> None:
     found = results((1.0, 0.0))
     assert found.share == 0.5

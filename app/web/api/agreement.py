@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from app.domain.agreement import EXPECTATION, WEIGHTING, RatingAgreement
-from app.domain.labeler_agreement import ALONE
+from app.domain.labeler_agreement import ALONE, PairAgreement
 from app.domain.labeler_weights import ProposedWeight
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
@@ -123,6 +123,7 @@ class AbsoluteOut(BaseModel):
     alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
     fleiss: MeasureOut = Field(description=FLEISS)
     metric: str
+    pairs: list[LabelerPairOut]
 
 
 class CompletionAgreementOut(BaseModel):
@@ -259,15 +260,7 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
         rounds=[_group(group) for group in report.rounds],
         guidelines=[_group(group) for group in report.versions],
         sources=[_group(group) for group in report.sources],
-        pairs=[
-            LabelerPairOut(
-                first=str(pair.first),
-                second=str(pair.second),
-                raw=_measure(pair.raw),
-                kappa=_measure(pair.kappa),
-            )
-            for pair in report.pairs
-        ],
+        pairs=[_pair(pair) for pair in report.pairs],
         by_labeler=[_labeler(report, quality) for quality in qualities],
         kinds={str(kind): count for kind, count in report.kinds.items()},
         ratings=[_absolute(name, ratings) for name, ratings in report.absolute.criteria],
@@ -292,6 +285,16 @@ def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
         alpha_by_comparison=_measure(ratings.alpha_by_comparison),
         fleiss=_measure(ratings.fleiss),
         metric=ratings.metric,
+        pairs=[_pair(pair) for pair in ratings.pairs],
+    )
+
+
+def _pair(pair: PairAgreement) -> LabelerPairOut:
+    return LabelerPairOut(
+        first=str(pair.first),
+        second=str(pair.second),
+        raw=_measure(pair.raw),
+        kappa=_measure(pair.kappa),
     )
 
 

@@ -56,6 +56,7 @@ class AgreementPage:
     as_of: datetime | None  # of figures that newer judgments are not in yet
     expectation: str = EXPECTATION
     weighting: str = WEIGHTING
+    fewest_shared: int = FEWEST_SHARED  # below, two labelers are not compared on the page
     free_text: str = FREE_TEXT
 
     @property
