@@ -90,9 +90,7 @@ class PairVotes:
     def largest(self) -> tuple[Camp, ...]:
         """The camp with the most votes, or all that share the lead."""
         camps = (self.for_first, self.ties, self.for_second, self.neither)
-        return tuple(
-            camp for camp, size in zip(Camp, camps, strict=True) if size == max(camps)
-        )
+        return tuple(camp for camp, size in zip(Camp, camps, strict=True) if size == max(camps))
 
     @property
     def lead(self) -> float:
@@ -105,9 +103,7 @@ class PairVotes:
         if not ordered:
             return None
         share = (self.for_first + self.ties / 2) / ordered
-        return TrainingPair(
-            self.first, self.second, share, ordered, self.agreement, self.strength
-        )
+        return TrainingPair(self.first, self.second, share, ordered, self.agreement, self.strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +170,7 @@ def settled_pairs(ranking: Ranking, votes: int) -> tuple[TrainingPair, ...]:
     )
 
 
-def _counted(
-    votes: Sequence[RankedVote], neither: int, first: int, second: int
-) -> PairVotes:
+def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int) -> PairVotes:
     for_first = ties = for_second = 0
     strengths: list[int] = []
     for vote in votes:

@@ -247,7 +247,13 @@ def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedbac
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
-    judged = vote_shares.pairs(record.votes, len(record.candidates))
+    """Return the pairs of a comparison: those of its settlement, or of its votes."""
+    if record.settled is not None:
+        judged = vote_shares.settled_pairs(record.settled, len(record.votes))
+    elif record.is_settled_as_bad:
+        judged = ()
+    else:
+        judged = vote_shares.pairs(record.votes, len(record.candidates))
     return tuple(
         PreferencePair(pair.first, pair.second, pair.share, vote_weights.margin_of(pair))
         for pair in judged
