@@ -15,6 +15,7 @@ from app.models import (
     Adjudication,
     Comparison,
     Demonstration,
+    ExportJudgment,
     Judgment,
     Project,
     Prompt,
@@ -67,8 +68,8 @@ def project(database: Database) -> Project:
         def judged(*preferred: str | None, **changes: Any) -> Comparison:
             comparison = sample_votes.make_comparison(session, project)
             for labeler, side in zip(people, preferred, strict=False):
-                said = {"preferred": side, "both_bad": side is None}
-                sample_votes.vote(session, comparison, labeler, **said)
+                is_bad = side is None
+                sample_votes.vote(session, comparison, labeler, preferred=side, both_bad=is_bad)
             for name, value in changes.items():
                 setattr(comparison, name, value)
             session.flush()
@@ -223,6 +224,5 @@ def test_the_judgments_of_an_export_are_linked_to_it(
             ),
         )
     with database.reader() as session:
-        linked = select(exports.ExportJudgment.judgment_id)
-        linked = linked.where(exports.ExportJudgment.export_id == row.id)
+        linked = select(ExportJudgment.judgment_id).where(ExportJudgment.export_id == row.id)
         assert sorted(session.scalars(linked)) == sorted(written.account.judgment_ids)
