@@ -21,8 +21,8 @@ class VoteWeights:
 
     A labeler's weight changes the vote share; the mean weight over its votes multiplies the pair's
     weight. A pair whose votes all weigh 0 is dropped. A pair with `usual_votes` votes weighs 1, and
-    so do ratings and thumbs with `usual_judgments` judgments behind them. `remarks` say where the
-    project's labeler weights do not apply.
+    so do ratings and thumbs with `usual_judgments` judgments behind them. The weights of labelers
+    do not change what a lead has settled; `remarks` say where the project's weights do not apply.
     """
 
     labelers: Mapping[str, float] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class VoteWeights:
 
     def _pair(self, pair: TrainingPair, frozen: FrozenRow) -> PreferencePair | None:
         share, weight, votes = pair.share, 1.0, frozen.votes
-        if self.labelers and votes and not frozen.row.absolutes:
+        if self.labelers and votes and not (frozen.row.absolutes or frozen.row.is_settled):
             weights = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
             if not sum(weights):
                 return None

@@ -127,3 +127,15 @@ def test_the_projects_weights_leave_ratings_alone_and_say_so() -> None:
     weights = VoteWeights.of(wanted, [one, rated])
     assert [weights.pairs(each)[0].share for each in (one, rated)] == [pytest.approx(0.75), 0.5]
     assert ["of 1 comparison," in remark for remark in weights.remarks] == [True]
+
+
+def test_what_is_settled_does_not_move_with_the_weights_of_labelers() -> None:
+    voted = row(("L1", (1, 2)), ("L2", (1, 2)))
+    settled = replace(
+        voted,
+        row=replace(
+            voted.row, pairs=vote_shares.settled_pairs(Ranking((2, 1)), 2), is_settled=True
+        ),
+    )
+    (pair,) = VoteWeights.of(plan(L1=0.0), [settled]).pairs(settled)
+    assert (pair.share, pair.weight) == (0.0, 1.0)
