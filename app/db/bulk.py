@@ -1,0 +1,131 @@
+"""Many rows at once: lookups by a list of values, ids in advance, and inserts without the ORM.
+
+A lookup is the same statement for any number of values, so that databases prepare it once. Rows are
+inserted with COPY on PostgreSQL and one repeated statement on SQLite; their values pass through the
+column types like any others. Column defaults of the models do not apply: callers name every column
+that must not be null.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.schema import Table
+
+from app.db.base import Base, Identified
+
+_ROWS_UNTIL_ANALYZED = 10_000
+
+
+def among(
+    session: Session, of: InstrumentedAttribute[Any], values: Collection[int] | Collection[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these values, however many there are."""
+    unique = list(dict.fromkeys(values))
+    if session.get_bind().dialect.name == "postgresql":
+        return of == any_(bindparam(None, unique, type_=ARRAY(of.type)))
+    listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
+    return of.in_(select(listed.c.value))
+
+
+def reserve_ids(session: Session, model: type[Identified], count: int) -> list[int]:
+    """Return ids for new rows, ascending; nobody else gets them."""
+    if not count:
+        return []
+    table = _table(model)
+    if session.get_bind().dialect.name == "postgresql":
+        sequence = func.pg_get_serial_sequence(f'"{table.name}"', "id")
+        numbers = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+        return sorted(session.scalars(numbers))
+    # SQLite has one writer, which is this transaction, and counts on from the largest id.
+    last = session.scalar(select(func.coalesce(func.max(table.c.id), 0))) or 0
+    return list(range(last + 1, last + 1 + count))
+
+
+def insert(
+    session: Session, model: type[Base], columns: Sequence[str], rows: Collection[Sequence[Any]]
+) -> None:
+    """Insert rows whose values are in the order of the columns."""
+    if not rows:
+        return
+    session.flush()
+    connection, table = session.connection(), _table(model)
+    converted = _converted(connection.dialect, table, columns, rows)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table, columns, converted)
+    else:
+        names, places = ", ".join(columns), ", ".join("?" for _ in columns)
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"
+        connection.exec_driver_sql(statement, list(converted))
+
+
+def prefer_indexes(session: Session) -> None:
+    """Let this transaction find rows by index, even in tables that were small a moment ago.
+
+    PostgreSQL keeps the plans of foreign-key checks and prepared statements. One made for a nearly
+    empty table reads all of it, and goes on to do so while the table grows.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+
+
+def analyze(session: Session, *models: type[Base]) -> None:
+    """Let PostgreSQL count what the tables hold now, so that its plans suit their size."""
+    if session.get_bind().dialect.name == "postgresql":
+        names = ", ".join(f'"{_table(model).name}"' for model in models)
+        session.execute(text(f"ANALYZE {names}"))
+
+
+def is_time_to_analyze(rows_before: int, rows_after: int) -> bool:
+    """Return whether a growing table has passed 10,000 rows, or has doubled since then."""
+    mark = _ROWS_UNTIL_ANALYZED
+    while mark <= rows_before:
+        mark *= 2
+    return rows_after >= mark
+
+
+def _table(model: type[Any]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def _converted(
+    dialect: Dialect, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Iterable[Sequence[Any]]:
+    """Convert values as the column types do."""
+    converters: list[tuple[int, Callable[[Any], Any]]] = []
+    for at, name in enumerate(columns):
+        converter = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+        if converter is not None:
+            converters.append((at, converter))
+    for row in rows:
+        values = list(row)
+        for at, convert in converters:
+            values[at] = convert(values[at])
+        yield tuple(values)
+
+
+def _copy(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    names = ", ".join(columns)
+    driver: Any = connection.connection.driver_connection
+    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)

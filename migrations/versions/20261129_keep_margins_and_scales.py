@@ -1,0 +1,36 @@
+"""Keep the margins and rating scales of files, and what an import found to be there already.
+
+Revision: 9b41f7c2d06e
+Follows: 5e0c8d27ab94
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "9b41f7c2d06e"
+down_revision = "5e0c8d27ab94"
+branch_labels = None
+depends_on = None
+
+JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def upgrade() -> None:
+    op.add_column("judgment", sa.Column("margin", sa.Double(), nullable=True))
+    op.add_column("criterion", sa.Column("scale", JSON, nullable=True))
+    for name in ("duplicates", "remarks"):
+        op.add_column("import_run", _list(name))
+    op.add_column("import_job", sa.Column("last_ids", JSON, nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("import_job", "last_ids")
+    op.drop_column("import_run", "remarks")
+    op.drop_column("import_run", "duplicates")
+    op.drop_column("criterion", "scale")
+    op.drop_column("judgment", "margin")
+
+
+def _list(name: str) -> sa.Column[list[object]]:
+    return sa.Column(name, JSON, nullable=False, server_default=sa.text("'[]'"))
