@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Select,
     any_,
     bindparam,
     column,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -40,6 +42,32 @@ def among(
         return of == any_(bindparam(None, unique, type_=ARRAY(of.type)))
     listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
     return of.in_(select(listed.c.value))
+
+
+def pairs_among(
+    session: Session,
+    first: InstrumentedAttribute[Any],
+    second: InstrumentedAttribute[Any],
+    pairs: Collection[tuple[int, int | str]],
+) -> Select[Any]:
+    """Select from the table of two columns the rows that have one of these pairs of values.
+
+    Columns are to be added. Each pair is looked up on its own: two lists of values would be tried
+    in every combination.
+    """
+    unique = list(dict.fromkeys(pairs))
+    if session.get_bind().dialect.name == "postgresql":
+        lists = [
+            bindparam(None, [pair[at] for pair in unique], type_=ARRAY(of.type))
+            for at, of in enumerate((first, second))
+        ]
+        wanted = func.unnest(*lists).table_valued("a", "b").render_derived()
+        matches = (first == wanted.c.a) & (second == wanted.c.b)
+        return select().select_from(wanted).join(first.class_, matches)
+    listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
+    parts = [func.json_extract(listed.c.value, f"$[{at}]") for at in (0, 1)]
+    matches = (first == parts[0]) & (second == parts[1])
+    return select().select_from(listed).join(first.class_, matches)
 
 
 def reserve_ids(session: Session, model: type[Identified], count: int) -> list[int]:
@@ -80,7 +108,8 @@ def prefer_indexes(session: Session) -> None:
     empty table reads all of it, and goes on to do so while the table grows.
     """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(text("SET LOCAL enable_seqscan = off"))
+        settings = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+        session.execute(select(*(func.set_config(name, "off", true()) for name in settings)))
 
 
 def analyze(session: Session, *models: type[Base]) -> None:

@@ -152,6 +152,8 @@ class VoteRecord:
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
     text: str | None = None
+    # Not in the repr, by which files that were imported before are known: see `unnamed_votes`.
+    margin: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for moment in (self.started_at, self.submitted_at):
@@ -164,7 +166,8 @@ class ComparisonRecord:
     """A comparison with every vote on it.
 
     ``kind`` is the kind of judgment, or None if the file does not record it; ``weights`` are the
-    weights of the criteria on which it was rated.
+    weights of the criteria on which it was rated. ``scales`` are the lowest and the highest rating
+    on a criterion, where the format fixes them.
     """
 
     messages: Conversation
@@ -177,6 +180,8 @@ class ComparisonRecord:
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     meta: Meta = field(default_factory=dict)
+    # Not in the repr, by which files that were imported before are known: see `unnamed_votes`.
+    scales: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
@@ -200,6 +205,7 @@ class ComparisonRecord:
                     f"shown order {vote.shown_order} is not a permutation of 0 to {count - 1}"
                 )
             _check_kind(self.kind, vote, count)
+            _check_scales(self.scales, vote)
 
 
 def _check_kind(kind: str | None, vote: VoteRecord, count: int) -> None:
@@ -217,6 +223,14 @@ def _check_kind(kind: str | None, vote: VoteRecord, count: int) -> None:
         raise Invalid(f"the thumb of {vote.labeler} must be up or down, not {vote.thumb!r}")
     if kind in {"write", "edit"} and not (vote.text or "").strip():
         raise Invalid(f"labeler {vote.labeler} has no text")
+
+
+def _check_scales(scales: Mapping[str, tuple[int, int]], vote: VoteRecord) -> None:
+    """Check that ratings are on the scale of their criterion."""
+    for name, (low, high) in scales.items():
+        for rating in (vote.ratings or {}).get(name, ()):
+            if not low <= rating <= high:
+                raise Invalid(f"the rating on {name!r} must be {low} to {high}, not {rating}")
 
 
 Record = (

@@ -21,10 +21,11 @@ from app.formats.lines import DEFAULT, Limits, RawRow
 from app.formats.raw_rows import raw_rows
 from app.models import ImportRun, Project
 from app.services.datasets import imported_records
-from app.services.datasets.imported_records import ImportTally, Outcome
+from app.services.datasets.import_tally import ImportTally
+from app.services.datasets.imported_records import Outcome
 from app.services.people import audit
 
-BATCH = 200
+BATCH = 1000
 _CHUNK = 1 << 16
 _HEAD = 20
 
@@ -142,6 +143,8 @@ def record_progress(run: ImportRun, tally: ImportTally) -> None:
     run.counts = dict(sorted(tally.counts.items()))
     if len(tally.rejects) != len(run.rejects):
         run.rejects = list(tally.rejects)
+    run.duplicates = tally.duplicates_json()
+    run.remarks = list(tally.remarks)
 
 
 def record_end(session: Session, run: ImportRun) -> None:

@@ -148,10 +148,9 @@ def store_demonstrations(
 ) -> list[StoredRow]:
     """Store demonstrations, each with its prompt's id; those with the same text are one."""
     keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
-    query = select(Demonstration.id, Demonstration.prompt_id, Demonstration.content_hash).where(
-        bulk.among(session, Demonstration.prompt_id, [prompt_id for prompt_id, _ in keys]),
-        bulk.among(session, Demonstration.content_hash, [digest for _, digest in keys]),
-    )
+    query = bulk.pairs_among(
+        session, Demonstration.prompt_id, Demonstration.content_hash, keys
+    ).add_columns(Demonstration.id, Demonstration.prompt_id, Demonstration.content_hash)
     known = {(row.prompt_id, row.content_hash): row.id for row in session.execute(query)}
     first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in known}
     places = sorted(first.values())

@@ -54,6 +54,7 @@ class KnownComparison:
     """A stored comparison with its completions in canonical order."""
 
     id: int
+    kind: JudgmentKind
     completion_ids: tuple[int, ...]
 
 
@@ -62,7 +63,12 @@ def by_natural_key(
 ) -> dict[str, KnownComparison]:
     """Return the project's comparisons that have one of these natural keys."""
     query = (
-        select(Comparison.natural_key, Comparison.id, ComparisonCompletion.completion_id)
+        select(
+            Comparison.natural_key,
+            Comparison.id,
+            Comparison.kind,
+            ComparisonCompletion.completion_id,
+        )
         .join(
             ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True
         )
@@ -71,13 +77,13 @@ def by_natural_key(
         )
         .order_by(Comparison.id, ComparisonCompletion.position)
     )
-    ids: dict[str, int] = {}
+    found: dict[str, tuple[int, JudgmentKind]] = {}
     members: dict[str, list[int]] = defaultdict(list)
-    for key, comparison_id, completion_id in session.execute(query):
-        ids[key] = comparison_id
+    for key, comparison_id, kind, completion_id in session.execute(query):
+        found[key] = (comparison_id, JudgmentKind(kind))
         if completion_id is not None:  # there are none to show where a labeler writes
             members[key].append(completion_id)
-    return {key: KnownComparison(found, tuple(members[key])) for key, found in ids.items()}
+    return {key: KnownComparison(*known, tuple(members[key])) for key, known in found.items()}
 
 
 def create(
