@@ -30,7 +30,10 @@ from sqlalchemy.schema import Table
 
 from app.db.base import Base, Identified
 
-_ROWS_UNTIL_ANALYZED = 10_000
+
+def is_postgresql(session: Session) -> bool:
+    """Return whether many can write at once."""
+    return session.get_bind().dialect.name == "postgresql"
 
 
 def among(
@@ -38,36 +41,39 @@ def among(
 ) -> ColumnElement[bool]:
     """Return the condition that a column has one of these values, however many there are."""
     unique = list(dict.fromkeys(values))
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         return of == any_(bindparam(None, unique, type_=ARRAY(of.type)))
     listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
     return of.in_(select(listed.c.value))
 
 
-def pairs_among(
+def with_pairs(
     session: Session,
     first: InstrumentedAttribute[Any],
     second: InstrumentedAttribute[Any],
     pairs: Collection[tuple[int, int | str]],
+    columns: Sequence[InstrumentedAttribute[Any]],
+    *conditions: ColumnElement[bool],
 ) -> Select[Any]:
-    """Select from the table of two columns the rows that have one of these pairs of values.
+    """Select columns of the rows that have one of these pairs of values in two of their columns.
 
-    Columns are to be added. Each pair is looked up on its own: two lists of values would be tried
-    in every combination.
+    Each pair is looked up on its own: two lists would be tried in every combination.
     """
     unique = list(dict.fromkeys(pairs))
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         lists = [
             bindparam(None, [pair[at] for pair in unique], type_=ARRAY(of.type))
             for at, of in enumerate((first, second))
         ]
         wanted = func.unnest(*lists).table_valued("a", "b").render_derived()
-        matches = (first == wanted.c.a) & (second == wanted.c.b)
-        return select().select_from(wanted).join(first.class_, matches)
+        matches = select(*columns).where(first == wanted.c.a, second == wanted.c.b, *conditions)
+        # The offset keeps the planner from going through the table once for each of its rows.
+        match = matches.offset(0).lateral()
+        return select(*match.c).select_from(wanted.join(match, true()))
     listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
     parts = [func.json_extract(listed.c.value, f"$[{at}]") for at in (0, 1)]
-    matches = (first == parts[0]) & (second == parts[1])
-    return select().select_from(listed).join(first.class_, matches)
+    on = (first == parts[0]) & (second == parts[1])
+    return select(*columns).select_from(listed).join(first.class_, on).where(*conditions)
 
 
 def reserve_ids(session: Session, model: type[Identified], count: int) -> list[int]:
@@ -75,7 +81,7 @@ def reserve_ids(session: Session, model: type[Identified], count: int) -> list[i
     if not count:
         return []
     table = _table(model)
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         sequence = func.pg_get_serial_sequence(f'"{table.name}"', "id")
         numbers = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
         return sorted(session.scalars(numbers))
@@ -107,24 +113,16 @@ def prefer_indexes(session: Session) -> None:
     PostgreSQL keeps the plans of foreign-key checks and prepared statements. One made for a nearly
     empty table reads all of it, and goes on to do so while the table grows.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         settings = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
         session.execute(select(*(func.set_config(name, "off", true()) for name in settings)))
 
 
 def analyze(session: Session, *models: type[Base]) -> None:
     """Let PostgreSQL count what the tables hold now, so that its plans suit their size."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         names = ", ".join(f'"{_table(model).name}"' for model in models)
         session.execute(text(f"ANALYZE {names}"))
-
-
-def is_time_to_analyze(rows_before: int, rows_after: int) -> bool:
-    """Return whether a growing table has passed 10,000 rows, or has doubled since then."""
-    mark = _ROWS_UNTIL_ANALYZED
-    while mark <= rows_before:
-        mark *= 2
-    return rows_after >= mark
 
 
 def _table(model: type[Any]) -> Table:
@@ -141,12 +139,29 @@ def _converted(
     for at, name in enumerate(columns):
         converter = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
         if converter is not None:
-            converters.append((at, converter))
+            converters.append((at, _remembering(converter)))
     for row in rows:
         values = list(row)
         for at, convert in converters:
             values[at] = convert(values[at])
         yield tuple(values)
+
+
+def _remembering(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter that does what many rows share only once: the time, or an empty list."""
+    known: dict[object, Any] = {}
+
+    def converted(value: Any) -> Any:
+        key: object = value
+        if isinstance(value, list | dict):
+            if value:
+                return convert(value)
+            key = type(value)
+        if key not in known:
+            known[key] = convert(value)
+        return known[key]
+
+    return converted
 
 
 def _copy(

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
@@ -89,9 +88,7 @@ def store(
     ]
 
 
-def _hit(
-    known: Mapping[tuple[int, str], _Known], keys: _Keys, source: str | None
-) -> _Known | None:
+def _hit(known: Mapping[tuple[int, str], _Known], keys: _Keys, source: str | None) -> _Known | None:
     for key in (keys.first, keys.plain):
         hit = known.get(key)
         if hit is not None and (source is None or hit.source == source[:SOURCE_MOST]):
@@ -101,13 +98,9 @@ def _hit(
 
 def _known(session: Session, all_keys: Sequence[_Keys]) -> dict[tuple[int, str], _Known]:
     wanted = {key for keys in all_keys for key in keys}
-    query = (
-        bulk.pairs_among(session, Completion.prompt_id, Completion.source_key, wanted)
-        .add_columns(
-            Completion.prompt_id, Completion.source_key, Completion.id, Completion.source
-        )
-        .where(Completion.sample_index == 0)
-    )
+    place = (Completion.prompt_id, Completion.source_key)
+    columns = (*place, Completion.id, Completion.source)
+    query = bulk.with_pairs(session, *place, wanted, columns, Completion.sample_index == 0)
     return {(row[0], row[1]): _Known(row[2], row[3]) for row in session.execute(query)}
 
 

@@ -21,6 +21,7 @@ from app.models import Assignment, Judgment
 from app.services.project import criteria
 
 _ANSWER = ("preferred", "ranking", "ratings", "thumb", "text", "both_bad")
+_COMPARED = (*_ANSWER, "strength", "margin")
 _SAID = (*_ANSWER, "strength", "margin", "reasons")
 _ASSIGNMENT = (
     *("id", "project_id", "comparison_id", "slot_id", "labeler_id", "lease_token", "state"),
@@ -35,12 +36,13 @@ _JUDGMENT = (
 
 
 class Said(NamedTuple):
-    """What a judgment says; `id` is that of a stored one."""
+    """What a judgment says, in canonical order; `id` is that of a stored one."""
 
     answer: tuple[Any, ...]
     strength: int | None
     margin: float | None
     id: int | None = None
+    reasons: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class NewJudgment:
 
     vote: VoteRecord
     labeler_id: int
+    said: Said
     places: Sequence[int]
 
 
@@ -62,18 +65,13 @@ class JudgedSlots:
     judgments: Sequence[NewJudgment]
 
 
-def current(
-    session: Session, pairs: Collection[tuple[int, int]]
-) -> dict[tuple[int, int], Said]:
+def current(session: Session, pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], Said]:
     """Return the current judgments of these comparisons by these labelers."""
     if not pairs:
         return {}
-    query = (
-        bulk.pairs_among(session, Judgment.comparison_id, Judgment.labeler_id, pairs)
-        .add_columns(Judgment.comparison_id, Judgment.labeler_id, Judgment.id)
-        .add_columns(*(getattr(Judgment, name) for name in (*_ANSWER, "strength", "margin")))
-        .where(Judgment.is_current)
-    )
+    place = (Judgment.comparison_id, Judgment.labeler_id)
+    columns = (*place, Judgment.id, *(getattr(Judgment, name) for name in _COMPARED))
+    query = bulk.with_pairs(session, *place, pairs, columns, Judgment.is_current)
     return {
         (row[0], row[1]): Said(tuple(row[3:-2]), row[-2], row[-1], row[2])
         for row in session.execute(query)
@@ -82,10 +80,18 @@ def current(
 
 def said(kind: JudgmentKind, vote: VoteRecord, places: Sequence[int]) -> Said:
     """Return what a vote says, in the canonical order of its comparison."""
-    values = _columns(kind, vote, places)
-    return Said(
-        tuple(values[name] for name in _ANSWER), values["strength"], values["margin"]
-    )
+    body = KINDS[kind].body
+    if issubclass(body, OrderBody):
+        ranking = vote.ranking and Ranking(tuple(vote.ranking.ranks[at] for at in places))
+        order = body.of_ranking(ranking, both_bad=vote.both_bad or ranking is None).to_json()
+        answer = (order.get("preferred"), order.get("ranking"), None, None, None)
+        strength = None if vote.strength is None else int(vote.strength)
+        return Said((*answer, order["both_bad"]), strength, vote.margin)
+    ratings = vote.ratings and {
+        name: [given[at] for at in places] for name, given in vote.ratings.items()
+    }
+    answer = (None, None, ratings, vote.thumb, vote.text)
+    return Said((*answer, False), None, None, reasons=vote.reasons)
 
 
 def difference(before: Said, now_said: Said) -> str | None:
@@ -130,12 +136,11 @@ def add(session: Session, project_id: int, judged: Iterable[JudgedSlots]) -> int
                 *(started, submitted, submitted, "", ""),
             )
         )
-        values = _columns(comparison.kind, vote, new.places)
         judgments.append(
             (
                 *(judgment_id, project_id, assignment_id, comparison.comparison_id),
                 *(new.labeler_id, 1, None, True, False, False, comparison.kind.value),
-                *(values[name] for name in _SAID),
+                *(*new.said.answer, new.said.strength, new.said.margin, list(new.said.reasons)),
                 *(list(vote.flags), vote.comment, shown_order),
                 # 0: judged under guidelines that are not a version of this project's.
                 *(vote.guidelines_version or 0, _key(comparison.comparison_id), ""),
@@ -155,20 +160,6 @@ def set_margins(session: Session, margins: Mapping[int, float]) -> None:
         .values(margin=bindparam("of_margin")),
         [{"of_id": of, "of_margin": margin} for of, margin in margins.items()],
     )
-
-
-def _columns(kind: JudgmentKind, vote: VoteRecord, places: Sequence[int]) -> dict[str, Any]:
-    """Return a vote's columns of a judgment, in the canonical order of the comparison."""
-    columns: dict[str, Any] = dict.fromkeys(_SAID) | {"reasons": [], "both_bad": False}
-    body = KINDS[kind].body
-    if issubclass(body, OrderBody):
-        ranking = vote.ranking and Ranking(tuple(vote.ranking.ranks[at] for at in places))
-        order = body.of_ranking(ranking, both_bad=vote.both_bad or ranking is None)
-        strength = None if vote.strength is None else int(vote.strength)
-        return columns | order.to_json() | {"strength": strength, "margin": vote.margin}
-    if vote.ratings is not None:
-        columns["ratings"] = {name: [of[at] for at in places] for name, of in vote.ratings.items()}
-    return columns | {"thumb": vote.thumb, "reasons": list(vote.reasons), "text": vote.text}
 
 
 def _key(comparison_id: int) -> str:

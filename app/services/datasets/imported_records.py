@@ -81,7 +81,7 @@ def store(
 
 def _lock(session: Session, project_id: int) -> None:
     """Let one import at a time add to a project: two could find the same row missing."""
-    if session.get_bind().dialect.name == "postgresql":
+    if bulk.is_postgresql(session):
         session.execute(select(func.pg_advisory_xact_lock(_LOCK, project_id)))
 
 

@@ -141,7 +141,7 @@ class _Batch:
         before = self.judged.get((imported.key, labeler_id))
         if before is None:
             self.judged[imported.key, labeler_id] = said
-            new = NewJudgment(vote, labeler_id, places)
+            new = NewJudgment(vote, labeler_id, said, places)
             self.new.setdefault(imported.key, []).append(new)
         elif (difference := imported_judgments.difference(before, said)) is not None:
             who = f"labeler {vote.labeler}" if vote.labeler else "a labeler without a name"

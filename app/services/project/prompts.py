@@ -148,10 +148,9 @@ def store_demonstrations(
 ) -> list[StoredRow]:
     """Store demonstrations, each with its prompt's id; those with the same text are one."""
     keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
-    query = bulk.pairs_among(
-        session, Demonstration.prompt_id, Demonstration.content_hash, keys
-    ).add_columns(Demonstration.id, Demonstration.prompt_id, Demonstration.content_hash)
-    known = {(row.prompt_id, row.content_hash): row.id for row in session.execute(query)}
+    place = (Demonstration.prompt_id, Demonstration.content_hash)
+    query = bulk.with_pairs(session, *place, keys, (*place, Demonstration.id))
+    known = {(row[0], row[1]): row[2] for row in session.execute(query)}
     first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in known}
     places = sorted(first.values())
     ids = bulk.reserve_ids(session, Demonstration, len(places))
@@ -289,7 +288,7 @@ def text_hash(text: str) -> str:
 
 
 def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> dict[str, int]:
-    query = select(Prompt.content_hash, Prompt.id).where(
-        Prompt.project_id == project_id, bulk.among(session, Prompt.content_hash, hashes)
-    )
+    place = (Prompt.project_id, Prompt.content_hash)
+    pairs = [(project_id, digest) for digest in hashes]
+    query = bulk.with_pairs(session, *place, pairs, (Prompt.content_hash, Prompt.id))
     return {digest: prompt_id for digest, prompt_id in session.execute(query)}

@@ -62,28 +62,24 @@ def by_natural_key(
     session: Session, project_id: int, keys: Collection[str]
 ) -> dict[str, KnownComparison]:
     """Return the project's comparisons that have one of these natural keys."""
-    query = (
-        select(
-            Comparison.natural_key,
-            Comparison.id,
-            Comparison.kind,
-            ComparisonCompletion.completion_id,
+    place = (Comparison.project_id, Comparison.natural_key)
+    pairs = [(project_id, key) for key in keys]
+    columns = (Comparison.natural_key, Comparison.id, Comparison.kind)
+    found = session.execute(bulk.with_pairs(session, *place, pairs, columns)).all()
+    members: dict[int, list[int]] = defaultdict(list)
+    if found:
+        query = (
+            select(ComparisonCompletion.comparison_id, ComparisonCompletion.completion_id)
+            .where(
+                bulk.among(session, ComparisonCompletion.comparison_id, [row[1] for row in found])
+            )
+            .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
         )
-        .join(
-            ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True
-        )
-        .where(
-            Comparison.project_id == project_id, bulk.among(session, Comparison.natural_key, keys)
-        )
-        .order_by(Comparison.id, ComparisonCompletion.position)
-    )
-    found: dict[str, tuple[int, JudgmentKind]] = {}
-    members: dict[str, list[int]] = defaultdict(list)
-    for key, comparison_id, kind, completion_id in session.execute(query):
-        found[key] = (comparison_id, JudgmentKind(kind))
-        if completion_id is not None:  # there are none to show where a labeler writes
-            members[key].append(completion_id)
-    return {key: KnownComparison(*known, tuple(members[key])) for key, known in found.items()}
+        for comparison_id, completion_id in session.execute(query):
+            members[comparison_id].append(completion_id)
+    return {
+        key: KnownComparison(of, JudgmentKind(kind), tuple(members[of])) for key, of, kind in found
+    }
 
 
 def create(
@@ -96,7 +92,7 @@ def create(
     rows, members, slots, created = [], [], [], []
     for comparison_id, new in zip(ids, wanted, strict=True):
         check_k(new.kind, len(new.completion_ids))
-        rows.append(_row(comparison_id, project.id, new) + (moment,))
+        rows.append((*_row(comparison_id, project.id, new), moment))
         members += [(comparison_id, at, each) for at, each in enumerate(new.completion_ids)]
         own = [next(slot_ids) for _ in range(new.overlap)]
         slots += [
