@@ -73,13 +73,33 @@ def import_file(
             project_id = projects.by_slug(session, project).id
         run = _import_with_progress(database, project_id, path, format, mapping)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
-        emit({"file": path.name, "format": run.format, "counts": run.counts})
+        emit(
+            {
+                "file": path.name,
+                "format": run.format,
+                "counts": run.counts,
+                "duplicates": run.duplicates,
+                "remarks": run.remarks,
+            }
+        )
+        _say_findings(path.name, run)
     for reject in rejected[:5]:
         say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
         lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
         rejects.write_text("".join(lines), encoding="utf-8")
         say(f"Wrote {len(rejected)} rejected lines to {rejects}")
+
+
+def _say_findings(name: str, run: ImportRun) -> None:
+    """Say which rows were there already, and what else a person should know."""
+    for found in run.duplicates:
+        where = "in the project" if found["where"] == "project" else "earlier in the file"
+        lines = ", ".join(map(str, found["lines"]))
+        more = ", …" if found["count"] > len(found["lines"]) else ""
+        say(f"{name}: {found['count']} {found['kind']} were already {where} (lines {lines}{more})")
+    for remark in run.remarks:
+        say(f"{name}: {remark}")
 
 
 def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:

@@ -20,6 +20,10 @@ class RankedVote(Protocol):
     def strength(self) -> int | None:
         """How much better the better one is, 1 to 4."""
 
+    @property
+    def margin(self) -> float | None:
+        """The lead of the better one in the unit of an imported file."""
+
 
 class AbsoluteVote(Protocol):
     """The part of a vote about single completions, from the database or from a file."""
@@ -38,8 +42,8 @@ class TrainingPair:
     """Two completions by canonical position, and the votes between them.
 
     `share` is the vote share of the first; a tie counts half for each. `strength` is the mean
-    strength (1 to 4) of the votes that are not ties, None if none states it. `agreement` is the
-    share of the most frequent vote.
+    strength (1 to 4) of the votes that are not ties, None if none states it; `margin` likewise is
+    the mean of the margins in an imported file. `agreement` is the share of the most frequent vote.
     """
 
     first: int
@@ -48,6 +52,7 @@ class TrainingPair:
     votes: int
     agreement: float
     strength: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ def pairs(votes: Iterable[RankedVote], k: int) -> tuple[TrainingPair, ...]:
 def _pair(votes: Sequence[RankedVote], first: int, second: int) -> TrainingPair:
     camps: Counter[int] = Counter()
     strengths: list[int] = []
+    margins: list[float] = []
     for vote in votes:
         assert vote.ranking is not None
         a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
@@ -98,6 +104,8 @@ def _pair(votes: Sequence[RankedVote], first: int, second: int) -> TrainingPair:
         camps[sign] += 1
         if sign and vote.strength is not None:
             strengths.append(vote.strength)
+        if sign and vote.margin is not None:
+            margins.append(vote.margin)
     total = camps.total()
     return TrainingPair(
         first,
@@ -106,4 +114,5 @@ def _pair(votes: Sequence[RankedVote], first: int, second: int) -> TrainingPair:
         votes=total,
         agreement=max(camps.values()) / total,
         strength=sum(strengths) / len(strengths) if strengths else None,
+        margin=sum(margins) / len(margins) if margins else None,
     )

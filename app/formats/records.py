@@ -86,8 +86,8 @@ class PreferenceRecord:
 
     ``labeler`` is the name in the file, or None if it names nobody or combines several labelers.
     ``margin`` is the lead of the chosen completion, in the file's own unit. Completions of the same
-    text by different sources stay apart. If all completions are the same text, the record is
-    refused: a preference between equal texts has nothing to teach.
+    text by different sources stay apart, and a vote between them is one between the sources. Of
+    unknown or equal sources, all completions with the same text are refused.
     """
 
     messages: Conversation
@@ -105,8 +105,7 @@ class PreferenceRecord:
             raise Invalid(
                 f"{len(self.candidates)} completions have {len(self.ranking.ranks)} ranks"
             )
-        texts = {candidate.text for candidate in self.candidates}
-        if len(texts) == 1:
+        if has_one_text(self.candidates) and not have_own_sources(self.candidates):
             raise Invalid("all completions have the same text")
 
     @property
@@ -273,6 +272,17 @@ def check_prompt(messages: Sequence[Turn]) -> None:
         raise Invalid(f"the prompt must end with a user turn, not with role {messages[-1].role!r}")
 
 
+def has_one_text(candidates: Sequence[CompletionText]) -> bool:
+    """Return whether completions do not differ in their text."""
+    return all(candidate.text == candidates[0].text for candidate in candidates[1:])
+
+
+def have_own_sources(candidates: Sequence[CompletionText]) -> bool:
+    """Return whether each completion is known to be by another source."""
+    sources = {candidate.source for candidate in candidates}
+    return len(sources) == len(candidates) and None not in sources
+
+
 def chosen_and_rejected(
     messages: Conversation,
     chosen: str,
@@ -305,6 +315,8 @@ def pair(record: PreferenceRecord) -> tuple[str, str]:
     best = record.preferred
     if best is None:
         raise Invalid("a tie has no chosen completion")
+    if has_one_text(record.candidates):
+        raise Invalid("all completions have the same text")
     return record.candidates[best].text, record.candidates[1 - best].text
 
 

@@ -25,6 +25,7 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
     VoteRecord,
+    has_one_text,
 )
 from worker.files.source import Source
 from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
@@ -129,7 +130,7 @@ def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
             if row.pairs:
                 good.append(row)
             else:
-                bad.append(BadLine(line, "no completion was preferred"))
+                bad.append(BadLine(line, _why_no_pairs(record, "no completion was preferred")))
         else:
             bad.append(BadLine(line, f"{_what(record)}, not a judged comparison"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
@@ -151,7 +152,8 @@ def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
             judged = _compared(line, record)
             if not (judged.pairs or judged.absolutes):
-                bad.append(BadLine(line, "no completion was preferred, rated or labeled"))
+                why = _why_no_pairs(record, "no completion was preferred, rated or labeled")
+                bad.append(BadLine(line, why))
                 continue
             good.append(judged)
         else:
@@ -207,6 +209,12 @@ def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[Ba
     return bad
 
 
+def _why_no_pairs(record: PreferenceRecord | ComparisonRecord, otherwise: str) -> str:
+    has_several = len(record.candidates) > 1
+    is_one_text = has_several and has_one_text(record.candidates)
+    return "all completions have the same text" if is_one_text else otherwise
+
+
 def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
     row = JudgedRow(
         line,
@@ -214,7 +222,13 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
         _turns(record.messages),
         tuple(candidate.text for candidate in record.candidates),
         tuple(_source(candidate) for candidate in record.candidates),
-        _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
+        tuple(
+            pair
+            for pair in (
+                _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record)
+            )
+            if record.candidates[pair.first].text != record.candidates[pair.second].text
+        ),
     )
     if isinstance(record, PreferenceRecord):
         return row

@@ -86,6 +86,7 @@ def _of_vote(
             tally,
             labeler=vote.labeler,
             strength=strength,
+            margin=vote.margin if sign else None,
         )
 
 

@@ -122,7 +122,7 @@ def _preferences(format: str) -> Rows:
         comparison: JudgedComparison, options: ExportOptions, account: Account
     ) -> Iterator[Mapping[str, Any]]:
         spell = writers.preference(
-            format, margin=with_margin and options.aggregate is Aggregate.VOTE_SHARE
+            format, margin=with_margin and options.aggregate is not Aggregate.MAJORITY
         )
         has_row = False
         for record in export_pairs.of_comparison(comparison, options, account.tally):
@@ -268,4 +268,5 @@ def _vote_record(vote: Voted) -> VoteRecord:
         thumb=vote.thumb,
         reasons=vote.reasons,
         text=vote.text,
+        margin=vote.margin,
     )

@@ -123,6 +123,7 @@ class Voted:
     active_ms: int
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
+    margin: float | None = None  # of an imported file, in its own unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
     candidates, implied = judged.candidates, pairs(judged.votes, len(judged.candidates))
     if judged.edits:
         candidates, implied = _with_edits(judged)
+    implied = tuple(p for p in implied if candidates[p.first].text != candidates[p.second].text)
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,

@@ -166,6 +166,7 @@ def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> 
         active_ms=judgment.active_ms,
         thumb=judgment.thumb,
         reasons=tuple(judgment.reasons),
+        margin=judgment.margin,
     )
 
 

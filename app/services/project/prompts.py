@@ -291,4 +291,4 @@ def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> di
     place = (Prompt.project_id, Prompt.content_hash)
     pairs = [(project_id, digest) for digest in hashes]
     query = bulk.with_pairs(session, *place, pairs, (Prompt.content_hash, Prompt.id))
-    return {digest: prompt_id for digest, prompt_id in session.execute(query)}
+    return {row[0]: row[1] for row in session.execute(query)}
