@@ -94,10 +94,11 @@ def import_file(
 def _say_findings(name: str, run: ImportRun) -> None:
     """Say which rows were there already, and what else a person should know."""
     for found in run.duplicates:
-        where = "in the project" if found["where"] == "project" else "earlier in the file"
+        where = "already in the project" if found["where"] == "project" else "repeated in the file"
+        noun = "line" if found["count"] == 1 else "lines"
         lines = ", ".join(map(str, found["lines"]))
         more = ", …" if found["count"] > len(found["lines"]) else ""
-        say(f"{name}: {found['count']} {found['kind']} were already {where} (lines {lines}{more})")
+        say(f"{name}: duplicate {found['kind']}: {found['count']} {where} ({noun} {lines}{more})")
     for remark in run.remarks:
         say(f"{name}: {remark}")
 

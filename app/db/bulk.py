@@ -53,7 +53,7 @@ def with_pairs(
     second: InstrumentedAttribute[Any],
     pairs: Collection[tuple[int, int | str]],
     columns: Sequence[InstrumentedAttribute[Any]],
-    *conditions: ColumnElement[bool],
+    *conditions: ColumnElement[bool] | InstrumentedAttribute[bool],
 ) -> Select[Any]:
     """Select columns of the rows that have one of these pairs of values in two of their columns.
 

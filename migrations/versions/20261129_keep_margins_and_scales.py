@@ -20,7 +20,8 @@ def upgrade() -> None:
     op.add_column("judgment", sa.Column("margin", sa.Double(), nullable=True))
     op.add_column("criterion", sa.Column("scale", JSON, nullable=True))
     for name in ("duplicates", "remarks"):
-        op.add_column("import_run", _list(name))
+        empty = sa.text("'[]'")
+        op.add_column("import_run", sa.Column(name, JSON, nullable=False, server_default=empty))
     op.add_column("import_job", sa.Column("last_ids", JSON, nullable=True))
 
 
@@ -30,7 +31,3 @@ def downgrade() -> None:
     op.drop_column("import_run", "duplicates")
     op.drop_column("criterion", "scale")
     op.drop_column("judgment", "margin")
-
-
-def _list(name: str) -> sa.Column[list[object]]:
-    return sa.Column(name, JSON, nullable=False, server_default=sa.text("'[]'"))

@@ -8,7 +8,7 @@ writer.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -112,7 +112,7 @@ def _insert(
 ) -> list[int]:
     ids = bulk.reserve_ids(session, Completion, len(fresh))
     moment = now(session)
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             *(completion_id, project.id, prompt_id, None),
             *((candidate.source or source)[:SOURCE_MOST], source_key, 0, candidate.text),

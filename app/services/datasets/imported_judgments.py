@@ -84,14 +84,14 @@ def said(kind: JudgmentKind, vote: VoteRecord, places: Sequence[int]) -> Said:
     if issubclass(body, OrderBody):
         ranking = vote.ranking and Ranking(tuple(vote.ranking.ranks[at] for at in places))
         order = body.of_ranking(ranking, both_bad=vote.both_bad or ranking is None).to_json()
-        answer = (order.get("preferred"), order.get("ranking"), None, None, None)
+        ordered = (order.get("preferred"), order.get("ranking"), None, None, None)
         strength = None if vote.strength is None else int(vote.strength)
-        return Said((*answer, order["both_bad"]), strength, vote.margin)
-    ratings = vote.ratings and {
-        name: [given[at] for at in places] for name, given in vote.ratings.items()
-    }
-    answer = (None, None, ratings, vote.thumb, vote.text)
-    return Said((*answer, False), None, None, reasons=vote.reasons)
+        return Said((*ordered, order["both_bad"]), strength, vote.margin)
+    ratings: dict[str, list[int]] | None = None
+    if vote.ratings is not None:
+        ratings = {name: [of[at] for at in places] for name, of in vote.ratings.items()}
+    answer = (None, None, ratings, vote.thumb, vote.text, False)
+    return Said(answer, None, None, reasons=vote.reasons)
 
 
 def difference(before: Said, now_said: Said) -> str | None:

@@ -64,7 +64,7 @@ KTO = [
     for text, label in (("Until six.", True), ("Who knows.", False))
 ]
 # nvidia/HelpSteer2, train.jsonl: two responses to a prompt in rows that follow one another.
-HELPSTEER2 = [
+HELPSTEER2: list[dict[str, Any]] = [
     {"prompt": "Is it open?", "response": text, "helpfulness": helpfulness, "correctness": 4}
     | {"coherence": 4, "complexity": 1, "verbosity": verbosity}
     for text, helpfulness, verbosity in (("Until six.", 4, 1), ("Who knows.", 0, 2))
