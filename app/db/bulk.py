@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Dialect,
@@ -27,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.schema import Table
+from sqlalchemy.types import TypeEngine
 
 from app.db.base import Base, Identified
 
@@ -137,7 +139,7 @@ def _converted(
     """Convert values as the column types do."""
     converters: list[tuple[int, Callable[[Any], Any]]] = []
     for at, name in enumerate(columns):
-        converter = table.c[name].type.dialect_impl(dialect).bind_processor(dialect)
+        converter = _converter(dialect, table.c[name].type)
         if converter is not None:
             converters.append((at, _remembering(converter)))
     for row in rows:
@@ -145,6 +147,12 @@ def _converted(
         for at, convert in converters:
             values[at] = convert(values[at])
         yield tuple(values)
+
+
+def _converter(dialect: Dialect, of: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(of, JSON) and dialect.name == "postgresql":
+        return json.dumps  # COPY takes it as text
+    return of.dialect_impl(dialect).bind_processor(dialect)
 
 
 def _remembering(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
