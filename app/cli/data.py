@@ -1,5 +1,6 @@
 """`import` and `export`: importing files and exporting data sets from the command line."""
 
+import gc
 import json
 import shutil
 import time
@@ -73,13 +74,34 @@ def import_file(
             project_id = projects.by_slug(session, project).id
         run = _import_with_progress(database, project_id, path, format, mapping)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
-        emit({"file": path.name, "format": run.format, "counts": run.counts})
+        emit(
+            {
+                "file": path.name,
+                "format": run.format,
+                "counts": run.counts,
+                "duplicates": run.duplicates,
+                "remarks": run.remarks,
+            }
+        )
+        _say_findings(path.name, run)
     for reject in rejected[:5]:
         say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
         lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
         rejects.write_text("".join(lines), encoding="utf-8")
         say(f"Wrote {len(rejected)} rejected lines to {rejects}")
+
+
+def _say_findings(name: str, run: ImportRun) -> None:
+    """Say which rows were there already, and what else a person should know."""
+    for found in run.duplicates:
+        where = "already in the project" if found["where"] == "project" else "repeated in the file"
+        noun = "line" if found["count"] == 1 else "lines"
+        lines = ", ".join(map(str, found["lines"]))
+        more = ", …" if found["count"] > len(found["lines"]) else ""
+        say(f"{name}: duplicate {found['kind']}: {found['count']} {where} ({noun} {lines}{more})")
+    for remark in run.remarks:
+        say(f"{name}: {remark}")
 
 
 def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
@@ -113,6 +135,7 @@ def _import_with_progress(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
     with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
         return imports.run_in_batches(

@@ -24,6 +24,10 @@ class RankedVote(Protocol):
     def strength(self) -> int | None:
         """How much better the better one is, 1 to 4."""
 
+    @property
+    def margin(self) -> float | None:
+        """The lead of the better one in the unit of an imported file."""
+
 
 class AbsoluteVote(Protocol):
     """The part of a vote about single completions, from the database or from a file."""
@@ -55,8 +59,9 @@ class TrainingPair:
 
     `share` is the vote share of the first; a tie counts half for each, and votes without a
     preference do not count. `votes` are those that count in the share. `strength` is the mean
-    strength (1 to 4) of the votes that are not ties, None if none states it. `agreement` is the
-    share of the most frequent vote among all votes, those without a preference included.
+    strength (1 to 4) of the votes that are not ties, None if none states it; `margin` likewise is
+    the mean of the margins in an imported file. `agreement` is the share of the most frequent vote
+    among all votes, those without a preference included.
     """
 
     first: int
@@ -65,6 +70,7 @@ class TrainingPair:
     votes: int
     agreement: float
     strength: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class PairVotes:
     for_second: int
     neither: int
     strength: float | None = None
+    margin: float | None = None
 
     @property
     def votes(self) -> int:
@@ -107,7 +114,9 @@ class PairVotes:
         if not ordered:
             return None
         share = (self.for_first + self.ties / 2) / ordered
-        return TrainingPair(self.first, self.second, share, ordered, self.agreement, self.strength)
+        return TrainingPair(
+            self.first, self.second, share, ordered, self.agreement, self.strength, self.margin
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +185,7 @@ def settled_pairs(ranking: Ranking, votes: int) -> tuple[TrainingPair, ...]:
 def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int) -> PairVotes:
     for_first = ties = for_second = 0
     strengths: list[int] = []
+    margins: list[float] = []
     for vote in votes:
         assert vote.ranking is not None
         a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
@@ -188,5 +198,8 @@ def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int)
             for_second += 1
         if vote.strength is not None:
             strengths.append(vote.strength)
+        if vote.margin is not None:
+            margins.append(vote.margin)
     strength = sum(strengths) / len(strengths) if strengths else None
-    return PairVotes(first, second, for_first, ties, for_second, neither, strength)
+    margin = sum(margins) / len(margins) if margins else None
+    return PairVotes(first, second, for_first, ties, for_second, neither, strength, margin)

@@ -81,6 +81,7 @@ def _vote(row: Row) -> VoteRecord:
         thumb=fields.optional_text(row, "thumb"),
         reasons=tuple(_texts(row, "reasons")),
         text=fields.optional_text(row, "text"),
+        margin=fields.optional_number(row, "margin"),
     )
 
 
@@ -111,6 +112,8 @@ def _fields_of_kind(vote: VoteRecord) -> Row:
         fields_of_kind |= {"thumb": vote.thumb, "reasons": list(vote.reasons)}
     if vote.text is not None:
         fields_of_kind["text"] = vote.text
+    if vote.margin is not None:
+        fields_of_kind["margin"] = vote.margin
     return fields_of_kind
 
 

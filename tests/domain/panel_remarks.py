@@ -11,7 +11,7 @@ from tests.domain.simulated_panels import Panel, PanelPlan, simulate
 
 JUDGMENTS = 60  # of each labeler
 TEAMS = (3, 5, 10)
-NO_TRIALS = Trials((), (), "no gold and no repeats")
+NO_TRIALS = Trials.of((), "no gold and no repeats")
 
 
 def flagged(kinds: tuple[str, ...], per_prompt: int, seed: int) -> list[bool]:
@@ -56,7 +56,7 @@ def lines(panels: int) -> Iterator[str]:
 def _evidence(panel: Panel, labeler: int, standing: labeler_standing.Standing) -> Evidence:
     table = panel.table
     own = table.labeler == labeler
-    prompts = table.cluster[table.entry_owner[own]].tolist()
+    prompts = table.cluster[table.entry_owner[own]]
     others = ~own
     longer_by_others = jackknife.share(
         panel.chose_longer[others].astype(float), table.cluster[table.entry_owner[others]]
@@ -64,11 +64,11 @@ def _evidence(panel: Panel, labeler: int, standing: labeler_standing.Standing) -
     return Evidence(
         judgments=int(own.sum()),
         labelers=len(table.labelers),
-        first_place=Trials(panel.chose_first[own].tolist(), prompts, ""),
+        first_place=Trials(panel.chose_first[own], prompts, ""),
         first_place_expected=0.5,
         gold=NO_TRIALS,
         same_again=NO_TRIALS,
-        longer=Trials(panel.chose_longer[own].tolist(), prompts, ""),
+        longer=Trials(panel.chose_longer[own], prompts, ""),
         longer_by_others=longer_by_others,
         standing=standing,
         is_contrary=False,

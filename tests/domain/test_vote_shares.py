@@ -14,6 +14,7 @@ class Vote:
     ranking: Ranking | None
     strength: int | None = None
     both_bad: bool = False
+    margin: float | None = None
 
 
 BAD = Vote(None, both_bad=True)

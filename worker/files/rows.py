@@ -24,6 +24,7 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
     VoteRecord,
+    has_one_text,
 )
 from worker.files.source import Source
 from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
@@ -130,7 +131,7 @@ def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
             if row.pairs:
                 good.append(row)
             else:
-                bad.append(BadLine(line, "no completion was preferred"))
+                bad.append(BadLine(line, _why_no_pairs(record, "no completion was preferred")))
         else:
             bad.append(BadLine(line, f"{_what(record)}, not a judged comparison"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
@@ -152,7 +153,8 @@ def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
             judged = _compared(line, record)
             if not (judged.pairs or judged.absolutes):
-                bad.append(BadLine(line, "no completion was preferred, rated or labeled"))
+                why = _why_no_pairs(record, "no completion was preferred, rated or labeled")
+                bad.append(BadLine(line, why))
                 continue
             good.append(judged)
         else:
@@ -217,6 +219,12 @@ def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[Ba
     return bad
 
 
+def _why_no_pairs(record: PreferenceRecord | ComparisonRecord, otherwise: str) -> str:
+    has_several = len(record.candidates) > 1
+    is_one_text = has_several and has_one_text(record.candidates)
+    return "all completions have the same text" if is_one_text else otherwise
+
+
 def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
     row = JudgedRow(
         line,
@@ -224,7 +232,13 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
         _turns(record.messages),
         tuple(candidate.text for candidate in record.candidates),
         tuple(_source(candidate) for candidate in record.candidates),
-        _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
+        tuple(
+            pair
+            for pair in (
+                _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record)
+            )
+            if record.candidates[pair.first].text != record.candidates[pair.second].text
+        ),
     )
     if isinstance(record, PreferenceRecord):
         return row

@@ -90,11 +90,14 @@ class VoteWeights:
 
 
 def margin_of(pair: TrainingPair, share: float | None = None) -> float:
-    """Return the winner's margin: 0 for negligible, 1 for strong, reduced by split votes."""
-    if pair.strength is None:
-        return 0.0
+    """Return the winner's margin: 0 for negligible, 1 for strong, reduced by split votes.
+
+    Without a strength, it is the margin of an imported file, in the file's own unit.
+    """
     share = pair.share if share is None else share
-    return (pair.strength - 1) / (STRENGTHS - 1) * abs(2 * share - 1)
+    if pair.strength is not None:
+        return (pair.strength - 1) / (STRENGTHS - 1) * abs(2 * share - 1)
+    return max(pair.margin or 0.0, 0.0) * abs(2 * share - 1)
 
 
 def _refuse_unusable(labelers: Mapping[str, float], rows: Sequence[FrozenRow]) -> None:

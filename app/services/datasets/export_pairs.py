@@ -75,7 +75,7 @@ def _of_settlement(comparison: JudgedComparison, options: ExportOptions) -> Iter
     pairs = combinations(range(len(comparison.candidates)), 2)
     for (first, second), sign in zip(pairs, comparison.settled.signs, strict=True):
         better, worse = (first, second) if sign >= 0 else (second, first)
-        margin = float(abs(sign))
+        margin = float(abs(sign)) if options.aggregate is Aggregate.VOTE_SHARE else None
         direction = _Direction(better, worse, is_tie=not sign, margin=margin)
         yield _directed(comparison, direction, options)
 
@@ -91,7 +91,7 @@ def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[
                 (edited, original),
                 _CHOSEN_FIRST,
                 labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
-                margin=1.0,
+                margin=1.0 if options.aggregate is Aggregate.VOTE_SHARE else None,
                 source_id=str(comparison.comparison_id),
             )
         except Invalid as error:
@@ -112,7 +112,10 @@ def _of_vote(
         if agreement[_in_order(implied)] < options.min_agreement:
             yield ImpliedPair((), judged_comparisons.LOW_AGREEMENT, vote)
         else:
-            direction = _Direction(implied.preferred, implied.other, is_tie=implied.tie)
+            margin = None if implied.tie else vote.margin
+            direction = _Direction(
+                implied.preferred, implied.other, is_tie=implied.tie, margin=margin
+            )
             yield _directed(comparison, direction, options, vote)
 
 

@@ -123,7 +123,7 @@ def write(
 
 
 def _preferences(format: str, options: ExportOptions) -> Rows:
-    with_margin = options.aggregate is Aggregate.VOTE_SHARE and format in writers.WITH_MARGIN
+    with_margin = options.aggregate is not Aggregate.MAJORITY and format in writers.WITH_MARGIN
     spell = writers.preference(format, margin=with_margin)
 
     def rows(
@@ -348,4 +348,5 @@ def _vote_record(vote: Voted) -> VoteRecord:
         thumb=vote.thumb,
         reasons=vote.reasons,
         text=vote.text,
+        margin=vote.margin,
     )

@@ -134,6 +134,7 @@ class Voted:
     active_ms: int
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
+    margin: float | None = None  # of an imported file, in its own unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
         candidates, implied = _with_edits(judged)
     else:
         implied = pairs(judged.votes, len(judged.candidates))
+    implied = tuple(p for p in implied if candidates[p.first].text != candidates[p.second].text)
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,

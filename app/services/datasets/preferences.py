@@ -70,6 +70,7 @@ _SAID = (
     type_coerce(case((_is_no_pick, _judgment.ratings)), Text),
     _judgment.strength,
     *(_judgment.both_bad, _judgment.text, _judgment.thumb, _judgment.guidelines_version),
+    _judgment.margin,
 )
 _DETAILS = (
     *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
@@ -244,7 +245,7 @@ def _votes(
                 judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
             )
             continue
-        preferred, ranks, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        preferred, ranks, ratings, strength, both_bad, text, thumb, version, margin = row[5:14]
         if ratings is not None:
             ratings = _parsed(ratings)
         ranking = (
@@ -252,7 +253,7 @@ def _votes(
             if preferred is not None
             else _ranking(None, _parsed(ranks), ratings, weights)
         )
-        flags, comment, shown, reasons, started, submitted, ms = row[13:] or _NO_DETAILS
+        flags, comment, shown, reasons, started, submitted, ms = row[14:] or _NO_DETAILS
         own.append(
             Voted(
                 id,
@@ -271,6 +272,7 @@ def _votes(
                 ms,
                 thumb,
                 tuple(reasons),
+                margin,
             )
         )
     return votes

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,9 @@ def test_after_any_changes_the_arrays_are_those_of_a_fresh_reading(
                 comparison = session.get_one(Comparison, draw.choice(open_ones).id)
                 labeler = draw.choice(people)
                 is_pick = comparison.id != open_ones[-1].id
-                said = {"preferred": draw.choice(["a", "b", "tie"])} if is_pick else {}
+                said: dict[str, Any] = (
+                    {"preferred": draw.choice(["a", "b", "tie"])} if is_pick else {}
+                )
                 said |= {} if is_pick else {"ranking": [1, 2, 2], "shown_order": (2, 0, 1)}
                 if comparison.open_slots and not has_judged(session, comparison.id, labeler.id):
                     vote(session, comparison, labeler, **said)
