@@ -8,7 +8,7 @@ PostgreSQL follows the same rules in SQL (`migrations/versions/20261129_search_b
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -19,7 +19,11 @@ LONGEST_SEARCH = 500  # characters
 FEWEST_OF_PREFIX = 2  # shorter words must be whole
 ACCENTS = range(0x300, 0x370)
 UNSPACED = (
-    *(range(0xE00, 0xF00), range(0x1000, 0x10A0), range(0x1780, 0x1800)),  # Thai, Lao, Burmese, Khmer
+    *(
+        range(0xE00, 0xF00),
+        range(0x1000, 0x10A0),
+        range(0x1780, 0x1800),
+    ),  # Thai, Lao, Burmese, Khmer
     *(range(0x3040, 0x3100), range(0x3400, 0x4DC0), range(0x4E00, 0xA000)),  # Japanese, Chinese
     *(range(0xF900, 0xFB00), range(0x20000, 0x32000)),
 )
@@ -97,9 +101,10 @@ def parse(search: str) -> tuple[SearchTerm, ...]:
     return tuple(dict.fromkeys(terms))
 
 
-def is_match(terms: Sequence[SearchTerm], texts: Iterable[str]) -> bool:
-    """Whether one of the texts contains all terms."""
-    return any(all(_contains(found, term) for term in terms) for found in map(words, texts))
+def is_match(terms: Sequence[SearchTerm], text: str) -> bool:
+    """Whether a text contains all terms."""
+    found = words(text)
+    return bool(terms) and all(_contains(found, term) for term in terms)
 
 
 def _contains(found: Sequence[str], term: SearchTerm) -> bool:

@@ -15,7 +15,10 @@ down_revision = "8c41f0d2b7e6"
 branch_labels = None
 depends_on = None
 
-INDEXED = {"prompt": ("messages", "attune_words_of_messages"), "completion": ("text", "attune_words")}
+INDEXED = {
+    "prompt": ("messages", "attune_words_of_messages"),
+    "completion": ("text", "attune_words"),
+}
 LONGEST = 100_000
 
 # The parser of PostgreSQL would take some of these for paths, tags, numbers or addresses.
