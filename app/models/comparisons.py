@@ -56,6 +56,7 @@ class Comparison(Identified, Base):
             postgresql_where=_UNFINISHED,
         ),
         Index("ix_comparison_project_id", "project_id", "id"),
+        Index("ix_comparison_project_id_kind", "project_id", "kind", "id"),
         Index("ix_comparison_purpose", "project_id", "purpose", "id"),
         Index("ix_comparison_round_id", "round_id", "id"),
         Index(

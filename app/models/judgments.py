@@ -87,6 +87,13 @@ class Judgment(Identified, Base):
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
         Index(
+            "ix_judgment_text",
+            "project_id",
+            "comparison_id",
+            sqlite_where=text("text IS NOT NULL"),
+            postgresql_where=text("text IS NOT NULL"),
+        ),
+        Index(
             "ix_judgment_worded",
             "labeler_id",
             "assignment_id",

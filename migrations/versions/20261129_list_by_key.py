@@ -25,16 +25,22 @@ def upgrade() -> None:
     op.drop_index("ix_comparison_round_id", table_name="comparison")
     op.create_index("ix_comparison_round_id", "comparison", ["round_id", "id"])
     op.create_index("ix_comparison_project_id", "comparison", ["project_id", "id"])
+    op.create_index("ix_comparison_project_id_kind", "comparison", ["project_id", "kind", "id"])
     op.create_index("ix_comparison_purpose", "comparison", ["project_id", "purpose", "id"])
     for state, condition in PARTIAL.items():
         _partial_index(f"ix_comparison_{state}", "comparison", ["project_id", "id"], condition)
     _partial_index("ix_judgment_worded", "judgment", ["labeler_id", "assignment_id"], WORDED)
+    _partial_index(
+        "ix_judgment_text", "judgment", ["project_id", "comparison_id"], "text IS NOT NULL"
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_judgment_text", table_name="judgment")
     op.drop_index("ix_judgment_worded", table_name="judgment")
     for state in PARTIAL:
         op.drop_index(f"ix_comparison_{state}", table_name="comparison")
+    op.drop_index("ix_comparison_project_id_kind", table_name="comparison")
     op.drop_index("ix_comparison_purpose", table_name="comparison")
     op.drop_index("ix_comparison_project_id", table_name="comparison")
     op.drop_index("ix_comparison_round_id", table_name="comparison")

@@ -119,6 +119,7 @@ def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]
     return [
         Judgment.project_id == project_id,
         Judgment.kind.in_(WRITTEN_KINDS),
+        Judgment.text.is_not(None),
         counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,
         ~exists().where(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, TextClause, select, text
 from sqlalchemy.orm import Session
 
 from app.domain import agreement, search_words
@@ -35,6 +35,12 @@ from app.services.queue.comparison_words import SearchedRows
 PAGE = 40
 ID_MOST = 2**63 - 1
 ID_DIGITS = 20
+_OF_STATE = {
+    "withdrawn": "comparison.is_withdrawn",
+    "open": "comparison.done_slots < comparison.overlap AND NOT comparison.is_withdrawn",
+    "judged": "comparison.done_slots >= comparison.overlap AND NOT comparison.is_withdrawn",
+}
+"""The conditions as the partial indexes have them; SQLite uses an index only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +297,8 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
 
 def _conditions(
     session: Session, project_id: int, selection: ComparisonFilter
-) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
+) -> list[ColumnElement[bool] | TextClause]:
+    conditions: list[ColumnElement[bool] | TextClause] = [Comparison.project_id == project_id]
     if selection.purpose is not None:
         conditions.append(Comparison.purpose == selection.purpose)
     if selection.round_number is not None:
@@ -303,12 +309,8 @@ def _conditions(
         conditions.append(Comparison.prompt_id == selection.prompt_id)
     if selection.number is not None:
         conditions.append(Comparison.id == selection.number)
-    conditions.append(Comparison.is_withdrawn.is_(selection.state == "withdrawn"))
-    if selection.state == "open":
-        conditions.append(Comparison.done_slots < Comparison.overlap)
-    elif selection.state == "judged":
-        conditions.append(Comparison.done_slots >= Comparison.overlap)
-    elif selection.state == "flagged":
+    conditions.append(text(_OF_STATE.get(selection.state, "NOT comparison.is_withdrawn")))
+    if selection.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
             counted_judgments.stands(),
