@@ -312,9 +312,7 @@ def _conditions(
     conditions.append(text(_OF_STATE.get(selection.state, "NOT comparison.is_withdrawn")))
     if selection.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
-            Judgment.project_id == project_id,
-            counted_judgments.stands(),
-            counted_judgments.is_flagged(session),
+            counted_judgments.stands(), counted_judgments.is_flagged(session, project_id)
         )
         conditions.append(Comparison.id.in_(flagged))
     return conditions

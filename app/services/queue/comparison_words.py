@@ -59,8 +59,8 @@ def newest(
     keys = _read(session, rows, terms, limit)
     if keys is not None:
         return keys
-    all_prompts = word_index.select_ids(session, Prompt, project_id, terms)
-    all_completions = word_index.select_ids(session, Completion, project_id, terms)
+    all_prompts = _all_ids(session, Prompt, project_id, terms)
+    all_completions = _all_ids(session, Completion, project_id, terms)
     return _collected(session, rows, all_prompts, all_completions, limit)
 
 
@@ -88,6 +88,14 @@ def _fetched(session: Session, rows: RowKeys) -> list[tuple[int, int, int]]:
     return [(key, comparison, prompt) for key, comparison, prompt in session.execute(rows)]
 
 
+def _all_ids(
+    session: Session, model: word_index.Searched, project_id: int, terms: Sequence[SearchTerm]
+) -> Select[tuple[int]]:
+    """Return a statement for all ids that PostgreSQL runs once, not again for each comparison."""
+    found = word_index.select_ids(session, model, project_id, terms).cte(f"{model.__name__}_ids")
+    return select(found.prefix_with("MATERIALIZED", dialect="postgresql").c.id)
+
+
 def _collected(
     session: Session,
     rows: SearchedRows,
@@ -99,14 +107,14 @@ def _collected(
     members = select(ComparisonCompletion.comparison_id).where(
         ComparisonCompletion.completion_id.in_(completion_ids)
     )
-    legs: list[ColumnElement[bool]] = [
-        Comparison.prompt_id.in_(prompt_ids),
-        Comparison.id.in_(members),
-    ]
+    legs: list[ColumnElement[bool]] = []
+    if prompt_ids != []:
+        legs.append(Comparison.prompt_id.in_(prompt_ids))
+    if completion_ids != []:
+        legs.append(Comparison.id.in_(members))
     keys: set[int] = set()
     for leg in legs:
-        query = rows.newest.where(leg).limit(limit)
-        keys.update(session.scalars(query))  # the first column
+        keys.update(session.scalars(rows.newest.where(leg).limit(limit)))  # the first column
     return nlargest(limit, keys)
 
 

@@ -194,8 +194,6 @@ def _replaced(overview: round_progress.RoundOverview | None) -> int | None:
 
 def _count_flagged(session: Session, project_id: int) -> int:
     query = select(func.count()).where(
-        Judgment.project_id == project_id,
-        counted_judgments.stands(),
-        counted_judgments.is_flagged(session),
+        counted_judgments.stands(), counted_judgments.is_flagged(session, project_id)
     )
     return session.scalar(query) or 0
