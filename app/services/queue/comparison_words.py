@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain import search_words
@@ -35,10 +35,14 @@ class SearchedRows:
     before: int | None
 
     @property
+    def below(self) -> RowKeys:
+        """The statement that selects those below `before`, in no order."""
+        return self.select if self.before is None else self.select.where(self.key < self.before)
+
+    @property
     def newest(self) -> RowKeys:
         """The statement that lists them."""
-        query = self.select.order_by(self.key.desc())
-        return query if self.before is None else query.where(self.key < self.before)
+        return self.below.order_by(self.key.desc())
 
 
 def newest(
@@ -114,7 +118,13 @@ def _collected(
         legs.append(Comparison.id.in_(members))
     keys: set[int] = set()
     for leg in legs:
-        keys.update(session.scalars(rows.newest.where(leg).limit(limit)))  # the first column
+        # Matches may all be old, so PostgreSQL must not look for them from the newest row on:
+        # an offset keeps it from planning the inner statement for the limit of the outer one.
+        every = rows.below.where(leg).with_only_columns(
+            rows.key.label("key"), maintain_column_froms=True
+        )
+        found = every.offset(literal_column("0")).subquery()
+        keys.update(session.scalars(select(found.c.key).order_by(found.c.key.desc()).limit(limit)))
     return nlargest(limit, keys)
 
 
