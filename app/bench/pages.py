@@ -17,9 +17,9 @@ REQUESTS = 20  # of each page once it is warm
 TIMEOUT_S = 120.0
 LEAD_PAGES = (
     *("", "/overview/live", "/prompts", "/prompts/imports/live", "/comparisons", "/rounds"),
-    *("/rounds/1", "/rounds/1/live", "/rounds/new", "/evaluations", "/models", "/learning"),
-    *("/exports", "/exports/live", "/sides", "/history", "/practice/set", "/people", "/settings"),
-    *("/audit", "/guidelines", "/guidelines/edit", "/comparisons/1", "/prompts/1"),
+    *("/rounds/1", "/rounds/1/live", "/rounds/new", "/evaluations", "/models"),
+    *("/exports", "/exports/live", "/sides", "/history", "/practice/set", "/settings"),
+    *("/guidelines", "/guidelines/edit", "/comparisons/1", "/prompts/1"),
     *("/comparisons?state=open", "/comparisons?state=judged", "/comparisons?state=flagged"),
     *("/comparisons?state=withdrawn", "/comparisons?purpose=train", "/comparisons?purpose=gold"),
     *("/comparisons?round=1", "/comparisons?state=open&round=1", "/comparisons?prompt=1"),
@@ -27,6 +27,8 @@ LEAD_PAGES = (
     *("/prompts?split=test", "/prompts?source=chat.jsonl", "/prompts?split=test&source=none"),
 )
 """What the leads of a project open, below its address."""
+OTHER_PAGES = ("/", "/jobs", "/jobs/live", "/audit", "/people", "/account", "/tokens")
+"""What administrators open, too."""
 SEARCHED_PAGES = ("/prompts", "/comparisons", "/history")
 SEARCHES = ("refund", "refu", "problem", "answer nobody", '"has a problem"', "17", "nowhere")
 
@@ -67,9 +69,9 @@ class PageTimings:
 
 
 def paths_of(slug: str) -> list[str]:
-    """Return the addresses of a project's pages, filtered lists and searches."""
+    """Return the addresses of all pages, filtered lists and searches of a project."""
     searches = [f"{page}?q={quote(words)}" for page in SEARCHED_PAGES for words in SEARCHES]
-    return [f"/p/{slug}{page}" for page in (*LEAD_PAGES, *searches)]
+    return [*OTHER_PAGES, *(f"/p/{slug}{page}" for page in (*LEAD_PAGES, *searches))]
 
 
 def measure(

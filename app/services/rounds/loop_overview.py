@@ -14,7 +14,6 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Job,
-    Judgment,
     Project,
     Purpose,
     Round,
