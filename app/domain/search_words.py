@@ -70,8 +70,9 @@ def words(text: str) -> list[str]:
 
 
 def indexed(text: str | None) -> str:
-    """Return the words of a text, separated by spaces, for an index that splits at spaces."""
-    return " ".join(words(text or ""))
+    """Return a text folded, for an index that ignores the case of ASCII and splits at punctuation."""
+    text = (text or "")[:LONGEST_TEXT]
+    return text if text.isascii() else " ".join(words(text))
 
 
 def indexed_messages(messages: str | None) -> str:

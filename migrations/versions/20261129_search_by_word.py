@@ -21,13 +21,17 @@ INDEXED = {
 }
 LONGEST = 100_000
 
-# The parser of PostgreSQL would take some of these for paths, tags, numbers or addresses.
-PUNCTUATION = "!\"#$%&''()*+,-./:;<=>?@[\\]^_`{|}~"
+# The parser of PostgreSQL would take words that these join for paths, tags, numbers or addresses.
+# `replace` is much faster than one `translate` of all of them.
+JOINING = "<&@./-_~+"
+SPACED = "part"
+for _char in JOINING:
+    SPACED = f"replace({SPACED}, '{_char}', ' ')"
 UNSPACED = (
     "[\\u0E00-\\u0EFF\\u1000-\\u109F\\u1780-\\u17FF\\u3040-\\u30FF\\u3400-\\u4DBF\\u4E00-\\u9FFF"
     "\\uF900-\\uFAFF\\U00020000-\\U00031FFF]"
 )
-ACCENTS = "".join(map(chr, range(0x300, 0x370)))
+ACCENTS = "[\\u0300-\\u036F]+"
 
 WORDS = f"""
 CREATE FUNCTION attune_words(body text) RETURNS tsvector
@@ -36,11 +40,11 @@ DECLARE
   part text := left(coalesce(body, ''), {LONGEST});
 BEGIN
   IF octet_length(part) <> char_length(part) THEN
-    part := left(normalize(translate(normalize(part, NFKD), '{ACCENTS}', ''), NFKC), {LONGEST});
+    part := regexp_replace(normalize(part, NFKD), '{ACCENTS}', '', 'g');
+    part := left(normalize(part, NFKC), {LONGEST});
     part := regexp_replace(part, '({UNSPACED})', ' \\1 ', 'g');
   END IF;
-  part := translate(part, '{PUNCTUATION}', repeat(' ', 32));
-  RETURN to_tsvector('pg_catalog.simple'::regconfig, part);
+  RETURN to_tsvector('pg_catalog.simple'::regconfig, {SPACED});
 END
 $function$
 """
@@ -84,7 +88,7 @@ def downgrade() -> None:
 
 def _index_in_sqlite(table: str, column: str, function: str) -> None:
     name = f"{table}_words"
-    # The texts come folded, so that the tokenizer has nothing to do but to split at spaces.
+    # The texts come folded; the tokenizer splits them, and ignores the case of plain ASCII.
     op.execute(
         f"CREATE VIRTUAL TABLE {name} USING fts5(words, content='', columnsize=0, "
         "tokenize=\"unicode61 remove_diacritics 0 categories 'L* M* N* Co'\")"
