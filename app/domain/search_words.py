@@ -70,7 +70,7 @@ def words(text: str) -> list[str]:
 
 
 def indexed(text: str | None) -> str:
-    """Return a text folded, for an index that ignores the case of ASCII and splits at punctuation."""
+    """Return a text folded, for an index that splits at punctuation and ignores ASCII case."""
     text = (text or "")[:LONGEST_TEXT]
     return text if text.isascii() else " ".join(words(text))
 
