@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 import app.models  # noqa: F401 - fills Base.metadata
 from app.db.base import Base
 from app.db.engine import make_engine
+from app.db.schema import is_compared
 from app.settings import load
 
 
@@ -15,6 +16,7 @@ def _run(connection: Connection) -> None:
         target_metadata=Base.metadata,
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
+        include_name=is_compared,
         user_module_prefix="app.db.base.",
     )
     with context.begin_transaction():

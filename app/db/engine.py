@@ -16,10 +16,16 @@ from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.domain import search_words
+
 SQLITE_BUSY_TIMEOUT_S = 30.0
 CLOCK_REFRESH_S = 60.0  # how long a session relies on the last time read from the database
 IDLE_BEFORE_PING_S = 1.0  # a pooled connection that was idle for longer is pinged before use
 
+WORD_FUNCTIONS: dict[str, Callable[[str | None], str]] = {
+    "attune_words": search_words.indexed,
+    "attune_words_of_messages": search_words.indexed_messages,
+}
 READ_ONLY: dict[str, Any] = {"postgresql_readonly": True}
 
 log = structlog.get_logger(__name__)
@@ -164,6 +170,8 @@ def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # BEGIN is issued below
+        for name, function in WORD_FUNCTIONS.items():  # called by the triggers of the word indexes
+            connection.create_function(name, 1, function, deterministic=True)
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=DELETE")
         cursor.execute("PRAGMA synchronous=FULL")

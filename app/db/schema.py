@@ -8,10 +8,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from app.db.base import Base
 
+WORD_INDEXES = ("prompt_words", "completion_words")
+"""What searches by word; only the migrations know them, because they differ by database."""
+WORD_TRIGGERS = tuple(
+    f"{name}_{event}" for name in WORD_INDEXES for event in ("delete", "insert", "update")
+)
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
@@ -45,9 +50,29 @@ def is_current(engine: Engine) -> bool:
 
 def drift(engine: Engine) -> list[Any]:
     """Return the differences between the tables and the models; none if they match."""
+    options = {"compare_type": True, "include_name": is_compared}
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return list(compare_metadata(context, Base.metadata))
+        context = MigrationContext.configure(connection, opts=options)
+        differences = list(compare_metadata(context, Base.metadata))
+        return [*differences, *_missing_word_indexes(connection)]
+
+
+def is_compared(name: str | None, kind: str, parents: Any) -> bool:
+    """Whether a table or an index of the database is compared with the models."""
+    del parents
+    is_word_index = (name or "").removeprefix("ix_").startswith(WORD_INDEXES)
+    return kind not in {"table", "index"} or not is_word_index
+
+
+def _missing_word_indexes(connection: Connection) -> list[tuple[str, str]]:
+    """Return what searches need and a migration that copies a table may have lost."""
+    if connection.dialect.name == "sqlite":
+        query, wanted = "SELECT name FROM sqlite_master", (*WORD_INDEXES, *WORD_TRIGGERS)
+    else:
+        query = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+        wanted = tuple(f"ix_{name}" for name in WORD_INDEXES)
+    present = set(connection.execute(text(query)).scalars())
+    return [("missing_word_index", name) for name in wanted if name not in present]
 
 
 def _config(connection: Connection) -> Config:

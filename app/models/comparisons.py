@@ -13,6 +13,8 @@ from app.domain.states import SlotState
 from app.models.prompts import Completion, Prompt
 
 _UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")
+_JUDGED = text("done_slots >= overlap AND NOT is_withdrawn")
+_WITHDRAWN = text("is_withdrawn")
 
 
 class Purpose(StrEnum):
@@ -53,17 +55,36 @@ class Comparison(Identified, Base):
             sqlite_where=_UNFINISHED,
             postgresql_where=_UNFINISHED,
         ),
+        Index("ix_comparison_project_id", "project_id", "id"),
+        Index("ix_comparison_project_id_kind", "project_id", "kind", "id"),
+        Index("ix_comparison_purpose", "project_id", "purpose", "id"),
+        Index("ix_comparison_round_id", "round_id", "id"),
+        Index(
+            "ix_comparison_open",
+            "project_id",
+            "id",
+            sqlite_where=_UNFINISHED,
+            postgresql_where=_UNFINISHED,
+        ),
+        Index(
+            "ix_comparison_judged",
+            "project_id",
+            "id",
+            sqlite_where=_JUDGED,
+            postgresql_where=_JUDGED,
+        ),
         Index(
             "ix_comparison_withdrawn",
             "project_id",
-            sqlite_where=text("is_withdrawn"),
-            postgresql_where=text("is_withdrawn"),
+            "id",
+            sqlite_where=_WITHDRAWN,
+            postgresql_where=_WITHDRAWN,
         ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
-    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
     evaluation_id: Mapped[int | None] = mapped_column(ForeignKey("evaluation.id"), index=True)
     kind: Mapped[JudgmentKind] = mapped_column(String(20))
     purpose: Mapped[Purpose] = mapped_column(String(20))

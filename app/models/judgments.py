@@ -14,6 +14,7 @@ from app.models.comparisons import Comparison
 _LIVE = text("state IN ('leased', 'submitted')")
 _SKIPPED = text("state = 'skipped'")
 _COUNTED = text("state NOT IN ('released', 'expired')")
+_WORDED = text("comment <> '' OR text IS NOT NULL")
 
 
 class Assignment(Identified, Base):
@@ -85,6 +86,20 @@ class Judgment(Identified, Base):
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
+        Index(
+            "ix_judgment_text",
+            "project_id",
+            "comparison_id",
+            sqlite_where=text("text IS NOT NULL"),
+            postgresql_where=text("text IS NOT NULL"),
+        ),
+        Index(
+            "ix_judgment_worded",
+            "labeler_id",
+            "assignment_id",
+            sqlite_where=_WORDED,
+            postgresql_where=_WORDED,
+        ),
         Index(
             "ix_judgment_flagged",
             "project_id",

@@ -149,7 +149,10 @@ def test_history_is_searched_by_what_was_read_and_said(sign_in: SignIn, database
         browser.post("/p/desk/label/submit", data=form)
     with database.reader() as session:
         one = session.scalars(select(Completion.text)).first()
-    for search, found in (("naïve 100%", 1), ("100_", 0), (one, 1), ("Question", 2), ("x" * 9, 0)):
+    for search, found in (
+        *(("naïve 100%", 1), ("NAIV", 1), ("aive", 0), ('"100 naive"', 0), ('"naive 100"', 1)),
+        *((one, 1), ("Question", 2), ("x" * 9, 0), ('"*:&|!', 0)),
+    ):
         page = browser.get("/p/desk/history", params={"q": search}).text
         assert page.count('class="card entry"') == found, search
 

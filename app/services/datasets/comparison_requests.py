@@ -7,7 +7,7 @@ demonstration, or of completions that are in no comparison of the project's kind
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, select, true
+from sqlalchemy import Select, exists, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
@@ -69,7 +69,7 @@ def waiting(session: Session, project: Project) -> int:
     """Count the prompts for which a comparison could be made now."""
     kind = JudgmentKind(project.judgment_kind)
     if KINDS[kind].judges_completions:
-        some = _with_fresh(project, kind).subquery()
+        some = _with_fresh(session, project, kind).subquery()
     else:
         some = _unanswered(project.id, kind).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
@@ -84,9 +84,9 @@ def _ask_to_write(session: Session, project: Project, kind: JudgmentKind, most: 
 
 def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
     made = 0
-    for prompt_id in session.scalars(_with_fresh(project, kind).limit(most)).all():
+    for prompt_id in session.scalars(_with_fresh(session, project, kind).limit(most)).all():
         fresh = session.scalars(
-            _fresh(project.id, kind)
+            _fresh(session, project.id, kind)
             .where(Completion.prompt_id == prompt_id)
             .order_by(Completion.id)
         ).all()
@@ -118,17 +118,14 @@ def _unanswered(project_id: int, kind: JudgmentKind) -> Select[int]:
     )
 
 
-def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
+def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]:
     """Select finished completions that are in no comparison of a kind."""
-    asked = (
-        exists()
-        .where(
-            ComparisonCompletion.completion_id == Completion.id,
-            ComparisonCompletion.comparison_id == Comparison.id,
-            Comparison.kind == kind,
+    asked = exists().where(ComparisonCompletion.completion_id == Completion.id)
+    if _has_other_kinds(session, project_id, kind):  # or else no comparison need be read
+        asked = asked.where(
+            ComparisonCompletion.comparison_id == Comparison.id, Comparison.kind == kind
         )
-        .correlate(Completion)
-    )
+    asked = asked.correlate(Completion)
     return (
         select(Completion.id)
         .join(Prompt, Prompt.id == Completion.prompt_id)
@@ -143,10 +140,19 @@ def _fresh(project_id: int, kind: JudgmentKind) -> Select[int]:
     )
 
 
-def _with_fresh(project: Project, kind: JudgmentKind) -> Select[int]:
+def _has_other_kinds(session: Session, project_id: int, kind: JudgmentKind) -> bool:
+    others = (
+        exists().where(Comparison.project_id == project_id, Comparison.kind == other)
+        for other in JudgmentKind
+        if other != kind
+    )
+    return bool(session.scalar(select(or_(*others))))
+
+
+def _with_fresh(session: Session, project: Project, kind: JudgmentKind) -> Select[int]:
     """Select prompts with enough completions for a comparison."""
     return (
-        _fresh(project.id, kind)
+        _fresh(session, project.id, kind)
         .with_only_columns(Completion.prompt_id)
         .group_by(Completion.prompt_id)
         .having(func.count() >= KINDS[kind].fewest)

@@ -128,7 +128,7 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
 def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
     """Return the conditions for a judgment to be a demonstration."""
     return [
-        Judgment.project_id == project_id,
+        counted_judgments.has_text(project_id),
         Judgment.kind.in_(WRITTEN_KINDS),
         counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,

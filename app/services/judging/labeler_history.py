@@ -1,14 +1,18 @@
 """A labeler's own judgments and skips, newest first, searched and paged."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nlargest
+from itertools import islice
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select
+from sqlalchemy import ColumnElement, Select, null, select, text
 from sqlalchemy.orm import Session, joinedload
 
+from app.domain import search_words
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind
+from app.domain.search_words import SearchTerm
 from app.domain.states import AssignmentState
 from app.models import (
     Assignment,
@@ -16,11 +20,13 @@ from app.models import (
     ComparisonCompletion,
     Completion,
     Judgment,
-    Prompt,
 )
 from app.services.judging import judgment_bodies, sheets
 from app.services.judging.sheets import Messages, ShownCandidate
-from app.services.project import prompts
+from app.services.queue import comparison_words
+from app.services.queue.comparison_words import SearchedRows
+
+_IS_WORDED = text("(judgment.comment <> '' OR judgment.text IS NOT NULL)")  # as its index has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,14 @@ def page(
 
     `search` is looked up in the prompts, the completions, the labeler's own texts and comments.
     """
-    query = _own(project_id, labeler_id).order_by(Assignment.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(Assignment.id < before)
     if search:
-        query = query.where(_contains(session, search))
-    return _items(session, query)
+        ids = _found(session, project_id, labeler_id, search, before, limit)
+        query = _own(project_id, labeler_id).where(Assignment.id.in_(ids))
+    else:
+        query = _own(project_id, labeler_id).limit(limit)
+        if before is not None:
+            query = query.where(Assignment.id < before)
+    return _items(session, query.order_by(Assignment.id.desc()))
 
 
 def item(
@@ -75,13 +83,17 @@ def item(
 def _own(project_id: int, labeler_id: int) -> Select[Assignment]:
     return (
         select(Assignment)
-        .where(
-            Assignment.labeler_id == labeler_id,
-            Assignment.project_id == project_id,
-            Assignment.ended_at.is_not(None),
-        )
+        .where(*_conditions(project_id, labeler_id))
         .options(joinedload(Assignment.comparison).joinedload(Comparison.prompt))
     )
+
+
+def _conditions(project_id: int, labeler_id: int) -> list[ColumnElement[bool]]:
+    return [
+        Assignment.labeler_id == labeler_id,
+        Assignment.project_id == project_id,
+        Assignment.ended_at.is_not(None),
+    ]
 
 
 def _items(session: Session, query: Select[Assignment]) -> list[HistoryItem]:
@@ -94,28 +106,53 @@ def _items(session: Session, query: Select[Assignment]) -> list[HistoryItem]:
     ]
 
 
-def _contains(session: Session, search: str) -> ColumnElement[bool]:
-    # Correlated with the labeler's own rows: a project may have a million others.
-    in_prompt = exists().where(
-        Comparison.id == Assignment.comparison_id,
-        Prompt.id == Comparison.prompt_id,
-        prompts.contains(session, Prompt.messages, search),
+def _found(
+    session: Session,
+    project_id: int,
+    labeler_id: int,
+    search: str,
+    before: int | None,
+    limit: int,
+) -> list[int]:
+    """Return the newest of the labeler's assignments that contain the words of a search."""
+    terms = search_words.parse(search)
+    own = (
+        select(Assignment.id, Assignment.comparison_id, Comparison.prompt_id)
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .where(*_conditions(project_id, labeler_id))
     )
-    in_completion = exists().where(
-        ComparisonCompletion.comparison_id == Assignment.comparison_id,
-        Completion.id == ComparisonCompletion.completion_id,
-        Completion.text.icontains(search, autoescape=True),
+    rows = SearchedRows(Assignment.id, own, before)
+    shown = comparison_words.newest(session, project_id, rows, terms, limit=limit)
+    written = _written(session, project_id, labeler_id, terms, before, limit)
+    return nlargest(limit, {*shown, *written})
+
+
+def _written(
+    session: Session,
+    project_id: int,
+    labeler_id: int,
+    terms: Sequence[SearchTerm],
+    before: int | None,
+    limit: int,
+) -> Iterator[int]:
+    """Yield the newest assignments in which the labeler wrote the words: a text or a comment."""
+    judged = select(Judgment.assignment_id, Judgment.text, Judgment.comment).where(
+        Judgment.project_id == project_id, Judgment.labeler_id == labeler_id, _IS_WORDED
     )
-    in_judgment = exists().where(
-        Judgment.assignment_id == Assignment.id,
-        Judgment.comment.icontains(search, autoescape=True)
-        | Judgment.text.icontains(search, autoescape=True),
+    skipped = select(Assignment.id, null(), Assignment.skip_comment).where(
+        *_conditions(project_id, labeler_id),
+        Assignment.state == AssignmentState.SKIPPED,
+        Assignment.skip_comment != "",
     )
-    places = (in_prompt, in_completion, in_judgment)
-    return or_(
-        *(place.correlate(Assignment) for place in places),
-        Assignment.skip_comment.icontains(search, autoescape=True),
-    )
+    for query, key in ((judged, Judgment.assignment_id), (skipped, Assignment.id)):
+        limited = query if before is None else query.where(key < before)
+        texts = session.execute(limited.order_by(key.desc()).execution_options(yield_per=500))
+        found = (
+            row[0]
+            for row in texts
+            if any(search_words.is_match(terms, body or "") for body in row[1:])
+        )
+        yield from islice(found, limit)
 
 
 def _texts(session: Session, comparison_ids: Sequence[int]) -> dict[int, dict[int, str]]:
@@ -126,8 +163,8 @@ def _texts(session: Session, comparison_ids: Sequence[int]) -> dict[int, dict[in
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
     )
     texts: dict[int, dict[int, str]] = {comparison_id: {} for comparison_id in comparison_ids}
-    for comparison_id, position, text in rows:
-        texts[comparison_id][position] = text
+    for comparison_id, position, body in rows:
+        texts[comparison_id][position] = body
     return texts
 
 

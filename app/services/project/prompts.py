@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
-from app.domain import splits
+from app.domain import search_words, splits
 from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
+from app.services.project import word_index
 
 PAGE = 50
 _COLUMNS = (
@@ -222,12 +223,13 @@ def page(
     before: int | None = None,
     limit: int = PAGE,
 ) -> ListedPrompts:
-    """Return prompts that match the filters, newest first."""
+    """Return prompts that match the filters, newest first; `search` holds words of the messages."""
     conditions: list[ColumnElement[bool]] = [Prompt.project_id == project_id]
     if split is not None:
         conditions.append(Prompt.split == split)
     if search.strip():
-        conditions.append(contains(session, Prompt.messages, search))
+        terms = search_words.parse(search)
+        conditions.append(word_index.contains(session, Prompt, terms))
     if source:
         conditions.append(Prompt.source == source)
     if before is not None:

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, TextClause, select, text
 from sqlalchemy.orm import Session
 
-from app.domain import agreement
+from app.domain import agreement, search_words
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import NotFound
@@ -17,7 +17,6 @@ from app.models import (
     Checkpoint,
     CheckpointInput,
     Comparison,
-    ComparisonCompletion,
     Completion,
     ExportJudgment,
     Judgment,
@@ -28,11 +27,20 @@ from app.models import (
     User,
 )
 from app.services.datasets.preferences import ranking_of
-from app.services.project import criteria, prompts
+from app.services.project import criteria
 from app.services.quality.agreement import lowest, vote_of
-from app.services.queue import comparisons, counted_judgments
+from app.services.queue import comparison_words, comparisons, counted_judgments
+from app.services.queue.comparison_words import SearchedRows
 
 PAGE = 40
+ID_MOST = 2**63 - 1
+ID_DIGITS = 20
+_OF_STATE = {
+    "withdrawn": "comparison.is_withdrawn",
+    "open": "comparison.done_slots < comparison.overlap AND NOT comparison.is_withdrawn",
+    "judged": "comparison.done_slots >= comparison.overlap AND NOT comparison.is_withdrawn",
+}
+"""The conditions as the partial indexes have them; SQLite uses an index only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,19 @@ class ComparisonFilter:
     search: str = ""
     prompt_id: int | None = None
     before: int | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The number of a comparison, if that is what is searched for."""
+        search = self.search.strip()
+        if not (search.isascii() and search.isdecimal()):
+            return None
+        return min(int(search[:ID_DIGITS]), ID_MOST)
+
+    @property
+    def words(self) -> str:
+        """What is searched for in prompts and responses."""
+        return "" if self.number is not None else self.search.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +199,22 @@ def page(
     """Return a page of comparisons, newest first; with state low, lowest agreement first."""
     if selection.state == "low":
         return _lowest_page(session, project_id, selection, limit)
-    query = (
-        select(Comparison.id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(*_conditions(session, project_id, selection))
-        .order_by(Comparison.id.desc())
-        .limit(limit)
-    )
-    ids = list(session.scalars(query))
+    ids = _newest(session, project_id, selection, limit)
     rows = _listed(session, project_id, ids)
     return ListedComparisons(rows, ids[-1] if len(ids) == limit else None)
+
+
+def _newest(
+    session: Session, project_id: int, selection: ComparisonFilter, limit: int
+) -> list[int]:
+    query = select(Comparison.id, Comparison.id, Comparison.prompt_id).where(
+        *_conditions(session, project_id, selection)
+    )
+    rows = SearchedRows(Comparison.id, query, selection.before)
+    if selection.words:
+        terms = search_words.parse(selection.words)
+        return comparison_words.newest(session, project_id, rows, terms, limit=limit)
+    return [key for key, _, _ in session.execute(rows.newest.limit(limit))]
 
 
 def _lowest_page(
@@ -198,14 +224,14 @@ def _lowest_page(
     low = lowest(session, project_id)
     place = {comparison_id: at for at, (comparison_id, _) in enumerate(low.rows)}
     start = selection.before or 0
-    filters = replace(selection, before=None)
-    query = (
-        select(Comparison.id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(Comparison.id.in_(place), *_conditions(session, project_id, filters))
+    query = select(Comparison.id, Comparison.id, Comparison.prompt_id).where(
+        Comparison.id.in_(place), *_conditions(session, project_id, selection)
     )
-    found = sorted(session.scalars(query), key=place.__getitem__)
+    if selection.words:
+        matching = comparison_words.matching(session, query, search_words.parse(selection.words))
+    else:
+        matching = [key for key, _, _ in session.execute(query)]
+    found = sorted(matching, key=place.__getitem__)
     settled_ids = _settled_ids(session, found)
     found.sort(key=settled_ids.__contains__)  # stable: the settled ones come last
     rows = _listed(session, project_id, found[start : start + limit])
@@ -271,42 +297,25 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
 
 def _conditions(
     session: Session, project_id: int, selection: ComparisonFilter
-) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [Comparison.project_id == project_id]
+) -> list[ColumnElement[bool] | TextClause]:
+    conditions: list[ColumnElement[bool] | TextClause] = [Comparison.project_id == project_id]
     if selection.purpose is not None:
         conditions.append(Comparison.purpose == selection.purpose)
     if selection.round_number is not None:
-        conditions.append(Round.number == selection.round_number)
+        number = selection.round_number
+        known = select(Round.id).where(Round.project_id == project_id, Round.number == number)
+        conditions.append(Comparison.round_id == session.scalar(known))
     if selection.prompt_id is not None:
         conditions.append(Comparison.prompt_id == selection.prompt_id)
-    if selection.before is not None:
-        conditions.append(Comparison.id < selection.before)
-    if selection.search.strip():
-        conditions.append(_contains(session, selection.search.strip()))
-    conditions.append(Comparison.is_withdrawn.is_(selection.state == "withdrawn"))
-    if selection.state == "open":
-        conditions.append(Comparison.done_slots < Comparison.overlap)
-    elif selection.state == "judged":
-        conditions.append(Comparison.done_slots >= Comparison.overlap)
-    elif selection.state == "flagged":
+    if selection.number is not None:
+        conditions.append(Comparison.id == selection.number)
+    conditions.append(text(_OF_STATE.get(selection.state, "NOT comparison.is_withdrawn")))
+    if selection.state == "flagged":
         flagged = select(Judgment.comparison_id).where(
-            Judgment.project_id == project_id,
-            counted_judgments.stands(),
-            counted_judgments.is_flagged(session),
+            counted_judgments.stands(), counted_judgments.is_flagged(session, project_id)
         )
         conditions.append(Comparison.id.in_(flagged))
     return conditions
-
-
-def _contains(session: Session, search: str) -> ColumnElement[bool]:
-    if search.isdecimal():
-        return Comparison.id == int(search)
-    in_completion = (
-        select(ComparisonCompletion.comparison_id)
-        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(Completion.text.icontains(search, autoescape=True))
-    )
-    return prompts.contains(session, Prompt.messages, search) | Comparison.id.in_(in_completion)
 
 
 def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:

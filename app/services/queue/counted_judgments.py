@@ -9,7 +9,7 @@ statistics use all that stand. Flags exclude nothing.
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column
+from sqlalchemy import ColumnElement, and_, exists, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Comparison, Judgment
@@ -38,10 +38,25 @@ def counts(*, as_of: datetime | None = None) -> ColumnElement[bool]:
     return and_(fills_slot(as_of=as_of), ~Comparison.is_withdrawn)
 
 
-def is_flagged(session: Session) -> ColumnElement[bool]:
-    """Return the condition that a labeler flagged something, as the index on flags has it."""
+def is_flagged(session: Session, project_id: int) -> ColumnElement[bool]:
+    """Return the condition that a labeler flagged something in a judgment of the project."""
     nothing = "'[]'" if session.get_bind().dialect.name == "sqlite" else "'[]'::jsonb"
-    return Judgment.flags != literal_column(nothing, Judgment.flags.type)
+    other = aliased(Judgment)
+    # A statement of its own, because SQLite would choose another index over the one on flags.
+    return Judgment.id.in_(
+        select(other.id).where(
+            other.project_id == project_id,
+            other.flags != literal_column(nothing, Judgment.flags.type),
+        )
+    )
+
+
+def has_text(project_id: int) -> ColumnElement[bool]:
+    """Return the condition that a judgment of the project is a text, again by its own index."""
+    other = aliased(Judgment)
+    return Judgment.id.in_(
+        select(other.id).where(other.project_id == project_id, other.text.is_not(None))
+    )
 
 
 def is_standing(judgment: Judgment) -> bool:

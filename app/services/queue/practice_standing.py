@@ -162,7 +162,11 @@ def standings(
     session: Session, project: Project, members: Sequence[Membership]
 ) -> list[tuple[Membership, Standing]]:
     """Return the progress of each member who has practiced or must."""
-    progress = [(member, standing(session, project, member.user_id)) for member in members]
+    size, answered = _answers(session, project.id)
+    progress = [
+        (member, _standing(project, member, size, *answered.get(_run_of(member), (0, 0))))
+        for member in members
+    ]
     return [
         (member, current)
         for member, current in progress
@@ -171,6 +175,37 @@ def standings(
         or current.is_passed
         or is_required(session, project, member)
     ]
+
+
+def _answers(
+    session: Session, project_id: int
+) -> tuple[int, dict[tuple[int, int], tuple[int, int]]]:
+    """Return the size of the set, and how many were answered and right by labeler and run."""
+    size = session.scalar(select(func.count(Comparison.id)).where(in_set(project_id))) or 0
+    query = (
+        select(
+            PracticeAnswer.labeler_id,
+            PracticeAnswer.run,
+            func.count(PracticeAnswer.id),
+            func.coalesce(func.sum(PracticeAnswer.is_right.cast(Integer)), 0),
+        )
+        .join(Comparison, Comparison.id == PracticeAnswer.comparison_id)
+        .where(in_set(project_id))
+        .group_by(PracticeAnswer.labeler_id, PracticeAnswer.run)
+    )
+    rows = session.execute(query)
+    return size, {(labeler, run): (count, int(right)) for labeler, run, count, right in rows}
+
+
+def _run_of(member: Membership) -> tuple[int, int]:
+    return member.user_id, member.practice_run
+
+
+def _standing(
+    project: Project, member: Membership, size: int, answered: int, right: int
+) -> Standing:
+    passed = member.practice_passed_at is not None
+    return Standing(member.practice_run, size, answered, right, project.practice_pass_share, passed)
 
 
 def in_set(project_id: int | ColumnElement[int]) -> ColumnElement[bool] | Any:

@@ -15,7 +15,6 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Job,
-    Judgment,
     Project,
     Purpose,
     Round,
@@ -25,6 +24,7 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.project import prompts
 from app.services.quality import agreement, labeler_quality
+from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import counted_judgments
 from app.services.rounds import evaluations, next_step, round_progress
 from app.services.rounds.next_step import NextStep
@@ -109,7 +109,7 @@ def of_project(session: Session, project: Project) -> Loop:
         overview=overview,
         splits=prompts.counts(session, project.id),
         demonstrations=demonstrations.count(session, project.id),
-        candidates=_count_candidates(session, current),
+        candidates=_count_candidates(session, current.id) if current else 0,
         replaced=_replaced(overview),
         judgments=overview.labeling if overview else next_step.outside_rounds(session, project.id),
         evaluation_judgments=overview.evaluation_labeling if overview else none,
@@ -172,14 +172,13 @@ def _newest(session: Session, project_id: int, kind: CheckpointKind) -> Checkpoi
     return newest_first[0] if newest_first else None
 
 
-def _count_candidates(session: Session, round_: Round | None) -> int:
+@cached_briefly
+def _count_candidates(session: Session, round_id: int) -> int:
     """Count the completions in the round's comparisons."""
-    if round_ is None:
-        return 0
     query = (
         select(func.count(ComparisonCompletion.completion_id.distinct()))
         .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
-        .where(Comparison.round_id == round_.id, Comparison.purpose == Purpose.TRAIN)
+        .where(Comparison.round_id == round_id, Comparison.purpose == Purpose.TRAIN)
     )
     return session.scalar(query) or 0
 
@@ -192,10 +191,9 @@ def _replaced(overview: round_progress.RoundOverview | None) -> int | None:
     return None
 
 
+@cached_briefly
 def _count_flagged(session: Session, project_id: int) -> int:
     query = select(func.count()).where(
-        Judgment.project_id == project_id,
-        counted_judgments.stands(),
-        counted_judgments.is_flagged(session),
+        counted_judgments.stands(), counted_judgments.is_flagged(session, project_id)
     )
     return session.scalar(query) or 0

@@ -14,6 +14,7 @@ from app.models import Comparison, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
+from app.services.quality.brief_cache import cached_briefly
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ def _count_prompts(session: Session, project_id: int, split: Split) -> int:
     return session.scalar(query) or 0
 
 
+@cached_briefly
 def _count_judged(session: Session, project_id: int) -> int:
     query = (
         select(func.count(Comparison.id))

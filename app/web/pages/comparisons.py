@@ -12,7 +12,7 @@ from app.models import Assignment, Comparison, Membership, Purpose
 from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import judgment_bodies
 from app.services.people import accounts
-from app.services.quality import adjudication, comparison_search
+from app.services.quality import adjudication, comparison_search, waiting_prompts
 from app.services.quality.comparison_search import (
     ComparisonDetail,
     ComparisonFilter,
@@ -93,7 +93,7 @@ def show(
     listed = comparison_search.page(access.session, access.project.id, asked)
     kind, waiting = (
         access.project.judgment_kind,
-        comparison_requests.waiting(access.session, access.project),
+        waiting_prompts.count(access.session, access.project),
     )
     page = ComparisonsPage(listed, asked, STATES, kind, waiting)
     return render(request, "comparisons/page.html", page)
