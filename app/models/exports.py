@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
@@ -51,6 +51,7 @@ class ImportRun(Identified, Base):
     filename: Mapped[str] = mapped_column(String(200))
     format: Mapped[str] = mapped_column(String(40))
     sha256: Mapped[str] = mapped_column(String(64))
+    is_evaluation: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     counts: Mapped[dict[str, Any]]
     rejects: Mapped[list[dict[str, Any]]]  # the first thousand: [{"line": …, "reason": …}]
     created_by_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))

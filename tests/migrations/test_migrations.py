@@ -1,8 +1,12 @@
 """The migrations match the models, and every step is reversible, on both databases."""
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 
 from app.db import Database, schema
+from app.models import Completion, Prompt, Split
+from app.services.project import prompts
+from app.services.project.prompts import NewPrompt
+from tests.services import sample
 
 
 def test_the_migrated_tables_are_the_models(any_database: Database) -> None:
@@ -21,3 +25,28 @@ def test_a_missing_column_is_drift(any_database: Database) -> None:
     with any_database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE comparison DROP COLUMN gold_reason")
     assert schema.drift(any_database.engine) != []
+
+
+def test_prompts_keep_their_split_and_get_the_group_of_their_beginning(
+    any_database: Database,
+) -> None:
+    turns = (
+        ("system", "Be kind."),
+        ("user", " Open?\r\n"),
+        ("assistant", "Yes."),
+        ("user", "Now?"),
+    )
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        (prompt,) = prompts.add(session, project, [NewPrompt(turns)]).prompts
+        prompt.split = Split.VALIDATION
+        sample.make_completions(session, project, 2)
+        expected = prompt.group_hash
+    schema.downgrade(any_database.engine, "5e0c8d27ab94")
+    schema.upgrade(any_database.engine)
+    with any_database.transaction() as session:
+        migrated = session.scalars(select(Prompt).order_by(Prompt.id)).first()
+        assert migrated is not None
+        assert (migrated.group_hash, migrated.split) == (expected, Split.VALIDATION)
+        assert not migrated.is_evaluation
+        assert session.scalars(select(Completion)).all()  # what refers to prompts is still there

@@ -5,7 +5,8 @@ Reading files is up to the formats; what else a file may hold is up to `imports`
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,8 +35,13 @@ class NewPrompt:
 
     @property
     def content_hash(self) -> str:
-        """The hash that identifies the prompt and decides its split."""
+        """The hash that identifies the prompt."""
         return splits.content_hash([*self.turns, *(("user", text) for text in self.follow_up)])
+
+    @property
+    def group_hash(self) -> str:
+        """The hash of how it begins, which decides its split."""
+        return splits.group_hash(self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +75,21 @@ def add(
     new_prompts: Sequence[NewPrompt],
     *,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> Added:
-    """Store prompts; those with the same content are one prompt."""
+    """Store prompts; those with the same content are one prompt.
+
+    New prompts take the split of prompts that begin alike; those of an evaluation set go to the
+    test split.
+    """
     hashes = [new_prompt.content_hash for new_prompt in new_prompts]
     known = _by_hash(session, project.id, hashes)
+    groups = splits_of_groups(
+        session,
+        project,
+        {new.group_hash for new, h in zip(new_prompts, hashes, strict=True) if h not in known},
+    )
     moment = now(session)
-    shares = shares_of(project)
     added = 0
     for new_prompt, digest in zip(new_prompts, hashes, strict=True):
         if digest in known:
@@ -83,8 +98,10 @@ def add(
             project_id=project.id,
             messages=[{"role": role, "content": content} for role, content in new_prompt.turns],
             follow_up=list(new_prompt.follow_up),
-            split=Split(splits.split_of(digest, shares)),
+            split=Split.TEST if is_evaluation else groups[new_prompt.group_hash],
             content_hash=digest,
+            group_hash=new_prompt.group_hash,
+            is_evaluation=is_evaluation,
             source=new_prompt.source[:120],
             source_key=new_prompt.source_key[:200],
             meta=dict(new_prompt.meta),
@@ -95,6 +112,30 @@ def add(
         added += 1
     session.flush()
     return Added(tuple(known[digest] for digest in hashes), added)
+
+
+def splits_of_groups(
+    session: Session, project: Project, group_hashes: Collection[str]
+) -> dict[str, Split]:
+    """Return the split of each group: that of its prompts, else the one its hash decides."""
+    present: dict[str, list[Split]] = defaultdict(list)
+    query = (
+        select(Prompt.group_hash, Prompt.split, Prompt.is_evaluation)
+        .where(Prompt.project_id == project.id, Prompt.group_hash.in_(group_hashes))
+        .distinct()
+    )
+    evaluated = set()
+    for digest, split, is_evaluation in session.execute(query):
+        present[digest].append(Split(split))
+        if is_evaluation:
+            evaluated.add(digest)
+    shares = shares_of(project)
+    return {
+        digest: Split.TEST
+        if digest in evaluated
+        else splits.shared_split(present[digest]) or Split(splits.split_of(digest, shares))
+        for digest in group_hashes
+    }
 
 
 def add_demonstrations(
