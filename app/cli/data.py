@@ -58,6 +58,13 @@ def import_file(
     preview: Annotated[
         bool, typer.Option("--preview", help="Show the first rows as they would be read, and stop.")
     ] = False,
+    evaluation: Annotated[
+        bool,
+        typer.Option(
+            "--evaluation",
+            help="Declare the prompts an evaluation set: in the test split, never trained on.",
+        ),
+    ] = False,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
     mapping = column_mapping.parse(columns or [])
@@ -70,9 +77,16 @@ def import_file(
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
-        run = _import_with_progress(database, project_id, path, format, mapping)
+        run = _import_with_progress(database, project_id, path, format, mapping, evaluation)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
-        emit({"file": path.name, "format": run.format, "counts": run.counts})
+        emit(
+            {
+                "file": path.name,
+                "format": run.format,
+                "evaluation": run.is_evaluation,
+                "counts": run.counts,
+            }
+        )
     for reject in rejected[:5]:
         say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
@@ -103,6 +117,7 @@ def _import_with_progress(
     path: Path,
     format: str | None,
     mapping: ColumnsByField,
+    is_evaluation: bool,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -121,6 +136,7 @@ def _import_with_progress(
             filename=path.name,
             format=format,
             mapping=mapping,
+            is_evaluation=is_evaluation,
             report=lambda bytes_read: progress.update(task, completed=bytes_read),
         )
 

@@ -28,7 +28,7 @@ from app.formats.records import (
     UnpairedRecord,
 )
 from app.models import Completion, Project, Prompt
-from app.services.datasets import imported_votes
+from app.services.datasets import evaluation_sets, imported_votes
 from app.services.project import prompts
 from app.services.queue import comparisons
 
@@ -73,14 +73,18 @@ def store(
     *,
     source: str,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> None:
     """Store what some rows say, in the caller's transaction, and count it."""
     accepted = list(_accepted(batch, tally))
+    if is_evaluation:
+        accepted = _declared(session, project, accepted, tally, source)
     added = prompts.add(
         session,
         project,
         [_prompt(numbered.record, source) for numbered in accepted],
         author_id=author_id,
+        is_evaluation=is_evaluation,
     )
     tally.rows += len(batch)
     tally.counts["prompts_new"] += added.new
@@ -109,6 +113,22 @@ def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[Numbered
             tally.reject(line, str(error))
         else:
             yield NumberedRecord(line, outcome)
+
+
+def _declared(
+    session: Session,
+    project: Project,
+    accepted: Sequence[NumberedRecord],
+    tally: ImportTally,
+    source: str,
+) -> list[NumberedRecord]:
+    """Return the records whose prompts can be evaluated on; the others are put on the tally."""
+    given = [_prompt(numbered.record, source) for numbered in accepted]
+    declared = evaluation_sets.declare(session, project, given)
+    tally.counts["prompts_moved"] += declared.moved
+    for at, reason in declared.refused.items():
+        tally.reject(accepted[at].line, reason)
+    return [numbered for at, numbered in enumerate(accepted) if at not in declared.refused]
 
 
 def _store_candidates(

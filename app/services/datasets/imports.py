@@ -42,6 +42,7 @@ def run(
     mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> ImportRun:
     """Import a whole file in the caller's transaction and record what became of it.
 
@@ -57,6 +58,7 @@ def run(
         mapping=mapping,
         limits=limits,
         author_id=author_id,
+        is_evaluation=is_evaluation,
     )
 
 
@@ -70,6 +72,7 @@ def run_in_batches(
     mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
+    is_evaluation: bool = False,
     report: Callable[[int], object] = lambda _bytes_read: None,
 ) -> ImportRun:
     """Import a whole file, each batch in a transaction of its own.
@@ -83,6 +86,7 @@ def run_in_batches(
         mapping: the column of each field, where the file names them otherwise.
         limits: what a row may hold.
         author_id: who brought the file.
+        is_evaluation: whether its prompts are declared an evaluation set.
         report: called after each batch with the number of bytes read.
 
     Raises:
@@ -94,7 +98,13 @@ def run_in_batches(
     tally, source = ImportTally(), source_of(filename)
     outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
     for _ in store_batches(
-        outcomes, transaction, project_id, tally, source=source, author_id=author_id
+        outcomes,
+        transaction,
+        project_id,
+        tally,
+        source=source,
+        author_id=author_id,
+        is_evaluation=is_evaluation,
     ):
         report(file.tell())
     with transaction() as session:
@@ -103,6 +113,7 @@ def run_in_batches(
             filename=source,
             format=chosen,
             sha256=digest.hexdigest(),
+            is_evaluation=is_evaluation,
             counts={},
             rejects=[],
             created_by_id=author_id,
@@ -122,6 +133,7 @@ def store_batches(
     *,
     source: str,
     author_id: int | None,
+    is_evaluation: bool = False,
 ) -> Iterator[None]:
     """Store the rows of a file a batch at a time; yield after each batch is committed.
 
@@ -132,7 +144,13 @@ def store_batches(
         with transaction() as session:
             project = session.get_one(Project, project_id)
             imported_records.store(
-                session, project, batch, tally, source=source, author_id=author_id
+                session,
+                project,
+                batch,
+                tally,
+                source=source,
+                author_id=author_id,
+                is_evaluation=is_evaluation,
             )
         yield
 
@@ -153,7 +171,12 @@ def record_end(session: Session, run: ImportRun) -> None:
         run.filename,
         actor_id=run.created_by_id,
         project_id=run.project_id,
-        details={"format": run.format, "sha256": run.sha256, "counts": run.counts},
+        details={
+            "format": run.format,
+            "sha256": run.sha256,
+            "is_evaluation": run.is_evaluation,
+            "counts": run.counts,
+        },
     )
 
 
