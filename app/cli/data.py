@@ -23,8 +23,9 @@ from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
-from app.formats import column_mapping
+from app.formats import column_mapping, containers
 from app.formats.column_mapping import ColumnsByField
+from app.formats.containers import Container
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
 from app.services.datasets import exports, imports
@@ -144,10 +145,23 @@ def _import_with_progress(
 def export_file(
     project: Annotated[str, typer.Argument(help="The project's slug.")],
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
-    to: Annotated[Path, typer.Argument(help="The file to write.")],
+    to: Annotated[Path, typer.Argument(help="The file to write, or the folder with --folder.")],
     option: Annotated[
         list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
     ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(help="jsonl, jsonl.gz, parquet or csv. By default as the file's name ends."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only comparisons judged or settled after a time, or since an export's number."
+        ),
+    ] = None,
+    folder: Annotated[
+        bool, typer.Option("--folder", help="Write a folder: the data, the manifest and the card.")
+    ] = False,
     alone: Annotated[
         bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
     ] = False,
@@ -157,7 +171,11 @@ def export_file(
     database = ready_database(settings)
     with database.transaction() as session:
         found = projects.by_slug(session, project)
-        options = ExportOptions.from_json(dict(_option(text) for text in option or []))
+        chosen = dict(_option(text) for text in option or [])
+        chosen |= {"since": since} if since else {}
+        container = container or chosen.get("container")
+        chosen["container"] = _container(Path() if folder else to, container)
+        options = ExportOptions.from_json(chosen)
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
     worker = None
@@ -169,10 +187,31 @@ def export_file(
     finally:
         if worker is not None:
             worker.stop()
-    shutil.copyfile(downloads.below(settings.artifacts, done["uri"]), to)
-    manifest = to.with_suffix(to.suffix + ".manifest.json")
-    manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
-    emit({"file": str(to), "rows": done["rows"], "sha256": done["sha256"]})
+    written = downloads.below(settings.artifacts, done["uri"])
+    if folder:
+        shutil.copytree(written.parent, to, dirs_exist_ok=True)
+        to = to / written.name
+    else:
+        shutil.copyfile(written, to)
+        manifest = to.with_suffix(to.suffix + ".manifest.json")
+        manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
+    emit(
+        {
+            "file": str(to),
+            "container": str(options.container),
+            "rows": done["rows"],
+            "sha256": done["sha256"],
+        }
+    )
+
+
+def _container(to: Path, name: str | None) -> Container:
+    """Return the container that is named, or that the name of the file ends with."""
+    ending = containers.of_path(to)
+    container = containers.named(name) if name else ending or Container.JSONL
+    if ending not in (None, container):
+        raise Invalid(f"{to.name} ends like {ending}, but the container is {container}")
+    return container
 
 
 def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:

@@ -17,7 +17,8 @@ class Manifest:
     """The record of one export.
 
     Of the ``considered`` rows, each is counted in ``written`` or, under its reason, in
-    ``excluded``. The hash is of the rows as written, before compression.
+    ``excluded``. The hash is of the rows as lines of JSON, whatever file holds them; `file` is
+    that file, with a hash of its own.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Manifest:
     guidelines_versions: Sequence[int] = ()
     checkpoints: Sequence[str] = ()
     licence: str | None = None
+    file: Mapping[str, str | int] | None = None
 
     def __post_init__(self) -> None:
         accounted = self.written + sum(self.excluded.values())
@@ -62,11 +64,13 @@ class Manifest:
 
     def _facts(self) -> list[tuple[str, str]]:
         versions = ", ".join(map(str, self.guidelines_versions)) or "none"
+        file = self.file or {}
         return [
             ("Format", self.format),
             ("Rows", str(self.written)),
-            ("Size", f"{self.size_bytes} bytes"),
-            ("SHA-256", f"`{self.content_sha256}`"),
+            ("Size of the rows", f"{self.size_bytes} bytes"),
+            ("SHA-256 of the rows", f"`{self.content_sha256}`"),
+            *((f"File {name}", f"{value}") for name, value in file.items()),
             ("Guideline versions", versions),
             ("Completions written by", ", ".join(self.checkpoints) or "not recorded"),
             ("License", self.licence or "not stated"),
@@ -103,6 +107,7 @@ class ExportTally:
         guidelines_versions: Iterable[int] = (),
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
+        file: Mapping[str, str | int] | None = None,
     ) -> Manifest:
         """Return the manifest of what was counted."""
         return Manifest(
@@ -117,6 +122,7 @@ class ExportTally:
             guidelines_versions=sorted(set(guidelines_versions)),
             checkpoints=sorted(set(checkpoints)),
             licence=licence,
+            file=file,
         )
 
 

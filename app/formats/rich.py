@@ -107,15 +107,22 @@ def _fields_of_kind(vote: VoteRecord) -> Row:
 def _ratings(row: Row) -> dict[str, tuple[int, ...]] | None:
     if row.get("ratings") is None:
         return None
-    ratings = fields.inner(row, "ratings")
+    ratings = _by_criterion(row, "ratings", "ratings")
     return {name: _numbers(ratings, name) for name in ratings}
 
 
 def _weights(row: Row) -> dict[str, float]:
     if row.get("weights") is None:
         return {}
-    weights = fields.inner(row, "weights")
+    weights = _by_criterion(row, "weights", "weight")
     return {name: fields.number(weights, name) for name in weights}
+
+
+def _by_criterion(row: Row, key: str, value: str) -> Row:
+    """Read an object by criterion, or the list that stands for it in Parquet."""
+    if not isinstance(row[key], list):
+        return fields.inner(row, key)
+    return {fields.text(entry, "criterion"): entry.get(value) for entry in fields.objects(row, key)}
 
 
 def _numbers(row: Row, key: str) -> tuple[int, ...]:

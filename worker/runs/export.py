@@ -1,6 +1,6 @@
 """Writes an export: a frozen file of judged comparisons, with its manifest and card."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,18 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.formats import containers, data_card
+from app.formats.containers import Container, DataFile
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
-from app.services.datasets import demonstrations, export_rows, exports, preferences
+from app.services.datasets import demonstrations, export_rows, export_since, exports, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
 from worker.runs.process.job_context import JobContext
 
-DATA = "data.jsonl"
+STEM = "data"
+DATA = f"{STEM}.{Container.JSONL}"
 HELDOUT = "heldout.jsonl"
 
 
@@ -28,7 +31,7 @@ class Written:
     account: Account
     manifest: Mapping[str, Any]
     summary: str
-    sha256: str
+    file: DataFile
 
 
 def run(context: JobContext) -> None:
@@ -65,11 +68,9 @@ def write(
     comparisons = stream(context.database, project_id, options, account)
     shown = _of_files(context.database, project_id, format, options)
     lines = export_rows.write(comparisons, format, options, account, shown=shown)
-    with (target / DATA).open("wb") as file:
-        for number, line in enumerate(lines):
-            file.write(line)
-            if number % 1000 == 0:
-                context.report(number, 0, f"{number} rows")
+    counted = _reported(lines, context)
+    file = containers.write(target, STEM, counted, format, options.container)
+    _count_unchanged(context.database, project_id, options, account)
     for reason, count in account.counts.comparisons_out.items():
         account.tally.exclude(reason, count)
     with context.database.reader() as session:
@@ -80,9 +81,14 @@ def write(
         export_rows.filter_of(options),
         guidelines_versions=account.guidelines_versions,
         checkpoints=names,
+        licence=options.license or None,
+        file=file.facts,
     )
     (target / "export.json").write_bytes(manifest.encode())
-    (target / "README.md").write_text(manifest.card(), encoding="utf-8")
+    header = data_card.header(title, file, options.splits, options.license)
+    (target / "README.md").write_text(header + manifest.card(), encoding="utf-8")
+    if (described := data_card.dataset_info(format, title, file)) is not None:
+        (target / data_card.DATASET_INFO).write_bytes(described)
     return Written(
         target,
         account,
@@ -93,13 +99,14 @@ def write(
             "excluded": dict(manifest.excluded),
             "size_bytes": manifest.size_bytes,
             "content_sha256": manifest.content_sha256,
+            "file": file.facts,
             "guidelines_versions": list(manifest.guidelines_versions),
             "checkpoints": list(manifest.checkpoints),
             "counts": account.counts.to_json(),
             "summary": manifest.summary,
         },
         manifest.summary,
-        manifest.content_sha256,
+        file,
     )
 
 
@@ -108,14 +115,31 @@ def publish(context: JobContext, written: Written) -> Frozen:
     published = context.publish(written.folder, "export")
     return Frozen(
         uri=published.uri,
-        filename=DATA,
-        sha256=written.sha256,
-        bytes=written.account.tally.size_bytes,
+        filename=written.file.name,
+        sha256=written.file.sha256,
+        bytes=written.file.bytes,
         rows=written.account.tally.written,
         manifest=written.manifest,
         summary=written.summary,
         judgment_ids=sorted(written.account.judgment_ids),
     )
+
+
+def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        if number % 1000 == 0:
+            context.report(number, 0, f"{number} rows")
+        yield line
+
+
+def _count_unchanged(
+    database: Database, project_id: int, options: ExportOptions, account: Account
+) -> None:
+    """Count the comparisons that an incremental export passes over."""
+    with database.reader() as session:
+        unchanged = export_since.count_unchanged(session, project_id, options)
+    if unchanged:
+        account.counts.comparisons_out[export_since.UNCHANGED] += unchanged
 
 
 def stream(
@@ -138,7 +162,9 @@ def _of_files(
     after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
     while after is not None:
         with database.reader() as session:
-            page = demonstrations.of_files(session, project_id, options.splits, after=after)
+            page = demonstrations.of_files(
+                session, project_id, options.splits, after=after, since=options.since
+            )
         yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after
 

@@ -104,7 +104,11 @@ def write(
 
 def filter_of(options: ExportOptions) -> dict[str, str | float | bool]:
     """Return the options as the filter of a manifest."""
+    since = "" if options.since is None else options.since.isoformat()
+    if options.since_export is not None:
+        since = f"{since} (export {options.since_export})"
     return {
+        **({"since": since} if since else {}),
         "aggregate": str(options.aggregate),
         "ties": str(options.ties),
         "min_agreement": options.min_agreement,

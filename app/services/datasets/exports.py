@@ -5,7 +5,7 @@ are decided in `export_rows`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
+from app.formats import containers
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import ExportOptions
@@ -48,9 +49,13 @@ def create(
     """Request an export, which a job will write.
 
     Raises:
-        Invalid: there is no such format.
+        Invalid: there is no such format, it cannot be written in the container, or the export
+            that this one continues has no data.
+        NotFound: there is no such export to continue.
     """
     export_rows.check(format)
+    containers.check(format, options.container)
+    options = _resolved(session, project.id, options)
     row = _insert(session, project.id, format, options.to_json(), created_by_id)
     job = jobs.enqueue(
         session,
@@ -72,6 +77,17 @@ def create(
         details={"format": format, "options": row.options},
     )
     return row
+
+
+def _resolved(session: Session, project_id: int, options: ExportOptions) -> ExportOptions:
+    """Return the options with the moment of the earlier export that they name."""
+    if options.since_export is None:
+        return options
+    earlier = get(session, project_id, options.since_export)
+    if earlier.state != READY:
+        raise Invalid(f"export {earlier.number} has no data yet; nothing can be exported since it")
+    # Its data were read later, so what came in between is exported twice rather than not at all.
+    return replace(options, since=earlier.created_at)
 
 
 def freeze(

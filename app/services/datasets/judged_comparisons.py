@@ -15,8 +15,11 @@ from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs
 from app.errors import Invalid
+from app.formats import containers
+from app.formats.containers import Container
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
 from app.models import Purpose, Split
+from app.services.datasets import export_moments
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -32,6 +35,7 @@ ADJUDICATED = "comparison adjudicated"
 TIED = "tied"
 LOW_AGREEMENT = "agreement below the minimum"
 
+LICENSE_LONGEST = 100
 EDITED = "edit"
 """The source of a completion that a labeler edited."""
 
@@ -53,7 +57,7 @@ class Ties(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Which judgments to export, and how to aggregate them."""
+    """Which judgments to export, how to aggregate them, and the file to write."""
 
     aggregate: Aggregate = Aggregate.VOTE_SHARE
     ties: Ties = Ties.DROP
@@ -62,12 +66,20 @@ class ExportOptions:
     purposes: tuple[Purpose, ...] = (Purpose.TRAIN,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
     include_adjudicated: bool = True
+    since: datetime | None = None  # only what was judged or settled after it
+    since_export: int | None = None  # the number of the export whose moment that is
+    container: Container = Container.JSONL
+    license: str = ""  # stated on the card
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_agreement <= 1.0:
             raise Invalid(f"min_agreement is a share from 0 to 1, not {self.min_agreement}")
         if not self.purposes or not self.splits:
             raise Invalid("an export needs at least one purpose and one split")
+        if len(self.license) > LICENSE_LONGEST:
+            raise Invalid(
+                f"a license has at most {LICENSE_LONGEST} characters, not {len(self.license)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""
@@ -79,6 +91,10 @@ class ExportOptions:
             "purposes": list(self.purposes),
             "splits": list(self.splits),
             "include_adjudicated": self.include_adjudicated,
+            "since": None if self.since is None else self.since.isoformat(),
+            "since_export": self.since_export,
+            "container": self.container,
+            "license": self.license,
         }
 
     @classmethod
@@ -92,6 +108,7 @@ class ExportOptions:
         if unknown:
             raise Invalid(f"an export has no option {sorted(unknown)[0]!r}")
         defaults = cls()
+        since, since_export = export_moments.parse(data.get("since"))
         return cls(
             aggregate=_choice(Aggregate, data.get("aggregate", defaults.aggregate)),
             ties=_choice(Ties, data.get("ties", defaults.ties)),
@@ -100,6 +117,10 @@ class ExportOptions:
             purposes=tuple(_choice(Purpose, p) for p in data.get("purposes", defaults.purposes)),
             splits=tuple(_choice(Split, s) for s in data.get("splits", defaults.splits)),
             include_adjudicated=bool(data.get("include_adjudicated", True)),
+            since=since,
+            since_export=data.get("since_export") or since_export,
+            container=containers.named(str(data.get("container", defaults.container))),
+            license=" ".join(str(data.get("license", "")).split()),
         )
 
 

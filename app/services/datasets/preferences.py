@@ -25,7 +25,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.datasets import judged_comparisons
+from app.services.datasets import export_since, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Counts,
     ExportOptions,
@@ -108,6 +108,8 @@ def _comparisons(
         Comparison.purpose.in_(options.purposes),
         Prompt.split.in_(options.splits),
     ]
+    if options.since is not None:
+        conditions.append(export_since.changed(options.since))
     if options.rounds:
         conditions.append(Round.number.in_(options.rounds))
     query = (

@@ -8,28 +8,33 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.errors import Conflict
+from app.formats.containers import Container
 from app.models import Export
 from app.services.datasets import export_rows, exports
 from app.services.datasets.judged_comparisons import ExportOptions
-from app.web import downloads
+from app.web import export_files
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/exports", tags=["exports"])
 
 
 class ExportIn(BaseModel):
-    """The format and options of an export; omitted options have their defaults."""
+    """The format and options of an export; omitted options have their defaults.
+
+    `container` is jsonl, jsonl.gz, parquet or csv. `since` is a time or the number of an earlier
+    export: only comparisons that were judged or settled after it. `license` is stated on the card.
+    """
 
     format: str
     options: dict[str, Any] = {}
 
 
 class ExportOut(BaseModel):
-    """An export with its manifest."""
+    """An export with its manifest; `bytes` and `sha256` are those of the file."""
 
     number: int
     format: str
+    container: Container
     options: dict[str, Any]
     state: str
     error: str
@@ -78,10 +83,14 @@ def show(access: LeadAccess, number: int) -> ExportOut:
 def download(access: LeadAccess, request: Request, number: int) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    if export.state != exports.READY:
-        raise Conflict(f"export {number} is {export.state}; it has no file yet")
-    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
-    return downloads.file(request, export.uri, name)
+    return export_files.file(request, access.project, export)
+
+
+@router.get("/{number}/folder")
+def download_folder(access: LeadAccess, request: Request, number: int) -> Response:
+    """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
+    export = exports.get(access.session, access.project.id, number)
+    return export_files.folder(request, access.project, export)
 
 
 def _out(session: Session, row: Export) -> ExportOut:
@@ -89,6 +98,7 @@ def _out(session: Session, row: Export) -> ExportOut:
     return ExportOut(
         number=row.number,
         format=row.format,
+        container=export_files.container_of(row),
         options=row.options,
         state=state,
         error=error,

@@ -8,12 +8,14 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
-from app.errors import AttuneError, Conflict
+from app.errors import AttuneError
+from app.formats import containers
+from app.formats.containers import Container
 from app.models import Export, Purpose, Split
-from app.services.datasets import export_rows, exports
+from app.services.datasets import export_moments, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
-from app.web import addresses, downloads
+from app.web import addresses, export_files
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -31,6 +33,9 @@ class ExportForm(BaseModel):
     """The format and options of an export."""
 
     format: str = "trl-implicit"
+    container: Container = Container.JSONL
+    since: str = ""
+    license: str = ""
     aggregate: Aggregate = Aggregate.MAJORITY
     ties: Ties = Ties.DROP
     min_agreement_percent: float = 0
@@ -46,6 +51,7 @@ class ExportForm(BaseModel):
             Invalid: a value breaks a rule.
         """
         numbers = [part for part in self.rounds.replace(",", " ").split() if part.isdecimal()]
+        since, since_export = export_moments.parse(self.since)
         return ExportOptions(
             aggregate=self.aggregate,
             ties=self.ties,
@@ -54,6 +60,10 @@ class ExportForm(BaseModel):
             purposes=tuple(self.purpose),
             splits=tuple(self.split),
             include_adjudicated=self.include_adjudicated,
+            since=since,
+            since_export=since_export,
+            container=self.container,
+            license=self.license.strip(),
         )
 
 
@@ -77,6 +87,7 @@ class ExportsPage:
     formats: Mapping[str, str]
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
+    containers: Mapping[str, str]
     error: str = ""
 
     @property
@@ -97,6 +108,18 @@ class ExportPage:
         """The counts of what was exported and, with reasons, left out."""
         counts = self.row.export.manifest.get("counts", {})
         return counts if isinstance(counts, Mapping) else {}
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """The options that are set, by name."""
+        options = self.row.export.options.items()
+        return [(name, value) for name, value in options if value not in (None, "")]
+
+    @property
+    def rows_sha256(self) -> str:
+        """The hash of the rows, if the file is not the rows as they are."""
+        digest = str(self.row.export.manifest.get("content_sha256", ""))
+        return "" if digest == self.row.export.sha256 else digest
 
     @property
     def left_out(self) -> list[tuple[str, str, int]]:
@@ -156,10 +179,14 @@ def show(request: Request, access: LeadAccess, number: int) -> Response:
 def download(request: Request, access: LeadAccess, number: int) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    if export.state != exports.READY:
-        raise Conflict(f"export {number} is {export.state}; it has no file yet")
-    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
-    return downloads.file(request, export.uri, name)
+    return export_files.file(request, access.project, export)
+
+
+@router.get("/p/{slug}/exports/{number}/folder")
+def download_folder(request: Request, access: LeadAccess, number: int) -> Response:
+    """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
+    export = exports.get(access.session, access.project.id, number)
+    return export_files.folder(request, access.project, export)
 
 
 def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPage:
@@ -170,6 +197,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         export_rows.TITLES,
         AGGREGATES,
         TIES,
+        containers.TITLES,
         error,
     )
 

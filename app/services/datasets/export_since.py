@@ -1,0 +1,49 @@
+"""Incremental exports: only comparisons that were judged or settled after a moment.
+
+The moment is given, or it is that of an earlier export. A changed or retracted judgment counts as a
+new one, so the rows of its comparison are exported again as they are now.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from app.models import Adjudication, Comparison, Judgment, Prompt, Round
+from app.services.datasets.judged_comparisons import ExportOptions
+
+UNCHANGED = "comparison not judged or settled since then"
+
+
+def changed(moment: datetime) -> ColumnElement[bool]:
+    """Return the condition that a comparison was judged or settled after a moment.
+
+    Votes of files may name an earlier time, so a comparison that is newer itself qualifies, too.
+    """
+    return or_(
+        Comparison.created_at > moment,
+        exists().where(Judgment.comparison_id == Comparison.id, Judgment.submitted_at > moment),
+        exists().where(
+            Adjudication.comparison_id == Comparison.id, Adjudication.created_at > moment
+        ),
+    )
+
+
+def count_unchanged(session: Session, project_id: int, options: ExportOptions) -> int:
+    """Count the comparisons that an export leaves out only because nothing has changed."""
+    if options.since is None:
+        return 0
+    query = (
+        select(func.count(Comparison.id))
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.purpose.in_(options.purposes),
+            Prompt.split.in_(options.splits),
+            ~changed(options.since),
+        )
+    )
+    if options.rounds:
+        query = query.join(Round, Round.id == Comparison.round_id)
+        query = query.where(Round.number.in_(options.rounds))
+    return session.scalar(query) or 0
