@@ -167,6 +167,8 @@ def export_file(
     ] = False,
 ) -> None:
     """Export a frozen data set with its manifest; a worker writes it."""
+    if folder and to.exists() and any(to.iterdir()):
+        raise Invalid(f"folder {to} is not empty")
     settings = load()
     database = ready_database(settings)
     with database.transaction() as session:
