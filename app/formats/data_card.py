@@ -36,7 +36,7 @@ def header(title: str, file: DataFile, splits: Sequence[Split], licence: str = "
         "configs:",
         "- config_name: default",
         "  data_files:",
-        f"  - split: {'_and_'.join(sorted(splits, key=list(Split).index))}",
+        f"  - split: {'_and_'.join(split for split in Split if split in splits)}",
         f"    path: {_quoted(file.name)}",
     ]
     if file.container is Container.CSV:

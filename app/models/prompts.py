@@ -15,7 +15,8 @@ _WRITTEN = text("author_id IS NOT NULL")
 
 def _own_group(context: DefaultExecutionContext) -> str:
     """Return the group of a prompt of one user turn, which is the default."""
-    return str(context.get_current_parameters()["content_hash"])
+    parameters = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return str(parameters["content_hash"])
 
 
 class Prompt(Identified, Base):
