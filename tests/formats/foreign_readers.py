@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+CACHE = "_cache"
 ROWS = 40
 TEXTS = ("=1+1", "-no", "None", "NA", "42", "", "'@a", 'b "c",\nd', "Grüße\r\n𝕏", "true", " 1.50")
 FORMULA = "=+-@\t\r"
@@ -80,7 +81,7 @@ def _comparisons(format: str) -> Iterator[Any]:
 
 def read(folder: Path) -> None:
     """Read each folder with `datasets`, pandas and polars, and compare with what was exported."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(set(folder.iterdir()) - {folder / CACHE}):
         format, _, container = path.name.partition(".")
         expected = json.loads((path / "expected.json").read_text(encoding="utf-8"))
         readers: dict[str, Callable[[Path, str], list[dict[str, Any]]]] = {"datasets": _datasets}
@@ -101,9 +102,7 @@ def read(folder: Path) -> None:
 
 def _datasets(path: Path, container: str) -> list[dict[str, Any]]:
     del container
-    loaded = import_module("datasets").load_dataset(
-        str(path), cache_dir=str(path.parent / "_cache")
-    )
+    loaded = import_module("datasets").load_dataset(str(path), cache_dir=str(path.parent / CACHE))
     assert list(loaded) == ["train"]
     return [dict(row) for row in loaded["train"]]
 
@@ -191,9 +190,7 @@ def _llama_factory(path: Path, rows: int) -> None:
     (described,) = parser.get_dataset_list([name], str(path))
     data_arguments = arguments.DataArguments(dataset=name, dataset_dir=str(path))
     training = import_module("transformers").Seq2SeqTrainingArguments("out")
-    model = arguments.ModelArguments(
-        model_name_or_path="none", cache_dir=str(path.parent / "_cache")
-    )
+    model = arguments.ModelArguments(model_name_or_path="none", cache_dir=str(path.parent / CACHE))
     aligned = loader._load_single_dataset(described, model, data_arguments, training)
     assert len(aligned) == rows
     good = sum([turn["role"] for turn in row["_response"]] == ["assistant"] * 2 for row in aligned)
