@@ -45,6 +45,13 @@ MEDIA_TYPES: Mapping[str, str] = {
 }
 
 
+_LLAMA_FACTORY_CANNOT: Mapping[Container, str] = {
+    Container.GZIP: "LLaMA-Factory does not read gzip",
+    # Its loader cannot be given options for CSV, and drops the rows of such responses.
+    Container.CSV: "LLaMA-Factory takes responses such as NA in CSV for missing values",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DataFile:
     """A written file: its name in the folder, its columns if they are known, and its hash."""
@@ -88,8 +95,9 @@ def check(format: str, container: Container) -> None:
     Raises:
         Invalid: it cannot; the message names the reason and a way out.
     """
-    if container is Container.GZIP and format.startswith("llama-factory-"):
-        raise Invalid(f"{format} cannot be jsonl.gz: LLaMA-Factory reads jsonl, parquet and csv")
+    if container in _LLAMA_FACTORY_CANNOT and format.startswith("llama-factory-"):
+        reason = _LLAMA_FACTORY_CANNOT[container]
+        raise Invalid(f"{format} cannot be {container}: {reason}; choose jsonl or parquet")
     if container in (Container.JSONL, Container.GZIP):
         return
     columns = COLUMNS.get(format)
@@ -97,7 +105,7 @@ def check(format: str, container: Container) -> None:
         raise Invalid(f"{format} cannot be {container}: its lists mix types; choose jsonl")
     nested = [name for name, kind in columns.items() if not isinstance(kind, Plain)]
     if container is Container.CSV and nested:
-        texts = [name for name in COLUMNS if _is_flat(name)]
+        texts = [name for name in COLUMNS if _fits_cells(name)]
         raise Invalid(
             f"{format} cannot be csv: {nested[0]!r} holds a list or an object, and a cell only "
             f"text; choose parquet, or one of {', '.join(texts)}"
@@ -169,8 +177,9 @@ def _certain(format: str, first: bytes | None) -> Columns | None:
     return columns if is_certain else None
 
 
-def _is_flat(format: str) -> bool:
-    return all(isinstance(kind, Plain) for kind in COLUMNS[format].values())
+def _fits_cells(format: str) -> bool:
+    is_flat = all(isinstance(kind, Plain) for kind in COLUMNS[format].values())
+    return is_flat and not format.startswith("llama-factory-")
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 from app.formats import tables
-from app.formats.export_columns import Columns, Plain, Type
+from app.formats.export_columns import Columns
 from app.formats.records import Row
 
 MARK = "\ufeff".encode()
@@ -21,11 +21,11 @@ def write(rows: Iterable[Row], columns: Columns) -> Iterator[bytes]:
     """Yield the header and the rows; every column must hold single values."""
     yield MARK + _line(list(columns))
     for row in rows:
-        yield _line([_cell(row.get(name), kind) for name, kind in columns.items()])
+        yield _line([_cell(row.get(name)) for name in columns])
 
 
-def _cell(value: object, kind: Type) -> str:
-    if value is None or (value == "" and kind is Plain.OPTIONAL_TEXT):
+def _cell(value: object) -> str:
+    if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

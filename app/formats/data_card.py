@@ -15,7 +15,6 @@ from app.formats.export_columns import Entries, Plain, Struct, Type
 
 _DTYPES = {
     Plain.TEXT: "string",
-    Plain.OPTIONAL_TEXT: "string",
     Plain.WHOLE: "int64",
     Plain.NUMBER: "float64",
     Plain.TRUTH: "bool",

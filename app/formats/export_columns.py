@@ -17,7 +17,6 @@ class Plain(StrEnum):
     """The type of a single value."""
 
     TEXT = "text"
-    OPTIONAL_TEXT = "optional text"  # empty means the same as missing
     WHOLE = "whole number"
     NUMBER = "number"
     TRUTH = "truth value"
@@ -97,14 +96,14 @@ COLUMNS: Mapping[str, Columns] = {
         "non_preferred_output": _MESSAGES,
     },
     "llama-factory-alpaca": {
-        "system": Plain.OPTIONAL_TEXT,
+        "system": _T,
         "instruction": _T,
-        "input": Plain.OPTIONAL_TEXT,
+        "input": _T,
         "chosen": _T,
         "rejected": _T,
     },
     "llama-factory-sharegpt": {
-        "system": Plain.OPTIONAL_TEXT,
+        "system": _T,
         "conversations": Many(_TURN),
         "chosen": _TURN,
         "rejected": _TURN,

@@ -24,7 +24,7 @@ def write(rows: Iterable[tuple[Row, int]], columns: Columns, file: BinaryIO) -> 
     """
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     schema = arrow.schema([(name, _arrow(arrow, kind)) for name, kind in columns.items()])
-    # Optional but widely supported: zstd compresses text best. No statistics: texts are long.
+    # Texts are long and rarely repeated, so statistics and dictionaries would only take space.
     with parquet.ParquetWriter(
         file, schema, compression="zstd", write_statistics=False, use_dictionary=False
     ) as writer:
@@ -54,7 +54,6 @@ def _arrow(arrow: Any, kind: Type) -> Any:
         return _arrow(arrow, kind.stored)
     return {
         Plain.TEXT: arrow.string(),
-        Plain.OPTIONAL_TEXT: arrow.string(),
         Plain.WHOLE: arrow.int64(),
         Plain.NUMBER: arrow.float64(),
         Plain.TRUTH: arrow.bool_(),

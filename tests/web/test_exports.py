@@ -111,7 +111,7 @@ def test_a_file_has_its_name_type_and_hash_and_can_be_resumed(
         ("trl-explicit", "parquet"),
         ("openai-preference", "jsonl.gz"),
         ("llama-factory-sharegpt", "parquet"),
-        ("llama-factory-alpaca", "csv"),
+        ("llama-factory-alpaca", "parquet"),
         ("vertex-rlhf", "csv"),
         ("unpaired", "parquet"),
         ("demonstrations-text", "csv"),
