@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
@@ -112,8 +113,13 @@ class ExportPage:
     @property
     def options(self) -> list[tuple[str, Any]]:
         """The options that are set, by name."""
-        options = self.row.export.options.items()
-        return [(name, value) for name, value in options if value not in (None, "")]
+        options = {name: v for name, v in self.row.export.options.items() if v not in (None, "")}
+        number = options.pop("since_export", None)
+        if "since" in options:
+            moment = datetime.fromisoformat(options["since"]).astimezone(UTC)
+            exported = "" if number is None else f" (export {number})"
+            options["since"] = f"{moment:%Y-%m-%d %H:%M:%S} UTC{exported}"
+        return list(options.items())
 
     @property
     def rows_sha256(self) -> str:
