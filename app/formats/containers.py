@@ -17,7 +17,6 @@ from typing import BinaryIO
 from app.errors import Invalid
 from app.formats import csv_file, export_columns, jsonl, parquet_file
 from app.formats.export_columns import COLUMNS, Columns, Plain
-from app.formats.records import Row
 
 _CHUNK = 1 << 20
 
@@ -112,6 +111,18 @@ def check(format: str, container: Container) -> None:
         )
 
 
+def of_format(format: str) -> list[Container]:
+    """Return the containers that a format can be written in."""
+    fitting = []
+    for container in Container:
+        try:
+            check(format, container)
+        except Invalid:
+            continue
+        fitting.append(container)
+    return fitting
+
+
 def write(folder: Path, stem: str, lines: Iterable[bytes], format: str, to: Container) -> DataFile:
     """Write lines of JSON as one file of a folder, in bounded memory.
 
@@ -145,14 +156,10 @@ def _with_columns(
         waiting.seek(0)
         columns = export_columns.present(format, names)
         if to is Container.CSV:
-            file.writelines(csv_file.write((row for row, _ in _rows(waiting)), columns))
+            file.writelines(csv_file.write(map(json.loads, waiting), columns))
         else:
-            parquet_file.write(_rows(waiting), columns, file)
+            parquet_file.write(waiting, columns, file)
     return columns
-
-
-def _rows(lines: Iterable[bytes]) -> Iterator[tuple[Row, int]]:
-    return ((json.loads(line), len(line)) for line in lines)
 
 
 def _peeked(lines: Iterable[bytes]) -> tuple[bytes | None, Iterator[bytes]]:

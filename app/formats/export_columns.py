@@ -160,6 +160,15 @@ def fit(value: object, kind: Type, name: str) -> object:
     return value
 
 
+def has_entries(kind: Type) -> bool:
+    """Whether a type has objects with free keys, whose stored form differs from the row's."""
+    if isinstance(kind, Many):
+        return has_entries(kind.of)
+    if isinstance(kind, Struct):
+        return any(map(has_entries, kind.fields.values()))
+    return isinstance(kind, Entries)
+
+
 def fitted(row: Row, columns: Columns) -> dict[str, object]:
     """Return a row in the form of its columns."""
     return {name: fit(row.get(name), kind, name) for name, kind in columns.items()}

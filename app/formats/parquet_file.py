@@ -4,45 +4,71 @@ The types are declared and not inferred, so the files of one format can be conca
 rows give equal bytes with one version of pyarrow. pyarrow is imported when a file is written.
 """
 
+import io
+import json
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from itertools import islice
 from typing import Any, BinaryIO
 
-from app.formats.export_columns import Columns, Entries, Many, Plain, Struct, Type, fitted
-from app.formats.records import Row
+from app.formats.export_columns import (
+    Columns,
+    Entries,
+    Many,
+    Plain,
+    Struct,
+    Type,
+    fitted,
+    has_entries,
+)
 
 GROUP_ROWS = 1_000
-GROUP_BYTES = 16 << 20
+GROUP_BYTES = 8 << 20
 
 
-def write(rows: Iterable[tuple[Row, int]], columns: Columns, file: BinaryIO) -> None:
-    """Write rows, each with its size in bytes, which bounds the row groups.
+def write(lines: Iterable[bytes], columns: Columns, file: BinaryIO) -> None:
+    """Write rows, given as lines of JSON.
 
     Raises:
         Invalid: a row has a field that its column does not declare.
     """
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     schema = arrow.schema([(name, _arrow(arrow, kind)) for name, kind in columns.items()])
-    # Texts are long and rarely repeated, so statistics and dictionaries would only take space.
+    # Snappy shrinks a text at most about 20 times, so no file is too compressed to be imported
+    # again. Texts are long and rarely repeated: statistics and dictionaries would only take space.
     with parquet.ParquetWriter(
-        file, schema, compression="zstd", write_statistics=False, use_dictionary=False
+        file, schema, compression="snappy", write_statistics=False, use_dictionary=False
     ) as writer:
-        for group in _groups(iter(rows)):
-            values = [fitted(row, columns) for row in group]
-            writer.write_table(arrow.Table.from_pylist(values, schema=schema))
+        for group in _groups(lines):
+            writer.write_table(_table(arrow, group, columns, schema))
 
 
-def _groups(rows: Iterator[tuple[Row, int]]) -> Iterator[list[Row]]:
-    while first := list(islice(rows, 1)):
-        group, size = [first[0][0]], first[0][1]
-        while len(group) < GROUP_ROWS and size < GROUP_BYTES:
-            following = next(rows, None)
-            if following is None:
-                break
-            group.append(following[0])
-            size += following[1]
+def _groups(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        group.append(line)
+        size += len(line)
+        if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
         yield group
+
+
+def _table(arrow: Any, group: list[bytes], columns: Columns, schema: Any) -> Any:
+    """Convert lines to a table: by Arrow's own parser if it can, else value by value."""
+    if not any(map(has_entries, columns.values())):
+        parser, data = import_module("pyarrow.json"), b"".join(group)
+        try:
+            return parser.read_json(
+                io.BytesIO(data),
+                parser.ReadOptions(use_threads=False, block_size=len(data) + 1),
+                parser.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
+            )
+        except arrow.ArrowInvalid:  # checking value by value names the field
+            pass
+    rows = [fitted(json.loads(line), columns) for line in group]
+    return arrow.Table.from_pylist(rows, schema=schema)
 
 
 def _arrow(arrow: Any, kind: Type) -> Any:

@@ -114,6 +114,7 @@ def test_every_export_format_has_columns_or_a_reason() -> None:
     allowed = {**CONTAINERS, export_rows.TRAINING: [Container.JSONL, Container.GZIP]}
     assert allowed.keys() == export_rows.TITLES.keys()
     for format, some in allowed.items():
+        assert set(containers.of_format(format)) == set(some)
         for container in Container:
             if container in some:
                 containers.check(format, container)
@@ -179,6 +180,16 @@ def test_parquet_declares_nested_columns_even_without_values() -> None:
     )
     assert "null" not in str(schema.field("individual_preference").type)
     assert list(formats.read([content])) == [record]
+
+
+def test_a_very_repetitive_parquet_file_can_be_imported_again() -> None:
+    said = {"role": "user", "content": "very " * 2_000}
+    lines = [
+        jsonl.encode({"messages": [said, {"role": "assistant", "content": str(n)}]})
+        for n in range(600)
+    ]
+    content, _ = stored(lines, "demonstrations", Container.PARQUET)
+    assert len(list(formats.read([content]))) == 600
 
 
 def test_memory_is_bounded_and_row_groups_are_small(tmp_path: Path) -> None:

@@ -184,6 +184,9 @@ def test_a_format_that_does_not_fit_is_refused_with_the_reason(lead: TestClient,
     assert "trl-explicit cannot be csv" in page.text
     assert '<option value="csv" selected>' in page.text
     assert 'value="2026-03-01"' in page.text
+    fitting = lead.get(f"{API.format(slug)}/containers").json()
+    assert fitting["trl-explicit"] == ["jsonl", "jsonl.gz", "parquet"]
+    assert fitting["trl-explicit-text"] == ["jsonl", "jsonl.gz", "parquet", "csv"]
     unknown = {"format": "hh", "options": {"container": "xlsx"}}
     assert "there is no container" in lead.post(API.format(slug), json=unknown).text
 

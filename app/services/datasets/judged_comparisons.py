@@ -118,7 +118,7 @@ class ExportOptions:
             splits=tuple(_choice(Split, s) for s in data.get("splits", defaults.splits)),
             include_adjudicated=bool(data.get("include_adjudicated", True)),
             since=since,
-            since_export=data.get("since_export") or since_export,
+            since_export=export_moments.number(data.get("since_export")) or since_export,
             container=containers.named(str(data.get("container", defaults.container))),
             license=" ".join(str(data.get("license", "")).split()),
         )

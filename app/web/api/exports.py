@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.formats import containers
 from app.formats.containers import Container
 from app.models import Export
 from app.services.datasets import export_rows, exports
@@ -51,6 +52,12 @@ class ExportOut(BaseModel):
 def formats(access: LeadAccess) -> dict[str, str]:
     """Return the export formats with their descriptions."""
     return dict(export_rows.TITLES)
+
+
+@router.get("/containers")
+def list_containers(access: LeadAccess) -> dict[str, list[Container]]:
+    """Return the containers that each export format can be written in."""
+    return {format: containers.of_format(format) for format in export_rows.TITLES}
 
 
 @router.post("", status_code=202)

@@ -35,10 +35,18 @@ def test_a_moment_is_a_time_or_the_number_of_an_export(
     assert export_moments.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["yesterday", "²", "-1", "2026-13-01"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "²", "-1", "2026-13-01", "1" * 30, "0001-01-01T00:00+14:00"]
+)
 def test_what_is_neither_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="since is a time, such as"):
         export_moments.parse(text)
+
+
+def test_the_number_of_an_export_is_checked() -> None:
+    for number in ("x", "2026-03-01", [1], ""):
+        with pytest.raises(Invalid, match="since"):
+            ExportOptions.from_json({"since_export": number})
 
 
 def test_options_survive_their_json() -> None:
