@@ -70,7 +70,7 @@ def write(
     lines = export_rows.write(comparisons, format, options, account, shown=shown)
     counted = _reported(lines, context)
     file = containers.write(target, STEM, counted, format, options.container)
-    _count_unchanged(context.database, project_id, options, account)
+    _count_unchanged(context.database, project_id, format, options, account)
     for reason, count in account.counts.comparisons_out.items():
         account.tally.exclude(reason, count)
     with context.database.reader() as session:
@@ -133,13 +133,26 @@ def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
 
 
 def _count_unchanged(
-    database: Database, project_id: int, options: ExportOptions, account: Account
+    database: Database, project_id: int, format: str, options: ExportOptions, account: Account
 ) -> None:
-    """Count the comparisons that an incremental export passes over."""
+    """Count the comparisons and demonstrations that an incremental export passes over."""
+    if options.since is None:
+        return
+    older = 0
     with database.reader() as session:
         unchanged = export_since.count_unchanged(session, project_id, options)
+        if _has_demonstrations(format, options):
+            older = export_since.count_older_demonstrations(session, project_id, options)
     if unchanged:
         account.counts.comparisons_out[export_since.UNCHANGED] += unchanged
+    if older:
+        account.tally.exclude(export_since.OLDER, older)
+
+
+def _has_demonstrations(format: str, options: ExportOptions) -> bool:
+    """Whether demonstrations from files are part of an export; they belong to no round."""
+    wanted = Purpose.TRAIN in options.purposes and not options.rounds
+    return format in export_rows.DEMONSTRATIONS and wanted
 
 
 def stream(
@@ -157,9 +170,8 @@ def stream(
 def _of_files(
     database: Database, project_id: int, format: str, options: ExportOptions
 ) -> Iterator[tuple[DatasetPrompt, str]]:
-    """Yield demonstrations from files, if the export includes them; they belong to no round."""
-    wanted = Purpose.TRAIN in options.purposes and not options.rounds
-    after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
+    """Yield demonstrations from files, if the export includes them."""
+    after: int | None = 0 if _has_demonstrations(format, options) else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(

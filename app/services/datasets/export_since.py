@@ -9,10 +9,11 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import Adjudication, Comparison, Judgment, Prompt, Round
+from app.models import Adjudication, Comparison, Demonstration, Judgment, Prompt, Round
 from app.services.datasets.judged_comparisons import ExportOptions
 
 UNCHANGED = "comparison not judged or settled since then"
+OLDER = "demonstration imported before"
 
 
 def changed(moment: datetime) -> ColumnElement[bool]:
@@ -46,4 +47,18 @@ def count_unchanged(session: Session, project_id: int, options: ExportOptions) -
     if options.rounds:
         query = query.join(Round, Round.id == Comparison.round_id)
         query = query.where(Round.number.in_(options.rounds))
+    return session.scalar(query) or 0
+
+
+def count_older_demonstrations(session: Session, project_id: int, options: ExportOptions) -> int:
+    """Count the imported demonstrations that an export leaves out because they are older."""
+    query = (
+        select(func.count(Demonstration.id))
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(
+            Demonstration.project_id == project_id,
+            Demonstration.created_at <= options.since,
+            Prompt.split.in_(options.splits),
+        )
+    )
     return session.scalar(query) or 0
