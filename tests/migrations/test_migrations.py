@@ -1,12 +1,12 @@
 """The migrations match the models, and every step is reversible, on both databases."""
 
-from sqlalchemy import insert, inspect
+from sqlalchemy import inspect, select
 
-from app.db import Database, now, schema
-from app.models import Prompt, Split
+from app.db import Database, schema
+from app.models import Completion, Prompt, Split
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
-from tests.services.sample import make_project
+from tests.services import sample
 
 
 def test_the_migrated_tables_are_the_models(any_database: Database) -> None:
@@ -28,24 +28,11 @@ def test_a_missing_column_is_drift(any_database: Database) -> None:
 
 
 def test_texts_stored_before_the_word_indexes_are_found(any_database: Database) -> None:
-    schema.downgrade(any_database.engine, "8c41f0d2b7e6")
     with any_database.transaction() as session:
-        project = make_project(session)
-        prompt = NewPrompt((("user", "My refund is late"),))
-        session.execute(
-            insert(Prompt).values(
-                project_id=project.id,
-                messages=[{"role": "user", "content": "My refund is late"}],
-                follow_up=[],
-                split=Split.TRAIN,
-                content_hash=prompt.content_hash,
-                source="",
-                source_key="",
-                meta={},
-                created_at=now(session),
-            )
-        )
+        project = sample.make_project(session)
+        prompts.add(session, project, [NewPrompt((("user", "My refund is late"),))])
         project_id = project.id
+    schema.downgrade(any_database.engine, "8c41f0d2b7e6")
     schema.upgrade(any_database.engine)
     with any_database.reader() as session:
         assert len(prompts.page(session, project_id, search="refu").rows) == 1
@@ -55,3 +42,28 @@ def test_a_lost_trigger_of_the_word_indexes_is_drift(database: Database) -> None
     with database.engine.begin() as connection:
         connection.exec_driver_sql("DROP TRIGGER prompt_words_update")
     assert schema.drift(database.engine) == [("missing_word_index", "prompt_words_update")]
+
+
+def test_prompts_keep_their_split_and_get_the_group_of_their_beginning(
+    any_database: Database,
+) -> None:
+    turns = (
+        ("system", "Be kind."),
+        ("user", " Open?\r\n"),
+        ("assistant", "Yes."),
+        ("user", "Now?"),
+    )
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        (prompt,) = prompts.add(session, project, [NewPrompt(turns)]).prompts
+        prompt.split = Split.VALIDATION
+        sample.make_completions(session, project, 2)
+        expected = prompt.group_hash
+    schema.downgrade(any_database.engine, "91b7e3d05c2a")
+    schema.upgrade(any_database.engine)
+    with any_database.transaction() as session:
+        migrated = session.scalars(select(Prompt).order_by(Prompt.id)).first()
+        assert migrated is not None
+        assert (migrated.group_hash, migrated.split) == (expected, Split.VALIDATION)
+        assert not migrated.is_evaluation
+        assert session.scalars(select(Completion)).all()  # what refers to prompts is still there

@@ -42,8 +42,10 @@ def of_files(
     *,
     after: int = 0,
     limit: int = PAGE,
+    since: datetime | None = None,
 ) -> DemonstrationPage:
     """Return the next imported demonstrations, in the order of their import."""
+    newer = [] if since is None else [Demonstration.created_at > since]
     query = (
         select(Demonstration, Prompt)
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
@@ -51,6 +53,7 @@ def of_files(
             Demonstration.project_id == project_id,
             Demonstration.id > after,
             Prompt.split.in_(splits),
+            *newer,
         )
         .order_by(Demonstration.id)
         .limit(limit)

@@ -40,7 +40,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.datasets import judged_comparisons
+from app.services.datasets import export_since, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     ExportOptions,
     JudgedComparison,
@@ -148,6 +148,9 @@ def count_outside(
     inside = and_(*_conditions(options))
     groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
+    if options.since is not None:
+        is_unchanged = ~export_since.changed(options.since)
+        is_outside = or_(is_outside, is_unchanged)
     comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
         _comparison.project_id == project_id, is_outside
     )
@@ -166,7 +169,9 @@ def _outside(options: ExportOptions, purpose: str, split: str, round_number: int
         return f"purpose {purpose}"
     if split not in options.splits:
         return f"split {split}"
-    return "in no round" if round_number is None else f"round {round_number}"
+    if options.rounds and round_number not in options.rounds:
+        return "in no round" if round_number is None else f"round {round_number}"
+    return export_since.UNCHANGED
 
 
 def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | None:
@@ -206,7 +211,12 @@ def _comparisons(
     )
     query = (
         _joined(select(*columns).select_from(Comparison.__table__))
-        .where(_comparison.project_id == project_id, _comparison.id > after, *_conditions(options))
+        .where(
+            _comparison.project_id == project_id,
+            _comparison.id > after,
+            *_conditions(options),
+            *([] if options.since is None else [export_since.changed(options.since)]),
+        )
         .order_by(_comparison.id)
         .limit(limit)
     )
