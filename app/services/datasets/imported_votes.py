@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.assignment import OVERLAP_MOST
+from app.domain.instruction_text import UNKNOWN
 from app.domain.judgment_kinds import KINDS, JudgmentKind, OrderBody
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState, SlotState
@@ -255,6 +256,7 @@ def _append(
         body_hash="",
         started_at=vote.started_at or submitted,
         active_ms=vote.active_ms or 0,
+        instruction_version=UNKNOWN,
         **said,
     )
     # 0: judged under guidelines that are not a version of this project's.
