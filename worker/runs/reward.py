@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow
@@ -35,6 +36,7 @@ class RewardTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     start: Checkpoint
     beneath: Layers
     roots: Mapping[int, int]
@@ -59,7 +61,7 @@ def run(context: JobContext) -> None:
         heldout=_rankings(data.heldout, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
         prompts=[(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         comparisons=len(data.rows),
     )
     result = reward.fit(context, roles, inputs, parts)
@@ -114,6 +116,7 @@ def _read(session: Session, context: JobContext) -> RewardTask:
         round_,
         project,
         plan,
+        transactions.instruction_of(session, context, project),
         start,
         checkpoint_weights.layers(session, start),
         checkpoint_weights.root_ids(session, project.id),
@@ -137,7 +140,7 @@ def _rankings(
     return frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         roots=task.roots,
         root=task.root,
         weights=weights,
