@@ -7,12 +7,21 @@ front of the first turn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 Turn = tuple[str, str]
 
 UNKNOWN = 0
 """The version of what was imported: it was made under no version of this project's instruction."""
 _GAP = "\n\n"
+
+
+class InstructionPlace(StrEnum):
+    """Where a row of an export has the instruction."""
+
+    PROMPT = "prompt"
+    APART = "apart"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ class Manifest:
     """The record of one export.
 
     Of the ``considered`` rows, each is counted in ``written`` or, under its reason, in
-    ``excluded``. The hash is of the rows as written, before compression.
+    ``excluded``. The hash is of the rows as written, before compression. ``instructions`` has the
+    text of each version of the project's instruction that labelers judged under; "0" stands for
+    judgments from files, made under none. ``divided_by_instruction`` counts the comparisons that
+    were judged under several of them, and make rows under each.
     """
 
     title: str
@@ -31,6 +34,8 @@ class Manifest:
     guidelines_versions: Sequence[int] = ()
     checkpoints: Sequence[str] = ()
     licence: str | None = None
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    divided_by_instruction: int = 0
 
     def __post_init__(self) -> None:
         accounted = self.written + sum(self.excluded.values())
@@ -56,9 +61,25 @@ class Manifest:
         """Return a short data-set card in Markdown."""
         lines = [f"# {_plain(self.title)}", "", self.summary, "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
+        lines += ["", "## Instruction", "", *self._instructions()]
         lines += ["", "## Filter", "", *_bullets(self.filter.items(), "no filter")]
         lines += ["", "## Excluded", "", *_bullets(_by_count(self.excluded), "nothing")]
         return "\n".join(lines) + "\n"
+
+    def _instructions(self) -> list[str]:
+        named = [
+            f"- Version {version}: {_plain(text) or 'no instruction'}"
+            if version != "0"
+            else "- Judgments from files: no instruction of this project"
+            for version, text in self.instructions.items()
+        ]
+        if self.divided_by_instruction:
+            named += [
+                "",
+                f"{self.divided_by_instruction} comparisons were judged under several versions; "
+                "each version has its own rows.",
+            ]
+        return named or ["No version is recorded."]
 
     def _facts(self) -> list[tuple[str, str]]:
         versions = ", ".join(map(str, self.guidelines_versions)) or "none"
@@ -103,6 +124,8 @@ class ExportTally:
         guidelines_versions: Iterable[int] = (),
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
+        instructions: Mapping[int, str] | None = None,
+        divided_by_instruction: int = 0,
     ) -> Manifest:
         """Return the manifest of what was counted."""
         return Manifest(
@@ -117,6 +140,8 @@ class ExportTally:
             guidelines_versions=sorted(set(guidelines_versions)),
             checkpoints=sorted(set(checkpoints)),
             licence=licence,
+            instructions={str(key): text for key, text in sorted((instructions or {}).items())},
+            divided_by_instruction=divided_by_instruction,
         )
 
 

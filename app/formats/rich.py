@@ -25,7 +25,7 @@ def read(row: Row) -> list[ComparisonRecord]:
     votes = tuple(_vote(vote) for vote in fields.objects(row, "individual_preference"))
     return [
         ComparisonRecord(
-            fields.prompt(row, "context"),
+            fields.instructed(row, fields.prompt(row, "context")),
             candidates,
             votes,
             comparison=fields.identifier(row, "comparison"),
@@ -155,6 +155,6 @@ FORMAT = Format(
     read,
     fields=(
         *("comparison", "purpose", "split", "round", "kind", "weights"),
-        *("context", "completions", "individual_preference"),
+        *("context", "instruction", "completions", "individual_preference"),
     ),
 )

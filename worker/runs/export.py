@@ -80,6 +80,8 @@ def write(
         export_rows.filter_of(options),
         guidelines_versions=account.guidelines_versions,
         checkpoints=names,
+        instructions=account.instruction.texts,
+        divided_by_instruction=account.instruction.divided,
     )
     (target / "export.json").write_bytes(manifest.encode())
     (target / "README.md").write_text(manifest.card(), encoding="utf-8")
@@ -95,6 +97,8 @@ def write(
             "content_sha256": manifest.content_sha256,
             "guidelines_versions": list(manifest.guidelines_versions),
             "checkpoints": list(manifest.checkpoints),
+            "instructions": dict(manifest.instructions),
+            "divided_by_instruction": manifest.divided_by_instruction,
             "counts": account.counts.to_json(),
             "summary": manifest.summary,
         },

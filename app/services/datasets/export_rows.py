@@ -15,7 +15,8 @@ from app.formats import jsonl, prompts, records, rich, training_rows, trl, write
 from app.formats.manifest import ExportTally
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.formats.training_rows import DatasetPrompt
-from app.services.datasets import export_pairs, judged_comparisons
+from app.services.datasets import export_pairs, instructed, judged_comparisons
+from app.services.datasets.instructed import InstructionAccount
 from app.services.datasets.judged_comparisons import (
     Aggregate,
     Counts,
@@ -63,6 +64,7 @@ class Account:
     judgment_ids: set[int] = field(default_factory=set)
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
+    instruction: InstructionAccount = field(default_factory=InstructionAccount)
     texts: set[int] = field(default_factory=set)  # hashes of demonstrations, to detect repetitions
 
     def took(self, comparison: JudgedComparison, votes: Iterable[Voted]) -> None:
@@ -97,8 +99,19 @@ def write(
     check(format)
     rows = _ROWS[format] if format in _ROWS else _preferences(format)
     imported = (_demonstration(format, prompt, text, account) for prompt, text in shown)
-    judged = (row for each in comparisons for row in rows(each, options, account))
-    whole = chain((row for row in imported if row is not None), judged)
+    judged = (
+        row
+        for each in comparisons
+        for row in instructed.rows(
+            format,
+            options.instruction,
+            each,
+            account.instruction,
+            lambda part: rows(part, options, account),
+        )
+    )
+    from_files = (row for row in imported if row is not None)
+    whole = chain(instructed.imported(format, options.instruction, from_files), judged)
     yield from account.tally.counted(jsonl.encode(row) for row in whole)
 
 
@@ -112,6 +125,7 @@ def filter_of(options: ExportOptions) -> dict[str, str | float | bool]:
         "purposes": ", ".join(options.purposes),
         "splits": ", ".join(options.splits),
         "include_adjudicated": options.include_adjudicated,
+        "instruction": str(options.instruction),
     }
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
-from app.services.datasets import export_rows
+from app.services.datasets import export_rows, instructed
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.people import audit
@@ -48,9 +48,10 @@ def create(
     """Request an export, which a job will write.
 
     Raises:
-        Invalid: there is no such format.
+        Invalid: there is no such format, or it has no place for the instruction.
     """
     export_rows.check(format)
+    instructed.check(format, options.instruction)
     row = _insert(session, project.id, format, options.to_json(), created_by_id)
     job = jobs.enqueue(
         session,

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from app.domain.instruction_text import UNKNOWN, InstructionPlace
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs
@@ -62,6 +63,7 @@ class ExportOptions:
     purposes: tuple[Purpose, ...] = (Purpose.TRAIN,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
     include_adjudicated: bool = True
+    instruction: InstructionPlace = InstructionPlace.PROMPT
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_agreement <= 1.0:
@@ -79,6 +81,7 @@ class ExportOptions:
             "purposes": list(self.purposes),
             "splits": list(self.splits),
             "include_adjudicated": self.include_adjudicated,
+            "instruction": self.instruction,
         }
 
     @classmethod
@@ -100,6 +103,9 @@ class ExportOptions:
             purposes=tuple(_choice(Purpose, p) for p in data.get("purposes", defaults.purposes)),
             splits=tuple(_choice(Split, s) for s in data.get("splits", defaults.splits)),
             include_adjudicated=bool(data.get("include_adjudicated", True)),
+            instruction=_choice(
+                InstructionPlace, data.get("instruction", defaults.instruction), "instruction"
+            ),
         )
 
 
@@ -123,11 +129,16 @@ class Voted:
     active_ms: int
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
+    instruction_version: int = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedComparison:
-    """A comparison with every judgment that counts; `weights` are those of rated criteria."""
+    """A comparison with every judgment that counts.
+
+    `weights` are those of rated criteria, `instructions` the texts of the versions that it was
+    judged under.
+    """
 
     comparison_id: int
     kind: JudgmentKind
@@ -138,6 +149,13 @@ class JudgedComparison:
     votes: tuple[Voted, ...]
     settled: Ranking | None = None  # by an adjudicator
     weights: Mapping[str, float] = field(default_factory=dict)
+    instructions: Mapping[int, str] = field(default_factory=dict)
+
+    def instruction_of(self, vote: Voted) -> str:
+        """Return the instruction that a labeler saw; none is known for what was imported."""
+        if vote.instruction_version == UNKNOWN:
+            return ""
+        return self.instructions.get(vote.instruction_version, "")
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -202,6 +220,11 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
         taught,
         absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
+        instructions={
+            vote.instruction_version: judged.instruction_of(vote)
+            for vote in judged.votes
+            if vote.judgment_id in taught
+        },
     )
 
 
@@ -232,7 +255,8 @@ def _with_edits(
     return (*judged.candidates, *edited), better
 
 
-def _choice(kind: type[Kind], value: object) -> Kind:
+def _choice(kind: type[Kind], value: object, name: str = "") -> Kind:
     if value not in list(kind):
-        raise Invalid(f"{kind.__name__.lower()} must be one of {', '.join(kind)}, not {value!r}")
+        name = name or kind.__name__.lower()
+        raise Invalid(f"{name} must be one of {', '.join(kind)}, not {value!r}")
     return kind(str(value))

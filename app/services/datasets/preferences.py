@@ -33,7 +33,7 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria
+from app.services.project import criteria, instructions
 from app.services.queue import counted_judgments
 
 PAGE = 200
@@ -54,6 +54,7 @@ def read_page(
         return JudgedPage((), None)
     ids = [comparison.id for comparison, _, _ in selected]
     weights = criteria.weights(session, project_id)
+    texts = instructions.texts(session, project_id)
     votes = _votes(session, project_id, ids, counts, weights)
     candidates = _candidates(session, ids)
     settled = _settled(session, ids)
@@ -69,6 +70,7 @@ def read_page(
             votes=tuple(votes[comparison.id]),
             settled=settled.get(comparison.id),
             weights=_weights_of(votes[comparison.id], weights),
+            instructions=texts,
         )
         if _counts_in(row, comparison, options, comparison.id in settled, counts):
             rows.append(row)
@@ -166,6 +168,7 @@ def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> 
         active_ms=judgment.active_ms,
         thumb=judgment.thumb,
         reasons=tuple(judgment.reasons),
+        instruction_version=judgment.instruction_version,
     )
 
 

@@ -1,0 +1,113 @@
+"""The instruction in the rows of an export: what labelers judged under goes with what they said.
+
+A comparison that was judged under several texts makes rows under each of them. Judgments from
+files were made under no version of the project's instruction, so nothing is added to theirs.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from app.domain import instruction_text
+from app.domain.instruction_text import InstructionPlace
+from app.errors import Invalid
+from app.formats.training_rows import DatasetPrompt
+from app.services.datasets.judged_comparisons import JudgedComparison, Voted
+
+FIELD = "instruction"
+"""The field that holds the instruction apart from the prompt."""
+WITH_FIELD = frozenset({"rich", "unpaired", "demonstrations", "trl-implicit", "trl-explicit"})
+"""The formats that may have further fields, and are read back as themselves with this one."""
+OF_TEXTS = frozenset(
+    {"hh", "vertex-rlhf", "demonstrations-text", "trl-implicit-text", "trl-explicit-text"}
+)
+"""The formats without system turns: there the instruction stands in front of the first turn."""
+_NEVER = frozenset({"training"})
+"""Training rows list the versions; the round that trains on them adds its own instruction."""
+
+
+@dataclass(slots=True)
+class InstructionAccount:
+    """The versions behind the rows of an export, and the comparisons that several of them share."""
+
+    texts: dict[int, str] = field(default_factory=dict)
+    divided: int = 0
+
+    def note(self, comparison: JudgedComparison) -> None:
+        """Record the versions that a comparison was judged under."""
+        for vote in comparison.votes:
+            self.texts[vote.instruction_version] = comparison.instruction_of(vote)
+
+
+def check(format: str, place: InstructionPlace) -> None:
+    """Refuse a place that a format does not have.
+
+    Raises:
+        Invalid: the format cannot have the instruction apart.
+    """
+    if place is InstructionPlace.APART and format not in WITH_FIELD | _NEVER:
+        raise Invalid(
+            f"format {format!r} has no field for the instruction; choose instruction=prompt, or "
+            f"one of {', '.join(sorted(WITH_FIELD))}"
+        )
+
+
+def rows(
+    format: str,
+    place: InstructionPlace,
+    comparison: JudgedComparison,
+    account: InstructionAccount,
+    of_part: Callable[[JudgedComparison], Iterator[Mapping[str, Any]]],
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a comparison, each with the instruction that it was judged under."""
+    if format in _NEVER or place is InstructionPlace.NONE:
+        parts = {"": comparison}
+    else:
+        parts = by_text(comparison)
+    account.divided += len(parts) > 1
+    for text, part in parts.items():
+        is_written = False
+        for row in of_part(_placed(part, text, format, place)):
+            is_written = True
+            is_apart = place is InstructionPlace.APART and format in WITH_FIELD
+            yield {**row, FIELD: text} if is_apart else row
+        if is_written:
+            account.note(part)
+
+
+def imported(
+    format: str, place: InstructionPlace, rows: Iterable[Mapping[str, Any]]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield rows from files, which were made under no instruction."""
+    is_apart = place is InstructionPlace.APART and format in WITH_FIELD
+    return ({**row, FIELD: ""} if is_apart else row for row in rows)
+
+
+def by_text(comparison: JudgedComparison) -> dict[str, JudgedComparison]:
+    """Return a comparison for each text that it was judged under, the earliest version first."""
+    votes: dict[str, list[Voted]] = {}
+    for vote in sorted(comparison.votes, key=lambda vote: vote.instruction_version):
+        votes.setdefault(comparison.instruction_of(vote), []).append(vote)
+    if len(votes) < 2:
+        return dict.fromkeys(votes, comparison) or {"": comparison}
+    in_order = (sorted(part, key=comparison.votes.index) for part in votes.values())
+    return {
+        text: replace(comparison, votes=tuple(part))
+        for text, part in zip(votes, in_order, strict=True)
+    }
+
+
+def prompt_of(prompt: DatasetPrompt, text: str, format: str) -> DatasetPrompt:
+    """Return a prompt as the model saw it, as far as the format can say it."""
+    turns = [(str(turn["role"]), str(turn["content"])) for turn in prompt.messages]
+    combine = instruction_text.in_front if format in OF_TEXTS else instruction_text.as_system
+    messages = tuple({"role": role, "content": content} for role, content in combine(turns, text))
+    return replace(prompt, messages=messages)
+
+
+def _placed(
+    part: JudgedComparison, text: str, format: str, place: InstructionPlace
+) -> JudgedComparison:
+    if not text or place is not InstructionPlace.PROMPT:
+        return part
+    return replace(part, prompt=prompt_of(part.prompt, text, format))
