@@ -2,7 +2,8 @@
 
 A prompt has at most one system turn, as most chat templates do: the instruction becomes that turn,
 or stands in front of the one that the prompt has. Where there are no system turns, it stands in
-front of the first turn.
+front of the first turn. A prompt that begins with it, such as one from an export of this project,
+does not get it twice.
 """
 
 from collections.abc import Sequence
@@ -49,4 +50,6 @@ def in_front(turns: Sequence[Turn], instruction: str) -> tuple[Turn, ...]:
     if not instruction or not turns:
         return tuple(turns)
     (role, content), *others = turns
+    if f"{content}{_GAP}".startswith(f"{instruction}{_GAP}"):
+        return tuple(turns)
     return ((role, f"{instruction}{_GAP}{content}"), *others)

@@ -34,3 +34,11 @@ def test_no_instruction_changes_nothing() -> None:
 
 def test_a_form_and_a_file_give_the_same_text() -> None:
     assert instruction_text.normalized(" a\r\nb\rc\n") == "a\nb\nc"
+
+
+@pytest.mark.parametrize("turns", [(ASKED,), (SYSTEM, ASKED)])
+def test_an_instruction_that_is_there_is_not_added_again(turns: tuple[Turn, ...]) -> None:
+    for add in (instruction_text.as_system, instruction_text.in_front):
+        once = add(turns, "Be brief.")
+        assert add(once, "Be brief.") == once
+        assert add(once, "Be") != once
