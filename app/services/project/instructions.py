@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.instruction_text import UNKNOWN, InstructionText
 from app.errors import Invalid, NotFound
-from app.models import Completion, Instruction, Judgment, Project
+from app.models import Completion, Instruction, Judgment, Project, User
 from app.services.people import audit
 
 
@@ -27,6 +27,12 @@ class InstructionUse:
 
     def __bool__(self) -> bool:
         return bool(self.judgments or self.completions)
+
+    @property
+    def words(self) -> str:
+        """Both numbers in words."""
+        judged = f"{self.judgments} judgment{'' if self.judgments == 1 else 's'}"
+        return f"{judged} and {self.completions} response{'' if self.completions == 1 else 's'}"
 
 
 def current(project: Project) -> InstructionText:
@@ -103,6 +109,13 @@ def history(session: Session, project_id: int) -> list[Instruction]:
 def texts(session: Session, project_id: int) -> dict[int, str]:
     """Return the text of each version."""
     return {row.version: row.text for row in history(session, project_id)}
+
+
+def authors(session: Session, project_id: int) -> dict[int, str]:
+    """Return the names of those who wrote a version, by user id."""
+    query = select(User.id, User.name).join(Instruction, Instruction.author_id == User.id)
+    rows = session.execute(query.where(Instruction.project_id == project_id).distinct())
+    return {row.id: row.name for row in rows}
 
 
 def uses(session: Session, project_id: int) -> dict[int, InstructionUse]:

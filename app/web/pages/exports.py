@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
+from app.domain.instruction_text import InstructionPlace
 from app.errors import AttuneError, Conflict
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_rows, exports
@@ -24,6 +25,11 @@ AGGREGATES: Mapping[str, str] = {
     Aggregate.MAJORITY: "one row per pair, by majority vote",
     Aggregate.EACH_VOTE: "one row per vote",
 }
+INSTRUCTION: Mapping[str, str] = {
+    InstructionPlace.PROMPT: "in the prompt, as the model saw it",
+    InstructionPlace.APART: "in a field of its own",
+    InstructionPlace.NONE: "left out",
+}
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
@@ -38,6 +44,7 @@ class ExportForm(BaseModel):
     purpose: list[Purpose] = Field(default_factory=lambda: [Purpose.TRAIN])
     split: list[Split] = Field(default_factory=lambda: [Split.TRAIN])
     include_adjudicated: bool = False
+    instruction: InstructionPlace = InstructionPlace.PROMPT
 
     def options(self) -> ExportOptions:
         """Return the options.
@@ -54,6 +61,7 @@ class ExportForm(BaseModel):
             purposes=tuple(self.purpose),
             splits=tuple(self.split),
             include_adjudicated=self.include_adjudicated,
+            instruction=self.instruction,
         )
 
 
@@ -77,6 +85,7 @@ class ExportsPage:
     formats: Mapping[str, str]
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
+    instruction: Mapping[str, str]
     error: str = ""
 
     @property
@@ -170,6 +179,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         export_rows.TITLES,
         AGGREGATES,
         TIES,
+        INSTRUCTION,
         error,
     )
 

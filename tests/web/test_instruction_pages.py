@@ -1,0 +1,109 @@
+"""The instruction on pages and in the API: its versions, what a change means, its judgments."""
+
+import html
+import re
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.models import Export, Judgment, Project, Role, User
+from app.services.people import accounts
+from app.services.project import projects
+from tests.services.sample_votes import make_comparison, vote
+
+SignIn = Callable[..., TestClient]
+API = "/api/v1/projects/desk"
+FORM = {"name": "Desk", "judgment_kind": "pick", "k": "2", "overlap": "3", "rating_max": "5"}
+
+
+@pytest.fixture
+def lead(sign_in: SignIn, database: Database) -> TestClient:
+    browser = sign_in("lead")
+    with database.transaction() as session:
+        user = session.scalars(select(User)).one()
+        project = projects.create(session, name="Desk", owner=user, instruction="Be brief.")
+        vote(session, make_comparison(session, project), user, preferred="a")
+        make_comparison(session, project)
+    return browser
+
+
+def _save(browser: TestClient, instruction: str) -> str:
+    answer = browser.post("/p/desk/settings", data=FORM | {"instruction": instruction})
+    assert answer.status_code == 303
+    return html.unescape(browser.get("/p/desk/settings").text)
+
+
+def test_the_settings_say_what_a_change_means(lead: TestClient) -> None:
+    page = lead.get("/p/desk/settings").text
+    assert "Version 1: 1 judgment and 0 responses were made under it and keep it." in page
+    saved = _save(lead, "Be kind.")
+    assert "The instruction is now version 2; 1 judgment and 0 responses were made" in saved
+    assert "Version 2; nothing has been made under it." in saved
+
+
+def test_saving_the_same_text_adds_no_version(lead: TestClient) -> None:
+    assert "The instruction is now" not in _save(lead, "Be brief.\r\n")
+    assert lead.get(API).json()["instruction_version"] == 1
+
+
+def test_old_versions_are_listed_and_compared(lead: TestClient) -> None:
+    _save(lead, "Be kind.")
+    _save(lead, "Be kind and short.")
+    page = lead.get("/p/desk/settings/instruction").text
+    assert all(text in page for text in ("Be brief.", "Be kind.", "Be kind and short."))
+    assert "Version 2 to version 3" in page
+    first = lead.get("/p/desk/settings/instruction?old=1&new=2").text
+    assert re.search(r"<del>.*brief.*</del>", first, re.DOTALL)
+    missing = lead.get("/p/desk/settings/instruction?old=1&new=9")
+    assert missing.status_code == 404
+
+
+def test_the_api_lists_versions_with_what_was_made_under_them(lead: TestClient) -> None:
+    edited = lead.patch(API, json={"instruction": "Be kind."}, headers=_csrf(lead))
+    assert edited.json()["instruction_version"] == 2
+    listed = lead.get(f"{API}/instructions").json()
+    assert [(one["version"], one["text"], one["judgments"]) for one in listed] == [
+        (2, "Be kind.", 0),
+        (1, "Be brief.", 1),
+    ]
+
+
+def _csrf(browser: TestClient) -> dict[str, str]:
+    page = browser.get("/p/desk/settings").text
+    token = re.findall(r'name="csrf-token" content="([^"]*)"', page)
+    return {"X-CSRF-Token": token[0]} if token else {}
+
+
+def test_a_form_records_the_instruction_that_it_shows(
+    lead: TestClient, sign_in: SignIn, database: Database
+) -> None:
+    labeler = sign_in("labeler")
+    with database.transaction() as session:
+        user = session.scalars(select(User).where(User.name == "labeler")).one()
+        project = session.scalars(select(Project)).one()
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    labeler.post("/p/desk/label/claim")
+    page = labeler.get("/p/desk/label").text
+    assert "Be brief." in page
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    assert fields["instruction_version"] == "1"
+    _save(lead, "Be kind.")
+    assert "Be kind." in labeler.get("/p/desk/label").text
+    sent = labeler.post("/p/desk/label/submit", data=fields | {"choice": "a"})
+    assert sent.status_code == 303, sent.text
+    with database.reader() as session:
+        made = select(Judgment.instruction_version).where(Judgment.labeler_id == user.id)
+        assert list(session.scalars(made)) == [1]
+
+
+def test_an_export_is_made_with_the_instruction_apart(lead: TestClient, database: Database) -> None:
+    data = {"format": "trl-explicit", "instruction": "apart", "purpose": "train", "split": "train"}
+    assert lead.post("/p/desk/exports", data=data).status_code == 303
+    refused = lead.post("/p/desk/exports", data=data | {"format": "hh"})
+    assert refused.status_code == 422
+    assert "has no field for the instruction" in html.unescape(refused.text)
+    with database.reader() as session:
+        assert session.scalars(select(Export)).one().options["instruction"] == "apart"
