@@ -81,6 +81,7 @@ def run(context: JobContext) -> None:
         partial(result.save, roles),
         settings,
         result.metrics,
+        task.instruction,
         parent_id=task.start.id,
         parents=[task.start, task.reward],
         export_ids=task.export_ids,

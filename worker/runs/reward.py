@@ -87,12 +87,30 @@ def run(context: JobContext) -> None:
         write,
         settings,
         metrics,
+        task.instruction,
         parent_id=task.start.id,
         parents=[task.start],
-        data={"export": data.export.number, "sha256": data.export.sha256},
+        data={
+            "export": data.export.number,
+            "sha256": data.export.sha256,
+            "instructions": data.export.manifest.get("instructions", {}),
+        },
         export_ids=[data.export.id],
+        remarks=_remarks(data.rows, task.instruction),
     )
     published.publish(context, task.project, task.round, model)
+
+
+def _remarks(rows: Sequence[FrozenRow], instruction: InstructionText) -> list[str]:
+    """Name the versions of the instruction that comparisons were judged under, if others."""
+    texts = {version: text for row in rows for version, text in row.row.instructions.items()}
+    others = {version: text for version, text in texts.items() if text != instruction.text}
+    return [
+        f"Judged under version {version}: {text or 'none'}"
+        if version
+        else "Some judgments were imported, or made under an unknown instruction."
+        for version, text in sorted(others.items())
+    ]
 
 
 def _read_and_freeze(context: JobContext) -> tuple[RewardTask, FrozenData]:

@@ -84,6 +84,7 @@ def run(context: JobContext) -> None:
         partial(result.save, roles),
         settings,
         result.metrics,
+        task.instruction,
         parent_id=None if task.base is None else task.base.id,
     )
     published.publish(context, task.project, task.round, model)
