@@ -5,11 +5,21 @@ import re
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from app.db import Database
-from app.models import Export, Judgment, Project, Role, User
+from app.db import Database, now
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Export,
+    Judgment,
+    Project,
+    Prompt,
+    Role,
+    Split,
+    User,
+)
 from app.services.people import accounts
 from app.services.project import projects
 from tests.services.sample_votes import make_comparison, vote
@@ -107,3 +117,33 @@ def test_an_export_is_made_with_the_instruction_apart(lead: TestClient, database
     assert "has no field for the instruction" in html.unescape(refused.text)
     with database.reader() as session:
         assert session.scalars(select(Export)).one().options["instruction"] == "apart"
+
+
+def test_a_round_that_would_train_under_another_instruction_is_remarked(
+    lead: TestClient, database: Database
+) -> None:
+    with database.transaction() as session:
+        session.execute(update(Prompt).values(split=Split.TRAIN))
+    assert "training uses version" not in lead.get("/p/desk/rounds/new").text
+    _save(lead, "Be kind.")
+    page = lead.get("/p/desk/rounds/new").text
+    assert "1 of 1 judgments were made under another instruction (1 under version 1)" in page
+    preview = lead.post(f"{API}/rounds/preview", json={}, headers=_csrf(lead)).json()
+    assert len(preview["remarks"]) == 1
+
+
+def test_a_model_names_its_instruction(lead: TestClient, database: Database) -> None:
+    with database.transaction() as session:
+        model = Checkpoint(
+            project_id=session.scalars(select(Project.id)).one(),
+            kind=CheckpointKind.REWARD,
+            name="Reward 1",
+            uri="x",
+            config={"instruction": "Be brief.", "instruction_version": 1},
+            created_at=now(session),
+        )
+        session.add(model)
+        session.flush()
+        number = model.id
+    page = lead.get(f"/p/desk/models/{number}").text
+    assert re.search(r"Version 1:\s+Be brief\.", page)
