@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -149,5 +149,5 @@ def check_version(project: Project, version: int | None) -> int:
     return version
 
 
-def _counts(rows: Iterable[tuple[int, int]]) -> dict[int, int]:
-    return dict(tuple(row) for row in rows)
+def _counts(rows: Iterable[Row[int, int]]) -> dict[int, int]:
+    return {row[0]: row[1] for row in rows}

@@ -56,7 +56,7 @@ def _of_judgments(session: Session, project: Project) -> str:
         )
         .group_by(Judgment.instruction_version)
     )
-    by_version: dict[int, int] = dict(tuple(row) for row in session.execute(query))
+    by_version = {row[0]: row[1] for row in session.execute(query)}
     texts = instructions.texts(session, project.id)
     return of_versions(by_version, texts, project.instruction_version)
 
