@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from app.db import Database, now
+from app.domain.states import RoundState
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -17,6 +18,7 @@ from app.models import (
     Project,
     Prompt,
     Role,
+    Round,
     Split,
     User,
 )
@@ -51,7 +53,7 @@ def test_the_settings_say_what_a_change_means(lead: TestClient) -> None:
     assert "Version 1: 1 judgment and 0 responses were made under it and keep it." in page
     saved = _save(lead, "Be kind.")
     assert "The instruction is now version 2; 1 judgment and 0 responses were made" in saved
-    assert "Version 2; nothing has been made under it." in saved
+    assert "Version 2; nothing has been made under it yet." in saved
 
 
 def test_saving_the_same_text_adds_no_version(lead: TestClient) -> None:
@@ -147,3 +149,21 @@ def test_a_model_names_its_instruction(lead: TestClient, database: Database) -> 
         number = model.id
     page = lead.get(f"/p/desk/models/{number}").text
     assert re.search(r"Version 1:\s+Be brief\.", page)
+
+
+def test_a_change_during_a_round_says_which_stages_use_it(
+    lead: TestClient, database: Database
+) -> None:
+    with database.transaction() as session:
+        project = session.scalars(select(Project)).one()
+        session.add(
+            Round(
+                project_id=project.id,
+                number=4,
+                state=RoundState.LABELING,
+                plan={},
+                created_at=now(session),
+            )
+        )
+    page = _save(lead, "Be kind.")
+    assert "Round 4 is running: the stages that it has yet to start use it." in page

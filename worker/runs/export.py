@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.instruction_text import InstructionPlace
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import demonstrations, export_rows, exports, preferences
@@ -149,4 +150,6 @@ def _of_files(
 
 def training_options(split: Split) -> ExportOptions:
     """Return the options for a reward model's data: only train-purpose judgments of a split."""
-    return ExportOptions(purposes=(Purpose.TRAIN,), splits=(split,))
+    return ExportOptions(
+        purposes=(Purpose.TRAIN,), splits=(split,), instruction=InstructionPlace.NONE
+    )

@@ -11,6 +11,7 @@ from app.errors import AttuneError
 from app.models import Criterion, Project
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
+from app.services.rounds import round_progress
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
@@ -75,7 +76,7 @@ class SettingsPage:
         version = self.project.instruction_version
         use = self.uses.get(version, InstructionUse())
         if not use:
-            return f"Version {version}; nothing has been made under it."
+            return f"Version {version}; nothing has been made under it yet."
         return (
             f"Version {version}: {use.words} were made under it and keep it. A change becomes "
             f"version {version + 1}, which all later ones are made under."
@@ -166,10 +167,14 @@ def _notice(access: ProjectAccess, before: int) -> str:
     if version == before:
         return "Saved."
     use = instructions.uses(access.session, access.project.id).get(before, InstructionUse())
-    return (
+    notice = (
         f"Saved. The instruction is now version {version}; {use.words} were made under version "
         f"{before} and keep it. Later ones are made under version {version}."
     )
+    live = round_progress.current(access.session, access.project.id)
+    if live is None:
+        return notice
+    return f"{notice} Round {live.number} is running: the stages that it has yet to start use it."
 
 
 def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:
