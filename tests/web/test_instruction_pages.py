@@ -121,6 +121,20 @@ def test_an_export_is_made_with_the_instruction_apart(lead: TestClient, database
         assert session.scalars(select(Export)).one().options["instruction"] == "apart"
 
 
+def test_exports_from_before_there_were_versions_are_shown(
+    lead: TestClient, database: Database
+) -> None:
+    lead.post("/p/desk/exports", data={"format": "hh", "purpose": "train", "split": "train"})
+    with database.transaction() as session:
+        export = session.scalars(select(Export)).one()
+        export.state, export.ready_at = "ready", now(session)
+        export.manifest = {"instructions": {"1": "Be brief."}}
+    assert "Be brief." in lead.get("/p/desk/exports/1").text
+    with database.transaction() as session:
+        session.scalars(select(Export)).one().manifest = {"rows": 1}
+    assert lead.get("/p/desk/exports/1").status_code == 200
+
+
 def test_a_round_that_would_train_under_another_instruction_is_remarked(
     lead: TestClient, database: Database
 ) -> None:
