@@ -85,6 +85,8 @@ def imported(
 
 def by_text(comparison: JudgedComparison) -> dict[str, JudgedComparison]:
     """Return a comparison for each text that it was judged under, the earliest version first."""
+    if len({vote.instruction_version for vote in comparison.votes}) == 1:  # the usual case
+        return {comparison.instruction_of(comparison.votes[0]): comparison}
     votes: dict[str, list[Voted]] = {}
     for vote in sorted(comparison.votes, key=lambda vote: vote.instruction_version):
         votes.setdefault(comparison.instruction_of(vote), []).append(vote)
