@@ -53,3 +53,8 @@ def in_front(turns: Sequence[Turn], instruction: str) -> tuple[Turn, ...]:
     if f"{content}{_GAP}".startswith(f"{instruction}{_GAP}"):
         return tuple(turns)
     return ((role, f"{instruction}{_GAP}{content}"), *others)
+
+
+def is_in(turns: Sequence[Turn], instruction: str) -> bool:
+    """Whether a prompt has the instruction in its system turn already."""
+    return bool(instruction) and as_system(turns, instruction) == tuple(turns)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.assignment import AHEAD, QueueState, why_empty
-from app.domain.instruction_text import InstructionText
+from app.domain.instruction_text import InstructionText, is_in
 from app.domain.judgment_kinds import KINDS, JudgmentKind, Rules
 from app.services.judging.labeler_history import HistoryItem
 from app.services.judging.practice_runs import Feedback
@@ -293,7 +293,8 @@ def assignment_out(
         lease_token=sheet.lease_token,
         expires_at=sheet.expires_at,
         kind=sheet.kind,
-        instruction=instruction.text,
+        # A prompt from an export of the project has it already; nobody needs to read it twice.
+        instruction="" if is_in(sheet.messages, instruction.text) else instruction.text,
         instruction_version=instruction.version,
         messages=_messages(sheet.messages, rendered),
         candidates=[
