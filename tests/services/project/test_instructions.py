@@ -1,11 +1,13 @@
 """The versions of the instruction: when one is added, and what was made under each."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import Database
 from app.domain.instruction_text import InstructionText
 from app.errors import Invalid, NotFound
 from app.models import AuditEvent, Completion, Judgment, Project, User
@@ -13,6 +15,12 @@ from app.services.judging import labeling
 from app.services.project import instructions, projects
 from app.services.queue import slot_leases
 from tests.services import sample
+
+
+@pytest.fixture
+def session(any_database: Database) -> Iterator[Session]:
+    with any_database.transaction() as opened:
+        yield opened
 
 
 @pytest.fixture
