@@ -19,7 +19,7 @@ from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
-from app.models.projects import Criterion, Guidelines, Project
+from app.models.projects import Criterion, Guidelines, Instruction, Project
 from app.models.prompts import Completion, Demonstration, Prompt
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
@@ -45,6 +45,7 @@ __all__ = [
     "ImportChunk",
     "ImportJob",
     "ImportRun",
+    "Instruction",
     "Invitation",
     "Job",
     "JobAttempt",

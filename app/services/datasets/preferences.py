@@ -47,7 +47,7 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria
+from app.services.project import criteria, instructions
 
 PAGE = 2_000
 
@@ -70,7 +70,7 @@ _SAID = (
     type_coerce(case((_is_no_pick, _judgment.ratings)), Text),
     _judgment.strength,
     *(_judgment.both_bad, _judgment.text, _judgment.thumb, _judgment.guidelines_version),
-    _judgment.margin,
+    *(_judgment.margin, _judgment.instruction_version),
 )
 _DETAILS = (
     *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
@@ -108,6 +108,7 @@ def read_page(
         return JudgedPage((), None)
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
+    texts = instructions.texts(session, project_id)
     votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
@@ -136,6 +137,7 @@ def read_page(
             settled.get(id),
             _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
             id in settled and settled[id] is None,
+            texts,
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
@@ -255,7 +257,8 @@ def _votes(
                 judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
             )
             continue
-        preferred, ranks, ratings, strength, both_bad, text, thumb, version, margin = row[5:14]
+        preferred, ranks, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        margin, instruction_version = row[13:15]
         if ratings is not None:
             ratings = _parsed(ratings)
         ranking = (
@@ -263,7 +266,7 @@ def _votes(
             if preferred is not None
             else _ranking(None, _parsed(ranks), ratings, weights)
         )
-        flags, comment, shown, reasons, started, submitted, ms = row[14:] or _NO_DETAILS
+        flags, comment, shown, reasons, started, submitted, ms = row[15:] or _NO_DETAILS
         own.append(
             Voted(
                 id,
@@ -283,6 +286,7 @@ def _votes(
                 thumb,
                 tuple(reasons),
                 margin,
+                instruction_version,
             )
         )
     return votes

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
+from app.domain.instruction_text import InstructionPlace
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
@@ -34,6 +35,11 @@ UNITS: Mapping[str, str] = {
     "pairs": "Pairs",
     "demonstrations": "Imported demonstrations",
 }
+INSTRUCTION: Mapping[str, str] = {
+    InstructionPlace.PROMPT: "in the prompt, as the model saw it",
+    InstructionPlace.APART: "in a field of its own",
+    InstructionPlace.NONE: "left out",
+}
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
@@ -45,6 +51,7 @@ class ExportForm(BaseModel):
     aggregate: Aggregate = DEFAULTS.aggregate
     ties: Ties = DEFAULTS.ties
     min_agreement_percent: float = 100 * DEFAULTS.min_agreement
+    instruction: InstructionPlace = DEFAULTS.instruction
     rounds: str = ", ".join(map(str, DEFAULTS.rounds))
     since: str = ""
     license: str = DEFAULTS.license
@@ -67,6 +74,7 @@ class ExportForm(BaseModel):
                 "purposes": self.purpose,
                 "splits": self.split,
                 "include_adjudicated": self.include_adjudicated,
+                "instruction": self.instruction,
                 "since": self.since,
                 "container": self.container,
                 "license": self.license,
@@ -110,6 +118,7 @@ class ExportsPage:
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
     containers: Mapping[str, str]
+    instruction: Mapping[str, str]
     error: str = ""
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
 
@@ -219,6 +228,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         AGGREGATES,
         TIES,
         containers.TITLES,
+        INSTRUCTION,
         error,
     )
 
