@@ -151,6 +151,15 @@ class ApiSkip(BaseModel):
     comment: str = ""
 
 
+class ApiWeights(BaseModel):
+    """Labeler weights in use, by pseudonym; all others weigh 1. Empty: none are in use."""
+
+    weights: dict[str, float]
+    since: datetime | None
+    by: str
+    earlier: dict[str, float] | None
+
+
 Parsed = TypeVar("Parsed")
 
 
@@ -353,6 +362,24 @@ class ProjectClient:
     def post(self, path: str, body: object = None) -> Any:
         """Post JSON to a path below the project's."""
         return self.client.post(f"{self.path}{path}", body)
+
+    def weights_in_use(self) -> ApiWeights:
+        """Return the labeler weights that rounds take when launched."""
+        return _parse(ApiWeights, self.get("/agreement/weights/in-use"))
+
+    def use_weights(self, weights: Mapping[str, float] | None = None) -> ApiWeights:
+        """Use labeler weights in the rounds launched from now on; by default those proposed."""
+        if weights is None:
+            weights = self.get("/agreement/weights")["weights"]
+        body = {"weights": weights}
+        return _parse(ApiWeights, self.client.put(f"{self.path}/agreement/weights/in-use", body))
+
+    def take_back_weights(self) -> ApiWeights:
+        """Restore the labeler weights before those in use, or none."""
+        since = self.weights_in_use().since
+        query = {} if since is None else {"since": since.isoformat()}
+        path = f"{self.path}/agreement/weights/in-use"
+        return _parse(ApiWeights, self.client.request("DELETE", path, params=query).json())
 
     def launch_round(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Start the next round."""

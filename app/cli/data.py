@@ -1,5 +1,6 @@
 """`import` and `export`: importing files and exporting data sets from the command line."""
 
+import gc
 import json
 import shutil
 import time
@@ -25,6 +26,7 @@ from app.db import Database
 from app.errors import Invalid, Unavailable
 from app.formats import column_mapping
 from app.formats.column_mapping import ColumnsByField
+from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
 from app.services.datasets import exports, imports
@@ -72,13 +74,34 @@ def import_file(
             project_id = projects.by_slug(session, project).id
         run = _import_with_progress(database, project_id, path, format, mapping)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
-        emit({"file": path.name, "format": run.format, "counts": run.counts})
+        emit(
+            {
+                "file": path.name,
+                "format": run.format,
+                "counts": run.counts,
+                "duplicates": run.duplicates,
+                "remarks": run.remarks,
+            }
+        )
+        _say_findings(path.name, run)
     for reject in rejected[:5]:
         say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
         lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
         rejects.write_text("".join(lines), encoding="utf-8")
         say(f"Wrote {len(rejected)} rejected lines to {rejects}")
+
+
+def _say_findings(name: str, run: ImportRun) -> None:
+    """Say which rows were there already, and what else a person should know."""
+    for found in run.duplicates:
+        where = "already in the project" if found["where"] == "project" else "repeated in the file"
+        noun = "line" if found["count"] == 1 else "lines"
+        lines = ", ".join(map(str, found["lines"]))
+        more = ", …" if found["count"] > len(found["lines"]) else ""
+        say(f"{name}: duplicate {found['kind']}: {found['count']} {where} ({noun} {lines}{more})")
+    for remark in run.remarks:
+        say(f"{name}: {remark}")
 
 
 def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
@@ -112,6 +135,7 @@ def _import_with_progress(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
+    gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
     with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
         return imports.run_in_batches(
@@ -130,7 +154,8 @@ def export_file(
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
     to: Annotated[Path, typer.Argument(help="The file to write.")],
     option: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
+        list[str] | None,
+        typer.Option(help=f"name=value; names: {', '.join(OPTION_TITLES)}. See docs/exports.md."),
     ] = None,
     alone: Annotated[
         bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
@@ -156,7 +181,9 @@ def export_file(
     shutil.copyfile(downloads.below(settings.artifacts, done["uri"]), to)
     manifest = to.with_suffix(to.suffix + ".manifest.json")
     manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
-    emit({"file": str(to), "rows": done["rows"], "sha256": done["sha256"]})
+    say(done["manifest"]["summary"])
+    rows, sha256 = done["rows"], done["sha256"]
+    emit({"file": str(to), "rows": rows, "sha256": sha256, "counts": done["counts"]})
 
 
 def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:
@@ -172,6 +199,7 @@ def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:
                     "uri": row.uri,
                     "rows": row.rows,
                     "sha256": row.sha256,
+                    "counts": exports.counts(row),
                     "manifest": row.manifest,
                 }
             if state == exports.FAILED:

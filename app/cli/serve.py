@@ -65,6 +65,8 @@ def serve(
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
         raise Invalid(f"SQLite allows only one web process, not {workers}")
     listener = listen(host or settings.host, settings.port if port is None else port)
+    # The server re-raises the signal after it has shut down; its children must still be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if workers > 1:
         _run_several(settings, listener, workers)
     else:
@@ -89,7 +91,9 @@ def up(
         worker.stop()
 
 
-def figures() -> None:
+def figures(
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End with this process.")] = None,
+) -> None:
     """Refresh the figures of large projects until a signal to stop; `serve` starts this itself."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
@@ -98,7 +102,7 @@ def figures() -> None:
     refresher = figure_refresher.Refresher(Database(settings.database, pool_size=2))
     signal.signal(signal.SIGTERM, lambda *_: refresher.stop())
     with suppress(KeyboardInterrupt):
-        refresher.run()
+        refresher.run(lambda: parent is None or os.getppid() == parent)
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def refreshing(database: Database) -> Iterator[None]:
 
     def start() -> None:
         figure_refresher.announce(database)  # from now on, no page computes figures itself
-        children.append(processes.Child("figures", ["figures"]))
+        children.append(processes.Child("figures", ["figures", "--parent", str(os.getpid())]))
 
     def keep() -> None:
         while not children:
@@ -168,7 +172,6 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
     """Serve one socket from several processes, and restart any that ends."""
     database = ready_database(settings, pool_size=1)
     fd, threads = listener.fileno(), max(THREADS // workers, THREADS_LEAST)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     children = [
         processes.Child(
             f"web {number}", ["serve", "--fd", str(fd), "--threads", str(threads)], inherits=[fd]

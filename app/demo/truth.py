@@ -1,7 +1,7 @@
 """Measures the reward model and the policy against the truth, which only a simulation knows.
 
 The truth is the panel's taste applied to the texts. Everything is measured per prompt, with
-intervals from resampling prompts, as the product does for people's judgments.
+intervals clustered by prompt, as the product's own for people's judgments.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
-from app.domain import bootstrap
+import numpy as np
+
+from app.domain import jackknife
 from app.domain.measures import Measure, Undefined
 
 Utility = Callable[[str, str], float]
@@ -56,18 +58,17 @@ class PolicyTruth:
     prompts: int
 
 
-def reward(
-    rows: Iterable[ScoredComparison], utility: Utility, *, longer_wins: bool, seed: int = 0
-) -> RewardTruth:
+def reward(rows: Iterable[ScoredComparison], utility: Utility, *, longer_wins: bool) -> RewardTruth:
     """Measure a reward model and the length baseline against the truth on the same pairs.
 
     Args:
         rows: Held-out comparisons.
         utility: The true utility of a text, given its prompt.
         longer_wins: The baseline's direction, chosen on the training prompts.
-        seed: Seed of the intervals.
     """
     model: list[float] = []
+    prompts: dict[str, int] = {}
+    cluster: list[int] = []
     length: list[float] = []
     pairs = 0
     for row in rows:
@@ -77,31 +78,33 @@ def reward(
         if not decided:
             continue
         pairs += len(decided)
+        cluster.append(prompts.setdefault(row.prompt, len(prompts)))
         model.append(fmean(_agrees(truth, row.scores, *pair) for pair in decided))
         length.append(fmean(_agrees(truth, sizes, *pair) for pair in decided))
     gains = [
         model_share - length_share for model_share, length_share in zip(model, length, strict=True)
     ]
+    by_prompt = np.array(cluster, dtype=np.int64)
     return RewardTruth(
-        bootstrap.share(model, seed=seed),
-        bootstrap.share(length, seed=seed),
-        bootstrap.mean(gains, seed=seed),
+        jackknife.share(model, by_prompt),
+        jackknife.share(length, by_prompt),
+        jackknife.mean(gains, by_prompt),
         len(model),
         pairs,
     )
 
 
-def policy(rows: Sequence[PolicyCompletions], utility: Utility, *, seed: int = 0) -> PolicyTruth:
+def policy(rows: Sequence[PolicyCompletions], utility: Utility) -> PolicyTruth:
     """Measure the true utility before and after training, and the win rate prompt by prompt."""
     before = [utility(row.prompt, row.old) for row in rows]
     after = [utility(row.prompt, row.new) for row in rows]
     change = [new - old for new, old in zip(after, before, strict=True)]
     wins = [0.5 if abs(gain) < _SAME else float(gain > 0) for gain in change]
     return PolicyTruth(
-        bootstrap.mean(before, seed=seed),
-        bootstrap.mean(after, seed=seed),
-        bootstrap.mean(change, seed=seed),
-        bootstrap.share(wins, seed=seed),
+        jackknife.mean(before),
+        jackknife.mean(after),
+        jackknife.mean(change),
+        jackknife.share(wins),
         len(rows),
     )
 

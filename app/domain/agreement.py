@@ -1,4 +1,4 @@
-"""Agreement among labelers on preferences and on ratings, with intervals clustered by comparison.
+"""Agreement among labelers on preferences and on ratings, with intervals clustered by prompt.
 
 Agreement is about which completion is better, never about the side of the screen, and each pair
 counts in both orientations, so that the order of the completions cannot matter. Selecting the
@@ -8,26 +8,32 @@ judgments and presenting the numbers is left to callers.
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 
 import numpy as np
 
-from app.domain import bootstrap, kappa, kendall, krippendorff
+from app.domain import coincidences, jackknife, kendall, labeler_agreement
+from app.domain.coincidences import Coincidences, Weighting
 from app.domain.kendall import RankAgreement
-from app.domain.krippendorff import Array, DistanceMetric
+from app.domain.krippendorff import DistanceMetric
+from app.domain.labeler_agreement import PairAgreement
 from app.domain.measures import Measure, Undefined
 from app.domain.noise_ceiling import Levels, levels
-from app.domain.votes import Vote, VoteTable, both_ways, comparison_rows, have_strength, tabulate
+from app.domain.votes import Vote, VoteTable, have_strength, tabulate
 from app.errors import Invalid
 
 EXPECTATION = (
     "On real preference data, trained labelers agree 63 to 77 % of the time, which corresponds to "
     "an alpha of about 0.3 to 0.55; disagreement is often a matter of taste."
 )
-_NO_STRENGTH = "not every vote is a pick between two completions with a strength"
-_NOT_PICKS = (
-    "the pairs of one ranking depend on each other; kappa applies only to picks between two"
+WEIGHTING = (
+    "Krippendorff's alpha counts each judgment of a pair the same, as published; raw agreement "
+    "counts each comparison the same, and Fleiss' kappa each pair of responses."
 )
+ALL_TIES = "every judgment is a tie, so nobody chose between two responses"
+NONE_DECIDED = "no pair of responses has two judgments that are not ties"
+_NO_STRENGTH = "not every vote is a pick between two completions with a strength"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,9 @@ class PreferenceAgreement:
 
     ``raw`` is the share of labeler pairs that give the same preference on a pair of completions;
     ``decided`` is the same share among votes that are not ties, which is the human level.
-    ``alpha`` is nominal if there are no ties and ordinal otherwise; ``metric`` records which.
+    ``alpha`` is nominal if there are no ties and ordinal otherwise; ``metric`` records which. It
+    counts each judgment the same, as Krippendorff defines it; ``alpha_by_comparison`` counts each
+    comparison the same, as ``raw`` and ``decided`` do, and equals it where overlap is equal.
     ``pairable`` of the ``units`` were judged at least twice.
     """
 
@@ -49,11 +57,12 @@ class PreferenceAgreement:
     raw: Measure
     decided: Measure
     alpha: Measure
+    alpha_by_comparison: Measure
     metric: DistanceMetric
     strength_alpha: Measure
     ranks: RankAgreement
-    cohen: float | Undefined
-    fleiss: float | Undefined
+    cohen: Measure
+    fleiss: Measure
     levels: Levels | Undefined
 
 
@@ -61,13 +70,20 @@ class PreferenceAgreement:
 class Rating:
     """One labeler's rating of one completion in a comparison on one criterion.
 
-    A thumb is a rating of 1 (up) or 0 (down).
+    A thumb is a rating of 1 (up) or 0 (down). ``prompt`` is what intervals are clustered by;
+    without it, the comparison is.
     """
 
     comparison: Hashable
     completion: Hashable
     labeler: Hashable
     value: float
+    prompt: Hashable = None
+
+    @property
+    def cluster(self) -> Hashable:
+        """The prompt, or without it the comparison, told apart from any prompt."""
+        return ("alone", self.comparison) if self.prompt is None else ("", self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +91,9 @@ class RatingAgreement:
     """Agreement on the ratings of one criterion.
 
     ``raw`` is the share of labeler pairs that give a completion exactly the same rating,
-    ``within_one`` the share whose ratings are at most one point apart. ``alpha`` uses ``metric``.
+    ``within_one`` the share whose ratings are at most one point apart; both count each comparison
+    the same. ``alpha`` uses ``metric`` and counts each judgment the same, as Krippendorff defines
+    it; ``alpha_by_comparison`` counts each comparison the same.
     """
 
     comparisons: int
@@ -87,20 +105,30 @@ class RatingAgreement:
     raw: Measure
     within_one: Measure
     alpha: Measure
+    alpha_by_comparison: Measure
+    fleiss: Measure
+    pairs: tuple[PairAgreement, ...]
     metric: DistanceMetric
 
 
-def report(
-    votes: Iterable[Vote], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
-) -> PreferenceAgreement:
+def report(votes: Iterable[Vote]) -> PreferenceAgreement:
     """Measure the agreement of votes. Raises Invalid if a labeler votes twice on a comparison."""
     all_votes = list(votes)
-    table = tabulate(all_votes)
+    with_strength = bool(all_votes) and have_strength(all_votes)
+    return of_table(
+        tabulate(all_votes), tabulate(all_votes, by_strength=True) if with_strength else None
+    )
+
+
+def of_table(table: VoteTable, by_strength: VoteTable | None = None) -> PreferenceAgreement:
+    """Measure the agreement of tabulated votes.
+
+    ``by_strength`` is the table of the same votes with their strengths, if all of them have one.
+    """
     counts = table.counts
     pairable = int((counts.sum(axis=1) >= 2).sum())
-    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
-    decided = raw_agreement(table.decided(), seed=seed, resamples=resamples)
-    with_strength = bool(all_votes) and have_strength(all_votes)
+    metric = table.metric
+    decided = decided_agreement(table)
     return PreferenceAgreement(
         comparisons=len(table.comparisons),
         judgments=table.judgments,
@@ -108,62 +136,50 @@ def report(
         units=len(table.owner),
         pairable=pairable,
         coverage=_coverage(pairable, len(table.owner)),
-        raw=raw_agreement(table, seed=seed, resamples=resamples),
+        raw=raw_agreement(table),
         decided=decided,
-        alpha=preference_alpha(table, metric, seed=seed, resamples=resamples),
+        alpha=preference_alpha(table, metric),
+        alpha_by_comparison=preference_alpha(table, metric, Weighting.COMPARISON),
         metric=metric,
-        strength_alpha=preference_alpha(
-            tabulate(all_votes, by_strength=True),
-            DistanceMetric.ORDINAL,
-            seed=seed,
-            resamples=resamples,
-        )
-        if with_strength
+        strength_alpha=preference_alpha(by_strength, DistanceMetric.ORDINAL)
+        if by_strength is not None
         else Measure.missing(_NO_STRENGTH),
-        ranks=kendall.rank_agreement(all_votes, seed=seed, resamples=resamples),
+        ranks=kendall.rank_agreement(table),
         cohen=_cohen(table),
-        fleiss=_fleiss(table, counts),
+        fleiss=coincidences.fleiss(_coincidences(table, Weighting.UNIT).both_ways()),
         levels=levels(decided.value),
     )
 
 
 def rating_report(
-    ratings: Iterable[Rating],
-    *,
-    metric: DistanceMetric = DistanceMetric.ORDINAL,
-    seed: int = 0,
-    resamples: int = bootstrap.RESAMPLES,
+    ratings: Iterable[Rating], *, metric: DistanceMetric = DistanceMetric.ORDINAL
 ) -> RatingAgreement:
     """Measure the agreement of the ratings of one criterion; the unit is a completion.
 
     Raises Invalid if a labeler rates a completion twice.
     """
     all_ratings = list(ratings)
-    units = _by_unit(all_ratings)
-    values = sorted({rating.value for rating in all_ratings})
-    points = np.array(values, dtype=float)
-    column = {value: index for index, value in enumerate(values)}
-    number: dict[Hashable, int] = {}
-    owner = np.array(
-        [number.setdefault(comparison, len(number)) for comparison, _ in units], dtype=np.int64
+    _by_unit(all_ratings)  # raises Invalid for a completion rated twice
+    table = _rating_table(all_ratings)
+    counts, points = table.counts, table.values
+    by_judgment, by_comparison, by_unit = (
+        coincidences.of_units(counts, table.owner, table.cluster, weighting)
+        for weighting in (Weighting.JUDGMENT, Weighting.COMPARISON, Weighting.UNIT)
     )
-    counts = np.zeros((len(units), len(values)))
-    for row, unit in enumerate(units.values()):
-        for value in unit.values():
-            counts[row, column[value]] += 1
-    _, rows = comparison_rows(counts, owner)
-    judged = counts.sum(axis=1)
-    pairable = judged >= 2
+    pairable = int((counts.sum(axis=1) >= 2).sum())
     return RatingAgreement(
-        comparisons=len(number),
+        comparisons=len(table.comparisons),
         judgments=len(all_ratings),
-        labelers=len({rating.labeler for rating in all_ratings}),
-        units=len(units),
-        pairable=int(pairable.sum()),
-        coverage=_coverage(int(pairable.sum()), len(units)),
-        raw=bootstrap.share(_same(rows), seed=seed, resamples=resamples),
-        within_one=bootstrap.share(_near(rows, points), seed=seed, resamples=resamples),
-        alpha=_alpha(rows, points, metric, float(judged[pairable].sum()), seed, resamples),
+        labelers=len(table.labelers),
+        units=len(table.owner),
+        pairable=pairable,
+        coverage=_coverage(pairable, len(table.owner)),
+        raw=coincidences.share(by_comparison),
+        within_one=coincidences.share(by_comparison, np.abs(points[:, None] - points[None]) <= 1),
+        alpha=coincidences.alpha(by_judgment, points, metric),
+        alpha_by_comparison=coincidences.alpha(by_comparison, points, metric),
+        fleiss=coincidences.fleiss(by_unit),
+        pairs=labeler_agreement.in_pairs(table, both_ways=False),
         metric=metric,
     )
 
@@ -186,70 +202,83 @@ def shares_with_others(
 
 
 def mean_share(
-    shares: Iterable[Sequence[float]], *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
+    shares: Iterable[Sequence[float]], prompts: Iterable[Hashable] | None = None
 ) -> Measure:
-    """Measure the mean of shares, averaging those of one comparison first."""
+    """Measure the mean of shares, averaging those of one comparison first.
+
+    ``prompts`` names the prompt of each comparison.
+    """
     means = [fmean(comparison_shares) for comparison_shares in shares]
-    return bootstrap.share(means, seed=seed, resamples=resamples)
+    return jackknife.share(means, None if prompts is None else jackknife.numbered(prompts))
 
 
-def raw_agreement(
-    table: VoteTable, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
-) -> Measure:
-    """Measure the share of labeler pairs that agree, weighting comparisons equally."""
-    _, rows = comparison_rows(table.counts, table.owner)
-    return bootstrap.share(_same(rows), seed=seed, resamples=resamples)
+def raw_agreement(table: VoteTable) -> Measure:
+    """Measure the share of labeler pairs that agree, counting each comparison the same."""
+    return coincidences.share(_coincidences(table, Weighting.COMPARISON))
+
+
+def decided_agreement(table: VoteTable) -> Measure:
+    """Measure raw agreement among votes that are not ties."""
+    found = _coincidences(table.decided(), Weighting.COMPARISON)
+    any_pair = bool((table.counts.sum(axis=1) >= 2).any())
+    reason = ALL_TIES if table.is_all_ties else NONE_DECIDED if any_pair else ""
+    return coincidences.share(found, nothing=reason)
 
 
 def preference_alpha(
-    table: VoteTable, metric: DistanceMetric, *, seed: int = 0, resamples: int = bootstrap.RESAMPLES
+    table: VoteTable, metric: DistanceMetric, weighting: Weighting = Weighting.JUDGMENT
 ) -> Measure:
     """Measure Krippendorff's alpha of preferences, counting each pair in both orientations."""
-    counts = table.counts
-    judged = counts.sum(axis=1)
-    _, rows = comparison_rows(counts, table.owner)
-    values = 2 * float(judged[judged >= 2].sum())
-    return _alpha(both_ways(rows), table.values, metric, values, seed, resamples)
+    found = _coincidences(table, weighting).both_ways()
+    return coincidences.alpha(found, table.values, metric)
 
 
 def by_comparison(votes: Iterable[Vote]) -> dict[Hashable, float]:
     """Return the raw agreement of each comparison judged at least twice, lowest first."""
-    table = tabulate(list(votes))
-    which, rows = comparison_rows(table.counts, table.owner)
-    same = _same(rows)
-    order = np.argsort(same, kind="stable")
-    return {table.comparisons[which[index]]: float(same[index]) for index in order}
+    return by_comparison_of_table(tabulate(list(votes)))
 
 
-def _alpha(
-    rows: Array, values: Array, metric: DistanceMetric, total: float, seed: int, resamples: int
-) -> Measure:
-    """Compute alpha from per-comparison matrices that sum to 1 and represent ``total`` values."""
-    n, width = len(rows), rows.shape[1]
-    scale = total / n if n else 0.0
-    return bootstrap.measure(
-        rows.reshape(n, width * width),
-        lambda sums: krippendorff.of_coincidences(
-            scale * sums.reshape(-1, width, width), values, metric
-        ),
-        undefined=krippendorff.ALL_EQUAL,
-        seed=seed,
-        resamples=resamples,
+def by_comparison_of_table(table: VoteTable, *, below: float = inf) -> dict[Hashable, float]:
+    """Return the raw agreement of comparisons judged at least twice, lowest first, if below."""
+    counts = table.counts
+    judged = counts.sum(axis=1)
+    kept = judged >= 2
+    pairs = judged[kept] * (judged[kept] - 1)
+    same = (counts[kept] * (counts[kept] - 1)).sum(axis=1) / pairs
+    owner, size = table.owner[kept], len(table.comparisons)
+    units = np.bincount(owner, minlength=size)
+    means = (np.bincount(owner, same, size) / np.maximum(units, 1)).round(12)
+    which = np.flatnonzero((units > 0) & (means < below))
+    order = which[np.argsort(means[which], kind="stable")]
+    names = (table.comparisons[at] for at in order.tolist())
+    return dict(zip(names, means[order].tolist(), strict=True))
+
+
+def _coincidences(table: VoteTable, weighting: Weighting) -> Coincidences:
+    return coincidences.of_units(table.counts, table.owner, table.cluster, weighting)
+
+
+def _rating_table(ratings: Sequence[Rating]) -> VoteTable:
+    """Tabulate ratings: a unit is a completion, a code the place of a value among those given."""
+    labelers = list(dict.fromkeys(rating.labeler for rating in ratings))
+    units = list(dict.fromkeys((rating.comparison, rating.completion) for rating in ratings))
+    prompts = {rating.comparison: rating.cluster for rating in ratings}
+    comparisons = list(dict.fromkeys(comparison for comparison, _ in units))
+    points, code = np.unique(
+        np.array([rating.value for rating in ratings], dtype=float), return_inverse=True
     )
-
-
-def _same(rows: Array) -> Array:
-    """Return the diagonal's share of each matrix."""
-    diagonal: Array = np.trace(rows, axis1=1, axis2=2)
-    # Shares such as 1/3 + 2/3 may sum past 1 by a rounding error.
-    return np.clip(diagonal.round(12), 0.0, 1.0)
-
-
-def _near(rows: Array, points: Array) -> Array:
-    """Return the share of each matrix whose two values are at most one point apart."""
-    near = np.abs(points[:, None] - points[None]) <= 1
-    within: Array = (rows * near).sum(axis=(1, 2))
-    return np.clip(within.round(12), 0.0, 1.0)
+    return VoteTable(
+        comparisons=tuple(comparisons),
+        labelers=tuple(labelers),
+        unit=jackknife.numbered((rating.comparison, rating.completion) for rating in ratings),
+        labeler=jackknife.numbered(rating.labeler for rating in ratings),
+        code=code.astype(np.int64),
+        owner=jackknife.numbered(comparison for comparison, _ in units),
+        cluster=jackknife.numbered(prompts[comparison] for comparison in comparisons),
+        values=points,
+        judgments=len(ratings),
+        has_rankings=len(units) > len(comparisons),
+    )
 
 
 def _by_unit(
@@ -269,31 +298,10 @@ def _coverage(pairable: int, units: int) -> float | Undefined:
     return pairable / units if units else Undefined("there are no judgments")
 
 
-def _cohen(table: VoteTable) -> float | Undefined:
-    if table.has_rankings:
-        return Undefined(_NOT_PICKS)
+def _cohen(table: VoteTable) -> Measure:
     if len(table.labelers) != 2:
-        return Undefined(f"Cohen's kappa needs exactly two labelers, not {len(table.labelers)}")
-    codes: dict[tuple[int, int], int] = {
-        (unit, labeler): code
-        for unit, labeler, code in zip(
-            table.unit.tolist(), table.labeler.tolist(), table.code.tolist(), strict=True
+        return Measure.missing(
+            f"Cohen's kappa needs exactly two labelers, not {len(table.labelers)}"
         )
-    }
-    shared = [
-        (codes[unit, 0], codes[unit, 1])
-        for unit in range(len(table.owner))
-        if (unit, 0) in codes and (unit, 1) in codes
-    ]
-    top = len(table.values) - 1
-    return kappa.cohen([*shared, *((top - a, top - b) for a, b in shared)])
-
-
-def _fleiss(table: VoteTable, counts: Array) -> float | Undefined:
-    if table.has_rankings:
-        return Undefined(_NOT_PICKS)
-    units = [
-        [value for value, count in enumerate(row) for _ in range(int(count))]
-        for row in np.concatenate([counts, counts[:, ::-1]]).tolist()
-    ]
-    return kappa.fleiss(units)
+    pairs = labeler_agreement.in_pairs(table)
+    return pairs[0].kappa if pairs else Measure.missing(jackknife.NOTHING)

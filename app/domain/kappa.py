@@ -1,56 +1,35 @@
-"""Kappa statistics: Cohen's for two raters, Fleiss' for the same number of raters on every unit.
+"""Kappa statistics: Cohen's for two labelers, Fleiss' for many, from the same matrices as alpha.
 
-Both compare the observed agreement with the agreement expected from the raters' own marginal
-frequencies. Alpha needs no assumption about who judged what.
+Both compare the observed agreement with the agreement expected from the labelers' own marginal
+frequencies: Cohen (1960) multiplies the frequencies of the two, Fleiss (1971) squares those of all
+together. Unlike alpha they do not correct for few judgments, and a tie is as far from a preference
+as its opposite.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+import numpy as np
 
-from app.domain.krippendorff import ALL_EQUAL, NO_PAIR
-from app.domain.measures import Undefined
+from app.domain.krippendorff import Array
 
-
-def cohen(pairs: Iterable[tuple[Hashable, Hashable]]) -> float | Undefined:
-    """Compute Cohen's unweighted kappa (1960) of (first rater, second rater) values."""
-    both = list(pairs)
-    if not both:
-        return Undefined(NO_PAIR)
-    n = len(both)
-    first, second = Counter(a for a, _ in both), Counter(b for _, b in both)
-    agree = sum(a == b for a, b in both)
-    # Counted in integers, so that the test for "all equal" is exact.
-    by_chance = sum(count * second[value] for value, count in first.items())
-    if by_chance == n * n:
-        return Undefined(ALL_EQUAL)
-    return (agree * n - by_chance) / (n * n - by_chance)
+_ROUNDING = 1e-12
 
 
-def fleiss(units: Iterable[Sequence[Hashable]]) -> float | Undefined:
-    """Compute Fleiss' kappa (1971) of units, each a list of the values that its raters gave.
+def of_matrices(matrices: Array) -> Array:
+    """Compute kappa of each matrix; NaN where chance alone would agree.
 
-    Undefined unless every unit has the same number of raters, and at least two.
+    Args:
+        matrices: Shape (b, v, v). For Cohen's kappa entry (i, j) is the weight of the units to
+            which the first labeler gave value i and the second value j. For Fleiss' kappa it is a
+            sum of coincidence matrices, each scaled to a total of 1: with the same number of
+            judgments everywhere that is Fleiss' definition, and with unequal numbers Gwet's
+            generalization (2014, Handbook of Inter-Rater Reliability, chapter 2), except that
+            units judged once are left out, as in alpha.
     """
-    tallies = [Counter(unit) for unit in units]
-    if not tallies:
-        return Undefined(NO_PAIR)
-    sizes = {tally.total() for tally in tallies}
-    if len(sizes) > 1:
-        low, high = min(sizes), max(sizes)
-        return Undefined(
-            "Fleiss' kappa needs the same number of judgments everywhere; "
-            f"it ranges from {low} to {high}"
+    total = matrices.sum(axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = np.trace(matrices, axis1=1, axis2=2) / total
+        rows, columns = matrices.sum(axis=2), matrices.sum(axis=1)
+        expected = (rows * columns).sum(axis=1) / (total * total)
+        result: Array = np.where(
+            expected < 1 - _ROUNDING, (observed - expected) / (1 - expected), np.nan
         )
-    (raters,) = sizes
-    if raters < 2:
-        return Undefined(NO_PAIR)
-    total = raters * len(tallies)
-    by_value: Counter[Hashable] = Counter()
-    for tally in tallies:
-        by_value.update(tally)
-    if len(by_value) == 1:
-        return Undefined(ALL_EQUAL)
-    pairs = sum(count * (count - 1) for tally in tallies for count in tally.values())
-    observed = pairs / (total * (raters - 1))
-    expected = sum(count * count for count in by_value.values()) / (total * total)
-    return (observed - expected) / (1 - expected)
+    return result

@@ -3,7 +3,7 @@
 Follows Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), sections C and D: each
 unit contributes the pairs of values from different judges, divided by the number of its judges
 minus one. They are computed from the counts of each value, so the cost is linear in the number of
-judgments. What a unit is, and how units are weighted, is left to the caller.
+judgments. What a unit is, and how much units weigh beside that, is left to the caller.
 """
 
 from enum import StrEnum
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 ALL_EQUAL = "all judgments are equal, so agreement cannot be told apart from chance"
 NO_PAIR = "nothing was judged twice"
+_ROUNDING = 1e-12
 
 
 class DistanceMetric(StrEnum):
@@ -25,20 +27,28 @@ class DistanceMetric(StrEnum):
     INTERVAL = "interval"
 
 
-def coincidences(counts: Array) -> Array:
-    """Return each unit's coincidence matrix; its entries sum to the unit's number of values.
+def summed_coincidences(counts: Array, weight: Array, group: Indices, groups: int) -> Array:
+    """Sum the weighted coincidence matrices of units by group.
 
     Args:
         counts: How often each value was given, shape (units, values); at least two per unit.
+        weight: Multiplies the matrix of each unit, whose entries otherwise sum to the unit's number
+            of values: Krippendorff's own weighting is 1 everywhere. Shape (units,).
+        group: The group of each unit, shape (units,).
+        groups: The number of groups.
 
     Returns:
-        Shape (units, values, values), symmetric.
+        Shape (groups, values, values), each symmetric.
     """
-    pairs = counts[:, :, None] * counts[:, None, :]
-    diagonal = np.arange(counts.shape[1])
-    pairs[:, diagonal, diagonal] -= counts
-    scaled: Array = pairs / (counts.sum(axis=1) - 1)[:, None, None]
-    return scaled
+    width = counts.shape[1]
+    scaled = counts * (weight / (counts.sum(axis=1) - 1))[:, None]
+    matrices = np.zeros((groups, width, width))
+    for first in range(width):
+        for second in range(first, width):
+            pairs = scaled[:, first] * (counts[:, second] - (first == second))
+            matrices[:, first, second] = np.bincount(group, pairs, groups)
+            matrices[:, second, first] = matrices[:, first, second]
+    return matrices
 
 
 def of_coincidences(matrices: Array, values: Array, metric: DistanceMetric) -> Array:
@@ -54,8 +64,10 @@ def of_coincidences(matrices: Array, values: Array, metric: DistanceMetric) -> A
     distance = _distance(totals, values, metric)
     observed = (matrices * distance).sum(axis=(1, 2))
     expected = np.einsum("bi,bij,bj->b", totals, distance, totals)
+    # Matrices are sums of fractions: what is left of equal ones may be a rounding error, not zero.
+    least = _ROUNDING * n * n * distance.max(axis=(1, 2), initial=0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        result: Array = np.where(expected > 0, 1 - (n - 1) * observed / expected, np.nan)
+        result: Array = np.where(expected > least, 1 - (n - 1) * observed / expected, np.nan)
     return result
 
 

@@ -69,19 +69,31 @@ class ProposedWeight:
     """What the choices say of one labeler.
 
     ``accuracy`` is the estimated probability of choosing the better of two, apart from any pull of
-    the first place; ``slot_pull`` is that pull, in log-odds. ``choices`` of which ``shared`` are on
-    units that somebody else chose on too, or whose answer is known. ``reason`` says why the weight
-    is 1 where nothing was estimated.
+    the first place; ``slot_pull`` is that pull, in log-odds. Of the ``choices``, ``shared`` are on
+    units that somebody else chose on too, or whose answer is known, and ``gold`` on the latter.
+    ``reason`` says why the weight is 1 where nothing was estimated.
     """
 
     labeler: Hashable
     choices: int
     shared: int
+    gold: int
     accuracy: Measure
     slot_pull: Measure
     weight: float
     weight_interval: Interval | Undefined
     reason: str = ""
+
+    @property
+    def first_if_equal(self) -> Measure:
+        """The probability of choosing what is shown first if both are equally good."""
+        value, interval = self.slot_pull.value, self.slot_pull.interval
+        if isinstance(value, Undefined):
+            return self.slot_pull
+        if isinstance(interval, Interval):
+            low, high = _sigmoid(interval.low), _sigmoid(interval.high)
+            interval = Interval(float(low), float(high))
+        return Measure(float(_sigmoid(value)), interval, self.slot_pull.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,7 @@ def propose(
     count = len(choices.labelers)
     total = np.bincount(choices.labeler, minlength=count)
     shared = _shared(choices, count)
+    gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
     parameters = _fit(choices, np.ones(len(choices.unit)), None, _ITERATIONS)
     drawn = _resampled(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
@@ -116,13 +129,14 @@ def propose(
             labeler,
             int(total[at]),
             int(shared[at]),
+            int(gold[at]),
             _measure(float(_sigmoid(parameters[at, 0])), _sigmoid(drawn[:, at, 0]), shared[at]),
             _measure(float(parameters[at, 1]), drawn[:, at, 1], shared[at]),
             round(float(weights[at]), 2),
             _interval(drawn_weights[:, at]),
         )
         if shared[at] >= FEWEST
-        else _unweighted(labeler, int(total[at]), int(shared[at]))
+        else _unweighted(labeler, int(total[at]), int(shared[at]), int(gold[at]))
         for at, labeler in enumerate(choices.labelers)
     )
 
@@ -143,11 +157,12 @@ def changes(choices: Choices, weights: Mapping[Hashable, float]) -> Changes:
     )
 
 
-def _unweighted(labeler: Hashable, choices: int, shared: int) -> ProposedWeight:
-    reason = f"only {shared} choices can be checked against others or gold; {FEWEST} are needed"
+def _unweighted(labeler: Hashable, choices: int, shared: int, gold: int) -> ProposedWeight:
+    noun = "choice" if shared == 1 else "choices"
+    reason = f"only {shared} {noun} can be checked against others or gold; {FEWEST} are needed"
     missing = Measure.missing(reason, shared)
     return ProposedWeight(
-        labeler, choices, shared, missing, missing, 1.0, Undefined(reason), reason
+        labeler, choices, shared, gold, missing, missing, 1.0, Undefined(reason), reason
     )
 
 

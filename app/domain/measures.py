@@ -52,13 +52,18 @@ def wilson(successes: float, trials: int, level: float = LEVEL) -> Interval | Un
     if not 0 <= successes <= trials:
         raise Invalid(f"successes must be 0 to {trials}, not {successes}")
     z = NormalDist().inv_cdf((1 + level) / 2)
-    share, shrink = successes / trials, 1 + z * z / trials
+    return Interval(*wilson_bounds(successes / trials, trials, z), level)
+
+
+def wilson_bounds(share: float, trials: float, z: float) -> tuple[float, float]:
+    """Return the ends of Wilson's interval of a share of ``trials``, which may be fractional."""
+    shrink = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / shrink
     half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / shrink
     # At the extremes the bounds are exactly 0 and 1; rounding must not exceed them.
-    low = 0.0 if successes == 0 else max(0.0, middle - half)
-    high = 1.0 if successes == trials else min(1.0, middle + half)
-    return Interval(low, high, level)
+    low = 0.0 if share == 0 else max(0.0, middle - half)
+    high = 1.0 if share == 1 else min(1.0, middle + half)
+    return low, high
 
 
 def share(successes: float, trials: int, nothing: str, level: float = LEVEL) -> Measure:

@@ -28,6 +28,7 @@ def levels(agreement: float | Undefined) -> Levels | Undefined:
         return agreement
     if not 0 <= agreement <= 1:
         raise Invalid(f"agreement must be 0 to 1, not {agreement}")
+    agreement = round(agreement, 12)  # one half may miss it by a rounding error
     if agreement < 0.5:
         return Undefined(
             f"labelers agree less than half of the time ({agreement:.2f}), which no distribution "

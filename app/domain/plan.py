@@ -11,7 +11,7 @@ from typing import Any
 
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
-from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing
+from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
@@ -183,7 +183,8 @@ class RewardPlan:
     The model is evaluated on held-out comparisons every `evaluate_every` steps (None: ten times in
     the run), and training stops after `patience` evaluations without improvement (0: never). The
     policy's reward is `weight` times the learned reward plus the `parts`; with a weight of 0 the
-    learned reward is only measured.
+    learned reward is only measured. `labelers` weighs the votes of the labelers it names, and all
+    others weigh 1; None stands for the project's weights, which a round takes when it is launched.
     """
 
     epochs: int = 1
@@ -192,7 +193,8 @@ class RewardPlan:
     ensemble: int = 1
     loss: PairLoss = PairLoss.PAIRS
     weighing: Weighing = Weighing.EQUAL
-    labelers: tuple[LabelerWeight, ...] = ()  # all other labelers have weight 1
+    labelers: tuple[LabelerWeight, ...] | None = None
+    labelers_from: WeightSource = WeightSource.PLAN
     use_margin: bool = False
     label_smoothing: float = 0.0
     centering: float = 0.01
@@ -219,7 +221,7 @@ class RewardPlan:
             raise Invalid(
                 "the policy has no reward: the learned reward has weight 0 and there are no parts"
             )
-        names = [labeler_weight.labeler for labeler_weight in self.labelers]
+        names = [labeler_weight.labeler for labeler_weight in self.labelers or ()]
         for name in names:
             if names.count(name) > 1:
                 raise Invalid(f"labeler {name} must have one weight, not {names.count(name)}")

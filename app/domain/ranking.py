@@ -7,6 +7,7 @@ comparison is created; the order on screen plays no part here. A pick is a ranki
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from itertools import combinations
 
 from app.errors import Invalid
@@ -60,7 +61,7 @@ class Ranking:
     @classmethod
     def of_positions(cls, positions: Sequence[float]) -> "Ranking":
         """Rank by any numbers, smaller is better and equal is tied."""
-        return cls(_competition(positions))
+        return cls(_competition(tuple(positions)))
 
     @classmethod
     def of_groups(
@@ -140,7 +141,8 @@ def strength_of(value: int) -> Strength:
     return Strength(value)
 
 
-def _competition(positions: Sequence[float]) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _competition(positions: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(1 + sum(other < mine for other in positions) for mine in positions)
 
 

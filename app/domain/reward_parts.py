@@ -35,6 +35,13 @@ class Weighing(StrEnum):
     VOTES = "votes"  # proportional to its number of judgments
 
 
+class WeightSource(StrEnum):
+    """The origin of a plan's labeler weights, which decides what becomes of absent labelers."""
+
+    PLAN = "plan"  # set for this round: a labeler without votes is an error
+    PROJECT = "project"  # those of the project at launch: a labeler without votes is reported
+
+
 @dataclass(frozen=True, slots=True)
 class LabelerWeight:
     """The weight of one labeler's votes, by pseudonym; the default weight is 1."""

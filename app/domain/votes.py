@@ -9,13 +9,10 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.domain.krippendorff import Array, coincidences
+from app.domain.krippendorff import Array, DistanceMetric, Indices
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +20,29 @@ class Vote:
     """One labeler's ranking of one comparison, in canonical order.
 
     The caller leaves out adjudications, gold, practice, repeats and judgments that imply no
-    preference.
+    preference. ``prompt`` is what intervals are clustered by; without it, the comparison is.
     """
 
     comparison: Hashable
     labeler: Hashable
     ranking: Ranking
     strength: Strength | None = None
+    prompt: Hashable = None
+
+    @property
+    def cluster(self) -> Hashable:
+        """The prompt, or without it the comparison, told apart from any prompt."""
+        return ("alone", self.comparison) if self.prompt is None else ("", self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
 class VoteTable:
     """Votes as parallel arrays: entry e gives unit ``unit[e]`` the code ``code[e]``.
 
-    ``owner[u]`` is the comparison of unit u and ``values[c]`` the signed value of code c. Values
-    are symmetric about 0, so reversing the codes reverses every preference.
+    ``owner[u]`` is the comparison of unit u, ``cluster[k]`` the prompt of comparison k, as numbers
+    from 0, and ``values[c]`` the signed value of code c. Values are symmetric about 0, so reversing
+    the codes reverses every preference. The units of a comparison follow each other, in the order
+    of ``itertools.combinations``.
     """
 
     comparisons: tuple[Hashable, ...]
@@ -46,6 +51,7 @@ class VoteTable:
     labeler: Indices
     code: Indices
     owner: Indices
+    cluster: Indices
     values: Array
     judgments: int
     has_rankings: bool
@@ -55,12 +61,41 @@ class VoteTable:
         """The number of times each unit got each value, shape (units, values)."""
         width = len(self.values)
         flat = np.bincount(self.unit * width + self.code, minlength=len(self.owner) * width)
-        return flat.reshape(-1, width).astype(float)
+        return flat.reshape(len(self.owner), width).astype(float)
+
+    @property
+    def entry_owner(self) -> Indices:
+        """The comparison of each entry."""
+        owners: Indices = self.owner[self.unit]
+        return owners
+
+    @property
+    def judgment(self) -> Indices:
+        """The judgment that each entry belongs to, as a number from 0."""
+        key = self.entry_owner * max(len(self.labelers), 1) + self.labeler
+        numbers: Indices = np.unique(key, return_inverse=True)[1].astype(np.int64)
+        return numbers
+
+    @property
+    def units_of_comparison(self) -> Indices:
+        """The number of units of each comparison."""
+        units: Indices = np.bincount(self.owner, minlength=len(self.comparisons))
+        return units
 
     @property
     def has_ties(self) -> bool:
         """Whether anyone judged a pair *about the same*."""
         return bool((self.code == len(self.values) // 2).any())
+
+    @property
+    def metric(self) -> DistanceMetric:
+        """The metric of alpha: nominal without ties, where two values have no order."""
+        return DistanceMetric.ORDINAL if self.has_ties else DistanceMetric.NOMINAL
+
+    @property
+    def is_all_ties(self) -> bool:
+        """Whether there are judgments, and every one of them is a tie."""
+        return bool(len(self.code)) and bool((self.code == len(self.values) // 2).all())
 
     def decided(self) -> "VoteTable":
         """Return the table without ties; the units keep their indices."""
@@ -72,6 +107,7 @@ class VoteTable:
             self.labeler[kept],
             self.code[kept],
             self.owner,
+            self.cluster,
             self.values,
             self.judgments,
             self.has_rankings,
@@ -92,6 +128,8 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> VoteTable:
     owner: list[int] = []
     unit: list[int] = []
     voters: list[int] = []
+    prompts: dict[Hashable, int] = {}
+    cluster: list[int] = []
     code: list[int] = []
     for vote in votes:
         signs = vote.ranking.signs
@@ -101,6 +139,7 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> VoteTable:
             known = (len(comparisons), len(owner), length)
             comparisons[vote.comparison] = known
             owner.extend([known[0]] * len(signs))
+            cluster.append(prompts.setdefault(vote.cluster, len(prompts)))
         if known[2] != length:
             raise Invalid(
                 f"comparison {vote.comparison} has rankings of {known[2]} and of {length} "
@@ -121,6 +160,7 @@ def tabulate(votes: Sequence[Vote], *, by_strength: bool = False) -> VoteTable:
         np.array(voters, dtype=np.int64),
         np.array(code, dtype=np.int64),
         np.array(owner, dtype=np.int64),
+        np.array(cluster, dtype=np.int64),
         np.arange(-reach, reach + 1, dtype=float),
         len(votes),
         any(length > 2 for _, _, length in comparisons.values()),
@@ -133,34 +173,6 @@ def have_strength(votes: Iterable[Vote]) -> bool:
         len(vote.ranking.ranks) == 2 and (vote.strength is not None or not any(vote.ranking.signs))
         for vote in votes
     )
-
-
-def comparison_rows(counts: Array, owner: Indices) -> tuple[Indices, Array]:
-    """Average the coincidence matrices of each comparison's units that were judged at least twice.
-
-    Args:
-        counts: How often each unit got each value, shape (units, values).
-        owner: The comparison of each unit.
-
-    Returns:
-        The comparisons that have such a unit, and for each a matrix whose entries sum to 1, so
-        that every comparison counts the same, whatever its number of pairs and judgments. With
-        equal overlap this is Krippendorff's own weighting. With unequal overlap it departs from
-        it, so that alpha and raw agreement use the same weights.
-    """
-    judged = counts.sum(axis=1)
-    pairable = judged >= 2
-    matrices = coincidences(counts[pairable]) / judged[pairable][:, None, None]
-    which, place = np.unique(owner[pairable], return_inverse=True)
-    rows = np.zeros((len(which), counts.shape[1], counts.shape[1]))
-    np.add.at(rows, place, matrices)
-    return which, rows / np.bincount(place, minlength=len(which))[:, None, None]
-
-
-def both_ways(rows: Array) -> Array:
-    """Average each matrix with its counterpart for the completions in the opposite order."""
-    symmetric: Array = (rows + rows[:, ::-1, ::-1]) / 2
-    return symmetric
 
 
 def _weight(vote: Vote) -> int:

@@ -25,6 +25,8 @@ class ColumnMapping:
 
         Raises Invalid if a column would take the name of another one.
         """
+        if not self.fields and not self.ignored:
+            return row
         kept = {name: value for name, value in row.items() if name not in self.ignored}
         for column, field in self.fields.items():
             if column in row and field in kept and field not in self.fields:

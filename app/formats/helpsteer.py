@@ -14,6 +14,7 @@ from app.formats.format import Format, has
 from app.formats.records import ComparisonRecord, CompletionText, Conversation, Row, VoteRecord
 
 CRITERIA = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+_SCALE = (0, 4)
 _NEITHER = -100
 _MOST = 3
 
@@ -27,6 +28,7 @@ def read_ratings(row: Row) -> list[ComparisonRecord]:
             (CompletionText(fields.text(row, "response")),),
             (VoteRecord("", None, ratings=ratings),),
             kind="rate",
+            scales=dict.fromkeys(ratings, _SCALE),
         )
     ]
 

@@ -97,9 +97,7 @@ def row(data: bytes, limits: Limits = DEFAULT) -> Row:
     except UnicodeDecodeError as error:
         raise Invalid(f"byte {error.start + 1} is not UTF-8") from error
     try:
-        value = json.loads(
-            decoded, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats
-        )
+        value = _DECODER.decode(decoded)
     except RecursionError as error:
         raise Invalid(f"nested deeper than {limits.depth}") from error
     except json.JSONDecodeError as error:
@@ -108,8 +106,22 @@ def row(data: bytes, limits: Limits = DEFAULT) -> Row:
         raise Invalid("a number has too many digits") from error
     if not isinstance(value, dict):
         raise Invalid("the line is not a JSON object")
-    _check(value, limits)
+    if _may_exceed(data, limits):
+        _check(value, limits)
     return value
+
+
+def _may_exceed(data: bytes, limits: Limits) -> bool:
+    """Return whether the values of a line need to be looked at one by one.
+
+    A text is no longer than its line. Only escapes can write what cannot be stored, and only
+    brackets can nest.
+    """
+    return (
+        len(data) > limits.text_bytes
+        or data.count(b"{") + data.count(b"[") > limits.depth
+        or b"\\u" in data
+    )
 
 
 def check_text(value: str, limits: Limits = DEFAULT) -> None:
@@ -161,6 +173,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise Invalid(f"{name} is not a JSON number")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise Invalid("a number is too large")
+    return value
+
+
 def _refuse_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -177,10 +196,13 @@ def _check(value: object, limits: Limits) -> None:
         item, depth = waiting.pop()
         if isinstance(item, str):
             check_text(item, limits)
-        elif isinstance(item, float) and not isfinite(item):
-            raise Invalid("a number is too large")
         elif isinstance(item, dict | list):
             if depth > limits.depth:
                 raise Invalid(f"nested deeper than {limits.depth}")
             parts = [*item, *item.values()] if isinstance(item, dict) else item
             waiting.extend((part, depth + 1) for part in parts)
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_finite, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats
+)

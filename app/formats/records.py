@@ -86,8 +86,8 @@ class PreferenceRecord:
 
     ``labeler`` is the name in the file, or None if it names nobody or combines several labelers.
     ``margin`` is the lead of the chosen completion, in the file's own unit. Completions of the same
-    text by different sources stay apart. If all completions are the same text, the record is
-    refused: a preference between equal texts has nothing to teach.
+    text by different sources stay apart, and a vote between them is one between the sources. Of
+    unknown or equal sources, all completions with the same text are refused.
     """
 
     messages: Conversation
@@ -105,8 +105,7 @@ class PreferenceRecord:
             raise Invalid(
                 f"{len(self.candidates)} completions have {len(self.ranking.ranks)} ranks"
             )
-        texts = {candidate.text for candidate in self.candidates}
-        if len(texts) == 1:
+        if has_one_text(self.candidates) and not have_own_sources(self.candidates):
             raise Invalid("all completions have the same text")
 
     @property
@@ -152,6 +151,8 @@ class VoteRecord:
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
     text: str | None = None
+    # Not in the repr, by which files that were imported before are known: see `unnamed_votes`.
+    margin: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for moment in (self.started_at, self.submitted_at):
@@ -164,7 +165,9 @@ class ComparisonRecord:
     """A comparison with every vote on it.
 
     ``kind`` is the kind of judgment, or None if the file does not record it; ``weights`` are the
-    weights of the criteria on which it was rated.
+    weights of the criteria on which it was rated. ``scales`` are the lowest and the highest rating
+    on a criterion, where the format fixes them. ``settled`` is the ranking by which a lead settled
+    the comparison; with ``is_settled_as_bad``, the lead found no completion good.
     """
 
     messages: Conversation
@@ -177,10 +180,21 @@ class ComparisonRecord:
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     meta: Meta = field(default_factory=dict)
+    # Not in the repr, by which files that were imported before are known: see `unnamed_votes`.
+    scales: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
+    settled: Ranking | None = None
+    is_settled_as_bad: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a lead has settled it: then the settlement decides, not the votes."""
+        return self.settled is not None or self.is_settled_as_bad
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
         count = len(self.candidates)
+        if self.settled is not None and len(self.settled.ranks) != count:
+            raise Invalid(f"{count} completions are settled by {len(self.settled.ranks)} ranks")
         kind = None if self.kind is None else kind_named(self.kind)
         for name, weight in self.weights.items():
             if not (isfinite(weight) and weight >= 0):
@@ -200,6 +214,7 @@ class ComparisonRecord:
                     f"shown order {vote.shown_order} is not a permutation of 0 to {count - 1}"
                 )
             _check_kind(self.kind, vote, count)
+            _check_scales(self.scales, vote)
 
 
 def _check_kind(kind: str | None, vote: VoteRecord, count: int) -> None:
@@ -217,6 +232,14 @@ def _check_kind(kind: str | None, vote: VoteRecord, count: int) -> None:
         raise Invalid(f"the thumb of {vote.labeler} must be up or down, not {vote.thumb!r}")
     if kind in {"write", "edit"} and not (vote.text or "").strip():
         raise Invalid(f"labeler {vote.labeler} has no text")
+
+
+def _check_scales(scales: Mapping[str, tuple[int, int]], vote: VoteRecord) -> None:
+    """Check that ratings are on the scale of their criterion."""
+    for name, (low, high) in scales.items():
+        for rating in (vote.ratings or {}).get(name, ()):
+            if not low <= rating <= high:
+                raise Invalid(f"the rating on {name!r} must be {low} to {high}, not {rating}")
 
 
 Record = (
@@ -259,6 +282,17 @@ def check_prompt(messages: Sequence[Turn]) -> None:
         raise Invalid(f"the prompt must end with a user turn, not with role {messages[-1].role!r}")
 
 
+def has_one_text(candidates: Sequence[CompletionText]) -> bool:
+    """Return whether completions do not differ in their text."""
+    return all(candidate.text == candidates[0].text for candidate in candidates[1:])
+
+
+def have_own_sources(candidates: Sequence[CompletionText]) -> bool:
+    """Return whether each completion is known to be by another source."""
+    sources = {candidate.source for candidate in candidates}
+    return len(sources) == len(candidates) and None not in sources
+
+
 def chosen_and_rejected(
     messages: Conversation,
     chosen: str,
@@ -288,10 +322,13 @@ def pair(record: PreferenceRecord) -> tuple[str, str]:
     """
     if len(record.candidates) != 2:
         raise Invalid(f"a pair must have two completions, not {len(record.candidates)}")
-    best = record.preferred
-    if best is None:
+    first, second = record.ranking.ranks
+    if first == second:
         raise Invalid("a tie has no chosen completion")
-    return record.candidates[best].text, record.candidates[1 - best].text
+    if has_one_text(record.candidates):
+        raise Invalid("all completions have the same text")
+    chosen, rejected = record.candidates if first < second else record.candidates[::-1]
+    return chosen.text, rejected.text
 
 
 def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:

@@ -20,6 +20,7 @@ from app.formats.records import (
 )
 
 SAFETY = "safety"
+_SCALE = (1, 4)
 _IS_SAFE = ("is_response_0_safe", "is_response_1_safe")
 
 
@@ -41,7 +42,11 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
         records.append(PreferenceRecord(prompt, candidates, ranking, meta=notes))
     if (ratings := _safety(row)) is not None:
         vote = VoteRecord("", None, ratings={SAFETY: ratings})
-        records.append(ComparisonRecord(prompt, candidates, (vote,), kind="rate", meta=notes))
+        records.append(
+            ComparisonRecord(
+                prompt, candidates, (vote,), kind="rate", meta=notes, scales={SAFETY: _SCALE}
+            )
+        )
     if not records:
         raise Invalid("the row has no 'better_response_id' and no 'safer_response_id'")
     return records

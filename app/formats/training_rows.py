@@ -3,11 +3,15 @@
 A line has the prompt, the completions with the sampled token ids, the vote shares, and every vote
 under its pseudonym, so that the agreement of people can be computed on the same rows.
 
-`absolutes` has `[ratings, thumb]` for each completion in order: the mean rating by criterion (on
-the project's scale, from 1) and the share of thumbs up or null. `weights` belong to the criteria.
-Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs imply none. A
-text that a labeler edited is a completion of its own, without token ids, and is preferred to the
-first completion, the original.
+`pairs` has `[first, second, share, votes, agreement, strength]`, and the mean margin where imported
+votes have one. `absolutes` has `[ratings, thumb]` for each completion in order: the mean rating by
+criterion (on the project's scale, from 1) and the share of thumbs up or null. `weights` belong to
+the criteria. Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs
+imply none. A text that a labeler edited is a completion of its own, without token ids, and is
+preferred to the first completion, the original.
+
+If `settled` is true, a lead has settled the comparison, and `pairs` are those of the settlement
+(share 1, 0 or 0.5), whatever the votes say.
 """
 
 import json
@@ -49,7 +53,8 @@ class TrainingRow:
     """One comparison as training data for a reward model.
 
     `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
-    versions of a completion are candidates, too, each preferred to the original.
+    versions of a completion are candidates, too, each preferred to the original. The pairs of a
+    row that `is_settled` are those of the settlement, not of the votes.
     """
 
     comparison_id: int
@@ -60,6 +65,7 @@ class TrainingRow:
     judgment_ids: tuple[int, ...]
     absolutes: tuple[TrainingAbsolute, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    is_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class PlainVote:
     labeler: str
     ranking: Ranking
     strength: int | None
+    margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +99,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
             "content_hash": row.prompt.content_hash,
         },
         "completions": [_candidate_json(each) for each in row.candidates],
-        "pairs": [
-            [pair.first, pair.second, pair.share, pair.votes, pair.agreement, pair.strength]
-            for pair in row.pairs
-        ],
+        "pairs": [_pair_json(pair) for pair in row.pairs],
         "votes": [
             [vote.judgment_id, vote.labeler, list(vote.ranking.ranks), vote.strength]
             for vote in votes
@@ -103,6 +107,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
         "judgments": list(row.judgment_ids),
         "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
         "weights": dict(row.weights),
+        "settled": row.is_settled,
     }
 
 
@@ -124,6 +129,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         judgment_ids=tuple(data.get("judgments", [vote.judgment_id for vote in votes])),
         absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
         weights=data.get("weights", {}),
+        is_settled=data.get("settled", False),
     )
     return FrozenRow(row, votes)
 
@@ -133,6 +139,11 @@ def read(path: Path) -> Iterator[FrozenRow]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield from_json(json.loads(line))
+
+
+def _pair_json(pair: TrainingPair) -> list[int | float | None]:
+    values = [pair.first, pair.second, pair.share, pair.votes, pair.agreement, pair.strength]
+    return values if pair.margin is None else [*values, pair.margin]
 
 
 def _candidate_json(candidate: JudgedCompletion) -> dict[str, Any]:

@@ -6,6 +6,7 @@ their first records, so that two files with votes on the same comparisons remain
 """
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ _HEAD = 100
 def named(outcomes: Iterable[Numbered]) -> Iterator[Numbered]:
     """Give every vote without a labeler's name a name of its own.
 
-    Memory holds a short hash for each comparison with such votes.
+    Memory holds a short hash for each comparison with such votes, some 24 bytes.
     """
     stream = iter(outcomes)
     head = list(islice(stream, _HEAD))
@@ -41,14 +42,48 @@ class _Names:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.counts: Counter[bytes] = Counter()
+        self.first = _Numbers()
+        self.repeated: Counter[int] = Counter()
 
     def next(self, messages: Conversation, texts: Iterable[str], kind: str) -> str:
         """Return the name for another vote; the order of the completions does not matter."""
         parts = [kind, *(part for turn in messages for part in turn), *sorted(texts)]
-        key = hashlib.sha256("\0".join(parts).encode()).digest()[:8]
-        self.counts[key] += 1
-        return f"unnamed {self.counts[key]} of file {self.file}"
+        digest = hashlib.sha256("\0".join(parts).encode()).digest()[:8]
+        key = int.from_bytes(digest, "big")
+        if not self.first.add(key):
+            self.repeated[key] += 1
+        return f"unnamed {1 + self.repeated[key]} of file {self.file}"
+
+
+class _Numbers:
+    """A set of 64-bit numbers, in 16 to 32 bytes each: files have millions of comparisons."""
+
+    def __init__(self) -> None:
+        self._places = array("Q", bytes(8 << 10))
+        self._count = 0
+
+    def add(self, number: int) -> bool:
+        """Add a number; return whether it is new."""
+        number = number or 1  # 0 marks a free place
+        if not self._put(number):
+            return False
+        self._count += 1
+        if self._count * 2 > len(self._places):
+            held, self._places = self._places, array("Q", bytes(16 * len(self._places)))
+            for each in held:
+                if each:
+                    self._put(each)
+        return True
+
+    def _put(self, number: int) -> bool:
+        places, last = self._places, len(self._places) - 1
+        at = number & last
+        while held := places[at]:
+            if held == number:
+                return False
+            at = (at + 1) & last
+        places[at] = number
+        return True
 
 
 def _named(record: Record, names: _Names) -> Record:

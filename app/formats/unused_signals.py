@@ -52,9 +52,8 @@ def check(row: Row, known: Format) -> None:
 
     The message names the field, the rule and the remedy.
     """
-    used = known.paths(row)
     for path, kind in found(row):
-        if not covers(used, path) and not covers(known.ignores, path):
+        if not _covers(known.paths(row), path) and not covers(known.ignores, path):
             raise Invalid(
                 f"{path!r} holds {kind} that the format {known.name!r} does not use, and a row is "
                 f"not read without its judgment: map {path.partition('.')[0]!r} to a field that is "
@@ -84,6 +83,11 @@ def kind_of(name: str) -> str | None:
     if whole := _NAMES.get("_".join(words)) or _NAMES.get("".join(words)):
         return whole
     return next((_WORDS[word] for word in words if word in _WORDS), None)
+
+
+@lru_cache(maxsize=4096)
+def _covers(paths: tuple[str, ...], path: str) -> bool:
+    return covers(paths, path)
 
 
 def covers(paths: Iterable[str], path: str) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
@@ -53,5 +53,10 @@ class ImportRun(Identified, Base):
     sha256: Mapped[str] = mapped_column(String(64))
     counts: Mapped[dict[str, Any]]
     rejects: Mapped[list[dict[str, Any]]]  # the first thousand: [{"line": …, "reason": …}]
+    # What was there already: [{"kind": …, "where": "project" or "file", "count": …, "lines": […]}]
+    duplicates: Mapped[list[dict[str, Any]]] = mapped_column(
+        default=list, server_default=text("'[]'")
+    )
+    remarks: Mapped[list[str]] = mapped_column(default=list, server_default=text("'[]'"))
     created_by_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
     created_at: Mapped[datetime]

@@ -1,5 +1,7 @@
 """Uploads that a job imports: the file in pieces until it is done, and how far it is."""
 
+from typing import Any
+
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -15,6 +17,7 @@ class ImportJob(Base):
     job_id: Mapped[int] = mapped_column(Key, ForeignKey("job.id"), unique=True)
     bytes: Mapped[int] = mapped_column(Key)
     rows_done: Mapped[int] = mapped_column(default=0)  # where an attempt that resumes continues
+    last_ids: Mapped[dict[str, Any] | None]  # by table, before the import: what is newer is its own
 
 
 class ImportChunk(Base):

@@ -122,6 +122,7 @@ class Judgment(Identified, Base):
     kind: Mapped[JudgmentKind] = mapped_column(String(20))
     preferred: Mapped[str | None] = mapped_column(String(3))  # a, b or tie
     strength: Mapped[int | None]  # 1 to 4
+    margin: Mapped[float | None]  # lead of the chosen completion, in the unit of the imported file
     ranking: Mapped[list[int] | None]  # competition rank of each canonical position
     ratings: Mapped[dict[str, Any] | None]  # criterion -> rating of each canonical position
     both_bad: Mapped[bool] = mapped_column(default=False)

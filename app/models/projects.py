@@ -72,4 +72,5 @@ class Criterion(Identified, Base):
     help: Mapped[str] = mapped_column(default="")
     weight: Mapped[float] = mapped_column(default=1.0)
     position: Mapped[int] = mapped_column(default=0)
+    scale: Mapped[list[int] | None]  # lowest and highest rating in a file; None: as labelers rate
     is_active: Mapped[bool] = mapped_column(default=True)

@@ -141,4 +141,5 @@ class LaunchForm(RewardFields, MachineFields):
     def problems(self, before: RoundPlan) -> dict[str, str]:
         """Return a message for each invalid field that the form can mark."""
         is_full = before.sft.is_full if before.sft else None
-        return self.machine_problems(SftPlan(is_full=is_full) if self.sft else None)
+        sft = SftPlan(is_full=is_full) if self.sft else None
+        return self.machine_problems(sft) | self.reward_problems()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from app.domain.states import RoundState
+from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
-from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
 from app.web import addresses
 
@@ -153,7 +153,7 @@ def _results_sentence(results: EvaluationResults | None) -> str:
     if results is None:
         return "There was nothing to evaluate. Promote the new policy, or keep the previous one."
     if results.share is None:
-        return "The evaluation has no judgments."
+        return f"The evaluation has no result: {results.reason}."
     share = f"{100 * results.share:.0f} %"
     if results.low is not None and results.high is not None:
         share += f" [{100 * results.low:.0f}, {100 * results.high:.0f}]"

@@ -1,4 +1,4 @@
-"""Form fields for the parts of a policy's reward: learned model, classifier, length, pattern.
+"""Form fields for a policy's reward: labeler weights, learned model, classifier, length, pattern.
 
 The form has one part of each kind. Further parts, which only the API can set, stay unchanged.
 """
@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.domain.plan import RewardPlan
-from app.domain.reward_parts import PartKind, RewardPart
+from app.domain.reward_parts import PartKind, RewardPart, WeightSource
+from app.errors import Invalid
+from app.web import labeler_weights
 
 
 class RewardFields(BaseModel):
@@ -26,16 +28,37 @@ class RewardFields(BaseModel):
     length_weight: float = 1.0
     pattern: str = ""
     pattern_weight: float = 1.0
+    labeler_weights: str = ""
 
     def reward(self, before: RewardPlan) -> RewardPlan:
-        """Return the reward plan with the weight and the parts of the form.
+        """Return the reward plan with the weights and the parts of the form.
+
+        Labeler weights that are those of `before` keep their source.
 
         Raises:
             Invalid: a value breaks a rule.
         """
         first = {part.kind: part for part in reversed(before.parts)}
         more = [part for part in before.parts if part is not first[part.kind]]
-        return replace(before, weight=self.learned_weight, parts=(*self._parts(), *more))
+        labelers, source = before.labelers, before.labelers_from
+        written = labeler_weights.of_text(self.labeler_weights)
+        if written != (labelers or ()):
+            labelers, source = written, WeightSource.PLAN
+        return replace(
+            before,
+            weight=self.learned_weight,
+            parts=(*self._parts(), *more),
+            labelers=labelers,
+            labelers_from=source,
+        )
+
+    def reward_problems(self) -> dict[str, str]:
+        """Return a message for the labeler weights if they cannot be read."""
+        try:
+            RewardPlan(labelers=labeler_weights.of_text(self.labeler_weights))
+        except Invalid as error:
+            return {"labeler_weights": str(error)}
+        return {}
 
     def _parts(self) -> Sequence[RewardPart]:
         parts: list[RewardPart] = []
@@ -65,7 +88,10 @@ class RewardFields(BaseModel):
 
 def of(plan: RewardPlan) -> dict[str, Any]:
     """Return the values of `RewardFields` for a plan."""
-    values: dict[str, Any] = {"learned_weight": plan.weight}
+    values: dict[str, Any] = {
+        "learned_weight": plan.weight,
+        "labeler_weights": labeler_weights.to_text(plan.labelers or ()),
+    }
     for part in reversed(plan.parts):
         match part.kind:
             case PartKind.CLASSIFIER:

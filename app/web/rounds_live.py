@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
+from app.domain.win_rates import EvaluationResults
 from app.models import Checkpoint, Job, Project, Round, TrainingSample
 from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
-from app.services.rounds.evaluations import EvaluationResults
 from app.web import next_step_words
 from app.web.curves import Chart, ChartBand, ChartLine, ChartMark
 from app.web.next_step_words import NextStepWords
@@ -107,6 +107,11 @@ class RoundPage:
             and self.job.kind in _CHARTED
             and not self.job.stop_requested
         )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the jobs' results say about settings that could not be applied."""
+        return [remark for job in self.overview.jobs for remark in job.result.get("remarks", ())]
 
     @property
     def preflight(self) -> Mapping[str, Any]:

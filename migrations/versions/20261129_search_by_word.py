@@ -5,13 +5,13 @@ SQLite contentless FTS5 tables that triggers keep. A million judgments, with 34,
 170,000 completions, take under a minute.
 
 Revision: 6f2d91c4a7b8
-Follows: 8c41f0d2b7e6
+Follows: 9b41f7c2d06e
 """
 
 from alembic import op
 
 revision = "6f2d91c4a7b8"
-down_revision = "8c41f0d2b7e6"
+down_revision = "9b41f7c2d06e"
 branch_labels = None
 depends_on = None
 

@@ -102,6 +102,10 @@ def test_files_come_in_and_bad_lines_are_written_out(tmp_path: Path) -> None:
     assert out["counts"]["rejected"] == 2
     refused = [json.loads(line) for line in (tmp_path / "bad.jsonl").read_text().splitlines()]
     assert [one["line"] for one in refused] == [2, 3]
+    again = runner.invoke(app, ["import", "desk", str(file)])
+    assert "duplicate prompts: 1 already in the project (line 1)" in again.stderr
+    (found,) = json.loads(again.stdout)["duplicates"]
+    assert (found["kind"], found["where"], found["lines"]) == ("prompts", "project", [1])
 
 
 def test_doctor_finds_nothing_on_a_fresh_machine() -> None:

@@ -9,8 +9,8 @@ from app.domain.krippendorff import (
     ALL_EQUAL,
     NO_PAIR,
     DistanceMetric,
-    coincidences,
     of_coincidences,
+    summed_coincidences,
 )
 from app.domain.measures import Undefined
 
@@ -24,6 +24,7 @@ def alpha(
         return Undefined(NO_PAIR)
     values = sorted({value for tally in tallies for value in tally})
     counts = np.array([[tally[value] for value in values] for tally in tallies], dtype=float)
-    total = coincidences(counts).sum(axis=0, keepdims=True)
+    one_group = np.zeros(len(counts), dtype=np.int64)
+    total = summed_coincidences(counts, np.ones(len(counts)), one_group, 1)
     result = float(of_coincidences(total, np.array(values, dtype=float), metric)[0])
     return Undefined(ALL_EQUAL) if np.isnan(result) else result

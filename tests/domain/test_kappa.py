@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.kappa import cohen, fleiss
-from app.domain.krippendorff import ALL_EQUAL, NO_PAIR
-from app.domain.measures import Undefined
+from app.domain.coincidences import Weighting, fleiss, of_units
+from app.domain.kappa import of_matrices
+from app.domain.krippendorff import ALL_EQUAL
+from app.domain.measures import Measure, Undefined
 
 # Fourteen raters, ten subjects, five categories: the table much reprinted after Fleiss (1971).
 FOURTEEN_RATERS = [
@@ -19,19 +21,23 @@ FOURTEEN_RATERS = [
     [6, 5, 2, 1, 0],
     [0, 2, 2, 3, 7],
 ]
-binary = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=12)
 
 
-def spread(counts: list[list[int]]) -> list[list[int]]:
-    return [[v for v, count in enumerate(row) for _ in range(count)] for row in counts]
-
-
-def square(a: int, b: int, c: int, d: int) -> list[tuple[int, int]]:
-    return [(1, 1)] * a + [(1, 0)] * b + [(0, 1)] * c + [(0, 0)] * d
+def fleiss_of(counts: list[list[int]]) -> Measure:
+    each = np.arange(len(counts))
+    return fleiss(of_units(np.array(counts, dtype=float), each, each, Weighting.UNIT))
 
 
 def test_fleiss_of_the_published_table() -> None:
-    assert fleiss(spread(FOURTEEN_RATERS)) == pytest.approx(0.210, abs=5e-4)
+    assert fleiss_of(FOURTEEN_RATERS).value == pytest.approx(0.210, abs=5e-4)
+
+
+def test_fleiss_with_unequal_numbers_counts_each_unit_the_same() -> None:
+    # Gwet (2014): mean agreement of units (1, 1/3, 0), mean frequencies (2/3, 1/3)...
+    found = fleiss_of([[3, 0], [2, 1], [1, 1]])
+    observed, first = (1 + 1 / 3 + 0) / 3, (1 + 2 / 3 + 1 / 2) / 3
+    expected = first**2 + (1 - first) ** 2
+    assert found.value == pytest.approx((observed - expected) / (1 - expected))
 
 
 @pytest.mark.parametrize(
@@ -39,23 +45,18 @@ def test_fleiss_of_the_published_table() -> None:
     [((20, 5, 10, 15), 0.4), ((45, 15, 25, 15), 0.1304), ((25, 35, 5, 35), 0.2593)],
 )
 def test_cohen_of_known_tables(table: tuple[int, int, int, int], kappa: float) -> None:
-    assert cohen(square(*table)) == pytest.approx(kappa, abs=5e-5)
+    matrix = np.array([table], dtype=float).reshape(1, 2, 2)
+    assert of_matrices(matrix)[0] == pytest.approx(kappa, abs=5e-5)
 
 
-@given(binary)
-def test_both_are_one_exactly_when_raters_agree(pairs: list[tuple[bool, bool]]) -> None:
-    for kappa in (cohen(pairs), fleiss(pairs)):
-        if not isinstance(kappa, Undefined):
-            assert (kappa == 1) == all(a == b for a, b in pairs)
-            assert kappa <= 1
-
-
-def test_fleiss_needs_equally_many_raters() -> None:
-    assert fleiss([[1, 2], [1, 1, 2]]) == Undefined(
-        "Fleiss' kappa needs the same number of judgments everywhere; it ranges from 2 to 3"
-    )
+@given(st.lists(st.integers(0, 9), min_size=4, max_size=4))
+def test_kappa_is_one_exactly_when_the_diagonal_holds_everything(cells: list[int]) -> None:
+    kappa = of_matrices(np.array([cells], dtype=float).reshape(1, 2, 2))[0]
+    if not np.isnan(kappa):
+        assert (kappa == 1) == (cells[1] == cells[2] == 0)
+        assert kappa <= 1
 
 
 def test_undefined_says_why() -> None:
-    assert cohen([]) == fleiss([]) == fleiss([[1], [2]]) == Undefined(NO_PAIR)
-    assert cohen([(1, 1), (1, 1)]) == fleiss([[1, 1], [1, 1]]) == Undefined(ALL_EQUAL)
+    assert fleiss_of([[1, 0], [0, 1]]).value == Undefined("no comparison has two judgments")
+    assert fleiss_of([[2, 0], [2, 0]]).value == Undefined(ALL_EQUAL)

@@ -8,7 +8,7 @@ from evalica import alpha as evalica_alpha
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.krippendorff import ALL_EQUAL, NO_PAIR, DistanceMetric, coincidences
+from app.domain.krippendorff import ALL_EQUAL, NO_PAIR, DistanceMetric, summed_coincidences
 from app.domain.measures import Undefined
 from tests.domain.alpha_of_units import alpha
 
@@ -92,4 +92,6 @@ def test_undefined_says_why() -> None:
 def test_coincidences_of_a_unit_sum_to_its_number_of_values(counts: list[list[int]]) -> None:
     table = np.array([row for row in counts if sum(row) >= 2], dtype=float).reshape(-1, 3)
     assume(len(table))
-    np.testing.assert_allclose(coincidences(table).sum(axis=(1, 2)), table.sum(axis=1))
+    each = np.arange(len(table))
+    matrices = summed_coincidences(table, np.ones(len(table)), each, len(table))
+    np.testing.assert_allclose(matrices.sum(axis=(1, 2)), table.sum(axis=1))

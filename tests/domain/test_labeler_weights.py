@@ -137,3 +137,21 @@ def test_a_tie_is_refused() -> None:
     one = np.zeros(1, dtype=np.int64)
     with pytest.raises(Invalid, match="ties are left out"):
         Choices(("a",), one, one, one, one, one, one)
+
+
+def test_a_pull_is_told_as_the_share_of_first_places_among_equals() -> None:
+    proposed = labeler_weights.propose(simulate(*MIXED)[0])
+    for one in proposed:
+        told, pull = one.first_if_equal, one.slot_pull
+        assert isinstance(told.value, float)
+        assert np.log(told.value / (1 - told.value)) == pytest.approx(pull.value)
+        assert isinstance(told.interval, Interval)
+        assert told.interval.low <= told.value <= told.interval.high
+    few = labeler_weights.propose(simulate([1.0, 1.0], [0.0, 0.0], units=3)[0], resamples=0)
+    assert isinstance(few[0].first_if_equal.value, Undefined)
+
+
+def test_choices_on_gold_are_counted() -> None:
+    choices, _ = simulate([1.0, 1.0, 1.0], [0.0] * 3, units=60, gold=7)
+    proposed = labeler_weights.propose(choices, resamples=0)
+    assert [(one.choices, one.shared, one.gold) for one in proposed] == [(60, 60, 7)] * 3

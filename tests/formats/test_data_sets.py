@@ -7,6 +7,7 @@ import pytest
 
 from app import formats
 from app.domain.ranking import Ranking, Strength
+from app.formats import helpsteer
 from app.formats.records import (
     ComparisonRecord,
     CompletionText,
@@ -203,6 +204,7 @@ CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
                     ),
                 ),
                 kind="rate",
+                scales=dict.fromkeys(helpsteer.CRITERIA, (0, 4)),
             )
         ],
     ),
@@ -310,6 +312,7 @@ CASES: list[tuple[str, dict[str, Any], list[Record]]] = [
                 (VoteRecord("", None, ratings={"safety": (4, 1)}),),
                 kind="rate",
                 meta={"prompt_source": "Alpaca3-70B"},
+                scales={"safety": (1, 4)},
             ),
         ],
     ),

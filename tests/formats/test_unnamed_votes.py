@@ -35,6 +35,11 @@ def test_votes_on_one_comparison_are_numbered_and_none_is_lost() -> None:
     assert numbers(*rows) == ["unnamed 1", "unnamed 1", "unnamed 2", "unnamed 3", "unnamed 2"]
 
 
+def test_each_of_many_comparisons_has_its_own_count() -> None:
+    rows = [choice(f"question {n % 1700}", 0) for n in range(4000)]
+    assert numbers(*rows) == [f"unnamed {1 + n // 1700}" for n in range(4000)]
+
+
 def test_completions_in_another_order_are_the_same_comparison() -> None:
     swapped = {"input_text": "a", "candidate_0": "y", "candidate_1": "x", "choice": 0}
     assert numbers(choice("a", 0), swapped) == ["unnamed 1", "unnamed 2"]

@@ -1,14 +1,16 @@
 """Comparisons and votes, made quickly for tests."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState, SlotState
+from app.formats.manifest import Counts
 from app.models import (
     Assignment,
     Comparison,
@@ -20,11 +22,10 @@ from app.models import (
     Split,
     User,
 )
-from app.services.datasets import export_rows, preferences
+from app.services.datasets import export_rows, imported_votes, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Counts,
     ExportOptions,
     JudgedComparison,
 )
@@ -158,3 +159,9 @@ def exported(database: Database, slug: str, format: str) -> list[dict[str, Any]]
         account, options = Account(), ExportOptions(aggregate=Aggregate.EACH_VOTE)
         found = judged_rows(session, project.id, options, account.counts)
         return [json.loads(one) for one in export_rows.write(found, format, options, account)]
+
+
+def imported_key(comparison: Comparison, completion_ids: Sequence[int]) -> str:
+    """Return the natural key that an import gives a comparison of these completions."""
+    kind = JudgmentKind(comparison.kind)
+    return imported_votes.natural_key(kind, comparison.prompt_id, completion_ids)

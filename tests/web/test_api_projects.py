@@ -114,6 +114,12 @@ def test_agreement_names_the_reason_where_there_is_no_number(
     assert found["raw"]["value"] == pytest.approx(5 / 6)
     assert found["raw"]["low"] < 5 / 6 < found["raw"]["high"]
     assert [one["labeler"] for one in found["by_labeler"]] == ["L2", "L3"]
+    # With equal overlap both weightings of alpha agree, and two labelers have a Cohen's kappa.
+    assert found["alpha"]["value"] == pytest.approx(found["alpha_by_comparison"]["value"])
+    assert found["fleiss"]["value"] == found["cohen"]["value"] == pytest.approx(4 / 6)
+    assert found["pairs"][0]["kappa"]["value"] == pytest.approx(4 / 6)
+    assert "each judgment of a pair the same" in found["weighting"]
+    assert found["by_labeler"][0]["longer_by_others"]["n"] == 6
     assert [one["agreement"] for one in script.get(f"{API}/desk/agreement/lowest").json()] == [0.0]
     assert script.get(f"{API}/desk/agreement?round=3").status_code == 404
 

@@ -15,7 +15,8 @@ from app.domain.states import JobState
 from app.models import Job, User
 from app.services.datasets import import_jobs
 from app.services.people import accounts
-from app.services.project import projects
+from app.services.project import criteria, projects
+from app.services.project.criteria import CriterionSettings
 from tests.worker.runs import small
 
 SignIn = Callable[..., TestClient]
@@ -84,6 +85,34 @@ def test_the_result_page_is_the_same_either_way(
     assert "Everything in this file had already been imported" in html(lead, f"{later}/live")
     rejected = at_once[at_once.index("<thead>") : at_once.index("</table>")]
     assert rejected in html(lead, f"{later}/live")
+
+
+def test_what_was_there_already_is_named_with_its_lines(lead: TestClient) -> None:
+    again = b'{"prompt": "A?"}\n{"prompt": "B?"}\n{"prompt": "A?"}\n'
+    page = ""
+    for content in (b'{"prompt": "B?"}\n', again):
+        answer = lead.post("/p/desk/prompts", files={"file": ("q.jsonl", content)})
+        page = answer.headers["location"]
+    text = " ".join(html(lead, f"{page}/live").split())
+    assert "In the project already" in text
+    assert "<small>line 2</small>" in text
+    assert "<small>line 3</small>" in text
+    found = lead.get(f"{API}/imports/{page.rsplit('/', 1)[-1]}").json()
+    assert found["duplicates"] == [
+        {"kind": "prompts", "where": "file", "count": 1, "lines": [3]},
+        {"kind": "prompts", "where": "project", "count": 1, "lines": [2]},
+    ]
+
+
+def test_ratings_on_another_scale_are_named_on_the_page(
+    lead: TestClient, database: Database
+) -> None:
+    with database.transaction() as session:
+        project = projects.by_slug(session, "desk")
+        criteria.arrange(session, project, [CriterionSettings("helpfulness")], actor_id=None)
+    row = b'{"prompt": "A?", "response": "B.", "helpfulness": 3}'
+    answer = lead.post("/p/desk/prompts", files={"file": ("q.jsonl", row)})
+    assert "helpfulness (0–4)" in html(lead, answer.headers["location"])
 
 
 @pytest.mark.usefixtures("jobs_for_all")

@@ -10,7 +10,7 @@ from app.domain.plan import (
     ServerPlan,
     SftPlan,
 )
-from app.domain.reward_parts import PartKind, RewardPart
+from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, WeightSource
 from app.errors import Invalid
 from app.web.launch_form import LaunchForm
 
@@ -46,6 +46,19 @@ def test_a_plan_survives_the_form(plan: RoundPlan) -> None:
     sent = {name: "" if value == "" else str(value) for name, value in shown.items()}
     sent = {name: value for name, value in sent.items() if value != "False"}  # as browsers do
     assert LaunchForm.model_validate(sent).plan(plan) == plan
+
+
+def test_labeler_weights_keep_their_source_until_they_are_changed() -> None:
+    labelers = (LabelerWeight("L2", 0.5), LabelerWeight("L3", 1.5))
+    before = RoundPlan(reward=RewardPlan(labelers=labelers, labelers_from=WeightSource.PROJECT))
+    form = LaunchForm.of(before)
+    assert form.plan(before) == before
+    changed = form.model_copy(update={"labeler_weights": "L2 0.5"}).plan(before).reward
+    assert (changed.labelers, changed.labelers_from) == (labelers[:1], WeightSource.PLAN)
+    emptied = form.model_copy(update={"labeler_weights": ""}).plan(before).reward
+    assert (emptied.labelers, emptied.labelers_from) == ((), WeightSource.PLAN)
+    wrong = form.model_copy(update={"labeler_weights": "L2 1, L2 2"})
+    assert wrong.problems(before) == {"labeler_weights": "labeler L2 must have one weight, not 2"}
 
 
 def test_what_was_emptied_is_left_out_and_further_parts_stay() -> None:

@@ -36,6 +36,7 @@ PAGES = (
     "/comparisons?state=flagged&q=desk&purpose=train&round=1",
     "/agreement",
     "/agreement?round=&version=&source=",
+    "/agreement/weights",
     "/labelers",
     "/guidelines",
     "/guidelines/edit",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.domain import splits, vote_shares
-from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
 from app.formats.records import (
@@ -25,12 +24,14 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
     VoteRecord,
+    has_one_text,
 )
 from worker.files.source import Source
 from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
+_HELD_OUT: Final = "held out from a file:"
 SHOWN: Final = 5  # bad lines that an error lists
 
 Turns = Sequence[Mapping[str, Any]]
@@ -80,6 +81,7 @@ class JudgedRow:
     pairs: tuple[PreferencePair, ...]
     absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    split: str | None = None  # of the project that exported it
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ def comparisons(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
             if row.pairs:
                 good.append(row)
             else:
-                bad.append(BadLine(line, "no completion was preferred"))
+                bad.append(BadLine(line, _why_no_pairs(record, "no completion was preferred")))
         else:
             bad.append(BadLine(line, f"{_what(record)}, not a judged comparison"))
     return good, _refuse(source, bad, len(good), "judged comparisons")
@@ -151,7 +153,8 @@ def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
         elif isinstance(record, PreferenceRecord | ComparisonRecord):
             judged = _compared(line, record)
             if not (judged.pairs or judged.absolutes):
-                bad.append(BadLine(line, "no completion was preferred, rated or labeled"))
+                why = _why_no_pairs(record, "no completion was preferred, rated or labeled")
+                bad.append(BadLine(line, why))
                 continue
             good.append(judged)
         else:
@@ -163,11 +166,20 @@ def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
 
 
 def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
-    """Split rows by the content of their prompts, so that no prompt is on both sides."""
-    shares = Shares(100 - percent, percent, 0)
+    """Split rows by the content of their prompts, so that no prompt is on both sides.
+
+    The choice is independent of a project's splits, so that a file of the training split, too, has
+    its share of held-out prompts. Of two prompts or more, at least one is on either side.
+    """
+    ranks = {row.key: splits.uniform(_HELD_OUT, row.key) for row in rows}
+    ordered = sorted(ranks, key=ranks.__getitem__)
+    count = sum(rank < percent / 100 for rank in ranks.values())
+    if percent:
+        count = min(max(count, 1), len(ordered) - 1)
+    chosen = set(ordered[:count])
     parts: tuple[list[Any], list[Any]] = ([], [])
     for row in rows:
-        parts[splits.split_of(row.key, shares) is Split.VALIDATION].append(row)
+        parts[row.key in chosen].append(row)
     return parts
 
 
@@ -207,6 +219,12 @@ def _refuse(source: Source, bad: list[BadLine], good: int, what: str) -> list[Ba
     return bad
 
 
+def _why_no_pairs(record: PreferenceRecord | ComparisonRecord, otherwise: str) -> str:
+    has_several = len(record.candidates) > 1
+    is_one_text = has_several and has_one_text(record.candidates)
+    return "all completions have the same text" if is_one_text else otherwise
+
+
 def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedRow:
     row = JudgedRow(
         line,
@@ -214,12 +232,18 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
         _turns(record.messages),
         tuple(candidate.text for candidate in record.candidates),
         tuple(_source(candidate) for candidate in record.candidates),
-        _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record),
+        tuple(
+            pair
+            for pair in (
+                _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record)
+            )
+            if record.candidates[pair.first].text != record.candidates[pair.second].text
+        ),
     )
     if isinstance(record, PreferenceRecord):
         return row
     feedback = _absolutes(record.votes, len(record.candidates))
-    return replace(row, absolutes=feedback, weights=record.weights)
+    return replace(row, absolutes=feedback, weights=record.weights, split=record.split)
 
 
 def _of_labels(labeled: _Labeled) -> JudgedRow:
@@ -247,7 +271,13 @@ def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedbac
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
-    judged = vote_shares.pairs(record.votes, len(record.candidates))
+    """Return the pairs of a comparison: those of its settlement, or of its votes."""
+    if record.settled is not None:
+        judged = vote_shares.settled_pairs(record.settled, len(record.votes))
+    elif record.is_settled_as_bad:
+        judged = ()
+    else:
+        judged = vote_shares.pairs(record.votes, len(record.candidates))
     return tuple(
         PreferencePair(pair.first, pair.second, pair.share, vote_weights.margin_of(pair))
         for pair in judged

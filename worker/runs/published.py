@@ -35,6 +35,7 @@ class TrainedModel:
         parents: the models used to train it.
         data: the frozen export, for the card.
         export_ids: the exports whose judgments it was trained on.
+        remarks: sentences for the job's result, shown on the round's page.
     """
 
     kind: CheckpointKind
@@ -45,6 +46,7 @@ class TrainedModel:
     parents: Sequence[Checkpoint] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     export_ids: Sequence[int] = ()
+    remarks: Sequence[str] = ()
 
 
 def publish(context: JobContext, project: Project, round_: Round, model: TrainedModel) -> None:
@@ -75,6 +77,7 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
             export_ids=model.export_ids,
         )
         rounds.attach(session, round_.id, row)
-        return {"checkpoint_id": row.id, "stop_reason": model.metrics["stop_reason"]}
+        remarks = {"remarks": list(model.remarks)} if model.remarks else {}
+        return {"checkpoint_id": row.id, "stop_reason": model.metrics["stop_reason"], **remarks}
 
     context.succeed(finish)

@@ -51,6 +51,8 @@ def run(context: JobContext) -> None:
     task, data = context.once(lambda: _read_and_freeze(context))
     plan = task.plan
     weights = VoteWeights.of(plan.reward, data.rows)
+    for remark in weights.remarks:
+        context.say(remark)
     roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit)
     parts = reward.build_parts(plan.reward, roles, context.device)
     inputs = RewardInputs(
@@ -89,6 +91,7 @@ def run(context: JobContext) -> None:
         parents=[task.start],
         data={"export": data.export.number, "sha256": data.export.sha256},
         export_ids=[data.export.id],
+        remarks=weights.remarks,
     )
     published.publish(context, task.project, task.round, model)
 

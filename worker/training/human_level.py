@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
-from app.domain import agreement, bootstrap
+from app.domain import agreement, jackknife
 from app.domain.measures import Measure, Undefined
 from app.domain.noise_ceiling import Levels
 from app.domain.ranking import Ranking, Strength
@@ -21,16 +21,21 @@ Scores = Mapping[int, Sequence[float]]
 """A reward model's score of each completion, by comparison."""
 
 
-def lines(rows: Sequence[FrozenRow], scores: Scores, *, seed: int = 0) -> dict[str, Any]:
-    """Return the model's accuracy on single votes, the human level and the ceiling's band."""
+def lines(rows: Sequence[FrozenRow], scores: Scores) -> dict[str, Any]:
+    """Return the model's accuracy on single votes, the human level and the ceiling's band.
+
+    Each comparison counts the same; intervals are clustered by prompt.
+    """
     votes = [_vote(frozen, vote) for frozen in rows for vote in frozen.votes]
-    people = agreement.report(votes, seed=seed)
+    people = agreement.report(votes)
     hits_of = {
         frozen.row.comparison_id: _sided(frozen.votes, scores[frozen.row.comparison_id])
         for frozen in rows
     }
-    shares = [sum(hits) / len(hits) for hits in hits_of.values() if hits]
-    accuracy = bootstrap.share(shares, seed=seed)
+    prompt_of = {frozen.row.comparison_id: frozen.row.prompt.id for frozen in rows}
+    judged = {name: sum(hits) / len(hits) for name, hits in hits_of.items() if hits}
+    prompts = jackknife.numbered(prompt_of[name] for name in judged)
+    accuracy = jackknife.share(list(judged.values()), prompts)
     return {
         "accuracy_on_votes": _measure(accuracy),
         "human_level": _measure(people.decided),
@@ -74,7 +79,9 @@ def _agrees(ranking: Ranking, scores: Sequence[float], first: int, second: int) 
 
 def _vote(frozen: FrozenRow, vote: PlainVote) -> Vote:
     strength = None if vote.strength is None else Strength(vote.strength)
-    return Vote(frozen.row.comparison_id, vote.labeler, vote.ranking, strength)
+    return Vote(
+        frozen.row.comparison_id, vote.labeler, vote.ranking, strength, frozen.row.prompt.id
+    )
 
 
 def _measure(measure: Measure) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def measure(
     scores = {int(item.ranked.key.removeprefix("comparison-")): item.scores for item in scored}
     measured = [row for row in heldout_rows if row.row.comparison_id in scores]
     figures |= on_heldout(train, scored, reward, criteria) | {
-        "people": human_level.lines(measured, scores, seed=inputs.plan.seed),
+        "people": human_level.lines(measured, scores),
         "by_labeler": human_level.by_labeler(measured, scores),
     }
     return figures, [_scored(row, scores[row.row.comparison_id]) for row in measured]

@@ -8,6 +8,7 @@ from app.domain.judgment_kinds.kind import JudgmentKind, Kind, OrderBody, Rules
 from app.domain.ranking import Pick, Ranking, Side, strength_of
 from app.errors import Invalid
 
+_SIDES = {Pick(side).ranking.ranks: side.value for side in Side}
 STRENGTH_NAMES = {1: "Negligibly", 2: "Slightly", 3: "Clearly", 4: "Strongly"}
 
 
@@ -37,8 +38,7 @@ class PickBody(OrderBody):
         """Return the pick that gives this ranking of two."""
         if ranking is None:
             return cls(None, None, both_bad)
-        side = next(side for side in Side if Pick(side).ranking == ranking)
-        return cls(str(side), None, both_bad)
+        return cls(_SIDES[ranking.ranks], None, both_bad)
 
     def to_json(self) -> dict[str, Any]:
         """Return the body as plain JSON values by name."""

@@ -20,8 +20,8 @@ from app.errors import Invalid
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
 from app.models import ImportChunk, ImportJob, ImportRun, Job, Project
-from app.services.datasets import imports
-from app.services.datasets.imported_records import ImportTally
+from app.services.datasets import import_tally, imports
+from app.services.datasets.import_tally import ImportTally
 from app.services.jobs import jobs
 
 IMMEDIATE_MOST_BYTES: Final = 1 << 20
@@ -139,15 +139,22 @@ def resume(session: Session, import_id: int) -> tuple[ImportRun, ImportTally]:
     if chunk(session, import_id, 0) is None:
         raise Invalid(f"the file of import {import_id} is no longer kept; upload it again")
     run = session.get_one(ImportRun, import_id)
-    rows_done = session.get_one(ImportJob, import_id).rows_done
-    tally = ImportTally(rejects=list(run.rejects), rows=rows_done)
+    job = session.get_one(ImportJob, import_id)
+    tally = ImportTally(
+        rejects=list(run.rejects),
+        rows=job.rows_done,
+        last_ids=dict(job.last_ids or {}),
+        duplicates=import_tally.duplicates_of(run.duplicates),
+        remarks=list(run.remarks),
+    )
     tally.counts.update(run.counts)
     return run, tally
 
 
 def record_progress(session: Session, import_id: int, tally: ImportTally) -> None:
     """Keep the tally, in the transaction of the batch it counts."""
-    session.get_one(ImportJob, import_id).rows_done = tally.rows
+    job = session.get_one(ImportJob, import_id)
+    job.rows_done, job.last_ids = tally.rows, dict(tally.last_ids)
     imports.record_progress(session.get_one(ImportRun, import_id), tally)
 
 

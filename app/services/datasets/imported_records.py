@@ -4,15 +4,13 @@ Everything is known by its content, so the same rows again add nothing. What a l
 formats' business; votes that come with a file are kept by `imported_votes`.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk
 from app.domain.judgment_kinds import KINDS
 from app.domain.ranking import MOST
 from app.errors import Invalid
@@ -27,13 +25,15 @@ from app.formats.records import (
     Rejected,
     UnpairedRecord,
 )
-from app.models import Completion, Project, Prompt
-from app.services.datasets import imported_votes
+from app.models import Project
+from app.services.datasets import import_tally, imported_completions, imported_votes
+from app.services.datasets.import_tally import ImportTally
+from app.services.datasets.imported_completions import StoredCompletion
+from app.services.datasets.imported_votes import ImportedVote
 from app.services.project import prompts
-from app.services.queue import comparisons
+from app.services.project.prompts import StoredRow
 
-REJECTS_KEPT = 1000
-RAW_KEPT = 2000
+_LOCK = 7_204_302  # any constant that no other advisory lock uses
 
 Outcome = tuple[int, Record | Rejected]
 """What a row says, or why it was rejected, with the number of the line it starts on."""
@@ -47,24 +47,6 @@ class NumberedRecord:
     record: Record
 
 
-@dataclass(slots=True)
-class ImportTally:
-    """What became of the rows of a file so far; `rows` says how many have been seen."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    rejects: list[dict[str, Any]] = field(default_factory=list)
-    rows: int = 0
-
-    def reject(self, line: int, reason: str, raw: bytes = b"") -> None:
-        """Report a line that was not imported."""
-        self.counts["rejected"] += 1
-        if len(self.rejects) < REJECTS_KEPT:
-            shown = (
-                raw[:RAW_KEPT].decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
-            )
-            self.rejects.append({"line": line, "reason": reason, "raw": shown})
-
-
 def store(
     session: Session,
     project: Project,
@@ -75,26 +57,32 @@ def store(
     author_id: int | None = None,
 ) -> None:
     """Store what some rows say, in the caller's transaction, and count it."""
+    bulk.prefer_indexes(session)
+    _lock(session, project.id)
+    if not tally.last_ids:
+        tally.last_ids = import_tally.last_ids(session)
     accepted = list(_accepted(batch, tally))
-    added = prompts.add(
+    stored = prompts.store(
         session,
         project,
         [_prompt(numbered.record, source) for numbered in accepted],
         author_id=author_id,
     )
     tally.rows += len(batch)
-    tally.counts["prompts_new"] += added.new
+    tally.counts["prompts_new"] += sum(row.is_new for row in stored)
     tally.counts["records"] += len(accepted)
-    pairs = list(zip(accepted, added.prompts, strict=True))
-    demonstrations = [
-        (prompt, numbered.record.response)
-        for numbered, prompt in pairs
-        if isinstance(numbered.record, DemonstrationRecord)
-    ]
-    tally.counts["demonstrations_new"] += prompts.add_demonstrations(
-        session, demonstrations, source=source, author_id=author_id
-    )
+    pairs = list(zip(accepted, stored, strict=True))
+    for numbered, prompt in pairs:
+        if isinstance(numbered.record, PromptRecord) and not prompt.is_new:
+            tally.repeat("prompts", numbered.line, prompt.id)
+    _store_demonstrations(session, project, pairs, tally, source, author_id)
     _store_candidates(session, project, pairs, tally, source)
+
+
+def _lock(session: Session, project_id: int) -> None:
+    """Let one import at a time add to a project: two could find the same row missing."""
+    if bulk.is_postgresql(session):
+        session.execute(select(func.pg_advisory_xact_lock(_LOCK, project_id)))
 
 
 def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[NumberedRecord]:
@@ -111,98 +99,78 @@ def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[Numbered
             yield NumberedRecord(line, outcome)
 
 
+def _store_demonstrations(
+    session: Session,
+    project: Project,
+    pairs: Sequence[tuple[NumberedRecord, StoredRow]],
+    tally: ImportTally,
+    source: str,
+    author_id: int | None,
+) -> None:
+    lines, responses = [], []
+    for numbered, prompt in pairs:
+        if isinstance(numbered.record, DemonstrationRecord):
+            lines.append(numbered.line)
+            responses.append((prompt.id, numbered.record.response))
+    stored = prompts.store_demonstrations(
+        session, project.id, responses, source=source, author_id=author_id
+    )
+    tally.counts["demonstrations_new"] += sum(row.is_new for row in stored)
+    for line, row in zip(lines, stored, strict=True):
+        if not row.is_new:
+            tally.repeat("demonstrations", line, row.id)
+
+
 def _store_candidates(
     session: Session,
     project: Project,
-    pairs: Sequence[tuple[NumberedRecord, Prompt]],
+    pairs: Sequence[tuple[NumberedRecord, StoredRow]],
     tally: ImportTally,
     source: str,
 ) -> None:
-    rows = [(numbered, prompt, _candidates(numbered.record)) for numbered, prompt in pairs]
-    rows = [row for row in rows if row[2] or isinstance(row[0].record, ComparisonRecord)]
-    answered = [(prompt, candidates) for _, prompt, candidates in rows]
-    known_ids = _completions(session, project, answered, tally, source)
-    votes: list[imported_votes.ImportedVote] = []
-    for numbered, prompt, candidates in rows:
-        ids = tuple(known_ids[prompt.id, prompts.text_hash(each.text)] for each in candidates)
-        if isinstance(numbered.record, CompletionsRecord):
-            _compare(session, project, prompt, tuple(dict.fromkeys(ids)), tally)
-        else:
-            votes.extend(imported_votes.of_record(numbered.line, numbered.record, prompt.id, ids))
-    done = imported_votes.store(session, project, votes)
-    tally.counts["judgments_new"] += done.new
-    tally.counts["comparisons_new"] += done.comparisons
-    for line, reason in done.refused:
-        tally.reject(line, reason)
-
-
-def _compare(
-    session: Session, project: Project, prompt: Prompt, ids: tuple[int, ...], tally: ImportTally
-) -> None:
-    """Make a comparison of a prompt's completions, if the project's kind takes that many."""
-    kind = KINDS[project.judgment_kind]
-    if not max(kind.fewest, 1) <= len(ids) <= kind.most:
-        tally.counts["kept_without_comparison"] += 1
-        return
-    key = imported_votes.natural_key(kind.name, prompt.id, ids)
-    if imported_votes.comparison_of(session, project.id, key) is not None:
-        return
-    comparisons.create(
+    rows = [(numbered, prompt.id, _candidates(numbered.record)) for numbered, prompt in pairs]
+    stored = imported_completions.store(
         session,
         project,
-        prompt.id,
-        ids,
-        natural_key=key,
-        seed=project.split_seed,
-        priority=imported_votes.BEHIND_ROUNDS,
+        [(prompt_id, candidate) for _, prompt_id, texts in rows for candidate in texts],
+        source=source,
     )
-    tally.counts["comparisons_new"] += 1
+    tally.counts["completions_new"] += sum(completion.is_new for completion in stored)
+    votes: list[ImportedVote] = []
+    at = 0
+    for numbered, prompt_id, texts in rows:
+        own, at = stored[at : at + len(texts)], at + len(texts)
+        if isinstance(numbered.record, CompletionsRecord):
+            votes.extend(_asked(project, numbered, prompt_id, own, tally))
+        elif texts or isinstance(numbered.record, ComparisonRecord):
+            votes.extend(imported_votes.of_record(numbered.line, numbered.record, prompt_id, own))
+        if isinstance(numbered.record, ComparisonRecord) and numbered.record.is_settled:
+            tally.counts["settlements_not_imported"] += 1
+    imported_votes.store(session, project, votes, tally)
 
 
-def _completions(
-    session: Session,
+def _asked(
     project: Project,
-    answered: Sequence[tuple[Prompt, Sequence[CompletionText]]],
+    numbered: NumberedRecord,
+    prompt_id: int,
+    stored: Sequence[StoredCompletion],
     tally: ImportTally,
-    source: str,
-) -> dict[tuple[int, str], int]:
-    """Store completions, one per text of a prompt; return their ids by prompt and text hash."""
-    by_text: dict[tuple[int, str], CompletionText] = {}
-    for prompt, candidates in answered:
-        for candidate in candidates:
-            by_text.setdefault((prompt.id, prompts.text_hash(candidate.text)), candidate)
-    if not by_text:
-        return {}
-    keys = {(prompt_id, f"import-{digest}"): (prompt_id, digest) for prompt_id, digest in by_text}
-    query = select(Completion.id, Completion.prompt_id, Completion.source_key).where(
-        Completion.prompt_id.in_({prompt_id for prompt_id, _ in by_text}),
-        Completion.source_key.in_({source_key for _, source_key in keys}),
-    )
-    known_ids = {
-        keys[known.prompt_id, known.source_key]: known.id
-        for known in session.execute(query)
-        if (known.prompt_id, known.source_key) in keys
-    }
-    moment = now(session)
-    fresh = {
-        place: Completion(
-            project_id=project.id,
-            prompt_id=place[0],
-            source=(candidate.source or source)[:120],
-            source_key=f"import-{place[1]}",
-            sample_index=0,
-            text=candidate.text,
-            finish_reason="imported",
-            sampling={},
-            created_at=moment,
-        )
-        for place, candidate in by_text.items()
-        if place not in known_ids
-    }
-    session.add_all(fresh.values())
-    session.flush()
-    tally.counts["completions_new"] += len(fresh)
-    return known_ids | {place: completion.id for place, completion in fresh.items()}
+) -> Iterator[ImportedVote]:
+    """Yield the comparison of a prompt's completions, if the project's kind takes that many.
+
+    Labelers are shown each text once, even if several models wrote it.
+    """
+    if not any(completion.is_new for completion in stored):
+        tally.repeat("completions", numbered.line, stored[0].id)
+    kind = KINDS[project.judgment_kind]
+    by_text: dict[str, int] = {}
+    for candidate, completion in zip(_candidates(numbered.record), stored, strict=True):
+        by_text.setdefault(candidate.text, completion.id)
+    ids = tuple(by_text.values())
+    if max(kind.fewest, 1) <= len(ids) <= kind.most:
+        yield ImportedVote(numbered.line, prompt_id, ids, None, kind.name, is_reported=False)
+    else:
+        tally.counts["kept_without_comparison"] += 1
 
 
 def _check(record: Record) -> None:
@@ -212,11 +180,13 @@ def _check(record: Record) -> None:
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         texts = [candidate.text for candidate in record.candidates]
+        written = {(candidate.text, candidate.source) for candidate in record.candidates}
+        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
-        if len(set(texts)) < len(texts):
-            raise Invalid("two of the completions are the same text")
+        if len(written) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
+            raise Invalid("two of the completions are the same text, and not of two sources")
 
 
 def _prompt(record: Record, source: str) -> prompts.NewPrompt:

@@ -2,22 +2,19 @@
 
 A vote keeps the labeler's name from the file; votes without a name belong to one nameless labeler.
 They are used for training and agreement like any other judgment, under a pseudonym of the project.
+A batch is stored with a few statements for all its votes; the rows of judgments are made by
+`imported_judgments`.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import now
-from app.domain.assignment import OVERLAP_MOST
-from app.domain.judgment_kinds import KINDS, JudgmentKind, OrderBody
-from app.domain.ranking import Ranking
-from app.domain.states import AssignmentState, SlotState
+from app.db import bulk
+from app.domain.judgment_kinds import JudgmentKind
 from app.formats.records import (
     ComparisonRecord,
     PreferenceRecord,
@@ -25,20 +22,15 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.models import (
-    Assignment,
-    Comparison,
-    ComparisonCompletion,
-    Judgment,
-    Project,
-    Role,
-    Slot,
-    User,
-)
-from app.services.judging import revisions
+from app.models import Project, Role, User
+from app.services.datasets import imported_judgments
+from app.services.datasets.import_tally import ImportTally
+from app.services.datasets.imported_completions import StoredCompletion
+from app.services.datasets.imported_judgments import JudgedSlots, NewJudgment, Said
 from app.services.people import accounts
 from app.services.project import criteria
-from app.services.queue import comparisons
+from app.services.queue import comparison_batches, comparisons
+from app.services.queue.comparison_batches import NewComparison
 
 DOMAIN = "imported.invalid"
 NAMELESS = "Imported votes"
@@ -48,7 +40,11 @@ BEHIND_ROUNDS = -1
 
 @dataclass(frozen=True, slots=True)
 class ImportedVote:
-    """A vote in a file; `vote.ranking` is in the order of `completion_ids`."""
+    """A vote in a file; `vote.ranking` is in the order of `completion_ids`.
+
+    `merged_ids` stood for the same texts in the first imports. `is_reported` is false for
+    comparisons whose repetition is reported as one of completions.
+    """
 
     line: int
     prompt_id: int
@@ -56,70 +52,238 @@ class ImportedVote:
     vote: VoteRecord | None  # None: a comparison without judgments
     kind: JudgmentKind
     weights: Mapping[str, float] = field(default_factory=dict)
+    scales: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    merged_ids: tuple[int, ...] = ()
+    is_reported: bool = True
+    key: str = field(init=False)
+    """The natural key of the comparison."""
+    merged_key: str | None = field(init=False)
+    """The key that the first imports gave the comparison, if it was another."""
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """How many votes and comparisons are new, and which lines were rejected, with the reason."""
-
-    new: int
-    comparisons: int
-    refused: tuple[tuple[int, str], ...]
+    def __post_init__(self) -> None:
+        key = natural_key(self.kind, self.prompt_id, self.completion_ids)
+        is_merged = self.merged_ids not in ((), self.completion_ids)
+        merged = natural_key(self.kind, self.prompt_id, self.merged_ids) if is_merged else None
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "merged_key", merged)
 
 
 def of_record(
-    line: int, record: Record, prompt_id: int, completion_ids: tuple[int, ...]
+    line: int, record: Record, prompt_id: int, completions: Sequence[StoredCompletion]
 ) -> Iterator[ImportedVote]:
-    """Yield the votes in a record."""
+    """Yield the votes in a record, whose completions have been stored."""
+    ids = tuple(completion.id for completion in completions)
+    merged_ids = tuple(completion.merged_id for completion in completions)
     if isinstance(record, PreferenceRecord):
-        said = VoteRecord(record.labeler or "", record.ranking, record.strength)
-        yield ImportedVote(line, prompt_id, completion_ids, said, _ordering(completion_ids))
+        said = VoteRecord(
+            record.labeler or "", record.ranking, record.strength, margin=record.margin
+        )
+        yield ImportedVote(line, prompt_id, ids, said, _ordering(ids), merged_ids=merged_ids)
     elif isinstance(record, UnpairedRecord):
         said = VoteRecord(record.labeler or "", None, thumb="up" if record.label else "down")
-        yield ImportedVote(line, prompt_id, completion_ids, said, JudgmentKind.THUMBS)
+        yield ImportedVote(line, prompt_id, ids, said, JudgmentKind.THUMBS, merged_ids=merged_ids)
     elif isinstance(record, ComparisonRecord):
-        kind = JudgmentKind(record.kind) if record.kind else _ordering(completion_ids)
+        kind = JudgmentKind(record.kind) if record.kind else _ordering(ids)
         for vote in record.votes or (None,):
-            yield ImportedVote(line, prompt_id, completion_ids, vote, kind, record.weights)
+            yield ImportedVote(
+                line, prompt_id, ids, vote, kind, record.weights, record.scales, merged_ids
+            )
 
 
-def store(session: Session, project: Project, votes: Sequence[ImportedVote]) -> Stored:
-    """Store votes; a repeated vote changes nothing, a contradicting one is rejected."""
-    vote_counts = Counter(_key(imported) for imported in votes)
-    _note_criteria(session, project, votes)
-    known: dict[str, Comparison] = {}
-    labelers: dict[str, int] = {}
-    new = made = 0
-    refused: list[tuple[int, str]] = []
-    for imported in votes:
-        key = _key(imported)
-        if key not in known:
-            existing = comparison_of(session, project.id, key)
-            made += existing is None
-            known[key] = existing or _create(session, project, imported, key, vote_counts[key])
-        if imported.vote is None:
-            continue
-        labeler = imported.vote.labeler
-        if labeler not in labelers:
-            labelers[labeler] = labeler_id(session, project, labeler)
-        outcome = _cast(session, known[key], imported, imported.vote, labelers[labeler])
-        if outcome is None:
-            new += 1
-        elif outcome:
-            refused.append((imported.line, outcome))
-    session.flush()
-    return Stored(new, made, tuple(refused))
+def store(
+    session: Session, project: Project, votes: Sequence[ImportedVote], tally: ImportTally
+) -> None:
+    """Store votes and put them on the tally; a repeated vote changes nothing.
+
+    One that contradicts what its labeler said before is rejected.
+    """
+    tally.counts["judgments_new"] += 0
+    tally.counts["comparisons_new"] += 0
+    if votes:
+        rated = _on_own_scales(session, project, votes, tally)
+        batch = _Batch(session, project, rated, tally)
+        for imported in rated:
+            batch.take(imported)
+        batch.store()
 
 
-def labeler_id(session: Session, project: Project, name: str) -> int:
-    """Return the account that represents a labeler of a file; it can never sign in."""
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    email = f"import-{project.id}-{digest}@{DOMAIN}"
-    known_id = session.scalar(select(User.id).where(User.email == email))
-    if known_id is not None:
-        return known_id
+class _Batch:
+    """What the votes of a batch add, decided in the order of the file before anything is stored."""
+
+    def __init__(
+        self, session: Session, project: Project, votes: Sequence[ImportedVote], tally: ImportTally
+    ) -> None:
+        self.session, self.project, self.tally = session, project, tally
+        names = {imported.vote.labeler for imported in votes if imported.vote is not None}
+        self.labelers = labeler_ids(session, project, names)
+        keys = {key for imported in votes for key in (imported.key, imported.merged_key) if key}
+        self.known = comparison_batches.by_natural_key(session, project.id, keys)
+        self.orders = {key: known.completion_ids for key, known in self.known.items()}
+        self.judged = self._judged(votes)
+        self.wanted: dict[str, ImportedVote] = {}  # comparisons that are new
+        self.open: set[str] = set()  # those of them that labelers are asked to judge
+        self.new: dict[str, list[NewJudgment]] = {}
+        self.margins: dict[int, float] = {}
+
+    def take(self, imported: ImportedVote) -> None:
+        """Decide what a vote adds, if anything."""
+        vote = imported.vote
+        if vote is None:
+            self._ask(imported)
+            return
+        labeler_id = self.labelers[vote.labeler]
+        if self._is_merged(imported, vote, labeler_id):
+            return
+        if imported.key not in self.orders:
+            self._want(imported)
+        places = _places(self.orders[imported.key], imported.completion_ids)
+        said = imported_judgments.said(imported.kind, vote, places)
+        before = self.judged.get((imported.key, labeler_id))
+        if before is None:
+            self.judged[imported.key, labeler_id] = said
+            new = NewJudgment(vote, labeler_id, said, places)
+            self.new.setdefault(imported.key, []).append(new)
+        elif (difference := imported_judgments.difference(before, said)) is not None:
+            who = f"labeler {vote.labeler}" if vote.labeler else "a labeler without a name"
+            self.tally.reject(imported.line, f"{who} has judged these completions {difference}")
+        else:
+            self._repeat(imported, before, said)
+
+    def store(self) -> None:
+        """Store what the votes add."""
+        wanted = [self._new_comparison(key, first) for key, first in self.wanted.items()]
+        created = comparison_batches.create(self.session, self.project, wanted)
+        judged = [
+            JudgedSlots(comparison.id, new.kind, comparison.done_slot_ids, judgments)
+            for new, comparison in zip(wanted, created, strict=True)
+            if (judgments := self.new.pop(new.natural_key, ()))
+        ]
+        counts = {self.known[key].id: len(judgments) for key, judgments in self.new.items()}
+        taken = comparison_batches.take_slots(self.session, counts)
+        judged += [
+            JudgedSlots(known.id, known.kind, taken[known.id], judgments)
+            for key, judgments in self.new.items()
+            if (known := self.known[key])
+        ]
+        added = imported_judgments.add(self.session, self.project.id, judged)
+        self.tally.counts["comparisons_new"] += len(created)
+        self.tally.counts["judgments_new"] += added
+        if self.margins:
+            self.tally.counts["margins_new"] += len(self.margins)
+            imported_judgments.set_margins(self.session, self.margins)
+
+    def _judged(self, votes: Iterable[ImportedVote]) -> dict[tuple[str, int], Said]:
+        """Return what the labelers of these votes have said of the same comparisons before."""
+        pairs = {
+            (self.known[key].id, self.labelers[imported.vote.labeler]): key
+            for imported in votes
+            for key in (imported.key, imported.merged_key)
+            if imported.vote is not None and key in self.known
+        }
+        current = imported_judgments.current(self.session, pairs)
+        return {(pairs[pair], pair[1]): said for pair, said in current.items()}
+
+    def _ask(self, imported: ImportedVote) -> None:
+        """Want a comparison to be judged here, unless there is one."""
+        if imported.key not in self.orders:
+            self._want(imported)
+            self.open.add(imported.key)
+        elif imported.is_reported:
+            known = self.known.get(imported.key)
+            row_id = 0 if known is None else known.id
+            self.tally.repeat("comparisons", imported.line, row_id, is_new=known is None)
+
+    def _want(self, imported: ImportedVote) -> None:
+        self.wanted[imported.key] = imported
+        ids = imported.completion_ids
+        order = comparisons.canonical_order(self.project.split_seed, imported.key, len(ids))
+        self.orders[imported.key] = tuple(ids[at] for at in order)
+
+    def _is_merged(self, imported: ImportedVote, vote: VoteRecord, labeler_id: int) -> bool:
+        """Return whether an earlier import stored this vote on completions merged by their text."""
+        key = imported.merged_key
+        before = self.judged.get((key, labeler_id)) if key else None
+        if key is None or before is None or imported.key in self.orders:
+            return False
+        said = imported_judgments.said(
+            imported.kind, vote, _places(self.orders[key], imported.merged_ids)
+        )
+        if imported_judgments.difference(before, said) is not None:
+            return False
+        self._repeat(imported, before, said)
+        return True
+
+    def _repeat(self, imported: ImportedVote, before: Said, said: Said) -> None:
+        is_new = before.id is None
+        self.tally.repeat("judgments", imported.line, before.id or 0, is_new=is_new)
+        if before.id is not None and before.margin is None and said.margin is not None:
+            self.margins[before.id] = said.margin
+
+    def _new_comparison(self, key: str, first: ImportedVote) -> NewComparison:
+        votes = len(self.new.get(key, ()))
+        return NewComparison(
+            first.prompt_id,
+            self.orders[key],
+            first.kind,
+            key,
+            overlap=max(votes, self.project.overlap if key in self.open else 0),
+            priority=BEHIND_ROUNDS,
+            done=votes,
+        )
+
+
+def _on_own_scales(
+    session: Session, project: Project, votes: Sequence[ImportedVote], tally: ImportTally
+) -> Sequence[ImportedVote]:
+    """Add the criteria that votes name, and keep ratings on other scales than the project's apart.
+
+    A lead may activate the criteria.
+    """
+    rated = {
+        (name, imported.scales.get(name)): imported.weights.get(name, 1.0)
+        for imported in votes
+        if imported.vote is not None
+        for name in imported.vote.ratings or ()
+    }
+    if not rated:
+        return votes
+    names = criteria.note(session, project, rated)
+    for (name, scale), stored in names.items():
+        if stored != name and scale is not None:
+            tally.remark(
+                f"Ratings on “{name}” are kept as “{stored}”, because the file rates from "
+                f"{scale[0]} to {scale[1]} and the project's “{name}” has another scale."
+            )
+    return [
+        replace(imported, vote=_renamed(imported.vote, imported.scales, names))
+        if imported.vote is not None and imported.vote.ratings
+        else imported
+        for imported in votes
+    ]
+
+
+def _renamed(
+    vote: VoteRecord,
+    scales: Mapping[str, tuple[int, int]],
+    names: Mapping[tuple[str, tuple[int, int] | None], str],
+) -> VoteRecord:
+    ratings = (vote.ratings or {}).items()
+    return replace(vote, ratings={names[name, scales.get(name)]: given for name, given in ratings})
+
+
+def labeler_ids(session: Session, project: Project, names: Iterable[str]) -> dict[str, int]:
+    """Return the accounts that represent labelers of a file; they can never sign in."""
+    emails = {_email(project, name): name for name in sorted(names)}
+    query = select(User.email, User.id).where(bulk.among(session, User.email, emails))
+    ids = {emails[email]: user_id for email, user_id in session.execute(query)}
+    missing = [name for name in emails.values() if name not in ids]
+    return ids | {name: _add_labeler(session, project, name) for name in missing}
+
+
+def _add_labeler(session: Session, project: Project, name: str) -> int:
     # An e-mail address is personal data: the account is known by its hash, and the address dropped.
-    shown = f"Imported {digest[:6] if '@' in name else name[:60]}" if name else NAMELESS
+    shown = f"Imported {_digest(name)[:6] if '@' in name else name[:60]}" if name else NAMELESS
+    email = _email(project, name)
     user = accounts.create_user(session, email=email, name=shown, password=None)
     user.is_active = False
     member = accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
@@ -139,149 +303,17 @@ def natural_key(kind: JudgmentKind, prompt_id: int, completion_ids: Sequence[int
     return f"import-{kind}-{prompt_id}-{hashlib.sha256(listed.encode()).hexdigest()[:32]}"
 
 
-def comparison_of(session: Session, project_id: int, key: str) -> Comparison | None:
-    """Return the comparison with a natural key, if there is one."""
-    return session.scalar(
-        select(Comparison).where(Comparison.project_id == project_id, Comparison.natural_key == key)
-    )
+def _email(project: Project, name: str) -> str:
+    return f"import-{project.id}-{_digest(name)[:16]}@{DOMAIN}"
 
 
-def _key(imported: ImportedVote) -> str:
-    return natural_key(imported.kind, imported.prompt_id, imported.completion_ids)
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _places(order: Sequence[int], completion_ids: Sequence[int]) -> list[int]:
+    return [completion_ids.index(completion_id) for completion_id in order]
 
 
 def _ordering(completion_ids: Sequence[int]) -> JudgmentKind:
     return JudgmentKind.PICK if len(completion_ids) == 2 else JudgmentKind.RANK
-
-
-def _note_criteria(session: Session, project: Project, votes: Iterable[ImportedVote]) -> None:
-    """Add the criteria that votes name, with their weights; a lead may activate them."""
-    rated: dict[str, float] = {}
-    for imported in votes:
-        names = imported.vote.ratings if imported.vote and imported.vote.ratings else {}
-        rated |= {name: imported.weights.get(name, 1.0) for name in names}
-    if rated:
-        criteria.note(session, project, rated)
-
-
-def _create(
-    session: Session, project: Project, imported: ImportedVote, key: str, votes: int
-) -> Comparison:
-    return comparisons.create(
-        session,
-        project,
-        imported.prompt_id,
-        imported.completion_ids,
-        kind=imported.kind,
-        natural_key=key,
-        seed=project.split_seed,
-        priority=BEHIND_ROUNDS,
-        overlap=None if imported.vote is None else min(votes, OVERLAP_MOST),
-    )
-
-
-def _cast(
-    session: Session, comparison: Comparison, imported: ImportedVote, vote: VoteRecord, labeler: int
-) -> str | None:
-    """Store a vote; return None if it is new, "" if it is repeated, else why it is rejected."""
-    order = _order(session, comparison.id)
-    place = [imported.completion_ids.index(completion_id) for completion_id in order]
-    said = _said(imported.kind, vote, place)
-    before = session.scalar(
-        select(Judgment).where(
-            Judgment.comparison_id == comparison.id,
-            Judgment.labeler_id == labeler,
-            Judgment.is_current,
-        )
-    )
-    if before is not None:
-        if all(getattr(before, name) == said[name] for name in _ANSWER):
-            return ""
-        who = f"labeler {vote.labeler}" if vote.labeler else "a labeler without a name"
-        return f"{who} has judged these completions differently before"
-    _append(session, comparison, vote, labeler, said, place)
-    return None
-
-
-_ANSWER = ("preferred", "ranking", "ratings", "thumb", "text")
-
-
-def _said(kind: JudgmentKind, vote: VoteRecord, place: Sequence[int]) -> dict[str, Any]:
-    """Return a vote's columns of a judgment, in the canonical order of the comparison."""
-    said: dict[str, Any] = dict.fromkeys(_ANSWER) | {"strength": None, "reasons": []}
-    body = KINDS[kind].body
-    if issubclass(body, OrderBody):
-        ranking = vote.ranking and Ranking(tuple(vote.ranking.ranks[at] for at in place))
-        order = body.of_ranking(ranking, both_bad=vote.both_bad or ranking is None)
-        strength = None if vote.strength is None else int(vote.strength)
-        return said | order.to_json() | {"strength": strength}
-    if vote.ratings is not None:
-        said["ratings"] = {name: [of[at] for at in place] for name, of in vote.ratings.items()}
-    return said | {"thumb": vote.thumb, "reasons": list(vote.reasons), "text": vote.text}
-
-
-def _append(
-    session: Session,
-    comparison: Comparison,
-    vote: VoteRecord,
-    labeler: int,
-    said: Mapping[str, Any],
-    place: Sequence[int],
-) -> None:
-    submitted = vote.submitted_at or now(session)
-    comparison = comparisons.lock(session, comparison.id)
-    assignment = Assignment(
-        project_id=comparison.project_id,
-        comparison_id=comparison.id,
-        slot_id=_slot(session, comparison),
-        labeler_id=labeler,
-        lease_token="import",
-        state=AssignmentState.SUBMITTED,
-        shown_order=[place.index(at) for at in vote.shown_order],
-        leased_at=vote.started_at or submitted,
-        expires_at=submitted,
-        ended_at=submitted,
-    )
-    session.add(assignment)
-    session.flush()
-    judgment = revisions.append(
-        session,
-        assignment,
-        comparison,
-        hashlib.sha256(f"import:{comparison.id}".encode()).hexdigest(),
-        submitted,
-        flags=list(vote.flags),
-        comment=vote.comment,
-        body_hash="",
-        started_at=vote.started_at or submitted,
-        active_ms=vote.active_ms or 0,
-        **said,
-    )
-    # 0: judged under guidelines that are not a version of this project's.
-    judgment.guidelines_version = vote.guidelines_version or 0
-
-
-def _slot(session: Session, comparison: Comparison) -> int:
-    """Take a slot of the comparison, adding one if all are taken."""
-    slot_id = comparisons.take_slot(session, comparison, SlotState.DONE)
-    if slot_id is not None:
-        return slot_id
-    last = session.scalar(select(func.max(Slot.n)).where(Slot.comparison_id == comparison.id))
-    slot = Slot(
-        comparison_id=comparison.id, n=0 if last is None else last + 1, state=SlotState.CLOSED
-    )
-    session.add(slot)
-    comparison.overlap += 1
-    session.flush()
-    comparisons.move_slot(session, comparison, slot.id, SlotState.CLOSED, SlotState.OPEN)
-    session.flush()
-    taken = comparisons.take_slot(session, comparison, SlotState.DONE)
-    assert taken is not None  # it was opened a moment ago, under the comparison's lock
-    return taken
-
-
-def _order(session: Session, comparison_id: int) -> list[int]:
-    query = select(ComparisonCompletion.completion_id).where(
-        ComparisonCompletion.comparison_id == comparison_id
-    )
-    return list(session.scalars(query.order_by(ComparisonCompletion.position)))

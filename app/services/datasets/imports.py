@@ -13,20 +13,25 @@ from typing import Any, BinaryIO
 
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk, now
 from app.errors import Invalid, NotFound
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
 from app.formats.lines import DEFAULT, Limits, RawRow
 from app.formats.raw_rows import raw_rows
-from app.models import ImportRun, Project
-from app.services.datasets import imported_records
-from app.services.datasets.imported_records import ImportTally, Outcome
+from app.models import Assignment, ComparisonCompletion, ImportRun, Project, Slot
+from app.services.datasets import import_tally, imported_records
+from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
+from app.services.datasets.import_tally import ImportTally
+from app.services.datasets.imported_records import Outcome
 from app.services.people import audit
 
-BATCH = 200
+BATCH = 1000
+"""Rows of a batch at most."""
 _CHUNK = 1 << 16
 _HEAD = 20
+
+_ALSO_ANALYZED = (ComparisonCompletion, Slot, Assignment)
 
 Transaction = Callable[[], AbstractContextManager[Session]]
 """Opens the transaction that one batch is stored in."""
@@ -128,12 +133,20 @@ def store_batches(
     Rows that the tally has seen are passed over, so an import that resumes continues after them.
     """
     unseen = islice(outcomes, tally.rows, None)
-    while batch := list(islice(unseen, BATCH)):
+    pace = ImportPace(BATCH)
+    while batch := list(islice(unseen, pace.rows)):
+        before = tally.rows
         with transaction() as session:
+            pace.start()
             project = session.get_one(Project, project_id)
             imported_records.store(
                 session, project, batch, tally, source=source, author_id=author_id
             )
+        if not session.in_transaction():  # or else the caller's goes on
+            pace.give_way(session, len(batch))
+            if is_time_to_analyze(before, tally.rows):
+                with transaction() as session:
+                    bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
         yield
 
 
@@ -142,6 +155,8 @@ def record_progress(run: ImportRun, tally: ImportTally) -> None:
     run.counts = dict(sorted(tally.counts.items()))
     if len(tally.rejects) != len(run.rejects):
         run.rejects = list(tally.rejects)
+    run.duplicates = tally.duplicates_json()
+    run.remarks = list(tally.remarks)
 
 
 def record_end(session: Session, run: ImportRun) -> None:

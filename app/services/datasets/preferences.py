@@ -1,17 +1,32 @@
 """Judged comparisons, read page by page: the one source of training data and exports.
 
-Only judgments that count are included (see `counted_judgments`); what is left out is counted with
-its reason. Writing files is up to `export_rows`, making tensors up to the worker.
+Only judgments that count are included (see `counted_judgments`); everything else in the project is
+counted with its reason. Writing files is up to `export_rows`, making tensors up to the worker.
 """
 
-from collections import defaultdict
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
+from app.formats.manifest import Counts
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
@@ -27,16 +42,49 @@ from app.models import (
 )
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
-    Counts,
     ExportOptions,
     JudgedComparison,
     JudgedPage,
     Voted,
 )
 from app.services.project import criteria
-from app.services.queue import counted_judgments
 
-PAGE = 200
+PAGE = 2_000
+
+# Columns of tables, not of entities: their rows come straight from the driver.
+_comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
+_judgment, _completion = Judgment.__table__.c, Completion.__table__.c
+_place = ComparisonCompletion.__table__.c
+
+_PICKED = {str(side): Pick(side).ranking for side in Side}
+_KINDS = {str(kind): kind for kind in JudgmentKind}
+_PURPOSES = {str(purpose): purpose for purpose in Purpose}
+_SPLITS = {str(split): split for split in Split}
+
+_is_no_pick = _judgment.preferred.is_(None)
+_SAID = (
+    *(_judgment.id, _judgment.comparison_id, _judgment.labeler_id),
+    *(_judgment.is_retraction, _judgment.is_surplus, _judgment.preferred),
+    # A pick has neither ranks nor ratings. To parse its nulls would take longer than all the rest.
+    type_coerce(case((_is_no_pick, _judgment.ranking)), Text),
+    type_coerce(case((_is_no_pick, _judgment.ratings)), Text),
+    _judgment.strength,
+    *(_judgment.both_bad, _judgment.text, _judgment.thumb, _judgment.guidelines_version),
+    _judgment.margin,
+)
+_DETAILS = (
+    *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
+    *(_judgment.started_at, _judgment.submitted_at, _judgment.active_ms),
+)
+_NO_DETAILS: tuple[Any, ...] = ((), "", (), (), None, None, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a format needs beyond what was preferred; the rest is not read from the database."""
+
+    token_ids: bool = True
+    votes: bool = True  # flags, comments, times and the order on screen
 
 
 def read_page(
@@ -47,78 +95,122 @@ def read_page(
     *,
     after: int = 0,
     limit: int = PAGE,
+    details: Details | None = None,
 ) -> JudgedPage:
-    """Return the next comparisons by id; a long export reads each page in a session of its own."""
+    """Return the next comparisons by id; a long export reads each page in a session of its own.
+
+    Each comparison and judgment of the page is counted as considered, and those that do not count
+    as excluded. The caller counts what it exports of the rest, or why it does not.
+    """
+    wanted = details or Details()
     selected = _comparisons(session, project_id, options, after, limit)
     if not selected:
         return JudgedPage((), None)
-    ids = [comparison.id for comparison, _, _ in selected]
+    ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
-    votes = _votes(session, project_id, ids, counts, weights)
-    candidates = _candidates(session, ids)
+    votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
+    candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
+    counts.comparisons.considered += len(selected)
     rows: list[JudgedComparison] = []
-    for comparison, prompt, number in selected:
-        row = JudgedComparison(
-            comparison_id=comparison.id,
-            kind=JudgmentKind(comparison.kind),
-            purpose=Purpose(comparison.purpose),
-            round_number=number,
-            prompt=_prompt_text(prompt),
-            candidates=tuple(candidates[comparison.id]),
-            votes=tuple(votes[comparison.id]),
-            settled=settled.get(comparison.id),
-            weights=_weights_of(votes[comparison.id], weights),
+    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, split, hash, source in selected:
+        own = votes[id]
+        reason = _reason(
+            is_withdrawn=is_withdrawn,
+            is_left_out=id in settled and not options.include_adjudicated,
+            has_votes=bool(own),
         )
-        if _counts_in(row, comparison, options, comparison.id in settled, counts):
-            rows.append(row)
+        if reason is not None:
+            counts.comparisons.exclude(reason)
+            counts.judgments.exclude(reason, len(own))
+            continue
+        prompt = DatasetPrompt(prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source)
+        row = JudgedComparison(
+            id,
+            _KINDS[kind],
+            _PURPOSES[purpose],
+            number,
+            prompt,
+            tuple(candidates[id]),
+            tuple(own),
+            settled.get(id),
+            _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
+            id in settled and settled[id] is None,
+        )
+        rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def _counts_in(
-    row: JudgedComparison,
-    comparison: Comparison,
-    options: ExportOptions,
-    is_adjudicated: bool,
-    counts: Counts,
-) -> bool:
-    reason = None
-    if comparison.is_withdrawn:
-        reason = judged_comparisons.WITHDRAWN
-    elif is_adjudicated and not options.include_adjudicated:
-        reason = judged_comparisons.ADJUDICATED
-    elif not row.votes:
-        reason = judged_comparisons.UNJUDGED
-    if reason is None:
-        counts.comparisons += 1
-        counts.judgments += len(row.votes)
-        return True
-    counts.comparisons_out[reason] += 1
-    if row.votes:
-        counts.judgments_out[reason] += len(row.votes)
-    return False
+def count_outside(
+    session: Session, project_id: int, options: ExportOptions, counts: Counts
+) -> None:
+    """Count the comparisons and judgments of the project that the options do not ask for."""
+    inside = and_(*_conditions(options))
+    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number)
+    is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
+    comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
+        _comparison.project_id == project_id, is_outside
+    )
+    judgments = _joined(
+        select(*groups, func.count()).select_from(
+            Judgment.__table__.join(Comparison.__table__, _comparison.id == _judgment.comparison_id)
+        )
+    ).where(_judgment.project_id == project_id, _judgment.is_current, is_outside)
+    for query, unit in ((comparisons, counts.comparisons), (judgments, counts.judgments)):
+        for *group, count in map(tuple, session.execute(query.group_by(*groups))):
+            unit.skip(_outside(options, *group), count)
+
+
+def _outside(options: ExportOptions, purpose: str, split: str, round_number: int | None) -> str:
+    if purpose not in options.purposes:
+        return f"purpose {purpose}"
+    if split not in options.splits:
+        return f"split {split}"
+    return "in no round" if round_number is None else f"round {round_number}"
+
+
+def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | None:
+    """Return why a comparison is not exported in any format, or None."""
+    if is_withdrawn:
+        return judged_comparisons.WITHDRAWN
+    if is_left_out:
+        return judged_comparisons.ADJUDICATED
+    return None if has_votes else judged_comparisons.UNJUDGED
+
+
+def _conditions(options: ExportOptions) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        _comparison.purpose.in_(options.purposes),
+        _prompt.split.in_(options.splits),
+    ]
+    if options.rounds:
+        conditions.append(_round.number.in_(options.rounds))
+    return conditions
+
+
+def _joined(query: Select[Any]) -> Select[Any]:
+    """Join a comparison's prompt, and its round if it has one."""
+    return query.join(Prompt.__table__, _prompt.id == _comparison.prompt_id).join(
+        Round.__table__, _round.id == _comparison.round_id, isouter=True
+    )
 
 
 def _comparisons(
     session: Session, project_id: int, options: ExportOptions, after: int, limit: int
-) -> list[tuple[Comparison, Prompt, int | None]]:
-    conditions: list[ColumnElement[bool]] = [
-        Comparison.project_id == project_id,
-        Comparison.id > after,
-        Comparison.purpose.in_(options.purposes),
-        Prompt.split.in_(options.splits),
-    ]
-    if options.rounds:
-        conditions.append(Round.number.in_(options.rounds))
+) -> Sequence[Any]:
+    columns: tuple[Any, ...] = (
+        *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
+        _round.number,
+        *(_prompt.id, type_coerce(_prompt.messages, Text)),
+        *(_prompt.split, _prompt.content_hash, _prompt.source),
+    )
     query = (
-        select(Comparison, Prompt, Round.number)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(*conditions)
-        .order_by(Comparison.id)
+        _joined(select(*columns).select_from(Comparison.__table__))
+        .where(_comparison.project_id == project_id, _comparison.id > after, *_conditions(options))
+        .order_by(_comparison.id)
         .limit(limit)
     )
-    return [(comparison, prompt, number) for comparison, prompt, number in session.execute(query)]
+    return session.execute(query).all()
 
 
 def _votes(
@@ -127,61 +219,115 @@ def _votes(
     comparison_ids: Sequence[int],
     counts: Counts,
     weights: Mapping[str, float],
+    *,
+    with_details: bool,
 ) -> dict[int, list[Voted]]:
-    member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
+    """Return the votes that count by comparison; count the others."""
+    pseudonyms = _pseudonyms(session, project_id)
     query = (
-        select(Judgment, Membership.pseudonym)
-        .join(Membership, member, isouter=True)
-        .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
-        .order_by(Judgment.id)
+        select(*_SAID, *(_DETAILS if with_details else ()))
+        .where(
+            _judgment.project_id == project_id,
+            _judgment.is_current,
+            _among(_judgment.comparison_id, comparison_ids),
+        )
+        .order_by(_judgment.id)
     )
-    votes: dict[int, list[Voted]] = defaultdict(list)
-    for judgment, pseudonym in session.execute(query):
-        if not counted_judgments.is_filling_slot(judgment):
-            counts.judgments_out[
-                judged_comparisons.RETRACTED
-                if judgment.is_retraction
-                else judged_comparisons.SURPLUS
-            ] += 1
+    votes: dict[int, list[Voted]] = {id: [] for id in comparison_ids}
+    for row in session.execute(query):
+        id, comparison_id, labeler_id, is_retraction, is_surplus = row[:5]
+        own = votes.get(comparison_id)
+        if own is None:
             continue
-        votes[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
+        counts.judgments.considered += 1
+        if is_retraction or is_surplus:  # as in `counted_judgments.fills_slot`
+            counts.judgments.exclude(
+                judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
+            )
+            continue
+        preferred, ranks, ratings, strength, both_bad, text, thumb, version, margin = row[5:14]
+        if ratings is not None:
+            ratings = _parsed(ratings)
+        ranking = (
+            _PICKED[preferred]
+            if preferred is not None
+            else _ranking(None, _parsed(ranks), ratings, weights)
+        )
+        flags, comment, shown, reasons, started, submitted, ms = row[14:] or _NO_DETAILS
+        own.append(
+            Voted(
+                id,
+                pseudonyms.get(labeler_id) or "L0",
+                ranking,
+                strength,
+                both_bad,
+                ratings,
+                text,
+                tuple(flags),
+                comment,
+                tuple(shown),
+                version,
+                started,
+                submitted,
+                ms,
+                thumb,
+                tuple(reasons),
+                margin,
+            )
+        )
     return votes
 
 
-def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> Voted:
-    return Voted(
-        judgment_id=judgment.id,
-        labeler=pseudonym,
-        ranking=ranking_of(judgment, weights),
-        strength=judgment.strength,
-        both_bad=judgment.both_bad,
-        ratings=judgment.ratings,
-        text=judgment.text,
-        flags=tuple(judgment.flags),
-        comment=judgment.comment,
-        shown_order=tuple(judgment.shown_order),
-        guidelines_version=judgment.guidelines_version,
-        started_at=judgment.started_at,
-        submitted_at=judgment.submitted_at,
-        active_ms=judgment.active_ms,
-        thumb=judgment.thumb,
-        reasons=tuple(judgment.reasons),
-    )
+def _among(
+    column: ColumnElement[int] | InstrumentedAttribute[int], ids: Sequence[int]
+) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of the ascending ids, or one between them.
+
+    A dense page is read as a range: a list of thousands of parameters costs more than the rows. The
+    caller passes over what belongs to no id.
+    """
+    if ids[-1] - ids[0] < 2 * len(ids):
+        return column.between(ids[0], ids[-1])
+    return column.in_(ids)
+
+
+def _parsed(value: Any) -> Any:
+    """Return a JSON value that the driver has left as text, as SQLite's does."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _pseudonyms(session: Session, project_id: int) -> dict[int, str]:
+    query = select(Membership.user_id, Membership.pseudonym)
+    return dict(session.execute(query.where(Membership.project_id == project_id)).all())
 
 
 def ranking_of(
     judgment: Judgment | Adjudication, weights: Mapping[str, float] | None = None
 ) -> Ranking | None:
     """Return the ranking that a judgment implies, by canonical position, if it implies one."""
-    if judgment.preferred is not None:
-        return Pick(Side(judgment.preferred)).ranking
-    if judgment.ranking:
-        return Ranking(tuple(judgment.ranking))
     ratings = getattr(judgment, "ratings", None)
+    return _ranking(judgment.preferred, judgment.ranking, ratings, weights or {})
+
+
+def _ranking(
+    preferred: str | None,
+    ranks: Sequence[int] | None,
+    ratings: Mapping[str, Sequence[float]] | None,
+    weights: Mapping[str, float],
+) -> Ranking | None:
+    if preferred is not None:
+        return _PICKED[preferred]
+    if ranks:
+        return _ranked(tuple(ranks))
     if not ratings:
         return None
-    totals = _weighted_totals(ratings, weights or {})
+    totals = _weighted_totals(ratings, weights)
     return Ranking.of_positions([-total for total in totals]) if len(totals) > 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _ranked(ranks: tuple[int, ...]) -> Ranking:
+    return Ranking(ranks)
 
 
 def _weighted_totals(
@@ -201,40 +347,38 @@ def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[st
 
 
 def _candidates(
-    session: Session, comparison_ids: Sequence[int]
+    session: Session, comparison_ids: Sequence[int], *, with_token_ids: bool
 ) -> dict[int, list[JudgedCompletion]]:
-    query = (
-        select(ComparisonCompletion.comparison_id, Completion)
-        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
-        .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
+    columns: tuple[Any, ...] = (
+        *(_place.comparison_id, _completion.id, _completion.text),
+        _completion.token_ids if with_token_ids else null(),
+        *(_completion.is_finished, _completion.source, _completion.checkpoint_id),
     )
-    candidates: dict[int, list[JudgedCompletion]] = defaultdict(list)
-    for comparison_id, completion in session.execute(query):
-        candidates[comparison_id].append(_candidate(completion))
+    query = (
+        select(*columns)
+        .join_from(
+            ComparisonCompletion.__table__,
+            Completion.__table__,
+            _completion.id == _place.completion_id,
+        )
+        .where(_among(_place.comparison_id, comparison_ids))
+        .order_by(_place.comparison_id, _place.position)
+    )
+    candidates: dict[int, list[JudgedCompletion]] = {id: [] for id in comparison_ids}
+    for comparison_id, id, text, ids, is_finished, source, checkpoint_id in session.execute(query):
+        if comparison_id in candidates:
+            token_ids = None if ids is None else tuple(ids)
+            candidates[comparison_id].append(
+                JudgedCompletion(id, text, token_ids, is_finished, source, checkpoint_id)
+            )
     return candidates
 
 
-def _candidate(completion: Completion) -> JudgedCompletion:
-    ids = completion.token_ids
-    return JudgedCompletion(
-        completion.id,
-        completion.text,
-        None if ids is None else tuple(ids),
-        completion.is_finished,
-        completion.source,
-        completion.checkpoint_id,
-    )
-
-
 def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranking | None]:
-    query = select(Adjudication).where(
+    query = select(Adjudication.comparison_id, Adjudication.preferred, Adjudication.ranking).where(
         Adjudication.comparison_id.in_(comparison_ids), Adjudication.is_current
     )
-    return {row.comparison_id: ranking_of(row) for row in session.scalars(query)}
-
-
-def _prompt_text(prompt: Prompt) -> DatasetPrompt:
-    return DatasetPrompt(
-        prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
-    )
+    return {
+        comparison_id: _ranking(preferred, ranks, None, {})
+        for comparison_id, preferred, ranks in session.execute(query)
+    }

@@ -9,18 +9,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import KINDS, RATED_KINDS
 from app.errors import Invalid
-from app.models import Criterion, Judgment, Project
+from app.models import Assignment, Criterion, Judgment, Project
 from app.services.people import audit
 
 NAME_LONGEST, HELP_LONGEST = 60, 1000
 MOST = 12
+LOWEST = 1
+"""The lowest rating of a labeler."""
+IMPORTED = "import"
+"""The lease token of assignments from files."""
 WEIGHT_MOST = 1000.0
 FIRST = ("quality", "How good the response is as a whole.")
+
+
+Scale = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ def arrange(
         if row is None:
             row = Criterion(project_id=project.id, name=entry.name)
             session.add(row)
+        _check_scale(project, row, entry)
         row.help, row.weight, row.is_active = entry.help, entry.weight, entry.is_active
         row.position = position
     for left_out in known.values():
@@ -94,16 +102,61 @@ def arrange(
     return arranged
 
 
-def note(session: Session, project: Project, weights: Mapping[str, float]) -> None:
-    """Add criteria that only a file's votes name, inactive; existing ones stay as they are."""
-    known = {one.name for one in of_project(session, project.id)}
-    position = len(known)
-    for name in sorted(set(weights) - known):
-        row = Criterion(project_id=project.id, name=name, weight=weights[name], is_active=False)
-        row.position = position
-        position += 1
-        session.add(row)
+def note(
+    session: Session, project: Project, rated: Mapping[tuple[str, Scale | None], float]
+) -> dict[tuple[str, Scale | None], str]:
+    """Add criteria that only a file's votes name, inactive; existing ones stay as they are.
+
+    `rated` has their weights by name and scale; a scale of None is the project's own. Ratings on
+    different scales are never ratings on one criterion: returned are the names to store them under.
+    """
+    known = {one.name: one for one in of_project(session, project.id)}
+    names: dict[tuple[str, Scale | None], str] = {}
+    for (name, scale), weight in sorted(rated.items(), key=lambda item: (item[0][0], str(item))):
+        stored = _name_on_scale(session, project, known, name, scale)
+        names[name, scale] = stored
+        if stored not in known:
+            row = Criterion(project_id=project.id, name=stored, weight=weight, is_active=False)
+            row.position = len(known)
+            row.scale = None if scale is None else list(scale)
+            known[stored] = row
+            session.add(row)
     session.flush()
+    return names
+
+
+def scale_of(project: Project, criterion: Criterion) -> Scale:
+    """Return the lowest and the highest rating on a criterion."""
+    low, high = criterion.scale or (LOWEST, project.rating_max)
+    return low, high
+
+
+def _name_on_scale(
+    session: Session,
+    project: Project,
+    known: Mapping[str, Criterion],
+    name: str,
+    scale: Scale | None,
+) -> str:
+    row = known.get(name)
+    if row is None or scale is None or scale_of(project, row) == scale:
+        return name
+    if row.scale is None and not row.is_active and not _is_rated_here(session, project):
+        row.scale = list(scale)  # of an import before scales were kept
+        return name
+    ending = f" ({scale[0]}–{scale[1]})"
+    return name[: NAME_LONGEST - len(ending)] + ending
+
+
+def _is_rated_here(session: Session, project: Project) -> bool:
+    """Return whether anybody who can sign in has rated in this project."""
+    rated = exists().where(
+        Judgment.project_id == project.id,
+        Judgment.kind.in_(RATED_KINDS),
+        Judgment.assignment_id == Assignment.id,
+        Assignment.lease_token != IMPORTED,
+    )
+    return bool(session.scalar(select(rated)))
 
 
 def ensure(session: Session, project: Project) -> None:
@@ -143,6 +196,16 @@ def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
             raise Invalid(
                 "this project rates: at least one active criterion needs a weight above 0"
             )
+
+
+def _check_scale(project: Project, row: Criterion, wanted: CriterionSettings) -> None:
+    """Refuse to let labelers rate on a criterion that a file has rated on another scale."""
+    low, high = scale_of(project, row)
+    if wanted.is_active and (low, high) != (LOWEST, project.rating_max):
+        raise Invalid(
+            f"criterion {row.name!r} has ratings from {low} to {high} of an imported file, and "
+            f"labelers rate from {LOWEST} to {project.rating_max}: give theirs another name"
+        )
 
 
 def _is_named(session: Session, criterion: Criterion) -> bool:

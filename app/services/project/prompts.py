@@ -5,20 +5,28 @@ Reading files is up to the formats; what else a file may hold is up to `imports`
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk, now
 from app.domain import search_words, splits
 from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
 from app.services.project import word_index
 
 PAGE = 50
+_COLUMNS = (
+    *("id", "project_id", "messages", "follow_up", "split", "content_hash", "source"),
+    *("source_key", "meta", "author_id", "created_at"),
+)
+_DEMONSTRATION_COLUMNS = (
+    *("id", "project_id", "prompt_id", "text", "content_hash", "source", "author_id"),
+    "created_at",
+)
 
 Turn = tuple[str, str]
 
@@ -47,6 +55,13 @@ class Added:
     new: int
 
 
+class StoredRow(NamedTuple):
+    """The id of something stored, and whether it was not there before."""
+
+    id: int
+    is_new: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ListedPrompt:
     """A prompt in a list, with the number of its demonstrations and completions."""
@@ -72,30 +87,40 @@ def add(
     author_id: int | None = None,
 ) -> Added:
     """Store prompts; those with the same content are one prompt."""
+    stored = store(session, project, new_prompts, author_id=author_id)
+    query = select(Prompt).where(bulk.among(session, Prompt.id, [row.id for row in stored]))
+    by_id = {prompt.id: prompt for prompt in session.scalars(query)}
+    return Added(tuple(by_id[row.id] for row in stored), sum(row.is_new for row in stored))
+
+
+def store(
+    session: Session,
+    project: Project,
+    new_prompts: Sequence[NewPrompt],
+    *,
+    author_id: int | None = None,
+) -> list[StoredRow]:
+    """Store prompts like `add`, with a few statements for all; return their ids in order."""
     hashes = [new_prompt.content_hash for new_prompt in new_prompts]
-    known = _by_hash(session, project.id, hashes)
-    moment = now(session)
-    shares = shares_of(project)
-    added = 0
-    for new_prompt, digest in zip(new_prompts, hashes, strict=True):
-        if digest in known:
-            continue
-        known[digest] = Prompt(
-            project_id=project.id,
-            messages=[{"role": role, "content": content} for role, content in new_prompt.turns],
-            follow_up=list(new_prompt.follow_up),
-            split=Split(splits.split_of(digest, shares)),
-            content_hash=digest,
-            source=new_prompt.source[:120],
-            source_key=new_prompt.source_key[:200],
-            meta=dict(new_prompt.meta),
-            author_id=author_id,
-            created_at=moment,
+    known = _ids_by_hash(session, project.id, hashes)
+    first = {digest: at for at, digest in reversed(list(enumerate(hashes))) if digest not in known}
+    places = sorted(first.values())
+    ids = bulk.reserve_ids(session, Prompt, len(places))
+    known |= {hashes[at]: prompt_id for at, prompt_id in zip(places, ids, strict=True)}
+    moment, shares = now(session), shares_of(project)
+    rows = [
+        (
+            *(known[hashes[at]], project.id),
+            [{"role": role, "content": content} for role, content in new_prompts[at].turns],
+            list(new_prompts[at].follow_up),
+            *(splits.split_of(hashes[at], shares).value, hashes[at]),
+            *(new_prompts[at].source[:120], new_prompts[at].source_key[:200]),
+            *(dict(new_prompts[at].meta), author_id, moment),
         )
-        session.add(known[digest])
-        added += 1
-    session.flush()
-    return Added(tuple(known[digest] for digest in hashes), added)
+        for at in places
+    ]
+    bulk.insert(session, Prompt, _COLUMNS, rows)
+    return [StoredRow(known[digest], first.get(digest) == at) for at, digest in enumerate(hashes)]
 
 
 def add_demonstrations(
@@ -105,32 +130,42 @@ def add_demonstrations(
     source: str = "",
     author_id: int | None = None,
 ) -> int:
-    """Store demonstrations of prompts; return how many are new."""
-    keys = [(prompt.id, text_hash(text)) for prompt, text in responses]
-    query = select(Demonstration.prompt_id, Demonstration.content_hash).where(
-        Demonstration.prompt_id.in_({prompt_id for prompt_id, _ in keys})
-    )
-    seen = {(row.prompt_id, row.content_hash) for row in session.execute(query)}
+    """Store demonstrations of prompts of one project; return how many are new."""
+    if not responses:
+        return 0
+    written = [(prompt.id, text) for prompt, text in responses]
+    project_id = responses[0][0].project_id
+    stored = store_demonstrations(session, project_id, written, source=source, author_id=author_id)
+    return sum(row.is_new for row in stored)
+
+
+def store_demonstrations(
+    session: Session,
+    project_id: int,
+    responses: Sequence[tuple[int, str]],
+    *,
+    source: str = "",
+    author_id: int | None = None,
+) -> list[StoredRow]:
+    """Store demonstrations, each with its prompt's id; those with the same text are one."""
+    keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
+    place = (Demonstration.prompt_id, Demonstration.content_hash)
+    query = bulk.with_pairs(session, *place, keys, (*place, Demonstration.id))
+    known = {(row[0], row[1]): row[2] for row in session.execute(query)}
+    first = {key: at for at, key in reversed(list(enumerate(keys))) if key not in known}
+    places = sorted(first.values())
+    ids = bulk.reserve_ids(session, Demonstration, len(places))
+    known |= {keys[at]: demonstration_id for at, demonstration_id in zip(places, ids, strict=True)}
     moment = now(session)
-    added = 0
-    for (prompt, text), key in zip(responses, keys, strict=True):
-        if key in seen:
-            continue
-        seen.add(key)
-        added += 1
-        session.add(
-            Demonstration(
-                project_id=prompt.project_id,
-                prompt_id=prompt.id,
-                text=text,
-                content_hash=key[1],
-                source=source[:120],
-                author_id=author_id,
-                created_at=moment,
-            )
+    rows = [
+        (
+            *(known[keys[at]], project_id, keys[at][0], responses[at][1], keys[at][1]),
+            *(source[:120], author_id, moment),
         )
-    session.flush()
-    return added
+        for at in places
+    ]
+    bulk.insert(session, Demonstration, _DEMONSTRATION_COLUMNS, rows)
+    return [StoredRow(known[key], first.get(key) == at) for at, key in enumerate(keys)]
 
 
 def asked_in_steps(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
@@ -254,8 +289,8 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _by_hash(session: Session, project_id: int, hashes: Iterable[str]) -> dict[str, Prompt]:
-    query = select(Prompt).where(
-        Prompt.project_id == project_id, Prompt.content_hash.in_(set(hashes))
-    )
-    return {prompt.content_hash: prompt for prompt in session.scalars(query)}
+def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> dict[str, int]:
+    place = (Prompt.project_id, Prompt.content_hash)
+    pairs = [(project_id, digest) for digest in hashes]
+    query = bulk.with_pairs(session, *place, pairs, (Prompt.content_hash, Prompt.id))
+    return {row[0]: row[1] for row in session.execute(query)}

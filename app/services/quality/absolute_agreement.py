@@ -1,6 +1,6 @@
 """Agreement on single completions: ratings on criteria, and thumbs.
 
-The unit is one completion of a comparison; bootstrap intervals resample comparisons. Agreement is
+The unit is one completion of a comparison; intervals are clustered by prompt. Agreement is
 not defined for demonstrations and edits.
 """
 
@@ -9,12 +9,13 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.domain import agreement
+import numpy as np
+
+from app.domain import agreement, jackknife, labeler_standing
 from app.domain.agreement import Rating, RatingAgreement
 from app.domain.krippendorff import DistanceMetric
 from app.domain.measures import Measure
 
-RESAMPLES = 200
 FREE_TEXT = "Agreement is not defined for text that labelers write."
 STEPS_PER_POINT = 2  # mean ratings are rounded to half points
 
@@ -25,6 +26,10 @@ class AbsoluteJudgment(Protocol):
     @property
     def comparison_id(self) -> int:
         """The comparison judged."""
+
+    @property
+    def prompt_id(self) -> int | None:
+        """The prompt of the comparison."""
 
     @property
     def labeler(self) -> str:
@@ -66,13 +71,39 @@ def report(judgments: Iterable[AbsoluteJudgment], weights: Mapping[str, float]) 
             means.extend(_ratings(judgment, mean_ratings(judgment.ratings, weights)))
         if judgment.thumb is not None:
             thumb = float(judgment.thumb == "up")
-            thumbs.append(Rating(judgment.comparison_id, 0, judgment.labeler, thumb))
+            thumbs.append(
+                Rating(judgment.comparison_id, 0, judgment.labeler, thumb, judgment.prompt_id)
+            )
     return AbsoluteReport(
         tuple((name, _report(ratings)) for name, ratings in sorted(by_criterion.items())),
         _report(means) if len(by_criterion) > 1 and means else None,
         _report(thumbs, DistanceMetric.NOMINAL) if thumbs else None,
         _with_others(by_criterion, thumbs),
     )
+
+
+def contrary(judgments: Iterable[AbsoluteJudgment]) -> frozenset[str]:
+    """Return the labelers who rate high what the others rate low, on all criteria and thumbs."""
+    values: list[float] = []
+    keys: list[tuple[str, int, int]] = []  # criterion, comparison, position
+    labelers: list[str] = []
+    for judgment in judgments:
+        rated = {name: list(ratings) for name, ratings in (judgment.ratings or {}).items()}
+        if judgment.thumb is not None:
+            rated[""] = [int(judgment.thumb == "up")]
+        for name, ratings in rated.items():
+            values.extend(ratings)
+            keys.extend((name, judgment.comparison_id, at) for at in range(len(ratings)))
+            labelers.extend([judgment.labeler] * len(ratings))
+    names = list(dict.fromkeys(labelers))
+    flags = labeler_standing.contrary(
+        np.array(values, dtype=float),
+        jackknife.numbered(keys),
+        jackknife.numbered(labelers),
+        jackknife.numbered(comparison for _, comparison, _ in keys),
+        len(names),
+    )
+    return frozenset(name for name, is_contrary in zip(names, flags, strict=True) if is_contrary)
 
 
 def mean_ratings(
@@ -96,7 +127,7 @@ def mean_ratings(
 
 def _ratings(judgment: AbsoluteJudgment, values: Iterable[float]) -> list[Rating]:
     return [
-        Rating(judgment.comparison_id, position, judgment.labeler, float(value))
+        Rating(judgment.comparison_id, position, judgment.labeler, float(value), judgment.prompt_id)
         for position, value in enumerate(values)
     ]
 
@@ -104,7 +135,7 @@ def _ratings(judgment: AbsoluteJudgment, values: Iterable[float]) -> list[Rating
 def _report(
     ratings: Sequence[Rating], metric: DistanceMetric = DistanceMetric.ORDINAL
 ) -> RatingAgreement:
-    return agreement.rating_report(ratings, metric=metric, resamples=RESAMPLES)
+    return agreement.rating_report(ratings, metric=metric)
 
 
 def _with_others(
@@ -113,10 +144,17 @@ def _with_others(
     shares: defaultdict[Hashable, defaultdict[Hashable, list[float]]] = defaultdict(
         lambda: defaultdict(list)
     )
+    prompts: dict[Hashable, Hashable] = {}
     for ratings, reach in [*((ratings, 1.0) for ratings in by_criterion.values()), (thumbs, 0.0)]:
         for rating, share in agreement.shares_with_others(ratings, reach=reach):
             shares[rating.labeler][rating.comparison].append(share)
+            prompts[rating.comparison] = rating.cluster
     return tuple(
-        (str(labeler), agreement.mean_share(list(by_comparison.values()), resamples=RESAMPLES))
+        (
+            str(labeler),
+            agreement.mean_share(
+                by_comparison.values(), [prompts[comparison] for comparison in by_comparison]
+            ),
+        )
         for labeler, by_comparison in sorted(shares.items(), key=lambda item: str(item[0]))
     )

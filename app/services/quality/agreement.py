@@ -6,42 +6,37 @@ statistics are computed in `app.domain.agreement`; other measures of a labeler's
 `labeler_quality`.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import chain, pairwise
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, labeler_agreement
+from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
-from app.domain.krippendorff import DistanceMetric
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
+from app.domain.labeler_standing import Standing
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
-from app.domain.votes import Vote, tabulate
-from app.models import Comparison, Judgment, Membership, Prompt, Purpose, Round
+from app.domain.votes import Vote
+from app.models import Purpose, Round
 from app.services.datasets.preferences import ranking_of
 from app.services.project import criteria
-from app.services.quality import absolute_agreement
+from app.services.quality import absolute_agreement, judgment_reader
 from app.services.quality.absolute_agreement import AbsoluteReport
+from app.services.quality.judgment_columns import KINDS, NO_ROUND, JudgmentColumns
 from app.services.quality.kept_figures import kept
-from app.services.queue import counted_judgments
 
-RESAMPLES = 1000
-GROUP_RESAMPLES = 200
 MAX_BINS = 12
 MIN_BIN_SIZE = 20
 LOW = 0.6
+NO_SOURCE = "unknown source"
 LISTED = 1_000  # comparisons with low agreement that are listed; the others are counted
-_COLUMNS = (
-    *("id", "comparison_id", "labeler_id", "preferred", "ranking", "ratings", "strength"),
-    *("guidelines_version", "submitted_at", "kind", "thumb"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +48,6 @@ class AgreementFilter:
     version: int | None = None
     source: str | None = None
     purpose: Purpose = Purpose.TRAIN
-
-
-@dataclass(frozen=True, slots=True)
-class CountedJudgment:
-    """The parts of a judgment that agreement is computed from and grouped by."""
-
-    vote: Vote | None  # None if the judgment implies no preference
-    comparison_id: int
-    labeler: str
-    version: int
-    round_number: int | None
-    source: str
-    submitted_at: datetime
-    kind: JudgmentKind
-    ratings: dict[str, list[int]] | None
-    thumb: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +106,14 @@ class LowAgreement:
     rows: tuple[tuple[int, float], ...]  # at most `LISTED`: id of the comparison, raw agreement
 
 
+@dataclass(frozen=True, slots=True)
+class LabelerStandings:
+    """Labelers' choices against the others', and who is contrary in ratings or thumbs."""
+
+    choices: dict[str, Standing]
+    contrary: frozenset[str]
+
+
 @kept
 def report(
     session: Session,
@@ -152,180 +139,162 @@ def summary(
 ) -> PreferenceAgreement:
     """Measure overall agreement only, fast enough for a page that refreshes itself."""
     judgments = load(session, project_id, AgreementFilter(round_id=round_id))
-    return agreement.report(_votes(judgments), resamples=GROUP_RESAMPLES)
+    return agreement.of_table(judgments.table(), judgments.strength_table())
 
 
 @kept
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
-    votes = _votes(load(session, project_id))
-    return labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES)
+    return labeler_agreement.with_others(load(session, project_id).table())
+
+
+@kept
+def standings(session: Session, project_id: int) -> LabelerStandings:
+    """Compare each labeler's judgments for training with the others'."""
+    judgments = load(session, project_id)
+    choices = labeler_standing.standings(judgments.table())
+    return LabelerStandings(
+        {str(standing.labeler): standing for standing in choices},
+        absolute_agreement.contrary(judgments.absolute.values()),
+    )
 
 
 @kept
 def by_version(session: Session, project_id: int) -> tuple[AgreementGroup, ...]:
     """Measure agreement under each version of the guidelines."""
-    return _groups(load(session, project_id), lambda judgment: _version_name(judgment.version))
+    return _versions(load(session, project_id))
 
 
-def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) -> AgreementReport:
+def measure(judgments: JudgmentColumns, weights: Mapping[str, float]) -> AgreementReport:
     """Measure the agreement of loaded judgments."""
-    votes = _votes(judgments)
-    names = list(dict.fromkeys(vote.labeler for vote in votes))
+    table = judgments.table()
+    kinds = judgments.kinds
+    flips = labeler_agreement.flipped_majorities(table)
     return AgreementReport(
-        overall=agreement.report(votes, resamples=RESAMPLES),
+        overall=agreement.of_table(table, judgments.strength_table()),
         judgments=len(judgments),
-        without_preference=sum(
-            judgment.vote is None and judgment.kind in ORDERING_KINDS for judgment in judgments
+        without_preference=_without_preference(judgments),
+        kinds=kinds,
+        absolute=absolute_agreement.report(judgments.absolute.values(), weights),
+        rounds=_groups(judgments, judgments.arrays.round, _round_name),
+        versions=_versions(judgments),
+        sources=_groups(
+            judgments, judgments.arrays.source, lambda at: judgments.sources[at] or NO_SOURCE
         ),
-        kinds=dict(Counter(judgment.kind for judgment in judgments)),
-        absolute=absolute_agreement.report(judgments, weights),
-        rounds=_groups(judgments, lambda judgment: _round_name(judgment.round_number)),
-        versions=_groups(judgments, lambda judgment: _version_name(judgment.version)),
-        sources=_groups(judgments, lambda judgment: judgment.source or "unknown source"),
         over_time=_over_time(judgments),
-        labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
-        pairs=labeler_agreement.in_pairs(votes),
-        flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
+        labelers=labeler_agreement.with_others(table),
+        pairs=labeler_agreement.in_pairs(table),
+        flips={str(name): times for name, times in flips.items()},
     )
 
 
 def load(
     session: Session, project_id: int, selection: AgreementFilter | None = None
-) -> list[CountedJudgment]:
+) -> JudgmentColumns:
     """Return the judgments that count, in the order they were submitted."""
-    member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
-    query = (
-        select(
-            *(getattr(Judgment, name) for name in _COLUMNS),
-            Membership.pseudonym,
-            Round.number.label("round_number"),
-            Prompt.source,
-        )
-        .join(Comparison, Comparison.id == Judgment.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .join(Membership, member, isouter=True)
-        .where(*_conditions(project_id, selection or AgreementFilter()))
-        .order_by(Judgment.submitted_at, Judgment.id)
-    )
-    weights = criteria.weights(session, project_id)
-    return [_counted_judgment(row, weights) for row in session.execute(query)]
+    asked = selection or AgreementFilter()
+    judgments = judgment_reader.read(session, project_id).of_purpose(asked.purpose)
+    arrays = judgments.arrays
+    mask = np.ones(len(judgments), dtype=bool)
+    if asked.round_id is not None:
+        mask &= arrays.round == session.get_one(Round, asked.round_id).number
+    if asked.version is not None:
+        mask &= arrays.version == asked.version
+    if asked.source is not None:
+        known = judgments.sources.index(asked.source) if asked.source in judgments.sources else -1
+        mask &= arrays.source == known
+    if asked.labeler_id is not None:
+        theirs = arrays.comparison[arrays.labeler == asked.labeler_id]
+        mask &= np.isin(arrays.comparison, theirs)
+    return judgments.where(mask)
 
 
 @kept
 def lowest(session: Session, project_id: int, *, below: float = LOW) -> LowAgreement:
     """Return the comparisons whose agreement is below a threshold, lowest first."""
-    by_comparison = agreement.by_comparison(_votes(load(session, project_id)))
-    low = [(int(str(name)), value) for name, value in by_comparison.items() if value < below]
-    return LowAgreement(len(low), tuple(low[:LISTED]))
+    table = load(session, project_id).table()
+    found = agreement.by_comparison_of_table(table, below=below)
+    rows = [(int(str(name)), value) for name, value in islice(found.items(), LISTED)]
+    return LowAgreement(len(found), tuple(rows))
 
 
-def vote_of(judgment: Any, labeler: Hashable, weights: dict[str, float]) -> Vote | None:
+def vote_of(
+    judgment: Any, labeler: Hashable, weights: dict[str, float], *, prompt: Hashable = None
+) -> Vote | None:
     """Return the vote a judgment implies, or None if it implies no preference.
 
-    `judgment` is a Judgment, or a row with the columns that a preference is read from.
+    `judgment` is a Judgment, or a row with the columns that a preference is read from. `prompt` is
+    what intervals are clustered by.
     """
     ranking = ranking_of(judgment, weights)
     if ranking is None:
         return None
     strength = None if judgment.strength is None else strength_of(judgment.strength)
-    return Vote(judgment.comparison_id, labeler, ranking, strength)
+    return Vote(judgment.comparison_id, labeler, ranking, strength, prompt)
 
 
-def _conditions(project_id: int, asked: AgreementFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        Judgment.project_id == project_id,
-        counted_judgments.counts(),
-        Comparison.purpose == asked.purpose,
-    ]
-    if asked.round_id is not None:
-        conditions.append(Comparison.round_id == asked.round_id)
-    if asked.version is not None:
-        conditions.append(Judgment.guidelines_version == asked.version)
-    if asked.source is not None:
-        conditions.append(Prompt.source == asked.source)
-    if asked.labeler_id is not None:
-        theirs = select(Judgment.comparison_id).where(
-            Judgment.project_id == project_id,
-            Judgment.labeler_id == asked.labeler_id,
-            counted_judgments.fills_slot(),
-        )
-        conditions.append(Comparison.id.in_(theirs))
-    return conditions
+def _without_preference(judgments: JudgmentColumns) -> int:
+    ordering = np.isin(judgments.arrays.kind, [KINDS.index(kind) for kind in ORDERING_KINDS])
+    return int((ordering & ~judgments.is_preference).sum())
 
 
-def _counted_judgment(row: Any, weights: dict[str, float]) -> CountedJudgment:
-    # `row` holds the columns read, not a Judgment: a dashboard reads ten thousand of them.
-    labeler = row.pseudonym or f"former member {row.labeler_id}"
-    return CountedJudgment(
-        vote_of(row, labeler, weights),
-        row.comparison_id,
-        labeler,
-        row.guidelines_version,
-        row.round_number,
-        row.source,
-        row.submitted_at,
-        JudgmentKind(row.kind),
-        row.ratings,
-        row.thumb,
-    )
-
-
-def _votes(judgments: Iterable[CountedJudgment]) -> list[Vote]:
-    return [judgment.vote for judgment in judgments if judgment.vote is not None]
+def _versions(judgments: JudgmentColumns) -> tuple[AgreementGroup, ...]:
+    return _groups(judgments, judgments.arrays.version, _version_name)
 
 
 def _groups(
-    judgments: Sequence[CountedJudgment], name_of: Callable[[CountedJudgment], str]
+    judgments: JudgmentColumns,
+    values: NDArray[np.int32],
+    name_of: Callable[[int], str],
 ) -> tuple[AgreementGroup, ...]:
-    by_name: defaultdict[str, list[CountedJudgment]] = defaultdict(list)
-    for judgment in judgments:
-        by_name[name_of(judgment)].append(judgment)
-    return tuple(_group(name, members) for name, members in sorted(by_name.items()))
+    """Measure each group of judgments with the same value."""
+    groups = (
+        _group(name_of(value), judgments.where(values == value))
+        for value in np.unique(values).tolist()
+    )
+    return tuple(sorted(groups, key=lambda group: group.name))
 
 
-def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:
-    table = tabulate(_votes(judgments))
-    metric = DistanceMetric.ORDINAL if table.has_ties else DistanceMetric.NOMINAL
+def _group(name: str, judgments: JudgmentColumns) -> AgreementGroup:
+    table = judgments.table()
     return AgreementGroup(
         name,
         len(judgments),
-        agreement.raw_agreement(table, resamples=GROUP_RESAMPLES),
-        agreement.preference_alpha(table, metric, resamples=GROUP_RESAMPLES),
+        agreement.raw_agreement(table),
+        agreement.preference_alpha(table, table.metric),
     )
 
 
-def _over_time(judgments: Sequence[CountedJudgment]) -> tuple[AgreementBin, ...]:
+def _over_time(judgments: JudgmentColumns) -> tuple[AgreementBin, ...]:
     """Split the comparisons judged twice or more into bins of equal size, by last judgment."""
-    by_comparison: defaultdict[int, list[CountedJudgment]] = defaultdict(list)
-    for judgment in judgments:
-        if judgment.vote is not None:
-            by_comparison[judgment.comparison_id].append(judgment)
-    completed = sorted(
-        (same for same in by_comparison.values() if len(same) > 1),
-        key=lambda same: same[-1].submitted_at,
+    votes = judgments.where(judgments.is_preference)
+    names, place, counts = np.unique(
+        votes.arrays.comparison, return_inverse=True, return_counts=True
     )
+    last = np.zeros(len(names))
+    np.maximum.at(last, place, votes.arrays.submitted)
+    completed = np.flatnonzero(counts > 1)
+    completed = completed[np.argsort(last[completed], kind="stable")]
     bins = min(MAX_BINS, len(completed) // MIN_BIN_SIZE)
     if bins < 2:
         return ()
-    edges = [len(completed) * at // bins for at in range(bins + 1)]
-    return tuple(_bin(completed[start:end]) for start, end in pairwise(edges))
+    bin_of = np.full(len(names), -1)
+    bin_of[completed] = np.arange(len(completed)) * bins // len(completed)
+    of_vote = bin_of[place]
+    return tuple(_bin(votes.where(of_vote == at), last[bin_of == at]) for at in range(bins))
 
 
-def _bin(comparisons: Sequence[Sequence[CountedJudgment]]) -> AgreementBin:
-    completed_at = [judgments[-1].submitted_at for judgments in comparisons]
-    judgments = list(chain.from_iterable(comparisons))
+def _bin(votes: JudgmentColumns, completed_at: NDArray[np.float64]) -> AgreementBin:
     return AgreementBin(
-        min(completed_at),
-        max(completed_at),
-        tuple(sorted({judgment.version for judgment in judgments})),
-        agreement.raw_agreement(tabulate(_votes(judgments)), resamples=GROUP_RESAMPLES),
+        datetime.fromtimestamp(float(completed_at.min()), UTC),
+        datetime.fromtimestamp(float(completed_at.max()), UTC),
+        tuple(np.unique(votes.arrays.version).tolist()),
+        agreement.raw_agreement(votes.table()),
     )
 
 
-def _round_name(number: int | None) -> str:
-    return "outside rounds" if number is None else f"round {number}"
+def _round_name(number: int) -> str:
+    return "outside rounds" if number == NO_ROUND else f"round {number}"
 
 
 def _version_name(version: int) -> str:

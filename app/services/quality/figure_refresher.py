@@ -1,16 +1,17 @@
 """The process that computes the figures of large projects, so that no page has to wait for one.
 
-It looks for figures that pages have asked for and that no longer match the judgments, computes them
-one by one, and rests in between, so that it never takes more than a small share of a core. Of
-several such processes, one holds the lease and works.
+It looks for figures that pages have asked for and that no longer match the judgments. While
+judgments keep coming, all figures together take at most a small share of a core: a figure rests in
+proportion to what it cost, so cheap ones are fresher. As soon as no judgment has come for a few
+seconds, what is not too expensive is computed at once. What somebody waits for comes first.
+Of several such processes, one holds the lease and works.
 """
 
-import gc
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,12 +23,17 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.models import FigureRefresher, KeptFigure
-from app.services.quality import kept_figures
+from app.services.quality import agreement, kept_figures, labeler_quality, weight_proposals
 
 CORE_SHARE = 0.05
 LOOK_EVERY_S = 1.0
+QUIET_S = 4.0  # without a judgment, after which figures are computed at once …
+CHEAP_S = 10.0  # … if they cost no more CPU time than this
 LEASE = timedelta(seconds=20)
 WANTED_FOR = timedelta(days=7)  # a figure that no page has asked for since is no longer refreshed
+
+KEEPERS = (agreement, labeler_quality, weight_proposals)
+"""The modules with functions whose results are kept: importing them makes the functions known."""
 
 log = structlog.get_logger(__name__)
 
@@ -49,23 +55,22 @@ class Refresher:
         self._database = database
         self._holder = f"{socket.gethostname()}:{os.getpid()}"
         self._stopping = threading.Event()
+        self._schedule = RefreshSchedule()
 
     def stop(self) -> None:
         """Return from `run` after the figure that is being computed."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Refresh figures; a database that does not respond is asked again later."""
-        rest_until_s = 0.0
+    def run(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Refresh figures until stopped or no longer wanted; an unreachable database can wait."""
         threading.Thread(target=self._hold_lease, name="lease", daemon=True).start()
-        while not self._stopping.wait(LOOK_EVERY_S):
+        while not self._stopping.wait(LOOK_EVERY_S) and is_wanted():
             try:
-                used_s = self._refresh(is_resting=time.monotonic() < rest_until_s)
+                if holds(self._database, self._holder):
+                    self._refresh()
             except SQLAlchemyError as error:
                 log.warning("figures were not refreshed", error=str(error))
-                continue
-            if used_s:
-                rest_until_s = time.monotonic() + used_s * (1 / CORE_SHARE - 1)
+        self._stopping.set()
 
     def _hold_lease(self) -> None:
         while True:
@@ -76,19 +81,46 @@ class Refresher:
             if self._stopping.wait(LEASE.total_seconds() / 4):
                 return
 
-    def _refresh(self, *, is_resting: bool) -> float:
-        """Compute what is stale, or while resting only what somebody waits for; return CPU time."""
-        if not holds(self._database, self._holder):
-            return 0.0
-        started_s = time.process_time()
-        is_any = False
-        for figure in list(stale(self._database, only_first=is_resting)):
+    def _refresh(self) -> None:
+        figures = list(stale(self._database))
+        for figure in self._schedule.due(figures, time.monotonic()):
+            started_s = time.process_time()
             compute(self._database, figure)
-            is_any = True
+            self._schedule.note(figure, time.process_time() - started_s, time.monotonic())
             if self._stopping.is_set():
-                break
-        gc.collect()
-        return time.process_time() - started_s if is_any else 0.0
+                return
+
+
+class RefreshSchedule:
+    """Decides which stale figures are computed now."""
+
+    def __init__(self) -> None:
+        self._costs_s: dict[tuple[int, str], float] = {}
+        self._rest_until_s: dict[tuple[int, str], float] = {}
+        self._stamps: dict[int, tuple[str, float]] = {}  # and when they last changed
+
+    def due(self, figures: Sequence[StaleFigure], at_s: float) -> list[StaleFigure]:
+        """Return the figures to compute at a moment: those awaited first, then the cheap ones."""
+        for figure in figures:
+            if self._stamps.get(figure.project_id, ("", 0.0))[0] != figure.stamp:
+                self._stamps[figure.project_id] = (figure.stamp, at_s)
+        due = [figure for figure in figures if figure.is_first or self._is_due(figure, at_s)]
+        return sorted(due, key=lambda figure: (not figure.is_first, self._cost_s(figure)))
+
+    def note(self, figure: StaleFigure, cost_s: float, at_s: float) -> None:
+        """Note what a figure has cost in CPU seconds; it rests in proportion."""
+        key = (figure.project_id, figure.name)
+        self._costs_s[key] = cost_s
+        self._rest_until_s[key] = at_s + cost_s * len(self._costs_s) / CORE_SHARE
+
+    def _is_due(self, figure: StaleFigure, at_s: float) -> bool:
+        quiet_s = at_s - self._stamps[figure.project_id][1]
+        if quiet_s >= QUIET_S and self._cost_s(figure) <= CHEAP_S:
+            return True
+        return at_s >= self._rest_until_s.get((figure.project_id, figure.name), 0.0)
+
+    def _cost_s(self, figure: StaleFigure) -> float:
+        return self._costs_s.get((figure.project_id, figure.name), 0.0)
 
 
 def refresh(database: Database) -> int:
@@ -99,26 +131,22 @@ def refresh(database: Database) -> int:
     return len(figures)
 
 
-def stale(database: Database, *, only_first: bool = False) -> Iterator[StaleFigure]:
-    """Yield the figures that are wanted and do not match the judgments, the pending ones first."""
+def stale(database: Database) -> Iterator[StaleFigure]:
+    """Yield the figures that are wanted and do not match the judgments."""
     with database.reader() as session:
-        wanted = KeptFigure.wanted_at >= now(session) - WANTED_FOR
-        query = (
+        rows = session.execute(
             select(KeptFigure.project_id, KeptFigure.name, KeptFigure.stamp, KeptFigure.as_of)
-            .where(wanted)
-            .order_by(KeptFigure.as_of.is_not(None), KeptFigure.id)
-        )
-        if only_first:
-            query = query.where(KeptFigure.as_of.is_(None))
-        rows = session.execute(query).all()
-        stamps: dict[int, str] = {}
-        for row in rows:
-            if row.project_id not in stamps:
-                stamps[row.project_id] = kept_figures.stamp(session, row.project_id)
-            if row.as_of is None or row.stamp != stamps[row.project_id]:
-                yield StaleFigure(
-                    row.project_id, row.name, stamps[row.project_id], row.as_of is None
-                )
+            .where(KeptFigure.wanted_at >= now(session) - WANTED_FOR)
+            .order_by(KeptFigure.id)
+        ).all()
+        stamps = {
+            project_id: kept_figures.stamp(session, project_id)
+            for project_id in {row.project_id for row in rows}
+        }
+    for row in rows:
+        stamp = stamps[row.project_id]
+        if row.as_of is None or row.stamp != stamp:
+            yield StaleFigure(row.project_id, row.name, stamp, row.as_of is None)
 
 
 def compute(database: Database, figure: StaleFigure) -> None:

@@ -44,6 +44,7 @@ from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
 SMALL = 20_000  # judgments, up to which figures are computed on demand
 RECENT = 1_000  # judgments whose commit may come after that of a later one
+COMPUTING = "computes_figures"  # key of a session's info
 WANTED_EVERY_S = 60.0  # how often a request for the same figure is recorded
 
 Params = ParamSpec("Params")
@@ -84,7 +85,7 @@ def kept(
     def lookup(
         session: Session, project_id: int, /, *args: Params.args, **kwargs: Params.kwargs
     ) -> Result:
-        if is_writing(session):
+        if is_writing(session) or session.info.get(COMPUTING):
             return compute(session, project_id, *args, **kwargs)
         key = key_of(session, function.name, project_id, *args, **kwargs)
         present = _stamp_of_session(session, project_id)
@@ -123,6 +124,7 @@ def call(session: Session, project_id: int, name: str) -> str | None:
     if function is None:
         return None
     args, kwargs = json.loads(bracket + arguments)
+    session.info[COMPUTING] = True  # figures that it is made of are computed too
     result = function.compute(session, project_id, *args, **kwargs)
     return function.adapter.dump_json(result).decode()
 
@@ -144,27 +146,33 @@ def stamp(session: Session, project_id: int) -> str:
     id would do, but for a judgment that is committed after one with a higher id: hence the count of
     the latest ones.
     """
-    newest = select(func.max(Judgment.id)).where(Judgment.project_id == project_id)
-    last = session.scalar(newest) or 0
+    last, rest = parts_of_stamp(session, project_id)
     recent = select(func.count()).where(
         Judgment.project_id == project_id, Judgment.id > last - RECENT
-    )
-    withdrawn = select(func.count()).where(
-        Comparison.project_id == project_id, Comparison.is_withdrawn
     )
     skipped = select(func.count()).where(
         Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED
     )
+    return f"{last}:{session.scalar(recent) or 0}:{session.scalar(skipped) or 0}:{rest}"
+
+
+def parts_of_stamp(session: Session, project_id: int) -> tuple[int, str]:
+    """Return the newest judgment's id, and a text that changes with all but judgments and skips."""
+    newest = select(func.max(Judgment.id)).where(Judgment.project_id == project_id)
+    withdrawn = select(func.count()).where(
+        Comparison.project_id == project_id, Comparison.is_withdrawn
+    )
     members = select(func.count()).where(Membership.project_id == project_id)
     act = select(func.max(AuditEvent.id)).where(AuditEvent.project_id == project_id)
-    counts = [session.scalar(query) or 0 for query in (recent, withdrawn, skipped, members, act)]
+    counts = [session.scalar(query) or 0 for query in (withdrawn, members, act)]
     weights = session.execute(
         select(Criterion.name, Criterion.weight)
         .where(Criterion.project_id == project_id)
         .order_by(Criterion.name)
     )
     rated = json.dumps([[name, weight] for name, weight in weights]).encode()
-    return ":".join(map(str, (last, *counts, hashlib.sha256(rated).hexdigest()[:16])))
+    rest = ":".join(map(str, (*counts, hashlib.sha256(rated).hexdigest()[:16])))
+    return session.scalar(newest) or 0, rest
 
 
 def _stamp_of_session(session: Session, project_id: int) -> str:

@@ -16,7 +16,8 @@ Tag = TypeVar("Tag")
 class ResultMemory(Generic[Tag]):
     """The newest results, each with the tag that decides whether it is still valid."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_ENTRIES) -> None:
+        self._most = most
         self._entries: OrderedDict[Hashable, tuple[Tag, Any]] = OrderedDict()
         self._lock = Lock()
 
@@ -26,11 +27,11 @@ class ResultMemory(Generic[Tag]):
             return self._entries.get(key)
 
     def put(self, key: Hashable, tag: Tag, result: object) -> None:
-        """Remember a result; the oldest beyond `MAX_ENTRIES` are forgotten."""
+        """Remember a result; the oldest are forgotten."""
         with self._lock:
             self._entries[key] = (tag, result)
             self._entries.move_to_end(key)
-            while len(self._entries) > MAX_ENTRIES:
+            while len(self._entries) > self._most:
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:

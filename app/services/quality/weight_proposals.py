@@ -1,4 +1,4 @@
-"""Weights for labelers, proposed from how far they agree and from gold; nothing is applied here."""
+"""Weights for labelers, proposed from agreement and gold; `weights_in_use` applies them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from app.services.project import criteria
 from app.services.quality.kept_figures import kept
 from app.services.queue import counted_judgments
 
+FORMER = "former member"
 _PURPOSES = (Purpose.TRAIN, Purpose.GOLD)
 
 Entry = tuple[int, int, int, int]
@@ -31,14 +32,28 @@ class WeightProposal:
     weights: tuple[ProposedWeight, ...]
     changes: Changes
 
+    @property
+    def estimated(self) -> dict[str, float]:
+        """The weights that can be put to use: those that were estimated, of members."""
+        return {
+            str(proposed.labeler): proposed.weight
+            for proposed in self.weights
+            if not proposed.reason and not str(proposed.labeler).startswith(FORMER)
+        }
+
 
 @kept
 def of_project(session: Session, project_id: int) -> WeightProposal:
     """Propose weights from the judgments that count, of comparisons for training and of gold."""
     choices = _choices(_rows(session, project_id), criteria.weights(session, project_id))
-    proposed = labeler_weights.propose(choices)
+    proposed = tuple(sorted(labeler_weights.propose(choices), key=_by_pseudonym))
     weights = {labeler.labeler: labeler.weight for labeler in proposed}
     return WeightProposal(proposed, labeler_weights.changes(choices, weights))
+
+
+def _by_pseudonym(proposed: ProposedWeight) -> tuple[int, str]:
+    name = str(proposed.labeler)
+    return len(name), name
 
 
 def _rows(session: Session, project_id: int) -> Sequence[Any]:
@@ -72,7 +87,7 @@ def _choices(rows: Sequence[Any], weights: dict[str, float]) -> Choices:
         ranking = ranking_of(row, weights)
         if ranking is None:
             continue
-        name = row.pseudonym or f"former member {row.labeler_id}"
+        name = row.pseudonym or f"{FORMER} {row.labeler_id}"
         gold = _gold_ranking(row.gold_answer)
         for first, second in combinations(range(len(ranking.ranks)), 2):
             sign = _sign(ranking, first, second)

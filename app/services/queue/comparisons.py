@@ -1,7 +1,8 @@
 """Comparisons: created once, their slots counted, withdrawn and restored.
 
-Only this module changes `open_slots` and `done_slots`. Code that moves a slot holds the lock on the
-comparison's row (on SQLite there is only one writer anyway).
+Only this module and `comparison_batches`, its form for many at once, change `open_slots` and
+`done_slots`. Code that moves a slot holds the lock on the comparison's row (on SQLite there is only
+one writer anyway).
 """
 
 import random
@@ -98,9 +99,8 @@ def create(
     kind = kind or project.judgment_kind
     overlap = project.overlap if overlap is None else overlap
     _check(session, prompt_id, completion_ids, kind, overlap)
-    order = list(range(len(completion_ids)))
-    if origin_id is None:
-        random.Random(f"{seed}:{natural_key}").shuffle(order)
+    k = len(completion_ids)
+    order = canonical_order(seed, natural_key, k) if origin_id is None else list(range(k))
     comparison = Comparison(
         project_id=project.id,
         prompt_id=prompt_id,
@@ -125,6 +125,13 @@ def create(
     session.flush()
     _fill(session, comparison, [completion_ids[given] for given in order])
     return comparison
+
+
+def canonical_order(seed: int, natural_key: str, k: int) -> list[int]:
+    """Return the order of k completions as indices of those given, drawn from `seed`."""
+    order = list(range(k))
+    random.Random(f"{seed}:{natural_key}").shuffle(order)
+    return order
 
 
 def completions_of(session: Session, comparison_id: int) -> tuple[Completion, ...]:

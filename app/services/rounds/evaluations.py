@@ -7,16 +7,16 @@ together with its agreement with the labelers on the same completions.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain import bootstrap
-from app.domain.measures import Measure, Undefined
+from app.domain import win_rates
+from app.domain.win_rates import BlindComparison, EvaluationResults
 from app.errors import NotFound
 from app.models import (
     Comparison,
@@ -31,58 +31,7 @@ from app.models import (
 from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
-NOT_JUDGED = "nothing has been judged yet"
 POSITION = {"a": 0, "b": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class WinTally:
-    """Votes by outcome for the new policy. A tie counts as half a win; `both_bad` is not a vote."""
-
-    wins: int
-    ties: int
-    losses: int
-    both_bad: int
-    identical: int  # prompts with identical completions: ties without a vote
-
-
-@dataclass(frozen=True, slots=True)
-class ArbiterReport:
-    """A reward model's verdict on the same completions, and its agreement with the labelers.
-
-    `share` is the new policy's share of wins. `agreement` is None until a labeler has preferred one
-    of the completions.
-    """
-
-    name: str
-    share: float
-    agreement: float | None
-    compared: int
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationResults:
-    """The new policy's share of wins with an interval by prompt, votes, arbiter and lengths."""
-
-    tally: WinTally
-    prompts: int
-    judged: int
-    share: float | None
-    low: float | None
-    high: float | None
-    arbiter: ArbiterReport | None
-    length_new: float | None  # mean characters
-    length_old: float | None
-
-    @property
-    def at_least_as_good(self) -> float | None:
-        """The share of wins and ties among all votes."""
-        votes = self.tally.wins + self.tally.ties + self.tally.losses
-        return (self.tally.wins + self.tally.ties) / votes if votes else None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the results as plain JSON values."""
-        return asdict(self) | {"at_least_as_good": self.at_least_as_good}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +43,7 @@ class CompletionPair:
     old: Completion
     score_new: float
     score_old: float
-
-
-@dataclass(frozen=True, slots=True)
-class _BlindComparison:
-    """One comparison of an evaluation with its votes."""
-
-    prompt_id: int
-    new_id: int  # completion ids
-    old_id: int
-    votes: tuple[float, ...]  # 1 for the new policy, 0 for the old, ½ for a tie
-    both_bad: int
+    is_withdrawn: bool = False  # its comparison was withdrawn, and its judgments do not count
 
 
 def open_evaluation(session: Session, round_: Round, new_id: int, old_id: int) -> Evaluation:
@@ -194,30 +133,17 @@ def complete(session: Session, evaluation: Evaluation) -> None:
 
 
 def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
-    """Count wins, ties and losses of the new policy, with an interval clustered by prompt."""
-    comparisons = _comparisons(session, evaluation)
-    identical = list(evaluation.results.get("identical_prompts", []))
-    votes = [vote for comparison in comparisons for vote in comparison.votes]
-    tally = WinTally(
-        wins=votes.count(1.0),
-        ties=votes.count(0.5),
-        losses=votes.count(0.0),
-        both_bad=sum(comparison.both_bad for comparison in comparisons),
-        identical=len(identical),
-    )
-    measure = _share(comparisons, identical, seed=evaluation.id)
-    low, high = _bounds(measure)
-    lengths = evaluation.results.get("lengths", {})
-    return EvaluationResults(
-        tally=tally,
-        prompts=len({comparison.prompt_id for comparison in comparisons}) + len(identical),
-        judged=len(votes),
-        share=None if isinstance(measure.value, Undefined) else measure.value,
-        low=low,
-        high=high,
-        arbiter=_arbiter(evaluation, comparisons),
-        length_new=lengths.get("new"),
-        length_old=lengths.get("old"),
+    """Count wins, ties and losses of the new policy, with an interval clustered by prompt.
+
+    Withdrawn comparisons do not count, neither in a running evaluation nor in a complete one.
+    """
+    recorded = evaluation.results
+    return win_rates.results(
+        _comparisons(session, evaluation),
+        list(recorded.get("identical_prompts", [])),
+        arbiter=recorded.get("arbiter", ""),
+        scores=recorded.get("scores", {}),
+        lengths=recorded.get("lengths", {}),
     )
 
 
@@ -236,6 +162,7 @@ def completion_pairs(session: Session, evaluation: Evaluation) -> list[Completio
         is_new = completion.checkpoint_id == evaluation.new_checkpoint_id
         prompts[prompt.id] = prompt
         by_prompt[prompt.id][is_new] = completion
+    withdrawn = _withdrawn_prompts(session, evaluation.id)
     return [
         CompletionPair(
             prompts[prompt_id],
@@ -243,60 +170,25 @@ def completion_pairs(session: Session, evaluation: Evaluation) -> list[Completio
             pair[False],
             scores[str(pair[True].id)],
             scores[str(pair[False].id)],
+            prompt_id in withdrawn,
         )
         for prompt_id, pair in by_prompt.items()
         if len(pair) == 2
     ]
 
 
-def _share(
-    comparisons: Sequence[_BlindComparison], identical: Sequence[int], *, seed: int
-) -> Measure:
-    by_prompt: dict[int, list[float]] = defaultdict(list)
-    for comparison in comparisons:
-        by_prompt[comparison.prompt_id].extend(comparison.votes)
-    shares = [sum(votes) / len(votes) for votes in by_prompt.values() if votes]
-    if not shares and not identical:
-        return Measure.missing(NOT_JUDGED)
-    return bootstrap.share([*shares, *(0.5 for _ in identical)], seed=seed)
-
-
-def _bounds(measure: Measure) -> tuple[float | None, float | None]:
-    if isinstance(measure.interval, Undefined):
-        return None, None
-    return measure.interval.low, measure.interval.high
-
-
-def _arbiter(
-    evaluation: Evaluation, comparisons: Sequence[_BlindComparison]
-) -> ArbiterReport | None:
-    scores: Mapping[str, float] = evaluation.results.get("scores", {})
-    gaps = [
-        (comparison, scores[str(comparison.new_id)] - scores[str(comparison.old_id)])
-        for comparison in comparisons
-        if str(comparison.new_id) in scores and str(comparison.old_id) in scores
-    ]
-    if not gaps:
-        return None
-    agreements = [
-        float((gap > 0) == (vote == 1.0))
-        for comparison, gap in gaps
-        for vote in comparison.votes
-        if vote != 0.5 and gap != 0
-    ]
-    return ArbiterReport(
-        name=evaluation.results.get("arbiter", ""),
-        share=sum(_won(gap) for _, gap in gaps) / len(gaps),
-        agreement=sum(agreements) / len(agreements) if agreements else None,
-        compared=len(agreements),
+def _withdrawn_prompts(session: Session, evaluation_id: int) -> set[int]:
+    """Return the prompts whose comparisons have all been withdrawn."""
+    query = (
+        select(Comparison.prompt_id)
+        .where(Comparison.evaluation_id == evaluation_id, Comparison.purpose == Purpose.EVALUATION)
+        .group_by(Comparison.prompt_id)
+        .having(func.sum(case((Comparison.is_withdrawn, 0), else_=1)) == 0)
     )
+    return set(session.scalars(query))
 
 
-def _won(gap: float) -> float:
-    return 0.5 if gap == 0 else float(gap > 0)
-
-
-def _comparisons(session: Session, evaluation: Evaluation) -> list[_BlindComparison]:
+def _comparisons(session: Session, evaluation: Evaluation) -> list[BlindComparison]:
     members = session.execute(
         select(
             ComparisonCompletion.comparison_id,
@@ -323,7 +215,7 @@ def _comparisons(session: Session, evaluation: Evaluation) -> list[_BlindCompari
 
 def _blind_comparison(
     pair: Sequence[Any], judgments: Sequence[Judgment], new_checkpoint_id: int
-) -> _BlindComparison:
+) -> BlindComparison:
     # Each row of the pair is a completion with its place in the comparison.
     new = next(row for row in pair if row.checkpoint_id == new_checkpoint_id)
     old = next(row for row in pair if row.checkpoint_id != new_checkpoint_id)
@@ -333,7 +225,7 @@ def _blind_comparison(
         if judgment.preferred is not None
     )
     both_bad = sum(judgment.both_bad for judgment in judgments)
-    return _BlindComparison(new.prompt_id, new.id, old.id, votes, both_bad)
+    return BlindComparison(new.prompt_id, new.id, old.id, votes, both_bad)
 
 
 def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]]:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.domain.states import RoundState
+from app.domain.win_rates import EvaluationResults
 from app.errors import FigurePending
 from app.models import (
     Checkpoint,
@@ -26,7 +27,6 @@ from app.services.quality import agreement, labeler_quality
 from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import counted_judgments
 from app.services.rounds import evaluations, next_step, round_progress
-from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.next_step import NextStep
 
 

@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session, aliased
 from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
+from app.domain.win_rates import EvaluationResults
 from app.errors import FigurePending, Invalid
 from app.models import Comparison, Job, Judgment, Membership, Project, Purpose, Round
 from app.services.jobs import workers
 from app.services.project import prompts
 from app.services.quality import agreement
 from app.services.rounds import evaluations, readiness
-from app.services.rounds.evaluations import EvaluationResults
 from app.services.rounds.round_progress import LabelingProgress, RoundOverview
 
 PACE_OVER = timedelta(minutes=30)

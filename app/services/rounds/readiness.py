@@ -7,11 +7,13 @@ from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
+from app.domain.reward_parts import WeightSource
 from app.domain.step_counts import StepCount
 from app.errors import Invalid
 from app.models import Comparison, Project, Prompt, Purpose, Split
 from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
+from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
 
 
@@ -43,6 +45,8 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
     k = plan.k or project.k
     kind = JudgmentKind(project.judgment_kind)
     _check_kind(project, kind, k, plan)
+    if plan.reward.labelers and plan.reward.labelers_from is WeightSource.PLAN:
+        weights_in_use.check(session, project, plan.reward.labelers)
     if plan.candidates < k and not plan.use_imported:
         raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
     has_model = checkpoints.current_policy(session, project) is not None

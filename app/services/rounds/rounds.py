@@ -28,6 +28,7 @@ from app.models import (
 from app.services.checkpoints import checkpoints
 from app.services.jobs import jobs
 from app.services.people import audit
+from app.services.quality import weights_in_use
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, readiness
 from app.services.rounds.round_progress import (
@@ -58,7 +59,7 @@ AFTER: Mapping[RoundState, RoundState] = {
 
 
 def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: int | None) -> Round:
-    """Start the next round of a project.
+    """Start the next round of a project, with its labeler weights unless the plan has its own.
 
     Raises:
         Conflict: a round of the project is not over yet.
@@ -68,6 +69,7 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     live = current(session, project.id)
     if live is not None:
         raise Conflict(f"round {live.number} is {live.state}; end it before the next is launched")
+    plan = weights_in_use.in_plan(session, project, plan)
     readiness.check(session, project, plan)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, RatingAgreement
-from app.domain.labeler_agreement import ALONE
+from app.domain.agreement import EXPECTATION, WEIGHTING, RatingAgreement
+from app.domain.labeler_agreement import ALONE, PairAgreement
 from app.domain.labeler_weights import ProposedWeight
 from app.domain.measures import Interval, Measure, Undefined
 from app.domain.noise_ceiling import Levels
@@ -18,6 +18,10 @@ from app.services.quality.agreement import AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
 from app.web.deps import LeadAccess
+
+ALPHA = "Krippendorff's alpha as published: each judgment counts the same."
+ALPHA_BY_COMPARISON = "Alpha with each comparison counting the same, whatever its overlap."
+FLEISS = "Fleiss' kappa; where overlap is unequal, each pair of responses counts the same."
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
 
@@ -55,6 +59,7 @@ class LabelerPairOut(BaseModel):
     first: str
     second: str
     raw: MeasureOut
+    kappa: MeasureOut = Field(description="Cohen's kappa.")
 
 
 class LabelerOut(BaseModel):
@@ -69,7 +74,8 @@ class LabelerOut(BaseModel):
     first_place: MeasureOut = Field(description="How often they chose the response shown first.")
     ties: MeasureOut
     skips: MeasureOut
-    longer: MeasureOut
+    longer: MeasureOut = Field(description="How often they chose the longer of two responses.")
+    longer_by_others: MeasureOut = Field(description="How often all others together did so.")
     median_s: float | None
     majorities_turned: int
     remarks: list[str]
@@ -80,6 +86,8 @@ class LabelerWeightOut(BaseModel):
 
     labeler: str
     choices: int
+    shared: int = Field(description="Choices that others made too, or whose answer is known.")
+    gold: int = Field(description="Choices whose answer is known.")
     accuracy: MeasureOut
     first_place_pull: MeasureOut = Field(
         description="The pull of the response shown first, in log-odds."
@@ -94,6 +102,9 @@ class WeightProposalOut(BaseModel):
     """Proposed weights, and the pairs of completions whose majority they would change."""
 
     labelers: list[LabelerWeightOut]
+    weights: dict[str, float] = Field(
+        description="The estimated weights by pseudonym, as `PUT …/weights/in-use` takes them."
+    )
     pairs: int
     flipped: int
     decided_ties: int
@@ -108,8 +119,11 @@ class AbsoluteOut(BaseModel):
     pairable: int = Field(description="Responses judged by two or more labelers.")
     raw: MeasureOut = Field(description="Share of identical pairs.")
     within_one: MeasureOut = Field(description="Share of pairs at most one point apart.")
-    alpha: MeasureOut
+    alpha: MeasureOut = Field(description=ALPHA)
+    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
+    fleiss: MeasureOut = Field(description=FLEISS)
     metric: str
+    pairs: list[LabelerPairOut]
 
 
 class CompletionAgreementOut(BaseModel):
@@ -128,12 +142,16 @@ class AgreementOut(BaseModel):
     units: int
     pairable: int
     without_preference: int
-    raw: MeasureOut
+    raw: MeasureOut = Field(description="Share of labeler pairs that agree, by comparison.")
     decided: MeasureOut = Field(description="Agreement without ties: the human level.")
-    alpha: MeasureOut
+    alpha: MeasureOut = Field(description=ALPHA)
+    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
     metric: str
     strength_alpha: MeasureOut
+    fleiss: MeasureOut = Field(description=FLEISS)
+    cohen: MeasureOut = Field(description="Cohen's kappa, with exactly two labelers.")
     tau_b: MeasureOut
+    w: MeasureOut = Field(description="Kendall's W of the rankings of a comparison, on average.")
     top1: MeasureOut
     levels: LevelsOut | None
     rounds: list[GroupOut]
@@ -148,6 +166,7 @@ class AgreementOut(BaseModel):
     completions_by_labeler: list[CompletionAgreementOut]
     texts: str = Field("", description="Why agreement is not defined for written text.")
     expectation: str = EXPECTATION
+    weighting: str = WEIGHTING
 
 
 class DisputedComparison(BaseModel):
@@ -187,11 +206,13 @@ def report(
 def weights(access: LeadAccess) -> WeightProposalOut:
     """Propose a weight for each labeler from agreement and gold, and count what would change.
 
-    Nothing is applied: pass the weights in a round's plan as `reward.labelers`.
+    Nothing is applied: put the weights to use with `PUT …/agreement/weights/in-use`, or pass them
+    in a round's plan as `reward.labelers`.
     """
     proposal = weight_proposals.of_project(access.session, access.project.id)
     return WeightProposalOut(
         labelers=[_weight(labeler) for labeler in proposal.weights],
+        weights=proposal.estimated,
         pairs=proposal.changes.units,
         flipped=proposal.changes.flipped,
         decided_ties=proposal.changes.decided_ties,
@@ -227,18 +248,19 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
         raw=_measure(overall.raw),
         decided=_measure(overall.decided),
         alpha=_measure(overall.alpha),
+        alpha_by_comparison=_measure(overall.alpha_by_comparison),
         metric=overall.metric,
         strength_alpha=_measure(overall.strength_alpha),
+        fleiss=_measure(overall.fleiss),
+        cohen=_measure(overall.cohen),
         tau_b=_measure(overall.ranks.tau),
+        w=_measure(overall.ranks.w),
         top1=_measure(overall.ranks.top1),
         levels=_levels(levels) if isinstance(levels, Levels) else None,
         rounds=[_group(group) for group in report.rounds],
         guidelines=[_group(group) for group in report.versions],
         sources=[_group(group) for group in report.sources],
-        pairs=[
-            LabelerPairOut(first=str(pair.first), second=str(pair.second), raw=_measure(pair.raw))
-            for pair in report.pairs
-        ],
+        pairs=[_pair(pair) for pair in report.pairs],
         by_labeler=[_labeler(report, quality) for quality in qualities],
         kinds={str(kind): count for kind, count in report.kinds.items()},
         ratings=[_absolute(name, ratings) for name, ratings in report.absolute.criteria],
@@ -260,7 +282,19 @@ def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
         raw=_measure(ratings.raw),
         within_one=_measure(ratings.within_one),
         alpha=_measure(ratings.alpha),
+        alpha_by_comparison=_measure(ratings.alpha_by_comparison),
+        fleiss=_measure(ratings.fleiss),
         metric=ratings.metric,
+        pairs=[_pair(pair) for pair in ratings.pairs],
+    )
+
+
+def _pair(pair: PairAgreement) -> LabelerPairOut:
+    return LabelerPairOut(
+        first=str(pair.first),
+        second=str(pair.second),
+        raw=_measure(pair.raw),
+        kappa=_measure(pair.kappa),
     )
 
 
@@ -278,6 +312,7 @@ def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
         ties=_measure(quality.ties),
         skips=_measure(quality.skips),
         longer=_measure(quality.longer),
+        longer_by_others=_measure(quality.longer_by_others),
         median_s=quality.median_s,
         majorities_turned=report.flips.get(quality.labeler, 0),
         remarks=list(quality.remarks),
@@ -316,6 +351,8 @@ def _weight(proposed: ProposedWeight) -> LabelerWeightOut:
     return LabelerWeightOut(
         labeler=str(proposed.labeler),
         choices=proposed.choices,
+        shared=proposed.shared,
+        gold=proposed.gold,
         accuracy=_measure(proposed.accuracy),
         first_place_pull=_measure(proposed.slot_pull),
         weight=proposed.weight,

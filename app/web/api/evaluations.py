@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.models import Evaluation
@@ -36,6 +36,7 @@ class AnswersOut(BaseModel):
     old: str
     score_new: float
     score_old: float
+    is_withdrawn: bool = Field(description="Its comparison was withdrawn; its votes do not count.")
 
 
 @router.get("")
@@ -64,6 +65,7 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
             old=pair.old.text,
             score_new=pair.score_new,
             score_old=pair.score_old,
+            is_withdrawn=pair.is_withdrawn,
         )
         for pair in evaluations.completion_pairs(access.session, evaluation)
     ]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
-from typing import Annotated, Any, BinaryIO, Self, cast
+from typing import Annotated, Any, BinaryIO, Literal, Self, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
@@ -54,6 +54,18 @@ class Reject(BaseModel):
     raw: str = ""
 
 
+class DuplicatesOut(BaseModel):
+    """Rows that added nothing because they were there already; `lines` are the first ones.
+
+    `where` says whether they were in the project before or earlier in the file.
+    """
+
+    kind: Literal["prompts", "demonstrations", "completions", "comparisons", "judgments"]
+    where: Literal["project", "file"]
+    count: int
+    lines: list[int]
+
+
 class ImportOut(BaseModel):
     """The result of an import; while a job runs, of the part it has read."""
 
@@ -65,6 +77,8 @@ class ImportOut(BaseModel):
     sha256: str
     counts: dict[str, int]
     rejects: list[Reject]
+    duplicates: list[DuplicatesOut]
+    remarks: list[str]
     created_at: datetime
 
 
@@ -268,6 +282,8 @@ def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
         sha256=run.sha256,
         counts=run.counts,
         rejects=[Reject(**reject) for reject in run.rejects],
+        duplicates=[DuplicatesOut(**each) for each in run.duplicates],
+        remarks=run.remarks,
         created_at=run.created_at,
     )
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
 
-from app.domain.agreement import EXPECTATION
+from app.domain.agreement import EXPECTATION, WEIGHTING
 from app.domain.labeler_agreement import LabelerAgreement
-from app.domain.measures import Interval, Measure
+from app.domain.measures import Interval, Measure, Undefined
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
 from app.services.project import projects, prompts
@@ -34,6 +34,7 @@ class HeatMapCell:
     """Two labelers in the heat map: their agreement, or only the number of shared comparisons."""
 
     share: float | None
+    kappa: float | None  # Cohen's
     n: int
     shade: int  # 0 to 6, which the style sheet maps to colors
 
@@ -54,7 +55,18 @@ class AgreementPage:
     low: int
     as_of: datetime | None  # of figures that newer judgments are not in yet
     expectation: str = EXPECTATION
+    weighting: str = WEIGHTING
+    fewest_shared: int = FEWEST_SHARED  # below, two labelers are not compared on the page
     free_text: str = FREE_TEXT
+
+    @property
+    def has_two_alphas(self) -> bool:
+        """Whether alpha depends visibly on what counts the same, as it may with unequal overlap."""
+        overall = self.report.overall
+        published, by_comparison = overall.alpha.value, overall.alpha_by_comparison.value
+        if isinstance(published, Undefined) or isinstance(by_comparison, Undefined):
+            return False
+        return f"{published:.2f}" != f"{by_comparison:.2f}"
 
     @property
     def over_time(self) -> Chart:
@@ -139,7 +151,8 @@ def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:
         is_shown = pair.raw.n >= FEWEST_SHARED and isinstance(value, float)
         share = _value(pair.raw) if is_shown else None
         shade = 0 if share is None else min(max(int((share - 0.45) / 0.07), 0), 6)
-        cell = HeatMapCell(share, pair.raw.n, shade)
+        kappa = _value(pair.kappa) if is_shown and isinstance(pair.kappa.value, float) else None
+        cell = HeatMapCell(share, kappa, pair.raw.n, shade)
         cells[str(pair.first), str(pair.second)] = cell
         cells[str(pair.second), str(pair.first)] = cell
     return cells

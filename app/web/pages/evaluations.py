@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from fastapi import Request, Response
 
+from app.domain.win_rates import EvaluationResults
 from app.models import Checkpoint, Evaluation, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.rounds import evaluations, round_progress
-from app.services.rounds.evaluations import CompletionPair, EvaluationResults
+from app.services.rounds.evaluations import CompletionPair
 from app.services.rounds.round_progress import LabelingProgress
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess

@@ -8,10 +8,13 @@ from fastapi import Form, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.plan import Algorithm, Engine, RoundPlan
+from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
 from app.models import Project, Round, Split
 from app.services.project import prompts
-from app.services.rounds import job_control, readiness, round_progress, rounds
+from app.services.quality import weights_in_use
+from app.services.quality.weights_in_use import WeightsInUse
+from app.services.rounds import evaluations, job_control, readiness, round_progress, rounds
 from app.services.rounds.readiness import Preview
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
@@ -43,10 +46,11 @@ ENGINES = (
 
 @dataclass(frozen=True, slots=True)
 class RoundsPage:
-    """The rounds, newest first, with their results."""
+    """The rounds, newest first; `results` of complete evaluations by the number of the round."""
 
     overviews: list[round_progress.RoundOverview]
     is_live: bool
+    results: dict[int, EvaluationResults]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,29 @@ class LaunchPage:
     preview: Preview | None
     needs_sft: bool
     policy_prompts: int
+    in_use: WeightsInUse
+    why_no_weights: str
     error: str = ""
     kl_help: str = KL_HELP
     algorithms: Sequence[tuple[str, str]] = ALGORITHMS
     algorithm_help: str = ALGORITHM_HELP
     engines: Sequence[tuple[str, str]] = ENGINES
     problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def weights_help(self) -> str:
+        """Where the labeler weights come from, and what changing them does."""
+        if self.why_no_weights:
+            return f"Clear them: {self.why_no_weights}."
+        if self.in_use.weights:
+            return (
+                f"In use in the project since {self.in_use.since:%Y-%m-%d}; change or clear them "
+                "for this round only. Labelers who are not named weigh 1."
+            )
+        return (
+            "Such as L2 0.5, L3 1.4, for this round only; labelers who are not named weigh 1. "
+            "Agreement, Labeler weights, proposes weights for every round."
+        )
 
 
 @router.get("/p/{slug}/rounds")
@@ -76,7 +97,12 @@ def show_all(request: Request, access: LeadAccess) -> Response:
     listed = round_progress.of_project(access.session, access.project.id)
     overviews = [round_progress.overview(access.session, round_) for round_ in listed]
     is_live = round_progress.current(access.session, access.project.id) is not None
-    return render(request, "rounds/page.html", RoundsPage(overviews, is_live))
+    results = {
+        one.round.number: evaluations.results(access.session, one.evaluation)
+        for one in overviews
+        if one.evaluation is not None and one.evaluation.state == evaluations.COMPLETE
+    }
+    return render(request, "rounds/page.html", RoundsPage(overviews, is_live, results))
 
 
 @router.get("/p/{slug}/rounds/new")
@@ -242,15 +268,18 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         preview,
         project.sft_checkpoint_id is None,
         min(prompts.counts(session, project.id)[Split.TRAIN], shown.policy_prompts),
+        weights_in_use.of_project(session, project),
+        weights_in_use.why_not(project),
         error or problem,
         problems=shown.problems(before),
     )
 
 
 def _before(session: Session, project: Project) -> RoundPlan:
-    """Return the plan of the last round, on which the next one is based."""
+    """Return the plan of the last round with the project's labeler weights: the next one's base."""
     made = round_progress.of_project(session, project.id)
-    return RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+    plan = RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+    return weights_in_use.in_next(session, project, plan)
 
 
 def _url(access: ProjectAccess, round_: Round) -> str:

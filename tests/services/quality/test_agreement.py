@@ -1,10 +1,11 @@
 """Which judgments count towards agreement, and how they are grouped."""
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain.measures import Undefined
-from app.models import Judgment, Project, Purpose, User
+from app.domain.measures import Interval, Undefined
+from app.models import Comparison, Judgment, Project, Purpose, User
 from app.services.quality import agreement, labeler_quality
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
@@ -65,6 +66,22 @@ def test_agreement_without_judgments_is_undefined_with_a_reason(session: Session
         assert isinstance(measure.value, Undefined)
         assert measure.value.reason
     assert isinstance(report.levels, Undefined)
+
+
+def test_comparisons_of_one_prompt_widen_the_interval(session: Session) -> None:
+    project, people = make_project(session)
+    for n in range(12):
+        judged(session, project, people, "a", "a" if n % 3 else "b")
+    alone = agreement.report(session, project.id).overall.raw
+    asked = session.scalars(select(Comparison).order_by(Comparison.id)).all()
+    for comparison in asked[1:6]:
+        comparison.prompt_id = asked[0].prompt_id
+    session.flush()
+    shared = agreement.report(session, project.id).overall.raw
+    assert shared.value == alone.value
+    assert isinstance(alone.interval, Interval)
+    assert isinstance(shared.interval, Interval)
+    assert shared.interval.high - shared.interval.low > alone.interval.high - alone.interval.low
 
 
 def test_agreement_is_grouped_by_guidelines_version(session: Session) -> None:

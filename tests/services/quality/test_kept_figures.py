@@ -1,5 +1,7 @@
 """A kept figure equals what would be computed, or says what it is of."""
 
+import subprocess
+
 import pytest
 from sqlalchemy.orm import Session
 
@@ -7,6 +9,7 @@ from app.db import Database
 from app.errors import FigurePending
 from app.models import FigureRefresher, KeptFigure
 from app.services.quality import agreement, figure_refresher, kept_figures, labeler_quality
+from app.services.quality.figure_refresher import RefreshSchedule, StaleFigure
 from app.services.quality.kept_figures import kept
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
@@ -138,6 +141,14 @@ def test_a_figure_of_an_earlier_version_is_computed_again(
         assert session.query(KeptFigure).count() == 1
 
 
+def test_the_refresher_knows_every_figure() -> None:
+    found = subprocess.run(
+        ["grep", "-rlE", "^@kept$", "app"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    known = {module.__name__.replace(".", "/") + ".py" for module in figure_refresher.KEEPERS}
+    assert set(found) == known
+
+
 def test_one_refresher_works_until_it_is_gone(
     any_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,3 +159,40 @@ def test_one_refresher_works_until_it_is_gone(
         session.get_one(FigureRefresher, 1).seen_at -= 2 * figure_refresher.LEASE
     figure_refresher.hold(any_database, "second")
     assert figure_refresher.holds(any_database, "second")
+
+
+def figure(name: str, stamp: str = "1", *, is_first: bool = False) -> StaleFigure:
+    return StaleFigure(1, name, stamp, is_first)
+
+
+def names(figures: list[StaleFigure]) -> list[str]:
+    return [each.name for each in figures]
+
+
+def test_figures_rest_in_proportion_to_their_cost_while_judgments_come() -> None:
+    schedule = RefreshSchedule()
+    assert names(schedule.due([figure("dear"), figure("cheap")], 0.0)) == ["dear", "cheap"]
+    schedule.note(figure("dear"), 2.0, 2.0)
+    schedule.note(figure("cheap"), 0.1, 2.1)
+    spent = {"dear": 2.0, "cheap": 0.1}
+    costs = dict(spent)
+    for second in range(3, 2003):
+        stale = [figure("dear", str(second)), figure("cheap", str(second))]
+        for each in schedule.due(stale, float(second)):
+            schedule.note(each, costs[each.name], float(second))
+            spent[each.name] += costs[each.name]
+    assert sum(spent.values()) / 2000 < figure_refresher.CORE_SHARE * 1.05
+    assert spent["cheap"] / costs["cheap"] > 10 * spent["dear"] / costs["dear"]
+
+
+def test_when_no_judgment_comes_figures_are_fresh_at_once() -> None:
+    schedule = RefreshSchedule()
+    for name, cost_s in (("report", 3.0), ("weights", 60.0)):
+        schedule.due([figure(name)], 0.0)
+        schedule.note(figure(name), cost_s, 0.0)
+    stale = [figure("weights", "2"), figure("report", "2")]
+    assert schedule.due(stale, 5.0) == []
+    assert schedule.due(stale, 8.0) == []
+    assert names(schedule.due(stale, 9.0)) == ["report"]
+    awaited = figure("new", "2", is_first=True)
+    assert names(schedule.due([*stale, awaited], 9.5)) == ["new", "report"]

@@ -217,7 +217,7 @@ def test_an_answer_breaks_no_rule_of_its_kind(desk: Desk) -> None:
 
 def test_practice_counts_in_nothing(desk: Desk) -> None:
     desk.run(right=4)
-    assert agreement.load(desk.session, desk.project.id) == []
+    assert len(agreement.load(desk.session, desk.project.id)) == 0
     assert labeler_quality.of_project(desk.session, desk.project.id) == []
     for table in (Judgment, Assignment):  # what agreement, exports and training read
         assert desk.session.scalar(select(func.count()).select_from(table)) == 0

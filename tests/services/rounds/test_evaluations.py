@@ -11,6 +11,7 @@ from app.domain.plan import RoundPlan
 from app.models import (
     Checkpoint,
     CheckpointKind,
+    Comparison,
     ComparisonCompletion,
     Completion,
     Evaluation,
@@ -128,7 +129,10 @@ def test_identical_completions_are_ties(
     )
     results = evaluations.results(session, running)
     assert results.share == pytest.approx((1 + 3 * 0.5) / 4)
+    assert results.at_least_as_good == 1.0
     assert results.tally.identical == 3
+    ask(session, project, running, labelers, ["old"])
+    assert evaluations.results(session, running).at_least_as_good == pytest.approx(4 / 5)
 
 
 def test_the_arbiter_is_compared_with_the_labelers(
@@ -198,3 +202,26 @@ def test_a_round_has_one_evaluation(session: Session, running: Evaluation) -> No
         session, row, running.new_checkpoint_id, running.old_checkpoint_id
     )
     assert again.id == running.id
+
+
+def test_withdrawn_comparisons_stop_counting_even_after_the_evaluation_is_complete(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    scores: dict[int, float] = {}
+    for verdict in ("new", "old", "bad"):
+        new_id, old_id = ask(session, project, running, labelers, [verdict])
+        scores |= {new_id: 1.0, old_id: 0.0}
+    evaluations.record_scores(
+        session, running, arbiter="R", scores=scores, identical=[], lengths={}, notes={}
+    )
+    evaluations.complete(session, running)
+    asked = session.scalars(select(Comparison).order_by(Comparison.id)).all()
+    for comparison in asked[1:]:
+        comparisons.withdraw(session, comparison.id)
+    results = evaluations.results(session, running)
+    assert (results.tally.wins, results.tally.losses, results.tally.both_bad) == (1, 0, 0)
+    assert (results.prompts, results.judged, results.share) == (1, 1, 1.0)
+    assert results.arbiter is not None
+    assert (results.arbiter.compared, results.arbiter.agreement) == (1, 1.0)
+    pairs = evaluations.completion_pairs(session, running)
+    assert [pair.is_withdrawn for pair in pairs] == [False, True, True]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RoundPlan
+from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.reward_parts import LabelerWeight
 from app.domain.states import JobState, RoundState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
@@ -21,6 +23,7 @@ from app.models import (
     Completion,
     Demonstration,
     Job,
+    Membership,
     Project,
     Prompt,
     Purpose,
@@ -30,6 +33,7 @@ from app.models import (
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases, jobs
+from app.services.quality import weights_in_use
 from app.services.queue import comparisons, slot_leases
 from app.services.rounds import evaluations, round_progress, rounds
 from tests.services import sample
@@ -367,3 +371,22 @@ def test_a_cancelled_round_asks_nobody_for_more(work: Session, project: Project)
     rounds.cancel(work, round_, reason="wrong prompts", actor_id=None)
     (labeler,) = sample.make_labelers(work, project, 1)
     assert slot_leases.claim(work, sample.SECRET, project, labeler) is None
+
+
+def test_a_round_takes_the_projects_labeler_weights_into_its_plan(
+    work: Session, project: Project
+) -> None:
+    sample.make_labelers(work, project, 1)
+    name = work.scalars(select(Membership.pseudonym)).first() or ""
+    weights_in_use.use(work, project, [LabelerWeight(name, 0.5)], actor_id=None)
+    reward = launch(work, project).plan["reward"]
+    assert reward["labelers"] == [{"labeler": name, "weight": 0.5}]
+    assert reward["labelers_from"] == "project"
+
+
+def test_a_plan_that_weighs_somebody_else_is_refused_at_launch(
+    work: Session, project: Project
+) -> None:
+    plan = replace(PLAN, reward=RewardPlan(labelers=(LabelerWeight("L7", 0.5),)))
+    with pytest.raises(Invalid, match="has no labeler 'L7'"):
+        launch(work, project, plan)

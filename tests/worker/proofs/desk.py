@@ -16,7 +16,7 @@ import torch
 from app.demo import grammar, panel, project, taste, truth
 from app.demo.plan import DemoPlan
 from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth, ScoredComparison
-from app.domain import bootstrap
+from app.domain import jackknife
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan
@@ -220,7 +220,7 @@ class Desk:
     ) -> RewardTruth:
         """Hold a reward model against the truth."""
         scored = model.scores(rows, self._ids_of(model.roles, rows))
-        return truth.reward(scored, self.utility, longer_wins=longer_wins, seed=self.seed)
+        return truth.reward(scored, self.utility, longer_wins=longer_wins)
 
     def votes_of(self, model: RewardModel, rows: Sequence[Judged]) -> Measure:
         """Return how often a reward model agrees with a single labeler's strict preference."""
@@ -234,7 +234,7 @@ class Desk:
             ]
             if told:
                 shares.append(fmean(told))
-        return bootstrap.share(shares, seed=self.seed)
+        return jackknife.share(shares)
 
     def won(
         self,
@@ -243,7 +243,7 @@ class Desk:
     ) -> PolicyTruth:
         """Hold the first answers of two models against the truth."""
         rows = [PolicyCompletions(one, old[one][0].text, new[one][0].text) for one in old]
-        return truth.policy(rows, self.utility, seed=self.seed)
+        return truth.policy(rows, self.utility)
 
     def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:
         return {row.prompt: self.ids(roles, row.prompt) for row in rows}

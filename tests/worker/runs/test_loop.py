@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import Start
+from app.domain.reward_parts import LabelerWeight
 from app.domain.states import RoundState
 from app.models import (
     Checkpoint,
@@ -29,6 +30,7 @@ from app.models import (
     TrainingSample,
 )
 from app.services.checkpoints import checkpoints
+from app.services.quality import weights_in_use
 from app.services.rounds import evaluations, round_progress, rounds
 from tests.worker.runs import small
 
@@ -90,6 +92,9 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         sft_job = small.jobs_of(session, first)["sft"]
         assert session.scalar(select(func.count()).where(TrainingSample.job_id == sft_job.id))
         rounds.decide(session, round_, promote=True, reason="better", actor_id=None)
+        row = session.get_one(Project, project.id)
+        owner = LabelerWeight("L1", 0.5)  # who never judges
+        weights_in_use.use(session, row, [owner], actor_id=None)
 
     launch(database, project, policy=replace(bold, start=Start.LAST), mix_share=1.0)
     assert run_round(database, project, tmp_path) == ["generate", "reward", "policy", "evaluate"]
@@ -101,6 +106,8 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         assert second.policy_before_id == promoted
         last = session.get_one(Checkpoint, second.policy_checkpoint_id)
         assert last.config["started_from_id"] == promoted
+        (remark,) = small.jobs_of(session, second.id)["reward"].result["remarks"]
+        assert remark.startswith("L1 has a weight in the project but no vote")
         _candidates_mix(session_sources(database, second.id))
         _lineage_is_whole(database, project.id, second.reward_checkpoint_id or 0)
 

@@ -17,14 +17,14 @@ from worker.training import human_level, vote_weights
 _numbers = count(1)
 
 
-def row(*ranks: tuple[int, ...]) -> FrozenRow:
+def row(*ranks: tuple[int, ...], prompt_id: int | None = None) -> FrozenRow:
     number = next(_numbers)
     k = len(ranks[0])
     votes = tuple(
         PlainVote(100 * number + n, f"L{n}", Ranking(each), None) for n, each in enumerate(ranks)
     )
     candidates = tuple(JudgedCompletion(n, f"text {n}", None, True, "m", None) for n in range(k))
-    prompt = DatasetPrompt(number, (), Split.VALIDATION, "")
+    prompt = DatasetPrompt(prompt_id or number, (), Split.VALIDATION, "")
     return FrozenRow(TrainingRow(number, 1, prompt, candidates, (), ()), votes)
 
 
@@ -80,3 +80,14 @@ def test_the_margin_grows_with_strength_and_shrinks_with_dissent(
 ) -> None:
     pair = TrainingPair(0, 1, share, 2, 1.0, strength)
     assert vote_weights.margin_of(pair) == pytest.approx(expected)
+
+
+def test_intervals_are_clustered_by_prompt() -> None:
+    def width(*, shared: bool) -> float:
+        rows = [row((1, 2), (1, 2), prompt_id=1 + n // 5 if shared else 100 + n) for n in range(40)]
+        right = [n // 5 % 3 != 0 for n in range(40)]  # five comparisons alike on each prompt
+        given = [(1.0, 0.0) if is_right else (0.0, 1.0) for is_right in right]
+        accuracy = human_level.lines(rows, scores(rows, *given))["accuracy_on_votes"]
+        return float(accuracy["high"] - accuracy["low"])
+
+    assert width(shared=True) > 1.5 * width(shared=False)

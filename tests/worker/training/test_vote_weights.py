@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from app.domain import vote_shares
 from app.domain.plan import RewardPlan
 from app.domain.ranking import Ranking
-from app.domain.reward_parts import LabelerWeight, Weighing
+from app.domain.reward_parts import LabelerWeight, Weighing, WeightSource
 from app.domain.vote_shares import TrainingAbsolute
 from app.errors import Invalid
 from app.formats.training_rows import (
@@ -107,3 +109,33 @@ def test_thumbs_and_pairs_have_usual_numbers_of_their_own() -> None:
     weights = VoteWeights.of(plan(Weighing.VOTES), [compared, thumb])
     assert weights.pairs(compared)[0].weight == 1.0
     assert weights.absolutes(thumb)[0].weight == 1.0
+
+
+def test_the_projects_weights_ignore_labelers_without_a_vote_and_say_so() -> None:
+    one = row(("L1", (1, 2)), ("L2", (2, 1)))
+    wanted = replace(plan(L1=3.0, L9=0.5, L12=2.0), labelers_from=WeightSource.PROJECT)
+    weights = VoteWeights.of(wanted, [one])
+    assert weights.pairs(one)[0].share == pytest.approx(0.75)
+    assert [remark[:17] for remark in weights.remarks] == ["L9, L12 have a we"]
+    assert VoteWeights.of(replace(wanted, labelers=()), [one]).remarks == ()
+
+
+def test_the_projects_weights_leave_ratings_alone_and_say_so() -> None:
+    one = row(("L1", (1, 2)), ("L2", (2, 1)))
+    rated = FrozenRow(replace(one.row, absolutes=(TrainingAbsolute({"kind": 2.0}),)), one.votes)
+    wanted = replace(plan(L1=3.0), labelers_from=WeightSource.PROJECT)
+    weights = VoteWeights.of(wanted, [one, rated])
+    assert [weights.pairs(each)[0].share for each in (one, rated)] == [pytest.approx(0.75), 0.5]
+    assert ["of 1 comparison," in remark for remark in weights.remarks] == [True]
+
+
+def test_what_is_settled_does_not_move_with_the_weights_of_labelers() -> None:
+    voted = row(("L1", (1, 2)), ("L2", (1, 2)))
+    settled = replace(
+        voted,
+        row=replace(
+            voted.row, pairs=vote_shares.settled_pairs(Ranking((2, 1)), 2), is_settled=True
+        ),
+    )
+    (pair,) = VoteWeights.of(plan(L1=0.0), [settled]).pairs(settled)
+    assert (pair.share, pair.weight) == (0.0, 1.0)

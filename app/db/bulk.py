@@ -1,0 +1,183 @@
+"""Many rows at once: lookups by a list of values, ids in advance, and inserts without the ORM.
+
+A lookup is the same statement for any number of values, so that databases prepare it once. Rows are
+inserted with COPY on PostgreSQL and one repeated statement on SQLite; their values pass through the
+column types like any others. Column defaults of the models do not apply: callers name every column
+that must not be null.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Select,
+    any_,
+    bindparam,
+    column,
+    func,
+    literal,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.schema import Table
+from sqlalchemy.types import TypeEngine
+
+from app.db.base import Base, Identified
+
+
+def is_postgresql(session: Session) -> bool:
+    """Return whether many can write at once."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def among(
+    session: Session, of: InstrumentedAttribute[Any], values: Collection[int] | Collection[str]
+) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these values, however many there are."""
+    unique = list(dict.fromkeys(values))
+    if is_postgresql(session):
+        return of == any_(bindparam(None, unique, type_=ARRAY(of.type)))
+    listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
+    return of.in_(select(listed.c.value))
+
+
+def with_pairs(
+    session: Session,
+    first: InstrumentedAttribute[Any],
+    second: InstrumentedAttribute[Any],
+    pairs: Collection[tuple[int, int | str]],
+    columns: Sequence[InstrumentedAttribute[Any]],
+    *conditions: ColumnElement[bool] | InstrumentedAttribute[bool],
+) -> Select[Any]:
+    """Select columns of the rows that have one of these pairs of values in two of their columns.
+
+    Each pair is looked up on its own: two lists would be tried in every combination.
+    """
+    unique = list(dict.fromkeys(pairs))
+    if is_postgresql(session):
+        lists = [
+            bindparam(None, [pair[at] for pair in unique], type_=ARRAY(of.type))
+            for at, of in enumerate((first, second))
+        ]
+        wanted = func.unnest(*lists).table_valued("a", "b").render_derived()
+        matches = select(*columns).where(first == wanted.c.a, second == wanted.c.b, *conditions)
+        # The offset keeps the planner from going through the table once for each of its rows.
+        match = matches.offset(0).lateral()
+        return select(*match.c).select_from(wanted.join(match, true()))
+    listed = func.json_each(literal(json.dumps(unique))).table_valued(column("value"))
+    parts = [func.json_extract(listed.c.value, f"$[{at}]") for at in (0, 1)]
+    on = (first == parts[0]) & (second == parts[1])
+    return select(*columns).select_from(listed).join(first.class_, on).where(*conditions)
+
+
+def reserve_ids(session: Session, model: type[Identified], count: int) -> list[int]:
+    """Return ids for new rows, ascending; nobody else gets them."""
+    if not count:
+        return []
+    table = _table(model)
+    if is_postgresql(session):
+        sequence = func.pg_get_serial_sequence(f'"{table.name}"', "id")
+        numbers = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+        return sorted(session.scalars(numbers))
+    # SQLite has one writer, which is this transaction, and counts on from the largest id.
+    last = session.scalar(select(func.coalesce(func.max(table.c.id), 0))) or 0
+    return list(range(last + 1, last + 1 + count))
+
+
+def insert(
+    session: Session, model: type[Base], columns: Sequence[str], rows: Collection[Sequence[Any]]
+) -> None:
+    """Insert rows whose values are in the order of the columns."""
+    if not rows:
+        return
+    session.flush()
+    connection, table = session.connection(), _table(model)
+    converted = _converted(connection.dialect, table, columns, rows)
+    if connection.dialect.name == "postgresql":
+        _copy(connection, table, columns, converted)
+    else:
+        names, places = ", ".join(columns), ", ".join("?" for _ in columns)
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"
+        connection.exec_driver_sql(statement, list(converted))
+
+
+def prefer_indexes(session: Session) -> None:
+    """Let this transaction find rows by index, even in tables that were small a moment ago.
+
+    PostgreSQL keeps the plans of foreign-key checks and prepared statements. One made for a nearly
+    empty table reads all of it, and goes on to do so while the table grows.
+    """
+    if is_postgresql(session):
+        settings = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+        session.execute(select(*(func.set_config(name, "off", true()) for name in settings)))
+
+
+def analyze(session: Session, *models: type[Base]) -> None:
+    """Let PostgreSQL count what the tables hold now, so that its plans suit their size."""
+    if is_postgresql(session):
+        names = ", ".join(f'"{_table(model).name}"' for model in models)
+        session.execute(text(f"ANALYZE {names}"))
+
+
+def _table(model: type[Any]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def _converted(
+    dialect: Dialect, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Iterable[Sequence[Any]]:
+    """Convert values as the column types do."""
+    converters: list[tuple[int, Callable[[Any], Any]]] = []
+    for at, name in enumerate(columns):
+        converter = _converter(dialect, table.c[name].type)
+        if converter is not None:
+            converters.append((at, _remembering(converter)))
+    for row in rows:
+        values = list(row)
+        for at, convert in converters:
+            values[at] = convert(values[at])
+        yield tuple(values)
+
+
+def _converter(dialect: Dialect, of: TypeEngine[Any]) -> Callable[[Any], Any] | None:
+    if isinstance(of, JSON) and dialect.name == "postgresql":
+        return json.dumps  # COPY takes it as text
+    return of.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _remembering(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a converter that does what many rows share only once: the time, or an empty list."""
+    known: dict[object, Any] = {}
+
+    def converted(value: Any) -> Any:
+        key: object = value
+        if isinstance(value, list | dict):
+            if value:
+                return convert(value)
+            key = type(value)
+        if key not in known:
+            known[key] = convert(value)
+        return known[key]
+
+    return converted
+
+
+def _copy(
+    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    names = ", ".join(columns)
+    driver: Any = connection.connection.driver_connection
+    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)

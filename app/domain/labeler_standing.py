@@ -1,0 +1,183 @@
+"""Labelers whose judgments contradict the others': what agreement alone can tell, without gold.
+
+Two tests on choices, ties aside, each at a level corrected for the number of labelers (Bonferroni):
+
+1. Whether a labeler agrees with the others less often than chance. The null hypothesis is a coin:
+   whichever response it picks, its agreement with the others on that comparison is as far above
+   one half as below, so the signs of the differences are random and independent between
+   comparisons, those of one prompt included.
+2. Whether they agree with the others far less than the others agree with each other on the same
+   comparisons. That interval is clustered by prompt.
+
+A difference of taste can do the same, so the results are remarks for people to read.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain import jackknife
+from app.domain.jackknife import Estimate
+from app.domain.krippendorff import Array, Indices
+from app.domain.labeler_agreement import (
+    ALONE,
+    against_others,
+    labeler_clusters,
+    per_comparison,
+)
+from app.domain.measures import Interval, Measure
+from app.domain.votes import VoteTable
+
+Booleans = NDArray[np.bool_]
+
+CHANCE_LEVEL = 0.05
+"""The probability of calling any of a panel of coins contrary; honest labelers are far above."""
+FALSE_REMARKS = 0.02
+"""The probability of any other remark, by one test, on any labeler of an honest panel."""
+FAR_BELOW = 0.1
+NO_THIRD = "no comparison has choices of two others"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One labeler's choices against the others'.
+
+    ``with_others`` is how often another labeler who chose on the same pair chose the same,
+    ``others`` how often two others did so on those pairs. ``labelers`` are compared in all; with
+    two, nobody can tell whose judgments are contrary.
+    """
+
+    labeler: Hashable
+    with_others: Measure
+    others: Measure
+    is_below_chance: bool
+    is_far_below_others: bool
+    labelers: int
+
+
+def remark_level(labelers: int) -> float:
+    """Return the level of two-sided intervals that decide on remarks in a panel of this size."""
+    return 1 - FALSE_REMARKS / max(labelers, 1)
+
+
+def standings(table: VoteTable) -> tuple[Standing, ...]:
+    """Compare each labeler's choices with the others'."""
+    decided = table.decided()
+    count = len(table.labelers)
+    level = remark_level(count)
+    found = against_others(decided)
+    rows = np.stack([np.trace(found.matrices, axis1=1, axis2=2), found.weight], axis=1)
+    raw = jackknife.estimates(rows, found.weight, jackknife.ratio, found.segment, count)
+    shares = jackknife.measures(raw, found.n, jackknife.within_unit, nothing=ALONE)
+    below = _below_chance(decided)
+    compared, others, gaps = _against_pairs_of_others(decided)
+    return tuple(
+        Standing(
+            labeler,
+            shares[at],
+            others[at],
+            bool(below[at]),
+            compared[at] > 0 and _is_gap(gaps[at], level),
+            count,
+        )
+        for at, labeler in enumerate(table.labelers)
+    )
+
+
+def contrary(
+    values: Array, unit: Indices, labeler: Indices, comparison: Indices, labelers: int
+) -> Booleans:
+    """Return which labelers give high values where the others give low ones.
+
+    For ratings and thumbs, where chance depends on how often a labeler gives each value: the
+    covariance with the mean of the others' values is compared with its own spread, comparison by
+    comparison.
+
+    Args:
+        values: The values given.
+        unit: What each value was given to: a completion on one criterion, shape as ``values``.
+        labeler: Who gave each value, as a number below ``labelers``.
+        comparison: The comparison of each value.
+        labelers: The number of labelers.
+    """
+    size = int(unit.max(initial=-1)) + 1
+    judged = np.bincount(unit, minlength=size)
+    kept = judged[unit] >= 2
+    values = values[kept]
+    unit, labeler, comparison = unit[kept], labeler[kept], comparison[kept]
+    others = (np.bincount(unit, values, size)[unit] - values) / np.maximum(judged[unit] - 1, 1)
+    products = _centered(values, labeler, labelers) * _centered(others, labeler, labelers)
+    return _signs_are_negative(products, labeler, comparison, labelers)
+
+
+def _below_chance(decided: VoteTable) -> Booleans:
+    counts = decided.counts
+    judged = counts.sum(axis=1)
+    kept = judged[decided.unit] >= 2
+    unit, code = decided.unit[kept], decided.code[kept]
+    share = (counts[unit, code] - 1) / (judged[unit] - 1)
+    return _signs_are_negative(
+        share - 0.5, decided.labeler[kept], decided.owner[unit], len(decided.labelers)
+    )
+
+
+def _signs_are_negative(
+    values: Array, labeler: Indices, comparison: Indices, labelers: int
+) -> Booleans:
+    """Test by labeler whether means of comparisons are negative more than random signs make them.
+
+    Each comparison counts the same, however many pairs a ranking has. A sum of numbers with random
+    signs exceeds a multiple of the root of the sum of their squares no more often than a normal
+    variable would, up to a small factor (Hoeffding 1963).
+    """
+    clusters = int(comparison.max(initial=-1)) + 1
+    key, place = np.unique(labeler * max(clusters, 1) + comparison, return_inverse=True)
+    by_comparison = np.bincount(place, values, len(key)) / np.bincount(place, minlength=len(key))
+    who = key // max(clusters, 1)
+    total = np.bincount(who, by_comparison, labelers)
+    spread = np.sqrt(np.bincount(who, by_comparison**2, labelers))
+    limit = NormalDist().inv_cdf(CHANCE_LEVEL / max(labelers, 1))
+    return total < np.where(spread > 0, limit * spread, -1.0)
+
+
+def _centered(values: Array, labeler: Indices, labelers: int) -> Array:
+    means = np.bincount(labeler, values, labelers) / np.maximum(
+        np.bincount(labeler, minlength=labelers), 1
+    )
+    centered: Array = values - means[labeler]
+    return centered
+
+
+def _against_pairs_of_others(table: VoteTable) -> tuple[list[int], list[Measure], list[Estimate]]:
+    """Compare agreement with the others and among them, where at least two others chose.
+
+    Returns:
+        For each labeler the number of such comparisons, the agreement among the others, and the
+        estimated difference.
+    """
+    count = len(table.labelers)
+    counts = table.counts
+    judged = counts.sum(axis=1)
+    kept = judged[table.unit] >= 3
+    unit, labeler, code = table.unit[kept], table.labeler[kept], table.code[kept]
+    m, same = judged[unit], counts[unit, code] - 1
+    pairs = (counts * (counts - 1)).sum(axis=1)[unit]
+    with_others = same / (m - 1)
+    among = (pairs - 2 * same) / ((m - 1) * (m - 2))
+    owner = table.owner[unit]
+    weight, n = per_comparison(table, labeler, owner)
+    cluster, clusters = labeler_clusters(table, count)
+    columns = np.stack([weight * (with_others - among), weight * among, weight], axis=1)
+    rows = jackknife.sums(columns, labeler * clusters + cluster[owner], count * clusters)
+    segment = np.repeat(np.arange(count), clusters)
+    gaps = jackknife.estimates(rows[:, [0, 2]], rows[:, 2], jackknife.ratio, segment, count)
+    others = jackknife.estimates(rows[:, 1:], rows[:, 2], jackknife.ratio, segment, count)
+    return n, jackknife.measures(others, n, jackknife.within_unit, nothing=NO_THIRD), gaps
+
+
+def _is_gap(gap: Estimate, level: float) -> bool:
+    found = jackknife.symmetric(gap, level)
+    return isinstance(found, Interval) and found.high < -FAR_BELOW

@@ -1,0 +1,53 @@
+"""How many rows an import stores at a time, so that labelers do not wait for it.
+
+SQLite has one writer: while a batch is stored, nobody can claim or submit. Batches are therefore
+kept short there, with a pause after each in which those who wait get their turn. PostgreSQL locks
+only rows, so that only the number of rows is limited.
+"""
+
+import time
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from app.db import bulk
+
+WORK_MOST_S: Final = 0.035
+"""Computing time of a batch, after which its commit follows."""
+
+_FEWEST_ROWS = 100  # a transaction costs the same however short it is
+_PAUSE = 0.5  # of the time that others could not write
+_ROWS_UNTIL_ANALYZED = 10_000
+
+
+class ImportPace:
+    """The number of rows in the next batch, from how long the last one took."""
+
+    def __init__(self, most_rows: int) -> None:
+        self.most_rows = most_rows
+        self.rows = min(_FEWEST_ROWS, most_rows)
+        self._started = self._worked = 0.0
+
+    def start(self) -> None:
+        """Record that a batch is being stored."""
+        self._started, self._worked = time.monotonic(), time.thread_time()
+
+    def give_way(self, session: Session, rows: int) -> None:
+        """Set the size of the next batch; on SQLite, also let others write."""
+        if bulk.is_postgresql(session):
+            self.rows = self.most_rows
+            return
+        held_s = time.monotonic() - self._started
+        # Time on a busy processor or disk would be no shorter with fewer rows.
+        worked_s = max(time.thread_time() - self._worked, 1e-6)
+        fitting = min(int(rows * WORK_MOST_S / worked_s), 2 * rows)
+        self.rows = min(max(fitting, _FEWEST_ROWS), self.most_rows)
+        time.sleep(min(held_s, WORK_MOST_S) * _PAUSE)
+
+
+def is_time_to_analyze(rows_before: int, rows_after: int) -> bool:
+    """Return whether a growing table has passed 10,000 rows, or has doubled since then."""
+    mark = _ROWS_UNTIL_ANALYZED
+    while mark <= rows_before:
+        mark *= 2
+    return rows_after >= mark

@@ -1,0 +1,118 @@
+"""An import keeps its transactions short where there is one writer."""
+
+import io
+import threading
+import time
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db import Database, bulk
+from app.models import Prompt
+from app.services.datasets import import_pace, imports
+from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
+from tests.services import sample
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Provide clocks that are set by hand, and pauses that pass at once."""
+    times = {"monotonic": 0.0, "thread_time": 0.0, "slept": 0.0}
+
+    def sleep(seconds: float) -> None:
+        times["slept"] += seconds
+
+    clocks = SimpleNamespace(
+        monotonic=lambda: times["monotonic"],
+        thread_time=lambda: times["thread_time"],
+        sleep=sleep,
+    )
+    monkeypatch.setattr(import_pace, "time", clocks)
+    return times
+
+
+def stored(pace: ImportPace, session: Session, clock: dict[str, float], seconds: float) -> int:
+    pace.start()
+    clock["monotonic"] += seconds
+    clock["thread_time"] += seconds
+    pace.give_way(session, pace.rows)
+    return pace.rows
+
+
+def test_a_batch_takes_as_long_as_others_may_wait(
+    session: Session, clock: dict[str, float]
+) -> None:
+    pace = ImportPace(1000)
+    rows = [stored(pace, session, clock, pace.rows * 0.0001) for _ in range(5)]
+    assert rows == [200, 350, 350, 350, 350]
+    assert stored(pace, session, clock, 3.0) == 100
+    assert clock["slept"] > 0.5 * 5 * 0.01
+
+
+def test_a_slow_disk_does_not_make_batches_tiny(session: Session, clock: dict[str, float]) -> None:
+    pace = ImportPace(1000)
+    pace.start()
+    clock["monotonic"] += 2.0
+    clock["thread_time"] += 0.001
+    pace.give_way(session, pace.rows)
+    assert pace.rows == 200
+
+
+@pytest.mark.services
+def test_many_writers_need_no_pauses(postgres_url: str, clock: dict[str, float]) -> None:
+    database = Database(postgres_url)
+    with database.reader() as session:
+        assert stored(ImportPace(1000), session, clock, 3.0) == 1000
+    assert clock["slept"] == 0
+    database.dispose()
+
+
+def test_statistics_are_renewed_at_ten_thousand_rows_and_each_doubling() -> None:
+    totals = range(0, 100_001, 1000)
+    renewed = [b for a, b in pairwise(totals) if is_time_to_analyze(a, b)]
+    assert renewed == [10_000, 20_000, 40_000, 80_000]
+
+
+def test_a_long_import_renews_them(any_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_pace, "_ROWS_UNTIL_ANALYZED", 200)
+    renewed: list[int] = []
+
+    def analyze(session: Session, *tables: object) -> None:
+        assert len(tables) == 8
+        renewed.append(session.scalar(select(func.count(Prompt.id))) or 0)
+        whole_analyze(session, *tables)  # type: ignore[arg-type]
+
+    whole_analyze = bulk.analyze
+    monkeypatch.setattr(bulk, "analyze", analyze)
+    monkeypatch.setattr(imports, "BATCH", 100)
+    with any_database.transaction() as session:
+        project_id = sample.make_project(session).id
+    file = io.BytesIO(b"".join(b'{"prompt": "Question %d?"}\n' % n for n in range(500)))
+    imports.run_in_batches(any_database.transaction, project_id, file, filename="f.jsonl")
+    assert renewed == [200, 400]
+
+
+def test_others_write_while_a_file_is_imported(database: Database) -> None:
+    with database.transaction() as session:
+        project_id = sample.make_project(session).id
+    waited_s: list[float] = []
+    done = threading.Event()
+
+    def claim() -> None:
+        while not done.is_set():
+            started = time.monotonic()
+            with database.transaction():
+                waited_s.append(time.monotonic() - started)
+            time.sleep(0.01)
+
+    other = threading.Thread(target=claim)
+    other.start()
+    file = io.BytesIO(b"".join(b'{"prompt": "Question %d?"}\n' % n for n in range(4000)))
+    imports.run_in_batches(database.transaction, project_id, file, filename="f.jsonl")
+    done.set()
+    other.join()
+    assert len(waited_s) > 5
+    assert max(waited_s) < 5  # far less by itself; other tests may keep the processor busy
