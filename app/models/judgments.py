@@ -86,6 +86,7 @@ class Judgment(Identified, Base):
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
+        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_text",
             "project_id",
