@@ -29,11 +29,13 @@ from app.models import (
     Membership,
     Project,
     Prompt,
+    Role,
     Slot,
     User,
 )
-from app.services.datasets import imported_votes, imports
+from app.services.datasets import imported_labelers, imported_votes, imports
 from app.services.judging import revisions
+from app.services.people import accounts
 from app.services.project import criteria, prompts
 from app.services.queue import comparisons
 from tests.services.datasets.test_imports import make_project
@@ -182,9 +184,8 @@ def _store(session: Session, project: Project, record: ComparisonRecord) -> None
     rated = {name for vote in record.votes for name in vote.ratings or ()}
     if rated:
         criteria.note(session, project, {(name, None): record.weights[name] for name in rated})
-    labelers = imported_votes.labeler_ids(session, project, [v.labeler for v in record.votes])
     for vote in record.votes:
-        _vote(session, comparison, vote, labelers[vote.labeler], places)
+        _vote(session, comparison, vote, _labeler(session, project, vote.labeler), places)
 
 
 def _completion(session: Session, prompt: Prompt, text: str, source: str | None) -> int:
@@ -207,6 +208,21 @@ def _completion(session: Session, prompt: Prompt, text: str, source: str | None)
     session.add(completion)
     session.flush()
     return completion.id
+
+
+def _labeler(session: Session, project: Project, name: str) -> int:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    email = f"import-{project.id}-{digest[:16]}@{imported_labelers.DOMAIN}"
+    known = session.scalar(select(User.id).where(User.email == email))
+    if known is not None:
+        return known
+    shown = f"Imported {digest[:6] if '@' in name else name}"
+    user = accounts.create_user(session, email=email, name=shown, password=None)
+    user.is_active = False
+    member = accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    member.is_paused = True
+    session.flush()
+    return user.id
 
 
 def _vote(
