@@ -21,6 +21,7 @@ from app.formats import registry
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.models import (
     Assignment,
+    AuditEvent,
     Comparison,
     ComparisonCompletion,
     Completion,
@@ -35,10 +36,10 @@ from app.models import (
 )
 from app.services.datasets import imported_labelers, imported_votes, imports
 from app.services.judging import revisions
-from app.services.people import accounts
+from app.services.people import accounts, audit
 from app.services.project import criteria, prompts
 from app.services.queue import comparisons
-from tests.services.datasets.test_imports import make_project
+from tests.services.datasets.test_imports import lines, make_project
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TABLES: tuple[type[Base], ...] = (
@@ -307,3 +308,20 @@ def test_a_vote_on_a_withdrawn_comparison_is_kept_and_opens_nothing(any_database
                 comparisons.withdraw(session, comparison.id)
         assert (run.rejects, run.counts["judgments_new"]) == ([], 1)
         assert (comparison.open_slots, comparison.done_slots, comparison.is_open) == (0, 1, False)
+
+
+def test_many_labelers_of_a_file_are_added_at_once(any_database: Database) -> None:
+    row = {"context": ASKED, "completions": [{"text": "Nine."}, {"text": "Ten."}]}
+    rows = [
+        row | {"individual_preference": [{"labeler": f"user {n}", "ranking": [1, 2]}]}
+        for n in range(1500)
+    ]
+    with any_database.transaction() as session:
+        project = make_project(session)
+        run = imports.run(session, project, lines(*rows), filename="f.jsonl")
+        assert (run.counts["judgments_new"], run.rejects) == (1500, [])
+        pseudonyms = session.scalars(select(Membership.pseudonym).order_by(Membership.id)).all()
+        assert pseudonyms == [f"L{n}" for n in range(1, 1502)]  # the owner is the first member
+        actions = list(session.scalars(select(AuditEvent.action)))
+        assert 1 <= actions.count("import.labelers") <= 15
+        assert audit.broken_at(session) is None
