@@ -40,10 +40,10 @@ def main(what: str, count: int, url: str) -> None:
             sum(1 for _ in registry.outcomes(iter(lambda: file.read(1 << 16), b"")))
         by_clock, by_processor = time.perf_counter() - started, time.process_time() - worked
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    mean_ms, most_ms = 1e3 * sum(held) / len(held), 1e3 * max(held)
     sys.stdout.write(
         f"{what}: {count / by_clock:,.0f} rows/s, {count / by_processor:,.0f} per processor "
-        f"second, transactions {1e3 * sum(held) / len(held):.0f} ms, at most {1e3 * max(held):.0f} ms, "
-        f"{memory} MiB\n"
+        f"second, transactions {mean_ms:.0f} ms, at most {most_ms:.0f} ms, {memory} MiB\n"
     )
 
 
