@@ -80,3 +80,14 @@ def test_the_margin_grows_with_strength_and_shrinks_with_dissent(
 ) -> None:
     pair = TrainingPair(0, 1, share, 2, 1.0, strength)
     assert vote_weights.margin_of(pair) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("strength", "margin", "share", "expected"),
+    [(None, 2.5, 1.0, 2.5), (None, 2.5, 0.25, 1.25), (4.0, 2.5, 1.0, 1.0), (None, -1.0, 1.0, 0.0)],
+)
+def test_the_margin_of_an_imported_file_counts_where_there_is_no_strength(
+    strength: float | None, margin: float, share: float, expected: float
+) -> None:
+    pair = TrainingPair(0, 1, share, 2, 1.0, strength, margin)
+    assert vote_weights.margin_of(pair) == pytest.approx(expected)
