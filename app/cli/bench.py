@@ -53,7 +53,7 @@ def labeling(
     crowds = bench_setup.numbers(labelers)
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "commit": bench_setup.commit(),
+        "commit": bench_setup.code_revision(),
         "workers": workers,
     }
     table = Table("comparisons", "labelers", "cycles/s", "next p50 / p95", "submit p50 / p95")
@@ -87,7 +87,7 @@ def data(
     """Measure pages, figures, exports and imports of a project with very many judgments."""
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "commit": bench_setup.commit(),
+        "commit": bench_setup.code_revision(),
         "database": "sqlite" if database_url == "sqlite" else "postgresql",
     }
     for size in bench_setup.numbers(sizes):

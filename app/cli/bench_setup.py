@@ -104,7 +104,7 @@ def numbers(given: str) -> list[int]:
         raise Invalid(f"numbers must be separated by commas, not {given!r}") from error
 
 
-def commit() -> str:
+def code_revision() -> str:
     """Return the commit of this installation, if it is a checkout."""
     found = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"],
