@@ -27,7 +27,7 @@ from app.errors import AttuneError, Invalid
 LABELERS = 8
 PROJECT = f"/projects/{SLUG}"
 FIGURE_PAGES = ("agreement", "labelers", "comparisons?state=low", "guidelines", "agreement/weights")
-EXPORT_FORMAT = "trl-implicit-text"
+EXPORT_FORMAT = "trl-explicit-text"
 WAIT_S = 3600.0
 POLL_S = 0.2
 BEGIN_S = 1.0
