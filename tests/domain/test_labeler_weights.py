@@ -155,3 +155,16 @@ def test_choices_on_gold_are_counted() -> None:
     choices, _ = simulate([1.0, 1.0, 1.0], [0.0] * 3, units=60, gold=7)
     proposed = labeler_weights.propose(choices, resamples=0)
     assert [(one.choices, one.shared, one.gold) for one in proposed] == [(60, 60, 7)] * 3
+
+
+def test_a_sample_holds_whole_owners_and_nearly_the_same_weights() -> None:
+    choices, _ = simulate([2.0, 1.0, 0.3, 1.5, 1.0, 2.5, 0.6, 1.8], [0.0] * 8, units=16_000)
+    assert labeler_weights.sample(choices, len(choices.unit)) is choices
+    some = labeler_weights.sample(choices, 12_000)
+    assert 11_990 < len(some.unit) <= 12_000
+    assert set(np.bincount(some.unit)) == {3}
+    weights, of_some = (
+        [one.weight for one in labeler_weights.propose(each, resamples=0)]
+        for each in (choices, some)
+    )
+    assert of_some == pytest.approx(weights, abs=0.15)
