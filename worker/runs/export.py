@@ -134,11 +134,16 @@ def stream(
     with database.reader() as session:
         preferences.count_outside(session, project_id, options, account.counts)
     after: int | None = 0
+    limit = preferences.FIRST_PAGE
     while after is not None:
         with database.reader() as session:
             page = preferences.read_page(
-                session, project_id, options, account.counts, after=after, details=details
+                *(session, project_id, options, account.counts),
+                after=after,
+                limit=limit,
+                details=details,
             )
+        limit = preferences.next_limit(page)
         yield from page.rows
         after = page.after
 

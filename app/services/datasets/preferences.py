@@ -50,6 +50,9 @@ from app.services.datasets.judged_comparisons import (
 from app.services.project import criteria
 
 PAGE = 2_000
+FIRST_PAGE = 200
+PAGE_BYTES = 16 << 20
+TOKEN_BYTES = 40  # of an integer in a tuple
 
 # Columns of tables, not of entities: their rows come straight from the driver.
 _comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
@@ -139,6 +142,23 @@ def read_page(
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
+
+
+def next_limit(page: JudgedPage) -> int:
+    """Return how many comparisons to read next, so that a page stays near `PAGE_BYTES`.
+
+    Twenty rows of a page say how large a comparison is: nine long responses with their token ids
+    take a thousand times the memory of two short ones.
+    """
+    sampled = page.rows[:: max(1, len(page.rows) // 20)]
+    if not sampled:
+        return FIRST_PAGE
+    size = sum(
+        2 * len(candidate.text) + TOKEN_BYTES * len(candidate.token_ids or ())
+        for row in sampled
+        for candidate in row.candidates
+    )
+    return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), PAGE)
 
 
 def count_outside(
