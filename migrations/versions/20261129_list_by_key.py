@@ -38,6 +38,8 @@ def upgrade() -> None:
     _partial_index(
         "ix_judgment_text", "judgment", ["project_id", "comparison_id"], "text IS NOT NULL"
     )
+    if op.get_bind().dialect.name == "sqlite" and _has_statistics():
+        op.execute("ANALYZE")  # or else SQLite takes the new indexes for the most selective ones
 
 
 def downgrade() -> None:
@@ -56,3 +58,8 @@ def downgrade() -> None:
 def _partial_index(name: str, table: str, columns: list[str], condition: str) -> None:
     where = sa.text(condition)
     op.create_index(name, table, columns, sqlite_where=where, postgresql_where=where)
+
+
+def _has_statistics() -> bool:
+    query = sa.text("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'")
+    return op.get_bind().scalar(query) is not None
