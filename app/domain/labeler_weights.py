@@ -29,6 +29,7 @@ SLOT_SD = 1.5
 FEWEST = 20  # shared choices below which a labeler keeps the weight 1
 WEIGHT_MOST = 3.0
 RESAMPLES = 100
+MOST_RESAMPLED = 100_000  # choices
 _ITERATIONS, _CLOSE_ENOUGH = 100, 1e-6
 _NEWTON_STEPS = 3
 _WARM_ITERATIONS = 15
@@ -107,10 +108,7 @@ class Changes:
 
 
 def sample(choices: Choices, most: int, *, seed: int = 0) -> Choices:
-    """Return the choices on randomly drawn owners, about ``most`` in all; the labelers stay.
-
-    Estimating from millions of choices would take minutes and change no weight by a hundredth.
-    """
+    """Return the choices on randomly drawn owners, about ``most`` in all; the labelers stay."""
     if len(choices.unit) <= most:
         return choices
     owners, which = np.unique(choices.owner, return_inverse=True)
@@ -146,7 +144,7 @@ def propose(
     shared = _shared(choices, count)
     gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
     parameters = _fit(choices, np.ones(len(choices.unit)), None, _ITERATIONS)
-    drawn = _resampled(choices, parameters, seed, resamples)
+    drawn = _drawn(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
     drawn_weights = np.array([_weights(skills, total, shared) for skills in drawn[:, :, 0]])
     drawn_weights = drawn_weights.reshape(len(drawn), len(choices.labelers))
@@ -271,6 +269,21 @@ def _maximize(choices: Choices, better: Array, repeats: Array, parameters: Array
         )
         updated = updated + np.clip(step, -1.0, 1.0)
     return updated
+
+
+def _drawn(choices: Choices, parameters: Array, seed: int, resamples: int) -> Array:
+    """Return parameters as resamples would fit them, shape (resamples, labelers, 2).
+
+    Resampling millions of choices would take minutes. Beyond `MOST_RESAMPLED`, a part of the owners
+    is resampled, and the deviations are scaled to the size of the whole.
+    """
+    part = sample(choices, MOST_RESAMPLED, seed=seed)
+    if part is choices:
+        return _resampled(choices, parameters, seed, resamples)
+    of_part = _fit(part, np.ones(len(part.unit)), parameters, _WARM_ITERATIONS)
+    deviations = _resampled(part, of_part, seed, resamples) - of_part
+    scaled: Array = parameters + deviations * np.sqrt(len(part.unit) / len(choices.unit))
+    return scaled
 
 
 def _resampled(choices: Choices, start: Array, seed: int, resamples: int) -> Array:

@@ -157,14 +157,27 @@ def test_choices_on_gold_are_counted() -> None:
     assert [(one.choices, one.shared, one.gold) for one in proposed] == [(60, 60, 7)] * 3
 
 
-def test_a_sample_holds_whole_owners_and_nearly_the_same_weights() -> None:
-    choices, _ = simulate([2.0, 1.0, 0.3, 1.5, 1.0, 2.5, 0.6, 1.8], [0.0] * 8, units=16_000)
+def test_a_sample_holds_whole_owners() -> None:
+    choices, _ = simulate([2.0, 1.0, 0.3], [0.0] * 3, units=1000)
     assert labeler_weights.sample(choices, len(choices.unit)) is choices
-    some = labeler_weights.sample(choices, 12_000)
-    assert 11_990 < len(some.unit) <= 12_000
+    some = labeler_weights.sample(choices, 900)
+    assert 890 < len(some.unit) <= 900
     assert set(np.bincount(some.unit)) == {3}
-    weights, of_some = (
-        [one.weight for one in labeler_weights.propose(each, resamples=0)]
-        for each in (choices, some)
-    )
-    assert of_some == pytest.approx(weights, abs=0.15)
+    assert some.labelers == choices.labelers
+
+
+def test_intervals_from_a_part_are_as_wide_as_those_from_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choices, _ = simulate([2.0, 1.0, 0.3, 1.5, 1.0, 2.5, 0.6, 1.8], [0.0] * 8, units=4000)
+    whole = labeler_weights.propose(choices)
+    monkeypatch.setattr(labeler_weights, "MOST_RESAMPLED", 4000)
+    part = labeler_weights.propose(choices)
+    assert [one.weight for one in part] == [one.weight for one in whole]
+    widths = [[width(one.accuracy.interval) for one in each] for each in (whole, part)]
+    assert np.mean(widths[1]) == pytest.approx(np.mean(widths[0]), rel=0.25)
+
+
+def width(interval: Interval | Undefined) -> float:
+    assert isinstance(interval, Interval)
+    return interval.high - interval.low

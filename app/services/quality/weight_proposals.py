@@ -19,21 +19,15 @@ from app.services.quality.judgment_columns import PURPOSES, JudgmentArrays, Judg
 from app.services.quality.kept_figures import kept
 
 FORMER = "former member"
-MOST_CHOICES = 100_000
 _PURPOSES = (Purpose.TRAIN, Purpose.GOLD)
 
 
 @dataclass(frozen=True, slots=True)
 class WeightProposal:
-    """A weight for each labeler, and what they would change on the comparisons for training.
-
-    Of `choices` choices, `used` were drawn at random to estimate the weights.
-    """
+    """A weight for each labeler, and what they would change on the comparisons for training."""
 
     weights: tuple[ProposedWeight, ...]
     changes: Changes
-    choices: int = 0
-    used: int = 0
 
     @property
     def estimated(self) -> dict[str, float]:
@@ -53,11 +47,9 @@ def of_project(session: Session, project_id: int) -> WeightProposal:
     arrays = judgments.arrays
     judgments = judgments.where(arrays.counts & np.isin(arrays.purpose, purposes))
     choices = _choices(session, judgments)
-    used = labeler_weights.sample(choices, MOST_CHOICES)
-    proposed = tuple(sorted(labeler_weights.propose(used), key=_by_pseudonym))
+    proposed = tuple(sorted(labeler_weights.propose(choices), key=_by_pseudonym))
     weights = {labeler.labeler: labeler.weight for labeler in proposed}
-    changes = labeler_weights.changes(choices, weights)
-    return WeightProposal(proposed, changes, len(choices.unit), len(used.unit))
+    return WeightProposal(proposed, labeler_weights.changes(choices, weights))
 
 
 def _by_pseudonym(proposed: ProposedWeight) -> tuple[int, str]:
