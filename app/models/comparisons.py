@@ -13,6 +13,7 @@ from app.domain.states import SlotState
 from app.models.prompts import Completion, Prompt
 
 _UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")
+_WITHDRAWN = text("is_withdrawn")
 
 
 class Purpose(StrEnum):
@@ -52,6 +53,16 @@ class Comparison(Identified, Base):
             "purpose",
             sqlite_where=_UNFINISHED,
             postgresql_where=_UNFINISHED,
+        ),
+        Index("ix_comparison_project_id", "project_id", "id"),
+        Index("ix_comparison_project_id_kind", "project_id", "kind", "id"),
+        Index("ix_comparison_project_id_created_at", "project_id", "created_at"),
+        Index(
+            "ix_comparison_withdrawn",
+            "project_id",
+            "id",
+            sqlite_where=_WITHDRAWN,
+            postgresql_where=_WITHDRAWN,
         ),
     )
 

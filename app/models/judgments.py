@@ -13,6 +13,7 @@ from app.models.comparisons import Comparison
 
 _LIVE = text("state IN ('leased', 'submitted')")
 _COUNTED = text("state NOT IN ('released', 'expired')")
+_UNCOUNTED = text("NOT is_current OR is_retraction OR is_surplus")
 
 
 class Assignment(Identified, Base):
@@ -77,6 +78,16 @@ class Judgment(Identified, Base):
         Index("ix_judgment_project_current", "project_id", "is_current", "comparison_id"),
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
+        Index("ix_judgment_project_id", "project_id", "id"),
+        Index("ix_judgment_project_id_version", "project_id", "guidelines_version", "id"),
+        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
+        Index(
+            "ix_judgment_uncounted",
+            "project_id",
+            "id",
+            sqlite_where=_UNCOUNTED,
+            postgresql_where=_UNCOUNTED,
+        ),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))

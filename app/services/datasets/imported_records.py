@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.judgment_kinds import KINDS
+from app.domain.prompt_labels import of_notes
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
@@ -29,7 +30,7 @@ from app.formats.records import (
 )
 from app.models import Completion, Project, Prompt
 from app.services.datasets import imported_votes
-from app.services.project import prompts
+from app.services.project import prompt_labels, prompts
 from app.services.queue import comparisons
 
 REJECTS_KEPT = 1000
@@ -82,6 +83,7 @@ def store(
         [_prompt(numbered.record, source) for numbered in accepted],
         author_id=author_id,
     )
+    _keep_labels(session, project, accepted, added.prompts, tally)
     tally.rows += len(batch)
     tally.counts["prompts_new"] += added.new
     tally.counts["records"] += len(accepted)
@@ -95,6 +97,21 @@ def store(
         session, demonstrations, source=source, author_id=author_id
     )
     _store_candidates(session, project, pairs, tally, source)
+
+
+def _keep_labels(
+    session: Session,
+    project: Project,
+    accepted: Sequence[NumberedRecord],
+    stored: Sequence[Prompt],
+    tally: ImportTally,
+) -> None:
+    """Keep the categories and tags that the rows name, and count what was not as in the file."""
+    labels = [of_notes(getattr(numbered.record, "meta", None) or {}) for numbered in accepted]
+    named = [(prompt.id, each) for prompt, each in zip(stored, labels, strict=True)]
+    kept = prompt_labels.keep(session, project.id, named)
+    counts = {**kept.counts(), "labels_refused": sum(each.refused for each in labels)}
+    tally.counts.update({name: count for name, count in counts.items() if count})
 
 
 def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[NumberedRecord]:

@@ -1,6 +1,7 @@
-"""Prompts and demonstrations: stored once by content, split for good, listed in pages.
+"""Prompts and demonstrations: stored once by content, split for good.
 
-Reading files is up to the formats; what else a file may hold is up to `imports`.
+Reading files is up to the formats; what else a file may hold is up to `imports`. Lists are in
+`prompt_search`, categories and tags in `prompt_labels`.
 """
 
 import hashlib
@@ -13,11 +14,10 @@ from sqlalchemy import ColumnElement, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain import splits
+from app.domain import prompt_labels, splits
+from app.domain.prompt_labels import PromptLabels
 from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
-
-PAGE = 50
 
 Turn = tuple[str, str]
 
@@ -33,6 +33,11 @@ class NewPrompt:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def labels(self) -> PromptLabels:
+        """The category and tags in the notes."""
+        return prompt_labels.of_notes(self.meta)
+
+    @property
     def content_hash(self) -> str:
         """The hash that identifies the prompt and decides its split."""
         return splits.content_hash([*self.turns, *(("user", text) for text in self.follow_up)])
@@ -44,23 +49,6 @@ class Added:
 
     prompts: tuple[Prompt, ...]
     new: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrompt:
-    """A prompt in a list, with the number of its demonstrations and completions."""
-
-    prompt: Prompt
-    demonstrations: int
-    completions: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrompts:
-    """Some prompts, newest first, and where the next page begins."""
-
-    rows: tuple[ListedPrompt, ...]
-    before: int | None
 
 
 def add(
@@ -87,6 +75,7 @@ def add(
             content_hash=digest,
             source=new_prompt.source[:120],
             source_key=new_prompt.source_key[:200],
+            category=new_prompt.labels.category,
             meta=dict(new_prompt.meta),
             author_id=author_id,
             created_at=moment,
@@ -177,38 +166,6 @@ def counts(session: Session, project_id: int) -> dict[Split, int]:
     return {split: by_split.get(split, 0) for split in Split}
 
 
-def page(
-    session: Session,
-    project_id: int,
-    *,
-    split: Split | None = None,
-    search: str = "",
-    source: str = "",
-    before: int | None = None,
-    limit: int = PAGE,
-) -> ListedPrompts:
-    """Return prompts that match the filters, newest first."""
-    conditions: list[ColumnElement[bool]] = [Prompt.project_id == project_id]
-    if split is not None:
-        conditions.append(Prompt.split == split)
-    if search.strip():
-        conditions.append(contains(session, Prompt.messages, search))
-    if source:
-        conditions.append(Prompt.source == source)
-    if before is not None:
-        conditions.append(Prompt.id < before)
-    answered = select(func.count()).where(Demonstration.prompt_id == Prompt.id)
-    completed = select(func.count()).where(Completion.prompt_id == Prompt.id)
-    query = (
-        select(Prompt, answered.scalar_subquery(), completed.scalar_subquery())
-        .where(*conditions)
-        .order_by(Prompt.id.desc())
-        .limit(limit)
-    )
-    rows = tuple(ListedPrompt(*row) for row in session.execute(query))
-    return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
-
-
 def get(session: Session, project_id: int, prompt_id: int) -> Prompt:
     """Return a prompt of the project.
 
@@ -231,12 +188,6 @@ def completions_of(session: Session, prompt_id: int, *, limit: int = 100) -> lis
     """Return the completions of a prompt, newest first."""
     query = select(Completion).where(Completion.prompt_id == prompt_id)
     return list(session.scalars(query.order_by(Completion.id.desc()).limit(limit)))
-
-
-def sources(session: Session, project_id: int) -> list[str]:
-    """Return the names of the sources of the prompts."""
-    query = select(Prompt.source).distinct().where(Prompt.project_id == project_id)
-    return sorted(filter(None, session.scalars(query)))
 
 
 def contains(session: Session, column: Any, search: str) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ from app.domain.labeler_agreement import LabelerAgreement
 from app.domain.measures import Interval, Measure
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
-from app.services.project import projects, prompts
+from app.services.project import projects, prompt_search
 from app.services.quality import agreement, labeler_quality
 from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
@@ -164,7 +164,7 @@ def _page(
         source,
         all_rounds,
         projects.guidelines_history(session, project_id),
-        prompts.sources(session, project_id),
+        prompt_search.sources(session, project_id),
         reward[0] if reward else None,
         len(agreement.lowest(session, project_id)),
     )
