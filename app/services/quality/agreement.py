@@ -26,7 +26,8 @@ from app.domain.ranking import strength_of
 from app.domain.votes import Vote, tabulate
 from app.models import Comparison, Judgment, Membership, Prompt, Purpose, Round
 from app.services.datasets.preferences import ranking_of
-from app.services.project import criteria
+from app.services.project import criteria, prompt_search
+from app.services.project.prompt_search import NO_CATEGORY
 from app.services.quality import absolute_agreement
 from app.services.quality.absolute_agreement import AbsoluteReport
 from app.services.quality.result_cache import cached
@@ -35,6 +36,7 @@ from app.services.queue import counted_judgments
 RESAMPLES = 1000
 GROUP_RESAMPLES = 200
 MAX_BINS = 12
+MAX_CATEGORIES = 50
 MIN_BIN_SIZE = 20
 LOW = 0.6
 _COLUMNS = (
@@ -52,6 +54,8 @@ class AgreementFilter:
     version: int | None = None
     source: str | None = None
     purpose: Purpose = Purpose.TRAIN
+    categories: tuple[str, ...] = ()  # none: all
+    tags: tuple[str, ...] = ()  # prompts with any of them; none: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +72,12 @@ class CountedJudgment:
     kind: JudgmentKind
     ratings: dict[str, list[int]] | None
     thumb: str | None
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementGroup:
-    """Agreement of the judgments of one round, guidelines version or prompt source."""
+    """Agreement of the judgments of one round, guidelines version, prompt source or category."""
 
     name: str
     judgments: int
@@ -106,6 +111,7 @@ class AgreementReport:
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
+    categories: tuple[AgreementGroup, ...] = ()  # none if fewer than two
 
     @property
     def has_orders(self) -> bool:
@@ -128,12 +134,14 @@ def report(
     purpose: Purpose = Purpose.TRAIN,
     version: int | None = None,
     source: str | None = None,
+    categories: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
 ) -> AgreementReport:
     """Measure agreement of a project, or of a part of it.
 
     `labeler_id` limits the report to the comparisons this labeler judged, with all labelers' votes.
     """
-    selection = AgreementFilter(round_id, labeler_id, version, source, purpose)
+    selection = AgreementFilter(round_id, labeler_id, version, source, purpose, categories, tags)
     return measure(load(session, project_id, selection), criteria.weights(session, project_id))
 
 
@@ -178,6 +186,7 @@ def measure(judgments: Sequence[CountedJudgment], weights: Mapping[str, float]) 
         labelers=labeler_agreement.with_others(votes, resamples=GROUP_RESAMPLES),
         pairs=labeler_agreement.in_pairs(votes),
         flips={str(name): labeler_agreement.flipped_majorities(votes, name) for name in names},
+        categories=_by_category(judgments),
     )
 
 
@@ -192,6 +201,7 @@ def load(
             Membership.pseudonym,
             Round.number.label("round_number"),
             Prompt.source,
+            Prompt.category,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
@@ -235,6 +245,7 @@ def _conditions(project_id: int, asked: AgreementFilter) -> list[ColumnElement[b
         conditions.append(Judgment.guidelines_version == asked.version)
     if asked.source is not None:
         conditions.append(Prompt.source == asked.source)
+    conditions += prompt_search.is_labelled(project_id, asked.categories, asked.tags)
     if asked.labeler_id is not None:
         theirs = select(Judgment.comparison_id).where(
             Judgment.project_id == project_id,
@@ -259,6 +270,7 @@ def _counted_judgment(row: Any, weights: dict[str, float]) -> CountedJudgment:
         JudgmentKind(row.kind),
         row.ratings,
         row.thumb,
+        row.category,
     )
 
 
@@ -273,6 +285,21 @@ def _groups(
     for judgment in judgments:
         by_name[name_of(judgment)].append(judgment)
     return tuple(_group(name, members) for name, members in sorted(by_name.items()))
+
+
+def _by_category(judgments: Sequence[CountedJudgment]) -> tuple[AgreementGroup, ...]:
+    """Measure each category if there are two or more; the smallest of very many are pooled."""
+    sizes = Counter(judgment.category for judgment in judgments)
+    if len(sizes) < 2:
+        return ()
+    shown = {name for name, _ in sizes.most_common(MAX_CATEGORIES)}
+    others = f"{len(sizes) - len(shown)} other categories"
+    return _groups(
+        judgments,
+        lambda judgment: (
+            (judgment.category or NO_CATEGORY) if judgment.category in shown else others
+        ),
+    )
 
 
 def _group(name: str, judgments: Sequence[CountedJudgment]) -> AgreementGroup:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.states import AssignmentState
-from app.models import Assignment, Comparison, Criterion, Judgment, Membership
+from app.models import Assignment, Comparison, Criterion, Judgment, Membership, Project
 
 MAX_ENTRIES = 256
 LIFETIME_FACTOR = 20  # a brief result lives for so many times its computing time
@@ -101,7 +101,7 @@ def cached_briefly(
 
 
 def stamp(session: Session, project_id: int) -> Stamp:
-    """Return numbers that change with any judgment, skip, withdrawal, member or weight."""
+    """Return numbers that change with any judgment, skip, withdrawal, member, weight or label."""
     newest, current = session.execute(
         select(func.coalesce(func.max(Judgment.id), 0), func.count()).where(
             Judgment.project_id == project_id, Judgment.is_current
@@ -114,7 +114,8 @@ def stamp(session: Session, project_id: int) -> Stamp:
         Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED
     )
     members = select(func.count()).where(Membership.project_id == project_id)
-    counts = (session.scalar(query) or 0 for query in (withdrawn, skipped, members))
+    labels = select(Project.prompt_changes).where(Project.id == project_id)
+    counts = (session.scalar(query) or 0 for query in (withdrawn, skipped, members, labels))
     weights = session.execute(
         select(Criterion.name, Criterion.weight).where(Criterion.project_id == project_id)
     )

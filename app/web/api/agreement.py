@@ -139,6 +139,7 @@ class AgreementOut(BaseModel):
     rounds: list[GroupOut]
     guidelines: list[GroupOut]
     sources: list[GroupOut]
+    categories: list[GroupOut] = Field(description="Empty with fewer than two categories.")
     pairs: list[LabelerPairOut]
     by_labeler: list[LabelerOut]
     kinds: dict[str, int] = Field(description="Number of judgments of each kind.")
@@ -164,6 +165,10 @@ def report(
     labeler_id: Annotated[int | None, Query(description="A user's comparisons only.")] = None,
     version: Annotated[int | None, Query(description="A version of the guidelines.")] = None,
     source: Annotated[str | None, Query(description="A source of prompts.")] = None,
+    category: Annotated[
+        Sequence[str], Query(description="Prompts of any of these; (none): without a category.")
+    ] = (),
+    tag: Annotated[Sequence[str], Query(description="Prompts with any of these tags.")] = (),
     purpose: Purpose = Purpose.TRAIN,
 ) -> AgreementOut:
     """Return the agreement report; an undefined statistic comes with the reason."""
@@ -179,6 +184,8 @@ def report(
         purpose=purpose,
         version=version,
         source=source,
+        categories=tuple(category),
+        tags=tuple(tag),
     )
     return _out(agreement_report, labeler_quality.of_project(session, project_id))
 
@@ -229,6 +236,7 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
         rounds=[_group(group) for group in report.rounds],
         guidelines=[_group(group) for group in report.versions],
         sources=[_group(group) for group in report.sources],
+        categories=[_group(group) for group in report.categories],
         pairs=[
             LabelerPairOut(first=str(pair.first), second=str(pair.second), raw=_measure(pair.raw))
             for pair in report.pairs
