@@ -309,7 +309,7 @@ def _remove_tags(session: Session, row: PromptEdit) -> int:
     return _rows(session.execute(theirs, execution_options=_WITHOUT_OBJECTS))
 
 
-def _items(edit_id: int) -> Select[tuple[int]]:
+def _items(edit_id: int) -> Select[Any]:
     return select(PromptEditItem.prompt_id).where(PromptEditItem.edit_id == edit_id)
 
 

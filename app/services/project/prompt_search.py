@@ -74,7 +74,10 @@ def page(
     )
     found = session.execute(query).all()
     tagged = tags_by_prompt(session, [prompt.id for prompt, _, _ in found])
-    rows = tuple(ListedPrompt(*row, tagged.get(row[0].id, ())) for row in found)
+    rows = tuple(
+        ListedPrompt(prompt, answers, responses, tagged.get(prompt.id, ()))
+        for prompt, answers, responses in found
+    )
     return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
 
 
