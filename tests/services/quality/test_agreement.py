@@ -204,8 +204,9 @@ def test_agreement_is_cut_by_category_and_tag(any_database: Database) -> None:
             NO_CATEGORY: 1.0,
         }
 
-        def judgments(**selection: tuple[str, ...]) -> int:
-            return agreement.report(session, project.id, **selection).judgments
+        def judgments(categories: tuple[str, ...] = (), tags: tuple[str, ...] = ()) -> int:
+            found = agreement.report(session, project.id, categories=categories, tags=tags)
+            return found.judgments
 
         assert judgments(categories=("math",)) == 2
         assert judgments(categories=("math", NO_CATEGORY)) == 4
