@@ -6,7 +6,7 @@ together with its agreement with the labelers on the same completions.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -28,6 +28,8 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.project import prompt_search
+from app.services.project.prompt_search import NO_CATEGORY
 from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
@@ -83,6 +85,14 @@ class EvaluationResults:
     def to_json(self) -> dict[str, Any]:
         """Return the results as plain JSON values."""
         return asdict(self) | {"at_least_as_good": self.at_least_as_good}
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryResults:
+    """The results on the prompts of one category."""
+
+    name: str
+    results: EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +203,55 @@ def complete(session: Session, evaluation: Evaluation) -> None:
     session.flush()
 
 
-def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
-    """Count wins, ties and losses of the new policy, with an interval clustered by prompt."""
+def results(
+    session: Session,
+    evaluation: Evaluation,
+    *,
+    categories: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+) -> EvaluationResults:
+    """Count wins, ties and losses of the new policy, with an interval clustered by prompt.
+
+    With categories or tags, only on prompts that have one of each; mean lengths are then unknown.
+    """
     comparisons = _comparisons(session, evaluation)
-    identical = list(evaluation.results.get("identical_prompts", []))
+    identical = _identical(evaluation)
+    if not (categories or tags):
+        return _results(evaluation, comparisons, identical)
+    ids = _prompt_ids(comparisons, identical)
+    kept = _labelled(session, evaluation.project_id, ids, categories, tags)
+    return _results(evaluation, comparisons, identical, kept)
+
+
+def by_category(session: Session, evaluation: Evaluation) -> tuple[CategoryResults, ...]:
+    """Return the results for each category of the prompts; none if there are fewer than two."""
+    comparisons = _comparisons(session, evaluation)
+    identical = _identical(evaluation)
+    query = select(Prompt.id, Prompt.category).where(
+        Prompt.id.in_(_prompt_ids(comparisons, identical))
+    )
+    ids: dict[str, set[int]] = defaultdict(set)
+    for row in session.execute(query):
+        ids[row.category or NO_CATEGORY].add(row.id)
+    if len(ids) < 2:
+        return ()
+    return tuple(
+        CategoryResults(name, _results(evaluation, comparisons, identical, ids[name]))
+        for name in sorted(ids)
+    )
+
+
+def _results(
+    evaluation: Evaluation,
+    comparisons: Sequence[_BlindComparison],
+    identical: Sequence[int],
+    prompt_ids: Set[int] | None = None,
+) -> EvaluationResults:
+    lengths = evaluation.results.get("lengths", {})
+    if prompt_ids is not None:
+        comparisons = [each for each in comparisons if each.prompt_id in prompt_ids]
+        identical = [prompt_id for prompt_id in identical if prompt_id in prompt_ids]
+        lengths = {}
     votes = [vote for comparison in comparisons for vote in comparison.votes]
     tally = WinTally(
         wins=votes.count(1.0),
@@ -207,7 +262,6 @@ def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
     )
     measure = _share(comparisons, identical, seed=evaluation.id)
     low, high = _bounds(measure)
-    lengths = evaluation.results.get("lengths", {})
     return EvaluationResults(
         tally=tally,
         prompts=len({comparison.prompt_id for comparison in comparisons}) + len(identical),
@@ -219,6 +273,26 @@ def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
         length_new=lengths.get("new"),
         length_old=lengths.get("old"),
     )
+
+
+def _identical(evaluation: Evaluation) -> list[int]:
+    """Return the prompts that both policies gave the same completion."""
+    return list(evaluation.results.get("identical_prompts", []))
+
+
+def _prompt_ids(comparisons: Sequence[_BlindComparison], identical: Sequence[int]) -> set[int]:
+    return {comparison.prompt_id for comparison in comparisons} | set(identical)
+
+
+def _labelled(
+    session: Session,
+    project_id: int,
+    prompt_ids: Set[int],
+    categories: tuple[str, ...],
+    tags: tuple[str, ...],
+) -> set[int]:
+    labels = prompt_search.is_labelled(project_id, categories, tags)
+    return set(session.scalars(select(Prompt.id).where(Prompt.id.in_(prompt_ids), *labels)))
 
 
 def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:

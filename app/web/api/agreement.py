@@ -1,6 +1,7 @@
 """Agreement: the report, the quality of each labeler, and the most disputed comparisons."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -14,9 +15,10 @@ from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality, weight_proposals
 from app.services.quality.absolute_agreement import FREE_TEXT
-from app.services.quality.agreement import AgreementGroup, AgreementReport
+from app.services.quality.agreement import AgreementBin, AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
+from app.web import figures
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
@@ -73,6 +75,10 @@ class LabelerOut(BaseModel):
     median_s: float | None
     majorities_turned: int
     remarks: list[str]
+    user_id: int
+    thumbs_up: MeasureOut
+    first_place_expected: float | None = Field(description="How often chance would have chosen it.")
+    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
 
 
 class LabelerWeightOut(BaseModel):
@@ -110,6 +116,16 @@ class AbsoluteOut(BaseModel):
     within_one: MeasureOut = Field(description="Share of pairs at most one point apart.")
     alpha: MeasureOut
     metric: str
+    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
+
+
+class AgreementBinOut(BaseModel):
+    """Agreement on comparisons that were completed one after another."""
+
+    start: datetime
+    end: datetime
+    versions: list[int] = Field(description="Of the guidelines.")
+    raw: MeasureOut
 
 
 class CompletionAgreementOut(BaseModel):
@@ -148,6 +164,12 @@ class AgreementOut(BaseModel):
     thumbs: AbsoluteOut | None
     completions_by_labeler: list[CompletionAgreementOut]
     texts: str = Field("", description="Why agreement is not defined for written text.")
+    over_time: list[AgreementBinOut] = Field(
+        description="Groups of comparisons of equal size, by when they were completed."
+    )
+    figures: dict[str, MeasureOut] = Field(
+        description="Every figure of the overall agreement by name, kappas and coverage included."
+    )
     expectation: str = EXPECTATION
 
 
@@ -251,6 +273,8 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
             for name, measure in report.absolute.labelers
         ],
         texts=FREE_TEXT if report.texts else "",
+        over_time=[_bin(each) for each in report.over_time],
+        figures=_figures(overall),
     )
 
 
@@ -263,6 +287,7 @@ def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
         within_one=_measure(ratings.within_one),
         alpha=_measure(ratings.alpha),
         metric=ratings.metric,
+        figures=_figures(ratings),
     )
 
 
@@ -283,6 +308,10 @@ def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
         median_s=quality.median_s,
         majorities_turned=report.flips.get(quality.labeler, 0),
         remarks=list(quality.remarks),
+        user_id=quality.user_id,
+        thumbs_up=_measure(quality.thumbs_up),
+        first_place_expected=quality.first_place_expected,
+        figures=_figures(quality),
     )
 
 
@@ -293,6 +322,19 @@ def _group(group: AgreementGroup) -> GroupOut:
         raw=_measure(group.raw),
         alpha=_measure(group.alpha),
     )
+
+
+def _bin(group: AgreementBin) -> AgreementBinOut:
+    return AgreementBinOut(
+        start=group.start,
+        end=group.end,
+        versions=list(group.versions),
+        raw=_measure(group.raw),
+    )
+
+
+def _figures(report: object) -> dict[str, MeasureOut]:
+    return {name: _measure(measure) for name, measure in figures.named(report).items()}
 
 
 def _measure(measure: Measure) -> MeasureOut:
