@@ -52,14 +52,23 @@ def content_hash(turns: Iterable[tuple[str, str]]) -> str:
 def split_of(prompt_hash: str, shares: Shares | None = None) -> Split:
     """Assign the split of a prompt from its content hash."""
     used = shares or Shares()
-    # Hashed again with a prefix, so that other uses of the hash are independent of the split.
-    digest = hashlib.sha256(b"split:" + prompt_hash.encode()).digest()
-    bucket = int.from_bytes(digest[:8], "big")
+    bucket = _bucket("split:", prompt_hash)
     if bucket < _BUCKETS * used.train // 100:
         return Split.TRAIN
     if bucket < _BUCKETS * (used.train + used.validation) // 100:
         return Split.VALIDATION
     return Split.TEST
+
+
+def uniform(use: str, prompt_hash: str) -> float:
+    """Return a number in [0, 1) from a content hash, independent of the split and of other uses."""
+    return (_bucket(use, prompt_hash) >> 11) / (1 << 53)
+
+
+def _bucket(use: str, prompt_hash: str) -> int:
+    # Hashed again with a prefix, so that the uses of the hash are independent of each other.
+    digest = hashlib.sha256(f"{use}{prompt_hash}".encode()).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def _plain(text: str) -> str:

@@ -1,8 +1,12 @@
-"""The votes on a comparison as shares: for each pair of completions, and for each one alone."""
+"""The votes on a comparison: for each pair of completions, and for each one alone.
 
-from collections import Counter
+On a pair, every vote is in one of four camps: it prefers the first, finds both about the same,
+prefers the second, or states no preference (both bad).
+"""
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import combinations
 from typing import Protocol
 
@@ -33,13 +37,23 @@ class AbsoluteVote(Protocol):
         """Up or down, of the one completion."""
 
 
+class Camp(Enum):
+    """What a vote says about a pair."""
+
+    FIRST = "first"
+    TIE = "tie"
+    SECOND = "second"
+    NEITHER = "neither"  # no preference: both bad
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
     """Two completions by canonical position, and the votes between them.
 
-    `share` is the vote share of the first; a tie counts half for each. `strength` is the mean
+    `share` is the vote share of the first; a tie counts half for each, and votes without a
+    preference do not count. `votes` are those that count in the share. `strength` is the mean
     strength (1 to 4) of the votes that are not ties, None if none states it. `agreement` is the
-    share of the most frequent vote.
+    share of the most frequent vote among all votes, those without a preference included.
     """
 
     first: int
@@ -48,6 +62,48 @@ class TrainingPair:
     votes: int
     agreement: float
     strength: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairVotes:
+    """The number of votes in each camp on a pair of completions, by canonical position."""
+
+    first: int
+    second: int
+    for_first: int
+    ties: int
+    for_second: int
+    neither: int
+    strength: float | None = None
+
+    @property
+    def votes(self) -> int:
+        """The number of all votes."""
+        return self.for_first + self.ties + self.for_second + self.neither
+
+    @property
+    def agreement(self) -> float:
+        """The share of the largest camp among all votes."""
+        return max(self.for_first, self.ties, self.for_second, self.neither) / self.votes
+
+    @property
+    def largest(self) -> tuple[Camp, ...]:
+        """The camp with the most votes, or all that share the lead."""
+        camps = (self.for_first, self.ties, self.for_second, self.neither)
+        return tuple(camp for camp, size in zip(Camp, camps, strict=True) if size == max(camps))
+
+    @property
+    def lead(self) -> float:
+        """The lead of the first over the second, in shares of all votes: -1 to 1."""
+        return (self.for_first - self.for_second) / self.votes
+
+    def for_training(self) -> TrainingPair | None:
+        """Return the vote share to train on; None if no vote states a preference or a tie."""
+        ordered = self.for_first + self.ties + self.for_second
+        if not ordered:
+            return None
+        share = (self.for_first + self.ties / 2) / ordered
+        return TrainingPair(self.first, self.second, share, ordered, self.agreement, self.strength)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +136,54 @@ def _absolute(votes: Sequence[AbsoluteVote], place: int) -> TrainingAbsolute:
     )
 
 
-def pairs(votes: Iterable[RankedVote], k: int) -> tuple[TrainingPair, ...]:
-    """Return the vote share of every pair of k completions; ties count half for each."""
-    ranked = [vote for vote in votes if vote.ranking is not None]
+def camps(votes: Iterable[RankedVote], k: int) -> tuple[PairVotes, ...]:
+    """Count the votes on every pair of k completions by camp; empty if no vote gives an order.
+
+    A vote without an order counts if it says that both are bad.
+    """
+    ranked, neither = [], 0
+    for vote in votes:
+        if vote.ranking is not None:
+            ranked.append(vote)
+        else:
+            neither += getattr(vote, "both_bad", False)
     if not ranked:
         return ()
-    return tuple(_pair(ranked, first, second) for first, second in combinations(range(k), 2))
+    return tuple(
+        _counted(ranked, neither, first, second) for first, second in combinations(range(k), 2)
+    )
 
 
-def _pair(votes: Sequence[RankedVote], first: int, second: int) -> TrainingPair:
-    camps: Counter[int] = Counter()
+def pairs(votes: Iterable[RankedVote], k: int) -> tuple[TrainingPair, ...]:
+    """Return the vote share of every pair of k completions; ties count half for each."""
+    shares = (pair.for_training() for pair in camps(votes, k))
+    return tuple(share for share in shares if share is not None)
+
+
+def settled_pairs(ranking: Ranking, votes: int) -> tuple[TrainingPair, ...]:
+    """Return the pairs of a settlement: share 1, 0 or 0.5, whatever the votes say."""
+    return tuple(
+        TrainingPair(first, second, (sign + 1) / 2, max(votes, 1), 1.0)
+        for (first, second), sign in zip(
+            combinations(range(len(ranking.ranks)), 2), ranking.signs, strict=True
+        )
+    )
+
+
+def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int) -> PairVotes:
+    for_first = ties = for_second = 0
     strengths: list[int] = []
     for vote in votes:
         assert vote.ranking is not None
         a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
-        sign = (b > a) - (b < a)
-        camps[sign] += 1
-        if sign and vote.strength is not None:
+        if a == b:
+            ties += 1
+            continue
+        if a < b:
+            for_first += 1
+        else:
+            for_second += 1
+        if vote.strength is not None:
             strengths.append(vote.strength)
-    total = camps.total()
-    return TrainingPair(
-        first,
-        second,
-        share=(camps[1] + camps[0] / 2) / total,
-        votes=total,
-        agreement=max(camps.values()) / total,
-        strength=sum(strengths) / len(strengths) if strengths else None,
-    )
+    strength = sum(strengths) / len(strengths) if strengths else None
+    return PairVotes(first, second, for_first, ties, for_second, neither, strength)

@@ -8,13 +8,15 @@ from app.formats.records import Row
 
 # Some programs end a line at these too, so inside a text they are written as escapes.
 _LINE_ENDS = {ord(c): f"\\u{ord(c):04x}" for c in "\u0085\u2028\u2029"}
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def encode(row: Row) -> bytes:
     """Write one row as a line. Raises ValueError for NaN, which does not exist in JSON."""
-    return (
-        json.dumps(row, ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS) + "\n"
-    ).encode()
+    line = _to_json(row)
+    if not line.isascii():
+        line = line.translate(_LINE_ENDS)
+    return (line + "\n").encode()
 
 
 def gzipped(chunks: Iterable[bytes], level: int = 6) -> Iterator[bytes]:

@@ -7,25 +7,92 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any
 
 from app.errors import Invalid
+
+OPTION_TITLES: Mapping[str, str] = {
+    "aggregate": "Several votes on a pair",
+    "ties": "Ties",
+    "min_agreement": "Minimum agreement",
+    "rounds": "Rounds",
+    "purposes": "Purposes",
+    "splits": "Splits",
+    "include_adjudicated": "Include settled comparisons",
+}
+"""The words for the options of an export: on the page, in errors and on the card."""
+
+
+@dataclass(slots=True)
+class UnitCount:
+    """How many of one unit were considered; each was exported, or excluded for one reason."""
+
+    considered: int = 0
+    exported: int = 0
+    excluded: Counter[str] = field(default_factory=Counter)
+
+    def exclude(self, reason: str, count: int = 1) -> None:
+        """Count what was considered before and is excluded."""
+        if count:
+            self.excluded[reason] += count
+
+    def skip(self, reason: str, count: int = 1) -> None:
+        """Count what is considered and excluded at once."""
+        self.considered += count
+        self.exclude(reason, count)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON values, the most frequent reason first."""
+        return {
+            "considered": self.considered,
+            "exported": self.exported,
+            "excluded": dict(by_count(self.excluded)),
+        }
+
+
+@dataclass(slots=True)
+class Counts:
+    """The account of an export.
+
+    Comparisons and judgments are those of the whole project; a judgment is the current revision of
+    what a labeler said. Pairs are what the comparisons of a format of pairs imply: of each
+    comparison, or of each vote where each makes rows of its own. Demonstrations are the imported
+    ones. `settled` counts the exported comparisons that follow a settlement, not the votes.
+    """
+
+    comparisons: UnitCount = field(default_factory=UnitCount)
+    judgments: UnitCount = field(default_factory=UnitCount)
+    pairs: UnitCount = field(default_factory=UnitCount)
+    demonstrations: UnitCount = field(default_factory=UnitCount)
+    settled: int = 0
+
+    def units(self) -> dict[str, UnitCount]:
+        """Return the units: comparisons and judgments always, the others if there are any."""
+        always = {"comparisons": self.comparisons, "judgments": self.judgments}
+        others = {"pairs": self.pairs, "demonstrations": self.demonstrations}
+        return always | {name: unit for name, unit in others.items() if unit.considered}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as plain JSON values."""
+        units = {name: unit.to_json() for name, unit in self.units().items()}
+        return {**units, "settled": self.settled}
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The record of one export.
 
-    Of the ``considered`` rows, each is counted in ``written`` or, under its reason, in
-    ``excluded``. The hash is of the rows as written, before compression.
+    `written` counts rows. `counts` accounts for each comparison, judgment, pair and imported
+    demonstration that was considered: it was exported, or it is counted under its reason. The hash
+    is of the rows as written, before compression.
     """
 
     title: str
     format: str
     filter: Mapping[str, str | int | float | bool | None]
-    considered: int
     written: int
-    excluded: Mapping[str, int]
+    counts: Counts
     size_bytes: int
     content_sha256: str
     guidelines_versions: Sequence[int] = ()
@@ -33,31 +100,62 @@ class Manifest:
     licence: str | None = None
 
     def __post_init__(self) -> None:
-        accounted = self.written + sum(self.excluded.values())
-        if self.considered != accounted:
-            raise Invalid(f"{accounted} of {self.considered} rows are accounted for")
+        for name, unit in self.counts.units().items():
+            accounted = unit.exported + sum(unit.excluded.values())
+            if unit.considered != accounted:
+                raise Invalid(f"{accounted} of {unit.considered} {name} are accounted for")
 
     @property
     def summary(self) -> str:
-        """A sentence on what the export contains; it explains an empty file too."""
-        if not self.considered:
-            return "0 rows: nothing matched the filter."
-        if not self.excluded:
-            return f"All {self.written} rows are in the export."
-        reasons = "; ".join(f"{count} {reason}" for reason, count in _by_count(self.excluded))
-        return f"{self.written} of {self.considered} rows are in the export. Excluded: {reasons}."
+        """What the export contains, in two sentences; they explain an empty file too."""
+        units = {
+            name: unit
+            for name, unit in self.counts.units().items()
+            if name in ("comparisons", "demonstrations")
+        }
+        if not any(unit.considered for unit in units.values()):
+            return "0 rows: the project has no comparisons."
+        parts = [
+            f"{unit.exported} of {unit.considered} {_plural(name)}"
+            for name, unit in units.items()
+            if unit.considered
+        ]
+        reasons = [
+            f"{count} {_plural(name)}: {reason}"
+            for name, unit in units.items()
+            for reason, count in by_count(unit.excluded)
+        ]
+        rows = "1 row" if self.written == 1 else f"{self.written} rows"
+        start = f"{rows} from {' and '.join(parts)}."
+        return f"{start} Excluded: {'; '.join(reasons)}." if reasons else start
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return values | {"filter": dict(self.filter), "counts": self.counts.to_json()}
 
     def encode(self) -> bytes:
         """Return the manifest as indented JSON."""
-        values = {**asdict(self), "excluded": dict(_by_count(self.excluded))}
-        return (json.dumps(values, ensure_ascii=False, indent=2) + "\n").encode()
+        return (json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n").encode()
 
     def card(self) -> str:
         """Return a short data-set card in Markdown."""
         lines = [f"# {_plain(self.title)}", "", self.summary, "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
-        lines += ["", "## Filter", "", *_bullets(self.filter.items(), "no filter")]
-        lines += ["", "## Excluded", "", *_bullets(_by_count(self.excluded), "nothing")]
+        options = ((OPTION_TITLES.get(name, name), value) for name, value in self.filter.items())
+        lines += ["", "## Filter", "", *_bullets(options, "no filter")]
+        lines += ["", "## Counts", "", "| | Considered | Exported | Excluded |"]
+        lines += ["| --- | ---: | ---: | ---: |"]
+        for name, unit in self.counts.units().items():
+            excluded = sum(unit.excluded.values())
+            row = f"{_plural(name)} | {unit.considered} | {unit.exported} | {excluded}"
+            lines.append(f"| {row[0].upper()}{row[1:]} |")
+        excluded_by_reason = (
+            (f"{count} {_plural(name)}", reason)
+            for name, unit in self.counts.units().items()
+            for reason, count in by_count(unit.excluded)
+        )
+        lines += ["", "## Excluded", "", *_bullets(excluded_by_reason, "nothing")]
         return "\n".join(lines) + "\n"
 
     def _facts(self) -> list[tuple[str, str]]:
@@ -65,6 +163,7 @@ class Manifest:
         return [
             ("Format", self.format),
             ("Rows", str(self.written)),
+            ("Comparisons that follow a settlement", str(self.counts.settled)),
             ("Size", f"{self.size_bytes} bytes"),
             ("SHA-256", f"`{self.content_sha256}`"),
             ("Guideline versions", versions),
@@ -77,14 +176,9 @@ class Manifest:
 class ExportTally:
     """Counts and hashes the rows of an export while it streams."""
 
-    excluded: Counter[str] = field(default_factory=Counter)
     written: int = 0
     size_bytes: int = 0
     _hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-
-    def exclude(self, reason: str, rows: int = 1) -> None:
-        """Count rows that are excluded for a reason."""
-        self.excluded[reason] += rows
 
     def counted(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Pass rows on, counting and hashing each."""
@@ -99,19 +193,23 @@ class ExportTally:
         title: str,
         format: str,
         filter: Mapping[str, str | int | float | bool | None],
+        counts: Counts,
         *,
         guidelines_versions: Iterable[int] = (),
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
     ) -> Manifest:
-        """Return the manifest of what was counted."""
+        """Return the manifest of what was counted.
+
+        Raises:
+            Invalid: the counts of a unit do not add up.
+        """
         return Manifest(
             title=title,
             format=format,
-            filter=dict(sorted(filter.items())),
-            considered=self.written + self.excluded.total(),
+            filter=dict(filter),
             written=self.written,
-            excluded=dict(self.excluded),
+            counts=counts,
             size_bytes=self.size_bytes,
             content_sha256=self._hash.hexdigest(),
             guidelines_versions=sorted(set(guidelines_versions)),
@@ -120,8 +218,13 @@ class ExportTally:
         )
 
 
-def _by_count(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
+def by_count(excluded: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return reasons with their counts, the most frequent first."""
     return sorted(excluded.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _plural(unit: str) -> str:
+    return "imported demonstrations" if unit == "demonstrations" else unit
 
 
 def _bullets(items: Iterable[tuple[str, object]], nothing: str) -> list[str]:

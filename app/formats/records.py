@@ -165,7 +165,8 @@ class ComparisonRecord:
     """A comparison with every vote on it.
 
     ``kind`` is the kind of judgment, or None if the file does not record it; ``weights`` are the
-    weights of the criteria on which it was rated.
+    weights of the criteria on which it was rated. ``settled`` is the ranking by which a lead
+    settled the comparison; with ``is_settled_as_bad``, the lead found no completion good.
     """
 
     messages: Conversation
@@ -178,10 +179,19 @@ class ComparisonRecord:
     kind: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     meta: Meta = field(default_factory=dict)
+    settled: Ranking | None = None
+    is_settled_as_bad: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a lead has settled it: then the settlement decides, not the votes."""
+        return self.settled is not None or self.is_settled_as_bad
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
         count = len(self.candidates)
+        if self.settled is not None and len(self.settled.ranks) != count:
+            raise Invalid(f"{count} completions are settled by {len(self.settled.ranks)} ranks")
         kind = None if self.kind is None else kind_named(self.kind)
         for name, weight in self.weights.items():
             if not (isfinite(weight) and weight >= 0):

@@ -2,7 +2,8 @@
 
 `context`, `completions` and `individual_preference` follow HelpSteer3-Preference, extended by k
 completions, rankings with ties, ratings, thumbs, texts, the order shown, times and guideline
-versions. Nothing is lost, so it is the format for archiving. The ranking of a vote with ratings is
+versions, and by `settled`, the ranking by which a lead settled the comparison (null: no completion
+is good). Nothing is lost, so it is the format for archiving. The ranking of a vote with ratings is
 the one implied by its ratings and the criterion weights in the row.
 """
 
@@ -34,6 +35,8 @@ def read(row: Row) -> list[ComparisonRecord]:
             round=fields.optional_whole(row, "round"),
             kind=fields.optional_text(row, "kind"),
             weights=_weights(row),
+            settled=None if row.get("settled") is None else Ranking(_numbers(row, "settled")),
+            is_settled_as_bad="settled" in row and row["settled"] is None,
         )
     ]
 
@@ -47,10 +50,17 @@ def write(record: ComparisonRecord) -> Row:
         "round": record.round,
         **({} if record.kind is None else {"kind": record.kind}),
         **({"weights": dict(record.weights)} if record.weights else {}),
+        **_settlement(record),
         "context": fields.as_messages(record.messages),
         "completions": [as_row(candidate) for candidate in record.candidates],
         "individual_preference": [_vote_row(vote) for vote in record.votes],
     }
+
+
+def _settlement(record: ComparisonRecord) -> Row:
+    if record.settled is not None:
+        return {"settled": list(record.settled.ranks)}
+    return {"settled": None} if record.is_settled_as_bad else {}
 
 
 def _vote(row: Row) -> VoteRecord:
@@ -154,7 +164,7 @@ FORMAT = Format(
     has("context", "completions", "individual_preference"),
     read,
     fields=(
-        *("comparison", "purpose", "split", "round", "kind", "weights"),
+        *("comparison", "purpose", "split", "round", "kind", "weights", "settled"),
         *("context", "completions", "individual_preference"),
     ),
 )

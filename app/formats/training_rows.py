@@ -8,6 +8,9 @@ the project's scale, from 1) and the share of thumbs up or null. `weights` belon
 Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs imply none. A
 text that a labeler edited is a completion of its own, without token ids, and is preferred to the
 first completion, the original.
+
+If `settled` is true, a lead has settled the comparison, and `pairs` are those of the settlement
+(share 1, 0 or 0.5), whatever the votes say.
 """
 
 import json
@@ -49,7 +52,8 @@ class TrainingRow:
     """One comparison as training data for a reward model.
 
     `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
-    versions of a completion are candidates, too, each preferred to the original.
+    versions of a completion are candidates, too, each preferred to the original. The pairs of a
+    row that `is_settled` are those of the settlement, not of the votes.
     """
 
     comparison_id: int
@@ -60,6 +64,7 @@ class TrainingRow:
     judgment_ids: tuple[int, ...]
     absolutes: tuple[TrainingAbsolute, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    is_settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
         "judgments": list(row.judgment_ids),
         "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
         "weights": dict(row.weights),
+        "settled": row.is_settled,
     }
 
 
@@ -124,6 +130,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         judgment_ids=tuple(data.get("judgments", [vote.judgment_id for vote in votes])),
         absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
         weights=data.get("weights", {}),
+        is_settled=data.get("settled", False),
     )
     return FrozenRow(row, votes)
 

@@ -4,6 +4,10 @@ Conversational rows hold lists of messages, the others texts. In texts, an empty
 prompt from the response. An explicit prompt ends with it, because TRL concatenates the two as they
 are. An implicit prompt is read back by cutting what both texts share at its last empty line, or at
 its last space if there is none.
+
+TRL's own `extract_prompt` (`huggingface/trl:trl/data_utils.py`) takes the longest common beginning:
+whole messages of conversations, which is the prompt, but characters of texts. So implicit texts are
+written only if the two responses differ from their first character on.
 """
 
 from collections.abc import Mapping
@@ -23,6 +27,10 @@ from app.formats.records import (
 )
 
 _GAP = "\n\n"
+BEGIN_ALIKE = (
+    "the two responses begin alike, or one is empty, so TRL would not find where the prompt ends; "
+    "trl-explicit-text and trl-implicit keep them"
+)
 
 
 def read(row: Row) -> list[PreferenceRecord]:
@@ -78,9 +86,15 @@ def write_explicit_text(record: PreferenceRecord, *, margin: bool = False) -> Ro
 
 
 def write_implicit_text(record: PreferenceRecord, *, margin: bool = False) -> Row:
-    """Write two complete texts. Raises Invalid for a conversation."""
+    """Write two complete texts.
+
+    Raises Invalid for a conversation, and for responses from which TRL would extract another
+    prompt: it takes everything that both texts share at the beginning.
+    """
     chosen, rejected = pair(record)
     prompt = fields.as_text(record.messages) + _GAP
+    if not (chosen and rejected) or chosen[0] == rejected[0]:
+        raise Invalid(BEGIN_ALIKE)
     return {
         "chosen": prompt + chosen,
         "rejected": prompt + rejected,

@@ -20,7 +20,7 @@ PREFERENCES: dict[str, Write] = {
     "llama-factory-alpaca": llama_factory.write_alpaca,
     "llama-factory-sharegpt": llama_factory.write_sharegpt,
 }
-_WITH_MARGIN: dict[str, Callable[..., Row]] = {
+WITH_MARGIN: dict[str, Callable[..., Row]] = {
     "trl-explicit": trl.write_explicit,
     "trl-implicit": trl.write_implicit,
     "trl-explicit-text": trl.write_explicit_text,
@@ -43,8 +43,8 @@ def preference(name: str, *, margin: bool = False) -> Write:
         )
     if not margin:
         return PREFERENCES[name]
-    if name not in _WITH_MARGIN:
+    if name not in WITH_MARGIN:
         raise Invalid(
-            f"format {name!r} has no margin; the formats with one are {', '.join(_WITH_MARGIN)}"
+            f"format {name!r} has no margin; the formats with one are {', '.join(WITH_MARGIN)}"
         )
-    return partial(_WITH_MARGIN[name], margin=True)
+    return partial(WITH_MARGIN[name], margin=True)

@@ -1,76 +1,95 @@
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Invalid
-from app.formats.manifest import ExportTally
+from app.formats.manifest import Counts, ExportTally, Manifest
 
 
-def tally(rows: list[bytes], excluded: dict[str, int]) -> ExportTally:
-    account = ExportTally()
-    for reason, count in excluded.items():
-        account.exclude(reason, count)
+def manifest(
+    rows: list[bytes], excluded: dict[str, int], title: str = "t", **more: Any
+) -> Manifest:
+    """Return the manifest of rows, each from a comparison, and of excluded comparisons."""
+    account, counts = ExportTally(), Counts()
     assert list(account.counted(rows)) == rows
-    return account
+    counts.comparisons.considered = counts.comparisons.exported = len(rows)
+    for reason, count in excluded.items():
+        counts.comparisons.skip(reason, count)
+    return account.manifest(title, "hh", more.pop("filter", {}), counts, **more)
 
 
 @given(st.lists(st.binary(min_size=1)), st.dictionaries(st.sampled_from("abc"), st.integers(1, 9)))
-def test_every_row_is_accounted_for(rows: list[bytes], excluded: dict[str, int]) -> None:
-    found = tally(rows, excluded).manifest("t", "hh", {})
-    assert found.considered == len(rows) + sum(excluded.values())
+def test_every_comparison_is_accounted_for(rows: list[bytes], excluded: dict[str, int]) -> None:
+    found = manifest(rows, excluded)
+    unit = found.to_json()["counts"]["comparisons"]
+    assert unit["considered"] == len(rows) + sum(excluded.values())
+    assert unit["considered"] == unit["exported"] + sum(unit["excluded"].values())
     assert found.content_sha256 == hashlib.sha256(b"".join(rows)).hexdigest()
     assert found.size_bytes == len(b"".join(rows))
 
 
 def test_manifest_names_each_reason_most_frequent_first() -> None:
-    found = tally([b"x\n"], {"ties": 2, "below the minimum agreement": 5}).manifest(
-        "Help desk", "hh", {"split": "train", "round": 2}, guidelines_versions=[3, 1, 3]
+    found = manifest(
+        [b"x\n"],
+        {"tied": 2, "below the minimum agreement": 5},
+        filter={"splits": "train", "rounds": 2},
+        guidelines_versions=[3, 1, 3],
     )
     values = json.loads(found.encode())
-    assert list(values["excluded"].items()) == [("below the minimum agreement", 5), ("ties", 2)]
-    assert values["filter"] == {"round": 2, "split": "train"}
+    excluded = values["counts"]["comparisons"]["excluded"]
+    assert list(excluded.items()) == [("below the minimum agreement", 5), ("tied", 2)]
+    assert values["filter"] == {"rounds": 2, "splits": "train"}
     assert values["guidelines_versions"] == [1, 3]
     assert found.summary == (
-        "1 of 8 rows are in the export. Excluded: 5 below the minimum agreement; 2 ties."
+        "1 row from 1 of 8 comparisons. Excluded: 5 comparisons: below the minimum agreement; "
+        "2 comparisons: tied."
     )
 
 
 def test_empty_export_is_explained() -> None:
-    assert tally([], {}).manifest("t", "hh", {}).summary == "0 rows: nothing matched the filter."
-    assert "Excluded: 3 ties" in tally([], {"ties": 3}).manifest("t", "hh", {}).summary
+    assert manifest([], {}).summary == "0 rows: the project has no comparisons."
+    assert "Excluded: 3 comparisons: tied." in manifest([], {"tied": 3}).summary
 
 
 def test_same_data_same_manifest() -> None:
     def once(order: list[str]) -> bytes:
-        account = tally([b"a\n"], dict.fromkeys(order, 1))
-        return account.manifest("t", "hh", {}, checkpoints=order).encode()
+        return manifest([b"a\n"], dict.fromkeys(order, 1), checkpoints=order).encode()
 
     assert once(["x", "y"]) == once(["y", "x"])
 
 
-def test_rows_that_do_not_add_up_are_refused() -> None:
-    found = tally([b"a\n"], {}).manifest("t", "hh", {})
-    values = {name: getattr(found, name) for name in found.__slots__}
-    with pytest.raises(Invalid, match="1 of 9 rows are accounted for"):
-        type(found)(**{**values, "considered": 9})
+@pytest.mark.parametrize("name", ["comparisons", "judgments", "pairs", "demonstrations"])
+def test_units_that_do_not_add_up_are_refused(name: str) -> None:
+    counts = Counts()
+    unit = getattr(counts, name)
+    unit.considered, unit.exported = 9, 5
+    unit.exclude("tied", 3)
+    with pytest.raises(Invalid, match=f"8 of 9 {name} are accounted for"):
+        ExportTally().manifest("t", "hh", {}, counts)
 
 
 def test_card_says_what_a_reader_needs() -> None:
-    card = (
-        tally([b"x\n"], {"ties": 2})
-        .manifest("Help\n# desk", "hh", {"split": "train"}, checkpoints=["base|1"], licence="MIT")
-        .card()
-    )
+    card = manifest(
+        [b"x\n"],
+        {"tied": 2},
+        title="Help\n# desk",
+        filter={"splits": "train", "min_agreement": 0.6},
+        checkpoints=["base|1"],
+        licence="MIT",
+    ).card()
     assert card.startswith("# Help # desk\n")
     for part in (
         "| Format | hh |",
         "| Rows | 1 |",
         "base\\|1",
-        "- ties: 2",
-        "- split: train",
+        "| Comparisons | 3 | 1 | 2 |",
+        "- 2 comparisons: tied",
+        "- Splits: train",
+        "- Minimum agreement: 0.6",
         "MIT",
     ):
         assert part in card

@@ -1,7 +1,7 @@
 """Export, import and export again give the same bytes, and the import says what was exported."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -132,11 +132,40 @@ def test_preferences_over_texts(name: str, detected: str, record: PreferenceReco
 
 @given(record=drawn.preferences(drawn.single))
 def test_implicit_texts_keep_their_bytes(record: PreferenceRecord) -> None:
-    # Where the prompt ends may be lost (answers that start alike); what is trained on may not.
     write = writers.preference("trl-implicit-text")
+    chosen, rejected = pair(record)
+    if not (chosen and rejected) or chosen[0] == rejected[0]:
+        with pytest.raises(Invalid, match="begin alike"):
+            write(record)
+        return
     first = jsonl.encode(write(record))
     back = only(PreferenceRecord, first, "trl")
     assert jsonl.encode(write(back)) == first
+
+
+def peers_prompt(chosen: Sequence[object], rejected: Sequence[object]) -> Sequence[object]:
+    """Return what TRL takes for an implicit prompt: what both share, without a last space."""
+    same = 0
+    while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
+        same += 1
+    if same == min(len(chosen), len(rejected)) or chosen[same - 1] == " ":
+        same -= 1
+    return chosen[:same]
+
+
+@given(record=drawn.preferences(drawn.single))
+def test_the_peer_finds_the_prompt_of_implicit_rows(record: PreferenceRecord) -> None:
+    for name in ("trl-implicit", "trl-implicit-text"):
+        try:
+            row: Any = writers.preference(name)(record)
+        except Invalid:
+            continue
+        texts = name.endswith("text")
+        explicit: Any = writers.preference(name.replace("implicit", "explicit"))(record)
+        prompt = peers_prompt(row["chosen"], row["rejected"])
+        assert prompt == explicit["prompt"]
+        assert row["chosen"][len(prompt) :] == explicit["chosen"]
+        assert texts == isinstance(row["chosen"], str)
 
 
 @given(record=drawn.preferences())

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.domain.states import AssignmentState, SlotState
+from app.formats.manifest import Counts
 from app.models import (
     Assignment,
     Comparison,
@@ -24,7 +25,6 @@ from app.services.datasets import export_rows, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Counts,
     ExportOptions,
     JudgedComparison,
 )

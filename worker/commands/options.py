@@ -69,8 +69,14 @@ class Training:
         typer.Option(help="File of held-out rows; default: a share of the data."),
     ] = None
     heldout_share: Annotated[
-        int, typer.Option(min=0, max=90, help="Percent of the prompts held out, by content.")
-    ] = 10
+        int | None,
+        typer.Option(
+            min=0,
+            max=90,
+            help="Percent of the prompts held out, by content, whatever splits the file states; "
+            "default: the rows that the file states as validation, or else 10 percent.",
+        ),
+    ] = None
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None
     batch_size: Annotated[
         int | None, typer.Option(help="Rows (for a policy, episodes) per optimizer step.")

@@ -22,7 +22,7 @@ from worker.training import algorithms, training_loop
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Train a policy by direct preference optimization."""
-    split = request.read(rows.comparisons)
+    split = request.read(rows.comparisons, folder)
     roles = request.roles(folder)
     new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
     config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))

@@ -10,7 +10,7 @@ from worker.training import policy
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Train a policy against a reward model; keep the best weights seen before any alarm."""
-    split = request.read(rows.prompts)
+    split = request.read(rows.prompts, folder)
     plan = request.plan.policy
     roles = request.roles(folder)
     reward, normaliser = models.add_reward(

@@ -27,7 +27,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Fit a reward model, measure it on the held-out judgments, normalize its scores."""
     plan = request.plan
     refuse_labeler_weights(plan.reward)
-    split = request.read(rows.judgments)
+    split = request.read(rows.judgments, folder)
     roles = request.roles(folder)
     parts = reward.build_parts(plan.reward, roles, request.device_of(folder))
     train = request.rankings(split.train, roles)

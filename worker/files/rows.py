@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.domain import splits, vote_shares
-from app.domain.splits import Shares, Split
 from app.errors import Invalid
 from app.formats import fields, registry
 from app.formats.records import (
@@ -31,6 +30,7 @@ from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.training import vote_weights
 
 CHUNK: Final = 1 << 16
+_HELD_OUT: Final = "held out from a file:"
 SHOWN: Final = 5  # bad lines that an error lists
 
 Turns = Sequence[Mapping[str, Any]]
@@ -80,6 +80,7 @@ class JudgedRow:
     pairs: tuple[PreferencePair, ...]
     absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    split: str | None = None  # of the project that exported it
 
 
 @dataclass(slots=True)
@@ -163,11 +164,20 @@ def judgments(source: Source) -> tuple[list[JudgedRow], list[BadLine]]:
 
 
 def held_out(rows: Sequence[Any], percent: int) -> tuple[list[Any], list[Any]]:
-    """Split rows by the content of their prompts, so that no prompt is on both sides."""
-    shares = Shares(100 - percent, percent, 0)
+    """Split rows by the content of their prompts, so that no prompt is on both sides.
+
+    The choice is independent of a project's splits, so that a file of the training split, too, has
+    its share of held-out prompts. Of two prompts or more, at least one is on either side.
+    """
+    ranks = {row.key: splits.uniform(_HELD_OUT, row.key) for row in rows}
+    ordered = sorted(ranks, key=ranks.__getitem__)
+    count = sum(rank < percent / 100 for rank in ranks.values())
+    if percent:
+        count = min(max(count, 1), len(ordered) - 1)
+    chosen = set(ordered[:count])
     parts: tuple[list[Any], list[Any]] = ([], [])
     for row in rows:
-        parts[splits.split_of(row.key, shares) is Split.VALIDATION].append(row)
+        parts[row.key in chosen].append(row)
     return parts
 
 
@@ -219,7 +229,7 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
     if isinstance(record, PreferenceRecord):
         return row
     feedback = _absolutes(record.votes, len(record.candidates))
-    return replace(row, absolutes=feedback, weights=record.weights)
+    return replace(row, absolutes=feedback, weights=record.weights, split=record.split)
 
 
 def _of_labels(labeled: _Labeled) -> JudgedRow:
@@ -247,7 +257,13 @@ def _absolutes(votes: Sequence[VoteRecord], count: int) -> tuple[AbsoluteFeedbac
 
 
 def _of_votes(record: ComparisonRecord) -> tuple[PreferencePair, ...]:
-    judged = vote_shares.pairs(record.votes, len(record.candidates))
+    """Return the pairs of a comparison: those of its settlement, or of its votes."""
+    if record.settled is not None:
+        judged = vote_shares.settled_pairs(record.settled, len(record.votes))
+    elif record.is_settled_as_bad:
+        judged = ()
+    else:
+        judged = vote_shares.pairs(record.votes, len(record.candidates))
     return tuple(
         PreferencePair(pair.first, pair.second, pair.share, vote_weights.margin_of(pair))
         for pair in judged

@@ -16,7 +16,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Train a model on demonstrations: a new starter, or any other model."""
     plan = request.plan.sft
     assert plan is not None  # a plan for SFT has one
-    split = request.read(rows.demonstrations)
+    split = request.read(rows.demonstrations, folder)
     is_starter = request.model == STARTER
     roles = _roles(request, split, folder)
     if plan.is_full and roles.has_adapter(SFT):

@@ -4,12 +4,14 @@ Each algorithm is a module beside this one with a function `run`.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from app.domain.plan import RoundPlan
+from app.domain.splits import Split
 from worker.files import models, rows
 from worker.files.rows import BadLine
 from worker.files.run_folder import RunFolder
@@ -20,6 +22,7 @@ from worker.rlhf.model.template import encode_response
 from worker.training import token_ids
 from worker.training.model_card import TRAINING, ModelCard
 
+USUAL_PERCENT: Final = 10
 Read = Callable[[Source], tuple[list[Any], list[BadLine]]]
 
 
@@ -29,7 +32,8 @@ class TrainingRequest:
 
     The plan is a round's plan, of which a run reads its own part, so that settings have the same
     meaning and defaults as in a job. Without a file of held-out rows, `heldout_percent` of the
-    prompts are held out.
+    prompts are held out; None holds out the rows that the file states as validation, or else
+    `USUAL_PERCENT`.
     """
 
     kind: str
@@ -37,7 +41,7 @@ class TrainingRequest:
     data: Source
     plan: RoundPlan
     heldout: Source | None = None
-    heldout_percent: int = 0
+    heldout_percent: int | None = 0
     instruction: str = ""
     reward: str = ""  # of a policy
     device: str = "cpu"
@@ -96,14 +100,15 @@ class TrainingRequest:
             for prompt in distinct.values()
         ]
 
-    def read(self, reader: Read) -> "RowSplit":
-        """Read the data and split it, or read the file of held-out rows."""
+    def read(self, reader: Read, folder: RunFolder) -> "RowSplit":
+        """Read the data and split it, or read the file of held-out rows; say what is held out."""
         usable, bad = reader(self.data)
-        if self.heldout is None:
-            train, heldout = rows.held_out(usable, self.heldout_percent)
-            return RowSplit(train or usable, heldout if train else [], len(bad))
-        heldout, heldout_bad = reader(self.heldout)
-        return RowSplit(usable, heldout, len(bad) + len(heldout_bad))
+        if self.heldout is not None:
+            heldout, heldout_bad = reader(self.heldout)
+            return RowSplit(usable, heldout, len(bad) + len(heldout_bad))
+        split, sentence = _split(usable, self.heldout_percent, len(bad))
+        folder.say(sentence)
+        return split
 
     def card(self, kind: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelCard:
         """Return the card of the model that the run trained."""
@@ -135,6 +140,33 @@ class RowSplit:
     def counts(self) -> dict[str, int]:
         """The number of each."""
         return {"rows": len(self.train), "heldout_rows": len(self.heldout), "bad_rows": self.bad}
+
+
+def _split(usable: list[Any], percent: int | None, bad: int) -> tuple[RowSplit, str]:
+    """Split the rows of a file, and return a sentence on how."""
+    stated = Counter(str(split) for row in usable if (split := getattr(row, "split", None)))
+    if percent is None and stated[Split.VALIDATION] and len(stated) > 1:
+        parts = {name: [row for row in usable if row.split == name] for name in Split}
+        train = [row for row in usable if row.split in (Split.TRAIN, None)]
+        if train:
+            left_out = len(usable) - len(train) - len(parts[Split.VALIDATION])
+            split = RowSplit(train, parts[Split.VALIDATION], bad)
+            return split, (
+                f"{len(split.heldout)} of {len(usable)} rows are held out: those that the file "
+                f"states as validation; {left_out} that it states as another split are left out."
+            )
+    share = USUAL_PERCENT if percent is None else percent
+    train, heldout = rows.held_out(usable, share)
+    prompts = len({row.key for row in usable})
+    chosen = len({row.key for row in heldout})
+    sentence = f"{len(heldout)} of {len(usable)} rows are held out"
+    sentence += f" ({chosen} of {prompts} prompts, {share} percent by content)"
+    if share and not heldout:
+        sentence += ": a file with one prompt has none to spare"
+    if percent is not None and stated:
+        splits = ", ".join(f"{name} {count}" for name, count in sorted(stated.items()))
+        sentence += f"; --heldout-share overrides the splits of the file ({splits})"
+    return RowSplit(train, heldout, bad), f"{sentence}."
 
 
 @dataclass(frozen=True, slots=True)

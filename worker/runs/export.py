@@ -10,7 +10,13 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
-from app.services.datasets import demonstrations, export_rows, exports, preferences
+from app.services.datasets import (
+    demonstrations,
+    export_options,
+    export_rows,
+    exports,
+    preferences,
+)
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
@@ -62,22 +68,21 @@ def write(
     target = context.workdir / folder
     target.mkdir(parents=True, exist_ok=True)
     account = Account()
-    comparisons = stream(context.database, project_id, options, account)
-    shown = _of_files(context.database, project_id, format, options)
+    comparisons = stream(context.database, project_id, format, options, account)
+    shown = _of_files(context.database, project_id, format, options, account)
     lines = export_rows.write(comparisons, format, options, account, shown=shown)
     with (target / DATA).open("wb") as file:
         for number, line in enumerate(lines):
             file.write(line)
             if number % 1000 == 0:
                 context.report(number, 0, f"{number} rows")
-    for reason, count in account.counts.comparisons_out.items():
-        account.tally.exclude(reason, count)
     with context.database.reader() as session:
         names = exports.sources(session, account.checkpoint_ids)
     manifest = account.tally.manifest(
         title,
         format,
-        export_rows.filter_of(options),
+        export_options.filter_of(format, options),
+        account.counts,
         guidelines_versions=account.guidelines_versions,
         checkpoints=names,
     )
@@ -86,18 +91,7 @@ def write(
     return Written(
         target,
         account,
-        {
-            "filter": dict(manifest.filter),
-            "considered": manifest.considered,
-            "written": manifest.written,
-            "excluded": dict(manifest.excluded),
-            "size_bytes": manifest.size_bytes,
-            "content_sha256": manifest.content_sha256,
-            "guidelines_versions": list(manifest.guidelines_versions),
-            "checkpoints": list(manifest.checkpoints),
-            "counts": account.counts.to_json(),
-            "summary": manifest.summary,
-        },
+        {**manifest.to_json(), "summary": manifest.summary},
         manifest.summary,
         manifest.content_sha256,
     )
@@ -114,28 +108,42 @@ def publish(context: JobContext, written: Written) -> Frozen:
         rows=written.account.tally.written,
         manifest=written.manifest,
         summary=written.summary,
-        judgment_ids=sorted(written.account.judgment_ids),
+        judgment_ids=written.account.judgment_ids,
     )
 
 
 def stream(
-    database: Database, project_id: int, options: ExportOptions, account: Account
+    database: Database, project_id: int, format: str, options: ExportOptions, account: Account
 ) -> Iterator[JudgedComparison]:
     """Yield comparisons page by page, each page in a short session of its own."""
+    details = export_options.details(format)
+    with database.reader() as session:
+        preferences.count_outside(session, project_id, options, account.counts)
     after: int | None = 0
     while after is not None:
         with database.reader() as session:
-            page = preferences.read_page(session, project_id, options, account.counts, after=after)
+            page = preferences.read_page(
+                session, project_id, options, account.counts, after=after, details=details
+            )
         yield from page.rows
         after = page.after
 
 
 def _of_files(
-    database: Database, project_id: int, format: str, options: ExportOptions
+    database: Database, project_id: int, format: str, options: ExportOptions, account: Account
 ) -> Iterator[tuple[DatasetPrompt, str]]:
     """Yield demonstrations from files, if the export includes them; they belong to no round."""
-    wanted = Purpose.TRAIN in options.purposes and not options.rounds
-    after: int | None = 0 if format in export_rows.DEMONSTRATIONS and wanted else None
+    if format not in export_rows.DEMONSTRATIONS:
+        return
+    with database.reader() as session:
+        available = demonstrations.count_by_split(session, project_id)
+    reason = "in no round" if options.rounds else "imported for purpose train"
+    is_wanted = Purpose.TRAIN in options.purposes and not options.rounds
+    for split, count in available.items():
+        if not is_wanted or split not in options.splits:
+            counts = account.counts.demonstrations
+            counts.skip(reason if not is_wanted else f"split {split}", count)
+    after: int | None = 0 if is_wanted else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(session, project_id, options.splits, after=after)

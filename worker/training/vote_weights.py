@@ -21,7 +21,8 @@ class VoteWeights:
 
     A labeler's weight changes the vote share; the mean weight over its votes multiplies the pair's
     weight. A pair whose votes all weigh 0 is dropped. A pair with `usual_votes` votes weighs 1, and
-    so do ratings and thumbs with `usual_judgments` judgments behind them.
+    so do ratings and thumbs with `usual_judgments` judgments behind them. The weights of labelers
+    do not change what a lead has settled.
     """
 
     labelers: Mapping[str, float] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class VoteWeights:
         return tuple(
             weighted
             for pair in frozen.row.pairs
-            if (weighted := self._pair(pair, frozen.votes)) is not None
+            if (weighted := self._pair(pair, frozen)) is not None
         )
 
     def absolutes(self, frozen: FrozenRow) -> tuple[AbsoluteFeedback, ...]:
@@ -77,9 +78,9 @@ class VoteWeights:
             for absolute in frozen.row.absolutes
         )
 
-    def _pair(self, pair: TrainingPair, votes: Sequence[PlainVote]) -> PreferencePair | None:
-        share, weight = pair.share, 1.0
-        if self.labelers and votes:
+    def _pair(self, pair: TrainingPair, frozen: FrozenRow) -> PreferencePair | None:
+        share, weight, votes = pair.share, 1.0, frozen.votes
+        if self.labelers and votes and not frozen.row.is_settled:
             weights = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
             if not sum(weights):
                 return None

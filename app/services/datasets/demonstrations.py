@@ -60,6 +60,17 @@ def of_files(
     return DemonstrationPage(rows, result[-1][0].id if len(result) == limit else None)
 
 
+def count_by_split(session: Session, project_id: int) -> dict[Split, int]:
+    """Count the imported demonstrations in each split."""
+    query = (
+        select(Prompt.split, func.count(Demonstration.id))
+        .join(Prompt, Prompt.id == Demonstration.prompt_id)
+        .where(Demonstration.project_id == project_id)
+        .group_by(Prompt.split)
+    )
+    return {Split(split): count for split, count in session.execute(query)}
+
+
 def written(
     session: Session, project_id: int, splits: Sequence[Split], *, as_of: datetime | None = None
 ) -> Iterator[DemonstrationText]:

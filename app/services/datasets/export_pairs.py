@@ -1,17 +1,18 @@
 """From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-What implies no preference is counted with its reason. The formats decide how a preference is
-written.
+Every pair that could have been exported is yielded, with its preferences or with the reason why
+there are none. The formats decide how a preference is written.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
 
 from app.domain import vote_shares
-from app.domain.ranking import Ranking, Strength
-from app.domain.vote_shares import TrainingPair
+from app.domain.ranking import Preference, Ranking, Strength
+from app.domain.vote_shares import Camp, PairVotes
 from app.errors import Invalid
 from app.formats import records
-from app.formats.manifest import ExportTally
 from app.formats.records import PreferenceRecord, Turn
 from app.formats.training_rows import DatasetPrompt
 from app.services.datasets import judged_comparisons
@@ -23,115 +24,165 @@ from app.services.datasets.judged_comparisons import (
     Voted,
 )
 
+_CHOSEN_FIRST = Ranking((1, 2))
 
-def of_comparison(
-    comparison: JudgedComparison, options: ExportOptions, tally: ExportTally
-) -> Iterator[PreferenceRecord]:
-    """Yield the preferences that a comparison implies; count what implies none."""
-    if comparison.edits:
+
+@dataclass(frozen=True, slots=True)
+class ImpliedPair:
+    """A pair with its preferences; without any, `reason` says why.
+
+    `vote` is the vote that it comes from, None if it comes from all votes or from a settlement.
+    """
+
+    preferences: tuple[PreferenceRecord, ...]
+    reason: str = ""
+    vote: Voted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """The better completion and the worse one, or two that are tied, with what a row adds."""
+
+    better: int
+    worse: int
+    is_tie: bool = False
+    tie_reason: str = judged_comparisons.TIED
+    margin: float | None = None
+
+
+def of_comparison(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
+    """Yield the pairs that a comparison implies: those of its settlement, or of its votes."""
+    if comparison.is_settled:
+        yield from _of_settlement(comparison, options)
+    elif comparison.edits:
         yield from _of_edits(comparison, options)
-        return
-    if options.aggregate is Aggregate.EACH_VOTE:
-        for vote in comparison.votes:
-            yield from _of_vote(comparison, vote, options, tally)
-        return
-    for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates)):
-        if pair.agreement < options.min_agreement:
-            tally.exclude(judged_comparisons.LOW_AGREEMENT)
-            continue
-        yield from _of_pair(comparison, pair, options, tally)
-    if not comparison.rankings:
-        tally.exclude(judged_comparisons.NOT_PREFERENCE)
+    else:
+        counted = vote_shares.camps(comparison.votes, len(comparison.candidates))
+        if options.aggregate is Aggregate.EACH_VOTE:
+            agreement = {(pair.first, pair.second): pair.agreement for pair in counted}
+            for vote in comparison.votes:
+                yield from _of_vote(comparison, vote, agreement, options)
+            return
+        for pair in counted:
+            yield _of_votes(comparison, pair, options)
 
 
-def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[PreferenceRecord]:
+def _of_settlement(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
+    """Yield the pairs of the settlement, once each, whatever the aggregate."""
+    if comparison.settled is None:
+        return
+    pairs = combinations(range(len(comparison.candidates)), 2)
+    for (first, second), sign in zip(pairs, comparison.settled.signs, strict=True):
+        better, worse = (first, second) if sign >= 0 else (second, first)
+        margin = float(abs(sign))
+        direction = _Direction(better, worse, is_tie=not sign, margin=margin)
+        yield _directed(comparison, direction, options)
+
+
+def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
     """Yield each edited version as preferred to the original completion."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
-        yield PreferenceRecord(
-            messages(comparison),
-            (records.CompletionText(vote.text or "", judged_comparisons.EDITED), original),
-            Ranking((1, 2)),
-            labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
-            margin=1.0,
-            source_id=str(comparison.comparison_id),
-        )
+        edited = records.CompletionText(vote.text or "", judged_comparisons.EDITED)
+        try:
+            preference = PreferenceRecord(
+                messages(comparison),
+                (edited, original),
+                _CHOSEN_FIRST,
+                labeler=vote.labeler if options.aggregate is Aggregate.EACH_VOTE else None,
+                margin=1.0,
+                source_id=str(comparison.comparison_id),
+            )
+        except Invalid as error:
+            yield ImpliedPair((), str(error), vote)
+        else:
+            yield ImpliedPair((preference,), vote=vote)
 
 
 def _of_vote(
-    comparison: JudgedComparison, vote: Voted, options: ExportOptions, tally: ExportTally
-) -> Iterator[PreferenceRecord]:
+    comparison: JudgedComparison,
+    vote: Voted,
+    agreement: dict[tuple[int, int], float],
+    options: ExportOptions,
+) -> Iterator[ImpliedPair]:
     if vote.ranking is None:
-        tally.exclude(judged_comparisons.NOT_PREFERENCE)
         return
-    agreement = {
-        (pair.first, pair.second): pair.agreement
-        for pair in vote_shares.pairs(comparison.votes, len(comparison.candidates))
-    }
-    strength = None if vote.strength is None else Strength(vote.strength)
-    for preference in vote.ranking.preferences():
-        place = (
-            min(preference.preferred, preference.other),
-            max(preference.preferred, preference.other),
-        )
-        if agreement[place] < options.min_agreement:
-            tally.exclude(judged_comparisons.LOW_AGREEMENT)
-            continue
-        sign = 0 if preference.tie else 1
-        yield from _directed(
-            comparison,
-            (preference.preferred, preference.other),
-            sign,
-            options,
-            tally,
-            labeler=vote.labeler,
-            strength=strength,
-        )
+    for implied in vote.ranking.preferences():
+        if agreement[_in_order(implied)] < options.min_agreement:
+            yield ImpliedPair((), judged_comparisons.LOW_AGREEMENT, vote)
+        else:
+            direction = _Direction(implied.preferred, implied.other, is_tie=implied.tie)
+            yield _directed(comparison, direction, options, vote)
 
 
-def _of_pair(
-    comparison: JudgedComparison, pair: TrainingPair, options: ExportOptions, tally: ExportTally
-) -> Iterator[PreferenceRecord]:
-    sign = (pair.share > 0.5) - (pair.share < 0.5)
-    if options.aggregate is Aggregate.MAJORITY and comparison.settled is not None:
-        ranks = comparison.settled.ranks
-        sign = (ranks[pair.second] > ranks[pair.first]) - (ranks[pair.second] < ranks[pair.first])
-    places = (pair.first, pair.second) if sign >= 0 else (pair.second, pair.first)
-    yield from _directed(
-        comparison, places, abs(sign), options, tally, margin=round(abs(2 * pair.share - 1), 6)
+def _in_order(implied: Preference) -> tuple[int, int]:
+    return (min(implied.preferred, implied.other), max(implied.preferred, implied.other))
+
+
+def _of_votes(comparison: JudgedComparison, pair: PairVotes, options: ExportOptions) -> ImpliedPair:
+    """Return the pair by majority or by vote share.
+
+    Votes without a preference are a camp of their own: if it is the largest, there is no pair.
+    """
+    if pair.agreement < options.min_agreement:
+        return ImpliedPair((), judged_comparisons.LOW_AGREEMENT)
+    if pair.largest == (Camp.NEITHER,):
+        return ImpliedPair((), judged_comparisons.MOSTLY_NEITHER)
+    if options.aggregate is Aggregate.MAJORITY:
+        return _of_majority(comparison, pair, options)
+    better, worse = (pair.first, pair.second) if pair.lead >= 0 else (pair.second, pair.first)
+    margin = round(abs(pair.lead), 6)
+    direction = _Direction(better, worse, is_tie=not pair.lead, margin=margin)
+    return _directed(comparison, direction, options)
+
+
+def _of_majority(
+    comparison: JudgedComparison, pair: PairVotes, options: ExportOptions
+) -> ImpliedPair:
+    """Return the pair as the largest camp says; without one it is a tie, if all state a choice."""
+    camps = pair.largest
+    if len(camps) == 1:
+        places = (pair.first, pair.second)
+        better, worse = places if camps[0] is not Camp.SECOND else places[::-1]
+        return _directed(
+            comparison, _Direction(better, worse, is_tie=camps[0] is Camp.TIE), options
+        )
+    if Camp.NEITHER in camps:
+        return ImpliedPair((), judged_comparisons.NO_MAJORITY)
+    undecided = _Direction(
+        pair.first, pair.second, is_tie=True, tie_reason=judged_comparisons.NO_MAJORITY
     )
+    return _directed(comparison, undecided, options)
 
 
 def _directed(
     comparison: JudgedComparison,
-    places: tuple[int, int],
-    sign: int,
+    direction: _Direction,
     options: ExportOptions,
-    tally: ExportTally,
-    *,
-    labeler: str | None = None,
-    strength: Strength | None = None,
-    margin: float | None = None,
-) -> Iterator[PreferenceRecord]:
-    """Yield the pair with the chosen completion first; a tie not at all, or once each way."""
-    if not sign and options.ties is Ties.DROP:
-        tally.exclude(judged_comparisons.TIED)
-        return
-    better, worse = places
-    for first, second in [(better, worse)] if sign else [(better, worse), (worse, better)]:
-        both = candidates(comparison)
-        try:
-            yield PreferenceRecord(
+    vote: Voted | None = None,
+) -> ImpliedPair:
+    """Return the pair with the chosen completion first; a tie not at all, or once each way."""
+    if direction.is_tie and options.ties is Ties.DROP:
+        return ImpliedPair((), direction.tie_reason, vote)
+    strength = None if vote is None or vote.strength is None else Strength(vote.strength)
+    both = candidates(comparison)
+    forth = (both[direction.better], both[direction.worse])
+    try:
+        preferences = tuple(
+            PreferenceRecord(
                 messages(comparison),
-                (both[first], both[second]),
-                Ranking((1, 2)),
-                labeler=labeler,
+                ordered,
+                _CHOSEN_FIRST,
+                labeler=None if vote is None else vote.labeler,
                 strength=strength,
-                margin=margin,
+                margin=direction.margin,
                 source_id=str(comparison.comparison_id),
             )
-        except Invalid as error:
-            tally.exclude(str(error))
+            for ordered in ((forth, forth[::-1]) if direction.is_tie else (forth,))
+        )
+    except Invalid as error:
+        return ImpliedPair((), str(error), vote)
+    return ImpliedPair(preferences, vote=vote)
 
 
 def messages(comparison: JudgedComparison) -> records.Conversation:

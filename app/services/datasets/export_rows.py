@@ -1,24 +1,25 @@
 """From judged comparisons to the rows of an export: aggregated, filtered, written in a format.
 
-Pure functions from comparisons to bytes. A tally accounts for every row that could have been made:
-it is written, or left out for a counted reason.
+Pure functions from comparisons to bytes. An account says of every comparison and judgment that it
+is in the export, or why it is not. Which options a format applies is in `export_options`.
 """
 
+from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
-from app.domain.ranking import Strength
+from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import jsonl, prompts, records, rich, training_rows, trl, writers
-from app.formats.manifest import ExportTally
+from app.formats.manifest import Counts, ExportTally, by_count
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.formats.training_rows import DatasetPrompt
 from app.services.datasets import export_pairs, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     Aggregate,
-    Counts,
     ExportOptions,
     JudgedComparison,
     Voted,
@@ -60,19 +61,39 @@ class Account:
 
     tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
-    judgment_ids: set[int] = field(default_factory=set)
+    judgment_ids: "array[int]" = field(default_factory=lambda: array("q"))  # 8 bytes each
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
     texts: set[int] = field(default_factory=set)  # hashes of demonstrations, to detect repetitions
 
-    def took(self, comparison: JudgedComparison, votes: Iterable[Voted]) -> None:
-        """Record that votes of a comparison are in the export."""
-        for vote in votes:
-            self.judgment_ids.add(vote.judgment_id)
+    def take(self, comparison: JudgedComparison, excluded: Mapping[int, str] | None = None) -> None:
+        """Record that a comparison is in the export.
+
+        `excluded` maps the judgments on it that are not to their reasons.
+        """
+        self.counts.comparisons.exported += 1
+        self.counts.settled += comparison.is_settled
+        for vote in comparison.votes:
+            if excluded and vote.judgment_id in excluded:
+                self.counts.judgments.exclude(excluded[vote.judgment_id])
+                continue
+            self.counts.judgments.exported += 1
+            self.judgment_ids.append(vote.judgment_id)
             self.guidelines_versions.add(vote.guidelines_version)
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
                 self.checkpoint_ids.add(candidate.checkpoint_id)
+
+    def leave_out(
+        self,
+        comparison: JudgedComparison,
+        reason: str,
+        excluded: Mapping[int, str] | None = None,
+    ) -> None:
+        """Record that a comparison is not in the export; its judgments may have other reasons."""
+        self.counts.comparisons.exclude(reason)
+        for vote in comparison.votes:
+            self.counts.judgments.exclude((excluded or {}).get(vote.judgment_id, reason))
 
 
 def check(format: str) -> None:
@@ -95,55 +116,73 @@ def write(
 ) -> Iterator[bytes]:
     """Yield the lines of an export; `shown` are imported demonstrations."""
     check(format)
-    rows = _ROWS[format] if format in _ROWS else _preferences(format)
-    imported = (_demonstration(format, prompt, text, account) for prompt, text in shown)
+    rows = _ROWS[format] if format in _ROWS else _preferences(format, options)
+    imported = _imported(format, shown, account) if format in DEMONSTRATIONS else ()
     judged = (row for each in comparisons for row in rows(each, options, account))
-    whole = chain((row for row in imported if row is not None), judged)
-    yield from account.tally.counted(jsonl.encode(row) for row in whole)
+    yield from account.tally.counted(map(jsonl.encode, chain(imported, judged)))
 
 
-def filter_of(options: ExportOptions) -> dict[str, str | float | bool]:
-    """Return the options as the filter of a manifest."""
-    return {
-        "aggregate": str(options.aggregate),
-        "ties": str(options.ties),
-        "min_agreement": options.min_agreement,
-        "rounds": ", ".join(map(str, options.rounds)) or "all",
-        "purposes": ", ".join(options.purposes),
-        "splits": ", ".join(options.splits),
-        "include_adjudicated": options.include_adjudicated,
-    }
-
-
-def _preferences(format: str) -> Rows:
-    with_margin = format.startswith("trl-")
+def _preferences(format: str, options: ExportOptions) -> Rows:
+    with_margin = options.aggregate is Aggregate.VOTE_SHARE and format in writers.WITH_MARGIN
+    spell = writers.preference(format, margin=with_margin)
 
     def rows(
         comparison: JudgedComparison, options: ExportOptions, account: Account
     ) -> Iterator[Mapping[str, Any]]:
-        spell = writers.preference(
-            format, margin=with_margin and options.aggregate is Aggregate.VOTE_SHARE
-        )
-        has_row = False
-        for record in export_pairs.of_comparison(comparison, options, account.tally):
-            try:
-                yield spell(record)
-            except Invalid as error:
-                account.tally.exclude(str(error))
+        pairs = account.counts.pairs
+        before = pairs.exported
+        reasons: Counter[str] = Counter()
+        by_vote: dict[int, str] = {}  # "" for a vote that has a row
+        for implied in export_pairs.of_comparison(comparison, options):
+            reason, written = implied.reason, []
+            if not reason:
+                try:
+                    written = [spell(preference) for preference in implied.preferences]
+                except Invalid as error:
+                    reason = str(error)
+            pairs.considered += 1
+            if reason:
+                pairs.exclude(reason)
+                reasons[reason] += 1
             else:
-                has_row = True
-        if has_row:
-            used = comparison.edits or [v for v in comparison.votes if v.ranking is not None]
-            account.took(comparison, used)
+                pairs.exported += 1
+                yield from written
+            if implied.vote is not None and by_vote.get(implied.vote.judgment_id) != "":
+                by_vote[implied.vote.judgment_id] = reason
+        excluded = _excluded_votes(comparison, by_vote)
+        if pairs.exported > before:
+            account.take(comparison, excluded)
+        else:
+            account.leave_out(comparison, _main_reason(comparison, reasons), excluded)
 
     return rows
+
+
+def _excluded_votes(comparison: JudgedComparison, by_vote: Mapping[int, str]) -> dict[int, str]:
+    """Return why votes on a comparison make no row, whatever becomes of the others."""
+    if comparison.is_settled:
+        return {
+            vote.judgment_id: judged_comparisons.SETTLED_INSTEAD
+            for vote in ([] if comparison.settled is None else comparison.votes)
+        }
+    excluded = {id: reason for id, reason in by_vote.items() if reason}
+    for vote in comparison.votes:
+        if vote.ranking is None and vote.judgment_id not in by_vote:
+            excluded[vote.judgment_id] = judged_comparisons.NOT_PREFERENCE
+    return excluded
+
+
+def _main_reason(comparison: JudgedComparison, reasons: Counter[str]) -> str:
+    if comparison.is_settled_as_bad:
+        return judged_comparisons.SETTLED_NEITHER
+    return by_count(reasons)[0][0] if reasons else judged_comparisons.NOT_PREFERENCE
 
 
 def _rich_rows(
     comparison: JudgedComparison, options: ExportOptions, account: Account
 ) -> Iterator[Mapping[str, Any]]:
     del options
-    account.took(comparison, comparison.votes)
+    account.take(comparison)
     yield rich.write(
         ComparisonRecord(
             export_pairs.messages(comparison),
@@ -155,6 +194,8 @@ def _rich_rows(
             round=comparison.round_number,
             kind=comparison.kind,
             weights=comparison.weights,
+            settled=comparison.settled,
+            is_settled_as_bad=comparison.is_settled_as_bad,
         )
     )
 
@@ -164,17 +205,28 @@ def _unpaired_rows(
 ) -> Iterator[Mapping[str, Any]]:
     """Yield labeled completions: thumbs as given, the best as good, the worst (or all) as bad."""
     del options
-    for vote in comparison.votes:
-        labels = _labels(vote, len(comparison.candidates))
-        if not labels:
-            account.tally.exclude(judged_comparisons.NOT_LABELLED)
-            continue
-        account.took(comparison, [vote])
+    k = len(comparison.candidates)
+    excluded: dict[int, str] = {}
+    if comparison.is_settled:
+        labeled = [_ranked_labels(comparison.settled, k, both_bad=comparison.is_settled_as_bad)]
+        reason = judged_comparisons.SETTLED_INSTEAD
+        excluded = {vote.judgment_id: reason for vote in comparison.votes}
+    else:
+        labeled = [_labels(vote, k) for vote in comparison.votes]
+        excluded = {
+            vote.judgment_id: judged_comparisons.NOT_LABELLED
+            for vote, labels in zip(comparison.votes, labeled, strict=True)
+            if not labels
+        }
+    if not any(labeled):
+        account.leave_out(comparison, judged_comparisons.NOT_LABELLED, excluded)
+        return
+    account.take(comparison, excluded)
+    messages = export_pairs.messages(comparison)
+    for labels in labeled:
         for place, label in labels.items():
             text = comparison.candidates[place].text
-            yield trl.write_unpaired(
-                records.UnpairedRecord(export_pairs.messages(comparison), text, label)
-            )
+            yield trl.write_unpaired(records.UnpairedRecord(messages, text, label))
 
 
 def _training_rows(
@@ -183,11 +235,14 @@ def _training_rows(
     del options
     row = judged_comparisons.training_row(comparison)
     if row is None:
-        account.tally.exclude(judged_comparisons.NOT_PREFERENCE)
+        account.leave_out(comparison, _main_reason(comparison, Counter()))
         return
-    account.took(
-        comparison, (v for v in comparison.votes if judged_comparisons.teaches(comparison, v))
-    )
+    excluded = {
+        vote.judgment_id: judged_comparisons.NOT_PREFERENCE
+        for vote in comparison.votes
+        if not judged_comparisons.teaches(comparison, vote)
+    }
+    account.take(comparison, excluded)
     yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
 
 
@@ -196,34 +251,54 @@ def _demonstration_rows(format: str) -> Rows:
         comparison: JudgedComparison, options: ExportOptions, account: Account
     ) -> Iterator[Mapping[str, Any]]:
         del options
+        excluded: dict[int, str] = {}
         for vote in comparison.votes:
             if vote.text is None:
-                account.tally.exclude(judged_comparisons.NO_TEXT)
+                excluded[vote.judgment_id] = judged_comparisons.NO_TEXT
                 continue
-            made = _demonstration(format, comparison.prompt, vote.text, account)
-            if made is not None:
-                account.took(comparison, [vote])
-                yield made
+            row, reason = _demonstration(format, comparison.prompt, vote.text, account)
+            if row is None:
+                excluded[vote.judgment_id] = reason
+            else:
+                yield row
+        if len(excluded) < len(comparison.votes):
+            account.take(comparison, excluded)
+        else:
+            reason = by_count(Counter(excluded.values()))[0][0]
+            account.leave_out(comparison, reason, excluded)
 
     return rows
 
 
+def _imported(
+    format: str, shown: Iterable[tuple[DatasetPrompt, str]], account: Account
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of imported demonstrations."""
+    counts = account.counts.demonstrations
+    for prompt, text in shown:
+        counts.considered += 1
+        row, reason = _demonstration(format, prompt, text, account)
+        if row is None:
+            counts.exclude(reason)
+        else:
+            counts.exported += 1
+            yield row
+
+
 def _demonstration(
     format: str, prompt: DatasetPrompt, text: str, account: Account
-) -> Mapping[str, Any] | None:
-    """Return a demonstration's row, or None after counting why there is none."""
+) -> tuple[Mapping[str, Any] | None, str]:
+    """Return a demonstration's row, or None and why there is none."""
     known = hash((prompt.id, text))
     if known in account.texts:
-        account.tally.exclude(judged_comparisons.SAME_TEXT)
-        return None
+        return None, judged_comparisons.SAME_TEXT
     try:
         record = records.DemonstrationRecord(export_pairs.turns(prompt), text)
         row = _SPELL[format](record)
     except Invalid as error:
-        account.tally.exclude(str(error))
-        return None
+        return None, str(error)
     account.texts.add(known)
-    return row
+    return row, ""
 
 
 _SPELL: Mapping[str, Callable[[records.DemonstrationRecord], records.Row]] = {
@@ -241,11 +316,15 @@ _ROWS: Mapping[str, Rows] = {
 def _labels(vote: Voted, k: int) -> dict[int, bool]:
     if vote.thumb is not None:
         return {0: vote.thumb == "up"}
-    if vote.both_bad:
+    return _ranked_labels(vote.ranking, k, both_bad=vote.both_bad)
+
+
+def _ranked_labels(ranking: Ranking | None, k: int, *, both_bad: bool) -> dict[int, bool]:
+    if both_bad:
         return dict.fromkeys(range(k), False)
-    if vote.ranking is None or len(vote.ranking.groups) < 2:
+    if ranking is None or len(ranking.groups) < 2:
         return {}
-    best, worst = vote.ranking.groups[0], vote.ranking.groups[-1]
+    best, worst = ranking.groups[0], ranking.groups[-1]
     return {place: place in best for place in sorted((*best, *worst))}
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportJudgment, Job, Project
-from app.services.datasets import export_rows
+from app.services.datasets import export_options, export_rows
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.people import audit
@@ -48,10 +48,11 @@ def create(
     """Request an export, which a job will write.
 
     Raises:
-        Invalid: there is no such format.
+        Invalid: there is no such format, or it cannot apply an option.
     """
-    export_rows.check(format)
-    row = _insert(session, project.id, format, options.to_json(), created_by_id)
+    export_options.check(format, options)
+    stored = export_options.stored(format, options)
+    row = _insert(session, project.id, format, stored, created_by_id)
     job = jobs.enqueue(
         session,
         kind="export",
@@ -86,7 +87,8 @@ def freeze(
     existing = of_job(session, job_id)
     if existing is not None:
         return existing
-    row = _insert(session, project_id, export_rows.TRAINING, options.to_json(), None)
+    format = export_rows.TRAINING
+    row = _insert(session, project_id, format, export_options.stored(format, options), None)
     row.job_id = job_id
     finish(session, row, frozen)
     return row
@@ -111,13 +113,12 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     export.state = READY
     export.ready_at = now(session)
     session.flush()
-    ids = sorted(set(frozen.judgment_ids))
-    for start in range(0, len(ids), CHUNK):
+    for start in range(0, len(frozen.judgment_ids), CHUNK):
         session.execute(
             insert(ExportJudgment),
             [
                 {"export_id": export.id, "judgment_id": judgment_id}
-                for judgment_id in ids[start : start + CHUNK]
+                for judgment_id in frozen.judgment_ids[start : start + CHUNK]
             ],
         )
 
@@ -155,6 +156,27 @@ def state_of(session: Session, export: Export) -> tuple[str, str]:
     if job is None or job.state in ("queued", "running"):
         return export.state, ""
     return FAILED, job.error
+
+
+def counts(export: Export) -> dict[str, dict[str, Any]]:
+    """Return what was considered, exported and excluded, by unit; empty until it is written.
+
+    Exports written before all of a project was considered are converted: they know only what they
+    exported and what they excluded.
+    """
+    stored = export.manifest.get("counts", {})
+    units: dict[str, dict[str, Any]] = {
+        name: dict(unit)
+        for name, unit in stored.items()
+        if isinstance(unit, Mapping) and "considered" in unit
+    }
+    for name in ("comparisons", "judgments"):
+        excluded = stored.get(f"{name}_out")
+        if excluded is not None:
+            exported = stored.get(name, 0)
+            considered = exported + sum(excluded.values())
+            units[name] = {"considered": considered, "exported": exported, "excluded": excluded}
+    return units
 
 
 def sources(session: Session, checkpoint_ids: Iterable[int]) -> list[str]:

@@ -146,6 +146,8 @@ def _store_candidates(
             _compare(session, project, prompt, tuple(dict.fromkeys(ids)), tally)
         else:
             votes.extend(imported_votes.of_record(numbered.line, numbered.record, prompt.id, ids))
+        if isinstance(numbered.record, ComparisonRecord) and numbered.record.is_settled:
+            tally.counts["settlements_not_imported"] += 1
     done = imported_votes.store(session, project, votes)
     tally.counts["judgments_new"] += done.new
     tally.counts["comparisons_new"] += done.comparisons

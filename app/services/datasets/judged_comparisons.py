@@ -4,8 +4,7 @@ Nothing is read from the database here; `preferences` does that. `TrainingRow` i
 of a comparison.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,14 +12,19 @@ from typing import Any, TypeVar
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
-from app.domain.vote_shares import TrainingPair, absolutes, pairs
+from app.domain.vote_shares import TrainingPair, absolutes, pairs, settled_pairs
 from app.errors import Invalid
+from app.formats.manifest import OPTION_TITLES
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
 from app.models import Purpose, Split
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
 NOT_PREFERENCE = "implies no preference"
+MOSTLY_NEITHER = "most votes state no preference"
+NO_MAJORITY = "no majority: several options have the most votes"
+TIED = "tied"
+LOW_AGREEMENT = "agreement below the minimum"
 NOT_LABELLED = "finds no completion good or bad"
 NO_TEXT = "no text was written"
 SAME_TEXT = "the same text is there already"
@@ -28,9 +32,9 @@ SURPLUS = "surplus: the slot had gone to someone else"
 RETRACTED = "retracted"
 WITHDRAWN = "comparison withdrawn"
 UNJUDGED = "comparison has no judgment that counts"
-ADJUDICATED = "comparison adjudicated"
-TIED = "tied"
-LOW_AGREEMENT = "agreement below the minimum"
+ADJUDICATED = "comparison settled"
+SETTLED_NEITHER = "settled as both bad: no preference"
+SETTLED_INSTEAD = "comparison settled: the settlement is exported instead of the votes"
 
 EDITED = "edit"
 """The source of a completion that a labeler edited."""
@@ -53,9 +57,13 @@ class Ties(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Which judgments to export, and how to aggregate them."""
+    """Which judgments to export, and how to aggregate them.
 
-    aggregate: Aggregate = Aggregate.VOTE_SHARE
+    These defaults are those of the page, the API and the command line. A comparison that a lead has
+    settled follows the settlement, whatever its votes.
+    """
+
+    aggregate: Aggregate = Aggregate.MAJORITY
     ties: Ties = Ties.DROP
     min_agreement: float = 0.0
     rounds: tuple[int, ...] = ()  # numbers; none: all
@@ -88,18 +96,21 @@ class ExportOptions:
         Raises:
             Invalid: an unknown name or a value that is not one of the choices.
         """
-        unknown = set(data) - set(cls.__dataclass_fields__)
+        unknown = set(data) - set(OPTION_TITLES)
         if unknown:
-            raise Invalid(f"an export has no option {sorted(unknown)[0]!r}")
+            known = ", ".join(OPTION_TITLES)
+            raise Invalid(f"an export has no option {sorted(unknown)[0]!r}; there are {known}")
         defaults = cls()
         return cls(
             aggregate=_choice(Aggregate, data.get("aggregate", defaults.aggregate)),
             ties=_choice(Ties, data.get("ties", defaults.ties)),
-            min_agreement=float(data.get("min_agreement", defaults.min_agreement)),
-            rounds=tuple(int(number) for number in data.get("rounds", ())),
-            purposes=tuple(_choice(Purpose, p) for p in data.get("purposes", defaults.purposes)),
-            splits=tuple(_choice(Split, s) for s in data.get("splits", defaults.splits)),
-            include_adjudicated=bool(data.get("include_adjudicated", True)),
+            min_agreement=_share(data.get("min_agreement", defaults.min_agreement)),
+            rounds=tuple(_round(number) for number in _listed(data.get("rounds", ()))),
+            purposes=tuple(
+                _choice(Purpose, p) for p in _listed(data.get("purposes", defaults.purposes))
+            ),
+            splits=tuple(_choice(Split, s) for s in _listed(data.get("splits", defaults.splits))),
+            include_adjudicated=_truth(data.get("include_adjudicated", True)),
         )
 
 
@@ -118,8 +129,8 @@ class Voted:
     comment: str
     shown_order: tuple[int, ...]
     guidelines_version: int
-    started_at: datetime
-    submitted_at: datetime
+    started_at: datetime | None  # None, like the order shown, if the format needs no details
+    submitted_at: datetime | None
     active_ms: int
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
@@ -127,7 +138,11 @@ class Voted:
 
 @dataclass(frozen=True, slots=True)
 class JudgedComparison:
-    """A comparison with every judgment that counts; `weights` are those of rated criteria."""
+    """A comparison with every judgment that counts; `weights` are those of rated criteria.
+
+    `settled` is the ranking of an adjudicator. An adjudicator who found no completion good states
+    none, and then `is_settled_as_bad`.
+    """
 
     comparison_id: int
     kind: JudgmentKind
@@ -136,8 +151,14 @@ class JudgedComparison:
     prompt: DatasetPrompt
     candidates: tuple[JudgedCompletion, ...]
     votes: tuple[Voted, ...]
-    settled: Ranking | None = None  # by an adjudicator
+    settled: Ranking | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    is_settled_as_bad: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a lead has settled it: then the settlement decides, not the votes."""
+        return self.settled is not None or self.is_settled_as_bad
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -150,25 +171,6 @@ class JudgedComparison:
         if not KINDS[self.kind].is_preferred_text:
             return ()
         return tuple(vote for vote in self.votes if vote.text is not None)
-
-
-@dataclass(slots=True)
-class Counts:
-    """What is included, and what is left out and why, in judgments and in comparisons."""
-
-    comparisons: int = 0
-    judgments: int = 0
-    comparisons_out: Counter[str] = field(default_factory=Counter)
-    judgments_out: Counter[str] = field(default_factory=Counter)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as plain JSON values."""
-        return {
-            "comparisons": self.comparisons,
-            "judgments": self.judgments,
-            "comparisons_out": dict(sorted(self.comparisons_out.items())),
-            "judgments_out": dict(sorted(self.judgments_out.items())),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +188,23 @@ def teaches(judged: JudgedComparison, vote: Voted) -> bool:
 
 
 def training_row(judged: JudgedComparison) -> TrainingRow | None:
-    """Return a comparison as training data; None if its votes teach nothing."""
-    taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
-    if not taught:
+    """Return a comparison as training data; None if it teaches nothing.
+
+    A settled comparison teaches the settlement; its votes stay in the row, so that the agreement of
+    people can be computed.
+    """
+    if judged.is_settled_as_bad:
         return None
-    candidates, implied = judged.candidates, pairs(judged.votes, len(judged.candidates))
-    if judged.edits:
+    taught = tuple(vote.judgment_id for vote in judged.votes if teaches(judged, vote))
+    candidates = judged.candidates
+    if judged.settled is not None:
+        implied = settled_pairs(judged.settled, len(judged.votes))
+    elif not taught:
+        return None
+    elif judged.edits:
         candidates, implied = _with_edits(judged)
+    else:
+        implied = pairs(judged.votes, len(judged.candidates))
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,
@@ -202,6 +214,7 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
         taught,
         absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
+        judged.settled is not None,
     )
 
 
@@ -236,3 +249,29 @@ def _choice(kind: type[Kind], value: object) -> Kind:
     if value not in list(kind):
         raise Invalid(f"{kind.__name__.lower()} must be one of {', '.join(kind)}, not {value!r}")
     return kind(str(value))
+
+
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Invalid(f"min_agreement is a share from 0 to 1, not {value!r}")
+    return float(value)
+
+
+def _round(value: object) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal()):
+        raise Invalid(f"rounds are whole numbers, such as 1, not {value!r}")
+    return int(text)
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid(f"include_adjudicated is true or false, not {value!r}")
+    return value
+
+
+def _listed(value: object) -> Iterable[object]:
+    """Return the values of a list, or of a text that separates them by commas."""
+    if isinstance(value, str):
+        return value.replace(",", " ").split()
+    return value if isinstance(value, list | tuple) else (value,)

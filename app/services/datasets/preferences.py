@@ -1,17 +1,21 @@
 """Judged comparisons, read page by page: the one source of training data and exports.
 
-Only judgments that count are included (see `counted_judgments`); what is left out is counted with
-its reason. Writing files is up to `export_rows`, making tensors up to the worker.
+Only judgments that count are included (see `counted_judgments`); everything else in the project is
+counted with its reason. Writing files is up to `export_rows`, making tensors up to the worker.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, null, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
+from app.formats.manifest import Counts
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
@@ -27,16 +31,24 @@ from app.models import (
 )
 from app.services.datasets import judged_comparisons
 from app.services.datasets.judged_comparisons import (
-    Counts,
     ExportOptions,
     JudgedComparison,
     JudgedPage,
     Voted,
 )
 from app.services.project import criteria
-from app.services.queue import counted_judgments
 
-PAGE = 200
+PAGE = 2_000
+
+_PICKED = {str(side): Pick(side).ranking for side in Side}
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a format needs beyond what was preferred; the rest is not read from the database."""
+
+    token_ids: bool = True
+    votes: bool = True  # flags, comments, times and the order on screen
 
 
 def read_page(
@@ -47,78 +59,141 @@ def read_page(
     *,
     after: int = 0,
     limit: int = PAGE,
+    details: Details | None = None,
 ) -> JudgedPage:
-    """Return the next comparisons by id; a long export reads each page in a session of its own."""
+    """Return the next comparisons by id; a long export reads each page in a session of its own.
+
+    Each comparison and judgment of the page is counted as considered, and those that do not count
+    as excluded. The caller counts what it exports of the rest, or why it does not.
+    """
+    wanted = details or Details()
     selected = _comparisons(session, project_id, options, after, limit)
     if not selected:
         return JudgedPage((), None)
-    ids = [comparison.id for comparison, _, _ in selected]
+    ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
-    votes = _votes(session, project_id, ids, counts, weights)
-    candidates = _candidates(session, ids)
+    votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
+    candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
     rows: list[JudgedComparison] = []
-    for comparison, prompt, number in selected:
-        row = JudgedComparison(
-            comparison_id=comparison.id,
-            kind=JudgmentKind(comparison.kind),
-            purpose=Purpose(comparison.purpose),
-            round_number=number,
-            prompt=_prompt_text(prompt),
-            candidates=tuple(candidates[comparison.id]),
-            votes=tuple(votes[comparison.id]),
-            settled=settled.get(comparison.id),
-            weights=_weights_of(votes[comparison.id], weights),
+    for id, kind, purpose, is_withdrawn, round_number, *prompt in map(tuple, selected):
+        own = votes.get(id, ())
+        reason = _reason(
+            is_withdrawn=is_withdrawn,
+            is_left_out=id in settled and not options.include_adjudicated,
+            has_votes=bool(own),
         )
-        if _counts_in(row, comparison, options, comparison.id in settled, counts):
-            rows.append(row)
+        counts.comparisons.considered += 1
+        if reason is not None:
+            counts.comparisons.exclude(reason)
+            counts.judgments.exclude(reason, len(own))
+            continue
+        row = JudgedComparison(
+            comparison_id=id,
+            kind=JudgmentKind(kind),
+            purpose=Purpose(purpose),
+            round_number=round_number,
+            prompt=_prompt(*prompt),
+            candidates=tuple(candidates.get(id, ())),
+            votes=tuple(own),
+            settled=settled.get(id),
+            weights=_weights_of(own, weights),
+            is_settled_as_bad=id in settled and settled[id] is None,
+        )
+        rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
-def _counts_in(
-    row: JudgedComparison,
-    comparison: Comparison,
-    options: ExportOptions,
-    is_adjudicated: bool,
-    counts: Counts,
-) -> bool:
-    reason = None
-    if comparison.is_withdrawn:
-        reason = judged_comparisons.WITHDRAWN
-    elif is_adjudicated and not options.include_adjudicated:
-        reason = judged_comparisons.ADJUDICATED
-    elif not row.votes:
-        reason = judged_comparisons.UNJUDGED
-    if reason is None:
-        counts.comparisons += 1
-        counts.judgments += len(row.votes)
-        return True
-    counts.comparisons_out[reason] += 1
-    if row.votes:
-        counts.judgments_out[reason] += len(row.votes)
-    return False
+def count_outside(
+    session: Session, project_id: int, options: ExportOptions, counts: Counts
+) -> None:
+    """Count the comparisons and judgments of the project that the options do not ask for."""
+    inside = and_(*_conditions(options))
+    groups: tuple[Any, ...] = (Comparison.purpose, Prompt.split, Round.number)
+    comparisons = _joined(select(*groups, func.count(Comparison.id)).select_from(Comparison)).where(
+        Comparison.project_id == project_id, or_(inside.is_(None), ~inside)
+    )
+    for *group, count in session.execute(comparisons.group_by(*groups)):
+        counts.comparisons.skip(_outside(options, *group), count)
+    judgments = (
+        _joined(
+            select(*groups, func.count(Judgment.id))
+            .select_from(Judgment)
+            .join(Comparison, Comparison.id == Judgment.comparison_id)
+        )
+        .where(
+            Judgment.project_id == project_id,
+            Judgment.is_current,
+            or_(inside.is_(None), ~inside),
+        )
+        .group_by(*groups)
+    )
+    for *group, count in session.execute(judgments):
+        counts.judgments.skip(_outside(options, *group), count)
 
 
-def _comparisons(
-    session: Session, project_id: int, options: ExportOptions, after: int, limit: int
-) -> list[tuple[Comparison, Prompt, int | None]]:
+def _outside(options: ExportOptions, purpose: str, split: str, round_number: int | None) -> str:
+    if purpose not in options.purposes:
+        return f"purpose {purpose}"
+    if split not in options.splits:
+        return f"split {split}"
+    return "in no round" if round_number is None else f"round {round_number}"
+
+
+def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | None:
+    """Return why a comparison is not exported in any format, or None."""
+    if is_withdrawn:
+        return judged_comparisons.WITHDRAWN
+    if is_left_out:
+        return judged_comparisons.ADJUDICATED
+    return None if has_votes else judged_comparisons.UNJUDGED
+
+
+def _conditions(options: ExportOptions) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
-        Comparison.project_id == project_id,
-        Comparison.id > after,
         Comparison.purpose.in_(options.purposes),
         Prompt.split.in_(options.splits),
     ]
     if options.rounds:
         conditions.append(Round.number.in_(options.rounds))
+    return conditions
+
+
+def _joined(query: Select[Any]) -> Select[Any]:
+    """Join a comparison's prompt, and its round if it has one."""
+    return query.join(Prompt, Prompt.id == Comparison.prompt_id).join(
+        Round, Round.id == Comparison.round_id, isouter=True
+    )
+
+
+def _comparisons(
+    session: Session, project_id: int, options: ExportOptions, after: int, limit: int
+) -> Sequence[Row[Any]]:
+    columns: tuple[Any, ...] = (
+        *(Comparison.id, Comparison.kind, Comparison.purpose, Comparison.is_withdrawn),
+        Round.number,
+        *(Prompt.id, Prompt.messages, Prompt.split, Prompt.content_hash, Prompt.source),
+    )
     query = (
-        select(Comparison, Prompt, Round.number)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .join(Round, Round.id == Comparison.round_id, isouter=True)
-        .where(*conditions)
+        _joined(select(*columns).select_from(Comparison))
+        .where(Comparison.project_id == project_id, Comparison.id > after, *_conditions(options))
         .order_by(Comparison.id)
         .limit(limit)
     )
-    return [(comparison, prompt, number) for comparison, prompt, number in session.execute(query)]
+    return session.execute(query).all()
+
+
+_SAID = (
+    *(Judgment.id, Judgment.comparison_id, Judgment.labeler_id),
+    *(Judgment.is_retraction, Judgment.is_surplus),
+    *(Judgment.preferred, Judgment.ranking, Judgment.ratings, Judgment.strength),
+    *(Judgment.both_bad, Judgment.text, Judgment.thumb, Judgment.guidelines_version),
+)
+_DETAILS = (
+    *(Judgment.flags, Judgment.comment, Judgment.shown_order, Judgment.reasons),
+    *(Judgment.started_at, Judgment.submitted_at, Judgment.active_ms),
+)
+_NO_DETAILS = ((), "", (), (), None, None, 0)
 
 
 def _votes(
@@ -127,61 +202,81 @@ def _votes(
     comparison_ids: Sequence[int],
     counts: Counts,
     weights: Mapping[str, float],
+    *,
+    with_details: bool,
 ) -> dict[int, list[Voted]]:
-    member = (Membership.user_id == Judgment.labeler_id) & (Membership.project_id == project_id)
+    members = select(Membership.user_id, Membership.pseudonym)
+    members = members.where(Membership.project_id == project_id)
+    pseudonyms: dict[int, str] = dict(session.execute(members).all())
+    columns = (*_SAID, *_DETAILS) if with_details else _SAID
     query = (
-        select(Judgment, Membership.pseudonym)
-        .join(Membership, member, isouter=True)
+        select(*columns)
         .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
         .order_by(Judgment.id)
     )
     votes: dict[int, list[Voted]] = defaultdict(list)
-    for judgment, pseudonym in session.execute(query):
-        if not counted_judgments.is_filling_slot(judgment):
-            counts.judgments_out[
-                judged_comparisons.RETRACTED
-                if judgment.is_retraction
-                else judged_comparisons.SURPLUS
-            ] += 1
+    considered = 0
+    for row in session.execute(query):
+        considered += 1
+        id, comparison_id, labeler_id, is_retraction, is_surplus = row[:5]
+        if is_retraction or is_surplus:  # as in `counted_judgments.fills_slot`
+            counts.judgments.exclude(
+                judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
+            )
             continue
-        votes[judgment.comparison_id].append(_voted(judgment, pseudonym or "L0", weights))
+        preferred, ranking, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        flags, comment, shown, reasons, started, submitted, ms = row[13:] or _NO_DETAILS
+        votes[comparison_id].append(
+            Voted(
+                judgment_id=id,
+                labeler=pseudonyms.get(labeler_id) or "L0",
+                ranking=_ranking(preferred, ranking, ratings, weights),
+                strength=strength,
+                both_bad=both_bad,
+                ratings=ratings,
+                text=text,
+                flags=tuple(flags),
+                comment=comment,
+                shown_order=tuple(shown),
+                guidelines_version=version,
+                started_at=started,
+                submitted_at=submitted,
+                active_ms=ms,
+                thumb=thumb,
+                reasons=tuple(reasons),
+            )
+        )
+    counts.judgments.considered += considered
     return votes
-
-
-def _voted(judgment: Judgment, pseudonym: str, weights: Mapping[str, float]) -> Voted:
-    return Voted(
-        judgment_id=judgment.id,
-        labeler=pseudonym,
-        ranking=ranking_of(judgment, weights),
-        strength=judgment.strength,
-        both_bad=judgment.both_bad,
-        ratings=judgment.ratings,
-        text=judgment.text,
-        flags=tuple(judgment.flags),
-        comment=judgment.comment,
-        shown_order=tuple(judgment.shown_order),
-        guidelines_version=judgment.guidelines_version,
-        started_at=judgment.started_at,
-        submitted_at=judgment.submitted_at,
-        active_ms=judgment.active_ms,
-        thumb=judgment.thumb,
-        reasons=tuple(judgment.reasons),
-    )
 
 
 def ranking_of(
     judgment: Judgment | Adjudication, weights: Mapping[str, float] | None = None
 ) -> Ranking | None:
     """Return the ranking that a judgment implies, by canonical position, if it implies one."""
-    if judgment.preferred is not None:
-        return Pick(Side(judgment.preferred)).ranking
-    if judgment.ranking:
-        return Ranking(tuple(judgment.ranking))
     ratings = getattr(judgment, "ratings", None)
+    return _ranking(judgment.preferred, judgment.ranking, ratings, weights or {})
+
+
+def _ranking(
+    preferred: str | None,
+    ranks: Sequence[int] | None,
+    ratings: Mapping[str, Sequence[float]] | None,
+    weights: Mapping[str, float],
+) -> Ranking | None:
+    if preferred is not None:
+        return _PICKED[preferred]
+    if ranks:
+        return _ranked(tuple(ranks))
     if not ratings:
         return None
-    totals = _weighted_totals(ratings, weights or {})
+    totals = _weighted_totals(ratings, weights)
     return Ranking.of_positions([-total for total in totals]) if len(totals) > 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _ranked(ranks: tuple[int, ...]) -> Ranking:
+    return Ranking(ranks)
 
 
 def _weighted_totals(
@@ -201,40 +296,39 @@ def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[st
 
 
 def _candidates(
-    session: Session, comparison_ids: Sequence[int]
+    session: Session, comparison_ids: Sequence[int], *, with_token_ids: bool
 ) -> dict[int, list[JudgedCompletion]]:
+    columns = (
+        *(ComparisonCompletion.comparison_id, Completion.id, Completion.text),
+        Completion.token_ids if with_token_ids else null(),
+        *(Completion.is_finished, Completion.source, Completion.checkpoint_id),
+    )
     query = (
-        select(ComparisonCompletion.comparison_id, Completion)
+        select(*columns)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
     candidates: dict[int, list[JudgedCompletion]] = defaultdict(list)
-    for comparison_id, completion in session.execute(query):
-        candidates[comparison_id].append(_candidate(completion))
+    for comparison_id, id, text, ids, is_finished, source, checkpoint_id in session.execute(query):
+        token_ids = None if ids is None else tuple(ids)
+        candidates[comparison_id].append(
+            JudgedCompletion(id, text, token_ids, is_finished, source, checkpoint_id)
+        )
     return candidates
 
 
-def _candidate(completion: Completion) -> JudgedCompletion:
-    ids = completion.token_ids
-    return JudgedCompletion(
-        completion.id,
-        completion.text,
-        None if ids is None else tuple(ids),
-        completion.is_finished,
-        completion.source,
-        completion.checkpoint_id,
-    )
-
-
 def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranking | None]:
-    query = select(Adjudication).where(
+    query = select(Adjudication.comparison_id, Adjudication.preferred, Adjudication.ranking).where(
         Adjudication.comparison_id.in_(comparison_ids), Adjudication.is_current
     )
-    return {row.comparison_id: ranking_of(row) for row in session.scalars(query)}
+    return {
+        comparison_id: _ranking(preferred, ranks, None, {})
+        for comparison_id, preferred, ranks in session.execute(query)
+    }
 
 
-def _prompt_text(prompt: Prompt) -> DatasetPrompt:
-    return DatasetPrompt(
-        prompt.id, tuple(prompt.messages), Split(prompt.split), prompt.content_hash, prompt.source
-    )
+def _prompt(
+    id: int, messages: list[dict[str, Any]], split: str, content_hash: str, source: str
+) -> DatasetPrompt:
+    return DatasetPrompt(id, tuple(messages), Split(split), content_hash, source)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.errors import Conflict
 from app.models import Export
-from app.services.datasets import export_rows, exports
+from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.web import downloads
 from app.web.deps import LeadAccess
@@ -21,12 +21,16 @@ router = APIRouter(prefix="/api/v1/projects/{slug}/exports", tags=["exports"])
 class ExportIn(BaseModel):
     """The format and options of an export; omitted options have their defaults."""
 
-    format: str
+    format: str = export_options.DEFAULT_FORMAT
     options: dict[str, Any] = {}
 
 
 class ExportOut(BaseModel):
-    """An export with its manifest."""
+    """An export with its manifest; `options` are those that the format applies.
+
+    `counts` says of each unit (comparisons, judgments, and pairs or demonstrations where the format
+    has them) how many were considered, exported, and excluded by reason; they add up.
+    """
 
     number: int
     format: str
@@ -36,6 +40,7 @@ class ExportOut(BaseModel):
     rows: int
     bytes: int
     sha256: str
+    counts: dict[str, dict[str, Any]]
     manifest: dict[str, Any]
     job_id: int | None
     created_at: datetime
@@ -95,6 +100,7 @@ def _out(session: Session, row: Export) -> ExportOut:
         rows=row.rows,
         bytes=row.bytes,
         sha256=row.sha256,
+        counts=exports.counts(row),
         manifest=row.manifest,
         job_id=row.job_id,
         created_at=row.created_at,

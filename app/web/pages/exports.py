@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
+from app.formats.manifest import OPTION_TITLES
 from app.models import Export, Purpose, Split
-from app.services.datasets import export_rows, exports
+from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
 from app.web import addresses, downloads
@@ -19,25 +20,32 @@ from app.web.render import redirect, render
 
 router = addresses.page_router()
 
+DEFAULTS = ExportOptions()
 AGGREGATES: Mapping[str, str] = {
-    Aggregate.VOTE_SHARE: "one row per pair, with the share of votes",
     Aggregate.MAJORITY: "one row per pair, by majority vote",
+    Aggregate.VOTE_SHARE: "one row per pair, with the lead in votes as margin (TRL)",
     Aggregate.EACH_VOTE: "one row per vote",
+}
+UNITS: Mapping[str, str] = {
+    "comparisons": "Comparisons",
+    "judgments": "Judgments",
+    "pairs": "Pairs",
+    "demonstrations": "Imported demonstrations",
 }
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
 class ExportForm(BaseModel):
-    """The format and options of an export."""
+    """The format and options of an export, with the defaults of `ExportOptions`."""
 
-    format: str = "trl-implicit"
-    aggregate: Aggregate = Aggregate.MAJORITY
-    ties: Ties = Ties.DROP
-    min_agreement_percent: float = 0
-    rounds: str = ""
-    purpose: list[Purpose] = Field(default_factory=lambda: [Purpose.TRAIN])
-    split: list[Split] = Field(default_factory=lambda: [Split.TRAIN])
-    include_adjudicated: bool = False
+    format: str = export_options.DEFAULT_FORMAT
+    aggregate: Aggregate = DEFAULTS.aggregate
+    ties: Ties = DEFAULTS.ties
+    min_agreement_percent: float = 100 * DEFAULTS.min_agreement
+    rounds: str = ", ".join(map(str, DEFAULTS.rounds))
+    purpose: list[Purpose] = Field(default_factory=lambda: list(DEFAULTS.purposes))
+    split: list[Split] = Field(default_factory=lambda: list(DEFAULTS.splits))
+    include_adjudicated: bool = DEFAULTS.include_adjudicated
 
     def options(self) -> ExportOptions:
         """Return the options.
@@ -45,15 +53,16 @@ class ExportForm(BaseModel):
         Raises:
             Invalid: a value breaks a rule.
         """
-        numbers = [part for part in self.rounds.replace(",", " ").split() if part.isdecimal()]
-        return ExportOptions(
-            aggregate=self.aggregate,
-            ties=self.ties,
-            min_agreement=self.min_agreement_percent / 100,
-            rounds=tuple(map(int, numbers)),
-            purposes=tuple(self.purpose),
-            splits=tuple(self.split),
-            include_adjudicated=self.include_adjudicated,
+        return ExportOptions.from_json(
+            {
+                "aggregate": self.aggregate,
+                "ties": self.ties,
+                "min_agreement": self.min_agreement_percent / 100,
+                "rounds": self.rounds,
+                "purposes": self.purpose,
+                "splits": self.split,
+                "include_adjudicated": self.include_adjudicated,
+            }
         )
 
 
@@ -69,6 +78,21 @@ class ExportRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportUnit:
+    """How many of a unit were considered, exported, and excluded for each reason."""
+
+    title: str
+    considered: int
+    exported: int
+    excluded: Mapping[str, int]
+
+    @property
+    def excluded_count(self) -> int:
+        """The number excluded for any reason."""
+        return sum(self.excluded.values())
+
+
+@dataclass(frozen=True, slots=True)
 class ExportsPage:
     """The exports, newest first, and the form for a new one."""
 
@@ -78,6 +102,7 @@ class ExportsPage:
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
     error: str = ""
+    words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
 
     @property
     def is_busy(self) -> bool:
@@ -93,19 +118,24 @@ class ExportPage:
     title: str
 
     @property
-    def counts(self) -> Mapping[str, Any]:
-        """The counts of what was exported and, with reasons, left out."""
-        counts = self.row.export.manifest.get("counts", {})
-        return counts if isinstance(counts, Mapping) else {}
+    def units(self) -> list[ExportUnit]:
+        """What was considered of each unit, exported, and excluded by reason."""
+        return [
+            ExportUnit(UNITS[name], unit["considered"], unit["exported"], unit["excluded"])
+            for name, unit in exports.counts(self.row.export).items()
+        ]
 
     @property
-    def left_out(self) -> list[tuple[str, str, int]]:
-        """The reasons, what they apply to, and how many."""
-        return [
-            (reason, what, count)
-            for what in ("comparisons", "judgments", "rows")
-            for reason, count in sorted(self.counts.get(f"{what}_out", {}).items())
-        ]
+    def settled(self) -> int:
+        """The number of exported comparisons that follow a settlement."""
+        counts = self.row.export.manifest.get("counts", {})
+        return int(counts.get("settled", 0))
+
+    @property
+    def options(self) -> list[tuple[str, Any]]:
+        """The options that were applied, in the words of the form."""
+        options = self.row.export.options
+        return [(OPTION_TITLES.get(name, name), value) for name, value in options.items()]
 
     @property
     def manifest(self) -> str:
@@ -129,7 +159,6 @@ def live(request: Request, access: LeadAccess) -> Response:
 def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, Form()]) -> Response:
     """Create an export, which a job writes."""
     try:
-        export_rows.check(form.format)
         made = exports.create(
             access.session,
             access.project,

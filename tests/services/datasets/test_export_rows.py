@@ -23,6 +23,7 @@ from app.services.datasets.judged_comparisons import (
 )
 
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BY_SHARE = ExportOptions(aggregate=Aggregate.VOTE_SHARE)
 A_BETTER, B_BETTER, TIE = Ranking((1, 2)), Ranking((2, 1)), Ranking((1, 1))
 
 
@@ -80,20 +81,111 @@ def test_each_way_to_aggregate_gives_its_rows() -> None:
     split = comparison(vote(1, A_BETTER), vote(2, A_BETTER), vote(3, B_BETTER))
     assert winners(split, aggregate=Aggregate.EACH_VOTE) == ["one", "one", "two"]
     assert winners(split, aggregate=Aggregate.MAJORITY) == ["one"]
-    shares, _ = rows("trl-implicit", split)
+    shares, _ = rows("trl-implicit", split, options=BY_SHARE)
     assert [row["margin"] for row in shares] == [pytest.approx(1 / 3, abs=1e-6)]
-    settled = replace(split, settled=B_BETTER)
-    assert winners(settled, aggregate=Aggregate.MAJORITY) == ["two"]
-    assert winners(settled, aggregate=Aggregate.VOTE_SHARE) == ["one"]
+
+
+@pytest.mark.parametrize("aggregate", list(Aggregate))
+def test_a_settled_comparison_follows_the_settlement_whatever_the_aggregate(
+    aggregate: Aggregate,
+) -> None:
+    split = comparison(vote(1, A_BETTER), vote(2, A_BETTER), vote(3, B_BETTER))
+    options = ExportOptions(aggregate=aggregate, min_agreement=0.9)
+    found, account = rows("trl-explicit", replace(split, settled=B_BETTER), options=options)
+    assert [row["chosen"][0]["content"] for row in found] == ["two"]
+    assert [row.get("margin") for row in found] == [
+        1.0 if aggregate is Aggregate.VOTE_SHARE else None
+    ]
+    counts = account.counts
+    assert (counts.settled, counts.comparisons.exported, counts.judgments.exported) == (1, 1, 0)
+    assert counts.judgments.excluded == {judged_comparisons.SETTLED_INSTEAD: 3}
+    assert list(account.judgment_ids) == []
+
+
+@pytest.mark.parametrize("aggregate", list(Aggregate))
+def test_settled_as_bad_or_tied_prefers_nothing(aggregate: Aggregate) -> None:
+    split = comparison(vote(1, A_BETTER), vote(2, A_BETTER))
+    options = ExportOptions(aggregate=aggregate)
+    bad = replace(split, is_settled_as_bad=True)
+    found, account = rows("trl-explicit", bad, options=options)
+    assert (found, account.counts.comparisons.excluded) == (
+        [],
+        {judged_comparisons.SETTLED_NEITHER: 1},
+    )
+    assert account.counts.judgments.excluded == {judged_comparisons.SETTLED_NEITHER: 2}
+    found, account = rows("trl-explicit", replace(split, settled=TIE), options=options)
+    assert (found, account.counts.pairs.excluded) == ([], {judged_comparisons.TIED: 1})
+    tied = ExportOptions(aggregate=aggregate, ties=Ties.HALF)
+    assert len(rows("trl-explicit", replace(split, settled=TIE), options=tied)[0]) == 2
+
+
+def test_a_settlement_labels_completions_instead_of_the_votes() -> None:
+    split = comparison(vote(1, A_BETTER), vote(2, A_BETTER))
+    labels, account = rows("unpaired", replace(split, settled=B_BETTER))
+    assert [row["label"] for row in labels] == [False, True]
+    assert account.counts.judgments.excluded == {judged_comparisons.SETTLED_INSTEAD: 2}
+    labels, _ = rows("unpaired", replace(split, is_settled_as_bad=True))
+    assert [row["label"] for row in labels] == [False, False]
+
+
+@pytest.mark.parametrize(("settled", "share"), [(A_BETTER, 1.0), (B_BETTER, 0.0), (TIE, 0.5)])
+def test_training_follows_the_settlement_and_says_so(settled: Ranking, share: float) -> None:
+    votes = (vote(1, A_BETTER, strength=4), vote(2, A_BETTER), vote(3, None, both_bad=True))
+    split = comparison(*votes)
+    (line,), account = rows("training", replace(split, settled=settled))
+    assert line["pairs"] == [[0, 1, share, 3, 1.0, None]]
+    assert (line["settled"], account.counts.settled) == (True, 1)
+    assert len(line["votes"]) == 2, "people's agreement is computed on the votes"
+    assert training_rows.from_json(line).row.is_settled
+    (line,), account = rows("training", split)
+    assert (line["settled"], account.counts.settled) == (False, 0)
+    found, account = rows("training", replace(split, is_settled_as_bad=True))
+    assert (found, account.counts.comparisons.excluded) == (
+        [],
+        {judged_comparisons.SETTLED_NEITHER: 1},
+    )
+
+
+def test_a_majority_is_one_of_votes() -> None:
+    bad = vote(9, None, both_bad=True)
+    for votes, reason in (
+        ([vote(1, A_BETTER), vote(2, TIE), vote(3, TIE)], judged_comparisons.TIED),
+        ([vote(1, A_BETTER), bad, vote(8, None, both_bad=True)], judged_comparisons.MOSTLY_NEITHER),
+        ([vote(1, A_BETTER), vote(2, B_BETTER)], judged_comparisons.NO_MAJORITY),
+        ([vote(1, A_BETTER), bad], judged_comparisons.NO_MAJORITY),
+    ):
+        found, account = rows("trl-explicit", comparison(*votes))
+        assert (found, account.counts.pairs.excluded) == ([], {reason: 1})
+    two_of_three = [vote(1, A_BETTER), vote(2, A_BETTER), bad]
+    assert winners(comparison(*two_of_three)) == ["one"]
+    assert winners(comparison(*two_of_three), min_agreement=0.67) == []
+
+
+def test_votes_without_a_preference_narrow_the_margin_and_never_make_one() -> None:
+    bad = [vote(number, None, both_bad=True) for number in (8, 9)]
+    both = comparison(vote(1, A_BETTER), *bad)
+    found, account = rows("trl-explicit", both, options=BY_SHARE)
+    assert (found, account.counts.pairs.excluded) == ([], {judged_comparisons.MOSTLY_NEITHER: 1})
+    found, account = rows(
+        "trl-explicit", comparison(vote(1, A_BETTER), vote(2, A_BETTER), *bad), options=BY_SHARE
+    )
+    assert [row["margin"] for row in found] == [0.5]
+    assert account.counts.judgments.excluded == {judged_comparisons.NOT_PREFERENCE: 2}
 
 
 def test_ties_are_left_out_or_count_half_each_way() -> None:
     tied = comparison(vote(1, A_BETTER), vote(2, B_BETTER))
     assert winners(tied) == []
     assert winners(tied, ties=Ties.HALF) == ["one", "two"]
-    _, account = rows("trl-explicit", tied)
-    assert account.tally.excluded == {judged_comparisons.TIED: 1}
-    assert account.judgment_ids == set()
+    for options, reason in (
+        (ExportOptions(), judged_comparisons.NO_MAJORITY),
+        (BY_SHARE, judged_comparisons.TIED),
+    ):
+        _, account = rows("trl-explicit", tied, options=options)
+        assert account.counts.pairs.excluded == {reason: 1}
+        assert account.counts.comparisons.excluded == {reason: 1}
+        assert account.counts.judgments.excluded == {reason: 2}
+        assert list(account.judgment_ids) == []
     said = comparison(vote(1, TIE))
     assert winners(said, aggregate=Aggregate.EACH_VOTE, ties=Ties.HALF) == ["one", "two"]
 
@@ -105,7 +197,8 @@ def test_a_minimum_of_agreement_leaves_out_and_says_so() -> None:
         options = ExportOptions(aggregate=aggregate, min_agreement=0.67)
         found, account = rows("hh", split, options=options)
         assert found == []
-        assert set(account.tally.excluded) == {judged_comparisons.LOW_AGREEMENT}
+        assert set(account.counts.pairs.excluded) == {judged_comparisons.LOW_AGREEMENT}
+        assert account.counts.judgments.excluded == {judged_comparisons.LOW_AGREEMENT: 3}
 
 
 def test_a_ranking_of_three_makes_three_pairs() -> None:
@@ -119,7 +212,7 @@ def test_both_bad_alone_prefers_nothing_but_labels_both() -> None:
     bad = comparison(vote(1, None, both_bad=True))
     found, account = rows("trl-explicit", bad)
     assert found == []
-    assert account.tally.excluded == {judged_comparisons.NOT_PREFERENCE: 1}
+    assert account.counts.comparisons.excluded == {judged_comparisons.NOT_PREFERENCE: 1}
     labels, _ = rows("unpaired", bad)
     assert [row["label"] for row in labels] == [False, False]
     labels, _ = rows("unpaired", comparison(vote(1, B_BETTER)))
@@ -130,7 +223,7 @@ def test_rows_that_say_the_same_twice_are_left_out_with_the_reason() -> None:
     same = comparison(vote(1, A_BETTER), texts=("one", "one"))
     found, account = rows("trl-explicit", same)
     assert found == []
-    assert account.tally.excluded == {"all completions have the same text": 1}
+    assert account.counts.pairs.excluded == {"all completions have the same text": 1}
 
 
 def of_kind(kind: JudgmentKind, *votes: Voted, number: int = 7) -> JudgedComparison:
@@ -150,15 +243,16 @@ def test_a_thumb_is_a_label_and_no_preference() -> None:
         ("one", True),
         ("one", False),
     ]
-    assert account.judgment_ids == {1, 2}
+    assert list(account.judgment_ids) == [1, 2]
     _, account = rows("trl-explicit", thumbs)
-    assert account.tally.excluded == {judged_comparisons.NOT_PREFERENCE: 1}
+    assert account.counts.comparisons.excluded == {judged_comparisons.NOT_PREFERENCE: 1}
+    assert account.counts.judgments.excluded == {judged_comparisons.NOT_PREFERENCE: 2}
 
 
 def test_ratings_are_preferences_by_their_mean_and_an_equal_mean_is_a_tie() -> None:
     assert winners(of_kind(JudgmentKind.RATE, rated(1, 2, 5))) == ["two"]
     _, account = rows("trl-explicit", of_kind(JudgmentKind.RATE, rated(1, 4, 4)))
-    assert account.tally.excluded == {judged_comparisons.TIED: 1}
+    assert account.counts.pairs.excluded == {judged_comparisons.TIED: 1}
 
 
 @pytest.mark.parametrize("aggregate", list(Aggregate))
@@ -167,9 +261,9 @@ def test_an_edit_is_preferred_to_what_it_was_made_of(aggregate: Aggregate) -> No
     found, account = rows("trl-explicit", edited, options=ExportOptions(aggregate=aggregate))
     assert [row["chosen"][0]["content"] for row in found] == ["One.", "1"]
     assert {row["rejected"][0]["content"] for row in found} == {"one"}
-    assert account.judgment_ids == {1, 2}
+    assert list(account.judgment_ids) == [1, 2]
     _, account = rows("unpaired", edited)
-    assert account.tally.excluded == {judged_comparisons.NOT_LABELLED: 2}
+    assert account.counts.judgments.excluded == {judged_comparisons.NOT_LABELLED: 2}
 
 
 def test_what_people_wrote_is_a_demonstration_once() -> None:
@@ -184,18 +278,20 @@ def test_what_people_wrote_is_a_demonstration_once() -> None:
         found = [json.loads(line)[key] for line in lines]
         texts = [one if isinstance(one, str) else one[-1]["content"] for one in found]
         assert texts == ["Why not?", "Because.", "So."]
-        assert account.tally.excluded == {
+        assert account.counts.judgments.excluded == account.counts.comparisons.excluded
+        assert account.counts.judgments.excluded == {
             judged_comparisons.SAME_TEXT: 1,
             judged_comparisons.NO_TEXT: 1,
         }
-        assert account.judgment_ids == {1, 2}
+        assert account.counts.demonstrations.exported == 1
+        assert list(account.judgment_ids) == [1, 2]
 
 
 def test_training_rows_carry_what_was_said_of_each_completion_by_itself() -> None:
     weighed = replace(of_kind(JudgmentKind.RATE, rated(1, 2, 5), rated(2, 4, 4)))
     (line,), account = rows("training", replace(weighed, weights={"true": 2.0}))
     assert line["absolutes"] == [[{"true": 3.0}, None], [{"true": 4.5}, None]]
-    assert (line["weights"], account.judgment_ids) == ({"true": 2.0}, {1, 2})
+    assert (line["weights"], list(account.judgment_ids)) == ({"true": 2.0}, [1, 2])
     assert line["pairs"] == [[0, 1, 0.25, 2, 0.5, None]]
     thumbs = of_kind(JudgmentKind.THUMBS, vote(1, None, thumb="up"), vote(2, None, thumb="down"))
     (line,), _ = rows("training", thumbs)
@@ -215,7 +311,7 @@ def test_an_edit_trains_as_a_completion_that_is_better() -> None:
     assert [one["text"] for one in line["completions"]] == ["one", "1", "One."]
     assert [one["token_ids"] for one in line["completions"][1:]] == [None, None]
     assert line["pairs"] == [[1, 0, 1.0, 2, 1.0, None], [2, 0, 1.0, 1, 1.0, None]]
-    assert account.judgment_ids == {1, 2, 3}
+    assert list(account.judgment_ids) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +349,7 @@ SOMETHING = {
 
 @pytest.mark.parametrize("format", list(export_rows.TITLES))
 def test_the_same_rows_give_the_same_bytes(format: str) -> None:
-    given = [comparison(vote(1, A_BETTER), vote(2, TIE), number=n) for n in (1, 2)]
+    given = [comparison(vote(1, A_BETTER), vote(2, None), number=n) for n in (1, 2)]
     given = [SOMETHING[format]] if format in SOMETHING else given
     written = [
         b"".join(export_rows.write(given, format, ExportOptions(), Account())) for _ in range(2)
@@ -275,9 +371,22 @@ def test_what_goes_out_can_come_in(format: str) -> None:
 
 def test_the_account_names_votes_guidelines_and_models() -> None:
     _, account = rows("rich", comparison(vote(1, A_BETTER), vote(2, None, both_bad=True)))
-    assert account.judgment_ids == {1, 2}
+    assert list(account.judgment_ids) == [1, 2]
     assert account.guidelines_versions == {2}
     assert account.checkpoint_ids == {40, 41}
+
+
+@pytest.mark.parametrize("settled", [B_BETTER, None])
+def test_the_rich_format_keeps_the_votes_and_the_settlement(settled: Ranking | None) -> None:
+    given = replace(
+        comparison(vote(1, A_BETTER)), settled=settled, is_settled_as_bad=settled is None
+    )
+    (line,), account = rows("rich", given)
+    assert line["settled"] == (None if settled is None else [2, 1])
+    (read,) = registry.read([json.dumps(line).encode()])
+    assert isinstance(read, ComparisonRecord)
+    assert (read.settled, read.is_settled_as_bad) == (settled, settled is None)
+    assert (account.counts.settled, account.counts.judgments.exported) == (1, 1)
 
 
 def test_training_rows_are_read_as_they_were_written() -> None:

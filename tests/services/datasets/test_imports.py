@@ -15,6 +15,7 @@ from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.splits import split_of
 from app.errors import Invalid
+from app.formats.manifest import Counts
 from app.models import (
     Comparison,
     ComparisonCompletion,
@@ -30,7 +31,7 @@ from app.models import (
     User,
 )
 from app.services.datasets import export_rows, imports, judged_comparisons
-from app.services.datasets.judged_comparisons import Aggregate, Counts, ExportOptions, Ties
+from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.quality import agreement

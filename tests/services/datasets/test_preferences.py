@@ -12,10 +12,11 @@ from app.domain import vote_shares
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.formats.manifest import Counts
 from app.formats.training_rows import TrainingRow
 from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import Counts, ExportOptions, Ties
+from app.services.datasets.judged_comparisons import ExportOptions, Ties
 from app.services.judging import corrections, labeling
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
@@ -129,16 +130,16 @@ def test_what_does_not_count_is_left_out_and_counted(
     rows = _rows(session, project, counts=counts)
 
     assert [row.comparison_id for row in rows] == [kept.id]
-    assert counts.judgments_out == {
+    assert (counts.judgments.considered, counts.comparisons.considered) == (5, 5)
+    assert counts.judgments.excluded == {
         judged_comparisons.RETRACTED: 1,
         judged_comparisons.SURPLUS: 1,
         judged_comparisons.WITHDRAWN: 1,
     }
-    assert counts.comparisons_out == {
+    assert counts.comparisons.excluded == {
         judged_comparisons.UNJUDGED: 2,
         judged_comparisons.WITHDRAWN: 1,
-    }
-    assert counts.comparisons == 2  # both bad is a judgment that prefers nothing
+    }  # both bad is a judgment that prefers nothing
 
 
 @pytest.mark.parametrize("purpose", [p for p in Purpose if p is not Purpose.TRAIN])
@@ -213,7 +214,8 @@ def test_an_adjudicated_comparison_is_left_out_on_request(
     counts = Counts()
     without = ExportOptions(include_adjudicated=False)
     assert list(judged_rows(session, project.id, without, counts)) == []
-    assert counts.comparisons_out == {judged_comparisons.ADJUDICATED: 1}
+    assert counts.comparisons.excluded == {judged_comparisons.ADJUDICATED: 1}
+    assert counts.judgments.excluded == {judged_comparisons.ADJUDICATED: 1}
 
 
 def test_ratings_imply_an_order_by_the_criteria_weights() -> None:

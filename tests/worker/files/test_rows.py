@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain import splits
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
@@ -20,6 +21,7 @@ from app.services.datasets.judged_comparisons import (
 )
 from tests.worker.files import material
 from worker.files import rows
+from worker.files.rows import FilePrompt
 from worker.files.source import Source
 from worker.rlhf.core.examples import AbsoluteFeedback
 
@@ -218,3 +220,37 @@ def voted(
     fixed = ("", shown, 1, NOON, NOON, 1000)
     name = f"labeler-{number}"
     return Voted(number, name, ranking, None, False, ratings, None, (), *fixed, thumb=thumb)
+
+
+def test_a_file_of_a_projects_training_split_has_its_share_of_held_out_prompts() -> None:
+    keys = [f"{number:064x}" for number in range(2000)]
+    of_training = [key for key in keys if splits.split_of(key) is Split.TRAIN]
+    prompts = [FilePrompt(number, key, ()) for number, key in enumerate(of_training)]
+    train, heldout = rows.held_out(prompts, 20)
+    assert 0.17 < len(heldout) / len(prompts) < 0.23
+    assert len(train) + len(heldout) == len(prompts)
+
+
+def test_two_prompts_are_enough_to_hold_one_out() -> None:
+    prompts = [FilePrompt(number, f"{number:064x}", ()) for number in range(2)]
+    for percent in (1, 90):
+        assert [len(part) for part in rows.held_out(prompts, percent)] == [1, 1]
+    for one in prompts:
+        assert rows.held_out([one], 90) == ([one], [])
+    assert rows.held_out([], 20) == ([], [])
+
+
+def test_a_settled_comparison_of_a_file_trains_on_the_settlement(tmp_path: Path) -> None:
+    voted_for_first = {"labeler": "a", "ranking": [1, 2]}
+    row = {
+        "context": [{"role": "user", "content": "q"}],
+        "completions": [{"text": "one"}, {"text": "two"}],
+        "individual_preference": [voted_for_first],
+    }
+    settled = [{**row, "settled": [2, 1]}, {**row, "settled": None}, row]
+    path = material.write(tmp_path / "rich.jsonl", settled)
+    found, bad = rows.judgments(Source(path, skip_bad=True))
+    assert [pair.share for judged in found for pair in judged.pairs] == [0.0, 1.0]
+    assert [(one.line, one.reason) for one in bad] == [
+        (2, "no completion was preferred, rated or labeled")
+    ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from app.domain import vote_shares
@@ -107,3 +109,15 @@ def test_thumbs_and_pairs_have_usual_numbers_of_their_own() -> None:
     weights = VoteWeights.of(plan(Weighing.VOTES), [compared, thumb])
     assert weights.pairs(compared)[0].weight == 1.0
     assert weights.absolutes(thumb)[0].weight == 1.0
+
+
+def test_what_is_settled_does_not_move_with_the_weights_of_labelers() -> None:
+    voted = row(("L1", (1, 2)), ("L2", (1, 2)))
+    settled = replace(
+        voted,
+        row=replace(
+            voted.row, pairs=vote_shares.settled_pairs(Ranking((2, 1)), 2), is_settled=True
+        ),
+    )
+    (pair,) = VoteWeights.of(plan(L1=0.0), [settled]).pairs(settled)
+    assert (pair.share, pair.weight) == (0.0, 1.0)

@@ -1,0 +1,72 @@
+"""Which options an export format applies, and the refusal of those that it cannot apply.
+
+A manifest states the options that were applied, and no others.
+"""
+
+from typing import Any
+
+from app.errors import Invalid
+from app.formats import writers
+from app.formats.manifest import OPTION_TITLES
+from app.services.datasets import export_rows
+from app.services.datasets.judged_comparisons import Aggregate, ExportOptions
+from app.services.datasets.preferences import Details
+
+DEFAULT_FORMAT = "trl-implicit"
+
+_OF_EVERY_FORMAT = ("rounds", "purposes", "splits", "include_adjudicated")
+_WHY_NOT = {
+    export_rows.RICH: "holds every vote",
+    export_rows.UNPAIRED: "labels completions vote by vote",
+    export_rows.TRAINING: "holds every vote and the vote shares of every pair",
+    **dict.fromkeys(export_rows.DEMONSTRATIONS, "holds every text once"),
+}
+
+
+def applied(format: str) -> tuple[str, ...]:
+    """Return the names of the options that a format applies, in the order of the page."""
+    if format in writers.PREFERENCES:
+        return tuple(OPTION_TITLES)
+    return tuple(name for name in OPTION_TITLES if name in _OF_EVERY_FORMAT)
+
+
+def check(format: str, options: ExportOptions) -> None:
+    """Check that a format can apply what the options ask for; a default asks for nothing.
+
+    Raises:
+        Invalid: there is no such format, or it cannot apply an option.
+    """
+    export_rows.check(format)
+    wanted, defaults = options.to_json(), ExportOptions().to_json()
+    for name, title in OPTION_TITLES.items():
+        if name not in applied(format) and wanted[name] != defaults[name]:
+            raise Invalid(
+                f"format {format!r} {_WHY_NOT[format]}, so {name} ({title}) does not apply to it: "
+                f"leave it at {defaults[name]}, not {wanted[name]}"
+            )
+    is_share = options.aggregate is Aggregate.VOTE_SHARE
+    if is_share and format in writers.PREFERENCES and format not in writers.WITH_MARGIN:
+        raise Invalid(
+            f"format {format!r} has no place for a share of votes: aggregate must be majority or "
+            f"each_vote, or the format one of {', '.join(writers.WITH_MARGIN)}"
+        )
+
+
+def stored(format: str, options: ExportOptions) -> dict[str, Any]:
+    """Return the options that a format applies, as plain JSON values."""
+    values = options.to_json()
+    return {name: values[name] for name in applied(format)}
+
+
+def filter_of(format: str, options: ExportOptions) -> dict[str, str | float | bool]:
+    """Return the options that a format applies, as the filter of a manifest."""
+    shown = stored(format, options)
+    return {
+        name: (", ".join(map(str, value)) or "all") if isinstance(value, list) else value
+        for name, value in shown.items()
+    }
+
+
+def details(format: str) -> Details:
+    """Return what a format needs beyond what was preferred."""
+    return Details(token_ids=format == export_rows.TRAINING, votes=format == export_rows.RICH)
