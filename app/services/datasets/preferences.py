@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
@@ -36,7 +47,7 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria
+from app.services.project import criteria, prompt_search
 
 PAGE = 2_000
 
@@ -108,8 +119,10 @@ def count_outside(
     session: Session, project_id: int, options: ExportOptions, counts: Counts
 ) -> None:
     """Count the comparisons and judgments of the project that the options do not ask for."""
-    inside = and_(*_conditions(options))
-    groups: tuple[Any, ...] = (Comparison.purpose, Prompt.split, Round.number)
+    inside = and_(*_conditions(project_id, options))
+    labels = prompt_search.is_labelled(project_id, options.categories, options.tags)
+    is_labelled = case((and_(true(), *labels), 1), else_=0).label("is_labelled")
+    groups: tuple[Any, ...] = (Comparison.purpose, Prompt.split, Round.number, is_labelled)
     comparisons = _joined(select(*groups, func.count(Comparison.id)).select_from(Comparison)).where(
         Comparison.project_id == project_id, or_(inside.is_(None), ~inside)
     )
@@ -132,11 +145,15 @@ def count_outside(
         counts.judgments.skip(_outside(options, *group), count)
 
 
-def _outside(options: ExportOptions, purpose: str, split: str, round_number: int | None) -> str:
+def _outside(
+    options: ExportOptions, purpose: str, split: str, round_number: int | None, is_labelled: int
+) -> str:
     if purpose not in options.purposes:
         return f"purpose {purpose}"
     if split not in options.splits:
         return f"split {split}"
+    if not is_labelled:
+        return judged_comparisons.OTHER_LABEL
     return "in no round" if round_number is None else f"round {round_number}"
 
 
@@ -149,13 +166,14 @@ def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | 
     return None if has_votes else judged_comparisons.UNJUDGED
 
 
-def _conditions(options: ExportOptions) -> list[ColumnElement[bool]]:
+def _conditions(project_id: int, options: ExportOptions) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         Comparison.purpose.in_(options.purposes),
         Prompt.split.in_(options.splits),
     ]
     if options.rounds:
         conditions.append(Round.number.in_(options.rounds))
+    conditions += prompt_search.is_labelled(project_id, options.categories, options.tags)
     return conditions
 
 
@@ -173,10 +191,15 @@ def _comparisons(
         *(Comparison.id, Comparison.kind, Comparison.purpose, Comparison.is_withdrawn),
         Round.number,
         *(Prompt.id, Prompt.messages, Prompt.split, Prompt.content_hash, Prompt.source),
+        Prompt.category,
     )
     query = (
         _joined(select(*columns).select_from(Comparison))
-        .where(Comparison.project_id == project_id, Comparison.id > after, *_conditions(options))
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.id > after,
+            *_conditions(project_id, options),
+        )
         .order_by(Comparison.id)
         .limit(limit)
     )
@@ -329,6 +352,11 @@ def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranki
 
 
 def _prompt(
-    id: int, messages: list[dict[str, Any]], split: str, content_hash: str, source: str
+    id: int,
+    messages: list[dict[str, Any]],
+    split: str,
+    content_hash: str,
+    source: str,
+    category: str,
 ) -> DatasetPrompt:
-    return DatasetPrompt(id, tuple(messages), Split(split), content_hash, source)
+    return DatasetPrompt(id, tuple(messages), Split(split), content_hash, source, category)
