@@ -48,3 +48,13 @@ def test_reward_bench_names_it_subset() -> None:
     (outcome,) = [found for _, found in registry.outcomes(iter([rows_of(row)]))]
     assert not isinstance(outcome, Rejected)
     assert of_notes(outcome.meta).category == "alpacaeval-easy"
+
+
+@pytest.mark.parametrize("domain", ["askculinary_train", "askculinary"])
+def test_the_forum_is_the_category_of_shp(domain: str) -> None:
+    row = {"history": "Salt?", "human_ref_A": "Yes.", "human_ref_B": "No.", "labels": 1}
+    data = rows_of(row | {"domain": domain})
+    (outcome,) = [found for _, found in registry.outcomes(iter([data]))]
+    assert not isinstance(outcome, Rejected)
+    assert of_notes(outcome.meta).category == "askculinary"
+    assert preview(iter([data]))[0].lost == {}

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from app.db import Database, schema
 
 BEFORE = "5e0c8d27ab94"
-NOTES = (
+NOTES: tuple[dict[str, object], ...] = (
     {"category": "open qa", "tags": "a, b"},
     {"subset": "easy", "tags": ["c", "x" * 61]},
     {"category": 7},

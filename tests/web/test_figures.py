@@ -78,3 +78,5 @@ def test_the_api_cuts_agreement_by_category_and_tag(lead: TestClient) -> None:
     assert lead.get(f"{API}/agreement?tag=easy").json()["judgments"] == 0
     page = lead.get("/p/desk/agreement", headers={"accept": "text/html"}).text
     assert "<th>Category</th>" in page
+    empty = lead.get("/p/desk/agreement?tag=easy", headers={"accept": "text/html"}).text
+    assert "No judgments in this selection" in empty

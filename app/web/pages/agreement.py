@@ -70,6 +70,12 @@ class AgreementPage:
     free_text: str = FREE_TEXT
 
     @property
+    def is_filtered(self) -> bool:
+        """Whether the report is of a part of the judgments only."""
+        chosen = (self.chosen_round, self.chosen_version, self.chosen_source)
+        return any((*chosen, self.chosen_category, self.chosen_tag))
+
+    @property
     def over_time(self) -> Chart:
         """A chart of raw agreement over time, in percent."""
         return over_time(self.report)
