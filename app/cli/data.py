@@ -25,6 +25,7 @@ from app.db import Database
 from app.errors import Invalid, Unavailable
 from app.formats import column_mapping
 from app.formats.column_mapping import ColumnsByField
+from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
 from app.services.datasets import exports, imports
@@ -130,7 +131,8 @@ def export_file(
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
     to: Annotated[Path, typer.Argument(help="The file to write.")],
     option: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as aggregate=majority")
+        list[str] | None,
+        typer.Option(help=f"name=value; names: {', '.join(OPTION_TITLES)}. See docs/exports.md."),
     ] = None,
     alone: Annotated[
         bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
@@ -156,7 +158,9 @@ def export_file(
     shutil.copyfile(downloads.below(settings.artifacts, done["uri"]), to)
     manifest = to.with_suffix(to.suffix + ".manifest.json")
     manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
-    emit({"file": str(to), "rows": done["rows"], "sha256": done["sha256"]})
+    say(done["manifest"]["summary"])
+    rows, sha256 = done["rows"], done["sha256"]
+    emit({"file": str(to), "rows": rows, "sha256": sha256, "counts": done["counts"]})
 
 
 def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:
@@ -172,6 +176,7 @@ def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:
                     "uri": row.uri,
                     "rows": row.rows,
                     "sha256": row.sha256,
+                    "counts": exports.counts(row),
                     "manifest": row.manifest,
                 }
             if state == exports.FAILED:

@@ -46,6 +46,9 @@ class Camp(Enum):
     NEITHER = "neither"  # no preference: both bad
 
 
+_CAMPS = tuple(Camp)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingPair:
     """Two completions by canonical position, and the votes between them.
@@ -89,8 +92,9 @@ class PairVotes:
     @property
     def largest(self) -> tuple[Camp, ...]:
         """The camp with the most votes, or all that share the lead."""
-        camps = (self.for_first, self.ties, self.for_second, self.neither)
-        return tuple(camp for camp, size in zip(Camp, camps, strict=True) if size == max(camps))
+        sizes = (self.for_first, self.ties, self.for_second, self.neither)
+        most = max(sizes)
+        return tuple([camp for camp, size in zip(_CAMPS, sizes, strict=True) if size == most])
 
     @property
     def lead(self) -> float:
@@ -149,9 +153,8 @@ def camps(votes: Iterable[RankedVote], k: int) -> tuple[PairVotes, ...]:
             neither += getattr(vote, "both_bad", False)
     if not ranked:
         return ()
-    return tuple(
-        _counted(ranked, neither, first, second) for first, second in combinations(range(k), 2)
-    )
+    places = combinations(range(k), 2)
+    return tuple([_counted(ranked, neither, first, second) for first, second in places])
 
 
 def pairs(votes: Iterable[RankedVote], k: int) -> tuple[TrainingPair, ...]:

@@ -299,10 +299,11 @@ def pair(record: PreferenceRecord) -> tuple[str, str]:
     """
     if len(record.candidates) != 2:
         raise Invalid(f"a pair must have two completions, not {len(record.candidates)}")
-    best = record.preferred
-    if best is None:
+    first, second = record.ranking.ranks
+    if first == second:
         raise Invalid("a tie has no chosen completion")
-    return record.candidates[best].text, record.candidates[1 - best].text
+    chosen, rejected = record.candidates if first < second else record.candidates[::-1]
+    return chosen.text, rejected.text
 
 
 def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:

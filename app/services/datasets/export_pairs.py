@@ -24,6 +24,7 @@ from app.services.datasets.judged_comparisons import (
     Voted,
 )
 
+_NEITHER = (Camp.NEITHER,)
 _CHOSEN_FIRST = Ranking((1, 2))
 
 
@@ -124,12 +125,13 @@ def _of_votes(comparison: JudgedComparison, pair: PairVotes, options: ExportOpti
 
     Votes without a preference are a camp of their own: if it is the largest, there is no pair.
     """
-    if pair.agreement < options.min_agreement:
+    if options.min_agreement and pair.agreement < options.min_agreement:
         return ImpliedPair((), judged_comparisons.LOW_AGREEMENT)
-    if pair.largest == (Camp.NEITHER,):
+    camps = pair.largest
+    if camps == _NEITHER:
         return ImpliedPair((), judged_comparisons.MOSTLY_NEITHER)
     if options.aggregate is Aggregate.MAJORITY:
-        return _of_majority(comparison, pair, options)
+        return _of_majority(comparison, pair, camps, options)
     better, worse = (pair.first, pair.second) if pair.lead >= 0 else (pair.second, pair.first)
     margin = round(abs(pair.lead), 6)
     direction = _Direction(better, worse, is_tie=not pair.lead, margin=margin)
@@ -137,10 +139,12 @@ def _of_votes(comparison: JudgedComparison, pair: PairVotes, options: ExportOpti
 
 
 def _of_majority(
-    comparison: JudgedComparison, pair: PairVotes, options: ExportOptions
+    comparison: JudgedComparison,
+    pair: PairVotes,
+    camps: tuple[Camp, ...],
+    options: ExportOptions,
 ) -> ImpliedPair:
     """Return the pair as the largest camp says; without one it is a tie, if all state a choice."""
-    camps = pair.largest
     if len(camps) == 1:
         places = (pair.first, pair.second)
         better, worse = places if camps[0] is not Camp.SECOND else places[::-1]

@@ -6,7 +6,7 @@ is in the export, or why it is not. Which options a format applies is in `export
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -131,7 +131,7 @@ def _preferences(format: str, options: ExportOptions) -> Rows:
     ) -> Iterator[Mapping[str, Any]]:
         pairs = account.counts.pairs
         before = pairs.exported
-        reasons: Counter[str] = Counter()
+        reasons: list[str] = []
         by_vote: dict[int, str] = {}  # "" for a vote that has a row
         for implied in export_pairs.of_comparison(comparison, options):
             reason, written = implied.reason, []
@@ -143,7 +143,7 @@ def _preferences(format: str, options: ExportOptions) -> Rows:
             pairs.considered += 1
             if reason:
                 pairs.exclude(reason)
-                reasons[reason] += 1
+                reasons.append(reason)
             else:
                 pairs.exported += 1
                 yield from written
@@ -172,10 +172,11 @@ def _excluded_votes(comparison: JudgedComparison, by_vote: Mapping[int, str]) ->
     return excluded
 
 
-def _main_reason(comparison: JudgedComparison, reasons: Counter[str]) -> str:
+def _main_reason(comparison: JudgedComparison, reasons: Sequence[str]) -> str:
+    """Return why a comparison has no row: the most frequent reason of its pairs, if any."""
     if comparison.is_settled_as_bad:
         return judged_comparisons.SETTLED_NEITHER
-    return by_count(reasons)[0][0] if reasons else judged_comparisons.NOT_PREFERENCE
+    return by_count(Counter(reasons))[0][0] if reasons else judged_comparisons.NOT_PREFERENCE
 
 
 def _rich_rows(
@@ -235,7 +236,7 @@ def _training_rows(
     del options
     row = judged_comparisons.training_row(comparison)
     if row is None:
-        account.leave_out(comparison, _main_reason(comparison, Counter()))
+        account.leave_out(comparison, _main_reason(comparison, ()))
         return
     excluded = {
         vote.judgment_id: judged_comparisons.NOT_PREFERENCE

@@ -6,9 +6,9 @@ are decided in `export_rows`.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -115,7 +115,7 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     session.flush()
     for start in range(0, len(frozen.judgment_ids), CHUNK):
         session.execute(
-            insert(ExportJudgment),
+            insert(cast(Table, ExportJudgment.__table__)),
             [
                 {"export_id": export.id, "judgment_id": judgment_id}
                 for judgment_id in frozen.judgment_ids[start : start + CHUNK]

@@ -4,7 +4,7 @@ Only judgments that count are included (see `counted_judgments`); everything els
 counted with its reason. Writing files is up to `export_rows`, making tensors up to the worker.
 """
 
-from collections import defaultdict
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Row,
     Select,
+    Text,
     and_,
     case,
     func,
@@ -21,8 +21,9 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
 )
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
@@ -50,8 +51,35 @@ from app.services.datasets.judged_comparisons import (
 from app.services.project import criteria, prompt_search
 
 PAGE = 2_000
+FIRST_PAGE = 200
+PAGE_BYTES = 16 << 20
+TOKEN_BYTES = 40  # of an integer in a tuple
+
+# Columns of tables, not of entities: their rows come straight from the driver.
+_comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
+_judgment, _completion = Judgment.__table__.c, Completion.__table__.c
+_place = ComparisonCompletion.__table__.c
 
 _PICKED = {str(side): Pick(side).ranking for side in Side}
+_KINDS = {str(kind): kind for kind in JudgmentKind}
+_PURPOSES = {str(purpose): purpose for purpose in Purpose}
+_SPLITS = {str(split): split for split in Split}
+
+_is_no_pick = _judgment.preferred.is_(None)
+_SAID = (
+    *(_judgment.id, _judgment.comparison_id, _judgment.labeler_id),
+    *(_judgment.is_retraction, _judgment.is_surplus, _judgment.preferred),
+    # A pick has neither ranks nor ratings. To parse its nulls would take longer than all the rest.
+    type_coerce(case((_is_no_pick, _judgment.ranking)), Text),
+    type_coerce(case((_is_no_pick, _judgment.ratings)), Text),
+    _judgment.strength,
+    *(_judgment.both_bad, _judgment.text, _judgment.thumb, _judgment.guidelines_version),
+)
+_DETAILS = (
+    *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
+    *(_judgment.started_at, _judgment.submitted_at, _judgment.active_ms),
+)
+_NO_DETAILS: tuple[Any, ...] = ((), "", (), (), None, None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,33 +114,54 @@ def read_page(
     votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
+    counts.comparisons.considered += len(selected)
     rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, round_number, *prompt in map(tuple, selected):
-        own = votes.get(id, ())
+    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, *rest in selected:
+        own = votes[id]
         reason = _reason(
             is_withdrawn=is_withdrawn,
             is_left_out=id in settled and not options.include_adjudicated,
             has_votes=bool(own),
         )
-        counts.comparisons.considered += 1
         if reason is not None:
             counts.comparisons.exclude(reason)
             counts.judgments.exclude(reason, len(own))
             continue
+        split, hash, source, category = rest
+        prompt = DatasetPrompt(
+            prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source, category
+        )
         row = JudgedComparison(
-            comparison_id=id,
-            kind=JudgmentKind(kind),
-            purpose=Purpose(purpose),
-            round_number=round_number,
-            prompt=_prompt(*prompt),
-            candidates=tuple(candidates.get(id, ())),
-            votes=tuple(own),
-            settled=settled.get(id),
-            weights=_weights_of(own, weights),
-            is_settled_as_bad=id in settled and settled[id] is None,
+            id,
+            _KINDS[kind],
+            _PURPOSES[purpose],
+            number,
+            prompt,
+            tuple(candidates[id]),
+            tuple(own),
+            settled.get(id),
+            _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
+            id in settled and settled[id] is None,
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
+
+
+def next_limit(page: JudgedPage) -> int:
+    """Return how many comparisons to read next, so that a page stays near `PAGE_BYTES`.
+
+    Twenty rows of a page say how large a comparison is: nine long responses with their token ids
+    take a thousand times the memory of two short ones.
+    """
+    sampled = page.rows[:: max(1, len(page.rows) // 20)]
+    if not sampled:
+        return FIRST_PAGE
+    size = sum(
+        2 * len(candidate.text) + TOKEN_BYTES * len(candidate.token_ids or ())
+        for row in sampled
+        for candidate in row.candidates
+    )
+    return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), PAGE)
 
 
 def count_outside(
@@ -122,27 +171,19 @@ def count_outside(
     inside = and_(*_conditions(project_id, options))
     labels = prompt_search.is_labelled(project_id, options.categories, options.tags)
     is_labelled = case((and_(true(), *labels), 1), else_=0).label("is_labelled")
-    groups: tuple[Any, ...] = (Comparison.purpose, Prompt.split, Round.number, is_labelled)
-    comparisons = _joined(select(*groups, func.count(Comparison.id)).select_from(Comparison)).where(
-        Comparison.project_id == project_id, or_(inside.is_(None), ~inside)
+    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
+    is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
+    comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
+        _comparison.project_id == project_id, is_outside
     )
-    for *group, count in session.execute(comparisons.group_by(*groups)):
-        counts.comparisons.skip(_outside(options, *group), count)
-    judgments = (
-        _joined(
-            select(*groups, func.count(Judgment.id))
-            .select_from(Judgment)
-            .join(Comparison, Comparison.id == Judgment.comparison_id)
+    judgments = _joined(
+        select(*groups, func.count()).select_from(
+            Judgment.__table__.join(Comparison.__table__, _comparison.id == _judgment.comparison_id)
         )
-        .where(
-            Judgment.project_id == project_id,
-            Judgment.is_current,
-            or_(inside.is_(None), ~inside),
-        )
-        .group_by(*groups)
-    )
-    for *group, count in session.execute(judgments):
-        counts.judgments.skip(_outside(options, *group), count)
+    ).where(_judgment.project_id == project_id, _judgment.is_current, is_outside)
+    for query, unit in ((comparisons, counts.comparisons), (judgments, counts.judgments)):
+        for *group, count in map(tuple, session.execute(query.group_by(*groups))):
+            unit.skip(_outside(options, *group), count)
 
 
 def _outside(
@@ -168,55 +209,42 @@ def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | 
 
 def _conditions(project_id: int, options: ExportOptions) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
-        Comparison.purpose.in_(options.purposes),
-        Prompt.split.in_(options.splits),
+        _comparison.purpose.in_(options.purposes),
+        _prompt.split.in_(options.splits),
     ]
     if options.rounds:
-        conditions.append(Round.number.in_(options.rounds))
+        conditions.append(_round.number.in_(options.rounds))
     conditions += prompt_search.is_labelled(project_id, options.categories, options.tags)
     return conditions
 
 
 def _joined(query: Select[Any]) -> Select[Any]:
     """Join a comparison's prompt, and its round if it has one."""
-    return query.join(Prompt, Prompt.id == Comparison.prompt_id).join(
-        Round, Round.id == Comparison.round_id, isouter=True
+    return query.join(Prompt.__table__, _prompt.id == _comparison.prompt_id).join(
+        Round.__table__, _round.id == _comparison.round_id, isouter=True
     )
 
 
 def _comparisons(
     session: Session, project_id: int, options: ExportOptions, after: int, limit: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     columns: tuple[Any, ...] = (
-        *(Comparison.id, Comparison.kind, Comparison.purpose, Comparison.is_withdrawn),
-        Round.number,
-        *(Prompt.id, Prompt.messages, Prompt.split, Prompt.content_hash, Prompt.source),
-        Prompt.category,
+        *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
+        _round.number,
+        *(_prompt.id, type_coerce(_prompt.messages, Text)),
+        *(_prompt.split, _prompt.content_hash, _prompt.source, _prompt.category),
     )
     query = (
-        _joined(select(*columns).select_from(Comparison))
+        _joined(select(*columns).select_from(Comparison.__table__))
         .where(
-            Comparison.project_id == project_id,
-            Comparison.id > after,
+            _comparison.project_id == project_id,
+            _comparison.id > after,
             *_conditions(project_id, options),
         )
-        .order_by(Comparison.id)
+        .order_by(_comparison.id)
         .limit(limit)
     )
     return session.execute(query).all()
-
-
-_SAID = (
-    *(Judgment.id, Judgment.comparison_id, Judgment.labeler_id),
-    *(Judgment.is_retraction, Judgment.is_surplus),
-    *(Judgment.preferred, Judgment.ranking, Judgment.ratings, Judgment.strength),
-    *(Judgment.both_bad, Judgment.text, Judgment.thumb, Judgment.guidelines_version),
-)
-_DETAILS = (
-    *(Judgment.flags, Judgment.comment, Judgment.shown_order, Judgment.reasons),
-    *(Judgment.started_at, Judgment.submitted_at, Judgment.active_ms),
-)
-_NO_DETAILS = ((), "", (), (), None, None, 0)
 
 
 def _votes(
@@ -228,49 +256,82 @@ def _votes(
     *,
     with_details: bool,
 ) -> dict[int, list[Voted]]:
-    members = select(Membership.user_id, Membership.pseudonym)
-    members = members.where(Membership.project_id == project_id)
-    pseudonyms: dict[int, str] = dict(session.execute(members).all())
-    columns = (*_SAID, *_DETAILS) if with_details else _SAID
+    """Return the votes that count by comparison; count the others."""
+    pseudonyms = _pseudonyms(session, project_id)
     query = (
-        select(*columns)
-        .where(Judgment.comparison_id.in_(comparison_ids), Judgment.is_current)
-        .order_by(Judgment.id)
+        select(*_SAID, *(_DETAILS if with_details else ()))
+        .where(
+            _judgment.project_id == project_id,
+            _judgment.is_current,
+            _among(_judgment.comparison_id, comparison_ids),
+        )
+        .order_by(_judgment.id)
     )
-    votes: dict[int, list[Voted]] = defaultdict(list)
-    considered = 0
+    votes: dict[int, list[Voted]] = {id: [] for id in comparison_ids}
     for row in session.execute(query):
-        considered += 1
         id, comparison_id, labeler_id, is_retraction, is_surplus = row[:5]
+        own = votes.get(comparison_id)
+        if own is None:
+            continue
+        counts.judgments.considered += 1
         if is_retraction or is_surplus:  # as in `counted_judgments.fills_slot`
             counts.judgments.exclude(
                 judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
             )
             continue
-        preferred, ranking, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        preferred, ranks, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        if ratings is not None:
+            ratings = _parsed(ratings)
+        ranking = (
+            _PICKED[preferred]
+            if preferred is not None
+            else _ranking(None, _parsed(ranks), ratings, weights)
+        )
         flags, comment, shown, reasons, started, submitted, ms = row[13:] or _NO_DETAILS
-        votes[comparison_id].append(
+        own.append(
             Voted(
-                judgment_id=id,
-                labeler=pseudonyms.get(labeler_id) or "L0",
-                ranking=_ranking(preferred, ranking, ratings, weights),
-                strength=strength,
-                both_bad=both_bad,
-                ratings=ratings,
-                text=text,
-                flags=tuple(flags),
-                comment=comment,
-                shown_order=tuple(shown),
-                guidelines_version=version,
-                started_at=started,
-                submitted_at=submitted,
-                active_ms=ms,
-                thumb=thumb,
-                reasons=tuple(reasons),
+                id,
+                pseudonyms.get(labeler_id) or "L0",
+                ranking,
+                strength,
+                both_bad,
+                ratings,
+                text,
+                tuple(flags),
+                comment,
+                tuple(shown),
+                version,
+                started,
+                submitted,
+                ms,
+                thumb,
+                tuple(reasons),
             )
         )
-    counts.judgments.considered += considered
     return votes
+
+
+def _among(
+    column: ColumnElement[int] | InstrumentedAttribute[int], ids: Sequence[int]
+) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of the ascending ids, or one between them.
+
+    A dense page is read as a range: a list of thousands of parameters costs more than the rows. The
+    caller passes over what belongs to no id.
+    """
+    if ids[-1] - ids[0] < 2 * len(ids):
+        return column.between(ids[0], ids[-1])
+    return column.in_(ids)
+
+
+def _parsed(value: Any) -> Any:
+    """Return a JSON value that the driver has left as text, as SQLite's does."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _pseudonyms(session: Session, project_id: int) -> dict[int, str]:
+    query = select(Membership.user_id, Membership.pseudonym)
+    return dict(session.execute(query.where(Membership.project_id == project_id)).all())
 
 
 def ranking_of(
@@ -321,23 +382,28 @@ def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[st
 def _candidates(
     session: Session, comparison_ids: Sequence[int], *, with_token_ids: bool
 ) -> dict[int, list[JudgedCompletion]]:
-    columns = (
-        *(ComparisonCompletion.comparison_id, Completion.id, Completion.text),
-        Completion.token_ids if with_token_ids else null(),
-        *(Completion.is_finished, Completion.source, Completion.checkpoint_id),
+    columns: tuple[Any, ...] = (
+        *(_place.comparison_id, _completion.id, _completion.text),
+        _completion.token_ids if with_token_ids else null(),
+        *(_completion.is_finished, _completion.source, _completion.checkpoint_id),
     )
     query = (
         select(*columns)
-        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
-        .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
-        .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
-    )
-    candidates: dict[int, list[JudgedCompletion]] = defaultdict(list)
-    for comparison_id, id, text, ids, is_finished, source, checkpoint_id in session.execute(query):
-        token_ids = None if ids is None else tuple(ids)
-        candidates[comparison_id].append(
-            JudgedCompletion(id, text, token_ids, is_finished, source, checkpoint_id)
+        .join_from(
+            ComparisonCompletion.__table__,
+            Completion.__table__,
+            _completion.id == _place.completion_id,
         )
+        .where(_among(_place.comparison_id, comparison_ids))
+        .order_by(_place.comparison_id, _place.position)
+    )
+    candidates: dict[int, list[JudgedCompletion]] = {id: [] for id in comparison_ids}
+    for comparison_id, id, text, ids, is_finished, source, checkpoint_id in session.execute(query):
+        if comparison_id in candidates:
+            token_ids = None if ids is None else tuple(ids)
+            candidates[comparison_id].append(
+                JudgedCompletion(id, text, token_ids, is_finished, source, checkpoint_id)
+            )
     return candidates
 
 
@@ -349,14 +415,3 @@ def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranki
         comparison_id: _ranking(preferred, ranks, None, {})
         for comparison_id, preferred, ranks in session.execute(query)
     }
-
-
-def _prompt(
-    id: int,
-    messages: list[dict[str, Any]],
-    split: str,
-    content_hash: str,
-    source: str,
-    category: str,
-) -> DatasetPrompt:
-    return DatasetPrompt(id, tuple(messages), Split(split), content_hash, source, category)

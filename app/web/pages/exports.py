@@ -9,7 +9,7 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
-from app.formats.manifest import OPTION_TITLES
+from app.formats.manifest import OPTION_TITLES, by_count
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
@@ -133,6 +133,15 @@ class ExportPage:
         ]
 
     @property
+    def excluded(self) -> list[tuple[str, str, int]]:
+        """The unit, the reason and the count of everything excluded, the most frequent first."""
+        return [
+            (unit.title, reason, count)
+            for unit in self.units
+            for reason, count in by_count(unit.excluded)
+        ]
+
+    @property
     def settled(self) -> int:
         """The number of exported comparisons that follow a settlement."""
         counts = self.row.export.manifest.get("counts", {})
@@ -142,7 +151,10 @@ class ExportPage:
     def options(self) -> list[tuple[str, Any]]:
         """The options that were applied, in the words of the form."""
         options = self.row.export.options
-        return [(OPTION_TITLES.get(name, name), value) for name, value in options.items()]
+        return [
+            (OPTION_TITLES.get(name, name), f"{value:g}" if isinstance(value, float) else value)
+            for name, value in options.items()
+        ]
 
     @property
     def manifest(self) -> str:

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from app.formats.manifest import Counts
 from app.formats.training_rows import TrainingRow
 from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import ExportOptions, Ties
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedPage, Ties
 from app.services.judging import corrections, labeling
 from app.services.project import prompt_labels
 from app.services.project.prompt_labels import LabelAction, PromptSelection
@@ -178,6 +179,20 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
     for after in _pages(session, project, paged):
         assert after == paged[-1]
     assert paged == whole
+
+
+@pytest.mark.parametrize(
+    ("letters", "tokens", "limit"), [(10, 2, preferences.PAGE), (64_000, 16_000, 10)]
+)
+def test_a_page_holds_few_large_comparisons_and_many_small_ones(
+    session: Session, project: Project, judge: Judge, letters: int, tokens: int, limit: int
+) -> None:
+    judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
+    (row,) = judged_rows(session, project.id, ExportOptions(), Counts())
+    large = replace(row.candidates[0], text="x" * letters, token_ids=(1,) * tokens)
+    page = JudgedPage((replace(row, candidates=(large,) * 9),) * 40, None)
+    assert preferences.next_limit(page) == limit
+    assert preferences.next_limit(JudgedPage((), 5)) == preferences.FIRST_PAGE
 
 
 def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
