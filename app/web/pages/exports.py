@@ -9,11 +9,12 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError, Conflict
-from app.formats.manifest import OPTION_TITLES
+from app.formats.manifest import OPTION_TITLES, by_count
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
+from app.services.project import prompt_search
 from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -46,6 +47,8 @@ class ExportForm(BaseModel):
     purpose: list[Purpose] = Field(default_factory=lambda: list(DEFAULTS.purposes))
     split: list[Split] = Field(default_factory=lambda: list(DEFAULTS.splits))
     include_adjudicated: bool = DEFAULTS.include_adjudicated
+    category: list[str] = Field(default_factory=lambda: list(DEFAULTS.categories))
+    tag: list[str] = Field(default_factory=lambda: list(DEFAULTS.tags))
 
     def options(self) -> ExportOptions:
         """Return the options.
@@ -62,6 +65,8 @@ class ExportForm(BaseModel):
                 "purposes": self.purpose,
                 "splits": self.split,
                 "include_adjudicated": self.include_adjudicated,
+                "categories": self.category,
+                "tags": self.tag,
             }
         )
 
@@ -102,6 +107,8 @@ class ExportsPage:
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
     error: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
 
     @property
@@ -126,6 +133,15 @@ class ExportPage:
         ]
 
     @property
+    def excluded(self) -> list[tuple[str, str, int]]:
+        """The unit, the reason and the count of everything excluded, the most frequent first."""
+        return [
+            (unit.title, reason, count)
+            for unit in self.units
+            for reason, count in by_count(unit.excluded)
+        ]
+
+    @property
     def settled(self) -> int:
         """The number of exported comparisons that follow a settlement."""
         counts = self.row.export.manifest.get("counts", {})
@@ -135,7 +151,10 @@ class ExportPage:
     def options(self) -> list[tuple[str, Any]]:
         """The options that were applied, in the words of the form."""
         options = self.row.export.options
-        return [(OPTION_TITLES.get(name, name), value) for name, value in options.items()]
+        return [
+            (OPTION_TITLES.get(name, name), f"{value:g}" if isinstance(value, float) else value)
+            for name, value in options.items()
+        ]
 
     @property
     def manifest(self) -> str:
@@ -200,6 +219,8 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         AGGREGATES,
         TIES,
         error,
+        tuple(prompt_search.categories(access.session, access.project.id)),
+        tuple(prompt_search.tags(access.session, access.project.id)),
     )
 
 
