@@ -20,6 +20,8 @@ OPTION_TITLES: Mapping[str, str] = {
     "purposes": "Purposes",
     "splits": "Splits",
     "include_adjudicated": "Include settled comparisons",
+    "categories": "Categories",
+    "tags": "Tags",
 }
 """The words for the options of an export: on the page, in errors and on the card."""
 

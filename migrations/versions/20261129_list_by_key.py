@@ -17,7 +17,7 @@ PARTIAL = {
     "judged": "done_slots >= overlap AND NOT is_withdrawn",
     "withdrawn": "is_withdrawn",
 }
-SHARED = {  # with other lists of the same rows
+PLAIN = {
     "ix_comparison_project_id": ("comparison", ["project_id", "id"]),
     "ix_comparison_project_id_kind": ("comparison", ["project_id", "kind", "id"]),
     "ix_judgment_project_id_submitted_at": ("judgment", ["project_id", "submitted_at"]),
@@ -29,8 +29,8 @@ def upgrade() -> None:
     op.drop_index("ix_comparison_withdrawn", table_name="comparison")
     op.drop_index("ix_comparison_round_id", table_name="comparison")
     op.create_index("ix_comparison_round_id", "comparison", ["round_id", "id"])
-    for name, (table, columns) in SHARED.items():
-        op.create_index(name, table, columns, if_not_exists=True)
+    for name, (table, columns) in PLAIN.items():
+        op.create_index(name, table, columns)
     op.create_index("ix_comparison_purpose", "comparison", ["project_id", "purpose", "id"])
     for state, condition in PARTIAL.items():
         _partial_index(f"ix_comparison_{state}", "comparison", ["project_id", "id"], condition)
@@ -48,8 +48,8 @@ def downgrade() -> None:
     for state in PARTIAL:
         op.drop_index(f"ix_comparison_{state}", table_name="comparison")
     op.drop_index("ix_comparison_purpose", table_name="comparison")
-    for name, (table, _) in SHARED.items():
-        op.drop_index(name, table_name=table, if_exists=True)
+    for name, (table, _) in PLAIN.items():
+        op.drop_index(name, table_name=table)
     op.drop_index("ix_comparison_round_id", table_name="comparison")
     op.create_index("ix_comparison_round_id", "comparison", ["round_id"])
     _partial_index("ix_comparison_withdrawn", "comparison", ["project_id"], "is_withdrawn")

@@ -1,10 +1,10 @@
 """The migrations match the models, and every step is reversible, on both databases."""
 
-from sqlalchemy import insert, inspect
+from sqlalchemy import inspect
 
-from app.db import Database, now, schema
-from app.models import Prompt, Split
-from app.services.project import prompts
+from app.db import Database, schema
+from app.services.project import prompt_search, prompts
+from app.services.project.prompt_search import PromptFilter
 from app.services.project.prompts import NewPrompt
 from tests.services.sample import make_project
 
@@ -28,27 +28,14 @@ def test_a_missing_column_is_drift(any_database: Database) -> None:
 
 
 def test_texts_stored_before_the_word_indexes_are_found(any_database: Database) -> None:
-    schema.downgrade(any_database.engine, "8c41f0d2b7e6")
     with any_database.transaction() as session:
         project = make_project(session)
-        prompt = NewPrompt((("user", "My refund is late"),))
-        session.execute(
-            insert(Prompt).values(
-                project_id=project.id,
-                messages=[{"role": "user", "content": "My refund is late"}],
-                follow_up=[],
-                split=Split.TRAIN,
-                content_hash=prompt.content_hash,
-                source="",
-                source_key="",
-                meta={},
-                created_at=now(session),
-            )
-        )
+        prompts.add(session, project, [NewPrompt((("user", "My refund is late"),))])
         project_id = project.id
+    schema.downgrade(any_database.engine, "8c41f0d2b7e6")
     schema.upgrade(any_database.engine)
     with any_database.reader() as session:
-        assert len(prompts.page(session, project_id, search="refu").rows) == 1
+        assert len(prompt_search.page(session, project_id, PromptFilter(search="refu")).rows) == 1
 
 
 def test_a_lost_trigger_of_the_word_indexes_is_drift(database: Database) -> None:

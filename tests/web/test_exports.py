@@ -72,7 +72,8 @@ def test_an_option_that_does_not_apply_is_refused_on_page_and_api(lead: TestClie
 
 def test_an_export_states_only_the_options_it_applies(lead: TestClient, database: Database) -> None:
     made = lead.post("/api/v1/projects/desk/exports", json={"format": "rich"}).json()
-    assert made["options"].keys() == {"rounds", "purposes", "splits", "include_adjudicated"}
+    of_all = {"rounds", "purposes", "splits", "include_adjudicated", "categories", "tags"}
+    assert made["options"].keys() == of_all
     finished(database, {"counts": COUNTS})
     assert "Include settled comparisons" in html(lead, "/p/desk/exports/1")
     assert "Minimum agreement" not in html(lead, "/p/desk/exports/1")
@@ -106,3 +107,17 @@ def test_exports_written_before_keep_their_counts(lead: TestClient, database: Da
         "judgments": {"considered": 9, "exported": 9, "excluded": {}},
     }
     assert "Withdrawn" in html(lead, "/p/desk/exports/1")
+
+
+def test_the_page_offers_the_categories_and_tags_there_are(
+    lead: TestClient, database: Database
+) -> None:
+    assert 'name="category"' not in html(lead, "/p/desk/exports")
+    file = b'{"prompt": "Add", "category": "math, easy", "tags": "x, y"}\n'
+    lead.post("/p/desk/prompts", files={"file": ("q.jsonl", file)})
+    page = html(lead, "/p/desk/exports")
+    assert "<option >math, easy</option>" in page
+    form = {"category": ["math, easy", "(none)"], "tag": ["y"]}
+    assert lead.post("/p/desk/exports", data=form).status_code == 303
+    options = options_of(database, 1)
+    assert (options["categories"], options["tags"]) == (["math, easy", "(none)"], ["y"])

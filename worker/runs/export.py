@@ -17,6 +17,7 @@ from app.services.datasets import (
     export_options,
     export_rows,
     exports,
+    judged_comparisons,
     preferences,
 )
 from app.services.datasets.export_rows import Account
@@ -154,18 +155,24 @@ def _of_files(
     """Yield demonstrations from files, if the export includes them; they belong to no round."""
     if format not in export_rows.DEMONSTRATIONS:
         return
+    labels = (options.categories, options.tags)
     with database.reader() as session:
         available = demonstrations.count_by_split(session, project_id)
+        labelled = demonstrations.count_by_split(session, project_id, labels)
     reason = "in no round" if options.rounds else "imported for purpose train"
     is_wanted = Purpose.TRAIN in options.purposes and not options.rounds
     for split, count in available.items():
         if not is_wanted or split not in options.splits:
             counts = account.counts.demonstrations
             counts.skip(reason if not is_wanted else f"split {split}", count)
+        elif other := count - labelled.get(split, 0):
+            account.counts.demonstrations.skip(judged_comparisons.OTHER_LABEL, other)
     after: int | None = 0 if is_wanted else None
     while after is not None:
         with database.reader() as session:
-            page = demonstrations.of_files(session, project_id, options.splits, after=after)
+            page = demonstrations.of_files(
+                session, project_id, options.splits, after=after, labels=labels
+            )
         yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after
 

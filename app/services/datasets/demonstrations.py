@@ -14,9 +14,14 @@ from sqlalchemy.orm import Session
 from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.formats.training_rows import DatasetPrompt
 from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
+from app.services.project import prompt_search
 from app.services.queue import counted_judgments
 
 PAGE = 500
+
+PromptLabelNames = tuple[tuple[str, ...], tuple[str, ...]]
+"""Categories and tags to select prompts by, any of each; an empty tuple selects all."""
+NO_LABELS: PromptLabelNames = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ def of_files(
     *,
     after: int = 0,
     limit: int = PAGE,
+    labels: PromptLabelNames = NO_LABELS,
 ) -> DemonstrationPage:
     """Return the next imported demonstrations, in the order of their import."""
     query = (
@@ -51,6 +57,7 @@ def of_files(
             Demonstration.project_id == project_id,
             Demonstration.id > after,
             Prompt.split.in_(splits),
+            *prompt_search.is_labelled(project_id, *labels),
         )
         .order_by(Demonstration.id)
         .limit(limit)
@@ -60,12 +67,17 @@ def of_files(
     return DemonstrationPage(rows, result[-1][0].id if len(result) == limit else None)
 
 
-def count_by_split(session: Session, project_id: int) -> dict[Split, int]:
+def count_by_split(
+    session: Session, project_id: int, labels: PromptLabelNames = NO_LABELS
+) -> dict[Split, int]:
     """Count the imported demonstrations in each split."""
     query = (
         select(Prompt.split, func.count(Demonstration.id))
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
-        .where(Demonstration.project_id == project_id)
+        .where(
+            Demonstration.project_id == project_id,
+            *prompt_search.is_labelled(project_id, *labels),
+        )
         .group_by(Prompt.split)
     )
     return {Split(split): count for split, count in session.execute(query)}

@@ -14,7 +14,10 @@ from app.services.datasets.preferences import Details
 
 DEFAULT_FORMAT = "trl-implicit"
 
-_OF_EVERY_FORMAT = ("rounds", "purposes", "splits", "include_adjudicated")
+_OF_EVERY_FORMAT = (
+    *("rounds", "purposes", "splits", "include_adjudicated"),
+    *("categories", "tags"),
+)
 _WHY_NOT = {
     export_rows.RICH: "holds every vote",
     export_rows.UNPAIRED: "labels completions vote by vote",

@@ -20,6 +20,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -47,7 +48,7 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria
+from app.services.project import criteria, prompt_search
 
 PAGE = 2_000
 FIRST_PAGE = 200
@@ -116,7 +117,7 @@ def read_page(
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
     rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, split, hash, source in selected:
+    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, *rest in selected:
         own = votes[id]
         reason = _reason(
             is_withdrawn=is_withdrawn,
@@ -127,7 +128,10 @@ def read_page(
             counts.comparisons.exclude(reason)
             counts.judgments.exclude(reason, len(own))
             continue
-        prompt = DatasetPrompt(prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source)
+        split, hash, source, category = rest
+        prompt = DatasetPrompt(
+            prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source, category
+        )
         row = JudgedComparison(
             id,
             _KINDS[kind],
@@ -165,8 +169,10 @@ def count_outside(
     session: Session, project_id: int, options: ExportOptions, counts: Counts
 ) -> None:
     """Count the comparisons and judgments of the project that the options do not ask for."""
-    inside = and_(*_conditions(options))
-    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number)
+    inside = and_(*_conditions(project_id, options))
+    labels = prompt_search.is_labelled(project_id, options.categories, options.tags)
+    is_labelled = case((and_(true(), *labels), 1), else_=0).label("is_labelled")
+    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
     comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
         _comparison.project_id == project_id, is_outside
@@ -181,11 +187,15 @@ def count_outside(
             unit.skip(_outside(options, *group), count)
 
 
-def _outside(options: ExportOptions, purpose: str, split: str, round_number: int | None) -> str:
+def _outside(
+    options: ExportOptions, purpose: str, split: str, round_number: int | None, is_labelled: int
+) -> str:
     if purpose not in options.purposes:
         return f"purpose {purpose}"
     if split not in options.splits:
         return f"split {split}"
+    if not is_labelled:
+        return judged_comparisons.OTHER_LABEL
     return "in no round" if round_number is None else f"round {round_number}"
 
 
@@ -198,13 +208,14 @@ def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | 
     return None if has_votes else judged_comparisons.UNJUDGED
 
 
-def _conditions(options: ExportOptions) -> list[ColumnElement[bool]]:
+def _conditions(project_id: int, options: ExportOptions) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         _comparison.purpose.in_(options.purposes),
         _prompt.split.in_(options.splits),
     ]
     if options.rounds:
         conditions.append(_round.number.in_(options.rounds))
+    conditions += prompt_search.is_labelled(project_id, options.categories, options.tags)
     return conditions
 
 
@@ -222,11 +233,15 @@ def _comparisons(
         *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
         _round.number,
         *(_prompt.id, type_coerce(_prompt.messages, Text)),
-        *(_prompt.split, _prompt.content_hash, _prompt.source),
+        *(_prompt.split, _prompt.content_hash, _prompt.source, _prompt.category),
     )
     query = (
         _joined(select(*columns).select_from(Comparison.__table__))
-        .where(_comparison.project_id == project_id, _comparison.id > after, *_conditions(options))
+        .where(
+            _comparison.project_id == project_id,
+            _comparison.id > after,
+            *_conditions(project_id, options),
+        )
         .order_by(_comparison.id)
         .limit(limit)
     )

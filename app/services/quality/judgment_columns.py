@@ -52,6 +52,7 @@ class JudgmentArrays:
     round: NDArray[np.int32]  # numbers; `NO_ROUND` outside rounds
     version: NDArray[np.int32]  # of the guidelines
     source: NDArray[np.int32]  # index into `sources`
+    category: NDArray[np.int32]  # index into `categories`
     kind: NDArray[np.int8]  # index into `KINDS`
     purpose: NDArray[np.int8]  # index into `PURPOSES`
     counts: NDArray[np.bool_]  # it fills a slot of a comparison that is not withdrawn
@@ -83,7 +84,7 @@ class JudgmentArrays:
 
 
 DTYPES: tuple[type[Any], ...] = (
-    *(np.int64, np.int64, np.int64, np.int64, np.int32, np.int32, np.int32),
+    *(np.int64, np.int64, np.int64, np.int64, np.int32, np.int32, np.int32, np.int32),
     *(np.int8, np.int8, np.bool_, np.int8, np.int8, np.int8, np.int8, np.int8, np.int64),
     *(np.int8, np.int8),
     *(np.int32, np.float64),
@@ -99,6 +100,7 @@ class JudgmentColumns:
     absolute: Mapping[int, AbsoluteEntry]  # by the id of the judgment
     labelers: Mapping[int, str]  # pseudonyms by user id
     sources: tuple[str, ...]
+    categories: tuple[str, ...]  # of the prompts; empty: none
 
     def __len__(self) -> int:
         return len(self.arrays.id)

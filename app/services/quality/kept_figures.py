@@ -39,9 +39,11 @@ from app.models import (
     Judgment,
     KeptFigure,
     Membership,
+    Project,
 )
 from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
+NAME_MOST = 300  # characters; figures of longer names, as of many categories, are not kept
 SMALL = 20_000  # judgments, up to which figures are computed on demand
 RECENT = 1_000  # judgments whose commit may come after that of a later one
 COMPUTING = "computes_figures"  # key of a session's info
@@ -94,7 +96,8 @@ def kept(
             return cast(Result, entry[1])
         if _is_large(session, project_id) and has_refresher(session):
             name = figure_name(function, args, kwargs)
-            return cast(Result, _read(session, project_id, function, name, present))
+            if len(name) <= NAME_MOST:
+                return cast(Result, _read(session, project_id, function, name, present))
         result = compute(session, project_id, *args, **kwargs)
         _memory.put(key, present, result)
         return result
@@ -113,7 +116,7 @@ def as_of(session: Session) -> datetime | None:
 
 def figure_name(function: FigureFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return the name under which a figure is kept: of its function, and its arguments as JSON."""
-    given = {name: value for name, value in sorted(kwargs.items()) if value is not None}
+    given = {name: value for name, value in sorted(kwargs.items()) if value not in (None, ())}
     return function.name + json.dumps([list(args), given], separators=(",", ":"))
 
 
@@ -140,7 +143,7 @@ def needs_refresher(session: Session) -> bool:
 
 
 def stamp(session: Session, project_id: int) -> str:
-    """Return a text that changes with any judgment, skip, withdrawal, member, weight or act.
+    """Return a text that changes with any judgment, skip, withdrawal, member, weight, label or act.
 
     It must cost next to nothing with millions of judgments. Rows are only ever added, so the newest
     id would do, but for a judgment that is committed after one with a higher id: hence the count of
@@ -166,7 +169,8 @@ def parts_of_stamp(session: Session, project_id: int) -> tuple[int, str]:
     )
     members = select(func.count()).where(Membership.project_id == project_id)
     act = select(func.max(AuditEvent.id)).where(AuditEvent.project_id == project_id)
-    counts = [session.scalar(query) or 0 for query in (withdrawn, members, act)]
+    labels = select(Project.prompt_changes).where(Project.id == project_id)
+    counts = [session.scalar(query) or 0 for query in (withdrawn, members, act, labels)]
     weights = session.execute(
         select(Criterion.name, Criterion.weight)
         .where(Criterion.project_id == project_id)

@@ -14,6 +14,7 @@ from app.models import Export, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
+from app.services.project import prompt_search
 from app.web import addresses, downloads
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -46,6 +47,8 @@ class ExportForm(BaseModel):
     purpose: list[Purpose] = Field(default_factory=lambda: list(DEFAULTS.purposes))
     split: list[Split] = Field(default_factory=lambda: list(DEFAULTS.splits))
     include_adjudicated: bool = DEFAULTS.include_adjudicated
+    category: list[str] = Field(default_factory=lambda: list(DEFAULTS.categories))
+    tag: list[str] = Field(default_factory=lambda: list(DEFAULTS.tags))
 
     def options(self) -> ExportOptions:
         """Return the options.
@@ -62,6 +65,8 @@ class ExportForm(BaseModel):
                 "purposes": self.purpose,
                 "splits": self.split,
                 "include_adjudicated": self.include_adjudicated,
+                "categories": self.category,
+                "tags": self.tag,
             }
         )
 
@@ -102,6 +107,8 @@ class ExportsPage:
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
     error: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
 
     @property
@@ -212,6 +219,8 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         AGGREGATES,
         TIES,
         error,
+        tuple(prompt_search.categories(access.session, access.project.id)),
+        tuple(prompt_search.tags(access.session, access.project.id)),
     )
 
 
