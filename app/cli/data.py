@@ -24,8 +24,9 @@ from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
-from app.formats import column_mapping
+from app.formats import column_mapping, containers
 from app.formats.column_mapping import ColumnsByField
+from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
@@ -60,6 +61,13 @@ def import_file(
     preview: Annotated[
         bool, typer.Option("--preview", help="Show the first rows as they would be read, and stop.")
     ] = False,
+    evaluation: Annotated[
+        bool,
+        typer.Option(
+            "--evaluation",
+            help="Declare the prompts an evaluation set: in the test split, never trained on.",
+        ),
+    ] = False,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
     mapping = column_mapping.parse(columns or [])
@@ -72,12 +80,13 @@ def import_file(
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
-        run = _import_with_progress(database, project_id, path, format, mapping)
+        run = _import_with_progress(database, project_id, path, format, mapping, evaluation)
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit(
             {
                 "file": path.name,
                 "format": run.format,
+                "evaluation": run.is_evaluation,
                 "counts": run.counts,
                 "duplicates": run.duplicates,
                 "remarks": run.remarks,
@@ -126,6 +135,7 @@ def _import_with_progress(
     path: Path,
     format: str | None,
     mapping: ColumnsByField,
+    is_evaluation: bool,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -145,6 +155,7 @@ def _import_with_progress(
             filename=path.name,
             format=format,
             mapping=mapping,
+            is_evaluation=is_evaluation,
             report=lambda bytes_read: progress.update(task, completed=bytes_read),
         )
 
@@ -152,21 +163,40 @@ def _import_with_progress(
 def export_file(
     project: Annotated[str, typer.Argument(help="The project's slug.")],
     format: Annotated[str, typer.Argument(help="trl-implicit, trl-explicit, rich, …")],
-    to: Annotated[Path, typer.Argument(help="The file to write.")],
+    to: Annotated[Path, typer.Argument(help="The file to write, or the folder with --folder.")],
     option: Annotated[
         list[str] | None,
         typer.Option(help=f"name=value; names: {', '.join(OPTION_TITLES)}. See docs/exports.md."),
     ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(help="jsonl, jsonl.gz, parquet or csv. By default as the file's name ends."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="Only comparisons judged or settled after a time, or since an export's number."
+        ),
+    ] = None,
+    folder: Annotated[
+        bool, typer.Option("--folder", help="Write a folder: the data, the manifest and the card.")
+    ] = False,
     alone: Annotated[
         bool, typer.Option("--alone", help="Start a worker for this export, if none is running.")
     ] = False,
 ) -> None:
     """Export a frozen data set with its manifest; a worker writes it."""
+    if folder and to.exists() and any(to.iterdir()):
+        raise Invalid(f"folder {to} is not empty")
     settings = load()
     database = ready_database(settings)
     with database.transaction() as session:
         found = projects.by_slug(session, project)
-        options = ExportOptions.from_json(dict(_option(text) for text in option or []))
+        chosen = dict(_option(text) for text in option or [])
+        chosen |= {"since": since} if since else {}
+        container = container or chosen.get("container")
+        chosen["container"] = _container(Path() if folder else to, container)
+        options = ExportOptions.from_json(chosen)
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
     worker = None
@@ -178,12 +208,33 @@ def export_file(
     finally:
         if worker is not None:
             worker.stop()
-    shutil.copyfile(downloads.below(settings.artifacts, done["uri"]), to)
-    manifest = to.with_suffix(to.suffix + ".manifest.json")
-    manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
+    written = downloads.below(settings.artifacts, done["uri"])
+    if folder:
+        shutil.copytree(written.parent, to, dirs_exist_ok=True)
+        to = to / written.name
+    else:
+        shutil.copyfile(written, to)
+        manifest = to.with_suffix(to.suffix + ".manifest.json")
+        manifest.write_text(json.dumps(done["manifest"], indent=2) + "\n", encoding="utf-8")
     say(done["manifest"]["summary"])
-    rows, sha256 = done["rows"], done["sha256"]
-    emit({"file": str(to), "rows": rows, "sha256": sha256, "counts": done["counts"]})
+    emit(
+        {
+            "file": str(to),
+            "container": str(options.container),
+            "rows": done["rows"],
+            "sha256": done["sha256"],
+            "counts": done["counts"],
+        }
+    )
+
+
+def _container(to: Path, name: str | None) -> Container:
+    """Return the container that is named, or that the name of the file ends with."""
+    ending = containers.of_path(to)
+    container = containers.named(name) if name else ending or Container.JSONL
+    if ending not in (None, container):
+        raise Invalid(f"{to.name} ends like {ending}, but the container is {container}")
+    return container
 
 
 def _wait(database: Database, project_id: int, number: int) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The assignment of prompts to the training, validation and test split, by content.
 
 A prompt lands in the same split in every round, copy of a project and re-import, because the split
-depends only on its content and the shares. Storing the split is left to callers.
+depends only on how its conversation begins and on the shares. Conversations that begin alike are a
+group and stay together, so that no turn of a training conversation is evaluated on. Storing the
+split is left to callers.
 """
 
 import hashlib
@@ -49,8 +51,33 @@ def content_hash(turns: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
+def group_hash(turns: Iterable[tuple[str, str]]) -> str:
+    """Hash how a conversation begins: its turns up to and including the first user turn.
+
+    The prompts of one conversation share it, also where one continues the other. A system turn
+    counts together with the user turn that follows, so a system prompt alone groups nothing. For a
+    prompt of one user turn it is the content hash.
+    """
+    beginning: list[tuple[str, str]] = []
+    for role, content in turns:
+        beginning.append((role, content))
+        if role == "user":
+            break
+    return content_hash(beginning)
+
+
+def shared_split(members: Iterable[Split]) -> Split | None:
+    """Return the split for a new member of a group, or None if the group has no members.
+
+    Groups from before splits were assigned by group may be in several splits. Training is the
+    first choice, because another test prompt with training relatives would only add to the leak.
+    """
+    present = set(members)
+    return next((split for split in Split if split in present), None)
+
+
 def split_of(prompt_hash: str, shares: Shares | None = None) -> Split:
-    """Assign the split of a prompt from its content hash."""
+    """Assign the split of a prompt from the hash of its group."""
     used = shares or Shares()
     bucket = _bucket("split:", prompt_hash)
     if bucket < _BUCKETS * used.train // 100:

@@ -22,6 +22,10 @@ OPTION_TITLES: Mapping[str, str] = {
     "include_adjudicated": "Include settled comparisons",
     "categories": "Categories",
     "tags": "Tags",
+    "since": "Since",
+    "since_export": "Since export",
+    "container": "File",
+    "license": "License",
 }
 """The words for the options of an export: on the page, in errors and on the card."""
 
@@ -87,7 +91,7 @@ class Manifest:
 
     `written` counts rows. `counts` accounts for each comparison, judgment, pair and imported
     demonstration that was considered: it was exported, or it is counted under its reason. The hash
-    is of the rows as written, before compression.
+    is of the rows as lines of JSON, whatever file holds them; `file` is that file, with its own.
     """
 
     title: str
@@ -100,6 +104,7 @@ class Manifest:
     guidelines_versions: Sequence[int] = ()
     checkpoints: Sequence[str] = ()
     licence: str | None = None
+    file: Mapping[str, str | int] | None = None
 
     def __post_init__(self) -> None:
         for name, unit in self.counts.units().items():
@@ -162,12 +167,14 @@ class Manifest:
 
     def _facts(self) -> list[tuple[str, str]]:
         versions = ", ".join(map(str, self.guidelines_versions)) or "none"
+        file = self.file or {}
         return [
             ("Format", self.format),
             ("Rows", str(self.written)),
             ("Comparisons that follow a settlement", str(self.counts.settled)),
-            ("Size", f"{self.size_bytes} bytes"),
-            ("SHA-256", f"`{self.content_sha256}`"),
+            ("Size of the rows", f"{self.size_bytes} bytes"),
+            ("SHA-256 of the rows", f"`{self.content_sha256}`"),
+            *((f"File {name}", f"{value}") for name, value in file.items()),
             ("Guideline versions", versions),
             ("Completions written by", ", ".join(self.checkpoints) or "not recorded"),
             ("License", self.licence or "not stated"),
@@ -200,6 +207,7 @@ class ExportTally:
         guidelines_versions: Iterable[int] = (),
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
+        file: Mapping[str, str | int] | None = None,
     ) -> Manifest:
         """Return the manifest of what was counted.
 
@@ -217,6 +225,7 @@ class ExportTally:
             guidelines_versions=sorted(set(guidelines_versions)),
             checkpoints=sorted(set(checkpoints)),
             licence=licence,
+            file=file,
         )
 
 

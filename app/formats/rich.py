@@ -2,7 +2,7 @@
 
 `context`, `completions` and `individual_preference` follow HelpSteer3-Preference, extended by k
 completions, rankings with ties, ratings, thumbs, texts, the order shown, times and guideline
-versions, and by `settled`, the ranking by which a lead settled the comparison (null: no completion
+versions, and by `settled`, the ranking by which a lead settled the comparison (empty: no completion
 is good). Nothing is lost, so it is the format for archiving. The ranking of a vote with ratings is
 the one implied by its ratings and the criterion weights in the row.
 """
@@ -35,8 +35,8 @@ def read(row: Row) -> list[ComparisonRecord]:
             round=fields.optional_whole(row, "round"),
             kind=fields.optional_text(row, "kind"),
             weights=_weights(row),
-            settled=None if row.get("settled") is None else Ranking(_numbers(row, "settled")),
-            is_settled_as_bad="settled" in row and row["settled"] is None,
+            settled=Ranking(_numbers(row, "settled")) if row.get("settled") else None,
+            is_settled_as_bad=row.get("settled") == [],
         )
     ]
 
@@ -60,7 +60,7 @@ def write(record: ComparisonRecord) -> Row:
 def _settlement(record: ComparisonRecord) -> Row:
     if record.settled is not None:
         return {"settled": list(record.settled.ranks)}
-    return {"settled": None} if record.is_settled_as_bad else {}
+    return {"settled": []} if record.is_settled_as_bad else {}
 
 
 def _vote(row: Row) -> VoteRecord:
@@ -120,15 +120,22 @@ def _fields_of_kind(vote: VoteRecord) -> Row:
 def _ratings(row: Row) -> dict[str, tuple[int, ...]] | None:
     if row.get("ratings") is None:
         return None
-    ratings = fields.inner(row, "ratings")
+    ratings = _by_criterion(row, "ratings", "ratings")
     return {name: _numbers(ratings, name) for name in ratings}
 
 
 def _weights(row: Row) -> dict[str, float]:
     if row.get("weights") is None:
         return {}
-    weights = fields.inner(row, "weights")
+    weights = _by_criterion(row, "weights", "weight")
     return {name: fields.number(weights, name) for name in weights}
+
+
+def _by_criterion(row: Row, key: str, value: str) -> Row:
+    """Read an object by criterion, or the list that stands for it in Parquet."""
+    if not isinstance(row[key], list):
+        return fields.inner(row, key)
+    return {fields.text(entry, "criterion"): entry.get(value) for entry in fields.objects(row, key)}
 
 
 def _numbers(row: Row, key: str) -> tuple[int, ...]:

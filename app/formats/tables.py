@@ -5,8 +5,9 @@ line is the header. Cells are text, and empty cells are missing fields. Only in 
 label, a score or a choice by their name are numbers and true or false converted. A decimal comma
 remains text.
 
-Spreadsheets run a cell that starts with = + - or @ as a formula. Such cells are written with a
-leading apostrophe, and one apostrophe before such a character is removed on reading.
+Spreadsheets run a cell that starts with = + - @, a tab or a carriage return as a formula. Such
+cells are written with a leading apostrophe, and one apostrophe before such a character is removed
+on reading. So is that of a cell of apostrophes only: a single one is an empty text.
 """
 
 import csv
@@ -21,10 +22,12 @@ from app.formats.lines import Limits, RawRow, check_text
 from app.formats.records import Rejected
 
 _DELIMITERS = ",;\t"
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_GUARDED = re.compile(r"'+[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r]|'+\Z")
+_GUARDED = re.compile(r"'+(?:[=+\-@\t\r]|\Z)")
+EMPTY = "'"
+"""The cell of an empty text; an empty cell is a missing field."""
 _INTEGER = re.compile(r"-?\d{1,15}")
-_DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,15}")
+_DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,17}(?:e[+-]?\d{1,3})?|e[+-]?\d{1,3})")
 # These columns hold the text of a completion, or a name.
 _TEXTS = {"chosen", "rejected", "preferred", "preferred_output", "non_preferred_output", "winner"}
 _SEPARATOR_LINE = re.compile(rb"sep=(.)\r?", re.IGNORECASE)

@@ -51,6 +51,7 @@ class ImportRun(Identified, Base):
     filename: Mapped[str] = mapped_column(String(200))
     format: Mapped[str] = mapped_column(String(40))
     sha256: Mapped[str] = mapped_column(String(64))
+    is_evaluation: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     counts: Mapped[dict[str, Any]]
     rejects: Mapped[list[dict[str, Any]]]  # the first thousand: [{"line": …, "reason": …}]
     # What was there already: [{"kind": …, "where": "project" or "file", "count": …, "lines": […]}]

@@ -4,12 +4,19 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified
 from app.domain.splits import Split
 
 _WRITTEN = text("author_id IS NOT NULL")
+
+
+def _own_group(context: DefaultExecutionContext) -> str:
+    """Return the group of a prompt of one user turn, which is the default."""
+    parameters = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return str(parameters["content_hash"])
 
 
 class Prompt(Identified, Base):
@@ -21,6 +28,7 @@ class Prompt(Identified, Base):
         Index("ix_prompt_project_id_split", "project_id", "split", "id"),
         Index("ix_prompt_project_id_category", "project_id", "category", "id"),
         Index("ix_prompt_project_id_source", "project_id", "source", "id"),
+        Index("ix_prompt_project_id_group_hash", "project_id", "group_hash"),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
@@ -28,6 +36,10 @@ class Prompt(Identified, Base):
     follow_up: Mapped[list[str]] = mapped_column(default=list)  # later user turns (MT-Bench)
     split: Mapped[Split] = mapped_column(String(20))
     content_hash: Mapped[str] = mapped_column(String(64))
+    # Of the beginning of the conversation; prompts with the same one share a split.
+    group_hash: Mapped[str] = mapped_column(String(64), default=_own_group)
+    # Declared an evaluation set at import: in the test split whatever the hash says.
+    is_evaluation: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     source: Mapped[str] = mapped_column(String(120), default="")
     source_key: Mapped[str] = mapped_column(String(200), default="")
     category: Mapped[str] = mapped_column(String(120), default="", server_default="")  # "": none

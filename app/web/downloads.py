@@ -12,12 +12,14 @@ from app.errors import NotFound, Unavailable
 _CHUNK = 1 << 20
 
 
-def file(request: Request, uri: str, filename: str) -> Response:
+def file(
+    request: Request, uri: str, filename: str, media_type: str = "application/octet-stream"
+) -> Response:
     """Send one file of an artifact, or the part that a `Range` request asks for."""
     path = locate(request, uri)
     if not path.is_file():
         raise NotFound(f"file {uri} is missing from the artifact store")
-    return FileResponse(path, filename=filename, media_type="application/octet-stream")
+    return FileResponse(path, filename=filename, media_type=media_type)
 
 
 def tar(request: Request, uri: str, name: str) -> Response:

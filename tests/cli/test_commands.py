@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from app.cli import console, main
@@ -11,6 +12,7 @@ from app.cli.main import app
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid, NotFound
+from app.models import Prompt, Split
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import load
@@ -107,6 +109,11 @@ def test_files_come_in_and_bad_lines_are_written_out(tmp_path: Path) -> None:
     assert "duplicate prompts: 1 already in the project (line 1)" in again.stderr
     (found,) = json.loads(again.stdout)["duplicates"]
     assert (found["kind"], found["where"], found["lines"]) == ("prompts", "project", [1])
+    out = json.loads(_run("import", "desk", str(file), "--evaluation"))
+    assert out["evaluation"]
+    with Database(load().database).reader() as session:
+        (prompt,) = session.scalars(select(Prompt))
+        assert (prompt.split, prompt.is_evaluation) == (Split.TEST, True)
 
 
 def test_doctor_finds_nothing_on_a_fresh_machine() -> None:

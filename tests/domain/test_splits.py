@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.splits import Shares, Split, content_hash, split_of
+from app.domain.splits import Shares, Split, content_hash, group_hash, shared_split, split_of
 from app.errors import Invalid
 
 texts = st.text(min_size=1)
@@ -58,3 +58,34 @@ def test_split_of_a_known_prompt_never_changes() -> None:
 def test_shares_sum_to_a_hundred(shares: tuple[int, int, int]) -> None:
     with pytest.raises(Invalid, match="add up to 100"):
         Shares(*shares)
+
+
+CONVERSATION = [("system", "Be kind."), ("user", "Open?"), ("assistant", "Yes."), ("user", "Now?")]
+
+
+def test_turns_of_one_conversation_are_a_group() -> None:
+    assert group_hash(CONVERSATION) == group_hash(CONVERSATION[:2])
+    other_end = [*CONVERSATION[:2], ("assistant", "No."), ("user", "When?")]
+    assert group_hash(CONVERSATION) == group_hash(other_end)
+
+
+def test_a_system_turn_alone_groups_nothing() -> None:
+    assert group_hash(CONVERSATION) != group_hash([("system", "Be kind."), ("user", "Shut?")])
+
+
+@given(texts)
+def test_the_group_of_a_single_turn_is_its_content(text: str) -> None:
+    assert group_hash([("user", text)]) == content_hash([("user", text)])
+
+
+def test_a_greeting_is_part_of_the_beginning() -> None:
+    greeting = ("assistant", "How can I help?")
+    assert group_hash([greeting, ("user", "Open?")]) != group_hash([greeting, ("user", "Shut?")])
+    assert group_hash([greeting]) == content_hash([greeting])
+
+
+def test_a_group_in_several_splits_prefers_training() -> None:
+    assert shared_split([]) is None
+    assert shared_split([Split.TEST]) is Split.TEST
+    assert shared_split([Split.TEST, Split.TRAIN]) is Split.TRAIN
+    assert shared_split([Split.TEST, Split.VALIDATION]) is Split.VALIDATION

@@ -10,9 +10,13 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.models import Export, User
+from app.services.datasets import export_options
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 
+OF_EVERY_FORMAT = {
+    *("rounds", "purposes", "splits", "include_adjudicated", "categories", "tags", "container"),
+}
 SignIn = Callable[..., TestClient]
 COUNTS: dict[str, Any] = {
     "comparisons": {"considered": 9, "exported": 7, "excluded": {"tied": 2}},
@@ -43,7 +47,11 @@ def options_of(database: Database, number: int) -> dict[str, Any]:
 def test_the_page_and_the_api_have_the_same_defaults(lead: TestClient, database: Database) -> None:
     assert lead.post("/p/desk/exports", data={}).status_code == 303
     assert lead.post("/api/v1/projects/desk/exports", json={}).status_code == 202
-    assert options_of(database, 1) == options_of(database, 2) == ExportOptions().to_json()
+    assert (
+        options_of(database, 1)
+        == options_of(database, 2)
+        == export_options.stored("trl-implicit", ExportOptions())
+    )
     page = html(lead, "/p/desk/exports")
     assert re.search(r'name="include_adjudicated" value="1" checked', page)
     assert re.search(r'value="majority" selected', page)
@@ -72,8 +80,7 @@ def test_an_option_that_does_not_apply_is_refused_on_page_and_api(lead: TestClie
 
 def test_an_export_states_only_the_options_it_applies(lead: TestClient, database: Database) -> None:
     made = lead.post("/api/v1/projects/desk/exports", json={"format": "rich"}).json()
-    of_all = {"rounds", "purposes", "splits", "include_adjudicated", "categories", "tags"}
-    assert made["options"].keys() == of_all
+    assert made["options"].keys() == OF_EVERY_FORMAT
     finished(database, {"counts": COUNTS})
     assert "Include settled comparisons" in html(lead, "/p/desk/exports/1")
     assert "Minimum agreement" not in html(lead, "/p/desk/exports/1")

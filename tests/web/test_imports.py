@@ -210,3 +210,36 @@ def test_columns_are_mapped_through_the_api(
     bad = lead.post(f"{API}/imports", params={"map": "question"}, content=QUESTIONS)
     assert bad.status_code == 422
     assert "field=column" in bad.json()["detail"]
+
+
+def test_a_file_can_be_declared_an_evaluation_set(
+    lead: TestClient, tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead.post("/p/desk/prompts", files={"file": ("q.jsonl", FILE)})
+    answer = lead.post(
+        "/p/desk/prompts", files={"file": ("q.jsonl", FILE)}, data={"evaluation": "1"}
+    )
+    shown = html(lead, answer.headers["location"])
+    assert "This file is an evaluation set" in shown
+    moved = lead.get(f"{API}/imports").json()[0]
+    assert moved["is_evaluation"]
+    assert {one["split"] for one in lead.get(f"{API}/prompts").json()["prompts"]} == {"test"}
+    assert html(lead, "/p/desk/prompts").count("evaluation set") == 3  # the file and two prompts
+    prompt = lead.get(f"{API}/prompts").json()["prompts"][0]
+    assert prompt["is_evaluation"]
+    assert "evaluation set" in html(lead, f"/p/desk/prompts/{prompt['id']}")
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
+    other = b"".join(json.dumps({"prompt": f"Q{n}"}).encode() + b"\n" for n in range(30))
+    assert lead.post(f"{API}/imports?evaluation=true", content=other).status_code == 202
+    assert small.run_jobs(database, tmp_path) == ["import"]
+    assert lead.get(f"{API}/imports").json()[0]["is_evaluation"]
+    assert lead.get(f"{API}/prompts?split=test").json()["counts"]["test"] == 32
+
+
+def test_a_preview_keeps_the_declaration(lead: TestClient) -> None:
+    answer = lead.post(
+        "/p/desk/prompts",
+        files={"file": ("q.jsonl", FILE)},
+        data={"evaluation": "1", "action": "preview"},
+    )
+    assert 'name="evaluation" value="1" checked' in answer.text

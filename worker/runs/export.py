@@ -1,7 +1,7 @@
 """Writes an export: a frozen file of judged comparisons, with its manifest and card."""
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.formats import containers, data_card
+from app.formats.containers import Container, DataFile
 from app.formats.training_rows import DatasetPrompt
 from app.models import Export, Project, Purpose, Split
 from app.services.datasets import (
     demonstrations,
     export_options,
     export_rows,
+    export_since,
     exports,
     judged_comparisons,
     preferences,
@@ -25,7 +28,8 @@ from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
 from worker.runs.process.job_context import JobContext
 
-DATA = "data.jsonl"
+STEM = "data"
+DATA = f"{STEM}.{Container.JSONL}"
 HELDOUT = "heldout.jsonl"
 
 
@@ -37,7 +41,7 @@ class Written:
     account: Account
     manifest: Mapping[str, Any]
     summary: str
-    sha256: str
+    file: DataFile
 
 
 def run(context: JobContext) -> None:
@@ -74,11 +78,9 @@ def write(
     comparisons = stream(context.database, project_id, format, options, account)
     shown = _of_files(context.database, project_id, format, options, account)
     lines = export_rows.write(comparisons, format, options, account, shown=shown)
-    with _no_cycle_detection(), (target / DATA).open("wb") as file:
-        for number, line in enumerate(lines):
-            file.write(line)
-            if number % 1000 == 0:
-                context.report(number, 0, f"{number} rows")
+    counted = _reported(lines, context)
+    with _no_cycle_detection():
+        file = containers.write(target, STEM, counted, format, options.container)
     with context.database.reader() as session:
         names = exports.sources(session, account.checkpoint_ids)
     manifest = account.tally.manifest(
@@ -88,15 +90,20 @@ def write(
         account.counts,
         guidelines_versions=account.guidelines_versions,
         checkpoints=names,
+        licence=options.license or None,
+        file=file.facts,
     )
     (target / "export.json").write_bytes(manifest.encode())
-    (target / "README.md").write_text(manifest.card(), encoding="utf-8")
+    header = data_card.header(title, file, options.splits, options.license)
+    (target / "README.md").write_text(header + manifest.card(), encoding="utf-8")
+    if (described := data_card.dataset_info(format, title, file)) is not None:
+        (target / data_card.DATASET_INFO).write_bytes(described)
     return Written(
         target,
         account,
         {**manifest.to_json(), "summary": manifest.summary},
         manifest.summary,
-        manifest.content_sha256,
+        file,
     )
 
 
@@ -117,14 +124,21 @@ def publish(context: JobContext, written: Written) -> Frozen:
     published = context.publish(written.folder, "export")
     return Frozen(
         uri=published.uri,
-        filename=DATA,
-        sha256=written.sha256,
-        bytes=written.account.tally.size_bytes,
+        filename=written.file.name,
+        sha256=written.file.sha256,
+        bytes=written.file.bytes,
         rows=written.account.tally.written,
         manifest=written.manifest,
         summary=written.summary,
         judgment_ids=written.account.judgment_ids,
     )
+
+
+def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        if number % 1000 == 0:
+            context.report(number, 0, f"{number} rows")
+        yield line
 
 
 def stream(
@@ -155,23 +169,30 @@ def _of_files(
     """Yield demonstrations from files, if the export includes them; they belong to no round."""
     if format not in export_rows.DEMONSTRATIONS:
         return
-    labels = (options.categories, options.tags)
+    counts, labels = account.counts.demonstrations, (options.categories, options.tags)
     with database.reader() as session:
         available = demonstrations.count_by_split(session, project_id)
         labelled = demonstrations.count_by_split(session, project_id, labels)
+        older = export_since.count_older_demonstrations(session, project_id, options)
     reason = "in no round" if options.rounds else "imported for purpose train"
     is_wanted = Purpose.TRAIN in options.purposes and not options.rounds
     for split, count in available.items():
         if not is_wanted or split not in options.splits:
-            counts = account.counts.demonstrations
             counts.skip(reason if not is_wanted else f"split {split}", count)
         elif other := count - labelled.get(split, 0):
-            account.counts.demonstrations.skip(judged_comparisons.OTHER_LABEL, other)
+            counts.skip(judged_comparisons.OTHER_LABEL, other)
+    if is_wanted:
+        counts.skip(export_since.OLDER, older)
     after: int | None = 0 if is_wanted else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(
-                session, project_id, options.splits, after=after, labels=labels
+                session,
+                project_id,
+                options.splits,
+                after=after,
+                labels=labels,
+                since=options.since,
             )
         yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after

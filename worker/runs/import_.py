@@ -43,6 +43,7 @@ def run(context: JobContext) -> None:
         tally,
         source=import_run.filename,
         author_id=import_run.created_by_id,
+        is_evaluation=import_run.is_evaluation,
     ):
         context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
         if context.should_stop() in {"cancel", "preempt"}:

@@ -48,8 +48,10 @@ def of_files(
     after: int = 0,
     limit: int = PAGE,
     labels: PromptLabelNames = NO_LABELS,
+    since: datetime | None = None,
 ) -> DemonstrationPage:
     """Return the next imported demonstrations, in the order of their import."""
+    newer = [] if since is None else [Demonstration.created_at > since]
     query = (
         select(Demonstration, Prompt)
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
@@ -58,6 +60,7 @@ def of_files(
             Demonstration.id > after,
             Prompt.split.in_(splits),
             *prompt_search.is_labelled(project_id, *labels),
+            *newer,
         )
         .order_by(Demonstration.id)
         .limit(limit)

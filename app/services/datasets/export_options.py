@@ -3,10 +3,12 @@
 A manifest states the options that were applied, and no others.
 """
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from app.errors import Invalid
-from app.formats import writers
+from app.formats import containers, writers
 from app.formats.manifest import OPTION_TITLES
 from app.services.datasets import export_rows
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions
@@ -16,8 +18,10 @@ DEFAULT_FORMAT = "trl-implicit"
 
 _OF_EVERY_FORMAT = (
     *("rounds", "purposes", "splits", "include_adjudicated"),
-    *("categories", "tags"),
+    *("categories", "tags", "since", "since_export", "container", "license"),
 )
+_STATED_IF_SET = ("since", "since_export", "license")
+_STATED_APART = ("container", "license")  # in the manifest's `file` and `licence`
 _WHY_NOT = {
     export_rows.RICH: "holds every vote",
     export_rows.UNPAIRED: "labels completions vote by vote",
@@ -37,9 +41,11 @@ def check(format: str, options: ExportOptions) -> None:
     """Check that a format can apply what the options ask for; a default asks for nothing.
 
     Raises:
-        Invalid: there is no such format, or it cannot apply an option.
+        Invalid: there is no such format, it cannot apply an option, or it cannot be written in the
+            container.
     """
     export_rows.check(format)
+    containers.check(format, options.container)
     wanted, defaults = options.to_json(), ExportOptions().to_json()
     for name, title in OPTION_TITLES.items():
         if name not in applied(format) and wanted[name] != defaults[name]:
@@ -56,18 +62,37 @@ def check(format: str, options: ExportOptions) -> None:
 
 
 def stored(format: str, options: ExportOptions) -> dict[str, Any]:
-    """Return the options that a format applies, as plain JSON values."""
+    """Return the options that a format applies, as plain JSON, without those that are unset."""
     values = options.to_json()
-    return {name: values[name] for name in applied(format)}
+    return {
+        name: values[name]
+        for name in applied(format)
+        if name not in _STATED_IF_SET or values[name] not in (None, "")
+    }
 
 
 def filter_of(format: str, options: ExportOptions) -> dict[str, str | float | bool]:
     """Return the options that a format applies, as the filter of a manifest."""
-    shown = stored(format, options)
+    shown = {
+        name: value
+        for name, value in with_moment(stored(format, options)).items()
+        if name not in _STATED_APART
+    }
     return {
         name: (", ".join(map(str, value)) or "all") if isinstance(value, list) else value
         for name, value in shown.items()
     }
+
+
+def with_moment(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored options with the moment and the export that it is of as one text."""
+    shown = dict(options)
+    number = shown.pop("since_export", None)
+    if shown.get("since"):
+        moment = datetime.fromisoformat(shown["since"]).astimezone(UTC)
+        exported = "" if number is None else f" (export {number})"
+        shown["since"] = f"{moment.isoformat()}{exported}"
+    return shown
 
 
 def details(format: str) -> Details:

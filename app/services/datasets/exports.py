@@ -5,7 +5,7 @@ are decided in `export_rows`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sqlalchemy import Table, func, insert, select
@@ -48,9 +48,12 @@ def create(
     """Request an export, which a job will write.
 
     Raises:
-        Invalid: there is no such format, or it cannot apply an option.
+        Invalid: there is no such format, it cannot apply an option or be written in the container,
+            or the export that this one continues has no data.
+        NotFound: there is no such export to continue.
     """
     export_options.check(format, options)
+    options = _resolved(session, project.id, options)
     stored = export_options.stored(format, options)
     row = _insert(session, project.id, format, stored, created_by_id)
     job = jobs.enqueue(
@@ -73,6 +76,17 @@ def create(
         details={"format": format, "options": row.options},
     )
     return row
+
+
+def _resolved(session: Session, project_id: int, options: ExportOptions) -> ExportOptions:
+    """Return the options with the moment of the earlier export that they name."""
+    if options.since_export is None:
+        return options
+    earlier = get(session, project_id, options.since_export)
+    if earlier.state != READY:
+        raise Invalid(f"export {earlier.number} has no data yet; nothing can be exported since it")
+    # Its data were read later, so what came in between is exported twice rather than not at all.
+    return replace(options, since=earlier.created_at)
 
 
 def freeze(

@@ -63,6 +63,7 @@ def start(
     format: str | None,
     author_id: int | None,
     mapping: ColumnsByField | None = None,
+    is_evaluation: bool = False,
 ) -> ImportStatus:
     """Import a small file now; keep a larger one and enqueue its job.
 
@@ -80,6 +81,7 @@ def start(
             format=format,
             mapping=mapping,
             author_id=author_id,
+            is_evaluation=is_evaluation,
         )
         return ImportStatus(run, None)
     run = ImportRun(
@@ -87,6 +89,7 @@ def start(
         filename=imports.source_of(filename),
         format=_known_format(file, format, mapping),
         sha256="",
+        is_evaluation=is_evaluation,
         counts={},
         rejects=[],
         created_by_id=author_id,

@@ -27,12 +27,17 @@ from app.formats.records import (
     UnpairedRecord,
 )
 from app.models import Project
-from app.services.datasets import import_tally, imported_completions, imported_votes
+from app.services.datasets import (
+    evaluation_sets,
+    import_tally,
+    imported_completions,
+    imported_votes,
+)
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_completions import StoredCompletion
 from app.services.datasets.imported_votes import ImportedVote
 from app.services.project import prompt_labels, prompts
-from app.services.project.prompts import StoredRow
+from app.services.project.prompts import NewPrompt, StoredRow
 
 _LOCK = 7_204_302  # any constant that no other advisory lock uses
 
@@ -56,6 +61,7 @@ def store(
     *,
     source: str,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> None:
     """Store what some rows say, in the caller's transaction, and count it."""
     bulk.prefer_indexes(session)
@@ -63,11 +69,15 @@ def store(
     if not tally.last_ids:
         tally.last_ids = import_tally.last_ids(session)
     accepted = list(_accepted(batch, tally))
+    given = [_prompt(numbered.record, source) for numbered in accepted]
+    if is_evaluation:
+        accepted, given = _declared(session, project, accepted, given, tally)
     stored = prompts.store(
         session,
         project,
-        [_prompt(numbered.record, source) for numbered in accepted],
+        given,
         author_id=author_id,
+        is_evaluation=is_evaluation,
     )
     _keep_labels(session, project, accepted, stored, tally)
     tally.rows += len(batch)
@@ -135,6 +145,22 @@ def _store_demonstrations(
     for line, row in zip(lines, stored, strict=True):
         if not row.is_new:
             tally.repeat("demonstrations", line, row.id)
+
+
+def _declared(
+    session: Session,
+    project: Project,
+    accepted: Sequence[NumberedRecord],
+    given: Sequence[NewPrompt],
+    tally: ImportTally,
+) -> tuple[list[NumberedRecord], list[NewPrompt]]:
+    """Return the records and prompts that can be evaluated on; the others are put on the tally."""
+    declared = evaluation_sets.declare(session, project, given)
+    tally.counts["prompts_moved"] += declared.moved
+    for at, reason in declared.refused.items():
+        tally.reject(accepted[at].line, reason)
+    fit = [at for at in range(len(accepted)) if at not in declared.refused]
+    return [accepted[at] for at in fit], [given[at] for at in fit]
 
 
 def _store_candidates(
@@ -205,12 +231,12 @@ def _check(record: Record) -> None:
             raise Invalid("two of the completions are the same text, and not of two sources")
 
 
-def _prompt(record: Record, source: str) -> prompts.NewPrompt:
+def _prompt(record: Record, source: str) -> NewPrompt:
     turns = tuple((turn.role, turn.content) for turn in record.messages)
     later: tuple[str, ...] = ()
     if isinstance(record, PromptRecord):
         turns, later = prompts.asked_in_steps(turns)
-    return prompts.NewPrompt(
+    return NewPrompt(
         turns,
         later,
         source=source,

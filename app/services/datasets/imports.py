@@ -47,6 +47,7 @@ def run(
     mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> ImportRun:
     """Import a whole file in the caller's transaction and record what became of it.
 
@@ -62,6 +63,7 @@ def run(
         mapping=mapping,
         limits=limits,
         author_id=author_id,
+        is_evaluation=is_evaluation,
     )
 
 
@@ -75,6 +77,7 @@ def run_in_batches(
     mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     author_id: int | None = None,
+    is_evaluation: bool = False,
     report: Callable[[int], object] = lambda _bytes_read: None,
 ) -> ImportRun:
     """Import a whole file, each batch in a transaction of its own.
@@ -88,6 +91,7 @@ def run_in_batches(
         mapping: the column of each field, where the file names them otherwise.
         limits: what a row may hold.
         author_id: who brought the file.
+        is_evaluation: whether its prompts are declared an evaluation set.
         report: called after each batch with the number of bytes read.
 
     Raises:
@@ -99,7 +103,13 @@ def run_in_batches(
     tally, source = ImportTally(), source_of(filename)
     outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
     for _ in store_batches(
-        outcomes, transaction, project_id, tally, source=source, author_id=author_id
+        outcomes,
+        transaction,
+        project_id,
+        tally,
+        source=source,
+        author_id=author_id,
+        is_evaluation=is_evaluation,
     ):
         report(file.tell())
     with transaction() as session:
@@ -108,6 +118,7 @@ def run_in_batches(
             filename=source,
             format=chosen,
             sha256=digest.hexdigest(),
+            is_evaluation=is_evaluation,
             counts={},
             rejects=[],
             created_by_id=author_id,
@@ -127,6 +138,7 @@ def store_batches(
     *,
     source: str,
     author_id: int | None,
+    is_evaluation: bool = False,
 ) -> Iterator[None]:
     """Store the rows of a file a batch at a time; yield after each batch is committed.
 
@@ -140,7 +152,13 @@ def store_batches(
             pace.start()
             project = session.get_one(Project, project_id)
             imported_records.store(
-                session, project, batch, tally, source=source, author_id=author_id
+                session,
+                project,
+                batch,
+                tally,
+                source=source,
+                author_id=author_id,
+                is_evaluation=is_evaluation,
             )
         if not session.in_transaction():  # or else the caller's goes on
             pace.give_way(session, len(batch))
@@ -168,7 +186,12 @@ def record_end(session: Session, run: ImportRun) -> None:
         run.filename,
         actor_id=run.created_by_id,
         project_id=run.project_id,
-        details={"format": run.format, "sha256": run.sha256, "counts": run.counts},
+        details={
+            "format": run.format,
+            "sha256": run.sha256,
+            "is_evaluation": run.is_evaluation,
+            "counts": run.counts,
+        },
     )
 
 

@@ -14,9 +14,12 @@ from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs, settled_pairs
 from app.errors import Invalid
+from app.formats import containers
+from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion, PlainVote, TrainingRow
 from app.models import Purpose, Split
+from app.services.datasets import export_moments
 
 Kind = TypeVar("Kind", bound=StrEnum)
 
@@ -37,6 +40,7 @@ ADJUDICATED = "comparison settled"
 SETTLED_NEITHER = "settled as both bad: no preference"
 SETTLED_INSTEAD = "comparison settled: the settlement is exported instead of the votes"
 
+LICENSE_LONGEST = 100
 EDITED = "edit"
 """The source of a completion that a labeler edited."""
 
@@ -58,7 +62,7 @@ class Ties(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Which judgments to export, and how to aggregate them.
+    """Which judgments to export, how to aggregate them, and the file to write.
 
     These defaults are those of the page, the API and the command line. A comparison that a lead has
     settled follows the settlement, whatever its votes.
@@ -73,12 +77,20 @@ class ExportOptions:
     include_adjudicated: bool = True
     categories: tuple[str, ...] = ()  # of the prompts, any of these; none: all
     tags: tuple[str, ...] = ()
+    since: datetime | None = None  # only what was judged or settled after it
+    since_export: int | None = None  # the number of the export whose moment that is
+    container: Container = Container.JSONL
+    license: str = ""  # stated on the card
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_agreement <= 1.0:
             raise Invalid(f"min_agreement is a share from 0 to 1, not {self.min_agreement}")
         if not self.purposes or not self.splits:
             raise Invalid("an export needs at least one purpose and one split")
+        if len(self.license) > LICENSE_LONGEST:
+            raise Invalid(
+                f"a license has at most {LICENSE_LONGEST} characters, not {len(self.license)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""
@@ -92,6 +104,10 @@ class ExportOptions:
             "include_adjudicated": self.include_adjudicated,
             "categories": list(self.categories),
             "tags": list(self.tags),
+            "since": None if self.since is None else self.since.isoformat(),
+            "since_export": self.since_export,
+            "container": self.container,
+            "license": self.license,
         }
 
     @classmethod
@@ -106,6 +122,7 @@ class ExportOptions:
             known = ", ".join(OPTION_TITLES)
             raise Invalid(f"an export has no option {sorted(unknown)[0]!r}; there are {known}")
         defaults = cls()
+        since, since_export = export_moments.parse(data.get("since"))
         return cls(
             aggregate=_choice(Aggregate, data.get("aggregate", defaults.aggregate)),
             ties=_choice(Ties, data.get("ties", defaults.ties)),
@@ -118,6 +135,10 @@ class ExportOptions:
             include_adjudicated=_truth(data.get("include_adjudicated", True)),
             categories=_names("categories", data.get("categories", ())),
             tags=_names("tags", data.get("tags", ())),
+            since=since,
+            since_export=export_moments.number(data.get("since_export")) or since_export,
+            container=containers.named(str(data.get("container", defaults.container))),
+            license=" ".join(str(data.get("license", "")).split()),
         )
 
 

@@ -41,7 +41,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.datasets import judged_comparisons
+from app.services.datasets import export_since, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     ExportOptions,
     JudgedComparison,
@@ -174,6 +174,9 @@ def count_outside(
     is_labelled = case((and_(true(), *labels), 1), else_=0).label("is_labelled")
     groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
+    if options.since is not None:
+        is_unchanged = ~export_since.changed(options.since)
+        is_outside = or_(is_outside, is_unchanged)
     comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
         _comparison.project_id == project_id, is_outside
     )
@@ -196,7 +199,9 @@ def _outside(
         return f"split {split}"
     if not is_labelled:
         return judged_comparisons.OTHER_LABEL
-    return "in no round" if round_number is None else f"round {round_number}"
+    if options.rounds and round_number not in options.rounds:
+        return "in no round" if round_number is None else f"round {round_number}"
+    return export_since.UNCHANGED
 
 
 def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | None:
@@ -241,6 +246,7 @@ def _comparisons(
             _comparison.project_id == project_id,
             _comparison.id > after,
             *_conditions(project_id, options),
+            *([] if options.since is None else [export_since.changed(options.since)]),
         )
         .order_by(_comparison.id)
         .limit(limit)

@@ -6,7 +6,8 @@ Reading files is up to the formats; what else a file may hold is up to `imports`
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
 
 _COLUMNS = (
-    *("id", "project_id", "messages", "follow_up", "split", "content_hash", "source"),
-    *("source_key", "category", "meta", "author_id", "created_at"),
+    *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
+    *("is_evaluation", "source", "source_key", "category", "meta", "author_id", "created_at"),
 )
 _DEMONSTRATION_COLUMNS = (
     *("id", "project_id", "prompt_id", "text", "content_hash", "source", "author_id"),
@@ -48,8 +49,18 @@ class NewPrompt:
 
     @property
     def content_hash(self) -> str:
-        """The hash that identifies the prompt and decides its split."""
+        """The hash that identifies the prompt."""
         return splits.content_hash([*self.turns, *(("user", text) for text in self.follow_up)])
+
+    @property
+    def group_hash(self) -> str:
+        """The hash of how it begins, which decides its split."""
+        return splits.group_hash(self.turns)
+
+    def group_of(self, content_hash: str) -> str:
+        """Return the hash of how it begins, given its own, which is often the same."""
+        is_whole = not self.follow_up and all(role != "user" for role, _ in self.turns[:-1])
+        return content_hash if is_whole else self.group_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +84,10 @@ def add(
     new_prompts: Sequence[NewPrompt],
     *,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> Added:
     """Store prompts; those with the same content are one prompt."""
-    stored = store(session, project, new_prompts, author_id=author_id)
+    stored = store(session, project, new_prompts, author_id=author_id, is_evaluation=is_evaluation)
     query = select(Prompt).where(bulk.among(session, Prompt.id, [row.id for row in stored]))
     by_id = {prompt.id: prompt for prompt in session.scalars(query)}
     return Added(tuple(by_id[row.id] for row in stored), sum(row.is_new for row in stored))
@@ -87,21 +99,29 @@ def store(
     new_prompts: Sequence[NewPrompt],
     *,
     author_id: int | None = None,
+    is_evaluation: bool = False,
 ) -> list[StoredRow]:
-    """Store prompts like `add`, with a few statements for all; return their ids in order."""
+    """Store prompts like `add`, with a few statements for all; return their ids in order.
+
+    New prompts take the split of prompts that begin alike; those of an evaluation set go to the
+    test split.
+    """
     hashes = [new_prompt.content_hash for new_prompt in new_prompts]
     known = _ids_by_hash(session, project.id, hashes)
     first = {digest: at for at, digest in reversed(list(enumerate(hashes))) if digest not in known}
     places = sorted(first.values())
     ids = bulk.reserve_ids(session, Prompt, len(places))
     known |= {hashes[at]: prompt_id for at, prompt_id in zip(places, ids, strict=True)}
-    moment, shares = now(session), shares_of(project)
+    groups = {at: new_prompts[at].group_of(hashes[at]) for at in places}
+    test = dict.fromkeys(groups.values(), Split.TEST)
+    split = test if is_evaluation else splits_of_groups(session, project, test)
+    moment = now(session)
     rows = [
         (
             *(known[hashes[at]], project.id),
             [{"role": role, "content": content} for role, content in new_prompts[at].turns],
             list(new_prompts[at].follow_up),
-            *(splits.split_of(hashes[at], shares).value, hashes[at]),
+            *(split[groups[at]].value, hashes[at], groups[at], is_evaluation),
             *(new_prompts[at].source[:120], new_prompts[at].source_key[:200]),
             *(new_prompts[at].labels.category, dict(new_prompts[at].meta), author_id, moment),
         )
@@ -109,6 +129,25 @@ def store(
     ]
     bulk.insert(session, Prompt, _COLUMNS, rows)
     return [StoredRow(known[digest], first.get(digest) == at) for at, digest in enumerate(hashes)]
+
+
+def splits_of_groups(
+    session: Session, project: Project, group_hashes: Collection[str]
+) -> dict[str, Split]:
+    """Return the split of each group: that of its prompts, else the one its hash decides."""
+    present: dict[str, list[Split]] = defaultdict(list)
+    query = select(Prompt.group_hash, Prompt.split, Prompt.is_evaluation).where(
+        Prompt.project_id == project.id, bulk.among(session, Prompt.group_hash, group_hashes)
+    )
+    evaluated = set()
+    for digest, split, is_evaluation in session.execute(query.distinct()):
+        present[digest].append(Split(split))
+        if is_evaluation:
+            evaluated.add(digest)
+    shares = shares_of(project)
+    shared = {digest: splits.shared_split(found) for digest, found in present.items()}
+    shared |= dict.fromkeys(evaluated, Split.TEST)
+    return {d: shared.get(d) or splits.split_of(d, shares) for d in group_hashes}
 
 
 def add_demonstrations(

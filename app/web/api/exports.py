@@ -8,18 +8,23 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.errors import Conflict
+from app.formats import containers
+from app.formats.containers import Container
 from app.models import Export
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import ExportOptions
-from app.web import downloads
+from app.web import export_files
 from app.web.deps import LeadAccess
 
 router = APIRouter(prefix="/api/v1/projects/{slug}/exports", tags=["exports"])
 
 
 class ExportIn(BaseModel):
-    """The format and options of an export; omitted options have their defaults."""
+    """The format and options of an export; omitted options have their defaults.
+
+    `container` is jsonl, jsonl.gz, parquet or csv. `since` is a time or the number of an earlier
+    export: only comparisons that were judged or settled after it. `license` is stated on the card.
+    """
 
     format: str = export_options.DEFAULT_FORMAT
     options: dict[str, Any] = {}
@@ -28,12 +33,14 @@ class ExportIn(BaseModel):
 class ExportOut(BaseModel):
     """An export with its manifest; `options` are those that the format applies.
 
+    `bytes` and `sha256` are those of the file.
     `counts` says of each unit (comparisons, judgments, and pairs or demonstrations where the format
     has them) how many were considered, exported, and excluded by reason; they add up.
     """
 
     number: int
     format: str
+    container: Container
     options: dict[str, Any]
     state: str
     error: str
@@ -51,6 +58,12 @@ class ExportOut(BaseModel):
 def formats(access: LeadAccess) -> dict[str, str]:
     """Return the export formats with their descriptions."""
     return dict(export_rows.TITLES)
+
+
+@router.get("/containers")
+def list_containers(access: LeadAccess) -> dict[str, list[Container]]:
+    """Return the containers that each export format can be written in."""
+    return {format: containers.of_format(format) for format in export_rows.TITLES}
 
 
 @router.post("", status_code=202)
@@ -83,10 +96,14 @@ def show(access: LeadAccess, number: int) -> ExportOut:
 def download(access: LeadAccess, request: Request, number: int) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    if export.state != exports.READY:
-        raise Conflict(f"export {number} is {export.state}; it has no file yet")
-    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
-    return downloads.file(request, export.uri, name)
+    return export_files.file(request, access.project, export)
+
+
+@router.get("/{number}/folder")
+def download_folder(access: LeadAccess, request: Request, number: int) -> Response:
+    """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
+    export = exports.get(access.session, access.project.id, number)
+    return export_files.folder(request, access.project, export)
 
 
 def _out(session: Session, row: Export) -> ExportOut:
@@ -94,6 +111,7 @@ def _out(session: Session, row: Export) -> ExportOut:
     return ExportOut(
         number=row.number,
         format=row.format,
+        container=export_files.container_of(row),
         options=row.options,
         state=state,
         error=error,

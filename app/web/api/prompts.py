@@ -77,6 +77,7 @@ class ImportOut(BaseModel):
     filename: str
     format: str
     sha256: str
+    is_evaluation: bool
     counts: dict[str, int]
     rejects: list[Reject]
     duplicates: list[DuplicatesOut]
@@ -125,13 +126,19 @@ class FilePreviewOut(BaseModel):
 
 
 class PromptOut(BaseModel):
-    """A prompt; `follow_up` holds turns that are asked after the model's response."""
+    """A prompt; `follow_up` holds turns that are asked after the model's response.
+
+    Prompts with one `group_hash` begin alike and share a split; `is_evaluation` marks those that a
+    file declared an evaluation set.
+    """
 
     id: int
     messages: list[dict[str, Any]]
     follow_up: list[str]
     split: Split
+    is_evaluation: bool
     content_hash: str
+    group_hash: str
     source: str
     source_key: str
     category: str
@@ -190,10 +197,14 @@ def import_file(
     format: Annotated[str | None, Query(description="Detected by default.")] = None,
     filename: Annotated[str, Query(description="Recorded as the source of new rows.")] = "",
     map: Mapped = (),
+    evaluation: Annotated[
+        bool, Query(description="Declare the prompts an evaluation set.")
+    ] = False,
 ) -> ImportOut | JobOut:
     """Import prompts, demonstrations, completions or preferences from a file.
 
     Bad lines are reported and the rest is imported; importing the same file again adds nothing.
+    The prompts of an evaluation set go to the test split and are never trained on.
     A job imports a file larger than 1 MB: the status is then 202, and the body is the job, whose
     result names the import.
     """
@@ -206,6 +217,7 @@ def import_file(
         format=format,
         mapping=column_mapping.parse(map),
         author_id=access.user.id,
+        is_evaluation=evaluation,
     )
     if started.job is None:
         return _import_out(started)
@@ -281,6 +293,7 @@ def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
         filename=run.filename,
         format=run.format,
         sha256=run.sha256,
+        is_evaluation=run.is_evaluation,
         counts=run.counts,
         rejects=[Reject(**reject) for reject in run.rejects],
         duplicates=[DuplicatesOut(**each) for each in run.duplicates],

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
-from app.errors import AttuneError, Conflict
+from app.errors import AttuneError
+from app.formats import containers
+from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES, by_count
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
 from app.services.project import prompt_search
-from app.web import addresses, downloads
+from app.web import addresses, export_files
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 
@@ -40,10 +42,13 @@ class ExportForm(BaseModel):
     """The format and options of an export, with the defaults of `ExportOptions`."""
 
     format: str = export_options.DEFAULT_FORMAT
+    container: Container = DEFAULTS.container
     aggregate: Aggregate = DEFAULTS.aggregate
     ties: Ties = DEFAULTS.ties
     min_agreement_percent: float = 100 * DEFAULTS.min_agreement
     rounds: str = ", ".join(map(str, DEFAULTS.rounds))
+    since: str = ""
+    license: str = DEFAULTS.license
     purpose: list[Purpose] = Field(default_factory=lambda: list(DEFAULTS.purposes))
     split: list[Split] = Field(default_factory=lambda: list(DEFAULTS.splits))
     include_adjudicated: bool = DEFAULTS.include_adjudicated
@@ -67,6 +72,9 @@ class ExportForm(BaseModel):
                 "include_adjudicated": self.include_adjudicated,
                 "categories": self.category,
                 "tags": self.tag,
+                "since": self.since,
+                "container": self.container,
+                "license": self.license,
             }
         )
 
@@ -106,6 +114,7 @@ class ExportsPage:
     formats: Mapping[str, str]
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
+    containers: Mapping[str, str]
     error: str = ""
     categories: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -150,11 +159,17 @@ class ExportPage:
     @property
     def options(self) -> list[tuple[str, Any]]:
         """The options that were applied, in the words of the form."""
-        options = self.row.export.options
+        options = export_options.with_moment(self.row.export.options)
         return [
             (OPTION_TITLES.get(name, name), f"{value:g}" if isinstance(value, float) else value)
             for name, value in options.items()
         ]
+
+    @property
+    def rows_sha256(self) -> str:
+        """The hash of the rows, if the file is not the rows as they are."""
+        digest = str(self.row.export.manifest.get("content_sha256", ""))
+        return "" if digest == self.row.export.sha256 else digest
 
     @property
     def manifest(self) -> str:
@@ -204,10 +219,14 @@ def show(request: Request, access: LeadAccess, number: int) -> Response:
 def download(request: Request, access: LeadAccess, number: int) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    if export.state != exports.READY:
-        raise Conflict(f"export {number} is {export.state}; it has no file yet")
-    name = f"{access.project.slug}-export-{number}-{export.format}.jsonl"
-    return downloads.file(request, export.uri, name)
+    return export_files.file(request, access.project, export)
+
+
+@router.get("/p/{slug}/exports/{number}/folder")
+def download_folder(request: Request, access: LeadAccess, number: int) -> Response:
+    """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
+    export = exports.get(access.session, access.project.id, number)
+    return export_files.folder(request, access.project, export)
 
 
 def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPage:
@@ -218,6 +237,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         export_rows.TITLES,
         AGGREGATES,
         TIES,
+        containers.TITLES,
         error,
         tuple(prompt_search.categories(access.session, access.project.id)),
         tuple(prompt_search.tags(access.session, access.project.id)),

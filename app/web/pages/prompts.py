@@ -55,6 +55,7 @@ class PromptsPage:
     error: str = ""
     format: str = ""
     columns: str = ""
+    evaluation: bool = False
     preview: tuple[FilePreview, ...] = ()
 
     @property
@@ -160,6 +161,7 @@ def upload(
     file: Annotated[UploadFile, File()],
     format: Annotated[str, Form()] = "",
     columns: Annotated[str, Form()] = "",
+    evaluation: Annotated[bool, Form()] = False,
     action: Annotated[Literal["import", "preview"], Form()] = "import",
 ) -> Response:
     """Import a file, or show its first rows; a job imports a large one."""
@@ -168,7 +170,7 @@ def upload(
         if action == "preview":
             files = preview(_chunks(file), format or None, mapping)
             page = replace(_page(access), format=format, columns=columns, preview=files)
-            return render(request, "prompts/page.html", page)
+            return render(request, "prompts/page.html", replace(page, evaluation=evaluation))
         started = import_jobs.start(
             access.session,
             access.project,
@@ -177,9 +179,11 @@ def upload(
             format=format or None,
             author_id=access.user.id,
             mapping=mapping,
+            is_evaluation=evaluation,
         )
     except AttuneError as error:
         page = replace(_page(access, error=str(error)), format=format, columns=columns)
+        page = replace(page, evaluation=evaluation)
         return render(request, "prompts/page.html", page, status=422)
     return redirect(
         request,

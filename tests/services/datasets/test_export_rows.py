@@ -382,7 +382,7 @@ def test_the_rich_format_keeps_the_votes_and_the_settlement(settled: Ranking | N
         comparison(vote(1, A_BETTER)), settled=settled, is_settled_as_bad=settled is None
     )
     (line,), account = rows("rich", given)
-    assert line["settled"] == (None if settled is None else [2, 1])
+    assert line["settled"] == ([] if settled is None else [2, 1])
     (read,) = registry.read([json.dumps(line).encode()])
     assert isinstance(read, ComparisonRecord)
     assert (read.settled, read.is_settled_as_bad) == (settled, settled is None)

@@ -64,3 +64,42 @@ def test_the_same_answer_to_a_prompt_is_one_demonstration(session: Session) -> N
     given = [(prompt, "Yes."), (prompt, "Yes."), (prompt, "No.")]
     assert prompts.add_demonstrations(session, given) == 2
     assert prompts.add_demonstrations(session, given) == 0
+
+
+def talked(*turns: str) -> NewPrompt:
+    roles = ("user", "assistant")
+    return NewPrompt(tuple((roles[n % 2], turn) for n, turn in enumerate(turns)))
+
+
+def test_prompts_of_one_conversation_are_in_one_split(session: Session) -> None:
+    project, _ = make_project(session)
+    given = [
+        talked(f"Q{n}", *later)
+        for n in range(30)
+        for later in [(), ("A", "B"), ("A", "B", "C", "D")]
+    ]
+    added = prompts.add(session, project, given).prompts
+    for at in range(0, len(added), 3):
+        assert len({prompt.split for prompt in added[at : at + 3]}) == 1
+    assert len({prompt.split for prompt in added}) == 3
+
+
+def test_a_new_turn_takes_the_split_of_the_conversation_that_is_there(session: Session) -> None:
+    project, _ = make_project(session)
+    for split in Split:
+        (first,) = prompts.add(session, project, [asked(f"Is it {split}?")]).prompts
+        first.split = split
+        session.flush()
+        later = prompts.add(session, project, [talked(f"Is it {split}?", "Yes.", "Why?")])
+        assert [prompt.split for prompt in later.prompts] == [split]
+
+
+def test_a_conversation_that_continues_an_evaluation_prompt_is_a_test_prompt(
+    session: Session,
+) -> None:
+    project, _ = make_project(session)
+    prompts.set_shares(session, project, Shares(100, 0, 0))
+    evaluated = prompts.add(session, project, [talked("Q", "A", "B")], is_evaluation=True).prompts
+    later = prompts.add(session, project, [asked("Q"), talked("Q", "A", "B", "C", "D")]).prompts
+    assert {prompt.split for prompt in (*evaluated, *later)} == {Split.TEST}
+    assert [prompt.is_evaluation for prompt in (*evaluated, *later)] == [True, False, False]

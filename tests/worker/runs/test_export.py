@@ -248,7 +248,7 @@ def test_the_judgments_of_an_export_are_linked_to_it(
             frozen=exports.Frozen(
                 uri="x",
                 filename="y",
-                sha256=written.sha256,
+                sha256=written.file.sha256,
                 bytes=1,
                 rows=1,
                 manifest=written.manifest,
