@@ -87,6 +87,7 @@ class Judgment(Identified, Base):
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
+        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_text",
             "project_id",
@@ -109,7 +110,6 @@ class Judgment(Identified, Base):
             postgresql_where=text("flags <> '[]'::jsonb"),
         ),
         Index("ix_judgment_project_id_version", "project_id", "guidelines_version", "id"),
-        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_uncounted",
             "project_id",

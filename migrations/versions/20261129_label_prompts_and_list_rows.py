@@ -90,9 +90,6 @@ def upgrade() -> None:
         "ix_judgment_project_id_version", "judgment", ["project_id", "guidelines_version", "id"]
     )
     op.create_index(
-        "ix_judgment_project_id_submitted_at", "judgment", ["project_id", "submitted_at"]
-    )
-    op.create_index(
         "ix_judgment_uncounted",
         "judgment",
         ["project_id", "id"],
@@ -105,7 +102,6 @@ def downgrade() -> None:
     op.drop_index(
         "ix_judgment_uncounted", "judgment", sqlite_where=UNCOUNTED, postgresql_where=UNCOUNTED
     )
-    op.drop_index("ix_judgment_project_id_submitted_at", "judgment")
     op.drop_index("ix_judgment_project_id_version", "judgment")
     op.drop_index("ix_comparison_project_id_created_at", "comparison")
     op.create_index("ix_completion_project_id", "completion", ["project_id"])

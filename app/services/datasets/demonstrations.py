@@ -94,7 +94,7 @@ def written(
         select(Judgment.text, Prompt)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*_counts(project_id, as_of), Prompt.split.in_(splits))
+        .where(*_counts(session, project_id, as_of), Prompt.split.in_(splits))
         .order_by(Judgment.id)
     )
     seen: set[tuple[int, str]] = set()
@@ -129,7 +129,7 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
         select(Comparison.prompt_id, Judgment.text)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*_counts(project_id, None), *in_split)
+        .where(*_counts(session, project_id, None), *in_split)
         .distinct()
         .subquery()
     )
@@ -137,10 +137,10 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
     return (session.scalar(of_file) or 0) + (own or 0)
 
 
-def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
+def _counts(session: Session, project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
     """Return the conditions for a judgment to be a demonstration."""
     return [
-        counted_judgments.has_text(project_id),
+        counted_judgments.has_text(session, project_id),
         Judgment.kind.in_(WRITTEN_KINDS),
         counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,

@@ -136,6 +136,8 @@ def store_demonstrations(
     author_id: int | None = None,
 ) -> list[StoredRow]:
     """Store demonstrations, each with its prompt's id; those with the same text are one."""
+    if not responses:
+        return []
     keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
     place = (Demonstration.prompt_id, Demonstration.content_hash)
     query = bulk.with_pairs(session, *place, keys, (*place, Demonstration.id))

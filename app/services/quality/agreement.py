@@ -20,7 +20,7 @@ from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
-from app.domain.labeler_standing import Standing
+from app.domain.labeler_standing import LabelerStanding
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
@@ -115,7 +115,7 @@ class LowAgreement:
 class LabelerStandings:
     """Labelers' choices against the others', and who is contrary in ratings or thumbs."""
 
-    choices: dict[str, Standing]
+    choices: dict[str, LabelerStanding]
     contrary: frozenset[str]
 
 

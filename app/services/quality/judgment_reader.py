@@ -165,6 +165,7 @@ class _Builder:
             first,
             shown[0] if shown else NONE,
             len(shown),
+            sum(slot << 4 * completion for slot, completion in enumerate(shown)),
             NONE if row.is_withdrawn else _right(row),
             NONE if row.thumb is None else int(row.thumb == "up"),
             row.active_ms,

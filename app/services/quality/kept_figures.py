@@ -23,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -161,9 +161,11 @@ def stamp(session: Session, project_id: int) -> str:
 
 def parts_of_stamp(session: Session, project_id: int) -> tuple[int, str]:
     """Return the newest judgment's id, and a text that changes with all but judgments and skips."""
-    newest = select(func.max(Judgment.id)).where(Judgment.project_id == project_id)
-    withdrawn = select(func.count()).where(
-        Comparison.project_id == project_id, Comparison.is_withdrawn
+    # As the indexes have it: SQLite would read all rows of the project for `max` and `= 1`.
+    newest = select(Judgment.id).where(Judgment.project_id == project_id)
+    newest = newest.order_by(Judgment.id.desc()).limit(1)
+    withdrawn = select(func.count(Comparison.id)).where(
+        Comparison.project_id == project_id, text("comparison.is_withdrawn")
     )
     members = select(func.count()).where(Membership.project_id == project_id)
     act = select(func.max(AuditEvent.id)).where(AuditEvent.project_id == project_id)

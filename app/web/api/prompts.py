@@ -247,7 +247,9 @@ def show_import(access: LeadAccess, import_id: int) -> ImportOut:
 def list_prompts(
     access: LeadAccess,
     split: Split | None = None,
-    search: str = "",
+    search: Annotated[
+        str, Query(description='Words by their beginning, all of them; "a phrase" in quotes.')
+    ] = "",
     source: str = "",
     category: Annotated[str, Query(description="(none): prompts without a category.")] = "",
     tag: str = "",

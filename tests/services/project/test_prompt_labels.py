@@ -185,7 +185,7 @@ def test_labels_of_an_import_are_kept_for_new_and_repeated_rows(any_database: Da
     with any_database.transaction() as session:
         project, _ = make_project(session)
         made(session, project, "known")
-        rows = [
+        rows: list[tuple[str, dict[str, object]]] = [
             ("known", {"category": "math", "tags": "a"}),
             ("new", {"category": "poems", "tags": ["a", "b"]}),
             ("new", {"category": "songs", "tags": ["b", "c"]}),

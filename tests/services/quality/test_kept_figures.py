@@ -114,16 +114,17 @@ def test_a_figure_of_a_category_or_tag_is_kept_until_labels_change(
         for person in people[:2]:
             vote(session, comparison, person, preferred="a")
     figure_refresher.hold(any_database, "here")
-    cut = {"categories": ("math",), "tags": ("hard", "new")}
     name = 'agreement.report[[],{"categories":["math"],"tags":["hard","new"]}]'
     kept_figures.record_want(any_database, project.id, name)
 
     def judgments() -> int:
         figure_refresher.refresh(any_database)
         with any_database.reader() as session:
-            found = agreement.report(session, project.id, **cut).judgments
+            report = agreement.report(
+                session, project.id, categories=("math",), tags=("hard", "new")
+            )
             assert kept_figures.as_of(session) is None
-            return found
+            return report.judgments
 
     assert judgments() == 0
     selection = PromptSelection(ids=(comparison.prompt_id,))
