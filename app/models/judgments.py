@@ -110,7 +110,6 @@ class Judgment(Identified, Base):
             postgresql_where=text("flags <> '[]'::jsonb"),
         ),
         Index("ix_judgment_project_id_version", "project_id", "guidelines_version", "id"),
-        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_uncounted",
             "project_id",

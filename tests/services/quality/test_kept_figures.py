@@ -122,9 +122,11 @@ def test_a_figure_of_a_category_or_tag_is_kept_until_labels_change(
     def judgments() -> int:
         figure_refresher.refresh(any_database)
         with any_database.reader() as session:
-            found = agreement.report(session, project.id, **cut).judgments
+            report = agreement.report(
+                session, project.id, categories=("math",), tags=("hard", "new")
+            )
             assert kept_figures.as_of(session) is None
-            return found
+            return report.judgments
 
     assert judgments() == 0
     selection = PromptSelection(ids=(comparison.prompt_id,))
