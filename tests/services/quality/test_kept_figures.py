@@ -1,7 +1,6 @@
 """A kept figure equals what would be computed, or says what it is of."""
 
 import subprocess
-from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -115,7 +114,6 @@ def test_a_figure_of_a_category_or_tag_is_kept_until_labels_change(
         for person in people[:2]:
             vote(session, comparison, person, preferred="a")
     figure_refresher.hold(any_database, "here")
-    cut: dict[str, Any] = {"categories": ("math",), "tags": ("hard", "new")}
     name = 'agreement.report[[],{"categories":["math"],"tags":["hard","new"]}]'
     kept_figures.record_want(any_database, project.id, name)
 
