@@ -40,6 +40,7 @@ class ApiAssignment(BaseModel):
     expires_at: datetime
     kind: str
     instruction: str = ""
+    instruction_version: int | None = None
     messages: list[ApiMessage]
     candidates: list[ApiCandidate]
     strengths: list[int]
@@ -114,6 +115,7 @@ class ApiSubmission(BaseModel):
     flags: list[str] = []
     comment: str = ""
     active_ms: int = 0
+    instruction_version: int | None = None
 
 
 class ApiSkip(BaseModel):

@@ -177,8 +177,8 @@ def _rounds(project_id: int) -> Iterator[Row]:
 
 
 _PROMPT = (
-    *("id", "project_id", "messages", "follow_up", "split", "content_hash", "source"),
-    *("source_key", "meta", "created_at"),
+    *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
+    *("source", "source_key", "meta", "created_at"),
 )
 
 
@@ -189,7 +189,7 @@ def _prompts(project_id: int, prompts: int) -> Iterator[Row]:
         digest = f"{n:064x}"
         yield (
             *(n + 1, project_id, [{"role": "user", "content": content}], []),
-            *(split_of(digest), digest, SOURCES[n % len(SOURCES)], "", {}, BEGIN),
+            *(split_of(digest), digest, digest, SOURCES[n % len(SOURCES)], "", {}, BEGIN),
         )
 
 

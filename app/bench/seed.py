@@ -93,6 +93,7 @@ def _texts(session: Session, project_id: int, prompts: int) -> None:
         messages=func.jsonb_build_array(turn),
         split=literal(Split.TRAIN),
         content_hash=func.lpad(func.to_hex(n), 64, "0"),
+        group_hash=func.lpad(func.to_hex(n), 64, "0"),
         **common,
     )
     n = func.generate_series(0, prompts * CANDIDATES - 1).column_valued("n")

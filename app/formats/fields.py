@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from app.domain import instruction_text
 from app.errors import Invalid
 from app.formats import transcripts
 from app.formats.records import Conversation, Row, Turn
@@ -141,6 +142,12 @@ def prompt(row: Row, *keys: str) -> Conversation:
         if value is not None:
             return messages(value, key)
     raise Invalid(f"the row has no {' or '.join(map(repr, keys))}")
+
+
+def instructed(row: Row, turns: Conversation) -> Conversation:
+    """Return a prompt with the row's `instruction`, if there is one, in its system turn."""
+    text = instruction_text.normalized(optional_text(row, "instruction") or "")
+    return tuple(Turn(*turn) for turn in instruction_text.as_system(turns, text))
 
 
 def as_messages(turns: Sequence[Turn]) -> list[Row]:

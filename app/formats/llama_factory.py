@@ -6,6 +6,7 @@ from app.formats.format import Format, has
 from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
 
 _NAMES = {"user": "human", "assistant": "gpt"}
+_HAS_ALPACA = has("instruction", "chosen", "rejected")
 _ROLES = {name: role for role, name in _NAMES.items()}
 
 
@@ -67,6 +68,11 @@ def dataset_info(name: str, file_name: str, *, sharegpt: bool) -> Row:
     return {name: {"file_name": file_name, "ranking": True, "columns": columns}}
 
 
+def _is_alpaca(row: Row) -> bool:
+    """Whether a row has an instruction and two texts; with conversations it is one of TRL's."""
+    return _HAS_ALPACA(row) and not isinstance(row["chosen"], list)
+
+
 def _split(messages: Conversation) -> tuple[Row, Conversation]:
     """Separate the system turn; every row has the column, empty if there is no system turn."""
     if messages[0].role == "system":
@@ -89,9 +95,10 @@ def _turn(row: Row) -> Turn:
 ALPACA = Format(
     "llama-factory-alpaca",
     "LLaMA-Factory rankings, Alpaca",
-    has("instruction", "chosen", "rejected"),
+    _is_alpaca,
     read_alpaca,
     fields=("instruction", "input", "system", "chosen", "rejected", *fields.MARGINS),
+    needs=_HAS_ALPACA,
 )
 SHAREGPT = Format(
     "llama-factory-sharegpt",

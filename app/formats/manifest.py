@@ -22,6 +22,7 @@ OPTION_TITLES: Mapping[str, str] = {
     "include_adjudicated": "Include settled comparisons",
     "categories": "Categories",
     "tags": "Tags",
+    "instruction": "Instruction",
     "since": "Since",
     "since_export": "Since export",
     "container": "File",
@@ -92,6 +93,10 @@ class Manifest:
     `written` counts rows. `counts` accounts for each comparison, judgment, pair and imported
     demonstration that was considered: it was exported, or it is counted under its reason. The hash
     is of the rows as lines of JSON, whatever file holds them; `file` is that file, with its own.
+
+    `instructions` has the text of each version of the project's instruction that labelers judged
+    under; "0" stands for judgments from files, made under none. `divided_by_instruction` counts the
+    comparisons that were judged under several of them, and make rows under each.
     """
 
     title: str
@@ -105,6 +110,8 @@ class Manifest:
     checkpoints: Sequence[str] = ()
     licence: str | None = None
     file: Mapping[str, str | int] | None = None
+    instructions: Mapping[str, str] = field(default_factory=dict)
+    divided_by_instruction: int = 0
 
     def __post_init__(self) -> None:
         for name, unit in self.counts.units().items():
@@ -149,6 +156,7 @@ class Manifest:
         """Return a short data-set card in Markdown."""
         lines = [f"# {_plain(self.title)}", "", self.summary, "", "| | |", "| --- | --- |"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
+        lines += ["", "## Instruction", "", *self._instructions()]
         options = ((OPTION_TITLES.get(name, name), value) for name, value in self.filter.items())
         lines += ["", "## Filter", "", *_bullets(options, "no filter")]
         lines += ["", "## Counts", "", "| | Considered | Exported | Excluded |"]
@@ -164,6 +172,21 @@ class Manifest:
         )
         lines += ["", "## Excluded", "", *_bullets(excluded_by_reason, "nothing")]
         return "\n".join(lines) + "\n"
+
+    def _instructions(self) -> list[str]:
+        named = [
+            f"- Version {version}: {_plain(text) or 'no instruction'}"
+            if version != "0"
+            else "- Judgments from files: no instruction of this project"
+            for version, text in self.instructions.items()
+        ]
+        if self.divided_by_instruction:
+            named += [
+                "",
+                f"{self.divided_by_instruction} comparisons were judged under several versions; "
+                "each version has its own rows.",
+            ]
+        return named or ["No version is recorded."]
 
     def _facts(self) -> list[tuple[str, str]]:
         versions = ", ".join(map(str, self.guidelines_versions)) or "none"
@@ -208,6 +231,8 @@ class ExportTally:
         checkpoints: Iterable[str] = (),
         licence: str | None = None,
         file: Mapping[str, str | int] | None = None,
+        instructions: Mapping[int, str] | None = None,
+        divided_by_instruction: int = 0,
     ) -> Manifest:
         """Return the manifest of what was counted.
 
@@ -226,6 +251,8 @@ class ExportTally:
             checkpoints=sorted(set(checkpoints)),
             licence=licence,
             file=file,
+            instructions={str(key): text for key, text in sorted((instructions or {}).items())},
+            divided_by_instruction=divided_by_instruction,
         )
 
 

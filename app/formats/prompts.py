@@ -19,7 +19,10 @@ def recognizes(row: Row) -> bool:
 def read(row: Row) -> list[PromptRecord | DemonstrationRecord]:
     """Read a prompt, or a demonstration if there is a response."""
     turns = fields.prompt(row, "messages", "prompt")
-    meta, name = fields.rest(row, _KNOWN), fields.identifier(row, "id", "prompt_id")
+    known = _KNOWN
+    if isinstance(row.get("messages"), list):
+        turns, known = fields.instructed(row, turns), _KNOWN | {"instruction"}
+    meta, name = fields.rest(row, known), fields.identifier(row, "id", "prompt_id")
     response = next((row[key] for key in _RESPONSES if row.get(key) is not None), None)
     if response is not None:
         return [DemonstrationRecord(turns, fields.reply(response, "completion"), name, meta)]
@@ -53,7 +56,7 @@ FORMAT = Format(
     "plain prompts or demonstrations",
     recognizes,
     read,
-    fields=tuple(sorted(_KNOWN)),
+    fields=tuple(sorted(_KNOWN | {"instruction"})),
     keeps_notes=True,
     needs=has(("prompt", "messages")),
 )

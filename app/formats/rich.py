@@ -26,7 +26,7 @@ def read(row: Row) -> list[ComparisonRecord]:
     votes = tuple(_vote(vote) for vote in fields.objects(row, "individual_preference"))
     return [
         ComparisonRecord(
-            fields.prompt(row, "context"),
+            fields.instructed(row, fields.prompt(row, "context")),
             candidates,
             votes,
             comparison=fields.identifier(row, "comparison"),
@@ -175,6 +175,6 @@ FORMAT = Format(
     read,
     fields=(
         *("comparison", "purpose", "split", "round", "kind", "weights", "settled"),
-        *("context", "completions", "individual_preference"),
+        *("context", "instruction", "completions", "individual_preference"),
     ),
 )

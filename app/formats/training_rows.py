@@ -12,6 +12,9 @@ preferred to the first completion, the original.
 
 If `settled` is true, a lead has settled the comparison, and `pairs` are those of the settlement
 (share 1, 0 or 0.5), whatever the votes say.
+
+`instructions` has the project's instruction that labelers saw, by version. It is no part of the
+prompt here: whoever trains adds one instruction to every prompt.
 """
 
 import json
@@ -55,7 +58,8 @@ class TrainingRow:
 
     `absolutes` has one entry per candidate, or none; `weights` are those of the criteria. Edited
     versions of a completion are candidates, too, each preferred to the original. The pairs of a
-    row that `is_settled` are those of the settlement, not of the votes.
+    row that `is_settled` are those of the settlement, not of the votes. `instructions` are the
+    texts that it was judged under, by version; 0 stands for what was imported.
     """
 
     comparison_id: int
@@ -67,6 +71,7 @@ class TrainingRow:
     absolutes: tuple[TrainingAbsolute, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     is_settled: bool = False
+    instructions: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
         "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
         "weights": dict(row.weights),
         "settled": row.is_settled,
+        "instructions": {str(version): text for version, text in row.instructions.items()},
     }
 
 
@@ -136,6 +142,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         absolutes=tuple(TrainingAbsolute(*one) for one in data.get("absolutes", ())),
         weights=data.get("weights", {}),
         is_settled=data.get("settled", False),
+        instructions={int(key): text for key, text in data.get("instructions", {}).items()},
     )
     return FrozenRow(row, votes)
 

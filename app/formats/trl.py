@@ -39,6 +39,8 @@ def read(row: Row) -> list[PreferenceRecord]:
     The models that wrote the two completions are their sources if the row names them.
     """
     prompt, (chosen, rejected) = _prompt_and_responses(row)
+    if isinstance(row["chosen"], list):
+        prompt = fields.instructed(row, prompt)
     subset = fields.optional_text(row, "subset")
     return [
         chosen_and_rejected(
@@ -168,7 +170,11 @@ def _margin(record: PreferenceRecord, wanted: bool) -> Row:
 
 
 _MODELS = ("chosen_model", "rejected_model", "chosen-model", "rejected-model")
-_FIELDS = ("prompt", "chosen", "rejected", "id", "prompt_id", "subset", *_MODELS, *fields.MARGINS)
+_FIELDS = (
+    *("prompt", "instruction", "chosen", "rejected", "id", "prompt_id", "subset"),
+    *_MODELS,
+    *fields.MARGINS,
+)
 
 PREFERENCES = Format("trl", "TRL preferences", has("chosen", "rejected"), read, fields=_FIELDS)
 REWARD_BENCH = Format(

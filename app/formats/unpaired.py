@@ -42,6 +42,8 @@ def _completion(row: Row) -> tuple[Conversation, str]:
 
 
 def _prompt(row: Row) -> Conversation:
+    if isinstance(row.get("prompt"), list):
+        return fields.instructed(row, fields.prompt(row, "prompt"))
     if row.get("prompt") is not None:
         return trl.text_prompt(row)
     if row.get("messages") is not None:

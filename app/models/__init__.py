@@ -19,7 +19,7 @@ from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
-from app.models.projects import Criterion, Guidelines, Project
+from app.models.projects import Criterion, Guidelines, Instruction, Project
 from app.models.prompts import (
     Completion,
     Demonstration,
@@ -52,6 +52,7 @@ __all__ = [
     "ImportChunk",
     "ImportJob",
     "ImportRun",
+    "Instruction",
     "Invitation",
     "Job",
     "JobAttempt",

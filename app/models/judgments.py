@@ -142,6 +142,7 @@ class Judgment(Identified, Base):
     comment: Mapped[str] = mapped_column(default="")
     shown_order: Mapped[list[int]]
     guidelines_version: Mapped[int]
+    instruction_version: Mapped[int] = mapped_column(default=0, server_default="0")  # 0: unknown
     submission_key: Mapped[str] = mapped_column(String(64))
     body_hash: Mapped[str] = mapped_column(String(64))
     started_at: Mapped[datetime]

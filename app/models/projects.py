@@ -1,4 +1,4 @@
-"""Projects, their guidelines and criteria."""
+"""Projects, their instruction, guidelines and criteria."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,8 @@ class Project(Identified, Base):
     slug: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(default="")
-    instruction: Mapped[str] = mapped_column(default="")  # combined with every prompt
+    instruction: Mapped[str] = mapped_column(default="")  # added to every prompt
+    instruction_version: Mapped[int] = mapped_column(default=1, server_default="1")  # the newest
     judgment_kind: Mapped[JudgmentKind] = mapped_column(String(20))
     k: Mapped[int]  # completions in a comparison
     overlap: Mapped[int]  # K, the judgments per comparison
@@ -59,6 +60,19 @@ class Guidelines(Identified, Base):
     edge_cases: Mapped[str] = mapped_column(default="")  # Markdown
     body: Mapped[str] = mapped_column(default="")  # Markdown: the full text
     summary: Mapped[str] = mapped_column(String(300), default="")  # what changed
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+
+
+class Instruction(Identified, Base):
+    """A version of the instruction that is added to every prompt; it never changes."""
+
+    __tablename__ = "instruction"
+    __table_args__ = (UniqueConstraint("project_id", "version"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    version: Mapped[int]
+    text: Mapped[str]
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]
 

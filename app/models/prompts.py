@@ -126,5 +126,6 @@ class Completion(Identified, Base):
     finish_reason: Mapped[str] = mapped_column(String(20), default="")
     logprob_sum: Mapped[float | None]  # nats
     sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    instruction_version: Mapped[int] = mapped_column(default=0, server_default="0")  # 0: unknown
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]

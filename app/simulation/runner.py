@@ -173,6 +173,7 @@ def submission_of(assignment: ApiAssignment, judged: SimulatedJudgment) -> ApiSu
         key=_key(assignment),
         answer=_JUDGMENTS[JudgmentKind(assignment.kind)](assignment, judged),
         active_ms=round(judged.active_s * 1000),
+        instruction_version=assignment.instruction_version,
     )
 
 

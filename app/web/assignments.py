@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain.assignment import AHEAD, QueueState, why_empty
+from app.domain.instruction_text import InstructionText, is_in
 from app.domain.judgment_kinds import KINDS, JudgmentKind, Rules
 from app.services.judging.labeler_history import HistoryItem
 from app.services.judging.practice_runs import Feedback
@@ -53,6 +54,13 @@ class SubmissionIn(BaseModel):
     flags: Annotated[list[str], Field(max_length=8)] = []
     comment: Comment = ""
     active_ms: Annotated[int, Field(ge=0)] = 0
+    instruction_version: Annotated[
+        int | None,
+        Field(
+            description="The `instruction_version` of the assignment, as the labeler saw it; by "
+            "default the newest."
+        ),
+    ] = None
 
     def to_submission(self, assignment_id: int) -> Submission:
         """Return the judgment for the service."""
@@ -64,6 +72,7 @@ class SubmissionIn(BaseModel):
             tuple(self.flags),
             self.comment,
             self.active_ms,
+            self.instruction_version,
         )
 
 
@@ -177,6 +186,7 @@ class AssignmentOut(BaseModel):
     expires_at: datetime
     kind: JudgmentKind
     instruction: str
+    instruction_version: int
     messages: list[MessageOut]
     candidates: list[CandidateOut]
     strengths: list[int]
@@ -269,7 +279,7 @@ class HistoryOut(BaseModel):
 
 
 def assignment_out(
-    sheet: Sheet, rules: Rules, instruction: str, *, rendered: bool = False
+    sheet: Sheet, rules: Rules, instruction: InstructionText, *, rendered: bool = False
 ) -> AssignmentOut:
     """Return an assignment as its labeler may see it."""
     previous = sheet.previous and PreviousOut(
@@ -283,7 +293,9 @@ def assignment_out(
         lease_token=sheet.lease_token,
         expires_at=sheet.expires_at,
         kind=sheet.kind,
-        instruction=instruction,
+        # A prompt from an export of the project has it already; nobody needs to read it twice.
+        instruction="" if is_in(sheet.messages, instruction.text) else instruction.text,
+        instruction_version=instruction.version,
         messages=_messages(sheet.messages, rendered),
         candidates=[
             CandidateOut(

@@ -33,6 +33,7 @@ def submission_of(form: JudgmentForm) -> Submission:
         body_of_form(form),
         tuple(form.flags),
         form.comment,
+        instruction_version=_instruction_version(form),
     )
 
 
@@ -80,6 +81,12 @@ def _assignment_id(form: JudgmentForm | SkipForm) -> int:
     if not form.assignment_id:  # a form of the history names the judgment in its address
         return 0
     return whole_number("the assignment", form.assignment_id, 0, ROW_ID_MOST)
+
+
+def _instruction_version(form: JudgmentForm) -> int | None:
+    if not form.instruction_version:
+        return None
+    return whole_number("the version of the instruction", form.instruction_version, 0, ROW_ID_MOST)
 
 
 def _key(assignment_id: int, lease_token: str) -> str:

@@ -49,6 +49,7 @@ const SHARED = {
       lease_token: assignment.lease_token,
       key: newKey(),
       answer: kind.toAnswer(desk.answer),
+      instruction_version: assignment.instruction_version,
       flags: desk.view.flags,
       comment: desk.view.comment,
       active_ms: Math.round(desk.activeMs),

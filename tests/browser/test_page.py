@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Route, expect
+from sqlalchemy import select
 
-from app.models import User
+from app.models import Project, User
 from tests.browser.desk import KINDS, Desk, House, sit_down
 
 pytestmark = pytest.mark.browser
@@ -169,6 +170,18 @@ def test_a_lost_answer_does_not_double_a_judgment(desk: Desk) -> None:
     expect(page.locator("#status")).to_have_text(_SAVED)
     assert lost == 1
     desk.saved("pick", 1)
+
+
+def test_a_judgment_records_the_instruction_on_screen(desk: Desk) -> None:
+    desk.furnish("pick", instruction="Be brief.")
+    desk.open("pick")
+    assert "Be brief." in desk.prompt()
+    with desk.database.transaction() as session:
+        project = session.scalars(select(Project).where(Project.slug == desk.slug("pick"))).one()
+        project.instruction, project.instruction_version = "Be kind.", 2
+    desk.page.keyboard.press("1")
+    desk.page.keyboard.press("Enter")
+    assert [row.instruction_version for row in desk.saved("pick", 1)] == [1]
 
 
 def test_a_browser_that_stores_nothing_loses_no_judgment(desk: Desk) -> None:

@@ -93,3 +93,13 @@ def test_card_says_what_a_reader_needs() -> None:
         "MIT",
     ):
         assert part in card
+
+
+def test_the_versions_of_the_instruction_are_in_the_manifest_and_on_the_card() -> None:
+    texts = {2: "Be\nkind.", 0: "", 1: ""}
+    found = manifest([b"a\n"], {}, instructions=texts, divided_by_instruction=3)
+    assert json.loads(found.encode())["instructions"] == {"0": "", "1": "", "2": "Be\nkind."}
+    card = found.card()
+    assert "- Version 1: no instruction\n- Version 2: Be kind.\n" in card
+    assert "- Judgments from files: no instruction of this project" in card
+    assert "3 comparisons were judged under several versions" in card

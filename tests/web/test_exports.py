@@ -14,8 +14,9 @@ from app.services.datasets import export_options
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 
-OF_EVERY_FORMAT = {
-    *("rounds", "purposes", "splits", "include_adjudicated", "categories", "tags", "container"),
+OF_RICH = {
+    *("rounds", "purposes", "splits", "include_adjudicated", "categories", "tags", "instruction"),
+    "container",
 }
 SignIn = Callable[..., TestClient]
 COUNTS: dict[str, Any] = {
@@ -80,7 +81,7 @@ def test_an_option_that_does_not_apply_is_refused_on_page_and_api(lead: TestClie
 
 def test_an_export_states_only_the_options_it_applies(lead: TestClient, database: Database) -> None:
     made = lead.post("/api/v1/projects/desk/exports", json={"format": "rich"}).json()
-    assert made["options"].keys() == OF_EVERY_FORMAT
+    assert made["options"].keys() == OF_RICH
     finished(database, {"counts": COUNTS})
     assert "Include settled comparisons" in html(lead, "/p/desk/exports/1")
     assert "Minimum agreement" not in html(lead, "/p/desk/exports/1")

@@ -49,6 +49,7 @@ def test_an_assignment_tells_nothing_of_models_scores_or_purpose(labeler: TestCl
     (assignment,) = labeler.post(API, json={}).json()["assignments"]
     assert set(assignment) == {
         *("id", "comparison_id", "lease_token", "expires_at", "kind", "messages", "instruction"),
+        "instruction_version",
         *("candidates", "strengths", "allow_tie", "allow_both_bad", "previous"),
         *("criteria", "rating_max", "reasons", "is_practice"),
     }

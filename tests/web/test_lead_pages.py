@@ -54,6 +54,7 @@ PAGES = (
     "/exports",
     "/exports/live",
     "/settings",
+    "/settings/instruction",
 )
 FOR_LABELERS = ("/guidelines", "/guidelines/diff?old=1&new=1")  # but not how they agreed
 PROMPTS = b'{"prompt": "Is it open?"}\n{"prompt": "May I renew?"}\nnot a row\n'

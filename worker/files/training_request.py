@@ -124,7 +124,7 @@ class TrainingRequest:
             metrics,
             parents,
             files,
-            facts=[f"Data: {names}"],
+            facts=[f"Data: {names}", f"Instruction: {self.instruction or 'none'}"],
         )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
 from app.services.checkpoints import checkpoints
@@ -22,7 +23,7 @@ SEED = 0
 class ResponseTask:
     """The models, and the prompts to sample completions for."""
 
-    project: Project
+    instruction: InstructionText
     models: tuple[Checkpoint, ...]
     prompts: tuple[Prompt, ...]
 
@@ -33,7 +34,7 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
     for model in task.models:
-        answering = checkpoint_weights.answering(context, model, task.project.instruction)
+        answering = checkpoint_weights.answering(context, model, task.instruction)
         for rows in sampled_completions.draw(
             context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
         ):
@@ -59,4 +60,5 @@ def _read(session: Session, context: JobContext) -> ResponseTask:
         payload["prompts"],
         as_of=transactions.made_at(session, context),
     )
-    return ResponseTask(project, tuple(models), tuple(prompts))
+    instruction = transactions.instruction_of(session, context, project)
+    return ResponseTask(instruction, tuple(models), tuple(prompts))

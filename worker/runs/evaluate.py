@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
@@ -48,6 +49,7 @@ class EvaluateTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     new: Checkpoint
     old: Checkpoint
     arbiter: Checkpoint
@@ -112,6 +114,7 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         round_,
         project,
         plan,
+        transactions.instruction_of(session, context, project),
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
@@ -124,7 +127,7 @@ def _answers(
     context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
 ) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}
@@ -148,7 +151,7 @@ def _scores(
     tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
     branches = [
         Branches(
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
             [
                 token_ids.completion_ids(
                     tokenizer,

@@ -92,6 +92,8 @@ def write(
         checkpoints=names,
         licence=options.license or None,
         file=file.facts,
+        instructions=account.instruction.texts,
+        divided_by_instruction=account.instruction.divided,
     )
     (target / "export.json").write_bytes(manifest.encode())
     header = data_card.header(title, file, options.splits, options.license)

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import preflight
+from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan, ServerPlan
 from app.domain.preflight import Draft
@@ -63,6 +64,7 @@ class GenerateTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     prompts: tuple[Prompt, ...]
     policy: Checkpoint
     others: tuple[Checkpoint, ...]  # earlier models that take part, so that ratings connect
@@ -123,7 +125,8 @@ def read(session: Session, context: JobContext) -> GenerateTask:
         )
     ]
     others = _earlier(session, project, round_, policy)
-    return GenerateTask(round_, project, plan, tuple(prompts), policy, tuple(others))
+    instruction = transactions.instruction_of(session, context, project)
+    return GenerateTask(round_, project, plan, instruction, tuple(prompts), policy, tuple(others))
 
 
 def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completion]]:
@@ -152,7 +155,7 @@ def _ask_server(
     candidates: dict[int, list[Completion]],
 ) -> None:
     request = server_completions.ServerRequest(
-        server, task.plan.sampling, _seed(task), task.project.instruction
+        server, task.plan.sampling, _seed(task), task.instruction
     )
     done = 0
     for rows in server_completions.draw(context, task.prompts, request):
@@ -172,7 +175,7 @@ def _extend(
     candidates: dict[int, list[Completion]],
 ) -> None:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.project.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0

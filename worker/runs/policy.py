@@ -5,6 +5,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import Algorithm, RoundPlan, Start
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
@@ -33,6 +34,7 @@ class PolicyTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     start: Checkpoint
     before: Checkpoint
     reward: Checkpoint
@@ -79,6 +81,7 @@ def run(context: JobContext) -> None:
         partial(result.save, roles),
         settings,
         result.metrics,
+        task.instruction,
         parent_id=task.start.id,
         parents=[task.start, task.reward],
         export_ids=task.export_ids,
@@ -119,6 +122,7 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
         round_,
         project,
         plan,
+        transactions.instruction_of(session, context, project),
         start,
         checkpoints.get(session, project.id, round_.policy_before_id),
         checkpoints.get(session, project.id, round_.reward_checkpoint_id),
@@ -134,7 +138,7 @@ def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[
     return [
         PromptItem(
             f"prompt-{prompt.id}",
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.project.instruction),
+            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
         )
         for prompt in prompts
     ]
@@ -151,7 +155,7 @@ def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[Ranke
     all_ranked = frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         roots=roots,
         root=roots[task.start.id],
         weights=VoteWeights.of(task.plan.reward, rows),

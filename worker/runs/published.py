@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.models import Checkpoint, CheckpointKind, Project, Round
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import CheckpointFiles
@@ -31,22 +32,41 @@ class TrainedModel:
         write: writes the weights into a folder.
         settings: recorded with the checkpoint.
         metrics: recorded with the checkpoint.
+        instruction: the version that was added to every prompt.
         parent_id: the checkpoint that it was trained from.
         parents: the models used to train it.
         data: the frozen export, for the card.
         export_ids: the exports whose judgments it was trained on.
         remarks: sentences for the job's result, shown on the round's page.
+        card_remarks: further lines of the card.
     """
 
     kind: CheckpointKind
     write: Callable[[Path], object]
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    instruction: InstructionText
     parent_id: int | None = None
     parents: Sequence[Checkpoint] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     export_ids: Sequence[int] = ()
     remarks: Sequence[str] = ()
+    card_remarks: Sequence[str] = ()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, with the instruction."""
+        under = {
+            "instruction": self.instruction.text,
+            "instruction_version": self.instruction.version,
+        }
+        return {**self.settings, **under}
+
+    @property
+    def facts(self) -> list[str]:
+        """The lines of the card on the instruction."""
+        text = self.instruction.text or "none"
+        return [f"Instruction, version {self.instruction.version}: {text}", *self.card_remarks]
 
 
 def publish(context: JobContext, project: Project, round_: Round, model: TrainedModel) -> None:
@@ -56,11 +76,12 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
     card = ModelCard(
         title,
         f"{title} of round {round_.number}, {project.name}",
-        model.settings,
+        model.config,
         model.metrics,
         parents={row.name: row.sha256 for row in model.parents},
         data=model.data,
         origin={"project": project.name, "round": round_.number},
+        facts=model.facts,
     )
     model_card.fill(context, folder, card, model.write)
     published = context.publish(folder, model.kind.value)
@@ -70,7 +91,7 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
             session,
             project_id=project.id,
             kind=model.kind,
-            written=CheckpointFiles(published.uri, published.sha256, model.settings, model.metrics),
+            written=CheckpointFiles(published.uri, published.sha256, model.config, model.metrics),
             job_id=context.job_id,
             round_id=round_.id,
             parent_id=model.parent_id,

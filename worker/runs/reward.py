@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow
@@ -35,6 +36,7 @@ class RewardTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     start: Checkpoint
     beneath: Layers
     roots: Mapping[int, int]
@@ -61,7 +63,7 @@ def run(context: JobContext) -> None:
         heldout=_rankings(data.heldout, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
         prompts=[(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         comparisons=len(data.rows),
     )
     result = reward.fit(context, roles, inputs, parts)
@@ -87,13 +89,31 @@ def run(context: JobContext) -> None:
         write,
         settings,
         metrics,
+        task.instruction,
         parent_id=task.start.id,
         parents=[task.start],
-        data={"export": data.export.number, "sha256": data.export.sha256},
+        data={
+            "export": data.export.number,
+            "sha256": data.export.sha256,
+            "instructions": data.export.manifest.get("instructions", {}),
+        },
         export_ids=[data.export.id],
         remarks=weights.remarks,
+        card_remarks=_remarks(data.rows, task.instruction),
     )
     published.publish(context, task.project, task.round, model)
+
+
+def _remarks(rows: Sequence[FrozenRow], instruction: InstructionText) -> list[str]:
+    """Name the versions of the instruction that comparisons were judged under, if others."""
+    texts = {version: text for row in rows for version, text in row.row.instructions.items()}
+    others = {version: text for version, text in texts.items() if text != instruction.text}
+    return [
+        f"Judged under version {version}: {text or 'none'}"
+        if version
+        else "Some judgments were imported, or made under an unknown instruction."
+        for version, text in sorted(others.items())
+    ]
 
 
 def _read_and_freeze(context: JobContext) -> tuple[RewardTask, FrozenData]:
@@ -117,6 +137,7 @@ def _read(session: Session, context: JobContext) -> RewardTask:
         round_,
         project,
         plan,
+        transactions.instruction_of(session, context, project),
         start,
         checkpoint_weights.layers(session, start),
         checkpoint_weights.root_ids(session, project.id),
@@ -140,7 +161,7 @@ def _rankings(
     return frozen_dataset.rankings(
         rows,
         roles.loaded.tokenizer,
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         roots=task.roots,
         root=task.root,
         weights=weights,

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import STARTER, RoundPlan, SftPlan
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Round, Split
@@ -49,6 +50,7 @@ class SftTask:
     round: Round
     project: Project
     plan: RoundPlan
+    instruction: InstructionText
     sft: SftPlan
     base: Checkpoint | None  # None: a starter
     demonstrations: tuple[PromptResponse, ...]
@@ -63,7 +65,7 @@ def run(context: JobContext) -> None:
         plan=task.sft,
         train=task.demonstrations,
         heldout=task.heldout,
-        instruction=task.project.instruction,
+        instruction=task.instruction.text,
         is_starter=task.base is None,
         checkpoints_gradients=task.plan.checkpoints_gradients,
         seed=task.plan.seed,
@@ -82,6 +84,7 @@ def run(context: JobContext) -> None:
         partial(result.save, roles),
         settings,
         result.metrics,
+        task.instruction,
         parent_id=None if task.base is None else task.base.id,
     )
     published.publish(context, task.project, task.round, model)
@@ -102,6 +105,7 @@ def _read(session: Session, context: JobContext) -> SftTask:
         round_,
         project,
         plan,
+        transactions.instruction_of(session, context, project),
         plan.sft,
         base,
         tuple(_demonstrations(session, context, project.id, Split.TRAIN)),
@@ -128,7 +132,7 @@ def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
     return sft.build_starter(
         task.sft.starter,
         task.demonstrations,
-        task.project.instruction,
+        task.instruction.text,
         seed=task.plan.seed,
         device=context.device,
     )
@@ -139,7 +143,7 @@ def _samples(roles: Roles, role: str, task: SftTask) -> list[Sample]:
     shown = (task.heldout or task.demonstrations)[:SHOWN]
     tokenizer = roles.loaded.tokenizer
     items = [
-        PromptItem(str(n), token_ids.prompt_ids(tokenizer, row.messages, task.project.instruction))
+        PromptItem(str(n), token_ids.prompt_ids(tokenizer, row.messages, task.instruction.text))
         for n, row in enumerate(shown)
     ]
     settings = task.plan.sampling

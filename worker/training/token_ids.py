@@ -5,24 +5,33 @@ the prompt's ids, with an EOS token only if it is finished.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from app.domain import instruction_text
 from app.formats.training_rows import JudgedCompletion
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import models, template
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.model.template import ChatMessage, Speaker
 
 
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
     """Return the ids of a prompt's turns, with the project's instruction added."""
-    turns = [ChatMessage(turn["role"], turn["content"]) for turn in messages]
-    text = template.render_prompt(tokenizer, turns, instruction=instruction.strip() or None)
+    text = template.render_prompt(tokenizer, chat_messages(messages, instruction))
     return tuple(template.encode_prompt(tokenizer, text))
+
+
+def chat_messages(
+    messages: Sequence[Mapping[str, Any]], instruction: str
+) -> tuple[ChatMessage, ...]:
+    """Return a prompt's turns with the project's instruction in the system turn."""
+    turns = [(turn["role"], turn["content"]) for turn in messages]
+    whole = instruction_text.as_system(turns, instruction_text.normalized(instruction))
+    return tuple(ChatMessage(cast(Speaker, role), content) for role, content in whole)
 
 
 def completion_ids(

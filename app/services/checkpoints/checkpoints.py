@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
@@ -43,7 +43,7 @@ class Lineage:
     """The ancestors, children and training data of a checkpoint.
 
     `ancestors` runs from its parent to the base. `judgments` counts the judgments in its exports,
-    `guidelines_versions` lists the versions they were given under.
+    `guidelines_versions` and `instruction_versions` list the versions they were given under.
     """
 
     ancestors: tuple[Checkpoint, ...]
@@ -52,6 +52,7 @@ class Lineage:
     judgments: int
     labelers: int
     guidelines_versions: tuple[int, ...]
+    instruction_versions: tuple[int, ...]
 
 
 def register_base(session: Session, project: Project, uri: str) -> Checkpoint:
@@ -192,20 +193,22 @@ def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
             Judgment.id.in_(_judgment_ids(checkpoint.id))
         )
     ).one()
-    versions = session.scalars(
-        select(Judgment.guidelines_version)
-        .distinct()
-        .where(Judgment.id.in_(_judgment_ids(checkpoint.id)))
-        .order_by(Judgment.guidelines_version)
-    )
     return Lineage(
         tuple(ancestors(session, checkpoint)),
         tuple(children),
         tuple(exports),
         judgments,
         labelers,
-        tuple(versions),
+        _versions(session, checkpoint.id, Judgment.guidelines_version),
+        _versions(session, checkpoint.id, Judgment.instruction_version),
     )
+
+
+def _versions(
+    session: Session, checkpoint_id: int, column: InstrumentedAttribute[int]
+) -> tuple[int, ...]:
+    query = select(column).distinct().where(Judgment.id.in_(_judgment_ids(checkpoint_id)))
+    return tuple(session.scalars(query.order_by(column)))
 
 
 def judgments(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFound
 from app.models import Checkpoint, CheckpointKind, Completion, Prompt, ResultsRow
@@ -175,9 +175,15 @@ def _of_file(file_id: int) -> Select[Any]:
 
 
 def _of_model(model: Checkpoint) -> Select[Any]:
+    newest = aliased(Completion)
+    version = (
+        select(func.max(newest.instruction_version))
+        .where(newest.prompt_id == Completion.prompt_id, newest.checkpoint_id == model.id)
+        .scalar_subquery()
+    )
     first = (
         select(func.min(Completion.id))
-        .where(Completion.checkpoint_id == model.id)
+        .where(Completion.checkpoint_id == model.id, Completion.instruction_version == version)
         .group_by(Completion.prompt_id)
     )
     return (

@@ -10,7 +10,7 @@ from typing import Any
 from app.errors import Invalid
 from app.formats import containers, writers
 from app.formats.manifest import OPTION_TITLES
-from app.services.datasets import export_rows
+from app.services.datasets import export_rows, instructed
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions
 from app.services.datasets.preferences import Details
 
@@ -34,7 +34,8 @@ def applied(format: str) -> tuple[str, ...]:
     """Return the names of the options that a format applies, in the order of the page."""
     if format in writers.PREFERENCES:
         return tuple(OPTION_TITLES)
-    return tuple(name for name in OPTION_TITLES if name in _OF_EVERY_FORMAT)
+    names = _OF_EVERY_FORMAT if format in instructed.NEVER else (*_OF_EVERY_FORMAT, "instruction")
+    return tuple(name for name in OPTION_TITLES if name in names)
 
 
 def check(format: str, options: ExportOptions) -> None:
@@ -53,6 +54,7 @@ def check(format: str, options: ExportOptions) -> None:
                 f"format {format!r} {_WHY_NOT[format]}, so {name} ({title}) does not apply to it: "
                 f"leave it at {defaults[name]}, not {wanted[name]}"
             )
+    instructed.check(format, options.instruction)
     is_share = options.aggregate is Aggregate.VOTE_SHARE
     if is_share and format in writers.PREFERENCES and format not in writers.WITH_MARGIN:
         raise Invalid(

@@ -7,6 +7,7 @@ is in the export, or why it is not. Which options a format applies is in `export
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -17,7 +18,8 @@ from app.formats import jsonl, prompts, records, rich, training_rows, trl, write
 from app.formats.manifest import Counts, ExportTally, by_count
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.formats.training_rows import DatasetPrompt
-from app.services.datasets import export_pairs, judged_comparisons
+from app.services.datasets import export_pairs, instructed, judged_comparisons
+from app.services.datasets.instructed import InstructionAccount
 from app.services.datasets.judged_comparisons import (
     Aggregate,
     ExportOptions,
@@ -64,6 +66,7 @@ class Account:
     judgment_ids: "array[int]" = field(default_factory=lambda: array("q"))  # 8 bytes each
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
+    instruction: InstructionAccount = field(default_factory=InstructionAccount)
     texts: set[int] = field(default_factory=set)  # hashes of demonstrations, to detect repetitions
 
     def take(self, comparison: JudgedComparison, excluded: Mapping[int, str] | None = None) -> None:
@@ -83,6 +86,19 @@ class Account:
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
                 self.checkpoint_ids.add(candidate.checkpoint_id)
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Count the parts of a comparison as one, which is exported if one of them is."""
+        unit, settled = self.counts.comparisons, self.counts.settled
+        exported, excluded, unit.excluded = unit.exported, unit.excluded, Counter()
+        yield
+        reasons, unit.excluded = unit.excluded, excluded
+        if unit.exported > exported:
+            unit.exported = exported + 1
+            self.counts.settled = min(self.counts.settled, settled + 1)
+        else:
+            unit.exclude(by_count(reasons)[0][0])
 
     def leave_out(
         self,
@@ -118,8 +134,15 @@ def write(
     check(format)
     rows = _ROWS[format] if format in _ROWS else _preferences(format, options)
     imported = _imported(format, shown, account) if format in DEMONSTRATIONS else ()
-    judged = (row for each in comparisons for row in rows(each, options, account))
-    yield from account.tally.counted(map(jsonl.encode, chain(imported, judged)))
+    judged = (
+        row
+        for each in comparisons
+        for row in instructed.rows(
+            format, options.instruction, each, account, lambda part: rows(part, options, account)
+        )
+    )
+    whole = chain(instructed.imported(format, options.instruction, imported), judged)
+    yield from account.tally.counted(map(jsonl.encode, whole))
 
 
 def _preferences(format: str, options: ExportOptions) -> Rows:

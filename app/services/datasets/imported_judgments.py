@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
+from app.domain.instruction_text import UNKNOWN
 from app.domain.judgment_kinds import KINDS, JudgmentKind, OrderBody
 from app.domain.ranking import Ranking
 from app.domain.states import AssignmentState
@@ -30,8 +31,8 @@ _ASSIGNMENT = (
 _JUDGMENT = (
     *("id", "project_id", "assignment_id", "comparison_id", "labeler_id", "revision"),
     *("supersedes_id", "is_current", "is_retraction", "is_surplus", "kind", *_SAID, "flags"),
-    *("comment", "shown_order", "guidelines_version", "submission_key", "body_hash"),
-    *("started_at", "submitted_at", "active_ms"),
+    *("comment", "shown_order", "guidelines_version", "instruction_version"),
+    *("submission_key", "body_hash", "started_at", "submitted_at", "active_ms"),
 )
 
 
@@ -143,8 +144,8 @@ def add(session: Session, project_id: int, judged: Iterable[JudgedSlots]) -> int
                 *(*new.said.answer, new.said.strength, new.said.margin, list(new.said.reasons)),
                 *(list(vote.flags), vote.comment, shown_order),
                 # 0: judged under guidelines that are not a version of this project's.
-                *(vote.guidelines_version or 0, _key(comparison.comparison_id), ""),
-                *(started, submitted, vote.active_ms or 0),
+                *(vote.guidelines_version or 0, UNKNOWN),
+                *(_key(comparison.comparison_id), "", started, submitted, vote.active_ms or 0),
             )
         )
     bulk.insert(session, Assignment, _ASSIGNMENT, assignments)

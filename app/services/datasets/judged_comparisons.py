@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from app.domain.instruction_text import UNKNOWN, InstructionPlace
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs, settled_pairs
@@ -77,6 +78,7 @@ class ExportOptions:
     include_adjudicated: bool = True
     categories: tuple[str, ...] = ()  # of the prompts, any of these; none: all
     tags: tuple[str, ...] = ()
+    instruction: InstructionPlace = InstructionPlace.PROMPT
     since: datetime | None = None  # only what was judged or settled after it
     since_export: int | None = None  # the number of the export whose moment that is
     container: Container = Container.JSONL
@@ -104,6 +106,7 @@ class ExportOptions:
             "include_adjudicated": self.include_adjudicated,
             "categories": list(self.categories),
             "tags": list(self.tags),
+            "instruction": self.instruction,
             "since": None if self.since is None else self.since.isoformat(),
             "since_export": self.since_export,
             "container": self.container,
@@ -135,6 +138,9 @@ class ExportOptions:
             include_adjudicated=_truth(data.get("include_adjudicated", True)),
             categories=_names("categories", data.get("categories", ())),
             tags=_names("tags", data.get("tags", ())),
+            instruction=_choice(
+                InstructionPlace, data.get("instruction", defaults.instruction), "instruction"
+            ),
             since=since,
             since_export=export_moments.number(data.get("since_export")) or since_export,
             container=containers.named(str(data.get("container", defaults.container))),
@@ -163,6 +169,7 @@ class Voted:
     thumb: str | None = None
     reasons: tuple[str, ...] = ()
     margin: float | None = None  # of an imported file, in its own unit
+    instruction_version: int = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +177,7 @@ class JudgedComparison:
     """A comparison with every judgment that counts; `weights` are those of rated criteria.
 
     `settled` is the ranking of an adjudicator. An adjudicator who found no completion good states
-    none, and then `is_settled_as_bad`.
+    none, and then `is_settled_as_bad`. `instructions` are the texts of the project's versions.
     """
 
     comparison_id: int
@@ -183,11 +190,18 @@ class JudgedComparison:
     settled: Ranking | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     is_settled_as_bad: bool = False
+    instructions: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def is_settled(self) -> bool:
         """Whether a lead has settled it: then the settlement decides, not the votes."""
         return self.settled is not None or self.is_settled_as_bad
+
+    def instruction_of(self, vote: Voted) -> str:
+        """Return the instruction that a labeler saw; none is known for what was imported."""
+        if vote.instruction_version == UNKNOWN:
+            return ""
+        return self.instructions.get(vote.instruction_version, "")
 
     @property
     def rankings(self) -> tuple[Ranking, ...]:
@@ -245,6 +259,11 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
         absolutes(judged.votes, len(judged.candidates)),
         judged.weights,
         judged.settled is not None,
+        instructions={
+            vote.instruction_version: judged.instruction_of(vote)
+            for vote in judged.votes
+            if vote.judgment_id in taught
+        },
     )
 
 
@@ -275,9 +294,10 @@ def _with_edits(
     return (*judged.candidates, *edited), better
 
 
-def _choice(kind: type[Kind], value: object) -> Kind:
+def _choice(kind: type[Kind], value: object, name: str = "") -> Kind:
     if value not in list(kind):
-        raise Invalid(f"{kind.__name__.lower()} must be one of {', '.join(kind)}, not {value!r}")
+        name = name or kind.__name__.lower()
+        raise Invalid(f"{name} must be one of {', '.join(kind)}, not {value!r}")
     return kind(str(value))
 
 

@@ -48,7 +48,7 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria, prompt_search
+from app.services.project import criteria, instructions, prompt_search
 
 PAGE = 2_000
 FIRST_PAGE = 200
@@ -74,7 +74,7 @@ _SAID = (
     type_coerce(case((_is_no_pick, _judgment.ratings)), Text),
     _judgment.strength,
     *(_judgment.both_bad, _judgment.text, _judgment.thumb, _judgment.guidelines_version),
-    _judgment.margin,
+    *(_judgment.margin, _judgment.instruction_version),
 )
 _DETAILS = (
     *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
@@ -112,6 +112,7 @@ def read_page(
         return JudgedPage((), None)
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
+    texts = instructions.texts(session, project_id)
     votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
@@ -143,6 +144,7 @@ def read_page(
             settled.get(id),
             _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
             id in settled and settled[id] is None,
+            texts,
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
@@ -286,7 +288,8 @@ def _votes(
                 judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
             )
             continue
-        preferred, ranks, ratings, strength, both_bad, text, thumb, version, margin = row[5:14]
+        preferred, ranks, ratings, strength, both_bad, text, thumb, version = row[5:13]
+        margin, instruction_version = row[13:15]
         if ratings is not None:
             ratings = _parsed(ratings)
         ranking = (
@@ -294,7 +297,7 @@ def _votes(
             if preferred is not None
             else _ranking(None, _parsed(ranks), ratings, weights)
         )
-        flags, comment, shown, reasons, started, submitted, ms = row[14:] or _NO_DETAILS
+        flags, comment, shown, reasons, started, submitted, ms = row[15:] or _NO_DETAILS
         own.append(
             Voted(
                 id,
@@ -314,6 +317,7 @@ def _votes(
                 thumb,
                 tuple(reasons),
                 margin,
+                instruction_version,
             )
         )
     return votes

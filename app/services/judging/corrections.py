@@ -10,6 +10,7 @@ from app.errors import Conflict
 from app.models import Assignment, Project
 from app.services.judging import revisions, submissions
 from app.services.judging.submissions import Outcome, Submission
+from app.services.project import instructions
 from app.services.queue import comparisons, counted_judgments
 from app.services.queue.slot_leases import enter, live, new_token
 
@@ -71,6 +72,7 @@ def revise(
         is_surplus=old.is_surplus,
         started_at=old.started_at,
         active_ms=old.active_ms + submissions.active_ms(submission),
+        instruction_version=instructions.check_version(project, submission.instruction_version),
         **submissions.columns(session, project, assignment, comparison, submission),
     )
     return submissions.outcome(session, judgment)

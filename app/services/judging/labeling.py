@@ -19,6 +19,7 @@ from app.errors import Conflict, LeaseLost
 from app.models import Assignment, Comparison, Judgment, Project
 from app.services.judging import revisions, submissions
 from app.services.judging.submissions import Outcome, Submission
+from app.services.project import instructions
 from app.services.queue import comparisons
 from app.services.queue.slot_leases import enter
 
@@ -49,6 +50,7 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
         raise LeaseLost(f"assignment {assignment.id} was leased again since; reload the page")
     assignment = _successor(session, assignment)
     columns = submissions.columns(session, project, assignment, comparison, submission)
+    instruction_version = instructions.check_version(project, submission.instruction_version)
     state = _settle(session, assignment, comparison)
     moment = now(session)
     active = timedelta(milliseconds=submissions.active_ms(submission))
@@ -63,6 +65,7 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
         started_at=max(moment - active, assignment.leased_at),
         active_ms=int(active.total_seconds() * 1000),
         guidelines_version=version,
+        instruction_version=instruction_version,
         **columns,
     )
     assignment.state = state

@@ -14,7 +14,7 @@ from app.db import now
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState
 from app.errors import NotFound
-from app.models import Assignment, Comparison, Guidelines, Judgment
+from app.models import Assignment, Comparison, Guidelines, Judgment, Project
 
 _BY_KEY = select(Judgment).where(
     Judgment.labeler_id == bindparam("labeler_id"), Judgment.submission_key == bindparam("key")
@@ -69,9 +69,13 @@ def append(
     key: str,
     moment: datetime,
     guidelines_version: int | None = None,
+    instruction_version: int | None = None,
     **columns: Any,
 ) -> Judgment:
-    """Append a revision and make it the current one; by default under the newest guidelines."""
+    """Append a revision and make it the current one.
+
+    By default it is under the newest versions of the guidelines and of the instruction.
+    """
     newest = None
     if assignment.ended_at is not None:  # otherwise this is the first judgment
         newest = session.scalar(_NEWEST, {"assignment_id": assignment.id})
@@ -80,6 +84,9 @@ def append(
         session.flush()  # the partial unique index allows one current row at a time
     if guidelines_version is None:
         guidelines_version = _newest_version(session, assignment.project_id)
+    if instruction_version is None:
+        project = session.get_one(Project, assignment.project_id)
+        instruction_version = project.instruction_version
     judgment = Judgment(
         project_id=assignment.project_id,
         assignment_id=assignment.id,
@@ -91,6 +98,7 @@ def append(
         kind=JudgmentKind(comparison.kind),
         shown_order=assignment.shown_order,
         guidelines_version=guidelines_version,
+        instruction_version=instruction_version,
         submission_key=key,
         submitted_at=moment,
         **columns,

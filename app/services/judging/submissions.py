@@ -50,6 +50,7 @@ class Submission:
     flags: tuple[str, ...] = ()
     comment: str = ""
     active_ms: int = 0
+    instruction_version: int | None = None  # the one that the labeler saw; None: the newest
 
 
 @dataclass(frozen=True, slots=True)

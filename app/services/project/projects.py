@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain import instruction_text
 from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Guidelines, Membership, Project, Role, User
 from app.services.people import accounts, audit
-from app.services.project import criteria
+from app.services.project import criteria, instructions
 
 RATING_MOST = 9  # the digit keys
 EDITABLE = frozenset(
@@ -84,6 +85,7 @@ def create(
     _apply(project, options)
     session.flush()
     criteria.ensure(session, project)
+    instructions.publish(session, project, author_id=owner.id)
     publish_guidelines(session, project, guidelines or GuidelinesText(rules=""), author_id=owner.id)
     accounts.add_member(session, project.id, owner.id, Role.LEAD, actor_id=owner.id)
     audit.record(session, "project.create", slug, actor_id=owner.id, project_id=project.id)
@@ -109,6 +111,7 @@ def edit(session: Session, project: Project, changes: Mapping[str, Any], *, acto
             project_id=project.id,
             details=changed,
         )
+    instructions.publish(session, project, author_id=actor_id)
 
 
 def by_slug(session: Session, slug: str) -> Project:
@@ -233,8 +236,12 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name not in EDITABLE:
             raise Invalid(f"a project has no setting {name!r}")
-        setattr(project, name, value)
+        setattr(project, name, _stored(name, value))
     _check(project)
+
+
+def _stored(name: str, value: Any) -> Any:
+    return instruction_text.normalized(value) if name == "instruction" else value
 
 
 def _check(project: Project) -> None:

@@ -86,7 +86,8 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
             Load(Project).load_only(
                 *(Project.slug, Project.judgment_kind, Project.k, Project.overlap),
                 *(Project.is_paused, Project.gold_rate, Project.repeat_rate),
-                *(Project.evaluation_rate, Project.practice_pass_share, Project.instruction),
+                *(Project.evaluation_rate, Project.practice_pass_share),
+                *(Project.instruction, Project.instruction_version),
                 *(Project.strength_steps, Project.allow_tie, Project.allow_both_bad),
                 *(Project.rating_max, Project.median_active_ms),
             ),

@@ -15,6 +15,7 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
+from app.services.rounds import instruction_remarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class Preview:
     """The counts and training steps of a plan. `sft` is None if the round does no SFT.
 
     `comparisons` counts what the reward model will learn from, earlier rounds included;
-    `judgments` what labelers will be asked for, evaluation included.
+    `judgments` what labelers will be asked for, evaluation included. `remarks` are what a lead
+    should know before the launch.
     """
 
     demonstrations: int
@@ -34,6 +36,7 @@ class Preview:
     sft: StepCount | None
     reward: StepCount
     policy: StepCount
+    remarks: tuple[str, ...] = ()
 
 
 def check(session: Session, project: Project, plan: RoundPlan) -> None:
@@ -80,6 +83,7 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)),
         policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),
+        remarks=instruction_remarks.remarks(session, project),
     )
 
 

@@ -52,6 +52,7 @@ class LineageOut(BaseModel):
     judgments: int
     labelers: int
     guidelines_versions: list[int]
+    instruction_versions: list[int]
 
 
 class CheckpointDetail(CheckpointOut):
@@ -96,6 +97,7 @@ def show(access: LeadAccess, checkpoint_id: int) -> CheckpointDetail:
             judgments=lineage.judgments,
             labelers=lineage.labelers,
             guidelines_versions=list(lineage.guidelines_versions),
+            instruction_versions=list(lineage.instruction_versions),
         ),
     )
 

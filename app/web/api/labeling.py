@@ -17,6 +17,7 @@ from app.services.judging import (
     sheets,
     skips,
 )
+from app.services.project import instructions
 from app.services.queue import slot_leases
 from app.services.rounds import judging_flow
 from app.web.assignments import (
@@ -157,7 +158,7 @@ def _claim(access: ProjectAccess, wanted: ClaimIn) -> list[AssignmentOut]:
 def _out(access: ProjectAccess, assignment: Assignment, *, rendered: bool) -> AssignmentOut:
     sheet = sheets.of_assignment(access.session, assignment)
     rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    out = assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
+    out = assignment_out(sheet, rules, instructions.current(access.project), rendered=rendered)
     out.comparison_id = public_number(access.secret, sheet.comparison_id)
     return out
 

@@ -16,6 +16,7 @@ from app.models import Membership, Purpose
 from app.services.judging import judgment_bodies, practice_files, practice_runs
 from app.services.judging.sheets import Sheet
 from app.services.people import accounts
+from app.services.project import instructions
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import PracticeComparison
 from app.web.addresses import AddressedRoute
@@ -201,7 +202,7 @@ def queue_of(access: ProjectAccess) -> QueueOut:
 def out(access: ProjectAccess, sheet: Sheet, *, rendered: bool) -> AssignmentOut:
     """Return a practice comparison as its labeler may see it."""
     rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    return assignment_out(sheet, rules, access.project.instruction, rendered=rendered)
+    return assignment_out(sheet, rules, instructions.current(access.project), rendered=rendered)
 
 
 def member_of(access: ProjectAccess) -> Membership:

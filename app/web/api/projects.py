@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import NotFound
-from app.models import Criterion, Guidelines, Membership, Project, Role
+from app.models import Criterion, Guidelines, Instruction, Membership, Project, Role
 from app.services.datasets import comparison_requests
 from app.services.people import accounts
-from app.services.project import criteria, projects
+from app.services.project import criteria, instructions, projects
+from app.services.project.instructions import InstructionUse
 from app.services.project.projects import GuidelinesText
 from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess, SignedIn
@@ -66,6 +67,7 @@ class ProjectOut(BaseModel):
     name: str
     description: str
     instruction: str
+    instruction_version: int
     judgment_kind: JudgmentKind
     k: int
     overlap: int
@@ -111,6 +113,17 @@ class GuidelinesOut(GuidelinesIn):
 
     version: int
     created_at: datetime
+
+
+class InstructionOut(BaseModel):
+    """A version of the instruction, and what was made under it."""
+
+    version: int
+    text: str
+    author_id: int | None
+    created_at: datetime
+    judgments: int
+    completions: int
 
 
 class MemberIn(BaseModel):
@@ -161,7 +174,11 @@ def show(access: LeadAccess) -> ProjectOut:
 
 @router.patch("/{slug}")
 def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
-    """Change settings; existing comparisons keep their kind."""
+    """Change settings; existing comparisons keep their kind.
+
+    Another text of the instruction becomes its next version. Existing judgments and completions
+    keep the version that they were made under.
+    """
     changes = body.model_dump(exclude_unset=True)
     projects.edit(access.session, access.project, changes, actor_id=access.user.id)
     return _out(access.project)
@@ -213,6 +230,14 @@ def publish(access: LeadAccess, body: GuidelinesIn) -> GuidelinesOut:
     return _guidelines(row)
 
 
+@router.get("/{slug}/instructions")
+def list_instructions(access: LeadAccess) -> list[InstructionOut]:
+    """Return every version of the instruction, newest first, with what was made under it."""
+    uses = instructions.uses(access.session, access.project.id)
+    rows = instructions.history(access.session, access.project.id)
+    return [_instruction(row, uses.get(row.version, InstructionUse())) for row in rows]
+
+
 @router.get("/{slug}/members")
 def members(access: LeadAccess) -> list[MemberOut]:
     """Return the members, in the order they joined."""
@@ -253,6 +278,17 @@ def _criteria(rows: list[Criterion]) -> list[CriterionIn]:
 
 def _guidelines(row: Guidelines) -> GuidelinesOut:
     return GuidelinesOut.model_validate(row, from_attributes=True)
+
+
+def _instruction(row: Instruction, use: InstructionUse) -> InstructionOut:
+    return InstructionOut(
+        version=row.version,
+        text=row.text,
+        author_id=row.author_id,
+        created_at=row.created_at,
+        judgments=use.judgments,
+        completions=use.completions,
+    )
 
 
 def _member(row: Membership) -> MemberOut:

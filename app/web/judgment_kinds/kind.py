@@ -29,6 +29,7 @@ class JudgmentForm(BaseModel):
     key: str = ""
     assignment_id: str = ""
     lease_token: str = ""
+    instruction_version: str = ""  # the one that the form was made with
     kind: str = ""
     choice: str = ""  # the side and its strength: "a", "a3", "tie"
     ranks: list[str] = []  # "position:rank"

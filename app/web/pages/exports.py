@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
+from app.domain.instruction_text import InstructionPlace
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
@@ -35,6 +36,11 @@ UNITS: Mapping[str, str] = {
     "pairs": "Pairs",
     "demonstrations": "Imported demonstrations",
 }
+INSTRUCTION: Mapping[str, str] = {
+    InstructionPlace.PROMPT: "in the prompt, as the model saw it",
+    InstructionPlace.APART: "in a field of its own",
+    InstructionPlace.NONE: "left out",
+}
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
@@ -46,6 +52,7 @@ class ExportForm(BaseModel):
     aggregate: Aggregate = DEFAULTS.aggregate
     ties: Ties = DEFAULTS.ties
     min_agreement_percent: float = 100 * DEFAULTS.min_agreement
+    instruction: InstructionPlace = DEFAULTS.instruction
     rounds: str = ", ".join(map(str, DEFAULTS.rounds))
     since: str = ""
     license: str = DEFAULTS.license
@@ -72,6 +79,7 @@ class ExportForm(BaseModel):
                 "include_adjudicated": self.include_adjudicated,
                 "categories": self.category,
                 "tags": self.tag,
+                "instruction": self.instruction,
                 "since": self.since,
                 "container": self.container,
                 "license": self.license,
@@ -115,6 +123,7 @@ class ExportsPage:
     aggregates: Mapping[str, str]
     ties: Mapping[str, str]
     containers: Mapping[str, str]
+    instruction: Mapping[str, str]
     error: str = ""
     categories: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -238,6 +247,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         AGGREGATES,
         TIES,
         containers.TITLES,
+        INSTRUCTION,
         error,
         tuple(prompt_search.categories(access.session, access.project.id)),
         tuple(prompt_search.tags(access.session, access.project.id)),

@@ -11,6 +11,7 @@ from app.errors import AttuneError, NotFound
 from app.services.judging import corrections, judgment_bodies, labeler_history
 from app.services.judging.labeler_history import HistoryItem
 from app.services.judging.sheets import Sheet
+from app.services.project import instructions
 from app.web import addresses
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
@@ -150,7 +151,7 @@ def _edit_page(
         criteria=judgment_bodies.criteria_of(access.session, access.project.id, item.kind),
     )
     rules = judgment_bodies.rules_of(access.project, item.kind, len(item.candidates))
-    assignment = assignment_out(sheet, rules, access.project.instruction)
+    assignment = assignment_out(sheet, rules, instructions.current(access.project))
     before = filled(assignment)
     return JudgmentEditPage(
         item=item,

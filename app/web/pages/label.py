@@ -13,7 +13,7 @@ from app.domain.remarks import FLAGS, SKIP_REASONS
 from app.errors import AttuneError, NotFound
 from app.models import Assignment, Guidelines, Project
 from app.services.judging import corrections, judgment_bodies, queue_progress, sheets, skips
-from app.services.project import projects
+from app.services.project import instructions, projects
 from app.services.queue import practice_standing, slot_leases
 from app.services.rounds import judging_flow
 from app.web import addresses, guide
@@ -217,7 +217,7 @@ def _page(access: ProjectAccess, form: JudgmentForm | None = None, *, error: str
 def _shown(access: ProjectAccess, held: Assignment) -> AssignmentOut:
     sheet = sheets.of_assignment(access.session, held)
     rules = judgment_bodies.rules_of(access.project, sheet.kind, len(sheet.candidates))
-    out = assignment_out(sheet, rules, access.project.instruction, rendered=True)
+    out = assignment_out(sheet, rules, instructions.current(access.project), rendered=True)
     out.comparison_id = public_number(access.secret, sheet.comparison_id)
     return out
 

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from app.domain.splits import Shares
 from app.errors import AttuneError
 from app.models import Criterion, Project
-from app.services.project import criteria, projects, prompts
+from app.services.project import criteria, instructions, projects, prompts
+from app.services.project.instructions import InstructionUse
+from app.services.rounds import round_progress
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.pages.projects import ProjectForm, set_base_model
@@ -65,7 +67,20 @@ class SettingsPage:
     shares: Shares
     has_prompts: bool
     criteria: list[Criterion]
+    uses: dict[int, InstructionUse]
     error: str = ""
+
+    @property
+    def instruction_note(self) -> str:
+        """The version of the instruction, and what a change means for what was made under it."""
+        version = self.project.instruction_version
+        use = self.uses.get(version, InstructionUse())
+        if not use:
+            return f"Version {version}; nothing has been made under it yet."
+        return (
+            f"Version {version}: {use.words} were made under it and keep it. A change becomes "
+            f"version {version + 1}, which all later ones are made under."
+        )
 
 
 @router.get("/p/{slug}/settings")
@@ -132,6 +147,7 @@ def _edit(access: ProjectAccess, changes: dict[str, Any]) -> None:
 def _answer(
     request: Request, access: ProjectAccess, change: Any, form: ProjectForm | None = None
 ) -> Response:
+    before = access.project.instruction_version
     try:
         with access.session.begin_nested():
             change()
@@ -140,9 +156,25 @@ def _answer(
         access.session.refresh(access.project)
         page = _page(access, form, str(error))
         return render(request, "settings/page.html", page, status=422)
-    return redirect(
-        request, addresses.path("settings.show", slug=access.project.slug), notice="Saved."
+    notice = _notice(access, before)
+    url = addresses.path("settings.show", slug=access.project.slug)
+    return redirect(request, url, notice=notice)
+
+
+def _notice(access: ProjectAccess, before: int) -> str:
+    """Return what follows from a change."""
+    version = access.project.instruction_version
+    if version == before:
+        return "Saved."
+    use = instructions.uses(access.session, access.project.id).get(before, InstructionUse())
+    notice = (
+        f"Saved. The instruction is now version {version}; {use.words} were made under version "
+        f"{before} and keep it. Later ones are made under version {version}."
     )
+    live = round_progress.current(access.session, access.project.id)
+    if live is None:
+        return notice
+    return f"{notice} Round {live.number} is running: the stages that it has yet to start use it."
 
 
 def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:
@@ -153,5 +185,6 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         prompts.shares_of(access.project),
         sum(counts.values()) > 0,
         criteria.of_project(access.session, access.project.id),
+        instructions.uses(access.session, access.project.id),
         error,
     )

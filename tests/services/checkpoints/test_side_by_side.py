@@ -116,6 +116,18 @@ def test_a_model_and_a_file_pair_by_the_models_first_answer(
     assert (found.first.name, found.first.answers) == ("Policy 1", 2)
 
 
+def test_an_answer_under_the_newest_instruction_comes_first(
+    session: Session, project: Project
+) -> None:
+    sides = two_files(session, project)
+    model = model_of(session, project, "Policy 1", {"two": "under version 1"})
+    later = session.scalars(select(Completion).where(Completion.text == "a second answer")).one()
+    later.instruction_version = 2
+    session.flush()
+    found = side_by_side.page(session, project.id, replace(sides, second=model))
+    assert answers(found) == [("short", "a second answer")]
+
+
 @pytest.mark.parametrize(
     ("changes", "kept"),
     [

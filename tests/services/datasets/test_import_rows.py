@@ -266,6 +266,7 @@ def _vote(
         thumb=vote.thumb,
         reasons=list(vote.reasons),
         text=vote.text,
+        instruction_version=0,
         **said,
     )
     judgment.guidelines_version = vote.guidelines_version or 0

@@ -259,7 +259,7 @@ def test_a_settled_comparison_of_a_file_trains_on_the_settlement(tmp_path: Path)
         "completions": [{"text": "one"}, {"text": "two"}],
         "individual_preference": [voted_for_first],
     }
-    settled = [{**row, "settled": [2, 1]}, {**row, "settled": None}, row]
+    settled = [{**row, "settled": [2, 1]}, {**row, "settled": []}, row]
     path = material.write(tmp_path / "rich.jsonl", settled)
     found, bad = rows.judgments(Source(path, skip_bad=True))
     assert [pair.share for judged in found for pair in judged.pairs] == [0.0, 1.0]

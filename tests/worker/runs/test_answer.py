@@ -50,5 +50,38 @@ def test_both_models_answer_each_prompt_once(database: Database, tmp_path: Path)
         assert [job.result for job in session.scalars(select(Job))] == [{"completions": 6}] * 2
         made = _completions(session)
         assert len(made) == len(set(made)) == 6
+        assert set(session.scalars(select(Completion.instruction_version))) == {1}
         found = side_by_side.page(session, project.id, wanted)
         assert found.totals.pairs == 3
+
+
+def test_a_new_instruction_is_answered_anew(database: Database, tmp_path: Path) -> None:
+    with database.transaction() as session:
+        base = str(small.save_tiny_llama(tmp_path / "base"))
+        project = small.make_project(session, base_model=base)
+        checkpoints.register_base(session, project, base)
+    for text in ("Answer shortly.", "Answer at length.", "Answer shortly. "):
+        with database.transaction() as session:
+            project = projects.by_slug(session, "small")
+            projects.edit(session, project, {"instruction": text}, actor_id=1)
+        _enqueue(database)
+        small.run_jobs(database, tmp_path)
+    with database.reader() as session:
+        versions = list(session.scalars(select(Completion.instruction_version)))
+    assert sorted(versions) == [1] * 3 + [2] * 3 + [3] * 3
+
+
+def test_a_job_answers_under_the_instruction_of_its_time(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.transaction() as session:
+        base = str(small.save_tiny_llama(tmp_path / "base"))
+        project = small.make_project(session, base_model=base)
+        checkpoints.register_base(session, project, base)
+    _enqueue(database)
+    with database.transaction() as session:
+        project = projects.by_slug(session, "small")
+        projects.edit(session, project, {"instruction": "Answer at length."}, actor_id=1)
+    small.run_jobs(database, tmp_path)
+    with database.reader() as session:
+        assert set(session.scalars(select(Completion.instruction_version))) == {1}

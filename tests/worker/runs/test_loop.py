@@ -79,6 +79,11 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
             CheckpointKind.REWARD: 1,
             CheckpointKind.POLICY: 1,
         }
+        for checkpoint in found.checkpoints:
+            assert checkpoint.config["instruction"] == "Answer shortly."
+            assert checkpoint.config["instruction_version"] == 1
+        sampled = select(Completion.instruction_version).distinct()
+        assert list(session.scalars(sampled)) == [1]
         assert found.labeling.is_complete
         assert found.evaluation is not None
         assert found.evaluation.state == evaluations.COMPLETE
@@ -150,6 +155,7 @@ def _lineage_is_whole(database: Database, project_id: int, reward_id: int) -> No
         assert lineage.judgments == len(wanted)
         assert lineage.labelers == 2
         assert lineage.guidelines_versions == (1,)
+        assert lineage.instruction_versions == (1,)
         assert [each.kind for each in lineage.ancestors] == [CheckpointKind.SFT]
         policies = [
             each.name

@@ -38,17 +38,12 @@ class ChatMessage:
     content: str
 
 
-def render_prompt(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[ChatMessage],
-    *,
-    instruction: str | None = None,
-) -> str:
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage]) -> str:
     """Render a conversation up to the start of the assistant's response.
 
-    The instruction becomes the system message. For a template without system messages it is put in
-    front of the first message. Text that spells out a special token is broken up, so that no
-    message can imitate another role.
+    For a template without system messages, a system message is put in front of the message that
+    follows it. Text that spells out a special token is broken up, so that no message can imitate
+    another role.
 
     Raises:
         ValueError: if there is no message or the last one is the assistant's.
@@ -60,17 +55,14 @@ def render_prompt(
             "the prompt ends with the assistant's message; there is no turn to complete"
         )
     safe = [ChatMessage(m.role, _neutral(tokenizer, m.content)) for m in messages]
-    system = (
-        [] if instruction is None else [ChatMessage("system", _neutral(tokenizer, instruction))]
-    )
     if tokenizer.chat_template is None:
-        return plain([*system, *safe])
+        return plain(safe)
     try:
-        return _from_chat_template(tokenizer, [*system, *safe])
+        return _from_chat_template(tokenizer, safe)
     except jinja2.TemplateError:
-        if not system:
+        if safe[0].role != "system" or len(safe) < 2:
             raise
-        return _from_chat_template(tokenizer, _in_first_turn(system[0].content, safe))
+        return _from_chat_template(tokenizer, _without_system(safe))
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -112,9 +104,9 @@ def plain(messages: Sequence[ChatMessage]) -> str:
     return "".join(turns) + f"{PLAIN_NAMES['assistant']}:"
 
 
-def _in_first_turn(instruction: str, messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    first = messages[0]
-    return [ChatMessage(first.role, f"{instruction}\n\n{first.content}"), *messages[1:]]
+def _without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    system, first, *others = messages
+    return [ChatMessage(first.role, f"{system.content}\n\n{first.content}"), *others]
 
 
 def _neutral(tokenizer: PreTrainedTokenizerBase, content: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
@@ -72,7 +73,11 @@ def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Rol
 
 
 def answering(
-    context: JobContext, checkpoint: Checkpoint, instruction: str, *, four_bit: bool = False
+    context: JobContext,
+    checkpoint: Checkpoint,
+    instruction: InstructionText,
+    *,
+    four_bit: bool = False,
 ) -> Answering:
     """Load a model that generates, with the role to run it in."""
     with context.database.reader() as session:

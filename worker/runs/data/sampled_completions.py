@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.db import now
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
 from worker.rlhf.core.examples import SampledCompletion
@@ -37,7 +38,7 @@ class Answering:
     checkpoint: Checkpoint
     roles: Roles
     role: str
-    instruction: str
+    instruction: InstructionText
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,15 @@ class Draw:
         """The numbers of the completions."""
         return range(self.start, self.start + self.count)
 
-    def source_key(self, checkpoint: Checkpoint) -> str:
-        """Return the key of the rows of this model and these settings."""
+    def source_key(self, answering: Answering) -> str:
+        """Return the key of the rows of this model, these settings and this instruction."""
         settings = {key: v for key, v in asdict(self.settings).items() if key not in HOW}
-        text = json.dumps([settings, self.seed], sort_keys=True)
-        return f"checkpoint-{checkpoint.id}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        version = answering.instruction.version
+        # The keys of version 1 are those from before there were versions.
+        under = [version] if version > 1 else []
+        text = json.dumps([settings, self.seed, *under], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return f"checkpoint-{answering.checkpoint.id}-{digest}"
 
 
 def draw(
@@ -70,7 +75,7 @@ def draw(
     """
     for at in range(0, len(prompts), CHUNK_PROMPTS):
         chunk = prompts[at : at + CHUNK_PROMPTS]
-        existing = known(context, chunk, wanted.source_key(answering.checkpoint), wanted.numbers)
+        existing = known(context, chunk, wanted.source_key(answering), wanted.numbers)
         todo = [prompt for prompt in chunk if len(existing.get(prompt.id, ())) < wanted.count]
         written = _write(context, answering, todo, wanted) if todo else {}
         yield [row for prompt in chunk for row in (written | existing).get(prompt.id, ())]
@@ -129,7 +134,7 @@ def _write(
         for prompt in fitting
         for completion in drawn.get(prompt.id, ())
     ]
-    source_key = wanted.source_key(answering.checkpoint)
+    source_key = wanted.source_key(answering)
     store(context, source_key, rows)
     return known(context, fitting, source_key, wanted.numbers)
 
@@ -174,6 +179,7 @@ def _row(
         finish_reason=drawn.finish_reason,
         logprob_sum=drawn.logprob_sum,
         sampling=_sampling_json(wanted),
+        instruction_version=answering.instruction.version,
     )
 
 
@@ -183,4 +189,4 @@ def _sampling_json(wanted: Draw) -> Mapping[str, Any]:
 
 def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:
     tokenizer = answering.roles.loaded.tokenizer
-    return token_ids.prompt_ids(tokenizer, prompt.messages, answering.instruction)
+    return token_ids.prompt_ids(tokenizer, prompt.messages, answering.instruction.text)

@@ -10,17 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling, ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Completion, Prompt
 from app.services.rounds.prompt_selection import SERVED
 from worker.rlhf.model import template
-from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.sampling.engines import EnginePrompt, GeneratedCompletion
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs.data import sampled_completions
 from worker.runs.process.job_context import JobContext
+from worker.training import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,12 @@ class ServerRequest:
     server: ServerPlan
     sampling: Sampling
     seed: int
-    instruction: str
+    instruction: InstructionText
 
     @property
     def source_key(self) -> str:
         """The key of the rows of this model and these settings."""
-        text = json.dumps([self.settings, self.instruction, self.server.url], sort_keys=True)
+        text = json.dumps([self.settings, self.instruction.text, self.server.url], sort_keys=True)
         return f"{SERVED}{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
     @property
@@ -100,7 +101,9 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
         top_k=wanted.sampling.top_k,
         seed=wanted.seed,
     )
-    engine_prompts = [_question(key, prompt, wanted.instruction) for key, prompt in by_key.items()]
+    engine_prompts = [
+        _question(key, prompt, wanted.instruction.text) for key, prompt in by_key.items()
+    ]
     try:
         return [
             _row(by_key[completion.prompt_key], completion, wanted)
@@ -113,10 +116,8 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
 
 
 def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
-    turns = [ChatMessage(turn["role"], turn["content"]) for turn in prompt.messages]
-    if instruction.strip():
-        turns = [ChatMessage("system", instruction.strip()), *turns]
-    return EnginePrompt(key, text=template.plain(turns), messages=tuple(turns))
+    turns = token_ids.chat_messages(prompt.messages, instruction)
+    return EnginePrompt(key, text=template.plain(turns), messages=turns)
 
 
 def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest) -> Completion:
@@ -129,4 +130,5 @@ def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest)
         is_finished=completion.finish_reason == "eos",
         finish_reason=completion.finish_reason,
         sampling=wanted.settings,
+        instruction_version=wanted.instruction.version,
     )

@@ -10,9 +10,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import RoundPlan
 from app.models import Job, Project, Round
 from app.services.jobs import job_leases
+from app.services.project import instructions
 from worker.runs.process.job_context import JobContext
 
 
@@ -33,6 +35,14 @@ def round_of(session: Session, context: JobContext) -> tuple[Round, Project, Rou
     round_ = session.get_one(Round, context.payload["round_id"])
     project = session.get_one(Project, round_.project_id)
     return round_, project, RoundPlan.from_json(round_.plan)
+
+
+def instruction_of(session: Session, context: JobContext, project: Project) -> InstructionText:
+    """Return the instruction that was current when the job was created.
+
+    An attempt that resumes continues under the same one, regardless of later edits.
+    """
+    return instructions.as_of(session, project, made_at(session, context))
 
 
 def made_at(session: Session, context: JobContext) -> datetime:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.db import Database
+from app.domain.instruction_text import InstructionText
 from app.domain.plan import ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Comparison, ComparisonCompletion, Completion, Job
@@ -22,6 +23,7 @@ from worker.runs.process.job_context import JobContext
 from worker.ticket import Servers
 
 URL = "http://server.test/v1"
+SHORTLY = InstructionText(1, "Answer shortly.")
 PLAN = small.plan(server=ServerPlan(URL, "elsewhere", candidates=2, concurrency=1), candidates=1)
 
 
@@ -75,6 +77,7 @@ def test_served_candidates_are_compared_with_the_policys(
         assert {(row.token_ids, row.checkpoint_id, row.is_finished) for row in rows} == {
             (None, None, True)
         }
+        assert {row.instruction_version for row in rows} == {1}
         assert len({row.text for row in rows}) == 18
         shown = set(session.scalars(select(ComparisonCompletion.completion_id)))
         assert shown & {row.id for row in rows}
@@ -119,19 +122,17 @@ def test_a_server_that_nobody_allowed_is_not_asked(
 
 def test_the_key_of_the_rows_tells_models_and_settings_apart() -> None:
     wanted = server_completions.ServerRequest(
-        PLAN.server or ServerPlan(), PLAN.sampling, 3, "Answer shortly."
+        PLAN.server or ServerPlan(), PLAN.sampling, 3, SHORTLY
     )
     others = [
+        server_completions.ServerRequest(ServerPlan(URL, "another"), PLAN.sampling, 3, SHORTLY),
         server_completions.ServerRequest(
-            ServerPlan(URL, "another"), PLAN.sampling, 3, "Answer shortly."
+            ServerPlan("http://b", "elsewhere"), PLAN.sampling, 3, SHORTLY
         ),
+        server_completions.ServerRequest(PLAN.server or ServerPlan(), PLAN.sampling, 4, SHORTLY),
         server_completions.ServerRequest(
-            ServerPlan("http://b", "elsewhere"), PLAN.sampling, 3, "Answer shortly."
+            PLAN.server or ServerPlan(), PLAN.sampling, 3, InstructionText(2, "")
         ),
-        server_completions.ServerRequest(
-            PLAN.server or ServerPlan(), PLAN.sampling, 4, "Answer shortly."
-        ),
-        server_completions.ServerRequest(PLAN.server or ServerPlan(), PLAN.sampling, 3, ""),
     ]
     assert len({each.source_key for each in (wanted, *others)}) == 5
     assert len(wanted.source_key) <= 160

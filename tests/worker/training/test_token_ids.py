@@ -1,0 +1,39 @@
+"""Prompts as token ids: the instruction beside a prompt and in it are the same to a model."""
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from tests.worker.rlhf import tiny
+from worker.training import token_ids
+
+ASKED = {"role": "user", "content": "Why?"}
+SYSTEM = {"role": "system", "content": "You are a clerk."}
+TURNS = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+
+
+@pytest.fixture(params=["", TURNS, NO_SYSTEM + TURNS], ids=["plain", "chat", "no system"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    made = tiny.tokenizer()
+    made.chat_template = request.param or None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("beside", "within"),
+    [
+        ([ASKED], [{"role": "system", "content": "Be brief."}, ASKED]),
+        (
+            [SYSTEM, ASKED],
+            [{"role": "system", "content": "Be brief.\n\nYou are a clerk."}, ASKED],
+        ),
+    ],
+)
+def test_an_instruction_in_the_prompt_gives_the_ids_of_one_beside_it(
+    tokenizer: PreTrainedTokenizerBase,
+    beside: list[dict[str, str]],
+    within: list[dict[str, str]],
+) -> None:
+    ids = token_ids.prompt_ids(tokenizer, beside, " Be brief.\r\n")
+    assert ids == token_ids.prompt_ids(tokenizer, within, "")
+    assert ids != token_ids.prompt_ids(tokenizer, beside, "")
