@@ -1,24 +1,38 @@
 """A typed client of the public API, for scripts, the command line and simulated labelers.
 
 It authenticates with an API token and repeats a request when the network or the server fails, which
-is safe because judgments carry a key. Models of what the API sends and takes are named `Api…`.
+is safe because judgments carry a key. What the API sends and takes is in `app.api_types`.
 """
 
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
 
+from app.api_types import (
+    ApiAssignment,
+    ApiClaim,
+    ApiComparisonRow,
+    ApiExchange,
+    ApiJudgment,
+    ApiJudgmentRow,
+    ApiPreferenceRow,
+    ApiPromptEdit,
+    ApiQueue,
+    ApiSkip,
+    ApiSubmission,
+    ApiWeights,
+)
 from app.errors import AttuneError
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.2
 TIMEOUT_S = 60.0
+PAGE = 1000  # rows of a list
 _AGAIN = frozenset({502, 503, 504})
 
 
@@ -31,138 +45,8 @@ class RequestRefused(AttuneError):
         self.detail = detail
 
 
-class ApiMessage(BaseModel):
-    """A turn of the prompt."""
-
-    role: str
-    content: str
-
-
-class ApiCandidate(BaseModel):
-    """A completion with its canonical position."""
-
-    position: int
-    text: str
-
-
-class ApiCriterion(BaseModel):
-    """A criterion to rate completions on."""
-
-    name: str
-    help: str = ""
-
-
-class ApiAssignment(BaseModel):
-    """A leased comparison; candidates come in the order in which to show them.
-
-    `criteria` are those of kind rate, `reasons` (by thumb, then by value) those of kind thumbs. The
-    only candidate of kind edit is the text to improve; kind write has none.
-    """
-
-    id: int
-    comparison_id: int
-    lease_token: str
-    expires_at: datetime
-    kind: str
-    instruction: str = ""
-    instruction_version: int | None = None
-    messages: list[ApiMessage]
-    candidates: list[ApiCandidate]
-    strengths: list[int]
-    allow_tie: bool
-    allow_both_bad: bool
-    criteria: list[ApiCriterion] = []
-    rating_max: int = 5
-    reasons: dict[str, dict[str, str]] = {}
-    is_practice: bool = False
-
-
-class ApiQueue(BaseModel):
-    """The labeler's queue; `reasons` explain why it is empty, if it is."""
-
-    open: int
-    held: int
-    judged: int
-    total: int
-    with_others: int
-    next_free_s: float | None
-    today: int
-    reasons: list[str]
-
-
-class ApiResult(BaseModel):
-    """The result of a submission or a skip."""
-
-    assignment_id: int
-    judgment_id: int | None
-    is_surplus: bool
-    refused: str | None
-
-
-class ApiClaim(BaseModel):
-    """Leased assignments; also the queue if they are fewer than wanted."""
-
-    assignments: list[ApiAssignment]
-    queue: ApiQueue | None
-
-
-class ApiExchange(ApiClaim):
-    """Results in the order sent, and the next assignments."""
-
-    results: list[ApiResult]
-
-
-class ApiJudgment(BaseModel):
-    """A judgment to submit; fields that its kind does not use stay empty.
-
-    A pick uses `preferred` and `strength`, a rank `ranking`, a rate `ratings` (of each canonical
-    position, by criterion), thumbs `thumb` and `reasons`, write and edit `text`.
-    """
-
-    kind: str
-    preferred: str | None = None
-    strength: int | None = None
-    ranking: list[int] | None = None
-    ratings: dict[str, list[int]] | None = None
-    thumb: str | None = None
-    reasons: list[str] = []
-    text: str | None = None
-    both_bad: bool = False
-
-
-class ApiSubmission(BaseModel):
-    """A judgment of an assignment, with a key that a repeated request must share."""
-
-    assignment_id: int
-    lease_token: str
-    key: str
-    answer: ApiJudgment
-    flags: list[str] = []
-    comment: str = ""
-    active_ms: int = 0
-    instruction_version: int | None = None
-
-
-class ApiSkip(BaseModel):
-    """A comparison that the labeler leaves to others."""
-
-    assignment_id: int
-    lease_token: str
-    key: str
-    reason: str
-    comment: str = ""
-
-
-class ApiWeights(BaseModel):
-    """Labeler weights in use, by pseudonym; all others weigh 1. Empty: none are in use."""
-
-    weights: dict[str, float]
-    since: datetime | None
-    by: str
-    earlier: dict[str, float] | None
-
-
 Parsed = TypeVar("Parsed")
+Listed = TypeVar("Listed", bound=BaseModel)
 
 
 class Client:
@@ -382,6 +266,51 @@ class ProjectClient:
         query = {} if since is None else {"since": since.isoformat()}
         path = f"{self.path}/agreement/weights/in-use"
         return _parse(ApiWeights, self.client.request("DELETE", path, params=query).json())
+
+    def comparisons(self, **filters: Any) -> Iterator[ApiComparisonRow]:
+        """Yield comparisons, oldest first; the filters are those of the API."""
+        return self._rows("/comparisons", "comparisons", ApiComparisonRow, filters)
+
+    def judgments(self, **filters: Any) -> Iterator[ApiJudgmentRow]:
+        """Yield everybody's judgments, oldest first; the filters are those of the API."""
+        return self._rows("/judgments/all", "judgments", ApiJudgmentRow, filters)
+
+    def preferences(self, **filters: Any) -> Iterator[ApiPreferenceRow]:
+        """Yield the pairs that each judgment implies; the filters are those of the API."""
+        return self._rows("/preferences", "preferences", ApiPreferenceRow, filters)
+
+    def edit_prompts(
+        self,
+        action: str,
+        value: str,
+        *,
+        ids: Sequence[int] | None = None,
+        everything: bool = False,
+        **filters: Any,
+    ) -> ApiPromptEdit:
+        """Tag, untag or categorize the prompts that match, or those with the ids."""
+        body = {
+            "action": action,
+            "value": value,
+            "filter": filters,
+            "ids": None if ids is None else list(ids),
+            "all": everything,
+        }
+        return _parse(ApiPromptEdit, self.post("/prompts/edits", body))
+
+    def undo_prompt_edit(self, edit_id: int) -> Mapping[str, int]:
+        """Undo a bulk edit of prompts; return how many were restored and how many left."""
+        undone: Mapping[str, int] = self.post(f"/prompts/edits/{edit_id}/undo")
+        return undone
+
+    def _rows(
+        self, path: str, name: str, kind: type[Listed], filters: Mapping[str, Any]
+    ) -> Iterator[Listed]:
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self.get(path, **{"limit": PAGE, **filters, "cursor": cursor})
+            yield from (kind.model_validate(row) for row in page[name])
+            cursor = page["next"]
 
     def launch_round(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Start the next round."""

@@ -41,7 +41,7 @@ LABELERS = 50
 OVERLAP = 3
 CANDIDATES = 5  # per prompt; every two of them are compared
 PAIRS = tuple(combinations(range(CANDIDATES), 2))
-OPEN_SHARE = 0.02  # further comparisons that nobody has judged yet
+OPEN = 10_000  # further comparisons, which nobody has judged yet
 ROUNDS = 10
 BEGIN = datetime(2026, 1, 5, 8, tzinfo=UTC)
 SECONDS_APART = 4
@@ -79,7 +79,7 @@ class _Votes:
 def seed(database: Database, judgments: int) -> JudgedProject:
     """Create a project with about this many judgments, three on each comparison."""
     judged = max(1, judgments // OVERLAP)
-    comparisons = judged + max(len(PAIRS) * 10, int(judged * OPEN_SHARE))
+    comparisons = judged + OPEN
     prompts = -(-comparisons // len(PAIRS))
     project_id, lead_token, tokens, user_ids = _people(database)
     votes = _votes(judged)

@@ -74,6 +74,17 @@ def paths_of(slug: str) -> list[str]:
     return [*OTHER_PAGES, *(f"/p/{slug}{page}" for page in (*LEAD_PAGES, *searches))]
 
 
+def status(address: str, token: str, path: str) -> int:
+    """Return the status that a page answers with."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path, headers={"authorization": f"Bearer {token}"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def measure(
     address: str, token: str, paths: Iterable[str], *, requests: int = REQUESTS
 ) -> list[PageTimings]:

@@ -85,7 +85,6 @@ def _texts(session: Session, project_id: int, prompts: int) -> None:
         "created_at": literal(now(session)),
     }
     n = func.generate_series(0, prompts - 1).column_valued("n")
-    digest = func.lpad(func.to_hex(n), 64, "0")
     turn = func.jsonb_build_object("role", "user", "content", func.concat("Question ", n, "?"))
     _fill(
         session,
@@ -93,8 +92,8 @@ def _texts(session: Session, project_id: int, prompts: int) -> None:
         id=n + 1,
         messages=func.jsonb_build_array(turn),
         split=literal(Split.TRAIN),
-        content_hash=digest,
-        group_hash=digest,
+        content_hash=func.lpad(func.to_hex(n), 64, "0"),
+        group_hash=func.lpad(func.to_hex(n), 64, "0"),
         **common,
     )
     n = func.generate_series(0, prompts * CANDIDATES - 1).column_valued("n")

@@ -3,25 +3,21 @@
 import json
 import os
 import platform
-import secrets
-import socket
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
 from typing import Annotated
 
 import typer
 from rich.table import Table
-from sqlalchemy import create_engine, make_url, text
 
-from app.bench import durability, load
+from app.bench import data as data_bench
+from app.bench import durability, judged, load
+from app.bench.data import DataWork
 from app.bench.load import Timings
 from app.bench.seed import SLUG, Seeded, seed
-from app.cli import processes
+from app.cli import bench_setup
 from app.cli.console import err, say
 from app.db import Database, schema
 from app.errors import Invalid
@@ -29,7 +25,6 @@ from app.errors import Invalid
 group = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 
 SERVER = "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
-START_TIMEOUT_S = 60.0
 
 
 def register(app: typer.Typer) -> None:
@@ -55,15 +50,15 @@ def labeling(
     workers: Annotated[int, typer.Option(help="Web processes.")] = os.cpu_count() or 2,
 ) -> None:
     """Measure claims and durable submissions over HTTP; a cycle is one of each."""
-    crowds = _numbers(labelers)
+    crowds = bench_setup.numbers(labelers)
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "commit": _commit(),
+        "commit": bench_setup.code_revision(),
         "workers": workers,
     }
     table = Table("comparisons", "labelers", "cycles/s", "next p50 / p95", "submit p50 / p95")
-    for size in _numbers(sizes):
-        with _database(database_url) as url:
+    for size in bench_setup.numbers(sizes):
+        with bench_setup.postgres_database(database_url) as url:
             say(f"Creating {size:,} comparisons …")
             database = Database(url)
             schema.upgrade(database.engine)
@@ -79,6 +74,51 @@ def labeling(
         json_to.write_text(json.dumps(figures, indent=1) + "\n")
 
 
+@group.command()
+def data(
+    json_to: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
+    database_url: Annotated[
+        str, typer.Option(help="A PostgreSQL server, or sqlite; its database is temporary.")
+    ] = SERVER,
+    sizes: Annotated[str, typer.Option(help="Numbers of judgments.")] = "10000,100000,1000000",
+    rows: Annotated[int, typer.Option(help="Rows of each file that is imported.")] = 100_000,
+    seconds: Annotated[float, typer.Option(help="Seconds of labeling per measurement.")] = 20.0,
+) -> None:
+    """Measure pages, figures, exports and imports of a project with very many judgments."""
+    figures: dict[str, float | str] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "commit": bench_setup.code_revision(),
+        "database": "sqlite" if database_url == "sqlite" else "postgresql",
+    }
+    for size in bench_setup.numbers(sizes):
+        with (
+            bench_setup.sqlite_database()
+            if database_url == "sqlite"
+            else bench_setup.postgres_database(database_url)
+        ) as url:
+            measured = _measure_data(url, size, rows, seconds)
+        figures |= {f"n{size}.{name}": value for name, value in measured.items()}
+        table = Table("figure", f"{size:,} judgments")
+        for name, value in measured.items():
+            table.add_row(name, f"{value:,}")
+        err.print(table)
+        if json_to is not None:
+            json_to.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def _measure_data(url: str, size: int, rows: int, seconds: float) -> dict[str, float]:
+    say(f"Creating {size:,} judgments …")
+    database = Database(url)
+    schema.upgrade(database.engine)
+    project = judged.seed(database, size)
+    database.dispose()
+    with bench_setup.server(url, 1) as server, bench_setup.worker(server) as worker_pid:
+        work = DataWork(
+            server.address, server.pid, worker_pid, project, server.folder, seconds, rows
+        )
+        return data_bench.measure(work, say)
+
+
 def _measure(
     database: Database,
     url: str,
@@ -89,8 +129,8 @@ def _measure(
 ) -> Timings:
     tokens = seeded.tokens[:crowd]
     before = durability.count_stored(database)
-    with _server(url, workers) as address:
-        timings = load.run(address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
+    with bench_setup.server(url, workers) as server:
+        timings = load.run(server.address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
     time.sleep(1.0)  # the database counts its flushes with a delay
     after = durability.count_stored(database)
     durability.check(before, after, acknowledged=timings.acknowledged, at_once=crowd)
@@ -125,74 +165,3 @@ def _milliseconds(seconds: Sequence[float]) -> tuple[float, float]:
         raise Invalid(f"only {len(seconds)} cycles were measured; increase --seconds")
     cuts = quantiles(seconds, n=20)
     return round(1000 * cuts[9], 2), round(1000 * cuts[18], 2)
-
-
-@contextmanager
-def _database(server_url: str) -> Iterator[str]:
-    """Create a temporary database on the server, and drop it afterwards."""
-    if make_url(server_url).get_backend_name() != "postgresql":
-        raise Invalid(f"the labeling bench needs PostgreSQL, not {make_url(server_url).drivername}")
-    name = f"attune_bench_{secrets.token_hex(4)}"
-    admin = create_engine(server_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
-
-
-@contextmanager
-def _server(url: str, workers: int) -> Iterator[tuple[str, int]]:
-    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        server = processes.Child(
-            "web",
-            ["serve", "--port", str(port), "--workers", str(workers)],
-            environment={
-                "ATTUNE_DATABASE_URL": url,
-                "ATTUNE_SECRET_KEY": secrets.token_urlsafe(48),
-                "ATTUNE_DATA_DIR": folder,
-                "ATTUNE_LOG_LEVEL": "warning",
-            },
-            log=Path(folder) / "web.log",
-        )
-        try:
-            _wait_for(server, port)
-            yield "127.0.0.1", port
-        finally:
-            server.stop()
-
-
-def _wait_for(server: processes.Child, port: int) -> None:
-    until = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < until and server.is_running:
-        try:
-            load.request(("127.0.0.1", port), "/livez")
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise Invalid(f"the web server did not respond on port {port}")
-
-
-def _numbers(text_: str) -> list[int]:
-    try:
-        return [int(part) for part in text_.replace("_", "").split(",")]
-    except ValueError as error:
-        raise Invalid(f"numbers must be separated by commas, not {text_!r}") from error
-
-
-def _commit() -> str:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    return found.stdout.strip() or "unknown"

@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("app.cli.demo", "Run one whole loop that you can watch in the browser."),
     "import": ("app.cli.data", "Import prompts, demonstrations, completions or preferences."),
     "export": ("app.cli.data", "Export a data set with its manifest."),
+    "list": ("app.cli.rows", "List comparisons, judgments or preferences as JSON lines."),
+    "tag": ("app.cli.rows", "Tag prompts or set their category, many at once."),
     "simulate": ("app.cli.simulate", "Attach simulated labelers with a known utility."),
     "user": ("app.cli.accounts", "Manage accounts."),
     "token": ("app.cli.accounts", "Manage API tokens."),

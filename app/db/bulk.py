@@ -7,7 +7,7 @@ that must not be null.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -107,6 +107,30 @@ def insert(
         names, places = ", ".join(columns), ", ".join("?" for _ in columns)
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({places})"
         connection.exec_driver_sql(statement, list(converted))
+
+
+def update(session: Session, of: InstrumentedAttribute[str], values: Mapping[int, str]) -> None:
+    """Set a column of the rows with these ids, each to its own value, in one statement.
+
+    Objects that the session holds keep the former value until they are refreshed.
+    """
+    if not values:
+        return
+    session.flush()
+    table = _table(of.parent.class_)
+    row_id: ColumnElement[Any]
+    value: ColumnElement[Any]
+    if is_postgresql(session):
+        ids = bindparam(None, list(values), type_=ARRAY(table.c.id.type))
+        texts = bindparam(None, list(values.values()), type_=ARRAY(of.type))
+        wanted = func.unnest(ids, texts).table_valued("a", "b").render_derived()
+        row_id, value = wanted.c.a, wanted.c.b
+    else:
+        pairs = literal(json.dumps(list(values.items())))
+        wanted = func.json_each(pairs).table_valued(column("value"))
+        row_id, value = (func.json_extract(wanted.c.value, f"$[{at}]") for at in (0, 1))
+    statement = table.update().where(table.c.id == row_id).values({of.key: value})
+    session.execute(statement)
 
 
 def prefer_indexes(session: Session) -> None:

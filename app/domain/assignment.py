@@ -148,7 +148,10 @@ def _reasons(state: QueueState) -> Sequence[str]:
         reasons.append(f"You have skipped {state.skipped:,}.")
     rest = state.total - state.judged - state.skipped - state.with_others
     if rest > 0:
-        reasons.append(f"{rest:,} {'has' if rest == 1 else 'have'} all the judgments wanted.")
+        has, needs = (
+            ("comparison has", "it needs") if rest == 1 else ("comparisons have", "they need")
+        )
+        reasons.append(f"{rest:,} {has} all the judgments {needs}.")
     return reasons
 
 

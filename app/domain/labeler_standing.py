@@ -42,7 +42,7 @@ NO_THIRD = "no comparison has choices of two others"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LabelerStanding:
     """One labeler's choices against the others'.
 
     ``with_others`` is how often another labeler who chose on the same pair chose the same,
@@ -63,7 +63,7 @@ def remark_level(labelers: int) -> float:
     return 1 - FALSE_REMARKS / max(labelers, 1)
 
 
-def standings(table: VoteTable) -> tuple[Standing, ...]:
+def standings(table: VoteTable) -> tuple[LabelerStanding, ...]:
     """Compare each labeler's choices with the others'."""
     decided = table.decided()
     count = len(table.labelers)
@@ -75,7 +75,7 @@ def standings(table: VoteTable) -> tuple[Standing, ...]:
     below = _below_chance(decided)
     compared, others, gaps = _against_pairs_of_others(decided)
     return tuple(
-        Standing(
+        LabelerStanding(
             labeler,
             shares[at],
             others[at],

@@ -29,6 +29,7 @@ SLOT_SD = 1.5
 FEWEST = 20  # shared choices below which a labeler keeps the weight 1
 WEIGHT_MOST = 3.0
 RESAMPLES = 100
+MOST_RESAMPLED = 100_000  # choices
 _ITERATIONS, _CLOSE_ENOUGH = 100, 1e-6
 _NEWTON_STEPS = 3
 _WARM_ITERATIONS = 15
@@ -106,6 +107,29 @@ class Changes:
     undecided: int  # units that had a majority and have none under the weights
 
 
+def sample(choices: Choices, most: int, *, seed: int = 0) -> Choices:
+    """Return the choices on randomly drawn owners, about ``most`` in all; the labelers stay."""
+    if len(choices.unit) <= most:
+        return choices
+    owners, which = np.unique(choices.owner, return_inverse=True)
+    of_entry = which[choices.unit]
+    order = np.random.default_rng(seed).permutation(len(owners))
+    drawn = np.cumsum(np.bincount(of_entry, minlength=len(owners))[order]) <= most
+    kept = np.zeros(len(owners), dtype=bool)
+    kept[order[drawn]] = True
+    entries = kept[of_entry]
+    units, unit = np.unique(choices.unit[entries], return_inverse=True)
+    return Choices(
+        choices.labelers,
+        unit=unit.astype(np.int64),
+        labeler=choices.labeler[entries],
+        sign=choices.sign[entries],
+        shown=choices.shown[entries],
+        owner=choices.owner[units],
+        known=choices.known[units],
+    )
+
+
 def propose(
     choices: Choices, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[ProposedWeight, ...]:
@@ -120,7 +144,7 @@ def propose(
     shared = _shared(choices, count)
     gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
     parameters = _fit(choices, np.ones(len(choices.unit)), None, _ITERATIONS)
-    drawn = _resampled(choices, parameters, seed, resamples)
+    drawn = _drawn(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
     drawn_weights = np.array([_weights(skills, total, shared) for skills in drawn[:, :, 0]])
     drawn_weights = drawn_weights.reshape(len(drawn), len(choices.labelers))
@@ -245,6 +269,21 @@ def _maximize(choices: Choices, better: Array, repeats: Array, parameters: Array
         )
         updated = updated + np.clip(step, -1.0, 1.0)
     return updated
+
+
+def _drawn(choices: Choices, parameters: Array, seed: int, resamples: int) -> Array:
+    """Return parameters as resamples would fit them, shape (resamples, labelers, 2).
+
+    Resampling millions of choices would take minutes. Beyond `MOST_RESAMPLED`, a part of the owners
+    is resampled, and the deviations are scaled to the size of the whole.
+    """
+    part = sample(choices, MOST_RESAMPLED, seed=seed)
+    if part is choices:
+        return _resampled(choices, parameters, seed, resamples)
+    of_part = _fit(part, np.ones(len(part.unit)), parameters, _WARM_ITERATIONS)
+    deviations = _resampled(part, of_part, seed, resamples) - of_part
+    scaled: Array = parameters + deviations * np.sqrt(len(part.unit) / len(choices.unit))
+    return scaled
 
 
 def _resampled(choices: Choices, start: Array, seed: int, resamples: int) -> Array:

@@ -1,6 +1,6 @@
 """Reads and checks the fields of a row, with errors that name the field."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from app.domain import instruction_text
 from app.errors import Invalid
@@ -18,6 +18,8 @@ _SCORE_PAIRS = (
 )
 MARGINS = ("margin", *(name for names in _SCORE_PAIRS for name in names))
 """The fields that `margin` reads."""
+LABELS: Mapping[str, tuple[type, ...]] = {"category": (str,), "tags": (str, list)}
+"""The labels of a prompt that every format keeps, with the types they may have."""
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (bool, "true or false"),
     ((int, float), "a number"),
@@ -167,11 +169,23 @@ def as_text(turns: Conversation) -> str:
 
 
 def rest(row: Row, known: Collection[str]) -> dict[str, object]:
-    """Return the fields unknown to the format that hold a text, a number or a boolean."""
+    """Return the fields unknown to the format that hold a text, a number or a boolean.
+
+    Also the labels of the prompt: its tags may be a list.
+    """
     return {
         key: value
         for key, value in row.items()
         if key not in known and isinstance(value, str | int | float)
+    } | labels(row, known)
+
+
+def labels(row: Row, known: Collection[str] = ()) -> dict[str, object]:
+    """Return the category and the tags of the prompt, where the row has them."""
+    return {
+        key: value
+        for key, types in LABELS.items()
+        if (value := row.get(key)) is not None and key not in known and isinstance(value, types)
     }
 
 

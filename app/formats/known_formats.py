@@ -8,6 +8,7 @@ from app.formats import (
     completions,
     csv_prompts,
     dialogsum,
+    fields,
     helpsteer,
     hh,
     instructions,
@@ -80,8 +81,8 @@ TABLE_FORMATS = (
 ARCHIVE = "zip"
 FIELDS = frozenset(
     path.partition(".")[0] for known in (*FORMATS, csv_prompts.FORMAT) for path in known.fields
-)
-"""Every field that any format uses."""
+).union(fields.LABELS)
+"""Every field that any format uses, and the labels of prompts, which all keep."""
 
 
 def names() -> dict[str, str]:

@@ -20,6 +20,8 @@ OPTION_TITLES: Mapping[str, str] = {
     "purposes": "Purposes",
     "splits": "Splits",
     "include_adjudicated": "Include settled comparisons",
+    "categories": "Categories",
+    "tags": "Tags",
     "instruction": "Instruction",
     "since": "Since",
     "since_export": "Since export",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 
 from app.errors import Invalid
-from app.formats import reading, unused_signals, zip_files
+from app.formats import fields, reading, unused_signals, zip_files
 from app.formats.charsets import peek
 from app.formats.column_mapping import IGNORE, ColumnsByField
 from app.formats.format import Format
@@ -184,6 +184,8 @@ def _lost(first: Iterable[RawRow | Rejected], rows: Rows) -> dict[str, str]:
 def _why_lost(name: str, row: Row, known: Format) -> str:
     """Return why a column would not be imported, or an empty string if it would."""
     if row[name] is None or any(path.partition(".")[0] == name for path in known.paths(row)):
+        return ""
+    if fields.labels({name: row[name]}) and known.start is None:
         return ""
     if name in known.ignores:
         return known.ignores[name]

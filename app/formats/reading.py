@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from app.errors import Invalid
-from app.formats import column_mapping, csv_prompts, detection, tables, unused_signals
+from app.formats import column_mapping, csv_prompts, detection, fields, tables, unused_signals
 from app.formats.column_mapping import ColumnMapping, ColumnsByField
 from app.formats.format import Format
 from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
@@ -46,7 +46,7 @@ class Rows:
         """Read a row. Raises Invalid if it must be rejected."""
         outcomes = list(self.format.read(values))
         unused_signals.check(values, self.format)
-        return outcomes
+        return _labelled(outcomes, values)
 
 
 def readable(stream: Iterator[RawRow | Rejected]) -> Iterator[RawRow | Rejected]:
@@ -111,6 +111,19 @@ def detected(first_lines: Sequence[bytes], limits: Limits, mapping: ColumnsByFie
         return ARCHIVE
     lines = (RawRow(number, data) for number, data in enumerate(first_lines, 1))
     return opened(lines, None, limits, mapping).format.name
+
+
+def _labelled(outcomes: list[Record | Rejected], values: Row) -> list[Record | Rejected]:
+    """Add the prompt's category and tags to the notes of records whose format does not."""
+    if not values.keys() & fields.LABELS.keys():
+        return outcomes
+    labels = fields.labels(values)
+    return [
+        outcome
+        if isinstance(outcome, Rejected) or labels.keys() <= outcome.meta.keys()
+        else replace(outcome, meta={**labels, **outcome.meta})
+        for outcome in outcomes
+    ]
 
 
 def _outcomes(rows: Rows, item: RawRow) -> list[Record | Rejected]:

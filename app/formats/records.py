@@ -123,6 +123,7 @@ class UnpairedRecord:
     text: str
     label: bool
     labeler: str | None = None
+    meta: Meta = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)

@@ -22,8 +22,18 @@ def read(row: Row) -> list[PreferenceRecord]:
             Ranking((1, 2) if label == 1 else (2, 1)),
             margin=fields.optional_number(row, "score_ratio"),
             source_id=fields.identifier(row, "post_id"),
+            meta=_notes(row),
         )
     ]
+
+
+def _notes(row: Row) -> Row:
+    """Return the forum as the domain, without the name of SHP's own split at its end."""
+    domain = fields.optional_text(row, "domain")
+    if domain is None:
+        return {}
+    forum, _, split = domain.rpartition("_")
+    return {"domain": forum if split in ("train", "validation", "test") else domain}
 
 
 FORMAT = Format(
@@ -31,7 +41,10 @@ FORMAT = Format(
     "Stanford Human Preferences",
     has("history", "human_ref_A", "human_ref_B", "labels"),
     read,
-    fields=("history", "human_ref_A", "human_ref_B", "labels", "score_ratio", "post_id"),
+    fields=(
+        *("history", "human_ref_A", "human_ref_B", "labels", "score_ratio", "post_id"),
+        "domain",
+    ),
     ignores={
         "score_A": "the votes that 'labels' and 'score_ratio' are made of",
         "score_B": "the votes that 'labels' and 'score_ratio' are made of",

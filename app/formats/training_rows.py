@@ -37,6 +37,7 @@ class DatasetPrompt:
     split: Split
     content_hash: str
     source: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
             "messages": [dict(message) for message in row.prompt.messages],
             "split": row.prompt.split,
             "content_hash": row.prompt.content_hash,
+            **({"category": row.prompt.category} if row.prompt.category else {}),
         },
         "completions": [_candidate_json(each) for each in row.candidates],
         "pairs": [_pair_json(pair) for pair in row.pairs],
@@ -128,7 +130,11 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         comparison_id=data["comparison"],
         round_number=data["round"],
         prompt=DatasetPrompt(
-            prompt["id"], tuple(prompt["messages"]), Split(prompt["split"]), prompt["content_hash"]
+            prompt["id"],
+            tuple(prompt["messages"]),
+            Split(prompt["split"]),
+            prompt["content_hash"],
+            category=prompt.get("category", ""),
         ),
         candidates=tuple(_candidate(each) for each in data["completions"]),
         pairs=tuple(TrainingPair(*pair) for pair in data["pairs"]),

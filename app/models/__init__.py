@@ -20,7 +20,14 @@ from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeart
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, Instruction, Project
-from app.models.prompts import Completion, Demonstration, Prompt
+from app.models.prompts import (
+    Completion,
+    Demonstration,
+    Prompt,
+    PromptEdit,
+    PromptEditItem,
+    PromptTag,
+)
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
 
@@ -57,6 +64,9 @@ __all__ = [
     "PracticeAnswer",
     "Project",
     "Prompt",
+    "PromptEdit",
+    "PromptEditItem",
+    "PromptTag",
     "Purpose",
     "ResultsFile",
     "ResultsRow",

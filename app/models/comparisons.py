@@ -57,6 +57,7 @@ class Comparison(Identified, Base):
         ),
         Index("ix_comparison_project_id", "project_id", "id"),
         Index("ix_comparison_project_id_kind", "project_id", "kind", "id"),
+        Index("ix_comparison_project_id_created_at", "project_id", "created_at"),
         Index("ix_comparison_purpose", "project_id", "purpose", "id"),
         Index("ix_comparison_round_id", "round_id", "id"),
         Index(

@@ -15,6 +15,7 @@ _LIVE = text("state IN ('leased', 'submitted')")
 _SKIPPED = text("state = 'skipped'")
 _COUNTED = text("state NOT IN ('released', 'expired')")
 _WORDED = text("comment <> '' OR text IS NOT NULL")
+_UNCOUNTED = text("NOT is_current OR is_retraction OR is_surplus")
 
 
 class Assignment(Identified, Base):
@@ -86,6 +87,7 @@ class Judgment(Identified, Base):
         Index("ix_judgment_labeler", "labeler_id", "project_id", "submitted_at"),
         Index("ix_judgment_comparison", "comparison_id"),
         Index("ix_judgment_project_id", "project_id", "id"),
+        Index("ix_judgment_project_id_submitted_at", "project_id", "submitted_at"),
         Index(
             "ix_judgment_text",
             "project_id",
@@ -106,6 +108,14 @@ class Judgment(Identified, Base):
             "comparison_id",
             sqlite_where=text("flags <> '[]'"),
             postgresql_where=text("flags <> '[]'::jsonb"),
+        ),
+        Index("ix_judgment_project_id_version", "project_id", "guidelines_version", "id"),
+        Index(
+            "ix_judgment_uncounted",
+            "project_id",
+            "id",
+            sqlite_where=_UNCOUNTED,
+            postgresql_where=_UNCOUNTED,
         ),
     )
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
@@ -42,6 +42,8 @@ class Project(Identified, Base):
     split_seed: Mapped[int] = mapped_column(default=0)
     settings: Mapped[dict[str, Any]] = mapped_column(default=dict)  # other options by name
     median_active_ms: Mapped[int | None]  # of recent judgments; determines the lease length
+    # Changes of categories and tags so far: what is cached by category is then out of date.
+    prompt_changes: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
 

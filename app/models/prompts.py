@@ -1,4 +1,4 @@
-"""Prompts, demonstrations and completions."""
+"""Prompts with their tags and bulk edits, demonstrations and completions."""
 
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,8 @@ class Prompt(Identified, Base):
     __table_args__ = (
         UniqueConstraint("project_id", "content_hash"),
         Index("ix_prompt_project_id_split", "project_id", "split", "id"),
+        Index("ix_prompt_project_id_category", "project_id", "category", "id"),
+        Index("ix_prompt_project_id_source", "project_id", "source", "id"),
         Index("ix_prompt_project_id_group_hash", "project_id", "group_hash"),
     )
 
@@ -40,9 +42,45 @@ class Prompt(Identified, Base):
     is_evaluation: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     source: Mapped[str] = mapped_column(String(120), default="")
     source_key: Mapped[str] = mapped_column(String(200), default="")
+    category: Mapped[str] = mapped_column(String(120), default="", server_default="")  # "": none
     meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]
+
+
+class PromptTag(Base):
+    """A tag of a prompt."""
+
+    __tablename__ = "prompt_tag"
+    __table_args__ = (Index("ix_prompt_tag_project_id_tag", "project_id", "tag", "prompt_id"),)
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(60), primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+
+
+class PromptEdit(Identified, Base):
+    """A category or tag that was set on, or removed from, many prompts at once."""
+
+    __tablename__ = "prompt_edit"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    action: Mapped[str] = mapped_column(String(20))  # tag, untag, categorize
+    value: Mapped[str] = mapped_column(String(120))
+    prompts: Mapped[int]  # how many it changed
+    actor_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+
+
+class PromptEditItem(Base):
+    """A prompt that a bulk edit changed, and its category before."""
+
+    __tablename__ = "prompt_edit_item"
+
+    edit_id: Mapped[int] = mapped_column(ForeignKey("prompt_edit.id"), primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
+    category_before: Mapped[str] = mapped_column(String(120), default="")
 
 
 class Demonstration(Identified, Base):
@@ -67,6 +105,7 @@ class Completion(Identified, Base):
     __table_args__ = (
         UniqueConstraint("prompt_id", "source_key", "sample_index"),
         Index("ix_completion_checkpoint_id", "checkpoint_id"),
+        Index("ix_completion_project_id_source", "project_id", "source"),
         Index(
             "ix_completion_author",
             "author_id",
@@ -75,7 +114,7 @@ class Completion(Identified, Base):
         ),
     )
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoint.id"))
     source: Mapped[str] = mapped_column(String(120))  # shown to leads: "SFT 1", "gpt-x", "edit"

@@ -12,15 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from app.client import (
-    ApiAssignment,
-    ApiJudgment,
-    ApiSkip,
-    ApiSubmission,
-    Client,
-    ProjectClient,
-    RequestRefused,
-)
+from app.api_types import ApiAssignment, ApiJudgment, ApiSkip, ApiSubmission
+from app.client import Client, ProjectClient, RequestRefused
 from app.domain.judgment_kinds import JudgmentKind
 from app.simulation.labelers import (
     ComparisonView,

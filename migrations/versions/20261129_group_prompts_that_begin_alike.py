@@ -3,7 +3,7 @@
 Prompts keep their split. Each takes the hash of its turns up to and including the first user turn.
 
 Revision: 8f2d61c09b37
-Follows: 91b7e3d05c2a
+Follows: 7c1f04e8d2b6
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "8f2d61c09b37"
-down_revision = "91b7e3d05c2a"
+down_revision = "7c1f04e8d2b6"
 branch_labels = None
 depends_on = None
 

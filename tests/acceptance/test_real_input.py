@@ -14,7 +14,8 @@ from peft import PeftModel
 from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from app.client import ApiAssignment, ApiJudgment, ApiSubmission, Client, ProjectClient, new_key
+from app.api_types import ApiAssignment, ApiJudgment, ApiSubmission
+from app.client import Client, ProjectClient, new_key
 from app.db import Database
 from app.domain.ranking import Ranking
 from app.models import Judgment, Project, Role

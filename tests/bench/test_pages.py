@@ -51,7 +51,8 @@ def test_timings_of_two_starts_are_one_distribution() -> None:
     once = PageTimings("/", (100.0,), (10.0, 20.0))
     both = once + PageTimings("/", (300.0,), (30.0,))
     assert both == PageTimings("/", (100.0, 300.0), (10.0, 20.0, 30.0))
-    assert (both.first_p50, both.warm_p50, both.warm_p95) == (200.0, 20.0, pytest.approx(29.0))
+    assert (both.first_p50, both.warm_p50) == (200.0, 20.0)
+    assert both.warm_p95 == pytest.approx(29.0)
     with pytest.raises(Invalid, match="cannot be added"):
         _ = once + PageTimings("/p", (), ())
 

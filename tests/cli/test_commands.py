@@ -16,6 +16,7 @@ from app.models import Prompt, Split
 from app.services.people.accounts import users
 from app.services.project import projects
 from app.settings import load
+from tests.services.sample_votes import make_comparison, vote
 
 runner = CliRunner()
 
@@ -167,3 +168,48 @@ def test_a_file_is_previewed_and_imported_with_its_columns_mapped(tmp_path: Path
     refused = runner.invoke(app, ["import", "desk", str(file), "--map", "question"])
     assert isinstance(refused.exception, Invalid)
     assert "field=column" in str(refused.exception)
+
+
+def test_rows_are_listed_and_prompts_tagged_and_untagged_again(tmp_path: Path) -> None:
+    _run("user", "add", "ada@example.org", "--admin")
+    database = Database(load().database)
+    with database.transaction() as session:
+        project = projects.create(session, name="Desk", owner=users(session)[0])
+        for _ in range(2):
+            vote(session, make_comparison(session, project), users(session)[0], preferred="a")
+    database.dispose()
+    for kind in ("comparisons", "judgments", "preferences"):
+        assert len(_run("list", kind, "desk").splitlines()) == 2
+    done = json.loads(_run("tag", "desk", "odd", "--where", "search=Question").splitlines()[0])
+    assert (done["selected"], done["changed"]) == (2, 2)
+    _run("list", "judgments", "desk", "--where", "tag=odd", "--to", str(tmp_path / "j.jsonl"))
+    rows = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
+    assert [row["preferred"] for row in rows] == ["a", "a"]
+    undone = json.loads(_run("tag", "desk", "--undo", str(done["edit"])).splitlines()[0])
+    assert undone["restored"] == 2
+    assert _run("list", "judgments", "desk", "--where", "tag=odd") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("list", "votes", "desk"), "no list 'votes'; there are comparisons"),
+        (("list", "judgments", "desk", "--where", "round=two"), "round: Input should be a valid"),
+        (("list", "judgments", "desk", "--where", "rounds=2"), "rounds: Extra inputs"),
+        (("list", "judgments", "desk", "--where", "limit=2"), "limit is for pages of the API"),
+        (("list", "judgments", "desk", "--where", "round"), "a filter is name=value"),
+        (("tag", "desk", "x", "--where", "model=a"), "prompts have no filter 'model'"),
+        (("tag", "desk", "x", "--where", "split=a"), "split must be one of train"),
+        (("tag", "desk", "x"), "no prompts are selected"),
+        (("tag", "desk", "x", "--all", "--remove", "--category"), "--remove is for tags"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused(arguments: tuple[str, ...], reason: str) -> None:
+    _run("user", "add", "ada@example.org", "--admin")
+    database = Database(load().database)
+    with database.transaction() as session:
+        projects.create(session, name="Desk", owner=users(session)[0])
+    database.dispose()
+    result = runner.invoke(app, arguments)
+    assert isinstance(result.exception, Invalid), result.output
+    assert reason in str(result.exception)

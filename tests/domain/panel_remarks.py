@@ -53,7 +53,7 @@ def lines(panels: int) -> Iterator[str]:
             )
 
 
-def _evidence(panel: Panel, labeler: int, standing: labeler_standing.Standing) -> Evidence:
+def _evidence(panel: Panel, labeler: int, standing: labeler_standing.LabelerStanding) -> Evidence:
     table = panel.table
     own = table.labeler == labeler
     prompts = table.cluster[table.entry_owner[own]]

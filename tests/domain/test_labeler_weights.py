@@ -155,3 +155,29 @@ def test_choices_on_gold_are_counted() -> None:
     choices, _ = simulate([1.0, 1.0, 1.0], [0.0] * 3, units=60, gold=7)
     proposed = labeler_weights.propose(choices, resamples=0)
     assert [(one.choices, one.shared, one.gold) for one in proposed] == [(60, 60, 7)] * 3
+
+
+def test_a_sample_holds_whole_owners() -> None:
+    choices, _ = simulate([2.0, 1.0, 0.3], [0.0] * 3, units=1000)
+    assert labeler_weights.sample(choices, len(choices.unit)) is choices
+    some = labeler_weights.sample(choices, 900)
+    assert 890 < len(some.unit) <= 900
+    assert set(np.bincount(some.unit)) == {3}
+    assert some.labelers == choices.labelers
+
+
+def test_intervals_from_a_part_are_as_wide_as_those_from_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    choices, _ = simulate([2.0, 1.0, 0.3, 1.5, 1.0, 2.5, 0.6, 1.8], [0.0] * 8, units=4000)
+    whole = labeler_weights.propose(choices)
+    monkeypatch.setattr(labeler_weights, "MOST_RESAMPLED", 4000)
+    part = labeler_weights.propose(choices)
+    assert [one.weight for one in part] == [one.weight for one in whole]
+    widths = [[width(one.accuracy.interval) for one in each] for each in (whole, part)]
+    assert np.mean(widths[1]) == pytest.approx(np.mean(widths[0]), rel=0.25)
+
+
+def width(interval: Interval | Undefined) -> float:
+    assert isinstance(interval, Interval)
+    return interval.high - interval.low

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,22 @@ def choice(prompt: str, side: int) -> dict[str, Any]:
 def test_votes_on_one_comparison_are_numbered_and_none_is_lost() -> None:
     rows = [choice("a", 0), choice("b", 0), choice("a", 1), choice("a", 0), choice("b", 0)]
     assert numbers(*rows) == ["unnamed 1", "unnamed 1", "unnamed 2", "unnamed 3", "unnamed 2"]
+
+
+RATED = {"prompt": "Is it open?", "response": "Until six.", "helpfulness": 3, "correctness": 4}
+PAIR = {"prompt": "Is it open?", "chosen": "Until six.", "rejected": "No.", "margin": 1.5}
+RICH = {
+    "context": "Is it open?",
+    "completions": ["x", "y"],
+    "individual_preference": [{"labeler": "", "ranking": [1, 2]}],
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "tag"), [(RATED, "163f1633"), (PAIR, "2c414af2"), (RICH, "acdace37")]
+)
+def test_files_imported_by_earlier_versions_are_still_known(row: dict[str, Any], tag: str) -> None:
+    assert labelers(row) == [f"unnamed 1 of file {tag}"]
 
 
 def test_each_of_many_comparisons_has_its_own_count() -> None:

@@ -4,7 +4,8 @@ from sqlalchemy import inspect, select
 
 from app.db import Database, schema
 from app.models import Completion, Prompt, Split
-from app.services.project import prompts
+from app.services.project import prompt_search, prompts
+from app.services.project.prompt_search import PromptFilter
 from app.services.project.prompts import NewPrompt
 from tests.services import sample
 
@@ -35,7 +36,7 @@ def test_texts_stored_before_the_word_indexes_are_found(any_database: Database) 
     schema.downgrade(any_database.engine, "8c41f0d2b7e6")
     schema.upgrade(any_database.engine)
     with any_database.reader() as session:
-        assert len(prompts.page(session, project_id, search="refu").rows) == 1
+        assert len(prompt_search.page(session, project_id, PromptFilter(search="refu")).rows) == 1
 
 
 def test_a_lost_trigger_of_the_word_indexes_is_drift(database: Database) -> None:
@@ -59,7 +60,7 @@ def test_prompts_keep_their_split_and_get_the_group_of_their_beginning(
         prompt.split = Split.VALIDATION
         sample.make_completions(session, project, 2)
         expected = prompt.group_hash
-    schema.downgrade(any_database.engine, "91b7e3d05c2a")
+    schema.downgrade(any_database.engine, "7c1f04e8d2b6")
     schema.upgrade(any_database.engine)
     with any_database.transaction() as session:
         migrated = session.scalars(select(Prompt).order_by(Prompt.id)).first()

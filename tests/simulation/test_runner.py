@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from app.client import ApiAssignment, ApiCandidate, ApiMessage, Client, RequestRefused, new_key
+from app.api_types import ApiAssignment, ApiCandidate, ApiMessage
+from app.client import Client, RequestRefused, new_key
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import Comparison, Completion, Judgment, Role

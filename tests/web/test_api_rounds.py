@@ -180,7 +180,7 @@ def test_an_empty_export_fails_and_says_why(
     lead: TestClient, project: Project, database: Database, tmp_path: Path
 ) -> None:
     made(lead.post(url(project, "/exports"), json={"format": "hh"}), 202)
-    with pytest.raises(Exception, match=r"export 1 would be empty\. 0 rows: nothing matched"):
+    with pytest.raises(Exception, match=r"export 1 would be empty\. 0 rows: the project has no"):
         small.run_jobs(database, tmp_path)
     with database.reader() as session:
         assert session.query(Export).one().uri == ""

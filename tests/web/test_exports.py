@@ -14,7 +14,10 @@ from app.services.datasets import export_options
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 
-OF_RICH = {"rounds", "purposes", "splits", "include_adjudicated", "instruction", "container"}
+OF_RICH = {
+    *("rounds", "purposes", "splits", "include_adjudicated", "categories", "tags", "instruction"),
+    "container",
+}
 SignIn = Callable[..., TestClient]
 COUNTS: dict[str, Any] = {
     "comparisons": {"considered": 9, "exported": 7, "excluded": {"tied": 2}},
@@ -112,3 +115,17 @@ def test_exports_written_before_keep_their_counts(lead: TestClient, database: Da
         "judgments": {"considered": 9, "exported": 9, "excluded": {}},
     }
     assert "Withdrawn" in html(lead, "/p/desk/exports/1")
+
+
+def test_the_page_offers_the_categories_and_tags_there_are(
+    lead: TestClient, database: Database
+) -> None:
+    assert 'name="category"' not in html(lead, "/p/desk/exports")
+    file = b'{"prompt": "Add", "category": "math, easy", "tags": "x, y"}\n'
+    lead.post("/p/desk/prompts", files={"file": ("q.jsonl", file)})
+    page = html(lead, "/p/desk/exports")
+    assert "<option >math, easy</option>" in page
+    form = {"category": ["math, easy", "(none)"], "tag": ["y"]}
+    assert lead.post("/p/desk/exports", data=form).status_code == 303
+    options = options_of(database, 1)
+    assert (options["categories"], options["tags"]) == (["math, easy", "(none)"], ["y"])

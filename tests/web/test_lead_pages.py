@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import Database
+from app.errors import FigurePending
 from app.models import (
     Adjudication,
     Comparison,
@@ -22,6 +23,7 @@ from app.models import (
 )
 from app.services.people import accounts
 from app.services.project import criteria, projects
+from app.services.quality import agreement
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, vote
 
@@ -37,6 +39,9 @@ PAGES = (
     "/agreement",
     "/agreement?round=&version=&source=",
     "/agreement/weights",
+    "/agreement?round=&version=&source=&category=&tag=",
+    "/agreement?category=(none)&tag=none",
+    "/prompts?category=(none)&tag=none&before=",
     "/labelers",
     "/guidelines",
     "/guidelines/edit",
@@ -214,6 +219,29 @@ def test_guidelines_are_previewed_then_published_then_compared(lead: TestClient)
     assert lead.post("/p/desk/guidelines/edit", data=form).status_code == 303
     assert lead.post("/p/desk/guidelines/edit", data=form).status_code == 422
     assert "<ins>" in html(lead, "/p/desk/guidelines/diff?old=1&new=2")
+
+
+def test_guidelines_can_be_read_while_agreement_is_being_computed(
+    lead: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pending(*_: object) -> None:
+        raise FigurePending("later")
+
+    monkeypatch.setattr(agreement, "by_version", pending)
+    assert "being computed" in html(lead, "/p/desk/guidelines")
+
+
+def test_a_search_names_its_rules_and_refuses_too_long_a_one(lead: TestClient) -> None:
+    for page in ("prompts", "comparisons"):
+        answer = lead.get(
+            f"/p/desk/{page}", params={"q": "x" * 10_000}, headers={"accept": "text/html"}
+        )
+        assert answer.status_code == 422
+        assert "at most 500 characters, not 10,000" in answer.text
+    answer = lead.get(
+        "/p/desk/comparisons", params={"q": '"*:&|!'}, headers={"accept": "text/html"}
+    )
+    assert "Finds texts with all of the words" in answer.text
 
 
 def test_members_are_invited_paused_and_made_leads(

@@ -20,6 +20,7 @@ from app.services.datasets import (
     export_rows,
     export_since,
     exports,
+    judged_comparisons,
     preferences,
 )
 from app.services.datasets.export_rows import Account
@@ -150,11 +151,16 @@ def stream(
     with database.reader() as session:
         preferences.count_outside(session, project_id, options, account.counts)
     after: int | None = 0
+    limit = preferences.FIRST_PAGE
     while after is not None:
         with database.reader() as session:
             page = preferences.read_page(
-                session, project_id, options, account.counts, after=after, details=details
+                *(session, project_id, options, account.counts),
+                after=after,
+                limit=limit,
+                details=details,
             )
+        limit = preferences.next_limit(page)
         yield from page.rows
         after = page.after
 
@@ -165,22 +171,30 @@ def _of_files(
     """Yield demonstrations from files, if the export includes them; they belong to no round."""
     if format not in export_rows.DEMONSTRATIONS:
         return
-    counts = account.counts.demonstrations
+    counts, labels = account.counts.demonstrations, (options.categories, options.tags)
     with database.reader() as session:
         available = demonstrations.count_by_split(session, project_id)
+        labelled = demonstrations.count_by_split(session, project_id, labels)
         older = export_since.count_older_demonstrations(session, project_id, options)
     reason = "in no round" if options.rounds else "imported for purpose train"
     is_wanted = Purpose.TRAIN in options.purposes and not options.rounds
     for split, count in available.items():
         if not is_wanted or split not in options.splits:
             counts.skip(reason if not is_wanted else f"split {split}", count)
+        elif other := count - labelled.get(split, 0):
+            counts.skip(judged_comparisons.OTHER_LABEL, other)
     if is_wanted:
         counts.skip(export_since.OLDER, older)
     after: int | None = 0 if is_wanted else None
     while after is not None:
         with database.reader() as session:
             page = demonstrations.of_files(
-                session, project_id, options.splits, after=after, since=options.since
+                session,
+                project_id,
+                options.splits,
+                after=after,
+                labels=labels,
+                since=options.since,
             )
         yield from ((demonstration.prompt, demonstration.text) for demonstration in page.rows)
         after = page.after

@@ -7,7 +7,7 @@ demonstration, or of completions that are in no comparison of the project's kind
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, or_, select, true
+from sqlalchemy import Select, exists, func, select, true
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
@@ -141,12 +141,10 @@ def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]
 
 
 def _has_other_kinds(session: Session, project_id: int, kind: JudgmentKind) -> bool:
-    others = (
-        exists().where(Comparison.project_id == project_id, Comparison.kind == other)
-        for other in JudgmentKind
-        if other != kind
-    )
-    return bool(session.scalar(select(or_(*others))))
+    # The first and the last kind in the index: no more than two of its entries are read.
+    of_project = select(Comparison.kind).where(Comparison.project_id == project_id).limit(1)
+    ends = (of_project.order_by(Comparison.kind), of_project.order_by(Comparison.kind.desc()))
+    return any(session.scalar(end) not in {None, kind} for end in ends)
 
 
 def _with_fresh(session: Session, project: Project, kind: JudgmentKind) -> Select[int]:

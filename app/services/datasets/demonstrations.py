@@ -14,9 +14,14 @@ from sqlalchemy.orm import Session
 from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.formats.training_rows import DatasetPrompt
 from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
+from app.services.project import prompt_search
 from app.services.queue import counted_judgments
 
 PAGE = 500
+
+PromptLabelNames = tuple[tuple[str, ...], tuple[str, ...]]
+"""Categories and tags to select prompts by, any of each; an empty tuple selects all."""
+NO_LABELS: PromptLabelNames = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ def of_files(
     *,
     after: int = 0,
     limit: int = PAGE,
+    labels: PromptLabelNames = NO_LABELS,
     since: datetime | None = None,
 ) -> DemonstrationPage:
     """Return the next imported demonstrations, in the order of their import."""
@@ -53,6 +59,7 @@ def of_files(
             Demonstration.project_id == project_id,
             Demonstration.id > after,
             Prompt.split.in_(splits),
+            *prompt_search.is_labelled(project_id, *labels),
             *newer,
         )
         .order_by(Demonstration.id)
@@ -63,12 +70,17 @@ def of_files(
     return DemonstrationPage(rows, result[-1][0].id if len(result) == limit else None)
 
 
-def count_by_split(session: Session, project_id: int) -> dict[Split, int]:
+def count_by_split(
+    session: Session, project_id: int, labels: PromptLabelNames = NO_LABELS
+) -> dict[Split, int]:
     """Count the imported demonstrations in each split."""
     query = (
         select(Prompt.split, func.count(Demonstration.id))
         .join(Prompt, Prompt.id == Demonstration.prompt_id)
-        .where(Demonstration.project_id == project_id)
+        .where(
+            Demonstration.project_id == project_id,
+            *prompt_search.is_labelled(project_id, *labels),
+        )
         .group_by(Prompt.split)
     )
     return {Split(split): count for split, count in session.execute(query)}
@@ -85,7 +97,7 @@ def written(
         select(Judgment.text, Prompt)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*_counts(project_id, as_of), Prompt.split.in_(splits))
+        .where(*_counts(session, project_id, as_of), Prompt.split.in_(splits))
         .order_by(Judgment.id)
     )
     seen: set[tuple[int, str]] = set()
@@ -120,7 +132,7 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
         select(Comparison.prompt_id, Judgment.text)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(*_counts(project_id, None), *in_split)
+        .where(*_counts(session, project_id, None), *in_split)
         .distinct()
         .subquery()
     )
@@ -128,10 +140,10 @@ def count(session: Session, project_id: int, split: Split | None = None) -> int:
     return (session.scalar(of_file) or 0) + (own or 0)
 
 
-def _counts(project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
+def _counts(session: Session, project_id: int, as_of: datetime | None) -> list[ColumnElement[bool]]:
     """Return the conditions for a judgment to be a demonstration."""
     return [
-        counted_judgments.has_text(project_id),
+        counted_judgments.has_text(session, project_id),
         Judgment.kind.in_(WRITTEN_KINDS),
         counted_judgments.counts(as_of=as_of),
         Comparison.purpose == Purpose.TRAIN,

@@ -18,7 +18,7 @@ DEFAULT_FORMAT = "trl-implicit"
 
 _OF_EVERY_FORMAT = (
     *("rounds", "purposes", "splits", "include_adjudicated"),
-    *("since", "since_export", "container", "license"),
+    *("categories", "tags", "since", "since_export", "container", "license"),
 )
 _STATED_IF_SET = ("since", "since_export", "license")
 _STATED_APART = ("container", "license")  # in the manifest's `file` and `licence`

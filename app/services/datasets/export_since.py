@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.models import Adjudication, Comparison, Demonstration, Judgment, Prompt
 from app.services.datasets.judged_comparisons import ExportOptions
+from app.services.project import prompt_search
 
 UNCHANGED = "comparison not judged or settled since then"
 OLDER = "imported before then"
@@ -43,6 +44,7 @@ def count_older_demonstrations(session: Session, project_id: int, options: Expor
             Demonstration.project_id == project_id,
             Demonstration.created_at <= options.since,
             Prompt.split.in_(options.splits),
+            *prompt_search.is_labelled(project_id, options.categories, options.tags),
         )
     )
     return session.scalar(query) or 0

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk
 from app.domain.judgment_kinds import KINDS
+from app.domain.prompt_labels import of_notes
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
@@ -35,7 +36,7 @@ from app.services.datasets import (
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_completions import StoredCompletion
 from app.services.datasets.imported_votes import ImportedVote
-from app.services.project import prompts
+from app.services.project import prompt_labels, prompts
 from app.services.project.prompts import NewPrompt, StoredRow
 
 _LOCK = 7_204_302  # any constant that no other advisory lock uses
@@ -78,6 +79,7 @@ def store(
         author_id=author_id,
         is_evaluation=is_evaluation,
     )
+    _keep_labels(session, project, accepted, stored, tally)
     tally.rows += len(batch)
     tally.counts["prompts_new"] += sum(row.is_new for row in stored)
     tally.counts["records"] += len(accepted)
@@ -93,6 +95,20 @@ def _lock(session: Session, project_id: int) -> None:
     """Let one import at a time add to a project: two could find the same row missing."""
     if bulk.is_postgresql(session):
         session.execute(select(func.pg_advisory_xact_lock(_LOCK, project_id)))
+
+
+def _keep_labels(
+    session: Session,
+    project: Project,
+    accepted: Sequence[NumberedRecord],
+    stored: Sequence[StoredRow],
+    tally: ImportTally,
+) -> None:
+    """Keep the categories and tags that the rows name, and count what was not as in the file."""
+    labels = [of_notes(getattr(numbered.record, "meta", None) or {}) for numbered in accepted]
+    kept = prompt_labels.keep(session, project.id, list(zip(stored, labels, strict=True)))
+    counts = {**kept.counts(), "labels_refused": sum(each.refused for each in labels)}
+    tally.counts.update({name: count for name, count in counts.items() if count})
 
 
 def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[NumberedRecord]:

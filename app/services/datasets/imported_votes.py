@@ -10,10 +10,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import bulk
 from app.domain.judgment_kinds import JudgmentKind
 from app.formats.records import (
     ComparisonRecord,
@@ -22,18 +20,18 @@ from app.formats.records import (
     UnpairedRecord,
     VoteRecord,
 )
-from app.models import Project, Role, User
-from app.services.datasets import imported_judgments
+from app.models import Project
+from app.services.datasets import imported_judgments, imported_labelers
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_completions import StoredCompletion
 from app.services.datasets.imported_judgments import JudgedSlots, NewJudgment, Said
-from app.services.people import accounts
+from app.services.datasets.imported_labelers import is_imported
 from app.services.project import criteria
 from app.services.queue import comparison_batches, comparisons
 from app.services.queue.comparison_batches import NewComparison
 
-DOMAIN = "imported.invalid"
-NAMELESS = "Imported votes"
+__all__ = ["BEHIND_ROUNDS", "ImportedVote", "is_imported", "natural_key", "of_record", "store"]
+
 BEHIND_ROUNDS = -1
 """Priority of imported comparisons: a round waits for its own, nothing waits for these."""
 
@@ -115,7 +113,7 @@ class _Batch:
     ) -> None:
         self.session, self.project, self.tally = session, project, tally
         names = {imported.vote.labeler for imported in votes if imported.vote is not None}
-        self.labelers = labeler_ids(session, project, names)
+        self.labelers = imported_labelers.ids(session, project, names)
         keys = {key for imported in votes for key in (imported.key, imported.merged_key) if key}
         self.known = comparison_batches.by_natural_key(session, project.id, keys)
         self.orders = {key: known.completion_ids for key, known in self.known.items()}
@@ -271,44 +269,10 @@ def _renamed(
     return replace(vote, ratings={names[name, scales.get(name)]: given for name, given in ratings})
 
 
-def labeler_ids(session: Session, project: Project, names: Iterable[str]) -> dict[str, int]:
-    """Return the accounts that represent labelers of a file; they can never sign in."""
-    emails = {_email(project, name): name for name in sorted(names)}
-    query = select(User.email, User.id).where(bulk.among(session, User.email, emails))
-    ids = {emails[email]: user_id for email, user_id in session.execute(query)}
-    missing = [name for name in emails.values() if name not in ids]
-    return ids | {name: _add_labeler(session, project, name) for name in missing}
-
-
-def _add_labeler(session: Session, project: Project, name: str) -> int:
-    # An e-mail address is personal data: the account is known by its hash, and the address dropped.
-    shown = f"Imported {_digest(name)[:6] if '@' in name else name[:60]}" if name else NAMELESS
-    email = _email(project, name)
-    user = accounts.create_user(session, email=email, name=shown, password=None)
-    user.is_active = False
-    member = accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
-    member.is_paused = True  # the queue must not wait for somebody who cannot sign in
-    session.flush()
-    return user.id
-
-
-def is_imported(user: User) -> bool:
-    """Return whether an account represents a labeler of a file."""
-    return user.email.endswith(f"@{DOMAIN}")
-
-
 def natural_key(kind: JudgmentKind, prompt_id: int, completion_ids: Sequence[int]) -> str:
     """Return the natural key of the comparison of these completions, in any order."""
     listed = ",".join(map(str, sorted(completion_ids)))
     return f"import-{kind}-{prompt_id}-{hashlib.sha256(listed.encode()).hexdigest()[:32]}"
-
-
-def _email(project: Project, name: str) -> str:
-    return f"import-{project.id}-{_digest(name)[:16]}@{DOMAIN}"
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def _places(order: Sequence[int], completion_ids: Sequence[int]) -> list[int]:

@@ -28,6 +28,7 @@ NOT_PREFERENCE = "implies no preference"
 MOSTLY_NEITHER = "most votes state no preference"
 NO_MAJORITY = "no majority: several options have the most votes"
 TIED = "tied"
+OTHER_LABEL = "another category or tag"
 LOW_AGREEMENT = "agreement below the minimum"
 NOT_LABELLED = "finds no completion good or bad"
 NO_TEXT = "no text was written"
@@ -75,6 +76,8 @@ class ExportOptions:
     purposes: tuple[Purpose, ...] = (Purpose.TRAIN,)
     splits: tuple[Split, ...] = (Split.TRAIN,)
     include_adjudicated: bool = True
+    categories: tuple[str, ...] = ()  # of the prompts, any of these; none: all
+    tags: tuple[str, ...] = ()
     instruction: InstructionPlace = InstructionPlace.PROMPT
     since: datetime | None = None  # only what was judged or settled after it
     since_export: int | None = None  # the number of the export whose moment that is
@@ -101,6 +104,8 @@ class ExportOptions:
             "purposes": list(self.purposes),
             "splits": list(self.splits),
             "include_adjudicated": self.include_adjudicated,
+            "categories": list(self.categories),
+            "tags": list(self.tags),
             "instruction": self.instruction,
             "since": None if self.since is None else self.since.isoformat(),
             "since_export": self.since_export,
@@ -131,6 +136,8 @@ class ExportOptions:
             ),
             splits=tuple(_choice(Split, s) for s in _listed(data.get("splits", defaults.splits))),
             include_adjudicated=_truth(data.get("include_adjudicated", True)),
+            categories=_names("categories", data.get("categories", ())),
+            tags=_names("tags", data.get("tags", ())),
             instruction=_choice(
                 InstructionPlace, data.get("instruction", defaults.instruction), "instruction"
             ),
@@ -311,6 +318,15 @@ def _truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise Invalid(f"include_adjudicated is true or false, not {value!r}")
     return value
+
+
+def _names(option: str, value: object) -> tuple[str, ...]:
+    """Return the names in a list; a text is one name, because a category may have commas."""
+    names = value if isinstance(value, list | tuple) else (value,)
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise Invalid(f"{option} must be a list of names, not {name!r}")
+    return tuple(dict.fromkeys(name.strip() for name in names))
 
 
 def _listed(value: object) -> Iterable[object]:

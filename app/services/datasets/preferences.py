@@ -20,6 +20,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -47,9 +48,12 @@ from app.services.datasets.judged_comparisons import (
     JudgedPage,
     Voted,
 )
-from app.services.project import criteria, instructions
+from app.services.project import criteria, instructions, prompt_search
 
 PAGE = 2_000
+FIRST_PAGE = 200
+PAGE_BYTES = 16 << 20
+TOKEN_BYTES = 40  # of an integer in a tuple
 
 # Columns of tables, not of entities: their rows come straight from the driver.
 _comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
@@ -114,7 +118,7 @@ def read_page(
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
     rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, split, hash, source in selected:
+    for id, kind, purpose, is_withdrawn, number, prompt_id, turns, *rest in selected:
         own = votes[id]
         reason = _reason(
             is_withdrawn=is_withdrawn,
@@ -125,7 +129,10 @@ def read_page(
             counts.comparisons.exclude(reason)
             counts.judgments.exclude(reason, len(own))
             continue
-        prompt = DatasetPrompt(prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source)
+        split, hash, source, category = rest
+        prompt = DatasetPrompt(
+            prompt_id, tuple(_parsed(turns)), _SPLITS[split], hash, source, category
+        )
         row = JudgedComparison(
             id,
             _KINDS[kind],
@@ -143,12 +150,31 @@ def read_page(
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
 
 
+def next_limit(page: JudgedPage) -> int:
+    """Return how many comparisons to read next, so that a page stays near `PAGE_BYTES`.
+
+    Twenty rows of a page say how large a comparison is: nine long responses with their token ids
+    take a thousand times the memory of two short ones.
+    """
+    sampled = page.rows[:: max(1, len(page.rows) // 20)]
+    if not sampled:
+        return FIRST_PAGE
+    size = sum(
+        2 * len(candidate.text) + TOKEN_BYTES * len(candidate.token_ids or ())
+        for row in sampled
+        for candidate in row.candidates
+    )
+    return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), PAGE)
+
+
 def count_outside(
     session: Session, project_id: int, options: ExportOptions, counts: Counts
 ) -> None:
     """Count the comparisons and judgments of the project that the options do not ask for."""
-    inside = and_(*_conditions(options))
-    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number)
+    inside = and_(*_conditions(project_id, options))
+    labels = prompt_search.is_labelled(project_id, options.categories, options.tags)
+    is_labelled = case((and_(true(), *labels), 1), else_=0).label("is_labelled")
+    groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
     if options.since is not None:
         is_unchanged = ~export_since.changed(options.since)
@@ -166,11 +192,15 @@ def count_outside(
             unit.skip(_outside(options, *group), count)
 
 
-def _outside(options: ExportOptions, purpose: str, split: str, round_number: int | None) -> str:
+def _outside(
+    options: ExportOptions, purpose: str, split: str, round_number: int | None, is_labelled: int
+) -> str:
     if purpose not in options.purposes:
         return f"purpose {purpose}"
     if split not in options.splits:
         return f"split {split}"
+    if not is_labelled:
+        return judged_comparisons.OTHER_LABEL
     if options.rounds and round_number not in options.rounds:
         return "in no round" if round_number is None else f"round {round_number}"
     return export_since.UNCHANGED
@@ -185,13 +215,14 @@ def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | 
     return None if has_votes else judged_comparisons.UNJUDGED
 
 
-def _conditions(options: ExportOptions) -> list[ColumnElement[bool]]:
+def _conditions(project_id: int, options: ExportOptions) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         _comparison.purpose.in_(options.purposes),
         _prompt.split.in_(options.splits),
     ]
     if options.rounds:
         conditions.append(_round.number.in_(options.rounds))
+    conditions += prompt_search.is_labelled(project_id, options.categories, options.tags)
     return conditions
 
 
@@ -209,14 +240,14 @@ def _comparisons(
         *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
         _round.number,
         *(_prompt.id, type_coerce(_prompt.messages, Text)),
-        *(_prompt.split, _prompt.content_hash, _prompt.source),
+        *(_prompt.split, _prompt.content_hash, _prompt.source, _prompt.category),
     )
     query = (
         _joined(select(*columns).select_from(Comparison.__table__))
         .where(
             _comparison.project_id == project_id,
             _comparison.id > after,
-            *_conditions(options),
+            *_conditions(project_id, options),
             *([] if options.since is None else [export_since.changed(options.since)]),
         )
         .order_by(_comparison.id)

@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, false, func, select, true
+from sqlalchemy import ColumnElement, and_, false, func, select, text, true
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -138,14 +138,25 @@ def _count_all(session: Session, project_id: int, *, is_needed: bool) -> tuple[i
     return total, is_needed or total < TOTAL_MOST
 
 
+def _is_leased(session: Session, project_id: int) -> ColumnElement[bool]:
+    """Return the condition of a lease; SQLite, where most are submitted, would read every row."""
+    if session.get_bind().dialect.name != "sqlite":
+        is_leased = Assignment.state == AssignmentState.LEASED
+        return and_(Assignment.project_id == project_id, is_leased)
+    query = text(
+        "SELECT id FROM assignment INDEXED BY ix_assignment_expiry "
+        "WHERE project_id = :of_project AND state = :leased"
+    ).bindparams(of_project=project_id, leased=AssignmentState.LEASED.value)
+    return Assignment.id.in_(query.columns(Assignment.id))
+
+
 def _with_others(session: Session, project_id: int, labeler_id: int) -> tuple[int, datetime | None]:
     """Count comparisons whose remaining slots others hold, and when the first slot is freed."""
     row = session.execute(
         select(func.count(Comparison.id.distinct()), func.min(Assignment.expires_at))
         .join(Assignment, Assignment.comparison_id == Comparison.id)
         .where(
-            Assignment.project_id == project_id,
-            Assignment.state == AssignmentState.LEASED,
+            _is_leased(session, project_id),
             Assignment.labeler_id != labeler_id,
             _is_ordinary(project_id),
             Comparison.is_open == false(),

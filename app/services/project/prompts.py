@@ -1,6 +1,7 @@
-"""Prompts and demonstrations: stored once by content, split for good, listed in pages.
+"""Prompts and demonstrations: stored once by content, split for good.
 
-Reading files is up to the formats; what else a file may hold is up to `imports`.
+Reading files is up to the formats; what else a file may hold is up to `imports`. Lists are in
+`prompt_search`, categories and tags in `prompt_labels`.
 """
 
 import hashlib
@@ -14,15 +15,14 @@ from sqlalchemy import ColumnElement, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
-from app.domain import search_words, splits
+from app.domain import prompt_labels, splits
+from app.domain.prompt_labels import PromptLabels
 from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
-from app.services.project import word_index
 
-PAGE = 50
 _COLUMNS = (
     *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
-    *("is_evaluation", "source", "source_key", "meta", "author_id", "created_at"),
+    *("is_evaluation", "source", "source_key", "category", "meta", "author_id", "created_at"),
 )
 _DEMONSTRATION_COLUMNS = (
     *("id", "project_id", "prompt_id", "text", "content_hash", "source", "author_id"),
@@ -41,6 +41,11 @@ class NewPrompt:
     source: str = ""
     source_key: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> PromptLabels:
+        """The category and tags in the notes."""
+        return prompt_labels.of_notes(self.meta)
 
     @property
     def content_hash(self) -> str:
@@ -71,23 +76,6 @@ class StoredRow(NamedTuple):
 
     id: int
     is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrompt:
-    """A prompt in a list, with the number of its demonstrations and completions."""
-
-    prompt: Prompt
-    demonstrations: int
-    completions: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedPrompts:
-    """Some prompts, newest first, and where the next page begins."""
-
-    rows: tuple[ListedPrompt, ...]
-    before: int | None
 
 
 def add(
@@ -135,7 +123,7 @@ def store(
             list(new_prompts[at].follow_up),
             *(split[groups[at]].value, hashes[at], groups[at], is_evaluation),
             *(new_prompts[at].source[:120], new_prompts[at].source_key[:200]),
-            *(dict(new_prompts[at].meta), author_id, moment),
+            *(new_prompts[at].labels.category, dict(new_prompts[at].meta), author_id, moment),
         )
         for at in places
     ]
@@ -187,6 +175,8 @@ def store_demonstrations(
     author_id: int | None = None,
 ) -> list[StoredRow]:
     """Store demonstrations, each with its prompt's id; those with the same text are one."""
+    if not responses:
+        return []
     keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
     place = (Demonstration.prompt_id, Demonstration.content_hash)
     query = bulk.with_pairs(session, *place, keys, (*place, Demonstration.id))
@@ -252,39 +242,6 @@ def counts(session: Session, project_id: int) -> dict[Split, int]:
     return {split: by_split.get(split, 0) for split in Split}
 
 
-def page(
-    session: Session,
-    project_id: int,
-    *,
-    split: Split | None = None,
-    search: str = "",
-    source: str = "",
-    before: int | None = None,
-    limit: int = PAGE,
-) -> ListedPrompts:
-    """Return prompts that match the filters, newest first; `search` holds words of the messages."""
-    conditions: list[ColumnElement[bool]] = [Prompt.project_id == project_id]
-    if split is not None:
-        conditions.append(Prompt.split == split)
-    if search.strip():
-        terms = search_words.parse(search)
-        conditions.append(word_index.contains(session, Prompt, terms))
-    if source:
-        conditions.append(Prompt.source == source)
-    if before is not None:
-        conditions.append(Prompt.id < before)
-    answered = select(func.count()).where(Demonstration.prompt_id == Prompt.id)
-    completed = select(func.count()).where(Completion.prompt_id == Prompt.id)
-    query = (
-        select(Prompt, answered.scalar_subquery(), completed.scalar_subquery())
-        .where(*conditions)
-        .order_by(Prompt.id.desc())
-        .limit(limit)
-    )
-    rows = tuple(ListedPrompt(*row) for row in session.execute(query))
-    return ListedPrompts(rows, rows[-1].prompt.id if len(rows) == limit else None)
-
-
 def get(session: Session, project_id: int, prompt_id: int) -> Prompt:
     """Return a prompt of the project.
 
@@ -307,12 +264,6 @@ def completions_of(session: Session, prompt_id: int, *, limit: int = 100) -> lis
     """Return the completions of a prompt, newest first."""
     query = select(Completion).where(Completion.prompt_id == prompt_id)
     return list(session.scalars(query.order_by(Completion.id.desc()).limit(limit)))
-
-
-def sources(session: Session, project_id: int) -> list[str]:
-    """Return the names of the sources of the prompts."""
-    query = select(Prompt.source).distinct().where(Prompt.project_id == project_id)
-    return sorted(filter(None, session.scalars(query)))
 
 
 def contains(session: Session, column: Any, search: str) -> ColumnElement[bool]:

@@ -20,19 +20,21 @@ from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
-from app.domain.labeler_standing import Standing
+from app.domain.labeler_standing import LabelerStanding
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
 from app.models import Purpose, Round
 from app.services.datasets.preferences import ranking_of
-from app.services.project import criteria
+from app.services.project import criteria, prompt_search
+from app.services.project.prompt_search import NO_CATEGORY
 from app.services.quality import absolute_agreement, judgment_reader
 from app.services.quality.absolute_agreement import AbsoluteReport
-from app.services.quality.judgment_columns import KINDS, NO_ROUND, JudgmentColumns
+from app.services.quality.judgment_columns import KINDS, NO_ROUND, NONE, JudgmentColumns
 from app.services.quality.kept_figures import kept
 
 MAX_BINS = 12
+MAX_CATEGORIES = 50
 MIN_BIN_SIZE = 20
 LOW = 0.6
 NO_SOURCE = "unknown source"
@@ -48,11 +50,13 @@ class AgreementFilter:
     version: int | None = None
     source: str | None = None
     purpose: Purpose = Purpose.TRAIN
+    categories: tuple[str, ...] = ()  # none: all
+    tags: tuple[str, ...] = ()  # prompts with any of them; none: all
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementGroup:
-    """Agreement of the judgments of one round, guidelines version or prompt source."""
+    """Agreement of the judgments of one round, guidelines version, prompt source or category."""
 
     name: str
     judgments: int
@@ -86,6 +90,7 @@ class AgreementReport:
     labelers: tuple[LabelerAgreement, ...]
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
+    categories: tuple[AgreementGroup, ...] = ()  # none if fewer than two
 
     @property
     def has_orders(self) -> bool:
@@ -110,7 +115,7 @@ class LowAgreement:
 class LabelerStandings:
     """Labelers' choices against the others', and who is contrary in ratings or thumbs."""
 
-    choices: dict[str, Standing]
+    choices: dict[str, LabelerStanding]
     contrary: frozenset[str]
 
 
@@ -124,12 +129,18 @@ def report(
     purpose: Purpose = Purpose.TRAIN,
     version: int | None = None,
     source: str | None = None,
+    categories: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
 ) -> AgreementReport:
     """Measure agreement of a project, or of a part of it.
 
     `labeler_id` limits the report to the comparisons this labeler judged, with all labelers' votes.
     """
-    selection = AgreementFilter(round_id, labeler_id, version, source, purpose)
+    labels = (
+        tuple(categories),
+        tuple(tags),
+    )  # lists, if a process computes what it was asked as JSON
+    selection = AgreementFilter(round_id, labeler_id, version, source, purpose, *labels)
     return measure(load(session, project_id, selection), criteria.weights(session, project_id))
 
 
@@ -185,6 +196,7 @@ def measure(judgments: JudgmentColumns, weights: Mapping[str, float]) -> Agreeme
         labelers=labeler_agreement.with_others(table),
         pairs=labeler_agreement.in_pairs(table),
         flips={str(name): times for name, times in flips.items()},
+        categories=_by_category(judgments),
     )
 
 
@@ -203,6 +215,13 @@ def load(
     if asked.source is not None:
         known = judgments.sources.index(asked.source) if asked.source in judgments.sources else -1
         mask &= arrays.source == known
+    if asked.categories:
+        names = {"" if name == NO_CATEGORY else name for name in asked.categories}
+        wanted = [at for at, name in enumerate(judgments.categories) if name in names]
+        mask &= np.isin(arrays.category, wanted)
+    if asked.tags:
+        tagged = prompt_search.ids_with_tags(session, project_id, asked.tags)
+        mask &= np.isin(arrays.prompt, tagged)
     if asked.labeler_id is not None:
         theirs = arrays.comparison[arrays.labeler == asked.labeler_id]
         mask &= np.isin(arrays.comparison, theirs)
@@ -253,6 +272,21 @@ def _groups(
         for value in np.unique(values).tolist()
     )
     return tuple(sorted(groups, key=lambda group: group.name))
+
+
+def _by_category(judgments: JudgmentColumns) -> tuple[AgreementGroup, ...]:
+    """Measure each category if there are two or more; the smallest of very many are pooled."""
+    values = judgments.arrays.category
+    present, sizes = np.unique(values, return_counts=True)
+    if len(present) < 2:
+        return ()
+    shown = present[np.argsort(-sizes, kind="stable")[:MAX_CATEGORIES]]
+    others = f"{len(present) - len(shown)} other categories"
+    return _groups(
+        judgments,
+        np.where(np.isin(values, shown), values, np.int32(NONE)),
+        lambda at: others if at == NONE else judgments.categories[at] or NO_CATEGORY,
+    )
 
 
 def _group(name: str, judgments: JudgmentColumns) -> AgreementGroup:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from sqlalchemy import ColumnElement, TextClause, select, text
+from sqlalchemy import ColumnElement, TextClause, false, select, text
 from sqlalchemy.orm import Session
 
 from app.domain import agreement, search_words
@@ -298,13 +298,13 @@ def get(session: Session, project_id: int, comparison_id: int) -> Comparison:
 def _conditions(
     session: Session, project_id: int, selection: ComparisonFilter
 ) -> list[ColumnElement[bool] | TextClause]:
-    conditions: list[ColumnElement[bool] | TextClause] = [Comparison.project_id == project_id]
+    conditions: list[ColumnElement[bool] | TextClause] = []
+    if selection.round_number is None:
+        conditions.append(Comparison.project_id == project_id)
+    else:  # the round's own index, which SQLite would not prefer to that of the project
+        conditions.append(_of_round(session, project_id, selection.round_number))
     if selection.purpose is not None:
         conditions.append(Comparison.purpose == selection.purpose)
-    if selection.round_number is not None:
-        number = selection.round_number
-        known = select(Round.id).where(Round.project_id == project_id, Round.number == number)
-        conditions.append(Comparison.round_id == session.scalar(known))
     if selection.prompt_id is not None:
         conditions.append(Comparison.prompt_id == selection.prompt_id)
     if selection.number is not None:
@@ -316,6 +316,12 @@ def _conditions(
         )
         conditions.append(Comparison.id.in_(flagged))
     return conditions
+
+
+def _of_round(session: Session, project_id: int, number: int) -> ColumnElement[bool]:
+    known = select(Round.id).where(Round.project_id == project_id, Round.number == number)
+    round_id = session.scalar(known)
+    return false() if round_id is None else Comparison.round_id == round_id
 
 
 def _agreements(session: Session, project_id: int, ids: Sequence[int]) -> dict[int, float]:

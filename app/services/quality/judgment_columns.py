@@ -52,6 +52,7 @@ class JudgmentArrays:
     round: NDArray[np.int32]  # numbers; `NO_ROUND` outside rounds
     version: NDArray[np.int32]  # of the guidelines
     source: NDArray[np.int32]  # index into `sources`
+    category: NDArray[np.int32]  # index into `categories`
     kind: NDArray[np.int8]  # index into `KINDS`
     purpose: NDArray[np.int8]  # index into `PURPOSES`
     counts: NDArray[np.bool_]  # it fills a slot of a comparison that is not withdrawn
@@ -60,6 +61,7 @@ class JudgmentArrays:
     first: NDArray[np.int8]  # the only completion ranked first; `NONE` if there are several
     shown: NDArray[np.int8]  # the completion shown first; `NONE` if it is not recorded
     shown_size: NDArray[np.int8]  # completions on screen
+    slots: NDArray[np.int64]  # four bits for each completion: its place on screen
     right: NDArray[np.int8]  # 1: as in gold, 0: not, `NONE`: no gold in force
     thumb: NDArray[np.int8]  # 1: up, 0: down, `NONE`
     active_ms: NDArray[np.int32]
@@ -82,8 +84,9 @@ class JudgmentArrays:
 
 
 DTYPES: tuple[type[Any], ...] = (
-    *(np.int64, np.int64, np.int64, np.int64, np.int32, np.int32, np.int32),
-    *(np.int8, np.int8, np.bool_, np.int8, np.int8, np.int8, np.int8, np.int8, np.int8, np.int8),
+    *(np.int64, np.int64, np.int64, np.int64, np.int32, np.int32, np.int32, np.int32),
+    *(np.int8, np.int8, np.bool_, np.int8, np.int8, np.int8, np.int8, np.int8, np.int64),
+    *(np.int8, np.int8),
     *(np.int32, np.float64),
 )
 
@@ -97,6 +100,7 @@ class JudgmentColumns:
     absolute: Mapping[int, AbsoluteEntry]  # by the id of the judgment
     labelers: Mapping[int, str]  # pseudonyms by user id
     sources: tuple[str, ...]
+    categories: tuple[str, ...]  # of the prompts; empty: none
 
     def __len__(self) -> int:
         return len(self.arrays.id)
@@ -152,6 +156,18 @@ class JudgmentColumns:
     def table(self) -> VoteTable:
         """Return the votes that the judgments imply; those without a preference are left out."""
         return self._table(self.sign.astype(np.int64) + 1, 1)
+
+    def shown_signs(self) -> NDArray[np.int8]:
+        """Return for each sign 1 if the first of the pair was shown before the second, -1 if after.
+
+        Where the order on screen was not recorded, it is 0.
+        """
+        arrays, pairs = self.arrays, pairs_of(self.arrays.size)
+        first, second = _pair_positions(arrays.size, pairs)
+        slots = np.repeat(arrays.slots, pairs)
+        order = ((slots >> 4 * second) & 15) - ((slots >> 4 * first) & 15)
+        known = np.repeat(arrays.shown_size >= arrays.size, pairs)
+        return np.where(known, np.sign(order), 0).astype(np.int8)
 
     def strength_table(self) -> VoteTable | None:
         """Return the votes with their strengths; None unless every vote is a pick with one."""
@@ -210,6 +226,16 @@ def _numbered(
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     return distinct[order], first[order], rank[inverse]
+
+
+def _pair_positions(size: NDArray[np.int8], pairs: Indices) -> tuple[Indices, Indices]:
+    """Return the positions of both completions of each pair of rankings of these sizes."""
+    first, second = np.zeros((2, int(pairs.sum())), dtype=np.int64)
+    starts = np.cumsum(pairs) - pairs
+    for each in np.unique(size[pairs > 0]).tolist():
+        at = starts[size == each][:, None] + np.arange(each * (each - 1) // 2)
+        first[at], second[at] = np.triu_indices(each, 1)
+    return first, second
 
 
 def _within(counts: Indices) -> Indices:

@@ -3,8 +3,8 @@
 In a process that computes figures again and again, reading a million judgments each time would take
 longer than all the rest. Judgments are only ever added (a correction supersedes an earlier one by a
 row of its own), so the arrays of the last reading are brought up to date from the newest rows. What
-changes otherwise (a withdrawal, a member's pseudonym, a weight, the prompts' sources) leads to
-reading everything again.
+changes otherwise (a withdrawal, a member's pseudonym, a weight, the prompts' sources or categories)
+leads to reading everything again.
 """
 
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ def _updated(session: Session, project_id: int, known: _Reading, last: int) -> _
     )
     ids = known.columns.arrays.id
     kept: Mask = (ids <= since) & ~np.isin(ids, np.array(list(superseded), dtype=np.int64))
-    fresh = _read_after(session, project_id, since, known.columns.sources)
+    fresh = _read_after(session, project_id, since, known.columns)
     return _Reading(_joined(known.columns.where(kept), fresh), last, known.rest)
 
 
@@ -102,13 +102,15 @@ def _joined(old: JudgmentColumns, new: JudgmentColumns) -> JudgmentColumns:
         {**old.absolute, **new.absolute},
         {**old.labelers, **new.labelers},
         new.sources,
+        new.categories,
     )
 
 
 def _read_after(
-    session: Session, project_id: int, after: int, sources: Sequence[str] = ()
+    session: Session, project_id: int, after: int, known: JudgmentColumns | None = None
 ) -> JudgmentColumns:
-    builder = _Builder(session, project_id, sources)
+    """Read the judgments after an id; sources and categories keep the numbers they had before."""
+    builder = _Builder(session, project_id, known)
     rows = session.execute(_query(session, project_id, after).execution_options(yield_per=CHUNK))
     for chunk in rows.partitions(CHUNK):
         builder.add(chunk)
@@ -118,9 +120,10 @@ def _read_after(
 class _Builder:
     """Turns rows into arrays, chunk by chunk."""
 
-    def __init__(self, session: Session, project_id: int, sources: Sequence[str]) -> None:
+    def __init__(self, session: Session, project_id: int, known: JudgmentColumns | None) -> None:
         self._weights = criteria.weights(session, project_id)
-        self._sources = {name: at for at, name in enumerate(sources)}
+        self._sources = {name: at for at, name in enumerate(known.sources if known else ())}
+        self._categories = {name: at for at, name in enumerate(known.categories if known else ())}
         members = select(Membership.user_id, Membership.pseudonym).where(
             Membership.project_id == project_id
         )
@@ -153,6 +156,7 @@ class _Builder:
             *row[:5],
             row.guidelines_version,
             self._sources.setdefault(row.source, len(self._sources)),
+            self._categories.setdefault(row.category, len(self._categories)),
             _KIND_INDEX[row.kind],
             _PURPOSE_INDEX[row.purpose],
             not (row.is_surplus or row.is_withdrawn),
@@ -161,6 +165,7 @@ class _Builder:
             first,
             shown[0] if shown else NONE,
             len(shown),
+            sum(slot << 4 * completion for slot, completion in enumerate(shown)),
             NONE if row.is_withdrawn else _right(row),
             NONE if row.thumb is None else int(row.thumb == "up"),
             row.active_ms,
@@ -174,6 +179,7 @@ class _Builder:
             self._absolute,
             self._labelers,
             tuple(self._sources),
+            tuple(self._categories),
         )
 
     def _order(self, row: Any) -> tuple[int, int, tuple[int, ...]]:
@@ -223,6 +229,7 @@ def _query(session: Session, project_id: int, after: int) -> Select[Any]:
             Comparison.purpose,
             Comparison.is_withdrawn,
             Comparison.gold_answer,
+            Prompt.category,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)

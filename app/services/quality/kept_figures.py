@@ -23,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -39,9 +39,11 @@ from app.models import (
     Judgment,
     KeptFigure,
     Membership,
+    Project,
 )
 from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
+NAME_MOST = 300  # characters; figures of longer names, as of many categories, are not kept
 SMALL = 20_000  # judgments, up to which figures are computed on demand
 RECENT = 1_000  # judgments whose commit may come after that of a later one
 COMPUTING = "computes_figures"  # key of a session's info
@@ -94,7 +96,8 @@ def kept(
             return cast(Result, entry[1])
         if _is_large(session, project_id) and has_refresher(session):
             name = figure_name(function, args, kwargs)
-            return cast(Result, _read(session, project_id, function, name, present))
+            if len(name) <= NAME_MOST:
+                return cast(Result, _read(session, project_id, function, name, present))
         result = compute(session, project_id, *args, **kwargs)
         _memory.put(key, present, result)
         return result
@@ -113,7 +116,7 @@ def as_of(session: Session) -> datetime | None:
 
 def figure_name(function: FigureFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """Return the name under which a figure is kept: of its function, and its arguments as JSON."""
-    given = {name: value for name, value in sorted(kwargs.items()) if value is not None}
+    given = {name: value for name, value in sorted(kwargs.items()) if value not in (None, ())}
     return function.name + json.dumps([list(args), given], separators=(",", ":"))
 
 
@@ -140,7 +143,7 @@ def needs_refresher(session: Session) -> bool:
 
 
 def stamp(session: Session, project_id: int) -> str:
-    """Return a text that changes with any judgment, skip, withdrawal, member, weight or act.
+    """Return a text that changes with any judgment, skip, withdrawal, member, weight, label or act.
 
     It must cost next to nothing with millions of judgments. Rows are only ever added, so the newest
     id would do, but for a judgment that is committed after one with a higher id: hence the count of
@@ -158,13 +161,16 @@ def stamp(session: Session, project_id: int) -> str:
 
 def parts_of_stamp(session: Session, project_id: int) -> tuple[int, str]:
     """Return the newest judgment's id, and a text that changes with all but judgments and skips."""
-    newest = select(func.max(Judgment.id)).where(Judgment.project_id == project_id)
-    withdrawn = select(func.count()).where(
-        Comparison.project_id == project_id, Comparison.is_withdrawn
+    # As the indexes have it: SQLite would read all rows of the project for `max` and `= 1`.
+    newest = select(Judgment.id).where(Judgment.project_id == project_id)
+    newest = newest.order_by(Judgment.id.desc()).limit(1)
+    withdrawn = select(func.count(Comparison.id)).where(
+        Comparison.project_id == project_id, text("comparison.is_withdrawn")
     )
     members = select(func.count()).where(Membership.project_id == project_id)
     act = select(func.max(AuditEvent.id)).where(AuditEvent.project_id == project_id)
-    counts = [session.scalar(query) or 0 for query in (withdrawn, members, act)]
+    labels = select(Project.prompt_changes).where(Project.id == project_id)
+    counts = [session.scalar(query) or 0 for query in (withdrawn, members, act, labels)]
     weights = session.execute(
         select(Criterion.name, Criterion.weight)
         .where(Criterion.project_id == project_id)

@@ -122,7 +122,9 @@ def _work_by_labeler(session: Session, project_id: int) -> dict[int, _Work]:
     people, starts = np.unique(labeler[order], return_index=True)
     practice = PURPOSES.index(Purpose.PRACTICE)
     work = {}
-    for user_id, of_labeler in zip(people.tolist(), np.split(order, starts[1:]), strict=True):
+    # Without any judgments there are no people, but `split` would still return one empty part.
+    parts = np.split(order, starts[1:]) if len(people) else []
+    for user_id, of_labeler in zip(people.tolist(), parts, strict=True):
         kept_places = of_labeler[judgments.arrays.purpose[of_labeler] != practice]
         work[user_id] = _Work(
             judgments.arrays.where(kept_places), is_tie[kept_places], longer[kept_places]

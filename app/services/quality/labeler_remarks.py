@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from app.domain import jackknife
 from app.domain.krippendorff import Indices
-from app.domain.labeler_standing import Standing, remark_level
+from app.domain.labeler_standing import LabelerStanding, remark_level
 from app.domain.measures import LEVEL, Interval, Measure, share
 
 MIN_JUDGMENTS = 30  # a labeler with fewer gets no remarks
@@ -63,7 +63,7 @@ class Evidence:
     same_again: Trials
     longer: Trials
     longer_by_others: Measure
-    standing: Standing | None
+    standing: LabelerStanding | None
     is_contrary: bool  # in ratings or thumbs
 
 
@@ -96,7 +96,7 @@ def _remarks(evidence: Evidence) -> Iterable[str]:
         yield f"chooses the longer response {longer} of the time, others {by_others}"
 
 
-def _standing(standing: Standing) -> Iterable[str]:
+def _standing(standing: LabelerStanding) -> Iterable[str]:
     agreed = _share(standing.with_others)
     if standing.is_below_chance:
         doubt = "; with two labelers, either may be the contrary one"

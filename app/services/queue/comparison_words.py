@@ -20,7 +20,7 @@ from app.services.project import word_index
 FEW = 1_000  # texts
 BATCHES = (100, 400, 1_500)  # comparisons that are read before all are collected
 
-RowKeys = Select[tuple[int, int, int]]  # key, comparison, prompt
+RowKeys = Select[int, int, int]  # key, comparison, prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _fetched(session: Session, rows: RowKeys) -> list[tuple[int, int, int]]:
 
 def _all_ids(
     session: Session, model: word_index.Searched, project_id: int, terms: Sequence[SearchTerm]
-) -> Select[tuple[int]]:
+) -> Select[int]:
     """Return a statement for all ids that PostgreSQL runs once, not again for each comparison."""
     found = word_index.select_ids(session, model, project_id, terms).cte(f"{model.__name__}_ids")
     return select(found.prefix_with("MATERIALIZED", dialect="postgresql").c.id)
@@ -103,8 +103,8 @@ def _all_ids(
 def _collected(
     session: Session,
     rows: SearchedRows,
-    prompt_ids: Iterable[int] | Select[tuple[int]],
-    completion_ids: Iterable[int] | Select[tuple[int]],
+    prompt_ids: Iterable[int] | Select[int],
+    completion_ids: Iterable[int] | Select[int],
     limit: int,
 ) -> list[int]:
     """Return the newest keys of the prompts and completions; each leg is limited by itself."""

@@ -9,7 +9,7 @@ statistics use all that stand. Flags exclude nothing.
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, literal_column, select
+from sqlalchemy import ColumnElement, and_, exists, text
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Comparison, Judgment
@@ -41,22 +41,12 @@ def counts(*, as_of: datetime | None = None) -> ColumnElement[bool]:
 def is_flagged(session: Session, project_id: int) -> ColumnElement[bool]:
     """Return the condition that a labeler flagged something in a judgment of the project."""
     nothing = "'[]'" if session.get_bind().dialect.name == "sqlite" else "'[]'::jsonb"
-    other = aliased(Judgment)
-    # A statement of its own, because SQLite would choose another index over the one on flags.
-    return Judgment.id.in_(
-        select(other.id).where(
-            other.project_id == project_id,
-            other.flags != literal_column(nothing, Judgment.flags.type),
-        )
-    )
+    return _by_index(session, project_id, "ix_judgment_flagged", f"flags <> {nothing}")
 
 
-def has_text(project_id: int) -> ColumnElement[bool]:
-    """Return the condition that a judgment of the project is a text, again by its own index."""
-    other = aliased(Judgment)
-    return Judgment.id.in_(
-        select(other.id).where(other.project_id == project_id, other.text.is_not(None))
-    )
+def has_text(session: Session, project_id: int) -> ColumnElement[bool]:
+    """Return the condition that a judgment of the project is a text."""
+    return _by_index(session, project_id, "ix_judgment_text", "text IS NOT NULL")
 
 
 def is_standing(judgment: Judgment) -> bool:
@@ -76,3 +66,10 @@ def _was_current(judgment: type[Judgment], as_of: datetime) -> ColumnElement[boo
         later.revision > judgment.revision,
         later.submitted_at <= as_of,
     )
+
+
+def _by_index(session: Session, project_id: int, index: str, condition: str) -> ColumnElement[bool]:
+    """Return the condition of a partial index, which SQLite would not choose by itself."""
+    hint = f"INDEXED BY {index} " if session.get_bind().dialect.name == "sqlite" else ""
+    query = text(f"SELECT id FROM judgment {hint}WHERE project_id = :of_project AND {condition}")
+    return Judgment.id.in_(query.bindparams(of_project=project_id).columns(Judgment.id))

@@ -6,7 +6,7 @@ together with its agreement with the labelers on the same completions.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk, now
 from app.domain import win_rates
 from app.domain.win_rates import BlindComparison, EvaluationResults
 from app.errors import NotFound
@@ -28,10 +28,20 @@ from app.models import (
     Purpose,
     Round,
 )
+from app.services.project import prompt_search
+from app.services.project.prompt_search import NO_CATEGORY
 from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
 POSITION = {"a": 0, "b": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryResults:
+    """The results on the prompts of one category."""
+
+    name: str
+    results: EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +142,81 @@ def complete(session: Session, evaluation: Evaluation) -> None:
     session.flush()
 
 
-def results(session: Session, evaluation: Evaluation) -> EvaluationResults:
+def results(
+    session: Session,
+    evaluation: Evaluation,
+    *,
+    categories: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+) -> EvaluationResults:
     """Count wins, ties and losses of the new policy, with an interval clustered by prompt.
 
-    Withdrawn comparisons do not count, neither in a running evaluation nor in a complete one.
+    Withdrawn comparisons do not count, neither in a running evaluation nor in a complete one. With
+    categories or tags, only prompts that have one of each count; mean lengths are then unknown.
     """
+    comparisons = _comparisons(session, evaluation)
+    if not (categories or tags):
+        return _results(evaluation, comparisons)
+    ids = _prompt_ids(comparisons, _identical(evaluation))
+    kept = _labelled(session, evaluation.project_id, ids, categories, tags)
+    return _results(evaluation, comparisons, kept)
+
+
+def by_category(session: Session, evaluation: Evaluation) -> tuple[CategoryResults, ...]:
+    """Return the results for each category of the prompts; none if there are fewer than two."""
+    comparisons = _comparisons(session, evaluation)
+    query = select(Prompt.id, Prompt.category).where(
+        bulk.among(session, Prompt.id, _prompt_ids(comparisons, _identical(evaluation)))
+    )
+    ids: dict[str, set[int]] = defaultdict(set)
+    for row in session.execute(query):
+        ids[row.category or NO_CATEGORY].add(row.id)
+    if len(ids) < 2:
+        return ()
+    return tuple(
+        CategoryResults(name, _results(evaluation, comparisons, ids[name])) for name in sorted(ids)
+    )
+
+
+def _results(
+    evaluation: Evaluation,
+    comparisons: Sequence[BlindComparison],
+    prompt_ids: Set[int] | None = None,
+) -> EvaluationResults:
     recorded = evaluation.results
+    identical, lengths = _identical(evaluation), recorded.get("lengths", {})
+    if prompt_ids is not None:
+        comparisons = [each for each in comparisons if each.prompt_id in prompt_ids]
+        identical = [prompt_id for prompt_id in identical if prompt_id in prompt_ids]
+        lengths = {}
     return win_rates.results(
-        _comparisons(session, evaluation),
-        list(recorded.get("identical_prompts", [])),
+        comparisons,
+        identical,
         arbiter=recorded.get("arbiter", ""),
         scores=recorded.get("scores", {}),
-        lengths=recorded.get("lengths", {}),
+        lengths=lengths,
     )
+
+
+def _identical(evaluation: Evaluation) -> list[int]:
+    """Return the prompts that both policies gave the same completion."""
+    return list(evaluation.results.get("identical_prompts", []))
+
+
+def _prompt_ids(comparisons: Sequence[BlindComparison], identical: Sequence[int]) -> set[int]:
+    return {comparison.prompt_id for comparison in comparisons} | set(identical)
+
+
+def _labelled(
+    session: Session,
+    project_id: int,
+    prompt_ids: set[int],
+    categories: tuple[str, ...],
+    tags: tuple[str, ...],
+) -> set[int]:
+    labels = prompt_search.is_labelled(project_id, categories, tags)
+    among = bulk.among(session, Prompt.id, prompt_ids)
+    return set(session.scalars(select(Prompt.id).where(among, *labels)))
 
 
 def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:

@@ -1,6 +1,7 @@
 """Agreement: the report, the quality of each labeler, and the most disputed comparisons."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -14,9 +15,10 @@ from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality, weight_proposals
 from app.services.quality.absolute_agreement import FREE_TEXT
-from app.services.quality.agreement import AgreementGroup, AgreementReport
+from app.services.quality.agreement import AgreementBin, AgreementGroup, AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
+from app.web import figures
 from app.web.deps import LeadAccess
 
 ALPHA = "Krippendorff's alpha as published: each judgment counts the same."
@@ -79,6 +81,10 @@ class LabelerOut(BaseModel):
     median_s: float | None
     majorities_turned: int
     remarks: list[str]
+    user_id: int
+    thumbs_up: MeasureOut
+    first_place_expected: float | None = Field(description="How often chance would have chosen it.")
+    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
 
 
 class LabelerWeightOut(BaseModel):
@@ -124,6 +130,16 @@ class AbsoluteOut(BaseModel):
     fleiss: MeasureOut = Field(description=FLEISS)
     metric: str
     pairs: list[LabelerPairOut]
+    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
+
+
+class AgreementBinOut(BaseModel):
+    """Agreement on comparisons that were completed one after another."""
+
+    start: datetime
+    end: datetime
+    versions: list[int] = Field(description="Of the guidelines.")
+    raw: MeasureOut
 
 
 class CompletionAgreementOut(BaseModel):
@@ -157,6 +173,7 @@ class AgreementOut(BaseModel):
     rounds: list[GroupOut]
     guidelines: list[GroupOut]
     sources: list[GroupOut]
+    categories: list[GroupOut] = Field(description="Empty with fewer than two categories.")
     pairs: list[LabelerPairOut]
     by_labeler: list[LabelerOut]
     kinds: dict[str, int] = Field(description="Number of judgments of each kind.")
@@ -165,6 +182,12 @@ class AgreementOut(BaseModel):
     thumbs: AbsoluteOut | None
     completions_by_labeler: list[CompletionAgreementOut]
     texts: str = Field("", description="Why agreement is not defined for written text.")
+    over_time: list[AgreementBinOut] = Field(
+        description="Groups of comparisons of equal size, by when they were completed."
+    )
+    figures: dict[str, MeasureOut] = Field(
+        description="Every figure of the overall agreement by name, kappas and coverage included."
+    )
     expectation: str = EXPECTATION
     weighting: str = WEIGHTING
 
@@ -183,6 +206,10 @@ def report(
     labeler_id: Annotated[int | None, Query(description="A user's comparisons only.")] = None,
     version: Annotated[int | None, Query(description="A version of the guidelines.")] = None,
     source: Annotated[str | None, Query(description="A source of prompts.")] = None,
+    category: Annotated[
+        Sequence[str], Query(description="Prompts of any of these; (none): without a category.")
+    ] = (),
+    tag: Annotated[Sequence[str], Query(description="Prompts with any of these tags.")] = (),
     purpose: Purpose = Purpose.TRAIN,
 ) -> AgreementOut:
     """Return the agreement report; an undefined statistic comes with the reason."""
@@ -198,6 +225,8 @@ def report(
         purpose=purpose,
         version=version,
         source=source,
+        categories=tuple(category),
+        tags=tuple(tag),
     )
     return _out(agreement_report, labeler_quality.of_project(session, project_id))
 
@@ -260,6 +289,7 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
         rounds=[_group(group) for group in report.rounds],
         guidelines=[_group(group) for group in report.versions],
         sources=[_group(group) for group in report.sources],
+        categories=[_group(group) for group in report.categories],
         pairs=[_pair(pair) for pair in report.pairs],
         by_labeler=[_labeler(report, quality) for quality in qualities],
         kinds={str(kind): count for kind, count in report.kinds.items()},
@@ -271,6 +301,8 @@ def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
             for name, measure in report.absolute.labelers
         ],
         texts=FREE_TEXT if report.texts else "",
+        over_time=[_bin(each) for each in report.over_time],
+        figures=_figures(overall),
     )
 
 
@@ -286,6 +318,7 @@ def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
         fleiss=_measure(ratings.fleiss),
         metric=ratings.metric,
         pairs=[_pair(pair) for pair in ratings.pairs],
+        figures=_figures(ratings),
     )
 
 
@@ -316,6 +349,10 @@ def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
         median_s=quality.median_s,
         majorities_turned=report.flips.get(quality.labeler, 0),
         remarks=list(quality.remarks),
+        user_id=quality.user_id,
+        thumbs_up=_measure(quality.thumbs_up),
+        first_place_expected=quality.first_place_expected,
+        figures=_figures(quality),
     )
 
 
@@ -326,6 +363,19 @@ def _group(group: AgreementGroup) -> GroupOut:
         raw=_measure(group.raw),
         alpha=_measure(group.alpha),
     )
+
+
+def _bin(group: AgreementBin) -> AgreementBinOut:
+    return AgreementBinOut(
+        start=group.start,
+        end=group.end,
+        versions=list(group.versions),
+        raw=_measure(group.raw),
+    )
+
+
+def _figures(report: object) -> dict[str, MeasureOut]:
+    return {name: _measure(measure) for name, measure in figures.named(report).items()}
 
 
 def _measure(measure: Measure) -> MeasureOut:

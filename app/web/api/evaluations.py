@@ -1,9 +1,10 @@
 """Evaluations: the results of blind comparisons, and the responses that were compared."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
@@ -25,6 +26,9 @@ class EvaluationOut(BaseModel):
     created_at: datetime
     completed_at: datetime | None
     results: dict[str, Any]
+    by_category: dict[str, dict[str, Any]] = Field(
+        description="The results by category of the prompts; empty with fewer than two."
+    )
 
 
 class AnswersOut(BaseModel):
@@ -47,10 +51,17 @@ def list_evaluations(access: LeadAccess) -> list[EvaluationOut]:
 
 
 @router.get("/{evaluation_id}")
-def show(access: LeadAccess, evaluation_id: int) -> EvaluationOut:
-    """Return an evaluation with its results so far."""
+def show(
+    access: LeadAccess,
+    evaluation_id: int,
+    category: Annotated[
+        Sequence[str], Query(description="Prompts of any of these; (none): without a category.")
+    ] = (),
+    tag: Annotated[Sequence[str], Query(description="Prompts with any of these tags.")] = (),
+) -> EvaluationOut:
+    """Return an evaluation with its results so far, on all prompts or on a part of them."""
     evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
-    return _out(access.session, evaluation)
+    return _out(access.session, evaluation, tuple(category), tuple(tag))
 
 
 @router.get("/{evaluation_id}/answers")
@@ -71,7 +82,13 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
     ]
 
 
-def _out(session: Session, row: Evaluation) -> EvaluationOut:
+def _out(
+    session: Session,
+    row: Evaluation,
+    categories: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+) -> EvaluationOut:
+    results = evaluations.results(session, row, categories=categories, tags=tags)
     return EvaluationOut(
         id=row.id,
         state=row.state,
@@ -80,5 +97,8 @@ def _out(session: Session, row: Evaluation) -> EvaluationOut:
         old_checkpoint_id=row.old_checkpoint_id,
         created_at=row.created_at,
         completed_at=row.completed_at,
-        results=evaluations.results(session, row).to_json(),
+        results=results.to_json(),
+        by_category={
+            each.name: each.results.to_json() for each in evaluations.by_category(session, row)
+        },
     )

@@ -16,10 +16,12 @@ from app.formats import column_mapping, registry
 from app.formats.preview import FilePreview, preview
 from app.models import Prompt, Split
 from app.services.datasets import import_jobs
-from app.services.project import prompts
+from app.services.project import prompt_search, prompts
+from app.services.project.prompt_search import PromptFilter
 from app.web import addresses
 from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
+from app.web.row_ids import RowIdQuery
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
 
@@ -139,8 +141,10 @@ class PromptOut(BaseModel):
     group_hash: str
     source: str
     source_key: str
+    category: str
     meta: dict[str, Any]
     created_at: datetime
+    tags: Sequence[str] = ()
 
 
 class PromptsOut(BaseModel):
@@ -255,30 +259,29 @@ def show_import(access: LeadAccess, import_id: int) -> ImportOut:
 def list_prompts(
     access: LeadAccess,
     split: Split | None = None,
-    search: str = "",
+    search: Annotated[
+        str, Query(description='Words by their beginning, all of them; "a phrase" in quotes.')
+    ] = "",
     source: str = "",
-    before: int | None = None,
+    category: Annotated[str, Query(description="(none): prompts without a category.")] = "",
+    tag: str = "",
+    before: RowIdQuery = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> PromptsOut:
     """Return prompts, newest first."""
-    page = prompts.page(
-        access.session,
-        access.project.id,
-        split=split,
-        search=search,
-        source=source,
-        before=before,
-        limit=limit,
-    )
+    chosen = PromptFilter(split, search, source, category, tag)
+    page = prompt_search.page(access.session, access.project.id, chosen, before=before, limit=limit)
     counts = prompts.counts(access.session, access.project.id)
-    rows = [_prompt_out(row.prompt) for row in page.rows]
+    rows = [_prompt_out(row.prompt, row.tags) for row in page.rows]
     return PromptsOut(prompts=rows, before=page.before, counts=counts)
 
 
 @router.get("/prompts/{prompt_id}")
 def show_prompt(access: LeadAccess, prompt_id: int) -> PromptOut:
     """Return one prompt."""
-    return _prompt_out(prompts.get(access.session, access.project.id, prompt_id))
+    prompt = prompts.get(access.session, access.project.id, prompt_id)
+    tags = prompt_search.tags_by_prompt(access.session, [prompt.id])
+    return _prompt_out(prompt, tags.get(prompt.id, ()))
 
 
 def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
@@ -299,5 +302,6 @@ def _import_out(status: import_jobs.ImportStatus) -> ImportOut:
     )
 
 
-def _prompt_out(prompt: Prompt) -> PromptOut:
-    return PromptOut.model_validate(prompt, from_attributes=True)
+def _prompt_out(prompt: Prompt, tags: Sequence[str]) -> PromptOut:
+    out = PromptOut.model_validate(prompt, from_attributes=True)
+    return out.model_copy(update={"tags": tags})

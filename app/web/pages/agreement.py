@@ -13,7 +13,7 @@ from app.domain.labeler_agreement import LabelerAgreement
 from app.domain.measures import Interval, Measure, Undefined
 from app.models import Checkpoint, CheckpointKind, Guidelines, Round
 from app.services.checkpoints import checkpoints
-from app.services.project import projects, prompts
+from app.services.project import projects, prompt_search
 from app.services.quality import agreement, kept_figures, labeler_quality
 from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
@@ -40,6 +40,17 @@ class HeatMapCell:
 
 
 @dataclass(frozen=True, slots=True)
+class ChosenGroup:
+    """The filters of the page; None or empty means all."""
+
+    round: int | None = None
+    version: int | None = None
+    source: str = ""
+    category: str = ""
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AgreementPage:
     """The report with its filters, the quality of labelers, and the newest reward model."""
 
@@ -51,6 +62,10 @@ class AgreementPage:
     rounds: list[Round]
     versions: list[Guidelines]
     sources: list[str]
+    chosen_category: str
+    categories: list[str]
+    chosen_tag: str
+    tags: list[str]
     reward: Checkpoint | None
     low: int
     as_of: datetime | None  # of figures that newer judgments are not in yet
@@ -67,6 +82,12 @@ class AgreementPage:
         if isinstance(published, Undefined) or isinstance(by_comparison, Undefined):
             return False
         return f"{published:.2f}" != f"{by_comparison:.2f}"
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the report is of a part of the judgments only."""
+        chosen = (self.chosen_round, self.chosen_version, self.chosen_source)
+        return any((*chosen, self.chosen_category, self.chosen_tag))
 
     @property
     def over_time(self) -> Chart:
@@ -109,9 +130,12 @@ def show(
     round: Annotated[int | Literal[""], Query()] = "",
     version: Annotated[int | Literal[""], Query()] = "",
     source: Annotated[str, Query()] = "",
+    category: Annotated[str, Query()] = "",
+    tag: Annotated[str, Query()] = "",
 ) -> Response:
     """Show how far labelers agree."""
-    page = _page(access.session, access.project.id, round or None, version or None, source)
+    chosen = ChosenGroup(round or None, version or None, source, category, tag)
+    page = _page(access.session, access.project.id, chosen)
     return render(request, "agreement/page.html", page)
 
 
@@ -158,28 +182,32 @@ def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:
     return cells
 
 
-def _page(
-    session: Session, project_id: int, number: int | None, version: int | None, source: str
-) -> AgreementPage:
+def _page(session: Session, project_id: int, asked: ChosenGroup) -> AgreementPage:
     all_rounds = round_progress.of_project(session, project_id)
-    chosen = next((round_ for round_ in all_rounds if round_.number == number), None)
+    chosen = next((round_ for round_ in all_rounds if round_.number == asked.round), None)
     report = agreement.report(
         session,
         project_id,
         round_id=chosen.id if chosen else None,
-        version=version,
-        source=source or None,
+        version=asked.version,
+        source=asked.source or None,
+        categories=(asked.category,) if asked.category else (),
+        tags=(asked.tag,) if asked.tag else (),
     )
     reward = checkpoints.of_project(session, project_id, CheckpointKind.REWARD)
     return AgreementPage(
         report,
         {row.labeler: row for row in labeler_quality.of_project(session, project_id)},
         chosen.number if chosen else None,
-        version,
-        source,
+        asked.version,
+        asked.source,
         all_rounds,
         projects.guidelines_history(session, project_id),
-        prompts.sources(session, project_id),
+        prompt_search.sources(session, project_id),
+        asked.category,
+        prompt_search.categories(session, project_id),
+        asked.tag,
+        prompt_search.tags(session, project_id),
         reward[0] if reward else None,
         agreement.lowest(session, project_id).total,
         kept_figures.as_of(session),

@@ -12,11 +12,12 @@ from app.domain.instruction_text import InstructionPlace
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
-from app.formats.manifest import OPTION_TITLES
+from app.formats.manifest import OPTION_TITLES, by_count
 from app.models import Export, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
+from app.services.project import prompt_search
 from app.web import addresses, export_files
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -58,6 +59,8 @@ class ExportForm(BaseModel):
     purpose: list[Purpose] = Field(default_factory=lambda: list(DEFAULTS.purposes))
     split: list[Split] = Field(default_factory=lambda: list(DEFAULTS.splits))
     include_adjudicated: bool = DEFAULTS.include_adjudicated
+    category: list[str] = Field(default_factory=lambda: list(DEFAULTS.categories))
+    tag: list[str] = Field(default_factory=lambda: list(DEFAULTS.tags))
 
     def options(self) -> ExportOptions:
         """Return the options.
@@ -74,6 +77,8 @@ class ExportForm(BaseModel):
                 "purposes": self.purpose,
                 "splits": self.split,
                 "include_adjudicated": self.include_adjudicated,
+                "categories": self.category,
+                "tags": self.tag,
                 "instruction": self.instruction,
                 "since": self.since,
                 "container": self.container,
@@ -120,6 +125,8 @@ class ExportsPage:
     containers: Mapping[str, str]
     instruction: Mapping[str, str]
     error: str = ""
+    categories: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
 
     @property
@@ -144,6 +151,15 @@ class ExportPage:
         ]
 
     @property
+    def excluded(self) -> list[tuple[str, str, int]]:
+        """The unit, the reason and the count of everything excluded, the most frequent first."""
+        return [
+            (unit.title, reason, count)
+            for unit in self.units
+            for reason, count in by_count(unit.excluded)
+        ]
+
+    @property
     def settled(self) -> int:
         """The number of exported comparisons that follow a settlement."""
         counts = self.row.export.manifest.get("counts", {})
@@ -153,7 +169,10 @@ class ExportPage:
     def options(self) -> list[tuple[str, Any]]:
         """The options that were applied, in the words of the form."""
         options = export_options.with_moment(self.row.export.options)
-        return [(OPTION_TITLES.get(name, name), value) for name, value in options.items()]
+        return [
+            (OPTION_TITLES.get(name, name), f"{value:g}" if isinstance(value, float) else value)
+            for name, value in options.items()
+        ]
 
     @property
     def rows_sha256(self) -> str:
@@ -230,6 +249,8 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         containers.TITLES,
         INSTRUCTION,
         error,
+        tuple(prompt_search.categories(access.session, access.project.id)),
+        tuple(prompt_search.tags(access.session, access.project.id)),
     )
 
 

@@ -5,9 +5,11 @@ from typing import Annotated
 
 from fastapi import Form, Query, Request, Response
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from app.domain import text_diff
 from app.domain.text_diff import Piece
+from app.errors import FigurePending
 from app.models import Guidelines
 from app.services.project import projects
 from app.services.project.projects import GuidelinesText
@@ -40,6 +42,7 @@ class GuidelinesPage:
     shown: Guidelines
     history: list[Guidelines]
     agreed: dict[str, AgreementGroup]
+    is_pending: bool  # agreement is still being computed
     is_lead: bool
     read_version: int
 
@@ -86,11 +89,12 @@ def show(
 ) -> Response:
     """Show a version, by default the newest."""
     session, project_id = access.session, access.project.id
-    agreed = agreement.by_version(session, project_id) if access.is_lead else ()
+    agreed = _agreed(session, project_id) if access.is_lead else ()
     page = GuidelinesPage(
         projects.guidelines(session, project_id, version),
         projects.guidelines_history(session, project_id),
-        {group.name: group for group in agreed},
+        {group.name: group for group in agreed or ()},
+        agreed is None,
         access.is_lead,
         access.membership.guidelines_read_version if access.membership else 0,
     )
@@ -161,3 +165,11 @@ def _problem(newest: Guidelines, form: GuidelinesForm) -> str:
     if not (form.rules.strip() or form.body.strip()):
         return "the guidelines need rules or a full text"
     return "" if changes(newest, form) else "nothing differs from the current version"
+
+
+def _agreed(session: Session, project_id: int) -> tuple[AgreementGroup, ...] | None:
+    """Return the agreement under each version; None while it is being computed."""
+    try:
+        return tuple(agreement.by_version(session, project_id))
+    except FigurePending:
+        return None

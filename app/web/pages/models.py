@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -51,6 +52,13 @@ class ModelPage:
     figures: Figures
     is_current: bool
     error: str = ""
+
+    @property
+    def slices(self) -> list[Mapping[str, Any]]:
+        """The accuracy of a reward model on parts of the held-out pairs, by category first."""
+        heldout = self.model.metrics.get("heldout")
+        groups = heldout.get("groups", []) if isinstance(heldout, Mapping) else []
+        return sorted(groups, key=lambda group: group["name"] != "category")
 
     @property
     def config(self) -> str:

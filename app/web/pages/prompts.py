@@ -1,4 +1,4 @@
-"""Prompts: listed by split and source; imports, their progress and the lines they rejected."""
+"""Prompts: listed by filters, labelled in bulk; imports, their progress and rejected lines."""
 
 import json
 from collections.abc import Iterator
@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import File, Form, Query, Request, Response, UploadFile
+from pydantic import BaseModel, Field
 
 from app.errors import AttuneError
 from app.formats import column_mapping, registry
 from app.formats.preview import FilePreview, preview
-from app.models import Completion, Demonstration, ImportRun, Prompt, Split
+from app.models import Completion, Demonstration, ImportRun, Prompt, PromptEdit, Split
 from app.services.datasets import demonstrations, import_jobs, imports
 from app.services.datasets.import_jobs import ImportStatus
-from app.services.project import prompts
+from app.services.project import prompt_labels, prompt_search, prompts
+from app.services.project.prompt_labels import LabelAction
+from app.services.project.prompt_search import ListedPrompts, PromptFilter
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -37,13 +41,15 @@ class ImportsPage:
 class PromptsPage:
     """A page of prompts with its filters, and the form to import files."""
 
-    listed: prompts.ListedPrompts
+    listed: ListedPrompts
+    selected: int
     counts: dict[Split, int]
     demonstrations: int
     sources: list[str]
-    split: Split | None
-    search: str
-    source: str
+    categories: list[str]
+    tags: list[str]
+    chosen: PromptFilter
+    edits: list[PromptEdit]
     imported: ImportsPage
     formats: dict[str, str]
     error: str = ""
@@ -57,12 +63,22 @@ class PromptsPage:
         """The number of prompts in the project."""
         return sum(self.counts.values())
 
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters as they are in the address."""
+        return _query_of(self.chosen)
+
+    def said(self, edit: PromptEdit) -> str:
+        """What a bulk edit did, in a sentence."""
+        return prompt_labels.sentence(edit)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptPage:
     """One prompt with its demonstrations and responses."""
 
     prompt: Prompt
+    tags: tuple[str, ...]
     demonstrations: list[Demonstration]
     completions: list[Completion]
 
@@ -80,18 +96,62 @@ class ImportPage:
         return self.status.run
 
 
+class PromptQuery(BaseModel):
+    """The filters in the address of the page, or in the form of a bulk edit."""
+
+    split: Split | Literal[""] = ""
+    q: str = ""
+    source: str = ""
+    category: str = ""
+    tag: str = ""
+
+    def filter(self) -> PromptFilter:
+        """Return the filters."""
+        return PromptFilter(self.split or None, self.q, self.source, self.category, self.tag)
+
+
+class LabelForm(PromptQuery):
+    """A bulk edit of the prompts that match the filters."""
+
+    action: LabelAction
+    value: str = ""
+
+
+class PromptsQuery(PromptQuery):
+    """The filters, and the prompt below which the page starts."""
+
+    before: Annotated[int | Literal[""], Field(union_mode="left_to_right")] = ""
+
+
 @router.get("/p/{slug}/prompts")
-def show(
-    request: Request,
-    access: LeadAccess,
-    split: Annotated[Split | Literal[""], Query()] = "",
-    q: Annotated[str, Query()] = "",
-    source: Annotated[str, Query()] = "",
-    before: Annotated[int | None, Query()] = None,
-) -> Response:
+def show(request: Request, access: LeadAccess, query: Annotated[PromptsQuery, Query()]) -> Response:
     """List the prompts, newest first."""
-    page = _page(access, split=split or None, search=q, source=source, before=before)
+    page = _page(access, query.filter(), before=query.before or None)
     return render(request, "prompts/page.html", page)
+
+
+@router.post("/p/{slug}/prompts/labels")
+def label(request: Request, access: LeadAccess, form: Annotated[LabelForm, Form()]) -> Response:
+    """Tag, untag or categorize the prompts that match the filters."""
+    session, project, chosen = access.session, access.project, form.filter()
+    try:
+        selection = prompt_labels.selection(chosen, None, everything=True)
+        edited = prompt_labels.edit(
+            session, project, selection, form.action, form.value, actor_id=access.user.id
+        )
+    except AttuneError as error:
+        page = _page(access, chosen, error=str(error))
+        return render(request, "prompts/page.html", page, status=422)
+    return redirect(request, _url(access, form), notice=prompt_labels.outcome(edited))
+
+
+@router.post("/p/{slug}/prompts/labels/{edit_id}/undo")
+def undo_label(
+    request: Request, access: LeadAccess, edit_id: RowId, form: Annotated[PromptQuery, Form()]
+) -> Response:
+    """Undo a bulk edit."""
+    undone = prompt_labels.undo(access.session, access.project, edit_id, actor_id=access.user.id)
+    return redirect(request, _url(access, form), notice=prompt_labels.restored(undone))
 
 
 @router.post("/p/{slug}/prompts")
@@ -168,6 +228,7 @@ def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Respons
     prompt = prompts.get(access.session, access.project.id, prompt_id)
     page = PromptPage(
         prompt,
+        prompt_search.tags_by_prompt(access.session, [prompt.id]).get(prompt.id, ()),
         prompts.demonstrations_of(access.session, prompt.id),
         prompts.completions_of(access.session, prompt.id),
     )
@@ -185,26 +246,35 @@ def _import_page(access: ProjectAccess, import_id: int) -> ImportPage:
 
 def _page(
     access: ProjectAccess,
+    chosen: PromptFilter | None = None,
     *,
-    split: Split | None = None,
-    search: str = "",
-    source: str = "",
     before: int | None = None,
     error: str = "",
 ) -> PromptsPage:
     session, project_id = access.session, access.project.id
-    listed = prompts.page(
-        session, project_id, split=split, search=search, source=source, before=before
-    )
+    chosen = chosen or PromptFilter()
+    counts = prompts.counts(session, project_id)
+    is_filtered = bool(chosen.to_json())
     return PromptsPage(
-        listed,
-        prompts.counts(session, project_id),
+        prompt_search.page(session, project_id, chosen, before=before),
+        prompt_search.count(session, project_id, chosen) if is_filtered else sum(counts.values()),
+        counts,
         demonstrations.count(session, project_id),
-        prompts.sources(session, project_id),
-        split,
-        search,
-        source,
+        prompt_search.sources(session, project_id),
+        prompt_search.categories(session, project_id),
+        prompt_search.tags(session, project_id),
+        chosen,
+        prompt_labels.edits(session, project_id),
         ImportsPage(import_jobs.of_project(session, project_id)),
         registry.names(),
         error,
     )
+
+
+def _query_of(chosen: PromptFilter) -> dict[str, str]:
+    query = chosen.to_json()
+    return {"q" if name == "search" else name: value for name, value in query.items()}
+
+
+def _url(access: ProjectAccess, query: PromptQuery) -> str:
+    return addresses.path("prompts.show", slug=access.project.slug, query=_query_of(query.filter()))

@@ -21,6 +21,7 @@ from app.formats import registry
 from app.formats.records import ComparisonRecord, VoteRecord
 from app.models import (
     Assignment,
+    AuditEvent,
     Comparison,
     ComparisonCompletion,
     Completion,
@@ -29,14 +30,16 @@ from app.models import (
     Membership,
     Project,
     Prompt,
+    Role,
     Slot,
     User,
 )
-from app.services.datasets import imported_votes, imports
+from app.services.datasets import imported_labelers, imported_votes, imports
 from app.services.judging import revisions
+from app.services.people import accounts, audit
 from app.services.project import criteria, prompts
 from app.services.queue import comparisons
-from tests.services.datasets.test_imports import make_project
+from tests.services.datasets.test_imports import lines, make_project
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TABLES: tuple[type[Base], ...] = (
@@ -182,9 +185,8 @@ def _store(session: Session, project: Project, record: ComparisonRecord) -> None
     rated = {name for vote in record.votes for name in vote.ratings or ()}
     if rated:
         criteria.note(session, project, {(name, None): record.weights[name] for name in rated})
-    labelers = imported_votes.labeler_ids(session, project, [v.labeler for v in record.votes])
     for vote in record.votes:
-        _vote(session, comparison, vote, labelers[vote.labeler], places)
+        _vote(session, comparison, vote, _labeler(session, project, vote.labeler), places)
 
 
 def _completion(session: Session, prompt: Prompt, text: str, source: str | None) -> int:
@@ -207,6 +209,21 @@ def _completion(session: Session, prompt: Prompt, text: str, source: str | None)
     session.add(completion)
     session.flush()
     return completion.id
+
+
+def _labeler(session: Session, project: Project, name: str) -> int:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    email = f"import-{project.id}-{digest[:16]}@{imported_labelers.DOMAIN}"
+    known = session.scalar(select(User.id).where(User.email == email))
+    if known is not None:
+        return known
+    shown = f"Imported {digest[:6] if '@' in name else name}"
+    user = accounts.create_user(session, email=email, name=shown, password=None)
+    user.is_active = False
+    member = accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    member.is_paused = True
+    session.flush()
+    return user.id
 
 
 def _vote(
@@ -292,3 +309,20 @@ def test_a_vote_on_a_withdrawn_comparison_is_kept_and_opens_nothing(any_database
                 comparisons.withdraw(session, comparison.id)
         assert (run.rejects, run.counts["judgments_new"]) == ([], 1)
         assert (comparison.open_slots, comparison.done_slots, comparison.is_open) == (0, 1, False)
+
+
+def test_many_labelers_of_a_file_are_added_at_once(any_database: Database) -> None:
+    row = {"context": ASKED, "completions": [{"text": "Nine."}, {"text": "Ten."}]}
+    rows = [
+        row | {"individual_preference": [{"labeler": f"user {n}", "ranking": [1, 2]}]}
+        for n in range(1500)
+    ]
+    with any_database.transaction() as session:
+        project = make_project(session)
+        run = imports.run(session, project, lines(*rows), filename="f.jsonl")
+        assert (run.counts["judgments_new"], run.rejects) == (1500, [])
+        pseudonyms = session.scalars(select(Membership.pseudonym).order_by(Membership.id)).all()
+        assert pseudonyms == [f"L{n}" for n in range(1, 1502)]  # the owner is the first member
+        actions = list(session.scalars(select(AuditEvent.action)))
+        assert 1 <= actions.count("import.labelers") <= 15
+        assert audit.broken_at(session) is None

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import Database, now
 from app.domain import vote_shares
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody, RankBody
 from app.domain.ranking import Ranking
@@ -16,8 +17,10 @@ from app.formats.manifest import Counts
 from app.formats.training_rows import TrainingRow
 from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
 from app.services.datasets import judged_comparisons, preferences
-from app.services.datasets.judged_comparisons import ExportOptions, Ties
+from app.services.datasets.judged_comparisons import ExportOptions, JudgedPage, Ties
 from app.services.judging import corrections, labeling
+from app.services.project import prompt_labels
+from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.queue import comparisons, slot_leases
 from tests.services import sample
 from tests.services.sample_votes import judged_rows
@@ -178,6 +181,20 @@ def test_pages_give_what_one_read_gives(session: Session, project: Project, judg
     assert paged == whole
 
 
+@pytest.mark.parametrize(
+    ("letters", "tokens", "limit"), [(10, 2, preferences.PAGE), (64_000, 16_000, 10)]
+)
+def test_a_page_holds_few_large_comparisons_and_many_small_ones(
+    session: Session, project: Project, judge: Judge, letters: int, tokens: int, limit: int
+) -> None:
+    judge(sample.make_comparison(session, project, overlap=1), [PickBody("a")])
+    (row,) = judged_rows(session, project.id, ExportOptions(), Counts())
+    large = replace(row.candidates[0], text="x" * letters, token_ids=(1,) * tokens)
+    page = JudgedPage((replace(row, candidates=(large,) * 9),) * 40, None)
+    assert preferences.next_limit(page) == limit
+    assert preferences.next_limit(JudgedPage((), 5)) == preferences.FIRST_PAGE
+
+
 def _pages(session: Session, project: Project, found: list[int]) -> Iterator[int]:
     after: int | None = 0
     while after is not None:
@@ -242,8 +259,51 @@ def _vote(ranks: tuple[int, ...]) -> judged_comparisons.Voted:
 
 
 def test_options_survive_json_and_refuse_what_they_do_not_know() -> None:
-    options = ExportOptions(min_agreement=0.6, rounds=(2, 3), splits=(Split.TRAIN, Split.TEST))
+    options = ExportOptions(
+        min_agreement=0.6,
+        rounds=(2, 3),
+        splits=(Split.TRAIN, Split.TEST),
+        categories=("open qa, closed", "(none)"),
+        tags=("hard",),
+    )
     assert ExportOptions.from_json(options.to_json()) == options
-    for data in ({"agregate": "each_vote"}, {"aggregate": "best"}, {"min_agreement": 2}):
+    for data in (
+        {"agregate": "each_vote"},
+        {"aggregate": "best"},
+        {"min_agreement": 2},
+        {"tags": [3]},
+    ):
         with pytest.raises(Invalid):
             ExportOptions.from_json(data)
+
+
+def test_categories_and_tags_select_and_the_rest_is_counted(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        (labeler,) = sample.make_labelers(session, project, 1)
+        made = [sample.make_comparison(session, project) for _ in range(3)]
+        for comparison, category in zip(made, ("math", "math", "poems"), strict=True):
+            _label(session, project, comparison, LabelAction.CATEGORIZE, category)
+            _submit(session, project, labeler, PickBody("a"), comparison)
+        _label(session, project, made[0], LabelAction.TAG, "hard")
+        for options, ids in (
+            (ExportOptions(categories=("math",)), {made[0].id, made[1].id}),
+            (ExportOptions(categories=("poems", "math"), tags=("hard",)), {made[0].id}),
+            (ExportOptions(tags=("easy",)), set()),
+            (ExportOptions(), {one.id for one in made}),
+        ):
+            counts = Counts()
+            found = list(judged_rows(session, project.id, options, counts))
+            assert {row.comparison_id for row in found} == ids
+            assert {row.prompt.category for row in found} <= {"math", "poems"}
+            preferences.count_outside(session, project.id, options, counts)
+            others = len(made) - len(ids)
+            for unit in (counts.comparisons, counts.judgments):
+                assert unit.excluded.get(judged_comparisons.OTHER_LABEL, 0) == others
+
+
+def _label(
+    session: Session, project: Project, comparison: Comparison, action: LabelAction, value: str
+) -> None:
+    selection = PromptSelection(ids=(comparison.prompt_id,))
+    prompt_labels.edit(session, project, selection, action, value, actor_id=None)

@@ -472,7 +472,7 @@ def test_an_empty_queue_tells_the_truth(work: Session, clock: sample.Clock) -> N
     _judge(work, project, two)
     assert why_empty(queue_progress.state(work, project, one)) == (
         "You have judged 1 of 2 comparisons.",
-        "1 has all the judgments wanted.",
+        "1 comparison has all the judgments it needs.",
     )
     project.is_paused = True
     work.flush()

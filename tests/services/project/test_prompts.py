@@ -1,9 +1,8 @@
-"""Prompts: one of each, split for good, found by what they say."""
+"""Prompts: one of each, split for good."""
 
 import pytest
 from sqlalchemy.orm import Session
 
-from app.db import Database
 from app.domain.splits import Shares
 from app.errors import Invalid, NotFound
 from app.models import Split
@@ -40,29 +39,6 @@ def test_shares_are_fixed_once_there_are_prompts(session: Session) -> None:
     assert {prompt.split for prompt in added.prompts} == {Split.TEST}
     with pytest.raises(Invalid, match="cannot change"):
         prompts.set_shares(session, project, Shares(80, 10, 10))
-
-
-@pytest.mark.parametrize("search", ["öffnet", 'the "door"', "100%", "back\\slash"])
-def test_search_finds_what_is_written(any_database: Database, search: str) -> None:
-    with any_database.transaction() as session:
-        project, _ = make_project(session)
-        prompts.add(session, project, [asked(f"When … {search} … ?"), asked("Something else")])
-        found = prompts.page(session, project.id, search=search).rows
-        assert [row.prompt.messages[0]["content"] for row in found] == [f"When … {search} … ?"]
-
-
-def test_pages_meet_without_gap_or_overlap(session: Session) -> None:
-    project, _ = make_project(session)
-    prompts.add(session, project, [asked(f"Question {n}") for n in range(7)])
-    seen: list[int] = []
-    before: int | None = None
-    while True:
-        page = prompts.page(session, project.id, before=before, limit=3)
-        seen += [row.prompt.id for row in page.rows]
-        if page.before is None:
-            break
-        before = page.before
-    assert len(seen) == len(set(seen)) == 7
 
 
 def test_a_prompt_of_another_project_is_not_found(session: Session) -> None:

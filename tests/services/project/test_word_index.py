@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain import search_words
 from app.models import Prompt
-from app.services.project import prompts, word_index
+from app.services.project import prompt_search, prompts, word_index
+from app.services.project.prompt_search import PromptFilter
 from app.services.project.prompts import NewPrompt
 from tests.services.sample import make_project
 
@@ -120,7 +121,7 @@ def test_the_index_finds_what_the_rules_find(any_database: Database) -> None:
 
 def test_changed_and_deleted_texts_are_no_longer_found(any_database: Database) -> None:
     def find(session: Session, search: str) -> int:
-        return len(prompts.page(session, project.id, search=search).rows)
+        return len(prompt_search.page(session, project.id, PromptFilter(search=search)).rows)
 
     with any_database.transaction() as session:
         project = make_project(session)
@@ -142,4 +143,4 @@ def test_a_text_of_any_size_can_be_stored(any_database: Database, text: str) -> 
     with any_database.transaction() as session:
         project = make_project(session)
         prompts.add(session, project, [NewPrompt((("user", f"begin {text}"),))])
-        assert len(prompts.page(session, project.id, search="beg").rows) == 1
+        assert len(prompt_search.page(session, project.id, PromptFilter(search="beg")).rows) == 1

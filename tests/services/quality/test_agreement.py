@@ -4,11 +4,23 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import Database
 from app.domain.measures import Interval, Undefined
 from app.models import Comparison, Judgment, Project, Purpose, User
+from app.services.project import prompt_labels
+from app.services.project.prompt_labels import LabelAction, PromptSelection
+from app.services.project.prompt_search import NO_CATEGORY
 from app.services.quality import agreement, labeler_quality
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
+
+
+def label(
+    session: Session, project: Project, comparison_id: int, action: LabelAction, value: str
+) -> None:
+    prompt_id = session.get_one(Comparison, comparison_id).prompt_id
+    selection = PromptSelection(ids=(prompt_id,))
+    prompt_labels.edit(session, project, selection, action, value, actor_id=None)
 
 
 def judged(
@@ -189,3 +201,62 @@ def test_withdrawn_gold_is_no_measure_of_a_labeler(session: Session) -> None:
     session.flush()
     (found,) = labeler_quality.of_project(session, project.id)
     assert (found.judgments, found.gold.n) == (1, 0)
+
+
+def test_agreement_is_cut_by_category_and_tag(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        math, poems, plain = (
+            judged(session, project, people, *picks)[0].comparison_id
+            for picks in (("a", "a"), ("a", "b"), ("b", "b"))
+        )
+        label(session, project, math, LabelAction.CATEGORIZE, "math")
+        label(session, project, poems, LabelAction.CATEGORIZE, "poems")
+        for comparison_id in (poems, plain):
+            label(session, project, comparison_id, LabelAction.TAG, "new")
+        report = agreement.report(session, project.id)
+        assert {group.name: group.raw.value for group in report.categories} == {
+            "math": 1.0,
+            "poems": 0.0,
+            NO_CATEGORY: 1.0,
+        }
+
+        def judgments(categories: tuple[str, ...] = (), tags: tuple[str, ...] = ()) -> int:
+            found = agreement.report(session, project.id, categories=categories, tags=tags)
+            return found.judgments
+
+        assert judgments(categories=("math",)) == 2
+        assert judgments(categories=("math", NO_CATEGORY)) == 4
+        assert judgments(tags=("new",)) == 4
+        assert judgments(categories=("poems", "math"), tags=("new", "other")) == 2
+        assert agreement.report(session, project.id, categories=("math",)).categories == ()
+
+
+def test_the_smallest_of_very_many_categories_are_pooled(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agreement, "MAX_CATEGORIES", 2)
+    project, people = make_project(session)
+    for name, times in (("a", 3), ("b", 2), ("c", 1), ("d", 1)):
+        for _ in range(times):
+            comparison = judged(session, project, people, "a", "a")[0].comparison_id
+            label(session, project, comparison, LabelAction.CATEGORIZE, name)
+    groups = agreement.report(session, project.id).categories
+    assert {group.name: group.judgments for group in groups} == {
+        "a": 6,
+        "b": 4,
+        "2 other categories": 4,
+    }
+
+
+def test_a_changed_category_shows_at_once(database: Database) -> None:
+    with database.transaction() as session:
+        project, people = make_project(session)
+        comparison = judged(session, project, people, "a", "a")[0].comparison_id
+    with database.reader() as session:
+        assert agreement.report(session, project.id, categories=("math",)).judgments == 0
+    with database.transaction() as session:
+        project = session.merge(project)
+        label(session, project, comparison, LabelAction.CATEGORIZE, "math")
+    with database.reader() as session:
+        assert agreement.report(session, project.id, categories=("math",)).judgments == 2

@@ -35,6 +35,10 @@ def test_each_state_finds_its_comparisons(any_database: Database) -> None:
         assert ids(session, project.id, ComparisonFilter(search="geöffnet")) == [done.id]
         assert ids(session, project.id, ComparisonFilter(search=str(gold))) == [gold]
         assert ids(session, project.id, ComparisonFilter(state="withdrawn")) == []
+        assert ids(session, project.id, ComparisonFilter(round_number=7)) == []  # there is none
+        assert ids(session, project.id, ComparisonFilter(search="9" * 40)) == []
+        assert ids(session, project.id, ComparisonFilter(search="geoff", state="low")) == [done.id]
+        assert ids(session, project.id, ComparisonFilter(search="öffnet")) == []
 
 
 def test_a_comparison_shows_every_vote_and_how_far_they_agree(session: Session) -> None:

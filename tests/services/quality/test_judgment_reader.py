@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
-from app.models import Comparison, Judgment, Project
+from app.models import Comparison, Judgment, Project, Prompt
 from app.services.judging import corrections
 from app.services.quality import judgment_reader
 from app.services.quality.judgment_columns import JudgmentArrays, JudgmentColumns
@@ -31,6 +31,7 @@ def assert_same(session: Session, project_id: int) -> JudgmentColumns:
         assert left.dtype == right.dtype
     assert updated.sign.tolist() == anew.sign.tolist()
     assert (updated.absolute, updated.labelers) == (anew.absolute, anew.labelers)
+    assert (updated.sources, updated.categories) == (anew.sources, anew.categories)
     return anew
 
 
@@ -118,3 +119,20 @@ def test_rankings_and_ties_become_signs(any_database: Database) -> None:
     strengths = picks.strength_table()
     assert strengths is not None
     assert strengths.values[strengths.code].tolist() == [-3, 0]
+
+
+def test_a_further_category_gets_a_number_of_its_own(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judgment_reader, "SMALL", 0)
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+    for category in ("math", "poems", "math"):
+        with any_database.transaction() as session:
+            comparison = make_comparison(session, project)
+            session.get_one(Prompt, comparison.prompt_id).category = category
+            vote(session, comparison, people[0], preferred="a")
+        with any_database.reader() as session:
+            found = assert_same(session, project.id)
+            judgment_reader.read(session, project.id)
+    assert [found.categories[at] for at in found.arrays.category] == ["math", "poems", "math"]

@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.errors import FigurePending
 from app.models import FigureRefresher, KeptFigure
+from app.services.project import prompt_labels
+from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.quality import agreement, figure_refresher, kept_figures, labeler_quality
 from app.services.quality.figure_refresher import RefreshSchedule, StaleFigure
 from app.services.quality.kept_figures import kept
@@ -99,6 +101,56 @@ def test_in_a_large_project_pages_read_what_the_refresher_has_computed(
     with any_database.reader() as session:
         assert agreement.report(session, project.id).judgments == 2
         assert kept_figures.as_of(session) is None
+
+
+def test_a_figure_of_a_category_or_tag_is_kept_until_labels_change(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_figures, "SMALL", 1)
+    kept_figures.forget()
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        comparison = make_comparison(session, project)
+        for person in people[:2]:
+            vote(session, comparison, person, preferred="a")
+    figure_refresher.hold(any_database, "here")
+    name = 'agreement.report[[],{"categories":["math"],"tags":["hard","new"]}]'
+    kept_figures.record_want(any_database, project.id, name)
+
+    def judgments() -> int:
+        figure_refresher.refresh(any_database)
+        with any_database.reader() as session:
+            report = agreement.report(
+                session, project.id, categories=("math",), tags=("hard", "new")
+            )
+            assert kept_figures.as_of(session) is None
+            return report.judgments
+
+    assert judgments() == 0
+    selection = PromptSelection(ids=(comparison.prompt_id,))
+    for action, value in ((LabelAction.CATEGORIZE, "math"), (LabelAction.TAG, "new")):
+        with any_database.transaction() as session:
+            prompt_labels.edit(
+                session, session.merge(project), selection, action, value, actor_id=None
+            )
+    assert judgments() == 2
+
+
+def test_all_categories_are_the_figure_without_a_filter_and_long_names_are_computed(
+    any_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = kept_figures.FUNCTIONS["agreement.report"]
+    nothing: dict[str, object] = {"categories": (), "tags": (), "source": None}
+    assert kept_figures.figure_name(report, (), nothing) == "agreement.report[[],{}]"
+    monkeypatch.setattr(kept_figures, "SMALL", 0)
+    kept_figures.forget()
+    with any_database.transaction() as session:
+        project, people = make_project(session)
+        vote(session, make_comparison(session, project), people[0], preferred="a")
+    figure_refresher.hold(any_database, "here")
+    with any_database.reader() as session:
+        many = tuple(f"category {number}" for number in range(kept_figures.NAME_MOST))
+        assert agreement.report(session, project.id, categories=many).judgments == 0
 
 
 def test_every_kept_figure_is_the_same_after_it_was_stored(any_database: Database) -> None:

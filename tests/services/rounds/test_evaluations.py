@@ -20,6 +20,8 @@ from app.models import (
     Round,
 )
 from app.services.judging import labeling
+from app.services.project import prompt_labels
+from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.queue import comparisons, slot_leases
 from app.services.rounds import evaluations
 from tests.services import sample
@@ -225,3 +227,40 @@ def test_withdrawn_comparisons_stop_counting_even_after_the_evaluation_is_comple
     assert (results.arbiter.compared, results.arbiter.agreement) == (1, 1.0)
     pairs = evaluations.completion_pairs(session, running)
     assert [pair.is_withdrawn for pair in pairs] == [False, True, True]
+
+
+def test_results_are_cut_by_category_and_tag(
+    session: Session, project: Project, running: Evaluation, labelers: list[int]
+) -> None:
+    asked = {
+        name: session.get_one(Completion, ask(session, project, running, labelers, [verdict])[0])
+        for name, verdict in (("math", "new"), ("also math", "old"), ("poem", "new"))
+    }
+    assert evaluations.by_category(session, running) == ()
+    for name, category in (("math", "math"), ("also math", "math"), ("poem", "writing")):
+        selection = PromptSelection(ids=(asked[name].prompt_id,))
+        prompt_labels.edit(
+            session, project, selection, LabelAction.CATEGORIZE, category, actor_id=None
+        )
+        if name != "also math":
+            prompt_labels.edit(session, project, selection, LabelAction.TAG, "t", actor_id=None)
+    evaluations.record_scores(
+        session,
+        running,
+        arbiter="R",
+        scores={},
+        identical=[asked["poem"].prompt_id],
+        lengths={"new": 8.0, "old": 9.0},
+        notes={},
+    )
+    cut = {each.name: each.results for each in evaluations.by_category(session, running)}
+    assert {name: (each.tally.wins, each.tally.losses) for name, each in cut.items()} == {
+        "math": (1, 1),
+        "writing": (1, 0),
+    }
+    assert (cut["math"].tally.identical, cut["writing"].tally.identical) == (0, 1)
+    assert cut["math"].length_new is None
+    tagged = evaluations.results(session, running, tags=("t",))
+    assert (tagged.tally.wins, tagged.tally.losses) == (2, 0)
+    both = evaluations.results(session, running, categories=("math",), tags=("t",))
+    assert (both.tally.wins, both.judged) == (1, 1)

@@ -89,6 +89,18 @@ def test_a_margin_of_the_file_is_kept(tmp_path: Path) -> None:
     assert [(p.first, p.second, p.share, p.margin) for p in found.pairs] == [(0, 1, 1.0, 1.5)]
 
 
+def test_a_vote_between_equal_texts_teaches_nothing_and_is_named(tmp_path: Path) -> None:
+    models = {"chosen_model": "m1", "rejected_model": "m2"}
+    same = {"prompt": "q", "chosen": "yes", "rejected": "yes"} | models
+    path = material.write(tmp_path / "p.jsonl", [same, same | {"rejected": "no"}])
+    for read in (rows.comparisons, rows.judgments):
+        good, bad = read(Source(path, skip_bad=True))
+        assert len(good) == 1
+        assert [(each.line, each.reason) for each in bad] == [
+            (1, "all completions have the same text")
+        ]
+
+
 def test_no_prompt_is_on_both_sides(tmp_path: Path) -> None:
     path = material.prompts(tmp_path / "q.jsonl", 200)
     (found, _), (again, _) = rows.prompts(Source(path)), rows.prompts(Source(path))

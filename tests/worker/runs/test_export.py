@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import RoundState
 from app.models import (
     Adjudication,
@@ -199,6 +200,38 @@ def test_each_fate_has_its_reason(database: Database, project: Project, tmp_path
         "exported": 1,
         "excluded": {"split test": 1},
     }
+
+
+def test_ranks_and_ratings_are_read_alike_from_each_database(
+    any_database: Database, tmp_path: Path
+) -> None:
+    with any_database.transaction() as session:
+        project, people = sample_votes.make_project(session)
+        ranked = sample_votes.make_comparison(
+            session, project, ("x", "y", "z"), kind=JudgmentKind.RANK
+        )
+        sample_votes.vote(session, ranked, people[0], ranking=[2, 1, 3], shown_order=(2, 0, 1))
+        rated = sample_votes.make_comparison(session, project, ("v", "w"), kind=JudgmentKind.RATE)
+        sample_votes.vote(session, rated, people[0], ratings={"right": [1, 5]}, comment="so")
+        picked = sample_votes.make_comparison(session, project, ("p", "q"))
+        sample_votes.vote(session, picked, people[1], preferred="b", strength=2)
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for format in ("trl-explicit", "rich", "training"):
+        written = write(any_database, project, tmp_path, format, ExportOptions())
+        text = (written.folder / export.DATA).read_text(encoding="utf-8")
+        lines[format] = [json.loads(line) for line in text.splitlines()]
+    chosen = [row["chosen"][0]["content"] for row in lines["trl-explicit"]]
+    one, two, three = (
+        [completion["text"] for completion in row["completions"]] for row in lines["rich"]
+    )
+    assert chosen == [one[1], one[0], one[1], two[1], three[1]]
+    votes = [row["individual_preference"][0] for row in lines["rich"]]
+    assert [vote["ranking"] for vote in votes] == [[2, 1, 3], [2, 1], [2, 1]]
+    assert votes[0]["shown_order"] == [2, 0, 1]
+    assert (votes[1]["ratings"], votes[1]["comment"]) == ({"right": [1, 5]}, "so")
+    assert [row["context"][0]["role"] for row in lines["rich"]] == ["user"] * 3
+    assert lines["training"][1]["absolutes"] == [[{"right": 1.0}, None], [{"right": 5.0}, None]]
+    assert [pair[2] for pair in lines["training"][0]["pairs"]] == [0.0, 1.0, 1.0]
 
 
 def test_the_judgments_of_an_export_are_linked_to_it(

@@ -91,3 +91,14 @@ def test_intervals_are_clustered_by_prompt() -> None:
         return float(accuracy["high"] - accuracy["low"])
 
     assert width(shared=True) > 1.5 * width(shared=False)
+
+
+@pytest.mark.parametrize(
+    ("strength", "margin", "share", "expected"),
+    [(None, 2.5, 1.0, 2.5), (None, 2.5, 0.25, 1.25), (4.0, 2.5, 1.0, 1.0), (None, -1.0, 1.0, 0.0)],
+)
+def test_the_margin_of_an_imported_file_counts_where_there_is_no_strength(
+    strength: float | None, margin: float, share: float, expected: float
+) -> None:
+    pair = TrainingPair(0, 1, share, 2, 1.0, strength, margin)
+    assert vote_weights.margin_of(pair) == pytest.approx(expected)

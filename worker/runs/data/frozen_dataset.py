@@ -14,6 +14,7 @@ from app.formats import training_rows
 from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
 from app.services.datasets import export_rows, exports
+from app.services.project.prompt_search import NO_CATEGORY
 from worker.rlhf.core.examples import RankedPrompt
 from worker.runs import export as export_run
 from worker.runs.process import transactions
@@ -66,8 +67,21 @@ def rankings(
         weights: of the judgments; None: all equal.
 
     """
-    known = weights or VoteWeights()
-    return [_ranking(frozen, tokenizer, instruction, roots, root, known) for frozen in rows]
+    known, every = weights or VoteWeights(), list(rows)
+    # The report on held-out comparisons is cut by these groups.
+    has_categories = any(frozen.row.prompt.category for frozen in every)
+    return [
+        _ranking(
+            frozen,
+            tokenizer,
+            instruction,
+            roots,
+            root,
+            known,
+            {"category": frozen.row.prompt.category or NO_CATEGORY} if has_categories else {},
+        )
+        for frozen in every
+    ]
 
 
 def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
@@ -85,6 +99,7 @@ def _ranking(
     roots: Mapping[int, int],
     root: int,
     weights: VoteWeights,
+    group: Mapping[str, str],
 ) -> RankedPrompt:
     row = frozen.row
     return RankedPrompt(
@@ -97,7 +112,7 @@ def _ranking(
             for candidate in row.candidates
         ),
         pairs=weights.pairs(frozen),
-        group={"round": str(frozen.row.round_number or "none")},
+        group={"round": str(frozen.row.round_number or "none"), **group},
         absolutes=weights.absolutes(frozen),
         sources=tuple(candidate.source for candidate in row.candidates),
     )

@@ -110,3 +110,18 @@ def test_what_was_said_of_one_completion_carries_its_weight(
         [rated], tiny.tokenizer(), instruction="", roots={}, root=1, weights=weights
     )
     assert {each.weight for each in ranking.absolutes} == {0.5}
+
+
+def test_the_report_can_be_cut_by_category_where_there_are_any(
+    context: JobContext, project: Project, database: Database
+) -> None:
+    with database.transaction() as session:
+        session.scalars(select(Prompt)).first().category = "math"  # type: ignore[union-attr]
+    rows = frozen_dataset.freeze(context, project.id, "title").rows
+    categories = [row.row.prompt.category for row in rows]
+    assert sorted(categories) == ["", "math"]
+    rankings = frozen_dataset.rankings(rows, tiny.tokenizer(), instruction="", roots={}, root=1)
+    assert [one.group["category"] for one in rankings] == [each or "(none)" for each in categories]
+    plain = [row for row in rows if not row.row.prompt.category]
+    (without,) = frozen_dataset.rankings(plain, tiny.tokenizer(), instruction="", roots={}, root=1)
+    assert "category" not in without.group

@@ -1,0 +1,250 @@
+"""Measures a project with very many judgments: its pages, its figures, and files in and out.
+
+Everything is measured from outside, on a running server and a worker: what a lead waits for, how
+soon figures follow the judgments and what that costs, rows per second and memory of exports and
+imports, and whether labelers notice any of it.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.bench import load, pages, process_use
+from app.bench.judged import JudgedProject
+from app.bench.load import Timings
+from app.bench.process_use import PeakMemory
+from app.bench.seed import ANSWER, SLUG
+from app.client import Client, RequestRefused
+from app.errors import AttuneError, Invalid
+
+LABELERS = 8
+PROJECT = f"/projects/{SLUG}"
+FIGURE_PAGES = ("agreement", "labelers", "comparisons?state=low", "guidelines", "agreement/weights")
+EXPORT_FORMAT = "trl-explicit-text"
+WAIT_S = 3600.0
+POLL_S = 0.2
+BEGIN_S = 1.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DataWork:
+    """A server with a project and its worker, and how much to measure."""
+
+    address: tuple[str, int]
+    server_pid: int
+    worker_pid: int
+    project: JudgedProject
+    folder: Path
+    seconds: float  # of each measured load
+    rows: int  # of each file that is imported
+
+    @property
+    def url(self) -> str:
+        """The address of the server."""
+        return f"http://{self.address[0]}:{self.address[1]}"
+
+
+@dataclass(slots=True)
+class _Labeling:
+    """The load of labelers, and the judgments that they have made so far."""
+
+    work: DataWork
+    acknowledged: int = 0
+    claims: list[float] = field(default_factory=list)
+
+    def run(self, seconds: float) -> Timings:
+        """Label for some seconds."""
+        tokens = self.work.project.labeler_tokens[:LABELERS]
+        timings = load.run(self.work.address, SLUG, tokens, warm_s=BEGIN_S, measured_s=seconds)
+        self.acknowledged += timings.acknowledged
+        return timings
+
+    def run_during(self, act: Callable[[], None]) -> float:
+        """Label while something else is done; return the 95th percentile of claims in ms."""
+        errors: list[Exception] = []
+
+        def guarded() -> None:
+            try:
+                act()
+            except (AttuneError, RequestRefused, httpx.HTTPError) as error:  # raised again below
+                errors.append(error)
+
+        thread = threading.Thread(target=guarded)
+        thread.start()
+        claims: list[float] = []
+        while thread.is_alive() or not claims:
+            claims += self.run(3.0).claims
+        thread.join()
+        if errors:
+            raise errors[0]
+        return _p95_ms(claims)
+
+
+def measure(work: DataWork, say: Say) -> dict[str, float]:
+    """Measure everything; return the figures by name."""
+    figures: dict[str, float] = {}
+    labeling = _Labeling(work)
+    with Client(work.url, work.project.lead_token) as client:
+        say("Waiting until the figures have been computed once …")
+        figures["first_figures_s"] = _wait_for_figures(work)
+        say("Timing pages …")
+        figures |= _pages(work)
+        say("Labeling, and waiting for the figures …")
+        figures |= _freshness(work, client, labeling)
+        say("Exporting …")
+        figures |= _export(work, client, labeling)
+        for name, rows in _FILES.items():
+            say(f"Importing {name} …")
+            figures |= _import(work, client, labeling, name, rows)
+    return figures
+
+
+def _wait_for_figures(work: DataWork) -> float:
+    """Ask for every page with figures until none is pending; return the seconds it took."""
+    started_s = time.monotonic()
+    for page in FIGURE_PAGES:
+        while pages.status(work.url, work.project.lead_token, f"/p/{SLUG}/{page}") == 503:
+            if time.monotonic() - started_s > WAIT_S:
+                raise Invalid(f"the figures of {page} were not there after {WAIT_S:.0f} seconds")
+            time.sleep(POLL_S)
+    return round(time.monotonic() - started_s, 1)
+
+
+def _pages(work: DataWork) -> dict[str, float]:
+    paths = [*pages.paths_of(SLUG), *(f"/p/{SLUG}/{page}" for page in FIGURE_PAGES)]
+    timings = pages.measure(work.url, work.project.lead_token, paths)
+    slowest_first = max(timings, key=lambda page: page.first_p95)
+    slowest_warm = max(timings, key=lambda page: page.warm_p95)
+    by_page = {f"page {page.path} p95_ms": round(page.warm_p95, 1) for page in timings}
+    return {
+        "pages_first_worst_ms": round(slowest_first.first_p95, 1),
+        "pages_warm_worst_p95_ms": round(slowest_warm.warm_p95, 1),
+        **by_page,
+    }
+
+
+def _freshness(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, float]:
+    """Label, and see how soon agreement has every judgment, and what keeping it fresh has cost."""
+    before_s, started_s = _refresher_cpu_s(work), time.monotonic()
+    timings = labeling.run(work.seconds)
+    used_s, wall_s = _refresher_cpu_s(work) - before_s, time.monotonic() - started_s
+    ended_s = time.monotonic()
+    wanted = work.project.judgments + labeling.acknowledged
+    while client.get(f"{PROJECT}/agreement")["judgments"] < wanted:
+        if time.monotonic() - ended_s > WAIT_S:
+            raise Invalid(f"agreement had not counted {wanted} judgments after {WAIT_S:.0f} s")
+        time.sleep(POLL_S)
+    return {
+        "claim_p95_ms": _p95_ms(timings.claims),
+        "agreement_fresh_after_s": round(time.monotonic() - ended_s, 1),
+        "refresher_core_share": round(used_s / wall_s, 3),
+        "refresher_peak_mib": round(max(map(process_use.peak_mib, _refreshers(work)), default=0)),
+    }
+
+
+def _export(work: DataWork, client: Client, labeling: _Labeling) -> dict[str, float]:
+    def export() -> tuple[float, int]:
+        number = client.project(SLUG).export(EXPORT_FORMAT)["number"]
+        while (export := client.get(f"{PROJECT}/exports/{number}"))["state"] == "queued":
+            time.sleep(POLL_S)
+        if export["state"] != "ready":
+            raise Invalid(f"the export did not succeed: {export['error']}")
+        return _job_s(client, export["job_id"]), export["rows"]
+
+    with PeakMemory(work.worker_pid) as memory:
+        seconds, rows = export()
+    return {
+        "export_rows_per_s": round(rows / seconds),
+        "export_peak_mib": round(memory.mib),
+        "export_claim_p95_ms": labeling.run_during(lambda: void(export())),
+    }
+
+
+def _import(
+    work: DataWork, client: Client, labeling: _Labeling, name: str, rows: "Rows"
+) -> dict[str, float]:
+    def imported(part: str) -> float:
+        file = work.folder / f"{name}-{part}.jsonl"
+        with file.open("w", encoding="utf-8") as opened:
+            opened.writelines(json.dumps(row) + "\n" for row in rows(part, work.rows))
+        result = client.import_file(PROJECT, file)
+        file.unlink()
+        if result["rejects"]:
+            raise Invalid(f"the import of {name} rejected rows: {result['rejects'][0]}")
+        return _job_s(client, result["job_id"])
+
+    with PeakMemory(work.worker_pid) as memory:
+        seconds = imported("alone")
+    return {
+        f"import_{name}_rows_per_s": round(work.rows / seconds),
+        f"import_{name}_peak_mib": round(memory.mib),
+        f"import_{name}_claim_p95_ms": labeling.run_during(lambda: void(imported("beside"))),
+    }
+
+
+def void(_result: object) -> None:
+    """Pass over a result."""
+
+
+Rows = Callable[[str, int], Iterator[Mapping[str, Any]]]
+
+
+def _prompts(part: str, count: int) -> Iterator[Mapping[str, Any]]:
+    for n in range(count):
+        yield {"prompt": f"Question {n} of {part}: what should I do about my order?"}
+
+
+def _preferences(part: str, count: int) -> Iterator[Mapping[str, Any]]:
+    for n in range(count):
+        prompt = f"Which one of {part}, {n}?"
+        yield {"prompt": prompt, "chosen": f"Yes {n}. {ANSWER}", "rejected": f"No {n}. {ANSWER}"}
+
+
+def _completions(part: str, count: int) -> Iterator[Mapping[str, Any]]:
+    for n in range(count):
+        texts = [{"model": f"m{at}", "text": f"{at}: {n}. {ANSWER}"} for at in range(2)]
+        yield {"prompt": f"What about {part} {n}?", "completions": texts}
+
+
+_FILES: Mapping[str, Rows] = {
+    "prompts": _prompts,
+    "preferences": _preferences,
+    "completions": _completions,
+}
+
+
+def _job_s(client: Client, job_id: int | None) -> float:
+    """Return how long a job ran, the start of its process included."""
+    if job_id is None:
+        raise Invalid("the file was imported at once; measure with more --rows")
+    job = client.get(f"{PROJECT}/jobs/{job_id}")
+    return (_moment(job["ended_at"]) - _moment(job["started_at"])).total_seconds()
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _refreshers(work: DataWork) -> list[int]:
+    return [pid for pid in process_use.descendants(work.server_pid) if _refreshes(pid)]
+
+
+def _refreshes(pid: int) -> bool:
+    return " figures " in f"{process_use.command(pid)} "
+
+
+def _refresher_cpu_s(work: DataWork) -> float:
+    return sum(map(process_use.cpu_s, _refreshers(work)))
+
+
+def _p95_ms(seconds: list[float]) -> float:
+    return round(pages.percentile(tuple(1000 * second for second in seconds), 95), 1)

@@ -1,0 +1,36 @@
+"""A reward model's page shows its accuracy on parts of the held-out pairs, by category first."""
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.db import Database, now
+from app.models import Checkpoint, CheckpointKind, User
+from app.services.project import projects
+
+
+def test_categories_come_first(sign_in: Callable[..., TestClient], database: Database) -> None:
+    browser = sign_in("lead")
+    groups = [
+        {"name": "round", "value": "1", "pairs": 30, "accuracy": 0.5},
+        {"name": "category", "value": "math", "pairs": 10, "accuracy": 0.75},
+    ]
+    with database.transaction() as session:
+        user = session.scalars(select(User)).one()
+        project = projects.create(session, name="Desk", owner=user)
+        model = Checkpoint(
+            project_id=project.id,
+            kind=CheckpointKind.REWARD,
+            name="Reward 1",
+            uri="reward/1",
+            metrics={"heldout": {"accuracy": 0.6, "groups": groups}},
+            created_at=now(session),
+        )
+        session.add(model)
+        session.flush()
+        model_id = model.id
+    page = browser.get(f"/p/desk/models/{model_id}", headers={"accept": "text/html"}).text
+    part = page.split("parts of the held-out pairs")[1]
+    assert part.index("math") < part.index("round")
+    assert "75.0 %" in part
