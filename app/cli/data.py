@@ -127,6 +127,8 @@ def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
             say(f"  line {reject.line} would be rejected: {reject.reason}")
         for column, reason in part.lost.items():
             say(f"  column {column!r} would not be imported: {reason}")
+        if part.notes:
+            say(f"  kept as notes on the prompt: {', '.join(part.notes)}")
 
 
 def _import_with_progress(

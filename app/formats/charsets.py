@@ -15,6 +15,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _LONGEST = 4
+REMEDY = "save the file as UTF-8 (in a spreadsheet, as “CSV UTF-8”)"
 
 
 def as_utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,12 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from app.errors import Invalid
 from app.formats.records import Row
 
 IGNORE = "ignore"
 """The target of columns that are left out."""
+USUAL = (
+    *("prompt", "response", "chosen", "rejected", "response_a", "response_b", "winner", "label"),
+    *("labeler", "category", IGNORE),
+)
+"""The fields that a message names; all others are in the documentation."""
 
 ColumnsByField = Mapping[str, str | list[str]]
 """The column of each field; under "ignore", a list of columns."""
@@ -76,8 +82,7 @@ def checked(
         if field == IGNORE:
             continue
         if field not in known:
-            listed = ", ".join(sorted({*known, IGNORE}))
-            raise Invalid(f"the mapping names the field {field!r}; fields are {listed}")
+            raise Invalid(_unknown(field, name, known, columns))
         if not isinstance(name, str):
             raise Invalid(f"the mapping gives the field {field!r} more than one column")
         column = _column(name, columns)
@@ -94,6 +99,20 @@ def _check_taken(
     for column, field in fields.items():
         if field in columns and field not in fields and field not in ignored:
             raise Invalid(_taken(field, column))
+
+
+def _unknown(
+    field: str, name: str | list[str], known: Collection[str], columns: Collection[str]
+) -> str:
+    """Say what may have been meant by a field that does not exist."""
+    if field in columns and name in known:
+        return f"a mapping is written field=column: {name}={field}, not {field}={name}"
+    alike = get_close_matches(field.lower(), sorted({*known, IGNORE}), n=3)
+    meant = f"did you mean {' or '.join(alike)}? " if alike else ""
+    return (
+        f"there is no field {field!r} to map to; {meant}The usual fields are {', '.join(USUAL)}; "
+        "docs/formats.md lists those of each format"
+    )
 
 
 def _taken(field: str, column: str) -> str:

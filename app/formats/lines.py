@@ -13,6 +13,7 @@ from math import isfinite
 from typing import NamedTuple, NoReturn
 
 from app.errors import Invalid
+from app.formats.charsets import REMEDY
 from app.formats.records import Rejected, Row
 
 _GZIP = b"\x1f\x8b"
@@ -95,7 +96,7 @@ def row(data: bytes, limits: Limits = DEFAULT) -> Row:
     try:
         decoded = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Invalid(f"byte {error.start + 1} is not UTF-8") from error
+        raise Invalid(f"byte {error.start + 1} is not UTF-8: {REMEDY}") from error
     try:
         value = _DECODER.decode(decoded)
     except RecursionError as error:

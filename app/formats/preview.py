@@ -45,7 +45,8 @@ class RecordPreview:
 class FilePreview:
     """What the first rows of one file would become.
 
-    ``lost`` maps the columns that would not be imported to the reason.
+    ``lost`` maps the columns that would not be imported to the reason; ``notes`` are those that
+    would be kept with the prompt, without being part of it.
     """
 
     format: str
@@ -54,6 +55,20 @@ class FilePreview:
     rejects: tuple[Rejected, ...]
     lost: dict[str, str]
     file: str | None = None  # its name in an archive
+    notes: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """Sentences on what would not become part of prompts, responses and judgments."""
+        where = f" of {self.file}" if self.file else ""
+        if self.lost:
+            reasons = "; ".join(f"{column} ({reason})" for column, reason in self.lost.items())
+            yield f"Columns{where} that are not imported: {reasons}."
+        if self.notes:
+            yield (
+                f"Columns{where} kept as notes on the prompt, not as responses or judgments: "
+                f"{', '.join(self.notes)}."
+            )
 
 
 def preview(
@@ -111,6 +126,7 @@ def _of_file(
         tuple(outcome for _, outcome in outcomes if isinstance(outcome, Rejected)),
         _lost(first, opened),
         file,
+        tuple(_notes(first, opened)),
     )
 
 
@@ -179,6 +195,25 @@ def _lost(first: Iterable[RawRow | Rejected], rows: Rows) -> dict[str, str]:
                 if reason := _why_lost(name, values, rows.format):
                     lost.setdefault(name, reason)
     return lost
+
+
+def _notes(first: Iterable[RawRow | Rejected], rows: Rows) -> Iterator[str]:
+    """Yield the columns that are kept as notes, in the order of the file."""
+    known, seen = rows.format, set[str]()
+    for item in first if known.keeps_notes else ():
+        if isinstance(item, RawRow):
+            try:
+                values = rows.row(item)
+            except Invalid:
+                continue
+            used = {path.partition(".")[0] for path in known.paths(values)}
+            for name, value in values.items():
+                is_note = isinstance(value, str | int | float) and not _why_lost(
+                    name, values, known
+                )
+                if is_note and name not in {*used, *seen} and not fields.labels({name: value}):
+                    seen.add(name)
+                    yield name
 
 
 def _why_lost(name: str, row: Row, known: Format) -> str:

@@ -183,8 +183,8 @@ class ComparisonRecord:
     meta: Meta = field(default_factory=dict)
     # Not in the repr, by which files that were imported before are known: see `unnamed_votes`.
     scales: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
-    settled: Ranking | None = None
-    is_settled_as_bad: bool = False
+    settled: Ranking | None = field(default=None, repr=False)
+    is_settled_as_bad: bool = field(default=False, repr=False)
 
     @property
     def is_settled(self) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from app.errors import Invalid
 from app.formats import jsonl, unused_signals
+from app.formats.charsets import REMEDY
 from app.formats.lines import Limits, RawRow, check_text
 from app.formats.records import Rejected
 
@@ -119,7 +120,7 @@ class _Lines:
         try:
             return item.data.decode("utf-8-sig" if item.number == 1 else "utf-8") + "\n"
         except UnicodeDecodeError as error:
-            raise Invalid(f"byte {error.start + 1} is not UTF-8") from error
+            raise Invalid(f"byte {error.start + 1} is not UTF-8: {REMEDY}") from error
 
 
 def _rows(

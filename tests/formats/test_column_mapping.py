@@ -58,7 +58,8 @@ def test_ignored_columns_are_left_out_and_the_rest_stays() -> None:
 @pytest.mark.parametrize(
     ("mapping", "why"),
     [
-        ({"promt": "question"}, "the mapping names the field 'promt'; fields are "),
+        ({"promt": "question"}, "no field 'promt' to map to; did you mean prompt"),
+        ({"good": "prompt"}, "a mapping is written field=column: prompt=good"),
         (
             {"prompt": "frage"},
             "the file has no column 'frage'; its columns are question, good, bad",

@@ -33,7 +33,7 @@ def test_bad_rows_are_reported_by_their_first_line_and_the_rest_read() -> None:
     rejected = [(r.line, r.reason) for r in found if isinstance(r, Rejected)]
     assert rejected == [
         (4, "the row has 3 cells, but the header has 2"),
-        (5, "byte 1 is not UTF-8"),
+        (5, "byte 1 is not UTF-8: save the file as UTF-8 (in a spreadsheet, as “CSV UTF-8”)"),
         (6, "the prompt is empty"),
     ]
 

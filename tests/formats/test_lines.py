@@ -105,7 +105,10 @@ def test_gzip_of_several_members_is_read_through() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b'{"a": "\xff"}', "byte 8 is not UTF-8"),
+        (
+            b'{"a": "\xff"}',
+            "byte 8 is not UTF-8: save the file as UTF-8 (in a spreadsheet, as “CSV UTF-8”)",
+        ),
         (b'{"a": NaN}', "NaN is not a JSON number"),
         (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1e999}', "a number is too large"),

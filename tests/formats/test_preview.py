@@ -104,7 +104,7 @@ def test_mapping_is_tried_before_anything_is_kept() -> None:
     found = only({"frage": "q", "gut": "x"}, mapping={"prompt": "frage", "completion": "gut"})
     assert (found.format, found.title) == ("prompts", "plain prompts or demonstrations")
     assert found.records[0].kind == "demonstration"
-    with pytest.raises(Invalid, match="names the field 'promt'"):
+    with pytest.raises(Invalid, match="no field 'promt' to map to"):
         only({"frage": "q"}, mapping={"promt": "frage"})
 
 
@@ -137,3 +137,14 @@ def test_archive_has_a_preview_of_each_file() -> None:
     assert (first.file, first.format, len(first.records)) == ("a.jsonl", "prompts", 1)
     assert second.file == "b.txt"
     assert "the header needs a column `prompt`" in second.rejects[0].reason
+
+
+def test_columns_that_are_kept_as_notes_or_lost_are_named() -> None:
+    table = b"Frage;Antwort A;Besser\nWarum?;Darum.;A\n"
+    (part,) = formats.preview([table], mapping={"prompt": "Frage"})
+    assert part.notes == ("antwort a", "besser")
+    (remark,) = part.remarks
+    assert "kept as notes on the prompt, not as responses or judgments: antwort a, besser" in remark
+    (row,) = formats.preview([b'{"prompt": "a", "lang": "en", "list": [1]}'])
+    assert ("list" in row.lost, row.notes) == (True, ("lang",))
+    assert next(remark.split(":")[0] for remark in row.remarks) == "Columns that are not imported"

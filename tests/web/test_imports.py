@@ -95,8 +95,8 @@ def test_what_was_there_already_is_named_with_its_lines(lead: TestClient) -> Non
         page = answer.headers["location"]
     text = " ".join(html(lead, f"{page}/live").split())
     assert "In the project already" in text
-    assert "<small>line 2</small>" in text
-    assert "<small>line 3</small>" in text
+    assert "<small> line 2 </small>" in text
+    assert "<small> line 3 </small>" in text
     found = lead.get(f"{API}/imports/{page.rsplit('/', 1)[-1]}").json()
     assert found["duplicates"] == [
         {"kind": "prompts", "where": "file", "count": 1, "lines": [3]},
@@ -179,7 +179,7 @@ def test_columns_are_mapped_and_previewed_on_the_page_before_anything_is_importe
     assert lead.get(f"{API}/imports").json() == []
     refused = send("import", "promt=question")
     assert refused.status_code == 422
-    assert "the mapping names the field &#39;promt&#39;" in refused.text
+    assert "there is no field &#39;promt&#39; to map to" in refused.text
     assert "promt=question</textarea>" in refused.text
     assert send("import").status_code == 303
     (run,) = lead.get(f"{API}/imports").json()

@@ -34,10 +34,11 @@ def run(context: JobContext) -> None:
             yield session
             import_jobs.record_progress(session, import_id, tally)
 
+    mapping = context.payload.get("mapping")
+    head = _Upload(context, import_id)
+    imports.remark_columns(head.chunks(), import_run.format, mapping, tally)
     for _ in imports.store_batches(
-        registry.outcomes(
-            upload.chunks(), import_run.format, mapping=context.payload.get("mapping")
-        ),
+        registry.outcomes(upload.chunks(), import_run.format, mapping=mapping),
         transaction,
         import_run.project_id,
         tally,

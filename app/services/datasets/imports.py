@@ -7,7 +7,7 @@ once.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from app.errors import Invalid, NotFound
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
 from app.formats.lines import DEFAULT, Limits, RawRow
+from app.formats.preview import preview
 from app.formats.raw_rows import raw_rows
 from app.models import Assignment, ComparisonCompletion, ImportRun, Project, Slot
 from app.services.datasets import import_tally, imported_records
@@ -101,6 +102,8 @@ def run_in_batches(
     file.seek(0)
     digest = hashlib.sha256()
     tally, source = ImportTally(), source_of(filename)
+    remark_columns(_chunks(file), chosen, mapping, tally)
+    file.seek(0)
     outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
     for _ in store_batches(
         outcomes,
@@ -166,6 +169,19 @@ def store_batches(
                 with transaction() as session:
                     bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
         yield
+
+
+def remark_columns(
+    chunks: Iterable[bytes],
+    format: str | None,
+    mapping: ColumnsByField | None,
+    tally: ImportTally,
+) -> None:
+    """Name in the tally the columns of a file that are not imported, or only kept as notes."""
+    with suppress(Invalid):  # told by the import itself
+        for file in preview(chunks, format, mapping):
+            for remark in file.remarks:
+                tally.remark(remark)
 
 
 def record_progress(run: ImportRun, tally: ImportTally) -> None:

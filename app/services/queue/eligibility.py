@@ -60,7 +60,12 @@ def _wrote(labeler_id: int | ColumnElement[int] | Any) -> Iterator[ColumnElement
     is_judging = Comparison.kind.not_in(_WRITTEN)
     yield (
         exists()
-        .where(is_judging, shown.prompt_id == Comparison.prompt_id, shown.author_id == labeler_id)
+        .where(
+            is_judging,
+            shown.prompt_id == Comparison.prompt_id,
+            shown.author_id == labeler_id,
+            shown.source == "",  # a file's demonstrations were brought, not written
+        )
         .correlate_except(shown)
     )
     said, other = aliased(Judgment, name="j"), aliased(Comparison, name="o")

@@ -96,7 +96,10 @@ class RecordOut(BaseModel):
 
 
 class FilePreviewOut(BaseModel):
-    """The first rows of a file as they would be imported; `lost` gives reasons by column."""
+    """The first rows of a file as they would be imported; `lost` gives reasons by column.
+
+    The columns in `notes` are kept with the prompt, but are no part of it.
+    """
 
     file: str | None
     format: str
@@ -104,6 +107,7 @@ class FilePreviewOut(BaseModel):
     records: list[RecordOut]
     rejects: list[Reject]
     lost: dict[str, str]
+    notes: Sequence[str]
 
     @classmethod
     def of(cls, part: FilePreview) -> Self:
@@ -122,6 +126,7 @@ class FilePreviewOut(BaseModel):
                 for reject in part.rejects
             ],
             lost=part.lost,
+            notes=part.notes,
         )
 
 
