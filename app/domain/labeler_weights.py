@@ -32,7 +32,7 @@ RESAMPLES = 100
 MOST_RESAMPLED = 100_000  # choices
 _ITERATIONS, _CLOSE_ENOUGH = 100, 1e-6
 _NEWTON_STEPS = 3
-_WARM_ITERATIONS = 15
+_WARM_ITERATIONS, _WARM_CLOSE_ENOUGH = 15, 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,13 @@ def _shared(choices: Choices, count: int) -> Indices:
     return np.bincount(choices.labeler[checkable], minlength=count)
 
 
-def _fit(choices: Choices, repeats: Array, start: Array | None, iterations: int) -> Array:
+def _fit(
+    choices: Choices,
+    repeats: Array,
+    start: Array | None,
+    iterations: int,
+    close_enough: float = _CLOSE_ENOUGH,
+) -> Array:
     """Return skill and slot pull of each labeler, shape (labelers, 2), by EM.
 
     Args:
@@ -205,6 +211,7 @@ def _fit(choices: Choices, repeats: Array, start: Array | None, iterations: int)
         repeats: how often each entry counts, as a resample drew it.
         start: parameters to begin with; None: the prior's mean.
         iterations: at most so many.
+        close_enough: the largest move of a parameter after which to stop.
     """
     parameters = np.tile([SKILL_MEAN, 0.0], (len(choices.labelers), 1)) if start is None else start
     for _ in range(iterations):
@@ -212,7 +219,7 @@ def _fit(choices: Choices, repeats: Array, start: Array | None, iterations: int)
         updated = _maximize(choices, better, repeats, parameters)
         moved = np.abs(updated - parameters).max(initial=0.0)
         parameters = updated
-        if moved < _CLOSE_ENOUGH:
+        if moved < close_enough:
             break
     return parameters
 
@@ -296,7 +303,8 @@ def _resampled(choices: Choices, start: Array, seed: int, resamples: int) -> Arr
     drawn = []
     for _ in range(resamples):
         times = rng.multinomial(len(owners), np.full(len(owners), 1 / len(owners)))
-        drawn.append(_fit(choices, times[of_entry].astype(float), start, _WARM_ITERATIONS))
+        repeats = times[of_entry].astype(float)
+        drawn.append(_fit(choices, repeats, start, _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH))
     return np.array(drawn).reshape(resamples, len(choices.labelers), 2)
 
 
