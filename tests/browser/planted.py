@@ -34,6 +34,8 @@ from app.models import (
     Metric,
     Project,
     Prompt,
+    PromptEdit,
+    PromptTag,
     Purpose,
     ResultsFile,
     ResultsRow,
@@ -55,7 +57,8 @@ OURS = frozenset(
         *("preferred", "thumb", "outcome", "finish_reason", "pseudonym", "prefix"),
         *("token_hash", "id_hash", "key_hash", "content_hash", "body_hash", "password_hash"),
         *("sha256", "hash", "previous_hash", "natural_key", "submission_key", "lease_token"),
-        *("source_key", "uri"),
+        *("source_key", "uri", "group_hash", "prompt_edit.action", "figure_refresher.holder"),
+        *("kept_figure.name", "kept_figure.stamp", "kept_figure.value"),
     }
 )
 UNIQUE = {("user", "email"), ("checkpoint", "name"), ("criterion", "name"), ("worker", "name")}
@@ -110,7 +113,8 @@ def columns() -> Iterator[tuple[Any, Any]]:
     """Yield every table's text columns that can hold text from outside."""
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
-            if isinstance(column.type, String) and column.name not in OURS:
+            names = {column.name, f"{table.name}.{column.name}"}
+            if isinstance(column.type, String) and not names & OURS:
                 yield table, column
 
 
@@ -150,6 +154,8 @@ def _work(session: Session, project: Project, ada: User, bob: User) -> dict[str,
                 created_at=moment,
             ),
             Guidelines(project_id=project.id, version=2, rules="", created_at=moment),
+            PromptTag(project_id=project.id, prompt_id=prompt.id, tag=""),
+            PromptEdit(project_id=project.id, action="tag", value="", prompts=1, created_at=moment),
         ]
     )
     runs = [

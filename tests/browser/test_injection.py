@@ -36,6 +36,7 @@ FEWEST = 300
 # Texts that no page shows.
 UNSEEN = {
     "login_session.user_agent",
+    "prompt_edit_item.category_before",  # kept for undoing the edit
     "metric.name",  # only the names that the product itself writes are drawn
     "user.password_hash",
 }
