@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -55,12 +55,15 @@ _ENTER = (
     .with_for_update(key_share=True)
     .execution_options(populate_existing=True)
 )
+# Written out, not bound: with a plan for any state, PostgreSQL would read every assignment to find
+# that none is leased, because nearly all have the state that it takes for the likely one.
+_IS_LEASED = Assignment.state == literal_column(f"'{AssignmentState.LEASED.value}'")
 _LIVE = (
     select(Assignment)
     .where(
         Assignment.labeler_id == bindparam("labeler_id"),
         Assignment.project_id == bindparam("project_id"),
-        Assignment.state == AssignmentState.LEASED,
+        _IS_LEASED,
     )
     .order_by(Assignment.leased_at, Assignment.id)
 )
@@ -71,7 +74,7 @@ def is_live(project_id: Any, labeler_id: Any) -> ColumnElement[bool]:
     return and_(
         Assignment.labeler_id == labeler_id,
         Assignment.project_id == project_id,
-        Assignment.state == AssignmentState.LEASED,
+        _IS_LEASED,
     )
 
 
@@ -79,7 +82,7 @@ def is_stale(project_id: Any, moment: Any) -> ColumnElement[bool]:
     """Return the condition for leases that have expired."""
     return and_(
         Assignment.project_id == project_id,
-        Assignment.state == AssignmentState.LEASED,
+        _IS_LEASED,
         Assignment.expires_at < moment,
     )
 
@@ -166,7 +169,7 @@ def heartbeat(session: Session, project: Project, labeler_id: int) -> dict[int, 
         .where(
             Assignment.labeler_id == labeler_id,
             Assignment.project_id == project.id,
-            Assignment.state == AssignmentState.LEASED,
+            _IS_LEASED,
         )
         .values(expires_at=expires_at)
         .returning(Assignment.id)
