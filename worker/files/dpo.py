@@ -39,7 +39,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     if not folder.is_first:
         return
     measured = measure(roles, request.rankings(split.heldout, roles), config)
-    settings = {"algorithm": "dpo", "training": config.to_json()}
+    settings = {"algorithm": "dpo", "training": config.to_json(), **roles.loaded.record}
     card = request.card("Policy", settings, end.summary | split.counts | measured)
 
     def write(aside: Path) -> None:

@@ -169,12 +169,12 @@ def _items(
     bad: list[BadLine],
 ) -> tuple[list[FilePrompt], list[PromptItem]]:
     """Return the prompts that fit, and their token ids, each under a key from its content."""
-    tokenizer = opened.roles.loaded.tokenizer
+    loaded = opened.roles.loaded
     limit = context_tokens(opened.roles.causal)
     seen: dict[str, int] = {}
     kept, items = list[FilePrompt](), list[PromptItem]()
     for prompt in file_prompts:
-        ids = token_ids.prompt_ids(tokenizer, prompt.messages, request.instruction)
+        ids = token_ids.prompt_ids(loaded, prompt.messages, request.instruction)
         room = None if limit is None else limit - len(ids)
         if room is not None and room < request.config.max_new_tokens:
             reason = (

@@ -30,5 +30,6 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     )
     if result is not None:
         settings = {"algorithm": str(plan.algorithm), "training": result.settings}
+        settings |= roles.loaded.record
         metrics = result.metrics | split.counts
         folder.publish(request.card("Policy", settings, metrics), partial(result.save, roles))

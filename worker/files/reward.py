@@ -47,7 +47,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     without_room = {"prompts_without_room": len(inputs.prompts) - len(result.items)}
     metrics = result.end.summary | split.counts | report | without_room
     folder.say("Normalizing the scores on the model's own responses …")
-    settings = result.scaled(roles, plan)
+    settings = {**result.scaled(roles, plan), **roles.loaded.record}
 
     def write(aside: Path) -> None:
         result.save(roles, aside)

@@ -33,7 +33,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     result = sft.fit(folder, roles, inputs, save_every=request.save_every)
     if result is not None:
         metrics = result.metrics | split.counts
-        card = request.card("SFT", result.settings, metrics)
+        card = request.card("SFT", {**result.settings, **roles.loaded.record}, metrics)
         folder.publish(card, partial(result.save, roles))
 
 

@@ -74,13 +74,12 @@ class TrainingRequest:
 
     def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
         """Return comparisons as token ids of a model."""
-        tokenizer = roles.loaded.tokenizer
         return [
             RankedPrompt(
                 key=f"line-{row.line}-{number}",
-                prompt_ids=token_ids.prompt_ids(tokenizer, row.messages, self.instruction),
+                prompt_ids=token_ids.prompt_ids(roles.loaded, row.messages, self.instruction),
                 completions=tuple(
-                    tuple(encode_response(tokenizer, text, finished=True)) for text in row.texts
+                    tuple(encode_response(roles.loaded, text, finished=True)) for text in row.texts
                 ),
                 pairs=row.pairs,
                 absolutes=row.absolutes,
@@ -91,11 +90,10 @@ class TrainingRequest:
 
     def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
         """Return the distinct prompts as token ids of a model."""
-        tokenizer = roles.loaded.tokenizer
         distinct = {prompt.key: prompt for prompt in prompts}
         return [
             PromptItem(
-                prompt.key, token_ids.prompt_ids(tokenizer, prompt.messages, self.instruction)
+                prompt.key, token_ids.prompt_ids(roles.loaded, prompt.messages, self.instruction)
             )
             for prompt in distinct.values()
         ]

@@ -148,13 +148,13 @@ def _scores(
     roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
+    root = roots[task.arbiter.id]
     branches = [
         Branches(
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
+            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
             [
                 token_ids.completion_ids(
-                    tokenizer,
+                    roles.loaded,
                     _candidate(row),
                     is_ours=roots.get(row.checkpoint_id or 0) == root,
                 )

@@ -71,6 +71,7 @@ def run(context: JobContext) -> None:
     starts_last = task.plan.policy.start is Start.LAST
     settings = {
         **task.beneath.config,
+        **roles.loaded.record,
         "algorithm": str(task.plan.policy.algorithm),
         "reward_checkpoint_id": task.reward.id,
         "started_from_id": task.before.id if starts_last else task.start.id,
@@ -134,11 +135,10 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
 
 
 def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[PromptItem]:
-    tokenizer = roles.loaded.tokenizer
     return [
         PromptItem(
             f"prompt-{prompt.id}",
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
+            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
         )
         for prompt in prompts
     ]
@@ -154,7 +154,7 @@ def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[Ranke
     rows = frozen_dataset.of_export(context, export).rows
     all_ranked = frozen_dataset.rankings(
         rows,
-        roles.loaded.tokenizer,
+        roles.loaded,
         instruction=task.instruction.text,
         roots=roots,
         root=roots[task.start.id],

@@ -77,7 +77,7 @@ def run(context: JobContext) -> None:
         **figures,
         "prompts_without_room": len(inputs.prompts) - len(result.items),
     }
-    settings = {**task.beneath.config, **result.scaled(roles, plan)}
+    settings = {**task.beneath.config, **roles.loaded.record, **result.scaled(roles, plan)}
 
     def write(folder: Path) -> None:
         result.save(roles, folder)
@@ -160,7 +160,7 @@ def _rankings(
 ) -> list[RankedPrompt]:
     return frozen_dataset.rankings(
         rows,
-        roles.loaded.tokenizer,
+        roles.loaded,
         instruction=task.instruction.text,
         roots=task.roots,
         root=task.root,

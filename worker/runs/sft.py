@@ -25,6 +25,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
+from worker.runs.data import checkpoint_weights
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
@@ -76,6 +77,7 @@ def run(context: JobContext) -> None:
     context.samples(result.end.step, _samples(roles, result.role, task))
     settings = {
         **result.settings,
+        **roles.loaded.record,
         "base": task.project.base_model,
         "demonstrations": len(task.demonstrations),
     }
@@ -128,7 +130,9 @@ def _demonstrations(
 
 def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
     if task.base is not None:
-        return models.load(task.base.uri, device=context.device, four_bit=task.plan.four_bit)
+        loaded = models.load(task.base.uri, device=context.device, four_bit=task.plan.four_bit)
+        checkpoint_weights.describe_base(context, task.base, loaded)
+        return loaded
     return sft.build_starter(
         task.sft.starter,
         task.demonstrations,
@@ -141,9 +145,8 @@ def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
 def _samples(roles: Roles, role: str, task: SftTask) -> list[Sample]:
     """Sample responses to a few held-out prompts, for people to read."""
     shown = (task.heldout or task.demonstrations)[:SHOWN]
-    tokenizer = roles.loaded.tokenizer
     items = [
-        PromptItem(str(n), token_ids.prompt_ids(tokenizer, row.messages, task.instruction.text))
+        PromptItem(str(n), token_ids.prompt_ids(roles.loaded, row.messages, task.instruction.text))
         for n, row in enumerate(shown)
     ]
     settings = task.plan.sampling

@@ -205,9 +205,9 @@ def prompts_with_room(
     Raises:
         Invalid: none does, so the scores cannot be normalized.
     """
-    tokenizer, tokens = roles.loaded.tokenizer, plan.sampling.max_new_tokens
+    tokens = plan.sampling.max_new_tokens
     items = [
-        PromptItem(key, token_ids.prompt_ids(tokenizer, messages, instruction))
+        PromptItem(key, token_ids.prompt_ids(roles.loaded, messages, instruction))
         for key, messages in prompts
     ]
     kept = token_ids.that_fit(items, roles, tokens)

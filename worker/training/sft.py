@@ -160,12 +160,11 @@ def encode(
     roles: Roles, demonstrations: Sequence[PromptAndResponse], instruction: str, max_tokens: int
 ) -> tuple[list[TokenizedDemonstration], int]:
     """Return the demonstrations that fit, as token ids, and the number of the others."""
-    tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
     encoded = []
     for demonstration in demonstrations:
-        prompt = token_ids.prompt_ids(tokenizer, demonstration.messages, instruction)
-        response = tuple(template.encode_response(tokenizer, demonstration.text, finished=True))
+        prompt = token_ids.prompt_ids(roles.loaded, demonstration.messages, instruction)
+        response = tuple(template.encode_response(roles.loaded, demonstration.text, finished=True))
         if len(prompt) + len(response) <= limit:
             encoded.append(TokenizedDemonstration(prompt, response))
     return encoded, len(demonstrations) - len(encoded)

@@ -122,6 +122,13 @@ def create(
     return row
 
 
+def describe(session: Session, checkpoint_id: int, known: Mapping[str, Any]) -> None:
+    """Add to the configuration of a checkpoint what a worker found out when it loaded it."""
+    row = session.get_one(Checkpoint, checkpoint_id)
+    row.config = {**row.config, **_storable(known)}
+    session.flush()
+
+
 def get(session: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
     """Return a checkpoint of the project.
 

@@ -156,7 +156,7 @@ class Desk:
 
     def ids(self, roles: Roles, prompt: str) -> tuple[int, ...]:
         """Return a prompt's ids."""
-        return token_ids.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
+        return token_ids.prompt_ids(roles.loaded, _turns(prompt), project.INSTRUCTION)
 
     def items(self, roles: Roles, prompts: Sequence[str]) -> list[PromptItem]:
         """Return prompts as the loops take them; the text is the key."""

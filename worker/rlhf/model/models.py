@@ -1,15 +1,17 @@
 """Causal language models from a local path or the Hub, prepared for the training loops.
 
-Preparing removes dropout and sets a padding id that is not an EOS token. Only safetensors files are
-loaded, and no remote code is run.
+Preparing removes dropout, finds the tokens that end a response, and sets a padding id that is none
+of them. Only safetensors files are loaded, and no remote code is run.
 """
 
 import platform
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,20 +24,43 @@ from transformers import (
 )
 
 from worker.rlhf.core import attention
+from worker.rlhf.model import ends
+from worker.rlhf.model.ends import EndToken
 
 CPU_FLAGS = Path("/proc/cpuinfo")
+SPARE_WORDS = ("pad", "reserved", "unused")
+"""In the names of special tokens that no text contains."""
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal model with its tokenizer, its path or name, and its EOS and padding ids."""
+    """A causal model with its tokenizer, its path or name, and its end tokens and padding id.
+
+    Any of `ends` ends a response; the first is written after a finished one. No end: responses run
+    to the length limit.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     path: str
-    eos_id: int
-    pad_id: int  # never eos_id
+    ends: tuple[EndToken, ...]
+    pad_id: int  # never an end
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a response."""
+        return tuple(end.id for end in self.ends)
+
+    @property
+    def end_id(self) -> int:
+        """The id that is written after a finished response."""
+        return self.ends[0].id
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint records of it: the tokens that end its responses."""
+        return {"ends": [{"id": end.id, "token": end.token} for end in self.ends]}
 
 
 def load(
@@ -79,21 +104,28 @@ def is_quantized(model: PreTrainedModel) -> bool:
 
 
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
-    """Prepare a model for the loops: no dropout, and a padding id that is not an EOS token.
+    """Prepare a model for the loops: no dropout, and a padding id that ends no response.
 
     Raises:
-        ValueError: if the tokenizer has no EOS token.
+        ValueError: if no token ends a response.
     """
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path!r} has no EOS token, so completions cannot end")
-    eos_id = int(tokenizer.eos_token_id)
-    pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
+    end_tokens = ends.of(model, tokenizer)
+    if not end_tokens:
+        raise ValueError(
+            f"{path!r} has no EOS token, neither in its tokenizer nor in its generation config, so "
+            "completions cannot end"
+        )
+    ends.make_known(model, tokenizer, end_tokens)
+    pad_id = _pad_id(model, tokenizer, {end.id for end in end_tokens})
     model.config.pad_token_id = pad_id
+    pad = tokenizer.convert_ids_to_tokens(pad_id)
+    if pad is not None:  # plain transformers, which reads the saved model, must pad with the same
+        tokenizer.pad_token = pad
     model.name_or_path = path  # adapters record it as their base
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
+    return LoadedModel(model, tokenizer, path, end_tokens, pad_id)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -209,11 +241,22 @@ def _cpu_has_bf16() -> bool:
     return bool(NATIVE_BF16_FLAGS & set(line.split()))
 
 
-def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
+def _pad_id(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]
+) -> int:
     # The loops mask padding by length. Plain transformers, which may load the reward model as a
     # classifier, finds the last token by comparing ids, so prefer a token that never ends a text.
-    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    spare = (
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special and any(word in token.content for word in SPARE_WORDS)
+    )
+    candidates = (
+        *(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id),
+        *spare,
+    )
     for candidate in candidates:
-        if candidate is not None and candidate != eos_id:
+        if candidate is not None and candidate not in end_ids:
             return int(candidate)
-    return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)
+    vocabulary = model.config.get_text_config().vocab_size
+    return next(unused for unused in reversed(range(vocabulary)) if unused not in end_ids)

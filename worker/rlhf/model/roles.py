@@ -68,13 +68,8 @@ class Roles:
 
     @property
     def pad_id(self) -> int:
-        """The padding id, which is never an EOS token."""
+        """The padding id, which never ends a response."""
         return self.loaded.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        """The EOS token id, which ends a completion."""
-        return self.loaded.eos_id
 
     @property
     def active(self) -> str:

@@ -6,6 +6,7 @@ the base. Manifests, hashes and model cards are left to the caller.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import models
+from worker.rlhf.model import ends, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -33,13 +34,15 @@ def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
     _merged_copy(loaded.model).save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
-    return LoadedModel(loaded.model, loaded.tokenizer, str(folder), loaded.eos_id, loaded.pad_id)
+    return replace(loaded, path=str(folder))
 
 
 def save_policy(
     roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "policy"
 ) -> None:
     """Write the adapter of a role as a PEFT folder, or base and adapter as one merged model.
+
+    Either has a generation config with every token that ends a response.
 
     Raises:
         ValueError: if the role has no adapter.
@@ -48,6 +51,8 @@ def save_policy(
         _merged(roles, role).save_pretrained(folder)
     else:
         _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+        loaded = roles.loaded
+        ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
     roles.loaded.tokenizer.save_pretrained(folder)
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from worker.rlhf.model.models import LoadedModel
+
 Speaker = Literal["system", "user", "assistant"]
 
 PLAIN_NAMES: dict[Speaker, str] = {"system": "System", "user": "User", "assistant": "Assistant"}
@@ -73,15 +75,21 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [bos_id, *ids] if adds_bos and ids[:1] != [bos_id] else ids
 
 
-def encode_response(tokenizer: PreTrainedTokenizerBase, text: str, *, finished: bool) -> list[int]:
-    """Return the ids of a response alone, with the EOS token only if it is finished.
+def encode_response(loaded: LoadedModel, text: str, *, finished: bool) -> list[int]:
+    """Return the ids of a response alone, with the model's end token only if it is finished.
 
     Special tokens spelled out in the text are encoded as ordinary text.
     """
-    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
+    ids: list[int] = loaded.tokenizer(text, add_special_tokens=False, split_special_tokens=True)[
         "input_ids"
     ]
-    return [*ids, int(tokenizer.eos_token_id)] if finished else ids
+    return [*ids, loaded.end_id] if finished else ids
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the special tokens: those with a role, and those that are only marked as special."""
+    marked = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
@@ -110,7 +118,7 @@ def _without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 
 def _neutral(tokenizer: PreTrainedTokenizerBase, content: str) -> str:
-    for token in tokenizer.all_special_tokens:
+    for token in special_tokens(tokenizer):
         if len(token) > 1 and token in content:
             content = content.replace(token, f"{token[0]} {token[1:]}")
     return content

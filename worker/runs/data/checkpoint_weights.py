@@ -17,9 +17,11 @@ from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
 from worker.rlhf.model import models, saving
+from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
+from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training.layout import ADAPTER, FULL
 
@@ -66,10 +68,19 @@ def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Rol
     """Load the full model, and its SFT adapter if there is one."""
     source = _source(context, beneath.whole)
     loaded = models.load(source, device=context.device, four_bit=four_bit)
+    describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
+
+
+def describe_base(context: JobContext, base: Checkpoint, loaded: LoadedModel) -> None:
+    """Record with a base model what is known once it is loaded; trained models have it already."""
+    known = {key: base.config.get(key) for key in loaded.record}
+    if base.kind == CheckpointKind.BASE and known != loaded.record and context.is_first:
+        with transactions.transaction(context) as session:
+            checkpoints.describe(session, base.id, loaded.record)
 
 
 def answering(

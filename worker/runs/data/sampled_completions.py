@@ -188,5 +188,5 @@ def _sampling_json(wanted: Draw) -> Mapping[str, Any]:
 
 
 def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:
-    tokenizer = answering.roles.loaded.tokenizer
-    return token_ids.prompt_ids(tokenizer, prompt.messages, answering.instruction.text)
+    loaded = answering.roles.loaded
+    return token_ids.prompt_ids(loaded, prompt.messages, answering.instruction.text)
