@@ -172,20 +172,21 @@ def _directed(
     if direction.is_tie and options.ties is Ties.DROP:
         return ImpliedPair((), direction.tie_reason, vote)
     strength = None if vote is None or vote.strength is None else Strength(vote.strength)
-    both = candidates(comparison)
-    forth = (both[direction.better], both[direction.worse])
+    forth = tuple([_completion(comparison, place) for place in (direction.better, direction.worse)])
     try:
         preferences = tuple(
-            PreferenceRecord(
-                messages(comparison),
-                ordered,
-                _CHOSEN_FIRST,
-                labeler=None if vote is None else vote.labeler,
-                strength=strength,
-                margin=direction.margin,
-                source_id=str(comparison.comparison_id),
-            )
-            for ordered in ((forth, forth[::-1]) if direction.is_tie else (forth,))
+            [
+                PreferenceRecord(
+                    messages(comparison),
+                    ordered,
+                    _CHOSEN_FIRST,
+                    labeler=None if vote is None else vote.labeler,
+                    strength=strength,
+                    margin=direction.margin,
+                    source_id=str(comparison.comparison_id),
+                )
+                for ordered in ((forth, forth[::-1]) if direction.is_tie else (forth,))
+            ]
         )
     except Invalid as error:
         return ImpliedPair((), str(error), vote)
@@ -199,9 +200,14 @@ def messages(comparison: JudgedComparison) -> records.Conversation:
 
 def turns(prompt: DatasetPrompt) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple([Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages])
 
 
 def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)
+    return tuple([_completion(comparison, place) for place in range(len(comparison.candidates))])
+
+
+def _completion(comparison: JudgedComparison, place: int) -> records.CompletionText:
+    candidate = comparison.candidates[place]
+    return records.CompletionText(candidate.text, candidate.source)

@@ -45,7 +45,8 @@ class InstructionAccount:
     def note(self, comparison: JudgedComparison) -> None:
         """Record the versions that a comparison was judged under."""
         for vote in comparison.votes:
-            self.texts[vote.instruction_version] = comparison.instruction_of(vote)
+            if vote.instruction_version not in self.texts:
+                self.texts[vote.instruction_version] = comparison.instruction_of(vote)
 
 
 class DividedAccount(Protocol):
