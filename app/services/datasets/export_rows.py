@@ -76,11 +76,14 @@ class Account:
         """
         self.counts.comparisons.exported += 1
         self.counts.settled += comparison.is_settled
-        for vote in comparison.votes:
-            if excluded and vote.judgment_id in excluded:
-                self.counts.judgments.exclude(excluded[vote.judgment_id])
-                continue
-            self.counts.judgments.exported += 1
+        votes: Sequence[Voted] = comparison.votes
+        if excluded:
+            votes = [vote for vote in votes if vote.judgment_id not in excluded]
+            for vote in comparison.votes:
+                if vote.judgment_id in excluded:
+                    self.counts.judgments.exclude(excluded[vote.judgment_id])
+        self.counts.judgments.exported += len(votes)
+        for vote in votes:
             self.judgments.add(vote.judgment_id)
             self.guidelines_versions.add(vote.guidelines_version)
         for candidate in comparison.candidates:

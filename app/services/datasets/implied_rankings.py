@@ -6,7 +6,8 @@ from functools import lru_cache
 from app.domain.ranking import Pick, Ranking, Side
 from app.models import Adjudication, Judgment
 
-_PICKED = {str(side): Pick(side).ranking for side in Side}
+PICKED: Mapping[str, Ranking | None] = {str(side): Pick(side).ranking for side in Side}
+"""The ranking of each side that a labeler may pick."""
 
 
 def ranking_of(
@@ -25,7 +26,7 @@ def of_values(
 ) -> Ranking | None:
     """Return the ranking of a pick, of ranks or of ratings; None if none is given."""
     if preferred is not None:
-        return _PICKED[preferred]
+        return PICKED[preferred]
     if ranks:
         return _ranked(tuple(ranks))
     if not ratings:

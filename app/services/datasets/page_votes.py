@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Text, case, select, type_coerce
@@ -29,7 +30,6 @@ _DETAILS = (
     *(_judgment.flags, _judgment.comment, _judgment.shown_order, _judgment.reasons),
     *(_judgment.started_at, _judgment.submitted_at, _judgment.active_ms),
 )
-_NO_DETAILS: tuple[Any, ...] = ((), "", (), (), None, None, 0)
 
 
 def read(
@@ -42,7 +42,7 @@ def read(
     with_details: bool,
 ) -> dict[int, list[Voted]]:
     """Return the votes that count by comparison; count the others as excluded."""
-    pseudonyms = _pseudonyms(session, project_id)
+    names = _pseudonyms(session, project_id)
     query = (
         select(*_SAID, *(_DETAILS if with_details else ()))
         .where(
@@ -53,47 +53,73 @@ def read(
         .order_by(_judgment.id)
     )
     votes: dict[int, list[Voted]] = {id: [] for id in comparison_ids}
+    considered = 0
     for row in session.execute(query).all():
-        id, comparison_id, labeler_id, is_retraction, is_surplus, preferred, ranks, ratings, *_ = (
-            row
-        )
-        own = votes.get(comparison_id)
+        own = votes.get(row[1])
         if own is None:
             continue
-        counts.judgments.considered += 1
-        if is_retraction or is_surplus:  # as in `counted_judgments.fills_slot`
-            counts.judgments.exclude(
-                judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
-            )
-            continue
-        if ratings is not None:
-            ratings = parsed(ratings)
-        ranking = implied_rankings.of_values(preferred, parsed(ranks), ratings, weights)
-        strength, both_bad, text, thumb, version, margin, instruction_version = row[8:15]
-        flags, comment, shown, reasons, started, submitted, ms = row[15:] or _NO_DETAILS
-        own.append(
-            Voted(
-                id,
-                pseudonyms.get(labeler_id) or "L0",
-                ranking,
-                strength,
-                both_bad,
-                ratings,
-                text,
-                tuple(flags),
-                comment,
-                tuple(shown),
-                version,
-                started,
-                submitted,
-                ms,
-                thumb,
-                tuple(reasons),
-                margin,
-                instruction_version,
-            )
-        )
+        considered += 1
+        if row[3] or row[4]:  # as in `counted_judgments.fills_slot`
+            reason = judged_comparisons.RETRACTED if row[3] else judged_comparisons.SURPLUS
+            counts.judgments.exclude(reason)
+        else:
+            own.append(_voted(names, weights, *row))
+    counts.judgments.considered += considered
     return votes
+
+
+def _voted(
+    names: Mapping[int, str],
+    weights: Mapping[str, float],
+    id: int,
+    _comparison_id: int,
+    labeler_id: int,
+    _is_retraction: bool,
+    _is_surplus: bool,
+    preferred: str | None,
+    ranks: Any,
+    ratings: Any,
+    strength: int | None,
+    both_bad: bool,
+    text: str | None,
+    thumb: str | None,
+    version: int,
+    margin: float | None,
+    instruction_version: int,
+    flags: Sequence[str] = (),
+    comment: str = "",
+    shown: Sequence[int] = (),
+    reasons: Sequence[str] = (),
+    started: datetime | None = None,
+    submitted: datetime | None = None,
+    ms: int = 0,
+) -> Voted:
+    """Return a row as a vote; the last of its columns are read only for formats that need them."""
+    if preferred is not None:
+        ranking = implied_rankings.PICKED[preferred]
+    else:
+        ratings = parsed(ratings)
+        ranking = implied_rankings.of_values(None, parsed(ranks), ratings, weights)
+    return Voted(
+        id,
+        names.get(labeler_id) or "L0",
+        ranking,
+        strength,
+        both_bad,
+        ratings,
+        text,
+        tuple(flags),
+        comment,
+        tuple(shown),
+        version,
+        started,
+        submitted,
+        ms,
+        thumb,
+        tuple(reasons),
+        margin,
+        instruction_version,
+    )
 
 
 def among(

@@ -5,7 +5,7 @@ counted with its reason. Writing files is up to `export_rows`, making tensors up
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,30 +100,24 @@ def read_page(
     texts = instructions.texts(session, project_id)
     votes = page_votes.read(session, project_id, ids, counts, weights, with_details=wanted.votes)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
+    prompts = _prompts(session, {row[5] for row in selected})
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
-    prompts: dict[int, DatasetPrompt] = {}  # all pairs of a prompt's completions share it
     rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, number, prompt_id, *of_prompt in selected:
+    for id, kind, purpose, is_withdrawn, number, prompt_id in selected:
         own = votes[id]
-        reason = _reason(
-            is_withdrawn=is_withdrawn,
-            is_left_out=id in settled and not options.include_adjudicated,
-            has_votes=bool(own),
-        )
-        if reason is not None:
+        is_left_out = id in settled and not options.include_adjudicated
+        if is_withdrawn or is_left_out or not own:
+            reason = _reason(is_withdrawn=is_withdrawn, is_left_out=is_left_out)
             counts.comparisons.exclude(reason)
             counts.judgments.exclude(reason, len(own))
             continue
-        prompt = prompts.get(prompt_id)
-        if prompt is None:
-            prompt = prompts[prompt_id] = _prompt_of(prompt_id, *of_prompt)
         row = JudgedComparison(
             id,
             _KINDS[kind],
             _PURPOSES[purpose],
             number,
-            prompt,
+            prompts[prompt_id],
             tuple(candidates[id]),
             tuple(own),
             settled.get(id),
@@ -133,10 +127,6 @@ def read_page(
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
-
-
-def _prompt_of(id: int, turns: str, split: str, hash: str, *named: str) -> DatasetPrompt:
-    return DatasetPrompt(id, tuple(json.loads(turns)), _SPLITS[split], hash, *named)
 
 
 def next_limit(page: JudgedPage) -> int:
@@ -195,13 +185,11 @@ def _outside(
     return export_since.UNCHANGED
 
 
-def _reason(*, is_withdrawn: bool, is_left_out: bool, has_votes: bool) -> str | None:
-    """Return why a comparison is not exported in any format, or None."""
+def _reason(*, is_withdrawn: bool, is_left_out: bool) -> str:
+    """Return why a comparison is not exported in any format."""
     if is_withdrawn:
         return judged_comparisons.WITHDRAWN
-    if is_left_out:
-        return judged_comparisons.ADJUDICATED
-    return None if has_votes else judged_comparisons.UNJUDGED
+    return judged_comparisons.ADJUDICATED if is_left_out else judged_comparisons.UNJUDGED
 
 
 def _conditions(project_id: int, options: ExportOptions) -> list[ColumnElement[bool]]:
@@ -227,9 +215,7 @@ def _comparisons(
 ) -> Sequence[Any]:
     columns: tuple[Any, ...] = (
         *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
-        _round.number,
-        *(_prompt.id, cast(_prompt.messages, Text)),
-        *(_prompt.split, _prompt.content_hash, _prompt.source, _prompt.category),
+        *(_round.number, _prompt.id),
     )
     query = (
         _joined(select(*columns).select_from(Comparison.__table__))
@@ -251,40 +237,54 @@ def _weights_of(votes: Iterable[Voted], weights: Mapping[str, float]) -> dict[st
     return {name: weights.get(name, 1.0) for name in sorted(rated)}
 
 
+def _prompts(session: Session, ids: Collection[int]) -> dict[int, DatasetPrompt]:
+    """Return the prompts of a page by id, each read once for all of its comparisons."""
+    columns: tuple[Any, ...] = (
+        *(_prompt.id, cast(_prompt.messages, Text), _prompt.split),
+        *(_prompt.content_hash, _prompt.source, _prompt.category),
+    )
+    query = select(*columns).where(page_votes.among(session, _prompt.id, sorted(ids)))
+    return {
+        id: DatasetPrompt(id, tuple(json.loads(turns)), _SPLITS[split], *others)
+        for id, turns, split, *others in session.execute(query).all()
+        if id in ids
+    }
+
+
 def _candidates(
     session: Session, comparison_ids: Sequence[int], *, with_token_ids: bool
 ) -> dict[int, list[JudgedCompletion]]:
-    columns: tuple[Any, ...] = (
-        *(_place.comparison_id, _completion.id, _completion.text),
-        _completion.token_ids if with_token_ids else null(),
-        *(_completion.is_finished, _completion.source, _completion.checkpoint_id),
-    )
     query = (
-        select(*columns)
-        .join_from(
-            ComparisonCompletion.__table__,
-            Completion.__table__,
-            _completion.id == _place.completion_id,
-        )
+        select(_place.comparison_id, _place.completion_id)
         .where(page_votes.among(session, _place.comparison_id, comparison_ids))
         .order_by(_place.comparison_id, _place.position)
     )
     candidates: dict[int, list[JudgedCompletion]] = {id: [] for id in comparison_ids}
-    completions: dict[int, JudgedCompletion] = {}  # several comparisons share one
-    for comparison_id, id, text, ids, is_finished, source, checkpoint_id in session.execute(
-        query
-    ).all():
-        own = candidates.get(comparison_id)
-        if own is None:
-            continue
-        completion = completions.get(id)
-        if completion is None:
-            token_ids = None if ids is None else tuple(ids)
-            completion = completions[id] = JudgedCompletion(
-                id, text, token_ids, is_finished, source, checkpoint_id
-            )
-        own.append(completion)
+    places = [row for row in session.execute(query).all() if row[0] in candidates]
+    ids = {completion_id for _comparison_id, completion_id in places}
+    completions = _completions(session, ids, with_token_ids=with_token_ids)
+    for comparison_id, completion_id in places:
+        candidates[comparison_id].append(completions[completion_id])
     return candidates
+
+
+def _completions(
+    session: Session, ids: Collection[int], *, with_token_ids: bool
+) -> dict[int, JudgedCompletion]:
+    """Return the completions of a page by id, each read once for all of its comparisons."""
+    if not ids:
+        return {}
+    columns: tuple[Any, ...] = (
+        *(_completion.id, _completion.text),
+        _completion.token_ids if with_token_ids else null(),
+        *(_completion.is_finished, _completion.source, _completion.checkpoint_id),
+    )
+    query = select(*columns).where(page_votes.among(session, _completion.id, sorted(ids)))
+    return {
+        id: JudgedCompletion(id, text, None if tokens is None else tuple(tokens), *others)
+        for id, text, tokens, *others in session.execute(query).all()
+        if id in ids
+    }
 
 
 def _settled(session: Session, comparison_ids: Sequence[int]) -> dict[int, Ranking | None]:

@@ -31,7 +31,7 @@ def judged(*under: int, ranking: Ranking = A_BETTER) -> JudgedComparison:
 def written(*under: int) -> JudgedComparison:
     votes = [vote(n, None, text="So.", instruction_version=at) for n, at in enumerate(under, 1)]
     given = replace(comparison(*votes, texts=()), kind=JudgmentKind.WRITE, instructions=TEXTS)
-    return replace(given, votes=tuple(replace(one, shown_order=()) for one in given.votes))
+    return replace(given, votes=tuple(one._replace(shown_order=()) for one in given.votes))
 
 
 def given_for(format: str, *under: int) -> JudgedComparison:
