@@ -20,21 +20,21 @@ class IdSet:
 
     def __init__(self, ids: Iterable[int] = ()) -> None:
         self._blocks: dict[int, bytearray] = {}
-        for id in ids:
-            self.add(id)
+        self.update(ids)
 
-    def add(self, id: int) -> None:
-        """Add an id."""
-        number, place = divmod(id, BLOCK)
-        block = self._blocks.get(number)
-        if block is None:
-            block = self._blocks[number] = bytearray(_OUT * BLOCK)
-        block[place] = _IN
+    def update(self, ids: Iterable[int]) -> None:
+        """Add ids."""
+        blocks = self._blocks
+        for id in ids:
+            number = id // BLOCK
+            block = blocks.get(number)
+            if block is None:
+                block = blocks[number] = bytearray(_OUT * BLOCK)
+            block[id % BLOCK] = _IN
 
     def merge(self, number: int, members: bytes) -> None:
         """Add the ids of a block."""
-        for id in ids_in(number, members):
-            self.add(id)
+        self.update(ids_in(number, members))
 
     def blocks(self) -> Iterator[tuple[int, bytes]]:
         """Yield the number and the bytes of each block, in ascending order."""

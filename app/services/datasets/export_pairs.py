@@ -1,10 +1,10 @@
 """From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-Every pair that could have been exported is yielded, with its preferences or with the reason why
+Every pair that could have been exported is there, with its preferences or with the reason why
 there are none. The formats decide how a preference is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -51,21 +51,24 @@ class _Direction:
     margin: float | None = None
 
 
-def of_comparison(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
-    """Yield the pairs that a comparison implies: those of its settlement, or of its votes."""
+def of_comparison(comparison: JudgedComparison, options: ExportOptions) -> Iterable[ImpliedPair]:
+    """Return the pairs that a comparison implies: those of its settlement, or of its votes."""
     if comparison.is_settled:
-        yield from _of_settlement(comparison, options)
-    elif comparison.edits:
-        yield from _of_edits(comparison, options)
-    else:
-        counted = vote_shares.camps(comparison.votes, len(comparison.candidates))
-        if options.aggregate is Aggregate.EACH_VOTE:
-            agreement = {(pair.first, pair.second): pair.agreement for pair in counted}
-            for vote in comparison.votes:
-                yield from _of_vote(comparison, vote, agreement, options)
-            return
-        for pair in counted:
-            yield _of_votes(comparison, pair, options)
+        return _of_settlement(comparison, options)
+    if comparison.edits:
+        return _of_edits(comparison, options)
+    counted = vote_shares.camps(comparison.votes, len(comparison.candidates))
+    if options.aggregate is Aggregate.EACH_VOTE:
+        return _of_each_vote(comparison, counted, options)
+    return [_of_votes(comparison, pair, options) for pair in counted]
+
+
+def _of_each_vote(
+    comparison: JudgedComparison, counted: Iterable[PairVotes], options: ExportOptions
+) -> Iterator[ImpliedPair]:
+    agreement = {(pair.first, pair.second): pair.agreement for pair in counted}
+    for vote in comparison.votes:
+        yield from _of_vote(comparison, vote, agreement, options)
 
 
 def _of_settlement(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:

@@ -83,9 +83,8 @@ class Account:
                 if vote.judgment_id in excluded:
                     self.counts.judgments.exclude(excluded[vote.judgment_id])
         self.counts.judgments.exported += len(votes)
-        for vote in votes:
-            self.judgments.add(vote.judgment_id)
-            self.guidelines_versions.add(vote.guidelines_version)
+        self.judgments.update([vote.judgment_id for vote in votes])
+        self.guidelines_versions.update([vote.guidelines_version for vote in votes])
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
                 self.checkpoint_ids.add(candidate.checkpoint_id)

@@ -328,7 +328,7 @@ def test_the_rich_format_keeps_every_kind_of_answer(given: JudgedComparison) -> 
     given = replace(
         given,
         votes=tuple(
-            replace(one, shown_order=tuple(range(len(given.candidates)))) for one in given.votes
+            one._replace(shown_order=tuple(range(len(given.candidates)))) for one in given.votes
         ),
     )
     (line,), _ = rows("rich", given)
