@@ -50,7 +50,7 @@ def read(
             _judgment.is_current,
             among(session, _judgment.comparison_id, comparison_ids),
         )
-        .order_by(_judgment.id)
+        .order_by(_judgment.comparison_id, _judgment.id)  # the order of the index
     )
     votes: dict[int, list[Voted]] = {id: [] for id in comparison_ids}
     considered = 0

@@ -16,6 +16,7 @@ from app.models import (
     Adjudication,
     Comparison,
     Demonstration,
+    ExportedJudgments,
     Judgment,
     Project,
     Prompt,
@@ -258,3 +259,4 @@ def test_the_judgments_of_an_export_are_linked_to_it(
     with database.reader() as session:
         linked = list(exports.judgments(session, row.id))
         assert linked == list(written.account.judgments) != []
+        assert session.scalar(select(func.count()).select_from(ExportedJudgments)) == 1
