@@ -39,7 +39,9 @@ def is_postgresql(session: Session) -> bool:
 
 
 def among(
-    session: Session, of: InstrumentedAttribute[Any], values: Collection[int] | Collection[str]
+    session: Session,
+    of: InstrumentedAttribute[Any] | ColumnElement[Any],
+    values: Collection[int] | Collection[str],
 ) -> ColumnElement[bool]:
     """Return the condition that a column has one of these values, however many there are."""
     unique = list(dict.fromkeys(values))

@@ -19,7 +19,7 @@ from app.models import (
     Comparison,
     Demonstration,
     Export,
-    ExportJudgment,
+    ExportedJudgments,
     Job,
     Judgment,
     Project,
@@ -134,8 +134,8 @@ def _trained_on(session: Session, project_id: int, prompt_ids: Collection[int]) 
     )
     exported = (
         select(Export.number)
-        .join(ExportJudgment, ExportJudgment.export_id == Export.id)
-        .join(Judgment, Judgment.id == ExportJudgment.judgment_id)
+        .join(ExportedJudgments, ExportedJudgments.export_id == Export.id)
+        .join(Judgment, ExportedJudgments.include(Judgment.id))
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(Comparison.prompt_id == Prompt.id, Export.format != export_rows.RICH)
     )

@@ -25,7 +25,7 @@ from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
 from app.models import Purpose, Round
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria, prompt_search
 from app.services.project.prompt_search import NO_CATEGORY
 from app.services.quality import absolute_agreement, judgment_reader

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.ranking import Ranking
 from app.models import Comparison, Judgment, Membership, Prompt, Round
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria
 from app.services.quality import gold
 from app.services.quality.judgment_columns import (

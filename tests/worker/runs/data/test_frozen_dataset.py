@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.vote_shares import TrainingAbsolute
 from app.formats.training_rows import JudgedCompletion
-from app.models import Export, ExportJudgment, Project, Prompt, Split, User
+from app.models import Export, Project, Prompt, Split, User
+from app.services.datasets import exports
 from app.services.jobs import job_leases, jobs
 from app.services.judging import labeling
 from app.services.queue import slot_leases
@@ -72,7 +73,7 @@ def test_held_out_votes_measure_and_are_in_no_export(
     assert data.heldout[0].row.prompt.split == Split.VALIDATION
     wanted = {one.judgment_id for row in data.rows for one in row.votes}
     with database.reader() as session:
-        assert set(session.scalars(select(ExportJudgment.judgment_id))) == wanted
+        assert set(exports.judgments(session, data.export.id)) == wanted
 
 
 def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
