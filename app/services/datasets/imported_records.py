@@ -176,6 +176,7 @@ def _store_candidates(
         project,
         [(prompt_id, candidate) for _, prompt_id, texts in rows for candidate in texts],
         source=source,
+        new_prompts={prompt.id for _, prompt in pairs if prompt.is_new},
     )
     tally.counts["completions_new"] += sum(completion.is_new for completion in stored)
     votes: list[ImportedVote] = []
@@ -210,7 +211,15 @@ def _asked(
         by_text.setdefault(candidate.text, completion.id)
     ids = tuple(by_text.values())
     if max(kind.fewest, 1) <= len(ids) <= kind.most:
-        yield ImportedVote(numbered.line, prompt_id, ids, None, kind.name, is_reported=False)
+        yield ImportedVote(
+            numbered.line,
+            prompt_id,
+            ids,
+            None,
+            kind.name,
+            is_reported=False,
+            is_new=any(completion.is_new for completion in stored),
+        )
     else:
         tally.counts["kept_without_comparison"] += 1
 

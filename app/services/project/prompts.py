@@ -280,7 +280,7 @@ def text_hash(text: str) -> str:
 
 
 def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> dict[str, int]:
-    place = (Prompt.project_id, Prompt.content_hash)
-    pairs = [(project_id, digest) for digest in hashes]
-    query = bulk.with_pairs(session, *place, pairs, (Prompt.content_hash, Prompt.id))
+    query = select(Prompt.content_hash, Prompt.id).where(
+        Prompt.project_id == project_id, bulk.among(session, Prompt.content_hash, hashes)
+    )
     return {row[0]: row[1] for row in session.execute(query)}
