@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,6 +149,7 @@ def _import_with_progress(
         TimeRemainingColumn(),
     )
     gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
+    sys.setswitchinterval(imports.SWITCH_INTERVAL_S)
     with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
         return imports.run_in_batches(

@@ -5,6 +5,7 @@ with each batch, so an attempt that resumes continues there and counts nothing t
 """
 
 import gc
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from worker.runs.process.job_context import JobContext
 def run(context: JobContext) -> None:
     """Import the upload that the payload names by `import_id`."""
     gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
+    # The thread that reads ahead must not keep the one that stores waiting after each statement.
+    sys.setswitchinterval(imports.SWITCH_INTERVAL_S)
     import_id = int(context.payload["import_id"])
     with context.database.reader() as session:
         import_run, tally = import_jobs.resume(session, import_id)

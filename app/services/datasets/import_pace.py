@@ -1,8 +1,9 @@
 """How many rows an import stores at a time, so that labelers do not wait for it.
 
 SQLite has one writer: while a batch is stored, nobody can claim or submit. Batches are therefore
-kept short there, with a pause after each in which those who wait get their turn. PostgreSQL locks
-only rows, so that only the number of rows is limited.
+kept short there, with a pause after each in which those who wait get their turn. The time in which
+the next rows are read counts as part of the pause. PostgreSQL locks only rows, so that only the
+number of rows is limited, and the next are read while a batch is stored.
 """
 
 import time
@@ -26,23 +27,31 @@ class ImportPace:
     def __init__(self, most_rows: int) -> None:
         self.most_rows = most_rows
         self.rows = min(_FEWEST_ROWS, most_rows)
-        self._started = self._worked = 0.0
+        self.reads_ahead = False
+        self._started = self._worked = self._pause_s = 0.0
+        self._ended: float | None = None
+
+    def wait(self) -> None:
+        """On SQLite, let others write for as long as they need after the last batch."""
+        if self._ended is not None:
+            time.sleep(max(self._pause_s - (time.monotonic() - self._ended), 0.0))
 
     def start(self) -> None:
         """Record that a batch is being stored."""
         self._started, self._worked = time.monotonic(), time.thread_time()
 
     def give_way(self, session: Session, rows: int) -> None:
-        """Set the size of the next batch; on SQLite, also let others write."""
+        """Set the size of the next batch, and on SQLite how long to wait before it."""
         if bulk.is_postgresql(session):
-            self.rows = self.most_rows
+            self.rows, self.reads_ahead = self.most_rows, True
             return
-        held_s = time.monotonic() - self._started
+        self._ended = time.monotonic()
+        held_s = self._ended - self._started
         # Time on a busy processor or disk would be no shorter with fewer rows.
         worked_s = max(time.thread_time() - self._worked, 1e-6)
         fitting = min(int(rows * WORK_MOST_S / worked_s), 2 * rows)
         self.rows = min(max(fitting, _FEWEST_ROWS), self.most_rows)
-        time.sleep(min(held_s, WORK_MOST_S) * _PAUSE)
+        self._pause_s = min(held_s, WORK_MOST_S) * _PAUSE
 
 
 def is_time_to_analyze(rows_before: int, rows_after: int) -> bool:

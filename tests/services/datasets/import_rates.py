@@ -48,7 +48,8 @@ def main(what: str, count: int, url: str) -> None:
     with tempfile.TemporaryFile() as file:
         write(file, what, count)
         file.seek(0)
-        gc.freeze()  # as the worker and the command line do
+        gc.freeze()  # as the worker does
+        sys.setswitchinterval(imports.SWITCH_INTERVAL_S)
         cost = read(file) if what == "read" else store(file, url)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     held = cost.transactions_s
