@@ -31,8 +31,6 @@ from app.services.people import audit
 
 BATCH = 1000
 """Rows of a batch at most."""
-SWITCH_INTERVAL_S = 0.0005
-"""For `sys.setswitchinterval` in processes that only import; a tenth of Python's own."""
 _CHUNK = 1 << 16
 _HEAD = 20
 
@@ -161,6 +159,8 @@ def store_batches(
             before = tally.rows
             with transaction() as session:
                 pace.start()
+                if pace.reads_ahead:
+                    bulk.commit_soon(session)  # the end of the import is waited for
                 project = session.get_one(Project, project_id)
                 imported_records.store(
                     session,

@@ -7,7 +7,6 @@ PostgreSQL server (if it runs on this machine), the time that other writers had 
 and at most (on SQLite), and the largest memory.
 """
 
-import gc
 import json
 import os
 import random
@@ -26,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, schema
 from app.formats import registry
-from app.services.datasets import imports
+from app.services.datasets import import_pace, imports
 from app.services.people import accounts
 from app.services.project import projects
 
@@ -48,8 +47,7 @@ def main(what: str, count: int, url: str) -> None:
     with tempfile.TemporaryFile() as file:
         write(file, what, count)
         file.seek(0)
-        gc.freeze()  # as the worker does
-        sys.setswitchinterval(imports.SWITCH_INTERVAL_S)
+        import_pace.dedicate_process()
         cost = read(file) if what == "read" else store(file, url)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     held = cost.transactions_s
