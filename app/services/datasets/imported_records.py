@@ -245,11 +245,13 @@ def _check(record: Record) -> None:
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         texts = [candidate.text for candidate in record.candidates]
-        written = {(candidate.text, candidate.source) for candidate in record.candidates}
-        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
+        if len(set(texts)) == len(texts):
+            return
+        written = {(candidate.text, candidate.source) for candidate in record.candidates}
+        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
         if len(written) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
             raise Invalid("two of the completions are the same text, and not of two sources")
 
