@@ -89,3 +89,21 @@ def test_only_the_transaction_that_asks_is_not_waited_for(postgres_url: str) -> 
                 bulk.commit_soon(session)
             assert session.scalar(text("SHOW synchronous_commit")) == expected
     database.dispose()
+
+
+@pytest.mark.services
+def test_words_are_not_counted_in_passing(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.transaction() as session:
+        project = sample.make_project(session)
+        prompts.add(session, project, [NewPrompt((("user", f"Q {n}"),)) for n in range(50)])
+        bulk.analyze(session, Prompt, PromptTag)
+        query = text(
+            "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema() "
+            "AND tablename IN ('prompt', 'ix_prompt_words')"
+        )
+        counted = {(row.tablename, row.attname) for row in session.execute(query)}
+        assert {("prompt", "project_id"), ("prompt", "content_hash")} <= counted
+        assert ("prompt", "messages") not in counted
+        assert {table for table, _ in counted} == {"prompt"}
+    database.dispose()
