@@ -55,7 +55,7 @@ def test_equal_values_of_json_are_each_written_as_they_are(any_database: Databas
             *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
             *("is_evaluation", "source", "source_key", "category", "meta", "created_at"),
         )
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (of, project.id, [], [], "train", str(of), "", at == 1, "", "", "", note, moment)
             for at, (of, note) in enumerate(zip(ids, notes, strict=True))
         ]
