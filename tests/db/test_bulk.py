@@ -46,7 +46,7 @@ def test_nothing_is_found_among_none(any_database: Database) -> None:
 
 
 def test_equal_values_of_json_are_each_written_as_they_are(any_database: Database) -> None:
-    notes: list[dict[str, object]] = [{"n": [1]}, {"n": [True]}, {"n": [1.0]}, {}, {}]
+    notes: list[dict[str, object]] = [{"n": [1]}, {"n": [True]}, {"n": [1.0]}]
     moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
     with any_database.transaction() as session:
         project = sample.make_project(session)
@@ -63,7 +63,7 @@ def test_equal_values_of_json_are_each_written_as_they_are(any_database: Databas
     with any_database.reader() as session:
         stored = session.scalars(select(Prompt).order_by(Prompt.id)).all()
         assert [repr(prompt.meta) for prompt in stored] == [repr(note) for note in notes]
-        assert [prompt.is_evaluation for prompt in stored] == [False, True, False, False, False]
+        assert [prompt.is_evaluation for prompt in stored] == [False, True, False]
         assert {prompt.created_at for prompt in stored} == {moment}
 
 
