@@ -1,6 +1,5 @@
 """`import` and `export`: importing files and exporting data sets from the command line."""
 
-import gc
 import json
 import shutil
 import time
@@ -30,7 +29,7 @@ from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
-from app.services.datasets import exports, imports
+from app.services.datasets import exports, import_pace, imports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import load
@@ -147,7 +146,7 @@ def _import_with_progress(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
+    import_pace.dedicate_process()
     with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
         return imports.run_in_batches(

@@ -54,7 +54,7 @@ def declare(session: Session, project: Project, given: Sequence[NewPrompt]) -> D
     Prompts that begin alike move together. Storing the new ones is left to `prompts.store`.
     """
     hashes = [new.content_hash for new in given]
-    groups = [new.group_of(digest) for new, digest in zip(given, hashes, strict=True)]
+    groups = [new.group_hash for new in given]
     known: dict[str, list[_Known]] = defaultdict(list)
     for prompt in _known(session, project.id, groups):
         known[prompt.group_hash].append(prompt)

@@ -8,6 +8,7 @@ once.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ from app.services.datasets import import_tally, imported_records
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_records import Outcome
+from app.services.datasets.read_ahead import ReadAhead
 from app.services.people import audit
 
 BATCH = 1000
@@ -149,26 +151,32 @@ def store_batches(
     """
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
-    while batch := list(islice(unseen, pace.rows)):
-        before = tally.rows
-        with transaction() as session:
-            pace.start()
-            project = session.get_one(Project, project_id)
-            imported_records.store(
-                session,
-                project,
-                batch,
-                tally,
-                source=source,
-                author_id=author_id,
-                is_evaluation=is_evaluation,
-            )
-        if not session.in_transaction():  # or else the caller's goes on
-            pace.give_way(session, len(batch))
-            if is_time_to_analyze(before, tally.rows):
-                with transaction() as session:
-                    bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
-        yield
+    with ReadAhead(unseen, partial(imported_records.prepare, source=source)) as reader:
+        while batch := reader.take(pace.rows):
+            if pace.reads_ahead:
+                reader.start(pace.rows)
+            pace.wait()
+            before = tally.rows
+            with transaction() as session:
+                pace.start()
+                if pace.reads_ahead:
+                    bulk.commit_soon(session)  # the end of the import is waited for
+                project = session.get_one(Project, project_id)
+                imported_records.store(
+                    session,
+                    project,
+                    batch,
+                    tally,
+                    source=source,
+                    author_id=author_id,
+                    is_evaluation=is_evaluation,
+                )
+            if not session.in_transaction():  # or else the caller's goes on
+                pace.give_way(session, batch.rows)
+                if is_time_to_analyze(before, tally.rows):
+                    with transaction() as session:
+                        bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
+            yield
 
 
 def remark_columns(
