@@ -1,0 +1,36 @@
+"""`figures`: the process that refreshes the figures of large projects.
+
+Its module imports nothing of the web side, which would double the memory that the process begins
+with.
+"""
+
+import os
+import signal
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from app import logs
+from app.db import Database
+from app.services.quality import figure_refresher
+from app.settings import load
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(figures)
+
+
+def figures(
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End with this process.")] = None,
+) -> None:
+    """Refresh the figures of large projects until a signal to stop; `serve` starts this itself."""
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    if hasattr(os, "nice"):
+        os.nice(10)  # labeling comes first
+    refresher = figure_refresher.Refresher(Database(settings.database, pool_size=2))
+    signal.signal(signal.SIGTERM, lambda *_: refresher.stop())
+    with suppress(KeyboardInterrupt):
+        refresher.run(lambda: parent is None or os.getppid() == parent)
