@@ -12,7 +12,7 @@ Agreement alone cannot tell a panel from its mirror image; the prior's positive 
 majority of labelers is assumed to be better than chance. How weights are used is left to others.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,10 @@ MOST_RESAMPLED = 100_000  # choices
 _ITERATIONS, _CLOSE_ENOUGH = 100, 1e-6
 _NEWTON_STEPS = 3
 _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH = 15, 2e-3
+_CELLS = 6  # of a labeler: three orders shown, two signs
+_SHOWN = np.array([-1.0, 0.0, 1.0])[:, None]
+_SIGN = np.array([-1.0, 1.0])[None, :]
+_PART = 1 << 16  # choices that are handled at once, so that memory does not grow with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def propose(
     total = np.bincount(choices.labeler, minlength=count)
     shared = _shared(choices, count)
     gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
-    parameters = _fit(choices, np.ones(len(choices.unit)), None, _ITERATIONS)
+    parameters = _fit(_Cells.of(choices), None, None, _ITERATIONS)
     drawn = _drawn(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
     drawn_weights = np.array([_weights(skills, total, shared) for skills in drawn[:, :, 0]])
@@ -197,9 +201,50 @@ def _shared(choices: Choices, count: int) -> Indices:
     return np.bincount(choices.labeler[checkable], minlength=count)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Choices by what matters to the model: a million choices lie in a few hundred cells.
+
+    A cell is a labeler, the order shown (-1, 0, 1) and the sign of the choice (-1, 1). ``cell`` is
+    that of each choice, ``unit`` its unit.
+    """
+
+    labelers: int
+    cell: NDArray[np.signedinteger]
+    unit: NDArray[np.signedinteger]
+    known: Indices
+
+    @classmethod
+    def of(cls, choices: Choices) -> "_Cells":
+        labelers, units = len(choices.labelers), len(choices.known)
+        cell = np.empty(len(choices.unit), dtype=_index_type(labelers * _CELLS))
+        for part in _parts(len(cell)):
+            shown = choices.labeler[part].astype(np.int64) * 3 + choices.shown[part] + 1
+            cell[part] = shown * 2 + (choices.sign[part] > 0)
+        unit = choices.unit.astype(_index_type(units), copy=False)
+        return cls(labelers, cell, unit, choices.known)
+
+    def odds(self, of_cell: Array) -> Array:
+        """Sum the log-odds of the cells by unit."""
+        odds = np.zeros(len(self.known))
+        for part in _parts(len(self.cell)):
+            np.add.at(odds, self.unit[part], of_cell[self.cell[part]])
+        return odds
+
+    def sums(self, of_unit: Array, repeats: NDArray[np.signedinteger] | None) -> Array:
+        """Sum values of units by cell, each as often as its choice counts."""
+        total = np.zeros(self.labelers * _CELLS)
+        for part in _parts(len(self.cell)):
+            values = of_unit[self.unit[part]]
+            if repeats is not None:
+                values = values * repeats[part]
+            total += np.bincount(self.cell[part], values, len(total))
+        return total
+
+
 def _fit(
-    choices: Choices,
-    repeats: Array,
+    cells: _Cells,
+    repeats: NDArray[np.signedinteger] | None,
     start: Array | None,
     iterations: int,
     close_enough: float = _CLOSE_ENOUGH,
@@ -207,16 +252,17 @@ def _fit(
     """Return skill and slot pull of each labeler, shape (labelers, 2), by EM.
 
     Args:
-        choices: the choices.
-        repeats: how often each entry counts, as a resample drew it.
+        cells: the choices.
+        repeats: how often each choice counts, as a resample drew it; None: once.
         start: parameters to begin with; None: the prior's mean.
         iterations: at most so many.
         close_enough: the largest move of a parameter after which to stop.
     """
-    parameters = np.tile([SKILL_MEAN, 0.0], (len(choices.labelers), 1)) if start is None else start
+    parameters = np.tile([SKILL_MEAN, 0.0], (cells.labelers, 1)) if start is None else start
+    total = cells.sums(np.ones(len(cells.known)), repeats)
     for _ in range(iterations):
-        better = _posterior(choices, parameters)
-        updated = _maximize(choices, better, repeats, parameters)
+        likely = cells.sums(_posterior(cells, parameters), repeats)
+        updated = _maximize(total - likely, likely, parameters)
         moved = np.abs(updated - parameters).max(initial=0.0)
         parameters = updated
         if moved < close_enough:
@@ -224,39 +270,31 @@ def _fit(
     return parameters
 
 
-def _posterior(choices: Choices, parameters: Array) -> Array:
+def _posterior(cells: _Cells, parameters: Array) -> Array:
     """Return for each unit the probability that its first completion is the better one.
 
     A unit that a resample drew twice is two units with the same choices and the same posterior.
     """
-    skill, pull = parameters[choices.labeler].T
-    first = _log_sigmoid(choices.sign * (skill + pull * choices.shown))
-    second = _log_sigmoid(choices.sign * (-skill + pull * choices.shown))
-    odds = np.bincount(choices.unit, first - second, minlength=len(choices.owner))
-    posterior = _sigmoid(odds.astype(np.float64))
-    posterior[choices.known > 0] = 1.0
-    posterior[choices.known < 0] = 0.0
+    skill, pull = parameters[:, 0, None, None], parameters[:, 1, None, None]
+    first = _log_sigmoid(_SIGN * (skill + pull * _SHOWN))
+    second = _log_sigmoid(_SIGN * (-skill + pull * _SHOWN))
+    posterior = _sigmoid(cells.odds((first - second).reshape(-1)))
+    posterior[cells.known > 0] = 1.0
+    posterior[cells.known < 0] = 0.0
     return posterior
 
 
-def _maximize(choices: Choices, better: Array, repeats: Array, parameters: Array) -> Array:
+def _maximize(unlikely: Array, likely: Array, parameters: Array) -> Array:
     """Return the parameters that fit the expected truth best, by Newton steps.
 
-    Each labeler's choices are counted in twelve cells (order shown × choice × truth), so a step's
-    cost does not grow with the number of choices.
+    ``likely`` is the number of choices in each cell on units whose first completion is the better
+    one, ``unlikely`` on all others, as expected: a step's cost does not grow with their number.
     """
-    count = len(choices.labelers)
-    cell = (choices.labeler * 3 + choices.shown + 1) * 2 + (choices.sign > 0)
-    likely = better[choices.unit]
+    count = len(parameters)
     counted = np.stack(
-        [
-            np.bincount(cell, repeats * part, minlength=count * 6).reshape(count, 3, 2)
-            for part in (1.0 - likely, likely)
-        ],
-        axis=-1,
+        [part.reshape(count, 3, 2) for part in (unlikely, likely)], axis=-1
     )  # labelers × shown (-1, 0, 1) × sign (-1, 1) × truth (-1, 1)
-    shown = np.array([-1.0, 0.0, 1.0])[:, None, None]
-    sign = np.array([-1.0, 1.0])[None, :, None]
+    shown, sign = _SHOWN[:, :, None], _SIGN[:, :, None]
     truth = np.array([-1.0, 1.0])[None, None, :]
     updated = parameters
     for _ in range(_NEWTON_STEPS):
@@ -287,7 +325,7 @@ def _drawn(choices: Choices, parameters: Array, seed: int, resamples: int) -> Ar
     part = sample(choices, MOST_RESAMPLED, seed=seed)
     if part is choices:
         return _resampled(choices, parameters, seed, resamples)
-    of_part = _fit(part, np.ones(len(part.unit)), parameters, _WARM_ITERATIONS)
+    of_part = _fit(_Cells.of(part), None, parameters, _WARM_ITERATIONS)
     deviations = _resampled(part, of_part, seed, resamples) - of_part
     scaled: Array = parameters + deviations * np.sqrt(len(part.unit) / len(choices.unit))
     return scaled
@@ -299,12 +337,12 @@ def _resampled(choices: Choices, start: Array, seed: int, resamples: int) -> Arr
     if len(owners) < 2 or not len(choices.unit):
         return np.empty((0, len(choices.labelers), 2))
     rng = np.random.default_rng(seed)
-    of_entry = which[choices.unit]
+    cells, of_entry = _Cells.of(choices), which.astype(np.int32)[choices.unit]
     drawn = []
     for _ in range(resamples):
         times = rng.multinomial(len(owners), np.full(len(owners), 1 / len(owners)))
-        repeats = times[of_entry].astype(float)
-        drawn.append(_fit(choices, repeats, start, _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH))
+        repeats = times.astype(np.int32)[of_entry]
+        drawn.append(_fit(cells, repeats, start, _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH))
     return np.array(drawn).reshape(resamples, len(choices.labelers), 2)
 
 
@@ -329,6 +367,15 @@ def _interval(drawn: Sequence[float] | Array) -> Interval | Undefined:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(float(low), float(high))
+
+
+def _index_type(size: int) -> type[np.signedinteger]:
+    return np.int16 if size < 1 << 15 else np.int32 if size < 1 << 31 else np.int64
+
+
+def _parts(size: int) -> Iterator[slice]:
+    """Yield the slices that part an array of this size."""
+    return (slice(start, start + _PART) for start in range(0, size, _PART))
 
 
 def _sigmoid(x: Array | float) -> Array:
