@@ -12,17 +12,17 @@ Agreement alone cannot tell a panel from its mirror image; the prior's positive 
 majority of labelers is assumed to be better than chance. How weights are used is left to others.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.krippendorff import Indices, Numbers, narrowed, parts
 from app.domain.measures import LEVEL, Interval, Measure, Undefined
 from app.errors import Invalid
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 SKILL_MEAN, SKILL_SD = 1.0, 1.5  # an accuracy of 73 %; 38 % to 92 % within one deviation
 SLOT_SD = 1.5
@@ -36,7 +36,6 @@ _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH = 15, 2e-3
 _CELLS = 6  # of a labeler: three orders shown, two signs
 _SHOWN = np.array([-1.0, 0.0, 1.0])[:, None]
 _SIGN = np.array([-1.0, 1.0])[None, :]
-_PART = 1 << 16  # choices that are handled at once, so that memory does not grow with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +49,12 @@ class Choices:
     """
 
     labelers: tuple[Hashable, ...]
-    unit: Indices
-    labeler: Indices
-    sign: Indices
-    shown: Indices
-    owner: Indices
-    known: Indices
+    unit: Numbers
+    labeler: Numbers
+    sign: Numbers
+    shown: Numbers
+    owner: Numbers
+    known: Numbers
 
     def __post_init__(self) -> None:
         """Raise Invalid where arrays do not fit each other or hold a value that has no meaning."""
@@ -125,7 +124,7 @@ def sample(choices: Choices, most: int, *, seed: int = 0) -> Choices:
     units, unit = np.unique(choices.unit[entries], return_inverse=True)
     return Choices(
         choices.labelers,
-        unit=unit.astype(np.int64),
+        unit=narrowed(unit),
         labeler=choices.labeler[entries],
         sign=choices.sign[entries],
         shown=choices.shown[entries],
@@ -145,8 +144,7 @@ def propose(
     """
     count = len(choices.labelers)
     total = np.bincount(choices.labeler, minlength=count)
-    shared = _shared(choices, count)
-    gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
+    shared, gold = _checkable(choices, count)
     parameters = _fit(_Cells.of(choices), None, None, _ITERATIONS)
     drawn = _drawn(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
@@ -174,7 +172,10 @@ def changes(choices: Choices, weights: Mapping[Hashable, float]) -> Changes:
     weight_of = np.array([weights.get(labeler, 1.0) for labeler in choices.labelers])
     units = len(choices.owner)
     plain = np.sign(np.bincount(choices.unit, choices.sign, minlength=units))
-    weighted = np.bincount(choices.unit, choices.sign * weight_of[choices.labeler], minlength=units)
+    weighted = np.zeros(units)
+    for part in parts(len(choices.unit)):
+        weight = choices.sign[part] * weight_of[choices.labeler[part]]
+        np.add.at(weighted, choices.unit[part], weight)
     after = np.sign(np.where(np.abs(weighted) < 1e-9, 0.0, weighted))
     judged = np.bincount(choices.unit, minlength=units) > 0
     return Changes(
@@ -194,11 +195,19 @@ def _unweighted(labeler: Hashable, choices: int, shared: int, gold: int) -> Prop
     )
 
 
-def _shared(choices: Choices, count: int) -> Indices:
-    """Count each labeler's choices on units with another choice or a known answer."""
+def _checkable(choices: Choices, count: int) -> tuple[Indices, Indices]:
+    """Count each labeler's choices that can be checked, and those on units with a known answer.
+
+    A choice can be checked if its unit has another choice or a known answer.
+    """
     per_unit = np.bincount(choices.unit, minlength=len(choices.owner))
-    checkable = (per_unit[choices.unit] > 1) | (choices.known[choices.unit] != 0)
-    return np.bincount(choices.labeler[checkable], minlength=count)
+    shared, gold = np.zeros((2, count), dtype=np.int64)
+    for part in parts(len(choices.unit)):
+        unit, labeler = choices.unit[part], choices.labeler[part]
+        is_known = choices.known[unit] != 0
+        shared += np.bincount(labeler[(per_unit[unit] > 1) | is_known], minlength=count)
+        gold += np.bincount(labeler[is_known], minlength=count)
+    return shared, gold
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,31 +219,30 @@ class _Cells:
     """
 
     labelers: int
-    cell: NDArray[np.signedinteger]
-    unit: NDArray[np.signedinteger]
-    known: Indices
+    cell: Numbers
+    unit: Numbers
+    known: Numbers
 
     @classmethod
     def of(cls, choices: Choices) -> "_Cells":
-        labelers, units = len(choices.labelers), len(choices.known)
-        cell = np.empty(len(choices.unit), dtype=_index_type(labelers * _CELLS))
-        for part in _parts(len(cell)):
+        labelers = len(choices.labelers)
+        cell = np.empty(len(choices.unit), dtype=np.int32)
+        for part in parts(len(cell)):
             shown = choices.labeler[part].astype(np.int64) * 3 + choices.shown[part] + 1
             cell[part] = shown * 2 + (choices.sign[part] > 0)
-        unit = choices.unit.astype(_index_type(units), copy=False)
-        return cls(labelers, cell, unit, choices.known)
+        return cls(labelers, cell, narrowed(choices.unit), choices.known)
 
     def odds(self, of_cell: Array) -> Array:
         """Sum the log-odds of the cells by unit."""
         odds = np.zeros(len(self.known))
-        for part in _parts(len(self.cell)):
+        for part in parts(len(self.cell)):
             np.add.at(odds, self.unit[part], of_cell[self.cell[part]])
         return odds
 
-    def sums(self, of_unit: Array, repeats: NDArray[np.signedinteger] | None) -> Array:
+    def sums(self, of_unit: Array, repeats: Numbers | None) -> Array:
         """Sum values of units by cell, each as often as its choice counts."""
         total = np.zeros(self.labelers * _CELLS)
-        for part in _parts(len(self.cell)):
+        for part in parts(len(self.cell)):
             values = of_unit[self.unit[part]]
             if repeats is not None:
                 values = values * repeats[part]
@@ -244,7 +252,7 @@ class _Cells:
 
 def _fit(
     cells: _Cells,
-    repeats: NDArray[np.signedinteger] | None,
+    repeats: Numbers | None,
     start: Array | None,
     iterations: int,
     close_enough: float = _CLOSE_ENOUGH,
@@ -367,15 +375,6 @@ def _interval(drawn: Sequence[float] | Array) -> Interval | Undefined:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return Interval(float(low), float(high))
-
-
-def _index_type(size: int) -> type[np.signedinteger]:
-    return np.int16 if size < 1 << 15 else np.int32 if size < 1 << 31 else np.int64
-
-
-def _parts(size: int) -> Iterator[slice]:
-    """Yield the slices that part an array of this size."""
-    return (slice(start, start + _PART) for start in range(0, size, _PART))
 
 
 def _sigmoid(x: Array | float) -> Array:

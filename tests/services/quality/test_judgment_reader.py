@@ -1,7 +1,6 @@
 """Arrays that were brought up to date equal arrays that were read anew."""
 
 import random
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import Comparison, Judgment, Project, Prompt
 from app.services.judging import corrections
 from app.services.quality import judgment_reader
-from app.services.quality.judgment_columns import JudgmentArrays, JudgmentColumns
+from app.services.quality.judgment_columns import NAMES, JudgmentColumns
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -25,10 +24,9 @@ def assert_same(session: Session, project_id: int) -> JudgmentColumns:
     updated = judgment_reader.read(session, project_id)
     judgment_reader.forget()
     anew = judgment_reader.read(session, project_id)
-    for field in fields(JudgmentArrays):
-        left, right = getattr(updated.arrays, field.name), getattr(anew.arrays, field.name)
-        assert left.tolist() == right.tolist(), field.name
-        assert left.dtype == right.dtype
+    for name in NAMES:
+        left, right = updated.arrays.column(name), anew.arrays.column(name)
+        assert left.tolist() == right.tolist(), name
     assert updated.sign.tolist() == anew.sign.tolist()
     assert (updated.absolute, updated.labelers) == (anew.absolute, anew.labelers)
     assert (updated.sources, updated.categories) == (anew.sources, anew.categories)
