@@ -163,7 +163,8 @@ def _places(ids: NDArray[Any], wanted: Sequence[int | None]) -> NDArray[np.int64
     names = np.array(wanted, dtype=np.int64)
     at = np.searchsorted(ids, names)
     at, names = at[at < len(ids)], names[at < len(ids)]
-    return at[ids[at] == names]
+    found: NDArray[np.int64] = at[ids[at] == names]
+    return found
 
 
 def _read(session: Session, project_id: int, last: int, rest: str) -> _Reading:
