@@ -64,7 +64,7 @@ class VoteTable:
         counts: Numbers = np.zeros(len(self.owner) * width, np.int8 if is_few else np.int64)
         for part in parts(len(self.unit)):
             np.add.at(counts, self.unit[part].astype(np.int64) * width + self.code[part], 1)
-        of_units: Numbers = counts.reshape(-1, width)
+        of_units: Numbers = counts.reshape(len(self.owner), width)
         return of_units
 
     @property
