@@ -12,6 +12,7 @@ from typing import Any
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
+from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
@@ -19,7 +20,6 @@ PARTS_MOST = 8
 STARTER = "starter"
 """The base model that is trained from scratch on the project's own demonstrations."""
 
-SERVER_MODEL_MOST = 100
 POLICY_EVALUATION_INTERVAL = 5  # steps; shorter in runs of fewer steps than
 POLICY_EVALUATIONS_LEAST = 6  # evaluations would need at that interval
 
@@ -76,28 +76,6 @@ class Sampling:
         between("sampling top_k", self.top_k, 0, 1_000_000)
         between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
         between("sampling batch_size", self.batch_size, 1, 4096)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerPlan:
-    """A model behind an OpenAI-compatible server whose completions take part in the comparisons.
-
-    `url` must be on the operator's list of allowed servers; `candidates` is per prompt.
-    """
-
-    url: str = ""
-    model: str = ""
-    candidates: int = 1
-    is_chat: bool = True
-    concurrency: int = 8
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise Invalid(f"server url must begin with http:// or https://, not {self.url!r}")
-        if not 0 < len(self.model) <= SERVER_MODEL_MOST:
-            raise Invalid(f"server model must have 1 to {SERVER_MODEL_MOST} characters")
-        between("server candidates", self.candidates, 1, 64)
-        between("server concurrency", self.concurrency, 1, 256)
 
 
 @dataclass(frozen=True, slots=True)

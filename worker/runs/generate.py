@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 from app.domain import preflight
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RoundPlan, ServerPlan
+from app.domain.plan import RoundPlan
 from app.domain.preflight import Draft
+from app.domain.server_plan import ServerPlan
 from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, Split

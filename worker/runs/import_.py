@@ -36,14 +36,16 @@ def run(context: JobContext) -> None:
     mapping = context.payload.get("mapping")
     head = _Upload(context, import_id)
     imports.remark_columns(head.chunks(), import_run.format, mapping, tally)
+    notes: list[str] = []
     for _ in imports.store_batches(
-        registry.outcomes(upload.chunks(), import_run.format, mapping=mapping),
+        registry.outcomes(upload.chunks(), import_run.format, mapping=mapping, notes=notes),
         transaction,
         import_run.project_id,
         tally,
         source=import_run.filename,
         author_id=import_run.created_by_id,
         is_evaluation=import_run.is_evaluation,
+        notes=notes,
     ):
         context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
         if context.should_stop() in {"cancel", "preempt"}:

@@ -6,7 +6,7 @@ once.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from itertools import islice
@@ -106,7 +106,8 @@ def run_in_batches(
     tally, source = ImportTally(), source_of(filename)
     remark_columns(_chunks(file), chosen, mapping, tally)
     file.seek(0)
-    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
+    notes: list[str] = []
+    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping, notes)
     for _ in store_batches(
         outcomes,
         transaction,
@@ -115,6 +116,7 @@ def run_in_batches(
         source=source,
         author_id=author_id,
         is_evaluation=is_evaluation,
+        notes=notes,
     ):
         report(file.tell())
     with transaction() as session:
@@ -144,10 +146,12 @@ def store_batches(
     source: str,
     author_id: int | None,
     is_evaluation: bool = False,
+    notes: Sequence[str] = (),
 ) -> Iterator[None]:
     """Store the rows of a file a batch at a time; yield after each batch is committed.
 
     Rows that the tally has seen are passed over, so an import that resumes continues after them.
+    What reading the rows adds to ``notes`` becomes remarks of the tally.
     """
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
@@ -177,6 +181,8 @@ def store_batches(
                     with transaction() as session:
                         bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
             yield
+    for note in notes:
+        tally.remark(note)
 
 
 def remark_columns(
@@ -188,7 +194,7 @@ def remark_columns(
     """Name in the tally the columns of a file that are not imported, or only kept as notes."""
     with suppress(Invalid):  # told by the import itself
         for file in preview(chunks, format, mapping):
-            for remark in file.remarks:
+            for remark in file.remarks_on_columns:
                 tally.remark(remark)
 
 

@@ -93,10 +93,14 @@ class AskIn(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """How many comparisons were created, and for how many prompts more could be."""
+    """How many comparisons were created, and for how many prompts more could be.
+
+    `left_out` counts the completions that are in a comparison already, up to 10,001.
+    """
 
     made: int
     left: int
+    left_out: int
 
 
 class GuidelinesIn(BaseModel):
@@ -208,7 +212,7 @@ def ask(access: LeadAccess, body: AskIn) -> AskedOut:
     made = comparison_requests.ask(
         access.session, access.project, most=body.most, actor_id=access.user.id
     )
-    return AskedOut(made=made.made, left=made.left)
+    return AskedOut(made=made.made, left=made.left, left_out=made.left_out)
 
 
 @router.get("/{slug}/guidelines")

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.domain.instruction_text import InstructionText
-from app.domain.plan import Sampling, ServerPlan
+from app.domain.plan import Sampling
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Completion, Prompt
 from app.services.rounds.prompt_selection import SERVED
