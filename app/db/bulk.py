@@ -198,7 +198,9 @@ class _ArrayText(UserDefinedType[Any]):
         return _array_text
 
 
-def _array(of: InstrumentedAttribute[Any], values: Sequence[Any]) -> BindParameter[Any]:
+def _array(
+    of: InstrumentedAttribute[Any] | ColumnElement[Any], values: Sequence[Any]
+) -> BindParameter[Any]:
     """Return a parameter with values of a column's type."""
     is_text = isinstance(of.type, String)
     return bindparam(None, values, type_=_ArrayText("VARCHAR" if is_text else "BIGINT"))
