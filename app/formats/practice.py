@@ -25,7 +25,7 @@ class PracticeRecord:
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
-        texts = [candidate.text for candidate in self.candidates]
+        texts = [candidate.turns for candidate in self.candidates]
         if not texts:
             raise Invalid("there are no completions")
         if len(set(texts)) < len(texts):

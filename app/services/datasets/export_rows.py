@@ -248,11 +248,12 @@ def _unpaired_rows(
         account.leave_out(comparison, judged_comparisons.NOT_LABELLED, excluded)
         return
     account.take(comparison, excluded)
-    messages = export_pairs.messages(comparison)
+    messages, completions = export_pairs.messages(comparison), export_pairs.candidates(comparison)
     for labels in labeled:
         for place, label in labels.items():
-            text = comparison.candidates[place].text
-            yield trl.write_unpaired(records.UnpairedRecord(messages, text, label))
+            # Each row has a prompt of its own, so the turns before a response belong to it.
+            prompt, text = (*messages, *completions[place].earlier), completions[place].text
+            yield trl.write_unpaired(records.UnpairedRecord(prompt, text, label))
 
 
 def _training_rows(

@@ -1,0 +1,26 @@
+"""Keep the turns between a prompt and a completion that responds to one of its follow-ups.
+
+Revision: e5b80c1f92a4
+Follows: c47a0e9b12d5
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "e5b80c1f92a4"
+down_revision = "c47a0e9b12d5"
+branch_labels = None
+depends_on = None
+
+JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+
+def upgrade() -> None:
+    op.add_column(
+        "completion", sa.Column("earlier", JSON, server_default=sa.text("'[]'"), nullable=False)
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("completion", "earlier")
