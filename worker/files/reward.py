@@ -29,6 +29,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     refuse_labeler_weights(plan.reward)
     split = request.read(rows.judgments, folder)
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     parts = reward.build_parts(plan.reward, roles, request.device_of(folder))
     train = request.rankings(split.train, roles)
     inputs = RewardInputs(

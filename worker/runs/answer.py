@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
@@ -26,6 +27,7 @@ class ResponseTask:
     instruction: InstructionText
     models: tuple[Checkpoint, ...]
     prompts: tuple[Prompt, ...]
+    chat: ChatSettings
 
 
 def run(context: JobContext) -> None:
@@ -33,8 +35,9 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
+    remarks: list[str] = []
     for model in task.models:
-        answering = checkpoint_weights.answering(context, model, task.instruction)
+        answering = checkpoint_weights.answering(context, model, task.instruction, chat=task.chat)
         for rows in sampled_completions.draw(
             context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
         ):
@@ -43,7 +46,8 @@ def run(context: JobContext) -> None:
             order = context.should_stop()
             if order in {"cancel", "preempt"}:
                 raise Interrupted(f"{context.title} was asked to stop")
-    context.succeed(lambda _session: {"completions": done})
+        remarks += answering.refusals.remarks
+    context.succeed(lambda _session: {"completions": done, "remarks": remarks})
 
 
 def _read(session: Session, context: JobContext) -> ResponseTask:
@@ -61,4 +65,6 @@ def _read(session: Session, context: JobContext) -> ResponseTask:
         as_of=transactions.made_at(session, context),
     )
     instruction = transactions.instruction_of(session, context, project)
-    return ResponseTask(instruction, tuple(models), tuple(prompts))
+    return ResponseTask(
+        instruction, tuple(models), tuple(prompts), ChatSettings.from_json(project.chat)
+    )

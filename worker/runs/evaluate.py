@@ -5,7 +5,7 @@ which need no judgment. The round's reward model scores the same completions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -37,6 +37,7 @@ from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
+from worker.training.screening import Refusals
 
 CHUNK = 100
 SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
@@ -55,6 +56,7 @@ class EvaluateTask:
     arbiter: Checkpoint
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
     @property
     def seed(self) -> int:
@@ -86,10 +88,12 @@ def run(context: JobContext) -> None:
             lengths=_lengths(both, new, old),
             notes={
                 "prompts_asked": len(task.prompts),
-                "prompts_without_room": len(task.prompts) - len(both),
+                "prompts_without_room": len(task.prompts) - len(both) - len(task.refusals.reasons),
+                "prompts_refused": len(task.refusals.reasons),
             },
         )
-        return {"comparisons": created, "identical": len(same)}
+        remarks = task.refusals.remarks
+        return {"comparisons": created, "identical": len(same), "remarks": remarks}
 
     context.succeed(finish)
 
@@ -127,7 +131,7 @@ def _answers(
     context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
 ) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}
@@ -136,6 +140,7 @@ def _answers(
         context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:
             raise Interrupted(f"job {context.job_id} was asked to stop")
+    task.refusals.reasons.update(answering.refusals.reasons)
     return completions
 
 
@@ -145,7 +150,9 @@ def _scores(
     with context.database.reader() as session:
         beneath = checkpoint_weights.layers(session, task.arbiter)
         roots = checkpoint_weights.root_ids(session, task.project.id)
-    roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
+    roles = checkpoint_weights.load(
+        context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+    )
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     root = roots[task.arbiter.id]
