@@ -11,7 +11,7 @@ from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import chat_options, models, saving
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import BASE, SFT, Roles
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.training import reward_parts
@@ -104,7 +104,8 @@ def add_reward(
         saving.load_reward(roles, folder / member, member)
     normaliser = Normalizer.from_json(settings["normaliser"])
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser, penalty=penalty)
-    return reward_parts.of(settings, learned, roles.loaded.tokenizer, device), normaliser
+    whole = reward_parts.of(settings, learned, roles.loaded.tokenizer, device)
+    return reasoning.ignoring(whole, roles.loaded), normaliser
 
 
 def fingerprint(name: str) -> str:

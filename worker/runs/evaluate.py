@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain import chat_settings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -29,7 +30,7 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.runs.data import checkpoint_weights, sampled_completions
@@ -73,7 +74,7 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
-    differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
+    differing = [p for p in both if _shown(task, new[p.id]) != _shown(task, old[p.id])]
     scores = _scores(context, task, both, new, old)
     created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
@@ -96,6 +97,12 @@ def run(context: JobContext) -> None:
         return {"comparisons": created, "identical": len(same), "remarks": remarks}
 
     context.succeed(finish)
+
+
+def _shown(task: EvaluateTask, row: Completion) -> str:
+    """Return what labelers see of a completion."""
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    return chat_settings.without_reasoning(row.text, mark).strip()
 
 
 def _read(session: Session, context: JobContext) -> EvaluateTask:
@@ -172,7 +179,7 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalized.tolist()
+    scores = reward.score(reasoning.branches(roles.loaded, branches)).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 

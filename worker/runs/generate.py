@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import preflight
+from app.domain import chat_settings, preflight
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
@@ -322,7 +322,11 @@ def _earlier(
 
 
 def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
-    drafts = [Draft(row.text, row.is_finished) for row in rows]
+    # As labelers see them: a response that is all reasoning is empty.
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    drafts = [
+        Draft(chat_settings.without_reasoning(row.text, mark), row.is_finished) for row in rows
+    ]
     return preflight.sort(drafts, task.plan.preflight)
 
 

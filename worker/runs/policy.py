@@ -15,7 +15,7 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.runs import published
@@ -115,7 +115,8 @@ def _reward(
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     writer = roles.loaded.tokenizer
-    return reward_parts.of(task.reward.config, learned, writer, context.device), normaliser
+    whole = reward_parts.of(task.reward.config, learned, writer, context.device)
+    return reasoning.ignoring(whole, roles.loaded), normaliser
 
 
 def _task(context: JobContext) -> PolicyTask:

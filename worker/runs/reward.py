@@ -17,6 +17,7 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.runs import published
 from worker.runs.data import checkpoint_weights, frozen_dataset
 from worker.runs.data.checkpoint_weights import Layers
@@ -178,7 +179,7 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
 def _rankings(
     rows: Sequence[FrozenRow], roles: Roles, task: RewardTask, weights: VoteWeights
 ) -> list[RankedPrompt]:
-    return frozen_dataset.rankings(
+    ranked = frozen_dataset.rankings(
         rows,
         roles.loaded,
         instruction=task.instruction.text,
@@ -186,3 +187,4 @@ def _rankings(
         root=task.root,
         weights=weights,
     )
+    return reasoning.rankings(roles.loaded, ranked)

@@ -4,7 +4,7 @@ A prompt is rendered once and stored. A response is tokenized separately and app
 prompt's ids in every loop, because tokens across the boundary could merge otherwise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,8 +107,17 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
-    """Return the text of a response, without special tokens."""
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], kept: str = "") -> str:
+    """Return the text of a response, without special tokens except one that is `kept`.
+
+    The end of reasoning must stay in the text, also where it is a special token.
+    """
+    if kept and kept in special_tokens(tokenizer):
+        mark: Any = tokenizer.convert_tokens_to_ids(kept)
+        if mark in ids:
+            at = max(n for n, token_id in enumerate(ids) if token_id == mark)
+            before, after = decode(tokenizer, ids[:at], kept), decode(tokenizer, ids[at + 1 :])
+            return before + kept + after
     text = tokenizer.decode(list(ids), skip_special_tokens=True)
     assert isinstance(text, str)
     return text
