@@ -15,6 +15,7 @@ from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
+from worker.training.screening import Refusals
 
 SETTINGS = Sampling()
 SEED = 0
@@ -35,7 +36,7 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
-    remarks: list[str] = []
+    refusals = Refusals("prompts")
     for model in task.models:
         answering = checkpoint_weights.answering(context, model, task.instruction, chat=task.chat)
         for rows in sampled_completions.draw(
@@ -46,8 +47,8 @@ def run(context: JobContext) -> None:
             order = context.should_stop()
             if order in {"cancel", "preempt"}:
                 raise Interrupted(f"{context.title} was asked to stop")
-        remarks += answering.refusals.remarks
-    context.succeed(lambda _session: {"completions": done, "remarks": remarks})
+        refusals.reasons.update(answering.refusals.reasons)
+    context.succeed(lambda _session: {"completions": done, **refusals.result})
 
 
 def _read(session: Session, context: JobContext) -> ResponseTask:

@@ -93,8 +93,7 @@ def run(context: JobContext) -> None:
                 "prompts_refused": len(task.refusals.reasons),
             },
         )
-        remarks = task.refusals.remarks
-        return {"comparisons": created, "identical": len(same), "remarks": remarks}
+        return {"comparisons": created, "identical": len(same), **task.refusals.result}
 
     context.succeed(finish)
 

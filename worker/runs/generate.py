@@ -111,7 +111,7 @@ def run(context: JobContext) -> None:
     result = {
         "comparisons": created,
         "preflight": waste.to_json(task.overlap),
-        "remarks": task.refusals.remarks,
+        **task.refusals.result,
     }
     context.succeed(lambda _session: result)
 

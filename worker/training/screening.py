@@ -36,6 +36,11 @@ class Refusals:
     reasons: dict[str, str] = field(default_factory=dict)
 
     @property
+    def result(self) -> dict[str, Any]:
+        """What a job's result says of them: nothing if there are none."""
+        return {"remarks": self.remarks} if self.reasons else {}
+
+    @property
     def remarks(self) -> list[str]:
         """A sentence that names them and says what can be done, or none."""
         if not self.reasons:
