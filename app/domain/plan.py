@@ -11,6 +11,7 @@ from typing import Any
 
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
+from app.domain.chat_settings import ChatSettings
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
 from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
@@ -333,7 +334,8 @@ class RoundPlan:
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
-    uses `processes` of the worker's processes, or all of them.
+    uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
+    settings, which a round takes when it is launched.
     """
 
     prompts: int = 400
@@ -349,6 +351,7 @@ class RoundPlan:
     checkpoints_gradients: bool = False
     processes: int | None = None
     seed: int = 0
+    chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
     sft: SftPlan | None = field(default_factory=SftPlan)

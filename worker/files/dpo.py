@@ -24,6 +24,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Train a policy by direct preference optimization."""
     split = request.read(rows.comparisons, folder)
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
     config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
     train = request.rankings(split.train, roles)

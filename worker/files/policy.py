@@ -13,6 +13,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     split = request.read(rows.prompts, folder)
     plan = request.plan.policy
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     reward, normaliser = models.add_reward(
         roles,
         request.reward,

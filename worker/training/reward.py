@@ -12,7 +12,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.reward import criterion_heads, reward_model, scoring
+from worker.rlhf.reward import criterion_heads, reasoning, reward_model, scoring
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms
@@ -71,7 +71,7 @@ class RewardResult:
 
     def scaled(self, roles: Roles, plan: RoundPlan) -> dict[str, Any]:
         """Scale the scores on the start model's own responses; return the settings to record."""
-        responses = own_responses(roles, self.items, plan)
+        responses = reasoning.branches(roles.loaded, own_responses(roles, self.items, plan))
         return {
             "names": list(self.names),
             "normaliser": fit_scale(self.reward, responses, plan).to_json(),

@@ -19,8 +19,13 @@ from worker.rlhf.model.template import ChatMessage, Speaker
 def prompt_ids(
     loaded: LoadedModel, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
-    """Return the ids of a prompt's turns, with the project's instruction added."""
-    text = template.render_prompt(loaded.tokenizer, chat_messages(messages, instruction))
+    """Return the ids of a prompt's turns, with the project's instruction added.
+
+    Raises:
+        UnfitPrompt: the chat template refuses the conversation.
+    """
+    turns = chat_messages(messages, instruction)
+    text = template.render_prompt(loaded.tokenizer, turns, loaded.chat)
     return tuple(template.encode_prompt(loaded.tokenizer, text))
 
 

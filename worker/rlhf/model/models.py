@@ -7,7 +7,7 @@ of them. Only safetensors files are loaded, and no remote code is run.
 import platform
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from worker.rlhf.core import attention
-from worker.rlhf.model import ends
+from worker.rlhf.model import chat_options, ends
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.ends import EndToken
 
 CPU_FLAGS = Path("/proc/cpuinfo")
@@ -46,6 +47,7 @@ class LoadedModel:
     path: str
     ends: tuple[EndToken, ...]
     pad_id: int  # never an end
+    chat: ChatOptions = chat_options.DEFAULT
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -59,8 +61,9 @@ class LoadedModel:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a checkpoint records of it: the tokens that end its responses."""
-        return {"ends": [{"id": end.id, "token": end.token} for end in self.ends]}
+        """What a checkpoint records of it: the ends of responses, and how prompts are rendered."""
+        ends_json = [{"id": end.id, "token": end.token} for end in self.ends]
+        return {"ends": ends_json, **self.chat.record}
 
 
 def load(
@@ -70,11 +73,13 @@ def load(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
+    chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
     """Load a causal model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
-    take a quarter of the memory of bf16; adapters on them are trained in full precision.
+    take a quarter of the memory of bf16; adapters on them are trained in full precision. `chat` is
+    how conversations are rendered for it.
 
     Raises:
         ValueError: if 4 bits are requested and bitsandbytes is not installed.
@@ -95,7 +100,7 @@ def load(
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))  # type: ignore[arg-type]
-    return adopt(model, tokenizer, name)
+    return replace(adopt(model, tokenizer, name), chat=chat)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:

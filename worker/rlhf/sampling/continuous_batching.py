@@ -234,7 +234,9 @@ def _completion(
         prompt_key=prompt.key,
         sample_index=index,
         token_ids=tuple(tokens),
-        text=template.decode(loaded.tokenizer, tokens[:-1] if ended else tokens),
+        text=template.decode(
+            loaded.tokenizer, tokens[:-1] if ended else tokens, loaded.chat.thought_end
+        ),
         finish_reason="eos" if ended else "length",
         logprob_sum=sum(logprobs[: len(tokens)]),
         logprobs=tuple(logprobs[: len(tokens)]),

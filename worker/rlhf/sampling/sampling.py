@@ -208,7 +208,9 @@ def _completions(
             prompt_key=prompts[row // config.n].key,
             sample_index=row % config.n,
             token_ids=ids,
-            text=template.decode(loaded.tokenizer, ids[:-1] if ended else ids),
+            text=template.decode(
+                loaded.tokenizer, ids[:-1] if ended else ids, loaded.chat.thought_end
+            ),
             finish_reason="eos" if ended else "length",
             logprob_sum=sum(logprobs[:length]),
             logprobs=tuple(logprobs[:length]),
