@@ -15,6 +15,24 @@ Message = Mapping[str, Any]
 Turn = tuple[str, str]
 
 
+def asked_in_steps(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
+    """Split a conversation where two user turns meet: what is asked now, and what is asked later.
+
+    Raises:
+        Invalid: a turn of somebody else follows such a place.
+    """
+    for at in range(1, len(turns)):
+        if turns[at - 1][0] == turns[at][0] == "user":
+            later = turns[at:]
+            if any(role != "user" for role, _ in later):
+                raise Invalid(
+                    f"turn {at + 1} is asked after the model's own response, so only user "
+                    f"turns may follow"
+                )
+            return tuple(turns[:at]), tuple(content for _, content in later)
+    return tuple(turns), ()
+
+
 def interleaved(responses: Sequence[str], follow_up: Sequence[str]) -> list[dict[str, str]]:
     """Return the turns that lead up to the response to the last of these follow-ups.
 
@@ -61,3 +79,13 @@ def responses(earlier: Sequence[Message]) -> tuple[str, ...]:
 def as_turns(earlier: Sequence[Message]) -> tuple[Turn, ...]:
     """Return stored turns as role and content."""
     return tuple((str(turn["role"]), str(turn["content"])) for turn in earlier)
+
+
+def to_ask(messages: Sequence[Message], follow_up: Sequence[str], said: str = "…") -> list[Message]:
+    """Return a prompt with its follow-ups, and `said` in place of the model's own responses."""
+    return [*messages, *interleaved([said] * len(follow_up), follow_up)]
+
+
+def in_scores(earlier: Sequence[Sequence[Message]]) -> dict[str, Any]:
+    """Return the field with the turns before each completion, if any has some."""
+    return {"earlier": [list(turns) for turns in earlier]} if any(earlier) else {}

@@ -103,7 +103,7 @@ class CompletionsRecord:
         check_prompt(self.messages)
         if not self.completions:
             raise Invalid("there are no completions")
-        _check_follow_ups(self.completions)
+        check_follow_ups(self.completions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class PreferenceRecord:
             raise Invalid(
                 f"{len(self.candidates)} completions have {len(self.ranking.ranks)} ranks"
             )
-        _check_follow_ups(self.candidates)
+        check_follow_ups(self.candidates)
         if has_one_text(self.candidates) and not have_own_sources(self.candidates):
             raise Invalid("all completions have the same text")
 
@@ -220,7 +220,7 @@ class ComparisonRecord:
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
-        _check_follow_ups(self.candidates)
+        check_follow_ups(self.candidates)
         count = len(self.candidates)
         if self.settled is not None and len(self.settled.ranks) != count:
             raise Invalid(f"{count} completions are settled by {len(self.settled.ranks)} ranks")
@@ -272,8 +272,8 @@ def _check_scales(scales: Mapping[str, tuple[int, int]], vote: VoteRecord) -> No
 
 
 OWN_TURNS = (
-    "the two responses answer a follow-up, each after a first response of its own, which the format "
-    "cannot hold; trl-explicit, trl-implicit, hh, unpaired and rich can"
+    "the two responses answer a follow-up, each after a first response of its own, which the "
+    "format cannot hold; trl-explicit, trl-implicit, hh, unpaired and rich can"
 )
 
 Record = (
@@ -321,7 +321,7 @@ def has_one_text(candidates: Sequence[CompletionText]) -> bool:
     return len({candidate.turns for candidate in candidates}) < 2
 
 
-def _check_follow_ups(candidates: Sequence[CompletionText]) -> None:
+def check_follow_ups(candidates: Sequence[CompletionText]) -> None:
     """Check that completions respond to the same questions.
 
     Raises Invalid if they do not.

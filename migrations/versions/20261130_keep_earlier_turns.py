@@ -16,11 +16,16 @@ depends_on = None
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
+TABLES = ("completion", "results_row")
+
+
 def upgrade() -> None:
-    op.add_column(
-        "completion", sa.Column("earlier", JSON, server_default=sa.text("'[]'"), nullable=False)
-    )
+    for table in TABLES:
+        op.add_column(
+            table, sa.Column("earlier", JSON, server_default=sa.text("'[]'"), nullable=False)
+        )
 
 
 def downgrade() -> None:
-    op.drop_column("completion", "earlier")
+    for table in TABLES:
+        op.drop_column(table, "earlier")

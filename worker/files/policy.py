@@ -5,7 +5,7 @@ from functools import partial
 from worker.files import models, rows
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
-from worker.training import policy
+from worker.training import conversations, policy
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -21,6 +21,8 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         device=request.device_of(folder),
     )
     prompts, heldout = (request.prompt_items(part, roles) for part in (split.train, split.heldout))
+    for remark in conversations.remarks([len(prompt.follow_up) for prompt in split.train]):
+        folder.say(f"{remark}.")
     room = policy.with_room(folder, roles, request.plan, prompts, heldout)
     if len(room.prompts) > plan.prompts:
         beyond = len(room.prompts) - plan.prompts

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from app.domain import earlier_turns
 from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing
 from app.errors import Invalid
@@ -101,7 +102,9 @@ def measure(
 
 
 def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:
-    different = {row.key: row.messages for row in judged}
+    different = {
+        row.key: [*row.messages, *row.earlier[0]] if row.earlier else row.messages for row in judged
+    }
     return list(different.items())[:most]
 
 
@@ -110,6 +113,7 @@ def _line(row: JudgedRow, scored: ScoredPrompt) -> str:
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],
         "texts": list(row.texts),
+        **earlier_turns.in_scores(row.earlier),
         "scores": list(scored.scores),
     }
     return json.dumps(record, ensure_ascii=False) + "\n"

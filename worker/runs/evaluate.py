@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.domain import chat_settings
+from app.domain import chat_settings, earlier_turns
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -30,6 +30,7 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
+from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
@@ -37,7 +38,7 @@ from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import conversations, token_ids
 from worker.training.screening import Refusals
 
 CHUNK = 100
@@ -101,7 +102,8 @@ def run(context: JobContext) -> None:
 def _shown(task: EvaluateTask, row: Completion) -> str:
     """Return what labelers see of a completion."""
     mark = task.plan.chat.thought_end if task.plan.chat else ""
-    return chat_settings.without_reasoning(row.text, mark).strip()
+    said = [*earlier_turns.responses(row.earlier), row.text]
+    return "\n\n".join(chat_settings.without_reasoning(text, mark).strip() for text in said)
 
 
 def _read(session: Session, context: JobContext) -> EvaluateTask:
@@ -163,24 +165,39 @@ def _scores(
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     root = roots[task.arbiter.id]
     branches = [
-        Branches(
-            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
-            [
-                token_ids.completion_ids(
-                    roles.loaded,
-                    _candidate(row),
-                    is_ours=roots.get(row.checkpoint_id or 0) == root,
-                )
-                for row in (new[prompt.id], old[prompt.id])
-            ],
-        )
+        _branches(roles, prompt, task, [new[prompt.id], old[prompt.id]], roots, root)
         for prompt in prompts
     ]
     if not branches:
         return {}
-    scores = reward.score(reasoning.branches(roles.loaded, branches)).normalized.tolist()
+    scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
+
+
+def _branches(
+    roles: Roles,
+    prompt: Prompt,
+    task: EvaluateTask,
+    rows: Sequence[Completion],
+    roots: Mapping[int, int],
+    root: int,
+) -> Branches:
+    """Return completions of a prompt to score, each behind its own earlier turns."""
+    shared = conversations.shared_prompt(
+        roles.loaded, prompt.messages, task.instruction.text, [row.earlier for row in rows]
+    )
+    ids = [
+        reasoning.without(
+            roles.loaded.tokenizer,
+            token_ids.completion_ids(
+                roles.loaded, _candidate(row), is_ours=roots.get(row.checkpoint_id or 0) == root
+            ),
+            roles.loaded.chat.thought_end,
+        )
+        for row in rows
+    ]
+    return Branches(shared.prompt_ids, shared.whole(ids))
 
 
 def _compare(

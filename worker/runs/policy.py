@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -20,12 +19,13 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.runs import published
 from worker.runs import reward as reward_run
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, sampled_completions
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, reward_parts, screening, token_ids
+from worker.training import conversations, policy, reward_parts, screening, token_ids
+from worker.training.conversations import Turns
 from worker.training.vote_weights import VoteWeights
 
 
@@ -70,6 +70,7 @@ def run(context: JobContext) -> None:
     ]
     prompts, heldout = (_items(task, roles, rows.kept) for rows in screened)
     remarks = [remark for rows in screened for remark in rows.refusals.remarks]
+    remarks += conversations.remarks([len(one.follow_up) for one in screened[0].kept])
     for remark in remarks:
         context.say(f"{remark}.")
     result = policy.train(
@@ -152,17 +153,16 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
     )
 
 
-def _named(prompt: Prompt) -> tuple[str, list[dict[str, Any]]]:
-    return f"prompt {prompt.id}", prompt.messages
+def _named(prompt: Prompt) -> tuple[str, Turns]:
+    return f"prompt {prompt.id}", sampled_completions.question_of(prompt).skeleton
 
 
 def _items(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> list[PromptItem]:
+    text, plan = task.instruction.text, task.plan
+    questions = [sampled_completions.question_of(prompt) for prompt in prompts]
+    asked = conversations.asked_by_start_model(roles, questions, text, plan.sampling, plan.seed)
     return [
-        PromptItem(
-            f"prompt-{prompt.id}",
-            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
-        )
-        for prompt in prompts
+        PromptItem(key, token_ids.prompt_ids(roles.loaded, turns, text)) for key, turns in asked
     ]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk
+from app.domain import earlier_turns
 from app.domain.judgment_kinds import KINDS
 from app.domain.ranking import MOST
 from app.errors import Invalid
@@ -241,7 +242,7 @@ def _asked(
 
 def _check(record: Record) -> None:
     if isinstance(record, PromptRecord):
-        prompts.asked_in_steps(record.messages)
+        earlier_turns.asked_in_steps(record.messages)
     if isinstance(record, ComparisonRecord) and record.purpose != "train":
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
@@ -261,7 +262,7 @@ def _prompt(record: Record, source: str) -> NewPrompt:
     turns = tuple((turn.role, turn.content) for turn in record.messages)
     later = next((candidate.follow_ups for candidate in _candidates(record)), ())
     if isinstance(record, PromptRecord):
-        turns, later = prompts.asked_in_steps(turns)
+        turns, later = earlier_turns.asked_in_steps(turns)
     return NewPrompt(
         turns,
         later,
