@@ -15,7 +15,7 @@ export function responseBody(candidate, context, runs = null) {
   const turns = candidate.earlier.map((turn) =>
     make("div", { className: `turn ${turn.role}` }, who(turn.role === "user" ? "Follow-up" : "Response"), bodyOf({ ...turn, text: turn.content }, context)),
   );
-  return make("div", { className: "turns" }, ...turns, who("Response to the follow-up"), text);
+  return make("div", { className: "turns" }, ...turns, make("div", { className: "turn" }, who("Response to the follow-up"), text));
 }
 
 const who = (name) => make("div", { className: "who" }, name);

@@ -165,4 +165,3 @@ def completions_of(session: Session) -> list[tuple[Completion, Prompt]]:
         .distinct()
     )
     return [(row[0], row[1]) for row in session.execute(query)]
-
