@@ -1,4 +1,4 @@
-"""Responses to a follow-up: labelers see each candidate's whole conversation, and judge by keyboard."""
+"""Responses to a follow-up: each candidate's whole conversation, judged by keyboard."""
 
 from collections.abc import Iterator
 

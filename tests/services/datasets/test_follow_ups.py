@@ -13,6 +13,7 @@ from app.db import Database, now
 from app.domain import earlier_turns
 from app.domain.judgment_kinds import EditBody, JudgmentKind
 from app.errors import Invalid
+from app.formats import training_rows
 from app.models import Comparison, Completion, Project, Prompt, Split
 from app.services.checkpoints import results_files, side_by_side
 from app.services.checkpoints.side_by_side import PairFilter
@@ -135,7 +136,7 @@ def test_an_empty_first_response_is_named_where_it_cannot_be_exported(work: Sess
 
 def test_training_rows_hold_the_turns_of_each_completion(work: Session) -> None:
     data, _ = exported(work, judged_project(work), "training")
-    row = export_rows.training_rows.from_json(json.loads(data)).row
+    row = training_rows.from_json(json.loads(data)).row
     first = {earlier_turns.responses(one.earlier) for one in row.candidates}
     assert first == {(said,) for said, _ in SAID}
 
@@ -205,7 +206,7 @@ def test_results_of_a_file_are_shown_side_by_side_with_both_turns(work: Session)
         ).file
         for name in ("one", "two")
     ]
-    keys = [f"file-{file.id}" for file in files]
-    (pair,) = side_by_side.page(work, project.id, PairFilter(*keys)).pairs
+    first, second = (f"file-{file.id}" for file in files)
+    (pair,) = side_by_side.page(work, project.id, PairFilter(first, second)).pairs
     assert earlier_turns.responses(pair.earlier_first) == ("Hm.",)
     assert pair.is_same
