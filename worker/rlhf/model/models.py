@@ -23,6 +23,9 @@ from transformers import (
 
 from worker.rlhf.core import attention
 
+LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
+LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
+LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma 2; RecurrentGemma
 CPU_FLAGS = Path("/proc/cpuinfo")
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -90,10 +93,15 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
     pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
     model.config.pad_token_id = pad_id
     model.name_or_path = path  # adapters record it as their base
+    prepare(model)
+    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Set what all loops rely on: no dropout, attention in fp32 on CPUs, evaluation mode."""
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -122,15 +130,28 @@ def trunk(model: PreTrainedModel) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     raw: Tensor = head(hidden)
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None)
-    if scale is not None:
-        raw = raw * scale
-    return raw if cap is None else torch.tanh(raw / cap) * cap
+    for name in LOGIT_FACTORS:
+        factor = getattr(config, name, None)
+        if factor is not None and factor != 1:
+            raw = raw * factor
+    divisor = getattr(config, LOGIT_DIVISOR, None)
+    if divisor is not None and divisor != 1:
+        raw = raw / divisor
+    for name in LOGIT_CAPS:
+        cap = getattr(config, name, None)
+        if cap is not None:
+            raw = torch.tanh(raw / cap) * cap
+    return raw
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """Return the width of the last hidden states, which a projection may change (OPT-350m)."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return int(head.weight.shape[1])
 
 
 @torch.no_grad()

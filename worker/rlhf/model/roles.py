@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import llama, models
+from worker.rlhf.model import adapter_targets, llama, models
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -168,7 +168,7 @@ class Roles:
         """
         if name in self.heads:
             raise ValueError(f"role {name!r} already has a head")
-        width = self.causal.config.get_text_config().hidden_size
+        width = models.output_width(self.causal)
         head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -300,7 +300,7 @@ class Roles:
             parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
-        targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+        targets = adapter_targets.resolve(self.causal, settings.targets)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
