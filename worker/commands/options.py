@@ -55,9 +55,7 @@ class Running:
     @property
     def torch_device(self) -> str:
         """The device to compute on; "auto" takes the first CUDA device if there is one."""
-        if self.device != "auto":
-            return self.device
-        return "cuda" if import_module("torch").cuda.is_available() else "cpu"
+        return device_of(self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,13 @@ class Training:
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
         }
+
+
+def device_of(choice: str) -> str:
+    """Return the device to compute on; "auto" is the first CUDA device if there is one."""
+    if choice != "auto":
+        return choice
+    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
 
 def flattened(function: Callable[..., None]) -> Callable[..., None]:

@@ -28,7 +28,7 @@ from worker.runs import published
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import sft, token_ids
+from worker.training import model_check, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -61,6 +61,8 @@ def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
     task = context.once(lambda: _task(context))
     roles = Roles(_loaded(context, task), context.team)
+    if task.base is not None:
+        model_check.guard(roles, task.base.uri)
     inputs = SftInputs(
         plan=task.sft,
         train=task.demonstrations,

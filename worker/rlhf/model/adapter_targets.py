@@ -8,7 +8,7 @@ layer returns more than a tensor. So the layers are observed in a forward pass.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
@@ -43,15 +43,13 @@ def all_linear(model: PreTrainedModel) -> tuple[str, ...]:
     Raises:
         ValueError: if there is none.
     """
-    called = {_pattern(name) for name in _called(model)}
+    called = patterns(_called(model))
     barred = _barred(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     names = sorted(
         name
         for name, module in _linear(model)
-        if module is not head
-        and _pattern(name) in called
-        and name.rpartition(".")[2] not in barred
+        if module is not head and _pattern(name) in called and name.rpartition(".")[2] not in barred
     )
     if not names:
         raise ValueError(f"{model.config.model_type}: there is no linear layer to adapt")
@@ -97,6 +95,17 @@ def _watched(model: PreTrainedModel, called: set[str]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def patterns(names: Iterable[str]) -> frozenset[str]:
+    """Return layers' names without their numbers, which a model of another depth has too."""
+    return frozenset(map(_pattern, names))
+
+
+def parameters(model: PreTrainedModel, adapted: frozenset[str], r: int) -> int:
+    """Return the size of an adapter of rank `r` on the layers with these patterns."""
+    shapes = (base_layer(m).weight.shape for n, m in _linear(model) if _pattern(n) in adapted)
+    return sum(r * (shape[0] + shape[1]) for shape in shapes)
 
 
 def _pattern(name: str) -> str:

@@ -236,6 +236,8 @@ def _fewer_layers(fields: Mapping[str, Any]) -> dict[str, Any]:
     kept = sorted(seen.values())
     if len(kept) == 1 or fields.get("num_kv_shared_layers"):
         kept = kept * 2
+    if count <= len(kept):
+        return {}
     changes: dict[str, Any] = {key: [value[n] for n in kept] for key, value in lists.items()}
     for key in INDICES:
         if fields.get(key) is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -22,6 +23,7 @@ from transformers import (
 )
 
 from worker.rlhf.core import attention
+from worker.rlhf.model import supported
 
 LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
 LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
@@ -55,9 +57,11 @@ def load(
     take a quarter of the memory of bf16; adapters on them are trained in full precision.
 
     Raises:
-        ValueError: if 4 bits are requested and bitsandbytes is not installed.
+        ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
+            is not installed.
     """
     name = str(path_or_name)
+    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(

@@ -6,6 +6,8 @@ every model whose states depend on earlier tokens alone.
 """
 
 from collections.abc import Sequence
+from inspect import signature
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,8 @@ class GeneralEngine:
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         self._model = model
         self._bf16 = dtype == torch.bfloat16
+        parameters = signature(models.trunk(model).forward).parameters
+        self._is_recurrent = "cache_params" in parameters  # Mamba and its kin
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
         """Compute the prompts and repeat their cache."""
@@ -53,13 +57,20 @@ class GeneralEngine:
     def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
         with models.autocast(self._bf16, input_ids.device):
             output = models.trunk(self._model)(
-                input_ids=input_ids,
-                attention_mask=self._is_real,
-                position_ids=position_ids,
-                past_key_values=self._cache,
-                use_cache=True,
+                input_ids=input_ids, use_cache=True, **self._state(input_ids, position_ids)
             )
             return models.logits(self._model, output.last_hidden_state[:, -1]).float()
+
+    def _state(self, input_ids: Tensor, position_ids: Tensor) -> dict[str, Any]:
+        """Return the cache and the mask under the names that the architecture has for them."""
+        if self._is_recurrent:  # without positions, and its mask covers the new tokens alone
+            is_real = self._is_real[:, -input_ids.shape[1] :]
+            return {"cache_params": self._cache, "attention_mask": is_real}
+        return {
+            "past_key_values": self._cache,
+            "attention_mask": self._is_real,
+            "position_ids": position_ids,
+        }
 
 
 class RecomputingEngine:

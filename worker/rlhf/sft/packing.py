@@ -16,7 +16,6 @@ from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.model import models
 from worker.rlhf.model.roles import Roles
 
-
 PROBE_LENGTHS = ((7, 9), (5, 8), (6, 12), (3, 11))
 """Prompt and response tokens; packed, each sequence lies several lowered windows into its row."""
 NOT_PACKED = LayoutProbe(False, None, "packing is turned off")

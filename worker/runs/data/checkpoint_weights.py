@@ -21,6 +21,7 @@ from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process.job_context import JobContext
+from worker.training import model_check
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -67,6 +68,7 @@ def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Rol
     source = _source(context, beneath.whole)
     loaded = models.load(source, device=context.device, four_bit=four_bit)
     roles = Roles(loaded, context.team)
+    model_check.guard(roles, source)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
