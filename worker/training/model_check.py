@@ -12,19 +12,16 @@ from typing import Any, Final
 import torch
 from transformers import (
     AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from app.errors import Invalid
-from worker.rlhf.model import adapter_targets, miniature, models, supported
+from worker.rlhf.model import adapter_targets, miniature, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
-from worker.rlhf.reward import scoring
 from worker.rlhf.sampling import cache_probe
-from worker.rlhf.sft import packing
-from worker.training import model_facts
+from worker.training import model_facts, model_probes
 
 FP32_BYTES: Final = 4
 TRAINED_BYTES: Final = 16  # weight, gradient and both moments of Adam in fp32
@@ -119,72 +116,22 @@ def _tried(
     """Return what trying a miniature tells, and the sizes of the model itself."""
     with torch.device("meta"):
         whole: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    choice = cache_probe.choose(_prepared(config, whole, keep_windows=False))
-    loaded = models.adopt(_prepared(config, whole, keep_windows=True), tokenizer, known.name)
-    roles = Roles(replace(loaded, pad_id=0))
-    names = adapter_targets.all_linear(roles.causal)
-    rows, shared = packing.probe(roles), scoring.probe(roles)
-    r = LoraSettings().r
-    trainable = adapter_targets.parameters(whole, adapter_targets.patterns(names), r)
     parameters = whole.num_parameters()
-    is_plain = type(config) in AutoModelForSequenceClassification._model_mapping  # type: ignore[attr-defined]
-    notes = [*known.notes, *_differences(config, choice, is_plain=is_plain)]
+    tried = model_probes.tried(config, tokenizer, at_own_size=parameters <= SMALL)
+    trainable = adapter_targets.parameters(whole, tried.adapted, LoraSettings().r)
     return replace(
         known,
-        architecture=type(whole).__name__,
+        architecture=tried.architecture,
         parameters=parameters,
         trainable_parameters=trainable,
-        trained_layers=adapter_targets.leaves(names),
-        sampling={"engine": choice.use, "why": choice.why},
-        packing=rows.to_json(),
-        shared_prompts=shared.to_json(),
-        plain_reward=is_plain,
+        trained_layers=tried.trained_layers,
+        sampling={"engine": tried.engine.use, "why": tried.engine.why},
+        packing=tried.packing.to_json(),
+        shared_prompts=tried.shared_prompts.to_json(),
+        plain_reward=tried.has_classifier,
         bytes_needed=FP32_BYTES * parameters + ADAPTERS * TRAINED_BYTES * trainable,
-        notes=tuple(notes),
+        notes=(*known.notes, *tried.notes(config.model_type)),
     )
-
-
-def _prepared(
-    config: PretrainedConfig, whole: PreTrainedModel, *, keep_windows: bool
-) -> PreTrainedModel:
-    """Return a miniature, or a random model of the same size if it is small.
-
-    Raises:
-        ValueError: if neither can be made.
-    """
-    try:
-        model = miniature.build(config, type(whole), keep_windows=keep_windows)
-        models.prepare(model)
-        ids = torch.arange(4)[None]
-        with torch.no_grad():
-            model(input_ids=ids, use_cache=False)
-    except miniature.FAILURES as error:
-        if whole.num_parameters() > SMALL:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"models of type {config.model_type!r} could not be tried in small: {reason}"
-            ) from error
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-        models.prepare(model)
-    return model
-
-
-def _differences(
-    config: PretrainedConfig, choice: cache_probe.EngineChoice, *, is_plain: bool
-) -> list[str]:
-    kind = f"models of type {config.model_type!r}"
-    notes = []
-    if choice.use == "recomputed":
-        notes.append(
-            "Each sampled token computes the whole text again, which is slow for long responses: "
-            f"{choice.why}."
-        )
-    if not is_plain:
-        notes.append(
-            f"transformers has no classifier for {kind}: its reward models work here, but are not "
-            "loaded by plain transformers."
-        )
-    return notes
 
 
 def _sentence(error: Exception, known: ModelCheck) -> str:

@@ -22,11 +22,15 @@ from worker.rlhf.model.merged_weights import base_layer
 
 ALL_LINEAR: Final = "all-linear"
 PROBE_TOKENS: Final = 4
-REFUSED_BY_PEFT: Final[Mapping[str, frozenset[str]]] = {
-    model_type: frozenset({"out_proj"})
-    for model_type in ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+BARRED: Final[Mapping[str, frozenset[str]]] = {
+    **{
+        model_type: frozenset({"out_proj"})
+        for model_type in ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+    },
+    "gemma3n_text": frozenset({"prediction_coefs", "correction_coefs", "modality_router"}),
 }
-"""Layers that PEFT refuses, since fast kernels read their weights directly."""
+"""Layers whose weights are also read directly: by fast kernels, which makes PEFT refuse them, or by
+the model, which clamps them in place."""
 CONVERSIONS: Final = "peft.utils.transformers_weight_conversion"
 
 
@@ -114,13 +118,13 @@ def _pattern(name: str) -> str:
 
 
 def _barred(model: PreTrainedModel) -> frozenset[str]:
-    """Return the last parts of names that PEFT refuses, or would read as the experts'.
+    """Return the last parts of names that are read directly, or that PEFT reads as the experts'.
 
     PEFT takes `gate_proj` and its like in some mixtures of experts for the experts of older
     versions, whose matrices are now stacked in one parameter, and would adapt these instead.
     """
     model_type = model.config.get_text_config().model_type
-    barred = REFUSED_BY_PEFT.get(model_type, frozenset())
+    barred = BARRED.get(model_type, frozenset())
     try:
         conversions = import_module(CONVERSIONS)
     except ImportError:  # an older PEFT, which reads names as they are

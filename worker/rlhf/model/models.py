@@ -166,14 +166,23 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    expected = model(input_ids=ids, use_cache=False).logits
-    computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    try:
+        expected = model(input_ids=ids, use_cache=False).logits
+        computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    except AttributeError as error:
+        raise ValueError(
+            f"{_kind(model)} has no part of its own that computes hidden states: {error}"
+        ) from error
     if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
         difference = (expected - computed).abs().max().item()
         raise ValueError(
-            f"{type(model).__name__} transforms its logits in an unsupported way: they differ by "
+            f"{_kind(model)} transforms its logits in an unsupported way: they differ by "
             f"{difference:.3g}"
         )
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return f"models of type {model.config.model_type!r}: {type(model).__name__}"
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import adapter_targets, llama, models
+from worker.rlhf.model import adapter_keys, adapter_targets, llama, models
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -107,12 +107,15 @@ class Roles:
             ValueError: if the role has neither adapter nor head.
         """
         if name == BASE:
-            return {key: p for key, p in self.causal.named_parameters() if not _is_adapter(key)}
-        infix = f".{name}."
+            return {
+                key: p
+                for key, p in self.causal.named_parameters()
+                if not adapter_keys.is_adapter(key)
+            }
         parameters = {
             f"{name}/{key}": p
             for key, p in self.causal.named_parameters()
-            if self.has_adapter(name) and _is_adapter(key) and infix in f"{key}."
+            if self.has_adapter(name) and adapter_keys.owner(key) == name
         }
         if name in self.heads:
             parameters[f"{name}/head"] = next(self.head(name).parameters())
@@ -145,7 +148,9 @@ class Roles:
         if init_from is not None:
             self._copy(init_from, name)
         self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
-        self._adapter_parameters = [p for k, p in self.causal.named_parameters() if _is_adapter(k)]
+        self._adapter_parameters = [
+            p for k, p in self.causal.named_parameters() if adapter_keys.is_adapter(k)
+        ]
         # PEFT made the new adapter the active one and froze the others.
         before, self._active = self._active, name
         self._switch(before)
@@ -323,10 +328,9 @@ class Roles:
         source_parameters = self.named_parameters_of(source)
         with torch.no_grad():
             for key, parameter in self.named_parameters_of(target).items():
-                if _is_adapter(key):
-                    source_key = key.replace(f"{target}/", f"{source}/", 1).replace(
-                        f".{target}.", f".{source}."
-                    )
+                if adapter_keys.is_adapter(key):
+                    own_key = key.removeprefix(f"{target}/")
+                    source_key = f"{source}/{adapter_keys.with_owner(own_key, source)}"
                     parameter.copy_(source_parameters[source_key])
 
     def head(self, name: str) -> nn.Linear:
@@ -389,7 +393,3 @@ def loaded_of(model: Roles | LoadedModel) -> LoadedModel:
 def run_as(model: Roles | LoadedModel, role: str | None) -> AbstractContextManager[None]:
     """Return the context of a role; None is the active one."""
     return model.role(role) if isinstance(model, Roles) and role is not None else nullcontext()
-
-
-def _is_adapter(key: str) -> bool:
-    return ".lora_" in key

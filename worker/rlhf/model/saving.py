@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import models
+from worker.rlhf.model import adapter_keys, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -124,7 +124,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
     parameters = {
-        f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
+        f"base_model.model.{adapter_keys.with_owner(key.partition('/')[2], None)}": parameter
         for key, parameter in roles.named_parameters_of(role).items()
     }
     unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
