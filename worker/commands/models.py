@@ -46,7 +46,7 @@ def check(
         emit(result.to_json())
     else:
         for line in lines(result):
-            out.print(escape(line))
+            out.print(escape(line), soft_wrap=True)
     if result.refusal is not None:
         raise typer.Exit(FAILED)
 
@@ -80,14 +80,14 @@ def lines(result: "ModelCheck") -> Iterator[str]:
         yield f"  - {note}"
 
 
-def _template(found: "Any") -> str:
+def _template(found: Any) -> str:
     if not found["exists"]:
         return "none"
     system = "with a system turn" if found["system"] else "without a system turn"
     return f"{system}, with thinking" if found["thinking"] else system
 
 
-def _rows(probe: "Any") -> str:
+def _rows(probe: Any) -> str:
     if not probe["is_exact"]:
         return f"no ({probe['why']})"
     return "yes" if probe["window"] is None else f"yes, up to {probe['window']:,} tokens"

@@ -1,7 +1,6 @@
 """Each family through SFT, reward model, PPO, DPO, saving and reloading, or refused by its name."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
-from transformers.utils import logging
 
 from tests.worker.families import table
 from tests.worker.families.known import REFUSED, WORKING, Family
@@ -29,6 +27,7 @@ from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.reward import reward_model, scoring
+from worker.rlhf.reward.ranking_loss import branches_of
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
@@ -64,13 +63,8 @@ IDS = torch.tensor(tiny.token_ids(14))
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _one_thread() -> None:
     torch.set_num_threads(1)
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    yield
-    logging.set_verbosity(level)
 
 
 def demonstrations() -> list[TokenizedDemonstration]:
@@ -113,7 +107,7 @@ def reward_is_exact(roles: Roles) -> scoring.AdapterReward:
     reports = list(reward_model.train(roles, rankings(2), (), REWARD, TrainingState()))
     assert math.isfinite(reports[-1].metrics["loss"])
     reward = scoring.AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
-    branches = [reward_model.branches_of(ranked) for ranked in rankings(2)]
+    branches = [branches_of(ranked) for ranked in rankings(2)]
     alone = [
         roles.score("reward", hidden_of(roles, [*branch.prompt_ids, *ids]))
         for branch in branches

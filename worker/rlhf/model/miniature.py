@@ -206,7 +206,7 @@ def _shrink(config: PretrainedConfig) -> None:
             fields[name] = [min(value, size) for value in sizes]
     if fields.get("word_embed_proj_dim") not in (None, fields.get("hidden_size")):
         changes["word_embed_proj_dim"] = WIDTH // 2
-    changes |= _fewer_layers(fields) | SPECIAL.get(config.model_type, {})
+    changes |= {**_fewer_layers(fields), **SPECIAL.get(config.model_type, {})}
     changes |= _token_ids(fields, changes.get("vocab_size", VOCABULARY))
     for name, value in changes.items():
         with suppress(AttributeError):  # a property, computed from other fields

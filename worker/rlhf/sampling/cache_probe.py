@@ -71,7 +71,6 @@ def choose(model: PreTrainedModel) -> EngineChoice:
     return _choices[key]
 
 
-@torch.inference_mode()
 def probe(model: PreTrainedModel) -> EngineChoice:
     """Try the general engines on a model in fp32.
 
@@ -90,6 +89,7 @@ def probe(model: PreTrainedModel) -> EngineChoice:
     )
 
 
+@torch.inference_mode()
 def mismatch(model: PreTrainedModel, make: Make) -> str | None:
     """Return how an engine differs from passes over the whole texts, or None if it agrees."""
     try:

@@ -36,7 +36,7 @@ class GeneralEngine:
         logits = self._forward(input_ids, batches.position_ids(is_real))
         # Not batch_repeat_interleave, which leaves recurrent states as they are.
         order = torch.arange(len(is_real), device=is_real.device).repeat_interleave(n)
-        self._cache.reorder_cache(order)
+        self._cache.reorder_cache(order)  # type: ignore[arg-type]
         self._is_real = is_real.repeat_interleave(n, 0)
         self._next = self._is_real.sum(-1)
         return logits.repeat_interleave(n, 0)
@@ -51,7 +51,7 @@ class GeneralEngine:
     def keep(self, rows: Sequence[int]) -> None:
         """Copy the cache of the kept rows."""
         index = torch.tensor(rows, device=self._is_real.device)
-        self._cache.reorder_cache(index)
+        self._cache.reorder_cache(index)  # type: ignore[arg-type]
         self._is_real, self._next = self._is_real[index], self._next[index]
 
     def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
