@@ -200,12 +200,12 @@ def _shrink(config: PretrainedConfig) -> None:
             changes[name] = min(fields[name], POSITIONS)
     if isinstance(fields.get("expand"), int) and "intermediate_size" in fields:
         changes["intermediate_size"] = fields["expand"] * WIDTH
+    if fields.get("word_embed_proj_dim") not in (None, fields.get("hidden_size")):
+        changes["word_embed_proj_dim"] = WIDTH // 2
     fields |= changes
     for name, size in SIZES.items():  # some have a size per layer
         if isinstance(sizes := fields.get(name), list):
             fields[name] = [min(value, size) for value in sizes]
-    if fields.get("word_embed_proj_dim") not in (None, fields.get("hidden_size")):
-        changes["word_embed_proj_dim"] = WIDTH // 2
     changes |= {**_fewer_layers(fields), **SPECIAL.get(config.model_type, {})}
     changes |= _token_ids(fields, changes.get("vocab_size", VOCABULARY))
     for name, value in changes.items():

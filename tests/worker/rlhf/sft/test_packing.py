@@ -75,6 +75,7 @@ def test_the_window_is_probed_though_the_probe_is_shorter() -> None:
     roles = roles_of(config, keep_windows=True)
     rows = packing.probe(roles)
     assert (rows.is_exact, rows.window) == (True, 4096)
+    assert rows.why == "exact within the window of 4096 only"
     assert roles.causal.config.sliding_window == 4096
 
 
