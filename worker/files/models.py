@@ -14,7 +14,7 @@ from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.training import reward_parts
+from worker.training import model_check, reward_parts
 from worker.training.model_card import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
@@ -117,9 +117,11 @@ def fingerprint(name: str) -> str:
 
 def _whole(name: str, device: str, four_bit: bool, team: Team | None, chat: ChatOptions) -> Roles:
     try:
-        return Roles(models.load(name, device=device, four_bit=four_bit, chat=chat), team)
+        roles = Roles(models.load(name, device=device, four_bit=four_bit, chat=chat), team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {_first(error)}") from error
+    model_check.guard(roles, name)
+    return roles
 
 
 def _adapter(folder: Path) -> dict[str, Any]:

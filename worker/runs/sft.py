@@ -30,7 +30,7 @@ from worker.runs.data import checkpoint_weights
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import screening, sft, token_ids
+from worker.training import model_check, screening, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -65,6 +65,8 @@ def run(context: JobContext) -> None:
     task = context.once(lambda: _task(context))
     loaded = replace(_loaded(context, task), chat=screening.options_of(task.plan.chat))
     roles = Roles(loaded, context.team)
+    if task.base is not None:
+        model_check.guard(roles, task.base.uri)
     task, remarks = _screened(context, loaded, task)
     inputs = SftInputs(
         plan=task.sft,

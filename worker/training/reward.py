@@ -76,6 +76,7 @@ class RewardResult:
             "names": list(self.names),
             "normaliser": fit_scale(self.reward, responses, plan).to_json(),
             "training": self.config.to_json(),
+            "rows": self.reward.probe.to_json(),
             **reward_parts.recorded(plan.reward, self.parts, responses),
         }
 

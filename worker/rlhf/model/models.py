@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -24,10 +25,13 @@ from transformers import (
 )
 
 from worker.rlhf.core import attention
-from worker.rlhf.model import chat_options, ends
+from worker.rlhf.model import chat_options, ends, supported
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.ends import EndToken
 
+LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
+LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
+LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma 2; RecurrentGemma
 CPU_FLAGS = Path("/proc/cpuinfo")
 SPARE_WORDS = ("pad", "reserved", "unused")
 """In the names of special tokens that no text contains."""
@@ -82,9 +86,11 @@ def load(
     how conversations are rendered for it.
 
     Raises:
-        ValueError: if 4 bits are requested and bitsandbytes is not installed.
+        ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
+            is not installed.
     """
     name = str(path_or_name)
+    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
@@ -127,10 +133,15 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
     if pad is not None:  # plain transformers, which reads the saved model, must pad with the same
         tokenizer.pad_token = pad
     model.name_or_path = path  # adapters record it as their base
+    prepare(model)
+    return LoadedModel(model, tokenizer, path, end_tokens, pad_id)
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Set what all loops rely on: no dropout, attention in fp32 on CPUs, evaluation mode."""
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, path, end_tokens, pad_id)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -159,15 +170,28 @@ def trunk(model: PreTrainedModel) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     raw: Tensor = head(hidden)
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None)
-    if scale is not None:
-        raw = raw * scale
-    return raw if cap is None else torch.tanh(raw / cap) * cap
+    for name in LOGIT_FACTORS:
+        factor = getattr(config, name, None)
+        if factor is not None and factor != 1:
+            raw = raw * factor
+    divisor = getattr(config, LOGIT_DIVISOR, None)
+    if divisor is not None and divisor != 1:
+        raw = raw / divisor
+    for name in LOGIT_CAPS:
+        cap = getattr(config, name, None)
+        if cap is not None:
+            raw = torch.tanh(raw / cap) * cap
+    return raw
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """Return the width of the last hidden states, which a projection may change (OPT-350m)."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return int(head.weight.shape[1])
 
 
 @torch.no_grad()
@@ -178,14 +202,23 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    expected = model(input_ids=ids, use_cache=False).logits
-    computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    try:
+        expected = model(input_ids=ids, use_cache=False).logits
+        computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    except AttributeError as error:
+        raise ValueError(
+            f"{_kind(model)} has no part of its own that computes hidden states: {error}"
+        ) from error
     if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
         difference = (expected - computed).abs().max().item()
         raise ValueError(
-            f"{type(model).__name__} transforms its logits in an unsupported way: they differ by "
+            f"{_kind(model)} transforms its logits in an unsupported way: they differ by "
             f"{difference:.3g}"
         )
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return f"models of type {model.config.model_type!r}: {type(model).__name__}"
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:

@@ -24,7 +24,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import screening
+from worker.training import model_check, screening
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -79,6 +79,7 @@ def load(
     loaded = models.load(source, device=context.device, four_bit=four_bit, chat=options)
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
+    model_check.guard(roles, source)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
