@@ -11,6 +11,7 @@ from typing import Any
 
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
+from app.domain.judged_by import JudgedBy
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
@@ -185,6 +186,7 @@ class RewardPlan:
     policy's reward is `weight` times the learned reward plus the `parts`; with a weight of 0 the
     learned reward is only measured. `labelers` weighs the votes of the labelers it names, and all
     others weigh 1; None stands for the project's weights, which a round takes when it is launched.
+    `judged_by` says whose judgments the model learns from.
     """
 
     epochs: int = 1
@@ -204,6 +206,7 @@ class RewardPlan:
     patience: int = 3
     weight: float = 1.0
     parts: tuple[RewardPart, ...] = ()
+    judged_by: JudgedBy = JudgedBy.HUMAN
     lora: Lora = Lora()
 
     def __post_init__(self) -> None:
@@ -331,12 +334,14 @@ class PolicyPlan:
 class EvaluationPlan:
     """The evaluation of the new policy against the old one, on prompts that neither trained on.
 
-    A `frozen_share` of the prompts is the same in every round; the rest changes.
+    A `frozen_share` of the prompts is the same in every round; the rest changes. If `judge` names
+    an AI judge, it decides and people are not asked.
     """
 
     prompts: int = 200
     overlap: int = 1
     frozen_share: float = 0.5
+    judge: str = ""
 
     def __post_init__(self) -> None:
         between("evaluation prompts", self.prompts, 1, 100_000)
@@ -355,7 +360,8 @@ class RoundPlan:
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
-    uses `processes` of the worker's processes, or all of them.
+    uses `processes` of the worker's processes, or all of them. If `judge` names an AI judge, it
+    labels the round's comparisons.
     """
 
     prompts: int = 400
@@ -366,6 +372,7 @@ class RoundPlan:
     overlap: int | None = None
     mix_share: float = 0.25
     use_imported: bool = True
+    judge: str = ""
     server: ServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False

@@ -64,6 +64,7 @@ class Account:
     tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
     judgment_ids: "array[int]" = field(default_factory=lambda: array("q"))  # 8 bytes each
+    ai_judgment_ids: "array[int]" = field(default_factory=lambda: array("q"))
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
     instruction: InstructionAccount = field(default_factory=InstructionAccount)
@@ -81,7 +82,10 @@ class Account:
                 self.counts.judgments.exclude(excluded[vote.judgment_id])
                 continue
             self.counts.judgments.exported += 1
-            self.judgment_ids.append(vote.judgment_id)
+            if vote.is_ai:
+                self.ai_judgment_ids.append(-vote.judgment_id)
+            else:
+                self.judgment_ids.append(vote.judgment_id)
             self.guidelines_versions.add(vote.guidelines_version)
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
@@ -267,7 +271,11 @@ def _training_rows(
         if not judged_comparisons.teaches(comparison, vote)
     }
     account.take(comparison, excluded)
-    yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
+    yield training_rows.to_json(
+        row,
+        judged_comparisons.plain_votes(comparison),
+        judged_comparisons.plain_votes(comparison, of_ai=True),
+    )
 
 
 def _demonstration_rows(format: str) -> Rows:

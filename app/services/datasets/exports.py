@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Checkpoint, Export, ExportJudgment, Job, Project
+from app.models import Checkpoint, Export, ExportAiJudgment, ExportJudgment, Job, Project
 from app.services.datasets import export_options, export_rows
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
@@ -35,6 +35,7 @@ class Frozen:
     manifest: Mapping[str, Any]
     summary: str  # what is in it and what is not, in one sentence
     judgment_ids: Sequence[int]
+    ai_judgment_ids: Sequence[int] = ()
 
 
 def create(
@@ -127,13 +128,21 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     export.state = READY
     export.ready_at = now(session)
     session.flush()
-    for start in range(0, len(frozen.judgment_ids), CHUNK):
+    _link(session, export, ExportJudgment, "judgment_id", frozen.judgment_ids)
+    _link(session, export, ExportAiJudgment, "ai_judgment_id", frozen.ai_judgment_ids)
+
+
+def _link(
+    session: Session,
+    export: Export,
+    table: type[ExportJudgment] | type[ExportAiJudgment],
+    column: str,
+    ids: Sequence[int],
+) -> None:
+    for start in range(0, len(ids), CHUNK):
         session.execute(
-            insert(cast(Table, ExportJudgment.__table__)),
-            [
-                {"export_id": export.id, "judgment_id": judgment_id}
-                for judgment_id in frozen.judgment_ids[start : start + CHUNK]
-            ],
+            insert(cast(Table, table.__table__)),
+            [{"export_id": export.id, column: id} for id in ids[start : start + CHUNK]],
         )
 
 

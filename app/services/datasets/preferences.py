@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Table,
     Text,
     and_,
     case,
@@ -25,12 +26,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Pick, Ranking, Side
 from app.formats.manifest import Counts
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
+    AiJudgment,
+    AiOutcome,
     Comparison,
     ComparisonCompletion,
     Completion,
@@ -41,7 +45,7 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.datasets import export_since, judged_comparisons
+from app.services.datasets import ai_votes, export_since, judged_comparisons
 from app.services.datasets.judged_comparisons import (
     ExportOptions,
     JudgedComparison,
@@ -59,6 +63,7 @@ TOKEN_BYTES = 40  # of an integer in a tuple
 _comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
 _judgment, _completion = Judgment.__table__.c, Completion.__table__.c
 _place = ComparisonCompletion.__table__.c
+_ai = cast(Table, AiJudgment.__table__)
 
 _PICKED = {str(side): Pick(side).ranking for side in Side}
 _KINDS = {str(kind): kind for kind in JudgmentKind}
@@ -113,7 +118,16 @@ def read_page(
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
     texts = instructions.texts(session, project_id)
-    votes = _votes(session, project_id, ids, counts, weights, with_details=wanted.votes)
+    votes = _votes(
+        session,
+        project_id,
+        ids,
+        counts,
+        weights,
+        with_details=wanted.votes,
+        judged_by=options.judged_by,
+    )
+    ai_votes.add(session, project_id, ids, counts, votes, options.judged_by)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
@@ -177,7 +191,7 @@ def count_outside(
     groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
     if options.since is not None:
-        is_unchanged = ~export_since.changed(options.since)
+        is_unchanged = ~export_since.changed(options.since, options.judged_by)
         is_outside = or_(is_outside, is_unchanged)
     comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
         _comparison.project_id == project_id, is_outside
@@ -187,7 +201,16 @@ def count_outside(
             Judgment.__table__.join(Comparison.__table__, _comparison.id == _judgment.comparison_id)
         )
     ).where(_judgment.project_id == project_id, _judgment.is_current, is_outside)
-    for query, unit in ((comparisons, counts.comparisons), (judgments, counts.judgments)):
+    of_judges = _joined(
+        select(*groups, func.count()).select_from(
+            _ai.join(Comparison.__table__, _comparison.id == _ai.c.comparison_id)
+        )
+    ).where(_ai.c.project_id == project_id, _ai.c.outcome == AiOutcome.JUDGED, is_outside)
+    for query, unit in (
+        (comparisons, counts.comparisons),
+        (judgments, counts.judgments),
+        (of_judges, counts.judgments),
+    ):
         for *group, count in map(tuple, session.execute(query.group_by(*groups))):
             unit.skip(_outside(options, *group), count)
 
@@ -248,7 +271,11 @@ def _comparisons(
             _comparison.project_id == project_id,
             _comparison.id > after,
             *_conditions(project_id, options),
-            *([] if options.since is None else [export_since.changed(options.since)]),
+            *(
+                []
+                if options.since is None
+                else [export_since.changed(options.since, options.judged_by)]
+            ),
         )
         .order_by(_comparison.id)
         .limit(limit)
@@ -264,6 +291,7 @@ def _votes(
     weights: Mapping[str, float],
     *,
     with_details: bool,
+    judged_by: JudgedBy,
 ) -> dict[int, list[Voted]]:
     """Return the votes that count by comparison; count the others."""
     pseudonyms = _pseudonyms(session, project_id)
@@ -287,6 +315,9 @@ def _votes(
             counts.judgments.exclude(
                 judged_comparisons.RETRACTED if is_retraction else judged_comparisons.SURPLUS
             )
+            continue
+        if not judged_by.has_people:
+            counts.judgments.exclude(judged_comparisons.BY_PERSON)
             continue
         preferred, ranks, ratings, strength, both_bad, text, thumb, version = row[5:13]
         margin, instruction_version = row[13:15]

@@ -1,4 +1,4 @@
-"""The client of judges' servers: what passes is retried, what does not is said, the rate is kept."""
+"""The client of the servers of judges: what may pass is retried, and the rate is kept."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -50,6 +50,7 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         advance=rounds.advance,
         orders=orders,
         servers=ticket.places.servers,
+        judges=ticket.places.judges,
     )
 
 
