@@ -6,6 +6,7 @@ from app.domain.bounds import between, optional
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
 
+MAX_TOKENS = 700
 NAME_MOST, MODEL_MOST, NOTES_MOST = 60, 200, 4_000
 JUDGED_KINDS = (JudgmentKind.PICK, JudgmentKind.RANK)
 """The kinds that an AI judge can judge."""
@@ -24,7 +25,7 @@ class JudgeSetup:
     model: str
     notes: str = ""
     temperature: float = 0.0
-    max_tokens: int = 700
+    max_tokens: int = MAX_TOKENS
     json_mode: bool = False
 
     def __post_init__(self) -> None:

@@ -131,8 +131,21 @@ def totals(session: Session, project_id: int) -> dict[int, JudgeTotals]:
         .group_by(AiJudgment.judge_id)
     )
     return {
-        judge_id: JudgeTotals(*map(int, figures[:7]), float(figures[7]), int(figures[8]))
-        for judge_id, *figures in map(tuple, session.execute(query))
+        judge_id: JudgeTotals(
+            judged=judged,
+            malformed=malformed,
+            refused=refused,
+            requests=int(requests),
+            tokens_in=int(tokens_in),
+            tokens_out=int(tokens_out),
+            without_tokens=without_tokens,
+            cost=float(cost),
+            unpriced=unpriced,
+        )
+        for judge_id, judged, malformed, refused, requests, tokens_in, tokens_out, *rest in map(
+            tuple, session.execute(query)
+        )
+        for without_tokens, cost, unpriced in [rest]
     }
 
 

@@ -162,7 +162,7 @@ def results(
     categories or tags, only prompts that have one of each count; mean lengths are then unknown.
     """
     judge = deciding_judge(session, evaluation)
-    comparisons = _comparisons(session, evaluation, judge and judge.id)
+    comparisons = _comparisons(session, evaluation, judge.id if judge else None)
     if not (categories or tags):
         return _results(evaluation, comparisons, decided_by=judge_name(judge))
     ids = _prompt_ids(comparisons, _identical(evaluation))
@@ -173,7 +173,7 @@ def results(
 def by_category(session: Session, evaluation: Evaluation) -> tuple[CategoryResults, ...]:
     """Return the results for each category of the prompts; none if there are fewer than two."""
     judge = deciding_judge(session, evaluation)
-    comparisons = _comparisons(session, evaluation, judge and judge.id)
+    comparisons = _comparisons(session, evaluation, judge.id if judge else None)
     query = select(Prompt.id, Prompt.category).where(
         bulk.among(session, Prompt.id, _prompt_ids(comparisons, _identical(evaluation)))
     )

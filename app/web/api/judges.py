@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from app.domain.judges import servers
-from app.domain.judges.setup import JudgeLimits, JudgeSetup
+from app.domain.judges.setup import MAX_TOKENS, JudgeLimits, JudgeSetup
 from app.models import AiJudgment, Judge
 from app.services.judging import ai_judgments, judges
 from app.services.judging.ai_judgments import JudgeTotals
@@ -41,7 +41,7 @@ class JudgeIn(BaseModel):
     model: str
     notes: str = ""
     temperature: float = 0.0
-    max_tokens: int = 700
+    max_tokens: int = MAX_TOKENS
     json_mode: bool = False
     limits: LimitsIn = LimitsIn()
 

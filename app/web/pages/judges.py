@@ -10,8 +10,8 @@ from pydantic import BaseModel, model_validator
 from app.domain.judges import measures, prompts, servers
 from app.domain.judges.measures import JudgeMeasures
 from app.domain.judges.prompts import Message
-from app.domain.judges.servers import AllowedServer
-from app.domain.judges.setup import JUDGED_KINDS, JudgeLimits, JudgeSetup
+from app.domain.judges.servers import SETTING, AllowedServer
+from app.domain.judges.setup import JUDGED_KINDS, MAX_TOKENS, JudgeLimits, JudgeSetup
 from app.domain.ranking import Ranking
 from app.domain.states import JobState
 from app.errors import AttuneError
@@ -40,7 +40,7 @@ class JudgeForm(BaseModel):
     model: str = ""
     notes: str = ""
     temperature: float = 0.0
-    max_tokens: int = JudgeSetup.__dataclass_fields__["max_tokens"].default
+    max_tokens: int = MAX_TOKENS
     json_mode: bool = False
     requests_per_minute: int | None = None
     concurrency: int = JudgeLimits().concurrency
@@ -106,7 +106,7 @@ class JudgesPage:
     form: JudgeForm
     why_not: str = ""
     error: str = ""
-    setting: str = servers.SETTING
+    setting: str = SETTING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """A judge's agreement with people, held against people's own, clustered by prompt."""
 
+from typing import Any
+
 import pytest
 
 from app.domain.judges import measures
@@ -10,10 +12,9 @@ from app.domain.ranking import Ranking
 A, B, TIE = Ranking((1, 2)), Ranking((2, 1)), Ranking((1, 1))
 
 
-def item(prompt: int, own: Ranking, *people: Ranking, **other: object) -> JudgedItem:
-    return JudgedItem(
-        prompt, own, **({"is_consistent": True, "people": people, "lengths": (1, 1)} | other)
-    )  # type: ignore[arg-type]
+def item(prompt: int, own: Ranking, *people: Ranking, **other: Any) -> JudgedItem:
+    known: dict[str, Any] = {"is_consistent": True, "people": people, "lengths": (1, 1)}
+    return JudgedItem(prompt, own, **(known | other))
 
 
 def test_each_comparison_counts_the_same_however_many_judged_it() -> None:

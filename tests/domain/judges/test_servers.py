@@ -1,5 +1,7 @@
 """The operator's list of servers names keys and never holds them."""
 
+from typing import Any
+
 import pytest
 
 from app.domain.judges import servers
@@ -45,9 +47,9 @@ def test_only_listed_servers_are_found() -> None:
         ({"notes": "x" * 4_001}, "notes have at most 4000"),
     ],
 )
-def test_setups_that_cannot_work_are_refused(settings: dict[str, object], message: str) -> None:
+def test_setups_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message):
-        JudgeSetup(**({"name": "J", "server": "http://x", "model": "m"} | settings))  # type: ignore[arg-type]
+        JudgeSetup(**({"name": "J", "server": "http://x", "model": "m"} | settings))
 
 
 def test_money_is_known_only_with_prices_and_tokens() -> None:
@@ -55,9 +57,10 @@ def test_money_is_known_only_with_prices_and_tokens() -> None:
     assert limits.cost(1_000_000, 100_000) == pytest.approx(3.0)
     assert limits.cost(None, 5) is None
     assert JudgeLimits().cost(5, 5) is None
-    for wrong in ({"price_in": 1.0}, {"budget": 1.0}, {"currency": "usd"}):
+    wrongs: list[dict[str, Any]] = [{"price_in": 1.0}, {"budget": 1.0}, {"currency": "usd"}]
+    for wrong in wrongs:
         with pytest.raises(Invalid):
-            JudgeLimits(**wrong)  # type: ignore[arg-type]
+            JudgeLimits(**wrong)
 
 
 def test_kinds_that_are_no_comparison_are_left_to_people() -> None:

@@ -1,5 +1,6 @@
 """The job of an AI judge: what it records, how it stops and resumes, and what it never touches."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,12 @@ def served() -> Iterator[JudgeServer]:
 
 
 def set_up(
-    database: Database, url: str, *, comparisons: int, judgments: int = 0, **judge: JudgeLimits
+    database: Database,
+    url: str,
+    *,
+    comparisons: int,
+    judgments: int = 0,
+    limits: JudgeLimits = judged.LIMITS,
 ) -> tuple[int, int]:
     """Make a project with comparisons, some judged by two people, and a judge; return their ids."""
     with database.transaction() as session:
@@ -54,7 +60,7 @@ def set_up(
         judged.make_comparisons(session, project, comparisons)
         labelers = sample.make_labelers(session, project, 2)
         judged.judge_by_people(session, project, labelers, judgments)
-        return project.id, judged.make_judge(session, project, url, **judge).id
+        return project.id, judged.make_judge(session, project, url, limits=limits).id
 
 
 def compare(database: Database, judge_id: int, count: int) -> int:
@@ -247,7 +253,7 @@ def test_a_busy_server_returns_the_job_to_the_queue_and_the_key_comes_from_the_e
     with pytest.raises(Invalid, match="JUDGE_TEST_KEY, which is not set for this worker"):
         judge_run.run(context)
     monkeypatch.setenv("JUDGE_TEST_KEY", "s3cret")
-    monkeypatch.setattr(judge_run.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     monkeypatch.setattr("worker.judging.chat_server.MAX_WAIT_S", 0.0)
     served.failures = [Failure(503)] * 6
     with pytest.raises(Unavailable, match="failed 6 times; last error: status 503"):
