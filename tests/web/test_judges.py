@@ -96,6 +96,7 @@ def test_a_judge_is_added_tried_compared_and_shown(
     text = lead.get(address, headers=HTML).text
     assert "By taste." in text
     assert "The request as it was sent" in text
+    assert text.count("Which response is better by the guidelines?") == 2, "as sent, and as shown"
     assert "Prefer &lt;b&gt;short&lt;/b&gt; ones." in text
     assert lead.post(f"{address}/compare", data={"count": "3"}).status_code == 303
     judged.run(database, tmp_path, AllowedServer(served.url))

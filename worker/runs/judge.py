@@ -24,6 +24,7 @@ from app.models import (
     Comparison,
     ComparisonCompletion,
     Completion,
+    Evaluation,
     Judge,
     Project,
     Prompt,
@@ -31,6 +32,7 @@ from app.models import (
 from app.services.judging import ai_judgments, judges
 from app.services.judging.ai_judgments import AskedComparison
 from app.services.judging.judges import JudgeRubric
+from app.services.rounds import evaluations
 from app.services.rounds.judge_jobs import JudgeTask
 from worker.judging import judge as asking
 from worker.judging.chat_server import ChatConfig, ChatRefused, ChatServer, ChatUnavailable
@@ -136,7 +138,16 @@ def run(context: JobContext) -> None:
             raise Unavailable(str(error)) from error
         except ChatRefused as error:
             raise Invalid(str(error)) from error
-    context.succeed(lambda _session: result)
+
+    def finish(session: Session) -> Mapping[str, Any]:
+        if (
+            work.task is JudgeTask.DECIDE and context.round_id is None
+        ):  # else its round completes it
+            evaluation = session.get_one(Evaluation, context.payload["evaluation_id"])
+            evaluations.complete(session, evaluation)
+        return result
+
+    context.succeed(finish)
 
 
 def config_of(context: JobContext, work: JudgeWork) -> ChatConfig:
@@ -335,6 +346,7 @@ def _try(context: JobContext, server: ChatServer, work: JudgeWork) -> dict[str, 
     asked = _ask(server, work, shown)
     messages = prompts.comparison(work.rubric.rubric, shown.kind, shown.turns, shown.responses)
     verdict = asked.verdict
+    context.report(1, 1, f"judged by {work.judge.pseudonym}")
     return {
         "task": work.task,
         "comparison_id": shown.id,

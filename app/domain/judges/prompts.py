@@ -59,7 +59,7 @@ def comparison(
         _block(f"RESPONSE {letter}", text, code)
         for letter, text in zip(letters, responses, strict=True)
     ]
-    form = _pick_form(rubric) if kind is JudgmentKind.PICK else _rank_form(rubric, letters)
+    form = _pick_form(rubric) if kind == JudgmentKind.PICK else _rank_form(rubric, letters)
     return (("system", _system(rubric, code)), ("user", "\n\n".join([*blocks, form])))
 
 

@@ -62,7 +62,7 @@ def read(reply: str, kind: JudgmentKind, k: int, *, strengths: Sequence[int] = (
     Raises:
         Invalid: there is no verdict in it. A tie is read even where none was offered.
     """
-    if kind is JudgmentKind.RANK:
+    if kind == JudgmentKind.RANK:
         content = _object(reply, "ranking")
         return ShownVerdict(_ranking(content["ranking"], k), None, _explanation(content))
     content = _object(reply, "verdict")

@@ -351,7 +351,7 @@ def test_an_evaluation_is_decided_by_a_judge_and_says_so(
         found = evaluations.results(session, evaluation)
         assert (found.share, found.tally.wins) == (1.0, 6)
         assert found.decided_by == "Strict (J1)"
-        evaluations.complete(session, evaluation)
+        assert evaluation.state == evaluations.COMPLETE
         assert evaluation.results["summary"]["decided_by"] == "Strict (J1)"
         (opinion,) = evaluation_judges.of_evaluation(session, evaluation)
         assert opinion.decides
