@@ -107,6 +107,9 @@ def test_a_judge_is_added_tried_compared_and_shown(
     assert not re.findall(r">\s*(None|nan)\s*<", text)
     listed = lead.get("/p/desk/labelers/judges", headers=HTML).text
     assert "after a comparison" in listed
+    one = lead.get(f"/p/desk/comparisons/{comparison_id}", headers=HTML).text
+    assert "Kept apart from the judgments of people" in one
+    assert "By taste." in one
 
 
 def test_labeling_alone_needs_a_comparison_or_a_recorded_reason(
