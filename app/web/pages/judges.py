@@ -13,7 +13,6 @@ from app.domain.judges.prompts import Message
 from app.domain.judges.servers import SETTING, AllowedServer
 from app.domain.judges.setup import JUDGED_KINDS, MAX_TOKENS, JudgeLimits, JudgeSetup
 from app.domain.ranking import Ranking
-from app.domain.states import JobState
 from app.errors import AttuneError
 from app.models import AiJudgment, Job, Judge
 from app.services.judging import ai_judgments, judges
@@ -122,11 +121,6 @@ class JudgePage:
     form: JudgeForm
     error: str = ""
     least: int = field(default=measures.LEAST_COMPARED)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a job of the judge is queued or running."""
-        return any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in self.jobs)
 
     @staticmethod
     def verdict(ranks: Sequence[int]) -> str:
