@@ -12,6 +12,7 @@ from typing import Any
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
 from app.domain.chat_settings import ChatSettings
+from app.domain.judged_by import JudgedBy
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
 from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
@@ -164,6 +165,7 @@ class RewardPlan:
     policy's reward is `weight` times the learned reward plus the `parts`; with a weight of 0 the
     learned reward is only measured. `labelers` weighs the votes of the labelers it names, and all
     others weigh 1; None stands for the project's weights, which a round takes when it is launched.
+    `judged_by` says whose judgments the model learns from.
     """
 
     epochs: int = 1
@@ -183,6 +185,7 @@ class RewardPlan:
     patience: int = 3
     weight: float = 1.0
     parts: tuple[RewardPart, ...] = ()
+    judged_by: JudgedBy = JudgedBy.HUMAN
     lora: Lora = Lora()
 
     def __post_init__(self) -> None:
@@ -310,12 +313,14 @@ class PolicyPlan:
 class EvaluationPlan:
     """The evaluation of the new policy against the old one, on prompts that neither trained on.
 
-    A `frozen_share` of the prompts is the same in every round; the rest changes.
+    A `frozen_share` of the prompts is the same in every round; the rest changes. If `judge` names
+    an AI judge, it decides and people are not asked.
     """
 
     prompts: int = 200
     overlap: int = 1
     frozen_share: float = 0.5
+    judge: str = ""
 
     def __post_init__(self) -> None:
         between("evaluation prompts", self.prompts, 1, 100_000)
@@ -335,7 +340,8 @@ class RoundPlan:
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
     uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
-    settings, which a round takes when it is launched.
+    settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
+    round's comparisons.
     """
 
     prompts: int = 400
@@ -346,6 +352,7 @@ class RoundPlan:
     overlap: int | None = None
     mix_share: float = 0.25
     use_imported: bool = True
+    judge: str = ""
     server: ServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False

@@ -116,13 +116,22 @@ def run(context: JobContext) -> None:
         },
         export_ids=[data.export.id],
         remarks=[*weights.remarks, *refused],
-        card_remarks=_remarks(data.rows, task.instruction),
+        card_remarks=[*_judged_by(data.rows), *_remarks(data.rows, task.instruction)],
     )
     published.publish(context, task.project, task.round, model)
 
 
 def _compared(frozen: FrozenRow) -> tuple[str, Sequence[Mapping[str, Any]]]:
     return f"comparison {frozen.row.comparison_id}", frozen.row.prompt.messages
+
+
+def _judged_by(rows: Sequence[FrozenRow]) -> list[str]:
+    """Say where judgments were made by AI judges."""
+    judged = sum(len(row.ai_votes) for row in rows)
+    people = sum(len(row.votes) for row in rows)
+    if not judged:
+        return []
+    return [f"Learned from {judged} judgments of AI judges and {people} of people."]
 
 
 def _remarks(rows: Sequence[FrozenRow], instruction: InstructionText) -> list[str]:
@@ -141,7 +150,7 @@ def _read_and_freeze(context: JobContext) -> tuple[RewardTask, FrozenData]:
     with context.database.reader() as session:
         task = _read(session, context)
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
-    return task, frozen_dataset.freeze(context, task.project.id, title)
+    return task, frozen_dataset.freeze(context, task.project.id, title, task.plan.reward.judged_by)
 
 
 def _read(session: Session, context: JobContext) -> RewardTask:

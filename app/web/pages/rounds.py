@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
-from app.models import Project, Round, Split
+from app.models import Judge, Project, Round, Split
+from app.services.judging import judges
 from app.services.project import prompts
 from app.services.quality import weights_in_use
 from app.services.quality.weights_in_use import WeightsInUse
@@ -18,6 +19,7 @@ from app.services.rounds import evaluations, job_control, readiness, round_progr
 from app.services.rounds.readiness import Preview
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.judge_fields import JUDGED_BY
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
 from app.web.rounds_live import RoundPage, round_page
@@ -74,6 +76,13 @@ class LaunchPage:
     algorithm_help: str = ALGORITHM_HELP
     engines: Sequence[tuple[str, str]] = ENGINES
     problems: Mapping[str, str] = field(default_factory=dict)
+    judges: Sequence[Judge] = ()
+    judged_by: Sequence[tuple[str, str]] = JUDGED_BY
+
+    @property
+    def judge_names(self) -> list[tuple[str, str]]:
+        """The AI judges that can be named, as options of the form."""
+        return [(judge.pseudonym, f"{judge.name} ({judge.pseudonym})") for judge in self.judges]
 
     @property
     def weights_help(self) -> str:
@@ -272,6 +281,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         weights_in_use.why_not(project),
         error or problem,
         problems=shown.problems(before),
+        judges=[one for one in judges.of_project(session, project.id) if one.archived_at is None],
     )
 
 
