@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.domain.plan import RewardPlan
 from app.domain.reward_parts import PartKind, RewardPart, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
 from app.web import labeler_weights
 

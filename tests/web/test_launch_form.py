@@ -4,13 +4,13 @@ from app.domain.plan import (
     Algorithm,
     Engine,
     PolicyPlan,
-    RewardPlan,
     RoundPlan,
     Sampling,
     ServerPlan,
     SftPlan,
 )
 from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
 from app.web.launch_form import LaunchForm
 

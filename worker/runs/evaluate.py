@@ -29,16 +29,18 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
+from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import reward_parts, token_ids
 
 CHUNK = 100
+OTHER_REWARDS = "the combined reward"
 SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
 
 
@@ -52,7 +54,7 @@ class EvaluateTask:
     instruction: InstructionText
     new: Checkpoint
     old: Checkpoint
-    arbiter: Checkpoint
+    arbiter: Checkpoint | None  # the reward model; None: the rewards of the plan
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
 
@@ -80,7 +82,7 @@ def run(context: JobContext) -> None:
         evaluations.record_scores(
             session,
             session.get_one(Evaluation, task.evaluation.id),
-            arbiter=task.arbiter.name,
+            arbiter=OTHER_REWARDS if task.arbiter is None else task.arbiter.name,
             scores=scores,
             identical=same,
             lengths=_lengths(both, new, old),
@@ -98,7 +100,6 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
     round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
-    assert round_.reward_checkpoint_id is not None  # the policy was trained against it
     opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
@@ -117,7 +118,9 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         transactions.instruction_of(session, context, project),
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None
+        if round_.reward_checkpoint_id is None
+        else checkpoints.get(session, project.id, round_.reward_checkpoint_id),
         opened,
         tuple(prompts),
     )
@@ -142,13 +145,13 @@ def _answers(
 def _scores(
     context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
+    scored_on = task.arbiter or task.new
     with context.database.reader() as session:
-        beneath = checkpoint_weights.layers(session, task.arbiter)
+        beneath = checkpoint_weights.layers(session, scored_on)
         roots = checkpoint_weights.root_ids(session, task.project.id)
     roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
-    names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
-    reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
+    reward = _reward(context, task, roles, prompts)
+    tokenizer, root = roles.loaded.tokenizer, roots[scored_on.id]
     branches = [
         Branches(
             token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
@@ -168,6 +171,18 @@ def _scores(
     scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
+
+
+def _reward(
+    context: JobContext, task: EvaluateTask, roles: Roles, prompts: Sequence[Prompt]
+) -> RewardFunction:
+    """Return the round's reward model, or, if none was fitted, the rewards of its policy."""
+    if task.arbiter is not None:
+        names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
+        return AdapterReward(roles, names, scoring.probe(roles), normaliser)
+    reading = reward_reading.of(context, roles, task.plan.reward, prompts, task.instruction.text)
+    sources = reward_reading.sources(context, task.project)
+    return reward_parts.of(task.new.config["reward"], None, sources, reading)
 
 
 def _compare(

@@ -14,16 +14,17 @@ from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normalizer import Normalizer
-from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
 from worker.runs import reward as reward_run
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, reward_parts, token_ids
+from worker.training import policy, policy_reward, reward_parts, token_ids
+from worker.training.policy import PromptRoom
+from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
 
 
@@ -37,7 +38,7 @@ class PolicyTask:
     instruction: InstructionText
     start: Checkpoint
     before: Checkpoint
-    reward: Checkpoint
+    reward: Checkpoint | None  # None: the plan fits none
     beneath: Layers
     prompts: tuple[Prompt, ...]
     heldout: tuple[Prompt, ...]
@@ -54,15 +55,16 @@ def run(context: JobContext) -> None:
     """Train the policy and publish the best weights seen before any alarm."""
     task = context.once(lambda: _task(context))
     roles = checkpoint_weights.load(context, task.beneath, four_bit=task.plan.four_bit)
-    reward, normaliser = _reward(context, task, roles)
     prompts, heldout = (_items(task, roles, rows) for rows in (task.prompts, task.heldout))
+    room = policy.with_room(context, roles, task.plan, prompts, heldout)
+    reward = _reward(context, task, roles, room)
     result = policy.train(
         context,
         roles,
         task.plan,
-        policy.with_room(context, roles, task.plan, prompts, heldout),
-        reward,
-        normaliser,
+        room,
+        reward.function,
+        reward.normaliser,
         _rankings(context, task, roles),
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
     )
@@ -72,7 +74,8 @@ def run(context: JobContext) -> None:
     settings = {
         **task.beneath.config,
         "algorithm": str(task.plan.policy.algorithm),
-        "reward_checkpoint_id": task.reward.id,
+        "reward_checkpoint_id": None if task.reward is None else task.reward.id,
+        "reward": dict(reward.record),
         "started_from_id": task.before.id if starts_last else task.start.id,
         "training": dict(result.settings),
     }
@@ -83,21 +86,24 @@ def run(context: JobContext) -> None:
         result.metrics,
         task.instruction,
         parent_id=task.start.id,
-        parents=[task.start, task.reward],
+        parents=[task.start] if task.reward is None else [task.start, task.reward],
         export_ids=task.export_ids,
     )
     published.publish(context, task.project, task.round, model)
 
 
-def _reward(
-    context: JobContext, task: PolicyTask, roles: Roles
-) -> tuple[RewardFunction, Normalizer]:
-    """Add the reward model to the base; return the whole reward and the scale."""
+def _reward(context: JobContext, task: PolicyTask, roles: Roles, room: PromptRoom) -> PolicyReward:
+    """Return the recorded reward; without a reward model its parts are scaled first."""
+    sources = reward_reading.sources(context, task.project)
+    everywhere = [*task.prompts, *task.heldout]
+    reading = reward_reading.of(context, roles, task.plan.reward, everywhere, task.instruction.text)
+    if task.reward is None:
+        return policy_reward.of_parts(context, roles, task.plan, room.prompts, sources, reading)
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    writer = roles.loaded.tokenizer
-    return reward_parts.of(task.reward.config, learned, writer, context.device), normaliser
+    record = reward_parts.record_of(task.reward.config)
+    return PolicyReward(reward_parts.of(record, learned, sources, reading), normaliser, record)
 
 
 def _task(context: JobContext) -> PolicyTask:
@@ -107,7 +113,8 @@ def _task(context: JobContext) -> PolicyTask:
 
 def _read(session: Session, context: JobContext) -> PolicyTask:
     round_, project, plan = transactions.round_of(session, context)
-    if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
+    reward_id = round_.reward_checkpoint_id
+    if (reward_id is None and plan.fits_reward) or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no reward model to train against")
     start = reward_run.start_of(session, project, round_)
     as_of = transactions.made_at(session, context)
@@ -125,11 +132,11 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
         transactions.instruction_of(session, context, project),
         start,
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None if reward_id is None else checkpoints.get(session, project.id, reward_id),
         checkpoint_weights.layers(session, start),
         prompts,
         heldout,
-        tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
+        () if reward_id is None else tuple(checkpoints.input_ids(session, reward_id)),
     )
 
 

@@ -17,13 +17,13 @@ from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.runs import published
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import reward, reward_figures
+from worker.training import reward, reward_figures, reward_parts
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import RewardInputs
 from worker.training.vote_weights import VoteWeights
@@ -56,13 +56,16 @@ def run(context: JobContext) -> None:
     for remark in weights.remarks:
         context.say(remark)
     roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit)
-    parts = reward.build_parts(plan.reward, roles, context.device)
+    keyed = [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts]
+    reading = reward_reading.of(context, roles, plan.reward, task.prompts, task.instruction.text)
+    sources = reward_reading.sources(context, task.project)
+    parts = reward_parts.build(plan.reward, sources, reading)
     inputs = RewardInputs(
         plan=plan,
         train=_rankings(data.rows, roles, task, weights),
         heldout=_rankings(data.heldout, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
-        prompts=[(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
+        prompts=keyed,
         instruction=task.instruction.text,
         comparisons=len(data.rows),
     )

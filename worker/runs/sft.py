@@ -25,6 +25,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
+from worker.runs.data import reward_reading
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
@@ -60,6 +61,7 @@ class SftTask:
 def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
     task = context.once(lambda: _task(context))
+    reward_reading.check(context, task.project, task.plan.reward)
     roles = Roles(_loaded(context, task), context.team)
     inputs = SftInputs(
         plan=task.sft,

@@ -64,8 +64,7 @@ def root_ids(session: Session, project_id: int) -> dict[int, int]:
 
 def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
     """Load the full model, and its SFT adapter if there is one."""
-    source = _source(context, beneath.whole)
-    loaded = models.load(source, device=context.device, four_bit=four_bit)
+    loaded = models.load(source(context, beneath.whole), device=context.device, four_bit=four_bit)
     roles = Roles(loaded, context.team)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
@@ -108,7 +107,8 @@ def add_reward(
     return names, Normalizer.from_json(dict(normaliser))
 
 
-def _source(context: JobContext, checkpoint: Checkpoint) -> str:
+def source(context: JobContext, checkpoint: Checkpoint) -> str:
+    """Return what a full model is loaded from: a path or hub name, or a local folder."""
     if checkpoint.kind == CheckpointKind.BASE:
         return checkpoint.uri
     return str(fetch(context, checkpoint))
