@@ -36,7 +36,7 @@ def made(folder: Path, *, template: str | None = TEMPLATE, pad: int | None = 0) 
     config.pad_token_id = pad
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        LlamaForSequenceClassification(config).save_pretrained(folder)
+        LlamaForSequenceClassification(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     tokenizer = tiny.tokenizer()
     tokenizer.chat_template = template
     if pad is None:
@@ -46,7 +46,7 @@ def made(folder: Path, *, template: str | None = TEMPLATE, pad: int | None = 0) 
 
 
 def reward(folder: Path) -> PublishedReward:
-    known = {(5,): TURNS, (6,): WITH_SYSTEM}
+    known: dict[tuple[int, ...], tuple[ChatMessage, ...]] = {(5,): TURNS, (6,): WITH_SYSTEM}
     return published_reward.load(str(folder), Texts(tiny.tokenizer(), known))
 
 
@@ -119,7 +119,7 @@ def test_weights_without_a_trained_head_are_refused_by_name(tmp_path: Path) -> N
 def test_a_model_with_several_labels_is_named_a_classifier(tmp_path: Path) -> None:
     config = tiny.tiny_config()
     config.num_labels = 3
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     with pytest.raises(ValueError, match=r"has 3 labels .* use it as a classifier"):
         published_reward.check(str(tmp_path))
 
