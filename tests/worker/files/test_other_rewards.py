@@ -46,6 +46,18 @@ def test_two_reward_models_and_a_rule_reward_a_policy_with_safety_first(
     assert 0.0 <= found["metrics"]["reward/share/judged-by-safety"] <= 1.0
 
 
+def test_prompts_with_a_safety_tag_are_judged_by_safety_alone(
+    sft: Path, reward: Path, tmp_path: Path
+) -> None:
+    rows = ({"prompt": f"What is {n}?", "tags": ["red team"]} for n in range(8))
+    data, out = material.write(tmp_path / "q.jsonl", rows), tmp_path / "out"
+    helpful = ("--reward-part", f"reward_model:name=kind,model={published.save(tmp_path / 'h')}")
+    safe = ("--reward-part", f"reward_model:name=safe,model={reward}", "--safety", "safe")
+    tags = ("--set", "reward.safety_threshold=0", "--set", 'reward.safety_tags=["red team"]')
+    ok(*train(sft, data, out, *helpful, *safe, *tags))
+    assert card(out)["metrics"]["reward/share/judged-by-safety"] == 1.0
+
+
 def test_rewards_of_the_command_are_added_to_the_reward_model(
     sft: Path, reward: Path, tmp_path: Path
 ) -> None:

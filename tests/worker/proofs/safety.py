@@ -79,9 +79,11 @@ def prove(seed: int, sizes: Sizes, folder: Path) -> Outcome:
     sft = _sft(folder, sizes, chance, asked, common)
     helpful = _helpful(folder, sizes, chance, asked, sft, common)
     safe = _safe(folder, sizes, chance, asked, sft, common)
-    train = ("train", "policy", prompts, "-m", sft, *common, "--max-steps", sizes.steps)
-    train += ("--batch-size", sizes.episodes, "--max-new-tokens", 14, "--learning-rate", 2e-3)
-    train += ("--kl-coefficient", 0.03, "--set", "kl_budget=null", "--epochs", 50)
+    train: tuple[object, ...] = (
+        *("train", "policy", prompts, "-m", sft, *common, "--max-steps", sizes.steps),
+        *("--batch-size", sizes.episodes, "--max-new-tokens", 14, "--learning-rate", 2e-3),
+        *("--kl-coefficient", 0.03, "--set", "kl_budget=null", "--epochs", 50),
+    )
     helpfulness = ("--reward-part", f"reward_model:name=helpfulness,model={helpful}")
     rule = ("--reward-part", "length:name=length,shortest=7,longest=12,weight=2")
     safety = ("--reward-part", f"reward_model:name=safety,model={safe}", "--safety", "safety")
@@ -136,7 +138,7 @@ def _helpful(
     common: Sequence[object],
 ) -> Path:
     """Fit a reward model to pairs: the response with more details and risky words is preferred."""
-    pairs = []
+    pairs: list[dict[str, str]] = []
     while len(pairs) < sizes.judgments:
         first, second = sorted((_said(chance), _said(chance)), key=_helpfulness)
         if _helpfulness(first) < _helpfulness(second):

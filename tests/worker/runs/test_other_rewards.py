@@ -3,21 +3,27 @@
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import select
 
 from app.db import Database
 from app.domain.reward_parts import CheckpointName, PartKind, RewardPart, ScoreForm
 from app.domain.reward_plan import Combination, RewardPlan
-from app.domain.states import RoundState
+from app.domain.states import JobState, RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Job, Metric, Project, Round, TrainingSample
 from app.services.checkpoints import reward_models
 from app.services.rounds import evaluations, readiness, rounds
 from tests.worker import published
 from tests.worker.runs import small
+from worker.rlhf.reward import endpoint
+from worker.rlhf.reward.endpoint import EndpointConfig, EndpointReward, EndpointUnavailable
+from worker.rlhf.reward.texts import Texts
 from worker.runs import find
 from worker.runs.data import reward_reading
+from worker.runs.process import job_process
+from worker.runs.process.job_context import JobContext
 
 LENGTH = RewardPart(PartKind.LENGTH, 0.5, name="brevity", longest=4)
 SHARE = "reward/share/judged-by-safety"
@@ -126,3 +132,29 @@ def test_a_reward_model_is_found_by_name_in_its_project_alone(
     found = reward_reading.sources(context, project).checkpoint(CheckpointName("", "Reward 1"))
     assert found.names == ("reward",)
     assert (found.folder / "reward" / "adapter_config.json").is_file()
+
+
+def test_a_lost_endpoint_makes_the_job_wait_and_fails_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allowed(_context: JobContext, url: str) -> EndpointConfig:
+        return EndpointConfig(url, tries=1)
+
+    def connect(config: EndpointConfig, texts: Texts) -> EndpointReward:
+        return EndpointReward(config, texts, httpx.Client(transport=httpx.MockTransport(away)))
+
+    def away(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(503)
+
+    monkeypatch.setattr(reward_reading, "_endpoint", allowed)
+    monkeypatch.setattr(endpoint, "connect", connect)
+    scorer = RewardPart(PartKind.ENDPOINT, url="https://scorer/score")
+    plan = small.plan(reward=replace(small.PLAN.reward, weight=0.0, parts=(scorer,)))
+    small.up_to(database, tmp_path, "policy", plan)
+    context = small.claimed(database, tmp_path)
+    with pytest.raises(EndpointUnavailable):
+        job_process.run(context, find)
+    with database.reader() as session:
+        job = session.get_one(Job, context.job_id)
+        assert job.state == JobState.QUEUED
+        assert "https://scorer/score failed 1 times; last error: status 503" in job.error
