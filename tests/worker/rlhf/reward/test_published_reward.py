@@ -17,6 +17,7 @@ from tests.worker.rlhf import tiny
 from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.reward import published_reward, sequence_classifiers
 from worker.rlhf.reward.published_reward import PublishedReward
+from worker.rlhf.reward.sequence_classifiers import Encoded
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.reward.texts import Texts
 
@@ -65,6 +66,12 @@ def plain(folder: Path, *texts: str) -> float:
     return float(model(encoded["input_ids"]).logits[0, 0])
 
 
+@torch.no_grad()
+def score_of_ids(folder: Path, ids: list[int]) -> float:
+    model: Any = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return float(model(torch.tensor([ids])).logits[0, 0])
+
+
 @pytest.mark.parametrize("pad", [0, None])
 def test_a_conversation_is_rendered_in_the_models_own_template(
     tmp_path: Path, pad: int | None
@@ -97,7 +104,20 @@ def test_a_conversation_that_is_too_long_keeps_its_end_and_is_counted(tmp_path: 
     folder = made(tmp_path)
     scores = reward(folder).score(branches(5, "x" * 400, "y"))
     assert scores.shares["truncated"].tolist() == [1.0, 0.0]
-    assert torch.isfinite(scores.raw).all()
+    ids = tiny.tokenizer().encode(f"[user]Hello?</s>[assistant]{'x' * 400}</s>")
+    assert float(scores.raw[0]) == pytest.approx(score_of_ids(folder, ids[-256:]), abs=CLOSE)
+
+
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_without_a_padding_token_a_batch_scores_each_text_at_its_own_end(
+    tmp_path: Path, last: int
+) -> None:
+    folder = made(tmp_path, pad=None)
+    texts = [[9, 8, 7, 6, last], [5, last]]
+    model = sequence_classifiers.load(folder)
+    found = model.logits([Encoded(ids, [0] * len(ids)) for ids in texts], 1000)[:, 0]
+    expected = [score_of_ids(folder, ids) for ids in texts]
+    assert found.tolist() == pytest.approx(expected, abs=CLOSE)
 
 
 def test_a_causal_model_is_refused_for_its_missing_head(tmp_path: Path) -> None:
