@@ -19,13 +19,13 @@ from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning
 from worker.runs import published
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import reward, reward_figures, screening
+from worker.training import reward, reward_figures, reward_parts, screening
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import RewardInputs
 from worker.training.vote_weights import VoteWeights
@@ -73,7 +73,11 @@ def run(context: JobContext) -> None:
     refused = [*train.refusals.remarks, *heldout.refusals.remarks, *prompts.refusals.remarks]
     for remark in refused:
         context.say(f"{remark}.")
-    parts = reward.build_parts(plan.reward, roles, context.device)
+    kept = {key for key, _ in prompts.kept}
+    normalized = [prompt for prompt in task.prompts if f"prompt-{prompt.id}" in kept]
+    reading = reward_reading.of(context, roles, plan.reward, normalized, text)
+    sources = reward_reading.sources(context, task.project)
+    parts = reward_parts.build(plan.reward, sources, reading)
     inputs = RewardInputs(
         plan=plan,
         train=_rankings(train.kept, roles, task, weights),

@@ -26,7 +26,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
-from worker.runs.data import checkpoint_weights
+from worker.runs.data import checkpoint_weights, reward_reading
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
@@ -63,6 +63,7 @@ class SftTask:
 def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
     task = context.once(lambda: _task(context))
+    reward_reading.check(context, task.project, task.plan.reward)
     loaded = replace(_loaded(context, task), chat=screening.options_of(task.plan.chat))
     roles = Roles(loaded, context.team)
     if task.base is not None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Self
 
-from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow, PlainVote

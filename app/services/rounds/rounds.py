@@ -32,7 +32,7 @@ from app.services.jobs import jobs
 from app.services.people import audit
 from app.services.quality import weights_in_use
 from app.services.queue import comparisons
-from app.services.rounds import evaluations, judge_jobs, readiness
+from app.services.rounds import evaluations, judge_jobs, readiness, reward_checks
 from app.services.rounds.round_progress import (
     current,
     is_labeled,
@@ -51,7 +51,6 @@ STAGE_JOBS: Mapping[RoundState, str] = {
 """The kind of job that does a stage; stages not named wait for people."""
 
 AFTER: Mapping[RoundState, RoundState] = {
-    RoundState.SFT: RoundState.GENERATING,
     RoundState.GENERATING: RoundState.LABELING,
     RoundState.LABELING: RoundState.REWARD,
     RoundState.REWARD: RoundState.POLICY,
@@ -75,6 +74,7 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     if plan.chat is None:
         plan = replace(plan, chat=ChatSettings.from_json(project.chat))
     readiness.check(session, project, plan)
+    reward_checks.check(session, project, plan.reward, created_by_id)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(
         project_id=project.id,
@@ -257,7 +257,7 @@ def _next(session: Session, round_: Round) -> RoundState | None:
     """Return the state that a round is ready to enter; None while it waits."""
     state = RoundState(round_.state)
     if state is RoundState.PLANNED:
-        return RoundState.SFT if _needs_sft(session, round_) else RoundState.GENERATING
+        return RoundState.SFT if _needs_sft(session, round_) else _after_sft(round_)
     if state is RoundState.LABELING:
         return _after_labeling(session, round_)
     if state is RoundState.FAILED:
@@ -271,7 +271,13 @@ def _next(session: Session, round_: Round) -> RoundState | None:
         return RoundState.FAILED
     if state is RoundState.EVALUATING:
         return _after_evaluating(session, round_)
-    return AFTER[state]
+    return _after_sft(round_) if state is RoundState.SFT else AFTER[state]
+
+
+def _after_sft(round_: Round) -> RoundState:
+    """Return the stage once there is a model: without a reward model to fit, it is the policy."""
+    fits_reward = RoundPlan.from_json(round_.plan).fits_reward
+    return RoundState.GENERATING if fits_reward else RoundState.POLICY
 
 
 def _after_labeling(session: Session, round_: Round) -> RoundState | None:
@@ -306,7 +312,7 @@ def _enter(session: Session, round_: Round, state: RoundState) -> None:
         round_.reason = _failure(before, _failed_job(session, round_))
     elif before is RoundState.FAILED:
         round_.reason = ""
-    elif state is RoundState.GENERATING:
+    elif state in (RoundState.GENERATING, RoundState.POLICY) and round_.policy_before_id is None:
         round_.policy_before_id = _policy_before(session, round_)
     elif state is RoundState.DECIDING:
         found = evaluations.of_round(session, round_.id)

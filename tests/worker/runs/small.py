@@ -18,18 +18,18 @@ from app.domain.judgment_kinds import (
     RateBody,
     ThumbsBody,
 )
+from app.domain.lora import Lora
 from app.domain.plan import (
     EvaluationPlan,
-    Lora,
     PolicyPlan,
     Preflight,
-    RewardPlan,
     RoundPlan,
     Sampling,
     SftPlan,
     Starter,
 )
 from app.domain.ranking import Ranking
+from app.domain.reward_plan import RewardPlan
 from app.domain.splits import content_hash
 from app.models import (
     Comparison,

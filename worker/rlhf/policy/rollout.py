@@ -179,6 +179,10 @@ def join(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
                 name: scatter([part.scores.parts[name] for part in rollouts])
                 for name in rollouts[0].scores.parts
             },
+            {
+                name: scatter([part.scores.shares[name] for part in rollouts])
+                for name in rollouts[0].scores.shares
+            },
         ),
         scatter([part.logprobs for part in rollouts]),
         scatter([part.entropy for part in rollouts]),
@@ -312,8 +316,15 @@ def metrics_of(batch: Rollout, *, train_s: float) -> dict[str, float]:
     }
     if scores.spread is not None:
         metrics["reward/disagreement"] = float(scores.spread.mean())
-    metrics |= {f"reward/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
-    return metrics
+    return metrics | part_metrics(scores)
+
+
+def part_metrics(scores: Scores, prefix: str = "reward") -> dict[str, float]:
+    """Return the mean of each part of a reward, and the share of responses with each remark."""
+    means = {f"{prefix}/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
+    return means | {
+        f"{prefix}/share/{name}": float(flags.mean()) for name, flags in scores.shares.items()
+    }
 
 
 def _sampler_deviation(batch: Rollout) -> float:

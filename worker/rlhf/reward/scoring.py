@@ -30,6 +30,12 @@ class Scores:
     normalized: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
     spread: Tensor | None = None  # N, std between the normalized scores of an ensemble
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, normalized, of a sum
+    shares: Mapping[str, Tensor] = field(default_factory=dict)  # N each, 1 where a remark applies
+
+
+def truncated(flags: Sequence[bool]) -> dict[str, Tensor]:
+    """Return which texts were too long for a model, in the form of `Scores.shares`."""
+    return {"truncated": torch.tensor(flags, dtype=torch.float32)}
 
 
 class RewardFunction(Protocol):

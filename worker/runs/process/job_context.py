@@ -55,6 +55,10 @@ class KeptSample(Protocol):
     def score(self) -> float | None:
         """The reward model's score, if any."""
 
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The scores of a combined reward's parts, by name."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -183,7 +187,9 @@ class JobContext:
             LeaseLost: the lease was lost; stop at once.
         """
         self._waiting.samples.extend(
-            job_reports.StepSample(step, n, sample.prompt, sample.completion, sample.score)
+            job_reports.StepSample(
+                step, n, sample.prompt, sample.completion, sample.score, sample.parts
+            )
             for n, sample in enumerate(samples)
         )
         del self._waiting.samples[:-MAX_WAITING]
