@@ -1,4 +1,6 @@
-"""Causal language models from a local path or the Hub, prepared for the training loops.
+"""Language models from a local path or the Hub, prepared for the training loops.
+
+They are decoder-only or encoder–decoder models; see `encoder_decoder` for the latter.
 
 Preparing removes dropout and sets a padding id that is not an EOS token. Only safetensors files are
 loaded, and no remote code is run.
@@ -10,18 +12,23 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from worker.rlhf.core import attention
+from worker.rlhf.core import attention, batches
+from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.model import encoder_decoder, template
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -29,13 +36,22 @@ NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal model with its tokenizer, its path or name, and its EOS and padding ids."""
+    """A model with its tokenizer, its path or name, and its EOS and padding ids.
+
+    `decoder_prefix` is what precedes every response in the decoder of an encoder–decoder model.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     path: str
     eos_id: int
     pad_id: int  # never eos_id
+    decoder_prefix: tuple[int, ...] = ()
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt."""
+        return bool(self.decoder_prefix)
 
 
 def load(
@@ -46,7 +62,7 @@ def load(
     revision: str | None = None,
     four_bit: bool = False,
 ) -> LoadedModel:
-    """Load a causal model and its tokenizer from a local path or the Hub.
+    """Load a language model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
     take a quarter of the memory of bf16; adapters on them are trained in full precision.
@@ -57,7 +73,7 @@ def load(
     name = str(path_or_name)
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = _model_class(name, revision).from_pretrained(
         name,
         revision=revision,
         dtype=dtype,
@@ -69,7 +85,7 @@ def load(
     if four_bit:
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
-        model = model.to(torch.device(device))  # type: ignore[arg-type]
+        model = model.to(torch.device(device))
     return adopt(model, tokenizer, name)
 
 
@@ -81,8 +97,10 @@ def is_quantized(model: PreTrainedModel) -> bool:
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
     """Prepare a model for the loops: no dropout, and a padding id that is not an EOS token.
 
+    An encoder without a chat template gets one that renders the bare texts.
+
     Raises:
-        ValueError: if the tokenizer has no EOS token.
+        ValueError: if the tokenizer has no EOS token, or a decoder no start token.
     """
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {path!r} has no EOS token, so completions cannot end")
@@ -93,7 +111,10 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
+    prefix = encoder_decoder.decoder_prefix(model)
+    if prefix and tokenizer.chat_template is None:
+        tokenizer.chat_template = template.bare_chat_template(tokenizer)
+    return LoadedModel(model, tokenizer, path, eos_id, pad_id, prefix)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -117,19 +138,46 @@ def disable_dropout(model: PreTrainedModel) -> None:
 
 
 def trunk(model: PreTrainedModel) -> nn.Module:
-    """Return the part of the model that maps token ids to last hidden states."""
+    """Return the part of a decoder-only model that maps token ids to last hidden states."""
     return model.base_model
+
+
+def hidden(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    encoder: EncoderInput | None = None,
+) -> Tensor:
+    """Return the last hidden states, by the model's own code, [B, T] -> [B, T, d].
+
+    With `encoder` the rows are those of a decoder, which counts positions by itself.
+    """
+    if encoder is not None:
+        return encoder_decoder.hidden(model, input_ids, attention_mask, encoder)
+    output = trunk(model)(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        use_cache=False,
+    )
+    last: Tensor = output.last_hidden_state
+    return last
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
-    config = model.config.get_text_config()
+    config = encoder_decoder.output_config(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    raw: Tensor = head(hidden)
+    factor = encoder_decoder.output_factor(model)
+    raw: Tensor = head(hidden if factor is None else hidden * factor)
+    bias = getattr(model, "final_logits_bias", None)
     cap = getattr(config, "final_logit_softcapping", None)
     scale = getattr(config, "logit_scale", None)
     if scale is not None:
         raw = raw * scale
+    if bias is not None:
+        raw = raw + bias
     return raw if cap is None else torch.tanh(raw / cap) * cap
 
 
@@ -141,8 +189,14 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    expected = model(input_ids=ids, use_cache=False).logits
-    computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    encoder: EncoderInput | None = None
+    decoded: dict[str, Tensor] = {}
+    is_real = torch.ones_like(ids)
+    if encoder_decoder.is_one(model):
+        encoder = batches.encoder_input(ids.tolist(), pad_id=0).to(model.device)
+        decoded = {"decoder_input_ids": ids, "decoder_attention_mask": is_real}
+    expected = model(input_ids=ids, attention_mask=is_real, **decoded, use_cache=False).logits
+    computed = logits(model, hidden(model, ids, is_real, encoder=encoder))
     if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
         difference = (expected - computed).abs().max().item()
         raise ValueError(
@@ -176,6 +230,11 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
     """Return the dtype a model computes in under `autocast` with the same choice."""
     enabled = has_native_bf16(model.device) if choice is None else choice
     return torch.bfloat16 if enabled else model.dtype
+
+
+def _model_class(name: str, revision: str | None) -> Any:
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:

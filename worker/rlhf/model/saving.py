@@ -6,6 +6,7 @@ the base. Manifests, hashes and model cards are left to the caller.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import models
+from worker.rlhf.model import encoder_decoder, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -33,7 +34,7 @@ def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
     _merged_copy(loaded.model).save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
-    return LoadedModel(loaded.model, loaded.tokenizer, str(folder), loaded.eos_id, loaded.pad_id)
+    return replace(loaded, path=str(folder))
 
 
 def save_policy(
@@ -47,7 +48,7 @@ def save_policy(
     if merged:
         _merged(roles, role).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+        _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -57,13 +58,21 @@ def save_reward(
     """Write a reward model as a sequence classifier with one label, as an adapter or merged.
 
     Its logit at the last token that is not padding is the raw score. The score is not normalized:
-    mean and standard deviation belong in the manifest.
+    mean and standard deviation belong in the manifest. Classifiers of encoder–decoder families read
+    another position through further layers, so there the adapter is saved with the head beside it.
 
     Raises:
-        ValueError: if the role has no adapter or no head.
+        ValueError: if the role has no adapter or no head, or an encoder–decoder is to be merged.
     """
     head = roles.head(role).weight.detach()
-    if merged:
+    if roles.loaded.is_encoder_decoder:
+        if merged:
+            raise ValueError(
+                f"{type(roles.causal).__name__} has no classifier that scores a response in its "
+                "decoder; a reward model on it is saved as an adapter"
+            )
+        _save_adapter(roles, role, Path(folder), "FEATURE_EXTRACTION", {HEAD_KEY: head})
+    elif merged:
         _classifier(_merged(roles, role), head).save_pretrained(folder)
     else:
         _save_adapter(roles, role, Path(folder), "SEQ_CLS", {HEAD_KEY: head})
@@ -165,6 +174,7 @@ def _merged_copy(source: PreTrainedModel) -> PreTrainedModel:
     with torch.random.fork_rng():  # saving must not affect the random numbers of a run
         make: Any = type(source)._from_config
         merged_model: PreTrainedModel = make(config, dtype=source.dtype)
+    encoder_decoder.untie_as(source, merged_model)
     merged_model.generation_config = copy.deepcopy(source.generation_config)
     layers = {name: m for name, m in source.named_modules() if hasattr(m, "base_layer")}
     weights: dict[str, Tensor] = {}

@@ -3,7 +3,8 @@
 `FusedEngine` runs Llama-shaped models from a merged copy of their weights, with few large matrix
 products and a cache allocated once; `GeneralEngine` runs any causal model through its own code.
 Both compute each prompt once for all its completions and can drop finished rows. `sampling` draws
-tokens from the logits and decides when a row is finished.
+tokens from the logits and decides when a row is finished. `encoder_decoding` has the engine for
+encoder–decoder models.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from worker.rlhf.core import batches
-from worker.rlhf.model import models
+from worker.rlhf.core.batches import PaddingSide
+from worker.rlhf.model import encoder_decoder, models
 from worker.rlhf.model.merged_weights import base_layer, merged_weight
 from worker.rlhf.sampling import caches
+from worker.rlhf.sampling.encoder_decoding import EncoderDecoderEngine
 
 FUSED_FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM)
 FUSED_ROPE = frozenset({"default", "linear", "llama3"})
@@ -30,9 +33,11 @@ class DecodingEngine(Protocol):
     """A model with a key-value cache of rows."""
 
     moves_rows_cheaply: bool
+    prompt_side: PaddingSide
+    """Where prompts are padded."""
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute left-padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
+        """Compute padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
         ...
 
     def step(self, token_ids: Tensor) -> Tensor:
@@ -46,6 +51,8 @@ class DecodingEngine(Protocol):
 
 def engine(model: PreTrainedModel, dtype: torch.dtype) -> DecodingEngine:
     """Return the fastest engine that supports the model with its active adapters."""
+    if encoder_decoder.is_one(model):
+        return EncoderDecoderEngine(model, dtype)
     return FusedEngine(model, dtype) if can_fuse(model) else GeneralEngine(model, dtype)
 
 
@@ -65,9 +72,10 @@ def can_fuse(model: PreTrainedModel) -> bool:
 
 
 class GeneralEngine:
-    """Any causal model, with its own forward pass and a dynamic cache."""
+    """Any decoder-only model, with its own forward pass and a dynamic cache."""
 
     moves_rows_cheaply = False
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         self._model = model
@@ -131,6 +139,7 @@ class FusedEngine:
     """A Llama-shaped model with merged weights and a cache allocated once."""
 
     moves_rows_cheaply = True
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         config, decoder = model.config, _decoder(model)

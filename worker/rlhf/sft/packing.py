@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.examples import TokenizedDemonstration
-from worker.rlhf.model import models
+from worker.rlhf.model import model_inputs, models
 from worker.rlhf.model.roles import Roles
 
 
@@ -18,17 +18,20 @@ def micro_batches(
 ) -> Iterator[Batch]:
     """Yield batches of at most `micro_tokens` tokens, in rows of `row_tokens` tokens.
 
-    Rows are padded instead where `row_tokens` is None or the model's attention takes no mask per
-    pair of tokens. A longer demonstration makes its row, or its batch, as long as itself.
+    Rows are padded instead where `row_tokens` is None, the model's attention takes no mask per pair
+    of tokens, or an encoder reads the prompts. A longer demonstration makes its row, or its batch,
+    as long as itself.
     """
     if not demonstrations:  # the share of a process in a small batch
         return
     sequences = [(d.prompt_ids, d.response_ids) for d in demonstrations]
-    if row_tokens is not None and batches.takes_any_mask(roles.causal):
+    can_pack = batches.takes_any_mask(roles.causal) and not roles.loaded.is_encoder_decoder
+    if row_tokens is not None and can_pack:
         packed = batches.pack(sequences, roles.pad_id, row_tokens)
         yield from batches.split_rows(packed, micro_tokens)
     else:
-        yield from batches.padded_by_tokens(sequences, roles.pad_id, micro_tokens)
+        for group in batches.by_tokens([tokens_of(d) for d in demonstrations], micro_tokens):
+            yield model_inputs.padded(roles, [sequences[index] for index in group], group)
 
 
 def tokens_of(demonstration: TokenizedDemonstration) -> int:
