@@ -23,6 +23,9 @@ from worker.rlhf.model.roles import LoraSettings, Roles
 
 ADAPTER_FILE = "adapter_model.safetensors"
 HEAD_KEY = "base_model.model.score.weight"
+CLASSIFIER, STATES = "SEQ_CLS", "FEATURE_EXTRACTION"
+REWARD_TASKS = frozenset({CLASSIFIER, STATES})
+"""What PEFT calls the task of a reward model: the latter on an encoder–decoder model."""
 
 
 def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
@@ -71,11 +74,11 @@ def save_reward(
                 f"{type(roles.causal).__name__} has no classifier that scores a response in its "
                 "decoder; a reward model on it is saved as an adapter"
             )
-        _save_adapter(roles, role, Path(folder), "FEATURE_EXTRACTION", {HEAD_KEY: head})
+        _save_adapter(roles, role, Path(folder), STATES, {HEAD_KEY: head})
     elif merged:
         _classifier(_merged(roles, role), head).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "SEQ_CLS", {HEAD_KEY: head})
+        _save_adapter(roles, role, Path(folder), CLASSIFIER, {HEAD_KEY: head})
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -117,7 +120,7 @@ def _save_adapter(
     config.task_type = task
     config.inference_mode = True
     config.base_model_name_or_path = roles.loaded.path
-    config.modules_to_save = ["score"] if task == "SEQ_CLS" else None
+    config.modules_to_save = ["score"] if task == CLASSIFIER else None
     config.save_pretrained(str(folder))
 
 
