@@ -68,17 +68,17 @@ def save_reward(
         ValueError: if the role has no adapter or no head, or an encoder–decoder is to be merged.
     """
     head = roles.head(role).weight.detach()
-    if roles.loaded.is_encoder_decoder:
-        if merged:
-            raise ValueError(
-                f"{type(roles.causal).__name__} has no classifier that scores a response in its "
-                "decoder; a reward model on it is saved as an adapter"
-            )
-        _save_adapter(roles, role, Path(folder), STATES, {HEAD_KEY: head})
-    elif merged:
+    is_pair = roles.loaded.is_encoder_decoder
+    if merged and is_pair:
+        raise ValueError(
+            f"{type(roles.causal).__name__} has no classifier that scores a response in its "
+            "decoder; a reward model on it is saved as an adapter"
+        )
+    if merged:
         _classifier(_merged(roles, role), head).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), CLASSIFIER, {HEAD_KEY: head})
+        task = STATES if is_pair else CLASSIFIER
+        _save_adapter(roles, role, Path(folder), task, {HEAD_KEY: head})
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
