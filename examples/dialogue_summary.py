@@ -5,7 +5,7 @@
         --classifier facebook/roberta-hate-speech-dynabench-r4-target
 
 Without names, a small FLAN-T5-shaped model and a RoBERTa-shaped classifier are made on the spot, on
-generated text, in a few minutes on two cores. The reward is the classifier's logit of "nothate".
+generated text: about a minute of one core. The reward is the classifier's logit of "nothate".
 """
 
 import argparse
