@@ -28,7 +28,7 @@ from transformers import (
 
 from worker.rlhf.core import attention, batches
 from worker.rlhf.core.batches import EncoderInput
-from worker.rlhf.model import encoder_decoder, template
+from worker.rlhf.model import bare_template, encoder_decoder
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -113,7 +113,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
     model.eval()  # type: ignore[no-untyped-call]
     prefix = encoder_decoder.decoder_prefix(model)
     if prefix and tokenizer.chat_template is None:
-        tokenizer.chat_template = template.bare_chat_template(tokenizer)
+        tokenizer.chat_template = bare_template.make(tokenizer)
     return LoadedModel(model, tokenizer, path, eos_id, pad_id, prefix)
 
 

@@ -30,14 +30,6 @@ STARTER_CHAT_TEMPLATE = (
 """For the starter model's tokenizer, which has a token for each role marker."""
 
 
-BARE_CHAT_TEMPLATE = (
-    "{before}{{% for message in messages %}}"
-    "{{{{ message['content'] }}}}{{% if not loop.last %}}{{{{ '\\n\\n' }}}}{{% endif %}}"
-    "{{% endfor %}}{after}"
-)
-"""For an encoder: the texts of the messages, between the tokens it expects around a text."""
-
-
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of a conversation."""
@@ -110,22 +102,6 @@ def plain(messages: Sequence[ChatMessage]) -> str:
     """Render messages for a model without a chat template, up to the start of its response."""
     turns = [f"{PLAIN_NAMES[message.role]}: {message.content}\n\n" for message in messages]
     return "".join(turns) + f"{PLAIN_NAMES['assistant']}:"
-
-
-def bare_chat_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a chat template for an encoder–decoder model that has none: the bare texts.
-
-    Instruction-tuned encoder–decoders such as FLAN-T5 read an instruction and a text, without names
-    of speakers. The tokens that the tokenizer puts around a text are part of the template.
-    """
-    ids: list[int] = tokenizer("a")["input_ids"]
-    inner: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
-    start = next(n for n in range(len(ids)) if ids[n : n + len(inner)] == inner)
-    before, after = (
-        "".join(tokenizer.convert_ids_to_tokens(part))
-        for part in (ids[:start], ids[start + len(inner) :])
-    )
-    return BARE_CHAT_TEMPLATE.format(before=before, after=after)
 
 
 def _without_system(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
