@@ -50,11 +50,11 @@ def prompt_ids(tokenizer: Any, instruction: str, dialogue: Dialogue) -> tuple[in
 
 
 def demonstration(
-    tokenizer: Any, instruction: str, dialogue: Dialogue, response: str
+    loaded: LoadedModel, instruction: str, dialogue: Dialogue, response: str
 ) -> TokenizedDemonstration:
     """Return an instruction, a dialogue and the response to imitate as ids."""
-    ids = template.encode_response(tokenizer, response, finished=True)
-    return TokenizedDemonstration(prompt_ids(tokenizer, instruction, dialogue), tuple(ids))
+    ids = template.encode_response(loaded, response, finished=True)
+    return TokenizedDemonstration(prompt_ids(loaded.tokenizer, instruction, dialogue), tuple(ids))
 
 
 def small_t5(
@@ -93,7 +93,7 @@ def small_t5(
         micro_tokens=1 << 14,
         seed=seed,
     )
-    encoded = [demonstration(tokenizer, *parts) for parts in shown]
+    encoded = [demonstration(loaded, *parts) for parts in shown]
     loss = float("nan")
     for report in finetuning.train(loaded, encoded, training, TrainingState()):
         loss = report.metrics["loss"]

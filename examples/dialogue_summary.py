@@ -177,7 +177,7 @@ def fine_tune(example: Example) -> None:
     chance = random.Random(seed)
     shown = [
         dialogue_models.demonstration(
-            roles.loaded.tokenizer,
+            roles.loaded,
             SUMMARIZE,
             dialogue,
             dialogue_grammar.summary(dialogue, chance, rude_share=RUDE_SHARE),

@@ -21,7 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "up": ("app.cli.serve", "Serve the web application with a worker beside it."),
     "serve": ("app.cli.serve", "Serve the web application."),
     "migrate": ("app.cli.serve", "Bring the database to the newest tables."),
-    "figures": ("app.cli.serve", "Keep figures of large projects fresh; `serve` does it itself."),
+    "figures": ("app.cli.figures", "Keep figures of large projects fresh; `serve` does it itself."),
     "demo": ("app.cli.demo", "Run one whole loop that you can watch in the browser."),
     "import": ("app.cli.data", "Import prompts, demonstrations, completions or preferences."),
     "export": ("app.cli.data", "Export a data set with its manifest."),

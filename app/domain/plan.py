@@ -11,7 +11,9 @@ from typing import Any
 
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional
+from app.domain.chat_settings import ChatSettings
 from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
+from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
@@ -19,7 +21,6 @@ PARTS_MOST = 8
 STARTER = "starter"
 """The base model that is trained from scratch on the project's own demonstrations."""
 
-SERVER_MODEL_MOST = 100
 POLICY_EVALUATION_INTERVAL = 5  # steps; shorter in runs of fewer steps than
 POLICY_EVALUATIONS_LEAST = 6  # evaluations would need at that interval
 
@@ -76,28 +77,6 @@ class Sampling:
         between("sampling top_k", self.top_k, 0, 1_000_000)
         between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
         between("sampling batch_size", self.batch_size, 1, 4096)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerPlan:
-    """A model behind an OpenAI-compatible server whose completions take part in the comparisons.
-
-    `url` must be on the operator's list of allowed servers; `candidates` is per prompt.
-    """
-
-    url: str = ""
-    model: str = ""
-    candidates: int = 1
-    is_chat: bool = True
-    concurrency: int = 8
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise Invalid(f"server url must begin with http:// or https://, not {self.url!r}")
-        if not 0 < len(self.model) <= SERVER_MODEL_MOST:
-            raise Invalid(f"server model must have 1 to {SERVER_MODEL_MOST} characters")
-        between("server candidates", self.candidates, 1, 64)
-        between("server concurrency", self.concurrency, 1, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +334,8 @@ class RoundPlan:
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
-    uses `processes` of the worker's processes, or all of them.
+    uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
+    settings, which a round takes when it is launched.
     """
 
     prompts: int = 400
@@ -371,6 +351,7 @@ class RoundPlan:
     checkpoints_gradients: bool = False
     processes: int | None = None
     seed: int = 0
+    chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
     sft: SftPlan | None = field(default_factory=SftPlan)

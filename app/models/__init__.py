@@ -13,7 +13,7 @@ from app.models.accounts import (
 from app.models.audit import AuditEvent
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
-from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.exports import Export, ExportedJudgments, ImportRun
 from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
@@ -46,7 +46,7 @@ __all__ = [
     "Demonstration",
     "Evaluation",
     "Export",
-    "ExportJudgment",
+    "ExportedJudgments",
     "FigureRefresher",
     "Guidelines",
     "ImportChunk",

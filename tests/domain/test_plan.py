@@ -11,10 +11,10 @@ from app.domain.plan import (
     RewardPlan,
     RoundPlan,
     Sampling,
-    ServerPlan,
     SftPlan,
 )
 from app.domain.reward_parts import LabelerWeight, PairLoss, PartKind, RewardPart, Weighing
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
 
 

@@ -7,10 +7,10 @@ from app.domain.plan import (
     RewardPlan,
     RoundPlan,
     Sampling,
-    ServerPlan,
     SftPlan,
 )
 from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, WeightSource
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
 from app.web.launch_form import LaunchForm
 

@@ -13,6 +13,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     split = request.read(rows.prompts, folder)
     plan = request.plan.policy
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     reward, normaliser = models.add_reward(
         roles,
         request.reward,
@@ -30,5 +31,6 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     )
     if result is not None:
         settings = {"algorithm": str(plan.algorithm), "training": result.settings}
+        settings |= roles.loaded.record
         metrics = result.metrics | split.counts
         folder.publish(request.card("Policy", settings, metrics), partial(result.save, roles))

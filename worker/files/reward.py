@@ -12,6 +12,7 @@ from worker.files import rows
 from worker.files.rows import JudgedRow
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
+from worker.rlhf.reward import reasoning
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
 from worker.rlhf.reward.reward_report import ScoredPrompt
@@ -29,12 +30,14 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     refuse_labeler_weights(plan.reward)
     split = request.read(rows.judgments, folder)
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     parts = reward.build_parts(plan.reward, roles, request.device_of(folder))
-    train = request.rankings(split.train, roles)
+    train = reasoning.rankings(roles.loaded, request.rankings(split.train, roles))
+    heldout = reasoning.rankings(roles.loaded, request.rankings(split.heldout, roles))
     inputs = RewardInputs(
         plan=plan,
         train=train,
-        heldout=request.rankings(split.heldout, roles),
+        heldout=heldout,
         criterion_weights=criterion_weights(split.train),
         prompts=_prompts(split.train, plan.reward.normaliser_prompts),
         instruction=request.instruction,
@@ -47,7 +50,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     without_room = {"prompts_without_room": len(inputs.prompts) - len(result.items)}
     metrics = result.end.summary | split.counts | report | without_room
     folder.say("Normalizing the scores on the model's own responses …")
-    settings = result.scaled(roles, plan)
+    settings = {**result.scaled(roles, plan), **roles.loaded.record}
 
     def write(aside: Path) -> None:
         result.save(roles, aside)

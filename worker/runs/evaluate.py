@@ -5,12 +5,13 @@ which need no judgment. The round's reward model scores the same completions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain import chat_settings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -29,7 +30,7 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.runs.data import checkpoint_weights, sampled_completions
@@ -37,6 +38,7 @@ from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
+from worker.training.screening import Refusals
 
 CHUNK = 100
 SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
@@ -55,6 +57,7 @@ class EvaluateTask:
     arbiter: Checkpoint
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
     @property
     def seed(self) -> int:
@@ -71,7 +74,7 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
-    differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
+    differing = [p for p in both if _shown(task, new[p.id]) != _shown(task, old[p.id])]
     scores = _scores(context, task, both, new, old)
     created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
@@ -86,12 +89,19 @@ def run(context: JobContext) -> None:
             lengths=_lengths(both, new, old),
             notes={
                 "prompts_asked": len(task.prompts),
-                "prompts_without_room": len(task.prompts) - len(both),
+                "prompts_without_room": len(task.prompts) - len(both) - len(task.refusals.reasons),
+                "prompts_refused": len(task.refusals.reasons),
             },
         )
-        return {"comparisons": created, "identical": len(same)}
+        return {"comparisons": created, "identical": len(same), **task.refusals.result}
 
     context.succeed(finish)
+
+
+def _shown(task: EvaluateTask, row: Completion) -> str:
+    """Return what labelers see of a completion."""
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    return chat_settings.without_reasoning(row.text, mark).strip()
 
 
 def _read(session: Session, context: JobContext) -> EvaluateTask:
@@ -127,7 +137,7 @@ def _answers(
     context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
 ) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}
@@ -136,6 +146,7 @@ def _answers(
         context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:
             raise Interrupted(f"job {context.job_id} was asked to stop")
+    task.refusals.reasons.update(answering.refusals.reasons)
     return completions
 
 
@@ -145,16 +156,18 @@ def _scores(
     with context.database.reader() as session:
         beneath = checkpoint_weights.layers(session, task.arbiter)
         roots = checkpoint_weights.root_ids(session, task.project.id)
-    roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
+    roles = checkpoint_weights.load(
+        context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+    )
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
     reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    tokenizer, root = roles.loaded.tokenizer, roots[task.arbiter.id]
+    root = roots[task.arbiter.id]
     branches = [
         Branches(
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
+            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
             [
                 token_ids.completion_ids(
-                    tokenizer,
+                    roles.loaded,
                     _candidate(row),
                     is_ours=roots.get(row.checkpoint_id or 0) == root,
                 )
@@ -165,7 +178,7 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalized.tolist()
+    scores = reward.score(reasoning.branches(roles.loaded, branches)).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 

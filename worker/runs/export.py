@@ -132,7 +132,7 @@ def publish(context: JobContext, written: Written) -> Frozen:
         rows=written.account.tally.written,
         manifest=written.manifest,
         summary=written.summary,
-        judgment_ids=written.account.judgment_ids,
+        judgments=written.account.judgments,
     )
 
 

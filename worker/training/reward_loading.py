@@ -55,6 +55,6 @@ def write(roles: Roles, folder: Path) -> None:
         base=loaded.path,
         adapter=saving.ADAPTER_FILE,
         key=saving.HEAD_KEY,
-        end=loaded.eos_id,
+        end=loaded.end_id,
     )
     (folder / CARD).write_text(text, encoding="utf-8")

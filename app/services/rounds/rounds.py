@@ -6,12 +6,14 @@ where there is nothing to do: the round's row is locked, and jobs carry natural 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState, move
 from app.domain.states import ROUND_MOVES as MOVES
@@ -70,6 +72,8 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     if live is not None:
         raise Conflict(f"round {live.number} is {live.state}; end it before the next is launched")
     plan = weights_in_use.in_plan(session, project, plan)
+    if plan.chat is None:
+        plan = replace(plan, chat=ChatSettings.from_json(project.chat))
     readiness.check(session, project, plan)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(

@@ -106,9 +106,17 @@ def ask(request: Request, access: LeadAccess, most: Annotated[int, Form()] = 500
         access.session, access.project, most=most, actor_id=access.user.id
     )
     notice = f"{requested.made} comparison{'s' if requested.made != 1 else ''} added to the queue."
+    if requested.left_out:
+        notice += f" {_left_out(requested.left_out)} in a comparison already and left out."
     return redirect(
         request, addresses.path("comparisons.show", slug=access.project.slug), notice=notice
     )
+
+
+def _left_out(count: int) -> str:
+    if count > comparison_requests.COUNTED_MOST:
+        return f"More than {comparison_requests.COUNTED_MOST:,} responses are"
+    return f"{count:,} {'response is' if count == 1 else 'responses are'}"
 
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")

@@ -61,6 +61,11 @@ class ModelPage:
         return sorted(groups, key=lambda group: group["name"] != "category")
 
     @property
+    def ends(self) -> list[Mapping[str, Any]]:
+        """The tokens that end its responses, as recorded by the worker that loaded it."""
+        return list(self.model.config.get("ends", []))
+
+    @property
     def config(self) -> str:
         """The configuration of the run that made it, as JSON."""
         return json.dumps(self.model.config, indent=2, ensure_ascii=False, sort_keys=True)

@@ -279,6 +279,7 @@ def _before(session: Session, project: Project) -> RoundPlan:
     """Return the plan of the last round with the project's labeler weights: the next one's base."""
     made = round_progress.of_project(session, project.id)
     plan = RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+    plan = replace(plan, chat=None)  # the project's, as they are now
     return weights_in_use.in_next(session, project, plan)
 
 

@@ -53,7 +53,7 @@ def test_a_trained_adapter_answers_in_plain_peft_as_it_does_here(t5_sft: Path) -
     text = tokenizer.apply_chat_template(turns, tokenize=False)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     opened = models.open_model(str(t5_sft), "cpu")
-    assert tuple(ids) == token_ids.prompt_ids(opened.roles.loaded.tokenizer, turns, "")
+    assert tuple(ids) == token_ids.prompt_ids(opened.roles.loaded, turns, "")
     expected = plain.generate(input_ids=torch.tensor([ids]), do_sample=False, max_new_tokens=5)
     config = SamplingConfig(temperature=0.0, max_new_tokens=5)
     (ours,) = sampling.generate(opened.roles, [PromptItem("q", tuple(ids))], config, opened.role)
@@ -93,9 +93,11 @@ def test_the_code_in_a_reward_models_card_gives_its_score(t5_sft: Path, t5_rewar
     roles = models.open_model(str(t5_sft), "cpu").roles
     models.add_reward(roles, str(t5_reward))
     tokenizer = roles.loaded.tokenizer
-    response = (*tokenizer("It is 9.", add_special_tokens=False)["input_ids"], roles.eos_id)
+    response = (*tokenizer("It is 9.", add_special_tokens=False)["input_ids"], roles.loaded.end_id)
     reward = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
-    (expected,) = reward.raw([Branches(token_ids.prompt_ids(tokenizer, turns, ""), [response])])[0]
+    (expected,) = reward.raw([Branches(token_ids.prompt_ids(roles.loaded, turns, ""), [response])])[
+        0
+    ]
     assert material.score_by_card(folder, turns, "It is 9.") == pytest.approx(
         float(expected), abs=1e-5
     )

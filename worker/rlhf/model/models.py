@@ -2,13 +2,14 @@
 
 They are decoder-only or encoder–decoder models; see `encoder_decoder` for the latter.
 
-Preparing removes dropout and sets a padding id that is not an EOS token. Only safetensors files are
-loaded, and no remote code is run.
+Preparing removes dropout, finds the tokens that end a response, and sets a padding id that is none
+of them. Only safetensors files are loaded, and no remote code is run.
 """
 
 import platform
+from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,30 +29,56 @@ from transformers import (
 
 from worker.rlhf.core import attention, batches
 from worker.rlhf.core.batches import EncoderInput
-from worker.rlhf.model import bare_template, encoder_decoder
+from worker.rlhf.model import bare_template, chat_options, encoder_decoder, ends, supported
+from worker.rlhf.model.chat_options import ChatOptions
+from worker.rlhf.model.ends import EndToken
 
+LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
+LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
+LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma 2; RecurrentGemma
 CPU_FLAGS = Path("/proc/cpuinfo")
+SPARE_WORDS = ("pad", "reserved", "unused")
+"""In the names of special tokens that no text contains."""
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its tokenizer, its path or name, and its EOS and padding ids.
+    """A model with its tokenizer, its path or name, and its end tokens and padding id.
 
-    `decoder_prefix` is what precedes every response in the decoder of an encoder–decoder model.
+    Any of `ends` ends a response; the first is written after a finished one. No end: responses run
+    to the length limit. `decoder_prefix` is what precedes every response in the decoder of an
+    encoder–decoder model.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     path: str
-    eos_id: int
-    pad_id: int  # never eos_id
+    ends: tuple[EndToken, ...]
+    pad_id: int  # never an end
+    chat: ChatOptions = chat_options.DEFAULT
     decoder_prefix: tuple[int, ...] = ()
 
     @property
     def is_encoder_decoder(self) -> bool:
         """Whether an encoder reads the prompt."""
         return bool(self.decoder_prefix)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a response."""
+        return tuple(end.id for end in self.ends)
+
+    @property
+    def end_id(self) -> int:
+        """The id that is written after a finished response."""
+        return self.ends[0].id
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint records of it: the ends of responses, and how prompts are rendered."""
+        ends_json = [{"id": end.id, "token": end.token} for end in self.ends]
+        return {"ends": ends_json, **self.chat.record}
 
 
 def load(
@@ -61,16 +88,20 @@ def load(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
+    chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
     """Load a language model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
-    take a quarter of the memory of bf16; adapters on them are trained in full precision.
+    take a quarter of the memory of bf16; adapters on them are trained in full precision. `chat` is
+    how conversations are rendered for it.
 
     Raises:
-        ValueError: if 4 bits are requested and bitsandbytes is not installed.
+        ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
+            is not installed.
     """
     name = str(path_or_name)
+    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = _model_class(name, revision).from_pretrained(
@@ -86,7 +117,7 @@ def load(
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))
-    return adopt(model, tokenizer, name)
+    return replace(adopt(model, tokenizer, name), chat=chat)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:
@@ -95,26 +126,38 @@ def is_quantized(model: PreTrainedModel) -> bool:
 
 
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
-    """Prepare a model for the loops: no dropout, and a padding id that is not an EOS token.
+    """Prepare a model for the loops: no dropout, and a padding id that ends no response.
 
     An encoder without a chat template gets one that renders the bare texts.
 
     Raises:
-        ValueError: if the tokenizer has no EOS token, or a decoder no start token.
+        ValueError: if no token ends a response, or a decoder has no start token.
     """
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path!r} has no EOS token, so completions cannot end")
-    eos_id = int(tokenizer.eos_token_id)
-    pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
+    prefix = encoder_decoder.decoder_prefix(model)
+    if prefix and tokenizer.chat_template is None:  # it also says what ends a response
+        tokenizer.chat_template = bare_template.make(tokenizer)
+    end_tokens = ends.of(model, tokenizer)
+    if not end_tokens:
+        raise ValueError(
+            f"{path!r} has no EOS token, neither in its tokenizer nor in its generation config, so "
+            "completions cannot end"
+        )
+    ends.make_known(model, tokenizer, end_tokens)
+    pad_id = _pad_id(model, tokenizer, {end.id for end in end_tokens})
     model.config.pad_token_id = pad_id
+    pad = tokenizer.convert_ids_to_tokens(pad_id)
+    if pad is not None:  # plain transformers, which reads the saved model, must pad with the same
+        tokenizer.pad_token = pad
     model.name_or_path = path  # adapters record it as their base
+    prepare(model)
+    return LoadedModel(model, tokenizer, path, end_tokens, pad_id, decoder_prefix=prefix)
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Set what all loops rely on: no dropout, attention in fp32 on CPUs, evaluation mode."""
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    prefix = encoder_decoder.decoder_prefix(model)
-    if prefix and tokenizer.chat_template is None:
-        tokenizer.chat_template = bare_template.make(tokenizer)
-    return LoadedModel(model, tokenizer, path, eos_id, pad_id, prefix)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -166,19 +209,32 @@ def hidden(
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
     config = encoder_decoder.output_config(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    factor = encoder_decoder.output_factor(model)
-    raw: Tensor = head(hidden if factor is None else hidden * factor)
+    output_factor = encoder_decoder.output_factor(model)
+    raw: Tensor = head(hidden if output_factor is None else hidden * output_factor)
     bias = getattr(model, "final_logits_bias", None)
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None)
-    if scale is not None:
-        raw = raw * scale
     if bias is not None:
         raw = raw + bias
-    return raw if cap is None else torch.tanh(raw / cap) * cap
+    for name in LOGIT_FACTORS:
+        factor = getattr(config, name, None)
+        if factor is not None and factor != 1:
+            raw = raw * factor
+    divisor = getattr(config, LOGIT_DIVISOR, None)
+    if divisor is not None and divisor != 1:
+        raw = raw / divisor
+    for name in LOGIT_CAPS:
+        cap = getattr(config, name, None)
+        if cap is not None:
+            raw = torch.tanh(raw / cap) * cap
+    return raw
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """Return the width of the last hidden states, which a projection may change (OPT-350m)."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return int(head.weight.shape[1])
 
 
 @torch.no_grad()
@@ -195,14 +251,23 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
     if encoder_decoder.is_one(model):
         encoder = batches.encoder_input(ids.tolist(), pad_id=0).to(model.device)
         decoded = {"decoder_input_ids": ids, "decoder_attention_mask": is_real}
-    expected = model(input_ids=ids, attention_mask=is_real, **decoded, use_cache=False).logits
-    computed = logits(model, hidden(model, ids, is_real, encoder=encoder))
+    try:
+        expected = model(input_ids=ids, attention_mask=is_real, **decoded, use_cache=False).logits
+        computed = logits(model, hidden(model, ids, is_real, encoder=encoder))
+    except AttributeError as error:
+        raise ValueError(
+            f"{_kind(model)} has no part of its own that computes hidden states: {error}"
+        ) from error
     if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
         difference = (expected - computed).abs().max().item()
         raise ValueError(
-            f"{type(model).__name__} transforms its logits in an unsupported way: they differ by "
+            f"{_kind(model)} transforms its logits in an unsupported way: they differ by "
             f"{difference:.3g}"
         )
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return f"models of type {model.config.model_type!r}: {type(model).__name__}"
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:
@@ -268,11 +333,22 @@ def _cpu_has_bf16() -> bool:
     return bool(NATIVE_BF16_FLAGS & set(line.split()))
 
 
-def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
+def _pad_id(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]
+) -> int:
     # The loops mask padding by length. Plain transformers, which may load the reward model as a
     # classifier, finds the last token by comparing ids, so prefer a token that never ends a text.
-    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    spare = (
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special and any(word in token.content for word in SPARE_WORDS)
+    )
+    candidates = (
+        *(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id),
+        *spare,
+    )
     for candidate in candidates:
-        if candidate is not None and candidate != eos_id:
+        if candidate is not None and candidate not in end_ids:
             return int(candidate)
-    return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)
+    vocabulary = model.config.get_text_config().vocab_size
+    return next(unused for unused in reversed(range(vocabulary)) if unused not in end_ids)

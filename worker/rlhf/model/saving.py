@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import encoder_decoder, models
+from worker.rlhf.model import adapter_keys, encoder_decoder, ends, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -45,6 +45,8 @@ def save_policy(
 ) -> None:
     """Write the adapter of a role as a PEFT folder, or base and adapter as one merged model.
 
+    Either has a generation config with every token that ends a response.
+
     Raises:
         ValueError: if the role has no adapter.
     """
@@ -52,6 +54,8 @@ def save_policy(
         _merged(roles, role).save_pretrained(folder)
     else:
         _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
+        loaded = roles.loaded
+        ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -110,8 +114,7 @@ def _save_adapter(
 ) -> None:
     _refuse_without_adapter(roles, role)
     folder.mkdir(parents=True, exist_ok=True)
-    # Otherwise PEFT queries the Hub for whether the vocabulary was extended.
-    tensors = get_peft_model_state_dict(roles.peft, adapter_name=role, save_embedding_layers=False)
+    tensors = _by_saved_key(roles, role)
     copies = {
         key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (head or {})).items()
     }
@@ -135,10 +138,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     )
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
-    parameters = {
-        f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
-        for key, parameter in roles.named_parameters_of(role).items()
-    }
+    parameters = _by_saved_key(roles, role)
     unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
     if unmatched:
         raise ValueError(
@@ -148,6 +148,18 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
         for key, parameter in parameters.items():
             parameter.copy_(tensors[key])
     return tensors
+
+
+def _by_saved_key(roles: Roles, role: str) -> dict[str, Tensor]:
+    """Return an adapter's parameters under the names that PEFT reads.
+
+    PEFT's own export takes layers that are called like an adapter for parts of it.
+    """
+    return {
+        f"base_model.model.{adapter_keys.with_owner(key.partition('/')[2], None)}": parameter
+        for key, parameter in roles.named_parameters_of(role).items()
+        if adapter_keys.is_adapter(key)
+    }
 
 
 def _refuse_other_kinds(config: Any, folder: Path) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from app.formats import training_rows
 from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
 from app.services.datasets import export_rows, exports
 from app.services.project.prompt_search import NO_CATEGORY
 from worker.rlhf.core.examples import RankedPrompt
+from worker.rlhf.model.models import LoadedModel
 from worker.runs import export as export_run
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -49,7 +48,7 @@ def of_export(context: JobContext, export: Export) -> FrozenData:
 
 def rankings(
     rows: Iterable[FrozenRow],
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     *,
     instruction: str,
     roots: Mapping[int, int],
@@ -60,7 +59,7 @@ def rankings(
 
     Args:
         rows: of the frozen export.
-        tokenizer: of the model to be trained.
+        loaded: the model to be trained.
         instruction: the project's, added to every prompt.
         roots: the full model of each checkpoint.
         root: that of the model to be trained; token ids of other models are not used.
@@ -73,7 +72,7 @@ def rankings(
     return [
         _ranking(
             frozen,
-            tokenizer,
+            loaded,
             instruction,
             roots,
             root,
@@ -94,7 +93,7 @@ def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
 
 def _ranking(
     frozen: FrozenRow,
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     instruction: str,
     roots: Mapping[int, int],
     root: int,
@@ -104,10 +103,10 @@ def _ranking(
     row = frozen.row
     return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
-        prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
+        prompt_ids=token_ids.prompt_ids(loaded, row.prompt.messages, instruction),
         completions=tuple(
             token_ids.completion_ids(
-                tokenizer, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
+                loaded, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
             )
             for candidate in row.candidates
         ),

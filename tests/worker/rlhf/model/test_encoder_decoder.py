@@ -362,6 +362,8 @@ def test_a_merged_reward_model_is_refused(tmp_path: Path) -> None:
 def test_demonstrations_are_padded_not_packed() -> None:
     roles = Roles(tiny.loaded_t5())
     shown = [TokenizedDemonstration(prompt, response) for prompt, response in SEQUENCES]
-    found = list(packing.micro_batches(roles, shown, row_tokens=64, micro_tokens=30))
+    found = list(
+        packing.micro_batches(roles, shown, packing.probe(roles), row_tokens=64, micro_tokens=30)
+    )
     assert sorted(row for batch in found for (row,) in batch.sources) == [0, 1, 2, 3]
     assert all(batch.encoder is not None for batch in found)
