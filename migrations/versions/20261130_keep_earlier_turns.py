@@ -1,7 +1,7 @@
 """Keep the turns between a prompt and a completion that responds to one of its follow-ups.
 
 Revision: e5b80c1f92a4
-Follows: c47a0e9b12d5
+Follows: 5d0c6f3a91e4
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "e5b80c1f92a4"
-down_revision = "c47a0e9b12d5"
+down_revision = "5d0c6f3a91e4"
 branch_labels = None
 depends_on = None
 

@@ -78,9 +78,7 @@ class Running:
     @property
     def torch_device(self) -> str:
         """The device to compute on; "auto" takes the first CUDA device if there is one."""
-        if self.device != "auto":
-            return self.device
-        return "cuda" if import_module("torch").cuda.is_available() else "cpu"
+        return device_of(self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +145,13 @@ def _arguments(given: Sequence[str]) -> dict[str, Scalar]:
         except json.JSONDecodeError:
             arguments[name.strip()] = value
     return arguments
+
+
+def device_of(choice: str) -> str:
+    """Return the device to compute on; "auto" is the first CUDA device if there is one."""
+    if choice != "auto":
+        return choice
+    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
 
 def flattened(function: Callable[..., None]) -> Callable[..., None]:

@@ -6,7 +6,7 @@ Each algorithm is a module beside this one with a function `run`.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,15 +142,26 @@ class TrainingRequest:
             leads=tuple(map(len, prompt.leads)),
         )
 
-    def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
-        """Return the distinct prompts as token ids of a model, after its own earlier responses."""
-        distinct = {prompt.key: prompt.question for prompt in prompts}
+    def asked(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[rows.FilePrompt]:
+        """Return the distinct prompts, those with follow-ups up to the last one."""
+        distinct = {prompt.key: prompt for prompt in prompts}
         asked = conversations.asked_by_start_model(
-            roles, list(distinct.values()), self.instruction, self.plan.sampling, self.plan.seed
+            roles,
+            [prompt.question for prompt in distinct.values()],
+            self.instruction,
+            self.plan.sampling,
+            self.plan.seed,
         )
+        return [replace(distinct[key], messages=turns, follow_up=()) for key, turns in asked]
+
+    def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
+        """Return the distinct prompts as token ids of a model."""
+        distinct = {prompt.key: prompt for prompt in prompts}
         return [
-            PromptItem(key, token_ids.prompt_ids(roles.loaded, turns, self.instruction))
-            for key, turns in asked
+            PromptItem(
+                prompt.key, token_ids.prompt_ids(roles.loaded, prompt.messages, self.instruction)
+            )
+            for prompt in distinct.values()
         ]
 
     def read(self, reader: Read, folder: RunFolder) -> "RowSplit":

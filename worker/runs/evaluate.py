@@ -32,16 +32,18 @@ from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning, scoring
-from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import conversations, token_ids
+from worker.training import reward_parts, token_ids
+from worker.training.conversations import Turns
 from worker.training.screening import Refusals
 
 CHUNK = 100
+OTHER_REWARDS = "the combined reward"
 SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
 
 
@@ -55,7 +57,7 @@ class EvaluateTask:
     instruction: InstructionText
     new: Checkpoint
     old: Checkpoint
-    arbiter: Checkpoint
+    arbiter: Checkpoint | None  # the reward model; None: the rewards of the plan
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
     refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
@@ -84,7 +86,7 @@ def run(context: JobContext) -> None:
         evaluations.record_scores(
             session,
             session.get_one(Evaluation, task.evaluation.id),
-            arbiter=task.arbiter.name,
+            arbiter=OTHER_REWARDS if task.arbiter is None else task.arbiter.name,
             scores=scores,
             identical=same,
             lengths=_lengths(both, new, old),
@@ -110,7 +112,6 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
     round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
-    assert round_.reward_checkpoint_id is not None  # the policy was trained against it
     opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
@@ -129,7 +130,9 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         transactions.instruction_of(session, context, project),
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None
+        if round_.reward_checkpoint_id is None
+        else checkpoints.get(session, project.id, round_.reward_checkpoint_id),
         opened,
         tuple(prompts),
     )
@@ -155,18 +158,20 @@ def _answers(
 def _scores(
     context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
+    scored_on = task.arbiter or task.new
     with context.database.reader() as session:
-        beneath = checkpoint_weights.layers(session, task.arbiter)
+        beneath = checkpoint_weights.layers(session, scored_on)
         roots = checkpoint_weights.root_ids(session, task.project.id)
     roles = checkpoint_weights.load(
         context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
-    reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    root = roots[task.arbiter.id]
+    asked = {p.id: [_turns(p, new[p.id]), _turns(p, old[p.id])] for p in prompts}
+    reward = _reward(context, task, roles, prompts, asked)
+    root = roots[scored_on.id]
     branches = [
-        _branches(roles, prompt, task, [new[prompt.id], old[prompt.id]], roots, root)
+        branch
         for prompt in prompts
+        for branch in _branches(roles, prompt, task, [new[prompt.id], old[prompt.id]], roots, root)
     ]
     if not branches:
         return {}
@@ -182,22 +187,48 @@ def _branches(
     rows: Sequence[Completion],
     roots: Mapping[int, int],
     root: int,
-) -> Branches:
-    """Return completions of a prompt to score, each behind its own earlier turns."""
-    shared = conversations.shared_prompt(
-        roles.loaded, prompt.messages, task.instruction.text, [row.earlier for row in rows]
-    )
+) -> list[Branches]:
+    """Return completions of a prompt to score: together, or each after its own earlier turns."""
+    text, mark = task.instruction.text, roles.loaded.chat.thought_end
     ids = [
         reasoning.without(
             roles.loaded.tokenizer,
             token_ids.completion_ids(
                 roles.loaded, _candidate(row), is_ours=roots.get(row.checkpoint_id or 0) == root
             ),
-            roles.loaded.chat.thought_end,
+            mark,
         )
         for row in rows
     ]
-    return Branches(shared.prompt_ids, shared.whole(ids))
+    if not any(row.earlier for row in rows):
+        return [Branches(token_ids.prompt_ids(roles.loaded, prompt.messages, text), ids)]
+    own = [_turns(prompt, row) for row in rows]
+    return [
+        Branches(token_ids.prompt_ids(roles.loaded, turns, text), [response])
+        for turns, response in zip(own, ids, strict=True)
+    ]
+
+
+def _turns(prompt: Prompt, row: Completion) -> list[dict[str, Any]]:
+    """Return the conversation that a completion responds to."""
+    return [*prompt.messages, *row.earlier]
+
+
+def _reward(
+    context: JobContext,
+    task: EvaluateTask,
+    roles: Roles,
+    prompts: Sequence[Prompt],
+    asked: Mapping[int, Sequence[Turns]],
+) -> RewardFunction:
+    """Return the round's reward model, or, if none was fitted, the rewards of its policy."""
+    if task.arbiter is not None:
+        names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
+        return AdapterReward(roles, names, scoring.probe(roles), normaliser)
+    text = task.instruction.text
+    reading = reward_reading.of(context, roles, task.plan.reward, prompts, text, asked)
+    sources = reward_reading.sources(context, task.project)
+    return reward_parts.of(task.new.config["reward"], None, sources, reading)
 
 
 def _compare(

@@ -27,7 +27,12 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
 from worker.orders import Interrupted
-from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
+from worker.runs.data import (
+    checkpoint_weights,
+    reward_reading,
+    sampled_completions,
+    server_completions,
+)
 from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -97,6 +102,7 @@ def run(context: JobContext) -> None:
     """Sample candidates, filter them, and create the comparisons of the round."""
     with context.database.reader() as session:
         task = read(session, context)
+    reward_reading.check(context, task.project, task.plan.reward)
     waste = Waste()
     candidates = draw_all(context, task)
     kept = {

@@ -1,7 +1,7 @@
 """The policy of a round: trained against its reward model, monitored, stopped, published."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -15,17 +15,30 @@ from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning, scoring
-from worker.rlhf.reward.normalizer import Normalizer
-from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
 from worker.runs import reward as reward_run
-from worker.runs.data import checkpoint_weights, frozen_dataset, sampled_completions
+from worker.runs.data import (
+    checkpoint_weights,
+    frozen_dataset,
+    reward_reading,
+    sampled_completions,
+)
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import conversations, policy, reward_parts, screening, token_ids
+from worker.training import (
+    conversations,
+    policy,
+    policy_reward,
+    reward_parts,
+    screening,
+    token_ids,
+)
 from worker.training.conversations import Turns
+from worker.training.policy import PromptRoom
+from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
 
 
@@ -39,7 +52,7 @@ class PolicyTask:
     instruction: InstructionText
     start: Checkpoint
     before: Checkpoint
-    reward: Checkpoint
+    reward: Checkpoint | None  # None: the plan fits none
     beneath: Layers
     prompts: tuple[Prompt, ...]
     heldout: tuple[Prompt, ...]
@@ -58,7 +71,6 @@ def run(context: JobContext) -> None:
     roles = checkpoint_weights.load(
         context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    reward, normaliser = _reward(context, task, roles)
     screened = [
         screening.screen(
             roles.loaded, rows, task.instruction.text, f"{what} prompts", _named, is_needed=needed
@@ -68,18 +80,22 @@ def run(context: JobContext) -> None:
             ("held-out", task.heldout, False),
         )
     ]
-    prompts, heldout = (_items(task, roles, rows.kept) for rows in screened)
+    task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))
+    asked = [_asked(task, roles, rows) for rows in (task.prompts, task.heldout)]
+    prompts, heldout = (_items(task, roles, each) for each in asked)
     remarks = [remark for rows in screened for remark in rows.refusals.remarks]
     remarks += conversations.remarks([len(one.follow_up) for one in screened[0].kept])
     for remark in remarks:
         context.say(f"{remark}.")
+    room = policy.with_room(context, roles, task.plan, prompts, heldout)
+    reward = _reward(context, task, roles, room, asked[0] | asked[1])
     result = policy.train(
         context,
         roles,
         task.plan,
-        policy.with_room(context, roles, task.plan, prompts, heldout),
-        reward,
-        normaliser,
+        room,
+        reward.function,
+        reward.normaliser,
         _rankings(context, task, roles),
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
     )
@@ -90,7 +106,8 @@ def run(context: JobContext) -> None:
         **task.beneath.config,
         **roles.loaded.record,
         "algorithm": str(task.plan.policy.algorithm),
-        "reward_checkpoint_id": task.reward.id,
+        "reward_checkpoint_id": None if task.reward is None else task.reward.id,
+        "reward": dict(reward.record),
         "started_from_id": task.before.id if starts_last else task.start.id,
         "training": dict(result.settings),
     }
@@ -101,7 +118,7 @@ def run(context: JobContext) -> None:
         result.metrics,
         task.instruction,
         parent_id=task.start.id,
-        parents=[task.start, task.reward],
+        parents=[task.start] if task.reward is None else [task.start, task.reward],
         export_ids=task.export_ids,
         remarks=remarks,
     )
@@ -109,15 +126,31 @@ def run(context: JobContext) -> None:
 
 
 def _reward(
-    context: JobContext, task: PolicyTask, roles: Roles
-) -> tuple[RewardFunction, Normalizer]:
-    """Add the reward model to the base; return the whole reward and the scale."""
+    context: JobContext,
+    task: PolicyTask,
+    roles: Roles,
+    room: PromptRoom,
+    asked: Mapping[int, Turns],
+) -> PolicyReward:
+    """Return the recorded reward; without a reward model its parts are scaled first."""
+    sources = reward_reading.sources(context, task.project)
+    everywhere = [*task.prompts, *task.heldout]
+    reading = reward_reading.of(
+        context,
+        roles,
+        task.plan.reward,
+        everywhere,
+        task.instruction.text,
+        {prompt_id: [turns] for prompt_id, turns in asked.items()},
+    )
+    if task.reward is None:
+        return policy_reward.of_parts(context, roles, task.plan, room.prompts, sources, reading)
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    writer = roles.loaded.tokenizer
-    whole = reward_parts.of(task.reward.config, learned, writer, context.device)
-    return reasoning.ignoring(whole, roles.loaded), normaliser
+    record = reward_parts.record_of(task.reward.config)
+    whole = reward_parts.of(record, learned, sources, reading)
+    return PolicyReward(reasoning.ignoring(whole, roles.loaded), normaliser, record)
 
 
 def _task(context: JobContext) -> PolicyTask:
@@ -127,7 +160,8 @@ def _task(context: JobContext) -> PolicyTask:
 
 def _read(session: Session, context: JobContext) -> PolicyTask:
     round_, project, plan = transactions.round_of(session, context)
-    if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
+    reward_id = round_.reward_checkpoint_id
+    if (reward_id is None and plan.fits_reward) or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no reward model to train against")
     start = reward_run.start_of(session, project, round_)
     as_of = transactions.made_at(session, context)
@@ -145,11 +179,11 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
         transactions.instruction_of(session, context, project),
         start,
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None if reward_id is None else checkpoints.get(session, project.id, reward_id),
         checkpoint_weights.layers(session, start),
         prompts,
         heldout,
-        tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
+        () if reward_id is None else tuple(checkpoints.input_ids(session, reward_id)),
     )
 
 
@@ -157,12 +191,22 @@ def _named(prompt: Prompt) -> tuple[str, Turns]:
     return f"prompt {prompt.id}", sampled_completions.question_of(prompt).skeleton
 
 
-def _items(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> list[PromptItem]:
-    text, plan = task.instruction.text, task.plan
+def _asked(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> dict[int, Turns]:
+    """Return what the policy is asked, by prompt: its turns, or a conversation to follow up."""
     questions = [sampled_completions.question_of(prompt) for prompt in prompts]
-    asked = conversations.asked_by_start_model(roles, questions, text, plan.sampling, plan.seed)
+    asked = conversations.asked_by_start_model(
+        roles, questions, task.instruction.text, task.plan.sampling, task.plan.seed
+    )
+    return {prompt.id: turns for prompt, (_key, turns) in zip(prompts, asked, strict=True)}
+
+
+def _items(task: PolicyTask, roles: Roles, asked: Mapping[int, Turns]) -> list[PromptItem]:
     return [
-        PromptItem(key, token_ids.prompt_ids(roles.loaded, turns, text)) for key, turns in asked
+        PromptItem(
+            f"prompt-{prompt_id}",
+            token_ids.prompt_ids(roles.loaded, turns, task.instruction.text),
+        )
+        for prompt_id, turns in asked.items()
     ]
 
 

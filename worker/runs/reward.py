@@ -19,13 +19,18 @@ from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning
 from worker.runs import published
-from worker.runs.data import checkpoint_weights, frozen_dataset, sampled_completions
+from worker.runs.data import (
+    checkpoint_weights,
+    frozen_dataset,
+    reward_reading,
+    sampled_completions,
+)
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import conversations, reward, reward_figures, screening
+from worker.training import conversations, reward, reward_figures, reward_parts, screening
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import RewardInputs
 from worker.training.vote_weights import VoteWeights
@@ -73,15 +78,24 @@ def run(context: JobContext) -> None:
     refused = [*train.refusals.remarks, *heldout.refusals.remarks, *prompts.refusals.remarks]
     for remark in refused:
         context.say(f"{remark}.")
-    parts = reward.build_parts(plan.reward, roles, context.device)
+    asked = dict(
+        conversations.asked_by_start_model(roles, prompts.kept, text, plan.sampling, plan.seed)
+    )
+    by_id = {
+        prompt.id: [asked[question.key]]
+        for prompt in task.prompts
+        if (question := sampled_completions.question_of(prompt)).key in asked
+    }
+    normalized = [prompt for prompt in task.prompts if prompt.id in by_id]
+    reading = reward_reading.of(context, roles, plan.reward, normalized, text, by_id)
+    sources = reward_reading.sources(context, task.project)
+    parts = reward_parts.build(plan.reward, sources, reading)
     inputs = RewardInputs(
         plan=plan,
         train=_rankings(train.kept, roles, task, weights),
         heldout=_rankings(heldout.kept, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
-        prompts=conversations.asked_by_start_model(
-            roles, prompts.kept, text, plan.sampling, plan.seed
-        ),
+        prompts=list(asked.items()),
         instruction=text,
         comparisons=len(train.kept),
     )
@@ -118,7 +132,7 @@ def run(context: JobContext) -> None:
         },
         export_ids=[data.export.id],
         remarks=[*weights.remarks, *refused],
-        card_remarks=_remarks(data.rows, task.instruction),
+        card_remarks=[*_judged_by(data.rows), *_remarks(data.rows, task.instruction)],
     )
     published.publish(context, task.project, task.round, model)
 
@@ -126,6 +140,15 @@ def run(context: JobContext) -> None:
 def _compared(frozen: FrozenRow) -> tuple[str, Sequence[Mapping[str, Any]]]:
     row = frozen.row
     return f"comparison {row.comparison_id}", [*row.prompt.messages, *row.candidates[0].earlier]
+
+
+def _judged_by(rows: Sequence[FrozenRow]) -> list[str]:
+    """Say where judgments were made by AI judges."""
+    judged = sum(len(row.ai_votes) for row in rows)
+    people = sum(len(row.votes) for row in rows)
+    if not judged:
+        return []
+    return [f"Learned from {judged} judgments of AI judges and {people} of people."]
 
 
 def _remarks(rows: Sequence[FrozenRow], instruction: InstructionText) -> list[str]:
@@ -144,7 +167,7 @@ def _read_and_freeze(context: JobContext) -> tuple[RewardTask, FrozenData]:
     with context.database.reader() as session:
         task = _read(session, context)
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
-    return task, frozen_dataset.freeze(context, task.project.id, title)
+    return task, frozen_dataset.freeze(context, task.project.id, title, task.plan.reward.judged_by)
 
 
 def _read(session: Session, context: JobContext) -> RewardTask:

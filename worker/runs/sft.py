@@ -26,11 +26,11 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
-from worker.runs.data import checkpoint_weights
+from worker.runs.data import checkpoint_weights, reward_reading
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import screening, sft, token_ids
+from worker.training import model_check, screening, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -63,8 +63,11 @@ class SftTask:
 def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
     task = context.once(lambda: _task(context))
+    reward_reading.check(context, task.project, task.plan.reward)
     loaded = replace(_loaded(context, task), chat=screening.options_of(task.plan.chat))
     roles = Roles(loaded, context.team)
+    if task.base is not None:
+        model_check.guard(roles, task.base.uri)
     task, remarks = _screened(context, loaded, task)
     inputs = SftInputs(
         plan=task.sft,

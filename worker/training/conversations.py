@@ -24,7 +24,7 @@ Turns = Sequence[Mapping[str, Any]]
 Completed = TypeVar("Completed", bound=GeneratedCompletion, covariant=True)
 
 
-class Engine(Protocol[Completed]):
+class TurnEngine(Protocol[Completed]):
     """Samples completions of prompts, as `engines.CompletionEngine`."""
 
     def generate(
@@ -68,7 +68,7 @@ class Response(Generic[Completed]):
 
 
 def respond(
-    engine: Engine[Completed],
+    engine: TurnEngine[Completed],
     questions: Sequence[Question],
     config: SamplingConfig,
     render: Callable[[str, Turns], EnginePrompt | None],

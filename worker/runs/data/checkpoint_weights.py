@@ -24,7 +24,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import screening
+from worker.training import model_check, screening
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -74,11 +74,12 @@ def load(
     chat: ChatSettings | None = None,
 ) -> Roles:
     """Load the full model, and its SFT adapter if there is one."""
-    source = _source(context, beneath.whole)
+    path = source(context, beneath.whole)
     options = screening.options_of(chat)
-    loaded = models.load(source, device=context.device, four_bit=four_bit, chat=options)
+    loaded = models.load(path, device=context.device, four_bit=four_bit, chat=options)
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
+    model_check.guard(roles, path)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
@@ -130,7 +131,8 @@ def add_reward(
     return names, Normalizer.from_json(dict(normaliser))
 
 
-def _source(context: JobContext, checkpoint: Checkpoint) -> str:
+def source(context: JobContext, checkpoint: Checkpoint) -> str:
+    """Return what a full model is loaded from: a path or hub name, or a local folder."""
     if checkpoint.kind == CheckpointKind.BASE:
         return checkpoint.uri
     return str(fetch(context, checkpoint))
