@@ -28,10 +28,13 @@ from app.models import (
     Prompt,
 )
 from app.services.checkpoints import checkpoints
+from app.services.queue import comparisons
 from app.services.rounds import evaluations, round_progress, rounds
+from tests.services import sample_votes
 from tests.worker.rlhf.chat_models import FAMILIES
 from tests.worker.runs import small
 from worker.rlhf.model import models
+from worker.runs import judge
 from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.training import token_ids
@@ -165,3 +168,19 @@ def completions_of(session: Session) -> list[tuple[Completion, Prompt]]:
         .distinct()
     )
     return [(row[0], row[1]) for row in session.execute(query)]
+
+
+def test_a_judge_reads_a_response_to_a_follow_up_with_the_turns_before_it(
+    database: Database,
+) -> None:
+    with database.transaction() as session:
+        project, _ = sample_votes.make_project(session)
+        comparison = sample_votes.make_comparison(session, project)
+        for completion in comparisons.completions_of(session, comparison.id):
+            completion.earlier = earlier_turns.interleaved([f"First {completion.text}."], [AGAIN])
+        session.flush()
+        (shown,) = judge._read_shown(session, [comparison.id])
+    assert set(shown.responses) == {
+        f"[assistant]\nFirst {text}.\n\n[user]\n{AGAIN}\n\n[assistant]\n{text}"
+        for text in ("good", "bad")
+    }

@@ -15,6 +15,8 @@ from worker.rlhf.core.examples import FinishReason, PreferencePair, RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.reward import shared_prefix
+from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import ServedCompletion
@@ -154,3 +156,16 @@ def shift(roles: Roles) -> None:
 def test_a_completion_that_is_all_lead_is_refused() -> None:
     with pytest.raises(ValueError, match="completion 0 has no token after its 1 first"):
         RankedPrompt("a", (5,), ((6,),), (), leads=(1,))
+
+
+def test_an_encoder_reads_the_turns_before_a_response() -> None:
+    led = Branches((5, 6), ((7, 8, 9), (7, 10)), (2, 1))
+    apart = [Branches((5, 6, 7, 8), ((9,),)), Branches((5, 6, 7), ((10,),))]
+    first, second = (
+        shared_prefix.beside_encoder(branches, (0,), pad_id=1) for branches in ([led], apart)
+    )
+    assert first.encoder is not None
+    assert second.encoder is not None
+    torch.testing.assert_close(first.encoder.input_ids, second.encoder.input_ids)
+    torch.testing.assert_close(first.input_ids, second.input_ids)
+    torch.testing.assert_close(first.columns, second.columns)
