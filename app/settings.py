@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     completion_server_key: SecretStr | None = Field(
         None, description="API key sent to those servers."
     )
+    judge_servers: str = Field(
+        "",
+        description="Comma-separated URLs of OpenAI-compatible servers for AI judges; "
+        "URL=VARIABLE names the environment variable with a server's API key.",
+    )
     reward_endpoints: str = Field(
         "",
         description="Comma-separated URLs of HTTP endpoints that rounds may use as rewards.",

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
+from app.domain.judges import servers
 from app.services.jobs.workers import Description
 from app.settings import Settings
 from worker.heart import Timing
@@ -50,6 +51,7 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         device,
         _servers(settings),
         settings.job_processes,
+        servers.allowed(settings.judge_servers),
     )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)

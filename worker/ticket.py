@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from app.domain.judges.servers import AllowedServer
 from app.services.jobs.job_leases import ClaimedJob
 
 EXIT_FENCED: Final = 71  # the lease was lost; another worker has the job
@@ -38,6 +39,7 @@ class Places:
         device: "auto", "cpu", "cuda" or another torch device.
         servers: that jobs may call for completions and scores.
         processes: the most that a training job may use; one per GPU.
+        judges: servers for AI judges, with the names of the variables that hold their keys.
     """
 
     artifacts: str
@@ -45,6 +47,7 @@ class Places:
     device: str = "auto"
     servers: Servers = Servers()
     processes: int = 1
+    judges: tuple[AllowedServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Ticket:
                 places["device"],
                 servers,
                 places["processes"],
+                tuple(AllowedServer(**server) for server in places["judges"]),
             ),
             supervisor_pid=content["supervisor_pid"],
         )

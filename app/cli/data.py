@@ -1,6 +1,5 @@
 """`import` and `export`: importing files and exporting data sets from the command line."""
 
-import gc
 import json
 import shutil
 import time
@@ -24,13 +23,13 @@ from app.cli.console import emit, err, say
 from app.cli.serve import ready_database
 from app.db import Database
 from app.errors import Invalid, Unavailable
-from app.formats import column_mapping, containers
+from app.formats import charsets, column_mapping, containers
 from app.formats.column_mapping import ColumnsByField
 from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES
 from app.formats.preview import preview as preview_of
 from app.models import ImportRun
-from app.services.datasets import exports, imports
+from app.services.datasets import exports, import_pace, imports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 from app.settings import load
@@ -58,6 +57,10 @@ def import_file(
             "--map", help="field=column, such as prompt=question; ignore=column leaves one out."
         ),
     ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help=f"Of plain text: {', '.join(charsets.ENCODINGS)}. Detected by default."),
+    ] = None,
     preview: Annotated[
         bool, typer.Option("--preview", help="Show the first rows as they would be read, and stop.")
     ] = False,
@@ -73,14 +76,16 @@ def import_file(
     mapping = column_mapping.parse(columns or [])
     if preview:
         for path in files:
-            _preview(path, format, mapping)
+            _preview(path, format, mapping, encoding)
         return
     database = ready_database(load())
     rejected: list[dict[str, Any]] = []
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
-        run = _import_with_progress(database, project_id, path, format, mapping, evaluation)
+        run = _import_with_progress(
+            database, project_id, path, format, mapping, evaluation, encoding
+        )
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit(
             {
@@ -113,9 +118,9 @@ def _say_findings(name: str, run: ImportRun) -> None:
         say(f"{name}: {remark}")
 
 
-def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
+def _preview(path: Path, format: str | None, mapping: ColumnsByField, encoding: str | None) -> None:
     """Show what the first rows of a file would become, and which columns would be lost."""
-    with path.open("rb") as file:
+    with path.open("rb") as opened, charsets.in_encoding(opened, encoding) as file:
         files = preview_of(iter(lambda: file.read(1 << 16), b""), format, mapping)
     for part in files:
         say(f"{part.file or path.name}: {part.title}")
@@ -129,6 +134,8 @@ def _preview(path: Path, format: str | None, mapping: ColumnsByField) -> None:
             say(f"  column {column!r} would not be imported: {reason}")
         if part.notes:
             say(f"  kept as notes on the prompt: {', '.join(part.notes)}")
+        for remark in (*part.said, *part.expected):
+            say(f"  {remark}")
 
 
 def _import_with_progress(
@@ -138,6 +145,7 @@ def _import_with_progress(
     format: str | None,
     mapping: ColumnsByField,
     is_evaluation: bool,
+    encoding: str | None,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -147,8 +155,12 @@ def _import_with_progress(
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    gc.freeze()  # what is loaded stays: going through it again and again takes a third of the time
-    with Progress(*columns, console=err, transient=True) as progress, path.open("rb") as file:
+    import_pace.dedicate_process()
+    with (
+        Progress(*columns, console=err, transient=True) as progress,
+        path.open("rb") as opened,
+        charsets.in_encoding(opened, encoding) as file,
+    ):
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
         return imports.run_in_batches(
             database.transaction,

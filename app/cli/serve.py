@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Annotated
 
 import typer
@@ -33,7 +33,6 @@ def register(app: typer.Typer) -> None:
     app.command()(migrate)
     app.command()(serve)
     app.command()(up)
-    app.command()(figures)
 
 
 def migrate(
@@ -89,20 +88,6 @@ def up(
         run_server(settings, listen(host or settings.host, settings.port if port is None else port))
     finally:
         worker.stop()
-
-
-def figures(
-    parent: Annotated[int | None, typer.Option(hidden=True, help="End with this process.")] = None,
-) -> None:
-    """Refresh the figures of large projects until a signal to stop; `serve` starts this itself."""
-    settings = load()
-    logs.configure(settings.log_level, settings.log_format)
-    if hasattr(os, "nice"):
-        os.nice(10)  # labeling comes first
-    refresher = figure_refresher.Refresher(Database(settings.database, pool_size=2))
-    signal.signal(signal.SIGTERM, lambda *_: refresher.stop())
-    with suppress(KeyboardInterrupt):
-        refresher.run(lambda: parent is None or os.getppid() == parent)
 
 
 @contextmanager

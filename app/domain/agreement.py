@@ -16,7 +16,7 @@ import numpy as np
 from app.domain import coincidences, jackknife, kendall, labeler_agreement
 from app.domain.coincidences import Coincidences, Weighting
 from app.domain.kendall import RankAgreement
-from app.domain.krippendorff import DistanceMetric
+from app.domain.krippendorff import DistanceMetric, parts
 from app.domain.labeler_agreement import PairAgreement
 from app.domain.measures import Measure, Undefined
 from app.domain.noise_ceiling import Levels, levels
@@ -125,10 +125,14 @@ def of_table(table: VoteTable, by_strength: VoteTable | None = None) -> Preferen
 
     ``by_strength`` is the table of the same votes with their strengths, if all of them have one.
     """
-    counts = table.counts
+    counts = table.counts()
     pairable = int((counts.sum(axis=1) >= 2).sum())
     metric = table.metric
     decided = decided_agreement(table)
+    by_judgment, by_comparison, by_unit = (
+        coincidences.of_units(counts, table.owner, table.cluster, weighting)
+        for weighting in (Weighting.JUDGMENT, Weighting.COMPARISON, Weighting.UNIT)
+    )
     return PreferenceAgreement(
         comparisons=len(table.comparisons),
         judgments=table.judgments,
@@ -136,17 +140,17 @@ def of_table(table: VoteTable, by_strength: VoteTable | None = None) -> Preferen
         units=len(table.owner),
         pairable=pairable,
         coverage=_coverage(pairable, len(table.owner)),
-        raw=raw_agreement(table),
+        raw=coincidences.share(by_comparison),
         decided=decided,
-        alpha=preference_alpha(table, metric),
-        alpha_by_comparison=preference_alpha(table, metric, Weighting.COMPARISON),
+        alpha=coincidences.alpha(by_judgment.both_ways(), table.values, metric),
+        alpha_by_comparison=coincidences.alpha(by_comparison.both_ways(), table.values, metric),
         metric=metric,
         strength_alpha=preference_alpha(by_strength, DistanceMetric.ORDINAL)
         if by_strength is not None
         else Measure.missing(_NO_STRENGTH),
         ranks=kendall.rank_agreement(table),
         cohen=_cohen(table),
-        fleiss=coincidences.fleiss(_coincidences(table, Weighting.UNIT).both_ways()),
+        fleiss=coincidences.fleiss(by_unit.both_ways()),
         levels=levels(decided.value),
     )
 
@@ -161,7 +165,7 @@ def rating_report(
     all_ratings = list(ratings)
     _by_unit(all_ratings)  # raises Invalid for a completion rated twice
     table = _rating_table(all_ratings)
-    counts, points = table.counts, table.values
+    counts, points = table.counts(), table.values
     by_judgment, by_comparison, by_unit = (
         coincidences.of_units(counts, table.owner, table.cluster, weighting)
         for weighting in (Weighting.JUDGMENT, Weighting.COMPARISON, Weighting.UNIT)
@@ -220,7 +224,7 @@ def raw_agreement(table: VoteTable) -> Measure:
 def decided_agreement(table: VoteTable) -> Measure:
     """Measure raw agreement among votes that are not ties."""
     found = _coincidences(table.decided(), Weighting.COMPARISON)
-    any_pair = bool((table.counts.sum(axis=1) >= 2).any())
+    any_pair = bool((np.bincount(table.unit) >= 2).any())
     reason = ALL_TIES if table.is_all_ties else NONE_DECIDED if any_pair else ""
     return coincidences.share(found, nothing=reason)
 
@@ -240,14 +244,17 @@ def by_comparison(votes: Iterable[Vote]) -> dict[Hashable, float]:
 
 def by_comparison_of_table(table: VoteTable, *, below: float = inf) -> dict[Hashable, float]:
     """Return the raw agreement of comparisons judged at least twice, lowest first, if below."""
-    counts = table.counts
-    judged = counts.sum(axis=1)
-    kept = judged >= 2
-    pairs = judged[kept] * (judged[kept] - 1)
-    same = (counts[kept] * (counts[kept] - 1)).sum(axis=1) / pairs
-    owner, size = table.owner[kept], len(table.comparisons)
-    units = np.bincount(owner, minlength=size)
-    means = (np.bincount(owner, same, size) / np.maximum(units, 1)).round(12)
+    counts, size = table.counts(), len(table.comparisons)
+    units, shares = np.zeros(size, dtype=np.int64), np.zeros(size)
+    for part in parts(len(counts)):
+        of_part = counts[part].astype(float)
+        judged = of_part.sum(axis=1)
+        kept = judged >= 2
+        of_part, judged, owner = of_part[kept], judged[kept], table.owner[part][kept]
+        same = (of_part * (of_part - 1)).sum(axis=1) / (judged * (judged - 1))
+        np.add.at(units, owner, 1)
+        np.add.at(shares, owner, same)
+    means = (shares / np.maximum(units, 1)).round(12)
     which = np.flatnonzero((units > 0) & (means < below))
     order = which[np.argsort(means[which], kind="stable")]
     names = (table.comparisons[at] for at in order.tolist())
@@ -255,7 +262,7 @@ def by_comparison_of_table(table: VoteTable, *, below: float = inf) -> dict[Hash
 
 
 def _coincidences(table: VoteTable, weighting: Weighting) -> Coincidences:
-    return coincidences.of_units(table.counts, table.owner, table.cluster, weighting)
+    return coincidences.of_units(table.counts(), table.owner, table.cluster, weighting)
 
 
 def _rating_table(ratings: Sequence[Rating]) -> VoteTable:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from app.domain import jackknife, kappa, krippendorff
 from app.domain.jackknife import merged
-from app.domain.krippendorff import Array, DistanceMetric, Indices, summed_coincidences
+from app.domain.krippendorff import Array, DistanceMetric, Numbers, parts, summed_coincidences
 from app.domain.measures import Measure
+
+Counts = Array | Numbers
 
 
 class Weighting(StrEnum):
@@ -65,7 +67,9 @@ class Coincidences:
         return Coincidences(doubled, self.comparisons, 2 * self.judged)
 
 
-def of_units(counts: Array, owner: Indices, cluster: Indices, weighting: Weighting) -> Coincidences:
+def of_units(
+    counts: Counts, owner: Numbers, cluster: Numbers, weighting: Weighting
+) -> Coincidences:
     """Sum the coincidence matrices of the units judged at least twice by cluster.
 
     Args:
@@ -74,21 +78,23 @@ def of_units(counts: Array, owner: Indices, cluster: Indices, weighting: Weighti
         cluster: The cluster of each comparison; very many are merged.
         weighting: What counts the same.
     """
-    judged = counts.sum(axis=1)
-    kept = judged >= 2
-    counts, judged, owner = counts[kept], judged[kept], owner[kept]
-    units = np.bincount(owner, minlength=len(cluster))
-    weight = np.ones(len(owner))
-    if weighting is not Weighting.JUDGMENT:
-        weight /= judged
-    if weighting is Weighting.COMPARISON:
-        weight /= units[owner]
+    width = counts.shape[1]
+    kept = counts.sum(axis=1) >= 2
+    units = np.bincount(owner[kept], minlength=len(cluster))
     group, groups = merged(cluster)
-    return Coincidences(
-        summed_coincidences(counts, weight, group[owner], groups),
-        int((units > 0).sum()),
-        int(judged.sum()),
-    )
+    matrices, total = np.zeros((groups, width, width)), 0
+    for part in parts(len(owner)):
+        is_kept = kept[part]
+        of_part, comparison = counts[part][is_kept].astype(float), owner[part][is_kept]
+        judged = of_part.sum(axis=1)
+        weight = np.ones(len(comparison))
+        if weighting is not Weighting.JUDGMENT:
+            weight /= judged
+        if weighting is Weighting.COMPARISON:
+            weight /= units[comparison]
+        matrices += summed_coincidences(of_part, weight, group[comparison], groups)
+        total += int(judged.sum())
+    return Coincidences(matrices, int((units > 0).sum()), total)
 
 
 def share(

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import student
+from app.domain.krippendorff import Array, Indices, Numbers
 from app.domain.measures import LEVEL, Interval, Measure, Undefined, wilson, wilson_bounds
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 Statistic = Callable[[Array], Array]
 
 MOST_CLUSTERS = 4096
@@ -69,7 +68,7 @@ def numbered(names: Iterable[Hashable]) -> Indices:
     return np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int64)
 
 
-def merged(cluster: Indices, most: int = MOST_CLUSTERS) -> tuple[Indices, int]:
+def merged(cluster: Numbers, most: int = MOST_CLUSTERS) -> tuple[Numbers, int]:
     """Return the group of each cluster number, and the number of groups, at most about ``most``.
 
     More clusters than ``most`` are merged at random into groups, by a hash of their numbers, so
@@ -81,10 +80,10 @@ def merged(cluster: Indices, most: int = MOST_CLUSTERS) -> tuple[Indices, int]:
     if count <= most:
         return cluster, count
     bits = most.bit_length() - 1
-    return (_mixed(cluster) >> np.uint64(64 - bits)).astype(np.int64), 1 << bits
+    return (_mixed(cluster) >> np.uint64(64 - bits)).astype(np.int32), 1 << bits
 
 
-def _mixed(numbers: Indices) -> NDArray[np.uint64]:
+def _mixed(numbers: Numbers) -> NDArray[np.uint64]:
     """Hash numbers by the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
     mixed = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -92,14 +91,14 @@ def _mixed(numbers: Indices) -> NDArray[np.uint64]:
     return mixed ^ mixed >> np.uint64(31)
 
 
-def sums(values: Array, cluster: Indices, clusters: int) -> Array:
+def sums(values: Array, cluster: Numbers, clusters: int) -> Array:
     """Sum the rows of ``values``, shape (n, s), by cluster; the result has shape (clusters, s)."""
     columns = [np.bincount(cluster, column, clusters) for column in values.T]
     return np.stack(columns, axis=1) if columns else np.zeros((clusters, 0))
 
 
 def estimates(
-    rows: Array, weight: Array, statistic: Statistic, segment: Indices, segments: int
+    rows: Array, weight: Array, statistic: Statistic, segment: Numbers, segments: int
 ) -> list[Estimate]:
     """Estimate a statistic in every segment.
 
@@ -158,7 +157,7 @@ def measures(
 
 def mean(
     values: Sequence[float] | Array,
-    cluster: Indices | None = None,
+    cluster: Numbers | None = None,
     *,
     bounds: "Bounds | None" = None,
     nothing: str = NOTHING,
@@ -166,7 +165,7 @@ def mean(
 ) -> Measure:
     """Measure the mean of values; without ``cluster``, each value is a cluster of its own."""
     given = np.asarray(values, dtype=float)
-    own = np.arange(len(given)) if cluster is None else cluster
+    own: Numbers = np.arange(len(given)) if cluster is None else cluster
     group, groups = merged(own)
     rows = sums(np.stack([given, np.ones(len(given))], axis=1), group, groups)
     found = estimates(rows, rows[:, 1], ratio, np.zeros(groups, dtype=np.int64), 1)
@@ -176,7 +175,7 @@ def mean(
 
 def share(
     values: Sequence[float] | Array,
-    cluster: Indices | None = None,
+    cluster: Numbers | None = None,
     *,
     nothing: str = NOTHING,
     level: float = LEVEL,
@@ -186,7 +185,7 @@ def share(
 
 
 def shares_of_others(
-    values: Array, cluster: Indices, owner: Indices, owners: int, *, nothing: str = NOTHING
+    values: Array, cluster: Numbers, owner: Indices, owners: int, *, nothing: str = NOTHING
 ) -> list[Measure]:
     """Measure for each owner of values the mean over all the other owners' values, shares each."""
     group, groups = merged(cluster)

@@ -7,12 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import jackknife
-from app.domain.krippendorff import Array, Indices
+from app.domain.krippendorff import Array, Indices, Numbers
 from app.domain.measures import Measure, Undefined
 from app.domain.ranking import Ranking
 from app.domain.votes import VoteTable
-
-Numbers = Array | Indices
 
 NO_RANKING = "no comparison of three or more completions was ranked twice"
 _ALL_TIED = "all completions are tied, so there is no ordering to compare"
@@ -47,9 +45,9 @@ def rank_agreement(table: VoteTable) -> RankAgreement:
     A labeler pair in which one tied everything has no tau and is left out of its mean. First places
     agree if exactly the same completions share them.
     """
-    kept = table.units_of_comparison[table.entry_owner] > 1
-    if not kept.any():
+    if not table.has_rankings:
         return RankAgreement(*(Measure.missing(NO_RANKING) for _ in range(3)))
+    kept = table.units_of_comparison[table.entry_owner] > 1
     rankings = _Rankings.of_entries(table, kept)
     return RankAgreement(
         _mean(table, rankings.tau(), jackknife.within_one),
@@ -62,11 +60,11 @@ def rank_agreement(table: VoteTable) -> RankAgreement:
 class _Rankings:
     """Entries of rankings with their signs, and judgments numbered from 0 with their comparison."""
 
-    unit: Indices
+    unit: Numbers
     judgment: Indices
     sign: Array
-    comparison: Indices  # of each judgment
-    owner: Indices  # of each unit
+    comparison: Numbers  # of each judgment
+    owner: Numbers  # of each unit
     first: Indices  # the position of the first completion of each unit
     second: Indices
     comparisons: int
@@ -148,7 +146,7 @@ def _mean(table: VoteTable, values: Array, bounds: jackknife.Bounds) -> Measure:
     return jackknife.mean(values[which], table.cluster[which], bounds=bounds)
 
 
-def _over(numerator: Numbers, denominator: Numbers) -> Array:
+def _over(numerator: Array | Numbers, denominator: Array | Numbers) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         result: Array = np.where(denominator > 0, numerator / denominator, np.nan)
     return result

@@ -6,14 +6,19 @@ minus one. They are computed from the counts of each value, so the cost is linea
 judgments. What a unit is, and how much units weigh beside that, is left to the caller.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Numbers = NDArray[np.signedinteger[Any]]
+"""Numbers from 0 in a type that is just wide enough: widen them before arithmetic."""
 
+PART = 1 << 16  # rows that are handled at once, so that memory does not grow with their number
 ALL_EQUAL = "all judgments are equal, so agreement cannot be told apart from chance"
 NO_PAIR = "nothing was judged twice"
 _ROUNDING = 1e-12
@@ -25,6 +30,20 @@ class DistanceMetric(StrEnum):
     NOMINAL = "nominal"
     ORDINAL = "ordinal"
     INTERVAL = "interval"
+
+
+def narrowed(values: NDArray[Any]) -> Numbers:
+    """Return integers in the narrowest type that holds them all."""
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    for narrow in (np.int8, np.int16, np.int32):
+        if np.iinfo(narrow).min <= low and high <= np.iinfo(narrow).max:
+            return values.astype(narrow, copy=False)
+    return values.astype(np.int64, copy=False)
+
+
+def parts(size: int) -> Iterator[slice]:
+    """Yield the slices that part an array of this size."""
+    return (slice(start, start + PART) for start in range(0, size, PART))
 
 
 def summed_coincidences(counts: Array, weight: Array, group: Indices, groups: int) -> Array:

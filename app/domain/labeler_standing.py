@@ -12,7 +12,7 @@ Two tests on choices, ties aside, each at a level corrected for the number of la
 A difference of taste can do the same, so the results are remarks for people to read.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from app.domain import jackknife
 from app.domain.jackknife import Estimate
-from app.domain.krippendorff import Array, Indices
+from app.domain.krippendorff import Array, Indices, Numbers
 from app.domain.labeler_agreement import (
-    ALONE,
     against_others,
+    by_labeler,
     labeler_clusters,
-    per_comparison,
+    measure_one,
 )
 from app.domain.measures import Interval, Measure
 from app.domain.votes import VoteTable
@@ -68,22 +68,13 @@ def standings(table: VoteTable) -> tuple[LabelerStanding, ...]:
     decided = table.decided()
     count = len(table.labelers)
     level = remark_level(count)
-    found = against_others(decided)
-    rows = np.stack([np.trace(found.matrices, axis1=1, axis2=2), found.weight], axis=1)
-    raw = jackknife.estimates(rows, found.weight, jackknife.ratio, found.segment, count)
-    shares = jackknife.measures(raw, found.n, jackknife.within_unit, nothing=ALONE)
+    shares = (rows.share() for rows in against_others(decided))
     below = _below_chance(decided)
-    compared, others, gaps = _against_pairs_of_others(decided)
     return tuple(
-        LabelerStanding(
-            labeler,
-            shares[at],
-            others[at],
-            bool(below[at]),
-            compared[at] > 0 and _is_gap(gaps[at], level),
-            count,
+        LabelerStanding(labeler, share, others, is_below, n > 0 and _is_gap(gap, level), count)
+        for labeler, share, is_below, (n, others, gap) in zip(
+            table.labelers, shares, below, _against_pairs_of_others(decided), strict=True
         )
-        for at, labeler in enumerate(table.labelers)
     )
 
 
@@ -110,37 +101,38 @@ def contrary(
     unit, labeler, comparison = unit[kept], labeler[kept], comparison[kept]
     others = (np.bincount(unit, values, size)[unit] - values) / np.maximum(judged[unit] - 1, 1)
     products = _centered(values, labeler, labelers) * _centered(others, labeler, labelers)
-    return _signs_are_negative(products, labeler, comparison, labelers)
-
-
-def _below_chance(decided: VoteTable) -> Booleans:
-    counts = decided.counts
-    judged = counts.sum(axis=1)
-    kept = judged[decided.unit] >= 2
-    unit, code = decided.unit[kept], decided.code[kept]
-    share = (counts[unit, code] - 1) / (judged[unit] - 1)
-    return _signs_are_negative(
-        share - 0.5, decided.labeler[kept], decided.owner[unit], len(decided.labelers)
+    order = np.argsort(labeler, kind="stable")
+    ends = np.cumsum(np.bincount(labeler, minlength=labelers))[:-1]
+    return np.array(
+        [
+            _sign_is_negative(products[own], comparison[own], labelers)
+            for own in (np.split(order, ends) if labelers else ())
+        ],
+        dtype=bool,
     )
 
 
-def _signs_are_negative(
-    values: Array, labeler: Indices, comparison: Indices, labelers: int
-) -> Booleans:
-    """Test by labeler whether means of comparisons are negative more than random signs make them.
+def _below_chance(decided: VoteTable) -> Iterator[bool]:
+    counts = decided.counts()
+    judged = counts.sum(axis=1)
+    for everything in by_labeler(decided):
+        own = everything.shared(judged)
+        share = (counts[own.unit, own.code] - 1) / (judged[own.unit] - 1)
+        yield _sign_is_negative(share - 0.5, own.owner, len(decided.labelers))
+
+
+def _sign_is_negative(values: Array, comparison: Numbers, labelers: int) -> bool:
+    """Test whether means of comparisons are negative more than random signs make them.
 
     Each comparison counts the same, however many pairs a ranking has. A sum of numbers with random
     signs exceeds a multiple of the root of the sum of their squares no more often than a normal
-    variable would, up to a small factor (Hoeffding 1963).
+    variable would, up to a small factor (Hoeffding 1963). One of so many labelers is tested.
     """
-    clusters = int(comparison.max(initial=-1)) + 1
-    key, place = np.unique(labeler * max(clusters, 1) + comparison, return_inverse=True)
-    by_comparison = np.bincount(place, values, len(key)) / np.bincount(place, minlength=len(key))
-    who = key // max(clusters, 1)
-    total = np.bincount(who, by_comparison, labelers)
-    spread = np.sqrt(np.bincount(who, by_comparison**2, labelers))
+    _, place = np.unique(comparison, return_inverse=True)
+    by_comparison = np.bincount(place, values) / np.bincount(place)
+    spread = np.sqrt((by_comparison**2).sum())
     limit = NormalDist().inv_cdf(CHANCE_LEVEL / max(labelers, 1))
-    return total < np.where(spread > 0, limit * spread, -1.0)
+    return bool(by_comparison.sum() < (limit * spread if spread > 0 else -1.0))
 
 
 def _centered(values: Array, labeler: Indices, labelers: int) -> Array:
@@ -151,31 +143,32 @@ def _centered(values: Array, labeler: Indices, labelers: int) -> Array:
     return centered
 
 
-def _against_pairs_of_others(table: VoteTable) -> tuple[list[int], list[Measure], list[Estimate]]:
+def _against_pairs_of_others(table: VoteTable) -> Iterator[tuple[int, Measure, Estimate]]:
     """Compare agreement with the others and among them, where at least two others chose.
 
-    Returns:
-        For each labeler the number of such comparisons, the agreement among the others, and the
-        estimated difference.
+    Yields for each labeler the number of such comparisons, the agreement among the others, and the
+    estimated difference.
     """
-    count = len(table.labelers)
-    counts = table.counts
+    counts = table.counts()
     judged = counts.sum(axis=1)
-    kept = judged[table.unit] >= 3
-    unit, labeler, code = table.unit[kept], table.labeler[kept], table.code[kept]
-    m, same = judged[unit], counts[unit, code] - 1
-    pairs = (counts * (counts - 1)).sum(axis=1)[unit]
-    with_others = same / (m - 1)
-    among = (pairs - 2 * same) / ((m - 1) * (m - 2))
-    owner = table.owner[unit]
-    weight, n = per_comparison(table, labeler, owner)
-    cluster, clusters = labeler_clusters(table, count)
-    columns = np.stack([weight * (with_others - among), weight * among, weight], axis=1)
-    rows = jackknife.sums(columns, labeler * clusters + cluster[owner], count * clusters)
-    segment = np.repeat(np.arange(count), clusters)
-    gaps = jackknife.estimates(rows[:, [0, 2]], rows[:, 2], jackknife.ratio, segment, count)
-    others = jackknife.estimates(rows[:, 1:], rows[:, 2], jackknife.ratio, segment, count)
-    return n, jackknife.measures(others, n, jackknife.within_unit, nothing=NO_THIRD), gaps
+    cluster, clusters = labeler_clusters(table, len(table.labelers))
+    segment = np.zeros(clusters, dtype=np.int64)
+    for everything in by_labeler(table):
+        own = everything.shared(judged, 3)
+        m = judged[own.unit]
+        of_unit = counts[own.unit].astype(np.int64)
+        same = counts[own.unit, own.code].astype(np.int64) - 1
+        pairs = (of_unit * (of_unit - 1)).sum(axis=1)
+        with_others = same / (m - 1)
+        among = (pairs - 2 * same) / ((m - 1) * (m - 2))
+        weight, n = own.weights(has_rankings=table.has_rankings)
+        columns = np.stack([weight * (with_others - among), weight * among, weight], axis=1)
+        rows = jackknife.sums(columns, cluster[own.owner], clusters)
+        (gap,) = jackknife.estimates(rows[:, [0, 2]], rows[:, 2], jackknife.ratio, segment, 1)
+        others = measure_one(
+            rows[:, 1:], jackknife.ratio, n, jackknife.within_unit, nothing=NO_THIRD
+        )
+        yield n, others, gap
 
 
 def _is_gap(gap: Estimate, level: float) -> bool:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.krippendorff import Indices, Numbers, narrowed, parts
 from app.domain.measures import LEVEL, Interval, Measure, Undefined
 from app.errors import Invalid
 
 Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 SKILL_MEAN, SKILL_SD = 1.0, 1.5  # an accuracy of 73 %; 38 % to 92 % within one deviation
 SLOT_SD = 1.5
@@ -33,6 +33,9 @@ MOST_RESAMPLED = 100_000  # choices
 _ITERATIONS, _CLOSE_ENOUGH = 100, 1e-6
 _NEWTON_STEPS = 3
 _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH = 15, 2e-3
+_CELLS = 6  # of a labeler: three orders shown, two signs
+_SHOWN = np.array([-1.0, 0.0, 1.0])[:, None]
+_SIGN = np.array([-1.0, 1.0])[None, :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ class Choices:
     """
 
     labelers: tuple[Hashable, ...]
-    unit: Indices
-    labeler: Indices
-    sign: Indices
-    shown: Indices
-    owner: Indices
-    known: Indices
+    unit: Numbers
+    labeler: Numbers
+    sign: Numbers
+    shown: Numbers
+    owner: Numbers
+    known: Numbers
 
     def __post_init__(self) -> None:
         """Raise Invalid where arrays do not fit each other or hold a value that has no meaning."""
@@ -121,7 +124,7 @@ def sample(choices: Choices, most: int, *, seed: int = 0) -> Choices:
     units, unit = np.unique(choices.unit[entries], return_inverse=True)
     return Choices(
         choices.labelers,
-        unit=unit.astype(np.int64),
+        unit=narrowed(unit),
         labeler=choices.labeler[entries],
         sign=choices.sign[entries],
         shown=choices.shown[entries],
@@ -141,9 +144,8 @@ def propose(
     """
     count = len(choices.labelers)
     total = np.bincount(choices.labeler, minlength=count)
-    shared = _shared(choices, count)
-    gold = np.bincount(choices.labeler[choices.known[choices.unit] != 0], minlength=count)
-    parameters = _fit(choices, np.ones(len(choices.unit)), None, _ITERATIONS)
+    shared, gold = _checkable(choices, count)
+    parameters = _fit(_Cells.of(choices), None, None, _ITERATIONS)
     drawn = _drawn(choices, parameters, seed, resamples)
     weights = _weights(parameters[:, 0], total, shared)
     drawn_weights = np.array([_weights(skills, total, shared) for skills in drawn[:, :, 0]])
@@ -170,7 +172,10 @@ def changes(choices: Choices, weights: Mapping[Hashable, float]) -> Changes:
     weight_of = np.array([weights.get(labeler, 1.0) for labeler in choices.labelers])
     units = len(choices.owner)
     plain = np.sign(np.bincount(choices.unit, choices.sign, minlength=units))
-    weighted = np.bincount(choices.unit, choices.sign * weight_of[choices.labeler], minlength=units)
+    weighted = np.zeros(units)
+    for part in parts(len(choices.unit)):
+        weight = choices.sign[part] * weight_of[choices.labeler[part]]
+        np.add.at(weighted, choices.unit[part], weight)
     after = np.sign(np.where(np.abs(weighted) < 1e-9, 0.0, weighted))
     judged = np.bincount(choices.unit, minlength=units) > 0
     return Changes(
@@ -190,16 +195,64 @@ def _unweighted(labeler: Hashable, choices: int, shared: int, gold: int) -> Prop
     )
 
 
-def _shared(choices: Choices, count: int) -> Indices:
-    """Count each labeler's choices on units with another choice or a known answer."""
+def _checkable(choices: Choices, count: int) -> tuple[Indices, Indices]:
+    """Count each labeler's choices that can be checked, and those on units with a known answer.
+
+    A choice can be checked if its unit has another choice or a known answer.
+    """
     per_unit = np.bincount(choices.unit, minlength=len(choices.owner))
-    checkable = (per_unit[choices.unit] > 1) | (choices.known[choices.unit] != 0)
-    return np.bincount(choices.labeler[checkable], minlength=count)
+    shared, gold = np.zeros((2, count), dtype=np.int64)
+    for part in parts(len(choices.unit)):
+        unit, labeler = choices.unit[part], choices.labeler[part]
+        is_known = choices.known[unit] != 0
+        shared += np.bincount(labeler[(per_unit[unit] > 1) | is_known], minlength=count)
+        gold += np.bincount(labeler[is_known], minlength=count)
+    return shared, gold
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """Choices by what matters to the model: a million choices lie in a few hundred cells.
+
+    A cell is a labeler, the order shown (-1, 0, 1) and the sign of the choice (-1, 1). ``cell`` is
+    that of each choice, ``unit`` its unit.
+    """
+
+    labelers: int
+    cell: Numbers
+    unit: Numbers
+    known: Numbers
+
+    @classmethod
+    def of(cls, choices: Choices) -> "_Cells":
+        labelers = len(choices.labelers)
+        cell = np.empty(len(choices.unit), dtype=np.int32)
+        for part in parts(len(cell)):
+            shown = choices.labeler[part].astype(np.int64) * 3 + choices.shown[part] + 1
+            cell[part] = shown * 2 + (choices.sign[part] > 0)
+        return cls(labelers, cell, narrowed(choices.unit), choices.known)
+
+    def odds(self, of_cell: Array) -> Array:
+        """Sum the log-odds of the cells by unit."""
+        odds = np.zeros(len(self.known))
+        for part in parts(len(self.cell)):
+            np.add.at(odds, self.unit[part], of_cell[self.cell[part]])
+        return odds
+
+    def sums(self, of_unit: Array, repeats: Numbers | None) -> Array:
+        """Sum values of units by cell, each as often as its choice counts."""
+        total = np.zeros(self.labelers * _CELLS)
+        for part in parts(len(self.cell)):
+            values = of_unit[self.unit[part]]
+            if repeats is not None:
+                values = values * repeats[part]
+            total += np.bincount(self.cell[part], values, len(total))
+        return total
 
 
 def _fit(
-    choices: Choices,
-    repeats: Array,
+    cells: _Cells,
+    repeats: Numbers | None,
     start: Array | None,
     iterations: int,
     close_enough: float = _CLOSE_ENOUGH,
@@ -207,16 +260,17 @@ def _fit(
     """Return skill and slot pull of each labeler, shape (labelers, 2), by EM.
 
     Args:
-        choices: the choices.
-        repeats: how often each entry counts, as a resample drew it.
+        cells: the choices.
+        repeats: how often each choice counts, as a resample drew it; None: once.
         start: parameters to begin with; None: the prior's mean.
         iterations: at most so many.
         close_enough: the largest move of a parameter after which to stop.
     """
-    parameters = np.tile([SKILL_MEAN, 0.0], (len(choices.labelers), 1)) if start is None else start
+    parameters = np.tile([SKILL_MEAN, 0.0], (cells.labelers, 1)) if start is None else start
+    total = cells.sums(np.ones(len(cells.known)), repeats)
     for _ in range(iterations):
-        better = _posterior(choices, parameters)
-        updated = _maximize(choices, better, repeats, parameters)
+        likely = cells.sums(_posterior(cells, parameters), repeats)
+        updated = _maximize(total - likely, likely, parameters)
         moved = np.abs(updated - parameters).max(initial=0.0)
         parameters = updated
         if moved < close_enough:
@@ -224,39 +278,31 @@ def _fit(
     return parameters
 
 
-def _posterior(choices: Choices, parameters: Array) -> Array:
+def _posterior(cells: _Cells, parameters: Array) -> Array:
     """Return for each unit the probability that its first completion is the better one.
 
     A unit that a resample drew twice is two units with the same choices and the same posterior.
     """
-    skill, pull = parameters[choices.labeler].T
-    first = _log_sigmoid(choices.sign * (skill + pull * choices.shown))
-    second = _log_sigmoid(choices.sign * (-skill + pull * choices.shown))
-    odds = np.bincount(choices.unit, first - second, minlength=len(choices.owner))
-    posterior = _sigmoid(odds.astype(np.float64))
-    posterior[choices.known > 0] = 1.0
-    posterior[choices.known < 0] = 0.0
+    skill, pull = parameters[:, 0, None, None], parameters[:, 1, None, None]
+    first = _log_sigmoid(_SIGN * (skill + pull * _SHOWN))
+    second = _log_sigmoid(_SIGN * (-skill + pull * _SHOWN))
+    posterior = _sigmoid(cells.odds((first - second).reshape(-1)))
+    posterior[cells.known > 0] = 1.0
+    posterior[cells.known < 0] = 0.0
     return posterior
 
 
-def _maximize(choices: Choices, better: Array, repeats: Array, parameters: Array) -> Array:
+def _maximize(unlikely: Array, likely: Array, parameters: Array) -> Array:
     """Return the parameters that fit the expected truth best, by Newton steps.
 
-    Each labeler's choices are counted in twelve cells (order shown × choice × truth), so a step's
-    cost does not grow with the number of choices.
+    ``likely`` is the number of choices in each cell on units whose first completion is the better
+    one, ``unlikely`` on all others, as expected: a step's cost does not grow with their number.
     """
-    count = len(choices.labelers)
-    cell = (choices.labeler * 3 + choices.shown + 1) * 2 + (choices.sign > 0)
-    likely = better[choices.unit]
+    count = len(parameters)
     counted = np.stack(
-        [
-            np.bincount(cell, repeats * part, minlength=count * 6).reshape(count, 3, 2)
-            for part in (1.0 - likely, likely)
-        ],
-        axis=-1,
+        [part.reshape(count, 3, 2) for part in (unlikely, likely)], axis=-1
     )  # labelers × shown (-1, 0, 1) × sign (-1, 1) × truth (-1, 1)
-    shown = np.array([-1.0, 0.0, 1.0])[:, None, None]
-    sign = np.array([-1.0, 1.0])[None, :, None]
+    shown, sign = _SHOWN[:, :, None], _SIGN[:, :, None]
     truth = np.array([-1.0, 1.0])[None, None, :]
     updated = parameters
     for _ in range(_NEWTON_STEPS):
@@ -287,7 +333,7 @@ def _drawn(choices: Choices, parameters: Array, seed: int, resamples: int) -> Ar
     part = sample(choices, MOST_RESAMPLED, seed=seed)
     if part is choices:
         return _resampled(choices, parameters, seed, resamples)
-    of_part = _fit(part, np.ones(len(part.unit)), parameters, _WARM_ITERATIONS)
+    of_part = _fit(_Cells.of(part), None, parameters, _WARM_ITERATIONS)
     deviations = _resampled(part, of_part, seed, resamples) - of_part
     scaled: Array = parameters + deviations * np.sqrt(len(part.unit) / len(choices.unit))
     return scaled
@@ -299,12 +345,12 @@ def _resampled(choices: Choices, start: Array, seed: int, resamples: int) -> Arr
     if len(owners) < 2 or not len(choices.unit):
         return np.empty((0, len(choices.labelers), 2))
     rng = np.random.default_rng(seed)
-    of_entry = which[choices.unit]
+    cells, of_entry = _Cells.of(choices), which.astype(np.int32)[choices.unit]
     drawn = []
     for _ in range(resamples):
         times = rng.multinomial(len(owners), np.full(len(owners), 1 / len(owners)))
-        repeats = times[of_entry].astype(float)
-        drawn.append(_fit(choices, repeats, start, _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH))
+        repeats = times.astype(np.int32)[of_entry]
+        drawn.append(_fit(cells, repeats, start, _WARM_ITERATIONS, _WARM_CLOSE_ENOUGH))
     return np.array(drawn).reshape(resamples, len(choices.labelers), 2)
 
 

@@ -11,15 +11,16 @@ from typing import Any
 
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional, training
+from app.domain.chat_settings import ChatSettings
 from app.domain.lora import Lora
 from app.domain.reward_plan import RewardPlan
+from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
 STARTER = "starter"
 """The base model that is trained from scratch on the project's own demonstrations."""
 
-SERVER_MODEL_MOST = 100
 POLICY_EVALUATION_INTERVAL = 5  # steps; shorter in runs of fewer steps than
 POLICY_EVALUATIONS_LEAST = 6  # evaluations would need at that interval
 
@@ -64,28 +65,6 @@ class Sampling:
         between("sampling top_k", self.top_k, 0, 1_000_000)
         between("sampling max_new_tokens", self.max_new_tokens, 1, 32_768)
         between("sampling batch_size", self.batch_size, 1, 4096)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerPlan:
-    """A model behind an OpenAI-compatible server whose completions take part in the comparisons.
-
-    `url` must be on the operator's list of allowed servers; `candidates` is per prompt.
-    """
-
-    url: str = ""
-    model: str = ""
-    candidates: int = 1
-    is_chat: bool = True
-    concurrency: int = 8
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise Invalid(f"server url must begin with http:// or https://, not {self.url!r}")
-        if not 0 < len(self.model) <= SERVER_MODEL_MOST:
-            raise Invalid(f"server model must have 1 to {SERVER_MODEL_MOST} characters")
-        between("server candidates", self.candidates, 1, 64)
-        between("server concurrency", self.concurrency, 1, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +227,14 @@ class PolicyPlan:
 class EvaluationPlan:
     """The evaluation of the new policy against the old one, on prompts that neither trained on.
 
-    A `frozen_share` of the prompts is the same in every round; the rest changes.
+    A `frozen_share` of the prompts is the same in every round; the rest changes. If `judge` names
+    an AI judge, it decides and people are not asked.
     """
 
     prompts: int = 200
     overlap: int = 1
     frozen_share: float = 0.5
+    judge: str = ""
 
     def __post_init__(self) -> None:
         between("evaluation prompts", self.prompts, 1, 100_000)
@@ -272,7 +253,9 @@ class RoundPlan:
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
-    uses `processes` of the worker's processes, or all of them.
+    uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
+    settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
+    round's comparisons.
     """
 
     prompts: int = 400
@@ -283,11 +266,13 @@ class RoundPlan:
     overlap: int | None = None
     mix_share: float = 0.25
     use_imported: bool = True
+    judge: str = ""
     server: ServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False
     processes: int | None = None
     seed: int = 0
+    chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
     sft: SftPlan | None = field(default_factory=SftPlan)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from app.domain.bounds import between, optional, training
+from app.domain.judged_by import JudgedBy
 from app.domain.lora import Lora
 from app.domain.reward_parts import (
     LEARNED,
@@ -52,6 +53,8 @@ class RewardPlan:
     probably a response is safe. Where that is below `safety_threshold`, or the prompt has one of
     the `safety_tags`, the safety score is the reward; elsewhere the sum of the other models is.
     Rules are added to either.
+
+    `judged_by` says whose judgments the model learns from.
     """
 
     epochs: int = 1
@@ -77,6 +80,7 @@ class RewardPlan:
     safety: str = ""
     safety_threshold: float = 0.15
     safety_tags: tuple[str, ...] = ()
+    judged_by: JudgedBy = JudgedBy.HUMAN
     lora: Lora = field(default_factory=Lora)
 
     def __post_init__(self) -> None:

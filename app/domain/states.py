@@ -81,7 +81,10 @@ ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
     _R.HELD: frozenset(),
     # A failed round resumes at the stage that failed once its job is retried.
     _R.FAILED: frozenset(
-        {_R.SFT, _R.GENERATING, _R.REWARD, _R.POLICY, _R.EVALUATING, _R.CANCELLED}
+        {
+            *(_R.SFT, _R.GENERATING, _R.LABELING, _R.REWARD, _R.POLICY, _R.EVALUATING),
+            _R.CANCELLED,
+        }
     ),
     _R.CANCELLED: frozenset(),
 }

@@ -7,6 +7,7 @@ prefers the second, or states no preference (both bad).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from itertools import combinations
 from typing import Protocol
 
@@ -51,6 +52,7 @@ class Camp(Enum):
 
 
 _CAMPS = tuple(Camp)
+_Said = tuple[tuple[int, ...], int | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,7 @@ class PairVotes:
     @property
     def largest(self) -> tuple[Camp, ...]:
         """The camp with the most votes, or all that share the lead."""
-        sizes = (self.for_first, self.ties, self.for_second, self.neither)
-        most = max(sizes)
-        return tuple([camp for camp, size in zip(_CAMPS, sizes, strict=True) if size == most])
+        return _largest((self.for_first, self.ties, self.for_second, self.neither))
 
     @property
     def lead(self) -> float:
@@ -157,13 +157,16 @@ def camps(votes: Iterable[RankedVote], k: int) -> tuple[PairVotes, ...]:
     ranked, neither = [], 0
     for vote in votes:
         if vote.ranking is not None:
-            ranked.append(vote)
+            ranked.append((vote.ranking.ranks, vote.strength, vote.margin))
         else:
             neither += getattr(vote, "both_bad", False)
-    if not ranked:
-        return ()
-    places = combinations(range(k), 2)
-    return tuple([_counted(ranked, neither, first, second) for first, second in places])
+    return _camps(tuple(ranked), neither, k) if ranked else ()
+
+
+@lru_cache(maxsize=4096)
+def _camps(ranked: tuple[_Said, ...], neither: int, k: int) -> tuple[PairVotes, ...]:
+    """Count ranks, each with the strength and margin of its vote; the same few come up often."""
+    return tuple([_counted(ranked, neither, *places) for places in combinations(range(k), 2)])
 
 
 def pairs(votes: Iterable[RankedVote], k: int) -> tuple[TrainingPair, ...]:
@@ -182,13 +185,18 @@ def settled_pairs(ranking: Ranking, votes: int) -> tuple[TrainingPair, ...]:
     )
 
 
-def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int) -> PairVotes:
+@lru_cache(maxsize=4096)
+def _largest(sizes: tuple[int, ...]) -> tuple[Camp, ...]:
+    most = max(sizes)
+    return tuple([camp for camp, size in zip(_CAMPS, sizes, strict=True) if size == most])
+
+
+def _counted(ranked: Sequence[_Said], neither: int, first: int, second: int) -> PairVotes:
     for_first = ties = for_second = 0
     strengths: list[int] = []
     margins: list[float] = []
-    for vote in votes:
-        assert vote.ranking is not None
-        a, b = vote.ranking.ranks[first], vote.ranking.ranks[second]
+    for ranks, strength, margin in ranked:
+        a, b = ranks[first], ranks[second]
         if a == b:
             ties += 1
             continue
@@ -196,10 +204,12 @@ def _counted(votes: Sequence[RankedVote], neither: int, first: int, second: int)
             for_first += 1
         else:
             for_second += 1
-        if vote.strength is not None:
-            strengths.append(vote.strength)
-        if vote.margin is not None:
-            margins.append(vote.margin)
-    strength = sum(strengths) / len(strengths) if strengths else None
-    margin = sum(margins) / len(margins) if margins else None
-    return PairVotes(first, second, for_first, ties, for_second, neither, strength, margin)
+        if strength is not None:
+            strengths.append(strength)
+        if margin is not None:
+            margins.append(margin)
+    mean_strength = sum(strengths) / len(strengths) if strengths else None
+    mean_margin = sum(margins) / len(margins) if margins else None
+    return PairVotes(
+        first, second, for_first, ties, for_second, neither, mean_strength, mean_margin
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain.krippendorff import Array, DistanceMetric, Indices
+from app.domain.krippendorff import Array, DistanceMetric, Indices, Numbers, parts
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 
@@ -45,34 +45,37 @@ class VoteTable:
     of ``itertools.combinations``.
     """
 
-    comparisons: tuple[Hashable, ...]
+    comparisons: Sequence[Hashable]
     labelers: tuple[Hashable, ...]
-    unit: Indices
-    labeler: Indices
-    code: Indices
-    owner: Indices
-    cluster: Indices
+    unit: Numbers
+    labeler: Numbers
+    code: Numbers
+    owner: Numbers
+    cluster: Numbers
     values: Array
     judgments: int
     has_rankings: bool
 
-    @property
-    def counts(self) -> Array:
-        """The number of times each unit got each value, shape (units, values)."""
+    def counts(self) -> Numbers:
+        """Count how often each unit got each value, shape (units, values)."""
+        judged = np.bincount(self.unit, minlength=len(self.owner))
+        is_few = int(judged.max(initial=0)) < 1 << 7
         width = len(self.values)
-        flat = np.bincount(self.unit * width + self.code, minlength=len(self.owner) * width)
-        return flat.reshape(len(self.owner), width).astype(float)
+        counts: Numbers = np.zeros(len(self.owner) * width, np.int8 if is_few else np.int64)
+        for part in parts(len(self.unit)):
+            np.add.at(counts, self.unit[part].astype(np.int64) * width + self.code[part], 1)
+        of_units: Numbers = counts.reshape(len(self.owner), width)
+        return of_units
 
     @property
-    def entry_owner(self) -> Indices:
+    def entry_owner(self) -> Numbers:
         """The comparison of each entry."""
-        owners: Indices = self.owner[self.unit]
-        return owners
+        return self.owner[self.unit]
 
     @property
     def judgment(self) -> Indices:
         """The judgment that each entry belongs to, as a number from 0."""
-        key = self.entry_owner * max(len(self.labelers), 1) + self.labeler
+        key = self.entry_owner.astype(np.int64) * max(len(self.labelers), 1) + self.labeler
         numbers: Indices = np.unique(key, return_inverse=True)[1].astype(np.int64)
         return numbers
 

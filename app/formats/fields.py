@@ -79,10 +79,12 @@ def optional_whole(row: Row, key: str) -> int | None:
 
 def margin(row: Row) -> float | None:
     """Return the lead of the chosen completion: the margin, or the difference of the scores."""
+    if row.get("margin") is not None:
+        return number(row, "margin")
     for chosen, rejected in _SCORE_PAIRS:
-        if row.get("margin") is None and None not in (row.get(chosen), row.get(rejected)):
+        if row.get(chosen) is not None and row.get(rejected) is not None:
             return number(row, chosen) - number(row, rejected)
-    return optional_number(row, "margin")
+    return None
 
 
 def truth(row: Row, key: str) -> bool:

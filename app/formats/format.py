@@ -22,6 +22,10 @@ class RowReader(Protocol):
     def end(self) -> Iterable[tuple[int, Record | Rejected]]:
         """Return the remaining records at the end of the file."""
 
+    @property
+    def counted(self) -> str:
+        """What the rows read so far are, with their numbers, such as “9 messages in 2 trees”."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:

@@ -8,7 +8,8 @@ from app.formats.records import Row
 
 # Some programs end a line at these too, so inside a text they are written as escapes.
 _LINE_ENDS = {ord(c): f"\\u{ord(c):04x}" for c in "\u0085\u2028\u2029"}
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+# Rows are trees that we have made, so there are no circles to look for.
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False).encode
 
 
 def encode(row: Row) -> bytes:

@@ -38,6 +38,16 @@ class Trees:
         self.size_bytes = 0
         self.trees: dict[str, _Tree] = {}
         self.tree_names: dict[str, str] = {}  # of the messages that are held
+        self.messages_read = self.trees_read = 0
+
+    @property
+    def counted(self) -> str:
+        """The number of messages that were accepted, and of their trees."""
+        messages, trees = self.messages_read, self.trees_read
+        return (
+            f"{messages:,} {'message' if messages == 1 else 'messages'} in {trees:,} "
+            f"{'tree' if trees == 1 else 'trees'}"
+        )
 
     def read(self, number: int, row: Row) -> Iterator[Numbered]:
         """Add one message; yield the trees that are read to make room for it."""
@@ -51,6 +61,7 @@ class Trees:
         # Removed and added again, so that the tree that has been idle longest stays first.
         tree = self.trees[tree_name] = self.trees.pop(tree_name, _Tree())
         tree.messages[name], tree.numbers[name] = row, number
+        self.messages_read += 1
         self.tree_names[name] = tree_name
         size_bytes = len(jsonl.encode(row))
         tree.size_bytes += size_bytes
@@ -70,6 +81,7 @@ class Trees:
 
     def _finish(self, tree_name: str) -> Iterator[Numbered]:
         tree = self.trees.pop(tree_name)
+        self.trees_read += 1
         self.size_bytes -= tree.size_bytes
         for name in tree.messages:
             del self.tree_names[name]

@@ -1,7 +1,7 @@
 """Previews an import: what the first rows of a file would become, in plain words."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from app.errors import Invalid
@@ -14,6 +14,7 @@ from app.formats.lines import DEFAULT, Limits, RawRow
 from app.formats.raw_rows import raw_rows
 from app.formats.reading import Numbered, Rows
 from app.formats.records import (
+    ComparisonRecord,
     CompletionsRecord,
     CompletionText,
     Conversation,
@@ -46,7 +47,8 @@ class FilePreview:
     """What the first rows of one file would become.
 
     ``lost`` maps the columns that would not be imported to the reason; ``notes`` are those that
-    would be kept with the prompt, without being part of it.
+    would be kept with the prompt, without being part of it. ``said`` is how the file was read, and
+    ``expected`` what will be different afterwards.
     """
 
     format: str
@@ -56,9 +58,18 @@ class FilePreview:
     lost: dict[str, str]
     file: str | None = None  # its name in an archive
     notes: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> Iterator[str]:
+        """Sentences on how the file was read, and on what would be lost or different."""
+        yield from self.said
+        yield from self.remarks_on_columns
+        yield from self.expected
+
+    @property
+    def remarks_on_columns(self) -> Iterator[str]:
         """Sentences on what would not become part of prompts, responses and judgments."""
         where = f" of {self.file}" if self.file else ""
         if self.lost:
@@ -88,10 +99,13 @@ def preview(
         return (_of_file(whole, name, mapping, limits, rows, None),)
     with zip_files.opened(whole, limits) as archive:
         own = None if name == ARCHIVE else name
-        return tuple(
+        files = [
             _of_member(archive.chunks(info), own, mapping, limits, rows, zip_files.shown(info))
             for info in archive.members
-        )
+        ]
+        if archive.skipped:
+            files[0] = replace(files[0], said=(archive.skipped, *files[0].said))
+        return tuple(files)
 
 
 def _of_member(
@@ -115,8 +129,11 @@ def _of_file(
     limits: Limits,
     rows: int,
     file: str | None,
+    said: Iterable[str] = (),
 ) -> FilePreview:
-    opened = reading.opened(reading.readable(raw_rows(chunks, limits)), name, limits, mapping)
+    notes = list(said)
+    stream = reading.readable(raw_rows(chunks, limits, notes))
+    opened = reading.opened(stream, name, limits, mapping)
     first = list(islice(opened.stream, rows))
     outcomes = list(reading.records(opened.with_stream(iter(first))))
     return FilePreview(
@@ -127,7 +144,26 @@ def _of_file(
         _lost(first, opened),
         file,
         tuple(_notes(first, opened)),
+        tuple(notes),
+        tuple(_expected(outcomes, opened.format)),
     )
+
+
+def _expected(outcomes: Iterable[Numbered], known: Format) -> Iterator[str]:
+    """Yield what an import changes or leaves out, by what the first rows hold."""
+    records = [item for _, item in outcomes if isinstance(item, ComparisonRecord)]
+    scales = {name: scale for record in records for name, scale in record.scales.items()}
+    for low, high in sorted(set(scales.values())):
+        names = [name for name, scale in scales.items() if scale == (low, high)]
+        yield (
+            f"Ratings on {', '.join(names)} are on a scale from {low} to {high}. They are never "
+            "mixed with ratings on another scale: where the project's criterion of that name has "
+            f"one, they are kept on a criterion of their own, such as “{names[0]} ({low}–{high})”."
+        )
+    if any(record.is_settled for record in records):
+        yield "Settlements are not imported; the votes of settled comparisons are."
+    if known.name == "rich" and any(vote.ratings for one in records for vote in one.votes):
+        yield "The file does not say the scale of its ratings; they are read on the project's."
 
 
 def _described(outcomes: Iterable[Numbered]) -> Iterator[RecordPreview]:
@@ -165,11 +201,11 @@ def _texts(candidates: Iterable[CompletionText]) -> tuple[str, ...]:
 
 
 def _vote(vote: VoteRecord) -> str:
-    """Describe a vote; completions are numbered from 1."""
+    """Describe a vote; responses are numbered from 1."""
     parts = [f"{vote.labeler}:"] if vote.labeler else []
     if vote.ranking is not None:
         groups = [" = ".join(str(place + 1) for place in group) for group in vote.ranking.groups]
-        parts.append(f"completion {' > '.join(groups)}")
+        parts.append(f"response {' > '.join(groups)}")
     if vote.strength is not None:
         parts.append(f"({vote.strength.name.lower()})")
     if vote.both_bad:

@@ -16,37 +16,43 @@ SEVERAL_FILES = zip_files.MAGIC[0]
 """The single row that stands for a zip archive of several files."""
 
 
-def raw_rows(chunks: Iterable[bytes], limits: Limits = DEFAULT) -> Iterator[RawRow | Rejected]:
-    """Yield the rows of a file, compressed or not.
+def raw_rows(
+    chunks: Iterable[bytes], limits: Limits = DEFAULT, notes: list[str] | None = None
+) -> Iterator[RawRow | Rejected]:
+    """Yield the rows of a file, compressed or not; sentences on how it was read go to ``notes``.
 
     If the rest of a file cannot be read (damaged gzip, an array without an end), the last row is a
     rejected one with the reason.
     """
     last = 0
     try:
-        for item in _unpacked_rows(chunks, limits):
+        for item in _unpacked_rows(chunks, limits, notes):
             last = item.number if isinstance(item, RawRow) else item.line
             yield item
     except Invalid as error:
         yield Rejected(last + 1, f"{error}; the rest of the file was not read")
 
 
-def _unpacked_rows(chunks: Iterable[bytes], limits: Limits) -> Iterator[RawRow | Rejected]:
+def _unpacked_rows(
+    chunks: Iterable[bytes], limits: Limits, notes: list[str] | None
+) -> Iterator[RawRow | Rejected]:
     head, rest = peek(decompressed(chunks, limits), len(parquet.MAGIC))
     stream = chain([head], rest)
     if head.startswith(parquet.MAGIC):
         return parquet.rows(stream, limits)
     if head.startswith(zip_files.MAGIC):
-        return _zipped_rows(stream, limits)
-    return _text_rows(as_utf8(stream), limits)
+        return _zipped_rows(stream, limits, notes)
+    return _text_rows(as_utf8(stream, notes), limits)
 
 
-def _zipped_rows(stream: Iterable[bytes], limits: Limits) -> Iterator[RawRow | Rejected]:
+def _zipped_rows(
+    stream: Iterable[bytes], limits: Limits, notes: list[str] | None
+) -> Iterator[RawRow | Rejected]:
     with zip_files.opened(stream, limits) as archive:
         if len(archive.members) > 1:
             yield RawRow(1, SEVERAL_FILES)
         else:
-            yield from _unpacked_rows(archive.chunks(archive.members[0]), limits)
+            yield from _unpacked_rows(archive.chunks(archive.members[0]), limits, notes)
 
 
 def _text_rows(stream: Iterator[bytes], limits: Limits) -> Iterator[RawRow | Rejected]:

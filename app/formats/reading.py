@@ -13,7 +13,7 @@ from itertools import chain, islice
 from app.errors import Invalid
 from app.formats import column_mapping, csv_prompts, detection, fields, tables, unused_signals
 from app.formats.column_mapping import ColumnMapping, ColumnsByField
-from app.formats.format import Format
+from app.formats.format import Format, RowReader
 from app.formats.known_formats import ARCHIVE, FIELDS, FORMATS, TABLE_FORMATS, named
 from app.formats.lines import DEFAULT, Limits, RawRow, row
 from app.formats.raw_rows import SEVERAL_FILES
@@ -92,10 +92,13 @@ def opened(
     return Rows(whole, _format(name, renamed, is_table), renaming, limits)
 
 
-def records(rows: Rows) -> Iterator[Numbered]:
-    """Read every row of a file; each record comes with the number of its line."""
+def records(rows: Rows, notes: list[str] | None = None) -> Iterator[Numbered]:
+    """Read every row of a file; each record comes with the number of its line.
+
+    How rows that belong together were counted is added to ``notes`` at the end.
+    """
     if rows.format.start is not None:
-        yield from _together(rows)
+        yield from _together(rows, [] if notes is None else notes)
         return
     for item in rows.stream:
         if isinstance(item, Rejected):
@@ -139,21 +142,43 @@ def _outcomes(rows: Rows, item: RawRow) -> list[Record | Rejected]:
     ]
 
 
-def _together(rows: Rows) -> Iterator[Numbered]:
+def _together(rows: Rows, notes: list[str]) -> Iterator[Numbered]:
     """Read a format whose rows belong together."""
     assert rows.format.start is not None
     reader = rows.format.start()
+    lines = read = rejected = 0
+    for number, outcome in _outcomes_together(rows, reader):
+        lines += outcome is None
+        rejected += isinstance(outcome, Rejected)
+        read += outcome is not None and not isinstance(outcome, Rejected)
+        if outcome is not None:
+            yield number, outcome
+    counted = f"{reader.counted}, " if lines else ""
+    notes.append(
+        f"{lines:,} {'row' if lines == 1 else 'rows'}: {counted}read as {read:,} "
+        f"{'record' if read == 1 else 'records'}; {rejected:,} rejected."
+    )
+
+
+def _outcomes_together(
+    rows: Rows, reader: RowReader
+) -> Iterator[tuple[int, Record | Rejected | None]]:
+    """Yield None for each row, and the outcomes as they come."""
     for item in rows.stream:
+        if isinstance(item, RawRow) and not item.data.strip():
+            continue
+        number = item.line if isinstance(item, Rejected) else item.number
+        yield number, None
         if isinstance(item, Rejected):
-            yield item.line, item
-        elif item.data.strip():
-            try:
-                values = rows.row(item)
-                unused_signals.check(values, rows.format)
-                outcomes = list(reader.read(item.number, values))
-            except Invalid as error:
-                outcomes = [(item.number, Rejected(item.number, str(error), item.data))]
-            yield from outcomes
+            yield number, item
+            continue
+        try:
+            values = rows.row(item)
+            unused_signals.check(values, rows.format)
+            outcomes = list(reader.read(number, values))
+        except Invalid as error:
+            outcomes = [(number, Rejected(number, str(error), item.data))]
+        yield from outcomes
     yield from reader.end()
 
 

@@ -285,7 +285,7 @@ def check_prompt(messages: Sequence[Turn]) -> None:
 
 def has_one_text(candidates: Sequence[CompletionText]) -> bool:
     """Return whether completions do not differ in their text."""
-    return all(candidate.text == candidates[0].text for candidate in candidates[1:])
+    return len({candidate.text for candidate in candidates}) < 2
 
 
 def have_own_sources(candidates: Sequence[CompletionText]) -> bool:

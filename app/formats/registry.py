@@ -73,7 +73,7 @@ def numbered(
         Invalid: The file is empty, its format is unknown, no format is called ``name``, or the
             mapping names a field or a column that does not exist.
     """
-    return _numbered(chunks, name, limits, mapping, may_be_empty=False)
+    return _numbered(chunks, name, limits, mapping, None, may_be_empty=False)
 
 
 def outcomes(
@@ -81,8 +81,11 @@ def outcomes(
     name: str | None = None,
     limits: Limits = DEFAULT,
     mapping: ColumnsByField | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[Numbered]:
     """Read a file for import: like `numbered`, with a name for every vote.
+
+    Sentences on how the file was read are added to ``notes`` in the meantime.
 
     Votes without a labeler's name are numbered within their comparison, so that all of them are
     kept, and importing the same file again yields the same names. A file of a known format may
@@ -92,7 +95,9 @@ def outcomes(
         Invalid: For the same reasons as `numbered`.
     """
     may_be_empty = name is not None
-    return unnamed_votes.named(_numbered(chunks, name, limits, mapping, may_be_empty=may_be_empty))
+    return unnamed_votes.named(
+        _numbered(chunks, name, limits, mapping, notes, may_be_empty=may_be_empty)
+    )
 
 
 def _numbered(
@@ -100,6 +105,7 @@ def _numbered(
     name: str | None,
     limits: Limits,
     mapping: ColumnsByField | None,
+    notes: list[str] | None,
     *,
     may_be_empty: bool,
 ) -> Iterator[Numbered]:
@@ -108,31 +114,46 @@ def _numbered(
     head, rest = peek(chunks, len(zip_files.MAGIC[0]))
     whole = chain([head], rest)
     if head.startswith(zip_files.MAGIC):
-        return _of_archive(whole, name, limits, mapping)
-    stream = raw_rows(whole, limits)
+        return _of_archive(whole, name, limits, mapping, notes)
+    stream = raw_rows(whole, limits, notes)
     readable = stream if may_be_empty else reading.readable(stream)
-    return reading.records(reading.opened(readable, name, limits, mapping))
+    return reading.records(reading.opened(readable, name, limits, mapping), notes)
 
 
 def _of_file(
-    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
+    chunks: Iterable[bytes],
+    name: str | None,
+    limits: Limits,
+    mapping: ColumnsByField | None,
+    notes: list[str],
 ) -> Iterator[Numbered]:
-    stream = reading.readable(raw_rows(chunks, limits))
-    return reading.records(reading.opened(stream, name, limits, mapping))
+    stream = reading.readable(raw_rows(chunks, limits, notes))
+    return reading.records(reading.opened(stream, name, limits, mapping), notes)
 
 
 def _of_archive(
-    chunks: Iterable[bytes], name: str | None, limits: Limits, mapping: ColumnsByField | None
+    chunks: Iterable[bytes],
+    name: str | None,
+    limits: Limits,
+    mapping: ColumnsByField | None,
+    notes: list[str] | None,
 ) -> Iterator[Numbered]:
-    """Read the files of an archive; rejected rows and unreadable files are named."""
+    """Read the files of an archive; rejected rows, unreadable and skipped files are named."""
+    said = [] if notes is None else notes
     with zip_files.opened(chunks, limits) as archive:
+        if archive.skipped:
+            said.append(archive.skipped)
         for info in archive.members:
+            of_file: list[str] = []
             prefix = f"{zip_files.shown(info)}: " if len(archive.members) > 1 else ""
             try:
                 own = None if name == ARCHIVE else name
-                for number, outcome in _of_file(archive.chunks(info), own, limits, mapping):
+                for number, outcome in _of_file(
+                    archive.chunks(info), own, limits, mapping, of_file
+                ):
                     if isinstance(outcome, Rejected):
                         outcome = Rejected(outcome.line, f"{prefix}{outcome.reason}", outcome.raw)
                     yield number, outcome
             except Invalid as error:
                 yield 1, Rejected(1, f"{prefix}{error}")
+            said += [f"{prefix}{note}" for note in of_file]

@@ -19,6 +19,15 @@ MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _BLOCK = 1 << 16
 _NAME_LONGEST = 80
 _ENCRYPTED = 1
+_LISTED = 10  # names of skipped files
+_DESCRIPTIONS = frozenset(
+    ("dataset_info.json", "dataset_infos.json", "croissant.json", "export.json")
+)
+_CARDS = frozenset(
+    ("readme", "license", "licence", "copying", "notice", "citation", "authors", "changelog")
+)
+_TEXTS = frozenset(("txt", "md", "rst", "html", "cff"))
+_DOCUMENTS = (".md", ".pdf", ".html", ".docx", ".png", ".jpg", ".jpeg", ".gif")
 _WORKBOOK = "xl/workbook.xml"
 
 
@@ -33,8 +42,21 @@ class Archive:
 
     @property
     def members(self) -> list[zipfile.ZipInfo]:
-        """The files in the archive, in order, without folders and hidden files."""
-        return [info for info in self.file.infolist() if not info.is_dir() and not _is_hidden(info)]
+        """The files in the archive that may hold data, in order."""
+        return [info for info in self.file.infolist() if not info.is_dir() and not _is_beside(info)]
+
+    @property
+    def skipped(self) -> str:
+        """A sentence on the files that hold no data by their names; empty if there are none."""
+        names = [
+            shown(info) for info in self.file.infolist() if not info.is_dir() and _is_beside(info)
+        ]
+        if not names:
+            return ""
+        listed = ", ".join(names[:_LISTED])
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        noun = "file" if len(names) == 1 else "files"
+        return f"{len(names)} {noun} of the archive skipped, as the names say: {listed}{more}."
 
     def chunks(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         """Yield the bytes of one file.
@@ -81,7 +103,8 @@ def opened(chunks: Iterable[bytes], limits: Limits) -> Iterator[Archive]:
         if len(infos) > limits.archive_files:
             raise Invalid(f"the zip archive holds more than {limits.archive_files} files")
         if not archive.members:
-            raise Invalid("the zip archive holds no files")
+            skipped = f"; {archive.skipped}" if archive.skipped else ""
+            raise Invalid(f"the zip archive holds no files with data{skipped}".rstrip("."))
         yield archive
 
 
@@ -98,6 +121,14 @@ def _zip_file(file: BinaryIO) -> zipfile.ZipFile:
         raise Invalid(f"the zip data are damaged: {error}") from error
 
 
-def _is_hidden(info: zipfile.ZipInfo) -> bool:
-    parts = info.filename.split("/")
-    return parts[0] == "__MACOSX" or parts[-1].startswith(".")
+def _is_beside(info: zipfile.ZipInfo) -> bool:
+    """Whether a file is hidden, or stands beside the data: a card, a license, a description."""
+    folder, _, name = info.filename.lower().rpartition("/")
+    stem, dot, ending = name.partition(".")
+    return (
+        folder.split("/")[0] == "__macosx"
+        or name.startswith(".")
+        or name in _DESCRIPTIONS
+        or (stem in _CARDS and (not dot or ending in _TEXTS))
+        or name.endswith(_DOCUMENTS)
+    )

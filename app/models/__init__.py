@@ -13,10 +13,11 @@ from app.models.accounts import (
 from app.models.audit import AuditEvent
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
-from app.models.exports import Export, ExportJudgment, ImportRun
+from app.models.exports import Export, ExportedJudgments, ImportRun
 from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
+from app.models.judges import AiJudgment, AiOutcome, ExportAiJudgment, Judge
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, Instruction, Project
@@ -33,6 +34,8 @@ from app.models.rounds import Evaluation, Round
 
 __all__ = [
     "Adjudication",
+    "AiJudgment",
+    "AiOutcome",
     "ApiToken",
     "Assignment",
     "AuditEvent",
@@ -46,7 +49,8 @@ __all__ = [
     "Demonstration",
     "Evaluation",
     "Export",
-    "ExportJudgment",
+    "ExportAiJudgment",
+    "ExportedJudgments",
     "FigureRefresher",
     "Guidelines",
     "ImportChunk",
@@ -56,6 +60,7 @@ __all__ = [
     "Invitation",
     "Job",
     "JobAttempt",
+    "Judge",
     "Judgment",
     "KeptFigure",
     "LoginSession",

@@ -3,10 +3,25 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    ColumnElement,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    and_,
+    cast,
+    func,
+    literal,
+    text,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
+from app.domain.id_set import BLOCK, IN
+
+Condition = ColumnElement[bool]
 
 
 class Export(Identified, Base):
@@ -31,15 +46,33 @@ class Export(Identified, Base):
     ready_at: Mapped[datetime | None]
 
 
-class ExportJudgment(Base):
-    """A judgment in an export: the link from a vote to the models trained on it."""
+class ExportedJudgments(Base):
+    """Judgments in an export: the link from votes to the models trained on them.
 
-    __tablename__ = "export_judgment"
+    A row stands for a block of ids (see `domain/id_set`): links of their own would take most of the
+    time of a large export. Nothing deletes judgments, so no foreign key is lost with them.
+    """
+
+    __tablename__ = "exported_judgments"
 
     export_id: Mapped[int] = mapped_column(ForeignKey("export.id"), primary_key=True)
-    judgment_id: Mapped[int] = mapped_column(
-        ForeignKey("judgment.id"), primary_key=True, index=True
-    )
+    block: Mapped[int] = mapped_column(Key, primary_key=True, index=True)
+    members: Mapped[bytes]
+
+    @classmethod
+    def include(cls, judgment_id: ColumnElement[int] | InstrumentedAttribute[int]) -> Condition:
+        """Return the condition that a row includes a judgment.
+
+        It says the same twice: by block, to find the rows of a judgment by their index, and as a
+        range of ids, to find the judgments of a row by theirs.
+        """
+        first = cls.block * BLOCK
+        place = cast(judgment_id - first, Integer) + 1  # PostgreSQL's function takes no bigint
+        return and_(
+            cls.block == judgment_id // BLOCK,
+            judgment_id.between(first, first + BLOCK - 1),
+            func.substr(cls.members, place, 1) == literal(IN, LargeBinary),
+        )
 
 
 class ImportRun(Identified, Base):

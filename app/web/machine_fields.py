@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.domain.plan import Engine, RoundPlan, ServerPlan, SftPlan
+from app.domain.plan import Engine, RoundPlan, SftPlan
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
 
 _VALID = ServerPlan("http://server", "model")

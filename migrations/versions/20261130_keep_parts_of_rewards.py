@@ -1,7 +1,7 @@
 """Keep the parts of a combined reward with each sample of a training.
 
 Revision: 5d0c6f3a91e4
-Follows: 93d1f0b7ce28
+Follows: c7e2a90d41f3
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "5d0c6f3a91e4"
-down_revision = "93d1f0b7ce28"
+down_revision = "c7e2a90d41f3"
 branch_labels = None
 depends_on = None
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from app.domain import jackknife
+from app.domain.krippendorff import Array
 from app.domain.measures import Interval, Undefined, wilson
 
 
@@ -97,7 +98,7 @@ def test_undefined_says_why() -> None:
 
 
 def test_statistic_that_rests_on_one_prompt_has_no_interval() -> None:
-    def one_when_any(sums: jackknife.Array) -> jackknife.Array:
+    def one_when_any(sums: Array) -> Array:
         return np.where(sums[:, 0] > 0, sums[:, 0], np.nan)
 
     rows = np.array([[1.0], [0.0], [0.0]])

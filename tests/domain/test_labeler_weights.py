@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from app.domain import labeler_weights
+from app.domain.krippendorff import Indices
 from app.domain.labeler_weights import Choices
 from app.domain.measures import Interval, Undefined
 from app.errors import Invalid
@@ -18,7 +19,7 @@ def simulate(
     seed: int = 0,
     units: int = UNITS,
     gold: int = 0,
-) -> tuple[Choices, labeler_weights.Indices]:
+) -> tuple[Choices, Indices]:
     """Simulate choices by the model itself; return them and which completion is better."""
     rng = np.random.default_rng(seed)
     truth = rng.choice([-1, 1], units)

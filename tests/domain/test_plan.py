@@ -11,7 +11,6 @@ from app.domain.plan import (
     PolicyPlan,
     RoundPlan,
     Sampling,
-    ServerPlan,
     SftPlan,
 )
 from app.domain.reward_parts import (
@@ -24,6 +23,7 @@ from app.domain.reward_parts import (
     Weighing,
 )
 from app.domain.reward_plan import Combination, RewardPlan
+from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount
 from app.errors import Invalid
 

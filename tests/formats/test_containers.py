@@ -141,12 +141,20 @@ def test_files_of_an_archive_are_read_each_by_its_own_format() -> None:
     found = list(formats.read([data]))
     kinds = [type(item).__name__ for item in found if not isinstance(item, Rejected)]
     assert kinds == ["PromptRecord", "DemonstrationRecord", "PreferenceRecord", "PromptRecord"]
-    assert [reason.partition(":")[0] for _, reason in rejects(found)] == [
-        "train/a.jsonl",
-        "README.md",
+    assert rejects(found) == [(2, "train/a.jsonl: turn 1 of the prompt is empty")]
+    notes: list[str] = []
+    assert len(list(registry.outcomes([data], "zip", notes=notes))) == len(found)
+    assert notes == [
+        "3 files of the archive skipped, as the names say: README.md, __MACOSX/a, train/.DS_Store."
     ]
-    assert rejects(found)[0] == (2, "train/a.jsonl: turn 1 of the prompt is empty")
-    assert "the header needs a column `prompt`" in rejects(found)[1][1]
+    assert formats.preview([data])[0].said == tuple(notes)
+
+
+def test_an_archive_of_one_file_beside_its_card_is_that_file() -> None:
+    data = zip_file({"LICENSE": b"MIT", "a.csv": b"prompt\nq\n", "dataset_info.json": b"{}"})
+    assert list(formats.read([data])) == [PromptRecord(Q)]
+    with pytest.raises(Invalid, match=r"no files with data; 1 file .* skipped.*: README\.md$"):
+        list(formats.read([zip_file({"README.md": b"x"})]))
 
 
 def test_archive_is_called_one_and_read_by_that_name() -> None:

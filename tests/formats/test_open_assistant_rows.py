@@ -76,6 +76,20 @@ def test_order_of_the_rows_does_not_matter(order: list[int], with_tree: bool) ->
     assert sorted(texts) == ["", "a2", "good"]
 
 
+def test_rows_messages_trees_and_records_add_up() -> None:
+    rows = [*TREE, message("t.3", "gone", "x"), message("t.4", "t", "x", deleted=True)]
+    notes: list[str] = []
+    data = "\n".join(map(json.dumps, rows)).encode()
+    found = list(registry.outcomes([data], "open-assistant-rows", notes=notes))
+    records = sum(not isinstance(outcome, Rejected) for _, outcome in found)
+    rejected = len(found) - records
+    messages = len(rows) - 1  # the deleted one is none
+    assert notes == [
+        f"{len(rows)} rows: {messages} messages in 1 tree, read as {records} records; "
+        f"{rejected} rejected."
+    ]
+
+
 def test_rows_and_trees_say_the_same() -> None:
     def node(row: dict[str, Any]) -> dict[str, Any]:
         replies = [node(other) for other in TREE if other["parent_id"] == row["message_id"]]

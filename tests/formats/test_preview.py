@@ -37,7 +37,7 @@ def only(*rows: dict[str, Any], **options: Any) -> FilePreview:
         (
             {"prompt": "q", "chosen": "x", "rejected": "y", "margin": 0.5},
             RecordPreview(
-                1, "preference", ("user: q",), ("x", "y"), ("completion 1 > 2, margin 0.5",)
+                1, "preference", ("user: q",), ("x", "y"), ("response 1 > 2, margin 0.5",)
             ),
         ),
         (
@@ -58,7 +58,7 @@ def only(*rows: dict[str, Any], **options: Any) -> FilePreview:
                 "comparison",
                 ("user: q",),
                 ("x", "y", "z"),
-                ("L1: completion 1 > 2 = 3 (clear)", "L2: none is good"),
+                ("L1: response 1 > 2 = 3 (clear)", "L2: none is good"),
             ),
         ),
     ],

@@ -243,3 +243,36 @@ def test_a_preview_keeps_the_declaration(lead: TestClient) -> None:
         data={"evaluation": "1", "action": "preview"},
     )
     assert 'name="evaluation" value="1" checked' in answer.text
+
+
+EXCEL = "prompt;response\r\nWie heißt du?;Ich heiße Jörg.\r\n".encode("cp1252")
+
+
+def test_a_spreadsheet_that_is_not_utf8_is_read_and_named(lead: TestClient) -> None:
+    file = {"file": ("excel.csv", EXCEL)}
+    shown = lead.post("/p/desk/prompts", files=file, data={"action": "preview"}).text
+    assert "Ich heiße Jörg." in shown
+    assert "Read as Windows-1252" in shown
+    imported = lead.post("/p/desk/prompts", files=file)
+    assert "Read as Windows-1252" in html(lead, imported.headers["location"])
+
+
+def test_an_encoding_can_be_chosen_on_the_page_and_in_the_api(lead: TestClient) -> None:
+    file = {"file": ("excel.csv", EXCEL)}
+    data = {"action": "preview", "encoding": "mac-roman"}
+    page = lead.post("/p/desk/prompts", files=file, data=data).text
+    assert "Ich heiße Jörg." not in page
+    assert '<option value="mac-roman" selected>' in page
+    wrong = lead.post("/p/desk/prompts", files=file, data={"encoding": "utf-8"})
+    assert wrong.status_code == 422
+    assert "the file is not UTF-8: invalid continuation byte near byte 25" in wrong.text
+    (part,) = lead.post(
+        f"{API}/imports/preview", params={"encoding": "windows-1252"}, content=EXCEL
+    ).json()
+    assert part["records"][0]["completions"] == ["Ich heiße Jörg."]
+    assert part["remarks"] == []
+    answer = lead.post(f"{API}/imports", params={"encoding": "windows-1252"}, content=EXCEL)
+    assert answer.json()["counts"]["demonstrations_new"] == 1
+    refused = lead.post(f"{API}/imports", params={"encoding": "klingon"}, content=EXCEL)
+    assert refused.status_code == 422
+    assert "there is no encoding 'klingon'; there are utf-8," in refused.text

@@ -6,11 +6,11 @@ from app.domain.plan import (
     PolicyPlan,
     RoundPlan,
     Sampling,
-    ServerPlan,
     SftPlan,
 )
 from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, ScoreForm, WeightSource
 from app.domain.reward_plan import Combination, RewardPlan
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
 from app.web import part_rows
 from app.web.launch_form import LaunchForm

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     dtype = torch.bfloat16 if work.device == "cuda" else torch.float32
     loaded = models.load(folder / workload.MODEL_FOLDER, dtype=dtype, device=work.device)
     # No token ends a response, so that all are equally long.
-    endless = replace(loaded, eos_id=-1)
+    endless = replace(loaded, ends=())
     if work.row == "ppo":
         train_policy(side, work, endless, "value" if "value" in arguments[1:] else "policy")
     else:

@@ -191,7 +191,7 @@ def _items(prompts: Sequence[Sequence[int]]) -> list[PromptItem]:
 
 def _loaded(folder: Path) -> LoadedModel:
     loaded = models.load(folder / case_files.MODEL_FOLDER)
-    return replace(loaded, eos_id=-1)  # no id ends a response
+    return replace(loaded, ends=())  # no token ends a response
 
 
 def _summary(result: TrainedPolicy) -> str:

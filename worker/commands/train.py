@@ -1,11 +1,13 @@
 """`train`: SFT, reward models and policies from plain files, without a server or a database."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
 
 from app.cli.console import emit, say
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, Training, flattened
@@ -169,6 +171,8 @@ def _run(
     reward: str = "",
 ) -> None:
     """Train, show progress, and print where the model is."""
+    if reading.chat != ChatSettings():
+        plan = replace(plan, chat=reading.chat)
     launching = load("worker.commands.launching")
     team = launching.joined()
     if training.processes > 1 and team is None:

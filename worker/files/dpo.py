@@ -24,6 +24,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     """Train a policy by direct preference optimization."""
     split = request.read(rows.comparisons, folder)
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
     config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
     train = request.rankings(split.train, roles)
@@ -39,7 +40,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     if not folder.is_first:
         return
     measured = measure(roles, request.rankings(split.heldout, roles), config)
-    settings = {"algorithm": "dpo", "training": config.to_json()}
+    settings = {"algorithm": "dpo", "training": config.to_json(), **roles.loaded.record}
     card = request.card("Policy", settings, end.summary | split.counts | measured)
 
     def write(aside: Path) -> None:

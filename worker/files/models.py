@@ -8,12 +8,13 @@ from typing import Any
 from app.errors import Invalid
 from worker import artifacts
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import models, saving
+from worker.rlhf.model import chat_options, models, saving
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.training import model_folders
+from worker.training import model_check, model_folders
 from worker.training.model_folders import ADAPTER, adapter_config, base_of, first_line, located
 
 
@@ -36,7 +37,12 @@ class Opened:
 
 
 def open_model(
-    name: str, device: str, *, four_bit: bool = False, team: Team | None = None
+    name: str,
+    device: str,
+    *,
+    four_bit: bool = False,
+    team: Team | None = None,
+    chat: ChatOptions = chat_options.DEFAULT,
 ) -> Opened:
     """Load a full model, in 4 bits if requested, or an adapter with its base model.
 
@@ -48,11 +54,11 @@ def open_model(
     if not (folder / ADAPTER).is_file():
         if (folder / "reward" / ADAPTER).is_file():
             raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
-        return Opened(_whole(location, device, four_bit, team), BASE, name)
+        return Opened(_whole(location, device, four_bit, team, chat), BASE, name)
     config = adapter_config(folder)
     if config.get("task_type") == "SEQ_CLS":
         raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
-    roles = _whole(base_of(folder), device, four_bit, team)
+    roles = _whole(base_of(folder), device, four_bit, team, chat)
     try:
         saving.load_policy(roles, folder, SFT)
     except (ValueError, OSError) as error:
@@ -87,8 +93,10 @@ def fingerprint(name: str) -> str:
     return f"{location}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else location
 
 
-def _whole(name: str, device: str, four_bit: bool, team: Team | None) -> Roles:
+def _whole(name: str, device: str, four_bit: bool, team: Team | None, chat: ChatOptions) -> Roles:
     try:
-        return Roles(models.load(name, device=device, four_bit=four_bit), team)
+        roles = Roles(models.load(name, device=device, four_bit=four_bit, chat=chat), team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {first_line(error)}") from error
+    model_check.guard(roles, name)
+    return roles

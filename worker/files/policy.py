@@ -12,6 +12,7 @@ from worker.files.rows import FilePrompt
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.training import policy, policy_reward, reward_parts, reward_sources, token_ids
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
@@ -23,6 +24,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     split = request.read(rows.prompts, folder)
     plan = request.plan.policy
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     prompts, heldout = (request.prompt_items(part, roles) for part in (split.train, split.heldout))
     room = policy.with_room(folder, roles, request.plan, prompts, heldout)
     if len(room.prompts) > plan.prompts:
@@ -44,6 +46,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
             "algorithm": str(plan.algorithm),
             "training": result.settings,
             "reward": dict(reward.record),
+            **roles.loaded.record,
         }
         metrics = result.metrics | split.counts
         folder.publish(request.card("Policy", settings, metrics), partial(result.save, roles))
@@ -67,7 +70,8 @@ def _reward(
             record = reward_parts.record_of(added.settings)
             recorded = reward_parts.plan_of(record)
             reading = _reading(request, folder, roles, recorded, prompts)
-            function = reward_parts.of(record, added.learned, sources, reading)
+            whole = reward_parts.of(record, added.learned, sources, reading)
+            function = reasoning.ignoring(whole, roles.loaded)
             return PolicyReward(function, added.normaliser, record)
         _say_replaced(folder, added)
     reading = _reading(request, folder, roles, own, prompts)
@@ -98,7 +102,6 @@ def _reading(
     prompts: Sequence[FilePrompt],
 ) -> RewardReading:
     """Return the prompts of the file as the rewards read them; tags are those of the rows."""
-    tokenizer = roles.loaded.tokenizer
     turns = [prompt.messages for prompt in prompts]
     tagged = [
         prompt.messages
@@ -106,6 +109,8 @@ def _reading(
         if set(prompt_labels.of_notes(prompt.meta or {}).tags) & set(plan.safety_tags)
     ]
     reads = reward_sources.reads_messages(plan.parts)
-    conversations = token_ids.conversations(tokenizer, turns if reads else (), request.instruction)
-    safety = token_ids.conversations(tokenizer, tagged, request.instruction)
+    conversations = token_ids.conversations(
+        roles.loaded, turns if reads else (), request.instruction
+    )
+    safety = token_ids.conversations(roles.loaded, tagged, request.instruction)
     return RewardReading(roles, request.device_of(folder), conversations, frozenset(safety))

@@ -13,6 +13,7 @@ from worker.files.rows import JudgedRow
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
 from worker.rlhf.reward.reward_report import ScoredPrompt
@@ -31,13 +32,15 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     refuse_labeler_weights(plan.reward)
     split = request.read(rows.judgments, folder)
     roles = request.roles(folder)
+    split = request.fitting(split, roles, folder)
     prompts = _prompts(split.train, plan.reward.normaliser_prompts)
     parts = _parts(request, folder, roles, prompts)
-    train = request.rankings(split.train, roles)
+    train = reasoning.rankings(roles.loaded, request.rankings(split.train, roles))
+    heldout = reasoning.rankings(roles.loaded, request.rankings(split.heldout, roles))
     inputs = RewardInputs(
         plan=plan,
         train=train,
-        heldout=request.rankings(split.heldout, roles),
+        heldout=heldout,
         criterion_weights=criterion_weights(split.train),
         prompts=prompts,
         instruction=request.instruction,
@@ -50,7 +53,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     without_room = {"prompts_without_room": len(inputs.prompts) - len(result.items)}
     metrics = result.end.summary | split.counts | report | without_room
     folder.say("Normalizing the scores on the model's own responses …")
-    settings = result.scaled(roles, plan)
+    settings = {**result.scaled(roles, plan), **roles.loaded.record}
 
     def write(aside: Path) -> None:
         result.save(roles, aside)
@@ -104,9 +107,9 @@ def _parts(
     request: TrainingRequest, folder: RunFolder, roles: Roles, prompts: Sequence[KeyedPrompt]
 ) -> tuple[RewardFunction, ...]:
     """Return the additional rewards, loaded before any training."""
-    plan, tokenizer = request.plan.reward, roles.loaded.tokenizer
+    plan = request.plan.reward
     turns = [messages for _, messages in prompts]
-    conversations = token_ids.conversations(tokenizer, turns, request.instruction)
+    conversations = token_ids.conversations(roles.loaded, turns, request.instruction)
     reading = RewardReading(roles, request.device_of(folder), conversations)
     return reward_parts.build(plan, RewardSources(), reading)
 

@@ -13,11 +13,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import preflight
+from app.domain import chat_settings, preflight
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RoundPlan, ServerPlan
+from app.domain.plan import RoundPlan
 from app.domain.preflight import Draft
+from app.domain.server_plan import ServerPlan
 from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, Split
@@ -34,6 +36,7 @@ from worker.runs.data import (
 from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
+from worker.training.screening import Refusals
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
@@ -73,6 +76,7 @@ class GenerateTask:
     prompts: tuple[Prompt, ...]
     policy: Checkpoint
     others: tuple[Checkpoint, ...]  # earlier models that take part, so that ratings connect
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
     @property
     def k(self) -> int:
@@ -105,12 +109,17 @@ def run(context: JobContext) -> None:
         prompt.id: _look_over(context, task, prompt, candidates, waste) for prompt in task.prompts
     }
     if not any(kept.values()):
+        refused = "".join(f"; {remark}" for remark in task.refusals.remarks)
         raise Invalid(
             f"round {task.round.number} has nothing to compare: of {waste.sampled} candidates "
-            f"{dict(waste.dropped)} were dropped"
+            f"{dict(waste.dropped)} were dropped{refused}"
         )
     created = _compare(context, task, kept)
-    result = {"comparisons": created, "preflight": waste.to_json(task.overlap)}
+    result = {
+        "comparisons": created,
+        "preflight": waste.to_json(task.overlap),
+        **task.refusals.result,
+    }
     context.succeed(lambda _session: result)
 
 
@@ -161,7 +170,7 @@ def _ask_server(
     candidates: dict[int, list[Completion]],
 ) -> None:
     request = server_completions.ServerRequest(
-        server, task.plan.sampling, _seed(task), task.instruction
+        server, task.plan.sampling, _seed(task), task.instruction, task.plan.chat or ChatSettings()
     )
     done = 0
     for rows in server_completions.draw(context, task.prompts, request):
@@ -181,7 +190,7 @@ def _extend(
     candidates: dict[int, list[Completion]],
 ) -> None:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
@@ -191,6 +200,7 @@ def _extend(
         done += len({row.prompt_id for row in rows})
         context.report(done, len(prompts), f"responses of {checkpoint.name}")
         _obey(context)
+    task.refusals.reasons.update(answering.refusals.reasons)
     if checkpoint is task.policy:
         _replace(context, task, answering, candidates)
 
@@ -319,7 +329,11 @@ def _earlier(
 
 
 def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
-    drafts = [Draft(row.text, row.is_finished) for row in rows]
+    # As labelers see them: a response that is all reasoning is empty.
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    drafts = [
+        Draft(chat_settings.without_reasoning(row.text, mark), row.is_finished) for row in rows
+    ]
     return preflight.sort(drafts, task.plan.preflight)
 
 

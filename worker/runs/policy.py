@@ -1,7 +1,9 @@
 """The policy of a round: trained against its reward model, monitored, stopped, published."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,7 +15,7 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
 from worker.runs import reward as reward_run
@@ -22,7 +24,7 @@ from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, policy_reward, reward_parts, token_ids
+from worker.training import policy, policy_reward, reward_parts, screening, token_ids
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
@@ -54,8 +56,23 @@ class PolicyTask:
 def run(context: JobContext) -> None:
     """Train the policy and publish the best weights seen before any alarm."""
     task = context.once(lambda: _task(context))
-    roles = checkpoint_weights.load(context, task.beneath, four_bit=task.plan.four_bit)
+    roles = checkpoint_weights.load(
+        context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+    )
+    screened = [
+        screening.screen(
+            roles.loaded, rows, task.instruction.text, f"{what} prompts", _named, is_needed=needed
+        )
+        for what, rows, needed in (
+            ("training", task.prompts, task.plan.policy.algorithm is not Algorithm.DPO),
+            ("held-out", task.heldout, False),
+        )
+    ]
+    task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))
     prompts, heldout = (_items(task, roles, rows) for rows in (task.prompts, task.heldout))
+    remarks = [remark for rows in screened for remark in rows.refusals.remarks]
+    for remark in remarks:
+        context.say(f"{remark}.")
     room = policy.with_room(context, roles, task.plan, prompts, heldout)
     reward = _reward(context, task, roles, room)
     result = policy.train(
@@ -73,6 +90,7 @@ def run(context: JobContext) -> None:
     starts_last = task.plan.policy.start is Start.LAST
     settings = {
         **task.beneath.config,
+        **roles.loaded.record,
         "algorithm": str(task.plan.policy.algorithm),
         "reward_checkpoint_id": None if task.reward is None else task.reward.id,
         "reward": dict(reward.record),
@@ -88,6 +106,7 @@ def run(context: JobContext) -> None:
         parent_id=task.start.id,
         parents=[task.start] if task.reward is None else [task.start, task.reward],
         export_ids=task.export_ids,
+        remarks=remarks,
     )
     published.publish(context, task.project, task.round, model)
 
@@ -103,7 +122,8 @@ def _reward(context: JobContext, task: PolicyTask, roles: Roles, room: PromptRoo
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     record = reward_parts.record_of(task.reward.config)
-    return PolicyReward(reward_parts.of(record, learned, sources, reading), normaliser, record)
+    whole = reward_parts.of(record, learned, sources, reading)
+    return PolicyReward(reasoning.ignoring(whole, roles.loaded), normaliser, record)
 
 
 def _task(context: JobContext) -> PolicyTask:
@@ -140,12 +160,15 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
     )
 
 
-def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[PromptItem]:
-    tokenizer = roles.loaded.tokenizer
+def _named(prompt: Prompt) -> tuple[str, list[dict[str, Any]]]:
+    return f"prompt {prompt.id}", prompt.messages
+
+
+def _items(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> list[PromptItem]:
     return [
         PromptItem(
             f"prompt-{prompt.id}",
-            token_ids.prompt_ids(tokenizer, prompt.messages, task.instruction.text),
+            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
         )
         for prompt in prompts
     ]
@@ -161,7 +184,7 @@ def _rankings(context: JobContext, task: PolicyTask, roles: Roles) -> list[Ranke
     rows = frozen_dataset.of_export(context, export).rows
     all_ranked = frozen_dataset.rankings(
         rows,
-        roles.loaded.tokenizer,
+        roles.loaded,
         instruction=task.instruction.text,
         roots=roots,
         root=roots[task.start.id],

@@ -8,6 +8,7 @@ from typing import Any, Final
 from app.domain.plan import RoundPlan
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.training import reward, reward_parts
@@ -65,11 +66,11 @@ def of_parts(
             found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
             return found
         place.say("Scaling the rewards on the model's own responses …")
-        responses = reward.own_responses(roles, items, plan)
+        responses = reasoning.branches(roles.loaded, reward.own_responses(roles, items, plan))
         record = reward_parts.recorded(settings, built, responses, learned)
         kept.write_text(json.dumps(record), encoding="utf-8")
         return record
 
     record = place.once(fit)
     function = reward_parts.scaled(record, built, learned, reading.safety_prompts)
-    return PolicyReward(function, record=record)
+    return PolicyReward(reasoning.ignoring(function, roles.loaded), record=record)

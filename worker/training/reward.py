@@ -12,7 +12,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.reward import criterion_heads, reward_model, scoring
+from worker.rlhf.reward import criterion_heads, reasoning, reward_model, scoring
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms
@@ -71,13 +71,14 @@ class RewardResult:
 
     def scaled(self, roles: Roles, plan: RoundPlan) -> dict[str, Any]:
         """Scale the scores on the start model's own responses; return the settings to record."""
-        responses = own_responses(roles, self.items, plan)
+        responses = reasoning.branches(roles.loaded, own_responses(roles, self.items, plan))
         normaliser = fit_scale(self.reward, responses, plan)
         learned = replace(self.reward, normalizer=normaliser)
         return {
             "names": list(self.names),
             "normaliser": normaliser.to_json(),
             "training": self.config.to_json(),
+            "rows": self.reward.probe.to_json(),
             **reward_parts.recorded(plan.reward, self.parts, responses, learned),
         }
 
@@ -203,9 +204,9 @@ def prompts_with_room(
     Raises:
         Invalid: none does, so the scores cannot be normalized.
     """
-    tokenizer, tokens = roles.loaded.tokenizer, plan.sampling.max_new_tokens
+    tokens = plan.sampling.max_new_tokens
     items = [
-        PromptItem(key, token_ids.prompt_ids(tokenizer, messages, instruction))
+        PromptItem(key, token_ids.prompt_ids(roles.loaded, messages, instruction))
         for key, messages in prompts
     ]
     kept = token_ids.that_fit(items, roles, tokens)

@@ -72,7 +72,10 @@ class RewardReading:
     @property
     def texts(self) -> Texts:
         """Prompts and responses as text."""
-        return Texts(self.writer, self.conversations)
+        if self.tokenizer is not None:
+            return Texts(self.tokenizer, (int(self.tokenizer.eos_token_id),), self.conversations)
+        assert self.roles is not None
+        return Texts(self.writer, self.roles.loaded.end_ids, self.conversations)
 
 
 def reads_messages(parts: Sequence[RewardPart]) -> bool:

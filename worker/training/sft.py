@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from app.domain.plan import SftPlan, Starter
 from app.errors import Invalid
 from worker.rlhf.core.examples import TokenizedDemonstration
+from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving, starter, template
 from worker.rlhf.model.models import LoadedModel
@@ -64,12 +65,13 @@ class SftResult:
     role: str
     end: LoopEnd
     metrics: dict[str, Any]
+    rows: LayoutProbe
 
     @property
     def settings(self) -> dict[str, Any]:
         """The training settings that the checkpoint records."""
         kind = layout.FULL if self.config.full else layout.ADAPTER
-        return {"layout": kind, "training": self.config.to_json()}
+        return {"layout": kind, "training": self.config.to_json(), "rows": self.rows.to_json()}
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
@@ -102,7 +104,10 @@ def fit(
         roles.checkpoint_gradients(True)
     state = TrainingState()
     training_loop.restore(place, state)
-    loop = finetuning.train(roles, train, config, state)
+    rows = finetuning.rows_of(roles, config)
+    if not rows.is_exact:
+        place.say(f"Demonstrations do not share rows: {rows.why}.")
+    loop = finetuning.train(roles, train, config, state, rows)
     end = training_loop.follow(place, loop, state, save_every=save_every, note=NOTE)
     place.leave_team()
     if not place.is_first:
@@ -110,9 +115,9 @@ def fit(
     role = BASE if config.full else config.adapter
     metrics: dict[str, Any] = {**end.summary, "too_long": too_long}
     if heldout:
-        metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config)
+        metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config, rows)
         place.metrics(end.step, {"heldout/loss": metrics["heldout/loss"]})
-    return SftResult(config, role, end, metrics)
+    return SftResult(config, role, end, metrics, rows)
 
 
 def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:
@@ -160,12 +165,11 @@ def encode(
     roles: Roles, demonstrations: Sequence[PromptAndResponse], instruction: str, max_tokens: int
 ) -> tuple[list[TokenizedDemonstration], int]:
     """Return the demonstrations that fit, as token ids, and the number of the others."""
-    tokenizer = roles.loaded.tokenizer
     limit = min(max_tokens, models.context_tokens(roles.causal) or max_tokens)
     encoded = []
     for demonstration in demonstrations:
-        prompt = token_ids.prompt_ids(tokenizer, demonstration.messages, instruction)
-        response = tuple(template.encode_response(tokenizer, demonstration.text, finished=True))
+        prompt = token_ids.prompt_ids(roles.loaded, demonstration.messages, instruction)
+        response = tuple(template.encode_response(roles.loaded, demonstration.text, finished=True))
         if len(prompt) + len(response) <= limit:
             encoded.append(TokenizedDemonstration(prompt, response))
     return encoded, len(demonstrations) - len(encoded)

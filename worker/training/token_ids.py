@@ -1,28 +1,32 @@
 """Prompts and completions of rows as token ids, the same in every run.
 
 A sampled completion keeps the ids that were sampled. Any other is tokenized alone and appended to
-the prompt's ids, with an EOS token only if it is finished.
+the prompt's ids, with the model's end token only if it is finished.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from transformers import PreTrainedTokenizerBase
-
 from app.domain import instruction_text
 from app.formats.training_rows import JudgedCompletion
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import models, template
+from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import ChatMessage, Speaker
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], instruction: str
+    loaded: LoadedModel, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
-    """Return the ids of a prompt's turns, with the project's instruction added."""
-    text = template.render_prompt(tokenizer, chat_messages(messages, instruction))
-    return tuple(template.encode_prompt(tokenizer, text))
+    """Return the ids of a prompt's turns, with the project's instruction added.
+
+    Raises:
+        UnfitPrompt: the chat template refuses the conversation.
+    """
+    turns = chat_messages(messages, instruction)
+    text = template.render_prompt(loaded.tokenizer, turns, loaded.chat)
+    return tuple(template.encode_prompt(loaded.tokenizer, text))
 
 
 def chat_messages(
@@ -35,32 +39,32 @@ def chat_messages(
 
 
 def conversations(
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     prompts: Iterable[Sequence[Mapping[str, Any]]],
     instruction: str,
 ) -> dict[tuple[int, ...], tuple[ChatMessage, ...]]:
     """Return the turns of prompts by their token ids, with the project's instruction added."""
     return {
-        prompt_ids(tokenizer, messages, instruction): chat_messages(messages, instruction)
+        prompt_ids(loaded, messages, instruction): chat_messages(messages, instruction)
         for messages in prompts
     }
 
 
 def completion_ids(
-    tokenizer: PreTrainedTokenizerBase, candidate: JudgedCompletion, *, is_ours: bool
+    loaded: LoadedModel, candidate: JudgedCompletion, *, is_ours: bool
 ) -> tuple[int, ...]:
     """Return a completion's ids: as sampled, or tokenized alone if not sampled by this model.
 
     Args:
-        tokenizer: of the model in use.
+        loaded: the model in use.
         candidate: the completion.
         is_ours: whether its ids come from this tokenizer.
 
     """
     if is_ours and candidate.token_ids:
         return candidate.token_ids
-    ids = template.encode_response(tokenizer, candidate.text, finished=candidate.is_finished)
-    return tuple(ids) or (int(tokenizer.eos_token_id),)
+    ids = template.encode_response(loaded, candidate.text, finished=candidate.is_finished)
+    return tuple(ids) or (loaded.end_id,)
 
 
 def that_fit(items: Sequence[PromptItem], roles: Roles, new_tokens: int) -> list[PromptItem]:

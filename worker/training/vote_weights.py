@@ -75,7 +75,7 @@ class VoteWeights:
         )
 
     def _pair(self, pair: TrainingPair, frozen: FrozenRow) -> PreferencePair | None:
-        share, weight, votes = pair.share, 1.0, frozen.votes
+        share, weight, votes = pair.share, 1.0, (*frozen.votes, *frozen.ai_votes)
         if self.labelers and votes and not (frozen.row.absolutes or frozen.row.is_settled):
             weights = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
             if not sum(weights):

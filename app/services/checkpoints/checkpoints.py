@@ -1,21 +1,24 @@
 """Checkpoints and their lineage, from a model to its judgments and back."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import func, literal, or_, select
+from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk, now
+from app.domain.id_set import BLOCK, ids_in
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
     Checkpoint,
     CheckpointInput,
     CheckpointKind,
     Export,
-    ExportJudgment,
+    ExportedJudgments,
     Judgment,
     Project,
 )
@@ -122,6 +125,13 @@ def create(
     return row
 
 
+def describe(session: Session, checkpoint_id: int, known: Mapping[str, Any]) -> None:
+    """Add to the configuration of a checkpoint what a worker found out when it loaded it."""
+    row = session.get_one(Checkpoint, checkpoint_id)
+    row.config = {**row.config, **_storable(known)}
+    session.flush()
+
+
 def get(session: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
     """Return a checkpoint of the project.
 
@@ -188,39 +198,41 @@ def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
         .where(CheckpointInput.checkpoint_id == checkpoint.id)
         .order_by(Export.id)
     )
-    judgments, labelers = session.execute(
-        select(func.count(Judgment.id), func.count(Judgment.labeler_id.distinct())).where(
-            Judgment.id.in_(_judgment_ids(checkpoint.id))
-        )
-    ).one()
+    labelers, guidelines, instructions = _distinct(session, checkpoint)
     return Lineage(
         tuple(ancestors(session, checkpoint)),
         tuple(children),
         tuple(exports),
-        judgments,
-        labelers,
-        _versions(session, checkpoint.id, Judgment.guidelines_version),
-        _versions(session, checkpoint.id, Judgment.instruction_version),
+        sum(1 for _id in _judgment_ids(session, checkpoint.id)),
+        len(labelers),
+        guidelines,
+        instructions,
     )
 
 
-def _versions(
-    session: Session, checkpoint_id: int, column: InstrumentedAttribute[int]
-) -> tuple[int, ...]:
-    query = select(column).distinct().where(Judgment.id.in_(_judgment_ids(checkpoint_id)))
-    return tuple(session.scalars(query.order_by(column)))
+def _distinct(session: Session, checkpoint: Checkpoint) -> list[tuple[int, ...]]:
+    """Return whose judgments it was trained on, and the versions they were given under."""
+    columns = (Judgment.labeler_id, Judgment.guidelines_version, Judgment.instruction_version)
+    query = (
+        select(*columns)
+        .join(ExportedJudgments, ExportedJudgments.include(Judgment.id))
+        .join(CheckpointInput, CheckpointInput.export_id == ExportedJudgments.export_id)
+        .where(CheckpointInput.checkpoint_id == checkpoint.id)
+        .distinct()
+    )
+    rows = session.execute(query).all()
+    return [tuple(sorted({row[at] for row in rows})) for at in range(len(columns))]
 
 
 def judgments(
     session: Session, checkpoint_id: int, *, after: int = 0, limit: int = 200
 ) -> list[Judgment]:
     """Return the judgments a checkpoint was trained on, a page at a time by id."""
-    query = (
-        select(Judgment)
-        .where(Judgment.id > after, Judgment.id.in_(_judgment_ids(checkpoint_id)))
-        .order_by(Judgment.id)
-        .limit(limit)
-    )
+    # Every block but the first has an id after it, and each export a block of that number.
+    blocks = (limit + 1) * len(input_ids(session, checkpoint_id))
+    later = _judgment_ids(session, checkpoint_id, after=after, blocks=blocks)
+    ids = list(islice(later, limit))
+    query = select(Judgment).where(bulk.among(session, Judgment.id, ids)).order_by(Judgment.id)
     return list(session.scalars(query))
 
 
@@ -229,8 +241,8 @@ def trained_on(session: Session, judgment_id: int) -> list[Checkpoint]:
     query = (
         select(Checkpoint)
         .join(CheckpointInput, CheckpointInput.checkpoint_id == Checkpoint.id)
-        .join(ExportJudgment, ExportJudgment.export_id == CheckpointInput.export_id)
-        .where(ExportJudgment.judgment_id == judgment_id)
+        .join(ExportedJudgments, ExportedJudgments.export_id == CheckpointInput.export_id)
+        .where(ExportedJudgments.include(literal(judgment_id)))
         .distinct()
         .order_by(Checkpoint.id)
     )
@@ -270,12 +282,27 @@ def _storable(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def _judgment_ids(checkpoint_id: int) -> Any:
-    return (
-        select(ExportJudgment.judgment_id)
-        .join(CheckpointInput, CheckpointInput.export_id == ExportJudgment.export_id)
-        .where(CheckpointInput.checkpoint_id == checkpoint_id)
+def _judgment_ids(
+    session: Session, checkpoint_id: int, *, after: int = 0, blocks: int | None = None
+) -> Iterator[int]:
+    """Yield the ids of the judgments in a checkpoint's exports, each once, in ascending order.
+
+    With `blocks`, at most that many are read.
+    """
+    query = (
+        select(ExportedJudgments.block, ExportedJudgments.members)
+        .join(CheckpointInput, CheckpointInput.export_id == ExportedJudgments.export_id)
+        .where(
+            CheckpointInput.checkpoint_id == checkpoint_id,
+            ExportedJudgments.block >= after // BLOCK,
+        )
+        .order_by(ExportedJudgments.block)
+        .limit(blocks)
     )
+    for _number, rows in groupby(session.execute(query), key=itemgetter(0)):
+        for id in sorted({id for row in rows for id in ids_in(*row)}):
+            if id > after:
+                yield id
 
 
 def _next_name(session: Session, project_id: int, kind: CheckpointKind) -> str:

@@ -26,16 +26,22 @@ from app.services.people import audit
 from app.services.queue import comparisons
 
 MOST = 5000
+COUNTED_MOST = 10_000  # completions that were asked about before
 _SPLITS = (Split.TRAIN, Split.VALIDATION)
 """The test split is left out: it is for evaluation, so nothing may be trained on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedComparisons:
-    """How many comparisons were made, and for how many prompts more could be."""
+    """How many comparisons were made, and for how many prompts more could be.
+
+    ``left_out`` counts the completions that are in a comparison of the kind already, up to one more
+    than `COUNTED_MOST`.
+    """
 
     made: int
     left: int
+    left_out: int = 0
 
 
 def ask(
@@ -49,7 +55,9 @@ def ask(
     if not 1 <= most <= MOST:
         raise Invalid(f"1 to {MOST} comparisons can be requested at once, not {most}")
     kind = JudgmentKind(project.judgment_kind)
+    left_out = 0
     if KINDS[kind].judges_completions:
+        left_out = _asked_before(session, project.id, kind)
         made = _ask_of_completions(session, project, kind, most)
     else:
         made = _ask_to_write(session, project, kind, most)
@@ -62,7 +70,7 @@ def ask(
             project_id=project.id,
             details={"kind": str(kind), "made": made},
         )
-    return RequestedComparisons(made, waiting(session, project))
+    return RequestedComparisons(made, waiting(session, project), left_out)
 
 
 def waiting(session: Session, project: Project) -> int:
@@ -138,6 +146,22 @@ def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]
             Completion.checkpoint_id.is_(None) if KINDS[kind].shows_several else true(),
         )
     )
+
+
+def _asked_before(session: Session, project_id: int, kind: JudgmentKind) -> int:
+    """Count the completions that are in a comparison of a kind already, up to a bound."""
+    asked = exists().where(
+        ComparisonCompletion.completion_id == Completion.id,
+        ComparisonCompletion.comparison_id == Comparison.id,
+        Comparison.kind == kind,
+    )
+    some = (
+        select(Completion.id)
+        .where(Completion.project_id == project_id, asked.correlate(Completion))
+        .limit(COUNTED_MOST + 1)
+        .subquery()
+    )
+    return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def _has_other_kinds(session: Session, project_id: int, kind: JudgmentKind) -> bool:

@@ -19,7 +19,7 @@ from app.models import (
     Comparison,
     Demonstration,
     Export,
-    ExportJudgment,
+    ExportedJudgments,
     Job,
     Judgment,
     Project,
@@ -54,7 +54,7 @@ def declare(session: Session, project: Project, given: Sequence[NewPrompt]) -> D
     Prompts that begin alike move together. Storing the new ones is left to `prompts.store`.
     """
     hashes = [new.content_hash for new in given]
-    groups = [new.group_of(digest) for new, digest in zip(given, hashes, strict=True)]
+    groups = [new.group_hash for new in given]
     known: dict[str, list[_Known]] = defaultdict(list)
     for prompt in _known(session, project.id, groups):
         known[prompt.group_hash].append(prompt)
@@ -134,8 +134,8 @@ def _trained_on(session: Session, project_id: int, prompt_ids: Collection[int]) 
     )
     exported = (
         select(Export.number)
-        .join(ExportJudgment, ExportJudgment.export_id == Export.id)
-        .join(Judgment, Judgment.id == ExportJudgment.judgment_id)
+        .join(ExportedJudgments, ExportedJudgments.export_id == Export.id)
+        .join(Judgment, ExportedJudgments.include(Judgment.id))
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(Comparison.prompt_id == Prompt.id, Export.format != export_rows.RICH)
     )

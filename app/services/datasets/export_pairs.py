@@ -1,10 +1,10 @@
 """From the votes on a comparison to preferences: aggregated, filtered, the chosen one first.
 
-Every pair that could have been exported is yielded, with its preferences or with the reason why
+Every pair that could have been exported is there, with its preferences or with the reason why
 there are none. The formats decide how a preference is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -51,21 +51,24 @@ class _Direction:
     margin: float | None = None
 
 
-def of_comparison(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
-    """Yield the pairs that a comparison implies: those of its settlement, or of its votes."""
+def of_comparison(comparison: JudgedComparison, options: ExportOptions) -> Iterable[ImpliedPair]:
+    """Return the pairs that a comparison implies: those of its settlement, or of its votes."""
     if comparison.is_settled:
-        yield from _of_settlement(comparison, options)
-    elif comparison.edits:
-        yield from _of_edits(comparison, options)
-    else:
-        counted = vote_shares.camps(comparison.votes, len(comparison.candidates))
-        if options.aggregate is Aggregate.EACH_VOTE:
-            agreement = {(pair.first, pair.second): pair.agreement for pair in counted}
-            for vote in comparison.votes:
-                yield from _of_vote(comparison, vote, agreement, options)
-            return
-        for pair in counted:
-            yield _of_votes(comparison, pair, options)
+        return _of_settlement(comparison, options)
+    if comparison.edits:
+        return _of_edits(comparison, options)
+    counted = vote_shares.camps(comparison.votes, len(comparison.candidates))
+    if options.aggregate is Aggregate.EACH_VOTE:
+        return _of_each_vote(comparison, counted, options)
+    return [_of_votes(comparison, pair, options) for pair in counted]
+
+
+def _of_each_vote(
+    comparison: JudgedComparison, counted: Iterable[PairVotes], options: ExportOptions
+) -> Iterator[ImpliedPair]:
+    agreement = {(pair.first, pair.second): pair.agreement for pair in counted}
+    for vote in comparison.votes:
+        yield from _of_vote(comparison, vote, agreement, options)
 
 
 def _of_settlement(comparison: JudgedComparison, options: ExportOptions) -> Iterator[ImpliedPair]:
@@ -172,20 +175,21 @@ def _directed(
     if direction.is_tie and options.ties is Ties.DROP:
         return ImpliedPair((), direction.tie_reason, vote)
     strength = None if vote is None or vote.strength is None else Strength(vote.strength)
-    both = candidates(comparison)
-    forth = (both[direction.better], both[direction.worse])
+    forth = tuple([_completion(comparison, place) for place in (direction.better, direction.worse)])
     try:
         preferences = tuple(
-            PreferenceRecord(
-                messages(comparison),
-                ordered,
-                _CHOSEN_FIRST,
-                labeler=None if vote is None else vote.labeler,
-                strength=strength,
-                margin=direction.margin,
-                source_id=str(comparison.comparison_id),
-            )
-            for ordered in ((forth, forth[::-1]) if direction.is_tie else (forth,))
+            [
+                PreferenceRecord(
+                    messages(comparison),
+                    ordered,
+                    _CHOSEN_FIRST,
+                    labeler=None if vote is None else vote.labeler,
+                    strength=strength,
+                    margin=direction.margin,
+                    source_id=str(comparison.comparison_id),
+                )
+                for ordered in ((forth, forth[::-1]) if direction.is_tie else (forth,))
+            ]
         )
     except Invalid as error:
         return ImpliedPair((), str(error), vote)
@@ -199,9 +203,14 @@ def messages(comparison: JudgedComparison) -> records.Conversation:
 
 def turns(prompt: DatasetPrompt) -> records.Conversation:
     """Return the turns of a prompt."""
-    return tuple(Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages)
+    return tuple([Turn(str(turn["role"]), str(turn["content"])) for turn in prompt.messages])
 
 
 def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ...]:
     """Return a comparison's completions in canonical order."""
-    return tuple(records.CompletionText(each.text, each.source) for each in comparison.candidates)
+    return tuple([_completion(comparison, place) for place in range(len(comparison.candidates))])
+
+
+def _completion(comparison: JudgedComparison, place: int) -> records.CompletionText:
+    candidate = comparison.candidates[place]
+    return records.CompletionText(candidate.text, candidate.source)

@@ -4,7 +4,6 @@ Pure functions from comparisons to bytes. An account says of every comparison an
 is in the export, or why it is not. Which options a format applies is in `export_options`.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from app.domain.id_set import IdSet
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import jsonl, prompts, records, rich, training_rows, trl, writers
@@ -63,7 +63,8 @@ class Account:
 
     tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
-    judgment_ids: "array[int]" = field(default_factory=lambda: array("q"))  # 8 bytes each
+    judgments: IdSet = field(default_factory=IdSet)
+    ai_judgments: IdSet = field(default_factory=IdSet)
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
     instruction: InstructionAccount = field(default_factory=InstructionAccount)
@@ -76,13 +77,16 @@ class Account:
         """
         self.counts.comparisons.exported += 1
         self.counts.settled += comparison.is_settled
-        for vote in comparison.votes:
-            if excluded and vote.judgment_id in excluded:
-                self.counts.judgments.exclude(excluded[vote.judgment_id])
-                continue
-            self.counts.judgments.exported += 1
-            self.judgment_ids.append(vote.judgment_id)
-            self.guidelines_versions.add(vote.guidelines_version)
+        votes: Sequence[Voted] = comparison.votes
+        if excluded:
+            votes = [vote for vote in votes if vote.judgment_id not in excluded]
+            for vote in comparison.votes:
+                if vote.judgment_id in excluded:
+                    self.counts.judgments.exclude(excluded[vote.judgment_id])
+        self.counts.judgments.exported += len(votes)
+        self.judgments.update([vote.judgment_id for vote in votes if not vote.is_ai])
+        self.ai_judgments.update([-vote.judgment_id for vote in votes if vote.is_ai])
+        self.guidelines_versions.update([vote.guidelines_version for vote in votes])
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
                 self.checkpoint_ids.add(candidate.checkpoint_id)
@@ -267,7 +271,11 @@ def _training_rows(
         if not judged_comparisons.teaches(comparison, vote)
     }
     account.take(comparison, excluded)
-    yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
+    yield training_rows.to_json(
+        row,
+        judged_comparisons.plain_votes(comparison),
+        judged_comparisons.plain_votes(comparison, of_ai=True),
+    )
 
 
 def _demonstration_rows(format: str) -> Rows:

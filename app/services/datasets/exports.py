@@ -4,23 +4,23 @@ Requesting an export inserts its row; the job writes the file and completes the 
 are decided in `export_rows`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import bulk, now
+from app.domain.id_set import IdSet
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Checkpoint, Export, ExportJudgment, Job, Project
+from app.models import Checkpoint, Export, ExportAiJudgment, ExportedJudgments, Job, Project
 from app.services.datasets import export_options, export_rows
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.people import audit
 
 QUEUED, READY, FAILED = "queued", "ready", "failed"
-CHUNK = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class Frozen:
     rows: int
     manifest: Mapping[str, Any]
     summary: str  # what is in it and what is not, in one sentence
-    judgment_ids: Sequence[int]
+    judgments: IdSet
+    ai_judgments: IdSet = field(default_factory=IdSet)
 
 
 def create(
@@ -127,14 +128,24 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     export.state = READY
     export.ready_at = now(session)
     session.flush()
-    for start in range(0, len(frozen.judgment_ids), CHUNK):
-        session.execute(
-            insert(cast(Table, ExportJudgment.__table__)),
-            [
-                {"export_id": export.id, "judgment_id": judgment_id}
-                for judgment_id in frozen.judgment_ids[start : start + CHUNK]
-            ],
-        )
+    link(session, export, frozen.judgments)
+    ai_rows = [(export.id, ai_id) for ai_id in frozen.ai_judgments]
+    bulk.insert(session, ExportAiJudgment, ("export_id", "ai_judgment_id"), ai_rows)
+
+
+def link(session: Session, export: Export, judgments: IdSet) -> None:
+    """Record which judgments of people are in an export."""
+    rows = [(export.id, number, members) for number, members in judgments.blocks()]
+    bulk.insert(session, ExportedJudgments, ("export_id", "block", "members"), rows)
+
+
+def judgments(session: Session, export_id: int) -> IdSet:
+    """Return which judgments of people are in an export."""
+    query = select(ExportedJudgments.block, ExportedJudgments.members)
+    ids = IdSet()
+    for number, members in session.execute(query.where(ExportedJudgments.export_id == export_id)):
+        ids.merge(number, members)
+    return ids
 
 
 def get(session: Session, project_id: int, number: int) -> Export:

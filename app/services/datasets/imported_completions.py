@@ -7,7 +7,7 @@ writer.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -60,12 +60,17 @@ def store(
     candidates: Sequence[tuple[int, CompletionText]],
     *,
     source: str,
+    new_prompts: Collection[int] = (),
 ) -> list[StoredCompletion]:
-    """Store completions, each with its prompt's id; return what they are, in the order given."""
+    """Store completions, each with its prompt's id; return what they are, in the order given.
+
+    `new_prompts` are prompts of this transaction, which have no completions yet: those of others
+    are looked up.
+    """
     if not candidates:
         return []
     all_keys = [_Keys.of(prompt_id, candidate) for prompt_id, candidate in candidates]
-    known = _known(session, all_keys)
+    known = _known(session, all_keys, new_prompts)
     fresh: dict[tuple[int, str], CompletionText] = {}
     places: list[tuple[int, str] | None] = []
     found: list[_Known | None] = []
@@ -96,8 +101,12 @@ def _hit(known: Mapping[tuple[int, str], _Known], keys: _Keys, source: str | Non
     return known.get(keys.own)
 
 
-def _known(session: Session, all_keys: Sequence[_Keys]) -> dict[tuple[int, str], _Known]:
-    wanted = {key for keys in all_keys for key in keys}
+def _known(
+    session: Session, all_keys: Sequence[_Keys], new_prompts: Collection[int]
+) -> dict[tuple[int, str], _Known]:
+    wanted = {key for keys in all_keys if keys.first[0] not in new_prompts for key in keys}
+    if not wanted:
+        return {}
     place = (Completion.prompt_id, Completion.source_key)
     columns = (*place, Completion.id, Completion.source)
     query = bulk.with_pairs(session, *place, wanted, columns, Completion.sample_index == 0)

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk
 from app.domain.judgment_kinds import KINDS
-from app.domain.prompt_labels import of_notes
 from app.domain.ranking import MOST
 from app.errors import Invalid
 from app.formats.records import (
@@ -53,10 +52,38 @@ class NumberedRecord:
     record: Record
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """Rows that have been checked: `rows` counts them, `prompts` has one for each that fits."""
+
+    rows: int
+    accepted: Sequence[NumberedRecord]
+    prompts: Sequence[NewPrompt]
+    rejected: Sequence[tuple[int, Rejected]]
+
+
+def prepare(batch: Sequence[Outcome], source: str) -> PreparedBatch:
+    """Do for a batch what does not need the database."""
+    accepted: list[NumberedRecord] = []
+    rejected: list[tuple[int, Rejected]] = []
+    for line, outcome in batch:
+        if isinstance(outcome, Rejected):
+            rejected.append((line, outcome))
+            continue
+        try:
+            _check(outcome)
+        except Invalid as error:
+            rejected.append((line, Rejected(line, str(error))))
+        else:
+            accepted.append(NumberedRecord(line, outcome))
+    given = [_prompt(numbered.record, source) for numbered in accepted]
+    return PreparedBatch(len(batch), accepted, given, rejected)
+
+
 def store(
     session: Session,
     project: Project,
-    batch: Sequence[Outcome],
+    batch: PreparedBatch,
     tally: ImportTally,
     *,
     source: str,
@@ -68,8 +95,9 @@ def store(
     _lock(session, project.id)
     if not tally.last_ids:
         tally.last_ids = import_tally.last_ids(session)
-    accepted = list(_accepted(batch, tally))
-    given = [_prompt(numbered.record, source) for numbered in accepted]
+    for line, rejected in batch.rejected:
+        tally.reject(line, rejected.reason, rejected.raw)
+    accepted, given = batch.accepted, batch.prompts
     if is_evaluation:
         accepted, given = _declared(session, project, accepted, given, tally)
     stored = prompts.store(
@@ -79,8 +107,8 @@ def store(
         author_id=author_id,
         is_evaluation=is_evaluation,
     )
-    _keep_labels(session, project, accepted, stored, tally)
-    tally.rows += len(batch)
+    _keep_labels(session, project, given, stored, tally)
+    tally.rows += batch.rows
     tally.counts["prompts_new"] += sum(row.is_new for row in stored)
     tally.counts["records"] += len(accepted)
     pairs = list(zip(accepted, stored, strict=True))
@@ -100,29 +128,15 @@ def _lock(session: Session, project_id: int) -> None:
 def _keep_labels(
     session: Session,
     project: Project,
-    accepted: Sequence[NumberedRecord],
+    given: Sequence[NewPrompt],
     stored: Sequence[StoredRow],
     tally: ImportTally,
 ) -> None:
     """Keep the categories and tags that the rows name, and count what was not as in the file."""
-    labels = [of_notes(getattr(numbered.record, "meta", None) or {}) for numbered in accepted]
+    labels = [new_prompt.labels for new_prompt in given]
     kept = prompt_labels.keep(session, project.id, list(zip(stored, labels, strict=True)))
     counts = {**kept.counts(), "labels_refused": sum(each.refused for each in labels)}
     tally.counts.update({name: count for name, count in counts.items() if count})
-
-
-def _accepted(batch: Sequence[Outcome], tally: ImportTally) -> Iterator[NumberedRecord]:
-    """Yield the records of a batch that can be stored; the others are put on the tally."""
-    for line, outcome in batch:
-        if isinstance(outcome, Rejected):
-            tally.reject(line, outcome.reason, outcome.raw)
-            continue
-        try:
-            _check(outcome)
-        except Invalid as error:
-            tally.reject(line, str(error))
-        else:
-            yield NumberedRecord(line, outcome)
 
 
 def _store_demonstrations(
@@ -176,6 +190,7 @@ def _store_candidates(
         project,
         [(prompt_id, candidate) for _, prompt_id, texts in rows for candidate in texts],
         source=source,
+        new_prompts={prompt.id for _, prompt in pairs if prompt.is_new},
     )
     tally.counts["completions_new"] += sum(completion.is_new for completion in stored)
     votes: list[ImportedVote] = []
@@ -210,7 +225,15 @@ def _asked(
         by_text.setdefault(candidate.text, completion.id)
     ids = tuple(by_text.values())
     if max(kind.fewest, 1) <= len(ids) <= kind.most:
-        yield ImportedVote(numbered.line, prompt_id, ids, None, kind.name, is_reported=False)
+        yield ImportedVote(
+            numbered.line,
+            prompt_id,
+            ids,
+            None,
+            kind.name,
+            is_reported=False,
+            is_new=any(completion.is_new for completion in stored),
+        )
     else:
         tally.counts["kept_without_comparison"] += 1
 
@@ -222,11 +245,13 @@ def _check(record: Record) -> None:
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
         texts = [candidate.text for candidate in record.candidates]
-        written = {(candidate.text, candidate.source) for candidate in record.candidates}
-        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
+        if len(set(texts)) == len(texts):
+            return
+        written = {(candidate.text, candidate.source) for candidate in record.candidates}
+        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
         if len(written) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
             raise Invalid("two of the completions are the same text, and not of two sources")
 

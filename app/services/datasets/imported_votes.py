@@ -9,6 +9,7 @@ A batch is stored with a few statements for all its votes; the rows of judgments
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -41,7 +42,8 @@ class ImportedVote:
     """A vote in a file; `vote.ranking` is in the order of `completion_ids`.
 
     `merged_ids` stood for the same texts in the first imports. `is_reported` is false for
-    comparisons whose repetition is reported as one of completions.
+    comparisons whose repetition is reported as one of completions. `is_new` is true if a completion
+    was added in this transaction, so that no comparison of it has been stored.
     """
 
     line: int
@@ -53,6 +55,7 @@ class ImportedVote:
     scales: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     merged_ids: tuple[int, ...] = ()
     is_reported: bool = True
+    is_new: bool = False
     key: str = field(init=False)
     """The natural key of the comparison."""
     merged_key: str | None = field(init=False)
@@ -71,21 +74,26 @@ def of_record(
 ) -> Iterator[ImportedVote]:
     """Yield the votes in a record, whose completions have been stored."""
     ids = tuple(completion.id for completion in completions)
-    merged_ids = tuple(completion.merged_id for completion in completions)
+    imported = partial(
+        ImportedVote,
+        line,
+        prompt_id,
+        ids,
+        merged_ids=tuple(completion.merged_id for completion in completions),
+        is_new=any(completion.is_new for completion in completions),
+    )
     if isinstance(record, PreferenceRecord):
         said = VoteRecord(
             record.labeler or "", record.ranking, record.strength, margin=record.margin
         )
-        yield ImportedVote(line, prompt_id, ids, said, _ordering(ids), merged_ids=merged_ids)
+        yield imported(said, _ordering(ids))
     elif isinstance(record, UnpairedRecord):
         said = VoteRecord(record.labeler or "", None, thumb="up" if record.label else "down")
-        yield ImportedVote(line, prompt_id, ids, said, JudgmentKind.THUMBS, merged_ids=merged_ids)
+        yield imported(said, JudgmentKind.THUMBS)
     elif isinstance(record, ComparisonRecord):
         kind = JudgmentKind(record.kind) if record.kind else _ordering(ids)
         for vote in record.votes or (None,):
-            yield ImportedVote(
-                line, prompt_id, ids, vote, kind, record.weights, record.scales, merged_ids
-            )
+            yield imported(vote, kind, record.weights, record.scales)
 
 
 def store(
@@ -114,7 +122,12 @@ class _Batch:
         self.session, self.project, self.tally = session, project, tally
         names = {imported.vote.labeler for imported in votes if imported.vote is not None}
         self.labelers = imported_labelers.ids(session, project, names)
-        keys = {key for imported in votes for key in (imported.key, imported.merged_key) if key}
+        keys = {
+            key
+            for imported in votes
+            for key in (None if imported.is_new else imported.key, imported.merged_key)
+            if key
+        }
         self.known = comparison_batches.by_natural_key(session, project.id, keys)
         self.orders = {key: known.completion_ids for key, known in self.known.items()}
         self.judged = self._judged(votes)

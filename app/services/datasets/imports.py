@@ -6,8 +6,9 @@ once.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -25,6 +26,7 @@ from app.services.datasets import import_tally, imported_records
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_records import Outcome
+from app.services.datasets.read_ahead import ReadAhead
 from app.services.people import audit
 
 BATCH = 1000
@@ -104,7 +106,8 @@ def run_in_batches(
     tally, source = ImportTally(), source_of(filename)
     remark_columns(_chunks(file), chosen, mapping, tally)
     file.seek(0)
-    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping)
+    notes: list[str] = []
+    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping, notes)
     for _ in store_batches(
         outcomes,
         transaction,
@@ -113,6 +116,7 @@ def run_in_batches(
         source=source,
         author_id=author_id,
         is_evaluation=is_evaluation,
+        notes=notes,
     ):
         report(file.tell())
     with transaction() as session:
@@ -142,33 +146,43 @@ def store_batches(
     source: str,
     author_id: int | None,
     is_evaluation: bool = False,
+    notes: Sequence[str] = (),
 ) -> Iterator[None]:
     """Store the rows of a file a batch at a time; yield after each batch is committed.
 
     Rows that the tally has seen are passed over, so an import that resumes continues after them.
+    What reading the rows adds to ``notes`` becomes remarks of the tally.
     """
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
-    while batch := list(islice(unseen, pace.rows)):
-        before = tally.rows
-        with transaction() as session:
-            pace.start()
-            project = session.get_one(Project, project_id)
-            imported_records.store(
-                session,
-                project,
-                batch,
-                tally,
-                source=source,
-                author_id=author_id,
-                is_evaluation=is_evaluation,
-            )
-        if not session.in_transaction():  # or else the caller's goes on
-            pace.give_way(session, len(batch))
-            if is_time_to_analyze(before, tally.rows):
-                with transaction() as session:
-                    bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
-        yield
+    with ReadAhead(unseen, partial(imported_records.prepare, source=source)) as reader:
+        while batch := reader.take(pace.rows):
+            if pace.reads_ahead:
+                reader.start(pace.rows)
+            pace.wait()
+            before = tally.rows
+            with transaction() as session:
+                pace.start()
+                if pace.reads_ahead:
+                    bulk.commit_soon(session)  # the end of the import is waited for
+                project = session.get_one(Project, project_id)
+                imported_records.store(
+                    session,
+                    project,
+                    batch,
+                    tally,
+                    source=source,
+                    author_id=author_id,
+                    is_evaluation=is_evaluation,
+                )
+            if not session.in_transaction():  # or else the caller's goes on
+                pace.give_way(session, batch.rows)
+                if is_time_to_analyze(before, tally.rows):
+                    with transaction() as session:
+                        bulk.analyze(session, *import_tally.TABLES.values(), *_ALSO_ANALYZED)
+            yield
+    for note in notes:
+        tally.remark(note)
 
 
 def remark_columns(
@@ -180,7 +194,7 @@ def remark_columns(
     """Name in the tally the columns of a file that are not imported, or only kept as notes."""
     with suppress(Invalid):  # told by the import itself
         for file in preview(chunks, format, mapping):
-            for remark in file.remarks:
+            for remark in file.remarks_on_columns:
                 tally.remark(remark)
 
 

@@ -45,7 +45,8 @@ class InstructionAccount:
     def note(self, comparison: JudgedComparison) -> None:
         """Record the versions that a comparison was judged under."""
         for vote in comparison.votes:
-            self.texts[vote.instruction_version] = comparison.instruction_of(vote)
+            if vote.instruction_version not in self.texts:
+                self.texts[vote.instruction_version] = comparison.instruction_of(vote)
 
 
 class DividedAccount(Protocol):
@@ -77,7 +78,7 @@ def rows(
     account: DividedAccount,
     of_part: OfPart,
 ) -> Iterator[Row]:
-    """Yield the rows of a comparison, each with the instruction that it was judged under."""
+    """Return the rows of a comparison, each with the instruction that it was judged under."""
     if format in NEVER or place is InstructionPlace.NONE:
         parts = {"": comparison}
     elif comparison.is_settled and format not in OF_VOTES:
@@ -86,8 +87,17 @@ def rows(
         parts = by_text(comparison)
     if len(parts) == 1:
         ((text, part),) = parts.items()
-        yield from _rows_of_part(format, place, part, text, account, of_part)
-        return
+        return _rows_of_part(format, place, part, text, account, of_part)
+    return _rows_of_parts(format, place, parts, account, of_part)
+
+
+def _rows_of_parts(
+    format: str,
+    place: InstructionPlace,
+    parts: Mapping[str, JudgedComparison],
+    account: DividedAccount,
+    of_part: OfPart,
+) -> Iterator[Row]:
     account.instruction.divided += 1
     with account.as_one():
         for text, part in parts.items():

@@ -18,7 +18,7 @@ from app.errors import Invalid
 from app.models import Comparison, Judgment, Membership, Prompt, Purpose, Round, Split
 from app.services.datasets import comparison_rows, judged_comparisons, row_filters
 from app.services.datasets.comparison_rows import CompletionInRow
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.datasets.row_filters import RowPage, RowSelection
 from app.services.project import criteria
 from app.services.queue import counted_judgments

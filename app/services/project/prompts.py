@@ -41,26 +41,21 @@ class NewPrompt:
     source: str = ""
     source_key: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    labels: PromptLabels = field(init=False)
+    """The category and tags in the notes."""
+    content_hash: str = field(init=False)
+    """The hash that identifies the prompt."""
 
-    @property
-    def labels(self) -> PromptLabels:
-        """The category and tags in the notes."""
-        return prompt_labels.of_notes(self.meta)
-
-    @property
-    def content_hash(self) -> str:
-        """The hash that identifies the prompt."""
-        return splits.content_hash([*self.turns, *(("user", text) for text in self.follow_up)])
+    def __post_init__(self) -> None:
+        turns = [*self.turns, *(("user", text) for text in self.follow_up)]
+        object.__setattr__(self, "labels", prompt_labels.of_notes(self.meta))
+        object.__setattr__(self, "content_hash", splits.content_hash(turns))
 
     @property
     def group_hash(self) -> str:
-        """The hash of how it begins, which decides its split."""
-        return splits.group_hash(self.turns)
-
-    def group_of(self, content_hash: str) -> str:
-        """Return the hash of how it begins, given its own, which is often the same."""
+        """The hash of how it begins, which decides its split; often the same as its own."""
         is_whole = not self.follow_up and all(role != "user" for role, _ in self.turns[:-1])
-        return content_hash if is_whole else self.group_hash
+        return self.content_hash if is_whole else splits.group_hash(self.turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +107,7 @@ def store(
     places = sorted(first.values())
     ids = bulk.reserve_ids(session, Prompt, len(places))
     known |= {hashes[at]: prompt_id for at, prompt_id in zip(places, ids, strict=True)}
-    groups = {at: new_prompts[at].group_of(hashes[at]) for at in places}
+    groups = {at: new_prompts[at].group_hash for at in places}
     test = dict.fromkeys(groups.values(), Split.TEST)
     split = test if is_evaluation else splits_of_groups(session, project, test)
     moment = now(session)
@@ -280,7 +275,7 @@ def text_hash(text: str) -> str:
 
 
 def _ids_by_hash(session: Session, project_id: int, hashes: Sequence[str]) -> dict[str, int]:
-    place = (Prompt.project_id, Prompt.content_hash)
-    pairs = [(project_id, digest) for digest in hashes]
-    query = bulk.with_pairs(session, *place, pairs, (Prompt.content_hash, Prompt.id))
+    query = select(Prompt.content_hash, Prompt.id).where(
+        Prompt.project_id == project_id, bulk.among(session, Prompt.content_hash, hashes)
+    )
     return {row[0]: row[1] for row in session.execute(query)}

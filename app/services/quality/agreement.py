@@ -19,18 +19,19 @@ from sqlalchemy.orm import Session
 from app.domain import agreement, labeler_agreement, labeler_standing
 from app.domain.agreement import PreferenceAgreement
 from app.domain.judgment_kinds import ORDERING_KINDS, WRITTEN_KINDS, JudgmentKind
+from app.domain.krippendorff import Numbers
 from app.domain.labeler_agreement import LabelerAgreement, PairAgreement
 from app.domain.labeler_standing import LabelerStanding
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
 from app.models import Purpose, Round
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria, prompt_search
 from app.services.project.prompt_search import NO_CATEGORY
 from app.services.quality import absolute_agreement, judgment_reader
 from app.services.quality.absolute_agreement import AbsoluteReport
-from app.services.quality.judgment_columns import KINDS, NO_ROUND, NONE, JudgmentColumns
+from app.services.quality.judgment_columns import KINDS, NO_ROUND, NONE, JudgmentColumns, numbered
 from app.services.quality.kept_figures import kept
 
 MAX_BINS = 12
@@ -263,7 +264,7 @@ def _versions(judgments: JudgmentColumns) -> tuple[AgreementGroup, ...]:
 
 def _groups(
     judgments: JudgmentColumns,
-    values: NDArray[np.int32],
+    values: Numbers,
     name_of: Callable[[int], str],
 ) -> tuple[AgreementGroup, ...]:
     """Measure each group of judgments with the same value."""
@@ -302,13 +303,12 @@ def _group(name: str, judgments: JudgmentColumns) -> AgreementGroup:
 def _over_time(judgments: JudgmentColumns) -> tuple[AgreementBin, ...]:
     """Split the comparisons judged twice or more into bins of equal size, by last judgment."""
     votes = judgments.where(judgments.is_preference)
-    names, place, counts = np.unique(
-        votes.arrays.comparison, return_inverse=True, return_counts=True
-    )
+    names, _, place = numbered(votes.arrays.comparison)
+    counts = np.bincount(place, minlength=len(names))
     last = np.zeros(len(names))
     np.maximum.at(last, place, votes.arrays.submitted)
     completed = np.flatnonzero(counts > 1)
-    completed = completed[np.argsort(last[completed], kind="stable")]
+    completed = completed[np.lexsort((names[completed], last[completed]))]
     bins = min(MAX_BINS, len(completed) // MIN_BIN_SIZE)
     if bins < 2:
         return ()

@@ -18,7 +18,7 @@ from app.models import (
     CheckpointInput,
     Comparison,
     Completion,
-    ExportJudgment,
+    ExportedJudgments,
     Judgment,
     Membership,
     Prompt,
@@ -26,7 +26,7 @@ from app.models import (
     Round,
     User,
 )
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria
 from app.services.quality.agreement import lowest, vote_of
 from app.services.queue import comparison_words, comparisons, counted_judgments
@@ -368,8 +368,8 @@ def _models(session: Session, comparison_id: int) -> tuple[Checkpoint, ...]:
     query = (
         select(Checkpoint)
         .join(CheckpointInput, CheckpointInput.checkpoint_id == Checkpoint.id)
-        .join(ExportJudgment, ExportJudgment.export_id == CheckpointInput.export_id)
-        .join(Judgment, Judgment.id == ExportJudgment.judgment_id)
+        .join(ExportedJudgments, ExportedJudgments.export_id == CheckpointInput.export_id)
+        .join(Judgment, ExportedJudgments.include(Judgment.id))
         .where(Judgment.comparison_id == comparison_id)
         .distinct()
         .order_by(Checkpoint.id)

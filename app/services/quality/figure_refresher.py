@@ -25,7 +25,7 @@ from app.db import Database, now
 from app.models import FigureRefresher, KeptFigure
 from app.services.quality import agreement, kept_figures, labeler_quality, weight_proposals
 
-CORE_SHARE = 0.05
+CORE_SHARE = 0.04  # of figures; looking for stale ones comes on top, about 6 ms a second
 LOOK_EVERY_S = 1.0
 QUIET_S = 4.0  # without a judgment, after which figures are computed at once …
 CHEAP_S = 10.0  # … if they cost no more CPU time than this

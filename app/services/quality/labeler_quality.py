@@ -92,7 +92,7 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
         _longer_by_others(longer),
         agreement.standings(session, project_id),
         repeats.read(session, project_id),
-        tested=sum(len(own.arrays.id) >= MIN_JUDGMENTS for own in work.values()),
+        tested=sum(len(own.arrays) >= MIN_JUDGMENTS for own in work.values()),
     )
     nothing = _Work(JudgmentArrays.empty(), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int8))
     return [
@@ -159,7 +159,7 @@ def _quality(member: Membership, work: _Work, skips: Sequence[int], team: _Team)
     times_ms = arrays.active_ms[arrays.active_ms > 0]
     repeated = team.repeats.get(member.user_id, ())
     evidence = Evidence(
-        judgments=len(arrays.id),
+        judgments=len(arrays),
         labelers=team.tested,
         first_place=work.trials(arrays.shown == arrays.first, work.is_placed, NO_FIRST_CHOICE),
         first_place_expected=_first_place_expected(work),
@@ -175,7 +175,7 @@ def _quality(member: Membership, work: _Work, skips: Sequence[int], team: _Team)
     return Quality(
         user_id=member.user_id,
         labeler=member.pseudonym,
-        judgments=len(arrays.id),
+        judgments=len(arrays),
         gold=evidence.gold.measure(),
         same_again=evidence.same_again.measure(),
         first_place=evidence.first_place.measure(),
@@ -197,7 +197,7 @@ def _is_gold(arrays: JudgmentArrays) -> Mask:
 
 def _skipped(arrays: JudgmentArrays, skips: Sequence[int]) -> Trials:
     prompts = np.concatenate([arrays.prompt, np.array(skips, dtype=np.int64)])
-    return Trials(np.arange(len(prompts)) >= len(arrays.id), prompts, NO_JUDGMENT)
+    return Trials(np.arange(len(prompts)) >= len(arrays), prompts, NO_JUDGMENT)
 
 
 def _first_place_expected(work: _Work) -> float | None:

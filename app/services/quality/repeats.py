@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Comparison, Judgment, Purpose
-from app.services.datasets.preferences import ranking_of
+from app.services.datasets.implied_rankings import ranking_of
 from app.services.queue import counted_judgments
 
 SameAgain = tuple[bool, int]

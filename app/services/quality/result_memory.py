@@ -34,6 +34,11 @@ class ResultMemory(Generic[Tag]):
             while len(self._entries) > self._most:
                 self._entries.popitem(last=False)
 
+    def drop(self, key: Hashable) -> None:
+        """Forget a result, if it is there."""
+        with self._lock:
+            self._entries.pop(key, None)
+
     def clear(self) -> None:
         """Forget every result."""
         with self._lock:

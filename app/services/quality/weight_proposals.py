@@ -9,13 +9,18 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk
 from app.domain import labeler_weights
-from app.domain.krippendorff import Indices
+from app.domain.krippendorff import Indices, Numbers, narrowed
 from app.domain.labeler_weights import Changes, Choices, ProposedWeight
 from app.domain.ranking import Pick, Ranking, Side
 from app.domain.votes import VoteTable
 from app.models import Comparison, Purpose
 from app.services.quality import judgment_reader
-from app.services.quality.judgment_columns import PURPOSES, JudgmentArrays, JudgmentColumns
+from app.services.quality.judgment_columns import (
+    PURPOSES,
+    JudgmentArrays,
+    JudgmentColumns,
+    numbered,
+)
 from app.services.quality.kept_figures import kept
 
 FORMER = "former member"
@@ -61,29 +66,35 @@ def _choices(session: Session, judgments: JudgmentColumns) -> Choices:
     """Return the choice of each judgment between each two completions; ties are left out."""
     table, arrays = judgments.table(), judgments.arrays
     is_choice = judgments.sign != 0
-    units, unit = np.unique(table.unit[is_choice], return_inverse=True)
-    people, labeler = np.unique(table.labeler[is_choice], return_inverse=True)
+    units, unit = _renumbered(table.unit[is_choice], len(table.owner))
+    people, labeler = _renumbered(table.labeler[is_choice], len(table.labelers))
     return Choices(
-        tuple(table.labelers[at] for at in people),
-        unit=unit.astype(np.int64),
-        labeler=labeler.astype(np.int64),
-        sign=judgments.sign[is_choice].astype(np.int64),
-        shown=judgments.shown_signs()[is_choice].astype(np.int64),
+        tuple(table.labelers[at] for at in people.tolist()),
+        unit=unit,
+        labeler=labeler,
+        sign=judgments.sign[is_choice],
+        shown=judgments.shown_signs()[is_choice],
         owner=_prompts(arrays)[table.owner][units],
         known=_known(session, arrays, table)[units],
     )
 
 
-def _prompts(arrays: JudgmentArrays) -> Indices:
+def _renumbered(numbers: Numbers, size: int) -> tuple[Indices, Numbers]:
+    """Number the numbers that occur from 0; return them, and the new number of each entry."""
+    present = np.bincount(numbers, minlength=size) > 0
+    return np.flatnonzero(present), narrowed(np.cumsum(present) - 1)[numbers]
+
+
+def _prompts(arrays: JudgmentArrays) -> Numbers:
     """Return the prompt of each comparison with a preference, in the order of the table."""
-    votes = arrays.size > 0
-    _, first = np.unique(arrays.comparison[votes], return_index=True)
-    return arrays.prompt[votes][np.sort(first)]
+    votes = np.flatnonzero(arrays.size > 0)
+    first = numbered(arrays.comparison[votes])[1]
+    return arrays.prompt[votes[first]]
 
 
-def _known(session: Session, arrays: JudgmentArrays, table: VoteTable) -> Indices:
+def _known(session: Session, arrays: JudgmentArrays, table: VoteTable) -> Numbers:
     """Return the sign of gold for each unit, 0 without gold."""
-    known = np.zeros(len(table.owner), dtype=np.int64)
+    known = np.zeros(len(table.owner), dtype=np.int8)
     is_gold = arrays.purpose == PURPOSES.index(Purpose.GOLD)
     gold_ids = np.unique(arrays.comparison[is_gold]).tolist()
     rows = session.execute(
@@ -92,6 +103,8 @@ def _known(session: Session, arrays: JudgmentArrays, table: VoteTable) -> Indice
         )
     )
     rankings = {row.id: ranking for row in rows if (ranking := _gold_ranking(row.gold_answer))}
+    if not rankings:
+        return known
     starts = np.searchsorted(table.owner, np.arange(len(table.comparisons)))
     for at, name in enumerate(table.comparisons):
         ranking = rankings.get(name)

@@ -62,10 +62,11 @@ def by_natural_key(
     session: Session, project_id: int, keys: Collection[str]
 ) -> dict[str, KnownComparison]:
     """Return the project's comparisons that have one of these natural keys."""
-    place = (Comparison.project_id, Comparison.natural_key)
-    pairs = [(project_id, key) for key in keys]
-    columns = (Comparison.natural_key, Comparison.id, Comparison.kind)
-    found = session.execute(bulk.with_pairs(session, *place, pairs, columns)).all()
+    if not keys:
+        return {}
+    one_of = bulk.among(session, Comparison.natural_key, keys)
+    named = select(Comparison.natural_key, Comparison.id, Comparison.kind)
+    found = session.execute(named.where(Comparison.project_id == project_id, one_of)).all()
     members: dict[int, list[int]] = defaultdict(list)
     if found:
         query = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.reward_parts import WeightSource
@@ -15,7 +16,7 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
-from app.services.rounds import instruction_remarks
+from app.services.rounds import instruction_remarks, judge_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
     for split, needed in ((Split.TRAIN, use), (Split.TEST, "to evaluate on")):
         if not _count_prompts(session, project.id, split):
             raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
+    judge_jobs.check_plan(session, project, plan)
 
 
 def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
@@ -71,6 +73,9 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
     evaluated = min(plan.evaluation.prompts, available[Split.TEST])
     comparisons = _count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
+    if plan.judge and plan.reward.judged_by is JudgedBy.AI:
+        overlap = 0
+    evaluators = 0 if plan.evaluation.judge else plan.evaluation.overlap
     demonstration_count = demonstrations.count(session, project.id, Split.TRAIN)
     does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstration_count
     return Preview(
@@ -80,7 +85,7 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         evaluation_prompts=evaluated,
         comparisons=comparisons,
         judgments=(prompts + heldout) * plan.comparisons_per_prompt * overlap
-        + evaluated * plan.evaluation.overlap,
+        + evaluated * evaluators,
         sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)) if plan.fits_reward else None,
         policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),

@@ -1,202 +1,23 @@
 """Agreement: the report, the quality of each labeler, and the most disputed comparisons."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
 
-from app.domain.agreement import EXPECTATION, WEIGHTING, RatingAgreement
-from app.domain.labeler_agreement import ALONE, PairAgreement
-from app.domain.labeler_weights import ProposedWeight
-from app.domain.measures import Interval, Measure, Undefined
-from app.domain.noise_ceiling import Levels
 from app.models import Purpose, Round
 from app.services.quality import agreement, labeler_quality, weight_proposals
-from app.services.quality.absolute_agreement import FREE_TEXT
-from app.services.quality.agreement import AgreementBin, AgreementGroup, AgreementReport
-from app.services.quality.labeler_quality import Quality
 from app.services.rounds import round_progress
-from app.web import figures
+from app.web.agreement_schemas import (
+    AgreementOut,
+    DisputedComparison,
+    WeightProposalOut,
+    report_out,
+    weight_out,
+)
 from app.web.deps import LeadAccess
 
-ALPHA = "Krippendorff's alpha as published: each judgment counts the same."
-ALPHA_BY_COMPARISON = "Alpha with each comparison counting the same, whatever its overlap."
-FLEISS = "Fleiss' kappa; where overlap is unequal, each pair of responses counts the same."
-
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
-
-
-class MeasureOut(BaseModel):
-    """A value with its 95 % interval; without a value, `reason` says why it is not defined."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = Field(0, description="The number of comparisons or trials it is based on.")
-    reason: str = ""
-
-
-class LevelsOut(BaseModel):
-    """The human level, and the range of the noise ceiling."""
-
-    human: float
-    ceiling_low: float
-    ceiling_high: float
-
-
-class GroupOut(BaseModel):
-    """Agreement within one group of judgments."""
-
-    name: str
-    judgments: int
-    raw: MeasureOut
-    alpha: MeasureOut
-
-
-class LabelerPairOut(BaseModel):
-    """Agreement of two labelers on the comparisons that both judged."""
-
-    first: str
-    second: str
-    raw: MeasureOut
-    kappa: MeasureOut = Field(description="Cohen's kappa.")
-
-
-class LabelerOut(BaseModel):
-    """A labeler's agreement with the others, and their quality measures."""
-
-    labeler: str
-    judgments: int
-    with_others: MeasureOut
-    alpha: MeasureOut
-    gold: MeasureOut
-    same_again: MeasureOut
-    first_place: MeasureOut = Field(description="How often they chose the response shown first.")
-    ties: MeasureOut
-    skips: MeasureOut
-    longer: MeasureOut = Field(description="How often they chose the longer of two responses.")
-    longer_by_others: MeasureOut = Field(description="How often all others together did so.")
-    median_s: float | None
-    majorities_turned: int
-    remarks: list[str]
-    user_id: int
-    thumbs_up: MeasureOut
-    first_place_expected: float | None = Field(description="How often chance would have chosen it.")
-    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
-
-
-class LabelerWeightOut(BaseModel):
-    """A proposed weight; `reason` says why it is 1 where nothing could be estimated."""
-
-    labeler: str
-    choices: int
-    shared: int = Field(description="Choices that others made too, or whose answer is known.")
-    gold: int = Field(description="Choices whose answer is known.")
-    accuracy: MeasureOut
-    first_place_pull: MeasureOut = Field(
-        description="The pull of the response shown first, in log-odds."
-    )
-    weight: float
-    low: float | None
-    high: float | None
-    reason: str
-
-
-class WeightProposalOut(BaseModel):
-    """Proposed weights, and the pairs of completions whose majority they would change."""
-
-    labelers: list[LabelerWeightOut]
-    weights: dict[str, float] = Field(
-        description="The estimated weights by pseudonym, as `PUT …/weights/in-use` takes them."
-    )
-    pairs: int
-    flipped: int
-    decided_ties: int
-    undecided: int
-
-
-class AbsoluteOut(BaseModel):
-    """Agreement on single responses: ratings of a criterion, their mean, or thumbs."""
-
-    name: str
-    judgments: int
-    pairable: int = Field(description="Responses judged by two or more labelers.")
-    raw: MeasureOut = Field(description="Share of identical pairs.")
-    within_one: MeasureOut = Field(description="Share of pairs at most one point apart.")
-    alpha: MeasureOut = Field(description=ALPHA)
-    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
-    fleiss: MeasureOut = Field(description=FLEISS)
-    metric: str
-    pairs: list[LabelerPairOut]
-    figures: dict[str, MeasureOut] = Field(description="All of the above, and any others, by name.")
-
-
-class AgreementBinOut(BaseModel):
-    """Agreement on comparisons that were completed one after another."""
-
-    start: datetime
-    end: datetime
-    versions: list[int] = Field(description="Of the guidelines.")
-    raw: MeasureOut
-
-
-class CompletionAgreementOut(BaseModel):
-    """How often others' ratings are within one point of a labeler's, or their thumbs the same."""
-
-    labeler: str
-    with_others: MeasureOut
-
-
-class AgreementOut(BaseModel):
-    """The agreement report of a project, or of the selected part of it."""
-
-    comparisons: int
-    judgments: int
-    labelers: int
-    units: int
-    pairable: int
-    without_preference: int
-    raw: MeasureOut = Field(description="Share of labeler pairs that agree, by comparison.")
-    decided: MeasureOut = Field(description="Agreement without ties: the human level.")
-    alpha: MeasureOut = Field(description=ALPHA)
-    alpha_by_comparison: MeasureOut = Field(description=ALPHA_BY_COMPARISON)
-    metric: str
-    strength_alpha: MeasureOut
-    fleiss: MeasureOut = Field(description=FLEISS)
-    cohen: MeasureOut = Field(description="Cohen's kappa, with exactly two labelers.")
-    tau_b: MeasureOut
-    w: MeasureOut = Field(description="Kendall's W of the rankings of a comparison, on average.")
-    top1: MeasureOut
-    levels: LevelsOut | None
-    rounds: list[GroupOut]
-    guidelines: list[GroupOut]
-    sources: list[GroupOut]
-    categories: list[GroupOut] = Field(description="Empty with fewer than two categories.")
-    pairs: list[LabelerPairOut]
-    by_labeler: list[LabelerOut]
-    kinds: dict[str, int] = Field(description="Number of judgments of each kind.")
-    ratings: list[AbsoluteOut]
-    mean_rating: AbsoluteOut | None
-    thumbs: AbsoluteOut | None
-    completions_by_labeler: list[CompletionAgreementOut]
-    texts: str = Field("", description="Why agreement is not defined for written text.")
-    over_time: list[AgreementBinOut] = Field(
-        description="Groups of comparisons of equal size, by when they were completed."
-    )
-    figures: dict[str, MeasureOut] = Field(
-        description="Every figure of the overall agreement by name, kappas and coverage included."
-    )
-    expectation: str = EXPECTATION
-    weighting: str = WEIGHTING
-
-
-class DisputedComparison(BaseModel):
-    """A comparison and the agreement on it."""
-
-    comparison_id: int
-    agreement: float
 
 
 @router.get("/agreement")
@@ -228,7 +49,7 @@ def report(
         categories=tuple(category),
         tags=tuple(tag),
     )
-    return _out(agreement_report, labeler_quality.of_project(session, project_id))
+    return report_out(agreement_report, labeler_quality.of_project(session, project_id))
 
 
 @router.get("/agreement/weights")
@@ -240,7 +61,7 @@ def weights(access: LeadAccess) -> WeightProposalOut:
     """
     proposal = weight_proposals.of_project(access.session, access.project.id)
     return WeightProposalOut(
-        labelers=[_weight(labeler) for labeler in proposal.weights],
+        labelers=[weight_out(labeler) for labeler in proposal.weights],
         weights=proposal.estimated,
         pairs=proposal.changes.units,
         flipped=proposal.changes.flipped,
@@ -262,151 +83,3 @@ def lowest(
     low = agreement.lowest(access.session, access.project.id, below=below)
     response.headers["x-total-count"] = str(low.total)
     return [DisputedComparison(comparison_id=name, agreement=value) for name, value in low.rows]
-
-
-def _out(report: AgreementReport, qualities: Sequence[Quality]) -> AgreementOut:
-    overall = report.overall
-    levels = overall.levels
-    return AgreementOut(
-        comparisons=overall.comparisons,
-        judgments=report.judgments,
-        labelers=overall.labelers,
-        units=overall.units,
-        pairable=overall.pairable,
-        without_preference=report.without_preference,
-        raw=_measure(overall.raw),
-        decided=_measure(overall.decided),
-        alpha=_measure(overall.alpha),
-        alpha_by_comparison=_measure(overall.alpha_by_comparison),
-        metric=overall.metric,
-        strength_alpha=_measure(overall.strength_alpha),
-        fleiss=_measure(overall.fleiss),
-        cohen=_measure(overall.cohen),
-        tau_b=_measure(overall.ranks.tau),
-        w=_measure(overall.ranks.w),
-        top1=_measure(overall.ranks.top1),
-        levels=_levels(levels) if isinstance(levels, Levels) else None,
-        rounds=[_group(group) for group in report.rounds],
-        guidelines=[_group(group) for group in report.versions],
-        sources=[_group(group) for group in report.sources],
-        categories=[_group(group) for group in report.categories],
-        pairs=[_pair(pair) for pair in report.pairs],
-        by_labeler=[_labeler(report, quality) for quality in qualities],
-        kinds={str(kind): count for kind, count in report.kinds.items()},
-        ratings=[_absolute(name, ratings) for name, ratings in report.absolute.criteria],
-        mean_rating=report.absolute.mean and _absolute("weighted mean", report.absolute.mean),
-        thumbs=report.absolute.thumbs and _absolute("thumbs", report.absolute.thumbs),
-        completions_by_labeler=[
-            CompletionAgreementOut(labeler=name, with_others=_measure(measure))
-            for name, measure in report.absolute.labelers
-        ],
-        texts=FREE_TEXT if report.texts else "",
-        over_time=[_bin(each) for each in report.over_time],
-        figures=_figures(overall),
-    )
-
-
-def _absolute(name: str, ratings: RatingAgreement) -> AbsoluteOut:
-    return AbsoluteOut(
-        name=name,
-        judgments=ratings.judgments,
-        pairable=ratings.pairable,
-        raw=_measure(ratings.raw),
-        within_one=_measure(ratings.within_one),
-        alpha=_measure(ratings.alpha),
-        alpha_by_comparison=_measure(ratings.alpha_by_comparison),
-        fleiss=_measure(ratings.fleiss),
-        metric=ratings.metric,
-        pairs=[_pair(pair) for pair in ratings.pairs],
-        figures=_figures(ratings),
-    )
-
-
-def _pair(pair: PairAgreement) -> LabelerPairOut:
-    return LabelerPairOut(
-        first=str(pair.first),
-        second=str(pair.second),
-        raw=_measure(pair.raw),
-        kappa=_measure(pair.kappa),
-    )
-
-
-def _labeler(report: AgreementReport, quality: Quality) -> LabelerOut:
-    alone = Measure.missing(ALONE)
-    agreed = next((row for row in report.labelers if row.labeler == quality.labeler), None)
-    return LabelerOut(
-        labeler=quality.labeler,
-        judgments=quality.judgments,
-        with_others=_measure(agreed.raw if agreed else alone),
-        alpha=_measure(agreed.alpha if agreed else alone),
-        gold=_measure(quality.gold),
-        same_again=_measure(quality.same_again),
-        first_place=_measure(quality.first_place),
-        ties=_measure(quality.ties),
-        skips=_measure(quality.skips),
-        longer=_measure(quality.longer),
-        longer_by_others=_measure(quality.longer_by_others),
-        median_s=quality.median_s,
-        majorities_turned=report.flips.get(quality.labeler, 0),
-        remarks=list(quality.remarks),
-        user_id=quality.user_id,
-        thumbs_up=_measure(quality.thumbs_up),
-        first_place_expected=quality.first_place_expected,
-        figures=_figures(quality),
-    )
-
-
-def _group(group: AgreementGroup) -> GroupOut:
-    return GroupOut(
-        name=group.name,
-        judgments=group.judgments,
-        raw=_measure(group.raw),
-        alpha=_measure(group.alpha),
-    )
-
-
-def _bin(group: AgreementBin) -> AgreementBinOut:
-    return AgreementBinOut(
-        start=group.start,
-        end=group.end,
-        versions=list(group.versions),
-        raw=_measure(group.raw),
-    )
-
-
-def _figures(report: object) -> dict[str, MeasureOut]:
-    return {name: _measure(measure) for name, measure in figures.named(report).items()}
-
-
-def _measure(measure: Measure) -> MeasureOut:
-    if isinstance(measure.value, Undefined):
-        return MeasureOut(value=None, n=measure.n, reason=measure.value.reason)
-    if isinstance(measure.interval, Interval):
-        return MeasureOut(
-            value=measure.value, low=measure.interval.low, high=measure.interval.high, n=measure.n
-        )
-    return MeasureOut(
-        value=measure.value, n=measure.n, reason=f"no interval: {measure.interval.reason}"
-    )
-
-
-def _levels(levels: Levels) -> LevelsOut:
-    return LevelsOut(
-        human=levels.human, ceiling_low=levels.ceiling_low, ceiling_high=levels.ceiling_high
-    )
-
-
-def _weight(proposed: ProposedWeight) -> LabelerWeightOut:
-    interval = proposed.weight_interval
-    return LabelerWeightOut(
-        labeler=str(proposed.labeler),
-        choices=proposed.choices,
-        shared=proposed.shared,
-        gold=proposed.gold,
-        accuracy=_measure(proposed.accuracy),
-        first_place_pull=_measure(proposed.slot_pull),
-        weight=proposed.weight,
-        low=interval.low if isinstance(interval, Interval) else None,
-        high=interval.high if isinstance(interval, Interval) else None,
-        reason=proposed.reason,
-    )

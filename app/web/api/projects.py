@@ -1,7 +1,7 @@
 """Projects: creating and editing them, their criteria, guidelines and members."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -40,6 +40,11 @@ class ProjectChanges(BaseModel):
     practice_pass_share: float | None = None
     is_paused: bool | None = None
     base_model: str | None = Field(None, description="A path or hub name, or “starter”.")
+    chat: dict[str, Any] | None = Field(
+        None,
+        description="For chat templates: `system_turns` (fold or refuse), `template_arguments`, "
+        "`thought_end`; omitted ones take their defaults.",
+    )
 
 
 class CriterionIn(BaseModel):
@@ -81,6 +86,7 @@ class ProjectOut(BaseModel):
     practice_pass_share: float | None
     is_paused: bool
     base_model: str | None
+    chat: dict[str, Any]
     sft_checkpoint_id: int | None
     policy_checkpoint_id: int | None
     created_at: datetime
@@ -93,10 +99,14 @@ class AskIn(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """How many comparisons were created, and for how many prompts more could be."""
+    """How many comparisons were created, and for how many prompts more could be.
+
+    `left_out` counts the completions that are in a comparison already, up to 10,001.
+    """
 
     made: int
     left: int
+    left_out: int
 
 
 class GuidelinesIn(BaseModel):
@@ -208,7 +218,7 @@ def ask(access: LeadAccess, body: AskIn) -> AskedOut:
     made = comparison_requests.ask(
         access.session, access.project, most=body.most, actor_id=access.user.id
     )
-    return AskedOut(made=made.made, left=made.left)
+    return AskedOut(made=made.made, left=made.left, left_out=made.left_out)
 
 
 @router.get("/{slug}/guidelines")

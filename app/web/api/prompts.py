@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 
 from app.domain.states import JobState
 from app.errors import Invalid
-from app.formats import column_mapping, registry
+from app.formats import charsets, column_mapping, registry
 from app.formats.preview import FilePreview, preview
 from app.models import Prompt, Split
 from app.services.datasets import import_jobs
@@ -98,7 +98,8 @@ class RecordOut(BaseModel):
 class FilePreviewOut(BaseModel):
     """The first rows of a file as they would be imported; `lost` gives reasons by column.
 
-    The columns in `notes` are kept with the prompt, but are no part of it.
+    The columns in `notes` are kept with the prompt, but are no part of it. `remarks` say how the
+    file was read, what would be lost and what would be different.
     """
 
     file: str | None
@@ -108,6 +109,7 @@ class FilePreviewOut(BaseModel):
     rejects: list[Reject]
     lost: dict[str, str]
     notes: Sequence[str]
+    remarks: list[str]
 
     @classmethod
     def of(cls, part: FilePreview) -> Self:
@@ -127,6 +129,7 @@ class FilePreviewOut(BaseModel):
             ],
             lost=part.lost,
             notes=part.notes,
+            remarks=list(part.remarks),
         )
 
 
@@ -180,6 +183,10 @@ Mapped = Annotated[
     Sequence[str],
     Query(description="field=column, such as prompt=question; ignore=column leaves one out."),
 ]
+Encoding = Annotated[
+    str | None,
+    Query(description=f"Of plain text: {', '.join(charsets.ENCODINGS)}. Detected by default."),
+]
 Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
 
 
@@ -205,6 +212,7 @@ def import_file(
     evaluation: Annotated[
         bool, Query(description="Declare the prompts an evaluation set.")
     ] = False,
+    encoding: Encoding = None,
 ) -> ImportOut | JobOut:
     """Import prompts, demonstrations, completions or preferences from a file.
 
@@ -214,16 +222,17 @@ def import_file(
     result names the import.
     """
     file, name = body
-    started = import_jobs.start(
-        access.session,
-        access.project,
-        file,
-        filename=filename or name,
-        format=format,
-        mapping=column_mapping.parse(map),
-        author_id=access.user.id,
-        is_evaluation=evaluation,
-    )
+    with charsets.in_encoding(file, encoding) as data:
+        started = import_jobs.start(
+            access.session,
+            access.project,
+            data,
+            filename=filename or name,
+            format=format,
+            mapping=column_mapping.parse(map),
+            author_id=access.user.id,
+            is_evaluation=evaluation,
+        )
     if started.job is None:
         return _import_out(started)
     response.status_code = 202
@@ -238,12 +247,13 @@ def preview_file(
     access: LeadAccess,
     format: Annotated[str | None, Query(description="Detected by default.")] = None,
     map: Mapped = (),
+    encoding: Encoding = None,
 ) -> list[FilePreviewOut]:
     """Return the first rows of a file as they would be imported; nothing is stored."""
     file, _ = body
-    file.seek(0)
-    chunks = iter(lambda: file.read(1 << 16), b"")
-    files = preview(chunks, format, column_mapping.parse(map))
+    with charsets.in_encoding(file, encoding) as data:
+        data.seek(0)
+        files = preview(iter(lambda: data.read(1 << 16), b""), format, column_mapping.parse(map))
     return [FilePreviewOut.of(part) for part in files]
 
 

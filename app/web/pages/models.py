@@ -61,6 +61,11 @@ class ModelPage:
         return sorted(groups, key=lambda group: group["name"] != "category")
 
     @property
+    def ends(self) -> list[Mapping[str, Any]]:
+        """The tokens that end its responses, as recorded by the worker that loaded it."""
+        return list(self.model.config.get("ends", []))
+
+    @property
     def ratings(self) -> list[Mapping[str, Any]]:
         """How well a reward model predicts the held-out ratings of each criterion."""
         return list(self.model.metrics.get("ratings") or ())

@@ -1,15 +1,15 @@
 """Prompts: listed by filters, labelled in bulk; imports, their progress and rejected lines."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from fastapi import File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError
-from app.formats import column_mapping, registry
+from app.formats import charsets, column_mapping, registry
 from app.formats.preview import FilePreview, preview
 from app.models import Completion, Demonstration, ImportRun, Prompt, PromptEdit, Split
 from app.services.datasets import demonstrations, import_jobs, imports
@@ -55,8 +55,14 @@ class PromptsPage:
     error: str = ""
     format: str = ""
     columns: str = ""
+    encoding: str = ""
     evaluation: bool = False
     preview: tuple[FilePreview, ...] = ()
+
+    @property
+    def encodings(self) -> Mapping[str, str]:
+        """The encodings that can be chosen, with their titles."""
+        return charsets.ENCODINGS
 
     @property
     def total(self) -> int:
@@ -162,28 +168,31 @@ def upload(
     format: Annotated[str, Form()] = "",
     columns: Annotated[str, Form()] = "",
     evaluation: Annotated[bool, Form()] = False,
+    encoding: Annotated[str, Form()] = "",
     action: Annotated[Literal["import", "preview"], Form()] = "import",
 ) -> Response:
     """Import a file, or show its first rows; a job imports a large one."""
     try:
         mapping = column_mapping.parse(filter(None, map(str.strip, columns.splitlines())))
-        if action == "preview":
-            files = preview(_chunks(file), format or None, mapping)
-            page = replace(_page(access), format=format, columns=columns, preview=files)
-            return render(request, "prompts/page.html", replace(page, evaluation=evaluation))
-        started = import_jobs.start(
-            access.session,
-            access.project,
-            file.file,
-            filename=file.filename or "",
-            format=format or None,
-            author_id=access.user.id,
-            mapping=mapping,
-            is_evaluation=evaluation,
-        )
+        with charsets.in_encoding(file.file, encoding) as data:
+            if action == "preview":
+                files = preview(_chunks(data), format or None, mapping)
+                page = replace(_page(access), format=format, columns=columns, preview=files)
+                page = replace(page, evaluation=evaluation, encoding=encoding)
+                return render(request, "prompts/page.html", page)
+            started = import_jobs.start(
+                access.session,
+                access.project,
+                data,
+                filename=file.filename or "",
+                format=format or None,
+                author_id=access.user.id,
+                mapping=mapping,
+                is_evaluation=evaluation,
+            )
     except AttuneError as error:
         page = replace(_page(access, error=str(error)), format=format, columns=columns)
-        page = replace(page, evaluation=evaluation)
+        page = replace(page, evaluation=evaluation, encoding=encoding)
         return render(request, "prompts/page.html", page, status=422)
     return redirect(
         request,
@@ -235,8 +244,8 @@ def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Respons
     return render(request, "prompts/one.html", page)
 
 
-def _chunks(file: UploadFile) -> Iterator[bytes]:
-    return iter(lambda: file.file.read(1 << 16), b"")
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(1 << 16), b"")
 
 
 def _import_page(access: ProjectAccess, import_id: int) -> ImportPage:

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
-from app.models import Project, Round, Split
+from app.models import Judge, Project, Round, Split
 from app.services.checkpoints import reward_models
+from app.services.judging import judges
 from app.services.project import prompts
 from app.services.quality import weights_in_use
 from app.services.quality.weights_in_use import WeightsInUse
@@ -26,6 +27,7 @@ from app.services.rounds import (
 from app.services.rounds.readiness import Preview
 from app.web import addresses, part_rows
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.judge_fields import JUDGED_BY
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
 from app.web.rounds_live import RoundPage, round_page
@@ -91,8 +93,15 @@ class LaunchPage:
     algorithm_help: str = ALGORITHM_HELP
     engines: Sequence[tuple[str, str]] = ENGINES
     problems: Mapping[str, str] = field(default_factory=dict)
+    judges: Sequence[Judge] = ()
+    judged_by: Sequence[tuple[str, str]] = JUDGED_BY
     reward_models: Sequence[str] = ()
     part_choices: PartChoices = PartChoices()
+
+    @property
+    def judge_names(self) -> list[tuple[str, str]]:
+        """The AI judges that can be named, as options of the form."""
+        return [(judge.pseudonym, f"{judge.name} ({judge.pseudonym})") for judge in self.judges]
 
     @property
     def weights_help(self) -> str:
@@ -292,6 +301,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         weights_in_use.why_not(project),
         error or problem,
         problems=shown.problems(before),
+        judges=[one for one in judges.of_project(session, project.id) if one.archived_at is None],
         reward_models=reward_models.readable(session, project.id, access.user.id),
     )
 
@@ -300,6 +310,7 @@ def _before(session: Session, project: Project) -> RoundPlan:
     """Return the plan of the last round with the project's labeler weights: the next one's base."""
     made = round_progress.of_project(session, project.id)
     plan = RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+    plan = replace(plan, chat=None)  # the project's, as they are now
     return weights_in_use.in_next(session, project, plan)
 
 

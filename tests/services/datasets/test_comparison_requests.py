@@ -58,7 +58,9 @@ def test_completions_are_asked_of_in_comparisons_of_the_projects_size(
     project = sample.make_project(session, judgment_kind=kind, k=k)
     sample.make_completions(session, project, 5)
     assert comparison_requests.waiting(session, project) == 1
-    assert ask(session, project).made == len(expected)
+    first = ask(session, project)
+    assert (first.made, first.left_out) == (len(expected), 0)
+    assert ask(session, project).left_out == sum(expected)
     assert sizes(session) == expected
     assert ask(session, project).made == 0
 

@@ -10,10 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database, now
+from app.domain.id_set import IdSet
 from app.domain.splits import Shares
 from app.formats.manifest import Counts
-from app.models import Export, ExportJudgment, ImportRun, Job, Judgment, Project, Prompt, Split
-from app.services.datasets import demonstrations, imports, preferences
+from app.models import Export, ImportRun, Job, Judgment, Project, Prompt, Split
+from app.services.datasets import demonstrations, exports, imports, preferences
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.project import prompts
@@ -151,7 +152,7 @@ def test_prompts_of_a_training_export_stay_and_an_archive_does_not_matter(
     session.add(export)
     session.flush()
     vote = session.scalars(select(Judgment)).one()
-    session.add(ExportJudgment(export_id=export.id, judgment_id=vote.id))
+    exports.link(session, export, IdSet([vote.id]))
     session.flush()
     turns = [
         {"role": r, "content": c} for r, c in [("user", "Open?"), ("assistant", "A"), ("user", "R")]

@@ -99,7 +99,7 @@ def test_a_settled_comparison_follows_the_settlement_whatever_the_aggregate(
     counts = account.counts
     assert (counts.settled, counts.comparisons.exported, counts.judgments.exported) == (1, 1, 0)
     assert counts.judgments.excluded == {judged_comparisons.SETTLED_INSTEAD: 3}
-    assert list(account.judgment_ids) == []
+    assert list(account.judgments) == []
 
 
 @pytest.mark.parametrize("aggregate", list(Aggregate))
@@ -185,7 +185,7 @@ def test_ties_are_left_out_or_count_half_each_way() -> None:
         assert account.counts.pairs.excluded == {reason: 1}
         assert account.counts.comparisons.excluded == {reason: 1}
         assert account.counts.judgments.excluded == {reason: 2}
-        assert list(account.judgment_ids) == []
+        assert list(account.judgments) == []
     said = comparison(vote(1, TIE))
     assert winners(said, aggregate=Aggregate.EACH_VOTE, ties=Ties.HALF) == ["one", "two"]
 
@@ -243,7 +243,7 @@ def test_a_thumb_is_a_label_and_no_preference() -> None:
         ("one", True),
         ("one", False),
     ]
-    assert list(account.judgment_ids) == [1, 2]
+    assert list(account.judgments) == [1, 2]
     _, account = rows("trl-explicit", thumbs)
     assert account.counts.comparisons.excluded == {judged_comparisons.NOT_PREFERENCE: 1}
     assert account.counts.judgments.excluded == {judged_comparisons.NOT_PREFERENCE: 2}
@@ -261,7 +261,7 @@ def test_an_edit_is_preferred_to_what_it_was_made_of(aggregate: Aggregate) -> No
     found, account = rows("trl-explicit", edited, options=ExportOptions(aggregate=aggregate))
     assert [row["chosen"][0]["content"] for row in found] == ["One.", "1"]
     assert {row["rejected"][0]["content"] for row in found} == {"one"}
-    assert list(account.judgment_ids) == [1, 2]
+    assert list(account.judgments) == [1, 2]
     _, account = rows("unpaired", edited)
     assert account.counts.judgments.excluded == {judged_comparisons.NOT_LABELLED: 2}
 
@@ -284,14 +284,14 @@ def test_what_people_wrote_is_a_demonstration_once() -> None:
             judged_comparisons.NO_TEXT: 1,
         }
         assert account.counts.demonstrations.exported == 1
-        assert list(account.judgment_ids) == [1, 2]
+        assert list(account.judgments) == [1, 2]
 
 
 def test_training_rows_carry_what_was_said_of_each_completion_by_itself() -> None:
     weighed = replace(of_kind(JudgmentKind.RATE, rated(1, 2, 5), rated(2, 4, 4)))
     (line,), account = rows("training", replace(weighed, weights={"true": 2.0}))
     assert line["absolutes"] == [[{"true": 3.0}, None], [{"true": 4.5}, None]]
-    assert (line["weights"], list(account.judgment_ids)) == ({"true": 2.0}, [1, 2])
+    assert (line["weights"], list(account.judgments)) == ({"true": 2.0}, [1, 2])
     assert line["pairs"] == [[0, 1, 0.25, 2, 0.5, None]]
     thumbs = of_kind(JudgmentKind.THUMBS, vote(1, None, thumb="up"), vote(2, None, thumb="down"))
     (line,), _ = rows("training", thumbs)
@@ -311,7 +311,7 @@ def test_an_edit_trains_as_a_completion_that_is_better() -> None:
     assert [one["text"] for one in line["completions"]] == ["one", "1", "One."]
     assert [one["token_ids"] for one in line["completions"][1:]] == [None, None]
     assert line["pairs"] == [[1, 0, 1.0, 2, 1.0, None], [2, 0, 1.0, 1, 1.0, None]]
-    assert list(account.judgment_ids) == [1, 2, 3]
+    assert list(account.judgments) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +328,7 @@ def test_the_rich_format_keeps_every_kind_of_answer(given: JudgedComparison) -> 
     given = replace(
         given,
         votes=tuple(
-            replace(one, shown_order=tuple(range(len(given.candidates)))) for one in given.votes
+            one._replace(shown_order=tuple(range(len(given.candidates)))) for one in given.votes
         ),
     )
     (line,), _ = rows("rich", given)
@@ -371,7 +371,7 @@ def test_what_goes_out_can_come_in(format: str) -> None:
 
 def test_the_account_names_votes_guidelines_and_models() -> None:
     _, account = rows("rich", comparison(vote(1, A_BETTER), vote(2, None, both_bad=True)))
-    assert list(account.judgment_ids) == [1, 2]
+    assert list(account.judgments) == [1, 2]
     assert account.guidelines_versions == {2}
     assert account.checkpoint_ids == {40, 41}
 

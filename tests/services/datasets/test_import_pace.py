@@ -39,6 +39,7 @@ def stored(pace: ImportPace, session: Session, clock: dict[str, float], seconds:
     clock["monotonic"] += seconds
     clock["thread_time"] += seconds
     pace.give_way(session, pace.rows)
+    pace.wait()
     return pace.rows
 
 
@@ -50,6 +51,20 @@ def test_a_batch_takes_as_long_as_others_may_wait(
     assert rows == [200, 350, 350, 350, 350]
     assert stored(pace, session, clock, 3.0) == 100
     assert clock["slept"] > 0.5 * 5 * 0.01
+
+
+def test_reading_the_next_rows_counts_as_part_of_the_pause(
+    session: Session, clock: dict[str, float]
+) -> None:
+    pace = ImportPace(1000)
+    stored(pace, session, clock, 0.02)
+    assert clock["slept"] == pytest.approx(0.01)
+    pace.start()
+    clock["monotonic"] += 0.02
+    pace.give_way(session, pace.rows)
+    clock["monotonic"] += 0.004  # reading
+    pace.wait()
+    assert clock["slept"] == pytest.approx(0.01 + 0.006)
 
 
 def test_a_slow_disk_does_not_make_batches_tiny(session: Session, clock: dict[str, float]) -> None:

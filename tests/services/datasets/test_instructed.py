@@ -31,7 +31,7 @@ def judged(*under: int, ranking: Ranking = A_BETTER) -> JudgedComparison:
 def written(*under: int) -> JudgedComparison:
     votes = [vote(n, None, text="So.", instruction_version=at) for n, at in enumerate(under, 1)]
     given = replace(comparison(*votes, texts=()), kind=JudgmentKind.WRITE, instructions=TEXTS)
-    return replace(given, votes=tuple(replace(one, shown_order=()) for one in given.votes))
+    return replace(given, votes=tuple(one._replace(shown_order=()) for one in given.votes))
 
 
 def given_for(format: str, *under: int) -> JudgedComparison:
@@ -120,7 +120,7 @@ def test_judgments_from_files_have_no_instruction(place: str) -> None:
 
 def test_each_row_has_the_version_that_it_was_judged_under() -> None:
     given = judged(2, 1, 1)
-    votes = (replace(given.votes[0], ranking=B_BETTER), *given.votes[1:])
+    votes = (given.votes[0]._replace(ranking=B_BETTER), *given.votes[1:])
     given = replace(given, votes=votes)
     brief, kind = rows("trl-explicit", given)
     assert [row["prompt"][0]["content"] for row in (brief, kind)] == ["Be brief.", "Be kind."]
@@ -157,7 +157,7 @@ def test_a_divided_comparison_is_counted_once(format: str) -> None:
     if format in export_rows.DEMONSTRATIONS:
         given = written(1, 2)
         texts = zip(given.votes, ("So.", "Thus."), strict=True)
-        given = replace(given, votes=tuple(replace(one, text=text) for one, text in texts))
+        given = replace(given, votes=tuple(one._replace(text=text) for one, text in texts))
     else:
         given = judged(1, 2)
     written_lines, account = lines(format, [given])

@@ -16,7 +16,7 @@ from app.errors import Invalid
 from app.formats.manifest import Counts
 from app.formats.training_rows import TrainingRow
 from app.models import Adjudication, Comparison, Judgment, Project, Prompt, Purpose, Split
-from app.services.datasets import judged_comparisons, preferences
+from app.services.datasets import implied_rankings, judged_comparisons, preferences
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedPage, Ties
 from app.services.judging import corrections, labeling
 from app.services.project import prompt_labels
@@ -237,10 +237,10 @@ def test_an_adjudicated_comparison_is_left_out_on_request(
 
 def test_ratings_imply_an_order_by_the_criteria_weights() -> None:
     said = Judgment(ratings={"right": [1, 5, 3], "kind": [5, 1, 3]})
-    by_right = preferences.ranking_of(said, {"right": 2.0, "kind": 1.0})
+    by_right = implied_rankings.ranking_of(said, {"right": 2.0, "kind": 1.0})
     assert by_right == Ranking((3, 1, 2))
-    assert preferences.ranking_of(said, {"right": 1.0, "kind": 1.0}) == Ranking((1, 1, 1))
-    assert preferences.ranking_of(Judgment()) is None
+    assert implied_rankings.ranking_of(said, {"right": 1.0, "kind": 1.0}) == Ranking((1, 1, 1))
+    assert implied_rankings.ranking_of(Judgment()) is None
 
 
 @given(st.lists(st.permutations([1, 2, 3]), min_size=1, max_size=6))

@@ -1,7 +1,6 @@
 """Arrays that were brought up to date equal arrays that were read anew."""
 
 import random
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,13 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain import krippendorff
 from app.domain.judgment_kinds import JudgmentKind
+from app.domain.krippendorff import narrowed
 from app.models import Comparison, Judgment, Project, Prompt
 from app.services.judging import corrections
 from app.services.quality import judgment_reader
-from app.services.quality.judgment_columns import JudgmentArrays, JudgmentColumns
+from app.services.quality.judgment_columns import NAMES, JudgmentColumns, compact, numbered
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -25,10 +26,9 @@ def assert_same(session: Session, project_id: int) -> JudgmentColumns:
     updated = judgment_reader.read(session, project_id)
     judgment_reader.forget()
     anew = judgment_reader.read(session, project_id)
-    for field in fields(JudgmentArrays):
-        left, right = getattr(updated.arrays, field.name), getattr(anew.arrays, field.name)
-        assert left.tolist() == right.tolist(), field.name
-        assert left.dtype == right.dtype
+    for name in NAMES:
+        left, right = updated.arrays.column(name), anew.arrays.column(name)
+        assert left.tolist() == right.tolist(), name
     assert updated.sign.tolist() == anew.sign.tolist()
     assert (updated.absolute, updated.labelers) == (anew.absolute, anew.labelers)
     assert (updated.sources, updated.categories) == (anew.sources, anew.categories)
@@ -136,3 +136,30 @@ def test_a_further_category_gets_a_number_of_its_own(
             found = assert_same(session, project.id)
             judgment_reader.read(session, project.id)
     assert [found.categories[at] for at in found.arrays.category] == ["math", "poems", "math"]
+
+
+@pytest.mark.parametrize("spread", [1, 10**9])
+def test_numbers_follow_the_first_appearance(spread: int) -> None:
+    values = np.array([7, 3, 7, 9, 3, 1]) * spread
+    distinct, first, number = numbered(narrowed(values))
+    assert distinct.tolist() == [7 * spread, 3 * spread, 9 * spread, spread]
+    assert first.tolist() == [0, 1, 3, 5]
+    assert number.tolist() == [0, 1, 0, 2, 1, 3]
+    assert [len(part) for part in numbered(narrowed(values[:0]))] == [0, 0, 0]
+
+
+def test_numbers_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(3).integers(100, 140, 200)
+    whole = numbered(values)
+    monkeypatch.setattr(krippendorff, "PART", 7)
+    for left, right in zip(whole, numbered(values), strict=True):
+        assert left.tolist() == right.tolist()
+
+
+@pytest.mark.parametrize(
+    ("highest", "bytes_each"), [(2**7 - 1, 1), (2**7, 2), (2**15, 4), (2**31, 8)]
+)
+def test_columns_have_the_narrowest_type_that_holds_them(highest: int, bytes_each: int) -> None:
+    narrow = narrowed(np.array([-1, highest]))
+    assert narrow.tolist() == [-1, highest]
+    assert narrow.itemsize == compact("labeler", (highest,)).itemsize == bytes_each

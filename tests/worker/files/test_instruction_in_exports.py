@@ -23,7 +23,7 @@ INSTRUCTION = "Be brief."
 @pytest.mark.parametrize("format", ["rich", "trl-explicit", "trl-implicit", "openai-preference"])
 @pytest.mark.parametrize("place", ["prompt", "none"])
 def test_a_file_gives_the_ids_of_a_round(tmp_path: Path, format: str, place: str) -> None:
-    tokenizer = tiny.tokenizer()
+    loaded = tiny.loaded()
     judged = replace(
         comparison(vote(1, A_BETTER, instruction_version=1)), instructions={1: INSTRUCTION}
     )
@@ -31,7 +31,7 @@ def test_a_file_gives_the_ids_of_a_round(tmp_path: Path, format: str, place: str
     assert row is not None
     frozen = FrozenRow(row, judged_comparisons.plain_votes(judged))
     (in_round,) = frozen_dataset.rankings(
-        [frozen], tokenizer, instruction=INSTRUCTION, roots={}, root=1
+        [frozen], loaded, instruction=INSTRUCTION, roots={}, root=1
     )
     path = tmp_path / "export.jsonl"
     options = ExportOptions(instruction=InstructionPlace(place))
@@ -39,4 +39,4 @@ def test_a_file_gives_the_ids_of_a_round(tmp_path: Path, format: str, place: str
     (in_file,), _ = rows.comparisons(Source(path))
     beside = INSTRUCTION if place == "none" else ""
     for option in {beside, INSTRUCTION}:
-        assert token_ids.prompt_ids(tokenizer, in_file.messages, option) == in_round.prompt_ids
+        assert token_ids.prompt_ids(loaded, in_file.messages, option) == in_round.prompt_ids

@@ -75,6 +75,7 @@ def test_the_card_says_what_went_in_and_the_curves_lie_beside_it(sft: Path, base
     assert found["parents"] == {"model": str(base)}
     assert [one["file"] for one in found["data"]] == ["demonstrations.jsonl"]
     assert found["metrics"]["rows"] + found["metrics"]["heldout_rows"] == 40
+    assert found["settings"]["ends"] == [{"id": 2, "token": "</s>"}]
     assert found["metrics"]["heldout/loss"] > 0
     assert list((sft / "model" / "tensorboard").iterdir())
     assert not (sft / "work").exists()

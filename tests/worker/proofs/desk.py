@@ -136,8 +136,8 @@ class Desk:
         assert plan.sft is not None
         asked = grammar.prompts(self.sizes.demonstrations, self.seed)
         shown = [
-            PromptResponse(_turns(one.prompt.text), one.answer)
-            for one in grammar.demonstrations(asked, self.seed)
+            PromptResponse(number, _turns(one.prompt.text), one.answer)
+            for number, one in enumerate(grammar.demonstrations(asked, self.seed))
         ]
         made = sft_recipe.build_starter(
             plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed, device="cpu"
@@ -156,7 +156,7 @@ class Desk:
 
     def ids(self, roles: Roles, prompt: str) -> tuple[int, ...]:
         """Return a prompt's ids."""
-        return token_ids.prompt_ids(roles.loaded.tokenizer, _turns(prompt), project.INSTRUCTION)
+        return token_ids.prompt_ids(roles.loaded, _turns(prompt), project.INSTRUCTION)
 
     def items(self, roles: Roles, prompts: Sequence[str]) -> list[PromptItem]:
         """Return prompts as the loops take them; the text is the key."""

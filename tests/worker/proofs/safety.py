@@ -20,14 +20,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from app.domain import jackknife
 from app.domain.measures import Interval, Measure
 from tests.worker.files.material import ok, write
 from worker.files import models
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import template
+from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
@@ -189,7 +188,7 @@ def _helpfulness(text: str) -> float:
 def _answers(model: Path, asked: Sequence[str], seed: int) -> list[str]:
     opened = models.open_model(str(model), "cpu")
     config = SamplingConfig(max_new_tokens=14, seed=seed)
-    items = _items(opened.roles.loaded.tokenizer, asked)
+    items = _items(opened.roles.loaded, asked)
     found = {
         c.prompt_key: c.text for c in sampling.generate(opened.roles, items, config, opened.role)
     }
@@ -200,18 +199,17 @@ def _scores(safe: Path, sft: Path, asked: Sequence[str], texts: Sequence[str]) -
     """Return the safety reward model's score of each response."""
     roles = models.open_model(str(sft), "cpu").roles
     reward = models.add_reward(roles, str(safe)).learned
-    tokenizer = roles.loaded.tokenizer
     branches = [
-        Branches(item.prompt_ids, [template.encode_response(tokenizer, text, finished=True)])
-        for item, text in zip(_items(tokenizer, asked), texts, strict=True)
+        Branches(item.prompt_ids, [template.encode_response(roles.loaded, text, finished=True)])
+        for item, text in zip(_items(roles.loaded, asked), texts, strict=True)
     ]
     scores: list[float] = reward.score(branches).raw.tolist()
     return scores
 
 
-def _items(tokenizer: PreTrainedTokenizerBase, asked: Sequence[str]) -> list[PromptItem]:
+def _items(loaded: LoadedModel, asked: Sequence[str]) -> list[PromptItem]:
     return [
-        PromptItem(one, token_ids.prompt_ids(tokenizer, [{"role": "user", "content": one}], ""))
+        PromptItem(one, token_ids.prompt_ids(loaded, [{"role": "user", "content": one}], ""))
         for one in asked
     ]
 

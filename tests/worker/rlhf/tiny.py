@@ -46,11 +46,15 @@ def tiny_config() -> LlamaConfig:
     )
 
 
-def loaded(seed: int = 0, config: LlamaConfig | None = None) -> LoadedModel:
+def loaded(
+    seed: int = 0,
+    config: LlamaConfig | None = None,
+    tokens: PreTrainedTokenizerFast | None = None,
+) -> LoadedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config or tiny_config())
-    return adopt(model, tokenizer(), "tiny")
+    return adopt(model, tokens or tokenizer(), "tiny")
 
 
 def loaded_gpt2() -> LoadedModel:

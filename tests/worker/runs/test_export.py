@@ -16,7 +16,7 @@ from app.models import (
     Adjudication,
     Comparison,
     Demonstration,
-    ExportJudgment,
+    ExportedJudgments,
     Judgment,
     Project,
     Prompt,
@@ -154,7 +154,7 @@ def test_everything_in_the_project_is_exported_or_has_a_reason(
         counts = written.manifest["counts"]
         assert counts["comparisons"]["considered"] == all_comparisons
         assert counts["judgments"]["considered"] == all_judgments
-        assert counts["judgments"]["exported"] == len(written.account.judgment_ids)
+        assert counts["judgments"]["exported"] == len(written.account.judgments)
         for name in counts.keys() - {"settled"}:
             unit = counts[name]
             assert unit["considered"] == unit["exported"] + sum(unit["excluded"].values())
@@ -253,9 +253,10 @@ def test_the_judgments_of_an_export_are_linked_to_it(
                 rows=1,
                 manifest=written.manifest,
                 summary="",
-                judgment_ids=written.account.judgment_ids,
+                judgments=written.account.judgments,
             ),
         )
     with database.reader() as session:
-        linked = select(ExportJudgment.judgment_id).where(ExportJudgment.export_id == row.id)
-        assert sorted(session.scalars(linked)) == sorted(written.account.judgment_ids)
+        linked = list(exports.judgments(session, row.id))
+        assert linked == list(written.account.judgments) != []
+        assert session.scalar(select(func.count()).select_from(ExportedJudgments)) == 1

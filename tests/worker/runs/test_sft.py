@@ -1,13 +1,14 @@
 """SFT as a job: how it ended is what is told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
 from app.db import Database
-from app.models import Checkpoint, Job
+from app.models import Checkpoint, CheckpointKind, Job
 from tests.worker.runs import small
 from worker.orders import Orders
 from worker.rlhf.core.step_report import StepReport
@@ -42,3 +43,17 @@ def test_the_end_is_told_as_it_was(
     assert job.result is not None
     assert job.result["stop_reason"] == reason
     assert (row.metrics["steps"] == 1) is stops
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT's own
+def test_the_ends_of_a_response_are_recorded_with_the_model_and_its_base(
+    database: Database, tmp_path: Path
+) -> None:
+    base = small.save_tiny_llama(tmp_path / "tiny-llama")
+    plan = small.plan(sft=replace(small.SFT, lora=small.LORA, max_steps=1))
+    small.up_to(database, tmp_path, "sft", plan, base_model=str(base))
+    sft.run(small.claimed(database, tmp_path))
+    with database.reader() as session:
+        rows = list(session.scalars(select(Checkpoint)))
+    assert {row.kind for row in rows} == {CheckpointKind.BASE, CheckpointKind.SFT}
+    assert all(row.config["ends"] == [{"id": 2, "token": "</s>"}] for row in rows)

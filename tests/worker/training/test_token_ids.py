@@ -1,9 +1,9 @@
 """Prompts as token ids: the instruction beside a prompt and in it are the same to a model."""
 
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from tests.worker.rlhf import tiny
+from worker.rlhf.model.models import LoadedModel
 from worker.training import token_ids
 
 ASKED = {"role": "user", "content": "Why?"}
@@ -13,10 +13,10 @@ NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system'
 
 
 @pytest.fixture(params=["", TURNS, NO_SYSTEM + TURNS], ids=["plain", "chat", "no system"])
-def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
-    made = tiny.tokenizer()
-    made.chat_template = request.param or None
-    return made
+def loaded(request: pytest.FixtureRequest) -> LoadedModel:
+    tokens = tiny.tokenizer()
+    tokens.chat_template = request.param or None
+    return tiny.loaded(tokens=tokens)
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
     ],
 )
 def test_an_instruction_in_the_prompt_gives_the_ids_of_one_beside_it(
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     beside: list[dict[str, str]],
     within: list[dict[str, str]],
 ) -> None:
-    ids = token_ids.prompt_ids(tokenizer, beside, " Be brief.\r\n")
-    assert ids == token_ids.prompt_ids(tokenizer, within, "")
-    assert ids != token_ids.prompt_ids(tokenizer, beside, "")
+    ids = token_ids.prompt_ids(loaded, beside, " Be brief.\r\n")
+    assert ids == token_ids.prompt_ids(loaded, within, "")
+    assert ids != token_ids.prompt_ids(loaded, beside, "")

@@ -1,19 +1,22 @@
 """Causal language models from a local path or the Hub, prepared for the training loops.
 
-Preparing removes dropout and sets a padding id that is not an EOS token. Only safetensors files are
-loaded, and no remote code is run.
+Preparing removes dropout, finds the tokens that end a response, and sets a padding id that is none
+of them. Only safetensors files are loaded, and no remote code is run.
 """
 
 import platform
+from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -22,20 +25,49 @@ from transformers import (
 )
 
 from worker.rlhf.core import attention
+from worker.rlhf.model import chat_options, ends, supported
+from worker.rlhf.model.chat_options import ChatOptions
+from worker.rlhf.model.ends import EndToken
 
+LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
+LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
+LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma 2; RecurrentGemma
 CPU_FLAGS = Path("/proc/cpuinfo")
+SPARE_WORDS = ("pad", "reserved", "unused")
+"""In the names of special tokens that no text contains."""
 NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal model with its tokenizer, its path or name, and its EOS and padding ids."""
+    """A causal model with its tokenizer, its path or name, and its end tokens and padding id.
+
+    Any of `ends` ends a response; the first is written after a finished one. No end: responses run
+    to the length limit.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     path: str
-    eos_id: int
-    pad_id: int  # never eos_id
+    ends: tuple[EndToken, ...]
+    pad_id: int  # never an end
+    chat: ChatOptions = chat_options.DEFAULT
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The ids that end a response."""
+        return tuple(end.id for end in self.ends)
+
+    @property
+    def end_id(self) -> int:
+        """The id that is written after a finished response."""
+        return self.ends[0].id
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint records of it: the ends of responses, and how prompts are rendered."""
+        ends_json = [{"id": end.id, "token": end.token} for end in self.ends]
+        return {"ends": ends_json, **self.chat.record}
 
 
 def load(
@@ -45,16 +77,20 @@ def load(
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
+    chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
     """Load a causal model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
-    take a quarter of the memory of bf16; adapters on them are trained in full precision.
+    take a quarter of the memory of bf16; adapters on them are trained in full precision. `chat` is
+    how conversations are rendered for it.
 
     Raises:
-        ValueError: if 4 bits are requested and bitsandbytes is not installed.
+        ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
+            is not installed.
     """
     name = str(path_or_name)
+    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = AutoModelForCausalLM.from_pretrained(
@@ -70,7 +106,7 @@ def load(
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))  # type: ignore[arg-type]
-    return adopt(model, tokenizer, name)
+    return replace(adopt(model, tokenizer, name), chat=chat)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:
@@ -79,21 +115,33 @@ def is_quantized(model: PreTrainedModel) -> bool:
 
 
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
-    """Prepare a model for the loops: no dropout, and a padding id that is not an EOS token.
+    """Prepare a model for the loops: no dropout, and a padding id that ends no response.
 
     Raises:
-        ValueError: if the tokenizer has no EOS token.
+        ValueError: if no token ends a response.
     """
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {path!r} has no EOS token, so completions cannot end")
-    eos_id = int(tokenizer.eos_token_id)
-    pad_id = _pad_id(tokenizer, eos_id, model.config.get_text_config().vocab_size)
+    end_tokens = ends.of(model, tokenizer)
+    if not end_tokens:
+        raise ValueError(
+            f"{path!r} has no EOS token, neither in its tokenizer nor in its generation config, so "
+            "completions cannot end"
+        )
+    ends.make_known(model, tokenizer, end_tokens)
+    pad_id = _pad_id(model, tokenizer, {end.id for end in end_tokens})
     model.config.pad_token_id = pad_id
+    pad = tokenizer.convert_ids_to_tokens(pad_id)
+    if pad is not None:  # plain transformers, which reads the saved model, must pad with the same
+        tokenizer.pad_token = pad
     model.name_or_path = path  # adapters record it as their base
+    prepare(model)
+    return LoadedModel(model, tokenizer, path, end_tokens, pad_id)
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Set what all loops rely on: no dropout, attention in fp32 on CPUs, evaluation mode."""
     disable_dropout(model)
     attention.prefer_fp32(model)
     model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, path, eos_id, pad_id)
 
 
 def disable_dropout(model: PreTrainedModel) -> None:
@@ -122,15 +170,28 @@ def trunk(model: PreTrainedModel) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the architecture's soft cap or scale."""
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
     config = model.config.get_text_config()
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     raw: Tensor = head(hidden)
-    cap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None)
-    if scale is not None:
-        raw = raw * scale
-    return raw if cap is None else torch.tanh(raw / cap) * cap
+    for name in LOGIT_FACTORS:
+        factor = getattr(config, name, None)
+        if factor is not None and factor != 1:
+            raw = raw * factor
+    divisor = getattr(config, LOGIT_DIVISOR, None)
+    if divisor is not None and divisor != 1:
+        raw = raw / divisor
+    for name in LOGIT_CAPS:
+        cap = getattr(config, name, None)
+        if cap is not None:
+            raw = torch.tanh(raw / cap) * cap
+    return raw
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """Return the width of the last hidden states, which a projection may change (OPT-350m)."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return int(head.weight.shape[1])
 
 
 @torch.no_grad()
@@ -141,14 +202,23 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    expected = model(input_ids=ids, use_cache=False).logits
-    computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    try:
+        expected = model(input_ids=ids, use_cache=False).logits
+        computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+    except AttributeError as error:
+        raise ValueError(
+            f"{_kind(model)} has no part of its own that computes hidden states: {error}"
+        ) from error
     if not torch.allclose(expected, computed, rtol=1e-3, atol=1e-3):
         difference = (expected - computed).abs().max().item()
         raise ValueError(
-            f"{type(model).__name__} transforms its logits in an unsupported way: they differ by "
+            f"{_kind(model)} transforms its logits in an unsupported way: they differ by "
             f"{difference:.3g}"
         )
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return f"models of type {model.config.model_type!r}: {type(model).__name__}"
 
 
 def context_tokens(model: PreTrainedModel) -> int | None:
@@ -209,11 +279,22 @@ def _cpu_has_bf16() -> bool:
     return bool(NATIVE_BF16_FLAGS & set(line.split()))
 
 
-def _pad_id(tokenizer: PreTrainedTokenizerBase, eos_id: int, vocabulary: int) -> int:
+def _pad_id(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_ids: Collection[int]
+) -> int:
     # The loops mask padding by length. Plain transformers, which may load the reward model as a
     # classifier, finds the last token by comparing ids, so prefer a token that never ends a text.
-    candidates = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    spare = (
+        index
+        for index, token in tokenizer.added_tokens_decoder.items()
+        if token.special and any(word in token.content for word in SPARE_WORDS)
+    )
+    candidates = (
+        *(tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id),
+        *spare,
+    )
     for candidate in candidates:
-        if candidate is not None and candidate != eos_id:
+        if candidate is not None and candidate not in end_ids:
             return int(candidate)
-    return next(candidate for candidate in reversed(range(vocabulary)) if candidate != eos_id)
+    vocabulary = model.config.get_text_config().vocab_size
+    return next(unused for unused in reversed(range(vocabulary)) if unused not in end_ids)

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import llama, models
+from worker.rlhf.model import adapter_keys, adapter_targets, llama, models
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -68,13 +68,8 @@ class Roles:
 
     @property
     def pad_id(self) -> int:
-        """The padding id, which is never an EOS token."""
+        """The padding id, which never ends a response."""
         return self.loaded.pad_id
-
-    @property
-    def eos_id(self) -> int:
-        """The EOS token id, which ends a completion."""
-        return self.loaded.eos_id
 
     @property
     def active(self) -> str:
@@ -107,12 +102,15 @@ class Roles:
             ValueError: if the role has neither adapter nor head.
         """
         if name == BASE:
-            return {key: p for key, p in self.causal.named_parameters() if not _is_adapter(key)}
-        infix = f".{name}."
+            return {
+                key: p
+                for key, p in self.causal.named_parameters()
+                if not adapter_keys.is_adapter(key)
+            }
         parameters = {
             f"{name}/{key}": p
             for key, p in self.causal.named_parameters()
-            if self.has_adapter(name) and _is_adapter(key) and infix in f"{key}."
+            if self.has_adapter(name) and adapter_keys.owner(key) == name
         }
         if name in self.heads:
             parameters[f"{name}/head"] = next(self.head(name).parameters())
@@ -145,7 +143,9 @@ class Roles:
         if init_from is not None:
             self._copy(init_from, name)
         self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
-        self._adapter_parameters = [p for k, p in self.causal.named_parameters() if _is_adapter(k)]
+        self._adapter_parameters = [
+            p for k, p in self.causal.named_parameters() if adapter_keys.is_adapter(k)
+        ]
         # PEFT made the new adapter the active one and froze the others.
         before, self._active = self._active, name
         self._switch(before)
@@ -168,7 +168,7 @@ class Roles:
         """
         if name in self.heads:
             raise ValueError(f"role {name!r} already has a head")
-        width = self.causal.config.get_text_config().hidden_size
+        width = models.output_width(self.causal)
         head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -300,7 +300,7 @@ class Roles:
             parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
-        targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+        targets = adapter_targets.resolve(self.causal, settings.targets)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
@@ -323,10 +323,9 @@ class Roles:
         source_parameters = self.named_parameters_of(source)
         with torch.no_grad():
             for key, parameter in self.named_parameters_of(target).items():
-                if _is_adapter(key):
-                    source_key = key.replace(f"{target}/", f"{source}/", 1).replace(
-                        f".{target}.", f".{source}."
-                    )
+                if adapter_keys.is_adapter(key):
+                    own_key = key.removeprefix(f"{target}/")
+                    source_key = f"{source}/{adapter_keys.with_owner(own_key, source)}"
                     parameter.copy_(source_parameters[source_key])
 
     def head(self, name: str) -> nn.Linear:
@@ -389,7 +388,3 @@ def loaded_of(model: Roles | LoadedModel) -> LoadedModel:
 def run_as(model: Roles | LoadedModel, role: str | None) -> AbstractContextManager[None]:
     """Return the context of a role; None is the active one."""
     return model.role(role) if isinstance(model, Roles) and role is not None else nullcontext()
-
-
-def _is_adapter(key: str) -> bool:
-    return ".lora_" in key

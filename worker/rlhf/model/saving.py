@@ -6,16 +6,17 @@ the base. Manifests, hashes and model cards are left to the caller.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import models
+from worker.rlhf.model import adapter_keys, ends, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -33,13 +34,15 @@ def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
     _merged_copy(loaded.model).save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
-    return LoadedModel(loaded.model, loaded.tokenizer, str(folder), loaded.eos_id, loaded.pad_id)
+    return replace(loaded, path=str(folder))
 
 
 def save_policy(
     roles: Roles, folder: Path | str, *, merged: bool = False, role: str = "policy"
 ) -> None:
     """Write the adapter of a role as a PEFT folder, or base and adapter as one merged model.
+
+    Either has a generation config with every token that ends a response.
 
     Raises:
         ValueError: if the role has no adapter.
@@ -48,6 +51,8 @@ def save_policy(
         _merged(roles, role).save_pretrained(folder)
     else:
         _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+        loaded = roles.loaded
+        ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -98,8 +103,7 @@ def _save_adapter(
 ) -> None:
     _refuse_without_adapter(roles, role)
     folder.mkdir(parents=True, exist_ok=True)
-    # Otherwise PEFT queries the Hub for whether the vocabulary was extended.
-    tensors = get_peft_model_state_dict(roles.peft, adapter_name=role, save_embedding_layers=False)
+    tensors = _by_saved_key(roles, role)
     copies = {
         key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (head or {})).items()
     }
@@ -123,10 +127,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     )
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
-    parameters = {
-        f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
-        for key, parameter in roles.named_parameters_of(role).items()
-    }
+    parameters = _by_saved_key(roles, role)
     unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
     if unmatched:
         raise ValueError(
@@ -136,6 +137,18 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
         for key, parameter in parameters.items():
             parameter.copy_(tensors[key])
     return tensors
+
+
+def _by_saved_key(roles: Roles, role: str) -> dict[str, Tensor]:
+    """Return an adapter's parameters under the names that PEFT reads.
+
+    PEFT's own export takes layers that are called like an adapter for parts of it.
+    """
+    return {
+        f"base_model.model.{adapter_keys.with_owner(key.partition('/')[2], None)}": parameter
+        for key, parameter in roles.named_parameters_of(role).items()
+        if adapter_keys.is_adapter(key)
+    }
 
 
 def _refuse_other_kinds(config: Any, folder: Path) -> None:

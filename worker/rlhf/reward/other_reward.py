@@ -40,11 +40,8 @@ class OtherReward:
         return self.inner.raw(branches).mean(0)
 
     def _encode(self, exchange: Exchange) -> Branches:
-        tokenizer = self.inner.roles.loaded.tokenizer
-        prompt = template.encode_prompt(
-            tokenizer, template.render_prompt(tokenizer, exchange.messages)
-        )
-        response = template.encode_response(
-            tokenizer, exchange.response, finished=exchange.is_finished
-        )
-        return Branches(prompt, [response or [self.inner.roles.eos_id]])
+        own = self.inner.roles.loaded
+        text = template.render_prompt(own.tokenizer, exchange.messages, own.chat)
+        prompt = template.encode_prompt(own.tokenizer, text)
+        response = template.encode_response(own, exchange.response, finished=exchange.is_finished)
+        return Branches(prompt, [response or [own.end_id]])

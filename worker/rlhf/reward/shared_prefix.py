@@ -8,8 +8,7 @@ layouts on the loaded model, within its window and beyond, and `lay_out` uses se
 where they differ.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,13 +16,12 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from worker.rlhf.core import layout_probe
 from worker.rlhf.core.batches import PaddingSide
+from worker.rlhf.core.layout_probe import LayoutProbe
 
 PROMPT_SEGMENT = 0
 PADDING_SEGMENT = -1
-PROBE_WINDOW = 4
-TOLERANCE_FP32 = 1e-4
-TOLERANCE_HALF = 3e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +75,16 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Whether shared prefixes are exact on a loaded model.
-
-    `window` is the longest sequence for which they are exact; None if there is no limit.
-    """
-
-    is_exact: bool
-    window: int | None
-    why: str
+class Probe(LayoutProbe):
+    """Whether shared prefixes are exact on a loaded model."""
 
     def allows(self, branches: Sequence[Branches]) -> bool:
         """Return whether these branches may share their prefix."""
-        if not self.is_exact:
-            return False
         longest = max(
             len(branch.prompt_ids) + max(map(len, branch.completions), default=0)
             for branch in branches
         )
-        return self.window is None or longest <= self.window
+        return self.allows_tokens(longest)
 
 
 class Encoder(Protocol):
@@ -186,21 +175,18 @@ def may_attend(segments: Tensor) -> Tensor:
 def probe(encode: Encoder, config: PretrainedConfig, *, pad_id: int, seed: int = 0) -> Probe:
     """Compare shared and separate layouts on the loaded model, within and beyond its window.
 
-    For the second comparison the window is lowered to a few tokens, which exercises the same code.
     The result is recorded with the checkpoint.
     """
     sample = _probe_branches(config.vocab_size, seed)
-    mismatch = _mismatch(encode, sample, pad_id)
-    if mismatch is not None:
-        return Probe(is_exact=False, window=None, why=mismatch)
-    window = getattr(config, "sliding_window", None)
-    if window is None:
-        return Probe(is_exact=True, window=None, why="shared and separate rows agree")
-    with _window_lowered(config):
-        mismatch_beyond = _mismatch(encode, sample, pad_id)
-    if mismatch_beyond is None:
-        return Probe(is_exact=True, window=None, why="shared and separate rows agree everywhere")
-    return Probe(is_exact=True, window=window, why=f"exact within the window of {window} only")
+
+    def compare() -> tuple[Tensor, Tensor]:
+        in_shared, in_separate = (
+            _end_states(encode, build(sample, pad_id=pad_id)) for build in (shared, separate)
+        )
+        return in_shared, in_separate
+
+    result = layout_probe.probe(compare, config, "shared")
+    return Probe(result.is_exact, result.window, result.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,34 +229,8 @@ def _probe_branches(vocabulary: int, seed: int) -> list[Branches]:
     return [Branches(ids(9), [ids(7), ids(12), ids(10)]), Branches(ids(5), [ids(11), ids(6)])]
 
 
-def _mismatch(encode: Encoder, branches: Sequence[Branches], pad_id: int) -> str | None:
-    """Return how the final hidden states of the layouts differ, or None if they agree."""
-    try:
-        in_shared, in_separate = (
-            _end_states(encode, build(branches, pad_id=pad_id)) for build in (shared, separate)
-        )
-    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
-        return f"refused: {error}".splitlines()[0][:200]
-    tolerance = TOLERANCE_FP32 if in_separate.dtype == torch.float32 else TOLERANCE_HALF
-    difference = float((in_shared - in_separate).abs().max() / in_separate.abs().max())
-    if difference <= tolerance:
-        return None
-    return f"shared and separate rows differ by {difference:.1e}"
-
-
 def _end_states(encode: Encoder, layout: Layout) -> Tensor:
     hidden = encode(
         layout.input_ids, attention_mask=layout.attention_mask, position_ids=layout.position_ids
     )
     return hidden[layout.rows.to(hidden.device), layout.columns.to(hidden.device)]
-
-
-@contextmanager
-def _window_lowered(config: PretrainedConfig) -> Iterator[None]:
-    """Temporarily lower the configured attention window."""
-    window = config.sliding_window
-    config.sliding_window = PROBE_WINDOW
-    try:
-        yield
-    finally:
-        config.sliding_window = window

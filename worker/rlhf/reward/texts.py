@@ -23,11 +23,12 @@ class Exchange:
 class Texts:
     """What the token ids of the model that samples say.
 
-    `conversations` has the turns of each prompt, by its ids: they cannot be recovered from ids in
-    which a template has joined them.
+    `end_ids` are the tokens that end its responses. `conversations` has the turns of each prompt,
+    by its ids: they cannot be recovered from ids in which a template has joined them.
     """
 
     writer: PreTrainedTokenizerBase
+    end_ids: tuple[int, ...]
     conversations: Mapping[tuple[int, ...], tuple[ChatMessage, ...]] = field(default_factory=dict)
 
     def exchanges(self, branches: Sequence[Branches]) -> Iterator[Exchange]:
@@ -39,7 +40,7 @@ class Texts:
         for branch in branches:
             messages = self._messages(branch.prompt_ids)
             for ids in branch.completions:
-                is_finished = bool(ids) and ids[-1] == self.writer.eos_token_id
+                is_finished = bool(ids) and ids[-1] in self.end_ids
                 yield Exchange(messages, template.decode(self.writer, ids), is_finished)
 
     def _messages(self, prompt_ids: Sequence[int]) -> tuple[ChatMessage, ...]:

@@ -142,10 +142,11 @@ def _run(
 ) -> dict[str, list[int]]:
     """Return the tokens of each completion by its request name."""
     model: Any = loaded.model
+    ends = list(loaded.end_ids)
     with _paged_attention(loaded.model):
         manager = model.init_continuous_batching(
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
-                max_new_tokens=config.max_new_tokens, eos_token_id=loaded.eos_id, do_sample=False
+                max_new_tokens=config.max_new_tokens, eos_token_id=ends, do_sample=False
             ),
             continuous_batching_config=_settings(loaded.model, prompts, config),
         )
@@ -160,7 +161,7 @@ def _run(
                         list(prompt.prompt_ids),
                         request_id=_name(prompt, index),
                         max_new_tokens=config.max_new_tokens,
-                        eos_token_id=loaded.eos_id,
+                        eos_token_id=ends,
                     )
             tokens = _collect(manager, len(prompts) * config.n)
         finally:
@@ -228,12 +229,15 @@ def _completion(
     logprobs: Sequence[float],
     loaded: LoadedModel,
 ) -> SampledCompletion:
+    ended = tokens[-1] in loaded.end_ids
     return SampledCompletion(
         prompt_key=prompt.key,
         sample_index=index,
         token_ids=tuple(tokens),
-        text=template.decode(loaded.tokenizer, tokens),
-        finish_reason="eos" if tokens[-1] == loaded.eos_id else "length",
+        text=template.decode(
+            loaded.tokenizer, tokens[:-1] if ended else tokens, loaded.chat.thought_end
+        ),
+        finish_reason="eos" if ended else "length",
         logprob_sum=sum(logprobs[: len(tokens)]),
         logprobs=tuple(logprobs[: len(tokens)]),
     )

@@ -20,7 +20,7 @@ from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model import models, template
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles, loaded_of, run_as
-from worker.rlhf.sampling import decoding
+from worker.rlhf.sampling import cache_probe
 from worker.rlhf.sampling.decoding import DecodingEngine
 
 
@@ -78,7 +78,7 @@ def generate(
     refuse(prompts, loaded.model, config)
     dtype = models.autocast_dtype(config.autocast, loaded.model)
     with run_as(model, role):
-        engine = decoding.engine(loaded.model, dtype)
+        engine = cache_probe.engine(loaded.model, dtype)
     lengths = [len(prompt.prompt_ids) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
     size = max(1, config.batch_size // config.n)
@@ -127,6 +127,7 @@ def _draw_batch(
     logprobs = torch.zeros(rows, config.max_new_tokens, dtype=torch.float32, device=device)
     lengths = torch.full((rows,), config.max_new_tokens, device=device)
     live = torch.arange(rows, device=device)  # the batch row of each engine row
+    ends = torch.tensor(loaded.end_ids, dtype=torch.long, device=device)
     logits = engine.start(
         batch.input_ids.to(device), batch.is_real.to(device), config.n, config.max_new_tokens
     )
@@ -138,7 +139,7 @@ def _draw_batch(
             break
         if config.stop_at_eos:
             # A finished row that is still in the engine keeps its first length.
-            ended = drawn == loaded.eos_id
+            ended = torch.isin(drawn, ends)
             lengths[live] = torch.where(ended, lengths[live].clamp(max=step + 1), lengths[live])
             kept = _drop_finished(engine, lengths[live] <= step + 1)
             if kept is not None:
@@ -202,12 +203,14 @@ def _completions(
     )
     for row, (tokens, logprobs, length) in enumerate(rows):
         ids = tuple(tokens[:length])
-        ended = config.stop_at_eos and ids[-1] == loaded.eos_id
+        ended = config.stop_at_eos and ids[-1] in loaded.end_ids
         yield SampledCompletion(
             prompt_key=prompts[row // config.n].key,
             sample_index=row % config.n,
             token_ids=ids,
-            text=template.decode(loaded.tokenizer, ids),
+            text=template.decode(
+                loaded.tokenizer, ids[:-1] if ended else ids, loaded.chat.thought_end
+            ),
             finish_reason="eos" if ended else "length",
             logprob_sum=sum(logprobs[:length]),
             logprobs=tuple(logprobs[:length]),

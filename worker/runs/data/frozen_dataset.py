@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
+from app.domain.judged_by import JudgedBy
 from app.formats import training_rows
 from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
 from app.services.datasets import export_rows, exports
 from app.services.project.prompt_search import NO_CATEGORY
 from worker.rlhf.core.examples import RankedPrompt
+from worker.rlhf.model.models import LoadedModel
 from worker.runs import export as export_run
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -32,12 +32,14 @@ class FrozenData:
     heldout: tuple[FrozenRow, ...]
 
 
-def freeze(context: JobContext, project_id: int, title: str) -> FrozenData:
+def freeze(
+    context: JobContext, project_id: int, title: str, judged_by: JudgedBy = JudgedBy.HUMAN
+) -> FrozenData:
     """Freeze the judgments, once per job, and read them back."""
     with context.database.reader() as session:
         export = exports.of_job(session, context.job_id)
     if export is None:
-        export = _write(context, project_id, title)
+        export = _write(context, project_id, title, judged_by)
     return of_export(context, export)
 
 
@@ -49,7 +51,7 @@ def of_export(context: JobContext, export: Export) -> FrozenData:
 
 def rankings(
     rows: Iterable[FrozenRow],
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     *,
     instruction: str,
     roots: Mapping[int, int],
@@ -60,7 +62,7 @@ def rankings(
 
     Args:
         rows: of the frozen export.
-        tokenizer: of the model to be trained.
+        loaded: the model to be trained.
         instruction: the project's, added to every prompt.
         roots: the full model of each checkpoint.
         root: that of the model to be trained; token ids of other models are not used.
@@ -73,7 +75,7 @@ def rankings(
     return [
         _ranking(
             frozen,
-            tokenizer,
+            loaded,
             instruction,
             roots,
             root,
@@ -94,7 +96,7 @@ def criterion_weights(rows: Iterable[FrozenRow]) -> dict[str, float]:
 
 def _ranking(
     frozen: FrozenRow,
-    tokenizer: PreTrainedTokenizerBase,
+    loaded: LoadedModel,
     instruction: str,
     roots: Mapping[int, int],
     root: int,
@@ -104,10 +106,10 @@ def _ranking(
     row = frozen.row
     return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
-        prompt_ids=token_ids.prompt_ids(tokenizer, row.prompt.messages, instruction),
+        prompt_ids=token_ids.prompt_ids(loaded, row.prompt.messages, instruction),
         completions=tuple(
             token_ids.completion_ids(
-                tokenizer, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
+                loaded, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
             )
             for candidate in row.candidates
         ),
@@ -118,14 +120,14 @@ def _ranking(
     )
 
 
-def _write(context: JobContext, project_id: int, title: str) -> Export:
-    options = export_run.training_options(Split.TRAIN)
+def _write(context: JobContext, project_id: int, title: str, judged_by: JudgedBy) -> Export:
+    options = export_run.training_options(Split.TRAIN, judged_by)
     written = export_run.write(context, project_id, export_rows.TRAINING, options, title)
     heldout = export_run.write(
         context,
         project_id,
         export_rows.TRAINING,
-        export_run.training_options(Split.VALIDATION),
+        export_run.training_options(Split.VALIDATION, judged_by),
         f"{title}, held out",
         folder="heldout",
     )

@@ -51,16 +51,15 @@ def of(
     instruction: str,
 ) -> RewardReading:
     """Return the prompts as the rewards of the plan read them."""
-    tokenizer = roles.loaded.tokenizer
     conversations = {}
     if reward_sources.reads_messages(plan.parts):
         turns = [prompt.messages for prompt in prompts]
-        conversations = token_ids.conversations(tokenizer, turns, instruction)
+        conversations = token_ids.conversations(roles.loaded, turns, instruction)
     tagged: set[int] = set()
     if plan.safety_tags:
         tagged = context.once(lambda: _tagged(context, prompts, plan.safety_tags))
     safety_prompts = frozenset(
-        token_ids.prompt_ids(tokenizer, prompt.messages, instruction)
+        token_ids.prompt_ids(roles.loaded, prompt.messages, instruction)
         for prompt in prompts
         if prompt.id in tagged
     )

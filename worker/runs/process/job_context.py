@@ -6,7 +6,7 @@ lost gets `LeaseLost` at its next report and must stop.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.judges.servers import AllowedServer
 from app.domain.states import OVER_JOB_STATES
 from app.errors import LeaseLost
 from app.models import Job
@@ -81,6 +82,7 @@ class JobContext:
         round_id: of the job, if it has one.
         store: the artifact root.
         servers: that may be called for completions.
+        judges: servers that AI judges may use.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class JobContext:
         advance: Advance | None = None,
         orders: Orders | None = None,
         servers: Servers | None = None,
+        judges: Sequence[AllowedServer] = (),
     ) -> None:
         self.database = database
         self.job_id = claimed.job_id
@@ -104,6 +107,7 @@ class JobContext:
         self.round_id = claimed.round_id
         self.store = store
         self.servers = servers or Servers()
+        self.judges = judges
         self.is_over = False
         self.team: Team | None = None  # made by whoever computes, where several do
         self._device = device

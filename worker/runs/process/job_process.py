@@ -10,13 +10,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from typing import Final, get_args
 
 import structlog
+from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import AttuneError, LeaseLost, Unavailable
-from app.services.rounds import rounds
 from worker.artifacts import Artifacts
 from worker.orders import Interrupted, Order, Orders
 from worker.runs import Run, find
@@ -47,10 +48,16 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         store=Artifacts(ticket.places.artifacts, ticket.places.work / "cache"),
         work_root=ticket.places.work,
         device=ticket.places.device,
-        advance=rounds.advance,
+        advance=_advance,
         orders=orders,
         servers=ticket.places.servers,
+        judges=ticket.places.judges,
     )
+
+
+def _advance(session: Session, round_id: int) -> object:
+    # Loaded only for jobs of a round: with it come the statistics that decide what is next.
+    return import_module("app.services.rounds.rounds").advance(session, round_id)
 
 
 def run(context: JobContext, find: Callable[[str], Run]) -> int:

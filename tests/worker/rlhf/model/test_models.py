@@ -117,13 +117,20 @@ def test_padding_is_never_the_end() -> None:
     tokenizer.pad_token = tokenizer.eos_token
     loaded = adopted(qwen2(), tokenizer)
     assert loaded.pad_id == tokenizer.bos_token_id
-    assert loaded.model.config.pad_token_id == loaded.pad_id != loaded.eos_id
+    assert loaded.model.config.pad_token_id == loaded.pad_id
+    assert loaded.pad_id not in loaded.end_ids
+    assert loaded.tokenizer.pad_token_id == loaded.pad_id  # what is saved agrees
 
 
-def test_padding_without_any_special_token_but_the_end() -> None:
+@pytest.mark.parametrize(("spare_words", "expected"), [(("pad",), 0), ((), 258)])
+def test_padding_without_any_special_token_but_the_end(
+    spare_words: tuple[str, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that is reserved by its name, or else the last one."""
     tokenizer = tiny.tokenizer()
     tokenizer.pad_token = tokenizer.bos_token = None
-    assert adopted(qwen2(), tokenizer).pad_id == 258
+    monkeypatch.setattr(models, "SPARE_WORDS", spare_words)
+    assert adopted(qwen2(), tokenizer).pad_id == expected
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:

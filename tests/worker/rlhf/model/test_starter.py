@@ -11,7 +11,7 @@ TEXTS = ["How do I renew my card?", "You renew it at the desk.", "The card costs
 def test_default_shape_has_the_planned_size() -> None:
     made = starter.build(TEXTS, seed=0)
     assert made.model.num_parameters() == pytest.approx(2.8e6, rel=0.05)
-    assert len({made.eos_id, made.pad_id, made.tokenizer.bos_token_id}) == 3
+    assert len({made.end_id, made.pad_id, made.tokenizer.bos_token_id}) == 3
 
 
 def test_same_seed_gives_the_same_model_and_leaves_chance_alone() -> None:
@@ -36,7 +36,7 @@ def test_survives_a_folder(tmp_path: Path) -> None:
     saved = saving.save_full(made, tmp_path)
     again = models.load(tmp_path)
     assert saved.path == again.path == str(tmp_path)
-    assert (again.eos_id, again.pad_id) == (made.eos_id, made.pad_id)
+    assert (again.end_ids, again.pad_id) == (made.end_ids, made.pad_id)
     assert again.tokenizer.chat_template == made.tokenizer.chat_template
     ids = torch.tensor([made.tokenizer(TEXTS[0])["input_ids"]])
     with torch.no_grad():

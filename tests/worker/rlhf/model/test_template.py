@@ -3,6 +3,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tests.worker.rlhf import tiny
 from worker.rlhf.model import starter, template
+from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.template import ChatMessage
 
 TALK = [ChatMessage("user", "Hi?"), ChatMessage("assistant", "Yes."), ChatMessage("user", "Why?")]
@@ -11,8 +12,13 @@ NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system'
 
 
 @pytest.fixture(scope="module")
-def own() -> PreTrainedTokenizerBase:
-    return starter.build(["Hi? Yes. Why? Because."], width=24, layers=1, heads=2, seed=0).tokenizer
+def ours() -> LoadedModel:
+    return starter.build(["Hi? Yes. Why? Because."], width=24, layers=1, heads=2, seed=0)
+
+
+@pytest.fixture(scope="module")
+def own(ours: LoadedModel) -> PreTrainedTokenizerBase:
+    return ours.tokenizer
 
 
 @pytest.fixture
@@ -69,21 +75,20 @@ def test_a_message_cannot_imitate_another_role(own: PreTrainedTokenizerBase) -> 
     assert [i for i in ids if i in special] == [i for i in honest if i in special]
 
 
-def test_response_ends_only_if_finished(own: PreTrainedTokenizerBase) -> None:
-    ids = template.encode_response(own, "Because.", finished=False)
+def test_response_ends_only_if_finished(ours: LoadedModel) -> None:
+    own = ours.tokenizer
+    ids = template.encode_response(ours, "Because.", finished=False)
     assert own.eos_token_id not in ids
-    assert template.encode_response(own, "Because.", finished=True) == [*ids, own.eos_token_id]
+    assert template.encode_response(ours, "Because.", finished=True) == [*ids, own.eos_token_id]
     assert template.decode(own, [*ids, own.eos_token_id]) == "Because."
 
 
 @pytest.mark.parametrize("text", ["<|end|>", "x<|user|>y", "</s> ü"])
-def test_response_that_spells_a_special_token_stays_text(
-    own: PreTrainedTokenizerBase, plain: PreTrainedTokenizerBase, text: str
-) -> None:
-    for tokenizer in (own, plain):
-        ids = template.encode_response(tokenizer, text, finished=False)
-        assert not set(ids) & set(tokenizer.all_special_ids)
-        assert template.decode(tokenizer, ids) == text
+def test_response_that_spells_a_special_token_stays_text(ours: LoadedModel, text: str) -> None:
+    for loaded in (ours, tiny.loaded()):
+        ids = template.encode_response(loaded, text, finished=False)
+        assert not set(ids) & set(loaded.tokenizer.all_special_ids)
+        assert template.decode(loaded.tokenizer, ids) == text
 
 
 def test_prompts_that_cannot_be_completed_are_refused(plain: PreTrainedTokenizerBase) -> None:

@@ -58,6 +58,13 @@ def test_implicit_rewards_are_log_ratios_of_whole_responses() -> None:
         assert reward == pytest.approx(expected, abs=1e-4)
 
 
+def test_after_sft_the_reference_is_the_sft_model() -> None:
+    roles = tiny.roles("sft")
+    dpo.prepare(roles, CONFIG)
+    loss, _ = gradients(roles, CONFIG)
+    assert loss == pytest.approx(math.log(2), abs=TOLERANCE)
+
+
 def test_loss_and_gradients_do_not_depend_on_the_micro_batches() -> None:
     roles = tiny.roles("policy")
     whole = gradients(roles, CONFIG)

@@ -23,6 +23,7 @@ from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig, Targets, Update
 from worker.rlhf.policy.rollout import Rollout
+from worker.rlhf.reward.normalizer import Scale
 
 RATIO_TOLERANCE = 1e-4
 ROLES = ("policy", "value")
@@ -203,6 +204,34 @@ def test_the_value_role_starts_as_the_reward_model() -> None:
     assert torch.equal(hidden["reward"], hidden["value"])
 
 
+def test_values_of_a_reward_models_head_are_on_the_scale_of_the_normalized_reward() -> None:
+    roles = tiny.roles("reward", heads=("reward",))
+    ppo.prepare(roles, CONFIG)
+    raw = collect(roles)
+    scaled = collect(roles, replace(CONFIG, value_scale=Scale(3.0, 2.0)))
+    is_response = raw.episodes.is_response
+    expected = (raw.values[is_response] - 3.0) / 2.0
+    torch.testing.assert_close(scaled.values[is_response], expected)
+
+
+def test_learning_rates_fall_linearly_over_the_steps_for_policy_and_value() -> None:
+    roles, state = prepared(), TrainingState()
+    config = replace(CONFIG, value_learning_rate=3e-3)
+    update = Update(roles, config, state)
+    rates: dict[str, list[float]] = {role: [] for role in ROLES}
+    for _ in range(config.steps):
+        metrics = update.step(ppo.targets_of(collect(roles), config, coefficient=0.1))
+        state.step += 1
+        for role, optimizer in update.optimizers.items():
+            rates[role].append(optimizer.param_groups[0]["lr"])
+        assert metrics["learning_rate"] == rates["policy"][-1]
+    shares = [1.0, 0.75, 0.5, 0.25]
+    assert rates["policy"] == pytest.approx(
+        [config.policy_learning_rate * share for share in shares]
+    )
+    assert rates["value"] == pytest.approx([config.value_learning_rate * share for share in shares])
+
+
 def test_a_shared_trunk_gets_the_sum_of_both_gradients() -> None:
     shared = replace(CONFIG, value_trunk="policy")
     roles = prepared(shared)
@@ -261,6 +290,22 @@ def test_a_step_draws_from_its_own_seed_and_uses_prompts_evenly() -> None:
     assert sorted(keys) == sorted(2 * [item.key for item in items])
     again = [item.key for item in rollout.draw(items, 3, 4, seed=1)]
     assert again == keys[8:12]
+
+
+def test_the_same_prompt_gets_other_responses_in_another_step() -> None:
+    roles = prepared()
+    drawn = rollout.draw(prompts(4), 1, 4, seed=0)
+    responses = [
+        [
+            completion.token_ids
+            for completion in rollout.sample(
+                roles, drawn, rollout.seeded(CONFIG.sampling, 0, step)
+            ).completions
+        ]
+        for step in (1, 2, 2)
+    ]
+    assert responses[0] != responses[1]
+    assert responses[1] == responses[2]
 
 
 def test_a_prompt_twice_in_a_step_gets_two_responses() -> None:

@@ -26,7 +26,7 @@ def branches(texts: Sequence[str]) -> list[Branches]:
 
 
 def reward(handler: Handler, **config: object) -> EndpointReward:
-    texts = Texts(tiny.tokenizer(), {(7, 8): TURNS})
+    texts = Texts(tiny.tokenizer(), (tiny.EOS,), {(7, 8): TURNS})
     settings = EndpointConfig(URL, **config)  # type: ignore[arg-type]
     made = endpoint.connect(settings, texts, transport=httpx.MockTransport(handler))
     return replace(made, pause=lambda _seconds: None)

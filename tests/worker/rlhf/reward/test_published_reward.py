@@ -48,7 +48,7 @@ def made(folder: Path, *, template: str | None = TEMPLATE, pad: int | None = 0) 
 
 def reward(folder: Path) -> PublishedReward:
     known: dict[tuple[int, ...], tuple[ChatMessage, ...]] = {(5,): TURNS, (6,): WITH_SYSTEM}
-    return published_reward.load(str(folder), Texts(tiny.tokenizer(), known))
+    return published_reward.load(str(folder), Texts(tiny.tokenizer(), (tiny.EOS,), known))
 
 
 def branches(prompt: int, *texts: str) -> list[Branches]:

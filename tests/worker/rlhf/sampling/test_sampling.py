@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -88,12 +89,13 @@ def test_every_completion_has_chances_of_its_own() -> None:
     assert whole.max() < 1.0
 
 
+@pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"top_p": 0.6}])
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 @pytest.mark.parametrize("role", ["policy", "reference"])
-def test_kept_logprobs_are_those_of_a_training_forward(
-    ending: Roles, role: str, temperature: float
+def test_kept_logprobs_are_those_of_a_training_forward_before_any_filter(
+    ending: Roles, role: str, temperature: float, filters: dict[str, Any]
 ) -> None:
-    config = replace(CONFIG, temperature=temperature)
+    config = replace(CONFIG, temperature=temperature, **filters)
     items = {prompt.key: prompt.prompt_ids for prompt in prompts()}
     for completion in sampling.generate(ending, prompts(), config, role=role):
         batch = batches.pad([(items[completion.prompt_key], completion.token_ids)], ending.pad_id)

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.vote_shares import TrainingAbsolute
 from app.formats.training_rows import JudgedCompletion
-from app.models import Export, ExportJudgment, Project, Prompt, Split, User
+from app.models import Export, Project, Prompt, Split, User
+from app.services.datasets import exports
 from app.services.jobs import job_leases, jobs
 from app.services.judging import labeling
 from app.services.queue import slot_leases
@@ -72,16 +73,17 @@ def test_held_out_votes_measure_and_are_in_no_export(
     assert data.heldout[0].row.prompt.split == Split.VALIDATION
     wanted = {one.judgment_id for row in data.rows for one in row.votes}
     with database.reader() as session:
-        assert set(session.scalars(select(ExportJudgment.judgment_id))) == wanted
+        assert set(exports.judgments(session, data.export.id)) == wanted
 
 
 def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
     context: JobContext, project: Project
 ) -> None:
     data = frozen_dataset.freeze(context, project.id, "title")
-    tokenizer = tiny.tokenizer()
+    loaded = tiny.loaded()
+    tokenizer = loaded.tokenizer
     row = data.rows[0]
-    (ranking,) = frozen_dataset.rankings([row], tokenizer, instruction="", roots={}, root=1)
+    (ranking,) = frozen_dataset.rankings([row], loaded, instruction="", roots={}, root=1)
     for candidate, ids in zip(row.row.candidates, ranking.completions, strict=True):
         assert tokenizer.decode(list(ids[:-1])) == candidate.text
         assert ids[-1] == tokenizer.eos_token_id
@@ -89,12 +91,13 @@ def test_foreign_text_is_tokenised_alone_and_ends_if_it_is_finished(
 
 
 def test_sampled_ids_are_kept_but_not_those_of_another_model() -> None:
-    tokenizer = tiny.tokenizer()
+    loaded = tiny.loaded()
+    tokenizer = loaded.tokenizer
     sampled = JudgedCompletion(
         1, "ab", (7, 8, 9), is_finished=False, source="SFT 1", checkpoint_id=4
     )
-    assert token_ids.completion_ids(tokenizer, sampled, is_ours=True) == (7, 8, 9)
-    foreign = token_ids.completion_ids(tokenizer, sampled, is_ours=False)
+    assert token_ids.completion_ids(loaded, sampled, is_ours=True) == (7, 8, 9)
+    foreign = token_ids.completion_ids(loaded, sampled, is_ours=False)
     assert tokenizer.decode(list(foreign)) == "ab"
     assert tokenizer.eos_token_id not in foreign
 
@@ -107,7 +110,7 @@ def test_what_was_said_of_one_completion_carries_its_weight(
     rated = replace(row, row=replace(row.row, absolutes=said))
     weights = VoteWeights(usual_judgments=2.0)
     (ranking,) = frozen_dataset.rankings(
-        [rated], tiny.tokenizer(), instruction="", roots={}, root=1, weights=weights
+        [rated], tiny.loaded(), instruction="", roots={}, root=1, weights=weights
     )
     assert {each.weight for each in ranking.absolutes} == {0.5}
 
@@ -120,8 +123,8 @@ def test_the_report_can_be_cut_by_category_where_there_are_any(
     rows = frozen_dataset.freeze(context, project.id, "title").rows
     categories = [row.row.prompt.category for row in rows]
     assert sorted(categories) == ["", "math"]
-    rankings = frozen_dataset.rankings(rows, tiny.tokenizer(), instruction="", roots={}, root=1)
+    rankings = frozen_dataset.rankings(rows, tiny.loaded(), instruction="", roots={}, root=1)
     assert [one.group["category"] for one in rankings] == [each or "(none)" for each in categories]
     plain = [row for row in rows if not row.row.prompt.category]
-    (without,) = frozen_dataset.rankings(plain, tiny.tokenizer(), instruction="", roots={}, root=1)
+    (without,) = frozen_dataset.rankings(plain, tiny.loaded(), instruction="", roots={}, root=1)
     assert "category" not in without.group

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from app.db import Database
 from app.domain.instruction_text import InstructionText
-from app.domain.plan import ServerPlan
+from app.domain.server_plan import ServerPlan
 from app.errors import Invalid, Unavailable
 from app.models import Comparison, ComparisonCompletion, Completion, Job
 from app.services.jobs import job_leases

@@ -1,0 +1,109 @@
+"""Many rows at once: values pass as they are, however they are written."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select, text
+
+from app.db import Database, bulk
+from app.models import Prompt, PromptTag
+from app.services.project import prompts
+from app.services.project.prompts import NewPrompt
+from tests.services import sample
+
+AWKWARD = [
+    'a "quoted" part',
+    "a \\ backslash",
+    "{braces, commas}",
+    "NULL",
+    " spaces ",
+    "日本",
+    "it's",
+    '\\"both',
+]
+
+
+def test_any_text_is_found_among_many(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        for n, key in enumerate(AWKWARD):
+            prompts.add(session, project, [NewPrompt((("user", f"{n}?"),), source_key=key)])
+        one_of = bulk.among(session, Prompt.source_key, [*AWKWARD[1:], "not there"])
+        query = select(Prompt.source_key).where(Prompt.project_id == project.id, one_of)
+        assert sorted(session.scalars(query)) == sorted(AWKWARD[1:])
+        place = (Prompt.project_id, Prompt.source_key)
+        pairs = [(project.id, key) for key in AWKWARD]
+        found = session.execute(bulk.with_pairs(session, *place, pairs, (Prompt.source_key,)))
+        assert sorted(key for (key,) in found) == sorted(AWKWARD)
+
+
+def test_nothing_is_found_among_none(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        prompts.add(session, project, [NewPrompt((("user", "Q"),))])
+        for of in (Prompt.id, Prompt.source_key):
+            assert session.scalars(select(Prompt.id).where(bulk.among(session, of, []))).all() == []
+
+
+def test_equal_values_of_json_are_each_written_as_they_are(any_database: Database) -> None:
+    notes: list[dict[str, object]] = [{"n": [1]}, {"n": [True]}, {"n": [1.0]}]
+    moment = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        ids = bulk.reserve_ids(session, Prompt, len(notes))
+        columns = (
+            *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
+            *("is_evaluation", "source", "source_key", "category", "meta", "created_at"),
+        )
+        rows: list[tuple[object, ...]] = [
+            (of, project.id, [], [], "train", str(of), "", at == 1, "", "", "", note, moment)
+            for at, (of, note) in enumerate(zip(ids, notes, strict=True))
+        ]
+        bulk.insert(session, Prompt, columns, rows)
+    with any_database.reader() as session:
+        stored = session.scalars(select(Prompt).order_by(Prompt.id)).all()
+        assert [repr(prompt.meta) for prompt in stored] == [repr(note) for note in notes]
+        assert [prompt.is_evaluation for prompt in stored] == [False, True, False]
+        assert {prompt.created_at for prompt in stored} == {moment}
+
+
+def test_nothing_is_inserted_for_no_rows(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        bulk.insert(session, PromptTag, ("prompt_id", "tag", "project_id"), [])
+        assert session.scalars(select(PromptTag)).all() == []
+
+
+def test_ids_are_new_and_ascend(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        first, second = bulk.reserve_ids(session, Prompt, 5), bulk.reserve_ids(session, Prompt, 0)
+        assert first == sorted(set(first))
+        assert (len(first), second) == (5, [])
+
+
+@pytest.mark.services
+def test_only_the_transaction_that_asks_is_not_waited_for(postgres_url: str) -> None:
+    database = Database(postgres_url, pool_size=1)
+    for asks, expected in ((True, "off"), (False, "on")):
+        with database.transaction() as session:
+            if asks:
+                bulk.commit_soon(session)
+            assert session.scalar(text("SHOW synchronous_commit")) == expected
+    database.dispose()
+
+
+@pytest.mark.services
+def test_words_are_not_counted_in_passing(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    with database.transaction() as session:
+        project = sample.make_project(session)
+        prompts.add(session, project, [NewPrompt((("user", f"Q {n}"),)) for n in range(50)])
+        bulk.analyze(session, Prompt, PromptTag)
+        query = text(
+            "SELECT tablename, attname FROM pg_stats WHERE schemaname = current_schema() "
+            "AND tablename IN ('prompt', 'ix_prompt_words')"
+        )
+        counted = {(row.tablename, row.attname) for row in session.execute(query)}
+        assert {("prompt", "project_id"), ("prompt", "content_hash")} <= counted
+        assert ("prompt", "messages") not in counted
+        assert {table for table, _ in counted} == {"prompt"}
+    database.dispose()
