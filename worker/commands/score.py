@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from app.domain.measures import Interval, Measure, Undefined
 from app.domain.reward_parts import PartKind, RewardPart, ScoreForm
 from app.domain.score_figures import OVERALL, ScoreSummary
 from app.errors import Invalid
-from worker.commands.options import Reading, flattened
+from worker.commands.options import Reading, device_of, flattened
 from worker.commands.reward_options import parts_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.orders import Orders
@@ -105,9 +104,10 @@ def score(
             models=tuple(dict.fromkeys(model or ())),
             output=output,
             instruction=reading.instruction,
+            chat=reading.chat,
             threshold=threshold,
             tokenizer=tokenizer or None,
-            device=_device(device),
+            device=device_of(device),
         )
         config = replace(
             request.config,
@@ -143,12 +143,6 @@ def _only(parts: Sequence[RewardPart]) -> RewardPart:
             f"not {len(parts) or 'none'}"
         )
     return parts[0]
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
 
 def _show(scorer: str, summary: ScoreSummary, *, has_threshold: bool) -> None:

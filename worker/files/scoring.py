@@ -14,6 +14,7 @@ from typing import Any, Final
 from transformers import AutoTokenizer
 
 from app.domain import score_figures, splits
+from app.domain.chat_settings import ChatSettings
 from app.domain.reward_parts import PartKind, RewardPart
 from app.domain.score_figures import ScoreSummary
 from app.errors import Invalid
@@ -48,6 +49,7 @@ class ScoringRequest:
     output: Path | None = None
     config: SamplingConfig = field(default_factory=SamplingConfig)
     instruction: str = ""
+    chat: ChatSettings = field(default_factory=ChatSettings)
     threshold: float | None = None
     tokenizer: str | None = None
     device: str = "cpu"
@@ -92,6 +94,7 @@ def run(request: ScoringRequest, watcher: Watcher, orders: Orders) -> ScoringOut
         RewardSources(),
         device=request.device,
         instruction=request.instruction,
+        thought_end=request.chat.thought_end,
         count=count,
     )
     items = [(row, side) for row in range(len(found.rows)) for side in found.rows[row].texts]
@@ -157,6 +160,7 @@ def _responses_of(
         config=request.config,
         instruction=request.instruction,
         device=request.device,
+        chat=request.chat,
     )
     identity = json.dumps(asked.identity(), sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]

@@ -11,7 +11,8 @@ from typing import Any, Final
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from app.domain.reward_parts import PartKind, RewardPart
+from app.domain import chat_settings, reward_parts
+from app.domain.reward_parts import RewardPart
 from app.errors import Invalid
 from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.reward import plain_texts
@@ -46,6 +47,7 @@ class Scorer:
     tokenizer: PreTrainedTokenizerBase
     conversations: dict[TokenIds, tuple[ChatMessage, ...]]
     instruction: str = ""
+    thought_end: str = ""
     count: Callable[[str], int] | None = None
     truncated: int = 0
 
@@ -75,7 +77,8 @@ class Scorer:
         while self.conversations.setdefault(prompt, messages) != messages:
             prompt = (*prompt, ord(" "))
         end = int(self.tokenizer.eos_token_id) if response.is_finished else None
-        return Branches(prompt, [plain_texts.ids_of(response.text, end)])
+        text = chat_settings.without_reasoning(response.text, self.thought_end)
+        return Branches(prompt, [plain_texts.ids_of(text, end)])
 
     def _length(self, response: Response) -> int:
         if response.tokens is not None:
@@ -94,6 +97,7 @@ def open_scorer(
     *,
     device: str = "cpu",
     instruction: str = "",
+    thought_end: str = "",
     count: Callable[[str], int] | None = None,
 ) -> Scorer:
     """Load what scores the responses.
@@ -103,6 +107,7 @@ def open_scorer(
         sources: of reward models by name, and of endpoints.
         device: for models.
         instruction: added to every prompt, as when the responses were sampled.
+        thought_end: the mark that ends reasoning, which is not scored; "" if there is none.
         count: counts the tokens of a text, for rules about length.
 
     Raises:
@@ -111,20 +116,6 @@ def open_scorer(
     tokenizer = plain_texts.tokenizer()
     conversations: dict[TokenIds, tuple[ChatMessage, ...]] = {}
     reading = RewardReading(None, device, conversations, tokenizer=tokenizer)
-    title = part.name or described(part)
+    title = part.name or reward_parts.described(part)
     function = reward_sources.build(part, title, sources, reading)
-    return Scorer(title, function, tokenizer, conversations, instruction, count)
-
-
-def described(part: RewardPart) -> str:
-    """Return a scorer in words, such as the label of a classifier."""
-    match part.kind:
-        case PartKind.CLASSIFIER:
-            return f"{part.label or 'score'} of {part.model}"
-        case PartKind.LENGTH:
-            longest = "" if part.longest is None else part.longest
-            return f"length {part.shortest or ''}–{longest}"
-        case PartKind.FORMAT:
-            return f"pattern {part.pattern}"
-        case _:
-            return part.model or part.url
+    return Scorer(title, function, tokenizer, conversations, instruction, thought_end, count)

@@ -13,7 +13,6 @@ from app.errors import AttuneError
 from tests.worker import published
 from tests.worker.files import material
 from worker.commands import score
-from worker.files import models
 from worker.rlhf.reward import plain_texts
 
 SHORT = ("--max-new-tokens", 6)
@@ -64,9 +63,9 @@ def test_models_before_and_after_are_scored_and_their_responses_kept(
 ) -> None:
     data, out = material.prompts(tmp_path / "q.jsonl", 6), tmp_path / "out"
     toxic = published.save(tmp_path / "toxic", ("fine", "toxic"))
-    models = ("-m", base, "-m", sft, "-o", out, *SHORT)
+    asked = ("-m", base, "-m", sft, "-o", out, *SHORT)
     scorer = ("--classifier", toxic, "--label", "toxic", "--threshold", 0.5)
-    found = outcome(data, *models, *scorer)
+    found = outcome(data, *asked, *scorer)
     before, after = found["sides"]
     assert (before["n"], after["n"]) == (6, 6)
     assert 0.0 < before["mean"] < 1.0
@@ -76,7 +75,7 @@ def test_models_before_and_after_are_scored_and_their_responses_kept(
     assert [len(row["responses"]) for row in rows] == [2] * 6
     # Another scorer takes the responses that are there.
     monkeypatch.setattr(models, "open_model", lambda *_a, **_k: pytest.fail("sampled"))
-    again = outcome(data, *models, "--rule", "length:longest=2")
+    again = outcome(data, *asked, "--rule", "length:longest=2")
     assert again["sides"][0]["n"] == 6
     assert json.loads((out / "summary.json").read_text())["sides"] == again["sides"]
 
