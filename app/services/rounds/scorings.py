@@ -300,7 +300,7 @@ def _prompts(session: Session, project: Project, chosen: PromptChoice) -> list[P
         raise Invalid(f"a scoring has 1 to {MOST_PROMPTS} prompts, not {chosen.count}")
     conditions: list[ColumnElement[bool]] = [Prompt.project_id == project.id]
     if chosen.group == EVALUATION:
-        conditions.append(Prompt.is_evaluation)
+        conditions.append(Prompt.is_evaluation.is_(True))
     elif chosen.group in list(Split):
         conditions.append(Prompt.split == chosen.group)
     else:

@@ -13,6 +13,7 @@ from app.errors import AttuneError
 from tests.worker import published
 from tests.worker.files import material
 from worker.commands import score
+from worker.files import models
 from worker.rlhf.reward import plain_texts
 
 SHORT = ("--max-new-tokens", 6)
