@@ -65,18 +65,10 @@ def finish(desk: Desk) -> None:
         job.state = JobState.SUCCEEDED
 
 
-def shot(desk: Desk) -> None:
-    import os
-    os.makedirs("/tmp/ref/shots/score", exist_ok=True)
-    n = len(os.listdir("/tmp/ref/shots/score"))
-    desk.page.screenshot(path=f"/tmp/ref/shots/score/{n}.png", full_page=True)
-
-
 def test_scores_are_asked_for_by_keyboard_and_read(desk: Desk) -> None:
     page = desk.page
     assert fits(desk)
     desk.axe("the form")
-    shot(desk)
     page.locator("#kind").focus()
     page.keyboard.type("Rule: pattern")
     assert page.locator("#pattern").is_visible()
@@ -90,7 +82,6 @@ def test_scores_are_asked_for_by_keyboard_and_read(desk: Desk) -> None:
     desk.axe("queued")
     finish(desk)
     page.reload()
-    shot(desk)
     assert page.get_by_text("Change from Base").is_visible()
     assert page.locator(".case").count() == 3
     first = page.locator(".case").first

@@ -1,11 +1,12 @@
 """Scores: models or files scored by a classifier, reward model, endpoint or rule."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, BinaryIO
 
 from fastapi import Form, Query, Request, Response
 
+from app.domain.plan import Sampling
 from app.domain.score_figures import ScoreSummary
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import AttuneError
@@ -54,6 +55,7 @@ class ScoresPage:
     categories: list[str]
     reward_models: list[str]
     error: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
 
     @property
     def choices(self) -> dict[str, tuple[tuple[str, str], ...]]:
