@@ -31,6 +31,7 @@ from app.models.prompts import (
 )
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
+from app.models.scorings import ScoredRow, Scoring
 
 __all__ = [
     "Adjudication",
@@ -77,6 +78,8 @@ __all__ = [
     "ResultsRow",
     "Role",
     "Round",
+    "ScoredRow",
+    "Scoring",
     "SignInFailure",
     "Slot",
     "Split",

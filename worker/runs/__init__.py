@@ -19,6 +19,7 @@ RUNS: Final[Mapping[str, str]] = {
     "judge": "worker.runs.judge",
     "policy": "worker.runs.policy",
     "reward": "worker.runs.reward",
+    "score": "worker.runs.score",
     "sft": "worker.runs.sft",
 }
 
