@@ -16,6 +16,7 @@ RUNS: Final[Mapping[str, str]] = {
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",
     "import": "worker.runs.import_",
+    "merge": "worker.runs.merge",
     "policy": "worker.runs.policy",
     "reward": "worker.runs.reward",
     "sft": "worker.runs.sft",

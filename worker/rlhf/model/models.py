@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +66,7 @@ class LoadedModel:
 def load(
     path_or_name: str | Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
@@ -74,7 +74,8 @@ def load(
     """Load a causal model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
-    take a quarter of the memory of bf16; adapters on them are trained in full precision.
+    take a quarter of the memory of bf16; adapters on them are trained in full precision. `dtype`
+    "auto" is the precision in which the model is stored.
 
     Raises:
         ValueError: if 4 bits are requested and bitsandbytes is not installed.

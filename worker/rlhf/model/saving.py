@@ -31,7 +31,9 @@ def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
     Adapters are left out. Adapters saved later refer to this folder as their base, so a model that
     was built here must be saved first.
     """
-    _merged_copy(loaded.model).save_pretrained(folder)
+    whole = _merged_copy(loaded.model)
+    whole.config.num_labels = 1  # PEFT loads reward adapters on this folder without being told
+    whole.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
     return replace(loaded, path=str(folder))

@@ -66,8 +66,8 @@ def root_ids(session: Session, project_id: int) -> dict[int, int]:
 
 def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
     """Load the full model, and its SFT adapter if there is one."""
-    source = _source(context, beneath.whole)
-    loaded = models.load(source, device=context.device, four_bit=four_bit)
+    origin = source(context, beneath.whole)
+    loaded = models.load(origin, device=context.device, four_bit=four_bit)
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
     if beneath.sft is not None:
@@ -119,7 +119,8 @@ def add_reward(
     return names, Normalizer.from_json(dict(normaliser))
 
 
-def _source(context: JobContext, checkpoint: Checkpoint) -> str:
+def source(context: JobContext, checkpoint: Checkpoint) -> str:
+    """Return what a full model is loaded from: a path or hub name, or a local folder."""
     if checkpoint.kind == CheckpointKind.BASE:
         return checkpoint.uri
     return str(fetch(context, checkpoint))

@@ -1,0 +1,47 @@
+"""`models export`: a trained model as one folder that plain transformers and vLLM load."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.console import emit, say
+from worker.commands.watching import Watching, load, refusing
+
+if TYPE_CHECKING:
+    from worker.training.merged_export import MergedModel
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the group `models`."""
+    group = typer.Typer(no_args_is_help=True)
+    group.callback()(lambda: None)
+    group.command("export")(export)
+    app.add_typer(group, name="models")
+
+
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model folder or the folder of a run; with --project, a checkpoint's name."
+        ),
+    ],
+    merged: Annotated[
+        Path, typer.Option("--merged", help="The folder to write: adapters merged into the base.")
+    ],
+    project: Annotated[
+        str | None, typer.Option(help="The project, by its slug, that has the checkpoint.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Merge a model's adapter into its base, in the base's own precision."""
+    with refusing(), Watching(as_json=json) as watching:
+        watching.say("Loading …")
+        exports = load("worker.files.model_exports")
+        made: MergedModel = exports.export(model, merged, watching.progress, project=project)
+    if json:
+        emit(made.to_json())
+        return
+    size = f"{made.bytes / 2**20:,.1f} MiB"
+    say(f"The merged {made.kind} is in {made.folder}: {made.dtype}, {size}")
