@@ -11,6 +11,7 @@ from app.models.accounts import (
     User,
 )
 from app.models.audit import AuditEvent
+from app.models.chats import Chat, ChatReply, ChatTurn, ReplyState
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportedJudgments, ImportRun
@@ -36,6 +37,9 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "AuditEvent",
+    "Chat",
+    "ChatReply",
+    "ChatTurn",
     "Checkpoint",
     "CheckpointInput",
     "CheckpointKind",
@@ -68,6 +72,7 @@ __all__ = [
     "PromptEditItem",
     "PromptTag",
     "Purpose",
+    "ReplyState",
     "ResultsFile",
     "ResultsRow",
     "Role",

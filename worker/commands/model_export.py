@@ -1,5 +1,6 @@
 """`models export`: a trained model as one folder that plain transformers and vLLM load."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 from app.cli.console import emit, say
 from worker.commands.watching import Watching, load, refusing
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what reads tables is imported only for checkpoints of a project
     from worker.training.merged_export import MergedModel
 
 
@@ -39,9 +40,20 @@ def export(
     with refusing(), Watching(as_json=json) as watching:
         watching.say("Loading …")
         exports = load("worker.files.model_exports")
-        made: MergedModel = exports.export(model, merged, watching.progress, project=project)
+        folder = model if project is None else stored(project, model)
+        made: MergedModel = exports.export(folder, merged, watching.progress)
     if json:
         emit(made.to_json())
         return
     size = f"{made.bytes / 2**20:,.1f} MiB"
     say(f"The merged {made.kind} is in {made.folder}: {made.dtype}, {size}")
+
+
+def stored(project: str, name: str) -> str:
+    """Return the folder of a checkpoint of a project in this installation."""
+    settings = import_module("app.settings").load()
+    store = import_module("worker.artifacts").Artifacts(
+        settings.artifacts, settings.data_dir.absolute() / "work" / "cache"
+    )
+    found = import_module("worker.runs.data.stored_checkpoints")
+    return str(found.folder_of(settings.database, store, project, name))

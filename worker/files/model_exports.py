@@ -1,6 +1,5 @@
-"""Exports of models by folder, or by the name of a checkpoint in a project."""
+"""Exports of models by folder: their own, or the one that a run left in it."""
 
-from importlib import import_module
 from pathlib import Path
 
 from app.errors import NotFound
@@ -9,23 +8,17 @@ from worker.training import merged_export
 from worker.training.merged_export import MergedModel, Report
 
 
-def export(model: str, target: Path, report: Report, *, project: str | None = None) -> MergedModel:
+def export(model: str, target: Path, report: Report) -> MergedModel:
     """Merge a model into a new folder.
 
     Raises:
-        NotFound: there is no such folder or checkpoint.
+        NotFound: there is no such folder.
     """
-    name = model if project is None else _folder_of(project, model)
-    folder = Path(located(name))
+    folder = Path(located(model))
     if not folder.is_dir():
         raise NotFound(
             f"there is no folder {model}; a model of the hub needs no merging, and a checkpoint is "
             "named together with --project"
         )
-    source = merged_export.source_of(folder, base_of, model)
+    source = merged_export.source_of(folder, base_of, folder.name)
     return merged_export.export(source, target, report)
-
-
-def _folder_of(slug: str, name: str) -> str:
-    # The database packages are needed only for checkpoints of a project.
-    return str(import_module("worker.runs.data.stored_checkpoints").folder_of(slug, name))

@@ -99,7 +99,7 @@ def test_greedy_decoding_of_plain_transformers_is_ours(trained: Roles, tmp_path:
     merged = models.load(tmp_path / "out")
     config = SamplingConfig(max_new_tokens=12, temperature=0.0)
     [ours] = sampling.generate(merged, [PromptItem("one", PROMPT)], config)
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     written = plain.generate(input_ids=torch.tensor([PROMPT]), max_new_tokens=12, do_sample=False)[
         0, len(PROMPT) :
     ].tolist()

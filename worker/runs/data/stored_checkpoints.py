@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from app import settings
 from app.db import Database
 from app.errors import NotFound
 from app.models import Checkpoint
@@ -11,22 +10,21 @@ from app.services.project import projects
 from worker.artifacts import Artifacts
 
 
-def folder_of(slug: str, name: str) -> Path:
+def folder_of(database_url: str, store: Artifacts, slug: str, name: str) -> Path:
     """Return the local folder of a checkpoint, by its name or number in a project.
 
     Raises:
         NotFound: the project has none of that name; the message lists those it has.
     """
-    loaded = settings.load()
-    database = Database(loaded.database)
+    database = Database(database_url)
     try:
         with database.reader() as session:
             project = projects.by_slug(session, slug)
             row = _named(checkpoints.of_project(session, project.id), name, slug)
+            uri, sha256 = row.uri, row.sha256
     finally:
         database.dispose()
-    store = Artifacts(loaded.artifacts, loaded.data_dir.absolute() / "work" / "cache")
-    return store.fetch(row.uri, row.sha256)
+    return store.fetch(uri, sha256)
 
 
 def _named(rows: list[Checkpoint], name: str, slug: str) -> Checkpoint:
