@@ -49,6 +49,18 @@ class Settings(BaseSettings):
     completion_server_key: SecretStr | None = Field(
         None, description="API key sent to those servers."
     )
+    judge_servers: str = Field(
+        "",
+        description="Comma-separated URLs of OpenAI-compatible servers for AI judges; "
+        "URL=VARIABLE names the environment variable with a server's API key.",
+    )
+    reward_endpoints: str = Field(
+        "",
+        description="Comma-separated URLs of HTTP endpoints that rounds may use as rewards.",
+    )
+    reward_endpoint_key: SecretStr | None = Field(
+        None, description="Bearer token sent to those endpoints."
+    )
     job_processes: int = Field(
         1, ge=1, le=64, description="Processes of a training job on a worker, one per GPU."
     )

@@ -7,6 +7,6 @@ HELP: Final[Mapping[str, str]] = {
     "worker": "Run jobs until told to stop.",
     "train": "Train from a plain file: no server, no database.",
     "generate": "Generate responses to a file of prompts.",
-    "models.export": "Take models away: merged into one folder.",
+    "models": "Check models, and take trained ones away.",
     "bench.learning": "Measure the learning core.",
 }

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
+from app.domain.judges import servers
 from app.services.jobs.workers import Description
 from app.settings import Settings
 from worker.heart import Timing
@@ -44,17 +45,26 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         # `up` waits 20 s for its worker to end; an operator's own service manager may wait longer.
         grace_s=15.0 if settings.is_embedded else 30.0,
     )
-    key = settings.completion_server_key
-    urls = tuple(url.strip() for url in settings.completion_servers.split(",") if url.strip())
     places = Places(
         settings.artifacts,
         settings.data_dir.absolute() / "work",
         device,
-        Servers(urls, None if key is None else key.get_secret_value()),
+        _servers(settings),
         settings.job_processes,
+        servers.allowed(settings.judge_servers),
     )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)
+
+
+def _servers(settings: Settings) -> Servers:
+    keys = (settings.completion_server_key, settings.reward_endpoint_key)
+    key, reward_key = (None if one is None else one.get_secret_value() for one in keys)
+    listed = (settings.completion_servers, settings.reward_endpoints)
+    urls, reward_urls = (
+        tuple(url.strip() for url in text.split(",") if url.strip()) for text in listed
+    )
+    return Servers(urls, key, reward_urls, reward_key)
 
 
 def impatient(database_url: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from app.domain.judges.servers import AllowedServer
 from app.services.jobs.job_leases import ClaimedJob
 
 EXIT_FENCED: Final = 71  # the lease was lost; another worker has the job
@@ -17,10 +18,15 @@ EXIT_ORPHANED: Final = 72  # the supervisor is gone
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """OpenAI-compatible servers that jobs may call, and the API key sent with every request."""
+    """Servers that jobs may call, and the API keys sent with every request.
+
+    `urls` are OpenAI-compatible servers, `reward_urls` endpoints that score responses.
+    """
 
     urls: tuple[str, ...] = ()
     key: str | None = field(default=None, repr=False)
+    reward_urls: tuple[str, ...] = ()
+    reward_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +37,9 @@ class Places:
         artifacts: a folder or an fsspec URL, shared by all workers.
         work: a local folder for logs, training states and downloads.
         device: "auto", "cpu", "cuda" or another torch device.
-        servers: that jobs may call for completions.
+        servers: that jobs may call for completions and scores.
         processes: the most that a training job may use; one per GPU.
+        judges: servers for AI judges, with the names of the variables that hold their keys.
     """
 
     artifacts: str
@@ -40,6 +47,7 @@ class Places:
     device: str = "auto"
     servers: Servers = Servers()
     processes: int = 1
+    judges: tuple[AllowedServer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,10 @@ class Ticket:
         """Read what `to_line` wrote."""
         content = json.loads(line)
         places = content["places"]
-        servers = Servers(tuple(places["servers"]["urls"]), places["servers"]["key"])
+        called = places["servers"]
+        servers = Servers(
+            tuple(called["urls"]), called["key"], tuple(called["reward_urls"]), called["reward_key"]
+        )
         return cls(
             claimed=ClaimedJob(**content["claimed"]),
             database_url=content["database_url"],
@@ -70,6 +81,7 @@ class Ticket:
                 places["device"],
                 servers,
                 places["processes"],
+                tuple(AllowedServer(**server) for server in places["judges"]),
             ),
             supervisor_pid=content["supervisor_pid"],
         )

@@ -27,6 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "export": ("app.cli.data", "Export a data set with its manifest."),
     "list": ("app.cli.rows", "List comparisons, judgments or preferences as JSON lines."),
     "tag": ("app.cli.rows", "Tag prompts or set their category, many at once."),
+    "judge": ("app.cli.judge", "Compare AI judges with people, and let them label."),
     "simulate": ("app.cli.simulate", "Attach simulated labelers with a known utility."),
     "user": ("app.cli.accounts", "Manage accounts."),
     "token": ("app.cli.accounts", "Manage API tokens."),

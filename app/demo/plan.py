@@ -10,12 +10,12 @@ from typing import Any
 from app.domain.plan import (
     EvaluationPlan,
     PolicyPlan,
-    RewardPlan,
     RoundPlan,
     Sampling,
     SftPlan,
     Starter,
 )
+from app.domain.reward_plan import RewardPlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ def read(kind: Any, value: object, name: str) -> Any:
         kind = next(option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is tuple:
         return _read_tuple(get_args(kind)[0], value, name)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise Invalid(f"{name} must be an object, not {value!r}")
+        return dict(value)
     if is_dataclass(kind):
         return _read_dataclass(kind, value, name)
     if issubclass(kind, StrEnum):

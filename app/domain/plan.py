@@ -10,30 +10,19 @@ from enum import StrEnum
 from typing import Any
 
 from app.domain import json_dataclasses
-from app.domain.bounds import between, optional
-from app.domain.reward_parts import LabelerWeight, PairLoss, RewardPart, Weighing, WeightSource
+from app.domain.bounds import between, optional, training
+from app.domain.chat_settings import ChatSettings
+from app.domain.lora import Lora
+from app.domain.reward_plan import RewardPlan
 from app.domain.server_plan import ServerPlan
 from app.domain.step_counts import StepCount, count_steps
 from app.errors import Invalid
 
-PARTS_MOST = 8
 STARTER = "starter"
 """The base model that is trained from scratch on the project's own demonstrations."""
 
 POLICY_EVALUATION_INTERVAL = 5  # steps; shorter in runs of fewer steps than
 POLICY_EVALUATIONS_LEAST = 6  # evaluations would need at that interval
-
-
-def _training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
-    between(f"{name} epochs", epochs, 1, 10_000)
-    between(f"{name} batch_size", batch_size, 1, 65_536)
-    optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)
-
-
-def _capped(counted: StepCount, limit: int | None) -> StepCount:
-    if limit is None or counted.total <= limit:
-        return counted
-    return StepCount(counted.per_epoch, limit)
 
 
 class Algorithm(StrEnum):
@@ -99,18 +88,6 @@ class Preflight:
 
 
 @dataclass(frozen=True, slots=True)
-class Lora:
-    """The shape of a LoRA adapter."""
-
-    r: int = 16
-    alpha: int = 32
-
-    def __post_init__(self) -> None:
-        between("LoRA r", self.r, 1, 1024)
-        between("LoRA alpha", self.alpha, 1, 4096)
-
-
-@dataclass(frozen=True, slots=True)
 class Starter:
     """The shape of the model that is built if a project has no base model."""
 
@@ -141,76 +118,17 @@ class SftPlan:
     learning_rate: float | None = None  # None: starter 1e-3, adapter 2e-4, all weights 2e-5
     max_tokens: int = 1024
     is_full: bool | None = None
-    lora: Lora = Lora()
+    lora: Lora = field(default_factory=Lora)
     starter: Starter = Starter()
 
     def __post_init__(self) -> None:
-        _training("SFT", self.epochs, self.batch_size, self.learning_rate)
+        training("SFT", self.epochs, self.batch_size, self.learning_rate)
         optional("SFT max_steps", self.max_steps, 1, 10_000_000)
         between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
 
     def steps(self, demonstrations: int) -> StepCount:
         """Count the steps for a number of demonstrations."""
-        return _capped(count_steps(demonstrations, self.batch_size, self.epochs), self.max_steps)
-
-
-@dataclass(frozen=True, slots=True)
-class RewardPlan:
-    """Training of the reward model on judgments; the batch size counts comparisons.
-
-    The model is evaluated on held-out comparisons every `evaluate_every` steps (None: ten times in
-    the run), and training stops after `patience` evaluations without improvement (0: never). The
-    policy's reward is `weight` times the learned reward plus the `parts`; with a weight of 0 the
-    learned reward is only measured. `labelers` weighs the votes of the labelers it names, and all
-    others weigh 1; None stands for the project's weights, which a round takes when it is launched.
-    """
-
-    epochs: int = 1
-    batch_size: int = 16
-    learning_rate: float = 2e-4
-    ensemble: int = 1
-    loss: PairLoss = PairLoss.PAIRS
-    weighing: Weighing = Weighing.EQUAL
-    labelers: tuple[LabelerWeight, ...] | None = None
-    labelers_from: WeightSource = WeightSource.PLAN
-    use_margin: bool = False
-    label_smoothing: float = 0.0
-    centering: float = 0.01
-    max_tokens: int = 1024
-    normaliser_prompts: int = 64
-    evaluate_every: int | None = None
-    patience: int = 3
-    weight: float = 1.0
-    parts: tuple[RewardPart, ...] = ()
-    lora: Lora = Lora()
-
-    def __post_init__(self) -> None:
-        _training("reward", self.epochs, self.batch_size, self.learning_rate)
-        between("reward ensemble", self.ensemble, 1, 16)
-        between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
-        between("reward centering", self.centering, 0.0, 1.0)
-        between("reward max_tokens", self.max_tokens, 8, 1_000_000)
-        between("reward normaliser_prompts", self.normaliser_prompts, 2, 100_000)
-        optional("reward evaluate_every", self.evaluate_every, 1, 1_000_000)
-        between("reward patience", self.patience, 0, 10_000)
-        between("reward weight", self.weight, 0.0, 100.0)
-        between("number of parts of the reward", len(self.parts), 0, PARTS_MOST)
-        if not self.weight and not self.parts:
-            raise Invalid(
-                "the policy has no reward: the learned reward has weight 0 and there are no parts"
-            )
-        names = [labeler_weight.labeler for labeler_weight in self.labelers or ()]
-        for name in names:
-            if names.count(name) > 1:
-                raise Invalid(f"labeler {name} must have one weight, not {names.count(name)}")
-
-    def steps(self, comparisons: int) -> StepCount:
-        """Count the steps for a number of comparisons."""
-        return count_steps(comparisons, self.batch_size, self.epochs)
-
-    def evaluation_interval(self, comparisons: int) -> int:
-        """Return the number of steps between evaluations on the held-out comparisons."""
-        return self.evaluate_every or max(1, self.steps(comparisons).total // 10)
+        return count_steps(demonstrations, self.batch_size, self.epochs).capped(self.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +165,10 @@ class PolicyPlan:
     evaluate_every: int | None = None  # steps between evaluations; None: 5, fewer in short runs
     sample_every: int = 5  # steps; responses of an evaluation are kept at most this often
     save_every: int = 5
-    lora: Lora = Lora()
+    lora: Lora = field(default_factory=Lora)
 
     def __post_init__(self) -> None:
-        _training("policy", self.epochs, self.batch_size, self.learning_rate)
+        training("policy", self.epochs, self.batch_size, self.learning_rate)
         optional("policy value_learning_rate", self.value_learning_rate, 1e-9, 1.0)
         optional("policy max_steps", self.max_steps, 1, 10_000_000)
         between("policy prompts", self.prompts, 1, 10_000_000)
@@ -302,19 +220,21 @@ class PolicyPlan:
             data *= self.samples
         elif self.algorithm is Algorithm.DPO and comparisons is not None:
             data = comparisons
-        return _capped(count_steps(data, self.batch_size, self.epochs), self.max_steps)
+        return count_steps(data, self.batch_size, self.epochs).capped(self.max_steps)
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
     """The evaluation of the new policy against the old one, on prompts that neither trained on.
 
-    A `frozen_share` of the prompts is the same in every round; the rest changes.
+    A `frozen_share` of the prompts is the same in every round; the rest changes. If `judge` names
+    an AI judge, it decides and people are not asked.
     """
 
     prompts: int = 200
     overlap: int = 1
     frozen_share: float = 0.5
+    judge: str = ""
 
     def __post_init__(self) -> None:
         between("evaluation prompts", self.prompts, 1, 100_000)
@@ -333,7 +253,9 @@ class RoundPlan:
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
-    uses `processes` of the worker's processes, or all of them.
+    uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
+    settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
+    round's comparisons.
     """
 
     prompts: int = 400
@@ -344,15 +266,17 @@ class RoundPlan:
     overlap: int | None = None
     mix_share: float = 0.25
     use_imported: bool = True
+    judge: str = ""
     server: ServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False
     processes: int | None = None
     seed: int = 0
+    chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
     sft: SftPlan | None = field(default_factory=SftPlan)
-    reward: RewardPlan = RewardPlan()
+    reward: RewardPlan = field(default_factory=RewardPlan)
     policy: PolicyPlan = PolicyPlan()
     evaluation: EvaluationPlan = EvaluationPlan()
 
@@ -368,6 +292,12 @@ class RoundPlan:
         between("seed", self.seed, 0, 2**53)
         if self.four_bit and self.sft is not None and self.sft.is_full:
             raise Invalid("a model in 4 bits cannot be trained in full; SFT needs an adapter")
+
+    @property
+    def fits_reward(self) -> bool:
+        """Whether a reward model is fitted, for which people have to judge completions."""
+        learned = self.reward.weight > 0.0 or self.reward.fits_unweighted
+        return learned or self.policy.algorithm is Algorithm.DPO
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""

@@ -68,8 +68,9 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
 
 _STOPS = frozenset({_R.FAILED, _R.CANCELLED})
 ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
-    _R.PLANNED: frozenset({_R.SFT, _R.GENERATING, _R.LABELING}) | _STOPS,
-    _R.SFT: frozenset({_R.GENERATING}) | _STOPS,
+    # A round that fits no reward model needs no candidates and no judgments of them.
+    _R.PLANNED: frozenset({_R.SFT, _R.GENERATING, _R.LABELING, _R.POLICY}) | _STOPS,
+    _R.SFT: frozenset({_R.GENERATING, _R.POLICY}) | _STOPS,
     _R.GENERATING: frozenset({_R.LABELING}) | _STOPS,
     _R.LABELING: frozenset({_R.REWARD}) | _STOPS,
     _R.REWARD: frozenset({_R.POLICY, _R.DECIDING}) | _STOPS,
@@ -80,7 +81,10 @@ ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
     _R.HELD: frozenset(),
     # A failed round resumes at the stage that failed once its job is retried.
     _R.FAILED: frozenset(
-        {_R.SFT, _R.GENERATING, _R.REWARD, _R.POLICY, _R.EVALUATING, _R.CANCELLED}
+        {
+            *(_R.SFT, _R.GENERATING, _R.LABELING, _R.REWARD, _R.POLICY, _R.EVALUATING),
+            _R.CANCELLED,
+        }
     ),
     _R.CANCELLED: frozenset(),
 }

@@ -12,6 +12,10 @@ class StepCount:
     per_epoch: int
     total: int
 
+    def capped(self, most: int | None) -> "StepCount":
+        """Return the count of a run that ends after at most that many steps; None: no limit."""
+        return self if most is None or self.total <= most else StepCount(self.per_epoch, most)
+
 
 def count_steps(dataset: int, batch: int, epochs: int) -> StepCount:
     """Count the steps of ``epochs`` passes over ``dataset`` rows; the last batch may be smaller.

@@ -53,7 +53,8 @@ class EvaluationResults:
 
     `at_least_as_good` is the share of wins and ties; prompts with identical completions are ties in
     both shares. `reason` says why there is no share, and `no_interval` why there is no interval
-    although there is a share.
+    although there is a share. `decided_by` names the AI judge whose verdicts these are; empty for
+    people.
     """
 
     tally: WinTally
@@ -70,6 +71,7 @@ class EvaluationResults:
     arbiter: ArbiterReport | None
     length_new: float | None  # mean characters
     length_old: float | None
+    decided_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the results as plain JSON values."""
@@ -94,6 +96,7 @@ def results(
     arbiter: str,
     scores: Mapping[str, float],
     lengths: Mapping[str, float],
+    decided_by: str = "",
 ) -> EvaluationResults:
     """Measure the win rate of the new policy.
 
@@ -103,6 +106,7 @@ def results(
         arbiter: The name of the reward model.
         scores: Its scores, by completion id.
         lengths: The mean lengths of both policies' completions, `new` and `old`.
+        decided_by: The AI judge that the votes are of; empty for people.
     """
     votes = [vote for comparison in comparisons for vote in comparison.votes]
     both_bad = sum(comparison.both_bad for comparison in comparisons)
@@ -131,6 +135,7 @@ def results(
         arbiter=_arbiter(arbiter, scores, comparisons),
         length_new=lengths.get("new"),
         length_old=lengths.get("old"),
+        decided_by=decided_by,
     )
 
 

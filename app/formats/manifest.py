@@ -16,6 +16,7 @@ OPTION_TITLES: Mapping[str, str] = {
     "aggregate": "Several votes on a pair",
     "ties": "Ties",
     "min_agreement": "Minimum agreement",
+    "judged_by": "Judged by",
     "rounds": "Rounds",
     "purposes": "Purposes",
     "splits": "Splits",

@@ -13,12 +13,14 @@ preferred to the first completion, the original.
 If `settled` is true, a lead has settled the comparison, and `pairs` are those of the settlement
 (share 1, 0 or 0.5), whatever the votes say.
 
+`ai_votes` are votes of AI judges, apart from those of people; absent without any.
+
 `instructions` has the project's instruction that labelers saw, by version. It is no part of the
 prompt here: whoever trains adds one instruction to every prompt.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,13 +89,16 @@ class PlainVote:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRow:
-    """A training row with the votes behind it."""
+    """A training row with the votes of people behind it, and apart from them those of AI judges."""
 
     row: TrainingRow
     votes: tuple[PlainVote, ...]
+    ai_votes: tuple[PlainVote, ...] = ()
 
 
-def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
+def to_json(
+    row: TrainingRow, votes: Iterable[PlainVote], ai_votes: Sequence[PlainVote] = ()
+) -> dict[str, Any]:
     """Return a row as plain JSON values."""
     return {
         "comparison": row.comparison_id,
@@ -107,10 +112,8 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
         },
         "completions": [_candidate_json(each) for each in row.candidates],
         "pairs": [_pair_json(pair) for pair in row.pairs],
-        "votes": [
-            [vote.judgment_id, vote.labeler, list(vote.ranking.ranks), vote.strength]
-            for vote in votes
-        ],
+        "votes": [_vote_json(vote) for vote in votes],
+        **({"ai_votes": [_vote_json(vote) for vote in ai_votes]} if ai_votes else {}),
         "judgments": list(row.judgment_ids),
         "absolutes": [[dict(one.ratings), one.thumb] for one in row.absolutes],
         "weights": dict(row.weights),
@@ -122,10 +125,7 @@ def to_json(row: TrainingRow, votes: Iterable[PlainVote]) -> dict[str, Any]:
 def from_json(data: Mapping[str, Any]) -> FrozenRow:
     """Read a row that `to_json` wrote."""
     prompt = data["prompt"]
-    votes = tuple(
-        PlainVote(judgment_id, labeler, Ranking(tuple(ranks)), strength)
-        for judgment_id, labeler, ranks, strength in data["votes"]
-    )
+    votes = _votes(data["votes"])
     row = TrainingRow(
         comparison_id=data["comparison"],
         round_number=data["round"],
@@ -144,7 +144,7 @@ def from_json(data: Mapping[str, Any]) -> FrozenRow:
         is_settled=data.get("settled", False),
         instructions={int(key): text for key, text in data.get("instructions", {}).items()},
     )
-    return FrozenRow(row, votes)
+    return FrozenRow(row, votes, _votes(data.get("ai_votes", ())))
 
 
 def read(path: Path) -> Iterator[FrozenRow]:
@@ -152,6 +152,17 @@ def read(path: Path) -> Iterator[FrozenRow]:
     with path.open(encoding="utf-8") as file:
         for line in file:
             yield from_json(json.loads(line))
+
+
+def _vote_json(vote: PlainVote) -> list[Any]:
+    return [vote.judgment_id, vote.labeler, list(vote.ranking.ranks), vote.strength]
+
+
+def _votes(rows: Iterable[Sequence[Any]]) -> tuple[PlainVote, ...]:
+    return tuple(
+        PlainVote(judgment_id, labeler, Ranking(tuple(ranks)), strength)
+        for judgment_id, labeler, ranks, strength in rows
+    )
 
 
 def _pair_json(pair: TrainingPair) -> list[int | float | None]:

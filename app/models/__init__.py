@@ -18,6 +18,7 @@ from app.models.exports import Export, ExportedJudgments, ImportRun
 from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
 from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
+from app.models.judges import AiJudgment, AiOutcome, ExportAiJudgment, Judge
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
 from app.models.projects import Criterion, Guidelines, Instruction, Project
@@ -34,6 +35,8 @@ from app.models.rounds import Evaluation, Round
 
 __all__ = [
     "Adjudication",
+    "AiJudgment",
+    "AiOutcome",
     "ApiToken",
     "Assignment",
     "AuditEvent",
@@ -50,6 +53,7 @@ __all__ = [
     "Demonstration",
     "Evaluation",
     "Export",
+    "ExportAiJudgment",
     "ExportedJudgments",
     "FigureRefresher",
     "Guidelines",
@@ -60,6 +64,7 @@ __all__ = [
     "Invitation",
     "Job",
     "JobAttempt",
+    "Judge",
     "Judgment",
     "KeptFigure",
     "LoginSession",

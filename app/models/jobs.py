@@ -87,6 +87,7 @@ class TrainingSample(Base):
     prompt: Mapped[str]
     completion: Mapped[str]
     score: Mapped[float | None]
+    parts: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
 
 
 class WorkerHeartbeat(Identified, Base):

@@ -7,6 +7,7 @@ from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
+from app.domain.chat_settings import ChatSettings
 from app.domain.judgment_kinds import JudgmentKind
 
 
@@ -46,6 +47,17 @@ class Project(Identified, Base):
     prompt_changes: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     created_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        """The settings for chat templates, with defaults for what is not set."""
+        return ChatSettings.from_json((self.settings or {}).get("chat", {})).to_json()
+
+    @chat.setter
+    def chat(self, chosen: dict[str, Any]) -> None:
+        kept = ChatSettings.from_json(chosen).to_json()
+        if kept != self.chat:
+            self.settings = {**(self.settings or {}), "chat": kept}
 
 
 class Guidelines(Identified, Base):

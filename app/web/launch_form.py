@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import model_validator
 
 from app.domain.plan import Algorithm, EvaluationPlan, PolicyPlan, RoundPlan, SftPlan, Start
-from app.web import machine_fields, reward_fields
+from app.web import judge_fields, machine_fields, reward_fields
+from app.web.judge_fields import JudgeFields
 from app.web.machine_fields import MachineFields
 from app.web.reward_fields import RewardFields
 
 
-class LaunchForm(RewardFields, MachineFields):
+class LaunchForm(RewardFields, MachineFields, JudgeFields):
     """The plan of a round in form fields; `asked` is sent by the form, not by a link to it."""
 
     asked: bool = False
@@ -88,6 +89,7 @@ class LaunchForm(RewardFields, MachineFields):
             evaluation_overlap=plan.evaluation.overlap,
             **reward_fields.of(plan.reward),
             **machine_fields.of(plan),
+            **judge_fields.of(plan),
         )
 
     def plan(self, before: RoundPlan) -> RoundPlan:
@@ -136,7 +138,7 @@ class LaunchForm(RewardFields, MachineFields):
                 self.evaluation_prompts, self.evaluation_overlap, before.evaluation.frozen_share
             ),
         )
-        return self.with_machines(plan)
+        return self.with_judges(self.with_machines(plan))
 
     def problems(self, before: RoundPlan) -> dict[str, str]:
         """Return a message for each invalid field that the form can mark."""

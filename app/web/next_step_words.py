@@ -12,10 +12,12 @@ _UNDER_WAY = {
     RoundState.PLANNED: "The round is about to start",
     RoundState.SFT: "Supervised fine-tuning (SFT) is running",
     RoundState.GENERATING: "The model is generating candidates",
+    RoundState.LABELING: "Labeling is about to end",
     RoundState.REWARD: "The reward model is training",
     RoundState.POLICY: "The policy is training",
     RoundState.EVALUATING: "Both policies are responding to the evaluation prompts",
 }
+_JUDGING = "An AI judge is judging responses"
 _OUTCOMES = {
     RoundState.PROMOTED: "its policy was promoted",
     RoundState.HELD: "its policy was held",
@@ -157,15 +159,17 @@ def _results_sentence(results: EvaluationResults | None) -> str:
     share = f"{100 * results.share:.0f} %"
     if results.low is not None and results.high is not None:
         share += f" [{100 * results.low:.0f}, {100 * results.high:.0f}]"
+    who = f"the AI judge {results.decided_by}" if results.decided_by else "people"
     return (
-        f"In a blind comparison on {_count(results.prompts, 'prompt')}, people preferred the new "
+        f"In a blind comparison on {_count(results.prompts, 'prompt')}, {who} preferred the new "
         f"policy {share} of the time, counting a tie as half."
     )
 
 
 def _wait(slug: str, step: NextStep) -> NextStepWords:
     watch = Button("Watch", _round_url(slug, step), is_main=True)
-    heading = _UNDER_WAY[RoundState(_round(step).state)]
+    is_judged = step.job is not None and step.job.kind == "judge"
+    heading = _JUDGING if is_judged else _UNDER_WAY[RoundState(_round(step).state)]
     return NextStepWords(heading, _job_sentence(step.job), (watch,))
 
 

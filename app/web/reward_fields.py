@@ -1,28 +1,28 @@
-"""Form fields for a policy's reward: labeler weights, learned model, classifier, length, pattern.
+"""Form fields for a policy's reward: labeler weights, the learned model, other models and rules.
 
-The form has one part of each kind. Further parts, which only the API can set, stay unchanged.
+The form has a row for every reward with a model or an endpoint, and one rule of each kind. Further
+rules, which only the API can set, stay unchanged.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel
-
-from app.domain.plan import RewardPlan
-from app.domain.reward_parts import PartKind, RewardPart, WeightSource
+from app.domain.reward_parts import RULES, PartKind, RewardPart, WeightSource
+from app.domain.reward_plan import Combination, RewardPlan
 from app.errors import Invalid
-from app.web import labeler_weights
+from app.web import labeler_weights, part_rows
+from app.web.part_rows import PartRows
 
 
-class RewardFields(BaseModel):
+class RewardFields(PartRows):
     """The weight of the learned reward, and the other parts; an empty field leaves its part out."""
 
     learned_weight: float = 1.0
-    classifier: str = ""
-    classifier_label: str = ""
-    classifier_weight: float = 1.0
-    classifier_reads_prompt: bool = False
+    fits_unweighted: bool = False
+    safety: str = ""
+    safety_threshold: float = RewardPlan().safety_threshold
+    safety_tags: str = ""
     length_shortest: int = 0
     length_longest: int | None = None
     length_weight: float = 1.0
@@ -38,19 +38,38 @@ class RewardFields(BaseModel):
         Raises:
             Invalid: a value breaks a rule.
         """
-        first = {part.kind: part for part in reversed(before.parts)}
-        more = [part for part in before.parts if part is not first[part.kind]]
+        rules = [part for part in before.parts if part.kind in RULES]
+        first = {part.kind: part for part in reversed(rules)}
+        more = [part for part in rules if part is not first[part.kind]]
         labelers, source = before.labelers, before.labelers_from
         written = labeler_weights.of_text(self.labeler_weights)
         if written != (labelers or ()):
             labelers, source = written, WeightSource.PLAN
+        safety = self.safety.strip()
+        tags = tuple(tag for text in self.safety_tags.split(",") if (tag := text.strip()))
         return replace(
             before,
             weight=self.learned_weight,
-            parts=(*self._parts(), *more),
+            fits_unweighted=self.fits_unweighted,
+            parts=(*(row.part() for row in self.rows), *self._rules(), *more),
+            combination=Combination.SAFETY_FIRST if safety else Combination.SUM,
+            safety=safety,
+            safety_threshold=self.safety_threshold,
+            safety_tags=tags if safety else (),
             labelers=labelers,
             labelers_from=source,
         )
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether anything but the learned reward is set."""
+        has_rules = self.length_shortest or self.length_longest or self.pattern
+        return bool(self.rows or has_rules or self.safety)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the rewards of which one may come first."""
+        return ["learned", *(row.name.strip() for row in self.rows if row.name.strip())]
 
     def reward_problems(self) -> dict[str, str]:
         """Return a message for the labeler weights if they cannot be read."""
@@ -60,20 +79,10 @@ class RewardFields(BaseModel):
             return {"labeler_weights": str(error)}
         return {}
 
-    def _parts(self) -> Sequence[RewardPart]:
-        parts: list[RewardPart] = []
-        if self.classifier.strip():
-            parts.append(
-                RewardPart(
-                    PartKind.CLASSIFIER,
-                    self.classifier_weight,
-                    model=self.classifier.strip(),
-                    label=self.classifier_label.strip(),
-                    reads_prompt=self.classifier_reads_prompt,
-                )
-            )
+    def _rules(self) -> Sequence[RewardPart]:
+        rules: list[RewardPart] = []
         if self.length_shortest or self.length_longest is not None:
-            parts.append(
+            rules.append(
                 RewardPart(
                     PartKind.LENGTH,
                     self.length_weight,
@@ -82,31 +91,28 @@ class RewardFields(BaseModel):
                 )
             )
         if self.pattern:
-            parts.append(RewardPart(PartKind.FORMAT, self.pattern_weight, pattern=self.pattern))
-        return parts
+            rules.append(RewardPart(PartKind.FORMAT, self.pattern_weight, pattern=self.pattern))
+        return rules
 
 
 def of(plan: RewardPlan) -> dict[str, Any]:
     """Return the values of `RewardFields` for a plan."""
     values: dict[str, Any] = {
         "learned_weight": plan.weight,
+        "fits_unweighted": plan.fits_unweighted,
+        "safety": plan.safety,
+        "safety_threshold": plan.safety_threshold,
+        "safety_tags": ", ".join(plan.safety_tags),
         "labeler_weights": labeler_weights.to_text(plan.labelers or ()),
+        **part_rows.lists_of([part for part in plan.parts if part.kind not in RULES]),
     }
     for part in reversed(plan.parts):
-        match part.kind:
-            case PartKind.CLASSIFIER:
-                values |= {
-                    "classifier": part.model,
-                    "classifier_label": part.label,
-                    "classifier_weight": part.weight,
-                    "classifier_reads_prompt": part.reads_prompt,
-                }
-            case PartKind.LENGTH:
-                values |= {
-                    "length_shortest": part.shortest,
-                    "length_longest": part.longest,
-                    "length_weight": part.weight,
-                }
-            case PartKind.FORMAT:
-                values |= {"pattern": part.pattern, "pattern_weight": part.weight}
+        if part.kind is PartKind.LENGTH:
+            values |= {
+                "length_shortest": part.shortest,
+                "length_longest": part.longest,
+                "length_weight": part.weight,
+            }
+        elif part.kind is PartKind.FORMAT:
+            values |= {"pattern": part.pattern, "pattern_weight": part.weight}
     return values

@@ -18,7 +18,7 @@ from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
-from app.web import next_step_words
+from app.web import next_step_words, reward_charts
 from app.web.curves import Chart, ChartBand, ChartLine, ChartMark
 from app.web.next_step_words import NextStepWords
 
@@ -155,11 +155,7 @@ def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
     state = RoundState(overview.round.state)
     done = {job.kind for job in overview.jobs if job.state == JobState.SUCCEEDED}
     failed = next((job.kind for job in reversed(overview.jobs) if job.error), "")
-    shown = [
-        (stage, label)
-        for stage, label in STAGES
-        if stage is not RoundState.SFT or _has_sft(overview)
-    ]
+    shown = [(stage, label) for stage, label in STAGES if _has_stage(overview, stage)]
     order = [stage for stage, _ in shown]
     at = order.index(state) if state in order else -1
     stages = []
@@ -174,6 +170,15 @@ def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
         else:
             stages.append(Stage(label, "later"))
     return tuple(stages)
+
+
+def _has_stage(overview: round_progress.RoundOverview, stage: RoundState) -> bool:
+    if stage is RoundState.SFT:
+        return _has_sft(overview)
+    if stage in (RoundState.GENERATING, RoundState.LABELING, RoundState.REWARD):
+        was_there = any(job.kind in ("generate", "reward") for job in overview.jobs)
+        return overview.plan.fits_reward or was_there
+    return True
 
 
 def _has_sft(overview: round_progress.RoundOverview) -> bool:
@@ -227,7 +232,8 @@ def _models(session: Session, project: Project, round_: Round) -> dict[str, Chec
 
 
 def _charts(session: Session, overview: round_progress.RoundOverview, job: Job) -> JobCharts:
-    points = training_curves.of_job(session, job.id, NAMES[job.kind])
+    more = reward_charts.names(overview.plan.reward) if job.kind == "policy" else ()
+    points = training_curves.of_job(session, job.id, [*NAMES[job.kind], *more])
     make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
     charts = tuple(chart for chart in make(overview, points) if not chart.is_empty)
     return JobCharts(job, JOB_NAMES[job.kind], charts, training_curves.newest(session, job.id))
@@ -243,6 +249,7 @@ def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             _pair(points, "reward/normalised", "heldout/reward"),
             metric="reward/normalised",
         ),
+        *reward_charts.charts(overview.plan.reward, points),
         Chart(
             "KL to SFT",
             "per response; training stops at the budget",

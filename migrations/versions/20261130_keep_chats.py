@@ -1,7 +1,7 @@
 """Keep chats with models: what was said, and the responses as they are written.
 
 Revision: 4be17d93a0c6
-Follows: c47a0e9b12d5
+Follows: 5d0c6f3a91e4
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 import app.db.base
 
 revision = "4be17d93a0c6"
-down_revision = "c47a0e9b12d5"
+down_revision = "5d0c6f3a91e4"
 branch_labels = None
 depends_on = None
 

@@ -15,6 +15,7 @@ from tests.services import sample
 pytestmark = pytest.mark.browser
 
 SUMMARY = "details:has(#server_url) > summary"
+REWARDS = "details:has(#learned_weight) > summary"
 ROUNDS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 
 
@@ -98,3 +99,45 @@ def test_a_wrong_number_cannot_be_folded_away_and_swallow_the_button(
         page.get_by_role("button", name="Launch round 1").click()
         page.locator("[role=alert]").get_by_text("hoose a base model").first.wait_for()
         assert page.locator("#processes").input_value() == "2"
+
+
+@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+def test_rewards_are_added_row_by_row_by_keyboard_without_a_script(
+    house: House, width: str, scheme: str
+) -> None:
+    options = {"java_script_enabled": False, "color_scheme": scheme}
+    with planning(house, width, **options) as desk:
+        page = desk.page
+        page.locator(REWARDS).focus()
+        page.keyboard.press("Enter")
+        page.locator("#learned_weight").fill("0")
+        page.locator("#part_kind-1").select_option("reward_model")
+        page.locator("#part_source-1").focus()
+        page.keyboard.type("org/helpful")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.type("helpfulness")
+        page.get_by_role("button", name="Add another reward").press("Enter")
+        page.locator("#part_source-2").wait_for()
+        assert page.locator("#part_source-1").input_value() == "org/helpful"
+        assert page.locator("#part_kind-1").input_value() == "reward_model"
+        assert page.locator("#part_source-3").count() == 0
+        assert (
+            "labelers judge only the evaluation" in page.locator("[data-steps-here]").inner_text()
+        )
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+
+
+@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+def test_the_rewards_fit_and_have_no_violations(house: House, width: str, scheme: str) -> None:
+    with planning(house, width, color_scheme=scheme) as desk:
+        page = desk.page
+        page.locator(REWARDS).click()
+        page.locator("#part_source-1").fill("Reward 7")
+        page.locator("#part_name-1").fill("a/b")
+        refused = page.locator("[data-steps-here] [role=alert]")
+        refused.filter(has_text="The name of a reward must be at most 30 letters").wait_for()
+        page.get_by_role("button", name="Add another reward").click()
+        page.locator("#part_source-2").wait_for()
+        assert not is_wider_than_the_window(desk)
+        desk.axe(f"rewards, {width}, {scheme}")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,13 +9,22 @@ from app.domain.plan import (
     Engine,
     EvaluationPlan,
     PolicyPlan,
-    RewardPlan,
     RoundPlan,
     Sampling,
     SftPlan,
 )
-from app.domain.reward_parts import LabelerWeight, PairLoss, PartKind, RewardPart, Weighing
+from app.domain.reward_parts import (
+    CheckpointName,
+    LabelerWeight,
+    PairLoss,
+    PartKind,
+    RewardPart,
+    ScoreForm,
+    Weighing,
+)
+from app.domain.reward_plan import Combination, RewardPlan
 from app.domain.server_plan import ServerPlan
+from app.domain.step_counts import StepCount
 from app.errors import Invalid
 
 
@@ -33,7 +43,13 @@ def test_a_plan_survives_json() -> None:
                 RewardPart(PartKind.CLASSIFIER, model="m", label="harmless"),
                 RewardPart(PartKind.LENGTH, -0.5, longest=40),
                 RewardPart(PartKind.FORMAT, pattern=r"^\d+$"),
+                RewardPart(PartKind.REWARD_MODEL, name="safety", model="Reward 1"),
+                RewardPart(PartKind.ENDPOINT, url="https://scorer/score", at_least=0.5),
             ),
+            combination=Combination.SAFETY_FIRST,
+            safety="safety",
+            safety_tags=("safety",),
+            max_steps=7,
         ),
         evaluation=EvaluationPlan(prompts=250, overlap=3),
         sampling=Sampling(engine=Engine.CONTINUOUS),
@@ -45,6 +61,15 @@ def test_a_plan_survives_json() -> None:
 def test_what_is_left_out_has_its_default() -> None:
     assert RoundPlan.from_json({}) == RoundPlan()
     assert RoundPlan.from_json({"policy": {"passes": 2}}).policy.kl_coefficient == 0.1
+
+
+SAFE = {
+    "kind": "classifier",
+    "model": "m",
+    "label": "harmless",
+    "score": "probability",
+    "name": "safe",
+}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +88,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ),
         ({"reward": {"parts": {}}}, "plan reward parts must be a list"),
         ({"reward": {"parts": [{"weight": 1}]}}, "plan reward parts 1 needs 'kind'"),
-        ({"reward": {"parts": [{"kind": "mood"}]}}, "kind must be one of classifier, length"),
+        ({"reward": {"parts": [{"kind": "mood"}]}}, "kind must be one of classifier, reward_model"),
         ({"reward": {"parts": [{"kind": "classifier"}]}}, "needs a model"),
         ({"reward": {"parts": [{"kind": "length"}]}}, "needs a shortest or a longest"),
         (
@@ -82,6 +107,62 @@ def test_what_is_left_out_has_its_default() -> None:
             {"reward": {"labelers": [{"labeler": "L1", "weight": 0.5}] * 2}},
             "labeler L1 must have one weight, not 2",
         ),
+        (
+            {"reward": {"parts": [{"kind": "endpoint", "url": "ftp://a"}]}},
+            "url of an endpoint reward must begin with http:// or https://, not 'ftp://a'",
+        ),
+        ({"reward": {"parts": [{"kind": "reward_model"}]}}, "needs a folder, a hub name, or"),
+        (
+            {"reward": {"parts": [{"kind": "length", "longest": 9, "name": "a/b"}]}},
+            "name of a reward must be at most 30 letters",
+        ),
+        (
+            {"reward": {"parts": [{"kind": "length", "longest": 9, "name": "learned"}]}},
+            "name 'learned' is that of the reward model",
+        ),
+        (
+            {"reward": {"parts": [{"kind": "reward_model", "model": "m", "name": "a"}] * 2}},
+            "name 'a' is given to 2 rewards",
+        ),
+        (
+            {
+                "reward": {
+                    "parts": [{"kind": "reward_model", "model": "m", "weight": -1, "at_least": 0}]
+                }
+            },
+            "a floor needs a positive weight",
+        ),
+        ({"reward": {"safety": "a"}}, "safety is set, but the combination is 'sum'"),
+        (
+            {"reward": {"combination": "safety_first", "safety": "b", "parts": [SAFE]}},
+            "not 'b'; the rewards are learned, safe",
+        ),
+        (
+            {
+                "reward": {
+                    "combination": "safety_first",
+                    "safety": "safe",
+                    "parts": [SAFE | {"score": "logit"}],
+                }
+            },
+            "the score of 'safe' must be probability, not logit",
+        ),
+        (
+            {
+                "reward": {
+                    "combination": "safety_first",
+                    "safety": "safe",
+                    "weight": 0,
+                    "parts": [SAFE, {"kind": "length", "longest": 9}],
+                }
+            },
+            "needs a reward for helpfulness besides the safety reward",
+        ),
+        (
+            {"reward": {"combination": "safety_first", "safety": "learned"}},
+            "needs a reward for helpfulness besides the safety reward",
+        ),
+        ({"reward": {"max_steps": 0}}, "reward max_steps must be 1"),
         ({"policy": {"kl_coefficient": -1}}, "kl_coefficient must be 0.0 to"),
         ({"policy": {"batch_size": 4, "minibatches": 8}}, "minibatches must be 1 to 4, not 8"),
         ({"policy": {"learning_rate": float("nan")}}, "not nan"),
@@ -131,3 +212,49 @@ def test_answers_of_looks_are_kept_at_most_so_often(
 def test_short_runs_are_looked_at_often_enough_for_a_peak(steps: int, every: int) -> None:
     assert PolicyPlan().evaluation_interval(steps) == every
     assert PolicyPlan(evaluate_every=7).evaluation_interval(steps) == 7
+
+
+def test_a_plan_of_an_earlier_version_reads_as_the_same_reward() -> None:
+    row = {"kind": "classifier", "weight": 0.5, "model": "m", "label": "ok", "reads_prompt": False}
+    earlier = {"reward": {"weight": 0.25, "parts": [row | {"shortest": 0, "longest": None}]}}
+    plan = RoundPlan.from_json(earlier).reward
+    assert (plan.weight, plan.titles, plan.curves) == (
+        0.25,
+        ("classifier-1",),
+        ("learned", "classifier-1"),
+    )
+    assert (plan.combination, plan.parts[0].score) == (Combination.SUM, ScoreForm.LOGIT)
+
+
+def test_only_a_reward_that_counts_or_dpo_needs_judgments() -> None:
+    parts = (RewardPart(PartKind.LENGTH, longest=9),)
+    unfitted = RoundPlan(reward=RewardPlan(weight=0.0, parts=parts))
+    assert not unfitted.fits_reward
+    assert unfitted.reward.curves == ("length-1",)
+    assert RoundPlan().fits_reward
+    measured = replace(unfitted.reward, fits_unweighted=True)
+    assert replace(unfitted, reward=measured).fits_reward
+    assert replace(unfitted, policy=PolicyPlan(algorithm=Algorithm.DPO)).fits_reward
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("Reward 2", CheckpointName("", "Reward 2")),
+        ("other-desk/Reward 12", CheckpointName("other-desk", "Reward 12")),
+        ("org/reward-2", None),
+        ("/models/Reward 2", None),
+        ("Reward", None),
+    ],
+)
+def test_a_reward_model_of_the_installation_is_known_by_its_name(
+    model: str, expected: CheckpointName | None
+) -> None:
+    assert RewardPart(PartKind.REWARD_MODEL, model=model).checkpoint == expected
+    assert RewardPart(PartKind.CLASSIFIER, model=model).checkpoint is None
+
+
+def test_a_limit_of_steps_ends_the_fit_early() -> None:
+    assert RewardPlan(batch_size=4).steps(40).total == 10
+    assert RewardPlan(batch_size=4, max_steps=3).steps(40) == StepCount(10, 3)
+    assert RewardPlan(batch_size=4, max_steps=30).steps(40).total == 10

@@ -90,6 +90,17 @@ def test_responses_are_shown_escaped_with_their_scores(
     assert "<html" not in fragment
 
 
+def test_reasoning_is_folded(lead: TestClient, database: Database) -> None:
+    with database.transaction() as session:
+        projects.by_slug(session, "desk").chat = {"thought_end": "</think>"}
+    begin(lead, database)
+    reply(database, "I wonder.</think> Because.")
+    text = lead.get(PAGE, headers=HTML).text
+    folded, _, after = text.partition("<summary>Reasoning</summary>")[2].partition("</details>")
+    assert "I wonder." in folded
+    assert "Because. 0" in after.partition("</section>")[0]
+
+
 def test_the_stream_sends_the_exchange_and_ends_when_it_is_done(
     lead: TestClient, database: Database
 ) -> None:

@@ -4,20 +4,27 @@ from app.domain.plan import (
     Algorithm,
     Engine,
     PolicyPlan,
-    RewardPlan,
     RoundPlan,
     Sampling,
     SftPlan,
 )
-from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, WeightSource
+from app.domain.reward_parts import LabelerWeight, PartKind, RewardPart, ScoreForm, WeightSource
+from app.domain.reward_plan import Combination, RewardPlan
 from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
+from app.web import part_rows
 from app.web.launch_form import LaunchForm
+from app.web.part_rows import PartRow
 
 CLASSIFIER = RewardPart(
     PartKind.CLASSIFIER, -2.0, model="some/model", label="toxic", reads_prompt=True
 )
 LENGTH = RewardPart(PartKind.LENGTH, 0.5, shortest=3, longest=40)
+HELPFUL = RewardPart(PartKind.REWARD_MODEL, 0.5, name="helpfulness", model="other/Reward 2")
+SAFE = RewardPart(
+    PartKind.CLASSIFIER, name="safety", model="m", label="ok", score=ScoreForm.PROBABILITY
+)
+ENDPOINT = RewardPart(PartKind.ENDPOINT, 2.0, url="https://scorer/score", at_least=-0.5)
 FORMAT = RewardPart(PartKind.FORMAT, pattern=r"^\d+$")
 OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
 
@@ -33,6 +40,17 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
         ),
         RoundPlan(reward=RewardPlan(weight=0.0, parts=(LENGTH, OTHER))),
         RoundPlan(
+            reward=RewardPlan(
+                weight=0.0,
+                fits_unweighted=True,
+                parts=(CLASSIFIER, HELPFUL, SAFE, ENDPOINT, LENGTH),
+                combination=Combination.SAFETY_FIRST,
+                safety="safety",
+                safety_threshold=0.3,
+                safety_tags=("red team", "safety"),
+            )
+        ),
+        RoundPlan(
             sampling=Sampling(engine=Engine.CONTINUOUS),
             server=ServerPlan("http://gpu-1:8001/v1", "some/model", 2, False, 16),
             four_bit=True,
@@ -43,8 +61,11 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
 )
 def test_a_plan_survives_the_form(plan: RoundPlan) -> None:
     shown = LaunchForm.of(plan).model_dump(exclude_none=True)
-    sent = {name: "" if value == "" else str(value) for name, value in shown.items()}
-    sent = {name: value for name, value in sent.items() if value != "False"}  # as browsers do
+    sent = {
+        name: value if isinstance(value, list) else str(value)
+        for name, value in shown.items()
+        if value is not False  # as browsers do
+    }
     assert LaunchForm.model_validate(sent).plan(plan) == plan
 
 
@@ -114,3 +135,26 @@ def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
     )
     assert LaunchForm.of(wanted).plan(RoundPlan()) == wanted
     assert LaunchForm.of(RoundPlan()).plan(wanted) == RoundPlan()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"weight": "much"}, "the weight of some/model must be a number, not 'much'"),
+        ({"at_least": "some"}, "the floor of some/model must be a number, not 'some'"),
+        ({"kind": "oracle"}, "'oracle' is no kind of reward"),
+        ({"kind": "endpoint"}, "must begin with http:// or https://, not 'some/model'"),
+    ],
+)
+def test_a_row_that_breaks_a_rule_is_refused_by_name(row: dict[str, str], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        PartRow(**{"source": "some/model", **row}).part()
+
+
+def test_rows_without_a_source_are_left_out_and_rows_with_gaps_are_refused() -> None:
+    lists = part_rows.lists_of([CLASSIFIER, HELPFUL])
+    form = LaunchForm.model_validate(lists | {"part_source": ["some/model", ""]})
+    assert form.plan(RoundPlan()).reward.parts == (CLASSIFIER,)
+    form = LaunchForm.model_validate(lists | {"part_source": ["some/model"]})
+    with pytest.raises(Invalid, match="the rows of the rewards are incomplete"):
+        form.plan(RoundPlan())

@@ -9,6 +9,18 @@ from app.db import Database, now
 from app.models import Checkpoint, CheckpointKind, User
 from app.services.project import projects
 
+RATINGS = [
+    {
+        "criterion": name,
+        "weight": weight,
+        "ratings": 12,
+        "rmse": 0.5,
+        "rmse_of_mean": 0.9,
+        "correlation": 0.81,
+    }
+    for name, weight in (("helpful", 1.0), ("harmful", -2.0))
+]
+
 
 def test_categories_come_first(sign_in: Callable[..., TestClient], database: Database) -> None:
     browser = sign_in("lead")
@@ -24,7 +36,7 @@ def test_categories_come_first(sign_in: Callable[..., TestClient], database: Dat
             kind=CheckpointKind.REWARD,
             name="Reward 1",
             uri="reward/1",
-            metrics={"heldout": {"accuracy": 0.6, "groups": groups}},
+            metrics={"heldout": {"accuracy": 0.6, "groups": groups}, "ratings": RATINGS},
             created_at=now(session),
         )
         session.add(model)
@@ -34,3 +46,6 @@ def test_categories_come_first(sign_in: Callable[..., TestClient], database: Dat
     part = page.split("parts of the held-out pairs")[1]
     assert part.index("math") < part.index("round")
     assert "75.0 %" in part
+    ratings = page.split("Held-out ratings, by criterion")[1]
+    assert "a high rating counts against a response on harmful." in ratings
+    assert ratings.index("helpful") < ratings.index("0.81")

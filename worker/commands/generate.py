@@ -61,6 +61,7 @@ def generate(
             device=running.torch_device,
             engine=engine,
             four_bit=running.four_bit,
+            chat=reading.chat,
         )
         with ending_on_signals(orders, watching):
             outcome = generation.run(request, watching, orders, restart=running.restart)

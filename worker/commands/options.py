@@ -1,7 +1,8 @@
 """Options that several commands share, declared once as dataclasses and flattened for typer."""
 
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from app.domain.chat_settings import ChatSettings, Scalar, SystemTurns
+from app.errors import Invalid
 from worker.files.source import Source
 
 
@@ -24,6 +27,26 @@ class Reading:
         bool, typer.Option("--skip-bad", help="Skip lines that cannot be used.")
     ] = False
     instruction: Annotated[str, typer.Option(help="Instruction added to every prompt.")] = ""
+    system_turns: Annotated[
+        SystemTurns,
+        typer.Option(help="If the chat template has no system turn: fold it, or refuse the row."),
+    ] = SystemTurns.FOLD
+    template_argument: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Argument of the chat template, as in enable_thinking=false; repeatable."
+        ),
+    ] = None
+    thought_end: Annotated[
+        str, typer.Option(help="Mark after which responses are scored, such as </think>.")
+    ] = ""
+
+    @property
+    def chat(self) -> ChatSettings:
+        """How conversations are rendered."""
+        return ChatSettings(
+            self.system_turns, _arguments(self.template_argument or []), self.thought_end
+        )
 
     @property
     def source(self) -> Source:
@@ -55,9 +78,7 @@ class Running:
     @property
     def torch_device(self) -> str:
         """The device to compute on; "auto" takes the first CUDA device if there is one."""
-        if self.device != "auto":
-            return self.device
-        return "cuda" if import_module("torch").cuda.is_available() else "cpu"
+        return device_of(self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +132,26 @@ class Training:
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
         }
+
+
+def _arguments(given: Sequence[str]) -> dict[str, Scalar]:
+    arguments: dict[str, Scalar] = {}
+    for text in given:
+        name, is_there, value = text.partition("=")
+        if not is_there:
+            raise Invalid(f"a template argument is name=value, not {text!r}")
+        try:
+            arguments[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[name.strip()] = value
+    return arguments
+
+
+def device_of(choice: str) -> str:
+    """Return the device to compute on; "auto" is the first CUDA device if there is one."""
+    if choice != "auto":
+        return choice
+    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
 
 def flattened(function: Callable[..., None]) -> Callable[..., None]:

@@ -1,15 +1,18 @@
 """`train`: SFT, reward models and policies from plain files, without a server or a database."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
 
 from app.cli.console import emit, say
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
 from worker.commands.options import Reading, Running, Training, flattened
 from worker.commands.plans import plan_of
+from worker.commands.reward_options import parts_of
 from worker.commands.watching import Watching, ending_on_signals, load, refusing
 from worker.files.source import Source
 from worker.orders import Orders
@@ -56,10 +59,16 @@ def reward(
     margin: Annotated[
         bool, typer.Option("--margin", help="Use strengths as margins in the loss.")
     ] = False,
+    max_steps: MaxSteps = None,
     lora_r: LoraR = None,
 ) -> None:
     """Fit a reward model to judgments: pairs, rankings, ratings on criteria, or thumbs."""
-    settings = {"ensemble": ensemble, "use_margin": margin or None, "lora.r": lora_r}
+    settings = {
+        "ensemble": ensemble,
+        "use_margin": margin or None,
+        "max_steps": max_steps,
+        "lora.r": lora_r,
+    }
     plan = _plan("reward", running, training, settings)
     _run("reward", reading, running, training, plan)
 
@@ -68,7 +77,21 @@ def policy(
     reading: Reading,
     running: Running,
     training: Training,
-    reward: Annotated[str, typer.Option("--reward", "-r", help="The reward model's folder.")],
+    reward: Annotated[
+        str, typer.Option("--reward", "-r", help="Folder of a reward model that Attune trained.")
+    ] = "",
+    reward_part: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reward-part",
+            help="A reward, as kind:setting=value,…; repeatable. Kinds: classifier, reward_model, "
+            "endpoint, length, format. Example: classifier:model=FOLDER,label=toxic,weight=-1.",
+        ),
+    ] = None,
+    safety: Annotated[
+        str | None,
+        typer.Option(help="Put safety first: the name of the reward that says what is safe."),
+    ] = None,
     algorithm: Annotated[str, typer.Option(help="ppo, rloo, or best-of-n.")] = "ppo",
     samples: Annotated[
         int | None, typer.Option(help="Responses per prompt, for rloo and best-of-n.")
@@ -77,7 +100,9 @@ def policy(
     max_new_tokens: MaxNewTokens = None,
     kl_coefficient: Annotated[float | None, typer.Option(help="KL coefficient.")] = None,
 ) -> None:
-    """Train a policy on prompts against a reward model."""
+    """Train a policy on prompts against a reward model, other rewards, or a sum of them."""
+    parts = parts_of(reward_part or ())
+    _refuse_without_reward(reward, parts, training)
     if algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
         raise Invalid(f"the algorithm must be one of {known}, not {algorithm!r}")
@@ -87,7 +112,12 @@ def policy(
         "max_steps": max_steps,
         "kl_coefficient": kl_coefficient,
         "sampling.max_new_tokens": max_new_tokens,
+        "reward.parts": parts or None,
+        "reward.combination": None if safety is None else "safety_first",
+        "reward.safety": safety,
     }
+    if not reward:
+        settings["reward.weight"] = 0.0
     plan = _plan("policy", running, training, settings, first=[EVERY_PROMPT])
     _run("policy", reading, running, training, plan, reward)
 
@@ -105,6 +135,14 @@ def dpo(
     settings = {"algorithm": "dpo", **DPO_DEFAULTS, **own}
     plan = _plan("policy", running, training, settings)
     _run("dpo", reading, running, training, plan)
+
+
+def _refuse_without_reward(
+    reward: str, parts: Sequence[dict[str, Any]], training: Training
+) -> None:
+    is_set = any(setting.startswith("reward.parts=") for setting in training.set or ())
+    if not reward and not parts and not is_set:
+        raise Invalid("a policy needs a reward: --reward FOLDER, or at least one --reward-part")
 
 
 def _plan(
@@ -133,6 +171,8 @@ def _run(
     reward: str = "",
 ) -> None:
     """Train, show progress, and print where the model is."""
+    if reading.chat != ChatSettings():
+        plan = replace(plan, chat=reading.chat)
     launching = load("worker.commands.launching")
     team = launching.joined()
     if training.processes > 1 and team is None:

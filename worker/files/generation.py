@@ -8,10 +8,11 @@ uninterrupted run would have written.
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Engine
 from app.errors import Conflict, Invalid
 from app.formats import jsonl, vertex
@@ -23,11 +24,12 @@ from worker.files.run_folder import Watcher, differences
 from worker.files.source import Source
 from worker.orders import Interrupted, Orders
 from worker.rlhf.core.examples import PromptItem, SampledCompletion
-from worker.rlhf.model.models import context_tokens
+from worker.rlhf.model.models import LoadedModel, context_tokens
+from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import model_card, token_ids
+from worker.training import model_card, screening, token_ids
 
 CHUNK_PROMPTS: Final = 32
 FORMATS: Final = ("attune", "vertex")
@@ -51,6 +53,7 @@ class GenerationRequest:
     device: str = "cpu"
     engine: Engine = Engine.STATIC
     four_bit: bool = False
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     @property
     def partial(self) -> Path:
@@ -72,6 +75,7 @@ class GenerationRequest:
             "format": self.format,
             "sampling": settings,
             "four_bit": self.four_bit,
+            **({} if self.chat == ChatSettings() else {"chat": self.chat.to_json()}),
         }
 
 
@@ -114,7 +118,12 @@ def run(
             request.output, completed, completed * per_prompt, completed, int(known["bad_rows"])
         )
     file_prompts, bad = rows.prompts(request.prompts)
-    opened = models.open_model(request.model, request.device, four_bit=request.four_bit)
+    opened = models.open_model(
+        request.model,
+        request.device,
+        four_bit=request.four_bit,
+        chat=screening.options_of(request.chat),
+    )
     fitting, items = _items(opened, file_prompts, request, bad)
     with request.partial.open("ab") as file:
         artifacts.lock(file, request.partial)
@@ -174,13 +183,8 @@ def _items(
     seen: dict[str, int] = {}
     kept, items = list[FilePrompt](), list[PromptItem]()
     for prompt in file_prompts:
-        ids = token_ids.prompt_ids(loaded, prompt.messages, request.instruction)
-        room = None if limit is None else limit - len(ids)
-        if room is not None and room < request.config.max_new_tokens:
-            reason = (
-                f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
-                f"{limit} for the response; {request.config.max_new_tokens} are needed"
-            )
+        ids, reason = _fitting_ids(loaded, prompt, request, limit)
+        if reason:
             if not request.prompts.skip_bad:
                 raise Invalid(f"{request.prompts.path}, line {prompt.line}: {reason}")
             bad.append(BadLine(prompt.line, reason))
@@ -189,6 +193,23 @@ def _items(
         items.append(PromptItem(f"{prompt.key}#{again}" if again else prompt.key, ids))
         kept.append(prompt)
     return kept, items
+
+
+def _fitting_ids(
+    loaded: LoadedModel, prompt: FilePrompt, request: GenerationRequest, limit: int | None
+) -> tuple[tuple[int, ...], str]:
+    """Return a prompt's ids, and the reason why it cannot be used or nothing."""
+    try:
+        ids = token_ids.prompt_ids(loaded, prompt.messages, request.instruction)
+    except UnfitPrompt as error:
+        return (), f"the model's chat template refuses the prompt ({error})"
+    room = None if limit is None else limit - len(ids)
+    if room is None or room >= request.config.max_new_tokens:
+        return ids, ""
+    return ids, (
+        f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
+        f"{limit} for the response; {request.config.max_new_tokens} are needed"
+    )
 
 
 def _complete(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from app.errors import NotFound
-from worker.files.models import base_of, located
 from worker.training import merged_export
 from worker.training.merged_export import MergedModel, Report
+from worker.training.model_folders import base_of, located
 
 
 def export(model: str, target: Path, report: Report) -> MergedModel:

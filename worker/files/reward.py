@@ -5,20 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing
+from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
 from worker.files import rows
 from worker.files.rows import JudgedRow
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
 from worker.rlhf.reward.reward_report import ScoredPrompt
-from worker.rlhf.reward.scoring import AdapterReward
-from worker.training import reward, reward_figures
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
+from worker.training import reward, reward_figures, reward_parts, token_ids
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import KeyedPrompt, RewardInputs
+from worker.training.reward_sources import RewardReading, RewardSources
 
 NOTHING_HELD_OUT: Final = "no judged row was held out"
 
@@ -29,14 +32,17 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     refuse_labeler_weights(plan.reward)
     split = request.read(rows.judgments, folder)
     roles = request.roles(folder)
-    parts = reward.build_parts(plan.reward, roles, request.device_of(folder))
-    train = request.rankings(split.train, roles)
+    split = request.fitting(split, roles, folder)
+    prompts = _prompts(split.train, plan.reward.normaliser_prompts)
+    parts = _parts(request, folder, roles, prompts)
+    train = reasoning.rankings(roles.loaded, request.rankings(split.train, roles))
+    heldout = reasoning.rankings(roles.loaded, request.rankings(split.heldout, roles))
     inputs = RewardInputs(
         plan=plan,
         train=train,
-        heldout=request.rankings(split.heldout, roles),
+        heldout=heldout,
         criterion_weights=criterion_weights(split.train),
-        prompts=_prompts(split.train, plan.reward.normaliser_prompts),
+        prompts=prompts,
         instruction=request.instruction,
         comparisons=len(train),
     )
@@ -95,6 +101,17 @@ def measure(
         return figures | {"heldout": None, "heldout_reason": NOTHING_HELD_OUT}, []
     scored = reward_figures.score_all(model, fit)
     return figures | reward_figures.on_heldout(inputs.train, scored, model, criteria), scored
+
+
+def _parts(
+    request: TrainingRequest, folder: RunFolder, roles: Roles, prompts: Sequence[KeyedPrompt]
+) -> tuple[RewardFunction, ...]:
+    """Return the additional rewards, loaded before any training."""
+    plan = request.plan.reward
+    turns = [messages for _, messages in prompts]
+    conversations = token_ids.conversations(roles.loaded, turns, request.instruction)
+    reading = RewardReading(roles, request.device_of(folder), conversations)
+    return reward_parts.build(plan, RewardSources(), reading)
 
 
 def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:

@@ -11,22 +11,24 @@ Two runs never share a folder. Orders come from signals; metrics go to the watch
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from app.errors import Conflict, Invalid
 from worker import artifacts
-from worker.files.models import MODEL
 from worker.orders import Order, Orders
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.core.step_report import Sample
 from worker.training import model_card
 from worker.training.model_card import ModelCard
+from worker.training.model_folders import MODEL
 
 RUN, WORK, LOCK = "run.json", "work", ".lock"
 LEASE: Final = 1  # states are named by lease; here there is only one
+
+T = TypeVar("T")
 
 
 class Watcher(Protocol):
@@ -124,6 +126,10 @@ class RunFolder:
         """Show a sentence."""
         if self.is_first:
             self.watcher.say(text)
+
+    def once(self, act: Callable[[], T]) -> T:
+        """Do something once, however many processes share the run."""
+        return act() if self.team is None else self.team.once(act)
 
     def leave_team(self) -> None:
         """End the connections to the other processes."""

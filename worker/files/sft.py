@@ -1,5 +1,6 @@
 """SFT on the demonstrations in a file."""
 
+from dataclasses import replace
 from functools import partial
 
 from app.domain.plan import STARTER
@@ -21,6 +22,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     roles = _roles(request, split, folder)
     if plan.is_full and roles.has_adapter(SFT):
         raise Invalid(f"{request.model} is an adapter; training all weights needs a whole model")
+    split = request.fitting(split, roles, folder)
     inputs = SftInputs(
         plan=plan,
         train=split.train,
@@ -51,4 +53,4 @@ def _roles(request: TrainingRequest, split: RowSplit, folder: RunFolder) -> Role
         seed=request.plan.seed,
         device=request.device_of(folder),
     )
-    return Roles(loaded, folder.team)
+    return Roles(replace(loaded, chat=request.chat), folder.team)

@@ -12,15 +12,18 @@ from typing import Any, Final
 
 from app.domain.plan import RoundPlan
 from app.domain.splits import Split
+from app.errors import Invalid
 from worker.files import models, rows
 from worker.files.rows import BadLine
 from worker.files.run_folder import RunFolder
 from worker.files.source import Source
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
-from worker.training import token_ids
+from worker.training import screening, token_ids
 from worker.training.model_card import TRAINING, ModelCard
+from worker.training.screening import Refusals
 
 USUAL_PERCENT: Final = 10
 Read = Callable[[Source], tuple[list[Any], list[BadLine]]]
@@ -68,9 +71,52 @@ class TrainingRequest:
     def roles(self, folder: RunFolder) -> Roles:
         """Load the model that the run starts from, as the plan says."""
         opened = models.open_model(
-            self.model, self.device_of(folder), four_bit=self.plan.four_bit, team=folder.team
+            self.model,
+            self.device_of(folder),
+            four_bit=self.plan.four_bit,
+            team=folder.team,
+            chat=self.chat,
         )
         return opened.roles
+
+    @property
+    def chat(self) -> ChatOptions:
+        """How conversations are rendered."""
+        return screening.options_of(self.plan.chat)
+
+    def fitting(self, split: "RowSplit", roles: Roles, folder: RunFolder) -> "RowSplit":
+        """Return the rows without those whose prompt the model's chat template refuses.
+
+        Raises:
+            Invalid: bad lines are not skipped, and there is one; or no row is left to train on.
+        """
+        train, train_refusals = self._fitting(split.train, roles, self.data)
+        heldout, heldout_refusals = self._fitting(
+            split.heldout, roles, self.heldout or self.data, is_needed=False
+        )
+        for remark in (*train_refusals.remarks, *heldout_refusals.remarks):
+            folder.say(f"{remark}.")
+        refused = len(train_refusals.reasons) + len(heldout_refusals.reasons)
+        return RowSplit(train, heldout, split.bad + refused)
+
+    def _fitting(
+        self, judged: Sequence[Any], roles: Roles, file: Source, *, is_needed: bool = True
+    ) -> tuple[list[Any], Refusals]:
+        screened = screening.screen(
+            roles.loaded,
+            judged,
+            self.instruction,
+            f"rows of {file.path.name}",
+            lambda row: (f"line {row.line}", row.messages),
+            is_needed=is_needed and file.skip_bad,
+        )
+        if screened.refusals.reasons and not file.skip_bad:
+            line, reason = next(iter(screened.refusals.reasons.items()))
+            raise Invalid(
+                f"{file.path}, {line}: the model's chat template refuses the prompt ({reason}); "
+                f"--skip-bad leaves out the {len(screened.refusals.reasons)} rows like it"
+            )
+        return screened.kept, screened.refusals
 
     def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
         """Return comparisons as token ids of a model."""

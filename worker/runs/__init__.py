@@ -17,6 +17,7 @@ RUNS: Final[Mapping[str, str]] = {
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",
     "import": "worker.runs.import_",
+    "judge": "worker.runs.judge",
     "merge": "worker.runs.merge",
     "policy": "worker.runs.policy",
     "reward": "worker.runs.reward",

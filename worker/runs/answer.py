@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Project, Prompt, Split
@@ -14,6 +15,7 @@ from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
+from worker.training.screening import Refusals
 
 SETTINGS = Sampling()
 SEED = 0
@@ -26,6 +28,7 @@ class ResponseTask:
     instruction: InstructionText
     models: tuple[Checkpoint, ...]
     prompts: tuple[Prompt, ...]
+    chat: ChatSettings
 
 
 def run(context: JobContext) -> None:
@@ -33,8 +36,9 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         task = _read(session, context)
     total, done = len(task.models) * len(task.prompts), 0
+    refusals = Refusals("prompts")
     for model in task.models:
-        answering = checkpoint_weights.answering(context, model, task.instruction)
+        answering = checkpoint_weights.answering(context, model, task.instruction, chat=task.chat)
         for rows in sampled_completions.draw(
             context, answering, task.prompts, Draw(SETTINGS, SEED, 1)
         ):
@@ -43,7 +47,8 @@ def run(context: JobContext) -> None:
             order = context.should_stop()
             if order in {"cancel", "preempt"}:
                 raise Interrupted(f"{context.title} was asked to stop")
-    context.succeed(lambda _session: {"completions": done})
+        refusals.reasons.update(answering.refusals.reasons)
+    context.succeed(lambda _session: {"completions": done, **refusals.result})
 
 
 def _read(session: Session, context: JobContext) -> ResponseTask:
@@ -61,4 +66,6 @@ def _read(session: Session, context: JobContext) -> ResponseTask:
         as_of=transactions.made_at(session, context),
     )
     instruction = transactions.instruction_of(session, context, project)
-    return ResponseTask(instruction, tuple(models), tuple(prompts))
+    return ResponseTask(
+        instruction, tuple(models), tuple(prompts), ChatSettings.from_json(project.chat)
+    )

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Sampling
 from app.errors import AttuneError
 from app.models import Chat, Checkpoint, Project
@@ -40,6 +41,7 @@ class ChatTask:
     sides: tuple[Checkpoint, ...]
     reward: Checkpoint | None
     sampling: Sampling
+    settings: ChatSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def run(context: JobContext) -> None:
         chat_replies.restart(session, task.chat.id)
     context.report(0, 0, "loading the models")
     try:
-        models = chat_models.load(context, task.sides, task.reward, task.chat.instruction)
+        models = chat_models.load(
+            context, task.sides, task.reward, task.chat.instruction, task.settings
+        )
     except (AttuneError, OSError, ValueError) as error:
         reason = f"the models cannot be loaded: {error}"
         with transactions.transaction(context) as session:
@@ -114,7 +118,8 @@ def _next(context: JobContext, task: ChatTask) -> DueReply | None:
         reply = chat_replies.next_waiting(session, task.chat.id)
         if reply is None:
             return None
-        said = chat_replies.messages(session, task.chat.id, reply)
+        mark = task.settings.thought_end
+        said = chat_replies.messages(session, task.chat.id, reply, thought_end=mark)
         # Both sides draw with the same numbers, so that equal models say the same.
         seed = 1_000_003 * reply.draw + reply.turn_id
         return DueReply(reply.id, reply.side, seed, tuple(said))
@@ -162,4 +167,5 @@ def _read(session: Session, chat_id: int) -> ChatTask:
     reward = None
     if chat.reward_id is not None:
         reward = checkpoints.get(session, project.id, chat.reward_id)
-    return ChatTask(chat, tuple(sides), reward, Sampling(**chat.sampling))
+    settings = ChatSettings.from_json(project.chat)
+    return ChatTask(chat, tuple(sides), reward, Sampling(**chat.sampling), settings)

@@ -5,12 +5,13 @@ which need no judgment. The round's reward model scores the same completions.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain import chat_settings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -29,16 +30,19 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
-from worker.rlhf.reward import scoring
-from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning, scoring
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import reward_parts, token_ids
+from worker.training.screening import Refusals
 
 CHUNK = 100
+OTHER_REWARDS = "the combined reward"
 SEED_OFFSET = 7_000_003  # evaluation completions are sampled apart from the candidates
 
 
@@ -52,9 +56,10 @@ class EvaluateTask:
     instruction: InstructionText
     new: Checkpoint
     old: Checkpoint
-    arbiter: Checkpoint
+    arbiter: Checkpoint | None  # the reward model; None: the rewards of the plan
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
     @property
     def seed(self) -> int:
@@ -71,7 +76,7 @@ def run(context: JobContext) -> None:
         task = _read(session, context)
     new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
-    differing = [p for p in both if new[p.id].text.strip() != old[p.id].text.strip()]
+    differing = [p for p in both if _shown(task, new[p.id]) != _shown(task, old[p.id])]
     scores = _scores(context, task, both, new, old)
     created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
@@ -80,25 +85,31 @@ def run(context: JobContext) -> None:
         evaluations.record_scores(
             session,
             session.get_one(Evaluation, task.evaluation.id),
-            arbiter=task.arbiter.name,
+            arbiter=OTHER_REWARDS if task.arbiter is None else task.arbiter.name,
             scores=scores,
             identical=same,
             lengths=_lengths(both, new, old),
             notes={
                 "prompts_asked": len(task.prompts),
-                "prompts_without_room": len(task.prompts) - len(both),
+                "prompts_without_room": len(task.prompts) - len(both) - len(task.refusals.reasons),
+                "prompts_refused": len(task.refusals.reasons),
             },
         )
-        return {"comparisons": created, "identical": len(same)}
+        return {"comparisons": created, "identical": len(same), **task.refusals.result}
 
     context.succeed(finish)
+
+
+def _shown(task: EvaluateTask, row: Completion) -> str:
+    """Return what labelers see of a completion."""
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    return chat_settings.without_reasoning(row.text, mark).strip()
 
 
 def _read(session: Session, context: JobContext) -> EvaluateTask:
     round_, project, plan = transactions.round_of(session, context)
     if round_.policy_checkpoint_id is None or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no new policy to evaluate")
-    assert round_.reward_checkpoint_id is not None  # the policy was trained against it
     opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
@@ -117,7 +128,9 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         transactions.instruction_of(session, context, project),
         checkpoints.get(session, project.id, round_.policy_checkpoint_id),
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None
+        if round_.reward_checkpoint_id is None
+        else checkpoints.get(session, project.id, round_.reward_checkpoint_id),
         opened,
         tuple(prompts),
     )
@@ -127,7 +140,7 @@ def _answers(
     context: JobContext, task: EvaluateTask, checkpoint: Checkpoint
 ) -> dict[int, Completion]:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}
@@ -136,19 +149,22 @@ def _answers(
         context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:
             raise Interrupted(f"job {context.job_id} was asked to stop")
+    task.refusals.reasons.update(answering.refusals.reasons)
     return completions
 
 
 def _scores(
     context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
 ) -> dict[int, float]:
+    scored_on = task.arbiter or task.new
     with context.database.reader() as session:
-        beneath = checkpoint_weights.layers(session, task.arbiter)
+        beneath = checkpoint_weights.layers(session, scored_on)
         roots = checkpoint_weights.root_ids(session, task.project.id)
-    roles = checkpoint_weights.load(context, beneath, four_bit=task.plan.four_bit)
-    names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
-    reward = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    root = roots[task.arbiter.id]
+    roles = checkpoint_weights.load(
+        context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+    )
+    reward = _reward(context, task, roles, prompts)
+    root = roots[scored_on.id]
     branches = [
         Branches(
             token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
@@ -165,9 +181,21 @@ def _scores(
     ]
     if not branches:
         return {}
-    scores = reward.score(branches).normalized.tolist()
+    scores = reward.score(reasoning.branches(roles.loaded, branches)).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
+
+
+def _reward(
+    context: JobContext, task: EvaluateTask, roles: Roles, prompts: Sequence[Prompt]
+) -> RewardFunction:
+    """Return the round's reward model, or, if none was fitted, the rewards of its policy."""
+    if task.arbiter is not None:
+        names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
+        return AdapterReward(roles, names, scoring.probe(roles), normaliser)
+    reading = reward_reading.of(context, roles, task.plan.reward, prompts, task.instruction.text)
+    sources = reward_reading.sources(context, task.project)
+    return reward_parts.of(task.new.config["reward"], None, sources, reading)
 
 
 def _compare(

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.judged_by import JudgedBy
 from app.formats import containers, data_card
 from app.formats.containers import Container, DataFile
 from app.formats.training_rows import DatasetPrompt
@@ -133,6 +134,7 @@ def publish(context: JobContext, written: Written) -> Frozen:
         manifest=written.manifest,
         summary=written.summary,
         judgments=written.account.judgments,
+        ai_judgments=written.account.ai_judgments,
     )
 
 
@@ -200,6 +202,6 @@ def _of_files(
         after = page.after
 
 
-def training_options(split: Split) -> ExportOptions:
+def training_options(split: Split, judged_by: JudgedBy = JudgedBy.HUMAN) -> ExportOptions:
     """Return the options for a reward model's data: only train-purpose judgments of a split."""
-    return ExportOptions(purposes=(Purpose.TRAIN,), splits=(split,))
+    return ExportOptions(judged_by=judged_by, purposes=(Purpose.TRAIN,), splits=(split,))

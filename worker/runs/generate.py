@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import preflight
+from app.domain import chat_settings, preflight
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -26,10 +27,16 @@ from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
 from app.services.rounds import prompt_selection
 from worker.orders import Interrupted
-from worker.runs.data import checkpoint_weights, sampled_completions, server_completions
+from worker.runs.data import (
+    checkpoint_weights,
+    reward_reading,
+    sampled_completions,
+    server_completions,
+)
 from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
+from worker.training.screening import Refusals
 
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
@@ -69,6 +76,7 @@ class GenerateTask:
     prompts: tuple[Prompt, ...]
     policy: Checkpoint
     others: tuple[Checkpoint, ...]  # earlier models that take part, so that ratings connect
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
     @property
     def k(self) -> int:
@@ -94,18 +102,24 @@ def run(context: JobContext) -> None:
     """Sample candidates, filter them, and create the comparisons of the round."""
     with context.database.reader() as session:
         task = read(session, context)
+    reward_reading.check(context, task.project, task.plan.reward)
     waste = Waste()
     candidates = draw_all(context, task)
     kept = {
         prompt.id: _look_over(context, task, prompt, candidates, waste) for prompt in task.prompts
     }
     if not any(kept.values()):
+        refused = "".join(f"; {remark}" for remark in task.refusals.remarks)
         raise Invalid(
             f"round {task.round.number} has nothing to compare: of {waste.sampled} candidates "
-            f"{dict(waste.dropped)} were dropped"
+            f"{dict(waste.dropped)} were dropped{refused}"
         )
     created = _compare(context, task, kept)
-    result = {"comparisons": created, "preflight": waste.to_json(task.overlap)}
+    result = {
+        "comparisons": created,
+        "preflight": waste.to_json(task.overlap),
+        **task.refusals.result,
+    }
     context.succeed(lambda _session: result)
 
 
@@ -156,7 +170,7 @@ def _ask_server(
     candidates: dict[int, list[Completion]],
 ) -> None:
     request = server_completions.ServerRequest(
-        server, task.plan.sampling, _seed(task), task.instruction
+        server, task.plan.sampling, _seed(task), task.instruction, task.plan.chat or ChatSettings()
     )
     done = 0
     for rows in server_completions.draw(context, task.prompts, request):
@@ -176,7 +190,7 @@ def _extend(
     candidates: dict[int, list[Completion]],
 ) -> None:
     answering = checkpoint_weights.answering(
-        context, checkpoint, task.instruction, four_bit=task.plan.four_bit
+        context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
     wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
     done = 0
@@ -186,6 +200,7 @@ def _extend(
         done += len({row.prompt_id for row in rows})
         context.report(done, len(prompts), f"responses of {checkpoint.name}")
         _obey(context)
+    task.refusals.reasons.update(answering.refusals.reasons)
     if checkpoint is task.policy:
         _replace(context, task, answering, candidates)
 
@@ -314,7 +329,11 @@ def _earlier(
 
 
 def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
-    drafts = [Draft(row.text, row.is_finished) for row in rows]
+    # As labelers see them: a response that is all reasoning is empty.
+    mark = task.plan.chat.thought_end if task.plan.chat else ""
+    drafts = [
+        Draft(chat_settings.without_reasoning(row.text, mark), row.is_finished) for row in rows
+    ]
     return preflight.sort(drafts, task.plan.preflight)
 
 

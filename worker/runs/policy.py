@@ -1,7 +1,9 @@
 """The policy of a round: trained against its reward model, monitored, stopped, published."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,17 +15,18 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.reward import scoring
-from worker.rlhf.reward.normalizer import Normalizer
-from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
+from worker.rlhf.reward import reasoning, scoring
+from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
 from worker.runs import reward as reward_run
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, reward_parts, token_ids
+from worker.training import policy, policy_reward, reward_parts, screening, token_ids
+from worker.training.policy import PromptRoom
+from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
 
 
@@ -37,7 +40,7 @@ class PolicyTask:
     instruction: InstructionText
     start: Checkpoint
     before: Checkpoint
-    reward: Checkpoint
+    reward: Checkpoint | None  # None: the plan fits none
     beneath: Layers
     prompts: tuple[Prompt, ...]
     heldout: tuple[Prompt, ...]
@@ -53,16 +56,32 @@ class PolicyTask:
 def run(context: JobContext) -> None:
     """Train the policy and publish the best weights seen before any alarm."""
     task = context.once(lambda: _task(context))
-    roles = checkpoint_weights.load(context, task.beneath, four_bit=task.plan.four_bit)
-    reward, normaliser = _reward(context, task, roles)
+    roles = checkpoint_weights.load(
+        context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+    )
+    screened = [
+        screening.screen(
+            roles.loaded, rows, task.instruction.text, f"{what} prompts", _named, is_needed=needed
+        )
+        for what, rows, needed in (
+            ("training", task.prompts, task.plan.policy.algorithm is not Algorithm.DPO),
+            ("held-out", task.heldout, False),
+        )
+    ]
+    task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))
     prompts, heldout = (_items(task, roles, rows) for rows in (task.prompts, task.heldout))
+    remarks = [remark for rows in screened for remark in rows.refusals.remarks]
+    for remark in remarks:
+        context.say(f"{remark}.")
+    room = policy.with_room(context, roles, task.plan, prompts, heldout)
+    reward = _reward(context, task, roles, room)
     result = policy.train(
         context,
         roles,
         task.plan,
-        policy.with_room(context, roles, task.plan, prompts, heldout),
-        reward,
-        normaliser,
+        room,
+        reward.function,
+        reward.normaliser,
         _rankings(context, task, roles),
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
     )
@@ -73,7 +92,8 @@ def run(context: JobContext) -> None:
         **task.beneath.config,
         **roles.loaded.record,
         "algorithm": str(task.plan.policy.algorithm),
-        "reward_checkpoint_id": task.reward.id,
+        "reward_checkpoint_id": None if task.reward is None else task.reward.id,
+        "reward": dict(reward.record),
         "started_from_id": task.before.id if starts_last else task.start.id,
         "training": dict(result.settings),
     }
@@ -84,21 +104,26 @@ def run(context: JobContext) -> None:
         result.metrics,
         task.instruction,
         parent_id=task.start.id,
-        parents=[task.start, task.reward],
+        parents=[task.start] if task.reward is None else [task.start, task.reward],
         export_ids=task.export_ids,
+        remarks=remarks,
     )
     published.publish(context, task.project, task.round, model)
 
 
-def _reward(
-    context: JobContext, task: PolicyTask, roles: Roles
-) -> tuple[RewardFunction, Normalizer]:
-    """Add the reward model to the base; return the whole reward and the scale."""
+def _reward(context: JobContext, task: PolicyTask, roles: Roles, room: PromptRoom) -> PolicyReward:
+    """Return the recorded reward; without a reward model its parts are scaled first."""
+    sources = reward_reading.sources(context, task.project)
+    everywhere = [*task.prompts, *task.heldout]
+    reading = reward_reading.of(context, roles, task.plan.reward, everywhere, task.instruction.text)
+    if task.reward is None:
+        return policy_reward.of_parts(context, roles, task.plan, room.prompts, sources, reading)
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
     normaliser = policy.scale_at(normaliser, task.plan.policy.uncertainty_penalty)
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    writer = roles.loaded.tokenizer
-    return reward_parts.of(task.reward.config, learned, writer, context.device), normaliser
+    record = reward_parts.record_of(task.reward.config)
+    whole = reward_parts.of(record, learned, sources, reading)
+    return PolicyReward(reasoning.ignoring(whole, roles.loaded), normaliser, record)
 
 
 def _task(context: JobContext) -> PolicyTask:
@@ -108,7 +133,8 @@ def _task(context: JobContext) -> PolicyTask:
 
 def _read(session: Session, context: JobContext) -> PolicyTask:
     round_, project, plan = transactions.round_of(session, context)
-    if round_.reward_checkpoint_id is None or round_.policy_before_id is None:
+    reward_id = round_.reward_checkpoint_id
+    if (reward_id is None and plan.fits_reward) or round_.policy_before_id is None:
         raise Invalid(f"round {round_.number} has no reward model to train against")
     start = reward_run.start_of(session, project, round_)
     as_of = transactions.made_at(session, context)
@@ -126,15 +152,19 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
         transactions.instruction_of(session, context, project),
         start,
         checkpoints.get(session, project.id, round_.policy_before_id),
-        checkpoints.get(session, project.id, round_.reward_checkpoint_id),
+        None if reward_id is None else checkpoints.get(session, project.id, reward_id),
         checkpoint_weights.layers(session, start),
         prompts,
         heldout,
-        tuple(checkpoints.input_ids(session, round_.reward_checkpoint_id)),
+        () if reward_id is None else tuple(checkpoints.input_ids(session, reward_id)),
     )
 
 
-def _items(task: PolicyTask, roles: Roles, prompts: tuple[Prompt, ...]) -> list[PromptItem]:
+def _named(prompt: Prompt) -> tuple[str, list[dict[str, Any]]]:
+    return f"prompt {prompt.id}", prompt.messages
+
+
+def _items(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> list[PromptItem]:
     return [
         PromptItem(
             f"prompt-{prompt.id}",

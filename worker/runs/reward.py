@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -16,14 +17,15 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward import reasoning
 from worker.runs import published
-from worker.runs.data import checkpoint_weights, frozen_dataset
+from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import reward, reward_figures
+from worker.training import reward, reward_figures, reward_parts, screening
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import RewardInputs
 from worker.training.vote_weights import VoteWeights
@@ -55,22 +57,41 @@ def run(context: JobContext) -> None:
     weights = VoteWeights.of(plan.reward, data.rows)
     for remark in weights.remarks:
         context.say(remark)
-    roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit)
-    parts = reward.build_parts(plan.reward, roles, context.device)
+    roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit, chat=plan.chat)
+    text = task.instruction.text
+    train = screening.screen(roles.loaded, data.rows, text, "comparisons", _compared)
+    heldout = screening.screen(
+        roles.loaded, data.heldout, text, "held-out comparisons", _compared, is_needed=False
+    )
+    prompts = screening.screen(
+        roles.loaded,
+        [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
+        text,
+        "normalization prompts",
+        lambda prompt: prompt,
+    )
+    refused = [*train.refusals.remarks, *heldout.refusals.remarks, *prompts.refusals.remarks]
+    for remark in refused:
+        context.say(f"{remark}.")
+    kept = {key for key, _ in prompts.kept}
+    normalized = [prompt for prompt in task.prompts if f"prompt-{prompt.id}" in kept]
+    reading = reward_reading.of(context, roles, plan.reward, normalized, text)
+    sources = reward_reading.sources(context, task.project)
+    parts = reward_parts.build(plan.reward, sources, reading)
     inputs = RewardInputs(
         plan=plan,
-        train=_rankings(data.rows, roles, task, weights),
-        heldout=_rankings(data.heldout, roles, task, VoteWeights()),
+        train=_rankings(train.kept, roles, task, weights),
+        heldout=_rankings(heldout.kept, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
-        prompts=[(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
-        instruction=task.instruction.text,
-        comparisons=len(data.rows),
+        prompts=prompts.kept,
+        instruction=text,
+        comparisons=len(train.kept),
     )
     result = reward.fit(context, roles, inputs, parts)
     if result is None:
         return
     figures, scored = reward_figures.measure(
-        data.rows, data.heldout, inputs, result.reward, result.criteria
+        train.kept, heldout.kept, inputs, result.reward, result.criteria
     )
     metrics = {
         **result.end.summary,
@@ -98,10 +119,23 @@ def run(context: JobContext) -> None:
             "instructions": data.export.manifest.get("instructions", {}),
         },
         export_ids=[data.export.id],
-        remarks=weights.remarks,
-        card_remarks=_remarks(data.rows, task.instruction),
+        remarks=[*weights.remarks, *refused],
+        card_remarks=[*_judged_by(data.rows), *_remarks(data.rows, task.instruction)],
     )
     published.publish(context, task.project, task.round, model)
+
+
+def _compared(frozen: FrozenRow) -> tuple[str, Sequence[Mapping[str, Any]]]:
+    return f"comparison {frozen.row.comparison_id}", frozen.row.prompt.messages
+
+
+def _judged_by(rows: Sequence[FrozenRow]) -> list[str]:
+    """Say where judgments were made by AI judges."""
+    judged = sum(len(row.ai_votes) for row in rows)
+    people = sum(len(row.votes) for row in rows)
+    if not judged:
+        return []
+    return [f"Learned from {judged} judgments of AI judges and {people} of people."]
 
 
 def _remarks(rows: Sequence[FrozenRow], instruction: InstructionText) -> list[str]:
@@ -120,7 +154,7 @@ def _read_and_freeze(context: JobContext) -> tuple[RewardTask, FrozenData]:
     with context.database.reader() as session:
         task = _read(session, context)
     title = f"{task.project.name}, judgments for the reward model of round {task.round.number}"
-    return task, frozen_dataset.freeze(context, task.project.id, title)
+    return task, frozen_dataset.freeze(context, task.project.id, title, task.plan.reward.judged_by)
 
 
 def _read(session: Session, context: JobContext) -> RewardTask:
@@ -158,7 +192,7 @@ def start_of(session: Session, project: Project, round_: Round) -> Checkpoint:
 def _rankings(
     rows: Sequence[FrozenRow], roles: Roles, task: RewardTask, weights: VoteWeights
 ) -> list[RankedPrompt]:
-    return frozen_dataset.rankings(
+    ranked = frozen_dataset.rankings(
         rows,
         roles.loaded,
         instruction=task.instruction.text,
@@ -166,3 +200,4 @@ def _rankings(
         root=task.root,
         weights=weights,
     )
+    return reasoning.rankings(roles.loaded, ranked)

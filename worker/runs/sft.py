@@ -5,7 +5,7 @@ model an adapter is trained, unless the plan says otherwise.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,15 +21,16 @@ from app.services.project import prompts
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.core.step_report import Sample
 from worker.rlhf.model import models
+from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
-from worker.runs.data import checkpoint_weights
+from worker.runs.data import checkpoint_weights, reward_reading
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import sft, token_ids
+from worker.training import model_check, screening, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -40,6 +41,7 @@ SHOWN = 4
 class PromptResponse:
     """A prompt with a response that a person wrote."""
 
+    prompt_id: int
     messages: Sequence[Mapping[str, Any]]
     text: str
 
@@ -61,7 +63,12 @@ class SftTask:
 def run(context: JobContext) -> None:
     """Train on the demonstrations and publish the model."""
     task = context.once(lambda: _task(context))
-    roles = Roles(_loaded(context, task), context.team)
+    reward_reading.check(context, task.project, task.plan.reward)
+    loaded = replace(_loaded(context, task), chat=screening.options_of(task.plan.chat))
+    roles = Roles(loaded, context.team)
+    if task.base is not None:
+        model_check.guard(roles, task.base.uri)
+    task, remarks = _screened(context, loaded, task)
     inputs = SftInputs(
         plan=task.sft,
         train=task.demonstrations,
@@ -88,8 +95,32 @@ def run(context: JobContext) -> None:
         result.metrics,
         task.instruction,
         parent_id=None if task.base is None else task.base.id,
+        remarks=remarks,
     )
     published.publish(context, task.project, task.round, model)
+
+
+def _screened(context: JobContext, loaded: LoadedModel, task: SftTask) -> tuple[SftTask, list[str]]:
+    """Leave out the demonstrations that the chat template refuses; say which, and why."""
+    train, heldout = (
+        screening.screen(
+            loaded,
+            rows,
+            task.instruction.text,
+            what,
+            lambda row: (f"prompt {row.prompt_id}", row.messages),
+            is_needed=what == "demonstrations",
+        )
+        for what, rows in (
+            ("demonstrations", task.demonstrations),
+            ("held-out demonstrations", task.heldout),
+        )
+    )
+    remarks = [*train.refusals.remarks, *heldout.refusals.remarks]
+    for remark in remarks:
+        context.say(f"{remark}.")
+    kept = replace(task, demonstrations=tuple(train.kept), heldout=tuple(heldout.kept))
+    return kept, remarks
 
 
 def _task(context: JobContext) -> SftTask:
@@ -122,13 +153,13 @@ def _demonstrations(
     as_of = transactions.made_at(session, context)
     written = demonstrations.every(session, project_id, split, as_of=as_of)
     shown = [
-        PromptResponse(demonstration.prompt.messages, demonstration.text)
+        PromptResponse(demonstration.prompt.id, demonstration.prompt.messages, demonstration.text)
         for demonstration in written
     ]
     return sorted(shown, key=lambda demonstration: prompts.text_hash(demonstration.text))
 
 
-def _loaded(context: JobContext, task: SftTask) -> models.LoadedModel:
+def _loaded(context: JobContext, task: SftTask) -> LoadedModel:
     if task.base is not None:
         loaded = models.load(task.base.uri, device=context.device, four_bit=task.plan.four_bit)
         checkpoint_weights.describe_base(context, task.base, loaded)

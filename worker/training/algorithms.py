@@ -77,7 +77,7 @@ def prepare(
 
 
 def _ppo(inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
-    same_shape = inputs.roles.settings["reward"] == own.lora
+    same_shape = inputs.roles.settings.get("reward") == own.lora
     if not same_shape:  # a new value head predicts the normalized reward directly
         own = replace(own, value_scale=Scale())
     ppo.prepare(inputs.roles, own, reward="reward" if same_shape else None)

@@ -5,7 +5,7 @@ model, or the members of a reward model. An encoder–decoder reward model bring
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import jinja2
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from worker.rlhf.model import template
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.template import ChatMessage
 
 ADAPTER: Final = "adapter_config.json"
@@ -71,7 +72,7 @@ def _explained(folder: Path, part: Path, settings: Mapping[str, Any]) -> list[st
     adapter = _json(part / ADAPTER)
     task = adapter.get("task_type") if adapter else None
     tokenizer = AutoTokenizer.from_pretrained(str(part))
-    prompt = _prompt(tokenizer, str(settings.get("instruction", "")))
+    prompt = _prompt(tokenizer, settings)
     if task == CLASSIFIER or (not adapter and _is_classifier(part)):
         code = _scoring(tokenizer, inside, prompt, settings, adapter)
     elif adapter and task not in WRITERS:
@@ -141,39 +142,49 @@ def _scale(task: str | None, settings: Mapping[str, Any]) -> list[str]:
     return ["", f"The score is not normalized. Its scale, per member: `{scale}`."]
 
 
-def _prompt(tokenizer: PreTrainedTokenizerBase, instruction: str) -> str:
+def _prompt(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
     """Return the lines that render a prompt as it was rendered in training."""
+    instruction = str(settings.get("instruction") or "")
+    chosen: Mapping[str, Any] = settings.get("chat") or {}
+    options = ChatOptions(arguments=chosen.get("arguments", {}))
     turns = [ChatMessage("system", instruction)] if instruction else []
     turns.append(ChatMessage("user", QUESTION))
-    rendered = template.render_prompt(tokenizer, turns)
-    bos = tokenizer.bos_token
-    is_first = bos is not None and template.encode_prompt(tokenizer, rendered) != list(
-        tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    )
-    start = "tokenizer.bos_token + " if is_first else ""
+    rendered = template.render_prompt(tokenizer, turns, options)
+    ids: list[int] = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    adds_bos = template.encode_prompt(tokenizer, rendered) != ids
+    start = "tokenizer.bos_token + " if adds_bos else ""
+    folded = [ChatMessage("user", "\n\n".join(turn.content for turn in turns))]
+    for shown in (turns, folded):  # some templates refuse a system turn, or ignore it
+        if _applied(tokenizer, shown, options) == rendered:
+            return _template_call(start, shown, options)
+    return f"text = {start}{rendered!r}"
+
+
+def _applied(
+    tokenizer: PreTrainedTokenizerBase, turns: Sequence[ChatMessage], options: ChatOptions
+) -> str | None:
+    """Return what the template makes of the turns; None without one, or if it refuses them."""
     if tokenizer.chat_template is None:
-        return f"text = {start}{rendered!r}"
-    shown = _template_turns(tokenizer, turns)
-    listed = "".join(f"    {{'role': {t.role!r}, 'content': {t.content!r}}},\n" for t in shown)
+        return None
+    listed = [{"role": turn.role, "content": turn.content} for turn in turns]
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                listed, tokenize=False, add_generation_prompt=True, **dict(options.arguments)
+            )
+        )
+    except (jinja2.TemplateError, TypeError):
+        return None
+
+
+def _template_call(start: str, turns: Sequence[ChatMessage], options: ChatOptions) -> str:
+    listed = "".join(f"    {{'role': {t.role!r}, 'content': {t.content!r}}},\n" for t in turns)
+    arguments = "".join(f"    {name}={value!r},\n" for name, value in options.arguments.items())
     return (
         f"messages = [\n{listed}]\n"
         f"text = {start}tokenizer.apply_chat_template(\n"
-        "    messages, tokenize=False, add_generation_prompt=True\n)"
+        f"    messages, tokenize=False, add_generation_prompt=True,\n{arguments})"
     )
-
-
-def _template_turns(
-    tokenizer: PreTrainedTokenizerBase, turns: list[ChatMessage]
-) -> list[ChatMessage]:
-    """Return the turns as the template takes them: some refuse a system turn."""
-    try:
-        tokenizer.apply_chat_template(
-            [{"role": turn.role, "content": turn.content} for turn in turns], tokenize=False
-        )
-    except jinja2.TemplateError:
-        joined = "\n\n".join(turn.content for turn in turns)
-        return [ChatMessage("user", joined)]
-    return turns
 
 
 def _is_classifier(part: Path) -> bool:

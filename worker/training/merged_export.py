@@ -18,8 +18,8 @@ from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
 from worker.training import loading_code, model_card
 from worker.training.model_card import TRAINING
+from worker.training.model_folders import ADAPTER
 
-ADAPTER: Final = "adapter_config.json"
 MERGED: Final = "merged"
 STEPS: Final = 3
 SPARE: Final = 1.02  # tokenizer, configuration and card beside the weights
@@ -109,6 +109,7 @@ def export(source: MergeSource, target: Path, report: Report, device: str = "cpu
         Conflict: the target exists already.
     """
     refuse_target(target)
+    _refuse_task(source)
     report(0, STEPS, f"loading {source.base or source.folder}")
     roles, role = _loaded(source, device)
     size = sum(p.numel() * p.element_size() for p in roles.causal.parameters())
@@ -140,6 +141,17 @@ def refuse_full_disk(target: Path, needed: int) -> None:
         raise Invalid(
             f"the merged model needs {_gib(needed)} and the disk of {place} has {_gib(free)} free; "
             "free some space, or choose another place"
+        )
+
+
+def _refuse_task(source: MergeSource) -> None:
+    if source.base is None:
+        return
+    task = _task(Path(source.folder))
+    if task not in {loading_code.CLASSIFIER, *loading_code.WRITERS}:
+        raise Invalid(
+            f"{source.name} is an adapter for {task}, which no merged model can hold: a reward "
+            "model on an encoder–decoder scores a response in the decoder, and stays an adapter"
         )
 
 

@@ -14,7 +14,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import POLICY, REFERENCE, SFT, Roles
+from worker.rlhf.model.roles import POLICY, REFERENCE, SFT, LoraSettings, Roles
 from worker.rlhf.policy import stopping
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
@@ -170,8 +170,13 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int)
             prompts=policy.heldout_prompts,
             rules=stop_rules(policy),
         ),
-        lora=roles.settings[SFT if roles.has_adapter(SFT) else "reward"],
+        lora=_shape(roles, policy),
     )
+
+
+def _shape(roles: Roles, policy: PolicyPlan) -> LoraSettings:
+    own = LoraSettings(policy.lora.r, policy.lora.alpha)
+    return roles.settings.get(SFT, roles.settings.get("reward", own))
 
 
 def scale_at(normaliser: Normalizer, penalty: float) -> Normalizer:

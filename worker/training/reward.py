@@ -1,18 +1,18 @@
 """The reward model: from judgments as token ids to a fitted, normalized model in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.plan import RoundPlan
 from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.reward import criterion_heads, reward_model, scoring
+from worker.rlhf.reward import criterion_heads, reasoning, reward_model, scoring
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms
@@ -21,7 +21,7 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import reward_parts, token_ids, training_loop
+from worker.training import adapter_shape, reward_loading, reward_parts, token_ids, training_loop
 from worker.training.training_loop import LoopEnd, RunPlace
 
 LOSSES: Mapping[PairLoss, LossName] = {
@@ -71,23 +71,22 @@ class RewardResult:
 
     def scaled(self, roles: Roles, plan: RoundPlan) -> dict[str, Any]:
         """Scale the scores on the start model's own responses; return the settings to record."""
-        responses = own_responses(roles, self.items, plan)
+        responses = reasoning.branches(roles.loaded, own_responses(roles, self.items, plan))
+        normaliser = fit_scale(self.reward, responses, plan)
+        learned = replace(self.reward, normalizer=normaliser)
         return {
             "names": list(self.names),
-            "normaliser": fit_scale(self.reward, responses, plan).to_json(),
+            "normaliser": normaliser.to_json(),
             "training": self.config.to_json(),
-            **reward_parts.recorded(plan.reward, self.parts, responses),
+            "rows": self.reward.probe.to_json(),
+            **reward_parts.recorded(plan.reward, self.parts, responses, learned),
         }
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights, a folder for each member of the ensemble."""
         for name in self.names:
             saving.save_reward(roles, folder / name, role=name)
-
-
-def build_parts(plan: RewardPlan, roles: Roles, device: str) -> tuple[RewardFunction, ...]:
-    """Return the additional rewards; a missing classifier fails before any training."""
-    return tuple(reward_parts.build(part, roles.loaded.tokenizer, device) for part in plan.parts)
+            reward_loading.write(roles, folder / name)
 
 
 def fit(
@@ -130,10 +129,12 @@ def config_of(
 
     An SFT adapter's shape takes precedence over the plan's, as it does for a policy.
     """
-    own = LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha)
+    lora = plan.reward.lora
+    own = LoraSettings(lora.r, lora.alpha) if roles is None else adapter_shape.of(lora, roles)
     return RewardConfig(
         members=plan.reward.ensemble,
         epochs=plan.reward.epochs,
+        max_steps=plan.reward.max_steps,
         batch_rankings=plan.reward.batch_size,
         learning_rate=plan.reward.learning_rate,
         terms=Terms(

@@ -43,6 +43,7 @@ def measure(
     figures: dict[str, Any] = {
         "comparisons": len(train),
         "votes": sum(len(row.votes) for row in rows),
+        "ai_votes": sum(len(row.ai_votes) for row in rows),
         "too_long": [ranking.key for ranking in [*too_long_train, *too_long]],
         "shared_prefix": _shared_prefix(reward, [*train, *heldout]),
     }

@@ -1,20 +1,21 @@
 """Supervised fine-tuning: from demonstrations as text to a trained model in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.domain.plan import SftPlan, Starter
 from app.errors import Invalid
 from worker.rlhf.core.examples import TokenizedDemonstration
+from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving, starter, template
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
-from worker.training import layout, token_ids, training_loop
+from worker.training import adapter_shape, layout, token_ids, training_loop
 from worker.training.training_loop import LoopEnd, RunPlace
 
 STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
@@ -64,12 +65,13 @@ class SftResult:
     role: str
     end: LoopEnd
     metrics: dict[str, Any]
+    rows: LayoutProbe
 
     @property
     def settings(self) -> dict[str, Any]:
         """The training settings that the checkpoint records."""
         kind = layout.FULL if self.config.full else layout.ADAPTER
-        return {"layout": kind, "training": self.config.to_json()}
+        return {"layout": kind, "training": self.config.to_json(), "rows": self.rows.to_json()}
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
@@ -89,6 +91,7 @@ def fit(
     """
     plan = inputs.plan
     config = config_of(plan, is_starter=inputs.is_starter, seed=inputs.seed)
+    config = replace(config, lora=adapter_shape.of(plan.lora, roles))
     train, too_long = encode(roles, inputs.train, inputs.instruction, plan.max_tokens)
     heldout, _ = encode(roles, inputs.heldout, inputs.instruction, plan.max_tokens)
     if not train:
@@ -102,7 +105,10 @@ def fit(
         roles.checkpoint_gradients(True)
     state = TrainingState()
     training_loop.restore(place, state)
-    loop = finetuning.train(roles, train, config, state)
+    rows = finetuning.rows_of(roles, config)
+    if not rows.is_exact:
+        place.say(f"Demonstrations do not share rows: {rows.why}.")
+    loop = finetuning.train(roles, train, config, state, rows)
     end = training_loop.follow(place, loop, state, save_every=save_every, note=NOTE)
     place.leave_team()
     if not place.is_first:
@@ -110,9 +116,9 @@ def fit(
     role = BASE if config.full else config.adapter
     metrics: dict[str, Any] = {**end.summary, "too_long": too_long}
     if heldout:
-        metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config)
+        metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config, rows)
         place.metrics(end.step, {"heldout/loss": metrics["heldout/loss"]})
-    return SftResult(config, role, end, metrics)
+    return SftResult(config, role, end, metrics, rows)
 
 
 def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:

@@ -4,7 +4,7 @@ A sampled completion keeps the ids that were sampled. Any other is tokenized alo
 the prompt's ids, with the model's end token only if it is finished.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from app.domain import instruction_text
@@ -19,8 +19,13 @@ from worker.rlhf.model.template import ChatMessage, Speaker
 def prompt_ids(
     loaded: LoadedModel, messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[int, ...]:
-    """Return the ids of a prompt's turns, with the project's instruction added."""
-    text = template.render_prompt(loaded.tokenizer, chat_messages(messages, instruction))
+    """Return the ids of a prompt's turns, with the project's instruction added.
+
+    Raises:
+        UnfitPrompt: the chat template refuses the conversation.
+    """
+    turns = chat_messages(messages, instruction)
+    text = template.render_prompt(loaded.tokenizer, turns, loaded.chat)
     return tuple(template.encode_prompt(loaded.tokenizer, text))
 
 
@@ -31,6 +36,18 @@ def chat_messages(
     turns = [(turn["role"], turn["content"]) for turn in messages]
     whole = instruction_text.as_system(turns, instruction_text.normalized(instruction))
     return tuple(ChatMessage(cast(Speaker, role), content) for role, content in whole)
+
+
+def conversations(
+    loaded: LoadedModel,
+    prompts: Iterable[Sequence[Mapping[str, Any]]],
+    instruction: str,
+) -> dict[tuple[int, ...], tuple[ChatMessage, ...]]:
+    """Return the turns of prompts by their token ids, with the project's instruction added."""
+    return {
+        prompt_ids(loaded, messages, instruction): chat_messages(messages, instruction)
+        for messages in prompts
+    }
 
 
 def completion_ids(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import structlog
 
@@ -19,6 +19,8 @@ from worker.rlhf.core.tensorboard import EventLog
 from worker.rlhf.core.training_state import TrainingState
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
@@ -54,6 +56,9 @@ class RunPlace(Protocol):
 
     def say(self, text: str) -> None:
         """Show or log a sentence for people."""
+
+    def once(self, act: Callable[[], T]) -> T:
+        """Do something once, however many processes share the run."""
 
     def leave_team(self) -> None:
         """End the connections to the other processes, if several share the run."""

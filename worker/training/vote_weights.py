@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Self
 
-from app.domain.plan import RewardPlan
 from app.domain.reward_parts import Weighing, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.domain.vote_shares import TrainingPair
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow, PlainVote
@@ -75,7 +75,7 @@ class VoteWeights:
         )
 
     def _pair(self, pair: TrainingPair, frozen: FrozenRow) -> PreferencePair | None:
-        share, weight, votes = pair.share, 1.0, frozen.votes
+        share, weight, votes = pair.share, 1.0, (*frozen.votes, *frozen.ai_votes)
         if self.labelers and votes and not (frozen.row.absolutes or frozen.row.is_settled):
             weights = [self.labelers.get(vote.labeler, 1.0) for vote in votes]
             if not sum(weights):

@@ -8,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.chat_settings import without_reasoning
 from app.models import Chat, ChatReply, ChatTurn, Job, ReplyState, WorkerHeartbeat
 from app.queue import QUEUES
 from app.services.checkpoints import chats
@@ -40,10 +41,13 @@ def next_waiting(session: Session, chat_id: int) -> ChatReply | None:
     return session.scalar(query.limit(1))
 
 
-def messages(session: Session, chat_id: int, reply: ChatReply) -> list[Message]:
+def messages(
+    session: Session, chat_id: int, reply: ChatReply, *, thought_end: str = ""
+) -> list[Message]:
     """Return the conversation of one side up to the message that it replies to.
 
-    A turn without a response of this side is left out: a template wants turns to alternate.
+    A turn without a response of this side is left out: a template wants turns to alternate. So is
+    the reasoning of earlier responses, as published templates do.
     """
     turns: list[Message] = []
     for exchange in chats.exchanges(session, chat_id):
@@ -52,9 +56,10 @@ def messages(session: Session, chat_id: int, reply: ChatReply) -> list[Message]:
             continue
         if own.id == reply.id:
             return [*turns, {"role": "user", "content": exchange.turn.text}]
-        if own.text.strip():
+        said = without_reasoning(own.text, thought_end)
+        if said.strip():
             turns.append({"role": "user", "content": exchange.turn.text})
-            turns.append({"role": "assistant", "content": own.text})
+            turns.append({"role": "assistant", "content": said})
     return turns
 
 

@@ -20,10 +20,12 @@ _OF_EVERY_FORMAT = (
     *("rounds", "purposes", "splits", "include_adjudicated"),
     *("categories", "tags", "since", "since_export", "container", "license"),
 )
+_OF_JUDGES = (export_rows.UNPAIRED, export_rows.TRAINING)
+"""Formats besides those of pairs that can hold AI judgments; "rich" holds votes of people alone."""
 _STATED_IF_SET = ("since", "since_export", "license")
 _STATED_APART = ("container", "license")  # in the manifest's `file` and `licence`
 _WHY_NOT = {
-    export_rows.RICH: "holds every vote",
+    export_rows.RICH: "holds every vote of people",
     export_rows.UNPAIRED: "labels completions vote by vote",
     export_rows.TRAINING: "holds every vote and the vote shares of every pair",
     **dict.fromkeys(export_rows.DEMONSTRATIONS, "holds every text once"),
@@ -35,6 +37,8 @@ def applied(format: str) -> tuple[str, ...]:
     if format in writers.PREFERENCES:
         return tuple(OPTION_TITLES)
     names = _OF_EVERY_FORMAT if format in instructed.NEVER else (*_OF_EVERY_FORMAT, "instruction")
+    if format in _OF_JUDGES:
+        names = (*names, "judged_by")
     return tuple(name for name in OPTION_TITLES if name in names)
 
 

@@ -64,6 +64,7 @@ class Account:
     tally: ExportTally = field(default_factory=ExportTally)
     counts: Counts = field(default_factory=Counts)
     judgments: IdSet = field(default_factory=IdSet)
+    ai_judgments: IdSet = field(default_factory=IdSet)
     guidelines_versions: set[int] = field(default_factory=set)
     checkpoint_ids: set[int] = field(default_factory=set)
     instruction: InstructionAccount = field(default_factory=InstructionAccount)
@@ -83,7 +84,8 @@ class Account:
                 if vote.judgment_id in excluded:
                     self.counts.judgments.exclude(excluded[vote.judgment_id])
         self.counts.judgments.exported += len(votes)
-        self.judgments.update([vote.judgment_id for vote in votes])
+        self.judgments.update([vote.judgment_id for vote in votes if not vote.is_ai])
+        self.ai_judgments.update([-vote.judgment_id for vote in votes if vote.is_ai])
         self.guidelines_versions.update([vote.guidelines_version for vote in votes])
         for candidate in comparison.candidates:
             if candidate.checkpoint_id is not None:
@@ -269,7 +271,11 @@ def _training_rows(
         if not judged_comparisons.teaches(comparison, vote)
     }
     account.take(comparison, excluded)
-    yield training_rows.to_json(row, judged_comparisons.plain_votes(comparison))
+    yield training_rows.to_json(
+        row,
+        judged_comparisons.plain_votes(comparison),
+        judged_comparisons.plain_votes(comparison, of_ai=True),
+    )
 
 
 def _demonstration_rows(format: str) -> Rows:

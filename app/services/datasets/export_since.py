@@ -9,7 +9,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.models import Adjudication, Comparison, Demonstration, Judgment, Prompt
+from app.domain.judged_by import JudgedBy
+from app.models import Adjudication, AiJudgment, Comparison, Demonstration, Judgment, Prompt
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import prompt_search
 
@@ -17,7 +18,7 @@ UNCHANGED = "comparison not judged or settled since then"
 OLDER = "imported before then"
 
 
-def changed(moment: datetime) -> ColumnElement[bool]:
+def changed(moment: datetime, judged_by: JudgedBy = JudgedBy.HUMAN) -> ColumnElement[bool]:
     """Return the condition that a comparison was judged or settled after a moment.
 
     Votes of files may name an earlier time, so a comparison that is newer itself qualifies, too.
@@ -30,7 +31,13 @@ def changed(moment: datetime) -> ColumnElement[bool]:
         exists()
         .where(Adjudication.comparison_id == Comparison.id, Adjudication.created_at > moment)
         .correlate(Comparison),
+        *([_judged_by_ai(moment)] if judged_by.has_judges else []),
     )
+
+
+def _judged_by_ai(moment: datetime) -> ColumnElement[bool]:
+    judged = AiJudgment.comparison_id == Comparison.id
+    return exists().where(judged, AiJudgment.created_at > moment).correlate(Comparison)
 
 
 def count_older_demonstrations(session: Session, project_id: int, options: ExportOptions) -> int:

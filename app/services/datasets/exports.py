@@ -5,7 +5,7 @@ are decided in `export_rows`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db import bulk, now
 from app.domain.id_set import IdSet
 from app.errors import Conflict, Invalid, NotFound
-from app.models import Checkpoint, Export, ExportedJudgments, Job, Project
+from app.models import Checkpoint, Export, ExportAiJudgment, ExportedJudgments, Job, Project
 from app.services.datasets import export_options, export_rows
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
@@ -35,6 +35,7 @@ class Frozen:
     manifest: Mapping[str, Any]
     summary: str  # what is in it and what is not, in one sentence
     judgments: IdSet
+    ai_judgments: IdSet = field(default_factory=IdSet)
 
 
 def create(
@@ -128,16 +129,18 @@ def finish(session: Session, export: Export, frozen: Frozen) -> None:
     export.ready_at = now(session)
     session.flush()
     link(session, export, frozen.judgments)
+    ai_rows = [(export.id, ai_id) for ai_id in frozen.ai_judgments]
+    bulk.insert(session, ExportAiJudgment, ("export_id", "ai_judgment_id"), ai_rows)
 
 
 def link(session: Session, export: Export, judgments: IdSet) -> None:
-    """Record which judgments are in an export."""
+    """Record which judgments of people are in an export."""
     rows = [(export.id, number, members) for number, members in judgments.blocks()]
     bulk.insert(session, ExportedJudgments, ("export_id", "block", "members"), rows)
 
 
 def judgments(session: Session, export_id: int) -> IdSet:
-    """Return which judgments are in an export."""
+    """Return which judgments of people are in an export."""
     query = select(ExportedJudgments.block, ExportedJudgments.members)
     ids = IdSet()
     for number, members in session.execute(query.where(ExportedJudgments.export_id == export_id)):

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from app.domain.instruction_text import UNKNOWN, InstructionPlace
+from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.domain.vote_shares import TrainingPair, absolutes, pairs, settled_pairs
@@ -39,6 +40,8 @@ WITHDRAWN = "comparison withdrawn"
 UNJUDGED = "comparison has no judgment that counts"
 ADJUDICATED = "comparison settled"
 SETTLED_NEITHER = "settled as both bad: no preference"
+BY_AI = "made by an AI judge"
+BY_PERSON = "made by a person"
 SETTLED_INSTEAD = "comparison settled: the settlement is exported instead of the votes"
 
 LICENSE_LONGEST = 100
@@ -69,6 +72,7 @@ class ExportOptions:
     settled follows the settlement, whatever its votes.
     """
 
+    judged_by: JudgedBy = JudgedBy.HUMAN
     aggregate: Aggregate = Aggregate.MAJORITY
     ties: Ties = Ties.DROP
     min_agreement: float = 0.0
@@ -97,6 +101,7 @@ class ExportOptions:
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""
         return {
+            "judged_by": self.judged_by,
             "aggregate": self.aggregate,
             "ties": self.ties,
             "min_agreement": self.min_agreement,
@@ -127,6 +132,7 @@ class ExportOptions:
         defaults = cls()
         since, since_export = export_moments.parse(data.get("since"))
         return cls(
+            judged_by=_choice(JudgedBy, data.get("judged_by", defaults.judged_by), "judged_by"),
             aggregate=_choice(Aggregate, data.get("aggregate", defaults.aggregate)),
             ties=_choice(Ties, data.get("ties", defaults.ties)),
             min_agreement=_share(data.get("min_agreement", defaults.min_agreement)),
@@ -149,7 +155,10 @@ class ExportOptions:
 
 
 class Voted(NamedTuple):
-    """A judgment under the labeler's pseudonym; a tuple, because exports make millions."""
+    """A judgment under the labeler's pseudonym; a tuple, because exports make millions.
+
+    That of an AI judge `is_ai`, and its id is negative: they are numbered apart from people's.
+    """
 
     judgment_id: int
     labeler: str
@@ -169,6 +178,7 @@ class Voted(NamedTuple):
     reasons: tuple[str, ...] = ()
     margin: float | None = None  # of an imported file, in its own unit
     instruction_version: int = UNKNOWN
+    is_ai: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +276,12 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
     )
 
 
-def plain_votes(judged: JudgedComparison) -> tuple[PlainVote, ...]:
-    """Return the votes that rank the completions, as a training row stores them."""
+def plain_votes(judged: JudgedComparison, *, of_ai: bool = False) -> tuple[PlainVote, ...]:
+    """Return the votes of people, or of AI judges, that rank the completions."""
     return tuple(
         PlainVote(vote.judgment_id, vote.labeler, vote.ranking, vote.strength)
         for vote in judged.votes
-        if vote.ranking is not None
+        if vote.ranking is not None and vote.is_ai is of_ai
     )
 
 

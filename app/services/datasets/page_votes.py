@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Text, case, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import bulk
+from app.domain.judged_by import JudgedBy
 from app.formats.manifest import Counts
 from app.models import Judgment, Membership
 from app.services.datasets import implied_rankings, judged_comparisons
@@ -40,6 +41,7 @@ def read(
     weights: Mapping[str, float],
     *,
     with_details: bool,
+    judged_by: JudgedBy,
 ) -> dict[int, list[Voted]]:
     """Return the votes that count by comparison; count the others as excluded."""
     names = _pseudonyms(session, project_id)
@@ -62,6 +64,8 @@ def read(
         if row[3] or row[4]:  # as in `counted_judgments.fills_slot`
             reason = judged_comparisons.RETRACTED if row[3] else judged_comparisons.SURPLUS
             counts.judgments.exclude(reason)
+        elif not judged_by.has_people:
+            counts.judgments.exclude(judged_comparisons.BY_PERSON)
         else:
             own.append(_voted(names, weights, *row))
     counts.judgments.considered += considered

@@ -30,6 +30,8 @@ from app.formats.manifest import Counts
 from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.models import (
     Adjudication,
+    AiJudgment,
+    AiOutcome,
     Comparison,
     ComparisonCompletion,
     Completion,
@@ -40,6 +42,7 @@ from app.models import (
     Split,
 )
 from app.services.datasets import (
+    ai_votes,
     export_since,
     implied_rankings,
     judged_comparisons,
@@ -62,6 +65,7 @@ TOKEN_BYTES = 40  # of an integer in a tuple
 _comparison, _prompt, _round = Comparison.__table__.c, Prompt.__table__.c, Round.__table__.c
 _judgment, _completion = Judgment.__table__.c, Completion.__table__.c
 _place = ComparisonCompletion.__table__.c
+_ai = AiJudgment.__table__
 
 _KINDS = {str(kind): kind for kind in JudgmentKind}
 _PURPOSES = {str(purpose): purpose for purpose in Purpose}
@@ -98,7 +102,16 @@ def read_page(
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
     texts = instructions.texts(session, project_id)
-    votes = page_votes.read(session, project_id, ids, counts, weights, with_details=wanted.votes)
+    votes = page_votes.read(
+        session,
+        project_id,
+        ids,
+        counts,
+        weights,
+        with_details=wanted.votes,
+        judged_by=options.judged_by,
+    )
+    ai_votes.add(session, project_id, ids, counts, votes, options.judged_by)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     prompts = _prompts(session, {row[5] for row in selected})
     settled = _settled(session, ids)
@@ -156,7 +169,7 @@ def count_outside(
     groups: tuple[Any, ...] = (_comparison.purpose, _prompt.split, _round.number, is_labelled)
     is_outside = or_(inside.is_(None), ~inside)  # null for a comparison in no round
     if options.since is not None:
-        is_unchanged = ~export_since.changed(options.since)
+        is_unchanged = ~export_since.changed(options.since, options.judged_by)
         is_outside = or_(is_outside, is_unchanged)
     comparisons = _joined(select(*groups, func.count()).select_from(Comparison.__table__)).where(
         _comparison.project_id == project_id, is_outside
@@ -166,7 +179,16 @@ def count_outside(
             Judgment.__table__.join(Comparison.__table__, _comparison.id == _judgment.comparison_id)
         )
     ).where(_judgment.project_id == project_id, _judgment.is_current, is_outside)
-    for query, unit in ((comparisons, counts.comparisons), (judgments, counts.judgments)):
+    of_judges = _joined(
+        select(*groups, func.count()).select_from(
+            _ai.join(Comparison.__table__, _comparison.id == _ai.c.comparison_id)
+        )
+    ).where(_ai.c.project_id == project_id, _ai.c.outcome == AiOutcome.JUDGED, is_outside)
+    for query, unit in (
+        (comparisons, counts.comparisons),
+        (judgments, counts.judgments),
+        (of_judges, counts.judgments),
+    ):
         for *group, count in map(tuple, session.execute(query.group_by(*groups))):
             unit.skip(_outside(options, *group), count)
 
@@ -223,7 +245,11 @@ def _comparisons(
             _comparison.project_id == project_id,
             _comparison.id > after,
             *_conditions(project_id, options),
-            *([] if options.since is None else [export_since.changed(options.since)]),
+            *(
+                []
+                if options.since is None
+                else [export_since.changed(options.since, options.judged_by)]
+            ),
         )
         .order_by(_comparison.id)
         .limit(limit)

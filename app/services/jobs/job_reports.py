@@ -4,8 +4,8 @@ Written under the job's lease, like everything that a worker writes.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -26,13 +26,17 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class StepSample:
-    """A sampled completion for people to read; `n` counts within the step."""
+    """A sampled completion for people to read; `n` counts within the step.
+
+    `parts` are the scores of a combined reward's parts, by name.
+    """
 
     step: int
     n: int
     prompt: str
     completion: str
     score: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 def record_metrics(session: Session, job_id: int, lease_token: int, rows: Iterable[Scalar]) -> None:
@@ -69,6 +73,7 @@ def record_samples(
             "prompt": storable(row.prompt),
             "completion": storable(row.completion),
             "score": row.score if row.score is None or math.isfinite(row.score) else None,
+            "parts": {name: part for name, part in row.parts.items() if math.isfinite(part)},
         }
         for row in rows
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.domain import chat_settings
 from app.domain.judgment_kinds import KINDS, JudgmentBody, JudgmentKind, Rules, check
 from app.domain.remarks import check_remarks
 from app.models import Comparison, ComparisonCompletion, Completion, Judgment, Project
@@ -101,8 +102,10 @@ def digest(assignment_id: int, body: JudgmentBody, flags: Sequence[str], comment
 
 
 def _original(session: Session, comparison: Comparison) -> str | None:
-    return session.scalar(
+    text = session.scalar(
         select(Completion.text)
         .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
         .where(ComparisonCompletion.comparison_id == comparison.id)
     )
+    mark = session.get_one(Project, comparison.project_id).chat["thought_end"]
+    return None if text is None else chat_settings.without_reasoning(text, mark)

@@ -20,6 +20,7 @@ from app.models import (
     ComparisonCompletion,
     Completion,
     Judgment,
+    Project,
 )
 from app.services.judging import judgment_bodies, sheets
 from app.services.judging.sheets import Messages, ShownCandidate
@@ -99,9 +100,12 @@ def _conditions(project_id: int, labeler_id: int) -> list[ColumnElement[bool]]:
 def _items(session: Session, query: Select[Assignment]) -> list[HistoryItem]:
     assignments = session.scalars(query).all()
     texts = _texts(session, [assignment.comparison_id for assignment in assignments])
+    projects = {assignment.project_id for assignment in assignments}  # one, or none
+    marks = [session.get_one(Project, key).chat["thought_end"] for key in projects]
+    thought_end = marks[0] if marks else ""
     revisions = _revisions(session, [assignment.id for assignment in assignments])
     return [
-        _item(assignment, revisions[assignment.id], texts[assignment.comparison_id])
+        _item(assignment, revisions[assignment.id], texts[assignment.comparison_id], thought_end)
         for assignment in assignments
     ]
 
@@ -181,7 +185,10 @@ def _revisions(session: Session, assignment_ids: Sequence[int]) -> defaultdict[i
 
 
 def _item(
-    assignment: Assignment, revisions: Sequence[Judgment], texts: dict[int, str]
+    assignment: Assignment,
+    revisions: Sequence[Judgment],
+    texts: dict[int, str],
+    thought_end: str,
 ) -> HistoryItem:
     judgment = next((row for row in revisions if not row.is_retraction), None)
     assert assignment.ended_at is not None
@@ -191,7 +198,7 @@ def _item(
         state=AssignmentState(assignment.state),
         kind=JudgmentKind(assignment.comparison.kind),
         messages=sheets.messages_of(assignment.comparison.prompt.messages),
-        candidates=sheets.in_order(texts, assignment.shown_order),
+        candidates=sheets.in_order(texts, assignment.shown_order, thought_end),
         body=judgment_bodies.body_of(judgment) if judgment else None,
         flags=tuple(judgment.flags) if judgment else (),
         comment=judgment.comment if judgment else assignment.skip_comment,

@@ -255,7 +255,7 @@ def _sheet_in_order(
         lease_token=token(run),
         kind=kind,
         messages=sheets.messages_of(prompt.messages),
-        candidates=sheets.in_order(texts, order),
+        candidates=sheets.in_order(texts, order, project.chat["thought_end"]),
         expires_at=now(session) + STAYS,
         criteria=judgment_bodies.criteria_of(session, project.id, kind),
         is_practice=True,

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, null, select
 from sqlalchemy.orm import Session
 
+from app.domain import chat_settings
 from app.domain.judgment_kinds import JudgmentBody, JudgmentKind
 from app.models import (
     Assignment,
@@ -15,6 +16,7 @@ from app.models import (
     ComparisonCompletion,
     Completion,
     Judgment,
+    Project,
     Prompt,
     Purpose,
 )
@@ -51,7 +53,7 @@ class Sheet:
 
 def of_assignment(session: Session, assignment: Assignment) -> Sheet:
     """Return what the labeler sees of an assignment."""
-    comparison, messages, texts = _read(session, assignment.comparison_id)
+    comparison, messages, texts, thought_end = _read(session, assignment.comparison_id)
     previous = _previous(session, assignment)
     return Sheet(
         assignment_id=assignment.id,
@@ -59,7 +61,7 @@ def of_assignment(session: Session, assignment: Assignment) -> Sheet:
         lease_token=assignment.lease_token,
         kind=JudgmentKind(comparison.kind),
         messages=messages,
-        candidates=in_order(texts, assignment.shown_order),
+        candidates=in_order(texts, assignment.shown_order, thought_end),
         expires_at=assignment.expires_at,
         previous=judgment_bodies.body_of(previous) if previous else None,
         previous_flags=tuple(previous.flags) if previous else (),
@@ -70,10 +72,20 @@ def of_assignment(session: Session, assignment: Assignment) -> Sheet:
 
 
 def in_order(
-    texts: Mapping[int, str] | Sequence[str], order: Iterable[int]
+    texts: Mapping[int, str] | Sequence[str], order: Iterable[int], thought_end: str
 ) -> tuple[ShownCandidate, ...]:
-    """Return the candidates in the order shown, given their texts by canonical position."""
-    return tuple(ShownCandidate(position, texts[position]) for position in order)
+    """Return the candidates in the order shown, without their reasoning.
+
+    Args:
+        texts: by canonical position.
+        order: the positions.
+        thought_end: the project's mark that ends reasoning; "" shows all.
+
+    """
+    return tuple(
+        ShownCandidate(position, chat_settings.without_reasoning(texts[position], thought_end))
+        for position in order
+    )
 
 
 def messages_of(stored: Sequence[Mapping[str, Any]]) -> Messages:
@@ -99,7 +111,9 @@ _READ = (
         case((ComparisonCompletion.position > 0, null()), else_=Prompt.messages),
         ComparisonCompletion.position,
         Completion.text,
+        case((ComparisonCompletion.position > 0, null()), else_=Project.settings),
     )
+    .join(Project, Project.id == Comparison.project_id)
     .join(Prompt, Prompt.id == Comparison.prompt_id)
     .join(ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True)
     .join(Completion, Completion.id == ComparisonCompletion.completion_id, isouter=True)
@@ -108,7 +122,8 @@ _READ = (
 )
 
 
-def _read(session: Session, comparison_id: int) -> tuple[Comparison, Messages, dict[int, str]]:
+def _read(session: Session, comparison_id: int) -> tuple[Comparison, Messages, dict[int, str], str]:
     rows = session.execute(_READ, {"id": comparison_id}).all()
-    texts = {position: text for _, _, position, text in rows if position is not None}
-    return rows[0][0], messages_of(rows[0][1]), texts
+    texts = {position: text for _, _, position, text, _ in rows if position is not None}
+    thought_end = str(rows[0][4].get("chat", {}).get("thought_end", ""))
+    return rows[0][0], messages_of(rows[0][1]), texts, thought_end

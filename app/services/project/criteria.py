@@ -2,7 +2,7 @@
 
 Judgments refer to a criterion by its name, so one that has been rated on is never deleted or
 renamed, only deactivated. Its weight still applies to the ratings it has; a weight of 0 leaves
-them out of the mean.
+them out of the mean, and a negative one makes a high rating a reason against a completion.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -186,15 +186,16 @@ def _check(project: Project, wanted: Sequence[CriterionSettings]) -> None:
             raise Invalid(
                 f"a criterion's help has at most {HELP_LONGEST} characters, not {len(entry.help)}"
             )
-        if not (isfinite(entry.weight) and 0 <= entry.weight <= WEIGHT_MOST):
+        if not (isfinite(entry.weight) and abs(entry.weight) <= WEIGHT_MOST):
             raise Invalid(
-                f"the weight of {entry.name!r} must be 0 to {WEIGHT_MOST:g}, not {entry.weight}"
+                f"the weight of {entry.name!r} must be -{WEIGHT_MOST:g} to {WEIGHT_MOST:g}, "
+                f"not {entry.weight}"
             )
     if KINDS[project.judgment_kind].uses_criteria:
         in_use = [entry for entry in wanted if entry.is_active]
-        if not any(entry.weight > 0 for entry in in_use):
+        if not any(entry.weight for entry in in_use):
             raise Invalid(
-                "this project rates: at least one active criterion needs a weight above 0"
+                "this project rates: at least one active criterion needs a weight other than 0"
             )
 
 

@@ -35,6 +35,7 @@ EDITABLE = frozenset(
         "practice_pass_share",
         "is_paused",
         "base_model",
+        "chat",
     }
 )
 

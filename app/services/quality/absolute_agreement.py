@@ -111,9 +111,10 @@ def mean_ratings(
 ) -> tuple[float, ...]:
     """Return each completion's weighted mean rating, in half points.
 
-    The result is empty if all weights are zero.
+    The result is empty if all weights are zero. A negative weight counts a high rating against the
+    completion, as it does in the reward.
     """
-    total = sum(weights.get(name, 1.0) for name in ratings)
+    total = sum(abs(weights.get(name, 1.0)) for name in ratings)
     if not total:
         return ()
     columns = [

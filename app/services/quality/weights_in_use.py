@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.plan import RoundPlan
 from app.domain.reward_parts import LabelerWeight, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.errors import Conflict, Invalid
 from app.models import Membership, Project, User
 from app.services.people import audit

@@ -23,17 +23,24 @@ from app.models import (
     ComparisonCompletion,
     Completion,
     Evaluation,
+    Judge,
     Judgment,
     Prompt,
     Purpose,
     Round,
 )
+from app.services.judging import ai_judgments
 from app.services.project import prompt_search
 from app.services.project.prompt_search import NO_CATEGORY
 from app.services.queue import counted_judgments
 
 RUNNING, COMPLETE = "running", "complete"
 POSITION = {"a": 0, "b": 1}
+DECIDED_BY = "decided_by"
+"""The key in an evaluation's results of the AI judge that decides it in the place of people."""
+
+_Said = tuple[str | None, bool]
+_SIDES = {(1, 2): "a", (2, 1): "b"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +161,19 @@ def results(
     Withdrawn comparisons do not count, neither in a running evaluation nor in a complete one. With
     categories or tags, only prompts that have one of each count; mean lengths are then unknown.
     """
-    comparisons = _comparisons(session, evaluation)
+    judge = deciding_judge(session, evaluation)
+    comparisons = _comparisons(session, evaluation, judge.id if judge else None)
     if not (categories or tags):
-        return _results(evaluation, comparisons)
+        return _results(evaluation, comparisons, decided_by=judge_name(judge))
     ids = _prompt_ids(comparisons, _identical(evaluation))
     kept = _labelled(session, evaluation.project_id, ids, categories, tags)
-    return _results(evaluation, comparisons, kept)
+    return _results(evaluation, comparisons, kept, decided_by=judge_name(judge))
 
 
 def by_category(session: Session, evaluation: Evaluation) -> tuple[CategoryResults, ...]:
     """Return the results for each category of the prompts; none if there are fewer than two."""
-    comparisons = _comparisons(session, evaluation)
+    judge = deciding_judge(session, evaluation)
+    comparisons = _comparisons(session, evaluation, judge.id if judge else None)
     query = select(Prompt.id, Prompt.category).where(
         bulk.among(session, Prompt.id, _prompt_ids(comparisons, _identical(evaluation)))
     )
@@ -182,6 +191,8 @@ def _results(
     evaluation: Evaluation,
     comparisons: Sequence[BlindComparison],
     prompt_ids: Set[int] | None = None,
+    *,
+    decided_by: str = "",
 ) -> EvaluationResults:
     recorded = evaluation.results
     identical, lengths = _identical(evaluation), recorded.get("lengths", {})
@@ -195,6 +206,7 @@ def _results(
         arbiter=recorded.get("arbiter", ""),
         scores=recorded.get("scores", {}),
         lengths=lengths,
+        decided_by=decided_by,
     )
 
 
@@ -217,6 +229,23 @@ def _labelled(
     labels = prompt_search.is_labelled(project_id, categories, tags)
     among = bulk.among(session, Prompt.id, prompt_ids)
     return set(session.scalars(select(Prompt.id).where(among, *labels)))
+
+
+def deciding_judge(session: Session, evaluation: Evaluation) -> Judge | None:
+    """Return the AI judge that decides an evaluation; None if people do."""
+    judge_id = evaluation.results.get(DECIDED_BY)
+    return None if judge_id is None else session.get_one(Judge, judge_id)
+
+
+def by_judge(session: Session, evaluation: Evaluation, judge: Judge) -> EvaluationResults:
+    """Return the results as an AI judge sees them, whoever decides."""
+    comparisons = _comparisons(session, evaluation, judge.id)
+    return _results(evaluation, comparisons, decided_by=judge_name(judge))
+
+
+def judge_name(judge: Judge | None) -> str:
+    """Return how results name a judge; empty for people."""
+    return "" if judge is None else f"{judge.name} ({judge.pseudonym})"
 
 
 def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:
@@ -260,7 +289,10 @@ def _withdrawn_prompts(session: Session, evaluation_id: int) -> set[int]:
     return set(session.scalars(query))
 
 
-def _comparisons(session: Session, evaluation: Evaluation) -> list[BlindComparison]:
+def _comparisons(
+    session: Session, evaluation: Evaluation, judge_id: int | None
+) -> list[BlindComparison]:
+    """Return the comparisons with the votes of people, or with those of an AI judge."""
     members = session.execute(
         select(
             ComparisonCompletion.comparison_id,
@@ -278,31 +310,31 @@ def _comparisons(session: Session, evaluation: Evaluation) -> list[BlindComparis
         )
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     ).all()
-    judgments = _judgments(session, evaluation.id)
+    said = (
+        _judgments(session, evaluation.id)
+        if judge_id is None
+        else _ai_judgments(session, evaluation.id, judge_id)
+    )
     return [
-        _blind_comparison(list(pair), judgments[comparison_id], evaluation.new_checkpoint_id)
+        _blind_comparison(list(pair), said[comparison_id], evaluation.new_checkpoint_id)
         for comparison_id, pair in groupby(members, key=lambda row: row.comparison_id)
     ]
 
 
 def _blind_comparison(
-    pair: Sequence[Any], judgments: Sequence[Judgment], new_checkpoint_id: int
+    pair: Sequence[Any], said: Sequence[_Said], new_checkpoint_id: int
 ) -> BlindComparison:
     # Each row of the pair is a completion with its place in the comparison.
     new = next(row for row in pair if row.checkpoint_id == new_checkpoint_id)
     old = next(row for row in pair if row.checkpoint_id != new_checkpoint_id)
-    votes = tuple(
-        _vote(judgment.preferred, new.position)
-        for judgment in judgments
-        if judgment.preferred is not None
-    )
-    both_bad = sum(judgment.both_bad for judgment in judgments)
+    votes = tuple(_vote(preferred, new.position) for preferred, _ in said if preferred is not None)
+    both_bad = sum(is_both_bad for _, is_both_bad in said)
     return BlindComparison(new.prompt_id, new.id, old.id, votes, both_bad)
 
 
-def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]]:
+def _judgments(session: Session, evaluation_id: int) -> dict[int, list[_Said]]:
     query = (
-        select(Judgment)
+        select(Judgment.comparison_id, Judgment.preferred, Judgment.both_bad)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(
             Comparison.evaluation_id == evaluation_id,
@@ -311,9 +343,19 @@ def _judgments(session: Session, evaluation_id: int) -> dict[int, list[Judgment]
         )
         .order_by(Judgment.id)
     )
-    by_comparison: dict[int, list[Judgment]] = defaultdict(list)
-    for judgment in session.scalars(query):
-        by_comparison[judgment.comparison_id].append(judgment)
+    by_comparison: dict[int, list[_Said]] = defaultdict(list)
+    for comparison_id, preferred, both_bad in session.execute(query):
+        by_comparison[comparison_id].append((preferred, both_bad))
+    return by_comparison
+
+
+def _ai_judgments(session: Session, evaluation_id: int, judge_id: int) -> dict[int, list[_Said]]:
+    rows = ai_judgments.of_evaluation(session, evaluation_id)
+    by_comparison: dict[int, list[_Said]] = defaultdict(list)
+    for row in rows:
+        if row.judge_id == judge_id and row.ranking is not None:
+            side = _SIDES.get(tuple(row.ranking), "tie")  # type: ignore[arg-type]
+            by_comparison[row.comparison_id].append((side, False))
     return by_comparison
 
 

@@ -67,6 +67,7 @@ class JobFigures:
     done: int
     total: int
     note: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def what_next(session: Session, project: Project, overview: RoundOverview | None
             evaluation = overview.evaluation
             results = evaluations.results(session, evaluation) if evaluation else None
             return NextStep(NextAction.DECIDE, round_, results=results)
-        case RoundState.LABELING:
+        case RoundState.LABELING if not overview.labeling.is_complete or running(overview) is None:
             return _collect(session, overview, overview.labeling, is_evaluation=False)
         case RoundState.EVALUATING if overview.evaluation_labeling.wanted:
             return _collect(session, overview, overview.evaluation_labeling, is_evaluation=True)
@@ -199,6 +200,7 @@ def _job_figures(session: Session, overview: RoundOverview) -> JobFigures | None
         job.progress_done,
         job.progress_total,
         job.progress_note,
+        job.kind,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.reward_parts import WeightSource
@@ -15,12 +16,15 @@ from app.services.checkpoints import checkpoints
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
-from app.services.rounds import instruction_remarks
+from app.services.rounds import instruction_remarks, judge_jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The counts and training steps of a plan. `sft` is None if the round does no SFT.
+    """The counts and training steps of a plan.
+
+    `sft` is None if the round does no SFT, `reward` if it fits no reward model; it then asks for no
+    judgments but those of its evaluation.
 
     `comparisons` counts what the reward model will learn from, earlier rounds included;
     `judgments` what labelers will be asked for, evaluation included. `remarks` are what a lead
@@ -34,7 +38,7 @@ class Preview:
     comparisons: int
     judgments: int
     sft: StepCount | None
-    reward: StepCount
+    reward: StepCount | None
     policy: StepCount
     remarks: tuple[str, ...] = ()
 
@@ -45,31 +49,33 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
     Raises:
         Invalid: the project lacks something the plan needs; the message names it.
     """
-    k = plan.k or project.k
-    kind = JudgmentKind(project.judgment_kind)
-    _check_kind(project, kind, k, plan)
+    if plan.fits_reward:
+        _check_judgments(project, plan)
     if plan.reward.labelers and plan.reward.labelers_from is WeightSource.PLAN:
         weights_in_use.check(session, project, plan.reward.labelers)
-    if plan.candidates < k and not plan.use_imported:
-        raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
     has_model = checkpoints.current_policy(session, project) is not None
     if not has_model and not project.base_model:
         raise Invalid(f"choose a base model for {project.name}, or {STARTER!r}, before a round")
     if project.sft_checkpoint_id is None:
         _check_sft(session, project, plan)
-    for split, needed in ((Split.TRAIN, "to label"), (Split.TEST, "to evaluate on")):
+    use = "to label" if plan.fits_reward else "to train on"
+    for split, needed in ((Split.TRAIN, use), (Split.TEST, "to evaluate on")):
         if not _count_prompts(session, project.id, split):
             raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
+    judge_jobs.check_plan(session, project, plan)
 
 
 def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
     """Count the judgments and training steps of a plan."""
     available = {split: _count_prompts(session, project.id, split) for split in Split}
-    prompts = min(plan.prompts, available[Split.TRAIN])
-    heldout = min(plan.heldout_prompts, available[Split.VALIDATION])
+    prompts = min(plan.prompts, available[Split.TRAIN]) if plan.fits_reward else 0
+    heldout = min(plan.heldout_prompts, available[Split.VALIDATION]) if plan.fits_reward else 0
     evaluated = min(plan.evaluation.prompts, available[Split.TEST])
     comparisons = _count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
+    if plan.judge and plan.reward.judged_by is JudgedBy.AI:
+        overlap = 0
+    evaluators = 0 if plan.evaluation.judge else plan.evaluation.overlap
     demonstration_count = demonstrations.count(session, project.id, Split.TRAIN)
     does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstration_count
     return Preview(
@@ -79,12 +85,19 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         evaluation_prompts=evaluated,
         comparisons=comparisons,
         judgments=(prompts + heldout) * plan.comparisons_per_prompt * overlap
-        + evaluated * plan.evaluation.overlap,
+        + evaluated * evaluators,
         sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
-        reward=plan.reward.steps(max(comparisons, 1)),
+        reward=plan.reward.steps(max(comparisons, 1)) if plan.fits_reward else None,
         policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),
         remarks=instruction_remarks.remarks(session, project),
     )
+
+
+def _check_judgments(project: Project, plan: RoundPlan) -> None:
+    k = plan.k or project.k
+    _check_kind(project, JudgmentKind(project.judgment_kind), k, plan)
+    if plan.candidates < k and not plan.use_imported:
+        raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
 
 
 def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:

@@ -6,12 +6,14 @@ where there is nothing to do: the round's row is locked, and jobs carry natural 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import RoundPlan
 from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState, move
 from app.domain.states import ROUND_MOVES as MOVES
@@ -30,7 +32,7 @@ from app.services.jobs import jobs
 from app.services.people import audit
 from app.services.quality import weights_in_use
 from app.services.queue import comparisons
-from app.services.rounds import evaluations, readiness
+from app.services.rounds import evaluations, judge_jobs, readiness, reward_checks
 from app.services.rounds.round_progress import (
     current,
     is_labeled,
@@ -49,7 +51,6 @@ STAGE_JOBS: Mapping[RoundState, str] = {
 """The kind of job that does a stage; stages not named wait for people."""
 
 AFTER: Mapping[RoundState, RoundState] = {
-    RoundState.SFT: RoundState.GENERATING,
     RoundState.GENERATING: RoundState.LABELING,
     RoundState.LABELING: RoundState.REWARD,
     RoundState.REWARD: RoundState.POLICY,
@@ -70,7 +71,10 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     if live is not None:
         raise Conflict(f"round {live.number} is {live.state}; end it before the next is launched")
     plan = weights_in_use.in_plan(session, project, plan)
+    if plan.chat is None:
+        plan = replace(plan, chat=ChatSettings.from_json(project.chat))
     readiness.check(session, project, plan)
+    reward_checks.check(session, project, plan.reward, created_by_id)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(
         project_id=project.id,
@@ -253,9 +257,9 @@ def _next(session: Session, round_: Round) -> RoundState | None:
     """Return the state that a round is ready to enter; None while it waits."""
     state = RoundState(round_.state)
     if state is RoundState.PLANNED:
-        return RoundState.SFT if _needs_sft(session, round_) else RoundState.GENERATING
+        return RoundState.SFT if _needs_sft(session, round_) else _after_sft(round_)
     if state is RoundState.LABELING:
-        return RoundState.REWARD if is_labeled(session, round_.id, Purpose.TRAIN) else None
+        return _after_labeling(session, round_)
     if state is RoundState.FAILED:
         return _revived(session, round_)
     if state not in STAGE_JOBS:
@@ -265,20 +269,50 @@ def _next(session: Session, round_: Round) -> RoundState | None:
         return None
     if job.state != JobState.SUCCEEDED:
         return RoundState.FAILED
-    if state is RoundState.EVALUATING and not _is_evaluated(session, round_):
+    if state is RoundState.EVALUATING:
+        return _after_evaluating(session, round_)
+    return _after_sft(round_) if state is RoundState.SFT else AFTER[state]
+
+
+def _after_sft(round_: Round) -> RoundState:
+    """Return the stage once there is a model: without a reward model to fit, it is the policy."""
+    fits_reward = RoundPlan.from_json(round_.plan).fits_reward
+    return RoundState.GENERATING if fits_reward else RoundState.POLICY
+
+
+def _after_labeling(session: Session, round_: Round) -> RoundState | None:
+    """Return what follows once neither people nor the plan's AI judge have anything left."""
+    if RoundPlan.from_json(round_.plan).judge:
+        job = jobs.by_natural_key(session, judge_jobs.round_key(round_))
+        if job is None or job.state not in OVER_JOB_STATES:
+            return None
+        if job.state != JobState.SUCCEEDED:
+            return RoundState.FAILED
+    return RoundState.REWARD if is_labeled(session, round_.id, Purpose.TRAIN) else None
+
+
+def _after_evaluating(session: Session, round_: Round) -> RoundState | None:
+    """Return what follows once people have judged the evaluation, or the AI judge that decides."""
+    evaluation = evaluations.of_round(session, round_.id)
+    if evaluation is None:
+        return RoundState.DECIDING
+    job = judge_jobs.decide_round(session, round_, evaluation)
+    if job is None:
+        is_judged = evaluations.is_judged(session, evaluation.id)
+        return RoundState.DECIDING if is_judged else None
+    if job.state not in OVER_JOB_STATES:
         return None
-    return AFTER[state]
+    return RoundState.DECIDING if job.state == JobState.SUCCEEDED else RoundState.FAILED
 
 
 def _enter(session: Session, round_: Round, state: RoundState) -> None:
     before = RoundState(round_.state)
     _move(round_, state)
     if state is RoundState.FAILED:
-        job = _stage_job(session, round_, before)
-        round_.reason = _failure(before, job)
+        round_.reason = _failure(before, _failed_job(session, round_))
     elif before is RoundState.FAILED:
         round_.reason = ""
-    elif state is RoundState.GENERATING:
+    elif state in (RoundState.GENERATING, RoundState.POLICY) and round_.policy_before_id is None:
         round_.policy_before_id = _policy_before(session, round_)
     elif state is RoundState.DECIDING:
         found = evaluations.of_round(session, round_.id)
@@ -288,6 +322,8 @@ def _enter(session: Session, round_: Round, state: RoundState) -> None:
 
 
 def _ensure_job(session: Session, round_: Round) -> None:
+    if round_.state == RoundState.LABELING:
+        judge_jobs.label_round(session, round_)
     kind = STAGE_JOBS.get(RoundState(round_.state))
     if kind is None:
         return
@@ -314,7 +350,17 @@ def _revived(session: Session, round_: Round) -> RoundState | None:
     last = jobs_of(session, round_.id)[-1]
     if last.state in OVER_JOB_STATES and last.state != JobState.SUCCEEDED:
         return None
+    if last.kind == judge_jobs.KIND:
+        is_labeling = last.natural_key == judge_jobs.round_key(round_)
+        return RoundState.LABELING if is_labeling else RoundState.EVALUATING
     return next(stage for stage, kind in STAGE_JOBS.items() if kind == last.kind)
+
+
+def _failed_job(session: Session, round_: Round) -> Job | None:
+    """Return the newest job of a round that did not succeed."""
+    over = OVER_JOB_STATES - {JobState.SUCCEEDED}
+    failed = [job for job in jobs_of(session, round_.id) if job.state in over]
+    return failed[-1] if failed else None
 
 
 def _failure(stage: RoundState, job: Job | None) -> str:
@@ -322,11 +368,6 @@ def _failure(stage: RoundState, job: Job | None) -> str:
         return f"{stage} has no job"
     lines = [line for line in job.error.strip().splitlines() if line.strip()]
     return f"job {job.id} ({job.kind}) {job.state}" + (f": {lines[-1].strip()}" if lines else "")
-
-
-def _is_evaluated(session: Session, round_: Round) -> bool:
-    found = evaluations.of_round(session, round_.id)
-    return found is None or evaluations.is_judged(session, found.id)
 
 
 def _needs_sft(session: Session, round_: Round) -> bool:

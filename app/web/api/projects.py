@@ -1,7 +1,7 @@
 """Projects: creating and editing them, their criteria, guidelines and members."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -40,6 +40,11 @@ class ProjectChanges(BaseModel):
     practice_pass_share: float | None = None
     is_paused: bool | None = None
     base_model: str | None = Field(None, description="A path or hub name, or “starter”.")
+    chat: dict[str, Any] | None = Field(
+        None,
+        description="For chat templates: `system_turns` (fold or refuse), `template_arguments`, "
+        "`thought_end`; omitted ones take their defaults.",
+    )
 
 
 class CriterionIn(BaseModel):
@@ -81,6 +86,7 @@ class ProjectOut(BaseModel):
     practice_pass_share: float | None
     is_paused: bool
     base_model: str | None
+    chat: dict[str, Any]
     sft_checkpoint_id: int | None
     policy_checkpoint_id: int | None
     created_at: datetime

@@ -15,9 +15,10 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
+from app.domain.chat_settings import ChatSettings, without_reasoning
 from app.domain.plan import Sampling
 from app.errors import AttuneError
-from app.models import Chat, Checkpoint
+from app.models import Chat, Checkpoint, Project
 from app.services.checkpoints import chats, checkpoints
 from app.services.checkpoints.chats import ChatExchange, ChatSetup
 from app.web import addresses
@@ -44,6 +45,16 @@ class ChatLive:
     last: ChatExchange | None
     waits_for: str
     note: str
+    thought_end: str
+
+    def reasoning(self, text: str) -> str:
+        """Return what a response has before its end-of-reasoning mark; empty without one."""
+        mark = self.thought_end
+        return text.rpartition(mark)[0].strip() if mark else ""
+
+    def shown(self, text: str) -> str:
+        """Return a response without its reasoning."""
+        return without_reasoning(text, self.thought_end)
 
     @property
     def is_live(self) -> bool:
@@ -192,6 +203,7 @@ def _live(session: Session, chat: Chat) -> ChatLive:
         last[0] if last else None,
         chats.waits_for(session, chat),
         chat.note,
+        ChatSettings.from_json(session.get_one(Project, chat.project_id).chat).thought_end,
     )
 
 

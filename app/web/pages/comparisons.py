@@ -1,16 +1,17 @@
 """Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from fastapi import Form, Query, Request, Response
 
 from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
+from app.domain.ranking import Ranking
 from app.errors import AttuneError, Invalid
-from app.models import Assignment, Comparison, Membership, Purpose
+from app.models import AiJudgment, Assignment, Comparison, Judge, Membership, Purpose
 from app.services.datasets import comparison_requests, imported_votes
-from app.services.judging import judgment_bodies
+from app.services.judging import ai_judgments, judgment_bodies
 from app.services.people import accounts
 from app.services.quality import adjudication, comparison_search, waiting_prompts
 from app.services.quality.comparison_search import (
@@ -64,11 +65,21 @@ class ComparisonPage:
     labelers: list[Membership]
     form: SettlementForm
     error: str = ""
+    of_judges: list[tuple[AiJudgment, Judge]] = field(default_factory=list)
 
     @property
     def letters(self) -> str:
         """The letters that name the responses."""
         return "".join(comparison_search.letter(at) for at in range(len(self.detail.completions)))
+
+    def verdict(self, said: AiJudgment) -> str:
+        """Return what an AI judge said in words, with responses named by letter."""
+        if said.ranking is None:
+            return f"{said.outcome}: {said.error}"
+        groups = Ranking(tuple(said.ranking)).groups
+        if len(groups) == 1:
+            return "tie"
+        return " > ".join(" = ".join(self.letters[place] for place in group) for group in groups)
 
     def words(self, detail: JudgmentDetail) -> str:
         """Return a judgment in words, with responses named by letter."""
@@ -302,6 +313,7 @@ def _page(
         labelers,
         form or SettlementForm(),
         error,
+        ai_judgments.of_comparison(access.session, comparison_id),
     )
 
 

@@ -1,20 +1,24 @@
 """Evaluations: a new policy against the previous one, and the responses that were compared."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.domain.win_rates import EvaluationResults
-from app.models import Checkpoint, Evaluation, Purpose, Round
+from app.errors import AttuneError
+from app.models import Checkpoint, Evaluation, Judge, Purpose, Round
 from app.services.checkpoints import checkpoints
+from app.services.judging import judges
 from app.services.project import prompt_search
-from app.services.rounds import evaluations, round_progress
+from app.services.rounds import evaluation_judges, evaluations, judge_jobs, round_progress
+from app.services.rounds.evaluation_judges import JudgeExplanation, JudgeOpinion
 from app.services.rounds.evaluations import CategoryResults, CompletionPair
 from app.services.rounds.round_progress import LabelingProgress
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
-from app.web.render import render
+from app.web.render import redirect, render
 
 router = addresses.page_router()
 
@@ -52,6 +56,15 @@ class EvaluationPage:
     categories: tuple[str, ...] = ()
     tag: str = ""
     tags: tuple[str, ...] = ()
+    opinions: tuple[JudgeOpinion, ...] = ()
+    explanations: Mapping[int, list[JudgeExplanation]] = field(default_factory=dict)
+    judges: tuple[Judge, ...] = ()
+    error: str = ""
+
+    @property
+    def judge_names(self) -> list[tuple[int, str]]:
+        """The judges that can be asked, as options of a form."""
+        return [(judge.id, f"{judge.name} ({judge.pseudonym})") for judge in self.judges]
 
     @property
     def votes_may_show(self) -> bool:
@@ -80,7 +93,30 @@ def show(
     return render(request, "evaluations/one.html", page)
 
 
-def _page(access: ProjectAccess, evaluation_id: int, category: str, tag: str) -> EvaluationPage:
+@router.post("/p/{slug}/evaluations/{evaluation_id}/judge")
+def ask_judge(
+    request: Request,
+    access: LeadAccess,
+    evaluation_id: int,
+    judge_id: Annotated[int, Form()],
+    decides: Annotated[bool, Form()] = False,
+) -> Response:
+    """Ask an AI judge about an evaluation, beside people or in their place."""
+    evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
+    judge = judges.get(access.session, access.project.id, judge_id)
+    ask = judge_jobs.decide if decides else judge_jobs.evaluate
+    try:
+        job = ask(access.session, judge, evaluation, actor_id=access.user.id)
+    except AttuneError as error:
+        page = _page(access, evaluation_id, "", "", str(error))
+        return render(request, "evaluations/one.html", page, status=422)
+    url = addresses.path("evaluations.show", slug=access.project.slug, evaluation_id=evaluation_id)
+    return redirect(request, url, notice=f"Job {job.id} asks {judge.name}.")
+
+
+def _page(
+    access: ProjectAccess, evaluation_id: int, category: str, tag: str, error: str = ""
+) -> EvaluationPage:
     session, project_id = access.session, access.project.id
     evaluation = evaluations.get(session, project_id, evaluation_id)
     pairs = evaluations.completion_pairs(session, evaluation)
@@ -94,6 +130,12 @@ def _page(access: ProjectAccess, evaluation_id: int, category: str, tag: str) ->
         tuple(prompt_search.categories(session, project_id)),
         tag,
         tuple(prompt_search.tags(session, project_id)),
+        evaluation_judges.of_evaluation(session, evaluation),
+        evaluation_judges.explanations(session, evaluation),
+        tuple(
+            judge for judge in judges.of_project(session, project_id) if judge.archived_at is None
+        ),
+        error,
     )
 
 

@@ -9,6 +9,7 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel, Field
 
 from app.domain.instruction_text import InstructionPlace
+from app.domain.judged_by import JudgedBy
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
@@ -41,6 +42,11 @@ INSTRUCTION: Mapping[str, str] = {
     InstructionPlace.APART: "in a field of its own",
     InstructionPlace.NONE: "left out",
 }
+JUDGED_BY: Mapping[str, str] = {
+    JudgedBy.HUMAN: "people",
+    JudgedBy.AI: "AI judges",
+    JudgedBy.BOTH: "people and AI judges",
+}
 TIES: Mapping[str, str] = {Ties.DROP: "left out", Ties.HALF: "count half for each"}
 
 
@@ -49,6 +55,7 @@ class ExportForm(BaseModel):
 
     format: str = export_options.DEFAULT_FORMAT
     container: Container = DEFAULTS.container
+    judged_by: JudgedBy = DEFAULTS.judged_by
     aggregate: Aggregate = DEFAULTS.aggregate
     ties: Ties = DEFAULTS.ties
     min_agreement_percent: float = 100 * DEFAULTS.min_agreement
@@ -70,6 +77,7 @@ class ExportForm(BaseModel):
         """
         return ExportOptions.from_json(
             {
+                "judged_by": self.judged_by,
                 "aggregate": self.aggregate,
                 "ties": self.ties,
                 "min_agreement": self.min_agreement_percent / 100,
@@ -124,6 +132,7 @@ class ExportsPage:
     ties: Mapping[str, str]
     containers: Mapping[str, str]
     instruction: Mapping[str, str]
+    judged_by: Mapping[str, str]
     error: str = ""
     categories: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -248,6 +257,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         TIES,
         containers.TITLES,
         INSTRUCTION,
+        JUDGED_BY,
         error,
         tuple(prompt_search.categories(access.session, access.project.id)),
         tuple(prompt_search.tags(access.session, access.project.id)),

@@ -69,6 +69,22 @@ class ModelPage:
         return list(self.model.config.get("ends", []))
 
     @property
+    def ratings(self) -> list[Mapping[str, Any]]:
+        """How well a reward model predicts the held-out ratings of each criterion."""
+        return list(self.model.metrics.get("ratings") or ())
+
+    @property
+    def criterion_note(self) -> str:
+        """What the reward is made of."""
+        against = [str(row["criterion"]) for row in self.ratings if row["weight"] < 0]
+        if not against:
+            return "The reward is the weighted mean of the predictions."
+        return (
+            "The reward is the weighted mean of the predictions; "
+            f"a high rating counts against a response on {', '.join(against)}."
+        )
+
+    @property
     def config(self) -> str:
         """The configuration of the run that made it, as JSON."""
         return json.dumps(self.model.config, indent=2, ensure_ascii=False, sort_keys=True)

@@ -44,6 +44,7 @@ class WinRatePoint:
     y: float
     y_low: float | None
     y_high: float | None
+    decided_by: str = ""  # an AI judge; empty for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class OverviewPage:
         """The points of the win-rate chart, the oldest round first."""
         judged = self.loop.judged
         return [_point(at, len(judged), evaluation) for at, evaluation in enumerate(judged)]
+
+    @property
+    def has_ai_wins(self) -> bool:
+        """Whether an AI judge has decided one of the evaluations."""
+        return any(point.decided_by for point in self.wins)
 
     @property
     def wins_path(self) -> str:
@@ -136,6 +142,7 @@ def _point(at: int, count: int, evaluation: JudgedEvaluation) -> WinRatePoint:
         _y(share),
         None if low is None else _y(low),
         None if high is None else _y(high),
+        results.decided_by,
     )
 
 

@@ -1,11 +1,14 @@
 """Creating a project; the home page lists the projects."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
+from app.domain import chat_settings
+from app.domain.chat_settings import ChatSettings, SystemTurns
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
@@ -20,6 +23,7 @@ from app.web.render import redirect, render
 router = addresses.page_router()
 
 
+CHAT = frozenset({"system_turns", "template_arguments", "thought_end"})
 CRITERIA = """\
 helpfulness: Does it do what was asked?
 correctness: Is what it says true?
@@ -41,22 +45,38 @@ class ProjectForm(BaseModel):
     allow_both_bad: bool = False
     rating_max: int = 5
     base_model: str = ""
+    system_turns: SystemTurns = SystemTurns.FOLD
+    template_arguments: str = ""  # JSON
+    thought_end: str = ""
 
     def changes(self) -> dict[str, Any]:
         """Return the settings of the project by name."""
-        settings: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields))
+        settings: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields) - CHAT)
         settings["name"] = self.name.strip()[:120]
         kind = KINDS[self.judgment_kind]
         if kind.fewest == kind.most:  # the kind fixes the number
             settings["k"] = kind.most
-        return settings | {"base_model": self.base_model.strip() or None}
+        chat = {
+            "system_turns": self.system_turns,
+            "template_arguments": chat_settings.read_arguments(self.template_arguments.strip()),
+            "thought_end": self.thought_end.strip(),
+        }
+        return settings | {"base_model": self.base_model.strip() or None, "chat": chat}
 
     @classmethod
     def of(cls, project: Project) -> "ProjectForm":
         """Return the form filled in from a project."""
-        names = set(cls.model_fields) - {"base_model"}
+        names = set(cls.model_fields) - {"base_model"} - CHAT
         values = {name: getattr(project, name) for name in names}
-        return cls(base_model=project.base_model or "", **values)
+        chat = ChatSettings.from_json(project.chat)
+        arguments = json.dumps(chat.template_arguments) if chat.template_arguments else ""
+        return cls(
+            base_model=project.base_model or "",
+            system_turns=chat.system_turns,
+            template_arguments=arguments,
+            thought_end=chat.thought_end,
+            **values,
+        )
 
 
 class NewProjectForm(ProjectForm):
@@ -94,8 +114,8 @@ def create(
     request: Request, access: AdminAccess, form: Annotated[NewProjectForm, Form()]
 ) -> Response:
     """Create the project and make its creator the lead."""
-    options = form.changes()
     try:
+        options = form.changes()
         with access.session.begin_nested():
             project = projects.create(
                 access.session,

@@ -10,14 +10,24 @@ from sqlalchemy.orm import Session
 from app.domain.plan import Algorithm, Engine, RoundPlan
 from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
-from app.models import Project, Round, Split
+from app.models import Judge, Project, Round, Split
+from app.services.checkpoints import reward_models
+from app.services.judging import judges
 from app.services.project import prompts
 from app.services.quality import weights_in_use
 from app.services.quality.weights_in_use import WeightsInUse
-from app.services.rounds import evaluations, job_control, readiness, round_progress, rounds
+from app.services.rounds import (
+    evaluations,
+    job_control,
+    readiness,
+    reward_checks,
+    round_progress,
+    rounds,
+)
 from app.services.rounds.readiness import Preview
-from app.web import addresses
+from app.web import addresses, part_rows
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.judge_fields import JUDGED_BY
 from app.web.launch_form import LaunchForm
 from app.web.render import redirect, render
 from app.web.rounds_live import RoundPage, round_page
@@ -54,6 +64,15 @@ class RoundsPage:
 
 
 @dataclass(frozen=True, slots=True)
+class PartChoices:
+    """What the rows of the rewards can be set to."""
+
+    kinds: Sequence[tuple[str, str]] = part_rows.KINDS
+    scores: Sequence[tuple[str, str]] = part_rows.SCORES
+    reads: Sequence[tuple[str, str]] = part_rows.READS
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchPage:
     """The form, the totals of its plan, and what prevents the launch.
 
@@ -74,6 +93,15 @@ class LaunchPage:
     algorithm_help: str = ALGORITHM_HELP
     engines: Sequence[tuple[str, str]] = ENGINES
     problems: Mapping[str, str] = field(default_factory=dict)
+    judges: Sequence[Judge] = ()
+    judged_by: Sequence[tuple[str, str]] = JUDGED_BY
+    reward_models: Sequence[str] = ()
+    part_choices: PartChoices = PartChoices()
+
+    @property
+    def judge_names(self) -> list[tuple[str, str]]:
+        """The AI judges that can be named, as options of the form."""
+        return [(judge.pseudonym, f"{judge.name} ({judge.pseudonym})") for judge in self.judges]
 
     @property
     def weights_help(self) -> str:
@@ -258,6 +286,7 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         plan = shown.plan(before)
         preview = readiness.preview(session, project, plan)
         readiness.check(session, project, plan)
+        reward_checks.check(session, project, plan.reward, access.user.id)
     except AttuneError as invalid:
         problem = str(invalid)
     made = round_progress.of_project(session, project.id)
@@ -272,6 +301,8 @@ def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> La
         weights_in_use.why_not(project),
         error or problem,
         problems=shown.problems(before),
+        judges=[one for one in judges.of_project(session, project.id) if one.archived_at is None],
+        reward_models=reward_models.readable(session, project.id, access.user.id),
     )
 
 
@@ -279,6 +310,7 @@ def _before(session: Session, project: Project) -> RoundPlan:
     """Return the plan of the last round with the project's labeler weights: the next one's base."""
     made = round_progress.of_project(session, project.id)
     plan = RoundPlan.from_json(made[0].plan) if made else RoundPlan()
+    plan = replace(plan, chat=None)  # the project's, as they are now
     return weights_in_use.in_next(session, project, plan)
 
 

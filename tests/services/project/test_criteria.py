@@ -14,9 +14,9 @@ from tests.services import sample_votes
 def test_a_project_that_rates_is_never_without_a_criterion(session: Session) -> None:
     project, _ = sample_votes.make_project(session, judgment_kind=JudgmentKind.RATE, k=2)
     assert [one.name for one in criteria.active(session, project.id)] == ["quality"]
-    with pytest.raises(Invalid, match="weight above 0"):
+    with pytest.raises(Invalid, match="weight other than 0"):
         criteria.arrange(session, project, [], actor_id=None)
-    with pytest.raises(Invalid, match="weight above 0"):
+    with pytest.raises(Invalid, match="weight other than 0"):
         criteria.arrange(session, project, [CriterionSettings("mute", weight=0)], actor_id=None)
 
 
@@ -76,7 +76,7 @@ def test_one_that_a_judgment_names_goes_out_of_use_and_any_other_goes(session: S
         ([CriterionSettings("x" * 61)], "1 to 60 characters"),
         ([CriterionSettings("a\0b")], "1 to 60 characters"),
         ([CriterionSettings("Kind"), CriterionSettings("kind ")], "appears twice"),
-        ([CriterionSettings("a", weight=-1)], "not -1"),
+        ([CriterionSettings("a", weight=-1001)], "must be -1000 to 1000, not -1001"),
         ([CriterionSettings("a", weight=float("nan"))], "not nan"),
         ([CriterionSettings("a", "x" * 1001)], "at most 1000"),
         ([CriterionSettings(str(n)) for n in range(13)], "at most 12"),

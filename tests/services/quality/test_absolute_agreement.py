@@ -53,6 +53,8 @@ def test_mean_ratings_are_weighted_and_in_half_points(session: Session) -> None:
     assert absolute_agreement.mean_ratings({"a": [1], "b": [5]}, {"a": 3.0}) == (2.0,)
     assert absolute_agreement.mean_ratings({"a": [1], "b": [5]}, {}) == (3.0,)
     assert absolute_agreement.mean_ratings({"a": [1]}, {"a": 0.0}) == ()
+    against = {"a": 1.0, "b": -1.0}
+    assert absolute_agreement.mean_ratings({"a": [5, 3], "b": [1, 3]}, against) == (2.0, 0.0)
 
 
 def test_thumbs_agree_on_up_and_down_and_prefer_nothing(session: Session) -> None:

@@ -7,8 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.plan import RoundPlan
 from app.domain.reward_parts import LabelerWeight, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.errors import Conflict, Invalid
 from app.models import AuditEvent, Project, User
 from app.services.quality import weights_in_use

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RewardPlan, RoundPlan
+from app.domain.plan import RoundPlan
 from app.domain.reward_parts import LabelerWeight
+from app.domain.reward_plan import RewardPlan
 from app.domain.states import JobState, RoundState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (

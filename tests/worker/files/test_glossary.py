@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.web import glossary
+from tests.worker import published
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
 from worker.training.model_card import TRAINING
@@ -14,7 +15,7 @@ from worker.training.model_card import TRAINING
 # Of the figures of a finished model: reports with many values, and words.
 NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}
 OF_ROUNDS = {"prompts_without_room", "heldout_prompts_without_room"}  # a job counts them
-PART = "reward/part/"  # and the part's name
+NAMED = tuple(f"{place}/{kind}/" for place in ("reward", "heldout") for kind in ("part", "share"))
 
 
 def _logged(out: Path, *command: object) -> set[str]:
@@ -24,7 +25,13 @@ def _logged(out: Path, *command: object) -> set[str]:
     steps = [name for event in events[:-1] for name in event["metrics"]]
     card = json.loads((out / "model" / TRAINING).read_text())
     names = {*steps, *card["metrics"]} - NOT_NUMBERS
-    return {f"{PART}NAME" if name.startswith(PART) else name for name in names}
+    return {_general(name) for name in names}
+
+
+def _general(name: str) -> str:
+    """Return the entry of a metric that is named after a part of the reward."""
+    prefix = next((known for known in NAMED if name.startswith(known)), "")
+    return f"{prefix}NAME" if prefix else name
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +47,8 @@ def logged(sft: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> s
         policy = ("train", "policy", prompts, "-m", sft, "-r", root / "rm", "--batch-size", 8)
         more = ("--max-steps", 2, "--max-new-tokens", 6, "--heldout-share", 30)
         found |= _logged(root / algorithm, *policy, *more, "--algorithm", algorithm)
+    other = f"classifier:name=kind,model={published.save(root / 'c')},weight=0.5"
+    found |= _logged(root / "other", *policy[:5], "--batch-size", 8, "--reward-part", other, *more)
     found |= _logged(root / "dpo", "train", "dpo", preferences, "-m", sft)
     return found
 

@@ -136,8 +136,8 @@ class Desk:
         assert plan.sft is not None
         asked = grammar.prompts(self.sizes.demonstrations, self.seed)
         shown = [
-            PromptResponse(_turns(one.prompt.text), one.answer)
-            for one in grammar.demonstrations(asked, self.seed)
+            PromptResponse(number, _turns(one.prompt.text), one.answer)
+            for number, one in enumerate(grammar.demonstrations(asked, self.seed))
         ]
         made = sft_recipe.build_starter(
             plan.sft.starter, shown, project.INSTRUCTION, seed=self.seed, device="cpu"

@@ -48,7 +48,9 @@ def policy_of(database: Database, folder: Path) -> Checkpoint:
 
 def test_a_learned_reward_that_weighs_nothing_watches(database: Database, tmp_path: Path) -> None:
     longest = RewardPart(PartKind.LENGTH, longest=4)
-    reward = replace(small.PLAN.reward, weight=0.0, ensemble=2, parts=(longest,))
+    reward = replace(
+        small.PLAN.reward, weight=0.0, fits_unweighted=True, ensemble=2, parts=(longest,)
+    )
     small.up_to(database, tmp_path, "policy", small.plan(reward=reward))
     metrics = policy_of(database, tmp_path).metrics
     assert metrics["reward/normalised"] == pytest.approx(metrics["reward/part/length-1"])

@@ -20,14 +20,16 @@ from transformers import (
 
 from app.errors import Conflict, Invalid
 from tests.worker.rlhf import tiny
-from worker.files.models import base_of
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.model import models, saving
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import ChatMessage, render_prompt
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import loading_code, merged_export
 from worker.training.merged_export import MergedModel
+from worker.training.model_folders import base_of
 
 PROMPT = tuple(range(20, 40))
 VLLM_NEEDS = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
@@ -171,8 +173,24 @@ def test_an_interrupted_export_leaves_no_folder(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("template", [None, "{% for m in messages %}[{{ m.content }}]{% endfor %}"])
-@pytest.mark.parametrize("folder", ["policy", "scored", "out", "merged_reward", "base"])
+REFUSES_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for m in messages %}[{{ m.content }}]{% endfor %}"
+)
+IGNORES_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'user' %}[{{ m.content }}]{% endif %}{% endfor %}"
+)
+PLAIN_TURNS = "{% for m in messages %}[{{ m.content }}]{% endfor %}{{ mood }}"
+TEMPLATES = [None, PLAIN_TURNS, REFUSES_SYSTEM, IGNORES_SYSTEM]
+
+
+@pytest.mark.parametrize(
+    ("folder", "template"),
+    [
+        *(("policy", template) for template in TEMPLATES),
+        *((folder, PLAIN_TURNS) for folder in ("scored", "out", "merged_reward", "base")),
+    ],
+)
 @PEFT_READS_AN_OLD_NAME
 def test_the_code_on_the_card_runs_as_written(
     tmp_path: Path, folder: str, template: str | None, capsys: pytest.CaptureFixture[str]
@@ -190,12 +208,17 @@ def test_the_code_on_the_card_runs_as_written(
         export(tmp_path / "policy", tmp_path / "out")
     if folder == "merged_reward":
         export(tmp_path / "scored", tmp_path / "merged_reward")
-    settings = {"instruction": "Answer shortly.", **roles.loaded.record}
+    chat = {"arguments": {"mood": "calm"}}
+    settings = {"instruction": "Answer shortly.", **roles.loaded.record, "chat": chat}
     lines = loading_code.section(tmp_path / folder, settings)
     code = "\n".join(lines).partition("```python\n")[2].partition("```")[0]
     assert "num_labels" not in code  # our own base states that there is one
+    names: dict[str, Any] = {}
     with chdir(tmp_path / folder):
-        exec(compile(code, "card", "exec"), {})
+        exec(compile(code, "card", "exec"), names)
+    turns = [ChatMessage("system", "Answer shortly."), ChatMessage("user", loading_code.QUESTION)]
+    options = ChatOptions(arguments=chat["arguments"])
+    assert names["text"] == render_prompt(whole.tokenizer, turns, options)
     printed = capsys.readouterr().out
     assert printed.strip() or folder in {"policy", "out", "base"}
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from app.domain import vote_shares
-from app.domain.plan import RewardPlan
 from app.domain.ranking import Ranking
 from app.domain.reward_parts import LabelerWeight, Weighing, WeightSource
+from app.domain.reward_plan import RewardPlan
 from app.domain.vote_shares import TrainingAbsolute
 from app.errors import Invalid
 from app.formats.training_rows import (

@@ -11,11 +11,12 @@ class Diverged(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A completion shown to people who follow the run."""
+    """A completion shown to people who follow the run; `parts` are those of a combined reward."""
 
     prompt: str
     completion: str
     score: float | None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,16 @@ def of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[EndT
     It is the one that the chat template writes, or else the tokenizer's EOS token. Ids beyond the
     vocabulary, which some configurations have, cannot be sampled and are left out.
     """
-    vocabulary = model.config.get_text_config().vocab_size
+    return of_files(model.config.get_text_config().vocab_size, model.generation_config, tokenizer)
+
+
+def of_files(
+    vocabulary: int, generation: GenerationConfig | None, tokenizer: PreTrainedTokenizerBase
+) -> tuple[EndToken, ...]:
+    """Return the same from a model's files: its vocabulary size and generation config."""
     ids = dict.fromkeys(
         int(token_id)
-        for token_id in (turn_end(tokenizer), tokenizer.eos_token_id, *_of_generation(model))
+        for token_id in (turn_end(tokenizer), tokenizer.eos_token_id, *_of_generation(generation))
         if token_id is not None and 0 <= token_id < vocabulary
     )
     return tuple(EndToken(token_id, _name(tokenizer, token_id)) for token_id in ids)
@@ -84,8 +90,7 @@ def generation_config(ends: tuple[EndToken, ...], pad_id: int) -> GenerationConf
     )
 
 
-def _of_generation(model: PreTrainedModel) -> Iterator[int]:
-    config = model.generation_config
+def _of_generation(config: GenerationConfig | None) -> Iterator[int]:
     ids = None if config is None else config.eos_token_id
     if isinstance(ids, int):
         yield ids

@@ -81,11 +81,18 @@ class _LowRank(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])  # N in
         with torch.autocast(x.device.type, enabled=False):
             inner = flat @ down.T  # N r
-            out = nn.functional.linear(flat, weight, bias)  # N out
-            out.addmm_(inner, up.T, alpha=s)
+            # Of the final shape: some models (Gemma 3n) change outputs in place, which is
+            # forbidden on a view that is made here.
+            out = x.new_empty(*x.shape[:-1], weight.shape[0])
+            rows = out.view(-1, weight.shape[0])  # N out
+            if bias is None:
+                torch.mm(flat, weight.T, out=rows)
+            else:
+                torch.addmm(bias, flat, weight.T, out=rows)
+            rows.addmm_(inner, up.T, alpha=s)
         ctx.save_for_backward(flat, weight, down, up, inner)
         ctx.s = s
-        return out.view(*x.shape[:-1], -1)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

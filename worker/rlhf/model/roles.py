@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
+from worker.rlhf.core.batches import EncoderInput
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import llama, models
+from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -102,12 +103,15 @@ class Roles:
             ValueError: if the role has neither adapter nor head.
         """
         if name == BASE:
-            return {key: p for key, p in self.causal.named_parameters() if not _is_adapter(key)}
-        infix = f".{name}."
+            return {
+                key: p
+                for key, p in self.causal.named_parameters()
+                if not adapter_keys.is_adapter(key)
+            }
         parameters = {
             f"{name}/{key}": p
             for key, p in self.causal.named_parameters()
-            if self.has_adapter(name) and _is_adapter(key) and infix in f"{key}."
+            if self.has_adapter(name) and adapter_keys.owner(key) == name
         }
         if name in self.heads:
             parameters[f"{name}/head"] = next(self.head(name).parameters())
@@ -140,7 +144,9 @@ class Roles:
         if init_from is not None:
             self._copy(init_from, name)
         self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
-        self._adapter_parameters = [p for k, p in self.causal.named_parameters() if _is_adapter(k)]
+        self._adapter_parameters = [
+            p for k, p in self.causal.named_parameters() if adapter_keys.is_adapter(k)
+        ]
         # PEFT made the new adapter the active one and froze the others.
         before, self._active = self._active, name
         self._switch(before)
@@ -163,7 +169,7 @@ class Roles:
         """
         if name in self.heads:
             raise ValueError(f"role {name!r} already has a head")
-        width = self.causal.config.get_text_config().hidden_size
+        width = models.output_width(self.causal)
         head = nn.Linear(width, 1, bias=False, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -185,6 +191,7 @@ class Roles:
             )
             # The library makes embeddings require gradients, which only reentrant checkpoints need.
             self.causal.disable_input_require_grads()  # type: ignore[no-untyped-call]
+            encoder_decoder.keep_biases_constant(self.causal)
         else:
             self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
         self._checkpoints = enabled
@@ -220,25 +227,26 @@ class Roles:
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         where: Tensor | None = None,
+        *,
+        encoder: EncoderInput | None = None,
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
         the query may attend. With `where` [B, T], only those positions are returned, [N, d]. Hidden
-        states at padding are undefined.
+        states at padding are undefined. In an encoder–decoder model the rows are the decoder's.
+
+        Raises:
+            ValueError: if `encoder` is given but the model has none, or the other way round.
         """
+        if self.loaded.is_encoder_decoder != (encoder is not None):
+            raise ValueError("the input of the encoder goes with an encoder–decoder model only")
         if llama.supports(self.causal):
             return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
         with self._checkpointing():
-            output = models.trunk(self.causal)(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=False,
-            )
-        hidden: Tensor = output.last_hidden_state
+            hidden = models.hidden(self.causal, input_ids, attention_mask, position_ids, encoder)
         if self._checkpoints and hidden.requires_grad:
             hidden = self._watched(hidden)
         return hidden if where is None else hidden[where]
@@ -295,7 +303,7 @@ class Roles:
             parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
-        targets = settings.targets if isinstance(settings.targets, str) else list(settings.targets)
+        targets = adapter_targets.resolve(self.causal, settings.targets)
         config = LoraConfig(
             r=settings.r,
             lora_alpha=settings.alpha,
@@ -303,7 +311,7 @@ class Roles:
             lora_dropout=0.0,
             # GPT-2 and similar models store their weights transposed.
             fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.causal.modules()),
-            task_type="CAUSAL_LM",
+            task_type=encoder_decoder.task_type(self.causal),
             base_model_name_or_path=self.loaded.path,
         )
         if self._peft is None:
@@ -318,10 +326,9 @@ class Roles:
         source_parameters = self.named_parameters_of(source)
         with torch.no_grad():
             for key, parameter in self.named_parameters_of(target).items():
-                if _is_adapter(key):
-                    source_key = key.replace(f"{target}/", f"{source}/", 1).replace(
-                        f".{target}.", f".{source}."
-                    )
+                if adapter_keys.is_adapter(key):
+                    own_key = key.removeprefix(f"{target}/")
+                    source_key = f"{source}/{adapter_keys.with_owner(own_key, source)}"
                     parameter.copy_(source_parameters[source_key])
 
     def head(self, name: str) -> nn.Linear:
@@ -384,7 +391,3 @@ def loaded_of(model: Roles | LoadedModel) -> LoadedModel:
 def run_as(model: Roles | LoadedModel, role: str | None) -> AbstractContextManager[None]:
     """Return the context of a role; None is the active one."""
     return model.role(role) if isinstance(model, Roles) and role is not None else nullcontext()
-
-
-def _is_adapter(key: str) -> bool:
-    return ".lora_" in key

@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import ends, models
+from worker.rlhf.model import adapter_keys, encoder_decoder, ends, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
 
 ADAPTER_FILE = "adapter_model.safetensors"
 HEAD_KEY = "base_model.model.score.weight"
+CLASSIFIER, STATES = "SEQ_CLS", "FEATURE_EXTRACTION"
+REWARD_TASKS = frozenset({CLASSIFIER, STATES})
+"""What PEFT calls the task of a reward model: the latter on an encoder–decoder model."""
 
 
 def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
@@ -52,7 +55,7 @@ def save_policy(
     if merged:
         _merged(roles, role).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+        _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
         loaded = roles.loaded
         ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
     roles.loaded.tokenizer.save_pretrained(folder)
@@ -64,16 +67,24 @@ def save_reward(
     """Write a reward model as a sequence classifier with one label, as an adapter or merged.
 
     Its logit at the last token that is not padding is the raw score. The score is not normalized:
-    mean and standard deviation belong in the manifest.
+    mean and standard deviation belong in the manifest. Classifiers of encoder–decoder families read
+    another position through further layers, so there the adapter is saved with the head beside it.
 
     Raises:
-        ValueError: if the role has no adapter or no head.
+        ValueError: if the role has no adapter or no head, or an encoder–decoder is to be merged.
     """
     head = roles.head(role).weight.detach()
+    is_pair = roles.loaded.is_encoder_decoder
+    if merged and is_pair:
+        raise ValueError(
+            f"{type(roles.causal).__name__} has no classifier that scores a response in its "
+            "decoder; a reward model on it is saved as an adapter"
+        )
     if merged:
         _classifier(_merged(roles, role), head).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "SEQ_CLS", {HEAD_KEY: head})
+        task = STATES if is_pair else CLASSIFIER
+        _save_adapter(roles, role, Path(folder), task, {HEAD_KEY: head})
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -105,8 +116,7 @@ def _save_adapter(
 ) -> None:
     _refuse_without_adapter(roles, role)
     folder.mkdir(parents=True, exist_ok=True)
-    # Otherwise PEFT queries the Hub for whether the vocabulary was extended.
-    tensors = get_peft_model_state_dict(roles.peft, adapter_name=role, save_embedding_layers=False)
+    tensors = _by_saved_key(roles, role)
     copies = {
         key: tensor.detach().cpu().contiguous() for key, tensor in (tensors | (head or {})).items()
     }
@@ -115,7 +125,7 @@ def _save_adapter(
     config.task_type = task
     config.inference_mode = True
     config.base_model_name_or_path = roles.loaded.path
-    config.modules_to_save = ["score"] if task == "SEQ_CLS" else None
+    config.modules_to_save = ["score"] if task == CLASSIFIER else None
     config.save_pretrained(str(folder))
 
 
@@ -130,10 +140,7 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
     )
     roles.add_adapter(role, settings)
     tensors = tensor_files.load(folder / ADAPTER_FILE)
-    parameters = {
-        f"base_model.model.{key.partition('/')[2].replace(f'.{role}.', '.')}": parameter
-        for key, parameter in roles.named_parameters_of(role).items()
-    }
+    parameters = _by_saved_key(roles, role)
     unmatched = sorted(parameters.keys() ^ (tensors.keys() - {HEAD_KEY}))
     if unmatched:
         raise ValueError(
@@ -143,6 +150,18 @@ def _load_adapter(roles: Roles, folder: Path, role: str) -> dict[str, Tensor]:
         for key, parameter in parameters.items():
             parameter.copy_(tensors[key])
     return tensors
+
+
+def _by_saved_key(roles: Roles, role: str) -> dict[str, Tensor]:
+    """Return an adapter's parameters under the names that PEFT reads.
+
+    PEFT's own export takes layers that are called like an adapter for parts of it.
+    """
+    return {
+        f"base_model.model.{adapter_keys.with_owner(key.partition('/')[2], None)}": parameter
+        for key, parameter in roles.named_parameters_of(role).items()
+        if adapter_keys.is_adapter(key)
+    }
 
 
 def _refuse_other_kinds(config: Any, folder: Path) -> None:
@@ -172,6 +191,7 @@ def _merged_copy(source: PreTrainedModel) -> PreTrainedModel:
     with torch.random.fork_rng():  # saving must not affect the random numbers of a run
         make: Any = type(source)._from_config
         merged_model: PreTrainedModel = make(config, dtype=source.dtype)
+    encoder_decoder.untie_as(source, merged_model)
     merged_model.generation_config = copy.deepcopy(source.generation_config)
     layers = {name: m for name, m in source.named_modules() if hasattr(m, "base_layer")}
     weights: dict[str, Tensor] = {}

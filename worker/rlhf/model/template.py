@@ -4,18 +4,22 @@ A prompt is rendered once and stored. A response is tokenized separately and app
 prompt's ids in every loop, because tokens across the boundary could merge otherwise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from worker.rlhf.model import chat_options
+from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.models import LoadedModel
 
 Speaker = Literal["system", "user", "assistant"]
 
 PLAIN_NAMES: dict[Speaker, str] = {"system": "System", "user": "User", "assistant": "Assistant"}
+PLAIN_STOPS = tuple(f"\n\n{name}:" for name in PLAIN_NAMES.values())
+"""What ends a response where the plain template is continued as text: the next turn."""
 MARKERS: dict[Speaker, str] = {
     "system": "<|system|>",
     "user": "<|user|>",
@@ -32,6 +36,10 @@ STARTER_CHAT_TEMPLATE = (
 """For the starter model's tokenizer, which has a token for each role marker."""
 
 
+class UnfitPrompt(ValueError):
+    """The chat template refuses a conversation; the message is the template's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One turn of a conversation."""
@@ -40,14 +48,19 @@ class ChatMessage:
     content: str
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage]) -> str:
+def render_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[ChatMessage],
+    options: ChatOptions = chat_options.DEFAULT,
+) -> str:
     """Render a conversation up to the start of the assistant's response.
 
-    For a template without system messages, a system message is put in front of the message that
-    follows it. Text that spells out a special token is broken up, so that no message can imitate
-    another role.
+    A system turn that the template refuses, or ignores without a word, is put in front of the turn
+    that follows it, or the prompt is refused, as the options say. Text that spells out a special
+    token is broken up, so that no message can imitate another role.
 
     Raises:
+        UnfitPrompt: the template or the options refuse the conversation.
         ValueError: if there is no message or the last one is the assistant's.
     """
     if not messages:
@@ -59,12 +72,14 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMes
     safe = [ChatMessage(m.role, _neutral(tokenizer, m.content)) for m in messages]
     if tokenizer.chat_template is None:
         return plain(safe)
-    try:
-        return _from_chat_template(tokenizer, safe)
-    except jinja2.TemplateError:
-        if safe[0].role != "system" or len(safe) < 2:
-            raise
-        return _from_chat_template(tokenizer, _without_system(safe))
+    if safe[0].role != "system" or len(safe) < 2:
+        return _from_chat_template(tokenizer, safe, options)
+    problem = _system_problem(tokenizer, safe, options)
+    if problem is None:
+        return _from_chat_template(tokenizer, safe, options)
+    if not options.folds_system:
+        raise UnfitPrompt(f"the chat template has no system turn ({problem})")
+    return _from_chat_template(tokenizer, _without_system(safe), options)
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -92,18 +107,53 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> str:
-    """Return the text of a response, without special tokens."""
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], kept: str = "") -> str:
+    """Return the text of a response, without special tokens except one that is `kept`.
+
+    The end of reasoning must stay in the text, also where it is a special token.
+    """
+    if kept and kept in special_tokens(tokenizer):
+        mark: Any = tokenizer.convert_tokens_to_ids(kept)
+        if mark in ids:
+            at = max(n for n, token_id in enumerate(ids) if token_id == mark)
+            before, after = decode(tokenizer, ids[:at], kept), decode(tokenizer, ids[at + 1 :])
+            return before + kept + after
     text = tokenizer.decode(list(ids), skip_special_tokens=True)
     assert isinstance(text, str)
     return text
 
 
-def _from_chat_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage]) -> str:
+def _from_chat_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage], options: ChatOptions
+) -> str:
     turns = [{"role": message.role, "content": message.content} for message in messages]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    arguments: dict[str, Any] = dict(options.arguments)
+    try:
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, **arguments
+        )
+    except (jinja2.TemplateError, TypeError) as error:
+        # A TypeError comes from a template that treats the turns in another order or an argument
+        # in a way that its values do not allow.
+        raise UnfitPrompt(str(error)) from error
     assert isinstance(text, str)
     return text
+
+
+def _system_problem(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[ChatMessage], options: ChatOptions
+) -> str | None:
+    """Return why the template cannot take the system turn, or None if it can.
+
+    A conversation that is refused without its system turn too has another fault.
+    """
+    without = _from_chat_template(tokenizer, messages[1:], options)
+    try:
+        rendered = _from_chat_template(tokenizer, messages, options)
+    except UnfitPrompt as error:
+        return str(error)
+    is_ignored = rendered == without and messages[0].content.strip()
+    return "it ignores it" if is_ignored else None
 
 
 def plain(messages: Sequence[ChatMessage]) -> str:

@@ -52,6 +52,7 @@ class HeldoutEvaluation:
     entropy: float
     disagreement: float | None
     samples: tuple[Sample, ...]
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 class PolicyWatch:
@@ -143,6 +144,7 @@ class PolicyWatch:
             entropy=float(batch.entropy[is_response].mean()),
             disagreement=None if scores.spread is None else float(scores.spread.mean()),
             samples=self._samples(batch),
+            parts=rollout.part_metrics(scores, "heldout"),
         )
 
     def _samples(self, batch: Rollout) -> tuple[Sample, ...]:
@@ -153,6 +155,7 @@ class PolicyWatch:
                 prompt=cast(str, tokenizer.decode(list(batch.episodes.prompts[row].prompt_ids))),
                 completion=batch.episodes.completions[row].text,
                 score=float(batch.scores.normalized[row]),
+                parts={name: float(part[row]) for name, part in batch.scores.parts.items()},
             )
             for row in rows
         )
@@ -195,4 +198,5 @@ def _metrics_of(evaluation: HeldoutEvaluation) -> dict[str, float]:
         "heldout/kl": evaluation.kl_nats,
         "heldout/length": evaluation.length,
         "heldout/entropy": evaluation.entropy,
+        **evaluation.parts,
     }

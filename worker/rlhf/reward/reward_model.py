@@ -46,11 +46,12 @@ class RewardConfig:
     The learning rate falls linearly to 0. `patience` is the number of held-out evaluations without
     improvement after which training stops; 0 trains to the end. `token_budget` bounds the tokens
     per forward pass and affects nothing else. With `criteria`, rated completions are learned from
-    their ratings and not also from the pairs that these imply.
+    their ratings and not also from the pairs that these imply. `max_steps` ends the run early.
     """
 
     members: int = 1
     epochs: int = 1
+    max_steps: int | None = None
     batch_rankings: int = 16
     learning_rate: float = 1e-3
     terms: Terms = field(default_factory=Terms)
@@ -75,6 +76,8 @@ class RewardConfig:
         )
         config_checks.require_positive(self, "evaluate_every", "max_tokens", "token_budget")
         config_checks.require_within(self, 0, math.inf, "patience")
+        if self.max_steps is not None:
+            config_checks.require_positive(self, "max_steps")
 
     def to_json(self) -> dict[str, object]:
         """Return the settings as plain values for the manifest."""
@@ -149,7 +152,8 @@ class RewardRun:
             )
             for member in range(config.members)
         )
-        self.steps = self.orders[0].steps(config.epochs)
+        every_step = self.orders[0].steps(config.epochs)
+        self.steps = min(every_step, config.max_steps or every_step)
         groups = [{"params": list(self.trained(name).values())} for name in self.names]
         self.optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, weight_decay=0.0, fused=True

@@ -30,6 +30,12 @@ class Scores:
     normalized: Tensor  # N, mean 0 and std 1 on the SFT policy; an ensemble's lower bound
     spread: Tensor | None = None  # N, std between the normalized scores of an ensemble
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, normalized, of a sum
+    shares: Mapping[str, Tensor] = field(default_factory=dict)  # N each, 1 where a remark applies
+
+
+def truncated(flags: Sequence[bool]) -> dict[str, Tensor]:
+    """Return which texts were too long for a model, in the form of `Scores.shares`."""
+    return {"truncated": torch.tensor(flags, dtype=torch.float32)}
 
 
 class RewardFunction(Protocol):
@@ -117,12 +123,21 @@ def states_of(
     layout = layout.to(roles.device)
     with roles.role(name), models.autocast(autocast, roles.device):
         where, order = layout.ends
-        states = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids, where)
+        states = roles.hidden(
+            layout.input_ids,
+            layout.attention_mask,
+            layout.position_ids,
+            where,
+            encoder=layout.encoder,
+        )
     return states[order]
 
 
 def probe(roles: Roles) -> Probe:
     """Test whether completions may share the encoding of their prompt on this base model."""
+    if roles.loaded.is_encoder_decoder:
+        why = "the encoder computes a prompt once for all of its completions"
+        return Probe(True, None, why, roles.loaded.decoder_prefix)
 
     def encode(input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         device = roles.device

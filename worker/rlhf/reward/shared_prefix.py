@@ -5,11 +5,11 @@ prompt, so its hidden states are those of a separate sequence. This holds if tok
 through attention and the model uses the given mask unchanged. Sliding windows, recurrent layers and
 position biases based on the row index break it, mostly without an error: `probe` compares both
 layouts on the loaded model, within its window and beyond, and `lay_out` uses separate sequences
-where they differ.
+where they differ. In an encoder–decoder model, the encoder computes the prompt once for all of its
+completions, which are rows of the decoder.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from worker.rlhf.core.batches import PaddingSide
+from worker.rlhf.core import batches, layout_probe
+from worker.rlhf.core.batches import EncoderInput, PaddingSide
+from worker.rlhf.core.layout_probe import LayoutProbe
 
 PROMPT_SEGMENT = 0
 PADDING_SEGMENT = -1
-PROBE_WINDOW = 4
-TOLERANCE_FP32 = 1e-4
-TOLERANCE_HALF = 3e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,7 @@ class Layout:
     attention_mask: Tensor  # B 1 T T (may attend) if shared, B T (is real) if separate
     rows: Tensor  # N
     columns: Tensor  # N
+    encoder: EncoderInput | None = None
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -73,29 +73,26 @@ class Layout:
             attention_mask=self.attention_mask.to(device),
             rows=self.rows.to(device),
             columns=self.columns.to(device),
+            encoder=None if self.encoder is None else self.encoder.to(device),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(LayoutProbe):
     """Whether shared prefixes are exact on a loaded model.
 
-    `window` is the longest sequence for which they are exact; None if there is no limit.
+    In an encoder–decoder model, `decoder_prefix` is what precedes every response in the decoder.
     """
 
-    is_exact: bool
-    window: int | None
-    why: str
+    decoder_prefix: tuple[int, ...] = ()
 
     def allows(self, branches: Sequence[Branches]) -> bool:
         """Return whether these branches may share their prefix."""
-        if not self.is_exact:
-            return False
         longest = max(
             len(branch.prompt_ids) + max(map(len, branch.completions), default=0)
             for branch in branches
         )
-        return self.window is None or longest <= self.window
+        return self.allows_tokens(longest)
 
 
 class Encoder(Protocol):
@@ -124,7 +121,12 @@ class Build(Protocol):
 def lay_out(
     branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: PaddingSide = "right"
 ) -> Layout:
-    """Return shared rows if the probe allows them, else separate ones."""
+    """Return shared rows if the probe allows them, else separate ones.
+
+    For an encoder–decoder model, return a decoder row per completion.
+    """
+    if probe.decoder_prefix:
+        return beside_encoder(branches, probe.decoder_prefix, pad_id=pad_id)
     build: Build = shared if probe.allows(branches) else separate
     return build(branches, pad_id=pad_id, pad_side=pad_side)
 
@@ -165,6 +167,16 @@ def separate(
     return replace(layout, attention_mask=(order < lengths[:, None]).long())
 
 
+def beside_encoder(branches: Sequence[Branches], prefix: Sequence[int], *, pad_id: int) -> Layout:
+    """Return a decoder row per completion after `prefix`, and a row of the encoder per prompt."""
+    rows = separate(
+        [Branches(prefix, [ids]) for branch in branches for ids in branch.completions],
+        pad_id=pad_id,
+    )
+    prompts = [branch.prompt_ids for branch in branches for _ in branch.completions]
+    return replace(rows, encoder=batches.encoder_input(prompts, pad_id))
+
+
 def may_attend(segments: Tensor) -> Tensor:
     """Return the mask [B, 1, T, T], True where the query (row) may attend to the key (column).
 
@@ -186,21 +198,18 @@ def may_attend(segments: Tensor) -> Tensor:
 def probe(encode: Encoder, config: PretrainedConfig, *, pad_id: int, seed: int = 0) -> Probe:
     """Compare shared and separate layouts on the loaded model, within and beyond its window.
 
-    For the second comparison the window is lowered to a few tokens, which exercises the same code.
     The result is recorded with the checkpoint.
     """
     sample = _probe_branches(config.vocab_size, seed)
-    mismatch = _mismatch(encode, sample, pad_id)
-    if mismatch is not None:
-        return Probe(is_exact=False, window=None, why=mismatch)
-    window = getattr(config, "sliding_window", None)
-    if window is None:
-        return Probe(is_exact=True, window=None, why="shared and separate rows agree")
-    with _window_lowered(config):
-        mismatch_beyond = _mismatch(encode, sample, pad_id)
-    if mismatch_beyond is None:
-        return Probe(is_exact=True, window=None, why="shared and separate rows agree everywhere")
-    return Probe(is_exact=True, window=window, why=f"exact within the window of {window} only")
+
+    def compare() -> tuple[Tensor, Tensor]:
+        in_shared, in_separate = (
+            _end_states(encode, build(sample, pad_id=pad_id)) for build in (shared, separate)
+        )
+        return in_shared, in_separate
+
+    result = layout_probe.probe(compare, config, "shared")
+    return Probe(result.is_exact, result.window, result.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,34 +252,8 @@ def _probe_branches(vocabulary: int, seed: int) -> list[Branches]:
     return [Branches(ids(9), [ids(7), ids(12), ids(10)]), Branches(ids(5), [ids(11), ids(6)])]
 
 
-def _mismatch(encode: Encoder, branches: Sequence[Branches], pad_id: int) -> str | None:
-    """Return how the final hidden states of the layouts differ, or None if they agree."""
-    try:
-        in_shared, in_separate = (
-            _end_states(encode, build(branches, pad_id=pad_id)) for build in (shared, separate)
-        )
-    except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
-        return f"refused: {error}".splitlines()[0][:200]
-    tolerance = TOLERANCE_FP32 if in_separate.dtype == torch.float32 else TOLERANCE_HALF
-    difference = float((in_shared - in_separate).abs().max() / in_separate.abs().max())
-    if difference <= tolerance:
-        return None
-    return f"shared and separate rows differ by {difference:.1e}"
-
-
 def _end_states(encode: Encoder, layout: Layout) -> Tensor:
     hidden = encode(
         layout.input_ids, attention_mask=layout.attention_mask, position_ids=layout.position_ids
     )
     return hidden[layout.rows.to(hidden.device), layout.columns.to(hidden.device)]
-
-
-@contextmanager
-def _window_lowered(config: PretrainedConfig) -> Iterator[None]:
-    """Temporarily lower the configured attention window."""
-    window = config.sliding_window
-    config.sliding_window = PROBE_WINDOW
-    try:
-        yield
-    finally:
-        config.sliding_window = window

@@ -60,6 +60,8 @@ def generate(
     if not config.stop_at_eos:
         raise ValueError("engine 'continuous' always stops at the EOS token; use 'static'")
     loaded = loaded_of(model)
+    if loaded.decoder_prefix:
+        raise ValueError("engine 'continuous' has no encoder–decoder models; use 'static'")
     sampling.refuse(prompts, loaded.model, config)
     if not prompts:
         return
@@ -234,7 +236,9 @@ def _completion(
         prompt_key=prompt.key,
         sample_index=index,
         token_ids=tuple(tokens),
-        text=template.decode(loaded.tokenizer, tokens[:-1] if ended else tokens),
+        text=template.decode(
+            loaded.tokenizer, tokens[:-1] if ended else tokens, loaded.chat.thought_end
+        ),
         finish_reason="eos" if ended else "length",
         logprob_sum=sum(logprobs[: len(tokens)]),
         logprobs=tuple(logprobs[: len(tokens)]),

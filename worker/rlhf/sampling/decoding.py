@@ -1,9 +1,11 @@
-"""Decoding engines: next-token logits, one token at a time, over a key-value cache.
+"""Decoding engines: next-token logits, one token at a time.
 
 `FusedEngine` runs Llama-shaped models from a merged copy of their weights, with few large matrix
-products and a cache allocated once; `GeneralEngine` runs any causal model through its own code.
-Both compute each prompt once for all its completions and can drop finished rows. `sampling` draws
-tokens from the logits and decides when a row is finished.
+products and a cache allocated once; `GeneralEngine` runs any causal model through its own code and
+cache, recurrent states included; `RecomputingEngine` is for models whose cache cannot be used.
+All compute each prompt once for all its completions and can drop finished rows. `sampling` draws
+tokens from the logits and decides when a row is finished; `cache_probe` tests which engine is
+right.
 """
 
 from collections.abc import Sequence
@@ -13,9 +15,10 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from worker.rlhf.core import batches
+from worker.rlhf.core.batches import PaddingSide
 from worker.rlhf.model import models
 from worker.rlhf.model.merged_weights import base_layer, merged_weight
 from worker.rlhf.sampling import caches
@@ -30,9 +33,11 @@ class DecodingEngine(Protocol):
     """A model with a key-value cache of rows."""
 
     moves_rows_cheaply: bool
+    prompt_side: PaddingSide
+    """Where prompts are padded."""
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute left-padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
+        """Compute padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
         ...
 
     def step(self, token_ids: Tensor) -> Tensor:
@@ -42,11 +47,6 @@ class DecodingEngine(Protocol):
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order."""
         ...
-
-
-def engine(model: PreTrainedModel, dtype: torch.dtype) -> DecodingEngine:
-    """Return the fastest engine that supports the model with its active adapters."""
-    return FusedEngine(model, dtype) if can_fuse(model) else GeneralEngine(model, dtype)
 
 
 def can_fuse(model: PreTrainedModel) -> bool:
@@ -62,50 +62,6 @@ def can_fuse(model: PreTrainedModel) -> bool:
         return False
     linear = (m for m in _decoder(model).modules() if hasattr(m, "in_features"))
     return all(isinstance(base_layer(m), nn.Linear) for m in linear)
-
-
-class GeneralEngine:
-    """Any causal model, with its own forward pass and a dynamic cache."""
-
-    moves_rows_cheaply = False
-
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
-        self._model = model
-        self._bf16 = dtype == torch.bfloat16
-
-    def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute the prompts and repeat their cache."""
-        self._cache = DynamicCache(config=self._model.config)
-        self._is_real = is_real
-        logits = self._forward(input_ids, batches.position_ids(is_real))
-        self._cache.batch_repeat_interleave(n)
-        self._is_real = is_real.repeat_interleave(n, 0)
-        self._next = self._is_real.sum(-1)
-        return logits.repeat_interleave(n, 0)
-
-    def step(self, token_ids: Tensor) -> Tensor:
-        """Append a token to each row."""
-        self._is_real = F.pad(self._is_real, (0, 1), value=True)
-        logits = self._forward(token_ids[:, None], self._next[:, None])
-        self._next = self._next + 1
-        return logits
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Copy the cache of the kept rows."""
-        index = torch.tensor(rows, device=self._is_real.device)
-        self._cache.batch_select_indices(index)
-        self._is_real, self._next = self._is_real[index], self._next[index]
-
-    def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        with models.autocast(self._bf16, input_ids.device):
-            output = models.trunk(self._model)(
-                input_ids=input_ids,
-                attention_mask=self._is_real,
-                position_ids=position_ids,
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-            return models.logits(self._model, output.last_hidden_state[:, -1]).float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +87,7 @@ class FusedEngine:
     """A Llama-shaped model with merged weights and a cache allocated once."""
 
     moves_rows_cheaply = True
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         config, decoder = model.config, _decoder(model)

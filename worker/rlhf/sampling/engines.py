@@ -29,13 +29,15 @@ class EnginePrompt:
     """A prompt in the forms that engines read; `key` also seeds its completions.
 
     A model in memory reads `prompt_ids`, the completions endpoint of a server `text`, its chat
-    endpoint `messages`. Only the form that is read has to be set.
+    endpoint `messages`. Only the form that is read has to be set. `stops` are texts that end the
+    completion of a `text`: those that begin the next turn.
     """
 
     key: str
     prompt_ids: tuple[int, ...] = ()
     text: str = ""
     messages: tuple[ChatMessage, ...] = ()
+    stops: tuple[str, ...] = ()
 
     @property
     def item(self) -> PromptItem:

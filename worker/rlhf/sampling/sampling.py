@@ -20,7 +20,7 @@ from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model import models, template
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles, loaded_of, run_as
-from worker.rlhf.sampling import decoding
+from worker.rlhf.sampling import cache_probe
 from worker.rlhf.sampling.decoding import DecodingEngine
 
 Watch = Callable[[Tensor], bool]
@@ -82,7 +82,7 @@ def generate(
     refuse(prompts, loaded.model, config)
     dtype = models.autocast_dtype(config.autocast, loaded.model)
     with run_as(model, role):
-        engine = decoding.engine(loaded.model, dtype)
+        engine = cache_probe.engine(loaded.model, dtype)
     lengths = [len(prompt.prompt_ids) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (lengths[i], i))
     size = max(1, config.batch_size // config.n)
@@ -117,7 +117,9 @@ def _draw_batch(
     watch: Watch | None = None,
 ) -> _Drawn:
     device = loaded.model.device
-    batch = batches.pad([(p.prompt_ids, ()) for p in prompts], loaded.pad_id, side="left")
+    batch = batches.pad(
+        [(p.prompt_ids, ()) for p in prompts], loaded.pad_id, side=engine.prompt_side
+    )
     chances = torch.from_numpy(
         np.stack(
             [
@@ -216,7 +218,9 @@ def _completions(
             prompt_key=prompts[row // config.n].key,
             sample_index=row % config.n,
             token_ids=ids,
-            text=template.decode(loaded.tokenizer, ids[:-1] if ended else ids),
+            text=template.decode(
+                loaded.tokenizer, ids[:-1] if ended else ids, loaded.chat.thought_end
+            ),
             finish_reason="eos" if ended else "length",
             logprob_sum=sum(logprobs[:length]),
             logprobs=tuple(logprobs[:length]),

@@ -34,7 +34,8 @@ class ServerConfig:
 
     `url` is the part before "/completions", usually ending in "/v1". With `is_chat` the server
     renders the messages with its own template; otherwise it continues the text of the prompt.
-    `concurrency` is the number of simultaneous requests.
+    `concurrency` is the number of simultaneous requests. `template_arguments` are passed to the
+    server's chat template.
     """
 
     url: str
@@ -44,6 +45,7 @@ class ServerConfig:
     timeout_s: float = 120.0
     tries: int = 5
     api_key: str | None = field(default=None, repr=False)
+    template_arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse settings that no request can use.
@@ -178,9 +180,13 @@ def request_body(
         if not prompt.messages:
             raise ValueError(f"prompt {prompt.key!r} has no messages for a chat")
         turns = [{"role": turn.role, "content": turn.content} for turn in prompt.messages]
+        if server.template_arguments:  # not part of OpenAI's API either
+            body["chat_template_kwargs"] = dict(server.template_arguments)
         return body | {"messages": turns}
     if not prompt.text:
         raise ValueError(f"prompt {prompt.key!r} has no text to continue")
+    if prompt.stops:
+        body["stop"] = list(prompt.stops)
     return body | {"prompt": prompt.text}
 
 

@@ -1,7 +1,8 @@
 """Supervised fine-tuning: maximize the likelihood of the responses in demonstrations.
 
-The loss covers response tokens only. Rows are packed (see `packing`): several demonstrations share
-a row without attending to one another, which gives the loss of separate rows without their padding.
+The loss covers response tokens only. Rows are packed (see `packing`) where the model allows it:
+several demonstrations share a row without attending to one another, which gives the loss of
+separate rows without their padding.
 """
 
 import time
@@ -16,9 +17,10 @@ from worker.rlhf.core import config_checks, logprobs, optimization, schedule
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import TokenizedDemonstration
+from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
-from worker.rlhf.model import models
+from worker.rlhf.model import model_inputs, models
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
 from worker.rlhf.sft import packing
@@ -72,6 +74,7 @@ def train(
     demonstrations: Sequence[TokenizedDemonstration],
     config: SftConfig,
     state: TrainingState,
+    rows: LayoutProbe | None = None,
 ) -> Iterator[StepReport]:
     """Yield a report per optimizer step; the weights after the last one are the result.
 
@@ -82,7 +85,7 @@ def train(
         ValueError: if there is no demonstration or one is longer than the model's context.
     """
     roles = model if isinstance(model, Roles) else Roles(model)
-    run = SftRun(roles, demonstrations, config, state)
+    run = SftRun(roles, demonstrations, config, state, rows)
     while state.step < run.steps:
         metrics = run.step()
         reason = "steps" if state.step == run.steps else None
@@ -102,6 +105,7 @@ class SftRun:
         demonstrations: Sequence[TokenizedDemonstration],
         config: SftConfig,
         state: TrainingState,
+        rows: LayoutProbe | None = None,
     ) -> None:
         if not demonstrations:
             raise ValueError("there is no demonstration to learn from")
@@ -109,6 +113,7 @@ class SftRun:
         self.roles, self.demonstrations = roles, demonstrations
         self.config, self.state = config, state
         self.role, self.optimizer = begin(roles, config, state)
+        self.rows = rows or rows_of(roles, config)
         self.weights = roles.named_parameters_of(self.role)
         self.order = EpochBatches(len(demonstrations), config.batch_size, config.seed)
         self.steps = self.order.steps(config.epochs, config.max_steps)
@@ -120,7 +125,7 @@ class SftRun:
             self.state.step, self.steps, int(self.config.warmup_share * self.steps)
         )
         batch = [self.demonstrations[index] for index in self.order.batch(self.state.step)]
-        loss, response_tokens = accumulate(self.roles, self.role, batch, self.config)
+        loss, response_tokens = accumulate(self.roles, self.role, batch, self.config, self.rows)
         norm = clip_grad_norm_(list(self.weights.values()), self.config.grad_clip)
         optimization.advance(self.optimizer, rate)
         self.state.step += 1
@@ -131,6 +136,7 @@ class SftRun:
             "learning_rate": rate,
             "epoch": self.state.step / self.order.steps_per_epoch,
             "response_tokens": float(response_tokens),
+            "data/packed": float(self.rows.allows_tokens(max(map(packing.tokens_of, batch)))),
             "time/step_s": seconds,
             "time/tokens_per_s": sum(map(packing.tokens_of, batch)) / seconds,
         }
@@ -149,27 +155,47 @@ def begin(
     return role, optimizer
 
 
+def rows_of(roles: Roles, config: SftConfig) -> LayoutProbe:
+    """Return whether demonstrations may share rows on this model, and why."""
+    return packing.probe(roles) if config.packing else packing.NOT_PACKED
+
+
 @torch.no_grad()
 def evaluate(
-    roles: Roles, role: str, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
+    roles: Roles,
+    role: str,
+    demonstrations: Sequence[TokenizedDemonstration],
+    config: SftConfig,
+    rows: LayoutProbe | None = None,
 ) -> float:
-    """Return the mean negative log-probability of the response tokens, in nats."""
+    """Return the mean negative log-probability of the response tokens, in nats.
+
+    `rows` is the result of `rows_of`; None probes the model anew.
+    """
     total = torch.zeros((), dtype=torch.float64)
     tokens = 0
-    for batch in _micro_batches(roles, demonstrations, config):
+    for batch in _micro_batches(roles, demonstrations, config, rows):
         total += _loss_sum(roles, role, batch, config).double().cpu()
         tokens += int(batch.is_response.sum())
     return float(total) / tokens
 
 
 def accumulate(
-    roles: Roles, role: str, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
+    roles: Roles,
+    role: str,
+    demonstrations: Sequence[TokenizedDemonstration],
+    config: SftConfig,
+    rows: LayoutProbe | None = None,
 ) -> tuple[float, int]:
-    """Accumulate the gradients of a batch; return its loss and its number of response tokens."""
+    """Accumulate the gradients of a batch; return its loss and its number of response tokens.
+
+    `rows` is the result of `rows_of`; None probes the model anew.
+    """
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
     total = 0.0
     share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
-    for batch in _micro_batches(roles, [demonstrations[index] for index in share], config):
+    own = [demonstrations[index] for index in share]
+    for batch in _micro_batches(roles, own, config, rows):
         with roles.role(role):
             loss = _loss_sum(roles, role, batch, config) / tokens
             loss.backward()  # type: ignore[no-untyped-call]
@@ -191,12 +217,16 @@ def _prepare(roles: Roles, config: SftConfig) -> str:
 
 
 def _micro_batches(
-    roles: Roles, demonstrations: Sequence[TokenizedDemonstration], config: SftConfig
+    roles: Roles,
+    demonstrations: Sequence[TokenizedDemonstration],
+    config: SftConfig,
+    rows: LayoutProbe | None,
 ) -> Iterator[Batch]:
     return packing.micro_batches(
         roles,
         demonstrations,
-        row_tokens=config.row_tokens if config.packing else None,
+        rows or rows_of(roles, config),
+        row_tokens=config.row_tokens,
         micro_tokens=config.micro_tokens,
     )
 
@@ -204,8 +234,6 @@ def _micro_batches(
 def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tensor:
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
-        hidden = roles.hidden(
-            batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
-        )
+        hidden = model_inputs.before_response(roles, batch)
         token_logprobs, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
     return -token_logprobs.sum()

@@ -9,19 +9,20 @@ from typing import Any
 
 from torch import Tensor
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Sampling
 from app.errors import Invalid
 from app.models import Checkpoint
 from worker.rlhf.core.examples import PromptItem, SampledCompletion
 from worker.rlhf.model import models, saving, template
 from worker.rlhf.model.roles import BASE, Roles
-from worker.rlhf.reward import scoring
-from worker.rlhf.reward.scoring import AdapterReward
+from worker.rlhf.reward import reasoning, scoring
+from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs.data import checkpoint_weights
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import model_check, screening, token_ids
 
 Show = Callable[[str, int], bool]
 """Takes the text so far and its number of tokens; True stops it there."""
@@ -43,12 +44,12 @@ class ChatModels:
 
     Attributes:
         sides: the base with its adapters, and the role, of each side.
-        reward: the reward model, if one was chosen.
+        reward: the base of the reward model, and the reward, if one was chosen.
         instruction: in the system turn.
     """
 
     sides: tuple[tuple[Roles, str], ...]
-    reward: AdapterReward | None
+    reward: tuple[Roles, RewardFunction] | None
     instruction: str
 
     def write(
@@ -79,7 +80,8 @@ class ChatModels:
             so_far = tokens[0].tolist()
             ended = so_far[-1] in roles.loaded.end_ids
             shown = so_far[:-1] if ended else so_far
-            return show(template.decode(roles.loaded.tokenizer, shown), len(so_far))
+            mark = roles.loaded.chat.thought_end
+            return show(template.decode(roles.loaded.tokenizer, shown, mark), len(so_far))
 
         [drawn] = sampling.generate(roles, [PromptItem("chat", ids)], config, role, watch=watch)
         is_cut = drawn.finish_reason == "length" and len(drawn.token_ids) == room
@@ -99,15 +101,16 @@ class ChatModels:
     ) -> float | None:
         if self.reward is None or not drawn.token_ids:
             return None
+        base, reward = self.reward
         completion: Sequence[int] = drawn.token_ids
-        if self.reward.roles is not roles:  # another tokenizer, perhaps
-            loaded = self.reward.roles.loaded
+        if base is not roles:  # another tokenizer, perhaps
+            loaded = base.loaded
             prompt_ids = token_ids.prompt_ids(loaded, messages, self.instruction)
             finished = drawn.finish_reason == "eos"
             completion = template.encode_response(loaded, drawn.text, finished=finished)
         if not completion:
             return None
-        scores = scoring.score(self.reward, prompt_ids, [completion])
+        scores = scoring.score(reward, prompt_ids, [completion])
         return float(scores.normalized[0])
 
 
@@ -116,6 +119,7 @@ class _Bases:
     """Full models in memory, each loaded once."""
 
     context: JobContext
+    chat: ChatSettings
     loaded: dict[int, Roles] = field(default_factory=dict)
 
     def under(self, checkpoint: Checkpoint) -> Roles:
@@ -124,9 +128,12 @@ class _Bases:
             whole = checkpoint_weights.layers(session, checkpoint).whole
         if whole.id not in self.loaded:
             origin = checkpoint_weights.source(self.context, whole)
-            model = models.load(origin, device=self.context.device)
+            options = screening.options_of(self.chat)
+            model = models.load(origin, device=self.context.device, chat=options)
             checkpoint_weights.describe_base(self.context, whole, model)
-            self.loaded[whole.id] = Roles(model)
+            roles = Roles(model)
+            model_check.guard(roles, origin)
+            self.loaded[whole.id] = roles
         return self.loaded[whole.id]
 
 
@@ -134,20 +141,22 @@ def load(
     context: JobContext,
     sides: Sequence[Checkpoint],
     reward: Checkpoint | None,
-    instruction: str = "",
+    instruction: str,
+    chat: ChatSettings,
 ) -> ChatModels:
     """Load the models of a chat.
 
     Raises:
         Invalid: the base of one is not recorded.
     """
-    bases = _Bases(context)
+    bases = _Bases(context, chat)
     writing = tuple(_side(context, bases, one, n) for n, one in enumerate(sides))
-    scorer = None
+    scorer: tuple[Roles, RewardFunction] | None = None
     if reward is not None:
         roles = bases.under(reward)
         names, normaliser = checkpoint_weights.add_reward(context, roles, reward)
-        scorer = AdapterReward(roles, names, scoring.probe(roles), normaliser)
+        learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
+        scorer = (roles, reasoning.ignoring(learned, roles.loaded))
     return ChatModels(writing, scorer, instruction)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
@@ -23,6 +24,7 @@ from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
+from worker.training import model_check, screening
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -64,12 +66,20 @@ def root_ids(session: Session, project_id: int) -> dict[int, int]:
     return roots
 
 
-def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Roles:
+def load(
+    context: JobContext,
+    beneath: Layers,
+    *,
+    four_bit: bool = False,
+    chat: ChatSettings | None = None,
+) -> Roles:
     """Load the full model, and its SFT adapter if there is one."""
-    origin = source(context, beneath.whole)
-    loaded = models.load(origin, device=context.device, four_bit=four_bit)
+    path = source(context, beneath.whole)
+    options = screening.options_of(chat)
+    loaded = models.load(path, device=context.device, four_bit=four_bit, chat=options)
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
+    model_check.guard(roles, path)
     if beneath.sft is not None:
         saving.load_policy(roles, fetch(context, beneath.sft), SFT)
     return roles
@@ -77,10 +87,11 @@ def load(context: JobContext, beneath: Layers, *, four_bit: bool = False) -> Rol
 
 def describe_base(context: JobContext, base: Checkpoint, loaded: LoadedModel) -> None:
     """Record with a base model what is known once it is loaded; trained models have it already."""
-    known = {key: base.config.get(key) for key in loaded.record}
-    if base.kind == CheckpointKind.BASE and known != loaded.record and context.is_first:
+    found = {"ends": loaded.record["ends"]}  # how prompts are rendered is the project's choice
+    is_new = base.kind == CheckpointKind.BASE and base.config.get("ends") != found["ends"]
+    if is_new and context.is_first:
         with transactions.transaction(context) as session:
-            checkpoints.describe(session, base.id, loaded.record)
+            checkpoints.describe(session, base.id, found)
 
 
 def answering(
@@ -89,11 +100,12 @@ def answering(
     instruction: InstructionText,
     *,
     four_bit: bool = False,
+    chat: ChatSettings | None = None,
 ) -> Answering:
     """Load a model that generates, with the role to run it in."""
     with context.database.reader() as session:
         beneath = layers(session, checkpoint)
-    roles = load(context, beneath, four_bit=four_bit)
+    roles = load(context, beneath, four_bit=four_bit, chat=chat)
     if is_whole(checkpoint):
         return Answering(checkpoint, roles, BASE, instruction)
     if checkpoint.kind == CheckpointKind.SFT:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.domain.judged_by import JudgedBy
 from app.formats import training_rows
 from app.formats.training_rows import FrozenRow
 from app.models import Export, Split
@@ -31,12 +32,14 @@ class FrozenData:
     heldout: tuple[FrozenRow, ...]
 
 
-def freeze(context: JobContext, project_id: int, title: str) -> FrozenData:
+def freeze(
+    context: JobContext, project_id: int, title: str, judged_by: JudgedBy = JudgedBy.HUMAN
+) -> FrozenData:
     """Freeze the judgments, once per job, and read them back."""
     with context.database.reader() as session:
         export = exports.of_job(session, context.job_id)
     if export is None:
-        export = _write(context, project_id, title)
+        export = _write(context, project_id, title, judged_by)
     return of_export(context, export)
 
 
@@ -117,14 +120,14 @@ def _ranking(
     )
 
 
-def _write(context: JobContext, project_id: int, title: str) -> Export:
-    options = export_run.training_options(Split.TRAIN)
+def _write(context: JobContext, project_id: int, title: str, judged_by: JudgedBy) -> Export:
+    options = export_run.training_options(Split.TRAIN, judged_by)
     written = export_run.write(context, project_id, export_rows.TRAINING, options, title)
     heldout = export_run.write(
         context,
         project_id,
         export_rows.TRAINING,
-        export_run.training_options(Split.VALIDATION),
+        export_run.training_options(Split.VALIDATION, judged_by),
         f"{title}, held out",
         folder="heldout",
     )

@@ -7,7 +7,7 @@ was killed finds what it has written and continues after it.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import select
@@ -19,12 +19,14 @@ from app.models import Checkpoint, Completion, Prompt
 from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.model.models import context_tokens
 from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
+from worker.training.screening import Refusals
 
 CHUNK_PROMPTS = 32
 HOW = frozenset({"batch_size", "engine"})
@@ -39,6 +41,7 @@ class Answering:
     roles: Roles
     role: str
     instruction: InstructionText
+    refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class Draw:
         settings = {key: v for key, v in asdict(self.settings).items() if key not in HOW}
         version = answering.instruction.version
         # The keys of version 1 are those from before there were versions.
-        under = [version] if version > 1 else []
+        under: list[Any] = [version] if version > 1 else []
+        chat = answering.roles.loaded.chat.record  # empty by default, as before it could be set
+        under += [chat] if chat else []
         text = json.dumps([settings, self.seed, *under], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         return f"checkpoint-{answering.checkpoint.id}-{digest}"
@@ -71,7 +76,7 @@ def draw(
 ) -> Iterator[list[Completion]]:
     """Yield the completions of each chunk of prompts, in order; existing ones are read.
 
-    Prompts that leave no room for a completion get none.
+    Prompts that leave no room for a completion, and those that the chat template refuses, get none.
     """
     for at in range(0, len(prompts), CHUNK_PROMPTS):
         chunk = prompts[at : at + CHUNK_PROMPTS]
@@ -82,9 +87,13 @@ def draw(
 
 
 def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
-    """Whether the prompt leaves room for a completion in the model's context."""
+    """Whether the prompt can be rendered, and leaves room for a completion in the context."""
     limit = context_tokens(answering.roles.causal)
-    ids = _ids(answering, prompt)
+    try:
+        ids = _ids(answering, prompt)
+    except UnfitPrompt as error:
+        answering.refusals.reasons[f"prompt {prompt.id}"] = str(error)
+        return False
     return limit is None or len(ids) + settings.max_new_tokens <= limit
 
 
@@ -178,13 +187,13 @@ def _row(
         is_finished=drawn.finish_reason == "eos",
         finish_reason=drawn.finish_reason,
         logprob_sum=drawn.logprob_sum,
-        sampling=_sampling_json(wanted),
+        sampling=_sampling_json(wanted, answering.roles.loaded.chat.record),
         instruction_version=answering.instruction.version,
     )
 
 
-def _sampling_json(wanted: Draw) -> Mapping[str, Any]:
-    return asdict(wanted.settings) | {"seed": wanted.seed}
+def _sampling_json(wanted: Draw, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    return asdict(wanted.settings) | {"seed": wanted.seed, **chat}
 
 
 def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:

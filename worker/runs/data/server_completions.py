@@ -7,9 +7,10 @@ completion is the server's model, the settings and its number.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.domain.server_plan import ServerPlan
@@ -24,6 +25,8 @@ from worker.runs.data import sampled_completions
 from worker.runs.process.job_context import JobContext
 from worker.training import token_ids
 
+DEFAULT_CHAT = ChatSettings()
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
@@ -33,6 +36,7 @@ class ServerRequest:
     sampling: Sampling
     seed: int
     instruction: InstructionText
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     @property
     def source_key(self) -> str:
@@ -47,7 +51,8 @@ class ServerRequest:
             k: v for k, v in asdict(self.sampling).items() if k not in sampled_completions.HOW
         }
         how = {"model": self.server.model, "is_chat": self.server.is_chat, "seed": self.seed}
-        return drawing | how
+        arguments = dict(self.chat.template_arguments)
+        return drawing | how | ({"template_arguments": arguments} if arguments else {})
 
 
 def draw(
@@ -60,7 +65,7 @@ def draw(
         Unavailable: the server did not respond.
     """
     numbers = range(wanted.server.candidates)
-    with Server(config_of(context, wanted.server)) as server:
+    with Server(config_of(context, wanted.server, wanted.chat)) as server:
         for at in range(0, len(prompts), sampled_completions.CHUNK_PROMPTS):
             chunk = prompts[at : at + sampled_completions.CHUNK_PROMPTS]
             existing = sampled_completions.known(context, chunk, wanted.source_key, numbers)
@@ -71,7 +76,9 @@ def draw(
             yield [row for prompt in chunk for row in existing.get(prompt.id, ())]
 
 
-def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
+def config_of(
+    context: JobContext, plan: ServerPlan, chat: ChatSettings = DEFAULT_CHAT
+) -> ServerConfig:
     """Return how to call the plan's server.
 
     Raises:
@@ -89,6 +96,7 @@ def config_of(context: JobContext, plan: ServerPlan) -> ServerConfig:
         is_chat=plan.is_chat,
         concurrency=plan.concurrency,
         api_key=context.servers.key,
+        template_arguments=chat.template_arguments,
     )
 
 
@@ -118,7 +126,7 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
 
 def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
     turns = token_ids.chat_messages(prompt.messages, instruction)
-    return EnginePrompt(key, text=template.plain(turns), messages=turns)
+    return EnginePrompt(key, text=template.plain(turns), messages=turns, stops=template.PLAIN_STOPS)
 
 
 def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest) -> Completion:

@@ -6,7 +6,7 @@ lost gets `LeaseLost` at its next report and must stop.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.judges.servers import AllowedServer
 from app.domain.states import OVER_JOB_STATES
 from app.errors import LeaseLost
 from app.models import Job
@@ -54,6 +55,10 @@ class KeptSample(Protocol):
     def score(self) -> float | None:
         """The reward model's score, if any."""
 
+    @property
+    def parts(self) -> Mapping[str, float]:
+        """The scores of a combined reward's parts, by name."""
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -77,6 +82,7 @@ class JobContext:
         round_id: of the job, if it has one.
         store: the artifact root.
         servers: that may be called for completions.
+        judges: servers that AI judges may use.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class JobContext:
         advance: Advance | None = None,
         orders: Orders | None = None,
         servers: Servers | None = None,
+        judges: Sequence[AllowedServer] = (),
     ) -> None:
         self.database = database
         self.job_id = claimed.job_id
@@ -100,6 +107,7 @@ class JobContext:
         self.round_id = claimed.round_id
         self.store = store
         self.servers = servers or Servers()
+        self.judges = judges
         self.is_over = False
         self.team: Team | None = None  # made by whoever computes, where several do
         self._device = device
@@ -179,7 +187,9 @@ class JobContext:
             LeaseLost: the lease was lost; stop at once.
         """
         self._waiting.samples.extend(
-            job_reports.StepSample(step, n, sample.prompt, sample.completion, sample.score)
+            job_reports.StepSample(
+                step, n, sample.prompt, sample.completion, sample.score, sample.parts
+            )
             for n, sample in enumerate(samples)
         )
         del self._waiting.samples[:-MAX_WAITING]

@@ -51,6 +51,7 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         advance=_advance,
         orders=orders,
         servers=ticket.places.servers,
+        judges=ticket.places.judges,
     )
 
 

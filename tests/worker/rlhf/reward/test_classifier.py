@@ -1,12 +1,13 @@
 """Other people's classifiers as rewards: whose tokens, which label, what does not matter."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -76,9 +77,7 @@ def test_the_reward_is_the_named_labels_logit_of_the_text_alone(folder: Path) ->
     expected = [their_logit(folder, text) for text in (*TEXTS[:3], TEXTS[0])]
     for budget in (1, 30, 1000):
         model = loaded(folder)
-        one = ClassifierReward(
-            model.model, model.tokenizer, model.label, model.writer, token_budget=budget
-        )
+        one = ClassifierReward(model.classifier, model.label, model.writer, token_budget=budget)
         assert one.raw(scored_branches).tolist() == pytest.approx(expected, abs=TOLERANCE)
 
 
@@ -108,6 +107,52 @@ def test_with_the_prompt_the_classifier_reads_a_pair(folder: Path) -> None:
 def test_a_response_too_long_for_the_classifier_is_truncated_at_its_end(folder: Path) -> None:
     found = loaded(folder).raw([branches("p", ["x" * 60, "x" * 40])])
     assert float(found[0]) == pytest.approx(float(found[1]), abs=TOLERANCE)
+
+
+@torch.no_grad()
+def their_logits(folder: Path, text: str) -> torch.Tensor:
+    encoded = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    logits: torch.Tensor = model(**encoded).logits[0]
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("problem", "expected"),
+    [
+        (None, lambda logits: logits.softmax(0)),
+        ("single_label_classification", lambda logits: logits.softmax(0)),
+        ("multi_label_classification", torch.sigmoid),
+    ],
+)
+def test_a_probability_is_one_of_several_or_of_each_label_by_itself(
+    folder: Path,
+    problem: str | None,
+    expected: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    config = AutoConfig.from_pretrained(folder, problem_type=problem)
+    logits = their_logits(folder, "good")
+    found = classifier.probabilities(logits[None], config)[0]
+    assert found.tolist() == pytest.approx(expected(logits).tolist(), abs=TOLERANCE)
+
+
+def test_the_probability_of_a_label_can_be_the_reward(folder: Path) -> None:
+    reward = classifier.load(folder, "toxic", tiny.tokenizer(), form="probability")
+    expected = float(their_logits(folder, "good").softmax(0)[1])
+    found = reward.raw([branches("p", ["good"])])
+    assert float(found[0]) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_a_regression_has_no_probability(folder: Path, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(folder, num_labels=1, problem_type="regression")
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is a regression and has no probability"):
+        classifier.check(str(tmp_path), "", "probability")
+
+
+def test_a_truncated_text_is_counted(folder: Path) -> None:
+    shares = loaded(folder).score([branches("p", ["x" * 60, "x"])]).shares
+    assert shares["truncated"].tolist() == [1.0, 0.0]
 
 
 def test_an_empty_response_has_a_score(folder: Path) -> None:

@@ -66,6 +66,17 @@ def test_a_part_that_weighs_nothing_watches() -> None:
     assert found.spread.tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize(("floor", "expected"), [(1.0, 0.0), (1.5, -1.0), (0.0, 0.0)])
+def test_above_its_floor_a_part_adds_nothing_and_below_it_the_shortfall(
+    floor: float, expected: float
+) -> None:
+    part = WeightedReward("a", 2.0, Constant(10.0, 1.0), floor)
+    whole = WeightedSum((part, WeightedReward("b", 1.0, Constant(3.0, 0.25))))
+    found = whole.score(BRANCHES)
+    assert found.normalized.tolist() == [0.25 + expected] * 2
+    assert found.parts["a"].tolist() == [1.0, 1.0]
+
+
 def test_a_sum_of_nothing_and_a_name_twice_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one part"):
         WeightedSum((WeightedReward("a", 0.0, Silent()),))

@@ -17,7 +17,9 @@ import pytest
 from transformers.utils.import_utils import is_serve_available
 
 from tests.worker.rlhf import tiny
+from worker.rlhf.model import template
 from worker.rlhf.model.template import ChatMessage
+from worker.rlhf.sampling import server as server_engine
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable, seed_of
@@ -236,3 +238,20 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     pytest.fail(f"the server did not start: {log.read_text()}")
+
+
+def test_a_chat_has_the_arguments_of_the_template_and_a_text_its_stops() -> None:
+    arguments = {"enable_thinking": False}
+    chat, text = (
+        ServerConfig("http://a/v1", "m", is_chat=is_chat, template_arguments=arguments)
+        for is_chat in (True, False)
+    )
+    prompt = EnginePrompt(
+        "p", text="User: a", messages=(ChatMessage("user", "a"),), stops=template.PLAIN_STOPS
+    )
+    body = server_engine.request_body(chat, prompt, 0, SamplingConfig())
+    assert body["chat_template_kwargs"] == arguments
+    assert "stop" not in body
+    body = server_engine.request_body(text, prompt, 0, SamplingConfig())
+    assert body["stop"] == ["\n\nSystem:", "\n\nUser:", "\n\nAssistant:"]
+    assert "chat_template_kwargs" not in body

@@ -1,0 +1,170 @@
+"""What is said of a model before anything is built on it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from transformers import CONFIG_MAPPING, LlamaForCausalLM, MistralConfig, T5Config
+from typer.testing import CliRunner
+
+from app.errors import Invalid
+from tests.worker.rlhf import tiny
+from worker.commands import models as command
+from worker.rlhf.model import models
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.sampling import cache_probe
+from worker.training import model_check, model_facts
+
+SYSTEM = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + SYSTEM
+)
+IGNORES_SYSTEM = (
+    "{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}{% endif %}{% endfor %}"
+)
+THINKS = SYSTEM + "{% if enable_thinking %}<think>{% endif %}"
+
+
+def only_config(folder: Path, model_type: str) -> Path:
+    """Write what is read without weights; the file of weights is empty."""
+    CONFIG_MAPPING[model_type]().save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    (folder / "model.safetensors").touch()
+    return folder
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    LlamaForCausalLM(tiny.tiny_config()).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_sizes_are_those_of_the_model_and_of_its_adapter(llama: Path) -> None:
+    found = model_check.check(str(llama))
+    roles = Roles(models.load(llama))
+    roles.add_adapter("policy")
+    whole = [p for name, p in roles.causal.named_parameters() if ".lora_" not in name]
+    assert found.refusal is None
+    assert found.parameters == sum(p.numel() for p in whole)
+    adapter = sum(p.numel() for p in roles.parameters_of("policy"))
+    assert found.trainable_parameters == adapter
+    assert found.trainable_share == pytest.approx(adapter / found.parameters)
+    assert found.bytes_needed == 4 * found.parameters + 3 * 16 * adapter
+    assert found.bytes_here > 0
+    assert (found.ends, found.context_tokens) == ({tiny.EOS: "</s>"}, 256)
+    assert found.sampling["engine"] == "fused"
+    assert found.packing["is_exact"]
+    assert found.shared_prompts["is_exact"]
+
+
+def test_the_result_is_plain_json(llama: Path) -> None:
+    found = json.loads(json.dumps(model_check.check(str(llama)).to_json()))
+    assert found["model_type"] == "llama"
+    assert found["refusal"] is None
+    assert 0.0 < found["trainable_share"] < 1.0
+
+
+def test_a_large_model_is_checked_without_its_weights(tmp_path: Path) -> None:
+    found = model_check.check(str(only_config(tmp_path, "mistral")))
+    assert found.refusal is None
+    assert found.parameters == 7_241_732_096
+    assert found.packing["window"] == found.shared_prompts["window"] == 4096
+    assert MistralConfig().sliding_window == 4096
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert model_check.check(f"{tmp_path}/none").refusal == f"there is no folder {tmp_path}/none"
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    assert model_check.check(str(tmp_path)).refusal == (
+        f"the folder {tmp_path} has no config.json; it is not a model"
+    )
+
+
+def test_an_adapter_leads_to_its_base(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    refusal = model_check.check(str(tmp_path)).refusal
+    assert refusal is not None
+    assert "is an adapter; check the base model" in refusal
+
+
+def test_weights_in_another_format_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (only_config(tmp_path, "llama") / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    refusal = model_check.check(str(tmp_path)).refusal
+    assert refusal is not None
+    assert "has no *.safetensors file" in refusal
+
+
+def test_an_unknown_type_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "homemade"}')
+    refusal = model_check.check(str(tmp_path)).refusal
+    assert refusal is not None
+    assert "homemade" in refusal
+    assert "\n" not in refusal
+
+
+@pytest.mark.parametrize("model_type", ["qwen2_vl", "modernbert"])
+def test_runs_refuse_a_type_before_they_load_weights(model_type: str, tmp_path: Path) -> None:
+    only_config(tmp_path, model_type)
+    with pytest.raises(ValueError, match=f"models of type '{model_type}'"):
+        models.load(tmp_path)
+
+
+def test_runs_refuse_a_base_that_cannot_be_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_model: object) -> None:
+        raise ValueError("models of type 'odd' cannot be sampled")
+
+    roles = Roles(tiny.loaded())
+    model_check.guard(roles, "x")
+    monkeypatch.setattr(cache_probe, "choose", refuse)
+    with pytest.raises(Invalid, match="the model x cannot be used: models of type 'odd' cannot be"):
+        model_check.guard(roles, "x")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (None, (False, False, False)),
+        (SYSTEM, (True, True, False)),
+        (NO_SYSTEM, (True, False, False)),
+        (IGNORES_SYSTEM, (True, False, False)),
+        (THINKS, (True, True, True)),
+    ],
+    ids=["none", "system", "no system", "ignored", "thinking"],
+)
+def test_the_chat_template_is_described(
+    template: str | None, expected: tuple[bool, bool, bool]
+) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = template
+    config = CONFIG_MAPPING["llama"]()
+    found = model_facts.reading(config, tokenizer)["template"]
+    assert (found["exists"], found["system"], found["thinking"]) == expected
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    app = typer.Typer()
+    command.register(app)
+    app.callback()(lambda: None)
+    done = CliRunner().invoke(app, ["models", "check", *map(str, arguments)])
+    return done.exit_code, done.stdout
+
+
+def test_the_command_prints_a_fact_per_line(llama: Path) -> None:
+    status, text = run(llama)
+    assert status == 0
+    assert "Type:" in text
+    assert "llama (LlamaForCausalLM)" in text
+    assert "It has no chat template" in text
+
+
+def test_the_command_prints_one_object_and_ends_with_one_if_refused(tmp_path: Path) -> None:
+    T5Config().save_pretrained(tmp_path)
+    status, text = run(only_config(tmp_path, "modernbert"), "--json")
+    assert status == 1
+    assert "modernbert" in json.loads(text)["refusal"]

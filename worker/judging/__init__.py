@@ -1,0 +1,1 @@
+"""Language models as judges: the client of their servers, and how they are asked."""

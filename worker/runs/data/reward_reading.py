@@ -1,0 +1,110 @@
+"""What the rewards of a round's plan read: prompts as turns, models of the installation, endpoints.
+
+Which reward models a lead may use is checked when the round is launched.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from app.domain.reward_parts import CheckpointName
+from app.domain.reward_plan import RewardPlan
+from app.errors import Invalid
+from app.models import Project, Prompt
+from app.services.checkpoints import reward_models
+from app.services.project import prompt_search
+from worker.rlhf.model.roles import Roles
+from worker.rlhf.reward.endpoint import EndpointConfig
+from worker.runs.data import checkpoint_weights
+from worker.runs.process.job_context import JobContext
+from worker.training import reward_parts, reward_sources, token_ids
+from worker.training.model_folders import RewardFolder
+from worker.training.reward_sources import RewardReading, RewardSources
+
+
+def check(context: JobContext, project: Project, plan: RewardPlan) -> None:
+    """Refuse a plan with a reward that cannot be used, before anything else is computed.
+
+    Raises:
+        Invalid: the message names the part.
+    """
+    context.once(lambda: reward_parts.check(plan, sources(context, project)))
+
+
+def sources(context: JobContext, project: Project) -> RewardSources:
+    """Return where the rewards of a project's rounds come from."""
+
+    def find(name: CheckpointName) -> RewardFolder:
+        return _folder(context, project.id, name)
+
+    def endpoint(url: str) -> EndpointConfig:
+        return _endpoint(context, url)
+
+    return RewardSources(find, endpoint)
+
+
+def of(
+    context: JobContext,
+    roles: Roles,
+    plan: RewardPlan,
+    prompts: Sequence[Prompt],
+    instruction: str,
+) -> RewardReading:
+    """Return the prompts as the rewards of the plan read them."""
+    conversations = {}
+    if reward_sources.reads_messages(plan.parts):
+        turns = [prompt.messages for prompt in prompts]
+        conversations = token_ids.conversations(roles.loaded, turns, instruction)
+    tagged: set[int] = set()
+    if plan.safety_tags:
+        tagged = context.once(lambda: _tagged(context, prompts, plan.safety_tags))
+    safety_prompts = frozenset(
+        token_ids.prompt_ids(roles.loaded, prompt.messages, instruction)
+        for prompt in prompts
+        if prompt.id in tagged
+    )
+    return RewardReading(roles, context.device, conversations, safety_prompts)
+
+
+def _tagged(context: JobContext, prompts: Sequence[Prompt], tags: Sequence[str]) -> set[int]:
+    with context.database.reader() as session:
+        by_prompt = prompt_search.tags_by_prompt(session, [prompt.id for prompt in prompts])
+    return {prompt_id for prompt_id, own in by_prompt.items() if set(own) & set(tags)}
+
+
+def _folder(context: JobContext, project_id: int, name: CheckpointName) -> RewardFolder:
+    """Return the files of a reward model, and the base that its adapters are put on."""
+
+    def read() -> RewardFolder:
+        with context.database.reader() as session:
+            return _read(session, context, project_id, name)
+
+    return context.once(read)
+
+
+def _read(
+    session: Session, context: JobContext, project_id: int, name: CheckpointName
+) -> RewardFolder:
+    checkpoint = reward_models.named(session, project_id, name)
+    beneath = checkpoint_weights.layers(session, checkpoint)
+    return RewardFolder(
+        checkpoint_weights.fetch(context, checkpoint),
+        checkpoint_weights.source(context, beneath.whole),
+        tuple(checkpoint.config["names"]),
+        dict(checkpoint.config),
+    )
+
+
+def _endpoint(context: JobContext, url: str) -> EndpointConfig:
+    """Return how to call an endpoint.
+
+    Raises:
+        Invalid: it is not among those that this worker may call.
+    """
+    allowed = context.servers.reward_urls
+    if url.rstrip("/") not in [known.rstrip("/") for known in allowed]:
+        raise Invalid(
+            f"reward endpoint {url} is not among those that this worker may call "
+            f"(ATTUNE_REWARD_ENDPOINTS): {', '.join(allowed) or 'none'}"
+        )
+    return EndpointConfig(url, api_key=context.servers.reward_key)
