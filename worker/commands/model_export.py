@@ -1,4 +1,4 @@
-"""`models export`: a trained model as one folder that plain transformers and vLLM load."""
+"""`models export` and `models push`: a trained model as one folder, or on a hub by name."""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True)
     group.callback()(lambda: None)
     group.command("export")(export)
+    group.command("push")(push)
     app.add_typer(group, name="models")
 
 
@@ -47,6 +48,31 @@ def export(
         return
     size = f"{made.bytes / 2**20:,.1f} MiB"
     say(f"The merged {made.kind} is in {made.folder}: {made.dtype}, {size}")
+
+
+def push(
+    model: Annotated[
+        str,
+        typer.Argument(help="A model folder or the folder of a run; with --project, a checkpoint."),
+    ],
+    name: Annotated[str, typer.Argument(help="The name on the hub, as in desk/library-policy.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Create it readable by you or your group alone.")
+    ] = False,
+    project: Annotated[
+        str | None, typer.Option(help="The project, by its slug, that has the checkpoint.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Upload a model folder as it is to a hub; the token is read from HF_TOKEN."""
+    with refusing(), Watching(as_json=json) as watching:
+        watching.say("Uploading …")
+        folder = model if project is None else stored(project, model)
+        url: str = load("worker.files.hub_push").push(folder, name, is_private=private)
+    if json:
+        emit({"url": url})
+        return
+    say(f"The model is at {url}")
 
 
 def stored(project: str, name: str) -> str:

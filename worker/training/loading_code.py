@@ -167,10 +167,11 @@ def _applied(
     if tokenizer.chat_template is None:
         return None
     listed = [{"role": turn.role, "content": turn.content} for turn in turns]
+    arguments: dict[str, Any] = dict(options.arguments)
     try:
         return str(
             tokenizer.apply_chat_template(
-                listed, tokenize=False, add_generation_prompt=True, **dict(options.arguments)
+                listed, tokenize=False, add_generation_prompt=True, **arguments
             )
         )
     except (jinja2.TemplateError, TypeError):
