@@ -11,7 +11,7 @@ from app.models.accounts import (
     User,
 )
 from app.models.audit import AuditEvent
-from app.models.chats import Chat, ChatReply, ChatTurn, ReplyState
+from app.models.chats import Chat, ChatTurn, ModelReply, ReplyState
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportedJudgments, ImportRun
@@ -41,7 +41,6 @@ __all__ = [
     "Assignment",
     "AuditEvent",
     "Chat",
-    "ChatReply",
     "ChatTurn",
     "Checkpoint",
     "CheckpointInput",
@@ -70,6 +69,7 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Metric",
+    "ModelReply",
     "PracticeAnswer",
     "Project",
     "Prompt",

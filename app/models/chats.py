@@ -51,7 +51,7 @@ class ChatTurn(Identified, Base):
     created_at: Mapped[datetime]
 
 
-class ChatReply(Identified, Base):
+class ModelReply(Identified, Base):
     """The response of one side to a turn, as far as it is written."""
 
     __tablename__ = "chat_reply"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.db import now
-from app.models import Chat, ChatReply, ChatTurn, Checkpoint, CheckpointKind, Project, Role
+from app.models import Chat, ChatTurn, Checkpoint, CheckpointKind, ModelReply, Project, Role
 from app.services.checkpoints import chat_replies
 from app.services.people import accounts
 from tests.browser.desk import Desk, House, sit_down
@@ -50,12 +50,12 @@ def write(desk: Desk, text: str, *, is_done: bool = False) -> None:
     """Write on both sides, as the worker's job does."""
     with desk.database.transaction() as session:
         query = (
-            select(ChatReply)
-            .join(ChatTurn, ChatTurn.id == ChatReply.turn_id)
+            select(ModelReply)
+            .join(ChatTurn, ChatTurn.id == ModelReply.turn_id)
             .join(Chat, Chat.id == ChatTurn.chat_id)
             .where(Chat.user_id == desk.user_id)
         )
-        for reply in session.scalars(query.order_by(ChatReply.side)).all():
+        for reply in session.scalars(query.order_by(ModelReply.side)).all():
             if reply.state not in {"waiting", "writing"}:
                 continue
             if reply.state == "waiting":

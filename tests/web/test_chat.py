@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database, now
-from app.models import Chat, ChatReply, Checkpoint, CheckpointKind, ReplyState, Role, User
+from app.models import Chat, Checkpoint, CheckpointKind, ModelReply, ReplyState, Role, User
 from app.services.checkpoints import chat_replies
 from app.services.people import accounts
 from app.services.project import projects
@@ -56,7 +56,7 @@ def begin(lead: TestClient, database: Database, **form: object) -> str:
 
 def reply(database: Database, text: str, state: ReplyState = ReplyState.DONE) -> None:
     with database.transaction() as session:
-        for n, row in enumerate(session.scalars(select(ChatReply))):
+        for n, row in enumerate(session.scalars(select(ModelReply))):
             row.text, row.tokens, row.state, row.score = f"{text} {n}", 3, state, 0.5 - n
 
 
@@ -131,8 +131,8 @@ def test_a_chat_ends_and_can_be_stopped_and_generated_again(
     reply(database, "Because.")
     assert lead.post(f"{address}/again").status_code == 303
     with database.reader() as session:
-        assert {row.state for row in session.scalars(select(ChatReply))} == {"waiting"}
-        assert {row.draw for row in session.scalars(select(ChatReply))} == {1}
+        assert {row.state for row in session.scalars(select(ModelReply))} == {"waiting"}
+        assert {row.draw for row in session.scalars(select(ModelReply))} == {1}
     assert lead.post(f"{address}/end").status_code == 303
     assert "Start chat" in lead.get(PAGE, headers=HTML).text
     assert "has ended" in lead.post(f"{address}/say", data={"text": "x"}, headers=HTML).text
@@ -177,7 +177,7 @@ def test_the_api_chats(lead: TestClient, database: Database) -> None:
     chat = f"{base}/{made.json()['id']}"
     assert lead.post(f"{chat}/messages", json={"text": "Hello."}).status_code == 202
     with database.transaction() as session:
-        row = session.scalars(select(ChatReply)).one()
+        row = session.scalars(select(ModelReply)).one()
         assert chat_replies.begin(session, row.id)
         chat_replies.write(session, row.id, "Hel", 1)
     shown = lead.get(chat).json()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain.chat_settings import without_reasoning
-from app.models import Chat, ChatReply, ChatTurn, Job, ReplyState, WorkerHeartbeat
+from app.models import Chat, ChatTurn, Job, ModelReply, ReplyState, WorkerHeartbeat
 from app.queue import QUEUES
 from app.services.checkpoints import chats
 from app.services.jobs import job_leases
@@ -23,26 +23,26 @@ def restart(session: Session, chat_id: int) -> None:
     """Let replies that an attempt left half-written be written anew."""
     half = select(ChatTurn.id).where(ChatTurn.chat_id == chat_id)
     session.execute(
-        update(ChatReply)
-        .where(ChatReply.turn_id.in_(half), ChatReply.state == ReplyState.WRITING)
+        update(ModelReply)
+        .where(ModelReply.turn_id.in_(half), ModelReply.state == ReplyState.WRITING)
         .values(state=ReplyState.WAITING, text="", tokens=0)
         .execution_options(synchronize_session=False)
     )
 
 
-def next_waiting(session: Session, chat_id: int) -> ChatReply | None:
+def next_waiting(session: Session, chat_id: int) -> ModelReply | None:
     """Return the reply to write next."""
     query = (
-        select(ChatReply)
-        .join(ChatTurn, ChatTurn.id == ChatReply.turn_id)
-        .where(ChatTurn.chat_id == chat_id, ChatReply.state == ReplyState.WAITING)
-        .order_by(ChatTurn.n, ChatReply.side)
+        select(ModelReply)
+        .join(ChatTurn, ChatTurn.id == ModelReply.turn_id)
+        .where(ChatTurn.chat_id == chat_id, ModelReply.state == ReplyState.WAITING)
+        .order_by(ChatTurn.n, ModelReply.side)
     )
     return session.scalar(query.limit(1))
 
 
 def messages(
-    session: Session, chat_id: int, reply: ChatReply, *, thought_end: str = ""
+    session: Session, chat_id: int, reply: ModelReply, *, thought_end: str = ""
 ) -> list[Message]:
     """Return the conversation of one side up to the message that it replies to.
 
@@ -142,9 +142,9 @@ def leave(session: Session, chat: Chat, note: str) -> None:
     session.flush()
 
 
-def _ends(replies: Sequence[ChatReply]) -> list[datetime]:
+def _ends(replies: Sequence[ModelReply]) -> list[datetime]:
     return [reply.ended_at for reply in replies if reply.ended_at is not None]
 
 
-def _locked(session: Session, reply_id: int) -> ChatReply:
-    return session.get_one(ChatReply, reply_id, with_for_update=True, populate_existing=True)
+def _locked(session: Session, reply_id: int) -> ModelReply:
+    return session.get_one(ModelReply, reply_id, with_for_update=True, populate_existing=True)

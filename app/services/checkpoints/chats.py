@@ -14,16 +14,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Sampling
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import Conflict, Invalid, NotFound, TooMany
 from app.models import (
     Chat,
-    ChatReply,
     ChatTurn,
     Checkpoint,
     CheckpointKind,
     Job,
+    ModelReply,
     Project,
     ReplyState,
 )
@@ -55,7 +56,7 @@ class ChatExchange:
     """A message with the replies to it, in the order of the sides."""
 
     turn: ChatTurn
-    replies: tuple[ChatReply, ...]
+    replies: tuple[ModelReply, ...]
 
     @property
     def is_live(self) -> bool:
@@ -134,9 +135,9 @@ def exchanges(session: Session, chat_id: int, *, last: int | None = None) -> lis
     query = select(ChatTurn).where(ChatTurn.chat_id == chat_id).order_by(ChatTurn.n.desc())
     turns = list(session.scalars(query.limit(last)))[::-1]
     replies = session.scalars(
-        select(ChatReply)
-        .where(ChatReply.turn_id.in_([turn.id for turn in turns]))
-        .order_by(ChatReply.turn_id, ChatReply.side)
+        select(ModelReply)
+        .where(ModelReply.turn_id.in_([turn.id for turn in turns]))
+        .order_by(ModelReply.turn_id, ModelReply.side)
     ).all()
     return [
         ChatExchange(turn, tuple(reply for reply in replies if reply.turn_id == turn.id))
@@ -168,7 +169,7 @@ def say(session: Session, chat: Chat, text: str) -> ChatTurn:
     session.add(turn)
     session.flush()
     sides = 1 if chat.second_id is None else 2
-    session.add_all(ChatReply(turn_id=turn.id, side=side) for side in range(sides))
+    session.add_all(ModelReply(turn_id=turn.id, side=side) for side in range(sides))
     engage(session, chat)
     return turn
 
@@ -242,6 +243,12 @@ def lock(session: Session, chat: Chat) -> None:
     session.refresh(chat, with_for_update=True)
     if not chat.is_open:
         raise Conflict("this chat has ended; start a new one")
+
+
+def thought_end(session: Session, chat: Chat) -> str:
+    """Return the mark that ends the reasoning of responses in the chat's project."""
+    project = session.get_one(Project, chat.project_id)
+    return ChatSettings.from_json(project.chat).thought_end
 
 
 def waits_for(session: Session, chat: Chat) -> str:

@@ -15,10 +15,10 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.orm import Session
 from starlette.responses import StreamingResponse
 
-from app.domain.chat_settings import ChatSettings, without_reasoning
+from app.domain.chat_settings import without_reasoning
 from app.domain.plan import Sampling
 from app.errors import AttuneError
-from app.models import Chat, Checkpoint, Project
+from app.models import Chat, Checkpoint
 from app.services.checkpoints import chats, checkpoints
 from app.services.checkpoints.chats import ChatExchange, ChatSetup
 from app.web import addresses
@@ -203,7 +203,7 @@ def _live(session: Session, chat: Chat) -> ChatLive:
         last[0] if last else None,
         chats.waits_for(session, chat),
         chat.note,
-        ChatSettings.from_json(session.get_one(Project, chat.project_id).chat).thought_end,
+        chats.thought_end(session, chat),
     )
 
 

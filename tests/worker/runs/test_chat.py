@@ -11,7 +11,7 @@ from app.db import Database
 from app.domain.plan import Sampling
 from app.domain.states import JobState
 from app.errors import Conflict, Invalid, NotFound, TooMany
-from app.models import Chat, ChatReply, ChatTurn, Checkpoint, CheckpointKind, Job, Project, User
+from app.models import Chat, ChatTurn, Checkpoint, CheckpointKind, Job, ModelReply, Project, User
 from app.services.checkpoints import chat_replies, chats, checkpoints
 from app.services.checkpoints.chats import ChatSetup
 from app.services.checkpoints.checkpoints import CheckpointFiles
@@ -85,8 +85,8 @@ def start(session: Session, *names: str, reward: bool = False, **setup: Any) -> 
     return chats.start(session, project, owner.id, chosen, "Answer shortly.")
 
 
-def replies(session: Session) -> list[ChatReply]:
-    return list(session.scalars(select(ChatReply).order_by(ChatReply.turn_id, ChatReply.side)))
+def replies(session: Session) -> list[ModelReply]:
+    return list(session.scalars(select(ModelReply).order_by(ModelReply.turn_id, ModelReply.side)))
 
 
 def test_two_models_reply_side_by_side_and_are_scored(desk: Database, tmp_path: Path) -> None:
