@@ -48,7 +48,7 @@ class LoadedModel:
 
     Any of `ends` ends a response; the first is written after a finished one. No end: responses run
     to the length limit. `decoder_prefix` is what precedes every response in the decoder of an
-    encoder–decoder model.
+    encoder–decoder model. `stored_dtype` is the precision of the files, if they state one.
     """
 
     model: PreTrainedModel
@@ -58,6 +58,7 @@ class LoadedModel:
     pad_id: int  # never an end
     chat: ChatOptions = chat_options.DEFAULT
     decoder_prefix: tuple[int, ...] = ()
+    stored_dtype: torch.dtype | None = None
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -102,7 +103,8 @@ def load(
             is not installed.
     """
     name = str(path_or_name)
-    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    supported.refuse(config)
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = _model_class(name, revision).from_pretrained(
@@ -118,7 +120,9 @@ def load(
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))
-    return replace(adopt(model, tokenizer, name), chat=chat)
+    stored = config.get_text_config().dtype or config.dtype
+    known = stored if isinstance(stored, torch.dtype) else None
+    return replace(adopt(model, tokenizer, name), chat=chat, stored_dtype=known)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:
