@@ -12,6 +12,7 @@ Run = Callable[[JobContext], None]
 # Modules are loaded when a job of their kind runs: an export must not wait for torch.
 RUNS: Final[Mapping[str, str]] = {
     "answer": "worker.runs.answer",
+    "check": "worker.runs.check",
     "evaluate": "worker.runs.evaluate",
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",

@@ -1,19 +1,17 @@
 """The card stored with a model's weights: how it was made, as JSON and as Markdown."""
 
 import json
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from worker import libraries
 from worker.training import training_loop
 from worker.training.training_loop import RunPlace
 
 TRAINING = "training.json"
-PACKAGES = ("attune", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class ModelCard:
             else [dict(file) for file in self.data],
             "settings": dict(self.settings),
             "metrics": dict(self.metrics),
-            "versions": versions(),
+            "versions": libraries.versions(),
         }
 
     def text(self) -> str:
@@ -83,15 +81,3 @@ def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path],
     board = place.workdir / training_loop.BOARD
     if board.is_dir():
         shutil.copytree(board, folder / training_loop.BOARD)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the training packages."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

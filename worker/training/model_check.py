@@ -21,7 +21,7 @@ from app.errors import Invalid
 from worker.rlhf.model import adapter_targets, miniature, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.sampling import cache_probe
-from worker.training import model_facts, model_probes
+from worker.training import model_facts, model_probes, model_sources
 
 FP32_BYTES: Final = 4
 TRAINED_BYTES: Final = 16  # weight, gradient and both moments of Adam in fp32
@@ -139,6 +139,6 @@ def _tried(
 
 
 def _sentence(error: Exception, known: ModelCheck) -> str:
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = model_sources.reason(error, known.name)
     has_type = not known.model_type or known.model_type in text
     return text.strip() if has_type else f"models of type {known.model_type!r}: {text.strip()}"

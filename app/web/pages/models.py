@@ -7,9 +7,11 @@ from typing import Any
 
 from fastapi import Request, Response
 
+from app.domain import model_size
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Project
-from app.services.checkpoints import checkpoints
+from app.services.checkpoints import base_models, checkpoints
+from app.services.checkpoints.base_models import ChosenBase
 from app.services.checkpoints.checkpoints import Lineage
 from app.services.rounds import loop_overview, round_progress
 from app.services.rounds.loop_overview import RewardLines
@@ -51,6 +53,7 @@ class ModelPage:
     lines: RewardLines | None
     figures: Figures
     is_current: bool
+    base: ChosenBase | None
     error: str = ""
 
     @property
@@ -80,6 +83,14 @@ class ModelPage:
             "The reward is the weighted mean of the predictions; "
             f"a high rating counts against a response on {', '.join(against)}."
         )
+
+    @property
+    def size(self) -> str:
+        """The total and the trained parameters; empty for models made before they were recorded."""
+        size = self.model.config.get("size")
+        if not size:
+            return ""
+        return model_size.words(size["parameters"], size["trainable_parameters"])
 
     @property
     def config(self) -> str:
@@ -127,6 +138,15 @@ def download(request: Request, access: LeadAccess, checkpoint_id: int) -> Respon
     return downloads.tar(request, checkpoint.uri, name)
 
 
+@router.post("/p/{slug}/models/{checkpoint_id}/check")
+def check(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+    """Have a base model checked again."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    base_models.check_again(access.session, checkpoint, actor_id=access.user.id)
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=checkpoint.id)
+    return redirect(request, url, notice=f"{checkpoint.name} is being checked.")
+
+
 @router.post("/p/{slug}/models/{checkpoint_id}/retire")
 def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
     """Retire a model, so that nothing new uses it."""
@@ -151,6 +171,7 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
         loop_overview.reward_lines(checkpoint),
         _figures(checkpoint.metrics),
         current is not None and current.id == checkpoint.id,
+        base_models.of(session, checkpoint) if checkpoint.kind == CheckpointKind.BASE else None,
         error,
     )
 
