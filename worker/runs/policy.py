@@ -14,7 +14,7 @@ from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Roun
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
-from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.roles import POLICY, Roles
 from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
@@ -24,7 +24,14 @@ from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, policy_reward, reward_parts, screening, token_ids
+from worker.training import (
+    policy,
+    policy_reward,
+    reward_parts,
+    screening,
+    token_ids,
+    trained_parameters,
+)
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
@@ -96,6 +103,7 @@ def run(context: JobContext) -> None:
         "reward": dict(reward.record),
         "started_from_id": task.before.id if starts_last else task.start.id,
         "training": dict(result.settings),
+        **trained_parameters.of(roles, [POLICY]),
     }
     model = TrainedModel(
         CheckpointKind.POLICY,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.domain import model_size
 from worker import libraries
-from worker.training import training_loop
+from worker.training import trained_parameters, training_loop
 from worker.training.training_loop import RunPlace
 
 TRAINING = "training.json"
@@ -55,7 +56,7 @@ class ModelCard:
     def text(self) -> str:
         """Return a short card in Markdown, with the metrics that are numbers."""
         parents = ", ".join(self.parents) or "none"
-        facts = [line for fact in self.facts for line in ("", fact)]
+        facts = [line for fact in (*self.facts, *self._size()) for line in ("", fact)]
         rows = [
             f"| {name} | {value:.4g} |"
             for name, value in sorted(self.metrics.items())
@@ -68,6 +69,13 @@ class ModelCard:
                 *("", f"Settings, data and versions are in `{TRAINING}`.", ""),
             ]
         )
+
+    def _size(self) -> list[str]:
+        size = self.settings.get(trained_parameters.SIZE)
+        if not size:
+            return []
+        words = model_size.words(size["parameters"], size["trainable_parameters"])
+        return [f"Parameters: {words}"]
 
 
 def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path], object]) -> None:
