@@ -214,7 +214,8 @@ def _job_sentence(job: JobFigures | None) -> str:
     if not job.is_queued:
         return f"{job.done:,} of {job.total:,}, {job.note or 'in progress'}. {automatic}"
     if job.is_served and job.error:
-        return f"Attempt {job.attempts} failed and is repeated shortly: {job.error}"
+        reason = job.error.rstrip(".")
+        return f"Attempt {job.attempts} failed and is repeated shortly: {reason}."
     if job.is_served:
         return "Waiting for a free worker."
     return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."

@@ -72,7 +72,12 @@ class SftResult:
     def settings(self) -> dict[str, Any]:
         """The training settings that the checkpoint records."""
         kind = layout.FULL if self.config.full else layout.ADAPTER
-        return {"layout": kind, "training": self.config.to_json(), "rows": self.rows.to_json(), **self.size}
+        return {
+            "layout": kind,
+            "training": self.config.to_json(),
+            "rows": self.rows.to_json(),
+            **self.size,
+        }
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
