@@ -1,6 +1,6 @@
 """Choosing a base model on each way in, and what pages and the API say of its check."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ FOUND: dict[str, Any] = {
 @pytest.fixture
 def lead(
     sign_in: Callable[..., TestClient], database: Database, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[TestClient]:
+) -> TestClient:
     browser = sign_in("lead", is_admin=True)
     with database.transaction() as session:
         projects.create(session, name="Desk", owner=session.scalars(select(User)).one())

@@ -4,14 +4,16 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+
+from huggingface_hub.utils import _http
 
 from app.errors import Invalid
 from worker.training import model_sources
@@ -23,8 +25,10 @@ def caused(cause: Exception) -> OSError:
     return error
 
 
-def response(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "http://127.0.0.1/a/b"))
+def answered(kind: type[HfHubHTTPError], status: int) -> Exception:
+    """Make an error of the hub's as its library does, whichever HTTP client that uses."""
+    made = _http.httpx.Response(status, request=_http.httpx.Request("GET", "http://127.0.0.1/a/b"))
+    return kind("no", response=made)
 
 
 @pytest.mark.parametrize(
@@ -32,8 +36,8 @@ def response(status: int) -> httpx.Response:
     [
         (lambda: HFValidationError("no"), "/gone", "there is no folder /gone on this worker's"),
         (lambda: HFValidationError("no"), "a b", "neither a folder on this worker's machine nor"),
-        (lambda: GatedRepoError("no", response=response(403)), "a/b", "accepted its terms"),
-        (lambda: RepositoryNotFoundError("no", response=response(404)), "a/b", "set HF_TOKEN"),
+        (lambda: answered(GatedRepoError, 403), "a/b", "accepted its terms"),
+        (lambda: answered(RepositoryNotFoundError, 404), "a/b", "set HF_TOKEN"),
         (lambda: LocalEntryNotFoundError("no"), "a/b", "the hub cannot be reached from it; copy"),
     ],
 )
