@@ -13,11 +13,11 @@ from worker.files.training_request import TrainingRequest
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
-from worker.rlhf.model.roles import POLICY, SFT, LoraSettings, Roles
+from worker.rlhf.model.roles import POLICY, SFT, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
-from worker.training import algorithms, trained_parameters, training_loop
+from worker.training import adapter_shape, algorithms, trained_parameters, training_loop
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -25,7 +25,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     split = request.read(rows.comparisons, folder)
     roles = request.roles(folder)
     split = request.fitting(split, roles, folder)
-    new = LoraSettings(request.plan.policy.lora.r, request.plan.policy.lora.alpha)
+    new = adapter_shape.of(request.plan.policy.lora, roles)
     config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
     train = request.rankings(split.train, roles)
     dpo.prepare(roles, config)

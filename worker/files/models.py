@@ -65,7 +65,7 @@ def open_model(
             raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
         return Opened(_whole(location, device, four_bit, team, chat), BASE, name)
     config = adapter_config(folder)
-    if config.get("task_type") == "SEQ_CLS":
+    if config.get("task_type") in saving.REWARD_TASKS:
         raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
     roles = _whole(base_of(folder), device, four_bit, team, chat)
     try:

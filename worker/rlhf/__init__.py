@@ -6,5 +6,6 @@ of OpenAI-compatible servers also needs httpx.
 
 Dimension letters in docstrings and line-end comments: B batch, T tokens, P prompt, R response, V
 vocabulary, K completions of a prompt, H heads, d model width, N positions selected from a batch, L
-layers. Masks are `is_real` and `is_response`; True means that the position counts.
+layers, S distinct prompts. Masks are `is_real` and `is_response`; True means that the position
+counts.
 """

@@ -21,7 +21,14 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import reward_parts, token_ids, trained_parameters, training_loop
+from worker.training import (
+    adapter_shape,
+    reward_loading,
+    reward_parts,
+    token_ids,
+    trained_parameters,
+    training_loop,
+)
 from worker.training.training_loop import LoopEnd, RunPlace
 
 LOSSES: Mapping[PairLoss, LossName] = {
@@ -87,6 +94,7 @@ class RewardResult:
         """Write the weights, a folder for each member of the ensemble."""
         for name in self.names:
             saving.save_reward(roles, folder / name, role=name)
+            reward_loading.write(roles, folder / name)
 
 
 def fit(
@@ -130,7 +138,8 @@ def config_of(
 
     An SFT adapter's shape takes precedence over the plan's, as it does for a policy.
     """
-    own = LoraSettings(plan.reward.lora.r, plan.reward.lora.alpha)
+    lora = plan.reward.lora
+    own = LoraSettings(lora.r, lora.alpha) if roles is None else adapter_shape.of(lora, roles)
     return RewardConfig(
         members=plan.reward.ensemble,
         epochs=plan.reward.epochs,

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: from demonstrations as text to a trained model in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,13 @@ from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
-from worker.training import layout, token_ids, trained_parameters, training_loop
+from worker.training import (
+    adapter_shape,
+    layout,
+    token_ids,
+    trained_parameters,
+    training_loop,
+)
 from worker.training.training_loop import LoopEnd, RunPlace
 
 STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
@@ -97,6 +103,7 @@ def fit(
     """
     plan = inputs.plan
     config = config_of(plan, is_starter=inputs.is_starter, seed=inputs.seed)
+    config = replace(config, lora=adapter_shape.of(plan.lora, roles))
     train, too_long = encode(roles, inputs.train, inputs.instruction, plan.max_tokens)
     heldout, _ = encode(roles, inputs.heldout, inputs.instruction, plan.max_tokens)
     if not train:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli.main import app
 from tests.worker.runs.small import save_tiny_llama
+from worker.training import reward_loading
 
 __all__ = ["save_tiny_llama"]
 
@@ -89,3 +91,13 @@ def error(*arguments: object) -> str:
     result = attune(*arguments)
     assert result.exception is not None, result.output
     return str(result.exception)
+
+
+def score_by_card(folder: Path, turns: list[dict[str, str]], response: str) -> float:
+    """Run the loading code of a reward model's card as it is written, in its folder."""
+    code = (folder / reward_loading.CARD).read_text(encoding="utf-8").split("```")[1]
+    names: dict[str, Any] = {}
+    with chdir(folder):
+        exec(code.removeprefix("python"), names)
+        score: float = names["score"](turns, response)
+    return score

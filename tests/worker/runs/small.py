@@ -52,6 +52,7 @@ from app.services.rounds import judging_flow, rounds
 from tests.worker.rlhf import tiny
 from worker.artifacts import Artifacts
 from worker.orders import Orders
+from worker.rlhf.model.models import LoadedModel
 from worker.runs import find
 from worker.runs.process.job_context import JobContext
 
@@ -144,7 +145,17 @@ def add_prompt(session: Session, project: Project, text: str, split: Split) -> P
 
 def save_tiny_llama(folder: Path) -> Path:
     """Save a random model as plain transformers does, for use as somebody's base model."""
-    made = tiny.loaded()
+    return _save(tiny.loaded(), folder)
+
+
+def save_tiny_t5(folder: Path) -> Path:
+    """Save a random encoder–decoder model as plain transformers does."""
+    made = tiny.loaded_t5()
+    made.tokenizer.chat_template = None  # as published ones have none
+    return _save(made, folder)
+
+
+def _save(made: LoadedModel, folder: Path) -> Path:
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
     return folder

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -12,8 +13,6 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-
-from huggingface_hub.utils import _http
 
 from app.errors import Invalid
 from worker.training import model_sources
@@ -26,8 +25,7 @@ def caused(cause: Exception) -> OSError:
 
 
 def answered(kind: type[HfHubHTTPError], status: int) -> Exception:
-    """Make an error of the hub's as its library does, whichever HTTP client that uses."""
-    made = _http.httpx.Response(status, request=_http.httpx.Request("GET", "http://127.0.0.1/a/b"))
+    made = httpx2.Response(status, request=httpx2.Request("GET", "http://127.0.0.1/a/b"))
     return kind("no", response=made)
 
 

@@ -34,6 +34,8 @@ def _attend(
 ) -> tuple[Tensor, None]:
     if not (query.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    if settings.get("position_bias") is not None:  # it is added to the scores, as a mask is
+        settings["position_bias"] = settings["position_bias"].float()
     with torch.autocast("cpu", enabled=False):
         return sdpa_attention_forward(
             module, query.float(), key.float(), value.float(), attention_mask, **settings

@@ -4,7 +4,7 @@ Masks come from lengths, never from ids, since a padding id may also be a real t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,11 +22,27 @@ MASKABLE_ATTENTION = BOOLEAN_MASKS | {"eager"}
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderInput:
+    """Distinct prompts as the input of an encoder, and the prompt that each decoder row reads."""
+
+    input_ids: Tensor  # [S, P] int64
+    is_real: Tensor  # [S, P] bool
+    prompt_of: Tensor  # [B] int64
+
+    def to(self, device: torch.device | str) -> "EncoderInput":
+        """Return the input on another device."""
+        return EncoderInput(
+            self.input_ids.to(device), self.is_real.to(device), self.prompt_of.to(device)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Token ids [B, T] with their masks and positions.
 
     `attention_mask` is [B, T] for padded rows, or [B, 1, T, T] where rows hold several sequences.
-    `sources` lists the sequences in each row, as indices into what the batch was made from.
+    `sources` lists the sequences in each row, as indices into what the batch was made from. With
+    `encoder` the rows are a decoder's, without the prompts, which the encoder reads.
     """
 
     input_ids: Tensor  # [B, T] int64
@@ -35,6 +51,7 @@ class Batch:
     position_ids: Tensor  # [B, T] int64
     attention_mask: Tensor  # [B, T] or [B, 1, T, T] bool
     sources: tuple[tuple[int, ...], ...]
+    encoder: EncoderInput | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
@@ -45,6 +62,7 @@ class Batch:
             self.position_ids.to(device),
             self.attention_mask.to(device),
             self.sources,
+            None if self.encoder is None else self.encoder.to(device),
         )
 
     @property
@@ -104,6 +122,34 @@ def pad(
         is_real,
         tuple((index,) for index in indices),
     )
+
+
+def beside_encoder(
+    sequences: Sequences,
+    prefix: Sequence[int],
+    pad_id: int,
+    *,
+    sources: Sequence[int] | None = None,
+) -> Batch:
+    """Place each response in a decoder row after `prefix`, and each distinct prompt in the encoder.
+
+    Raises:
+        ValueError: if there is no sequence, or a prompt or the prefix is empty.
+    """
+    rows = pad([(prefix, response) for _, response in sequences], pad_id, sources=sources)
+    return replace(rows, encoder=encoder_input([prompt for prompt, _ in sequences], pad_id))
+
+
+def encoder_input(prompts: Sequence[Sequence[int]], pad_id: int) -> EncoderInput:
+    """Return the encoder's input for decoder rows with these prompts; equal prompts share a row.
+
+    Raises:
+        ValueError: if there is no prompt or one is empty.
+    """
+    row_of = {ids: row for row, ids in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    padded = pad([(ids, ()) for ids in row_of], pad_id)
+    prompt_of = torch.tensor([row_of[tuple(prompt)] for prompt in prompts])
+    return EncoderInput(padded.input_ids, padded.is_real, prompt_of)
 
 
 def position_ids(is_real: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from worker.rlhf.model import encoder_decoder
 from worker.rlhf.model.merged_weights import base_layer
 
 ALL_LINEAR: Final = "all-linear"
@@ -80,7 +81,8 @@ def _called(model: PreTrainedModel) -> set[str]:
     with _watched(model, called):
         vocabulary = model.config.get_text_config().vocab_size
         ids = torch.arange(PROBE_TOKENS, device=model.device)[None] % vocabulary
-        model.base_model(input_ids=ids, use_cache=False)
+        decoded = {"decoder_input_ids": ids} if encoder_decoder.is_one(model) else {}
+        model.base_model(input_ids=ids, **decoded, use_cache=False)
     return called
 
 

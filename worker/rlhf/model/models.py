@@ -1,4 +1,6 @@
-"""Causal language models from a local path or the Hub, prepared for the training loops.
+"""Language models from a local path or the Hub, prepared for the training loops.
+
+They are decoder-only or encoder–decoder models; see `encoder_decoder` for the latter.
 
 Preparing removes dropout, finds the tokens that end a response, and sets a padding id that is none
 of them. Only safetensors files are loaded, and no remote code is run.
@@ -18,14 +20,16 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from worker.rlhf.core import attention
-from worker.rlhf.model import chat_options, ends, supported
+from worker.rlhf.core import attention, batches
+from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.model import bare_template, chat_options, encoder_decoder, ends, supported
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.ends import EndToken
 
@@ -40,10 +44,11 @@ NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A causal model with its tokenizer, its path or name, and its end tokens and padding id.
+    """A model with its tokenizer, its path or name, and its end tokens and padding id.
 
     Any of `ends` ends a response; the first is written after a finished one. No end: responses run
-    to the length limit.
+    to the length limit. `decoder_prefix` is what precedes every response in the decoder of an
+    encoder–decoder model.
     """
 
     model: PreTrainedModel
@@ -52,6 +57,12 @@ class LoadedModel:
     ends: tuple[EndToken, ...]
     pad_id: int  # never an end
     chat: ChatOptions = chat_options.DEFAULT
+    decoder_prefix: tuple[int, ...] = ()
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt."""
+        return bool(self.decoder_prefix)
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -79,7 +90,7 @@ def load(
     four_bit: bool = False,
     chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
-    """Load a causal model and its tokenizer from a local path or the Hub.
+    """Load a language model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
     take a quarter of the memory of bf16; adapters on them are trained in full precision. `chat` is
@@ -93,7 +104,7 @@ def load(
     supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = _model_class(name, revision).from_pretrained(
         name,
         revision=revision,
         dtype=dtype,
@@ -105,7 +116,7 @@ def load(
     if four_bit:
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
-        model = model.to(torch.device(device))  # type: ignore[arg-type]
+        model = model.to(torch.device(device))
     return replace(adopt(model, tokenizer, name), chat=chat)
 
 
@@ -117,9 +128,14 @@ def is_quantized(model: PreTrainedModel) -> bool:
 def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str) -> LoadedModel:
     """Prepare a model for the loops: no dropout, and a padding id that ends no response.
 
+    An encoder without a chat template gets one that renders the bare texts.
+
     Raises:
-        ValueError: if no token ends a response.
+        ValueError: if no token ends a response, or a decoder has no start token.
     """
+    prefix = encoder_decoder.decoder_prefix(model)
+    if prefix and tokenizer.chat_template is None:  # it also says what ends a response
+        tokenizer.chat_template = bare_template.make(tokenizer)
     end_tokens = ends.of(model, tokenizer)
     if not end_tokens:
         raise ValueError(
@@ -134,7 +150,7 @@ def adopt(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str)
         tokenizer.pad_token = pad
     model.name_or_path = path  # adapters record it as their base
     prepare(model)
-    return LoadedModel(model, tokenizer, path, end_tokens, pad_id)
+    return LoadedModel(model, tokenizer, path, end_tokens, pad_id, decoder_prefix=prefix)
 
 
 def prepare(model: PreTrainedModel) -> None:
@@ -165,15 +181,42 @@ def disable_dropout(model: PreTrainedModel) -> None:
 
 
 def trunk(model: PreTrainedModel) -> nn.Module:
-    """Return the part of the model that maps token ids to last hidden states."""
+    """Return the part of a decoder-only model that maps token ids to last hidden states."""
     return model.base_model
+
+
+def hidden(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    encoder: EncoderInput | None = None,
+) -> Tensor:
+    """Return the last hidden states, by the model's own code, [B, T] -> [B, T, d].
+
+    With `encoder` the rows are those of a decoder, which counts positions by itself.
+    """
+    if encoder is not None:
+        return encoder_decoder.hidden(model, input_ids, attention_mask, encoder)
+    output = trunk(model)(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        use_cache=False,
+    )
+    last: Tensor = output.last_hidden_state
+    return last
 
 
 def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
-    config = model.config.get_text_config()
+    config = encoder_decoder.output_config(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    raw: Tensor = head(hidden)
+    output_factor = encoder_decoder.output_factor(model)
+    raw: Tensor = head(hidden if output_factor is None else hidden * output_factor)
+    bias = getattr(model, "final_logits_bias", None)
+    if bias is not None:
+        raw = raw + bias
     for name in LOGIT_FACTORS:
         factor = getattr(config, name, None)
         if factor is not None and factor != 1:
@@ -202,9 +245,15 @@ def refuse_unknown_logits(model: PreTrainedModel) -> None:
         ValueError: if they differ, as for an architecture that transforms logits in another way.
     """
     ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
+    encoder: EncoderInput | None = None
+    decoded: dict[str, Tensor] = {}
+    is_real = torch.ones_like(ids)
+    if encoder_decoder.is_one(model):
+        encoder = batches.encoder_input(ids.tolist(), pad_id=0).to(model.device)
+        decoded = {"decoder_input_ids": ids, "decoder_attention_mask": is_real}
     try:
-        expected = model(input_ids=ids, use_cache=False).logits
-        computed = logits(model, trunk(model)(input_ids=ids, use_cache=False).last_hidden_state)
+        expected = model(input_ids=ids, attention_mask=is_real, **decoded, use_cache=False).logits
+        computed = logits(model, hidden(model, ids, is_real, encoder=encoder))
     except AttributeError as error:
         raise ValueError(
             f"{_kind(model)} has no part of its own that computes hidden states: {error}"
@@ -246,6 +295,11 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
     """Return the dtype a model computes in under `autocast` with the same choice."""
     enabled = has_native_bf16(model.device) if choice is None else choice
     return torch.bfloat16 if enabled else model.dtype
+
+
+def _model_class(name: str, revision: str | None) -> Any:
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
+from worker.rlhf.core.batches import EncoderInput
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import adapter_keys, adapter_targets, llama, models
+from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -190,6 +191,7 @@ class Roles:
             )
             # The library makes embeddings require gradients, which only reentrant checkpoints need.
             self.causal.disable_input_require_grads()  # type: ignore[no-untyped-call]
+            encoder_decoder.keep_biases_constant(self.causal)
         else:
             self.causal.activation_checkpointing_disable()  # type: ignore[no-untyped-call]
         self._checkpoints = enabled
@@ -225,25 +227,26 @@ class Roles:
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         where: Tensor | None = None,
+        *,
+        encoder: EncoderInput | None = None,
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
         the query may attend. With `where` [B, T], only those positions are returned, [N, d]. Hidden
-        states at padding are undefined.
+        states at padding are undefined. In an encoder–decoder model the rows are the decoder's.
+
+        Raises:
+            ValueError: if `encoder` is given but the model has none, or the other way round.
         """
+        if self.loaded.is_encoder_decoder != (encoder is not None):
+            raise ValueError("the input of the encoder goes with an encoder–decoder model only")
         if llama.supports(self.causal):
             return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
         with self._checkpointing():
-            output = models.trunk(self.causal)(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids,
-                use_cache=False,
-            )
-        hidden: Tensor = output.last_hidden_state
+            hidden = models.hidden(self.causal, input_ids, attention_mask, position_ids, encoder)
         if self._checkpoints and hidden.requires_grad:
             hidden = self._watched(hidden)
         return hidden if where is None else hidden[where]
@@ -308,7 +311,7 @@ class Roles:
             lora_dropout=0.0,
             # GPT-2 and similar models store their weights transposed.
             fan_in_fan_out=any(isinstance(m, Conv1D) for m in self.causal.modules()),
-            task_type="CAUSAL_LM",
+            task_type=encoder_decoder.task_type(self.causal),
             base_model_name_or_path=self.loaded.path,
         )
         if self._peft is None:

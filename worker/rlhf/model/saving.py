@@ -16,13 +16,16 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from worker.rlhf.core import tensor_files
-from worker.rlhf.model import adapter_keys, ends, models
+from worker.rlhf.model import adapter_keys, encoder_decoder, ends, models
 from worker.rlhf.model.merged_weights import merged_weight
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
 
 ADAPTER_FILE = "adapter_model.safetensors"
 HEAD_KEY = "base_model.model.score.weight"
+CLASSIFIER, STATES = "SEQ_CLS", "FEATURE_EXTRACTION"
+REWARD_TASKS = frozenset({CLASSIFIER, STATES})
+"""What PEFT calls the task of a reward model: the latter on an encoder–decoder model."""
 
 
 def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
@@ -50,7 +53,7 @@ def save_policy(
     if merged:
         _merged(roles, role).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "CAUSAL_LM")
+        _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
         loaded = roles.loaded
         ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
     roles.loaded.tokenizer.save_pretrained(folder)
@@ -62,16 +65,24 @@ def save_reward(
     """Write a reward model as a sequence classifier with one label, as an adapter or merged.
 
     Its logit at the last token that is not padding is the raw score. The score is not normalized:
-    mean and standard deviation belong in the manifest.
+    mean and standard deviation belong in the manifest. Classifiers of encoder–decoder families read
+    another position through further layers, so there the adapter is saved with the head beside it.
 
     Raises:
-        ValueError: if the role has no adapter or no head.
+        ValueError: if the role has no adapter or no head, or an encoder–decoder is to be merged.
     """
     head = roles.head(role).weight.detach()
+    is_pair = roles.loaded.is_encoder_decoder
+    if merged and is_pair:
+        raise ValueError(
+            f"{type(roles.causal).__name__} has no classifier that scores a response in its "
+            "decoder; a reward model on it is saved as an adapter"
+        )
     if merged:
         _classifier(_merged(roles, role), head).save_pretrained(folder)
     else:
-        _save_adapter(roles, role, Path(folder), "SEQ_CLS", {HEAD_KEY: head})
+        task = STATES if is_pair else CLASSIFIER
+        _save_adapter(roles, role, Path(folder), task, {HEAD_KEY: head})
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
@@ -112,7 +123,7 @@ def _save_adapter(
     config.task_type = task
     config.inference_mode = True
     config.base_model_name_or_path = roles.loaded.path
-    config.modules_to_save = ["score"] if task == "SEQ_CLS" else None
+    config.modules_to_save = ["score"] if task == CLASSIFIER else None
     config.save_pretrained(str(folder))
 
 
@@ -178,6 +189,7 @@ def _merged_copy(source: PreTrainedModel) -> PreTrainedModel:
     with torch.random.fork_rng():  # saving must not affect the random numbers of a run
         make: Any = type(source)._from_config
         merged_model: PreTrainedModel = make(config, dtype=source.dtype)
+    encoder_decoder.untie_as(source, merged_model)
     merged_model.generation_config = copy.deepcopy(source.generation_config)
     layers = {name: m for name, m in source.named_modules() if hasattr(m, "base_layer")}
     weights: dict[str, Tensor] = {}

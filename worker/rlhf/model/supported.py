@@ -4,7 +4,11 @@ What takes a forward pass to find out is left to the probes: `models.refuse_unkn
 `cache_probe`, and the layouts' probes, which choose another way instead of refusing.
 """
 
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PretrainedConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    PretrainedConfig,
+)
 
 TEXT_PART = "read images or sound as well"
 
@@ -12,8 +16,8 @@ TEXT_PART = "read images or sound as well"
 def refusal(config: PretrainedConfig) -> str | None:
     """Return why models with this configuration cannot be used, naming their type, or None."""
     kind = f"models of type {config.model_type!r}"
-    if config.is_encoder_decoder:
-        return f"{kind} write with a decoder that reads an encoder's output, which is unsupported"
+    if type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING and config.is_encoder_decoder:
+        return None
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return None
     if config.get_text_config() is not config:

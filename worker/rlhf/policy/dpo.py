@@ -18,7 +18,7 @@ from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
-from worker.rlhf.model import lora_kernel
+from worker.rlhf.model import lora_kernel, model_inputs
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.policy import rollout
 from worker.rlhf.policy.policy_watch import PolicyWatch
@@ -172,7 +172,7 @@ def implicit_rewards(
     sequences = [
         (ranked.prompt_ids, ids) for ranked in ranked_prompts for ids in ranked.completions
     ]
-    batch = batches.pad(sequences, roles.pad_id).to(roles.device)
+    batch = model_inputs.padded(roles, sequences).to(roles.device)
     owner = batch.is_response.nonzero()[:, 0]  # N
     with torch.no_grad():
         reference, _ = rollout.token_logprobs(roles, "reference", batch, config.forward)

@@ -15,7 +15,7 @@ from torch import Tensor
 from worker.rlhf.core import batches, epoch_order, logprobs
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.examples import PromptItem, SampledCompletion
-from worker.rlhf.model import models
+from worker.rlhf.model import model_inputs, models
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import kl
 from worker.rlhf.reward.normalizer import Scale
@@ -247,8 +247,7 @@ def micro_batches(
     for group in batches.by_tokens(lengths, forward.token_budget):
         group_rows = [rows[index] for index in group]
         group_sequences = [sequences[row] for row in group_rows]
-        padded = batches.pad(group_sequences, roles.pad_id, sources=group_rows)
-        yield padded.to(roles.device)
+        yield model_inputs.padded(roles, group_sequences, sources=group_rows).to(roles.device)
 
 
 def token_logprobs(
@@ -257,7 +256,7 @@ def token_logprobs(
     """Return the log-probability of each response token at the sampling temperature, [N]."""
     with roles.role(role), models.autocast(forward.autocast, roles.device):
         return logprobs.of_tokens(
-            _before_response(roles, batch),
+            model_inputs.before_response(roles, batch),
             roles.logits,
             batch.targets,
             forward.temperature,
@@ -272,7 +271,7 @@ def policy_outputs(
     if not with_values:
         return *token_logprobs(roles, "policy", batch, forward, with_entropy=True), None
     with roles.role("policy"), models.autocast(forward.autocast, roles.device):
-        hidden = _before_response(roles, batch)
+        hidden = model_inputs.before_response(roles, batch)
         policy_logprobs, entropy = logprobs.of_tokens(
             hidden, roles.logits, batch.targets, forward.temperature, with_entropy=True
         )
@@ -282,15 +281,8 @@ def policy_outputs(
 def token_values(roles: Roles, batch: Batch, forward: Forward) -> Tensor:
     """Return the value before each response token, [N]."""
     with roles.role(forward.value_trunk), models.autocast(forward.autocast, roles.device):
-        hidden = _before_response(roles, batch)
+        hidden = model_inputs.before_response(roles, batch)
     return forward.value_scale(roles.score("value", hidden))
-
-
-def _before_response(roles: Roles, batch: Batch) -> Tensor:
-    """Return the hidden states of the active role before each response token, [N, d]."""
-    return roles.hidden(
-        batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
-    )
 
 
 def metrics_of(batch: Rollout, *, train_s: float) -> dict[str, float]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import Scores
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.rlhf.reward.texts import Exchange, Texts
+from worker.rlhf.reward.texts import TextExchange, Texts
 
 BATCH: Final = 32  # responses in a request
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -130,7 +130,7 @@ def scores_of(url: str, answer: Any, count: int) -> list[float]:
     return [float(score) for score in scores]
 
 
-def _item(exchange: Exchange) -> dict[str, Any]:
+def _item(exchange: TextExchange) -> dict[str, Any]:
     turns = [{"role": turn.role, "content": turn.content} for turn in exchange.messages]
     return {"prompt": turns, "response": exchange.response}
 

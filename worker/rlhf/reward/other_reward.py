@@ -9,7 +9,7 @@ from worker.rlhf.model import template
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import AdapterReward, Scores
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.rlhf.reward.texts import Exchange, Texts
+from worker.rlhf.reward.texts import TextExchange, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class OtherReward:
             branches = [self._encode(exchange) for exchange in self.texts.exchanges(branches)]
         return self.inner.raw(branches).mean(0)
 
-    def _encode(self, exchange: Exchange) -> Branches:
+    def _encode(self, exchange: TextExchange) -> Branches:
         own = self.inner.roles.loaded
         text = template.render_prompt(own.tokenizer, exchange.messages, own.chat)
         prompt = template.encode_prompt(own.tokenizer, text)

@@ -17,7 +17,7 @@ from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import TOKEN_BUDGET, Scores, truncated
 from worker.rlhf.reward.sequence_classifiers import Encoded, SequenceClassifier
 from worker.rlhf.reward.shared_prefix import Branches
-from worker.rlhf.reward.texts import Exchange, Texts
+from worker.rlhf.reward.texts import TextExchange, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class PublishedReward:
     def _encoded(self, branches: Sequence[Branches]) -> list[Encoded]:
         return [self._encode(exchange) for exchange in self.texts.exchanges(branches)]
 
-    def _encode(self, exchange: Exchange) -> Encoded:
+    def _encode(self, exchange: TextExchange) -> Encoded:
         tokenizer = self.model.tokenizer
         if tokenizer.chat_template is None:
             prompt = "\n\n".join(message.content for message in exchange.messages)
@@ -87,7 +87,7 @@ def check(name: str) -> None:
         )
 
 
-def _rendered(model: SequenceClassifier, exchange: Exchange) -> str:
+def _rendered(model: SequenceClassifier, exchange: TextExchange) -> str:
     """Render a conversation in the model's template; a system turn it refuses is folded in."""
     messages = exchange.messages
     try:

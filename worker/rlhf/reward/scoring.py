@@ -123,12 +123,21 @@ def states_of(
     layout = layout.to(roles.device)
     with roles.role(name), models.autocast(autocast, roles.device):
         where, order = layout.ends
-        states = roles.hidden(layout.input_ids, layout.attention_mask, layout.position_ids, where)
+        states = roles.hidden(
+            layout.input_ids,
+            layout.attention_mask,
+            layout.position_ids,
+            where,
+            encoder=layout.encoder,
+        )
     return states[order]
 
 
 def probe(roles: Roles) -> Probe:
     """Test whether completions may share the encoding of their prompt on this base model."""
+    if roles.loaded.is_encoder_decoder:
+        why = "the encoder computes a prompt once for all of its completions"
+        return Probe(True, None, why, roles.loaded.decoder_prefix)
 
     def encode(input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         device = roles.device

@@ -5,7 +5,8 @@ prompt, so its hidden states are those of a separate sequence. This holds if tok
 through attention and the model uses the given mask unchanged. Sliding windows, recurrent layers and
 position biases based on the row index break it, mostly without an error: `probe` compares both
 layouts on the loaded model, within its window and beyond, and `lay_out` uses separate sequences
-where they differ.
+where they differ. In an encoder–decoder model, the encoder computes the prompt once for all of its
+completions, which are rows of the decoder.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from worker.rlhf.core import layout_probe
-from worker.rlhf.core.batches import PaddingSide
+from worker.rlhf.core import batches, layout_probe
+from worker.rlhf.core.batches import EncoderInput, PaddingSide
 from worker.rlhf.core.layout_probe import LayoutProbe
 
 PROMPT_SEGMENT = 0
@@ -50,6 +51,7 @@ class Layout:
     attention_mask: Tensor  # B 1 T T (may attend) if shared, B T (is real) if separate
     rows: Tensor  # N
     columns: Tensor  # N
+    encoder: EncoderInput | None = None
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -71,12 +73,18 @@ class Layout:
             attention_mask=self.attention_mask.to(device),
             rows=self.rows.to(device),
             columns=self.columns.to(device),
+            encoder=None if self.encoder is None else self.encoder.to(device),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Probe(LayoutProbe):
-    """Whether shared prefixes are exact on a loaded model."""
+    """Whether shared prefixes are exact on a loaded model.
+
+    In an encoder–decoder model, `decoder_prefix` is what precedes every response in the decoder.
+    """
+
+    decoder_prefix: tuple[int, ...] = ()
 
     def allows(self, branches: Sequence[Branches]) -> bool:
         """Return whether these branches may share their prefix."""
@@ -113,7 +121,12 @@ class Build(Protocol):
 def lay_out(
     branches: Sequence[Branches], probe: Probe, *, pad_id: int, pad_side: PaddingSide = "right"
 ) -> Layout:
-    """Return shared rows if the probe allows them, else separate ones."""
+    """Return shared rows if the probe allows them, else separate ones.
+
+    For an encoder–decoder model, return a decoder row per completion.
+    """
+    if probe.decoder_prefix:
+        return beside_encoder(branches, probe.decoder_prefix, pad_id=pad_id)
     build: Build = shared if probe.allows(branches) else separate
     return build(branches, pad_id=pad_id, pad_side=pad_side)
 
@@ -152,6 +165,16 @@ def separate(
     if pad_side == "left":
         order = order.flip(0)
     return replace(layout, attention_mask=(order < lengths[:, None]).long())
+
+
+def beside_encoder(branches: Sequence[Branches], prefix: Sequence[int], *, pad_id: int) -> Layout:
+    """Return a decoder row per completion after `prefix`, and a row of the encoder per prompt."""
+    rows = separate(
+        [Branches(prefix, [ids]) for branch in branches for ids in branch.completions],
+        pad_id=pad_id,
+    )
+    prompts = [branch.prompt_ids for branch in branches for _ in branch.completions]
+    return replace(rows, encoder=batches.encoder_input(prompts, pad_id))
 
 
 def may_attend(segments: Tensor) -> Tensor:

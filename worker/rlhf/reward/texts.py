@@ -11,7 +11,7 @@ from worker.rlhf.reward.shared_prefix import Branches
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class TextExchange:
     """A conversation and the response to it; `is_finished` if the response ended by itself."""
 
     messages: tuple[ChatMessage, ...]
@@ -31,7 +31,7 @@ class Texts:
     end_ids: tuple[int, ...]
     conversations: Mapping[tuple[int, ...], tuple[ChatMessage, ...]] = field(default_factory=dict)
 
-    def exchanges(self, branches: Sequence[Branches]) -> Iterator[Exchange]:
+    def exchanges(self, branches: Sequence[Branches]) -> Iterator[TextExchange]:
         """Yield each completion with its prompt, branch by branch.
 
         Raises:
@@ -41,7 +41,7 @@ class Texts:
             messages = self._messages(branch.prompt_ids)
             for ids in branch.completions:
                 is_finished = bool(ids) and ids[-1] in self.end_ids
-                yield Exchange(messages, template.decode(self.writer, ids), is_finished)
+                yield TextExchange(messages, template.decode(self.writer, ids), is_finished)
 
     def _messages(self, prompt_ids: Sequence[int]) -> tuple[ChatMessage, ...]:
         messages = self.conversations.get(tuple(prompt_ids))

@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.layout_probe import FAILURES
-from worker.rlhf.model import miniature, models
+from worker.rlhf.model import encoder_decoder, miniature, models
 from worker.rlhf.sampling.decoding import DecodingEngine, FusedEngine, can_fuse
+from worker.rlhf.sampling.encoder_decoding import EncoderDecoderEngine
 from worker.rlhf.sampling.general_decoding import GeneralEngine, RecomputingEngine
 
 CacheUse = Literal["fused", "cached", "recomputed"]
@@ -54,6 +55,8 @@ def engine(model: PreTrainedModel, dtype: torch.dtype) -> DecodingEngine:
     Raises:
         ValueError: if none is.
     """
+    if encoder_decoder.is_one(model):
+        return EncoderDecoderEngine(model, dtype)
     return ENGINES[choose(model).use](model, dtype)
 
 
@@ -63,6 +66,8 @@ def choose(model: PreTrainedModel) -> EngineChoice:
     Raises:
         ValueError: naming the model type, if none is.
     """
+    if encoder_decoder.is_one(model):
+        return EngineChoice("cached", "the encoder's output, and a cache for the response")
     if can_fuse(model):
         return EngineChoice("fused", "merged weights and a cache allocated once")
     key = f"{type(model).__name__} {model.config.to_json_string(use_diff=False)}"

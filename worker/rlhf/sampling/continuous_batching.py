@@ -60,6 +60,8 @@ def generate(
     if not config.stop_at_eos:
         raise ValueError("engine 'continuous' always stops at the EOS token; use 'static'")
     loaded = loaded_of(model)
+    if loaded.decoder_prefix:
+        raise ValueError("engine 'continuous' has no encoder–decoder models; use 'static'")
     sampling.refuse(prompts, loaded.model, config)
     if not prompts:
         return

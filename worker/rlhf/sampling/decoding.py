@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from worker.rlhf.core import batches
+from worker.rlhf.core.batches import PaddingSide
 from worker.rlhf.model import models
 from worker.rlhf.model.merged_weights import base_layer, merged_weight
 from worker.rlhf.sampling import caches
@@ -32,9 +33,11 @@ class DecodingEngine(Protocol):
     """A model with a key-value cache of rows."""
 
     moves_rows_cheaply: bool
+    prompt_side: PaddingSide
+    """Where prompts are padded."""
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
-        """Compute left-padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
+        """Compute padded prompts [B, P], repeat each n times, and return logits [B*n, V]."""
         ...
 
     def step(self, token_ids: Tensor) -> Tensor:
@@ -84,6 +87,7 @@ class FusedEngine:
     """A Llama-shaped model with merged weights and a cache allocated once."""
 
     moves_rows_cheaply = True
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         config, decoder = model.config, _decoder(model)

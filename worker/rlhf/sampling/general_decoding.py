@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from worker.rlhf.core import batches
+from worker.rlhf.core.batches import PaddingSide
 from worker.rlhf.model import models
 
 
@@ -22,6 +23,7 @@ class GeneralEngine:
     """Any causal model, with its own forward pass and cache."""
 
     moves_rows_cheaply = False
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         self._model = model
@@ -77,6 +79,7 @@ class RecomputingEngine:
     """Any causal model, without a cache; rows are padded on the right, which no token sees."""
 
     moves_rows_cheaply = True
+    prompt_side: PaddingSide = "left"
 
     def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
         self._model = model

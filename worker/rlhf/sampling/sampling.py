@@ -112,7 +112,9 @@ def _draw_batch(
     config: SamplingConfig,
 ) -> _Drawn:
     device = loaded.model.device
-    batch = batches.pad([(p.prompt_ids, ()) for p in prompts], loaded.pad_id, side="left")
+    batch = batches.pad(
+        [(p.prompt_ids, ()) for p in prompts], loaded.pad_id, side=engine.prompt_side
+    )
     chances = torch.from_numpy(
         np.stack(
             [

@@ -20,7 +20,7 @@ from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.core.step_report import StepReport
 from worker.rlhf.core.training_state import TrainingState
-from worker.rlhf.model import models
+from worker.rlhf.model import model_inputs, models
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
 from worker.rlhf.sft import packing
@@ -234,8 +234,6 @@ def _micro_batches(
 def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tensor:
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
-        hidden = roles.hidden(
-            batch.input_ids, batch.attention_mask, batch.position_ids, batch.is_before_response
-        )
+        hidden = model_inputs.before_response(roles, batch)
         token_logprobs, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
     return -token_logprobs.sum()

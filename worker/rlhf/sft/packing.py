@@ -13,7 +13,7 @@ from worker.rlhf.core import batches, layout_probe
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.layout_probe import LayoutProbe
-from worker.rlhf.model import models
+from worker.rlhf.model import model_inputs, models
 from worker.rlhf.model.roles import Roles
 
 PROBE_LENGTHS = ((7, 9), (5, 8), (6, 12), (3, 11))
@@ -24,6 +24,8 @@ NOT_PACKED = LayoutProbe(False, None, "packing is turned off")
 @torch.no_grad()
 def probe(roles: Roles, *, seed: int = 0) -> LayoutProbe:
     """Compare packed and separate rows on the loaded model, within and beyond its window."""
+    if roles.loaded.is_encoder_decoder:
+        return LayoutProbe(False, None, "an encoder reads the prompts")
     if not batches.takes_any_mask(roles.causal):
         implementation = roles.causal.config._attn_implementation
         why = f"attention {implementation!r} takes no mask per pair of tokens"
@@ -66,7 +68,8 @@ def micro_batches(
         packed = batches.pack(sequences, roles.pad_id, row_tokens)
         yield from batches.split_rows(packed, micro_tokens)
     else:
-        yield from batches.padded_by_tokens(sequences, roles.pad_id, micro_tokens)
+        for group in batches.by_tokens([tokens_of(d) for d in demonstrations], micro_tokens):
+            yield model_inputs.padded(roles, [sequences[index] for index in group], group)
 
 
 def tokens_of(demonstration: TokenizedDemonstration) -> int:

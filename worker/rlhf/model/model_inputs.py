@@ -1,0 +1,32 @@
+"""Prompts and responses as a loaded model reads them: in one row, or in encoder and decoder."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from worker.rlhf.core import batches
+from worker.rlhf.core.batches import Batch, Sequences
+from worker.rlhf.model.roles import Roles
+
+
+def padded(roles: Roles, sequences: Sequences, sources: Sequence[int] | None = None) -> Batch:
+    """Return a batch with a row per sequence, padded on the right.
+
+    Raises:
+        ValueError: if there is no sequence or a prompt is empty.
+    """
+    prefix = roles.loaded.decoder_prefix
+    if prefix:
+        return batches.beside_encoder(sequences, prefix, roles.pad_id, sources=sources)
+    return batches.pad(sequences, roles.pad_id, sources=sources)
+
+
+def before_response(roles: Roles, batch: Batch) -> Tensor:
+    """Return the hidden states of the active role before each response token, [N, d]."""
+    return roles.hidden(
+        batch.input_ids,
+        batch.attention_mask,
+        batch.position_ids,
+        batch.is_before_response,
+        encoder=batch.encoder,
+    )
