@@ -5,7 +5,7 @@
 
 FROM python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --create-home --uid 10001 attune && mkdir -p /srv/attune /data && chown attune /data
+RUN useradd --create-home --uid 10001 attune && mkdir -p /srv/attune /data /hub && chown attune /data /hub
 WORKDIR /srv/attune
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY app ./app

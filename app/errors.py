@@ -2,6 +2,7 @@
 
 AttuneError
 ├── Invalid          a value breaks a rule ("overlap must be 1 to 99, not 0")
+│   └── NotReady         a project lacks something that a round needs
 ├── NotFound         the thing does not exist, or the user may not see it
 ├── Forbidden        the user's role does not allow the action
 ├── Unauthenticated  the user is not signed in, or the credential is wrong or expired
@@ -20,6 +21,14 @@ class AttuneError(Exception):
 
 class Invalid(AttuneError):
     """A value breaks a rule."""
+
+
+class NotReady(Invalid):
+    """A project lacks something that a round needs; `remedy` names where it is supplied."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class NotFound(AttuneError):

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
+from app.domain.allowed_models import AllowedModels
 from app.domain.judges import servers
 from app.services.jobs.workers import Description
 from app.settings import Settings
@@ -52,6 +53,7 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
         _servers(settings),
         settings.job_processes,
         servers.allowed(settings.judge_servers),
+        AllowedModels.of(settings.allowed_base_models),
     )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)

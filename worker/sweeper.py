@@ -14,9 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import queue as broker
 from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError
+from app.services.checkpoints import base_models
 from app.services.datasets import import_jobs
 from app.services.jobs import job_leases, workers
 from app.services.rounds import rounds
+from worker import libraries
 from worker.background import Background
 from worker.heart import log_path, tail
 from worker.outages import is_outage
@@ -37,6 +39,7 @@ class Sweeper(Background):
         self._woken_at: dict[str, float] = {}
         self._reap_from = 0.0
         self._look_at = 0.0
+        self._has_rechecked = False
 
     def __exit__(
         self,
@@ -53,6 +56,8 @@ class Sweeper(Background):
         self._carefully(self._show)
         if time.monotonic() >= self._reap_from:
             self._carefully(self._reap)
+        if not self._has_rechecked:
+            self._carefully(self._recheck)
         self._carefully(self._wake)
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + self._timing.wake_s
@@ -95,6 +100,13 @@ class Sweeper(Background):
                 waits = job_leases.has_runnable(session, [queue], waiting_s=self._timing.sweep_s)
             if waits and broker.wake(queue):
                 self._woken_at[queue] = time.monotonic()
+
+    def _recheck(self) -> None:
+        """Have base models checked that were not checked with this worker's libraries."""
+        if "gpu" in self._supervisor.queues:
+            with self._database.transaction() as session:
+                base_models.recheck(session, libraries.versions())
+        self._has_rechecked = True  # once: workers with other libraries must not take turns
 
     def _advance(self) -> None:
         """Advance live rounds that can continue, and clean up uploads."""

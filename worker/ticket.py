@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from app.domain.allowed_models import EVERY_MODEL, AllowedModels
 from app.domain.judges.servers import AllowedServer
 from app.services.jobs.job_leases import ClaimedJob
 
@@ -40,6 +41,7 @@ class Places:
         servers: that jobs may call for completions and scores.
         processes: the most that a training job may use; one per GPU.
         judges: servers for AI judges, with the names of the variables that hold their keys.
+        allowed_models: the base models that may be loaded.
     """
 
     artifacts: str
@@ -48,6 +50,7 @@ class Places:
     servers: Servers = Servers()
     processes: int = 1
     judges: tuple[AllowedServer, ...] = ()
+    allowed_models: AllowedModels = EVERY_MODEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Ticket:
                 servers,
                 places["processes"],
                 tuple(AllowedServer(**server) for server in places["judges"]),
+                AllowedModels(tuple(places["allowed_models"]["patterns"])),
             ),
             supervisor_pid=content["supervisor_pid"],
         )

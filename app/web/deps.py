@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.allowed_models import AllowedModels
 from app.errors import Forbidden, NotFound, Unauthenticated
 from app.models import Membership, Project, Role, User
 from app.services.people import accounts
@@ -72,6 +73,11 @@ def database(request: Request) -> Database:
     """Return the application's database."""
     database: Database = request.app.state.database
     return database
+
+
+def allowed_models(request: Request) -> AllowedModels:
+    """Return the models that the operator allows."""
+    return AllowedModels.of(request.app.state.settings.allowed_base_models)
 
 
 async def turn(request: Request) -> AsyncIterator[None]:

@@ -6,6 +6,7 @@ from app.domain.states import RoundState
 from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
+from app.services.rounds.readiness import Remedy
 from app.web import addresses
 
 _UNDER_WAY = {
@@ -51,6 +52,7 @@ def words(project: Project, step: NextStep) -> NextStepWords:
         NextAction.RESUME_LABELING: _resume_labeling,
         NextAction.IMPORT_PROMPTS: _import_prompts,
         NextAction.COMPLETE_SETUP: _complete_setup,
+        NextAction.CHOOSE_MODEL: _choose_model,
         NextAction.PLAN_ROUND: _plan_round,
         NextAction.RETRY_STAGE: _retry_stage,
         NextAction.COLLECT_JUDGMENTS: _collect_judgments,
@@ -78,12 +80,44 @@ def _import_prompts(slug: str, _step: NextStep) -> NextStepWords:
 
 
 def _complete_setup(slug: str, step: NextStep) -> NextStepWords:
-    settings = Button("Settings", addresses.path("settings.show", slug=slug))
     return NextStepWords(
-        "Not ready for a round yet",
-        f"{step.problem[:1].upper()}{step.problem[1:]}.",
-        (_import_button(slug), settings),
+        "Not ready for a round yet", _sentence(step.problem), _remedies(slug, step.remedy)
     )
+
+
+def _choose_model(slug: str, step: NextStep) -> NextStepWords:
+    check = addresses.path("settings.check_base_model", slug=slug)
+    return NextStepWords(
+        "Choose another base model",
+        _sentence(step.problem),
+        (
+            _base_model_button(slug),
+            Button("Check again", check, is_post=True),
+        ),
+    )
+
+
+def _remedies(slug: str, remedy: str) -> tuple[Button, ...]:
+    """Return the buttons that lead to what is missing, the one that helps first."""
+    settings = addresses.path("settings.show", slug=slug)
+    match remedy:
+        case Remedy.BASE_MODEL:
+            return (_base_model_button(slug),)
+        case Remedy.TASK:
+            return (Button("Change the task", f"{settings}#judgment_kind", is_main=True),)
+        case Remedy.IMPORT:
+            return (_import_button(slug), Button("Settings", settings))
+    plan = Button("Plan a round", addresses.path("rounds.new", slug=slug), is_main=True)
+    return plan, Button("Settings", settings)
+
+
+def _base_model_button(slug: str) -> Button:
+    url = addresses.path("settings.show", slug=slug)
+    return Button("Choose a base model", f"{url}#base_model", is_main=True)
+
+
+def _sentence(problem: str) -> str:
+    return f"{problem[:1].upper()}{problem[1:]}."
 
 
 def _plan_round(slug: str, step: NextStep) -> NextStepWords:
@@ -179,6 +213,9 @@ def _job_sentence(job: JobFigures | None) -> str:
         return automatic
     if not job.is_queued:
         return f"{job.done:,} of {job.total:,}, {job.note or 'in progress'}. {automatic}"
+    if job.is_served and job.error:
+        reason = job.error.rstrip(".")
+        return f"Attempt {job.attempts} failed and is repeated shortly: {reason}."
     if job.is_served:
         return "Waiting for a free worker."
     return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."

@@ -102,3 +102,24 @@ def test_the_first_round_can_be_planned_while_imported_comparisons_are_judged() 
     assert words.heading == "Start round 1"
     assert "5 judgments" in words.sentence
     assert [button.url for button in words.buttons] == ["/p/desk/rounds/new", "/p/desk/label"]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "url"),
+    [
+        ("base_model", "/p/desk/settings#base_model"),
+        ("task", "/p/desk/settings#judgment_kind"),
+        ("import", "/p/desk/prompts"),
+        ("", "/p/desk/rounds/new"),
+    ],
+)
+def test_what_a_round_lacks_comes_with_the_button_that_leads_to_it(remedy: str, url: str) -> None:
+    words = words_of(NextAction.COMPLETE_SETUP, "held", problem="it lacks this", remedy=remedy)
+    assert words.sentence == "It lacks this."
+    assert [button.url for button in words.buttons if button.is_main] == [url]
+
+
+def test_a_job_that_waits_for_another_attempt_does_not_wait_for_a_worker() -> None:
+    job = JobFigures("gpu", True, True, 0, 0, "", "sft", "the disk is full", "2 of 5")
+    words = words_of(NextAction.WAIT, "sft", job=job)
+    assert words.sentence == "Attempt 2 of 5 failed and is repeated shortly: the disk is full."

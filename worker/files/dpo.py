@@ -17,7 +17,7 @@ from worker.rlhf.model.roles import POLICY, SFT, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
-from worker.training import adapter_shape, algorithms, training_loop
+from worker.training import adapter_shape, algorithms, trained_parameters, training_loop
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -40,7 +40,13 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     if not folder.is_first:
         return
     measured = measure(roles, request.rankings(split.heldout, roles), config)
-    settings = {"algorithm": "dpo", "training": config.to_json(), **roles.loaded.record}
+    trained_parameters.say(folder, roles, [POLICY])
+    settings = {
+        "algorithm": "dpo",
+        "training": config.to_json(),
+        **roles.loaded.record,
+        **trained_parameters.of(roles, [POLICY]),
+    }
     card = request.card("Policy", settings, end.summary | split.counts | measured)
 
     def write(aside: Path) -> None:

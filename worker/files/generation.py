@@ -17,7 +17,7 @@ from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Engine
 from app.errors import Conflict, Invalid
 from app.formats import jsonl, vertex
-from worker import artifacts
+from worker import artifacts, libraries
 from worker.files import models, rows
 from worker.files.models import Opened
 from worker.files.rows import BadLine, FilePrompt
@@ -30,7 +30,7 @@ from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import conversations, model_card, screening, token_ids
+from worker.training import conversations, screening, token_ids
 from worker.training.conversations import Question, Response, Turns
 
 CHUNK_PROMPTS: Final = 32
@@ -301,6 +301,6 @@ def _keep(path: Path, lines: int) -> None:
 
 
 def _finish(request: GenerationRequest, account: dict[str, Any]) -> None:
-    account |= {"versions": model_card.versions(), "sha256": artifacts.hash_of(request.partial)}
+    account |= {"versions": libraries.versions(), "sha256": artifacts.hash_of(request.partial)}
     artifacts.replace(request.manifest, json.dumps(account, indent=1) + "\n")
     request.partial.replace(request.output)

@@ -5,17 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.domain.allowed_models import AllowedModels
 from app.errors import Invalid
+from app.settings import Settings
 from worker import artifacts
 from worker.rlhf.core.parallel import Team
-from worker.rlhf.model import chat_options, models, saving
+from worker.rlhf.model import chat_options, saving
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import BASE, SFT, Roles
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.training import model_check, model_folders
-from worker.training.model_folders import ADAPTER, adapter_config, base_of, first_line, located
+from worker.training import model_check, model_folders, model_sources
+from worker.training.model_folders import (
+    ADAPTER,
+    adapter_config,
+    base_of,
+    first_line,
+    is_trained_here,
+    located,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,10 @@ def fingerprint(name: str) -> str:
 
 def _whole(name: str, device: str, four_bit: bool, team: Team | None, chat: ChatOptions) -> Roles:
     try:
-        roles = Roles(models.load(name, device=device, four_bit=four_bit, chat=chat), team)
+        if not is_trained_here(name):  # what was trained here began from an allowed model
+            AllowedModels.of(Settings().allowed_base_models).check(name)
+        loaded = model_sources.load(name, device=device, four_bit=four_bit, chat=chat)
+        roles = Roles(loaded, team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {first_line(error)}") from error
     model_check.guard(roles, name)

@@ -11,7 +11,7 @@ from worker.files.models import AddedReward
 from worker.files.rows import FilePrompt
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
-from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.roles import POLICY, Roles
 from worker.rlhf.reward import reasoning
 from worker.training import (
     conversations,
@@ -20,6 +20,7 @@ from worker.training import (
     reward_parts,
     reward_sources,
     token_ids,
+    trained_parameters,
 )
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
@@ -55,6 +56,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         settings = {
             "algorithm": str(plan.algorithm),
             "training": result.settings,
+            **trained_parameters.of(roles, [POLICY]),
             "reward": dict(reward.record),
             **roles.loaded.record,
         }

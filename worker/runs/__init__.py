@@ -13,6 +13,7 @@ Run = Callable[[JobContext], None]
 RUNS: Final[Mapping[str, str]] = {
     "answer": "worker.runs.answer",
     "chat": "worker.runs.chat",
+    "check": "worker.runs.check",
     "evaluate": "worker.runs.evaluate",
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",

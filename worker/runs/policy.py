@@ -13,7 +13,7 @@ from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Roun
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
-from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.roles import POLICY, Roles
 from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
@@ -35,6 +35,7 @@ from worker.training import (
     reward_parts,
     screening,
     token_ids,
+    trained_parameters,
 )
 from worker.training.conversations import Turns
 from worker.training.policy import PromptRoom
@@ -110,6 +111,7 @@ def run(context: JobContext) -> None:
         "reward": dict(reward.record),
         "started_from_id": task.before.id if starts_last else task.start.id,
         "training": dict(result.settings),
+        **trained_parameters.of(roles, [POLICY]),
     }
     model = TrainedModel(
         CheckpointKind.POLICY,

@@ -20,7 +20,6 @@ from app.services.datasets import demonstrations
 from app.services.project import prompts
 from worker.rlhf.core.examples import PromptItem
 from worker.rlhf.core.step_report import Sample
-from worker.rlhf.model import models
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import sampling
@@ -30,7 +29,7 @@ from worker.runs.data import checkpoint_weights, reward_reading
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import model_check, screening, sft, token_ids
+from worker.training import model_check, model_sources, screening, sft, token_ids
 from worker.training.sft import SftInputs
 
 HELDOUT_MOST = 200
@@ -161,7 +160,8 @@ def _demonstrations(
 
 def _loaded(context: JobContext, task: SftTask) -> LoadedModel:
     if task.base is not None:
-        loaded = models.load(task.base.uri, device=context.device, four_bit=task.plan.four_bit)
+        path = checkpoint_weights.source(context, task.base)
+        loaded = model_sources.load(path, device=context.device, four_bit=task.plan.four_bit)
         checkpoint_weights.describe_base(context, task.base, loaded)
         return loaded
     return sft.build_starter(

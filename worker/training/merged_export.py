@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.errors import Conflict, Invalid
-from worker import artifacts
+from worker import artifacts, libraries
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
-from worker.training import loading_code, model_card
+from worker.training import loading_code
 from worker.training.model_card import TRAINING
 from worker.training.model_folders import ADAPTER
 
@@ -200,7 +200,7 @@ def _describe(source: MergeSource, roles: Roles, folder: Path) -> None:
         "",
         *loading_code.section(folder, settings),
         *_serving(source),
-        f"Versions: {json.dumps(model_card.versions())}",
+        f"Versions: {json.dumps(libraries.versions())}",
         "",
     ]
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

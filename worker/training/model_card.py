@@ -1,19 +1,18 @@
 """The card stored with a model's weights: how it was made, as JSON and as Markdown."""
 
 import json
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.training import loading_code, training_loop
+from app.domain import model_size
+from worker import libraries
+from worker.training import loading_code, trained_parameters, training_loop
 from worker.training.training_loop import RunPlace
 
 TRAINING = "training.json"
-PACKAGES = ("attune", "torch", "transformers", "peft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +50,13 @@ class ModelCard:
             else [dict(file) for file in self.data],
             "settings": dict(self.settings),
             "metrics": dict(self.metrics),
-            "versions": versions(),
+            "versions": libraries.versions(),
         }
 
     def text(self, loading: Sequence[str] = ()) -> str:
         """Return a short card in Markdown: the metrics that are numbers, and how to load it."""
         parents = ", ".join(self.parents) or "none"
-        facts = [line for fact in self.facts for line in ("", fact)]
+        facts = [line for fact in (*self.facts, *self._size()) for line in ("", fact)]
         rows = [
             f"| {name} | {value:.4g} |"
             for name, value in sorted(self.metrics.items())
@@ -72,6 +71,13 @@ class ModelCard:
             ]
         )
 
+    def _size(self) -> list[str]:
+        size = self.settings.get(trained_parameters.SIZE)
+        if not size:
+            return []
+        words = model_size.words(size["parameters"], size["trainable_parameters"])
+        return [f"Parameters: {words}"]
+
 
 def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path], object]) -> None:
     """Fill a fresh folder with the weights, their card and the curves of the run."""
@@ -85,15 +91,3 @@ def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path],
     board = place.workdir / training_loop.BOARD
     if board.is_dir():
         shutil.copytree(board, folder / training_loop.BOARD)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the training packages."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

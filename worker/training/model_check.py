@@ -11,17 +11,16 @@ from typing import Any, Final
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from app.errors import Invalid
-from worker.rlhf.model import adapter_targets, miniature, supported
+from worker.rlhf.model import adapter_targets, miniature, models, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.sampling import cache_probe
-from worker.training import model_facts, model_probes
+from worker.training import model_facts, model_probes, model_sources
 
 FP32_BYTES: Final = 4
 TRAINED_BYTES: Final = 16  # weight, gradient and both moments of Adam in fp32
@@ -119,7 +118,7 @@ def _tried(
 ) -> ModelCheck:
     """Return what trying a miniature tells, and the sizes of the model itself."""
     with torch.device("meta"):
-        whole: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        whole: PreTrainedModel = models.class_of(config).from_config(config)
     parameters = whole.num_parameters()
     tried = model_probes.tried(config, tokenizer, at_own_size=parameters <= SMALL)
     trainable = adapter_targets.parameters(whole, tried.adapted, LoraSettings().r)
@@ -139,6 +138,6 @@ def _tried(
 
 
 def _sentence(error: Exception, known: ModelCheck) -> str:
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = model_sources.reason(error, known.name)
     has_type = not known.model_type or known.model_type in text
     return text.strip() if has_type else f"models of type {known.model_type!r}: {text.strip()}"

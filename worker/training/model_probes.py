@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from worker.rlhf.core.layout_probe import LayoutProbe
-from worker.rlhf.model import adapter_targets, miniature, models
+from worker.rlhf.model import adapter_targets, encoder_decoder, miniature, models
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import scoring
 from worker.rlhf.sampling import cache_probe
@@ -34,6 +34,7 @@ class TriedModel:
         trained_layers: the last parts of their names.
         has_frozen_experts: whether it has experts that no adapter is on.
         has_classifier: whether plain transformers loads its reward models.
+        is_encoder_decoder: whether an encoder reads the prompt.
     """
 
     architecture: str
@@ -44,6 +45,7 @@ class TriedModel:
     trained_layers: tuple[str, ...]
     has_frozen_experts: bool
     has_classifier: bool
+    is_encoder_decoder: bool = False
 
     def notes(self, model_type: str) -> Iterator[str]:
         """Yield what works in another way than people may expect."""
@@ -54,7 +56,12 @@ class TriedModel:
             )
         if self.has_frozen_experts:
             yield "Adapters train the layers that all tokens share; the experts are not changed."
-        if not self.has_classifier:
+        if self.is_encoder_decoder:
+            yield (
+                "An encoder reads the prompt and a decoder writes the response; adapters are on "
+                "few layers by default, and the card of a reward model has the code that loads it."
+            )
+        elif not self.has_classifier:
             yield (
                 f"transformers has no classifier for models of type {model_type!r}: their reward "
                 "models work here, but plain transformers cannot load them."
@@ -69,6 +76,8 @@ def tried(
     Raises:
         ValueError: naming the model type, if it cannot be tried, trained or sampled.
     """
+    if config.is_encoder_decoder:
+        return _encoder_decoder(config)
     small = _model(config, at_own_size=at_own_size, keep_windows=False)
     loaded = models.adopt(
         _model(config, at_own_size=at_own_size, keep_windows=True), tokenizer, config.model_type
@@ -85,6 +94,24 @@ def tried(
         trained_layers=adapter_targets.leaves(names),
         has_frozen_experts=_has_frozen_experts(roles.causal),
         has_classifier=type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    )
+
+
+def _encoder_decoder(config: PretrainedConfig) -> TriedModel:
+    """Return how an encoder–decoder is used; its layouts do not depend on its family."""
+    with torch.device("meta"):
+        model: PreTrainedModel = models.class_of(config).from_config(config)
+    names = adapter_targets.named(model, encoder_decoder.lora_targets(model))
+    return TriedModel(
+        architecture=type(model).__name__,
+        engine=cache_probe.choose(model),
+        packing=LayoutProbe(False, None, packing.ENCODED),
+        shared_prompts=LayoutProbe(True, None, scoring.ENCODED),
+        adapted=adapter_targets.patterns(names),
+        trained_layers=adapter_targets.leaves(names),
+        has_frozen_experts=False,
+        has_classifier=False,
+        is_encoder_decoder=True,
     )
 
 

@@ -21,7 +21,7 @@ from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.stopping import Rule
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
-from worker.training import algorithms, token_ids, training_loop
+from worker.training import algorithms, token_ids, trained_parameters, training_loop
 from worker.training.algorithms import PolicyInputs, PreparedPolicy
 from worker.training.layout import PREVIOUS
 from worker.training.training_loop import LoopEnd, RunPlace
@@ -105,6 +105,7 @@ def train(
     place.leave_team()
     if not place.is_first:
         return None
+    trained_parameters.say(place, roles, [POLICY])
     best_step = state.best.step if state.best is not None else end.step
     metrics: dict[str, Any] = {
         **end.metrics,

@@ -21,7 +21,14 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import adapter_shape, reward_loading, reward_parts, token_ids, training_loop
+from worker.training import (
+    adapter_shape,
+    reward_loading,
+    reward_parts,
+    token_ids,
+    trained_parameters,
+    training_loop,
+)
 from worker.training.training_loop import LoopEnd, RunPlace
 
 LOSSES: Mapping[PairLoss, LossName] = {
@@ -79,6 +86,7 @@ class RewardResult:
             "normaliser": normaliser.to_json(),
             "training": self.config.to_json(),
             "rows": self.reward.probe.to_json(),
+            **trained_parameters.of(roles, self.names),
             **reward_parts.recorded(plan.reward, self.parts, responses, learned),
         }
 
@@ -118,6 +126,7 @@ def fit(
     place.leave_team()
     if not place.is_first:
         return None
+    trained_parameters.say(place, roles, names)
     reward = AdapterReward(roles, names, scoring.probe(roles))
     return RewardResult(names, config, criteria, reward, parts, tuple(items), end)
 

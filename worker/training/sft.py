@@ -15,7 +15,13 @@ from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
 from worker.rlhf.sft import finetuning
 from worker.rlhf.sft.finetuning import SftConfig
-from worker.training import adapter_shape, layout, token_ids, training_loop
+from worker.training import (
+    adapter_shape,
+    layout,
+    token_ids,
+    trained_parameters,
+    training_loop,
+)
 from worker.training.training_loop import LoopEnd, RunPlace
 
 STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
@@ -66,12 +72,18 @@ class SftResult:
     end: LoopEnd
     metrics: dict[str, Any]
     rows: LayoutProbe
+    size: dict[str, Any]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The training settings that the checkpoint records."""
         kind = layout.FULL if self.config.full else layout.ADAPTER
-        return {"layout": kind, "training": self.config.to_json(), "rows": self.rows.to_json()}
+        return {
+            "layout": kind,
+            "training": self.config.to_json(),
+            "rows": self.rows.to_json(),
+            **self.size,
+        }
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
@@ -118,7 +130,8 @@ def fit(
     if heldout:
         metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config, rows)
         place.metrics(end.step, {"heldout/loss": metrics["heldout/loss"]})
-    return SftResult(config, role, end, metrics, rows)
+    trained_parameters.say(place, roles, [role])
+    return SftResult(config, role, end, metrics, rows, trained_parameters.of(roles, [role]))
 
 
 def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:

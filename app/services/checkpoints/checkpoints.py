@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk, now
 from app.domain.id_set import BLOCK, ids_in
+from app.domain.plan import STARTER
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
     Checkpoint,
@@ -66,13 +67,7 @@ def register_base(session: Session, project: Project, uri: str) -> Checkpoint:
     """
     if not uri.strip():
         raise Invalid("a base model needs a path or a hub name")
-    existing = session.scalar(
-        select(Checkpoint).where(
-            Checkpoint.project_id == project.id,
-            Checkpoint.kind == CheckpointKind.BASE,
-            Checkpoint.uri == uri,
-        )
-    )
+    existing = base_named(session, project.id, uri)
     if existing is not None:
         return existing
     row = Checkpoint(
@@ -85,6 +80,16 @@ def register_base(session: Session, project: Project, uri: str) -> Checkpoint:
     session.add(row)
     session.flush()
     return row
+
+
+def base_named(session: Session, project_id: int, uri: str) -> Checkpoint | None:
+    """Return the project's base model with a path or hub name, if it is registered."""
+    query = select(Checkpoint).where(
+        Checkpoint.project_id == project_id,
+        Checkpoint.kind == CheckpointKind.BASE,
+        Checkpoint.uri == uri,
+    )
+    return session.scalar(query)
 
 
 def create(
@@ -127,7 +132,7 @@ def create(
 
 def describe(session: Session, checkpoint_id: int, known: Mapping[str, Any]) -> None:
     """Add to the configuration of a checkpoint what a worker found out when it loaded it."""
-    row = session.get_one(Checkpoint, checkpoint_id)
+    row = session.get_one(Checkpoint, checkpoint_id, with_for_update=True, populate_existing=True)
     row.config = {**row.config, **_storable(known)}
     session.flush()
 
@@ -162,10 +167,18 @@ def of_job(session: Session, job_id: int, kind: CheckpointKind) -> Checkpoint | 
 
 
 def current_policy(session: Session, project: Project) -> Checkpoint | None:
-    """Return the current policy: the promoted one, else the SFT model, else the base model."""
+    """Return the current policy: the promoted one, else the SFT model, else the base model.
+
+    The base model is the one that the project names, or the newest if it names none. A starter
+    exists once it has been trained.
+    """
     for checkpoint_id in (project.policy_checkpoint_id, project.sft_checkpoint_id):
         if checkpoint_id is not None:
             return get(session, project.id, checkpoint_id)
+    if project.base_model == STARTER:
+        return None
+    if project.base_model:
+        return base_named(session, project.id, project.base_model)
     return session.scalar(
         select(Checkpoint)
         .where(Checkpoint.project_id == project.id, Checkpoint.kind == CheckpointKind.BASE)

@@ -242,6 +242,8 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
 
 
 def _stored(name: str, value: Any) -> Any:
+    if name == "base_model":
+        return (value or "").strip() or None
     return instruction_text.normalized(value) if name == "instruction" else value
 
 

@@ -14,8 +14,9 @@ from app.db import now
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.domain.win_rates import EvaluationResults
-from app.errors import FigurePending, Invalid
+from app.errors import FigurePending, Invalid, NotReady
 from app.models import Comparison, Job, Judgment, Membership, Project, Purpose, Round
+from app.services.checkpoints import base_models
 from app.services.jobs import workers
 from app.services.project import prompts
 from app.services.quality import agreement
@@ -33,6 +34,7 @@ class NextAction(StrEnum):
     RESUME_LABELING = "resume_labeling"
     IMPORT_PROMPTS = "import_prompts"
     COMPLETE_SETUP = "complete_setup"  # a round cannot start yet
+    CHOOSE_MODEL = "choose_model"  # the base model cannot be used
     PLAN_ROUND = "plan_round"
     RETRY_STAGE = "retry_stage"
     COLLECT_JUDGMENTS = "collect_judgments"
@@ -68,6 +70,8 @@ class JobFigures:
     total: int
     note: str
     kind: str = ""
+    error: str = ""  # of the attempt before, after which the job waits
+    attempts: str = ""  # such as "2 of 5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class NextStep:
     action: NextAction
     round: Round | None = None  # the project's newest
     problem: str = ""  # why a round cannot start
+    remedy: str = ""  # a readiness.Remedy: where that can be changed
     imported: LabelingProgress | None = None  # judgments of comparisons that files brought
     labeling: LabelingFigures | None = None
     results: EvaluationResults | None = None
@@ -132,21 +137,28 @@ def outside_rounds(session: Session, project_id: int) -> LabelingProgress:
 
 def _before_round(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
     newest = overview.round if overview else None
+    base = base_models.in_use(session, project)
+    if base is not None and base.refusal:
+        problem = f"the base model {base.name} cannot be used: {base.refusal}"
+        return NextStep(NextAction.CHOOSE_MODEL, newest, problem=problem)
     if not sum(prompts.counts(session, project.id).values()):
         return NextStep(NextAction.IMPORT_PROMPTS, newest)
-    problem = _problem(session, project, overview.plan if overview else RoundPlan())
+    problem, remedy = _problem(session, project, overview.plan if overview else RoundPlan())
     if problem:
-        return NextStep(NextAction.COMPLETE_SETUP, newest, problem=problem)
+        return NextStep(NextAction.COMPLETE_SETUP, newest, problem=problem, remedy=remedy)
     imported = outside_rounds(session, project.id)
     return NextStep(NextAction.PLAN_ROUND, newest, imported=imported)
 
 
-def _problem(session: Session, project: Project, plan: RoundPlan) -> str:
+def _problem(session: Session, project: Project, plan: RoundPlan) -> tuple[str, str]:
+    """Return why a plan cannot be carried out, and where that is remedied; both may be empty."""
     try:
         readiness.check(session, project, plan)
+    except NotReady as error:
+        return str(error), error.remedy
     except Invalid as error:
-        return str(error)
-    return ""
+        return str(error), ""
+    return "", ""
 
 
 def _collect(
@@ -201,6 +213,8 @@ def _job_figures(session: Session, overview: RoundOverview) -> JobFigures | None
         job.progress_total,
         job.progress_note,
         job.kind,
+        (job.error.strip().splitlines() or [""])[-1] if is_queued else "",
+        f"{job.attempts} of {job.max_attempts}",
     )
 
 

@@ -1,6 +1,8 @@
 """Readiness of a project for a round's plan, and a preview of the work the plan creates."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -10,13 +12,22 @@ from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
 from app.domain.reward_parts import WeightSource
 from app.domain.step_counts import StepCount
-from app.errors import Invalid
+from app.errors import Invalid, NotReady
 from app.models import Comparison, Project, Prompt, Purpose, Split
-from app.services.checkpoints import checkpoints
+from app.services.checkpoints import base_models, checkpoints
+from app.services.checkpoints.base_models import CheckState
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
 from app.services.rounds import instruction_remarks, judge_jobs
+
+
+class Remedy(StrEnum):
+    """Where a lead supplies what a round lacks."""
+
+    BASE_MODEL = "base_model"
+    TASK = "task"
+    IMPORT = "import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,7 @@ class Preview:
 
     `comparisons` counts what the reward model will learn from, earlier rounds included;
     `judgments` what labelers will be asked for, evaluation included. `remarks` are what a lead
-    should know before the launch.
+    should know before the launch, `model_remarks` those on the base model and SFT.
     """
 
     demonstrations: int
@@ -41,6 +52,7 @@ class Preview:
     reward: StepCount | None
     policy: StepCount
     remarks: tuple[str, ...] = ()
+    model_remarks: tuple[str, ...] = ()
 
 
 def check(session: Session, project: Project, plan: RoundPlan) -> None:
@@ -55,13 +67,19 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
         weights_in_use.check(session, project, plan.reward.labelers)
     has_model = checkpoints.current_policy(session, project) is not None
     if not has_model and not project.base_model:
-        raise Invalid(f"choose a base model for {project.name}, or {STARTER!r}, before a round")
+        raise NotReady(
+            f"choose a base model for {project.name}, or {STARTER!r}, before a round",
+            Remedy.BASE_MODEL,
+        )
+    _check_base(session, project)
     if project.sft_checkpoint_id is None:
         _check_sft(session, project, plan)
     use = "to label" if plan.fits_reward else "to train on"
     for split, needed in ((Split.TRAIN, use), (Split.TEST, "to evaluate on")):
         if not _count_prompts(session, project.id, split):
-            raise Invalid(f"{project.name} has no prompt in the {split} split {needed}")
+            raise NotReady(
+                f"{project.name} has no prompt in the {split} split {needed}", Remedy.IMPORT
+            )
     judge_jobs.check_plan(session, project, plan)
 
 
@@ -90,6 +108,7 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         reward=plan.reward.steps(max(comparisons, 1)) if plan.fits_reward else None,
         policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),
         remarks=instruction_remarks.remarks(session, project),
+        model_remarks=tuple(_model_remarks(session, project, plan)),
     )
 
 
@@ -103,15 +122,17 @@ def _check_judgments(project: Project, plan: RoundPlan) -> None:
 def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:
     """Refuse judgments that the reward model or the plan's algorithm cannot learn from."""
     if not KINDS[kind].judges_completions:
-        raise Invalid(
+        raise NotReady(
             f"a round learns from judgments of completions; {project.name} asks labelers to "
-            f"{kind} their own completions, which only SFT learns from"
+            f"{kind} their own completions, which only SFT learns from",
+            Remedy.TASK,
         )
     fewest = KINDS[kind].fewest
     if k < fewest:
-        raise Invalid(
+        raise NotReady(
             f"a round needs comparisons of {fewest} or more completions for {kind}; "
-            f"{project.name} has {k}"
+            f"{project.name} has {k}",
+            Remedy.TASK,
         )
     if plan.policy.algorithm is Algorithm.DPO and not KINDS[kind].implies_pairs(k):
         raise Invalid(
@@ -126,9 +147,58 @@ def _check_sft(session: Session, project: Project, plan: RoundPlan) -> None:
             raise Invalid("a starter model is untrained; its first round needs SFT")
         return
     if project.base_model is None:
-        raise Invalid(f"SFT needs a base model; {project.name} has none")
-    if not demonstrations.count(session, project.id, Split.TRAIN):
-        raise Invalid(f"SFT needs demonstrations in the train split; {project.name} has none")
+        raise NotReady(f"SFT needs a base model; {project.name} has none", Remedy.BASE_MODEL)
+    if project.base_model == STARTER and not _has_demonstrations(session, project):
+        raise NotReady(
+            "a starter is trained from scratch on demonstrations, and "
+            f"{project.name} has none in the train split; import some, or choose a trained base "
+            "model",
+            Remedy.IMPORT,
+        )
+
+
+def skips_sft(session: Session, project: Project, plan: RoundPlan) -> bool:
+    """Whether the SFT of a plan is left out: a trained base model can do without demonstrations."""
+    return (
+        plan.sft is not None
+        and project.sft_checkpoint_id is None
+        and project.base_model != STARTER
+        and not _has_demonstrations(session, project)
+    )
+
+
+def carried_out(session: Session, project: Project, plan: RoundPlan) -> RoundPlan:
+    """Return the plan as the project can carry it out: without an SFT that has no data."""
+    return replace(plan, sft=None) if skips_sft(session, project, plan) else plan
+
+
+def _check_base(session: Session, project: Project) -> None:
+    base = base_models.in_use(session, project)
+    if base is not None and base.refusal:
+        raise NotReady(
+            f"the base model {base.name} cannot be used: {base.refusal}", Remedy.BASE_MODEL
+        )
+
+
+def _model_remarks(session: Session, project: Project, plan: RoundPlan) -> Iterator[str]:
+    """Yield what is not known of the base model yet, and what is left out without data."""
+    base = base_models.in_use(session, project)
+    if base is not None and base.state is CheckState.CHECKING:
+        yield (
+            f"{base.name} is being checked; if it cannot be used, the round fails at its first "
+            "stage, and says why"
+        )
+    elif base is not None and base.state is CheckState.FAILED:
+        yield f"{base.name} could not be checked: {base.error}"
+    if skips_sft(session, project, plan):
+        yield (
+            "SFT is left out: there are no demonstrations in the train split; import some to "
+            "fine-tune the base model on them first"
+        )
+
+
+def _has_demonstrations(session: Session, project: Project) -> bool:
+    return demonstrations.count(session, project.id, Split.TRAIN) > 0
 
 
 def _count_prompts(session: Session, project_id: int, split: Split) -> int:

@@ -74,6 +74,7 @@ def launch(session: Session, project: Project, plan: RoundPlan, created_by_id: i
     if plan.chat is None:
         plan = replace(plan, chat=ChatSettings.from_json(project.chat))
     readiness.check(session, project, plan)
+    plan = readiness.carried_out(session, project, plan)
     reward_checks.check(session, project, plan.reward, created_by_id)
     number = session.scalar(select(func.max(Round.number)).where(Round.project_id == project.id))
     round_ = Round(

@@ -1,20 +1,19 @@
 """Checkpoints: the list, lineage and files of the models."""
 
 from datetime import datetime
-from fnmatch import fnmatch
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from app.errors import Invalid, NotFound
+from app.errors import NotFound
 from app.models import Checkpoint, CheckpointKind, Export
-from app.services.checkpoints import checkpoints, merged_models
+from app.services.checkpoints import base_models, checkpoints, merged_models
 from app.services.checkpoints.merged_models import MergedFolder
 from app.services.judging import revisions
 from app.web import downloads
-from app.web.deps import LeadAccess
+from app.web.deps import LeadAccess, allowed_models
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["checkpoints"])
 
@@ -89,11 +88,15 @@ def list_checkpoints(access: LeadAccess, kind: CheckpointKind | None = None) -> 
 
 @router.post("/checkpoints", status_code=201)
 def register(access: LeadAccess, request: Request, body: BaseModelIn) -> CheckpointOut:
-    """Register a base model."""
-    allowed: str = request.app.state.settings.allowed_base_models
-    if not any(fnmatch(body.uri, pattern.strip()) for pattern in allowed.split(",")):
-        raise Invalid(f"base model {body.uri!r} is not allowed here; allowed are: {allowed}")
-    return checkpoint_out(checkpoints.register_base(access.session, access.project, body.uri))
+    """Register a base model, and have it checked."""
+    row = base_models.add(
+        access.session,
+        access.project,
+        body.uri.strip(),
+        allowed_models(request),
+        actor_id=access.user.id,
+    )
+    return checkpoint_out(row)
 
 
 @router.get("/checkpoints/{checkpoint_id}")

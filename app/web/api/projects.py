@@ -3,20 +3,21 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import NotFound
 from app.models import Criterion, Guidelines, Instruction, Membership, Project, Role
+from app.services.checkpoints import base_models
 from app.services.datasets import comparison_requests
 from app.services.people import accounts
 from app.services.project import criteria, instructions, projects
 from app.services.project.instructions import InstructionUse
 from app.services.project.projects import GuidelinesText
 from app.web.addresses import AddressedRoute
-from app.web.deps import AdminAccess, LeadAccess, SignedIn
+from app.web.deps import AdminAccess, LeadAccess, SignedIn, allowed_models
 
 router = APIRouter(prefix="/api/v1/projects", tags=["projects"], route_class=AddressedRoute)
 
@@ -161,7 +162,7 @@ def list_projects(access: SignedIn) -> list[ProjectOut]:
 
 
 @router.post("", status_code=201)
-def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
+def create(access: AdminAccess, request: Request, body: ProjectIn) -> ProjectOut:
     """Create a project with the caller as its lead."""
     options = body.model_dump(exclude_unset=True, exclude={"rules", "slug", "criteria"})
     project = projects.create(
@@ -171,6 +172,7 @@ def create(access: AdminAccess, body: ProjectIn) -> ProjectOut:
         guidelines=GuidelinesText(rules=body.rules),
         **options,
     )
+    _choose(request, access.session, project, access.user.id)
     if body.criteria:
         _arrange(access.session, project, body.criteria, access.user.id)
     return _out(project)
@@ -183,7 +185,7 @@ def show(access: LeadAccess) -> ProjectOut:
 
 
 @router.patch("/{slug}")
-def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
+def edit(access: LeadAccess, request: Request, body: ProjectChanges) -> ProjectOut:
     """Change settings; existing comparisons keep their kind.
 
     Another text of the instruction becomes its next version. Existing judgments and completions
@@ -191,6 +193,8 @@ def edit(access: LeadAccess, body: ProjectChanges) -> ProjectOut:
     """
     changes = body.model_dump(exclude_unset=True)
     projects.edit(access.session, access.project, changes, actor_id=access.user.id)
+    if "base_model" in changes:
+        _choose(request, access.session, access.project, access.user.id)
     return _out(access.project)
 
 
@@ -264,6 +268,10 @@ def set_member(access: LeadAccess, body: MemberIn) -> list[MemberOut]:
         access.session, access.project.id, user.id, body.role, actor_id=access.user.id
     )
     return [_member(row) for row in accounts.members(access.session, access.project.id)]
+
+
+def _choose(request: Request, session: Session, project: Project, actor_id: int) -> None:
+    base_models.choose(session, project, allowed_models(request), actor_id=actor_id)
 
 
 def _out(project: Project) -> ProjectOut:

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import Form, Query, Request, Response
 
+from app.domain import model_size
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Project
-from app.services.checkpoints import checkpoints, merged_models
+from app.services.checkpoints import base_models, checkpoints, merged_models
+from app.services.checkpoints.base_models import ChosenBase
 from app.services.checkpoints.checkpoints import Lineage
 from app.services.checkpoints.merged_models import MergedFolder
 from app.services.rounds import loop_overview, round_progress
@@ -54,6 +56,7 @@ class ModelPage:
     is_current: bool
     merged: list[MergedFolder]
     unmerged: list[str]
+    base: ChosenBase | None
     error: str = ""
 
     @property
@@ -83,6 +86,14 @@ class ModelPage:
             "The reward is the weighted mean of the predictions; "
             f"a high rating counts against a response on {', '.join(against)}."
         )
+
+    @property
+    def size(self) -> str:
+        """The total and the trained parameters; empty for models made before they were recorded."""
+        size = self.model.config.get("size")
+        if not size:
+            return ""
+        return model_size.words(size["parameters"], size["trainable_parameters"])
 
     @property
     def config(self) -> str:
@@ -159,6 +170,15 @@ def download_merged(
     return downloads.tar(request, merged.uri, name.lower().replace(" ", "-").replace("--", "-"))
 
 
+@router.post("/p/{slug}/models/{checkpoint_id}/check")
+def check(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+    """Have a base model checked again."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    base_models.check_again(access.session, checkpoint, actor_id=access.user.id)
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=checkpoint.id)
+    return redirect(request, url, notice=f"{checkpoint.name} is being checked.")
+
+
 @router.post("/p/{slug}/models/{checkpoint_id}/retire")
 def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
     """Retire a model, so that nothing new uses it."""
@@ -187,6 +207,7 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
         current is not None and current.id == checkpoint.id,
         merged,
         [name for name in merged_models.members(checkpoint) if name not in requested],
+        base_models.of(session, checkpoint) if checkpoint.kind == CheckpointKind.BASE else None,
         error,
     )
 

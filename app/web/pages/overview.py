@@ -8,6 +8,8 @@ from fastapi import Request, Response
 from app.db import now
 from app.domain.states import RoundState
 from app.models import Project, WorkerHeartbeat
+from app.services.checkpoints import base_models
+from app.services.checkpoints.base_models import ChosenBase
 from app.services.jobs import workers
 from app.services.quality import kept_figures
 from app.services.rounds import loop_overview
@@ -57,6 +59,7 @@ class OverviewPage:
     attention: tuple[AttentionItem, ...]
     alive: list[WorkerHeartbeat]
     as_of: datetime | None  # of figures that newer judgments are not in yet
+    base: ChosenBase | None  # that rounds build on
 
     @property
     def wins(self) -> list[WinRatePoint]:
@@ -110,6 +113,7 @@ def _page(access: ProjectAccess) -> OverviewPage:
         _attention_items(project, loop.attention),
         [worker for worker in workers.listed(session) if workers.is_alive(worker, moment)],
         kept_figures.as_of(session),
+        base_models.in_use(session, project),
     )
 
 

@@ -13,11 +13,11 @@ from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
 from app.models import Project
-from app.services.checkpoints import checkpoints
+from app.services.checkpoints import base_models
 from app.services.project import criteria, projects
 from app.services.project.projects import GuidelinesText
 from app.web import addresses
-from app.web.deps import AdminAccess
+from app.web.deps import AdminAccess, allowed_models
 from app.web.render import redirect, render
 
 router = addresses.page_router()
@@ -123,7 +123,9 @@ def create(
                 guidelines=GuidelinesText(rules=form.rules),
                 **options,
             )
-            set_base_model(access.session, project, form.base_model)
+            base_models.choose(
+                access.session, project, allowed_models(request), actor_id=access.user.id
+            )
             if KINDS[form.judgment_kind].uses_criteria and form.criteria_given():
                 criteria.arrange(
                     access.session, project, form.criteria_given(), actor_id=access.user.id
@@ -135,9 +137,3 @@ def create(
         addresses.path("overview.show", slug=project.slug),
         notice=f"{project.name} is ready: import prompts next.",
     )
-
-
-def set_base_model(session: Any, project: Project, base_model: str) -> None:
-    """Register the base model, unless it is the starter, which the first round creates."""
-    if base_model.strip() and base_model.strip() != STARTER:
-        checkpoints.register_base(session, project, base_model.strip())

@@ -7,14 +7,16 @@ from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
 from app.domain.splits import Shares
-from app.errors import AttuneError
-from app.models import Criterion, Project
+from app.errors import AttuneError, NotFound
+from app.models import Checkpoint, CheckpointKind, Criterion, Project
+from app.services.checkpoints import base_models, checkpoints
+from app.services.checkpoints.base_models import ChosenBase
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
 from app.services.rounds import round_progress
 from app.web import addresses
-from app.web.deps import LeadAccess, ProjectAccess
-from app.web.pages.projects import ProjectForm, set_base_model
+from app.web.deps import LeadAccess, ProjectAccess, allowed_models
+from app.web.pages.projects import ProjectForm
 from app.web.render import redirect, render
 
 router = addresses.page_router()
@@ -68,7 +70,24 @@ class SettingsPage:
     has_prompts: bool
     criteria: list[Criterion]
     uses: dict[int, InstructionUse]
+    base: ChosenBase | None
+    trained: Checkpoint | None
     error: str = ""
+
+    @property
+    def live_url(self) -> str:
+        """The address of the part on the base model, which refreshes itself."""
+        return addresses.path("settings.show_base_model", slug=self.project.slug)
+
+    @property
+    def base_note(self) -> str:
+        """What a change of the base model does not change."""
+        if self.trained is None:
+            return ""
+        return (
+            f"Rounds continue from {self.trained.name}, which has a base model already; another "
+            "base model takes a new project."
+        )
 
     @property
     def instruction_note(self) -> str:
@@ -95,9 +114,28 @@ def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form
 
     def change() -> None:
         _edit(access, form.changes())
-        set_base_model(access.session, access.project, form.base_model)
+        base_models.choose(
+            access.session, access.project, allowed_models(request), actor_id=access.user.id
+        )
 
     return _answer(request, access, change, form)
+
+
+@router.get("/p/{slug}/settings/base-model")
+def show_base_model(request: Request, access: LeadAccess) -> Response:
+    """Return the part on the base model, which refreshes itself while the model is checked."""
+    return render(request, "settings/_base_model.html", _page(access), fragment=True)
+
+
+@router.post("/p/{slug}/settings/base-model/check")
+def check_base_model(request: Request, access: LeadAccess) -> Response:
+    """Have the base model checked again."""
+    base = base_models.in_use(access.session, access.project)
+    if base is None:
+        raise NotFound(f"{access.project.name} has no base model that could be checked")
+    base_models.check_again(access.session, base.checkpoint, actor_id=access.user.id)
+    url = addresses.path("settings.show", slug=access.project.slug)
+    return redirect(request, f"{url}#base", notice=f"{base.name} is being checked.")
 
 
 @router.post("/p/{slug}/settings/mix")
@@ -177,6 +215,12 @@ def _notice(access: ProjectAccess, before: int) -> str:
     return f"{notice} Round {live.number} is running: the stages that it has yet to start use it."
 
 
+def _trained(access: ProjectAccess) -> Checkpoint | None:
+    """Return the model that rounds continue from, unless it is a base model."""
+    policy = checkpoints.current_policy(access.session, access.project)
+    return policy if policy is not None and policy.kind != CheckpointKind.BASE else None
+
+
 def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "") -> SettingsPage:
     counts = prompts.counts(access.session, access.project.id)
     return SettingsPage(
@@ -186,5 +230,7 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         sum(counts.values()) > 0,
         criteria.of_project(access.session, access.project.id),
         instructions.uses(access.session, access.project.id),
+        base_models.in_use(access.session, access.project),
+        _trained(access),
         error,
     )

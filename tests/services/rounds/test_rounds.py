@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RoundPlan
+from app.domain.plan import STARTER, RoundPlan
 from app.domain.reward_parts import LabelerWeight
 from app.domain.reward_plan import RewardPlan
 from app.domain.states import JobState, RoundState
-from app.errors import Conflict, Invalid, NotFound
+from app.errors import Conflict, Invalid, NotFound, NotReady
 from app.models import (
     AuditEvent,
     Checkpoint,
@@ -36,7 +36,7 @@ from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.jobs import job_leases, jobs
 from app.services.quality import weights_in_use
 from app.services.queue import comparisons, slot_leases
-from app.services.rounds import evaluations, round_progress, rounds
+from app.services.rounds import evaluations, readiness, round_progress, rounds
 from tests.services import sample
 
 PLAN = RoundPlan(sft=None)
@@ -180,8 +180,14 @@ def test_a_held_policy_is_not_the_next_rounds(work: Session, project: Project) -
 
 
 def test_sft_comes_first_once(work: Session, project: Project) -> None:
-    with pytest.raises(Invalid, match="SFT needs demonstrations"):
+    assert "SFT is left out" in readiness.preview(work, project, RoundPlan()).model_remarks[0]
+    skipped = launch(work, project, RoundPlan())
+    assert (state_of(skipped), skipped.plan["sft"]) == (RoundState.GENERATING, None)
+    rounds.cancel(work, skipped, reason="enough", actor_id=None)
+    project.base_model = STARTER
+    with pytest.raises(NotReady, match="a starter is trained from scratch on demonstrations"):
         launch(work, project, RoundPlan())
+    project.base_model = "some/base"
     prompt_id = work.scalars(select(Prompt.id).where(Prompt.split == Split.TRAIN)).first()
     work.add(
         Demonstration(

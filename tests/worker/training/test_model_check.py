@@ -9,13 +9,15 @@ import typer
 from transformers import CONFIG_MAPPING, LlamaForCausalLM, MistralConfig, T5Config
 from typer.testing import CliRunner
 
+from app.domain.lora import Lora
 from app.errors import Invalid
 from tests.worker.rlhf import tiny
+from tests.worker.runs import small
 from worker.commands import models as command
 from worker.rlhf.model import models
-from worker.rlhf.model.roles import Roles
+from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.sampling import cache_probe
-from worker.training import model_check, model_facts
+from worker.training import adapter_shape, model_check, model_facts
 
 SYSTEM = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}"
 NO_SYSTEM = (
@@ -153,6 +155,20 @@ def run(*arguments: object) -> tuple[int, str]:
     app.callback()(lambda: None)
     done = CliRunner().invoke(app, ["models", "check", *map(str, arguments)])
     return done.exit_code, done.stdout
+
+
+def test_an_encoder_decoder_is_checked_as_it_is_trained(tmp_path: Path) -> None:
+    name = str(small.save_tiny_t5(tmp_path / "t5"))
+    found = model_check.check(name)
+    roles = Roles(models.load(name))
+    roles.add_adapter("policy", adapter_shape.of(Lora(LoraSettings().r), roles))
+    assert found.refusal is None
+    assert found.architecture == "T5ForConditionalGeneration"
+    assert found.trained_layers == ("q", "v")
+    assert found.trainable_parameters == sum(p.numel() for p in roles.parameters_of("policy"))
+    assert found.parameters > found.trainable_parameters
+    assert (found.packing["is_exact"], found.shared_prompts["is_exact"]) == (False, True)
+    assert not any("no classifier" in note for note in found.notes)
 
 
 def test_the_command_prints_a_fact_per_line(llama: Path) -> None:

@@ -42,6 +42,14 @@ def resolve(model: PreTrainedModel, targets: str | tuple[str, ...]) -> str | lis
     return targets if isinstance(targets, str) else list(targets)
 
 
+def named(model: PreTrainedModel, targets: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the layers that targets mean: the last parts of names, or "all-linear", sorted."""
+    if targets == ALL_LINEAR:
+        return all_linear(model)
+    last = (targets,) if isinstance(targets, str) else targets
+    return tuple(sorted(n for n, _ in _linear(model) if n.rpartition(".")[2] in last))
+
+
 def all_linear(model: PreTrainedModel) -> tuple[str, ...]:
     """Return the names of the layers to adapt, sorted.
 

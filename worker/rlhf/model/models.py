@@ -23,6 +23,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -303,7 +304,11 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
 
 
 def _model_class(name: str, revision: str | None) -> Any:
-    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    return class_of(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
+
+
+def class_of(config: PreTrainedConfig) -> Any:
+    """Return the library's class for base models with this configuration."""
     return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 

@@ -20,6 +20,7 @@ from worker.rlhf.reward.shared_prefix import Branches, Probe
 
 TOKEN_BUDGET = 2048
 """Tokens per forward pass: few enough for CPU caches, and for little padding between lengths."""
+ENCODED = "the encoder computes a prompt once for all of its completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,7 @@ def states_of(
 def probe(roles: Roles) -> Probe:
     """Test whether completions may share the encoding of their prompt on this base model."""
     if roles.loaded.is_encoder_decoder:
-        why = "the encoder computes a prompt once for all of its completions"
-        return Probe(True, None, why, roles.loaded.decoder_prefix)
+        return Probe(True, None, ENCODED, roles.loaded.decoder_prefix)
 
     def encode(input_ids: Tensor, *, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         device = roles.device

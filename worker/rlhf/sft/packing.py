@@ -19,13 +19,14 @@ from worker.rlhf.model.roles import Roles
 PROBE_LENGTHS = ((7, 9), (5, 8), (6, 12), (3, 11))
 """Prompt and response tokens; packed, each sequence lies several lowered windows into its row."""
 NOT_PACKED = LayoutProbe(False, None, "packing is turned off")
+ENCODED = "an encoder reads the prompts"
 
 
 @torch.no_grad()
 def probe(roles: Roles, *, seed: int = 0) -> LayoutProbe:
     """Compare packed and separate rows on the loaded model, within and beyond its window."""
     if roles.loaded.is_encoder_decoder:
-        return LayoutProbe(False, None, "an encoder reads the prompts")
+        return LayoutProbe(False, None, ENCODED)
     if not batches.takes_any_mask(roles.causal):
         implementation = roles.causal.config._attn_implementation
         why = f"attention {implementation!r} takes no mask per pair of tokens"

@@ -17,14 +17,14 @@ from app.domain.instruction_text import InstructionText
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind
 from app.services.checkpoints import checkpoints
-from worker.rlhf.model import models, saving
+from worker.rlhf.model import saving
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, POLICY, SFT, Roles
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.runs.data.sampled_completions import Answering
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import model_check, screening
+from worker.training import model_check, model_sources, screening
 from worker.training.layout import ADAPTER, FULL
 
 
@@ -76,7 +76,7 @@ def load(
     """Load the full model, and its SFT adapter if there is one."""
     path = source(context, beneath.whole)
     options = screening.options_of(chat)
-    loaded = models.load(path, device=context.device, four_bit=four_bit, chat=options)
+    loaded = model_sources.load(path, device=context.device, four_bit=four_bit, chat=options)
     describe_base(context, beneath.whole, loaded)
     roles = Roles(loaded, context.team)
     model_check.guard(roles, path)
@@ -132,7 +132,12 @@ def add_reward(
 
 
 def source(context: JobContext, checkpoint: Checkpoint) -> str:
-    """Return what a full model is loaded from: a path or hub name, or a local folder."""
+    """Return what a full model is loaded from: a path or hub name, or a local folder.
+
+    Raises:
+        Invalid: it is a base model that the operator does not allow.
+    """
     if checkpoint.kind == CheckpointKind.BASE:
+        context.allowed_models.check(checkpoint.uri)
         return checkpoint.uri
     return str(fetch(context, checkpoint))

@@ -29,6 +29,9 @@ def check(context: JobContext, project: Project, plan: RewardPlan) -> None:
     Raises:
         Invalid: the message names the part.
     """
+    for part in plan.parts:
+        if part.model:
+            context.allowed_models.check(part.model)
     context.once(lambda: reward_parts.check(plan, sources(context, project)))
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.allowed_models import EVERY_MODEL, AllowedModels
 from app.domain.judges.servers import AllowedServer
 from app.domain.states import OVER_JOB_STATES
 from app.errors import LeaseLost
@@ -83,6 +84,7 @@ class JobContext:
         store: the artifact root.
         servers: that may be called for completions.
         judges: servers that AI judges may use.
+        allowed_models: the base models that may be loaded.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class JobContext:
         orders: Orders | None = None,
         servers: Servers | None = None,
         judges: Sequence[AllowedServer] = (),
+        allowed_models: AllowedModels = EVERY_MODEL,
     ) -> None:
         self.database = database
         self.job_id = claimed.job_id
@@ -108,6 +111,7 @@ class JobContext:
         self.store = store
         self.servers = servers or Servers()
         self.judges = judges
+        self.allowed_models = allowed_models
         self.is_over = False
         self.team: Team | None = None  # made by whoever computes, where several do
         self._device = device

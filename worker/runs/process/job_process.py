@@ -52,6 +52,7 @@ def make_context(ticket: Ticket, orders: Orders) -> JobContext:
         orders=orders,
         servers=ticket.places.servers,
         judges=ticket.places.judges,
+        allowed_models=ticket.places.allowed_models,
     )
 
 
