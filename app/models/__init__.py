@@ -11,6 +11,7 @@ from app.models.accounts import (
     User,
 )
 from app.models.audit import AuditEvent
+from app.models.chats import Chat, ChatTurn, ModelReply, ReplyState
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportedJudgments, ImportRun
@@ -31,6 +32,7 @@ from app.models.prompts import (
 )
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
+from app.models.scorings import ScoredRow, Scoring
 
 __all__ = [
     "Adjudication",
@@ -39,6 +41,8 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "AuditEvent",
+    "Chat",
+    "ChatTurn",
     "Checkpoint",
     "CheckpointInput",
     "CheckpointKind",
@@ -66,6 +70,7 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Metric",
+    "ModelReply",
     "PracticeAnswer",
     "Project",
     "Prompt",
@@ -73,10 +78,13 @@ __all__ = [
     "PromptEditItem",
     "PromptTag",
     "Purpose",
+    "ReplyState",
     "ResultsFile",
     "ResultsRow",
     "Role",
     "Round",
+    "ScoredRow",
+    "Scoring",
     "SignInFailure",
     "Slot",
     "Split",
