@@ -77,3 +77,13 @@ def test_groups_differ_and_use_candidates_evenly(
 
 def test_groups_are_the_same_for_the_same_seed() -> None:
     assert groups(6, 3, 4, "a") == groups(6, 3, 4, "a") != groups(6, 3, 4, "b")
+
+
+def test_every_response_of_a_conversation_is_checked() -> None:
+    """The one to a follow-up may be good where the one before it is empty, and alike by chance."""
+    own = Draft("A good text.", is_finished=True, earlier=("A long text.",))
+    other = Draft("A good text.", is_finished=True, earlier=("Something else entirely, you see.",))
+    silent = Draft("A good text.", is_finished=True, earlier=(" ",))
+    result = sort([own, other, silent, own], Preflight())
+    assert result.kept == (0, 1)
+    assert result.dropped == {2: Defect.EMPTY, 3: Defect.IDENTICAL}
