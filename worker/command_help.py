@@ -8,6 +8,6 @@ HELP: Final[Mapping[str, str]] = {
     "train": "Train from a plain file: no server, no database.",
     "generate": "Generate responses to a file of prompts.",
     "score": "Score responses by a classifier, reward model or rule.",
-    "models": "Check whether a model can be a base model.",
+    "models": "Check models, export trained ones, and push them to a hub.",
     "bench.learning": "Measure the learning core.",
 }

@@ -11,6 +11,7 @@ from app.models.accounts import (
     User,
 )
 from app.models.audit import AuditEvent
+from app.models.chats import Chat, ChatTurn, ModelReply, ReplyState
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
 from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
 from app.models.exports import Export, ExportedJudgments, ImportRun
@@ -40,6 +41,8 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "AuditEvent",
+    "Chat",
+    "ChatTurn",
     "Checkpoint",
     "CheckpointInput",
     "CheckpointKind",
@@ -67,6 +70,7 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Metric",
+    "ModelReply",
     "PracticeAnswer",
     "Project",
     "Prompt",
@@ -74,6 +78,7 @@ __all__ = [
     "PromptEditItem",
     "PromptTag",
     "Purpose",
+    "ReplyState",
     "ResultsFile",
     "ResultsRow",
     "Role",

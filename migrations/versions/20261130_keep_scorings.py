@@ -1,7 +1,7 @@
 """Keep scorings: responses scored by a classifier, reward model, endpoint or rule.
 
 Revision: e19b7d42c6a0
-Follows: 5d0c6f3a91e4
+Follows: e5b80c1f92a4
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 import app.db.base
 
 revision = "e19b7d42c6a0"
-down_revision = "5d0c6f3a91e4"
+down_revision = "e5b80c1f92a4"
 branch_labels = None
 depends_on = None
 

@@ -12,11 +12,13 @@ Run = Callable[[JobContext], None]
 # Modules are loaded when a job of their kind runs: an export must not wait for torch.
 RUNS: Final[Mapping[str, str]] = {
     "answer": "worker.runs.answer",
+    "chat": "worker.runs.chat",
     "evaluate": "worker.runs.evaluate",
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",
     "import": "worker.runs.import_",
     "judge": "worker.runs.judge",
+    "merge": "worker.runs.merge",
     "policy": "worker.runs.policy",
     "reward": "worker.runs.reward",
     "score": "worker.runs.score",

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from worker.training import training_loop
+from worker.training import loading_code, training_loop
 from worker.training.training_loop import RunPlace
 
 TRAINING = "training.json"
@@ -54,8 +54,8 @@ class ModelCard:
             "versions": versions(),
         }
 
-    def text(self) -> str:
-        """Return a short card in Markdown, with the metrics that are numbers."""
+    def text(self, loading: Sequence[str] = ()) -> str:
+        """Return a short card in Markdown: the metrics that are numbers, and how to load it."""
         parents = ", ".join(self.parents) or "none"
         facts = [line for fact in self.facts for line in ("", fact)]
         rows = [
@@ -67,6 +67,7 @@ class ModelCard:
             [
                 *(f"# {self.heading}", "", f"Parents: {parents}", *facts, ""),
                 *("| metric | value |", "| --- | --- |", *rows),
+                *(("", *loading) if loading else ()),
                 *("", f"Settings, data and versions are in `{TRAINING}`.", ""),
             ]
         )
@@ -79,7 +80,8 @@ def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path],
     write(folder)
     text = json.dumps(card.to_json(), indent=1, sort_keys=True, default=str)
     (folder / TRAINING).write_text(text + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card.text(), encoding="utf-8")
+    loading = loading_code.section(folder, card.settings)
+    (folder / "README.md").write_text(card.text(loading), encoding="utf-8")
     board = place.workdir / training_loop.BOARD
     if board.is_dir():
         shutil.copytree(board, folder / training_loop.BOARD)

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
 from app.models import Checkpoint, CheckpointKind, Export
-from app.services.checkpoints import checkpoints
+from app.services.checkpoints import checkpoints, merged_models
+from app.services.checkpoints.merged_models import MergedFolder
 from app.services.judging import revisions
 from app.web import downloads
 from app.web.deps import LeadAccess
@@ -67,6 +68,18 @@ class BaseModelIn(BaseModel):
     uri: str
 
 
+class MergedOut(BaseModel):
+    """A merge of a model: its job, and the folder once it is ready."""
+
+    job_id: int
+    state: str
+    error: str
+    member: str
+    uri: str
+    dtype: str
+    bytes: int
+
+
 @router.get("/checkpoints")
 def list_checkpoints(access: LeadAccess, kind: CheckpointKind | None = None) -> list[CheckpointOut]:
     """Return the models, newest first."""
@@ -120,6 +133,32 @@ def download(access: LeadAccess, request: Request, checkpoint_id: int) -> Respon
     return downloads.tar(request, checkpoint.uri, name)
 
 
+@router.post("/checkpoints/{checkpoint_id}/merge", status_code=202)
+def merge(access: LeadAccess, checkpoint_id: int, member: str = "") -> MergedOut:
+    """Have a worker merge a model into one folder that plain transformers and vLLM load."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    job = merged_models.request(access.session, checkpoint, member, user_id=access.user.id)
+    return _merged_out(MergedFolder(job, member))
+
+
+@router.get("/checkpoints/{checkpoint_id}/merged")
+def list_merged(access: LeadAccess, checkpoint_id: int) -> list[MergedOut]:
+    """Return the merges of a model that were requested."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    merged = merged_models.of_checkpoint(access.session, checkpoint)
+    return [_merged_out(one) for one in merged]
+
+
+@router.get("/checkpoints/{checkpoint_id}/merged/download")
+def download_merged(
+    access: LeadAccess, request: Request, checkpoint_id: int, member: str = ""
+) -> Response:
+    """Send the merged folder of a model as a tar."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    merged = merged_models.ready(access.session, checkpoint, member)
+    return downloads.tar(request, merged.uri, f"{access.project.slug}-{checkpoint.id}-merged")
+
+
 @router.post("/checkpoints/{checkpoint_id}/retire")
 def retire(access: LeadAccess, checkpoint_id: int) -> CheckpointOut:
     """Retire a model, so that nothing new uses it."""
@@ -150,6 +189,19 @@ def checkpoint_out(row: Checkpoint) -> CheckpointOut:
         config=row.config,
         metrics=row.metrics,
         created_at=row.created_at,
+    )
+
+
+def _merged_out(merged: MergedFolder) -> MergedOut:
+    result = merged.job.result
+    return MergedOut(
+        job_id=merged.job.id,
+        state=merged.job.state,
+        error=merged.job.error,
+        member=merged.member,
+        uri=merged.uri,
+        dtype=str(result.get("dtype", "")),
+        bytes=int(result.get("bytes", 0)),
     )
 
 

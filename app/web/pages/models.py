@@ -3,14 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Form, Query, Request, Response
 
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Project
-from app.services.checkpoints import checkpoints
+from app.services.checkpoints import checkpoints, merged_models
 from app.services.checkpoints.checkpoints import Lineage
+from app.services.checkpoints.merged_models import MergedFolder
 from app.services.rounds import loop_overview, round_progress
 from app.services.rounds.loop_overview import RewardLines
 from app.web import addresses, downloads
@@ -51,6 +52,8 @@ class ModelPage:
     lines: RewardLines | None
     figures: Figures
     is_current: bool
+    merged: list[MergedFolder]
+    unmerged: list[str]
     error: str = ""
 
     @property
@@ -127,6 +130,35 @@ def download(request: Request, access: LeadAccess, checkpoint_id: int) -> Respon
     return downloads.tar(request, checkpoint.uri, name)
 
 
+@router.post("/p/{slug}/models/{checkpoint_id}/merge")
+def merge(
+    request: Request, access: LeadAccess, checkpoint_id: int, member: Annotated[str, Form()] = ""
+) -> Response:
+    """Have a worker merge the model into one folder."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    try:
+        job = merged_models.request(access.session, checkpoint, member, user_id=access.user.id)
+    except AttuneError as error:
+        page = _page(access, checkpoint_id, str(error))
+        return render(request, "models/one.html", page, status=409)
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=checkpoint.id)
+    return redirect(request, url, notice=f"Job {job.id} merges {checkpoint.name}.")
+
+
+@router.get("/p/{slug}/models/{checkpoint_id}/merged")
+def download_merged(
+    request: Request,
+    access: LeadAccess,
+    checkpoint_id: int,
+    member: Annotated[str, Query()] = "",
+) -> Response:
+    """Send the merged folder of a model as a tar."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    merged = merged_models.ready(access.session, checkpoint, member)
+    name = f"{access.project.slug}-{checkpoint.name}-{member}-merged"
+    return downloads.tar(request, merged.uri, name.lower().replace(" ", "-").replace("--", "-"))
+
+
 @router.post("/p/{slug}/models/{checkpoint_id}/retire")
 def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
     """Retire a model, so that nothing new uses it."""
@@ -144,6 +176,8 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
     session, project = access.session, access.project
     checkpoint = checkpoints.get(session, project.id, checkpoint_id)
     current = checkpoints.current_policy(session, project)
+    merged = merged_models.of_checkpoint(session, checkpoint)
+    requested = {one.member for one in merged if not one.is_over}
     return ModelPage(
         checkpoint,
         checkpoints.lineage(session, checkpoint),
@@ -151,6 +185,8 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
         loop_overview.reward_lines(checkpoint),
         _figures(checkpoint.metrics),
         current is not None and current.id == checkpoint.id,
+        merged,
+        [name for name in merged_models.members(checkpoint) if name not in requested],
         error,
     )
 

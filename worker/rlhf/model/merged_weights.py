@@ -14,10 +14,15 @@ def base_layer(module: nn.Module) -> Any:
 
 @torch.no_grad()
 def merged_weight(module: Any) -> Tensor:
-    """Return a layer's weight with its active adapters merged; without any, it is the base's."""
+    """Return a layer's weight with its active adapters merged; without any, it is the base's.
+
+    The sum is computed in fp32 and rounded once, to the base's own precision.
+    """
     weight: Tensor = base_layer(module).weight
-    if hasattr(module, "get_delta_weight") and not module.disable_adapters:
-        for name in module.active_adapters:
-            if name in module.lora_A:
-                weight = weight + module.get_delta_weight(name).to(weight.dtype)
-    return weight.detach()
+    if not hasattr(module, "get_delta_weight") or module.disable_adapters:
+        return weight.detach()
+    total = weight.float()
+    for name in module.active_adapters:
+        if name in module.lora_A:
+            total = total + module.get_delta_weight(name).float()
+    return total.to(weight.dtype).detach()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class LoadedModel:
 
     Any of `ends` ends a response; the first is written after a finished one. No end: responses run
     to the length limit. `decoder_prefix` is what precedes every response in the decoder of an
-    encoder–decoder model.
+    encoder–decoder model. `stored_dtype` is the precision of the files, if they state one.
     """
 
     model: PreTrainedModel
@@ -58,6 +58,7 @@ class LoadedModel:
     pad_id: int  # never an end
     chat: ChatOptions = chat_options.DEFAULT
     decoder_prefix: tuple[int, ...] = ()
+    stored_dtype: torch.dtype | None = None
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -84,7 +85,7 @@ class LoadedModel:
 def load(
     path_or_name: str | Path,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | Literal["auto"] = torch.float32,
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
@@ -93,15 +94,17 @@ def load(
     """Load a language model and its tokenizer from a local path or the Hub.
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
-    take a quarter of the memory of bf16; adapters on them are trained in full precision. `chat` is
-    how conversations are rendered for it.
+    take a quarter of the memory of bf16; adapters on them are trained in full precision. `dtype`
+    "auto" is the precision in which the model is stored. `chat` is how conversations are rendered
+    for it.
 
     Raises:
         ValueError: if the model's type is not supported, or 4 bits are requested and bitsandbytes
             is not installed.
     """
     name = str(path_or_name)
-    supported.refuse(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    supported.refuse(config)
     settings = _four_bit(device) if four_bit else None
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     model = _model_class(name, revision).from_pretrained(
@@ -117,7 +120,9 @@ def load(
         _keep_gradients(model)
     else:  # a quantized model cannot be moved
         model = model.to(torch.device(device))
-    return replace(adopt(model, tokenizer, name), chat=chat)
+    stored = config.get_text_config().dtype or config.dtype
+    known = stored if isinstance(stored, torch.dtype) else None
+    return replace(adopt(model, tokenizer, name), chat=chat, stored_dtype=known)
 
 
 def is_quantized(model: PreTrainedModel) -> bool:

@@ -22,6 +22,7 @@ from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import LoraSettings, Roles
 
 ADAPTER_FILE = "adapter_model.safetensors"
+HALVES = frozenset({torch.bfloat16, torch.float16})
 HEAD_KEY = "base_model.model.score.weight"
 CLASSIFIER, STATES = "SEQ_CLS", "FEATURE_EXTRACTION"
 REWARD_TASKS = frozenset({CLASSIFIER, STATES})
@@ -31,10 +32,15 @@ REWARD_TASKS = frozenset({CLASSIFIER, STATES})
 def save_full(loaded: LoadedModel, folder: Path | str) -> LoadedModel:
     """Write a complete model with its tokenizer, and return it with the folder as its path.
 
-    Adapters are left out. Adapters saved later refer to this folder as their base, so a model that
-    was built here must be saved first.
+    A model that came from files of lower precision is stored in that again: its weights are
+    rounded, and take half the space. Adapters are left out. Adapters saved later refer to this
+    folder as their base, so a model that was built here must be saved first.
     """
-    _merged_copy(loaded.model).save_pretrained(folder)
+    whole = _merged_copy(loaded.model)
+    if loaded.stored_dtype in HALVES:
+        whole = whole.to(loaded.stored_dtype)  # type: ignore[arg-type]
+    whole.config.num_labels = 1  # PEFT loads reward adapters on this folder without being told
+    whole.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
     loaded.model.name_or_path = str(folder)
     return replace(loaded, path=str(folder))

@@ -7,7 +7,7 @@ top-p of the settings are the only logits processors: the model's own generation
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles, loaded_of, run_as
 from worker.rlhf.sampling import cache_probe
 from worker.rlhf.sampling.decoding import DecodingEngine
+
+Watch = Callable[[Tensor], bool]
+"""Sees the tokens so far, [B, step + 1]; finished rows are padded. True ends the batch there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +66,14 @@ def generate(
     prompts: Sequence[PromptItem],
     config: SamplingConfig,
     role: str | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[SampledCompletion]:
     """Yield n completions of every prompt, batch by batch, the n of a prompt together.
 
     Batches contain prompts of similar lengths, so the order is not that of the prompts. The weights
     are read when the first completion is requested. `role` None is the active role.
     Log-probabilities are those of the model at the temperature, before any filter (at 1 if the
-    temperature is 0).
+    temperature is 0). `watch` sees the tokens of a batch after each step, and can end it there.
 
     Raises:
         ValueError: if two prompts share a key, or one leaves no room for the new tokens.
@@ -86,7 +90,7 @@ def generate(
         batch = [prompts[index] for index in order[start : start + size]]
         # Not across a yield: the caller may activate another role in between.
         with run_as(model, role):
-            drawn = _draw_batch(engine, loaded, batch, config)
+            drawn = _draw_batch(engine, loaded, batch, config, watch)
         yield from _completions(drawn, batch, loaded, config)
 
 
@@ -110,6 +114,7 @@ def _draw_batch(
     loaded: LoadedModel,
     prompts: Sequence[PromptItem],
     config: SamplingConfig,
+    watch: Watch | None = None,
 ) -> _Drawn:
     device = loaded.model.device
     batch = batches.pad(
@@ -137,6 +142,9 @@ def _draw_batch(
         drawn, drawn_logprobs = draw(logits, chances[live, step], config)
         tokens[live, step] = drawn
         logprobs[live, step] = drawn_logprobs
+        if watch is not None and watch(tokens[:, : step + 1]):
+            lengths = lengths.clamp(max=step + 1)
+            break
         if step + 1 == config.max_new_tokens:
             break
         if config.stop_at_eos:

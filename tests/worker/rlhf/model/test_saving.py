@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -148,6 +149,27 @@ def test_whole_model_leaves_adapters_out(saved: Roles, tmp_path: Path) -> None:
     again = Roles(models.load(tmp_path / "again"))
     batch = three_texts(saved)
     assert torch.equal(our_logits(again, "base", batch), our_logits(saved, "base", batch))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_whole_model_keeps_the_precision_of_its_base_on_disk(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    made = tiny.loaded()
+    made.model.to(dtype).save_pretrained(tmp_path / "base")  # type: ignore[arg-type]
+    made.tokenizer.save_pretrained(tmp_path / "base")
+    trained = models.load(tmp_path / "base")
+    assert trained.model.dtype == torch.float32, "training computes in fp32"
+    weight = trained.model.get_parameter("model.norm.weight")
+    with torch.no_grad():
+        weight.add_(1 / 3)
+    saving.save_full(trained, tmp_path / "trained")
+    stored = load_file(tmp_path / "trained" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {dtype}
+    assert torch.equal(stored["model.norm.weight"], weight.detach().to(dtype))
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "trained", dtype="auto")
+    assert plain.dtype == dtype
+    assert models.load(tmp_path / "trained").stored_dtype == dtype
 
 
 def test_tokenizer_travels_with_every_folder(saved: Roles, tmp_path: Path) -> None:
