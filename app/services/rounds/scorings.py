@@ -278,7 +278,8 @@ def csv_rows(session: Session, scoring: Scoring) -> Iterator[str]:
         for name, text, score in zip(names, row.texts, row.scores, strict=True):
             if text is not None:
                 shown = "" if score is None else repr(float(score))
-                yield _csv_line([str(row.place + 1), row.subset, prompt, name, text, shown])
+                texts = [_safe(cell) for cell in (row.subset, prompt, name, str(text))]
+                yield _csv_line([str(row.place + 1), *texts, shown])
 
 
 def _check(session: Session, project: Project, scorer: ScorerChoice, user_id: int | None) -> None:
@@ -376,10 +377,10 @@ def _case(row: ScoredRow) -> ScoredCase:
 
 def _csv_line(cells: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow([_safe(cell) for cell in cells])
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
     return line.getvalue()
 
 
 def _safe(cell: str) -> str:
     """Return a cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "@") else cell
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
