@@ -7,6 +7,7 @@ HELP: Final[Mapping[str, str]] = {
     "worker": "Run jobs until told to stop.",
     "train": "Train from a plain file: no server, no database.",
     "generate": "Generate responses to a file of prompts.",
+    "score": "Score responses by a classifier, reward model or rule.",
     "models": "Check models, and take trained ones away.",
     "bench.learning": "Measure the learning core.",
 }

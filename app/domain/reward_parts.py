@@ -154,6 +154,20 @@ class RewardPart:
             raise Invalid(f"the name {LEARNED!r} is that of the reward model the round fits")
 
 
+def described(part: RewardPart) -> str:
+    """Return what a part scores by, such as the label of a classifier."""
+    match part.kind:
+        case PartKind.CLASSIFIER:
+            return f"{part.label or 'score'} of {part.model}"
+        case PartKind.LENGTH:
+            longest = "" if part.longest is None else part.longest
+            return f"length {part.shortest or ''}–{longest}"
+        case PartKind.FORMAT:
+            return f"pattern {part.pattern}"
+        case _:
+            return part.model or part.url
+
+
 def _check_classifier(part: RewardPart) -> None:
     if not part.model.strip():
         raise Invalid("a classifier reward needs a model: a folder or a hub name")

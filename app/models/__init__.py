@@ -32,6 +32,7 @@ from app.models.prompts import (
 )
 from app.models.results import ResultsFile, ResultsRow
 from app.models.rounds import Evaluation, Round
+from app.models.scorings import ScoredRow, Scoring
 
 __all__ = [
     "Adjudication",
@@ -82,6 +83,8 @@ __all__ = [
     "ResultsRow",
     "Role",
     "Round",
+    "ScoredRow",
+    "Scoring",
     "SignInFailure",
     "Slot",
     "Split",

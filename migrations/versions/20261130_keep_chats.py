@@ -1,7 +1,7 @@
 """Keep chats with models: what was said, and the responses as they are written.
 
 Revision: 4be17d93a0c6
-Follows: 5d0c6f3a91e4
+Follows: e19b7d42c6a0
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 import app.db.base
 
 revision = "4be17d93a0c6"
-down_revision = "5d0c6f3a91e4"
+down_revision = "e19b7d42c6a0"
 branch_labels = None
 depends_on = None
 

@@ -21,6 +21,7 @@ RUNS: Final[Mapping[str, str]] = {
     "merge": "worker.runs.merge",
     "policy": "worker.runs.policy",
     "reward": "worker.runs.reward",
+    "score": "worker.runs.score",
     "sft": "worker.runs.sft",
 }
 

@@ -284,13 +284,13 @@ def _read_shown(
 ) -> list[ShownComparison]:
     texts: dict[int, list[str]] = {id: [] for id in ids}
     query = (
-        select(ComparisonCompletion.comparison_id, Completion.text)
+        select(ComparisonCompletion.comparison_id, Completion.text, Completion.earlier)
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(ComparisonCompletion.comparison_id.in_(ids))
         .order_by(ComparisonCompletion.comparison_id, ComparisonCompletion.position)
     )
-    for comparison_id, text in session.execute(query):
-        texts[comparison_id].append(text)
+    for comparison_id, text, earlier in session.execute(query):
+        texts[comparison_id].append(prompts.response(earlier, text))
     rows = session.execute(
         select(Comparison.id, Comparison.kind, Prompt.messages)
         .join(Prompt, Prompt.id == Comparison.prompt_id)

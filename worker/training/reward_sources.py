@@ -47,25 +47,34 @@ class RewardReading:
     """The prompts that rewards are computed for, as the rewards read them.
 
     Attributes:
-        roles: the base model that samples, on which adapters of the same base are put.
+        roles: the base model that samples, on which adapters of the same base are put; None if
+            texts are scored that no model here has sampled.
         device: for other models.
         conversations: the turns of each prompt by its token ids, where parts read them.
         safety_prompts: the ids of prompts whose responses count by their safety alone.
+        tokenizer: that reads the ids, if it is not the base model's.
     """
 
-    roles: Roles
+    roles: Roles | None
     device: str
     conversations: Mapping[TokenIds, tuple[ChatMessage, ...]] = field(default_factory=dict)
     safety_prompts: frozenset[TokenIds] = frozenset()
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
     def writer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of the model that samples."""
+        """The tokenizer of the model that samples, or the one that reads the texts."""
+        if self.tokenizer is not None:
+            return self.tokenizer
+        assert self.roles is not None  # one of the two is set
         return self.roles.loaded.tokenizer
 
     @property
     def texts(self) -> Texts:
         """Prompts and responses as text."""
+        if self.tokenizer is not None:
+            return Texts(self.tokenizer, (int(self.tokenizer.eos_token_id),), self.conversations)
+        assert self.roles is not None
         return Texts(self.writer, self.roles.loaded.end_ids, self.conversations)
 
 
@@ -142,7 +151,7 @@ def _reward_model(
 def _on_base(trained: RewardFolder, title: str, reading: RewardReading) -> OtherReward:
     """Put adapters on the policy's base if it is theirs too, or else on a base of their own."""
     roles, texts = reading.roles, None
-    if trained.base != roles.loaded.path:
+    if roles is None or trained.base != roles.loaded.path:
         roles, texts = Roles(models.load(trained.base, device=reading.device)), reading.texts
     prefix = "".join(char if char.isalnum() else "_" for char in title)
     names = tuple(f"part_{prefix}~{member}" for member in trained.names)

@@ -63,6 +63,13 @@ def comparison(
     return (("system", _system(rubric, code)), ("user", "\n\n".join([*blocks, form])))
 
 
+def response(earlier: Sequence[Mapping[str, Any]], text: str) -> str:
+    """Return a response as a judge reads it: that to a follow-up with the turns before it."""
+    if not earlier:
+        return text
+    return _conversation([*earlier, {"role": "assistant", "content": text}])
+
+
 def scoring(
     rubric: Rubric, turns: Sequence[Mapping[str, Any]], response: str
 ) -> tuple[Message, ...]:

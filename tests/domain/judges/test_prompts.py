@@ -73,3 +73,11 @@ def test_a_score_is_asked_of_one_response() -> None:
     (_, _), (_, user) = prompts.scoring(Rubric(), TURNS, "Nine.")
     assert [title for title, _, _ in BLOCK.findall(user)] == ["PROMPT", "RESPONSE"]
     assert "from 1 to 10" in user
+
+
+def test_a_response_to_a_follow_up_is_read_after_the_turns_before_it() -> None:
+    earlier = [{"role": "assistant", "content": "At ten."}, {"role": "user", "content": "Sundays?"}]
+    assert prompts.response(earlier, "Closed.") == (
+        "[assistant]\nAt ten.\n\n[user]\nSundays?\n\n[assistant]\nClosed."
+    )
+    assert prompts.response([], "Closed.") == "Closed."

@@ -1,0 +1,168 @@
+"""Pages and API of scores: the form, refusals, figures, worst cases, CSV and who may see them."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.db import Database, now
+from app.domain.states import JobState
+from app.models import Checkpoint, Project, Role, ScoredRow, Scoring, Split, User
+from app.services.people import accounts
+from app.services.project import projects, prompts
+from app.services.project.prompts import NewPrompt
+from app.services.rounds import scorings
+
+SignIn = Callable[..., TestClient]
+HTML = {"accept": "text/html"}
+API = "/api/v1/projects/desk/scores"
+PATTERN = {"kind": "format", "pattern": "bad"}
+PAIRS = "".join(
+    f"{json.dumps(row)}\n"
+    for row in (
+        {"prompt": "one", "chosen": "a", "rejected": "b", "subset": "chat"},
+        {"prompt": "two", "chosen": "a", "rejected": "b", "subset": "safety"},
+    )
+).encode()
+
+
+@pytest.fixture
+def lead(sign_in: SignIn, database: Database) -> TestClient:
+    """Give a browser of the lead of a project with two models and three test prompts."""
+    browser = sign_in("lead")
+    with database.transaction() as session:
+        user = session.query(User).one()
+        project = projects.create(session, name="Desk", owner=user)
+        for name, kind in (("Base", "base"), ("Policy 1", "policy"), ("Reward 1", "reward")):
+            session.add(
+                Checkpoint(
+                    project_id=project.id,
+                    kind=kind,
+                    name=name,
+                    uri=name,
+                    state="ready",
+                    created_at=now(session),
+                )
+            )
+        found = [NewPrompt((("user", f"Question <b>{n}</b>"),)) for n in range(3)]
+        for prompt in prompts.add(session, project, found).prompts:
+            prompt.split = Split.TEST
+    return browser
+
+
+def score(lead: TestClient, database: Database) -> int:
+    """Create scores by API, and put the job's work in its place."""
+    answer = lead.post(API, json={"scorer": PATTERN, "models": [1, 2], "threshold": 0.5})
+    assert answer.status_code == 202, answer.text
+    made: dict[str, Any] = answer.json()
+    assert made["remarks"] == ["100 prompts were wanted; there are 3"]
+    with database.transaction() as session:
+        scoring = session.get_one(Scoring, made["id"])
+        scoring.finished_at = now(session)
+        for row in session.query(ScoredRow).filter_by(scoring_id=scoring.id):
+            row.texts = ["bad words", "=good"]
+            row.scores = [1.0, 0.25 * row.place]
+        job = scorings.job_of(session, scoring)
+        assert job is not None
+        job.state = JobState.SUCCEEDED
+    return int(made["id"])
+
+
+def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
+    empty = lead.get("/p/desk/scores", headers=HTML).text
+    assert "No scores yet" in empty
+    assert "Reward 1" not in empty.partition("New scores")[2].partition("fieldset")[2]
+    form = {"kind": "format", "pattern": "bad", "models": ["1", "2"], "responses": "models"}
+    answer = lead.post("/p/desk/scores", data=form, headers=HTML)
+    assert answer.status_code == 303, answer.text
+    shown = lead.get(answer.headers["location"], headers=HTML).text
+    assert "queued" in shown
+    assert "Nothing is scored yet" in shown
+    assert 'data-refresh="/p/desk/scores/1/live"' in shown
+    assert "pattern bad" in lead.get("/p/desk/scores", headers=HTML).text
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"kind": "format", "pattern": "("}, "is not a regular expression"),
+        ({"kind": "classifier", "source": "x", "label": "y"}, "choose 1 to 8 models"),
+        ({"kind": "classifier"}, "needs a model: a folder or a hub name"),
+        ({"kind": "format", "pattern": "a", "models": "3"}, "Reward 1 is a reward model"),
+        ({"kind": "format", "pattern": "a", "responses": "file"}, "choose a file"),
+        ({"kind": "format", "pattern": "a", "models": "1", "group": "evaluation"}, "no prompts"),
+        ({"kind": "reward_model", "source": "Reward 7", "models": "1"}, "you may use Reward 1"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_beside_the_form(
+    lead: TestClient, form: dict[str, Any], message: str
+) -> None:
+    answer = lead.post("/p/desk/scores", data=form, headers=HTML)
+    assert answer.status_code == 422
+    assert message in answer.text
+    assert "New scores" in answer.text
+    assert lead.get(API).json() == []
+
+
+def test_figures_and_worst_cases_are_shown_and_downloaded(
+    lead: TestClient, database: Database
+) -> None:
+    number = score(lead, database)
+    page = lead.get(f"/p/desk/scores/{number}", headers=HTML).text
+    assert "Change from Base" in page
+    assert "&lt;b&gt;" in page, "prompts are escaped"
+    assert "100 prompts were wanted" in page
+    figures = lead.get(f"{API}/{number}").json()["figures"]
+    assert [side["mean"] for side in figures["sides"]] == [1.0, 0.25]
+    assert figures["sides"][1]["change"]["value"] == -0.75
+    assert figures["sides"][1]["share_over_threshold"]["value"] == 0.0
+    worst = lead.get(f"{API}/{number}/cases", params={"side": 1, "count": 2}).json()
+    assert worst["found"] == 3
+    assert [case["scores"][1] for case in worst["cases"]] == [0.5, 0.25]
+    assert lead.get(f"{API}/{number}/cases", params={"side": 2}).status_code == 422
+    table = lead.get(f"/p/desk/scores/{number}/csv")
+    assert table.headers["content-disposition"].endswith('"desk-scores-1.csv"')
+    assert len(table.text.strip().splitlines()) == 1 + 6
+    assert ",'=good,0.25" in table.text, "no cell is a formula"
+    assert lead.get(f"{API}/{number}/csv").text == table.text
+
+
+def test_judged_pairs_are_uploaded_by_form_and_api(lead: TestClient) -> None:
+    upload = {"file": ("bench.jsonl", PAIRS)}
+    form = {"kind": "format", "pattern": "a", "responses": "file"}
+    answer = lead.post("/p/desk/scores", data=form, files=upload, headers=HTML)
+    assert answer.status_code == 303, answer.text
+    made = lead.post(f"{API}/files", data={"scorer": json.dumps(PATTERN)}, files=upload)
+    assert made.status_code == 202, made.text
+    assert made.json()["is_judged"] is True
+    assert made.json()["sides"] == ["chosen", "rejected"]
+    length = json.dumps({"kind": "length", "longest": 3})
+    refused = lead.post(f"{API}/files", data={"scorer": length}, files=upload)
+    assert refused.status_code == 422
+    assert "counts tokens" in refused.json()["detail"]
+
+
+def test_scores_are_deleted_when_their_job_is_over(lead: TestClient, database: Database) -> None:
+    queued = lead.post(API, json={"scorer": PATTERN, "models": [1]}).json()["id"]
+    assert lead.delete(f"{API}/{queued}").status_code == 409
+    number = score(lead, database)
+    assert lead.post(f"/p/desk/scores/{number}/remove").status_code == 303
+    assert lead.get(f"/p/desk/scores/{number}", headers=HTML).status_code == 404
+    with database.reader() as session:
+        assert session.query(ScoredRow).filter_by(scoring_id=number).count() == 0
+
+
+def test_labelers_and_strangers_see_no_scores(
+    lead: TestClient, sign_in: SignIn, database: Database
+) -> None:
+    number = score(lead, database)
+    stranger, labeler = sign_in("stranger"), sign_in("labeler")
+    with database.transaction() as session:
+        project = session.query(Project).one()
+        user = session.query(User).filter(User.email.startswith("labeler")).one()
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    for address in ("", f"/{number}", f"/{number}/csv", f"/{number}/live"):
+        assert stranger.get(f"/p/desk/scores{address}", headers=HTML).status_code == 404
+        assert labeler.get(f"/p/desk/scores{address}", headers=HTML).status_code == 403

@@ -1,0 +1,150 @@
+"""The job of a scoring: models respond once, whatever scores them; files are scored as they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from app.db import Database
+from app.domain.reward_parts import PartKind, RewardPart, ScoreForm
+from app.errors import Invalid
+from app.models import Checkpoint, Completion, Job, Project, ScoredRow, Scoring
+from app.services.checkpoints import checkpoints
+from app.services.project import projects
+from app.services.rounds import scorings
+from app.services.rounds.scorings import PromptChoice, ScorerChoice
+from tests.worker import published
+from tests.worker.runs import small
+from worker.training import text_scores
+
+PATTERN = RewardPart(PartKind.FORMAT, pattern="a")
+
+
+@pytest.fixture
+def project(any_database: Database, tmp_path: Path) -> Project:
+    """Make a project with two whole models."""
+    with any_database.transaction() as session:
+        base = str(small.save_tiny_llama(tmp_path / "base"))
+        made = small.make_project(session, base_model=base)
+        checkpoints.register_base(session, made, base)
+        other = small.save_tiny_llama(tmp_path / "other")
+        session.add(
+            Checkpoint(
+                project_id=made.id,
+                kind="base",
+                name="Other",
+                uri=str(other),
+                created_at=made.created_at,
+            )
+        )
+    return made
+
+
+def ask(database: Database, part: RewardPart, chosen: PromptChoice | None = None) -> int:
+    with database.transaction() as session:
+        project = projects.by_slug(session, "small")
+        ids = [model.id for model in scorings.models(session, project.id)]
+        choice = ScorerChoice(part, threshold=0.5)
+        wanted = chosen or PromptChoice(count=4)
+        return scorings.create(session, project, choice, ids, wanted, user_id=None).id
+
+
+def test_models_are_scored_on_the_same_prompts_and_sampled_once(
+    project: Project, any_database: Database, tmp_path: Path
+) -> None:
+    toxic = published.save(tmp_path / "toxic", ("fine", "toxic"))
+    part = RewardPart(
+        PartKind.CLASSIFIER, model=str(toxic), label="toxic", score=ScoreForm.PROBABILITY
+    )
+    first = ask(any_database, part)
+    assert small.run_jobs(any_database, tmp_path) == ["score"]
+    with any_database.reader() as session:
+        scoring = scorings.get(session, project.id, first)
+        assert scoring.finished_at is not None, session.scalars(select(Job.error)).all()
+        summary = scorings.figures(session, scoring)
+        assert [side.spread.n for side in summary.sides] == [4, 4]
+        assert summary.sides[1].change is not None
+        cases, total = scorings.worst(session, scoring, 1, 0, 3)
+        assert total == 4
+        shown = [case.scores[1] for case in cases]
+        assert shown == sorted((one for one in shown if one is not None), reverse=True)
+        assert all(0.0 < score < 1.0 for case in cases for score in case.scores if score)
+        lines = list(scorings.csv_rows(session, scoring))
+        assert len(lines) == 1 + 8
+        made = session.scalar(select(func.count()).select_from(Completion))
+    second = ask(any_database, RewardPart(PartKind.LENGTH, longest=2))
+    small.run_jobs(any_database, tmp_path)
+    with any_database.reader() as session:
+        scoring = scorings.get(session, project.id, second)
+        assert scorings.figures(session, scoring).sides[0].spread.n == 4
+        assert session.scalar(select(func.count()).select_from(Completion)) == made
+    with any_database.transaction() as session:
+        scorings.remove(session, scorings.get(session, project.id, first), user_id=None)
+        assert session.scalar(select(func.count()).select_from(ScoredRow)) == 4
+
+
+def test_a_job_that_is_run_again_scores_only_what_is_missing(
+    project: Project, any_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(any_database, PATTERN)
+    with any_database.transaction() as session:
+        row = session.scalars(select(ScoredRow).order_by(ScoredRow.place)).first()
+        assert row is not None
+        row.texts, row.scores = ["x", "y"], [7.0, 8.0]
+    asked: list[int] = []
+    score = text_scores.Scorer.score
+
+    def counted(self: text_scores.Scorer, responses: list[text_scores.Response]) -> list[float]:
+        asked.append(len(responses))
+        return score(self, responses)
+
+    monkeypatch.setattr(text_scores.Scorer, "score", counted)
+    small.run_jobs(any_database, tmp_path)
+    assert asked == [6]
+
+
+def test_judged_pairs_of_a_file_give_accuracy_by_subset(
+    project: Project, any_database: Database, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": "one", "chosen": "a b", "rejected": "b", "subset": "chat"},
+        {"prompt": "two", "chosen": "b", "rejected": "a", "subset": "safety"},
+        {"prompt": "three", "chosen": "a", "rejected": "b", "subset": "safety"},
+    ]
+    data = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    with any_database.transaction() as session:
+        made = projects.by_slug(session, "small")
+        scoring = scorings.create_of_file(
+            session, made, ScorerChoice(PATTERN), [data], "bench.jsonl", user_id=None
+        )
+        scoring_id = scoring.id
+    small.run_jobs(any_database, tmp_path)
+    with any_database.reader() as session:
+        scoring = session.get_one(Scoring, scoring_id)
+        summary = scorings.figures(session, scoring)
+        assert [(row.subset, row.accuracy.value) for row in summary.accuracies] == [
+            ("", pytest.approx(2 / 3)),
+            ("chat", 1.0),
+            ("safety", 0.5),
+        ]
+        cases, _total = scorings.worst(session, scoring, 0, 0, 1)
+        assert cases[0].texts == ["b", "a"], "the rejected response leads"
+
+
+@pytest.mark.parametrize(
+    ("part", "chosen", "message"),
+    [
+        (PATTERN, PromptChoice(category="none such"), "has no prompts"),
+        (PATTERN, PromptChoice(count=0), "1 to 2000 prompts, not 0"),
+        (PATTERN, PromptChoice(group="all"), "not 'all'"),
+        (RewardPart(PartKind.REWARD_MODEL, model="Reward 9"), PromptChoice(), "no reward model"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_a_job(
+    project: Project, any_database: Database, part: RewardPart, chosen: PromptChoice, message: str
+) -> None:
+    with pytest.raises(Invalid, match=message):
+        ask(any_database, part, chosen)
+    with any_database.reader() as session:
+        assert session.scalars(select(Job)).all() == []
