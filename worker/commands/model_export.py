@@ -42,7 +42,9 @@ def export(
         watching.say("Loading …")
         exports = load("worker.files.model_exports")
         folder = model if project is None else stored(project, model)
-        made: MergedModel = exports.export(folder, merged, watching.progress)
+        made: MergedModel = exports.export(
+            folder, merged, watching.progress, title="" if project is None else model
+        )
     if json:
         emit(made.to_json())
         return

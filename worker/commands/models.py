@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(no_args_is_help=True)
     models.callback()(_group)
     models.command()(check)
-    app.add_typer(models, name="models", help="Check models.")
+    app.add_typer(models, name="models", help="Check models, and take trained ones away.")
 
 
 def _group() -> None:
-    """Check models."""
+    """Check models, and take trained ones away."""
 
 
 def check(

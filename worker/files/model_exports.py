@@ -8,8 +8,8 @@ from worker.training.merged_export import MergedModel, Report
 from worker.training.model_folders import base_of, located
 
 
-def export(model: str, target: Path, report: Report) -> MergedModel:
-    """Merge a model into a new folder.
+def export(model: str, target: Path, report: Report, *, title: str = "") -> MergedModel:
+    """Merge a model into a new folder; `title` is its name on the card.
 
     Raises:
         NotFound: there is no such folder.
@@ -20,5 +20,5 @@ def export(model: str, target: Path, report: Report) -> MergedModel:
             f"there is no folder {model}; a model of the hub needs no merging, and a checkpoint is "
             "named together with --project"
         )
-    source = merged_export.source_of(folder, base_of, folder.name)
+    source = merged_export.source_of(folder, base_of, title or folder.name)
     return merged_export.export(source, target, report)

@@ -115,7 +115,7 @@ def export(source: MergeSource, target: Path, report: Report, device: str = "cpu
     size = sum(p.numel() * p.element_size() for p in roles.causal.parameters())
     refuse_full_disk(target, int(size * SPARE))
     report(1, STEPS, "merging and writing the weights")
-    kind = "reward model" if source.is_reward else "model that writes"
+    kind = "reward model" if source.is_reward else "language model"
 
     def write(folder: Path) -> None:
         _write(roles, role, folder)
