@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
@@ -299,7 +297,7 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
 
 def _model_class(name: str, revision: str | None) -> Any:
     config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return encoder_decoder.auto_class(config)
 
 
 def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:
