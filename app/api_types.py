@@ -14,10 +14,11 @@ class ApiMessage(BaseModel):
 
 
 class ApiCandidate(BaseModel):
-    """A completion with its canonical position."""
+    """A completion with its canonical position, and the turns that lead up to a follow-up's."""
 
     position: int
     text: str
+    earlier: list[ApiMessage] = []
 
 
 class ApiCriterion(BaseModel):
@@ -145,6 +146,7 @@ class ApiCompletion(BaseModel):
     model: str
     checkpoint_id: int | None
     text: str | None = None
+    earlier: list[dict[str, str]] = []
 
 
 class ApiComparisonRow(BaseModel):

@@ -30,10 +30,16 @@ class Defect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A candidate before the check."""
+    """A candidate before the check; `earlier` are its responses to turns before the last."""
 
     text: str
     is_finished: bool
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """All that the candidate says."""
+        return "\n\n".join([*self.earlier, self.text])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ def sort(drafts: Sequence[Draft], rules: Preflight) -> Sorted:
     dropped: dict[int, Defect] = {}
     for index, draft in enumerate(drafts):
         reason = defect(draft, rules) or _repetition(
-            draft.text, [drafts[earlier].text for earlier in kept], rules
+            draft.whole, [drafts[earlier].whole for earlier in kept], rules
         )
         if reason is None:
             kept.append(index)
@@ -61,13 +67,15 @@ def sort(drafts: Sequence[Draft], rules: Preflight) -> Sorted:
 
 def defect(draft: Draft, rules: Preflight) -> Defect | None:
     """Return the defect of a draft on its own."""
-    if not draft.text.strip():
+    texts = [*draft.earlier, draft.text]
+    if not all(text.strip() for text in texts):
         return Defect.EMPTY
     if not rules.is_on:
         return None
     if rules.drop_cut_off and not draft.is_finished:
         return Defect.CUT_OFF
-    return Defect.LOOPING if is_looping(draft.text, rules.loop_repeats) else None
+    is_loop = any(is_looping(text, rules.loop_repeats) for text in texts)
+    return Defect.LOOPING if is_loop else None
 
 
 def is_looping(text: str, repeats: int) -> bool:

@@ -1,7 +1,7 @@
 """LMArena battles: two models' conversations on the same prompt, and the winner.
 
 Rows are `model_a, model_b, winner, conversation_a, conversation_b`. In longer conversations each
-model continues from its own response, so only single-turn battles compare responses to one prompt.
+model continues from its own response to the same questions; its completion then holds these turns.
 """
 
 from app.domain.ranking import Ranking
@@ -9,7 +9,7 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
-from app.formats.records import ComparisonRecord, CompletionText, PreferenceRecord, Row, VoteRecord
+from app.formats.records import ComparisonRecord, PreferenceRecord, Row, VoteRecord, completion
 
 _RANKS = {"model_a": (1, 2), "model_b": (2, 1), "tie": (1, 1)}
 _BOTH_BAD = ("tie (bothbad)", "both_bad")
@@ -17,13 +17,13 @@ _BOTH_BAD = ("tie (bothbad)", "both_bad")
 
 def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
     """Read one battle; *both bad* becomes a comparison with one vote, which can carry it."""
-    prompt, texts = shared_prompt(
+    prompt, tails = shared_prompt(
         fields.messages(fields.items(row, "conversation_a"), "conversation_a"),
         fields.messages(fields.items(row, "conversation_b"), "conversation_b"),
     )
     candidates = tuple(
-        CompletionText(text, fields.identifier(row, model))
-        for text, model in zip(texts, ("model_a", "model_b"), strict=True)
+        completion(turns, fields.identifier(row, model))
+        for turns, model in zip(tails, ("model_a", "model_b"), strict=True)
     )
     winner, name = fields.text(row, "winner"), fields.identifier(row, "question_id", "id")
     judge = fields.identifier(row, "judge", "evaluation_session_id")

@@ -12,17 +12,17 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import shared_prompt
-from app.formats.records import CompletionText, Conversation, PreferenceRecord, Row, Turn
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, completion
 
 _RANKS = {"winner_model_a": (1, 2), "winner_model_b": (2, 1), "winner_tie": (1, 1)}
 
 
 def read(row: Row) -> list[PreferenceRecord]:
     """Read one battle."""
-    prompt, texts = shared_prompt(_conversation(row, "a"), _conversation(row, "b"))
+    prompt, tails = shared_prompt(_conversation(row, "a"), _conversation(row, "b"))
     candidates = tuple(
-        CompletionText(text, fields.identifier(row, model))
-        for text, model in zip(texts, ("model_a", "model_b"), strict=True)
+        completion(turns, fields.identifier(row, model))
+        for turns, model in zip(tails, ("model_a", "model_b"), strict=True)
     )
     name = fields.identifier(row, "id")
     return [PreferenceRecord(prompt, candidates, Ranking(_ranks(row)), source_id=name)]

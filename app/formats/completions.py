@@ -1,6 +1,7 @@
 """Prompts with unjudged completions: `prompt` or `instruction`, and `completions`.
 
-A completion is a string, or an object with `text` or `output` and optionally `source` or `model`.
+A completion is a string, or an object with `text` or `output` and optionally `source` or `model`,
+and `earlier`, the turns that lead up to a response to a follow-up.
 """
 
 from app.errors import Invalid
@@ -36,7 +37,8 @@ def read_completion(value: object, name: str) -> CompletionText:
     if not isinstance(value, dict):
         raise Invalid(f"{name} must be text or an object, not {fields.kind(value)}")
     text = fields.text(value, "text" if "text" in value else "output")
-    return CompletionText(text, fields.identifier(value, "source", "model"))
+    earlier = fields.messages(value["earlier"], "earlier") if value.get("earlier") else ()
+    return CompletionText(text, fields.identifier(value, "source", "model"), earlier)
 
 
 def write(record: CompletionsRecord) -> Row:
@@ -53,7 +55,8 @@ def write(record: CompletionsRecord) -> Row:
 def as_row(completion: CompletionText) -> Row:
     """Write one completion."""
     source: Row = {} if completion.source is None else {"source": completion.source}
-    return {**source, "text": completion.text}
+    earlier: Row = {"earlier": fields.as_messages(completion.earlier)} if completion.earlier else {}
+    return {**source, "text": completion.text, **earlier}
 
 
 FORMAT = Format(
@@ -64,6 +67,7 @@ FORMAT = Format(
     fields=(
         *("prompt", "instruction", "messages", "id", "prompt_id"),
         *("completions.text", "completions.output", "completions.source", "completions.model"),
+        "completions.earlier",
     ),
     keeps_notes=True,
     needs=has(("prompt", "instruction", "messages"), "completions"),

@@ -121,7 +121,7 @@ COLUMNS: Mapping[str, Columns] = {
         "weights": Entries("criterion", "weight", Plain.NUMBER),
         "settled": Many(_N),
         "context": _MESSAGES,
-        "completions": Many(Struct({"source": _T, "text": _T})),
+        "completions": Many(Struct({"source": _T, "text": _T, "earlier": _MESSAGES})),
         "individual_preference": Many(_VOTE),
     },
 }

@@ -1,7 +1,8 @@
 r"""Anthropic HH: `chosen` and `rejected` transcripts of "\n\nHuman: …\n\nAssistant: …" turns.
 
-The prompt is what both have in common, cut at a turn. Rows whose transcripts diverge before the
-last turn are rejected, because they do not respond to the same prompt.
+The prompt is what both have in common, cut at a turn. Transcripts that diverge before the last turn
+are two responses to the same follow-ups if the user says the same in both; otherwise the row is
+rejected, because they do not respond to the same prompt.
 """
 
 from itertools import pairwise
@@ -9,7 +10,14 @@ from itertools import pairwise
 from app.errors import Invalid
 from app.formats import fields, transcripts
 from app.formats.format import Format
-from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
+from app.formats.records import (
+    Conversation,
+    PreferenceRecord,
+    Row,
+    Turn,
+    chosen_and_rejected,
+    conversation_pair,
+)
 
 
 def recognizes(row: Row) -> bool:
@@ -28,23 +36,40 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 def shared_prompt(
     chosen: Conversation, rejected: Conversation
-) -> tuple[Conversation, tuple[str, str]]:
-    """Split two conversations into the prompt that they share and their two final responses.
+) -> tuple[Conversation, tuple[Conversation, Conversation]]:
+    """Split two conversations into the prompt that they share and the turns of each after it.
 
-    Raises Invalid if they are equal, diverge before the last turn, or do not end with a response.
+    The last of these turns is the response. There are others only in conversations with the same
+    follow-ups.
+
+    Raises Invalid if they are equal, diverge in what the user says, or do not end with a response.
     """
     if chosen == rejected:
         raise Invalid("chosen and rejected are the same")
     same = 0
     while same < min(len(chosen), len(rejected)) and chosen[same] == rejected[same]:
         same += 1
-    if len(chosen) != same + 1 or len(rejected) != same + 1:
+    if not asks_the_same(chosen[same:], rejected[same:]):
         most = max(len(chosen), len(rejected))
         raise Invalid(f"chosen and rejected diverge at turn {same + 1} of {most}, in the prompt")
     for name, last in (("chosen", chosen[-1]), ("rejected", rejected[-1])):
         if last.role != "assistant":
             raise Invalid(f"{name!r} ends with a {last.role} turn, not with a response")
-    return chosen[:same], (chosen[-1].content, rejected[-1].content)
+    return chosen[:same], (chosen[same:], rejected[same:])
+
+
+def asks_the_same(chosen: Conversation, rejected: Conversation) -> bool:
+    """Whether the turns after a prompt are different responses to the same follow-ups, if any."""
+    if chosen == rejected or len(chosen) != len(rejected):
+        return False
+    if len(chosen) == 1:
+        return True
+    is_by_turns = all(
+        turn.role == ("user" if n % 2 else "assistant")
+        for turns in (chosen, rejected)
+        for n, turn in enumerate(turns)
+    )
+    return is_by_turns and len(chosen) % 2 == 1 and chosen[1::2] == rejected[1::2]
 
 
 def write(record: PreferenceRecord) -> Row:
@@ -53,15 +78,16 @@ def write(record: PreferenceRecord) -> Row:
     Raises Invalid for a system turn, two consecutive turns of the same role, or a text that holds a
     turn marker, because the transcript could not be read back.
     """
-    chosen, rejected = pair(record)
-    head = "".join(_transcribed(turn, n) for n, turn in enumerate(record.messages, 1))
-    last = len(record.messages) + 1
+    chosen, rejected = (
+        "".join(_transcribed(turn, n) for n, turn in enumerate([*record.messages, *one.turns], 1))
+        for one in conversation_pair(record)
+    )
     for turn, following in pairwise(record.messages):
         if turn.role == following.role:
             raise Invalid(f"HH transcripts alternate roles; two {turn.role} turns are adjacent")
     return {
-        "chosen": head + _transcribed(Turn("assistant", chosen), last),
-        "rejected": head + _transcribed(Turn("assistant", rejected), last),
+        "chosen": chosen,
+        "rejected": rejected,
     }
 
 

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 
 from app.errors import Invalid
 from app.formats import completions, fields
-from app.formats.records import CompletionText, Conversation, Row, check_prompt
+from app.formats.records import (
+    CompletionText,
+    Conversation,
+    Row,
+    check_follow_ups,
+    check_prompt,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,12 @@ class PracticeRecord:
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
-        texts = [candidate.text for candidate in self.candidates]
+        texts = [candidate.turns for candidate in self.candidates]
         if not texts:
             raise Invalid("there are no completions")
         if len(set(texts)) < len(texts):
             raise Invalid("two of the completions have the same text")
+        check_follow_ups(self.candidates)
 
 
 def read(row: Row) -> PracticeRecord:

@@ -195,8 +195,10 @@ def _turns(messages: Conversation) -> tuple[str, ...]:
 
 
 def _texts(candidates: Iterable[CompletionText]) -> tuple[str, ...]:
+    texts = [" → ".join(turn.content for turn in one.turns) for one in candidates]
     return tuple(
-        one.text if one.source is None else f"{one.source}: {one.text}" for one in candidates
+        text if one.source is None else f"{one.source}: {text}"
+        for text, one in zip(texts, candidates, strict=True)
     )
 
 

@@ -1,7 +1,8 @@
 """The contents of files as values: what readers return and writers accept.
 
-Two consecutive user turns mean that the second is asked after the model's own response to the
-first. Nothing here knows of bytes, field names or database rows.
+In a prompt, two consecutive user turns mean that the second is asked after the model's own response
+to the first. A completion that responds to such a follow-up holds the turns that lead up to it:
+see `earlier_turns`. Nothing here knows of bytes, field names or database rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from datetime import datetime
 from math import isfinite
 from typing import NamedTuple
 
+from app.domain import earlier_turns
 from app.domain.judgment_kinds import THUMB_REASONS, check_k, kind_named
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
@@ -32,10 +34,33 @@ Meta = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class CompletionText:
-    """One completion of a prompt, and who or what wrote it, if known."""
+    """One completion of a prompt, and who or what wrote it, if known.
+
+    `earlier` are the turns between the prompt and a response to a follow-up: responses by the same
+    writer, each with the follow-up that came after it.
+    """
 
     text: str
     source: str | None = None
+    earlier: Conversation = ()
+
+    def __post_init__(self) -> None:
+        earlier_turns.checked(self.earlier)
+
+    def __repr__(self) -> str:
+        # As before there were earlier turns: files are known by it, see `unnamed_votes`.
+        earlier = f", earlier={self.earlier!r}" if self.earlier else ""
+        return f"CompletionText(text={self.text!r}, source={self.source!r}{earlier})"
+
+    @property
+    def turns(self) -> Conversation:
+        """All turns after the prompt; the last one is the completion itself."""
+        return (*self.earlier, Turn("assistant", self.text))
+
+    @property
+    def follow_ups(self) -> tuple[str, ...]:
+        """The questions among the earlier turns."""
+        return tuple(turn.content for turn in self.earlier if turn.role == "user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,7 @@ class CompletionsRecord:
         check_prompt(self.messages)
         if not self.completions:
             raise Invalid("there are no completions")
+        check_follow_ups(self.completions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +131,7 @@ class PreferenceRecord:
             raise Invalid(
                 f"{len(self.candidates)} completions have {len(self.ranking.ranks)} ranks"
             )
+        check_follow_ups(self.candidates)
         if has_one_text(self.candidates) and not have_own_sources(self.candidates):
             raise Invalid("all completions have the same text")
 
@@ -193,6 +220,7 @@ class ComparisonRecord:
 
     def __post_init__(self) -> None:
         check_prompt(self.messages)
+        check_follow_ups(self.candidates)
         count = len(self.candidates)
         if self.settled is not None and len(self.settled.ranks) != count:
             raise Invalid(f"{count} completions are settled by {len(self.settled.ranks)} ranks")
@@ -243,6 +271,11 @@ def _check_scales(scales: Mapping[str, tuple[int, int]], vote: VoteRecord) -> No
                 raise Invalid(f"the rating on {name!r} must be {low} to {high}, not {rating}")
 
 
+OWN_TURNS = (
+    "the two responses answer a follow-up, each after a first response of its own, which the "
+    "format cannot hold; trl-explicit, trl-implicit, hh, unpaired and rich can"
+)
+
 Record = (
     PromptRecord
     | DemonstrationRecord
@@ -284,8 +317,17 @@ def check_prompt(messages: Sequence[Turn]) -> None:
 
 
 def has_one_text(candidates: Sequence[CompletionText]) -> bool:
-    """Return whether completions do not differ in their text."""
-    return len({candidate.text for candidate in candidates}) < 2
+    """Return whether completions do not differ in their text, nor in the turns before it."""
+    return len({candidate.turns for candidate in candidates}) < 2
+
+
+def check_follow_ups(candidates: Sequence[CompletionText]) -> None:
+    """Check that completions respond to the same questions.
+
+    Raises Invalid if they do not.
+    """
+    if len({candidate.follow_ups for candidate in candidates}) > 1:
+        raise Invalid("the completions respond to different follow-ups of the prompt")
 
 
 def have_own_sources(candidates: Sequence[CompletionText]) -> bool:
@@ -294,20 +336,30 @@ def have_own_sources(candidates: Sequence[CompletionText]) -> bool:
     return len(sources) == len(candidates) and None not in sources
 
 
+def completion(said: str | Conversation, source: str | None = None) -> CompletionText:
+    """Return a completion of its text, or of all turns after the prompt."""
+    if isinstance(said, str):
+        return CompletionText(said, source)
+    return CompletionText(said[-1].content, source, said[:-1])
+
+
 def chosen_and_rejected(
     messages: Conversation,
-    chosen: str,
-    rejected: str,
+    chosen: str | Conversation,
+    rejected: str | Conversation,
     *,
     sources: tuple[str | None, str | None] = (None, None),
     margin: float | None = None,
     source_id: str | None = None,
     meta: Meta | None = None,
 ) -> PreferenceRecord:
-    """Build a preference between two completions of which only the winner is known."""
+    """Build a preference between two completions of which only the winner is known.
+
+    A completion is its text, or all turns after the prompt.
+    """
     return PreferenceRecord(
         messages,
-        (CompletionText(chosen, sources[0]), CompletionText(rejected, sources[1])),
+        (completion(chosen, sources[0]), completion(rejected, sources[1])),
         Ranking((1, 2)),
         margin=margin,
         source_id=source_id,
@@ -317,6 +369,17 @@ def chosen_and_rejected(
 
 def pair(record: PreferenceRecord) -> tuple[str, str]:
     """Return the chosen and the rejected text of a preference between two completions.
+
+    Raises Invalid for responses to a follow-up, and for what `conversation_pair` refuses.
+    """
+    chosen, rejected = conversation_pair(record)
+    if chosen.earlier or rejected.earlier:
+        raise Invalid(OWN_TURNS)
+    return chosen.text, rejected.text
+
+
+def conversation_pair(record: PreferenceRecord) -> tuple[CompletionText, CompletionText]:
+    """Return the chosen and the rejected completion of a preference, with their earlier turns.
 
     Raises Invalid for a tie and for more than two completions, which a chosen/rejected row cannot
     express.
@@ -328,8 +391,8 @@ def pair(record: PreferenceRecord) -> tuple[str, str]:
         raise Invalid("a tie has no chosen completion")
     if has_one_text(record.candidates):
         raise Invalid("all completions have the same text")
-    chosen, rejected = record.candidates if first < second else record.candidates[::-1]
-    return chosen.text, rejected.text
+    chosen, rejected = record.candidates
+    return (chosen, rejected) if first < second else (rejected, chosen)
 
 
 def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:
@@ -345,5 +408,5 @@ def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:
             record.source_id,
         )
         for implied in record.ranking.preferences()
-        if record.candidates[implied.preferred].text != record.candidates[implied.other].text
+        if record.candidates[implied.preferred].turns != record.candidates[implied.other].turns
     )

@@ -8,7 +8,8 @@ votes have one. `absolutes` has `[ratings, thumb]` for each completion in order:
 criterion (on the project's scale, from 1) and the share of thumbs up or null. `weights` belong to
 the criteria. Ratings of two or more completions also imply `pairs`, by the weighted mean; thumbs
 imply none. A text that a labeler edited is a completion of its own, without token ids, and is
-preferred to the first completion, the original.
+preferred to the first completion, the original. A response to a follow-up has `earlier`, the turns
+that lead up to it: other completions of the same prompt have others.
 
 If `settled` is true, a lead has settled the comparison, and `pairs` are those of the settlement
 (share 1, 0 or 0.5), whatever the votes say.
@@ -44,7 +45,10 @@ class DatasetPrompt:
 
 @dataclass(frozen=True, slots=True)
 class JudgedCompletion:
-    """A completion in canonical order; `token_ids` is None for text that was not sampled here."""
+    """A completion in canonical order; `token_ids` is None for text that was not sampled here.
+
+    `earlier` are the turns between the prompt and a response to a follow-up.
+    """
 
     completion_id: int
     text: str
@@ -52,6 +56,7 @@ class JudgedCompletion:
     is_finished: bool
     source: str
     checkpoint_id: int | None
+    earlier: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,7 @@ def _candidate_json(candidate: JudgedCompletion) -> dict[str, Any]:
         "is_finished": candidate.is_finished,
         "source": candidate.source,
         "checkpoint": candidate.checkpoint_id,
+        **({"earlier": list(candidate.earlier)} if candidate.earlier else {}),
     }
 
 
@@ -190,4 +196,5 @@ def _candidate(data: Mapping[str, Any]) -> JudgedCompletion:
         data["is_finished"],
         data["source"],
         data["checkpoint"],
+        tuple(data.get("earlier", ())),
     )

@@ -8,6 +8,9 @@ its last space if there is none.
 TRL's own `extract_prompt` (`huggingface/trl:trl/data_utils.py`) takes the longest common beginning:
 whole messages of conversations, which is the prompt, but characters of texts. So implicit texts are
 written only if the two responses differ from their first character on.
+
+Responses to a follow-up are written with the turns that lead up to them: `chosen` and `rejected`
+then begin with each model's own response to the first question.
 """
 
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ from collections.abc import Mapping
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.hh import shared_prompt
+from app.formats.hh import asks_the_same, shared_prompt
 from app.formats.records import (
     Conversation,
     PreferenceRecord,
@@ -23,6 +26,7 @@ from app.formats.records import (
     Turn,
     UnpairedRecord,
     chosen_and_rejected,
+    conversation_pair,
     pair,
 )
 
@@ -60,22 +64,21 @@ def read(row: Row) -> list[PreferenceRecord]:
 
 def write_explicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
     """Write a conversational row with an explicit prompt, the form for DPO."""
-    chosen, rejected = pair(record)
+    chosen, rejected = conversation_pair(record)
     return {
         "prompt": fields.as_messages(record.messages),
-        "chosen": [_response(chosen)],
-        "rejected": [_response(rejected)],
+        "chosen": fields.as_messages(chosen.turns),
+        "rejected": fields.as_messages(rejected.turns),
         **_margin(record, margin),
     }
 
 
 def write_implicit(record: PreferenceRecord, *, margin: bool = False) -> Row:
     """Write two complete conversations, the form for reward models."""
-    chosen, rejected = pair(record)
-    prompt = fields.as_messages(record.messages)
+    chosen, rejected = conversation_pair(record)
     return {
-        "chosen": [*prompt, _response(chosen)],
-        "rejected": [*prompt, _response(rejected)],
+        "chosen": fields.as_messages([*record.messages, *chosen.turns]),
+        "rejected": fields.as_messages([*record.messages, *rejected.turns]),
         **_margin(record, margin),
     }
 
@@ -119,7 +122,9 @@ def write_unpaired_text(record: UnpairedRecord) -> Row:
     return {"prompt": prompt, "completion": record.text, "label": record.label}
 
 
-def _prompt_and_responses(row: Row) -> tuple[Conversation, tuple[str, str]]:
+def _prompt_and_responses(
+    row: Row,
+) -> tuple[Conversation, tuple[str | Conversation, str | Conversation]]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if isinstance(chosen, str) and isinstance(rejected, str):
         if row.get("prompt") is not None:
@@ -130,6 +135,9 @@ def _prompt_and_responses(row: Row) -> tuple[Conversation, tuple[str, str]]:
     if row.get("prompt") is None:
         return shared_prompt(chosen_turns, rejected_turns)
     prompt = fields.messages(row["prompt"], "prompt")
+    if prompt and asks_the_same(chosen_turns, rejected_turns) and len(chosen_turns) > 1:
+        # Also if both models gave the same first response, which is then no part of the prompt.
+        return prompt, (chosen_turns, rejected_turns)
     # Some files have an explicit prompt and repeat it in both conversations.
     return shared_prompt(_with(prompt, chosen_turns), _with(prompt, rejected_turns))
 

@@ -14,6 +14,7 @@ from itertools import chain, islice
 
 from app.formats.records import (
     ComparisonRecord,
+    CompletionText,
     Conversation,
     PreferenceRecord,
     Record,
@@ -88,7 +89,7 @@ class _Numbers:
 
 def _named(record: Record, names: _Names) -> Record:
     if isinstance(record, PreferenceRecord) and record.labeler is None:
-        texts = [candidate.text for candidate in record.candidates]
+        texts = list(map(_whole, record.candidates))
         return replace(record, labeler=names.next(record.messages, texts, "order"))
     if isinstance(record, UnpairedRecord) and record.labeler is None:
         return replace(record, labeler=names.next(record.messages, [record.text], "thumbs"))
@@ -97,10 +98,14 @@ def _named(record: Record, names: _Names) -> Record:
     return record
 
 
+def _whole(candidate: CompletionText) -> str:
+    return "\0".join(turn.content for turn in candidate.turns)
+
+
 def _votes_named(record: ComparisonRecord, names: _Names) -> ComparisonRecord:
     if all(vote.labeler for vote in record.votes):
         return record
-    texts = [candidate.text for candidate in record.candidates]
+    texts = list(map(_whole, record.candidates))
     kind = "order" if record.kind in (None, "pick", "rank") else record.kind
     votes = tuple(
         vote if vote.labeler else replace(vote, labeler=names.next(record.messages, texts, kind))

@@ -120,6 +120,8 @@ class Completion(Identified, Base):
     source: Mapped[str] = mapped_column(String(120))  # shown to leads: "SFT 1", "gpt-x", "edit"
     source_key: Mapped[str] = mapped_column(String(160))  # checkpoint and sampling, or import hash
     sample_index: Mapped[int]
+    # Responses to earlier turns, each with the follow-up then asked; `text` responds to the last.
+    earlier: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default=text("'[]'"))
     text: Mapped[str]
     token_ids: Mapped[list[int] | None]  # as sampled, for training; None for imported text
     is_finished: Mapped[bool] = mapped_column(default=True)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified
@@ -32,4 +32,6 @@ class ResultsRow(Identified, Base):
     file_id: Mapped[int] = mapped_column(ForeignKey("results_file.id"))
     content_hash: Mapped[str] = mapped_column(String(64))  # as in `prompt`
     messages: Mapped[list[dict[str, Any]]]
+    # Turns between the prompt and a response to a follow-up.
+    earlier: Mapped[list[dict[str, Any]]] = mapped_column(default=list, server_default=text("'[]'"))
     text: Mapped[str]

@@ -156,6 +156,13 @@ class CandidateOut(BaseModel):
     text: str
     html: str | None = None
     raw: str | None = None
+    earlier: Annotated[
+        list[MessageOut],
+        Field(
+            description="The turns between the prompt and a response to a follow-up: the same "
+            "model's responses to the questions before, and the follow-ups."
+        ),
+    ] = []
 
 
 class PreviousOut(BaseModel):
@@ -303,6 +310,7 @@ def assignment_out(
                 text=candidate.text,
                 html=str(render_markdown(candidate.text)) if rendered else None,
                 raw=visible_raw(candidate.text) if rendered else None,
+                earlier=_messages(candidate.earlier, rendered),
             )
             for candidate in sheet.candidates
         ],
@@ -371,7 +379,11 @@ def history_out(item: HistoryItem) -> HistoryOut:
         kind=item.kind,
         messages=_messages(item.messages, rendered=False),
         candidates=[
-            CandidateOut(position=candidate.position, text=candidate.text)
+            CandidateOut(
+                position=candidate.position,
+                text=candidate.text,
+                earlier=_messages(candidate.earlier, rendered=False),
+            )
             for candidate in item.candidates
         ],
         answer=judgment_out(item.body) if item.body else None,

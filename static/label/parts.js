@@ -8,8 +8,20 @@ export function runsOf({ assignment, view }) {
   return view.difference && assignment.candidates.length === 2 ? difference(...assignment.candidates.map((one) => one.text)) : null;
 }
 
-/** Return a response's text: rendered, raw, or with the words marked that only it has. */
-export function responseBody(candidate, { view, setHtml }, runs = null) {
+/** Return a response's text; that of a follow-up with the turns that lead up to it. */
+export function responseBody(candidate, context, runs = null) {
+  const text = bodyOf(candidate, context, runs);
+  if (!candidate.earlier?.length) return text;
+  const turns = candidate.earlier.map((turn) =>
+    make("div", { className: `turn ${turn.role}` }, who(turn.role === "user" ? "Follow-up" : "Response"), bodyOf({ ...turn, text: turn.content }, context)),
+  );
+  return make("div", { className: "turns" }, ...turns, make("div", { className: "turn" }, who("Response to the follow-up"), text));
+}
+
+const who = (name) => make("div", { className: "who" }, name);
+
+/** Return a text: rendered, raw, or with the words marked that only it has. */
+function bodyOf(candidate, { view, setHtml }, runs = null) {
   if (view.raw) return make("pre", { className: "raw", dir: "auto" }, candidate.raw || "(empty response)");
   const text = make("div", { className: "text", dir: "auto" });
   if (runs) {

@@ -145,10 +145,22 @@ def test_arena_both_bad_stays_beside_the_tie() -> None:
     assert found.votes == (VoteRecord("j", Ranking((1, 1)), both_bad=True),)
 
 
-def test_arena_conversation_that_went_two_ways_is_refused() -> None:
+def test_arena_models_that_were_asked_the_same_follow_up_keep_their_own_turns() -> None:
     more = [{"role": "user", "content": "and?"}, {"role": "assistant", "content": "z"}]
     row = battle("tie")
     for side in ("conversation_a", "conversation_b"):
+        row[side] = row[side] + more
+    (record,) = read(row)
+    assert isinstance(record, PreferenceRecord)
+    assert [one.follow_ups for one in record.candidates] == [("and?",)] * 2
+    assert record.candidates[0].earlier[0] != record.candidates[1].earlier[0]
+    assert {one.text for one in record.candidates} == {"z"}
+
+
+def test_arena_conversation_that_went_two_ways_is_refused() -> None:
+    row = battle("tie")
+    for side, asked in (("conversation_a", "and?"), ("conversation_b", "why?")):
+        more = [{"role": "user", "content": asked}, {"role": "assistant", "content": "z"}]
         row[side] = row[side] + more
     assert "diverge at turn 2 of 4" in reason(row)
     assert "'winner' must be" in reason(battle("nobody"))

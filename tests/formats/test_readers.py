@@ -135,10 +135,20 @@ def test_hh_prompt_is_cut_at_a_turn_and_not_where_answers_differ() -> None:
     assert pair(record) == ("I am", "I was")
 
 
+def test_hh_transcripts_with_the_same_follow_ups_respond_to_the_same_prompt() -> None:
+    record = read({"chosen": hh("a", "b", "c", "d"), "rejected": hh("a", "x", "c", "d")}, "hh")
+    assert isinstance(record, PreferenceRecord)
+    assert record.messages == (Turn("user", "a"),)
+    assert [[turn.content for turn in one.turns] for one in record.candidates] == [
+        ["b", "c", "d"],
+        ["x", "c", "d"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("chosen", "rejected", "why"),
     [
-        (hh("a", "b", "c", "d"), hh("a", "x", "c", "d"), "diverge at turn 2 of 4, in the prompt"),
+        (hh("a", "b", "c", "d"), hh("a", "x", "y", "d"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b", "c", "d"), hh("a", "x"), "diverge at turn 2 of 4, in the prompt"),
         (hh("a", "b"), hh("a", "b"), "chosen and rejected are the same"),
         (hh("a", "b", "c"), hh("a", "b", "d"), "'chosen' ends with a user turn"),

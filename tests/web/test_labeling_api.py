@@ -54,7 +54,7 @@ def test_an_assignment_tells_nothing_of_models_scores_or_purpose(labeler: TestCl
         *("criteria", "rating_max", "reasons", "is_practice"),
     }
     assert {key for one in assignment["candidates"] for key in one} == {
-        *("position", "text", "html", "raw"),
+        *("position", "text", "html", "raw", "earlier"),
     }
 
 

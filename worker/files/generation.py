@@ -2,13 +2,14 @@
 
 Lines are in the prompts' order, a chunk of prompts at a time. The random numbers of a completion
 depend on the seed, the content of its prompt and its index, so a resumed run writes what an
-uninterrupted run would have written.
+uninterrupted run would have written. Follow-ups of a prompt are asked after each sample's own
+responses; the completion is the response to the last, with the turns before it.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,18 +24,20 @@ from worker.files.rows import BadLine, FilePrompt
 from worker.files.run_folder import Watcher, differences
 from worker.files.source import Source
 from worker.orders import Interrupted, Orders
-from worker.rlhf.core.examples import PromptItem, SampledCompletion
+from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.model.models import LoadedModel, context_tokens
 from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training import model_card, screening, token_ids
+from worker.training import conversations, model_card, screening, token_ids
+from worker.training.conversations import Question, Response, Turns
 
 CHUNK_PROMPTS: Final = 32
 FORMATS: Final = ("attune", "vertex")
 
 Line = Mapping[str, Any]
+Sampled = Response[SampledCompletion]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +127,14 @@ def run(
         four_bit=request.four_bit,
         chat=screening.options_of(request.chat),
     )
-    fitting, items = _items(opened, file_prompts, request, bad)
+    fitting = _questions(opened, file_prompts, request, bad)
     with request.partial.open("ab") as file:
         artifacts.lock(file, request.partial)
         resumed_at = _whole_lines(request.partial) // per_prompt
         _keep(request.partial, resumed_at * per_prompt)
         for at in range(resumed_at, len(fitting), CHUNK_PROMPTS):
             chunk = range(at, min(at + CHUNK_PROMPTS, len(fitting)))
-            lines = _complete(
-                opened, [fitting[n] for n in chunk], [items[n] for n in chunk], request
-            )
+            lines = _complete(opened, [fitting[n] for n in chunk], request)
             file.write(b"".join(jsonl.encode(line) for line in lines))
             file.flush()
             os.fsync(file.fileno())
@@ -171,67 +172,78 @@ def _claim(request: GenerationRequest, *, restart: bool) -> dict[str, Any]:
     return known
 
 
-def _items(
+def _questions(
     opened: Opened,
     file_prompts: Sequence[FilePrompt],
     request: GenerationRequest,
     bad: list[BadLine],
-) -> tuple[list[FilePrompt], list[PromptItem]]:
-    """Return the prompts that fit, and their token ids, each under a key from its content."""
+) -> list[tuple[FilePrompt, Question]]:
+    """Return the prompts that fit, each as a question under a key from its content."""
     loaded = opened.roles.loaded
     limit = context_tokens(opened.roles.causal)
     seen: dict[str, int] = {}
-    kept, items = list[FilePrompt](), list[PromptItem]()
+    kept = list[tuple[FilePrompt, Question]]()
     for prompt in file_prompts:
-        ids, reason = _fitting_ids(loaded, prompt, request, limit)
+        reason = _unfit(loaded, prompt, request, limit)
         if reason:
             if not request.prompts.skip_bad:
                 raise Invalid(f"{request.prompts.path}, line {prompt.line}: {reason}")
             bad.append(BadLine(prompt.line, reason))
             continue
         again = seen[prompt.key] = seen.get(prompt.key, -1) + 1
-        items.append(PromptItem(f"{prompt.key}#{again}" if again else prompt.key, ids))
-        kept.append(prompt)
-    return kept, items
+        key = f"{prompt.key}#{again}" if again else prompt.key
+        kept.append((prompt, replace(prompt.question, key=key)))
+    return kept
 
 
-def _fitting_ids(
+def _unfit(
     loaded: LoadedModel, prompt: FilePrompt, request: GenerationRequest, limit: int | None
-) -> tuple[tuple[int, ...], str]:
-    """Return a prompt's ids, and the reason why it cannot be used or nothing."""
+) -> str:
+    """Return the reason why a prompt cannot be used, or nothing."""
+    if prompt.follow_up and request.format == "vertex":
+        return "a file of Vertex results holds one turn; the prompt has a follow-up"
     try:
-        ids = token_ids.prompt_ids(loaded, prompt.messages, request.instruction)
+        ids = token_ids.prompt_ids(loaded, prompt.question.skeleton, request.instruction)
     except UnfitPrompt as error:
-        return (), f"the model's chat template refuses the prompt ({error})"
+        return f"the model's chat template refuses the prompt ({error})"
     room = None if limit is None else limit - len(ids)
-    if room is None or room >= request.config.max_new_tokens:
-        return ids, ""
-    return ids, (
+    tokens = request.config.max_new_tokens * (1 + len(prompt.follow_up))
+    if room is None or room >= tokens:
+        return ""
+    what = "the responses to its turns" if prompt.follow_up else "the response"
+    return (
         f"the prompt has {len(ids)} tokens, which leaves {max(room, 0)} of the model's "
-        f"{limit} for the response; {request.config.max_new_tokens} are needed"
+        f"{limit} for {what}; {tokens} are needed"
     )
 
 
 def _complete(
-    opened: Opened,
-    prompts: Sequence[FilePrompt],
-    items: Sequence[PromptItem],
-    request: GenerationRequest,
+    opened: Opened, prompts: Sequence[tuple[FilePrompt, Question]], request: GenerationRequest
 ) -> Iterator[Line]:
     """Yield the lines of some prompts, in order."""
-    by_prompt: dict[str, list[SampledCompletion]] = {}
-    engine_prompts = [EnginePrompt(item.key, item.prompt_ids) for item in items]
+    by_prompt: dict[str, list[Sampled]] = {}
     engine = engines.in_memory(request.engine.value, opened.roles, opened.role)
-    for completion in engine.generate(engine_prompts, request.config):
-        by_prompt.setdefault(completion.prompt_key, []).append(completion)
+
+    def render(key: str, turns: Turns) -> EnginePrompt | None:
+        tokens = request.config.max_new_tokens
+        return conversations.prompt_of(opened.roles, key, turns, request.instruction, tokens)
+
+    for response in conversations.respond(
+        engine,
+        [question for _, question in prompts],
+        request.config,
+        render,
+        opened.roles.loaded.chat.thought_end,
+    ):
+        by_prompt.setdefault(response.key, []).append(response)
     write = LINES[request.format]
-    for prompt, item in zip(prompts, items, strict=True):
-        completions = sorted(by_prompt[item.key], key=lambda completion: completion.sample_index)
-        yield from write(prompt, completions, request)
+    for prompt, question in prompts:
+        own = by_prompt.get(question.key, [])
+        yield from write(prompt, sorted(own, key=lambda one: one.sample_index), request)
 
 
 def _ours(
-    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
+    prompt: FilePrompt, responses: Sequence[Sampled], request: GenerationRequest
 ) -> Iterator[Line]:
     head = {} if prompt.source_id is None else {"id": prompt.source_id}
     yield {
@@ -240,24 +252,25 @@ def _ours(
         "completions": [
             {
                 "source": request.model,
-                "text": _text(completion),
-                "finish_reason": completion.finish_reason,
-                "tokens": len(completion.token_ids),
-                "logprob_sum": round(completion.logprob_sum, 6),
+                "text": _text(response.completion),
+                "finish_reason": "eos" if response.is_finished else "length",
+                "tokens": len(response.completion.token_ids),
+                "logprob_sum": round(response.completion.logprob_sum, 6),
+                **({"earlier": list(response.earlier)} if response.earlier else {}),
             }
-            for completion in completions
+            for response in responses
         ],
         **(prompt.meta or {}),
     }
 
 
 def _vertex(
-    prompt: FilePrompt, completions: Sequence[SampledCompletion], request: GenerationRequest
+    prompt: FilePrompt, responses: Sequence[Sampled], request: GenerationRequest
 ) -> Iterator[Line]:
     turns = [str(turn["content"]) for turn in prompt.messages]
     inputs = "\n\n".join([request.instruction, *turns] if request.instruction else turns)
-    for completion in completions:
-        yield vertex.write_result(inputs, _text(completion))
+    for response in responses:
+        yield vertex.write_result(inputs, _text(response.completion))
 
 
 def _text(completion: SampledCompletion) -> str:
@@ -265,9 +278,7 @@ def _text(completion: SampledCompletion) -> str:
 
 
 LINES: Final[
-    Mapping[
-        str, Callable[[FilePrompt, Sequence[SampledCompletion], GenerationRequest], Iterator[Line]]
-    ]
+    Mapping[str, Callable[[FilePrompt, Sequence[Sampled], GenerationRequest], Iterator[Line]]]
 ] = {
     "attune": _ours,
     "vertex": _vertex,

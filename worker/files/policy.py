@@ -13,7 +13,14 @@ from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning
-from worker.training import policy, policy_reward, reward_parts, reward_sources, token_ids
+from worker.training import (
+    conversations,
+    policy,
+    policy_reward,
+    reward_parts,
+    reward_sources,
+    token_ids,
+)
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
 from worker.training.reward_sources import RewardReading, RewardSources
@@ -25,13 +32,16 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     plan = request.plan.policy
     roles = request.roles(folder)
     split = request.fitting(split, roles, folder)
-    prompts, heldout = (request.prompt_items(part, roles) for part in (split.train, split.heldout))
+    asked, asked_heldout = (request.asked(part, roles) for part in (split.train, split.heldout))
+    prompts, heldout = (request.prompt_items(part, roles) for part in (asked, asked_heldout))
+    for remark in conversations.remarks([len(prompt.follow_up) for prompt in split.train]):
+        folder.say(f"{remark}.")
     room = policy.with_room(folder, roles, request.plan, prompts, heldout)
     if len(room.prompts) > plan.prompts:
         beyond = len(room.prompts) - plan.prompts
         folder.say(f"{beyond} prompts exceed policy.prompts = {plan.prompts}; left out.")
         room = room.first(plan.prompts)
-    reward = _reward(request, folder, roles, room, [*split.train, *split.heldout])
+    reward = _reward(request, folder, roles, room, [*asked, *asked_heldout])
     result = policy.train(
         folder,
         roles,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from app.domain import earlier_turns
 from app.domain.reward_parts import Weighing
 from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
@@ -115,7 +116,9 @@ def _parts(
 
 
 def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:
-    different = {row.key: row.messages for row in judged}
+    different = {
+        row.key: [*row.messages, *row.earlier[0]] if row.earlier else row.messages for row in judged
+    }
     return list(different.items())[:most]
 
 
@@ -124,6 +127,7 @@ def _line(row: JudgedRow, scored: ScoredPrompt) -> str:
         "line": row.line,
         "messages": [dict(turn) for turn in row.messages],
         "texts": list(row.texts),
+        **earlier_turns.in_scores(row.earlier),
         "scores": list(scored.scores),
     }
     return json.dumps(record, ensure_ascii=False) + "\n"

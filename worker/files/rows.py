@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from app.domain import splits, vote_shares
+from app.domain import earlier_turns, splits, vote_shares
 from app.errors import Invalid
 from app.formats import fields, registry
 from app.formats.records import (
@@ -22,6 +22,7 @@ from app.formats.records import (
     PromptRecord,
     Record,
     Rejected,
+    Turn,
     UnpairedRecord,
     VoteRecord,
     has_one_text,
@@ -29,6 +30,7 @@ from app.formats.records import (
 from worker.files.source import Source
 from worker.rlhf.core.examples import AbsoluteFeedback, PreferencePair
 from worker.training import vote_weights
+from worker.training.conversations import Question
 
 CHUNK: Final = 1 << 16
 _HELD_OUT: Final = "held out from a file:"
@@ -54,6 +56,12 @@ class FilePrompt:
     messages: Turns
     source_id: str | None = None
     meta: Mapping[str, object] | None = None
+    follow_up: tuple[str, ...] = ()  # asked after the model's own responses
+
+    @property
+    def question(self) -> Question:
+        """The prompt with its follow-ups."""
+        return Question(self.key, self.messages, self.follow_up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ class JudgedRow:
     absolutes: tuple[AbsoluteFeedback, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
     split: str | None = None  # of the project that exported it
+    earlier: tuple[Turns, ...] = ()  # before each response to a follow-up; or empty
 
 
 @dataclass(slots=True)
@@ -103,8 +112,13 @@ def prompts(source: Source) -> tuple[list[FilePrompt], list[BadLine]]:
     for line, record in _records(source, bad):
         source_id = record.source_id if hasattr(record, "source_id") else None
         meta = record.meta if isinstance(record, PromptRecord) else None
-        key, turns = _key(record.messages), _turns(record.messages)
-        good.append(FilePrompt(line, key, turns, source_id, meta))
+        try:
+            messages, follow_up = _asked(record)
+        except Invalid as error:
+            bad.append(BadLine(line, str(error)))
+            continue
+        key = _key((*messages, *(Turn("user", text) for text in follow_up)))
+        good.append(FilePrompt(line, key, _turns(messages), source_id, meta, follow_up))
     return good, _refuse(source, bad, len(good), "prompts")
 
 
@@ -237,8 +251,9 @@ def _compared(line: int, record: PreferenceRecord | ComparisonRecord) -> JudgedR
             for pair in (
                 _of_votes(record) if isinstance(record, ComparisonRecord) else _of_one(record)
             )
-            if record.candidates[pair.first].text != record.candidates[pair.second].text
+            if record.candidates[pair.first].turns != record.candidates[pair.second].turns
         ),
+        earlier=tuple(_turns(candidate.earlier) for candidate in record.candidates),
     )
     if isinstance(record, PreferenceRecord):
         return row
@@ -297,6 +312,18 @@ def _of_one(record: PreferenceRecord) -> tuple[PreferencePair, ...]:
         )
         for pair in judged
     )
+
+
+def _asked(record: Record) -> tuple[Conversation, tuple[str, ...]]:
+    """Return the turns of a prompt, and the follow-ups asked after the model's own responses."""
+    if isinstance(record, PromptRecord):
+        turns, follow_up = earlier_turns.asked_in_steps(record.messages)
+        return tuple(Turn(*turn) for turn in turns), follow_up
+    if isinstance(record, CompletionsRecord):
+        return record.messages, record.completions[0].follow_ups
+    if isinstance(record, PreferenceRecord | ComparisonRecord) and record.candidates:
+        return record.messages, record.candidates[0].follow_ups
+    return record.messages, ()
 
 
 def _source(candidate: CompletionText) -> str:

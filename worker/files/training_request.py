@@ -6,7 +6,7 @@ Each algorithm is a module beside this one with a function `run`.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
-from worker.training import screening, token_ids
+from worker.training import conversations, screening, token_ids
 from worker.training.model_card import TRAINING, ModelCard
 from worker.training.screening import Refusals
 
@@ -107,7 +107,7 @@ class TrainingRequest:
             judged,
             self.instruction,
             f"rows of {file.path.name}",
-            lambda row: (f"line {row.line}", row.messages),
+            lambda row: (f"line {row.line}", _asked(row)),
             is_needed=is_needed and file.skip_bad,
         )
         if screened.refusals.reasons and not file.skip_bad:
@@ -121,18 +121,38 @@ class TrainingRequest:
     def rankings(self, judged: Sequence[rows.JudgedRow], roles: Roles) -> list[RankedPrompt]:
         """Return comparisons as token ids of a model."""
         return [
-            RankedPrompt(
-                key=f"line-{row.line}-{number}",
-                prompt_ids=token_ids.prompt_ids(roles.loaded, row.messages, self.instruction),
-                completions=tuple(
-                    tuple(encode_response(roles.loaded, text, finished=True)) for text in row.texts
-                ),
-                pairs=row.pairs,
-                absolutes=row.absolutes,
-                sources=row.sources,
-            )
+            self._ranked(f"line-{row.line}-{number}", row, roles)
             for number, row in enumerate(judged)
         ]
+
+    def _ranked(self, key: str, row: rows.JudgedRow, roles: Roles) -> RankedPrompt:
+        prompt = conversations.shared_prompt(
+            roles.loaded, row.messages, self.instruction, row.earlier
+        )
+        responses = [
+            tuple(encode_response(roles.loaded, text, finished=True)) for text in row.texts
+        ]
+        return RankedPrompt(
+            key=key,
+            prompt_ids=prompt.prompt_ids,
+            completions=prompt.whole(responses),
+            pairs=row.pairs,
+            absolutes=row.absolutes,
+            sources=row.sources,
+            leads=tuple(map(len, prompt.leads)),
+        )
+
+    def asked(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[rows.FilePrompt]:
+        """Return the distinct prompts, those with follow-ups up to the last one."""
+        distinct = {prompt.key: prompt for prompt in prompts}
+        asked = conversations.asked_by_start_model(
+            roles,
+            [prompt.question for prompt in distinct.values()],
+            self.instruction,
+            self.plan.sampling,
+            self.plan.seed,
+        )
+        return [replace(distinct[key], messages=turns, follow_up=()) for key, turns in asked]
 
     def prompt_items(self, prompts: Sequence[rows.FilePrompt], roles: Roles) -> list[PromptItem]:
         """Return the distinct prompts as token ids of a model."""
@@ -239,6 +259,14 @@ def run(
         return None
     card = json.loads((folder.model / TRAINING).read_text(encoding="utf-8"))
     return TrainingOutcome(folder.model, card["metrics"], was_there)
+
+
+def _asked(row: Any) -> rows.Turns:
+    """Return a conversation of a row that the model is asked to continue."""
+    if isinstance(row, rows.FilePrompt):
+        return row.question.skeleton
+    earlier = getattr(row, "earlier", ())
+    return [*row.messages, *earlier[0]] if earlier else row.messages
 
 
 def _described(source: Source) -> dict[str, Any]:

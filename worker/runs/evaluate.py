@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.domain import chat_settings
+from app.domain import chat_settings, earlier_turns
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
@@ -39,6 +39,7 @@ from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import reward_parts, token_ids
+from worker.training.conversations import Turns
 from worker.training.screening import Refusals
 
 CHUNK = 100
@@ -103,7 +104,8 @@ def run(context: JobContext) -> None:
 def _shown(task: EvaluateTask, row: Completion) -> str:
     """Return what labelers see of a completion."""
     mark = task.plan.chat.thought_end if task.plan.chat else ""
-    return chat_settings.without_reasoning(row.text, mark).strip()
+    said = [*earlier_turns.responses(row.earlier), row.text]
+    return "\n\n".join(chat_settings.without_reasoning(text, mark).strip() for text in said)
 
 
 def _read(session: Session, context: JobContext) -> EvaluateTask:
@@ -163,37 +165,68 @@ def _scores(
     roles = checkpoint_weights.load(
         context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    reward = _reward(context, task, roles, prompts)
+    asked = {p.id: [_turns(p, new[p.id]), _turns(p, old[p.id])] for p in prompts}
+    reward = _reward(context, task, roles, prompts, asked)
     root = roots[scored_on.id]
     branches = [
-        Branches(
-            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
-            [
-                token_ids.completion_ids(
-                    roles.loaded,
-                    _candidate(row),
-                    is_ours=roots.get(row.checkpoint_id or 0) == root,
-                )
-                for row in (new[prompt.id], old[prompt.id])
-            ],
-        )
+        branch
         for prompt in prompts
+        for branch in _branches(roles, prompt, task, [new[prompt.id], old[prompt.id]], roots, root)
     ]
     if not branches:
         return {}
-    scores = reward.score(reasoning.branches(roles.loaded, branches)).normalized.tolist()
+    scores = reward.score(branches).normalized.tolist()
     rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
     return {row.id: score for row, score in zip(rows, scores, strict=True)}
 
 
+def _branches(
+    roles: Roles,
+    prompt: Prompt,
+    task: EvaluateTask,
+    rows: Sequence[Completion],
+    roots: Mapping[int, int],
+    root: int,
+) -> list[Branches]:
+    """Return completions of a prompt to score: together, or each after its own earlier turns."""
+    text, mark = task.instruction.text, roles.loaded.chat.thought_end
+    ids = [
+        reasoning.without(
+            roles.loaded.tokenizer,
+            token_ids.completion_ids(
+                roles.loaded, _candidate(row), is_ours=roots.get(row.checkpoint_id or 0) == root
+            ),
+            mark,
+        )
+        for row in rows
+    ]
+    if not any(row.earlier for row in rows):
+        return [Branches(token_ids.prompt_ids(roles.loaded, prompt.messages, text), ids)]
+    own = [_turns(prompt, row) for row in rows]
+    return [
+        Branches(token_ids.prompt_ids(roles.loaded, turns, text), [response])
+        for turns, response in zip(own, ids, strict=True)
+    ]
+
+
+def _turns(prompt: Prompt, row: Completion) -> list[dict[str, Any]]:
+    """Return the conversation that a completion responds to."""
+    return [*prompt.messages, *row.earlier]
+
+
 def _reward(
-    context: JobContext, task: EvaluateTask, roles: Roles, prompts: Sequence[Prompt]
+    context: JobContext,
+    task: EvaluateTask,
+    roles: Roles,
+    prompts: Sequence[Prompt],
+    asked: Mapping[int, Sequence[Turns]],
 ) -> RewardFunction:
     """Return the round's reward model, or, if none was fitted, the rewards of its policy."""
     if task.arbiter is not None:
         names, normaliser = checkpoint_weights.add_reward(context, roles, task.arbiter)
         return AdapterReward(roles, names, scoring.probe(roles), normaliser)
-    reading = reward_reading.of(context, roles, task.plan.reward, prompts, task.instruction.text)
+    text = task.instruction.text
+    reading = reward_reading.of(context, roles, task.plan.reward, prompts, text, asked)
     sources = reward_reading.sources(context, task.project)
     return reward_parts.of(task.new.config["reward"], None, sources, reading)
 

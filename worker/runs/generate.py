@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import chat_settings, preflight
+from app.domain import chat_settings, earlier_turns, preflight
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
@@ -149,10 +149,19 @@ def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completi
     drawn: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
         with context.database.reader() as session:
-            for prompt_id, rows in prompt_selection.imported(
-                session, list(drawn), IMPORTED_MOST
-            ).items():
-                drawn[prompt_id].extend(rows)
+            imported = prompt_selection.imported(session, list(drawn), IMPORTED_MOST)
+        follow_ups = {prompt.id: tuple(prompt.follow_up) for prompt in task.prompts}
+        others = 0
+        for prompt_id, rows in imported.items():
+            asked = follow_ups[prompt_id]
+            own = [row for row in rows if earlier_turns.follow_ups(row.earlier) == asked]
+            drawn[prompt_id].extend(own)
+            others += len(rows) - len(own)
+        if others:
+            context.say(
+                f"{others} imported responses are left out: they respond to another turn of their "
+                "prompts than the last follow-up."
+            )
     if task.plan.server is not None:
         _ask_server(context, task, task.plan.server, drawn)
     for other in task.others:
@@ -332,7 +341,12 @@ def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
     # As labelers see them: a response that is all reasoning is empty.
     mark = task.plan.chat.thought_end if task.plan.chat else ""
     drafts = [
-        Draft(chat_settings.without_reasoning(row.text, mark), row.is_finished) for row in rows
+        Draft(
+            chat_settings.without_reasoning(row.text, mark),
+            row.is_finished,
+            earlier_turns.responses(row.earlier),
+        )
+        for row in rows
     ]
     return preflight.sort(drafts, task.plan.preflight)
 

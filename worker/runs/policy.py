@@ -1,9 +1,8 @@
 """The policy of a round: trained against its reward model, monitored, stopped, published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -19,12 +18,25 @@ from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.runs import published
 from worker.runs import reward as reward_run
-from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
+from worker.runs.data import (
+    checkpoint_weights,
+    frozen_dataset,
+    reward_reading,
+    sampled_completions,
+)
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import policy, policy_reward, reward_parts, screening, token_ids
+from worker.training import (
+    conversations,
+    policy,
+    policy_reward,
+    reward_parts,
+    screening,
+    token_ids,
+)
+from worker.training.conversations import Turns
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
 from worker.training.vote_weights import VoteWeights
@@ -69,12 +81,14 @@ def run(context: JobContext) -> None:
         )
     ]
     task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))
-    prompts, heldout = (_items(task, roles, rows) for rows in (task.prompts, task.heldout))
+    asked = [_asked(task, roles, rows) for rows in (task.prompts, task.heldout)]
+    prompts, heldout = (_items(task, roles, each) for each in asked)
     remarks = [remark for rows in screened for remark in rows.refusals.remarks]
+    remarks += conversations.remarks([len(one.follow_up) for one in screened[0].kept])
     for remark in remarks:
         context.say(f"{remark}.")
     room = policy.with_room(context, roles, task.plan, prompts, heldout)
-    reward = _reward(context, task, roles, room)
+    reward = _reward(context, task, roles, room, asked[0] | asked[1])
     result = policy.train(
         context,
         roles,
@@ -111,11 +125,24 @@ def run(context: JobContext) -> None:
     published.publish(context, task.project, task.round, model)
 
 
-def _reward(context: JobContext, task: PolicyTask, roles: Roles, room: PromptRoom) -> PolicyReward:
+def _reward(
+    context: JobContext,
+    task: PolicyTask,
+    roles: Roles,
+    room: PromptRoom,
+    asked: Mapping[int, Turns],
+) -> PolicyReward:
     """Return the recorded reward; without a reward model its parts are scaled first."""
     sources = reward_reading.sources(context, task.project)
     everywhere = [*task.prompts, *task.heldout]
-    reading = reward_reading.of(context, roles, task.plan.reward, everywhere, task.instruction.text)
+    reading = reward_reading.of(
+        context,
+        roles,
+        task.plan.reward,
+        everywhere,
+        task.instruction.text,
+        {prompt_id: [turns] for prompt_id, turns in asked.items()},
+    )
     if task.reward is None:
         return policy_reward.of_parts(context, roles, task.plan, room.prompts, sources, reading)
     names, normaliser = checkpoint_weights.add_reward(context, roles, task.reward)
@@ -160,17 +187,26 @@ def _read(session: Session, context: JobContext) -> PolicyTask:
     )
 
 
-def _named(prompt: Prompt) -> tuple[str, list[dict[str, Any]]]:
-    return f"prompt {prompt.id}", prompt.messages
+def _named(prompt: Prompt) -> tuple[str, Turns]:
+    return f"prompt {prompt.id}", sampled_completions.question_of(prompt).skeleton
 
 
-def _items(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> list[PromptItem]:
+def _asked(task: PolicyTask, roles: Roles, prompts: Sequence[Prompt]) -> dict[int, Turns]:
+    """Return what the policy is asked, by prompt: its turns, or a conversation to follow up."""
+    questions = [sampled_completions.question_of(prompt) for prompt in prompts]
+    asked = conversations.asked_by_start_model(
+        roles, questions, task.instruction.text, task.plan.sampling, task.plan.seed
+    )
+    return {prompt.id: turns for prompt, (_key, turns) in zip(prompts, asked, strict=True)}
+
+
+def _items(task: PolicyTask, roles: Roles, asked: Mapping[int, Turns]) -> list[PromptItem]:
     return [
         PromptItem(
-            f"prompt-{prompt.id}",
-            token_ids.prompt_ids(roles.loaded, prompt.messages, task.instruction.text),
+            f"prompt-{prompt_id}",
+            token_ids.prompt_ids(roles.loaded, turns, task.instruction.text),
         )
-        for prompt in prompts
+        for prompt_id, turns in asked.items()
     ]
 
 

@@ -19,13 +19,18 @@ from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning
 from worker.runs import published
-from worker.runs.data import checkpoint_weights, frozen_dataset, reward_reading
+from worker.runs.data import (
+    checkpoint_weights,
+    frozen_dataset,
+    reward_reading,
+    sampled_completions,
+)
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import reward, reward_figures, reward_parts, screening
+from worker.training import conversations, reward, reward_figures, reward_parts, screening
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import RewardInputs
 from worker.training.vote_weights import VoteWeights
@@ -65,17 +70,24 @@ def run(context: JobContext) -> None:
     )
     prompts = screening.screen(
         roles.loaded,
-        [(f"prompt-{prompt.id}", prompt.messages) for prompt in task.prompts],
+        [sampled_completions.question_of(prompt) for prompt in task.prompts],
         text,
         "normalization prompts",
-        lambda prompt: prompt,
+        lambda question: (question.key, question.skeleton),
     )
     refused = [*train.refusals.remarks, *heldout.refusals.remarks, *prompts.refusals.remarks]
     for remark in refused:
         context.say(f"{remark}.")
-    kept = {key for key, _ in prompts.kept}
-    normalized = [prompt for prompt in task.prompts if f"prompt-{prompt.id}" in kept]
-    reading = reward_reading.of(context, roles, plan.reward, normalized, text)
+    asked = dict(
+        conversations.asked_by_start_model(roles, prompts.kept, text, plan.sampling, plan.seed)
+    )
+    by_id = {
+        prompt.id: [asked[question.key]]
+        for prompt in task.prompts
+        if (question := sampled_completions.question_of(prompt)).key in asked
+    }
+    normalized = [prompt for prompt in task.prompts if prompt.id in by_id]
+    reading = reward_reading.of(context, roles, plan.reward, normalized, text, by_id)
     sources = reward_reading.sources(context, task.project)
     parts = reward_parts.build(plan.reward, sources, reading)
     inputs = RewardInputs(
@@ -83,7 +95,7 @@ def run(context: JobContext) -> None:
         train=_rankings(train.kept, roles, task, weights),
         heldout=_rankings(heldout.kept, roles, task, VoteWeights()),
         criterion_weights=frozen_dataset.criterion_weights(data.rows),
-        prompts=prompts.kept,
+        prompts=list(asked.items()),
         instruction=text,
         comparisons=len(train.kept),
     )
@@ -126,7 +138,8 @@ def run(context: JobContext) -> None:
 
 
 def _compared(frozen: FrozenRow) -> tuple[str, Sequence[Mapping[str, Any]]]:
-    return f"comparison {frozen.row.comparison_id}", frozen.row.prompt.messages
+    row = frozen.row
+    return f"comparison {row.comparison_id}", [*row.prompt.messages, *row.candidates[0].earlier]
 
 
 def _judged_by(rows: Sequence[FrozenRow]) -> list[str]:

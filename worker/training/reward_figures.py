@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from app.domain import earlier_turns
 from app.formats.training_rows import FrozenRow
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.reward import rating_report, reward_report
@@ -106,5 +107,6 @@ def _scored(frozen: FrozenRow, scores: Sequence[float]) -> dict[str, Any]:
         "comparison": frozen.row.comparison_id,
         "messages": [dict(message) for message in frozen.row.prompt.messages],
         "texts": [candidate.text for candidate in frozen.row.candidates],
+        **earlier_turns.in_scores([candidate.earlier for candidate in frozen.row.candidates]),
         "scores": list(scores),
     }

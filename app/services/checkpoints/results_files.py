@@ -17,6 +17,7 @@ from app.errors import Invalid, NotFound
 from app.formats import fields, registry
 from app.formats.records import (
     CompletionsRecord,
+    CompletionText,
     DemonstrationRecord,
     Record,
     Rejected,
@@ -143,15 +144,17 @@ def _refusal(outcome: Record | Rejected, rows: dict[str, ResultsRow]) -> str:
 
 def _row(outcome: Record | Rejected) -> ResultsRow:
     assert isinstance(outcome, CompletionsRecord | DemonstrationRecord)
-    text = (
-        outcome.response
+    response = (
+        CompletionText(outcome.response)
         if isinstance(outcome, DemonstrationRecord)
-        else outcome.completions[0].text
+        else outcome.completions[0]
     )
+    asked = [*outcome.messages, *(("user", text) for text in response.follow_ups)]
     return ResultsRow(
-        content_hash=splits.content_hash((turn.role, turn.content) for turn in outcome.messages),
+        content_hash=splits.content_hash((role, content) for role, content in asked),
         messages=fields.as_messages(outcome.messages),
-        text=text,
+        earlier=fields.as_messages(response.earlier),
+        text=response.text,
     )
 
 

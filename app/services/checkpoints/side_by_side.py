@@ -70,11 +70,14 @@ class ResponsePair:
     messages: Turns
     first: str
     second: str
+    earlier_first: Turns = ()
+    """The turns between the prompt and the first response, to a follow-up."""
+    earlier_second: Turns = ()
 
     @property
     def is_same(self) -> bool:
-        """True when both responses are identical."""
-        return self.first == self.second
+        """True when both responses are identical, and the turns before them, too."""
+        return self.first == self.second and self.earlier_first == self.earlier_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +145,14 @@ def page(session: Session, project_id: int, wanted: PairFilter) -> SideBySidePag
     one, first = _side(session, project_id, wanted.first)
     other, second = _side(session, project_id, wanted.second)
     a, b = first.subquery("a"), second.subquery("b")
-    joined = select(a.c.messages, a.c.text, b.c.text).join(b, a.c.hash == b.c.hash)
+    columns = (a.c.messages, a.c.text, b.c.text, a.c.earlier, b.c.earlier)
+    joined = select(*columns).join(b, a.c.hash == b.c.hash)
     query = joined.where(*_conditions(session, a, b, wanted))
     found = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     number = min(max(wanted.number, 1), max(-(-found // PAGE), 1))
     order = (_gap(a, b).desc(), a.c.place) if wanted.by_length else (a.c.place,)
     rows = session.execute(query.order_by(*order).offset((number - 1) * PAGE).limit(PAGE))
-    pairs = tuple(ResponsePair(messages, text, beside) for messages, text, beside in rows)
+    pairs = tuple(ResponsePair(*row) for row in rows)
     return SideBySidePage(one, other, pairs, found, number, _totals(session, a, b, one, other))
 
 
@@ -170,6 +174,7 @@ def _of_file(file_id: int) -> Select[Any]:
         ResultsRow.content_hash.label("hash"),
         ResultsRow.messages.label("messages"),
         ResultsRow.text.label("text"),
+        ResultsRow.earlier.label("earlier"),
         ResultsRow.id.label("place"),
     ).where(ResultsRow.file_id == file_id)
 
@@ -191,6 +196,7 @@ def _of_model(model: Checkpoint) -> Select[Any]:
             Prompt.content_hash.label("hash"),
             Prompt.messages.label("messages"),
             Completion.text.label("text"),
+            Completion.earlier.label("earlier"),
             Prompt.id.label("place"),
         )
         .join(Completion, Completion.prompt_id == Prompt.id)

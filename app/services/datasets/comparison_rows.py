@@ -50,6 +50,7 @@ class CompletionInRow:
     model: str
     checkpoint_id: int | None
     text: str | None = None
+    earlier: Sequence[Mapping[str, Any]] = ()  # turns before a response to a follow-up
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def completions(
             Completion.id,
             Completion.source,
             Completion.checkpoint_id,
-            *([Completion.text] if texts else []),
+            *([Completion.text, Completion.earlier] if texts else []),
         )
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))

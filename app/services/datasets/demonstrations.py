@@ -5,7 +5,7 @@ a retraction applies here, too. Only judgments for training count.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, exists, func, select
@@ -13,7 +13,16 @@ from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import WRITTEN_KINDS
 from app.formats.training_rows import DatasetPrompt
-from app.models import Comparison, Demonstration, Judgment, Prompt, Purpose, Split
+from app.models import (
+    Comparison,
+    ComparisonCompletion,
+    Completion,
+    Demonstration,
+    Judgment,
+    Prompt,
+    Purpose,
+    Split,
+)
 from app.services.project import prompt_search
 from app.services.queue import counted_judgments
 
@@ -91,20 +100,28 @@ def written(
 ) -> Iterator[DemonstrationText]:
     """Yield texts that labelers wrote and that were not imported, in the order of the judgments.
 
-    With `as_of` these are the texts that were current then, whatever has changed since.
+    With `as_of` these are the texts that were current then, whatever has changed since. An edited
+    response to a follow-up has a prompt with the turns before it.
     """
     query = (
-        select(Judgment.text, Prompt)
+        select(Judgment.text, Prompt, Completion.earlier)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(
+            ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id, isouter=True
+        )
+        .join(Completion, Completion.id == ComparisonCompletion.completion_id, isouter=True)
         .where(*_counts(session, project_id, as_of), Prompt.split.in_(splits))
         .order_by(Judgment.id)
     )
-    seen: set[tuple[int, str]] = set()
-    for text, prompt in session.execute(query):
-        if text is not None and (prompt.id, text) not in seen:
-            seen.add((prompt.id, text))
-            yield DemonstrationText(_prompt_text(prompt), text)
+    seen: set[tuple[int, str, str]] = set()
+    for text, prompt, earlier in session.execute(query):
+        key = (prompt.id, text, str(earlier or ""))
+        if text is not None and key not in seen:
+            seen.add(key)
+            shown = _prompt_text(prompt)
+            messages = (*shown.messages, *(earlier or ()))
+            yield DemonstrationText(replace(shown, messages=messages), text)
 
 
 def every(

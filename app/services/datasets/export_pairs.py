@@ -5,10 +5,10 @@ there are none. The formats decide how a preference is written.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from app.domain import vote_shares
+from app.domain import earlier_turns, vote_shares
 from app.domain.ranking import Preference, Ranking, Strength
 from app.domain.vote_shares import Camp, PairVotes
 from app.errors import Invalid
@@ -87,7 +87,7 @@ def _of_edits(comparison: JudgedComparison, options: ExportOptions) -> Iterator[
     """Yield each edited version as preferred to the original completion."""
     (original,) = candidates(comparison)
     for vote in comparison.edits:
-        edited = records.CompletionText(vote.text or "", judged_comparisons.EDITED)
+        edited = replace(original, text=vote.text or "", source=judged_comparisons.EDITED)
         try:
             preference = PreferenceRecord(
                 messages(comparison),
@@ -213,4 +213,5 @@ def candidates(comparison: JudgedComparison) -> tuple[records.CompletionText, ..
 
 def _completion(comparison: JudgedComparison, place: int) -> records.CompletionText:
     candidate = comparison.candidates[place]
-    return records.CompletionText(candidate.text, candidate.source)
+    earlier = tuple([Turn(*turn) for turn in earlier_turns.as_turns(candidate.earlier)])
+    return records.CompletionText(candidate.text, candidate.source, earlier)

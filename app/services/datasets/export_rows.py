@@ -7,17 +7,18 @@ is in the export, or why it is not. Which options a format applies is in `export
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from app.domain import earlier_turns
 from app.domain.id_set import IdSet
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
 from app.formats import jsonl, prompts, records, rich, training_rows, trl, writers
 from app.formats.manifest import Counts, ExportTally, by_count
 from app.formats.records import ComparisonRecord, VoteRecord
-from app.formats.training_rows import DatasetPrompt
+from app.formats.training_rows import DatasetPrompt, JudgedCompletion
 from app.services.datasets import export_pairs, instructed, judged_comparisons
 from app.services.datasets.instructed import InstructionAccount
 from app.services.datasets.judged_comparisons import (
@@ -249,12 +250,20 @@ def _unpaired_rows(
     if not any(labeled):
         account.leave_out(comparison, judged_comparisons.NOT_LABELLED, excluded)
         return
+    if any(not text.strip() for each in comparison.candidates for text in _said_before(each)):
+        account.leave_out(comparison, judged_comparisons.EMPTY_BEFORE, excluded)
+        return
     account.take(comparison, excluded)
-    messages = export_pairs.messages(comparison)
+    messages, completions = export_pairs.messages(comparison), export_pairs.candidates(comparison)
     for labels in labeled:
         for place, label in labels.items():
-            text = comparison.candidates[place].text
-            yield trl.write_unpaired(records.UnpairedRecord(messages, text, label))
+            # Each row has a prompt of its own, so the turns before a response belong to it.
+            prompt, text = (*messages, *completions[place].earlier), completions[place].text
+            yield trl.write_unpaired(records.UnpairedRecord(prompt, text, label))
+
+
+def _said_before(candidate: JudgedCompletion) -> tuple[str, ...]:
+    return earlier_turns.responses(candidate.earlier)
 
 
 def _training_rows(
@@ -288,7 +297,7 @@ def _demonstration_rows(format: str) -> Rows:
             if vote.text is None:
                 excluded[vote.judgment_id] = judged_comparisons.NO_TEXT
                 continue
-            row, reason = _demonstration(format, comparison.prompt, vote.text, account)
+            row, reason = _demonstration(format, _edited(comparison), vote.text, account)
             if row is None:
                 excluded[vote.judgment_id] = reason
             else:
@@ -300,6 +309,13 @@ def _demonstration_rows(format: str) -> Rows:
             account.leave_out(comparison, reason, excluded)
 
     return rows
+
+
+def _edited(comparison: JudgedComparison) -> DatasetPrompt:
+    """Return the prompt of a text: with the turns before the response that it is a version of."""
+    prompt = comparison.prompt
+    earlier = comparison.candidates[0].earlier if comparison.candidates else ()
+    return replace(prompt, messages=(*prompt.messages, *earlier)) if earlier else prompt
 
 
 def _imported(
@@ -321,7 +337,7 @@ def _demonstration(
     format: str, prompt: DatasetPrompt, text: str, account: Account
 ) -> tuple[Mapping[str, Any] | None, str]:
     """Return a demonstration's row, or None and why there is none."""
-    known = hash((prompt.id, text))
+    known = hash((prompt.id, len(prompt.messages), text))
     if known in account.texts:
         return None, judged_comparisons.SAME_TEXT
     try:

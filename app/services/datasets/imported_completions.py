@@ -7,12 +7,14 @@ writer.
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
+from app.formats import fields
 from app.formats.records import CompletionText
 from app.models import Completion, Project
 from app.services.project import prompts
@@ -21,7 +23,16 @@ PREFIX, FIRST_PREFIX = "file-", "import-"
 SOURCE_MOST = 120
 _COLUMNS = (
     *("id", "project_id", "prompt_id", "checkpoint_id", "source", "source_key", "sample_index"),
-    *("text", "is_finished", "finish_reason", "logprob_sum", "sampling", "author_id", "created_at"),
+    *(
+        "earlier",
+        "text",
+        "is_finished",
+        "finish_reason",
+        "logprob_sum",
+        "sampling",
+        "author_id",
+        "created_at",
+    ),
 )
 
 
@@ -47,7 +58,9 @@ class _Keys(NamedTuple):
 
     @classmethod
     def of(cls, prompt_id: int, candidate: CompletionText) -> "_Keys":
-        digest = prompts.text_hash(candidate.text)
+        # A response to a follow-up is known by the turns that lead up to it, too.
+        whole = json.dumps(candidate.turns) if candidate.earlier else candidate.text
+        digest = prompts.text_hash(whole)
         plain = f"{PREFIX}{digest}"
         writer = hashlib.sha256((candidate.source or "").encode()).hexdigest()[:16]
         own = plain if candidate.source is None else f"{plain}-{writer}"
@@ -124,7 +137,8 @@ def _insert(
     rows: list[tuple[Any, ...]] = [
         (
             *(completion_id, project.id, prompt_id, None),
-            *((candidate.source or source)[:SOURCE_MOST], source_key, 0, candidate.text),
+            *((candidate.source or source)[:SOURCE_MOST], source_key, 0),
+            *(fields.as_messages(candidate.earlier), candidate.text),
             *(True, "imported", None, {}, None, moment),
         )
         for completion_id, ((prompt_id, source_key), candidate) in zip(

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk
+from app.domain import earlier_turns
 from app.domain.judgment_kinds import KINDS
 from app.domain.ranking import MOST
 from app.errors import Invalid
@@ -18,6 +19,7 @@ from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
     CompletionText,
+    Conversation,
     DemonstrationRecord,
     PreferenceRecord,
     PromptRecord,
@@ -220,10 +222,10 @@ def _asked(
     if not any(completion.is_new for completion in stored):
         tally.repeat("completions", numbered.line, stored[0].id)
     kind = KINDS[project.judgment_kind]
-    by_text: dict[str, int] = {}
+    by_turns: dict[Conversation, int] = {}
     for candidate, completion in zip(_candidates(numbered.record), stored, strict=True):
-        by_text.setdefault(candidate.text, completion.id)
-    ids = tuple(by_text.values())
+        by_turns.setdefault(candidate.turns, completion.id)
+    ids = tuple(by_turns.values())
     if max(kind.fewest, 1) <= len(ids) <= kind.most:
         yield ImportedVote(
             numbered.line,
@@ -240,27 +242,27 @@ def _asked(
 
 def _check(record: Record) -> None:
     if isinstance(record, PromptRecord):
-        prompts.asked_in_steps(record.messages)
+        earlier_turns.asked_in_steps(record.messages)
     if isinstance(record, ComparisonRecord) and record.purpose != "train":
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
-        texts = [candidate.text for candidate in record.candidates]
+        texts = [candidate.turns for candidate in record.candidates]
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
         if len(set(texts)) == len(texts):
             return
-        written = {(candidate.text, candidate.source) for candidate in record.candidates}
-        unsigned = {candidate.text for candidate in record.candidates if candidate.source is None}
+        written = {(candidate.turns, candidate.source) for candidate in record.candidates}
+        unsigned = {candidate.turns for candidate in record.candidates if candidate.source is None}
         if len(written) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
             raise Invalid("two of the completions are the same text, and not of two sources")
 
 
 def _prompt(record: Record, source: str) -> NewPrompt:
     turns = tuple((turn.role, turn.content) for turn in record.messages)
-    later: tuple[str, ...] = ()
+    later = next((candidate.follow_ups for candidate in _candidates(record)), ())
     if isinstance(record, PromptRecord):
-        turns, later = prompts.asked_in_steps(turns)
+        turns, later = earlier_turns.asked_in_steps(turns)
     return NewPrompt(
         turns,
         later,

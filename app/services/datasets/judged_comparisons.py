@@ -5,7 +5,7 @@ of a comparison.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
@@ -33,6 +33,7 @@ OTHER_LABEL = "another category or tag"
 LOW_AGREEMENT = "agreement below the minimum"
 NOT_LABELLED = "finds no completion good or bad"
 NO_TEXT = "no text was written"
+EMPTY_BEFORE = "a response before the follow-up is empty"
 SAME_TEXT = "the same text is there already"
 SURPLUS = "surplus: the slot had gone to someone else"
 RETRACTED = "retracted"
@@ -257,7 +258,8 @@ def training_row(judged: JudgedComparison) -> TrainingRow | None:
         candidates, implied = _with_edits(judged)
     else:
         implied = pairs(judged.votes, len(judged.candidates))
-    implied = tuple(p for p in implied if candidates[p.first].text != candidates[p.second].text)
+    said = [(each.earlier, each.text) for each in candidates]
+    implied = tuple(p for p in implied if said[p.first] != said[p.second])
     return TrainingRow(
         judged.comparison_id,
         judged.round_number,
@@ -293,7 +295,15 @@ def _with_edits(
     for vote in judged.edits:
         by_text.setdefault(vote.text or "", []).append(vote)
     edited = tuple(
-        JudgedCompletion(-votes[0].judgment_id, text, None, True, EDITED, None)
+        replace(
+            judged.candidates[0],
+            completion_id=-votes[0].judgment_id,
+            text=text,
+            token_ids=None,
+            is_finished=True,
+            source=EDITED,
+            checkpoint_id=None,
+        )
         for text, votes in by_text.items()
     )
     better = tuple(

@@ -5,7 +5,7 @@ Judgments are not aggregated and settlements not applied; exports do both. Thumb
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -137,7 +137,7 @@ def _implied(found: Any, members: Members, weights: Mapping[str, float]) -> Iter
         if found.text is not None and members:
             edited = CompletionInRow(None, None, judged_comparisons.EDITED, None, None)
             if members[0].text is not None:
-                edited = CompletionInRow(None, None, judged_comparisons.EDITED, None, found.text)
+                edited = replace(edited, text=found.text, earlier=members[0].earlier)
             yield _row(found, 0, edited, members[0])
         return
     ranking = ranking_of(found, weights)

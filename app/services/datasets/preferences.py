@@ -304,11 +304,15 @@ def _completions(
         *(_completion.id, _completion.text),
         _completion.token_ids if with_token_ids else null(),
         *(_completion.is_finished, _completion.source, _completion.checkpoint_id),
+        cast(_completion.earlier, Text),
     )
     query = select(*columns).where(page_votes.among(session, _completion.id, sorted(ids)))
     return {
-        id: JudgedCompletion(id, text, None if tokens is None else tuple(tokens), *others)
-        for id, text, tokens, *others in session.execute(query).all()
+        id: JudgedCompletion(
+            *(id, text, None if tokens is None else tuple(tokens)),
+            *(*others, () if earlier == "[]" else tuple(json.loads(earlier))),
+        )
+        for id, text, tokens, *others, earlier in session.execute(query).all()
         if id in ids
     }
 

@@ -23,7 +23,7 @@ from app.models import (
     Project,
 )
 from app.services.judging import judgment_bodies, sheets
-from app.services.judging.sheets import Messages, ShownCandidate
+from app.services.judging.sheets import Messages, Said, ShownCandidate
 from app.services.queue import comparison_words
 from app.services.queue.comparison_words import SearchedRows
 
@@ -159,16 +159,21 @@ def _written(
         yield from islice(found, limit)
 
 
-def _texts(session: Session, comparison_ids: Sequence[int]) -> dict[int, dict[int, str]]:
-    """Return the texts of each comparison's completions by canonical position."""
+def _texts(session: Session, comparison_ids: Sequence[int]) -> dict[int, dict[int, Said]]:
+    """Return what each comparison's completions say, by canonical position."""
     rows = session.execute(
-        select(ComparisonCompletion.comparison_id, ComparisonCompletion.position, Completion.text)
+        select(
+            ComparisonCompletion.comparison_id,
+            ComparisonCompletion.position,
+            Completion.text,
+            Completion.earlier,
+        )
         .join(Completion, Completion.id == ComparisonCompletion.completion_id)
         .where(ComparisonCompletion.comparison_id.in_(comparison_ids))
     )
-    texts: dict[int, dict[int, str]] = {comparison_id: {} for comparison_id in comparison_ids}
-    for comparison_id, position, body in rows:
-        texts[comparison_id][position] = body
+    texts: dict[int, dict[int, Said]] = {comparison_id: {} for comparison_id in comparison_ids}
+    for comparison_id, position, body, earlier in rows:
+        texts[comparison_id][position] = (body, earlier)
     return texts
 
 
@@ -187,7 +192,7 @@ def _revisions(session: Session, assignment_ids: Sequence[int]) -> defaultdict[i
 def _item(
     assignment: Assignment,
     revisions: Sequence[Judgment],
-    texts: dict[int, str],
+    texts: dict[int, Said],
     thought_end: str,
 ) -> HistoryItem:
     judgment = next((row for row in revisions if not row.is_retraction), None)

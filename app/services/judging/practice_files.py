@@ -5,6 +5,7 @@ Importing the same row again changes nothing.
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -17,10 +18,12 @@ from app.domain.assignment import OVERLAP_MOST
 from app.domain.judgment_kinds import JudgmentKind, check
 from app.domain.practice import expected
 from app.errors import Invalid
+from app.formats import fields
 from app.formats import practice as rows
 from app.formats.lines import RawRow, row
 from app.formats.practice import PracticeRecord
 from app.formats.raw_rows import raw_rows
+from app.formats.records import CompletionText
 from app.models import Comparison, Completion, Project, Purpose
 from app.services.judging import judgment_bodies
 from app.services.people import audit
@@ -127,8 +130,9 @@ def _add(
     kind = JudgmentKind(project.judgment_kind)
     _check(session, project, kind, record, purpose)
     turns = tuple((turn.role, turn.content) for turn in record.messages)
-    prompt = prompts.add(session, project, [prompts.NewPrompt(turns, source=purpose)]).prompts[0]
-    texts = [candidate.text for candidate in record.candidates]
+    new_prompt = prompts.NewPrompt(turns, record.candidates[0].follow_ups, source=purpose)
+    prompt = prompts.add(session, project, [new_prompt]).prompts[0]
+    texts = [_whole(candidate) for candidate in record.candidates]
     digest = hashlib.sha256("\0".join(sorted(texts)).encode()).hexdigest()[:32]
     key = f"{purpose}-{kind}-{prompt.id}-{digest}"
     query = select(Comparison.id).where(
@@ -171,15 +175,19 @@ def _completions(
     session: Session, project: Project, prompt_id: int, record: PracticeRecord
 ) -> Sequence[int]:
     return [
-        _completion_id(session, project, prompt_id, candidate.text, candidate.source or "practice")
-        for candidate in record.candidates
+        _completion_id(session, project, prompt_id, candidate) for candidate in record.candidates
     ]
 
 
+def _whole(candidate: CompletionText) -> str:
+    """Return what tells a completion from others: its text, and the turns before it if any."""
+    return json.dumps(candidate.turns) if candidate.earlier else candidate.text
+
+
 def _completion_id(
-    session: Session, project: Project, prompt_id: int, text: str, source: str
+    session: Session, project: Project, prompt_id: int, candidate: CompletionText
 ) -> int:
-    key = f"{APART}{prompts.text_hash(text)}"
+    key = f"{APART}{prompts.text_hash(_whole(candidate))}"
     known = session.scalar(
         select(Completion.id).where(Completion.prompt_id == prompt_id, Completion.source_key == key)
     )
@@ -188,10 +196,11 @@ def _completion_id(
     completion = Completion(
         project_id=project.id,
         prompt_id=prompt_id,
-        source=source[:120],
+        source=(candidate.source or "practice")[:120],
         source_key=key,
         sample_index=0,
-        text=text,
+        earlier=[dict(turn) for turn in fields.as_messages(candidate.earlier)],
+        text=candidate.text,
         finish_reason="imported",
         sampling={},
         created_at=now(session),

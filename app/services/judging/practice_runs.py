@@ -247,7 +247,7 @@ def _sheet_in_order(
     comparison = session.get_one(Comparison, comparison_id)
     prompt = session.get_one(Prompt, comparison.prompt_id)
     completions = comparisons.completions_of(session, comparison_id)
-    texts = [completion.text for completion in completions]
+    texts = [(completion.text, completion.earlier) for completion in completions]
     kind = JudgmentKind(comparison.kind)
     return Sheet(
         assignment_id=comparison.id,

@@ -23,14 +23,19 @@ from app.models import (
 from app.services.judging import judgment_bodies
 
 Messages = tuple[tuple[str, str], ...]  # role, content
+Said = tuple[str, Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ShownCandidate:
-    """A completion as a labeler sees it: its canonical position and its text, nothing else."""
+    """A completion as a labeler sees it: its canonical position and its text, nothing else.
+
+    A response to a follow-up is shown with the turns that lead up to it.
+    """
 
     position: int
     text: str
+    earlier: Messages = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +77,31 @@ def of_assignment(session: Session, assignment: Assignment) -> Sheet:
 
 
 def in_order(
-    texts: Mapping[int, str] | Sequence[str], order: Iterable[int], thought_end: str
+    said: Mapping[int, Said] | Sequence[Said], order: Iterable[int], thought_end: str
 ) -> tuple[ShownCandidate, ...]:
     """Return the candidates in the order shown, without their reasoning.
 
     Args:
-        texts: by canonical position.
+        said: each one's text, and the turns between the prompt and it, by canonical position.
         order: the positions.
         thought_end: the project's mark that ends reasoning; "" shows all.
 
     """
     return tuple(
-        ShownCandidate(position, chat_settings.without_reasoning(texts[position], thought_end))
+        ShownCandidate(
+            position,
+            chat_settings.without_reasoning(said[position][0], thought_end),
+            tuple(
+                (role, chat_settings.without_reasoning(content, thought_end))
+                for role, content in messages_of(said[position][1])
+            ),
+        )
         for position in order
     )
 
 
 def messages_of(stored: Sequence[Mapping[str, Any]]) -> Messages:
-    """Return the turns of a stored prompt."""
+    """Return stored turns."""
     return tuple((str(turn["role"]), str(turn["content"])) for turn in stored)
 
 
@@ -111,6 +123,7 @@ _READ = (
         case((ComparisonCompletion.position > 0, null()), else_=Prompt.messages),
         ComparisonCompletion.position,
         Completion.text,
+        Completion.earlier,
         case((ComparisonCompletion.position > 0, null()), else_=Project.settings),
     )
     .join(Project, Project.id == Comparison.project_id)
@@ -122,8 +135,10 @@ _READ = (
 )
 
 
-def _read(session: Session, comparison_id: int) -> tuple[Comparison, Messages, dict[int, str], str]:
+def _read(
+    session: Session, comparison_id: int
+) -> tuple[Comparison, Messages, dict[int, Said], str]:
     rows = session.execute(_READ, {"id": comparison_id}).all()
-    texts = {position: text for _, _, position, text, _ in rows if position is not None}
-    thought_end = str(rows[0][4].get("chat", {}).get("thought_end", ""))
+    texts = {row[2]: (row[3], row[4]) for row in rows if row[2] is not None}
+    thought_end = str(rows[0][5].get("chat", {}).get("thought_end", ""))
     return rows[0][0], messages_of(rows[0][1]), texts, thought_end

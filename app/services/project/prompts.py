@@ -192,24 +192,6 @@ def store_demonstrations(
     return [StoredRow(known[key], first.get(key) == at) for at, key in enumerate(keys)]
 
 
-def asked_in_steps(turns: Sequence[Turn]) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
-    """Split a conversation where two user turns meet: what is asked now, and what is asked later.
-
-    Raises:
-        Invalid: a turn of somebody else follows such a place.
-    """
-    for at in range(1, len(turns)):
-        if turns[at - 1][0] == turns[at][0] == "user":
-            later = turns[at:]
-            if any(role != "user" for role, _ in later):
-                raise Invalid(
-                    f"turn {at + 1} is asked after the model's own response, so only user "
-                    f"turns may follow"
-                )
-            return tuple(turns[:at]), tuple(content for _, content in later)
-    return tuple(turns), ()
-
-
 def shares_of(project: Project) -> splits.Shares:
     """Return the shares of a project's splits; they are fixed once it has prompts."""
     stored = project.settings.get("split_shares")

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain import earlier_turns
 from app.domain.assignment import OVERLAP_MOST
 from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.domain.states import ASSIGNMENT_MOVES, SLOT_MOVES, AssignmentState, SlotState, move
@@ -325,14 +326,15 @@ def _check(
     if len(set(completion_ids)) != k:
         raise Invalid(f"completions {list(completion_ids)} contain one twice")
     check_k(kind, k)
-    own = session.scalars(
-        select(Completion.id).where(
-            Completion.id.in_(completion_ids), Completion.prompt_id == prompt_id
-        )
-    ).all()
+    query = select(Completion.id, Completion.earlier).where(
+        Completion.id.in_(completion_ids), Completion.prompt_id == prompt_id
+    )
+    own = {row[0]: earlier_turns.follow_ups(row[1]) for row in session.execute(query)}
     foreign = sorted(set(completion_ids) - set(own))
     if foreign:
         raise Invalid(f"completion {foreign[0]} does not belong to prompt {prompt_id}")
+    if len(set(own.values())) > 1:
+        raise Invalid(f"completions {list(completion_ids)} respond to different follow-ups")
 
 
 def _canonical_answer(answer: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:

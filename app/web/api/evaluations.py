@@ -32,12 +32,14 @@ class EvaluationOut(BaseModel):
 
 
 class AnswersOut(BaseModel):
-    """The responses of both policies to one prompt."""
+    """The responses of both policies to one prompt, with the turns before those to a follow-up."""
 
     prompt_id: int
     messages: list[dict[str, Any]]
     new: str
     old: str
+    earlier_new: list[dict[str, Any]] = []
+    earlier_old: list[dict[str, Any]] = []
     score_new: float
     score_old: float
     is_withdrawn: bool = Field(description="Its comparison was withdrawn; its votes do not count.")
@@ -74,6 +76,8 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
             messages=pair.prompt.messages,
             new=pair.new.text,
             old=pair.old.text,
+            earlier_new=pair.new.earlier,
+            earlier_old=pair.old.earlier,
             score_new=pair.score_new,
             score_old=pair.score_old,
             is_withdrawn=pair.is_withdrawn,

@@ -34,11 +34,13 @@ class FileOut(BaseModel):
 
 
 class ResponsePairOut(BaseModel):
-    """A prompt with both responses."""
+    """A prompt with both responses, and the turns before those to a follow-up."""
 
     messages: list[dict[str, Any]]
     first: str
     second: str
+    earlier_first: list[dict[str, Any]] = []
+    earlier_second: list[dict[str, Any]] = []
 
 
 class TotalsOut(BaseModel):
@@ -109,6 +111,8 @@ def show(
                 messages=[dict(turn) for turn in pair.messages],
                 first=pair.first,
                 second=pair.second,
+                earlier_first=[dict(turn) for turn in pair.earlier_first],
+                earlier_second=[dict(turn) for turn in pair.earlier_second],
             )
             for pair in page_of_pairs.pairs
         ],

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.domain import earlier_turns
 from app.domain.splits import Shares
 from app.errors import Invalid, NotFound
 from app.models import Split
@@ -50,12 +51,12 @@ def test_a_prompt_of_another_project_is_not_found(session: Session) -> None:
 
 
 def test_only_the_users_turns_can_follow_an_answer_that_is_not_there_yet() -> None:
-    assert prompts.asked_in_steps([("user", "a"), ("user", "b"), ("user", "c")]) == (
+    assert earlier_turns.asked_in_steps([("user", "a"), ("user", "b"), ("user", "c")]) == (
         (("user", "a"),),
         ("b", "c"),
     )
     with pytest.raises(Invalid, match="turn 2"):
-        prompts.asked_in_steps([("user", "a"), ("user", "b"), ("assistant", "c")])
+        earlier_turns.asked_in_steps([("user", "a"), ("user", "b"), ("assistant", "c")])
 
 
 def test_the_same_answer_to_a_prompt_is_one_demonstration(session: Session) -> None:

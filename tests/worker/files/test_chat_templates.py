@@ -11,6 +11,7 @@ from tests.worker.files.material import error, ok
 from tests.worker.rlhf.chat_models import FAMILIES
 
 TWICE = [{"role": "user", "content": "Why?"}, {"role": "user", "content": "Why not?"}]
+AFTER = [{"role": "assistant", "content": "Hello."}, {"role": "user", "content": "Why?"}]
 SHORT = ("--max-new-tokens", 4)
 
 
@@ -28,7 +29,7 @@ def save(name: str, folder: Path) -> Path:
 
 
 def test_a_prompt_that_the_template_refuses_has_its_line(alternating: Path, tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"prompt": "Why?"}, {"messages": TWICE}, {"prompt": "How?"}]
+    rows: list[dict[str, Any]] = [{"prompt": "Why?"}, {"prompt": AFTER}, {"prompt": "How?"}]
     data, out = material.write(tmp_path / "q.jsonl", rows), tmp_path / "out.jsonl"
     command = ("generate", data, "-m", alternating, "-o", out, *SHORT)
     message = error(*command)

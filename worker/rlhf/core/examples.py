@@ -99,7 +99,8 @@ class RankedPrompt:
 
     `key` identifies the prompt and determines its split. `absolutes` has one entry per completion
     or none. Reports group results by `group` (the round), by the strength of each pair, and by the
-    `sources` of its two completions if given.
+    `sources` of its two completions if given. Completions of a follow-up begin with the turns that
+    lead up to it, which are prompt, not response: `leads` counts their tokens, or is empty.
     """
 
     key: str
@@ -109,6 +110,16 @@ class RankedPrompt:
     group: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     absolutes: tuple[AbsoluteFeedback, ...] = ()
     sources: tuple[str, ...] = ()
+    leads: tuple[int, ...] = ()
+
+    @property
+    def sequences(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The prompt and the response of each completion."""
+        leads = self.leads or (0,) * len(self.completions)
+        return [
+            (self.prompt_ids + ids[:lead], ids[lead:])
+            for ids, lead in zip(self.completions, leads, strict=True)
+        ]
 
     @property
     def is_judged(self) -> bool:
@@ -134,7 +145,10 @@ class RankedPrompt:
                         f"{name} has {len(self.completions)} completions, "
                         f"but a pair refers to completion {index}"
                     )
-        for field_name in ("absolutes", "sources"):
+        for index, lead in enumerate(self.leads):
+            if not 0 <= lead < len(self.completions[index]):
+                raise ValueError(f"{name}: completion {index} has no token after its {lead} first")
+        for field_name in ("absolutes", "sources", "leads"):
             count = len(getattr(self, field_name))
             if count not in (0, len(self.completions)):
                 raise ValueError(

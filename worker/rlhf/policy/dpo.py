@@ -169,9 +169,7 @@ def implicit_rewards(
     roles: Roles, ranked_prompts: Sequence[RankedPrompt], config: DpoConfig
 ) -> tuple[Tensor, ...]:
     """Return β times the log-ratio to the reference of each prompt's completions, [K] each."""
-    sequences = [
-        (ranked.prompt_ids, ids) for ranked in ranked_prompts for ids in ranked.completions
-    ]
+    sequences = [sequence for ranked in ranked_prompts for sequence in ranked.sequences]
     batch = model_inputs.padded(roles, sequences).to(roles.device)
     owner = batch.is_response.nonzero()[:, 0]  # N
     with torch.no_grad():

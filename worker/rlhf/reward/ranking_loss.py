@@ -83,7 +83,7 @@ def split_by_length(
 
 def branches_of(ranked: RankedPrompt) -> Branches:
     """Return a prompt and its completions in the form that is scored."""
-    return Branches(ranked.prompt_ids, ranked.completions)
+    return Branches(ranked.prompt_ids, ranked.completions, ranked.leads)
 
 
 def loss_of(

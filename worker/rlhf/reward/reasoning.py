@@ -48,7 +48,11 @@ def rankings(loaded: LoadedModel, ranked: Iterable[RankedPrompt]) -> list[Ranked
         return list(ranked)
     return [
         replace(
-            one, completions=tuple(without(loaded.tokenizer, ids, mark) for ids in one.completions)
+            one,
+            completions=tuple(
+                prompt[len(one.prompt_ids) :] + without(loaded.tokenizer, ids, mark)
+                for prompt, ids in one.sequences
+            ),
         )
         for one in ranked
     ]

@@ -27,10 +27,24 @@ PADDING_SEGMENT = -1
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """A prompt and its completions, as token ids."""
+    """A prompt and its completions, as token ids.
+
+    `leads` counts the first tokens of each completion that belong to its prompt, or is empty.
+    """
 
     prompt_ids: Sequence[int]
     completions: Sequence[Sequence[int]]
+    leads: Sequence[int] = ()
+
+    @property
+    def sequences(self) -> list[tuple[Sequence[int], Sequence[int]]]:
+        """The prompt and the response of each completion."""
+        if not self.leads:
+            return [(self.prompt_ids, ids) for ids in self.completions]
+        return [
+            ([*self.prompt_ids, *ids[:lead]], ids[lead:])
+            for ids, lead in zip(self.completions, self.leads, strict=True)
+        ]
 
     @property
     def tokens(self) -> int:
@@ -169,11 +183,9 @@ def separate(
 
 def beside_encoder(branches: Sequence[Branches], prefix: Sequence[int], *, pad_id: int) -> Layout:
     """Return a decoder row per completion after `prefix`, and a row of the encoder per prompt."""
-    rows = separate(
-        [Branches(prefix, [ids]) for branch in branches for ids in branch.completions],
-        pad_id=pad_id,
-    )
-    prompts = [branch.prompt_ids for branch in branches for _ in branch.completions]
+    pairs = [pair for branch in branches for pair in branch.sequences]
+    rows = separate([Branches(prefix, [ids]) for _, ids in pairs], pad_id=pad_id)
+    prompts = [prompt for prompt, _ in pairs]
     return replace(rows, encoder=batches.encoder_input(prompts, pad_id))
 
 

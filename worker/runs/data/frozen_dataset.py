@@ -19,7 +19,7 @@ from worker.rlhf.model.models import LoadedModel
 from worker.runs import export as export_run
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import conversations, token_ids
 from worker.training.vote_weights import VoteWeights
 
 
@@ -104,15 +104,20 @@ def _ranking(
     group: Mapping[str, str],
 ) -> RankedPrompt:
     row = frozen.row
+    prompt = conversations.shared_prompt(
+        loaded, row.prompt.messages, instruction, [each.earlier for each in row.candidates]
+    )
+    completions = [
+        token_ids.completion_ids(
+            loaded, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
+        )
+        for candidate in row.candidates
+    ]
     return RankedPrompt(
         key=f"comparison-{row.comparison_id}",
-        prompt_ids=token_ids.prompt_ids(loaded, row.prompt.messages, instruction),
-        completions=tuple(
-            token_ids.completion_ids(
-                loaded, candidate, is_ours=roots.get(candidate.checkpoint_id or 0) == root
-            )
-            for candidate in row.candidates
-        ),
+        prompt_ids=prompt.prompt_ids,
+        completions=prompt.whole(completions),
+        leads=tuple(map(len, prompt.leads)),
         pairs=weights.pairs(frozen),
         group={"round": str(frozen.row.round_number or "none"), **group},
         absolutes=weights.absolutes(frozen),

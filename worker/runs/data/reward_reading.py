@@ -3,7 +3,7 @@
 Which reward models a lead may use is checked when the round is launched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from worker.rlhf.reward.endpoint import EndpointConfig
 from worker.runs.data import checkpoint_weights
 from worker.runs.process.job_context import JobContext
 from worker.training import reward_parts, reward_sources, token_ids
+from worker.training.conversations import Turns
 from worker.training.model_folders import RewardFolder
 from worker.training.reward_sources import RewardReading, RewardSources
 
@@ -49,19 +50,24 @@ def of(
     plan: RewardPlan,
     prompts: Sequence[Prompt],
     instruction: str,
+    asked: Mapping[int, Sequence[Turns]] | None = None,
 ) -> RewardReading:
-    """Return the prompts as the rewards of the plan read them."""
+    """Return the prompts as the rewards of the plan read them.
+
+    `asked` has the conversations that prompts with follow-ups became, by the prompt's id.
+    """
+    turns_of = {prompt.id: (asked or {}).get(prompt.id, [prompt.messages]) for prompt in prompts}
     conversations = {}
     if reward_sources.reads_messages(plan.parts):
-        turns = [prompt.messages for prompt in prompts]
+        turns = [turns for several in turns_of.values() for turns in several]
         conversations = token_ids.conversations(roles.loaded, turns, instruction)
     tagged: set[int] = set()
     if plan.safety_tags:
         tagged = context.once(lambda: _tagged(context, prompts, plan.safety_tags))
     safety_prompts = frozenset(
-        token_ids.prompt_ids(roles.loaded, prompt.messages, instruction)
-        for prompt in prompts
-        if prompt.id in tagged
+        token_ids.prompt_ids(roles.loaded, turns, instruction)
+        for prompt_id in turns_of.keys() & tagged
+        for turns in turns_of[prompt_id]
     )
     return RewardReading(roles, context.device, conversations, safety_prompts)
 

@@ -1,7 +1,8 @@
 """Completions of a checkpoint as rows: sampled, and written once however often the job runs.
 
 The key of a completion is its checkpoint, its sampling settings and its number, so that a run that
-was killed finds what it has written and continues after it.
+was killed finds what it has written and continues after it. A prompt with follow-ups is asked turn
+by turn; its completion is the response to the last, and keeps the turns before it.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.db import now
+from app.domain import earlier_turns
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
@@ -22,10 +24,10 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import UnfitPrompt
 from worker.rlhf.sampling import engines
 from worker.rlhf.sampling.engines import EnginePrompt
-from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import conversations, token_ids
+from worker.training.conversations import Question, Response, Turns
 from worker.training.screening import Refusals
 
 CHUNK_PROMPTS = 32
@@ -87,25 +89,38 @@ def draw(
 
 
 def fits(answering: Answering, prompt: Prompt, settings: Sampling) -> bool:
-    """Whether the prompt can be rendered, and leaves room for a completion in the context."""
+    """Whether the prompt can be rendered, and leaves room for completions of all its turns."""
     limit = context_tokens(answering.roles.causal)
+    question = question_of(prompt)
     try:
-        ids = _ids(answering, prompt)
+        ids = _ids(answering, question.skeleton)
     except UnfitPrompt as error:
         answering.refusals.reasons[f"prompt {prompt.id}"] = str(error)
         return False
-    return limit is None or len(ids) + settings.max_new_tokens <= limit
+    tokens = settings.max_new_tokens * (1 + len(question.follow_up))
+    return limit is None or len(ids) + tokens <= limit
+
+
+def question_of(prompt: Prompt) -> Question:
+    """Return a prompt with its follow-ups."""
+    return Question(f"prompt-{prompt.id}", prompt.messages, tuple(prompt.follow_up))
+
+
+def key_of(source_key: str, follow_ups: int) -> str:
+    """Return the key of a source's completions of prompts with that many follow-ups."""
+    return f"{source_key}-turn-{follow_ups + 1}" if follow_ups else source_key
 
 
 def known(
     context: JobContext, prompts: Sequence[Prompt], source_key: str, wanted: range
 ) -> dict[int, list[Completion]]:
     """Return the existing completions of a source, in order, by prompt id."""
+    keys = {prompt.id: key_of(source_key, len(prompt.follow_up)) for prompt in prompts}
     query = (
         select(Completion)
         .where(
             Completion.prompt_id.in_([prompt.id for prompt in prompts]),
-            Completion.source_key == source_key,
+            Completion.source_key.in_(set(keys.values())),
             Completion.sample_index >= wanted.start,
             Completion.sample_index < wanted.stop,
         )
@@ -114,7 +129,8 @@ def known(
     by_prompt: dict[int, list[Completion]] = {}
     with context.database.reader() as session:
         for row in session.scalars(query):
-            by_prompt.setdefault(row.prompt_id, []).append(row)
+            if row.source_key == keys[row.prompt_id]:
+                by_prompt.setdefault(row.prompt_id, []).append(row)
     return by_prompt
 
 
@@ -122,14 +138,17 @@ def store(context: JobContext, source_key: str, rows: Sequence[Completion]) -> N
     """Write the rows of a source that do not exist yet."""
     with transactions.transaction(context) as session:
         moment = now(session)
-        query = select(Completion.prompt_id, Completion.sample_index).where(
-            Completion.prompt_id.in_({row.prompt_id for row in rows}),
-            Completion.source_key == source_key,
-        )
-        existing = {(row.prompt_id, row.sample_index) for row in session.execute(query)}
         for row in rows:
-            if (row.prompt_id, row.sample_index) not in existing:
-                row.source_key, row.created_at = source_key, moment
+            row.source_key = key_of(source_key, len(earlier_turns.follow_ups(row.earlier)))
+        key = (Completion.prompt_id, Completion.source_key, Completion.sample_index)
+        query = select(*key).where(
+            Completion.prompt_id.in_({row.prompt_id for row in rows}),
+            Completion.source_key.in_({row.source_key for row in rows}),
+        )
+        existing = {tuple(row) for row in session.execute(query)}
+        for row in rows:
+            if (row.prompt_id, row.source_key, row.sample_index) not in existing:
+                row.created_at = moment
                 session.add(row)
 
 
@@ -150,42 +169,47 @@ def _write(
 
 def _sample(
     answering: Answering, prompts: Sequence[Prompt], wanted: Draw
-) -> dict[int, list[SampledCompletion]]:
-    engine_prompts = [
-        EnginePrompt(f"prompt-{prompt.id}", _ids(answering, prompt)) for prompt in prompts
-    ]
-    config = SamplingConfig(
-        n=wanted.count,
-        max_new_tokens=wanted.settings.max_new_tokens,
-        temperature=wanted.settings.temperature,
-        top_p=wanted.settings.top_p,
-        top_k=wanted.settings.top_k,
+) -> dict[int, list[Response[SampledCompletion]]]:
+    tokens = wanted.settings.max_new_tokens
+
+    def render(key: str, turns: Turns) -> EnginePrompt | None:
+        text = answering.instruction.text
+        return conversations.prompt_of(answering.roles, key, turns, text, tokens)
+
+    config = conversations.config_of(
+        wanted.settings,
         # Later samples of a prompt must not repeat the random numbers of the first.
-        seed=wanted.seed + 1_000_003 * wanted.start,
-        batch_size=wanted.settings.batch_size,
+        wanted.seed + 1_000_003 * wanted.start,
+        n=wanted.count,
     )
-    by_prompt: dict[int, list[SampledCompletion]] = {}
+    by_prompt: dict[int, list[Response[SampledCompletion]]] = {}
     engine = engines.in_memory(wanted.settings.engine.value, answering.roles, answering.role)
-    for completion in engine.generate(engine_prompts, config):
-        by_prompt.setdefault(int(completion.prompt_key.removeprefix("prompt-")), []).append(
-            completion
-        )
+    for response in conversations.respond(
+        engine,
+        [question_of(prompt) for prompt in prompts],
+        config,
+        render,
+        answering.roles.loaded.chat.thought_end,
+    ):
+        by_prompt.setdefault(int(response.key.removeprefix("prompt-")), []).append(response)
     return by_prompt
 
 
 def _row(
-    answering: Answering, prompt: Prompt, drawn: SampledCompletion, wanted: Draw
+    answering: Answering, prompt: Prompt, response: Response[SampledCompletion], wanted: Draw
 ) -> Completion:
+    drawn = response.completion
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,
         checkpoint_id=answering.checkpoint.id,
         source=answering.checkpoint.name,
         text=drawn.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
-        sample_index=wanted.start + drawn.sample_index,
+        earlier=[dict(turn) for turn in response.earlier],
+        sample_index=wanted.start + response.sample_index,
         token_ids=list(drawn.token_ids),
-        is_finished=drawn.finish_reason == "eos",
-        finish_reason=drawn.finish_reason,
+        is_finished=response.is_finished,
+        finish_reason="eos" if response.is_finished else "length",
         logprob_sum=drawn.logprob_sum,
         sampling=_sampling_json(wanted, answering.roles.loaded.chat.record),
         instruction_version=answering.instruction.version,
@@ -196,6 +220,5 @@ def _sampling_json(wanted: Draw, chat: Mapping[str, Any]) -> Mapping[str, Any]:
     return asdict(wanted.settings) | {"seed": wanted.seed, **chat}
 
 
-def _ids(answering: Answering, prompt: Prompt) -> tuple[int, ...]:
-    loaded = answering.roles.loaded
-    return token_ids.prompt_ids(loaded, prompt.messages, answering.instruction.text)
+def _ids(answering: Answering, turns: Turns) -> tuple[int, ...]:
+    return token_ids.prompt_ids(answering.roles.loaded, turns, answering.instruction.text)

@@ -23,7 +23,8 @@ from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.rlhf.sampling.server import Server, ServerConfig, ServerUnavailable
 from worker.runs.data import sampled_completions
 from worker.runs.process.job_context import JobContext
-from worker.training import token_ids
+from worker.training import conversations, token_ids
+from worker.training.conversations import Question, Response, Turns
 
 DEFAULT_CHAT = ChatSettings()
 
@@ -102,6 +103,9 @@ def config_of(
 
 def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> list[Completion]:
     by_key = {f"prompt-{prompt.content_hash}": prompt for prompt in prompts}
+    questions = [
+        Question(key, prompt.messages, tuple(prompt.follow_up)) for key, prompt in by_key.items()
+    ]
     config = SamplingConfig(
         n=wanted.server.candidates,
         max_new_tokens=wanted.sampling.max_new_tokens,
@@ -110,13 +114,15 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
         top_k=wanted.sampling.top_k,
         seed=wanted.seed,
     )
-    engine_prompts = [
-        _question(key, prompt, wanted.instruction.text) for key, prompt in by_key.items()
-    ]
+
+    def render(key: str, turns: Turns) -> EnginePrompt:
+        return _rendered(key, turns, wanted.instruction.text)
+
+    thought_end = wanted.chat.thought_end
     try:
         return [
-            _row(by_key[completion.prompt_key], completion, wanted)
-            for completion in server.generate(engine_prompts, config)
+            _row(by_key[response.key], response, wanted)
+            for response in conversations.respond(server, questions, config, render, thought_end)
         ]
     except ServerUnavailable as error:
         raise Unavailable(str(error)) from error
@@ -124,20 +130,25 @@ def _ask(server: Server, prompts: Sequence[Prompt], wanted: ServerRequest) -> li
         raise Invalid(str(error)) from error
 
 
-def _question(key: str, prompt: Prompt, instruction: str) -> EnginePrompt:
-    turns = token_ids.chat_messages(prompt.messages, instruction)
+def _rendered(key: str, messages: Turns, instruction: str) -> EnginePrompt:
+    turns = token_ids.chat_messages(messages, instruction)
     return EnginePrompt(key, text=template.plain(turns), messages=turns, stops=template.PLAIN_STOPS)
 
 
-def _row(prompt: Prompt, completion: GeneratedCompletion, wanted: ServerRequest) -> Completion:
+def _row(
+    prompt: Prompt, response: Response[GeneratedCompletion], wanted: ServerRequest
+) -> Completion:
     return Completion(
         project_id=prompt.project_id,
         prompt_id=prompt.id,
         source=wanted.server.model,
-        sample_index=completion.sample_index,
-        text=completion.text.replace("\x00", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL stores none
-        is_finished=completion.finish_reason == "eos",
-        finish_reason=completion.finish_reason,
+        sample_index=response.sample_index,
+        earlier=[dict(turn) for turn in response.earlier],
+        text=response.completion.text.replace(
+            "\x00", "\N{REPLACEMENT CHARACTER}"
+        ),  # PostgreSQL stores none
+        is_finished=response.is_finished,
+        finish_reason="eos" if response.is_finished else "length",
         sampling=wanted.settings,
         instruction_version=wanted.instruction.version,
     )

@@ -12,7 +12,7 @@ from app.db import Database
 from app.domain.instruction_text import InstructionText
 from app.domain.server_plan import ServerPlan
 from app.errors import Invalid, Unavailable
-from app.models import Comparison, ComparisonCompletion, Completion, Job
+from app.models import Comparison, ComparisonCompletion, Completion, Job, Prompt
 from app.services.jobs import job_leases
 from app.services.rounds import prompt_selection, rounds
 from tests.worker.runs import small
@@ -136,3 +136,31 @@ def test_the_key_of_the_rows_tells_models_and_settings_apart() -> None:
     ]
     assert len({each.source_key for each in (wanted, *others)}) == 5
     assert len(wanted.source_key) <= 160
+
+
+def test_a_server_is_asked_the_follow_up_after_its_own_response(
+    generating: JobContext, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversations: list[list[str]] = []
+
+    def served(request: httpx.Request) -> httpx.Response:
+        turns = json.loads(request.content)["messages"]
+        conversations.append([turn["content"] for turn in turns])
+        return network(request)
+
+    transport = httpx.MockTransport(served)
+    patched = partial(Server, transport=transport, pause=lambda _: None)
+    monkeypatch.setattr(server_completions, "Server", patched)
+    with generating.database.transaction() as session:
+        for prompt in session.scalars(select(Prompt)):
+            prompt.follow_up = ["Are you sure?"]
+    find("generate")(generating)
+    with generating.database.reader() as session:
+        rows = session.scalars(select(Completion).where(Completion.source == "elsewhere")).all()
+    assert len(conversations) == 2 * len(rows) == 2 * 2 * 9
+    by_text = {row.earlier[0]["content"]: row for row in rows}
+    second = [turns for turns in conversations if len(turns) > 2]
+    assert len(by_text) == len(rows) == len(second)
+    for turns in second:
+        assert turns[-1] == "Are you sure?"
+        assert turns[-2] in by_text
