@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -88,7 +89,8 @@ def test_an_encoder_decoder_is_tried_in_small(
     tmp_path: Path, model_type: str, layers: tuple[str, ...], settings: dict[str, int]
 ) -> None:
     folder = only_config(tmp_path, model_type)
-    config = CONFIG_MAPPING[model_type](**settings)
+    make: Any = CONFIG_MAPPING[model_type]
+    config = make(**settings)
     config.save_pretrained(folder)
     found = model_check.check(str(folder))
     assert found.refusal is None

@@ -30,11 +30,10 @@ from tests.worker.rlhf import chat_models
 from tests.worker.runs import small
 
 THOUGHT_END: Final = "</think>"
+SECOND_QUESTION: Final = "And twice that?"
 ONLY_SPECIAL: Final = "<|endoftext|>"
 HEADERS: Final = chat_models.FAMILIES["headers"]
-TWO_ENDS: Final = replace(
-    HEADERS, generation=("</s>", "<|eot_id|>"), ends=("<|eot_id|>", "</s>")
-)
+TWO_ENDS: Final = replace(HEADERS, generation=("</s>", "<|eot_id|>"), ends=("<|eot_id|>", "</s>"))
 LONG: Final = 512  # positions
 
 
@@ -48,7 +47,7 @@ class Kind:
     chat: ChatSettings = field(default_factory=ChatSettings)
     auto_class: Any = AutoModelForCausalLM
     has_follow_ups: bool = False
-    completion: str = "It is {}."
+    reasoning: str = ""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -57,6 +56,17 @@ class Kind:
         options = [text for argument in arguments for text in ("--template-argument", argument)]
         mark = ("--thought-end", self.chat.thought_end) if self.chat.thought_end else ()
         return (*options, *mark)
+
+    def response(self, number: int) -> str:
+        """Return what a person or a model might respond to `question`."""
+        return f"{self.reasoning}It is {number * number}."
+
+    def question(self, number: int) -> Mapping[str, Any]:
+        """Return a prompt as a row of a file; with a follow-up it is a question of MT-Bench."""
+        if not self.has_follow_ups:
+            return {"prompt": f"What is {number}?"}
+        turns = [f"What is {number}?", SECOND_QUESTION]
+        return {"question_id": number, "category": "math", "turns": turns}
 
 
 def save_gpt2(folder: Path) -> Path:
@@ -73,7 +83,7 @@ def save_gpt2(folder: Path) -> Path:
         unk_token=ONLY_SPECIAL,
         model_max_length=LONG,
     )
-    end = tokenizer.convert_tokens_to_ids(ONLY_SPECIAL)
+    end = vocabulary[ONLY_SPECIAL]
     config = GPT2Config(
         vocab_size=len(vocabulary),
         n_embd=32,
@@ -119,7 +129,7 @@ def save_qwen3(folder: Path) -> Path:
         with torch.no_grad():  # a constant in the hidden states makes one logit high everywhere
             model.model.embed_tokens.weight[:, 0] = 4.0
             model.lm_head.weight[:, 0] = 0.0
-            model.lm_head.weight[mark, 0] = 1.0
+            model.lm_head.weight[mark, 0] = 4.0
         return model
 
     return _save(folder, make, tokenizer, family.generation)
@@ -178,7 +188,7 @@ KINDS: Final = {
             save_qwen3,
             chat_models.FAMILIES["thinking"].ends,
             ChatSettings(thought_end=THOUGHT_END),
-            completion="<think>\nWell.\n</think>\n\nIt is {}.",
+            reasoning=f"<think>\nWell.\n{THOUGHT_END}\n\n",
         ),
     )
 }

@@ -178,9 +178,7 @@ def build(
         Exception: one of `FAILURES`, for an architecture that the general rules cannot shrink.
     """
     small = config_of(config, keep_windows=keep_windows)
-    chosen: Any = (
-        make._from_config if make else encoder_decoder.auto_class(small).from_config
-    )
+    chosen: Any = make._from_config if make else encoder_decoder.auto_class(small).from_config
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
