@@ -22,11 +22,13 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(no_args_is_help=True)
     models.callback()(_group)
     models.command()(check)
-    app.add_typer(models, name="models", help="Check models, and take trained ones away.")
+    app.add_typer(
+        models, name="models", help="Check models, export trained ones, and push them to a hub."
+    )
 
 
 def _group() -> None:
-    """Check models, and take trained ones away."""
+    """Check models, export trained ones, and push them to a hub."""
 
 
 def check(

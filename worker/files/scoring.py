@@ -29,7 +29,7 @@ from worker.orders import Interrupted, Orders
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import model_folders, text_scores
 from worker.training.reward_sources import RewardSources
-from worker.training.text_scores import Response
+from worker.training.text_scores import ScoredText
 
 SCORES: Final = "scores.jsonl"
 SUMMARY: Final = "summary.json"
@@ -169,8 +169,8 @@ def _responses_of(
     return generation.run(replace(asked, output=kept), watcher, orders)
 
 
-def _response(row: FileRow, side: str) -> Response:
-    return Response(fields.as_messages(row.messages), row.texts[side])
+def _response(row: FileRow, side: str) -> ScoredText:
+    return ScoredText(fields.as_messages(row.messages), row.texts[side])
 
 
 def _counter(request: ScoringRequest) -> Callable[[str], int] | None:

@@ -25,7 +25,7 @@ from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training import reward_sources, text_scores
 from worker.training.screening import Refusals
-from worker.training.text_scores import Response, Scorer
+from worker.training.text_scores import ScoredText, Scorer
 
 ROWS = 32  # between two writes
 
@@ -120,7 +120,7 @@ def _score(
 ) -> None:
     """Score the responses of some rows that are not scored yet, and write both."""
     asked: list[tuple[int, int]] = []  # row, side
-    responses: list[Response] = []
+    responses: list[ScoredText] = []
     texts = [list(row.texts) for row in rows]
     scores = [list(row.scores) for row in rows]
     for number, row in enumerate(rows):
@@ -142,15 +142,15 @@ def _score(
 
 def _response(
     row: ScoredRow, side: int, completions: Mapping[int, Completion] | None
-) -> Response | None:
+) -> ScoredText | None:
     if completions is None:
         text = row.texts[side]
-        return None if text is None else Response(row.messages, str(text))
+        return None if text is None else ScoredText(row.messages, str(text))
     completion = completions.get(row.prompt_id or 0)
     if completion is None:
         return None
     tokens = len(completion.token_ids or ()) or None
-    return Response(row.messages, completion.text, tokens, completion.is_finished)
+    return ScoredText(row.messages, completion.text, tokens, completion.is_finished)
 
 
 def _remarks(

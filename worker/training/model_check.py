@@ -10,14 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import torch
-from transformers import (
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from app.errors import Invalid
-from worker.rlhf.model import adapter_targets, miniature, models, supported
+from worker.rlhf.model import adapter_targets, encoder_decoder, miniature, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.sampling import cache_probe
 from worker.training import model_facts, model_probes, model_sources
@@ -118,9 +114,14 @@ def _tried(
 ) -> ModelCheck:
     """Return what trying a miniature tells, and the sizes of the model itself."""
     with torch.device("meta"):
-        whole: PreTrainedModel = models.class_of(config).from_config(config)
+        whole: PreTrainedModel = encoder_decoder.auto_class(config).from_config(config)
     parameters = whole.num_parameters()
-    tried = model_probes.tried(config, tokenizer, at_own_size=parameters <= SMALL)
+    tried = model_probes.tried(
+        config,
+        tokenizer,
+        model_facts.generation_of(known.name, config),
+        at_own_size=parameters <= SMALL,
+    )
     trainable = adapter_targets.parameters(whole, tried.adapted, LoraSettings().r)
     return replace(
         known,

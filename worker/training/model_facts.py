@@ -57,6 +57,14 @@ def tokenizer_of(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def generation_of(name: str, config: PretrainedConfig) -> GenerationConfig:
+    """Read the generation config; the few folders without one may have its settings in config."""
+    try:
+        return GenerationConfig.from_pretrained(name)
+    except OSError:
+        return GenerationConfig.from_model_config(config)
+
+
 def ends_of(
     name: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> dict[int, str]:
@@ -65,10 +73,7 @@ def ends_of(
     Raises:
         ValueError: if there is none.
     """
-    try:
-        generation = GenerationConfig.from_pretrained(name)
-    except OSError:  # few folders lack the file; the configuration may name the token
-        generation = GenerationConfig.from_model_config(config)
+    generation = generation_of(name, config)
     vocabulary = config.get_text_config().vocab_size
     found = ends.of_files(vocabulary, generation, tokenizer)
     if not found:

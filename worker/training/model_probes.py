@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    AutoModelForCausalLM,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,8 +33,8 @@ class TriedModel:
         adapted: the patterns of the layers that an adapter is on.
         trained_layers: the last parts of their names.
         has_frozen_experts: whether it has experts that no adapter is on.
-        has_classifier: whether plain transformers loads its reward models.
         is_encoder_decoder: whether an encoder reads the prompt.
+        has_classifier: whether plain transformers loads its reward models.
     """
 
     architecture: str
@@ -44,8 +44,8 @@ class TriedModel:
     adapted: frozenset[str]
     trained_layers: tuple[str, ...]
     has_frozen_experts: bool
+    is_encoder_decoder: bool
     has_classifier: bool
-    is_encoder_decoder: bool = False
 
     def notes(self, model_type: str) -> Iterator[str]:
         """Yield what works in another way than people may expect."""
@@ -58,8 +58,8 @@ class TriedModel:
             yield "Adapters train the layers that all tokens share; the experts are not changed."
         if self.is_encoder_decoder:
             yield (
-                "An encoder reads the prompt and a decoder writes the response; adapters are on "
-                "few layers by default, and the card of a reward model has the code that loads it."
+                "Its encoder reads the prompt. Its reward models load with the code on their card, "
+                "and not as classifiers of plain transformers."
             )
         elif not self.has_classifier:
             yield (
@@ -69,22 +69,26 @@ class TriedModel:
 
 
 def tried(
-    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, *, at_own_size: bool = False
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    generation: GenerationConfig | None = None,
+    *,
+    at_own_size: bool = False,
 ) -> TriedModel:
     """Try a model on a miniature; at its own size if it has none and that is allowed.
 
     Raises:
         ValueError: naming the model type, if it cannot be tried, trained or sampled.
     """
-    if config.is_encoder_decoder:
-        return _encoder_decoder(config)
     small = _model(config, at_own_size=at_own_size, keep_windows=False)
-    loaded = models.adopt(
-        _model(config, at_own_size=at_own_size, keep_windows=True), tokenizer, config.model_type
-    )
+    windowed = _model(config, at_own_size=at_own_size, keep_windows=True)
+    if generation is not None and generation.decoder_start_token_id is not None:
+        # Where responses begin is in the generation config, and is any token of a miniature's.
+        windowed.generation_config.decoder_start_token_id = 0
+    loaded = models.adopt(windowed, tokenizer, config.model_type)
     # The tokenizer's own padding may lie outside the small vocabulary.
     roles = Roles(replace(loaded, pad_id=0))
-    names = adapter_targets.all_linear(roles.causal)
+    names = adapter_targets.named(roles.causal, encoder_decoder.lora_targets(roles.causal))
     return TriedModel(
         architecture=type(small).__name__,
         engine=cache_probe.choose(small),
@@ -93,25 +97,9 @@ def tried(
         adapted=adapter_targets.patterns(names),
         trained_layers=adapter_targets.leaves(names),
         has_frozen_experts=_has_frozen_experts(roles.causal),
-        has_classifier=type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    )
-
-
-def _encoder_decoder(config: PretrainedConfig) -> TriedModel:
-    """Return how an encoder–decoder is used; its layouts do not depend on its family."""
-    with torch.device("meta"):
-        model: PreTrainedModel = models.class_of(config).from_config(config)
-    names = adapter_targets.named(model, encoder_decoder.lora_targets(model))
-    return TriedModel(
-        architecture=type(model).__name__,
-        engine=cache_probe.choose(model),
-        packing=LayoutProbe(False, None, packing.ENCODED),
-        shared_prompts=LayoutProbe(True, None, scoring.ENCODED),
-        adapted=adapter_targets.patterns(names),
-        trained_layers=adapter_targets.leaves(names),
-        has_frozen_experts=False,
-        has_classifier=False,
-        is_encoder_decoder=True,
+        is_encoder_decoder=loaded.is_encoder_decoder,
+        has_classifier=not loaded.is_encoder_decoder
+        and type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     )
 
 
@@ -120,14 +108,16 @@ def _model(config: PretrainedConfig, *, at_own_size: bool, keep_windows: bool) -
         model = miniature.build(config, keep_windows=keep_windows)
         models.prepare(model)
         with torch.no_grad():
-            model(input_ids=torch.arange(4)[None], use_cache=False)
+            ids = torch.arange(4)[None]
+            decoded = {"decoder_input_ids": ids} if encoder_decoder.is_one(model) else {}
+            model(input_ids=ids, **decoded, use_cache=False)
     except miniature.FAILURES as error:
         if not at_own_size:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"models of type {config.model_type!r} could not be tried in small: {reason}"
             ) from error
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model = encoder_decoder.auto_class(config).from_config(config)
         models.prepare(model)
     return model
 

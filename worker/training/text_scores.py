@@ -29,7 +29,7 @@ TokenIds = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ScoredText:
     """A prompt's turns with a response; `tokens` is its length where a model here wrote it."""
 
     messages: Turns
@@ -51,7 +51,7 @@ class Scorer:
     count: Callable[[str], int] | None = None
     truncated: int = 0
 
-    def score(self, responses: Sequence[Response]) -> list[float]:
+    def score(self, responses: Sequence[ScoredText]) -> list[float]:
         """Return the raw score of each response.
 
         Raises:
@@ -70,7 +70,7 @@ class Scorer:
                 )
         return raw
 
-    def _branches(self, response: Response) -> Branches:
+    def _branches(self, response: ScoredText) -> Branches:
         messages = token_ids.chat_messages(response.messages, self.instruction)
         prompt = plain_texts.ids_of("\n\n".join(turn.content for turn in messages))
         # Prompts of the same text in other turns must stay apart: rewards find turns by these ids.
@@ -80,7 +80,7 @@ class Scorer:
         text = chat_settings.without_reasoning(response.text, self.thought_end)
         return Branches(prompt, [plain_texts.ids_of(text, end)])
 
-    def _length(self, response: Response) -> int:
+    def _length(self, response: ScoredText) -> int:
         if response.tokens is not None:
             return response.tokens
         if self.count is None:

@@ -95,7 +95,7 @@ def test_a_job_that_is_run_again_scores_only_what_is_missing(
     asked: list[int] = []
     score = text_scores.Scorer.score
 
-    def counted(self: text_scores.Scorer, responses: list[text_scores.Response]) -> list[float]:
+    def counted(self: text_scores.Scorer, responses: list[text_scores.ScoredText]) -> list[float]:
         asked.append(len(responses))
         return score(self, responses)
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from app.domain.lora import Lora
 from app.errors import Invalid
 from tests.worker.rlhf import tiny
 from tests.worker.runs import small
+from tests.worker.runs.small import save_tiny_t5
 from worker.commands import models as command
 from worker.rlhf.model import models
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -76,6 +78,44 @@ def test_a_large_model_is_checked_without_its_weights(tmp_path: Path) -> None:
     assert found.parameters == 7_241_732_096
     assert found.packing["window"] == found.shared_prompts["window"] == 4096
     assert MistralConfig().sliding_window == 4096
+
+
+@pytest.mark.parametrize(
+    ("model_type", "layers", "settings"),
+    [
+        ("t5", ("q", "v"), {"decoder_start_token_id": 0, "d_model": 768, "num_heads": 12}),
+        ("bart", ("q_proj", "v_proj"), {}),
+    ],
+)
+def test_an_encoder_decoder_is_tried_in_small(
+    tmp_path: Path, model_type: str, layers: tuple[str, ...], settings: dict[str, int]
+) -> None:
+    folder = only_config(tmp_path, model_type)
+    make: Any = CONFIG_MAPPING[model_type]
+    config = make(**settings)
+    config.save_pretrained(folder)
+    found = model_check.check(str(folder))
+    assert found.refusal is None
+    assert found.trained_layers == layers
+    pairs = 3 * 2 * config.num_hidden_layers  # two self-attentions and a cross-attention
+    inner = config.num_heads * config.d_kv if model_type == "t5" else config.hidden_size
+    width = config.hidden_size + inner
+    assert found.trainable_parameters == pairs * LoraSettings().r * width
+    assert not found.plain_reward
+    assert "Its encoder reads the prompt." in " ".join(found.notes)
+
+
+def test_an_encoder_decoder_as_it_is_saved_can_be_used(tmp_path: Path) -> None:
+    found = model_check.check(str(save_tiny_t5(tmp_path)))
+    assert found.refusal is None
+    assert not found.packing["is_exact"]
+    assert found.shared_prompts["is_exact"]
+
+
+def test_a_decoder_without_a_start_token_is_refused(tmp_path: Path) -> None:
+    refusal = model_check.check(str(only_config(tmp_path, "t5"))).refusal
+    assert refusal is not None
+    assert "has no decoder_start_token_id, so responses cannot begin" in refusal
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

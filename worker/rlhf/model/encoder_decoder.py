@@ -9,7 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from worker.rlhf.core.batches import EncoderInput
 
@@ -24,6 +29,11 @@ SCALED_IF_TIED = frozenset({"umt5", "switch_transformers"})
 def is_one(model: PreTrainedModel) -> bool:
     """Return whether the model has an encoder for the prompt."""
     return bool(getattr(model.config, "is_encoder_decoder", False))
+
+
+def auto_class(config: PreTrainedConfig) -> Any:
+    """Return the class of the library that loads or makes models with this configuration."""
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def task_type(model: PreTrainedModel) -> str:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from worker.rlhf.core import layout_probe
+from worker.rlhf.model import encoder_decoder
 
 FAILURES: Final = (*layout_probe.FAILURES, ImportError, AssertionError)
 """What the library raises for architectures of which no miniature can be made or run."""
@@ -35,6 +36,7 @@ SIZES: Final[Mapping[str, int]] = {
     "n_embd": WIDTH,
     "d_model": WIDTH,
     "embedding_dim": WIDTH,
+    "cross_attention_hidden_size": WIDTH,
     "attention_hidden_size": WIDTH,
     "lru_width": WIDTH,
     "dim_model_base": WIDTH // 2,
@@ -46,6 +48,9 @@ SIZES: Final[Mapping[str, int]] = {
     "moe_shared_expert_intermediate_size": 48,
     "ffn_hidden_size": 96,
     "ffn_dim": 96,
+    "encoder_ffn_dim": 96,
+    "decoder_ffn_dim": 96,
+    "d_ff": 96,
     "n_inner": 96,
     "dff": 96,
     "block_multiple_of": 16,
@@ -54,10 +59,16 @@ SIZES: Final[Mapping[str, int]] = {
     "n_heads": HEADS,
     "num_heads": HEADS,
     "attention_heads": HEADS,
+    "encoder_attention_heads": HEADS,
+    "decoder_attention_heads": HEADS,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "num_decoder_layers": 2,
     "head_dim": HEAD,
     "global_head_dim": HEAD,
     "linear_head_dim": HEAD,
     "kv_channels": HEAD,
+    "d_kv": HEAD,
     "rotary_dim": 8,
     "query_pre_attn_scalar": HEAD,
     "linear_key_head_dim": HEAD,
@@ -138,6 +149,7 @@ SPECIAL: Final[Mapping[str, Mapping[str, Any]]] = {
     "deepseek_v3": {"first_k_dense_replace": 1},
     "deepseek_v2": {"first_k_dense_replace": 1},
     "glm4_moe": {"first_k_dense_replace": 1},
+    "led": {"attention_window": [8, 8]},
     "lfm2_moe": {"num_dense_layers": 1},
 }
 """What the general rules get wrong, by model type."""
@@ -166,7 +178,7 @@ def build(
         Exception: one of `FAILURES`, for an architecture that the general rules cannot shrink.
     """
     small = config_of(config, keep_windows=keep_windows)
-    chosen: Any = make._from_config if make else AutoModelForCausalLM.from_config
+    chosen: Any = make._from_config if make else encoder_decoder.auto_class(small).from_config
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)

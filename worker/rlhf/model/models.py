@@ -19,11 +19,8 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BitsAndBytesConfig,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -304,12 +301,8 @@ def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
 
 
 def _model_class(name: str, revision: str | None) -> Any:
-    return class_of(AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False))
-
-
-def class_of(config: PreTrainedConfig) -> Any:
-    """Return the library's class for base models with this configuration."""
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    return encoder_decoder.auto_class(config)
 
 
 def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:

@@ -30,7 +30,7 @@ def refusal(config: PretrainedConfig) -> str | None:
 
 def has_other_parts(config: PretrainedConfig) -> bool:
     """Return whether a model has parts besides its language model, which text does not reach."""
-    return config.get_text_config() is not config
+    return config.get_text_config() is not config and not config.is_encoder_decoder
 
 
 def refuse(config: PretrainedConfig) -> None:

@@ -90,7 +90,7 @@ def train(
         if watch is not None:
             yield watch.report(metrics, config.kl_coefficient, steps_total=run.steps)
         else:
-            reason = "steps" if state.step == run.steps else None
+            reason = f"steps: all {run.steps} done" if state.step == run.steps else None
             yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
 
 

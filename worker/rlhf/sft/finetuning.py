@@ -88,7 +88,7 @@ def train(
     run = SftRun(roles, demonstrations, config, state, rows)
     while state.step < run.steps:
         metrics = run.step()
-        reason = "steps" if state.step == run.steps else None
+        reason = f"steps: all {run.steps} done" if state.step == run.steps else None
         yield StepReport(state.step, run.steps, metrics, stop_reason=reason)
 
 

@@ -126,7 +126,7 @@ def test_learns_what_it_is_shown(config: SftConfig) -> None:
     roles = Roles(tiny.loaded())
     reports = run(roles, replace(config, epochs=30, learning_rate=1e-2), TrainingState())
     assert reports[-1].metrics["loss"] < 0.4 * reports[0].metrics["loss"]
-    assert reports[-1].stop_reason == "steps"
+    assert reports[-1].stop_reason == "steps: all 90 done"
     assert [r.stop_reason for r in reports[:-1]] == [None] * (len(reports) - 1)
     assert len(reports) == reports[0].steps_total == 90
 
