@@ -7,6 +7,7 @@ Each of them ends a response wherever one is sampled, trained on or measured.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -82,11 +83,19 @@ def make_known(
         )
 
 
-def generation_config(ends: tuple[EndToken, ...], pad_id: int) -> GenerationConfig:
-    """Return the generation config to store beside an adapter, whose base may lack an end."""
+def generation_config(
+    ends: tuple[EndToken, ...], pad_id: int, decoder_prefix: tuple[int, ...] = ()
+) -> GenerationConfig:
+    """Return the generation config to store beside an adapter, whose base may lack an end.
+
+    It replaces the base's, so it also says how a decoder begins: with a start token and, in some
+    models, a forced first one.
+    """
     ids = [end.id for end in ends]
+    names = ("decoder_start_token_id", "forced_bos_token_id")
+    starts: dict[str, Any] = dict(zip(names, decoder_prefix, strict=False))
     return GenerationConfig(  # type: ignore[no-untyped-call]
-        eos_token_id=ids if len(ids) > 1 else ids[0], pad_token_id=pad_id
+        eos_token_id=ids if len(ids) > 1 else ids[0], pad_token_id=pad_id, **starts
     )
 
 

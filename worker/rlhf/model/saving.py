@@ -61,7 +61,9 @@ def save_policy(
     else:
         _save_adapter(roles, role, Path(folder), encoder_decoder.task_type(roles.causal))
         loaded = roles.loaded
-        ends.generation_config(loaded.ends, loaded.pad_id).save_pretrained(folder)
+        ends.generation_config(loaded.ends, loaded.pad_id, loaded.decoder_prefix).save_pretrained(
+            folder
+        )
     roles.loaded.tokenizer.save_pretrained(folder)
 
 
