@@ -99,7 +99,9 @@ def save_gpt2(folder: Path) -> Path:
 
 def save_two_ends(folder: Path) -> Path:
     """Save a Llama whose turns end with one token and whose texts end with another."""
-    made = TWO_ENDS.loaded()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = TWO_ENDS.loaded()
     made.model.save_pretrained(folder)
     TWO_ENDS.tokenizer().save_pretrained(folder)
     return folder
