@@ -72,7 +72,7 @@ class PartRow:
             name=self.name.strip(),
             model=model,
             url=source if kind in _SERVED else "",
-            rubric=self.rubric.strip() if is_judge else "",
+            rubric=self.rubric.replace("\r\n", "\n").strip() if is_judge else "",
             label=self.label.strip() if is_classifier else "",
             score=ScoreForm(self.score) if is_classifier else ScoreForm.LOGIT,
             reads_prompt=is_classifier and bool(self.reads),

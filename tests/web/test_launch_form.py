@@ -156,6 +156,12 @@ def test_a_row_that_breaks_a_rule_is_refused_by_name(row: dict[str, str], words:
         PartRow(**{"source": "some/model", **row}).part()
 
 
+def test_a_rubric_comes_back_with_plain_line_ends() -> None:
+    row = PartRow(kind="judge", source="http://h/v1", judge="m", rubric="Be kind.\r\nOr else.\r\n")
+    assert row.part().rubric == "Be kind.\nOr else."
+    assert PartRow(source="m", rubric="left over").part().rubric == ""
+
+
 def test_rows_without_a_source_are_left_out_and_rows_with_gaps_are_refused() -> None:
     lists = part_rows.lists_of([CLASSIFIER, HELPFUL])
     form = LaunchForm.model_validate(lists | {"part_source": ["some/model", ""]})
