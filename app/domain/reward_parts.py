@@ -13,6 +13,7 @@ from app.errors import Invalid
 
 PATTERN_MOST = 500
 NAME_MOST = 30
+RUBRIC_MOST = 20_000
 LEARNED = "learned"
 """The name of the reward model that the round fits, among the parts of the reward."""
 
@@ -26,6 +27,7 @@ class PartKind(StrEnum):
     CLASSIFIER = "classifier"  # a text classifier: the score of one of its labels
     REWARD_MODEL = "reward_model"  # a reward model that the round does not fit
     ENDPOINT = "endpoint"  # an HTTP server of the operator's
+    JUDGE = "judge"  # a language model behind an OpenAI-compatible server, from 1 to 10
     LENGTH = "length"  # 0 within the bounds, minus the relative excess outside them
     FORMAT = "format"  # 1 if a pattern is found, else 0
 
@@ -90,9 +92,11 @@ class RewardPart:
     `name` is the part's name in curves and reports. The model of a classifier or reward model is a
     folder or a hub name; a reward model may also be one of this installation, such as `Reward 2` or
     `other-project/Reward 2`. A classifier needs a `label` unless it has only one; with
-    `reads_prompt` it sees the prompt too. An endpoint is a `url`. The scores of models and
-    endpoints are normalized to mean 0 and standard deviation 1 on the initial policy's responses.
-    Lengths are in tokens. A pattern is a regular expression that is searched for in the response.
+    `reads_prompt` it sees the prompt too. An endpoint is a `url`. A judge is a `model` on the
+    server `url`; it goes by the `rubric`, or by the project's guidelines. The scores of models,
+    endpoints and judges are normalized to mean 0 and standard deviation 1 on the initial policy's
+    responses. Lengths are in tokens. A pattern is a regular expression that is searched for in the
+    response.
 
     With `at_least`, a part is a floor: a response that scores that much or more is neither rewarded
     nor penalized for it, and one below loses `weight` times the shortfall. The floor is in the
@@ -107,6 +111,7 @@ class RewardPart:
     score: ScoreForm = ScoreForm.LOGIT
     reads_prompt: bool = False
     url: str = ""
+    rubric: str = ""
     shortest: int = 0
     longest: int | None = None
     pattern: str = ""
@@ -123,6 +128,8 @@ class RewardPart:
                 "a floor needs a positive weight"
             )
         self._check_name()
+        if self.rubric and self.kind is not PartKind.JUDGE:
+            raise Invalid(f"the {self.words} reward has a rubric; only a judge goes by one")
         _CHECKS[PartKind(self.kind)](self)
 
     @property
@@ -164,6 +171,8 @@ def described(part: RewardPart) -> str:
             return f"length {part.shortest or ''}–{longest}"
         case PartKind.FORMAT:
             return f"pattern {part.pattern}"
+        case PartKind.JUDGE:
+            return f"judge {part.model}"
         case _:
             return part.model or part.url
 
@@ -186,6 +195,17 @@ def _check_endpoint(part: RewardPart) -> None:
         raise Invalid(
             f"the url of an endpoint reward must begin with http:// or https://, not {part.url!r}"
         )
+
+
+def _check_judge(part: RewardPart) -> None:
+    if not part.url.startswith(("http://", "https://")):
+        raise Invalid(
+            "the url of a judge reward must begin with http:// or https://, as that of an "
+            f"OpenAI-compatible server, not {part.url!r}"
+        )
+    if not part.model.strip():
+        raise Invalid(f"a judge reward needs a model: its name on {part.url}")
+    between("characters of the judge's rubric", len(part.rubric), 0, RUBRIC_MOST)
 
 
 def _check_length(part: RewardPart) -> None:
@@ -214,6 +234,7 @@ _CHECKS: Mapping[PartKind, Callable[[RewardPart], None]] = {
     PartKind.CLASSIFIER: _check_classifier,
     PartKind.REWARD_MODEL: _check_reward_model,
     PartKind.ENDPOINT: _check_endpoint,
+    PartKind.JUDGE: _check_judge,
     PartKind.LENGTH: _check_length,
     PartKind.FORMAT: _check_pattern,
 }

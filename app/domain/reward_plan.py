@@ -162,6 +162,11 @@ class RewardPlan:
                 f"safety first compares a probability: the score of {self.safety!r} must "
                 f"be {ScoreForm.PROBABILITY}, not {part.score}"
             )
+        if part.kind is PartKind.JUDGE:
+            raise Invalid(
+                f"safety first compares a probability: {self.safety!r} is a judge, which scores "
+                "from 1 to 10; use a classifier or a reward model"
+            )
         if part.weight < 0.0 or part.at_least is not None:
             raise Invalid(f"the safety reward {self.safety!r} needs a positive weight and no floor")
         if not self.weight and len(others) < 2:

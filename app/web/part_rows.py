@@ -1,4 +1,4 @@
-"""Rows of a form, one for each reward that has a model or an endpoint.
+"""Rows of a form, one for each reward that has a model, an endpoint or a judge.
 
 A row is a value in each of several lists, because forms send repeated fields as lists. A row
 without a source is empty, and left out.
@@ -16,7 +16,10 @@ KINDS = (
     (str(PartKind.CLASSIFIER), "Classifier"),
     (str(PartKind.REWARD_MODEL), "Reward model"),
     (str(PartKind.ENDPOINT), "HTTP endpoint"),
+    (str(PartKind.JUDGE), "LLM judge"),
 )
+_SERVED = (PartKind.ENDPOINT, PartKind.JUDGE)
+"""Kinds whose source is a URL."""
 SCORES = ((str(ScoreForm.LOGIT), "logit"), (str(ScoreForm.PROBABILITY), "probability"))
 READS = (("", "the response"), ("yes", "prompt and response"))
 
@@ -33,6 +36,8 @@ class PartRow:
     reads: str = ""
     weight: str = "1"
     at_least: str = ""
+    judge: str = ""
+    rubric: str = ""
 
     @classmethod
     def of(cls, part: RewardPart) -> "PartRow":
@@ -40,12 +45,14 @@ class PartRow:
         return cls(
             str(part.kind),
             part.name,
-            part.url if part.kind is PartKind.ENDPOINT else part.model,
+            part.url if part.kind in _SERVED else part.model,
             part.label,
             str(part.score),
             "yes" if part.reads_prompt else "",
             _shown(part.weight),
             "" if part.at_least is None else _shown(part.at_least),
+            part.model if part.kind is PartKind.JUDGE else "",
+            part.rubric,
         )
 
     def part(self) -> RewardPart:
@@ -57,13 +64,15 @@ class PartRow:
         if self.kind not in (kind for kind, _ in KINDS):
             raise Invalid(f"{self.kind!r} is no kind of reward")
         kind, source = PartKind(self.kind), self.source.strip()
-        is_classifier = kind is PartKind.CLASSIFIER
+        is_classifier, is_judge = kind is PartKind.CLASSIFIER, kind is PartKind.JUDGE
+        model = self.judge.strip() if is_judge else "" if kind in _SERVED else source
         return RewardPart(
             kind,
             _number(self.weight or "1", f"the weight of {source}"),
             name=self.name.strip(),
-            model="" if kind is PartKind.ENDPOINT else source,
-            url=source if kind is PartKind.ENDPOINT else "",
+            model=model,
+            url=source if kind in _SERVED else "",
+            rubric=self.rubric.replace("\r\n", "\n").strip() if is_judge else "",
             label=self.label.strip() if is_classifier else "",
             score=ScoreForm(self.score) if is_classifier else ScoreForm.LOGIT,
             reads_prompt=is_classifier and bool(self.reads),
@@ -84,6 +93,8 @@ class PartRows(BaseModel):
     part_reads: list[str] = []
     part_weight: list[str] = []
     part_at_least: list[str] = []
+    part_judge: list[str] = []
+    part_rubric: list[str] = []
 
     @property
     def rows(self) -> list[PartRow]:
@@ -101,6 +112,8 @@ class PartRows(BaseModel):
             self.part_reads,
             self.part_weight,
             self.part_at_least,
+            self.part_judge,
+            self.part_rubric,
         )
         if len({len(values) for values in lists}) > 1:
             raise Invalid("the rows of the rewards are incomplete")
@@ -125,6 +138,8 @@ def lists_of(parts: Sequence[RewardPart]) -> dict[str, list[str]]:
         "part_reads": [row.reads for row in rows],
         "part_weight": [row.weight for row in rows],
         "part_at_least": [row.at_least for row in rows],
+        "part_judge": [row.judge for row in rows],
+        "part_rubric": [row.rubric for row in rows],
     }
 
 

@@ -14,6 +14,7 @@ KINDS = (
     (str(PartKind.CLASSIFIER), "Classifier"),
     (str(PartKind.REWARD_MODEL), "Reward model"),
     (str(PartKind.ENDPOINT), "HTTP endpoint"),
+    (str(PartKind.JUDGE), "LLM judge"),
     (str(PartKind.LENGTH), "Rule: length"),
     (str(PartKind.FORMAT), "Rule: pattern"),
 )
@@ -37,6 +38,8 @@ class ScoreFields(BaseModel):
     shortest: int = 0
     longest: int | None = None
     pattern: str = ""
+    judge: str = ""
+    rubric: str = ""
     threshold: float | None = None
     worst: str = "high"
     responses: str = "models"
@@ -63,11 +66,13 @@ class ScoreFields(BaseModel):
         """
         kind, source = self.kind, self.source.strip()
         is_classifier = kind is PartKind.CLASSIFIER
-        is_length = kind is PartKind.LENGTH
+        is_length, is_judge = kind is PartKind.LENGTH, kind is PartKind.JUDGE
+        is_model = kind in (PartKind.CLASSIFIER, PartKind.REWARD_MODEL)
         part = RewardPart(
             kind,
-            model=source if kind in (PartKind.CLASSIFIER, PartKind.REWARD_MODEL) else "",
-            url=source if kind is PartKind.ENDPOINT else "",
+            model=source if is_model else self.judge.strip() if is_judge else "",
+            url=source if kind in (PartKind.ENDPOINT, PartKind.JUDGE) else "",
+            rubric=self.rubric.strip() if is_judge else "",
             label=self.label.strip() if is_classifier else "",
             score=self.score if is_classifier else ScoreForm.LOGIT,
             reads_prompt=is_classifier and bool(self.reads),

@@ -113,6 +113,20 @@ SAFE = {
         ),
         ({"reward": {"parts": [{"kind": "reward_model"}]}}, "needs a folder, a hub name, or"),
         (
+            {"reward": {"parts": [{"kind": "length", "longest": 9, "rubric": "a"}]}},
+            "the length reward has a rubric; only a judge goes by one",
+        ),
+        (
+            {
+                "reward": {
+                    "combination": "safety_first",
+                    "safety": "a",
+                    "parts": [{"kind": "judge", "url": "http://h", "model": "m", "name": "a"}],
+                }
+            },
+            "'a' is a judge, which scores from 1 to 10",
+        ),
+        (
             {"reward": {"parts": [{"kind": "length", "longest": 9, "name": "a/b"}]}},
             "name of a reward must be at most 30 letters",
         ),

@@ -25,6 +25,9 @@ SAFE = RewardPart(
     PartKind.CLASSIFIER, name="safety", model="m", label="ok", score=ScoreForm.PROBABILITY
 )
 ENDPOINT = RewardPart(PartKind.ENDPOINT, 2.0, url="https://scorer/score", at_least=-0.5)
+JUDGE = RewardPart(
+    PartKind.JUDGE, 0.5, name="kind", model="m", url="https://judge/v1", rubric="Be kind.\nOr else."
+)
 FORMAT = RewardPart(PartKind.FORMAT, pattern=r"^\d+$")
 OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
 
@@ -43,7 +46,7 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             reward=RewardPlan(
                 weight=0.0,
                 fits_unweighted=True,
-                parts=(CLASSIFIER, HELPFUL, SAFE, ENDPOINT, LENGTH),
+                parts=(CLASSIFIER, HELPFUL, SAFE, ENDPOINT, JUDGE, LENGTH),
                 combination=Combination.SAFETY_FIRST,
                 safety="safety",
                 safety_threshold=0.3,
@@ -143,12 +146,20 @@ def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
         ({"weight": "much"}, "the weight of some/model must be a number, not 'much'"),
         ({"at_least": "some"}, "the floor of some/model must be a number, not 'some'"),
         ({"kind": "oracle"}, "'oracle' is no kind of reward"),
+        ({"kind": "judge"}, "url of a judge reward must begin with http:// .*, not 'some/model'"),
+        ({"kind": "judge", "source": "http://h/v1"}, "a judge reward needs a model: its name on"),
         ({"kind": "endpoint"}, "must begin with http:// or https://, not 'some/model'"),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_refused_by_name(row: dict[str, str], words: str) -> None:
     with pytest.raises(Invalid, match=words):
         PartRow(**{"source": "some/model", **row}).part()
+
+
+def test_a_rubric_comes_back_with_plain_line_ends() -> None:
+    row = PartRow(kind="judge", source="http://h/v1", judge="m", rubric="Be kind.\r\nOr else.\r\n")
+    assert row.part().rubric == "Be kind.\nOr else."
+    assert PartRow(source="m", rubric="left over").part().rubric == ""
 
 
 def test_rows_without_a_source_are_left_out_and_rows_with_gaps_are_refused() -> None:

@@ -93,6 +93,7 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
         ({"kind": "format", "pattern": "a", "models": "3"}, "Reward 1 is a reward model"),
         ({"kind": "format", "pattern": "a", "responses": "file"}, "choose a file"),
         ({"kind": "format", "pattern": "a", "models": "1", "group": "evaluation"}, "no prompts"),
+        ({"kind": "judge", "source": "http://h/v1", "models": "1"}, "a judge reward needs a model"),
         ({"kind": "reward_model", "source": "Reward 7", "models": "1"}, "you may use Reward 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final
 
 from app.domain.reward_parts import PartKind, RewardPart
@@ -14,7 +15,7 @@ SWITCHES: Final = {"true": True, "false": False}
 def parts_of(texts: Sequence[str]) -> list[dict[str, Any]]:
     """Return the parts written as `kind:setting=value,setting=value`.
 
-    A comma in a value is written twice.
+    A comma in a value is written twice. A rubric that begins with @ is the name of a file.
 
     Raises:
         Invalid: a part cannot be read; the message quotes it.
@@ -51,6 +52,8 @@ def _value(name: str, value: str, text: str) -> object:
         if value not in SWITCHES:
             raise Invalid(f"reads_prompt in {text!r} must be true or false, not {value!r}")
         return SWITCHES[value]
+    if name == "rubric" and value.startswith("@"):
+        return _contents(Path(value[1:]))
     if name not in NUMBERS:
         return value
     try:
@@ -58,3 +61,10 @@ def _value(name: str, value: str, text: str) -> object:
     except ValueError as error:
         raise Invalid(f"{name} in {text!r} must be a number, not {value!r}") from error
     return int(number) if name in ("shortest", "longest") else number
+
+
+def _contents(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"the rubric {path} cannot be read: {error}") from error

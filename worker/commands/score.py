@@ -1,4 +1,4 @@
-"""`score`: responses scored by a classifier, reward model, endpoint or rule, before and after."""
+"""`score`: responses scored by a model, endpoint, judge or rule, before and after."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from app.cli.console import emit, out, say
 from app.domain.measures import Interval, Measure, Undefined
-from app.domain.reward_parts import PartKind, RewardPart, ScoreForm
+from app.domain.reward_parts import RULES, PartKind, RewardPart, ScoreForm
 from app.domain.score_figures import OVERALL, ScoreSummary
 from app.errors import Invalid
 from worker.commands.options import Reading, device_of, flattened
@@ -52,6 +52,13 @@ def score(
         str, typer.Option("--reward", "-r", help="Score by a reward model: folder or hub name.")
     ] = "",
     endpoint: Annotated[str, typer.Option(help="Score by an HTTP server: its URL.")] = "",
+    judge: Annotated[
+        str,
+        typer.Option(
+            help="Score by an LLM judge from 1 to 10, such as "
+            "url=http://127.0.0.1:8000/v1,model=NAME,rubric=@FILE.",
+        ),
+    ] = "",
     rule: Annotated[
         str,
         typer.Option(
@@ -89,6 +96,7 @@ def score(
         else None,
         RewardPart(PartKind.REWARD_MODEL, model=reward) if reward else None,
         RewardPart(PartKind.ENDPOINT, url=endpoint) if endpoint else None,
+        _part(f"{PartKind.JUDGE}:{judge}") if judge else None,
         _rule(rule) if rule else None,
     ]
     scorer = _only([part for part in named if part is not None])
@@ -129,17 +137,21 @@ def score(
 
 
 def _rule(text: str) -> RewardPart:
-    (settings,) = parts_of([text])
-    settings["kind"] = PartKind(settings["kind"])
-    if settings["kind"] not in (PartKind.LENGTH, PartKind.FORMAT):
+    part = _part(text)
+    if part.kind not in RULES:
         raise Invalid(f"a rule begins with length: or format:, not {text!r}")
-    return RewardPart(**settings)
+    return part
+
+
+def _part(text: str) -> RewardPart:
+    (settings,) = parts_of([text])
+    return RewardPart(**{**settings, "kind": PartKind(settings["kind"])})
 
 
 def _only(parts: Sequence[RewardPart]) -> RewardPart:
     if len(parts) != 1:
         raise Invalid(
-            "name exactly one of --classifier, --reward, --endpoint and --rule, "
+            "name exactly one of --classifier, --reward, --endpoint, --judge and --rule, "
             f"not {len(parts) or 'none'}"
         )
     return parts[0]

@@ -85,7 +85,8 @@ def policy(
         typer.Option(
             "--reward-part",
             help="A reward, as kind:setting=value,…; repeatable. Kinds: classifier, reward_model, "
-            "endpoint, length, format. Example: classifier:model=FOLDER,label=toxic,weight=-1.",
+            "endpoint, judge, length, format. "
+            "Example: classifier:model=FOLDER,label=toxic,weight=-1.",
         ),
     ] = None,
     safety: Annotated[

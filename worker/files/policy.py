@@ -6,7 +6,7 @@ from functools import partial
 
 from app.domain import prompt_labels
 from app.domain.reward_plan import RewardPlan
-from worker.files import models, rows
+from worker.files import models, reward_access, rows
 from worker.files.models import AddedReward
 from worker.files.rows import FilePrompt
 from worker.files.run_folder import RunFolder
@@ -24,7 +24,7 @@ from worker.training import (
 )
 from worker.training.policy import PromptRoom
 from worker.training.policy_reward import PolicyReward
-from worker.training.reward_sources import RewardReading, RewardSources
+from worker.training.reward_sources import RewardReading
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -72,7 +72,7 @@ def _reward(
     prompts: Sequence[FilePrompt],
 ) -> PolicyReward:
     """Return the reward model with the rewards recorded with it, or those given for this run."""
-    sources = RewardSources()
+    sources = reward_access.sources()
     own = request.plan.reward
     added = None
     if request.reward:

@@ -9,7 +9,7 @@ from app.domain import earlier_turns
 from app.domain.reward_parts import Weighing
 from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
-from worker.files import rows
+from worker.files import reward_access, rows
 from worker.files.rows import JudgedRow
 from worker.files.run_folder import RunFolder
 from worker.files.training_request import TrainingRequest
@@ -22,7 +22,7 @@ from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.training import reward, reward_figures, reward_parts, token_ids
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import KeyedPrompt, RewardInputs
-from worker.training.reward_sources import RewardReading, RewardSources
+from worker.training.reward_sources import RewardReading
 
 NOTHING_HELD_OUT: Final = "no judged row was held out"
 
@@ -112,7 +112,7 @@ def _parts(
     turns = [messages for _, messages in prompts]
     conversations = token_ids.conversations(roles.loaded, turns, request.instruction)
     reading = RewardReading(roles, request.device_of(folder), conversations)
-    return reward_parts.build(plan, RewardSources(), reading)
+    return reward_parts.build(plan, reward_access.sources(), reading)
 
 
 def _prompts(judged: Sequence[JudgedRow], most: int) -> list[KeyedPrompt]:

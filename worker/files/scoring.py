@@ -21,14 +21,13 @@ from app.errors import Invalid
 from app.formats import fields, jsonl, scored_responses
 from app.formats.scored_responses import FileRow, FileRows
 from worker import artifacts
-from worker.files import generation
+from worker.files import generation, reward_access
 from worker.files.generation import GenerationRequest
 from worker.files.run_folder import Watcher
 from worker.files.source import Source
 from worker.orders import Interrupted, Orders
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import model_folders, text_scores
-from worker.training.reward_sources import RewardSources
 from worker.training.text_scores import ScoredText
 
 SCORES: Final = "scores.jsonl"
@@ -91,14 +90,14 @@ def run(request: ScoringRequest, watcher: Watcher, orders: Orders) -> ScoringOut
     watcher.say("Loading the scorer …")
     scorer = text_scores.open_scorer(
         request.scorer,
-        RewardSources(),
+        reward_access.sources(),
         device=request.device,
         instruction=request.instruction,
         thought_end=request.chat.thought_end,
         count=count,
     )
     items = [(row, side) for row in range(len(found.rows)) for side in found.rows[row].texts]
-    scores: dict[tuple[int, str], float] = {}
+    scores: dict[tuple[int, str], float | None] = {}
     for at in range(0, len(items), text_scores.BATCH):
         if orders.order is not None:
             raise Interrupted(f"{at} of {len(items)} responses were scored")
@@ -113,8 +112,7 @@ def run(request: ScoringRequest, watcher: Watcher, orders: Orders) -> ScoringOut
         [row.subset for row in found.rows] if found.is_judged else None,
     )
     remarks = list(found.remarks)
-    if scorer.truncated:
-        remarks.append(f"{scorer.truncated} responses were too long for the scorer and cut")
+    remarks += scorer.remarks
     outcome = ScoringOutcome(scorer.title, summary, tuple(remarks), request.output)
     if request.output is not None:
         _write(request.output, found, scores, outcome)
@@ -191,7 +189,7 @@ def _counter(request: ScoringRequest) -> Callable[[str], int] | None:
 def _write(
     folder: Path,
     found: FileRows,
-    scores: Mapping[tuple[int, str], float],
+    scores: Mapping[tuple[int, str], float | None],
     outcome: ScoringOutcome,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +198,9 @@ def _write(
     artifacts.replace(folder / SUMMARY, json.dumps(outcome.to_json(), indent=1) + "\n")
 
 
-def _lines(found: FileRows, scores: Mapping[tuple[int, str], float]) -> Iterator[Mapping[str, Any]]:
+def _lines(
+    found: FileRows, scores: Mapping[tuple[int, str], float | None]
+) -> Iterator[Mapping[str, Any]]:
     for number, row in enumerate(found.rows):
         yield {
             "messages": fields.as_messages(row.messages),

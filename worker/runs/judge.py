@@ -4,7 +4,6 @@ An attempt that resumes goes on with what has not been judged. The key of the se
 the environment of this process, and is written nowhere.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -35,6 +34,7 @@ from app.services.judging.judges import JudgeRubric
 from app.services.rounds import evaluations
 from app.services.rounds.judge_jobs import JudgeTask
 from worker.judging import judge as asking
+from worker.judging import server_access
 from worker.judging.chat_server import ChatConfig, ChatRefused, ChatServer, ChatUnavailable
 from worker.judging.judge import AskedOrder, JudgeAnswer
 from worker.orders import Interrupted
@@ -157,12 +157,6 @@ def config_of(context: JobContext, work: JudgeWork) -> ChatConfig:
         Invalid: this worker may not call it, or its key is not in the environment.
     """
     allowed = servers.find(context.judges, work.setup.server)
-    key = os.environ.get(allowed.key_variable) if allowed.key_variable else None
-    if allowed.key_variable and not key:
-        raise Invalid(
-            f"the key of {allowed.url} is expected in the environment variable "
-            f"{allowed.key_variable}, which is not set for this worker"
-        )
     return ChatConfig(
         allowed.url,
         work.setup.model,
@@ -172,7 +166,7 @@ def config_of(context: JobContext, work: JudgeWork) -> ChatConfig:
         timeout_s=float(work.limits.timeout_s),
         requests_per_minute=work.limits.requests_per_minute,
         concurrency=work.limits.concurrency,
-        api_key=key,
+        api_key=server_access.key_of(allowed),
     )
 
 

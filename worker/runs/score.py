@@ -162,9 +162,7 @@ def _remarks(
         for side, completions in zip(task.scoring.sides, drawn, strict=True)
         if completions is not None and len(completions) < len(task.prompts)
     ]
-    if scorer.truncated:
-        remarks.append(f"{scorer.truncated} responses were too long for the scorer and cut")
-    return remarks
+    return remarks + scorer.remarks
 
 
 def _obey(context: JobContext) -> None:

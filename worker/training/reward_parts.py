@@ -15,6 +15,7 @@ from app.domain.reward_parts import LEARNED, RULES, PartKind, RewardPart
 from app.domain.reward_plan import Combination, RewardPlan
 from worker.rlhf.reward.classifier import ClassifierReward
 from worker.rlhf.reward.endpoint import EndpointReward
+from worker.rlhf.reward.judge_reward import JudgeReward
 from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.other_reward import OtherReward
 from worker.rlhf.reward.published_reward import PublishedReward
@@ -29,7 +30,7 @@ WEIGHT, PARTS, SCALE, CHOICE = "weight", "parts", "scale", "choice_scale"
 COMBINED = ("combination", "safety", "safety_threshold", "safety_tags")
 """The settings of the plan that are recorded with weights and parts."""
 
-SCALED = (ClassifierReward, PublishedReward, OtherReward, EndpointReward)
+SCALED = (ClassifierReward, PublishedReward, OtherReward, EndpointReward, JudgeReward)
 """Rewards in units of their own, which are normalized."""
 
 

@@ -13,6 +13,7 @@ from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.reward import classifier, endpoint, published_reward, scoring
 from worker.rlhf.reward.endpoint import EndpointConfig
+from worker.rlhf.reward.judge_reward import JudgeReward, Judging
 from worker.rlhf.reward.other_reward import OtherReward
 from worker.rlhf.reward.rule_rewards import FormatRule, LengthRule
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
@@ -21,12 +22,16 @@ from worker.training import model_folders
 from worker.training.model_folders import RewardFolder, first_line
 
 TokenIds = tuple[int, ...]
-READING_MESSAGES = frozenset({PartKind.REWARD_MODEL, PartKind.ENDPOINT})
+READING_MESSAGES = frozenset({PartKind.REWARD_MODEL, PartKind.ENDPOINT, PartKind.JUDGE})
 """Parts that read the turns of a prompt, not its ids."""
 
 
 def _no_checkpoint(name: CheckpointName) -> RewardFolder:
     raise Invalid(f"{name.name!r} is a model of an installation; name its folder instead")
+
+
+def _no_judge(part: RewardPart) -> Judging:
+    raise Invalid(f"no server is known on which {part.model!r} may judge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,12 @@ class RewardSources:
     Attributes:
         checkpoint: finds a reward model of this installation.
         endpoint: returns how to call an endpoint; refuses one that may not be called.
+        judge: returns the judge of a part; refuses one that may not be asked.
     """
 
     checkpoint: Callable[[CheckpointName], RewardFolder] = _no_checkpoint
     endpoint: Callable[[str], EndpointConfig] = EndpointConfig
+    judge: Callable[[RewardPart], Judging] = _no_judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ def check(part: RewardPart, title: str, sources: RewardSources) -> None:
                 published_reward.check(part.model)
             case PartKind.ENDPOINT:
                 sources.endpoint(part.url)
+            case PartKind.JUDGE:
+                sources.judge(part)
             case PartKind.LENGTH | PartKind.FORMAT:
                 pass
     except (OSError, ValueError) as error:
@@ -130,6 +139,8 @@ def build(
                 return _reward_model(part, title, sources, reading)
             case PartKind.ENDPOINT:
                 return endpoint.connect(sources.endpoint(part.url), reading.texts)
+            case PartKind.JUDGE:
+                return JudgeReward(sources.judge(part), reading.texts)
             case PartKind.LENGTH:
                 return LengthRule(part.shortest, part.longest)
             case PartKind.FORMAT:

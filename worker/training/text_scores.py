@@ -16,6 +16,7 @@ from app.domain.reward_parts import RewardPart
 from app.errors import Invalid
 from worker.rlhf.model.template import ChatMessage
 from worker.rlhf.reward import plain_texts
+from worker.rlhf.reward.judge_reward import UNSCORED
 from worker.rlhf.reward.rule_rewards import LengthRule
 from worker.rlhf.reward.scoring import RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
@@ -40,7 +41,10 @@ class ScoredText:
 
 @dataclass(slots=True)
 class Scorer:
-    """A part of a reward that scores texts; `truncated` counts those it could not read whole."""
+    """A part of a reward that scores texts; `truncated` counts those it could not read whole.
+
+    `unscored` counts those of which it gave no score, as a judge whose reply cannot be read.
+    """
 
     title: str
     function: RewardFunction
@@ -50,9 +54,23 @@ class Scorer:
     thought_end: str = ""
     count: Callable[[str], int] | None = None
     truncated: int = 0
+    unscored: int = 0
 
-    def score(self, responses: Sequence[ScoredText]) -> list[float]:
-        """Return the raw score of each response.
+    @property
+    def remarks(self) -> list[str]:
+        """What was not read whole, or not scored."""
+        remarks = []
+        if self.truncated:
+            remarks.append(f"{self.truncated} responses were too long for the scorer and cut")
+        if self.unscored:
+            remarks.append(
+                f"{self.unscored} responses have no score: the judge refused, or neither of its "
+                "two replies could be read; score them again, or with another judge"
+            )
+        return remarks
+
+    def score(self, responses: Sequence[ScoredText]) -> list[float | None]:
+        """Return the raw score of each response; None where a judge gave none.
 
         Raises:
             Invalid: a length is not known, or a score is not a finite number.
@@ -63,12 +81,14 @@ class Scorer:
         scores = self.function.score([self._branches(response) for response in responses])
         self.truncated += int(scores.shares.get("truncated", torch.zeros(1)).sum())
         raw = [float(score) for score in scores.raw]
+        missing = scores.shares.get(UNSCORED, torch.zeros(len(raw))).bool().tolist()
+        self.unscored += sum(missing)
         for score, response in zip(raw, responses, strict=True):
             if not isfinite(score):
                 raise Invalid(
                     f"the {self.title} scored a response as {score}: {response.text[:60]!r}"
                 )
-        return raw
+        return [None if gone else score for score, gone in zip(raw, missing, strict=True)]
 
     def _branches(self, response: ScoredText) -> Branches:
         messages = token_ids.chat_messages(response.messages, self.instruction)
@@ -103,7 +123,7 @@ def open_scorer(
     """Load what scores the responses.
 
     Args:
-        part: the classifier, reward model, endpoint or rule; its weight is not used.
+        part: the classifier, reward model, endpoint, judge or rule; its weight is not used.
         sources: of reward models by name, and of endpoints.
         device: for models.
         instruction: added to every prompt, as when the responses were sampled.

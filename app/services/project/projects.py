@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -194,11 +195,19 @@ def publish_guidelines(
     return row
 
 
-def guidelines(session: Session, project_id: int, version: int | None = None) -> Guidelines:
-    """Return a version of the guidelines; the newest by default."""
+def guidelines(
+    session: Session,
+    project_id: int,
+    version: int | None = None,
+    *,
+    until: datetime | None = None,
+) -> Guidelines:
+    """Return a version of the guidelines; the newest, or the newest at a moment, by default."""
     query = select(Guidelines).where(Guidelines.project_id == project_id)
     if version is not None:
         query = query.where(Guidelines.version == version)
+    if until is not None:
+        query = query.where(Guidelines.created_at <= until)
     row = session.scalar(query.order_by(Guidelines.version.desc()).limit(1))
     if row is None:
         raise NotFound(f"there is no version {version} of the guidelines")

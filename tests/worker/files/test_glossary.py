@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.web import glossary
+from tests import judge_server
 from tests.worker import published
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
@@ -15,7 +16,9 @@ from worker.training.model_card import TRAINING
 # Of the figures of a finished model: reports with many values, and words.
 NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}
 OF_ROUNDS = {"prompts_without_room", "heldout_prompts_without_room"}  # a job counts them
-NAMED = tuple(f"{place}/{kind}/" for place in ("reward", "heldout") for kind in ("part", "share"))
+NAMED = tuple(
+    f"{place}/{kind}/" for place in ("reward", "heldout") for kind in ("part", "share", "amount")
+)
 
 
 def _logged(out: Path, *command: object) -> set[str]:
@@ -49,6 +52,10 @@ def logged(sft: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> s
         found |= _logged(root / algorithm, *policy, *more, "--algorithm", algorithm)
     other = f"classifier:name=kind,model={published.save(root / 'c')},weight=0.5"
     found |= _logged(root / "other", *policy[:5], "--batch-size", 8, "--reward-part", other, *more)
+    with judge_server.serving() as served:
+        judge = f"judge:url={served.url},model=tiny,rubric=Be brief."
+        judged = ("--batch-size", 8, "--reward-part", judge, *more)
+        found |= _logged(root / "judged", *policy[:5], *judged)
     found |= _logged(root / "dpo", "train", "dpo", preferences, "-m", sft)
     return found
 

@@ -10,6 +10,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from app.errors import AttuneError
+from tests import judge_server
+from tests.judge_server import Failure
 from tests.worker import published
 from tests.worker.files import material
 from worker.commands import score
@@ -105,6 +107,27 @@ def test_a_reward_model_is_measured_by_subset_on_judged_pairs(
     assert found["remarks"][0].startswith("1 left out: "), "a pair of one text tells nothing"
     shown = command(data, "--reward", model)
     assert "Chosen over rejected" in shown.stdout
+
+
+def test_a_judge_scores_a_file_by_a_rubric_and_what_it_refuses_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rubric = tmp_path / "rubric.md"
+    rubric.write_text("Be brief, please.\n")
+    data = responses(tmp_path / "r.jsonl")
+    monkeypatch.setenv("TINY_KEY", "secret")
+    with judge_server.serving(failures=[Failure(400)]) as served:
+        monkeypatch.setenv("ATTUNE_JUDGE_SERVERS", f"{served.url}=TINY_KEY")
+        found = outcome(data, "--judge", f"url={served.url}/,model=tiny,rubric=@{rubric}")
+        assert [side["n"] for side in found["sides"]] in ([3, 4], [4, 3])
+        assert found["scorer"] == "judge tiny"
+        assert found["remarks"][-1].startswith("1 responses have no score")
+        assert served.keys == {"Bearer secret"}
+        assert "Be brief, please." in served.requests[-1]["messages"][0]["content"]
+        message = refusal(data, "--judge", f"url={served.url},model=tiny")
+        assert "needs a rubric here: rubric=TEXT" in message
+    gone = refusal(data, "--judge", "url=http://h,model=m,rubric=@missing.md")
+    assert "the rubric missing.md cannot be read" in gone
 
 
 def test_what_cannot_be_scored_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_a_job_that_is_run_again_scores_only_what_is_missing(
     asked: list[int] = []
     score = text_scores.Scorer.score
 
-    def counted(self: text_scores.Scorer, responses: list[text_scores.ScoredText]) -> list[float]:
+    def counted(
+        self: text_scores.Scorer, responses: list[text_scores.ScoredText]
+    ) -> list[float | None]:
         asked.append(len(responses))
         return score(self, responses)
 

@@ -183,6 +183,10 @@ def join(parts: Sequence[tuple[Sequence[int], Rollout]]) -> Rollout:
                 name: scatter([part.scores.shares[name] for part in rollouts])
                 for name in rollouts[0].scores.shares
             },
+            {
+                name: scatter([part.scores.amounts[name] for part in rollouts])
+                for name in rollouts[0].scores.amounts
+            },
         ),
         scatter([part.logprobs for part in rollouts]),
         scatter([part.entropy for part in rollouts]),
@@ -312,8 +316,9 @@ def metrics_of(batch: Rollout, *, train_s: float) -> dict[str, float]:
 
 
 def part_metrics(scores: Scores, prefix: str = "reward") -> dict[str, float]:
-    """Return the mean of each part of a reward, and the share of responses with each remark."""
+    """Return the means of a reward's parts, shares with a remark, and amounts per response."""
     means = {f"{prefix}/part/{name}": float(part.mean()) for name, part in scores.parts.items()}
+    means |= {f"{prefix}/amount/{name}": float(n.mean()) for name, n in scores.amounts.items()}
     return means | {
         f"{prefix}/share/{name}": float(flags.mean()) for name, flags in scores.shares.items()
     }

@@ -18,6 +18,7 @@ from worker.rlhf.reward.scoring import Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.reward.weighted_sum import (
     WeightedReward,
+    amounts_of,
     refuse_duplicates,
     score_all,
     shares_of,
@@ -81,6 +82,7 @@ class SafetyFirst:
             spread_of(self.parts, scored),
             {name: one.normalized for name, one in scored.items()},
             shares_of(scored) | {SHARE: is_unsafe.float()},
+            amounts_of(scored),
         )
 
     def _choice(

@@ -32,6 +32,7 @@ class Scores:
     spread: Tensor | None = None  # N, std between the normalized scores of an ensemble
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, normalized, of a sum
     shares: Mapping[str, Tensor] = field(default_factory=dict)  # N each, 1 where a remark applies
+    amounts: Mapping[str, Tensor] = field(default_factory=dict)  # N each, what scoring took
 
 
 def truncated(flags: Sequence[bool]) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ class WeightedSum:
             spread_of(self.parts, scored),
             {name: one.normalized for name, one in scored.items()},
             shares_of(scored),
+            amounts_of(scored),
         )
 
 
@@ -98,4 +99,13 @@ def shares_of(scored: Mapping[str, Scores]) -> dict[str, Tensor]:
         f"{name}/{remark}": flags
         for name, scores in scored.items()
         for remark, flags in scores.shares.items()
+    }
+
+
+def amounts_of(scored: Mapping[str, Scores]) -> dict[str, Tensor]:
+    """Return what scoring took, such as tokens, named after the part that took it."""
+    return {
+        f"{name}/{unit}": amounts
+        for name, scores in scored.items()
+        for unit, amounts in scores.amounts.items()
     }

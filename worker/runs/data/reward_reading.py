@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
-from app.domain.reward_parts import CheckpointName
+from app.domain.judges import servers
+from app.domain.judges.prompts import Rubric
+from app.domain.reward_parts import CheckpointName, PartKind, RewardPart
 from app.domain.reward_plan import RewardPlan
 from app.errors import Invalid
-from app.models import Project, Prompt
+from app.models import Project, Prompt, Round
 from app.services.checkpoints import reward_models
-from app.services.project import prompt_search
+from app.services.judging import judges
+from app.services.project import projects, prompt_search
+from worker.judging import server_access
+from worker.judging.chat_server import ChatConfig
+from worker.judging.response_scores import JudgeAccess
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward.endpoint import EndpointConfig
 from worker.runs.data import checkpoint_weights
@@ -30,7 +36,7 @@ def check(context: JobContext, project: Project, plan: RewardPlan) -> None:
         Invalid: the message names the part.
     """
     for part in plan.parts:
-        if part.model:
+        if part.model and part.kind is not PartKind.JUDGE:  # a judge is not loaded here
             context.allowed_models.check(part.model)
     context.once(lambda: reward_parts.check(plan, sources(context, project)))
 
@@ -44,7 +50,10 @@ def sources(context: JobContext, project: Project) -> RewardSources:
     def endpoint(url: str) -> EndpointConfig:
         return _endpoint(context, url)
 
-    return RewardSources(find, endpoint)
+    def judge(part: RewardPart) -> JudgeAccess:
+        return _judge(context, project, part)
+
+    return RewardSources(find, endpoint, judge)
 
 
 def of(
@@ -117,3 +126,26 @@ def _endpoint(context: JobContext, url: str) -> EndpointConfig:
             f"(ATTUNE_REWARD_ENDPOINTS): {', '.join(allowed) or 'none'}"
         )
     return EndpointConfig(url, api_key=context.servers.reward_key)
+
+
+def _judge(context: JobContext, project: Project, part: RewardPart) -> JudgeAccess:
+    """Return the judge of a part, with its rubric or the project's guidelines.
+
+    Raises:
+        Invalid: its server is not on the operator's list, its key is missing, or it has nothing to
+            go by.
+    """
+    server = servers.find(context.judges, part.url)
+    config = ChatConfig(server.url, part.model, api_key=server_access.key_of(server))
+    guidelines = part.rubric or context.once(lambda: _guidelines(context, project))
+    if not guidelines.strip():
+        raise Invalid("the project has no guidelines for a judge; write some, or give a rubric")
+    return JudgeAccess(config, Rubric(guidelines=guidelines))
+
+
+def _guidelines(context: JobContext, project: Project) -> str:
+    """Return the guidelines at the launch of the round, for the same reward in all of its jobs."""
+    with context.database.reader() as session:
+        launched = None if context.round_id is None else session.get_one(Round, context.round_id)
+        until = None if launched is None else launched.created_at
+        return judges.text_of(projects.guidelines(session, project.id, until=until))
