@@ -8,6 +8,7 @@ once.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
@@ -19,7 +20,7 @@ from app.errors import Invalid, NotFound
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
 from app.formats.lines import DEFAULT, Limits, RawRow
-from app.formats.preview import preview
+from app.formats.preview import FilePreview, preview
 from app.formats.raw_rows import raw_rows
 from app.models import Assignment, ComparisonCompletion, ImportRun, Project, Slot
 from app.services.datasets import import_tally, imported_records, repeated_votes
@@ -146,6 +147,30 @@ def run_in_batches(
         record_progress(row, tally)
         record_end(session, row)
     return row
+
+
+def previewed(
+    session: Session,
+    project: Project,
+    file: BinaryIO,
+    *,
+    format: str | None = None,
+    mapping: ColumnsByField | None = None,
+    same_labelers: bool | None = None,
+) -> tuple[FilePreview, ...]:
+    """Return what the first rows of a file would become in this project; nothing is stored.
+
+    Raises:
+        Invalid: the file is empty, or its format is not known.
+    """
+    file.seek(0)
+    files = preview(_chunks(file), format, mapping)
+    file.seek(0)
+    first = registry.outcomes(_chunks(file), format, mapping=mapping)
+    remark = repeated_votes.find(session, project, first, same_labelers).remark
+    if remark:
+        files = (replace(files[0], expected=(*files[0].expected, remark)), *files[1:])
+    return files
 
 
 def store_batches(
