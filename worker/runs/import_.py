@@ -42,7 +42,8 @@ def run(context: JobContext) -> None:
     with context.database.reader() as session:
         project = session.get_one(Project, import_run.project_id)
         repeats = repeated_votes.find(session, project, first, context.payload.get("same_labelers"))
-    tally.remark(repeats.remark)
+    if not tally.rows:  # an attempt that resumes would count its own votes
+        tally.remark(repeats.remark)
     notes: list[str] = []
     outcomes = registry.outcomes(
         upload.chunks(), import_run.format, mapping=mapping, notes=notes, labelers=repeats.tag
