@@ -71,6 +71,14 @@ def import_file(
             help="Declare the prompts an evaluation set: in the test split, never trained on.",
         ),
     ] = False,
+    same_labelers: Annotated[
+        bool | None,
+        typer.Option(
+            "--same-labelers/--other-labelers",
+            help="Whose the votes without a name are: an earlier file's unnamed labelers', or not. "
+            "By default: theirs if at least half repeat their judgments and none contradicts.",
+        ),
+    ] = None,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
     mapping = column_mapping.parse(columns or [])
@@ -84,7 +92,7 @@ def import_file(
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
         run = _import_with_progress(
-            database, project_id, path, format, mapping, evaluation, encoding
+            database, project_id, path, format, mapping, evaluation, encoding, same_labelers
         )
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
         emit(
@@ -146,6 +154,7 @@ def _import_with_progress(
     mapping: ColumnsByField,
     is_evaluation: bool,
     encoding: str | None,
+    same_labelers: bool | None,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -170,6 +179,7 @@ def _import_with_progress(
             format=format,
             mapping=mapping,
             is_evaluation=is_evaluation,
+            same_labelers=same_labelers,
             report=lambda bytes_read: progress.update(task, completed=bytes_read),
         )
 

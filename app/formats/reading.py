@@ -89,7 +89,9 @@ def opened(
     columns = columns or list(dict.fromkeys(name for values in parsed for name in values))
     renaming = column_mapping.checked(mapping, FIELDS, columns)
     renamed = [*_renamed(parsed, renaming)]
-    return Rows(whole, _format(name, renamed, is_table), renaming, limits)
+    chosen = _format(name, renamed, is_table)
+    _check_mapped(renaming, chosen, renamed[0] if renamed else {})
+    return Rows(whole, chosen, renaming, limits)
 
 
 def records(rows: Rows, notes: list[str] | None = None) -> Iterator[Numbered]:
@@ -190,6 +192,38 @@ def _format(name: str | None, rows: Sequence[Row], is_table: bool) -> Format:
     if is_table:
         detection.check_header(known, list(rows[0]))
     return known
+
+
+def _check_mapped(mapping: ColumnMapping, chosen: Format, first: Row) -> None:
+    """Raise Invalid if a judgment that the mapping names is none of the format's fields.
+
+    A mapping of two responses without the winner must not yield bare prompts.
+    """
+    used = {path.partition(".")[0] for path in (*chosen.paths(first), *chosen.ignores)}
+    unused = [
+        field
+        for field in mapping.fields.values()
+        if field not in used and unused_signals.kind_of(field)
+    ]
+    if unused:
+        missing = [
+            (len(absent), known.name, absent)
+            for known in FORMATS
+            if (needs := known.required)
+            and any(field in group for group in needs.groups for field in unused)
+            and (absent := needs.missing(mapping.fields.values()))
+        ]
+        _, other, absent = min(missing, default=(0, "", []))
+        also = f"; the format {other!r} needs {_listed(absent)} as well" if absent else ""
+        raise Invalid(
+            f"the mapping names {_listed(unused)}, which the format {chosen.name!r} does not use"
+            f"{also}: map {'it' if len(absent) == 1 else 'what is missing'}, name another format, "
+            "or put the columns under ignore"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(map(repr, names))
 
 
 def _columns_known(mapping: ColumnsByField | None) -> set[str]:

@@ -82,21 +82,23 @@ def outcomes(
     limits: Limits = DEFAULT,
     mapping: ColumnsByField | None = None,
     notes: list[str] | None = None,
+    labelers: str | None = None,
 ) -> Iterator[Numbered]:
     """Read a file for import: like `numbered`, with a name for every vote.
 
     Sentences on how the file was read are added to ``notes`` in the meantime.
 
     Votes without a labeler's name are numbered within their comparison, so that all of them are
-    kept, and importing the same file again yields the same names. A file of a known format may
-    have no rows that can be read.
+    kept, and importing the same file again yields the same names. ``labelers`` is the tag of an
+    earlier file, if the same people gave them. A file of a known format may have no rows that can
+    be read.
 
     Raises:
         Invalid: For the same reasons as `numbered`.
     """
     may_be_empty = name is not None
     return unnamed_votes.named(
-        _numbered(chunks, name, limits, mapping, notes, may_be_empty=may_be_empty)
+        _numbered(chunks, name, limits, mapping, notes, may_be_empty=may_be_empty), labelers
     )
 
 

@@ -161,7 +161,7 @@ def _row(
 
 def _value(name: str, cell: str) -> str | int | float | bool:
     """Return a cell as text, or as a number or truth value in a column with a judgment."""
-    if name in _TEXTS or not unused_signals.kind_of(name):
+    if name in _TEXTS or not unused_signals.is_value(name):
         return cell
     if cell.lower() in ("true", "false"):
         return cell.lower() == "true"

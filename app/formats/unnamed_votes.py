@@ -6,6 +6,7 @@ their first records, so that two files with votes on the same comparisons remain
 """
 
 import hashlib
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,18 +25,27 @@ from app.formats.records import (
 
 Numbered = tuple[int, Record | Rejected]
 _HEAD = 100
+_NAME = re.compile(r"\bunnamed (\d+) of file ([0-9a-f]{8})\Z")
 
 
-def named(outcomes: Iterable[Numbered]) -> Iterator[Numbered]:
+def named(outcomes: Iterable[Numbered], tag: str | None = None) -> Iterator[Numbered]:
     """Give every vote without a labeler's name a name of its own.
+
+    ``tag`` is that of an earlier file with votes of the same people; by default, it is the file's.
 
     Memory holds a short hash for each comparison with such votes, some 24 bytes.
     """
     stream = iter(outcomes)
     head = list(islice(stream, _HEAD))
-    names = _Names(_file_tag(head))
+    names = _Names(tag or _file_tag(head))
     for number, outcome in chain(head, stream):
         yield number, outcome if isinstance(outcome, Rejected) else _named(outcome, names)
+
+
+def parts(name: str) -> tuple[str, str] | None:
+    """Return the number and the file's tag in a name from here, or None for other names."""
+    found = _NAME.search(name)
+    return (found[1], found[2]) if found else None
 
 
 class _Names:

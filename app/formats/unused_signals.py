@@ -2,49 +2,29 @@
 
 A row may hold a preference, a label or a score that its format does not use: a label "bad" beside a
 completion, or a winner beside two responses. Without it, the row would be imported as something
-else, such as a good demonstration or a bare prompt. Such fields are recognized by their names. A
-row with a value in one of them, which its format neither uses nor deliberately ignores, is rejected
-with a reason that names the field and the remedy.
+else, such as a good demonstration or a bare prompt. Such fields are recognized by their names, in
+eight languages (`judgment_words`); so are the two responses of a comparison. A row with a value in
+one of them, which its format neither uses nor deliberately ignores, is rejected with a reason that
+names the field and the remedy.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from app.errors import Invalid
 from app.formats.format import Format
+from app.formats.judgment_words import (
+    ENGLISH,
+    FOREIGN,
+    LABEL,
+    NAMES,
+    PLACES,
+    RESPONSE,
+    RESPONSES,
+    SCORE,
+    words_of,
+)
 from app.formats.records import Row
-
-_PREFERENCE = "a preference"
-_LABEL = "a label"
-_SCORE = "a score"
-# A field whose name contains one of these words holds a judgment.
-_WORDS = {
-    **dict.fromkeys(("chosen", "rejected", "preferred", "unpreferred"), _PREFERENCE),
-    **dict.fromkeys(("preference", "preferences", "winner", "winners", "loser"), _PREFERENCE),
-    **dict.fromkeys(("better", "worse", "safer", "rank", "ranks", "ranking"), _PREFERENCE),
-    **dict.fromkeys(("rankings", "vote", "votes", "upvotes", "downvotes", "margin"), _PREFERENCE),
-    **dict.fromkeys(("label", "labels", "thumb", "thumbs"), _LABEL),
-    **dict.fromkeys(("score", "scores", "rating", "ratings", "reward", "rewards"), _SCORE),
-    **dict.fromkeys(("helpfulness", "harmlessness", "correctness", "coherence"), _SCORE),
-    **dict.fromkeys(("honesty", "truthfulness", "toxicity"), _SCORE),
-}
-# These are whole names; their words are common in other fields.
-_NAMES = {
-    "choice": _PREFERENCE,
-    "selected": _PREFERENCE,
-    "best": _PREFERENCE,
-    "quality": _SCORE,
-    "thumbsup": _LABEL,
-    "thumbsdown": _LABEL,
-    "kto_tag": _LABEL,
-    "is_safe": _LABEL,
-    "is_response_0_safe": _LABEL,
-    "is_response_1_safe": _LABEL,
-    "is_good": _LABEL,
-    "is_bad": _LABEL,
-}
-_BREAKS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 def check(row: Row, known: Format) -> None:
@@ -54,9 +34,10 @@ def check(row: Row, known: Format) -> None:
     """
     for path, kind in found(row):
         if not _covers(known.paths(row), path) and not covers(known.ignores, path):
+            lost = "responses" if kind == RESPONSE else "judgment"
             raise Invalid(
                 f"{path!r} holds {kind} that the format {known.name!r} does not use, and a row is "
-                f"not read without its judgment: map {path.partition('.')[0]!r} to a field that is "
+                f"not read without its {lost}: map {path.partition('.')[0]!r} to a field that is "
                 "used, name another format, or ignore the field in the mapping"
             )
 
@@ -79,10 +60,26 @@ def found(row: Row) -> Iterator[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def kind_of(name: str) -> str | None:
     """Return the kind of judgment in a field of this name, or None."""
-    words = [word.lower() for word in _BREAKS.split(name) if word]
-    if whole := _NAMES.get("_".join(words)) or _NAMES.get("".join(words)):
+    words = words_of(name)
+    if whole := NAMES.get("_".join(words)) or NAMES.get("".join(words)):
         return whole
-    return next((_WORDS[word] for word in words if word in _WORDS), None)
+    if len(words) == 2 and words[0] in RESPONSES and words[1] in PLACES:
+        return RESPONSE
+    known = ({**FOREIGN, **ENGLISH}.get(word) for word in words)
+    return next((kind for kind in known if kind), None)
+
+
+@lru_cache(maxsize=4096)
+def is_value(name: str) -> bool:
+    """Whether a column of this name may hold numbers or truth values.
+
+    Words for preferences in other languages often name a column of texts.
+    """
+    words = words_of(name)
+    is_english = any(word in ENGLISH for word in words) or bool(
+        NAMES.get("_".join(words)) or NAMES.get("".join(words))
+    )
+    return is_english or kind_of(name) in (LABEL, SCORE)
 
 
 @lru_cache(maxsize=4096)

@@ -140,11 +140,11 @@ def test_archive_has_a_preview_of_each_file() -> None:
 
 
 def test_columns_that_are_kept_as_notes_or_lost_are_named() -> None:
-    table = b"Frage;Antwort A;Besser\nWarum?;Darum.;A\n"
+    table = b"Frage;Antwort;Thema\nWarum?;Darum.;A\n"
     (part,) = formats.preview([table], mapping={"prompt": "Frage"})
-    assert part.notes == ("antwort a", "besser")
+    assert part.notes == ("antwort", "thema")
     (remark,) = part.remarks
-    assert "kept as notes on the prompt, not as responses or judgments: antwort a, besser" in remark
+    assert "kept as notes on the prompt, not as responses or judgments: antwort, thema" in remark
     (row,) = formats.preview([b'{"prompt": "a", "lang": "en", "list": [1]}'])
     assert ("list" in row.lost, row.notes) == (True, ("lang",))
     assert next(remark.split(":")[0] for remark in row.remarks) == "Columns that are not imported"

@@ -7,7 +7,7 @@ import pytest
 
 from app import formats
 from app.errors import Invalid
-from app.formats import unused_signals
+from app.formats import column_mapping, unused_signals
 from app.formats.format import Format, has
 from app.formats.known_formats import FORMATS
 from app.formats.records import (
@@ -155,3 +155,75 @@ def test_prompt_keeps_its_notes() -> None:
     (record,) = read({"prompt": "q", "difficulty": 3})
     assert isinstance(record, PromptRecord)
     assert record.meta == {"difficulty": 3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Gewinner", "gewählt", "Abgelehnt", "Bewertung", "bessere Antwort", "Antwort A"),
+        *("Gagnant", "réponse préférée", "rejeté", "étiquette", "Réponse B"),
+        *(
+            "ganador",
+            "elegida",
+            "puntuación",
+            "Respuesta 1",
+            "vincitore",
+            "punteggio",
+            "Risposta A",
+        ),
+        *("vencedor", "avaliação", "Resposta 2", "winnaar", "beoordeling", "Antwoord B"),
+        *("Zwycięzca", "odrzucony", "ocena", "Odpowiedź A", "response_b", "answer 2"),
+    ],
+)
+def test_judgments_and_responses_are_known_by_their_names_in_eight_languages(name: str) -> None:
+    assert unused_signals.kind_of(name)
+    assert isinstance(read({"prompt": "q", name: "x"}, "prompts")[0], Rejected)
+
+
+@pytest.mark.parametrize("name", ["Frage", "Antwort", "réponse", "Thema", "Notiz", "note", "nota"])
+def test_other_foreign_columns_are_notes(name: str) -> None:
+    assert unused_signals.kind_of(name) is None
+
+
+COLUMNS = ("Antwort A", "Antwort B", "Gewinner")
+SURVEY = (
+    b"Frage;Antwort A;Antwort B;Gewinner\nWarum?;Darum.;Weil es so ist.;A\nWann?;Heute.;Morgen.;B\n"
+)
+
+
+def survey(*mapping: str) -> list[Record | Rejected]:
+    return list(formats.read([SURVEY], mapping=column_mapping.parse(mapping)))
+
+
+def test_mapping_of_the_prompt_alone_does_not_lose_the_preference() -> None:
+    outcomes = survey("prompt=Frage")
+    assert [type(outcome) for outcome in outcomes] == [Rejected, Rejected]
+    assert isinstance(outcomes[0], Rejected)
+    assert "ignore" in outcomes[0].reason
+
+
+def test_columns_of_a_preference_are_left_out_when_the_mapping_says_so() -> None:
+    outcomes = survey("prompt=Frage", *(f"ignore={name}" for name in COLUMNS))
+    assert [type(outcome) for outcome in outcomes] == [PromptRecord, PromptRecord]
+
+
+def test_mapping_of_two_responses_without_the_winner_names_what_is_missing() -> None:
+    with pytest.raises(Invalid, match=r"'response_a' and 'response_b'.*needs 'winner' as well"):
+        survey("prompt=Frage", "response_a=Antwort A", "response_b=Antwort B")
+
+
+def test_whole_mapping_reads_the_preference() -> None:
+    outcomes = survey(
+        "prompt=Frage", "response_a=Antwort A", "response_b=Antwort B", "winner=Gewinner"
+    )
+    assert [type(outcome) for outcome in outcomes] == [PreferenceRecord, PreferenceRecord]
+
+
+def test_numbers_stay_text_in_columns_of_responses_and_are_read_in_those_of_scores() -> None:
+    file = b"prompt;Antwort A;Bewertung\nq;4;4\n"
+    (row,) = formats.read([file], mapping={"ignore": ["Antwort A"], "response": "Bewertung"})
+    assert isinstance(row, Rejected)
+    assert "must be text, not a number" in row.reason
+    (kept,) = formats.read([file], mapping={"ignore": ["Bewertung"], "response": "Antwort A"})
+    assert isinstance(kept, DemonstrationRecord)
+    assert kept.response == "4"

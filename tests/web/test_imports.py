@@ -82,7 +82,7 @@ def test_the_result_page_is_the_same_either_way(
     small.run_jobs(database, tmp_path)
     # Only what is new differs: the second import finds everything there.
     assert "New prompts" in at_once
-    assert "Everything in this file had already been imported" in html(lead, f"{later}/live")
+    assert "All rows that could be read had already been imported" in html(lead, f"{later}/live")
     rejected = at_once[at_once.index("<thead>") : at_once.index("</table>")]
     assert rejected in html(lead, f"{later}/live")
 
@@ -276,3 +276,70 @@ def test_an_encoding_can_be_chosen_on_the_page_and_in_the_api(lead: TestClient) 
     refused = lead.post(f"{API}/imports", params={"encoding": "klingon"}, content=EXCEL)
     assert refused.status_code == 422
     assert "there is no encoding 'klingon'; there are utf-8," in refused.text
+
+
+SURVEY = b"prompt;response_a;response_b;winner\nq1;a;b;a\nq2;a;b;b\nq3;a;b;maybe\n"
+
+
+@pytest.mark.parametrize(("choice", "new"), [("", 1), ("same", 1), ("other", 3)])
+def test_labelers_of_a_corrected_file_are_chosen_on_the_page(
+    lead: TestClient, choice: str, new: int
+) -> None:
+    def send(data: bytes, action: str, labelers: str) -> Any:
+        form = {"action": action, "labelers": labelers}
+        return lead.post("/p/desk/prompts", data=form, files={"file": ("q.csv", data)})
+
+    assert send(SURVEY, "import", "").status_code == 303
+    mended = SURVEY.replace(b"maybe", b"a")
+    shown = send(mended, "preview", choice).text
+    assert ("2 of 3 votes without a labeler&#39;s name repeat" in shown) == (choice != "other")
+    assert f'<option value="{choice}" selected>' in shown
+    assert send(mended, "import", choice).status_code == 303
+    assert lead.get(f"{API}/imports").json()[0]["counts"]["judgments_new"] == new
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 20], ids=["job", "immediate"])
+@pytest.mark.parametrize(("choice", "new"), [(None, 1), (False, 3)])
+def test_labelers_of_a_corrected_file_are_chosen_through_the_api(
+    lead: TestClient,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threshold: int,
+    choice: bool | None,
+    new: int,
+) -> None:
+    assert lead.post(f"{API}/imports", content=SURVEY).status_code == 201
+    monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", threshold)
+    mended = SURVEY.replace(b"maybe", b"a")
+    options = {} if choice is None else {"same_labelers": choice}
+    (part,) = lead.post(f"{API}/imports/preview", params=options, content=mended).json()
+    assert any("repeat judgments" in remark for remark in part["remarks"]) == (choice is None)
+    lead.post(f"{API}/imports", params=options, content=mended)
+    if not threshold:
+        assert small.run_jobs(database, tmp_path) == ["import"]
+    assert lead.get(f"{API}/imports").json()[0]["counts"]["judgments_new"] == new
+
+
+def test_notes_of_a_prompt_are_on_its_page(lead: TestClient) -> None:
+    lead.post(f"{API}/imports", content=b'{"prompt": "Why?", "<Quelle>": "S. 3", "page": 3}\n')
+    (prompt,) = lead.get(f"{API}/prompts").json()["prompts"]
+    page = html(lead, f"/p/desk/prompts/{prompt['id']}")
+    assert "&lt;Quelle&gt;</th>" in page
+    assert "S. 3</td>" in page
+    assert "3</td>" in page
+
+
+def test_overview_counts_every_split(lead: TestClient) -> None:
+    rows = "".join(f'{{"prompt": "Question {n}?"}}\n' for n in range(40))
+    lead.post(f"{API}/imports", content=rows.encode())
+    counts = lead.get(f"{API}/prompts").json()["counts"]
+    assert f"{counts['validation']} validation ·" in html(lead, "/p/desk")
+
+
+def test_result_does_not_call_rejected_lines_imported_before(lead: TestClient) -> None:
+    upload(lead)
+    page = html(lead, upload(lead))
+    assert "Everything in this file had already been imported" not in page
+    assert "nothing was added, and" in page
+    assert "1 line was rejected" in page

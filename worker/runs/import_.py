@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.formats import registry
-from app.models import ImportJob
-from app.services.datasets import import_jobs, import_pace, imports
+from app.models import ImportJob, Project
+from app.services.datasets import import_jobs, import_pace, imports, repeated_votes
 from worker.orders import Interrupted
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -36,9 +36,20 @@ def run(context: JobContext) -> None:
     mapping = context.payload.get("mapping")
     head = _Upload(context, import_id)
     imports.remark_columns(head.chunks(), import_run.format, mapping, tally)
+    first = registry.outcomes(
+        _Upload(context, import_id).chunks(), import_run.format, mapping=mapping
+    )
+    with context.database.reader() as session:
+        project = session.get_one(Project, import_run.project_id)
+        repeats = repeated_votes.find(session, project, first, context.payload.get("same_labelers"))
+    if not tally.rows:  # an attempt that resumes would count its own votes
+        tally.remark(repeats.remark)
     notes: list[str] = []
+    outcomes = registry.outcomes(
+        upload.chunks(), import_run.format, mapping=mapping, notes=notes, labelers=repeats.tag
+    )
     for _ in imports.store_batches(
-        registry.outcomes(upload.chunks(), import_run.format, mapping=mapping, notes=notes),
+        outcomes,
         transaction,
         import_run.project_id,
         tally,

@@ -64,6 +64,7 @@ def start(
     author_id: int | None,
     mapping: ColumnsByField | None = None,
     is_evaluation: bool = False,
+    same_labelers: bool | None = None,
 ) -> ImportStatus:
     """Import a small file now; keep a larger one and enqueue its job.
 
@@ -82,6 +83,7 @@ def start(
             mapping=mapping,
             author_id=author_id,
             is_evaluation=is_evaluation,
+            same_labelers=same_labelers,
         )
         return ImportStatus(run, None)
     run = ImportRun(
@@ -98,7 +100,7 @@ def start(
     session.add(run)
     session.flush()
     run.sha256 = _keep(session, run, file)
-    return ImportStatus(run, _enqueue(session, run, size, mapping))
+    return ImportStatus(run, _enqueue(session, run, size, mapping, same_labelers))
 
 
 def status(session: Session, project_id: int, import_id: int) -> ImportStatus:
@@ -199,12 +201,19 @@ def _keep(session: Session, run: ImportRun, file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _enqueue(session: Session, run: ImportRun, size: int, mapping: ColumnsByField | None) -> Job:
+def _enqueue(
+    session: Session,
+    run: ImportRun,
+    size: int,
+    mapping: ColumnsByField | None,
+    same_labelers: bool | None,
+) -> Job:
+    chosen = {} if same_labelers is None else {"same_labelers": same_labelers}
     job = jobs.enqueue(
         session,
         kind="import",
         queue="cpu",
-        payload={"import_id": run.id} | ({"mapping": dict(mapping)} if mapping else {}),
+        payload={"import_id": run.id} | ({"mapping": dict(mapping)} if mapping else {}) | chosen,
         project_id=run.project_id,
         natural_key=f"import-{run.id}",
         created_by_id=run.created_by_id,

@@ -77,7 +77,7 @@ class ImportTally:
 
     def remark(self, text: str) -> None:
         """Report what a person should know about the import; the same remark is kept once."""
-        if text not in self.remarks and len(self.remarks) < REMARKS_KEPT:
+        if text and text not in self.remarks and len(self.remarks) < REMARKS_KEPT:
             self.remarks.append(text)
 
     def duplicates_json(self) -> list[dict[str, Any]]:

@@ -106,6 +106,19 @@ def store(
     ]
 
 
+def find(
+    session: Session, candidates: Sequence[tuple[int, CompletionText]]
+) -> list[StoredCompletion | None]:
+    """Return the stored completions, each known by its prompt's id; None for those that are new."""
+    all_keys = [_Keys.of(prompt_id, candidate) for prompt_id, candidate in candidates]
+    known = _known(session, all_keys, ())
+    hits = [
+        _hit(known, keys, candidate.source)
+        for keys, (_, candidate) in zip(all_keys, candidates, strict=True)
+    ]
+    return [hit and StoredCompletion(hit.id, False, hit.id) for hit in hits]
+
+
 def _hit(known: Mapping[tuple[int, str], _Known], keys: _Keys, source: str | None) -> _Known | None:
     for key in (keys.first, keys.plain):
         hit = known.get(key)

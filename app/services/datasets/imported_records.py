@@ -118,7 +118,7 @@ def store(
         if isinstance(numbered.record, PromptRecord) and not prompt.is_new:
             tally.repeat("prompts", numbered.line, prompt.id)
     _store_demonstrations(session, project, pairs, tally, source, author_id)
-    _store_candidates(session, project, pairs, tally, source)
+    _storecandidates(session, project, pairs, tally, source)
 
 
 def _lock(session: Session, project_id: int) -> None:
@@ -179,14 +179,14 @@ def _declared(
     return [accepted[at] for at in fit], [given[at] for at in fit]
 
 
-def _store_candidates(
+def _storecandidates(
     session: Session,
     project: Project,
     pairs: Sequence[tuple[NumberedRecord, StoredRow]],
     tally: ImportTally,
     source: str,
 ) -> None:
-    rows = [(numbered, prompt.id, _candidates(numbered.record)) for numbered, prompt in pairs]
+    rows = [(numbered, prompt.id, candidates(numbered.record)) for numbered, prompt in pairs]
     stored = imported_completions.store(
         session,
         project,
@@ -223,7 +223,7 @@ def _asked(
         tally.repeat("completions", numbered.line, stored[0].id)
     kind = KINDS[project.judgment_kind]
     by_turns: dict[Conversation, int] = {}
-    for candidate, completion in zip(_candidates(numbered.record), stored, strict=True):
+    for candidate, completion in zip(candidates(numbered.record), stored, strict=True):
         by_turns.setdefault(candidate.turns, completion.id)
     ids = tuple(by_turns.values())
     if max(kind.fewest, 1) <= len(ids) <= kind.most:
@@ -260,7 +260,7 @@ def _check(record: Record) -> None:
 
 def _prompt(record: Record, source: str) -> NewPrompt:
     turns = tuple((turn.role, turn.content) for turn in record.messages)
-    later = next((candidate.follow_ups for candidate in _candidates(record)), ())
+    later = next((candidate.follow_ups for candidate in candidates(record)), ())
     if isinstance(record, PromptRecord):
         turns, later = earlier_turns.asked_in_steps(turns)
     return NewPrompt(
@@ -272,7 +272,8 @@ def _prompt(record: Record, source: str) -> NewPrompt:
     )
 
 
-def _candidates(record: Record) -> tuple[CompletionText, ...]:
+def candidates(record: Record) -> tuple[CompletionText, ...]:
+    """Return the completions of a record, in its order."""
     if isinstance(record, CompletionsRecord):
         return record.completions
     if isinstance(record, PreferenceRecord | ComparisonRecord):

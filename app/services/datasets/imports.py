@@ -8,6 +8,7 @@ once.
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO
@@ -19,10 +20,10 @@ from app.errors import Invalid, NotFound
 from app.formats import registry
 from app.formats.column_mapping import ColumnsByField
 from app.formats.lines import DEFAULT, Limits, RawRow
-from app.formats.preview import preview
+from app.formats.preview import FilePreview, preview
 from app.formats.raw_rows import raw_rows
 from app.models import Assignment, ComparisonCompletion, ImportRun, Project, Slot
-from app.services.datasets import import_tally, imported_records
+from app.services.datasets import import_tally, imported_records, repeated_votes
 from app.services.datasets.import_pace import ImportPace, is_time_to_analyze
 from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_records import Outcome
@@ -51,6 +52,7 @@ def run(
     limits: Limits = DEFAULT,
     author_id: int | None = None,
     is_evaluation: bool = False,
+    same_labelers: bool | None = None,
 ) -> ImportRun:
     """Import a whole file in the caller's transaction and record what became of it.
 
@@ -67,6 +69,7 @@ def run(
         limits=limits,
         author_id=author_id,
         is_evaluation=is_evaluation,
+        same_labelers=same_labelers,
     )
 
 
@@ -81,6 +84,7 @@ def run_in_batches(
     limits: Limits = DEFAULT,
     author_id: int | None = None,
     is_evaluation: bool = False,
+    same_labelers: bool | None = None,
     report: Callable[[int], object] = lambda _bytes_read: None,
 ) -> ImportRun:
     """Import a whole file, each batch in a transaction of its own.
@@ -95,6 +99,8 @@ def run_in_batches(
         limits: what a row may hold.
         author_id: who brought the file.
         is_evaluation: whether its prompts are declared an evaluation set.
+        same_labelers: whether votes without a labeler's name are those of an earlier file's
+            unnamed labelers; None: if they repeat their judgments.
         report: called after each batch with the number of bytes read.
 
     Raises:
@@ -106,8 +112,14 @@ def run_in_batches(
     tally, source = ImportTally(), source_of(filename)
     remark_columns(_chunks(file), chosen, mapping, tally)
     file.seek(0)
+    first = registry.outcomes(_chunks(file), chosen, limits, mapping)
+    with transaction() as session:
+        project = session.get_one(Project, project_id)
+        repeats = repeated_votes.find(session, project, first, same_labelers)
+    tally.remark(repeats.remark)
+    file.seek(0)
     notes: list[str] = []
-    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping, notes)
+    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping, notes, repeats.tag)
     for _ in store_batches(
         outcomes,
         transaction,
@@ -135,6 +147,30 @@ def run_in_batches(
         record_progress(row, tally)
         record_end(session, row)
     return row
+
+
+def previewed(
+    session: Session,
+    project: Project,
+    file: BinaryIO,
+    *,
+    format: str | None = None,
+    mapping: ColumnsByField | None = None,
+    same_labelers: bool | None = None,
+) -> tuple[FilePreview, ...]:
+    """Return what the first rows of a file would become in this project; nothing is stored.
+
+    Raises:
+        Invalid: the file is empty, or its format is not known.
+    """
+    file.seek(0)
+    files = preview(_chunks(file), format, mapping)
+    file.seek(0)
+    first = registry.outcomes(_chunks(file), format, mapping=mapping)
+    remark = repeated_votes.find(session, project, first, same_labelers).remark
+    if remark:
+        files = (replace(files[0], expected=(*files[0].expected, remark)), *files[1:])
+    return files
 
 
 def store_batches(

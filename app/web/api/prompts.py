@@ -13,9 +13,9 @@ from starlette.datastructures import UploadFile
 from app.domain.states import JobState
 from app.errors import Invalid
 from app.formats import charsets, column_mapping, registry
-from app.formats.preview import FilePreview, preview
+from app.formats.preview import FilePreview
 from app.models import Prompt, Split
-from app.services.datasets import import_jobs
+from app.services.datasets import import_jobs, imports
 from app.services.project import prompt_search, prompts
 from app.services.project.prompt_search import PromptFilter
 from app.web import addresses
@@ -187,6 +187,15 @@ Encoding = Annotated[
     str | None,
     Query(description=f"Of plain text: {', '.join(charsets.ENCODINGS)}. Detected by default."),
 ]
+SameLabelers = Annotated[
+    bool | None,
+    Query(
+        description=(
+            "Whether votes without a labeler's name are those of an earlier file's unnamed "
+            "labelers. By default: if at least half repeat their judgments and none contradicts."
+        )
+    ),
+]
 Uploaded = Annotated[tuple[BinaryIO, str], Depends(uploaded)]
 
 
@@ -213,6 +222,7 @@ def import_file(
         bool, Query(description="Declare the prompts an evaluation set.")
     ] = False,
     encoding: Encoding = None,
+    same_labelers: SameLabelers = None,
 ) -> ImportOut | JobOut:
     """Import prompts, demonstrations, completions or preferences from a file.
 
@@ -232,6 +242,7 @@ def import_file(
             mapping=column_mapping.parse(map),
             author_id=access.user.id,
             is_evaluation=evaluation,
+            same_labelers=same_labelers,
         )
     if started.job is None:
         return _import_out(started)
@@ -248,12 +259,19 @@ def preview_file(
     format: Annotated[str | None, Query(description="Detected by default.")] = None,
     map: Mapped = (),
     encoding: Encoding = None,
+    same_labelers: SameLabelers = None,
 ) -> list[FilePreviewOut]:
     """Return the first rows of a file as they would be imported; nothing is stored."""
     file, _ = body
     with charsets.in_encoding(file, encoding) as data:
-        data.seek(0)
-        files = preview(iter(lambda: data.read(1 << 16), b""), format, column_mapping.parse(map))
+        files = imports.previewed(
+            access.session,
+            access.project,
+            data,
+            format=format,
+            mapping=column_mapping.parse(map),
+            same_labelers=same_labelers,
+        )
     return [FilePreviewOut.of(part) for part in files]
 
 

@@ -1,16 +1,16 @@
 """Prompts: listed by filters, labelled in bulk; imports, their progress and rejected lines."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 from fastapi import File, Form, Query, Request, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from app.errors import AttuneError
 from app.formats import charsets, column_mapping, registry
-from app.formats.preview import FilePreview, preview
+from app.formats.preview import FilePreview
 from app.models import Completion, Demonstration, ImportRun, Prompt, PromptEdit, Split
 from app.services.datasets import demonstrations, import_jobs, imports
 from app.services.datasets.import_jobs import ImportStatus
@@ -23,6 +23,10 @@ from app.web.render import redirect, render
 from app.web.row_ids import RowId
 
 router = addresses.page_router()
+
+
+Labelers = Literal["", "same", "other"]
+"""Whose the votes without a labeler's name are; by default, the file tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class PromptsPage:
     columns: str = ""
     encoding: str = ""
     evaluation: bool = False
+    labelers: Labelers = ""
     preview: tuple[FilePreview, ...] = ()
 
     @property
@@ -169,16 +174,25 @@ def upload(
     columns: Annotated[str, Form()] = "",
     evaluation: Annotated[bool, Form()] = False,
     encoding: Annotated[str, Form()] = "",
+    labelers: Annotated[Labelers, Form()] = "",
     action: Annotated[Literal["import", "preview"], Form()] = "import",
 ) -> Response:
     """Import a file, or show its first rows; a job imports a large one."""
+    same_labelers = labelers == "same" if labelers else None
     try:
         mapping = column_mapping.parse(filter(None, map(str.strip, columns.splitlines())))
         with charsets.in_encoding(file.file, encoding) as data:
             if action == "preview":
-                files = preview(_chunks(data), format or None, mapping)
+                files = imports.previewed(
+                    access.session,
+                    access.project,
+                    data,
+                    format=format or None,
+                    mapping=mapping,
+                    same_labelers=same_labelers,
+                )
                 page = replace(_page(access), format=format, columns=columns, preview=files)
-                page = replace(page, evaluation=evaluation, encoding=encoding)
+                page = replace(page, evaluation=evaluation, encoding=encoding, labelers=labelers)
                 return render(request, "prompts/page.html", page)
             started = import_jobs.start(
                 access.session,
@@ -189,10 +203,11 @@ def upload(
                 author_id=access.user.id,
                 mapping=mapping,
                 is_evaluation=evaluation,
+                same_labelers=same_labelers,
             )
     except AttuneError as error:
         page = replace(_page(access, error=str(error)), format=format, columns=columns)
-        page = replace(page, evaluation=evaluation, encoding=encoding)
+        page = replace(page, evaluation=evaluation, encoding=encoding, labelers=labelers)
         return render(request, "prompts/page.html", page, status=422)
     return redirect(
         request,
@@ -242,10 +257,6 @@ def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Respons
         prompts.completions_of(access.session, prompt.id),
     )
     return render(request, "prompts/one.html", page)
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(1 << 16), b"")
 
 
 def _import_page(access: ProjectAccess, import_id: int) -> ImportPage:

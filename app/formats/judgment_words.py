@@ -1,0 +1,132 @@
+"""The words by which the names of columns say that they hold a judgment, in eight languages.
+
+Words are compared without accents and capitals. `note` and `nota` are missing: they are grades in
+some languages, but remarks in others.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Final
+
+PREFERENCE: Final = "a preference"
+LABEL: Final = "a label"
+SCORE: Final = "a score"
+RESPONSE: Final = "a response to compare"
+
+_BREAKS = re.compile(r"(?<=[^\W_A-Z])(?=[A-Z])|[\W_]+")
+# These letters have no decomposition in Unicode.
+_PLAIN = str.maketrans({"ł": "l", "ø": "o", "æ": "ae", "œ": "oe"})
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a column's name, in small letters without accents."""
+    return [_bare(word) for word in _BREAKS.split(unicodedata.normalize("NFC", name)) if word]
+
+
+def _bare(word: str) -> str:
+    parts = unicodedata.normalize("NFKD", word.casefold().translate(_PLAIN))
+    return "".join(letter for letter in parts if not unicodedata.combining(letter))
+
+
+def _kinds(**texts: str) -> Mapping[str, str]:
+    """Return the kind of each word; the arguments are lists of words, by the kind's name."""
+    kinds = {"preference": PREFERENCE, "label": LABEL, "score": SCORE}
+    return {_bare(word): kinds[kind] for kind, text in texts.items() for word in text.split()}
+
+
+ENGLISH: Final = _kinds(
+    preference=(
+        "chosen rejected preferred unpreferred preference preferences winner winners loser better "
+        "worse safer rank ranks ranking rankings vote votes upvotes downvotes margin"
+    ),
+    label="label labels thumb thumbs",
+    score=(
+        "score scores rating ratings reward rewards helpfulness harmlessness correctness coherence "
+        "honesty truthfulness toxicity"
+    ),
+)
+"""A name that contains one of these words holds a judgment."""
+
+FOREIGN: Final = {
+    # German
+    **_kinds(
+        preference=(
+            "gewinner gewinnerin sieger siegerin verlierer gewählt gewaehlt gewählte ausgewählt "
+            "ausgewaehlt bevorzugt bevorzugte präferiert präferenz praeferenz abgelehnt abgelehnte "
+            "verworfen besser bessere schlechter schlechtere beste rang rangfolge stimme stimmen"
+        ),
+        label="etikett kennzeichnung",
+        score="bewertung bewertungen punkte punktzahl punktwert wertung",
+    ),
+    # French
+    **_kinds(
+        preference=(
+            "gagnant gagnante vainqueur perdant choisi choisie préféré préférée préférence "
+            "rejeté rejetée refusé refusée meilleur meilleure pire classement rang"
+        ),
+        label="étiquette",
+        score="notation",
+    ),
+    # Spanish
+    **_kinds(
+        preference=(
+            "ganador ganadora perdedor elegido elegida preferido preferida preferencia rechazado "
+            "rechazada mejor peor rango voto votos"
+        ),
+        label="etiqueta",
+        score="puntuación puntuaciones puntaje calificación valoración puntos",
+    ),
+    # Italian
+    **_kinds(
+        preference=(
+            "vincitore vincitrice vincente perdente scelto scelta preferito preferita preferenza "
+            "rifiutato rifiutata scartato scartata migliore peggiore voti"
+        ),
+        label="etichetta",
+        score="punteggio punteggi valutazione",
+    ),
+    # Portuguese
+    **_kinds(
+        preference=(
+            "vencedor vencedora escolhido escolhida preferência rejeitado rejeitada melhor pior"
+        ),
+        label="rótulo",
+        score="pontuação avaliação classificação",
+    ),
+    # Dutch
+    **_kinds(
+        preference="winnaar verliezer gekozen voorkeur afgewezen verworpen beter slechter",
+        score="beoordeling waardering punten",
+    ),
+    # Polish
+    **_kinds(
+        preference=(
+            "zwycięzca zwycięska przegrany wybrany wybrana wybrane preferowany preferowana "
+            "preferowane preferencja odrzucony odrzucona odrzucone lepszy lepsza lepsze gorszy "
+            "gorsza gorsze"
+        ),
+        label="etykieta",
+        score="ocena oceny wynik punkty punktacja",
+    ),
+}
+"""The same in other languages."""
+
+NAMES: Final = {
+    **dict.fromkeys(("choice", "selected", "best"), PREFERENCE),
+    **dict.fromkeys(("wahl", "auswahl", "choix", "eleccion", "escolha", "keuze"), PREFERENCE),
+    "wybor": PREFERENCE,
+    "quality": SCORE,
+    **dict.fromkeys(("thumbsup", "thumbsdown", "kto_tag", "is_good", "is_bad"), LABEL),
+    **dict.fromkeys(("is_safe", "is_response_0_safe", "is_response_1_safe"), LABEL),
+}
+"""These are whole names; their words are common in other fields."""
+
+RESPONSES: Final = frozenset(
+    {
+        *("response", "answer", "completion", "output", "antwort", "ausgabe", "reponse"),
+        *("respuesta", "risposta", "resposta", "antwoord", "odpowiedz"),
+    }
+)
+"""A name that is one of these and a letter or number of `PLACES` holds one of two responses."""
+PLACES: Final = frozenset("ab12")
