@@ -3,7 +3,7 @@
   const known = new Set(
     ("html head meta title link script body header nav main aside footer section article div span p a b i em strong s small " +
       "ul ol li dl dt dd h1 h2 h3 h4 h5 h6 hr br pre code kbd blockquote table thead tbody tr th td caption form fieldset legend " +
-      "label input select option optgroup datalist textarea button progress meter details summary dialog mark del ins time " +
+      "figure figcaption label input select option optgroup datalist textarea button progress meter details summary dialog mark del ins time " +
       "svg g rect path circle line polyline text desc").split(" "),
   );
   const addresses = new Set(["href", "src", "action", "formaction", "xlink:href", "data", "poster", "background", "srcset", "ping"]);

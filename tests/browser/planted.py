@@ -6,6 +6,7 @@ any text goes into `OURS`.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import String, select, update
@@ -13,12 +14,18 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.db.base import Base
+from app.domain.judges.setup import JudgeLimits, JudgeSetup
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import RoundPlan
+from app.domain.plan import RoundPlan, Sampling
+from app.domain.reward_parts import PartKind, RewardPart
 from app.domain.states import AssignmentState
 from app.models import (
     Adjudication,
+    AiJudgment,
+    AiOutcome,
     Assignment,
+    Chat,
+    ChatTurn,
     Checkpoint,
     CheckpointInput,
     CheckpointKind,
@@ -30,17 +37,22 @@ from app.models import (
     ImportRun,
     Job,
     JobAttempt,
+    Judge,
     Judgment,
     Metric,
+    ModelReply,
     Project,
     Prompt,
     PromptEdit,
     PromptTag,
     Purpose,
+    ReplyState,
     ResultsFile,
     ResultsRow,
     Role,
     Round,
+    ScoredRow,
+    Scoring,
     TrainingSample,
     User,
     WorkerHeartbeat,
@@ -99,6 +111,7 @@ def plant(session: Session, places: Places) -> dict[str, list[int | str]]:
     ada.is_admin = True
     ids = _work(session, project, ada, bob)
     ids |= _learning(session, project)
+    ids |= _models_at_work(session, project, ada, ids)
     ids["token"] = [_people(session, project, ada)]
     ids["file_id"] = _results(session, project)
     for kind in SAID:
@@ -273,6 +286,64 @@ def _learning(session: Session, project: Project) -> dict[str, list[int | str]]:
     }
 
 
+def _models_at_work(
+    session: Session, project: Project, ada: User, ids: dict[str, list[int | str]]
+) -> dict[str, list[int | str]]:
+    """Make a chat, scored responses, and a judge with a judgment."""
+    moment, model = now(session), int(ids["checkpoint_id"][0])
+    chat = Chat(
+        project_id=project.id,
+        user_id=ada.id,
+        first_id=model,
+        instruction="",
+        sampling=asdict(Sampling()),
+        created_at=moment,
+    )
+    scoring = Scoring(
+        project_id=project.id,
+        title="",
+        source="",
+        scorer=asdict(RewardPart(PartKind.FORMAT, pattern="x")),
+        sides=[],
+        rows=1,
+        created_at=moment,
+        finished_at=moment,
+    )
+    setup = JudgeSetup("judge", "http://127.0.0.1:1", "model")
+    judge = Judge(
+        project_id=project.id,
+        name="judge",
+        pseudonym="J1",
+        setup=asdict(setup),
+        limits=asdict(JudgeLimits()),
+        created_at=moment,
+    )
+    turn = ChatTurn(n=1, text="", created_at=moment)
+    session.add_all([chat, scoring, judge])
+    session.flush()
+    turn.chat_id = chat.id
+    session.add(turn)
+    session.flush()
+    session.add_all(
+        [
+            ModelReply(turn_id=turn.id, side=0, state=ReplyState.DONE),
+            ScoredRow(scoring_id=scoring.id, place=0, messages=[], texts=["", ""], scores=[1, 0]),
+            AiJudgment(
+                project_id=project.id,
+                judge_id=judge.id,
+                comparison_id=int(ids["comparison_id"][0]),
+                outcome=AiOutcome.JUDGED,
+                kind=JudgmentKind.PICK,
+                ranking=[1, 2],
+                guidelines_version=1,
+                instruction_version=1,
+                created_at=moment,
+            ),
+        ]
+    )
+    return {"chat_id": [chat.id], "scoring_id": [scoring.id], "judge_id": [judge.id]}
+
+
 def _evaluate(session: Session, project: Project, evaluation: Evaluation) -> None:
     made = sample_votes.make_comparison(
         session, project, purpose=Purpose.EVALUATION, evaluation_id=evaluation.id
@@ -366,6 +437,15 @@ def _plant_json(session: Session, places: Places) -> None:
     ]
     for row in session.scalars(select(ResultsRow)):
         row.messages = turns
+    for scoring in session.scalars(select(Scoring)):
+        names = [text("scoring.sides"), f"{text('scoring.sides')} #1"]
+        scoring.sides = [{"name": name, "checkpoint_id": None} for name in names]
+        scoring.remarks = [text("scoring.remarks")]
+    for scored in session.scalars(select(ScoredRow)):
+        scored.messages = turns
+        scored.texts = [text("scored_row.texts"), text("scored_row.texts")]
+    for said in session.scalars(select(AiJudgment)):
+        said.orders = [{"explanation": text("ai_judgment.orders")}]
     for prompt in session.scalars(select(Prompt)):
         prompt.messages = turns
         prompt.follow_up = [text("prompt.follow_up")]

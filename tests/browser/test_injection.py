@@ -42,7 +42,7 @@ UNSEEN = {
 }
 # Texts that their page cuts short, with how many payloads are left.
 CUT = {"training_sample.prompt": 10, "assignment.skip_reason": 5, "assignment.skip_comment": 5}
-_FILES = ("download", "rejects.jsonl")
+_FILES = ("download", "rejects.jsonl", "csv", "events")
 
 _SCRIPTS = Path(__file__).parent
 _HOOK = (_SCRIPTS / "hook.js").read_text()

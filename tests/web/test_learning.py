@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from starlette.testclient import TestClient
 
+from app.domain.reward_plan import RewardPlan
 from app.web import glossary, rounds_live
 from app.web.curves import Chart
 from app.web.render import _environment
@@ -52,9 +53,11 @@ def test_a_curve_without_an_entry_is_a_plain_title() -> None:
 
 
 class _NoPlan:
-    """A round's overview of which only the policy's budget is asked."""
+    """A round's overview of which only the rewards and the policy's budget are asked."""
 
     class plan:
+        reward = RewardPlan()
+
         class policy:
             kl_budget = 4.0
 
