@@ -29,6 +29,7 @@ from app.models import (
     Checkpoint,
     CheckpointInput,
     CheckpointKind,
+    Comparison,
     Completion,
     Demonstration,
     Evaluation,
@@ -316,8 +317,12 @@ def _models_at_work(
         pseudonym="J1",
         setup=asdict(setup),
         limits=asdict(JudgeLimits()),
+        alone_by_id=ada.id,
+        alone_at=moment,
         created_at=moment,
     )
+    of_project = select(Comparison.id).where(Comparison.project_id == project.id)
+    compared = session.scalars(of_project.order_by(Comparison.id).limit(2)).all()
     turn = ChatTurn(n=1, text="", created_at=moment)
     session.add_all([chat, scoring, judge])
     session.flush()
@@ -328,16 +333,21 @@ def _models_at_work(
         [
             ModelReply(turn_id=turn.id, side=0, state=ReplyState.DONE),
             ScoredRow(scoring_id=scoring.id, place=0, messages=[], texts=["", ""], scores=[1, 0]),
-            AiJudgment(
-                project_id=project.id,
-                judge_id=judge.id,
-                comparison_id=int(ids["comparison_id"][0]),
-                outcome=AiOutcome.JUDGED,
-                kind=JudgmentKind.PICK,
-                ranking=[1, 2],
-                guidelines_version=1,
-                instruction_version=1,
-                created_at=moment,
+            *(
+                AiJudgment(
+                    project_id=project.id,
+                    judge_id=judge.id,
+                    comparison_id=comparison_id,
+                    outcome=outcome,
+                    kind=JudgmentKind.PICK,
+                    ranking=[1, 2] if outcome is AiOutcome.JUDGED else None,
+                    guidelines_version=1,
+                    instruction_version=1,
+                    created_at=moment,
+                )
+                for comparison_id, outcome in zip(
+                    compared, (AiOutcome.JUDGED, AiOutcome.MALFORMED), strict=True
+                )
             ),
         ]
     )
