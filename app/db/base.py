@@ -23,6 +23,8 @@ NAMING = {
 # 64 bits on PostgreSQL; SQLite assigns keys only to columns declared as INTEGER.
 Key = BigInteger().with_variant(Integer(), "sqlite")
 Json = JSON().with_variant(postgresql.JSONB(), "postgresql")
+SomeJson = JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+"""JSON, in which None is no value (NULL), so that a query can ask for it."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

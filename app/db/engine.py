@@ -4,9 +4,10 @@ A request is one transaction, a job is many short ones. On SQLite a writing tran
 IMMEDIATE, so that two writers wait for each other instead of failing at the commit.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -124,6 +125,7 @@ def make_engine(url: str, *, pool_size: int = 40, idle_s: int | None = None) -> 
     if parsed.drivername in {"postgresql", "postgres"}:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "sqlite":
+        _create_privately(parsed.database)
         engine = create_engine(
             parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}, pool_size=pool_size
         )
@@ -164,6 +166,14 @@ def set_clock(session: Session, moment: datetime) -> datetime:
     utc = moment.astimezone(UTC)
     session.info["read_clock"] = (time.monotonic(), utc)
     return utc
+
+
+def _create_privately(path: str | None) -> None:
+    """Create a database file that only its owner can read; SQLite would let everyone."""
+    if not path or path == ":memory:" or path.startswith("file:"):
+        return
+    with suppress(OSError):  # SQLite says what is wrong with the folder
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _configure_sqlite(engine: Engine) -> None:

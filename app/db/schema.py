@@ -8,21 +8,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from app.db.base import Base
 
 WORD_INDEXES = ("prompt_words", "completion_words")
-"""What searches by word; only the migrations know them, because they differ by database."""
+"""The tables of words; only the migrations know them, because they differ by database."""
 WORD_TRIGGERS = tuple(
     f"{name}_{event}" for name in WORD_INDEXES for event in ("delete", "insert", "update")
 )
+_MIGRATION_LOCK = 7_204_202  # any constant that no other advisory lock uses
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Upgrade the tables to `revision`."""
-    with engine.begin() as connection:
+    """Upgrade the tables to `revision`; processes that start at once do it one after another."""
+    with engine.execution_options(attune_writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         command.upgrade(_config(connection), revision)
 
 
@@ -41,6 +44,12 @@ def revision(engine: Engine) -> str | None:
 def head() -> str | None:
     """Return the newest revision known to the code."""
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def is_known(revision: str) -> bool:
+    """Whether the code has this revision; a newer version's database may have another."""
+    known = ScriptDirectory(str(MIGRATIONS)).walk_revisions()
+    return any(script.revision == revision for script in known)
 
 
 def is_current(engine: Engine) -> bool:
@@ -69,8 +78,12 @@ def _missing_word_indexes(connection: Connection) -> list[tuple[str, str]]:
     if connection.dialect.name == "sqlite":
         query, wanted = "SELECT name FROM sqlite_master", (*WORD_INDEXES, *WORD_TRIGGERS)
     else:
-        query = "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
-        wanted = tuple(f"ix_{name}" for name in WORD_INDEXES)
+        query = (
+            "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() UNION "
+            "SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+            "WHERE relnamespace = to_regnamespace(current_schema())"
+        )
+        wanted = (*(f"ix_{name}" for name in WORD_INDEXES), *WORD_TRIGGERS)
     present = set(connection.execute(text(query)).scalars())
     return [("missing_word_index", name) for name in wanted if name not in present]
 

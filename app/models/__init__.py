@@ -11,9 +11,16 @@ from app.models.accounts import (
     User,
 )
 from app.models.audit import AuditEvent
+from app.models.automatic_rounds import AutomaticRounds
 from app.models.chats import Chat, ChatTurn, ModelReply, ReplyState
 from app.models.checkpoints import Checkpoint, CheckpointInput, CheckpointKind
-from app.models.comparisons import Comparison, ComparisonCompletion, Purpose, Slot
+from app.models.comparisons import (
+    Comparison,
+    ComparisonCompletion,
+    FreshComparison,
+    Purpose,
+    Slot,
+)
 from app.models.exports import Export, ExportedJudgments, ImportRun
 from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
@@ -29,10 +36,13 @@ from app.models.prompts import (
     PromptEdit,
     PromptEditItem,
     PromptTag,
+    UnindexedTexts,
 )
+from app.models.restorations import Restoration
 from app.models.results import ResultsFile, ResultsRow
-from app.models.rounds import Evaluation, Round
+from app.models.rounds import Evaluation, GateVerdict, Round
 from app.models.scorings import ScoredRow, Scoring
+from app.models.sign_in import LinkedIdentity, PendingSignIn, RecoveryCode, SecondFactor
 
 __all__ = [
     "Adjudication",
@@ -41,6 +51,7 @@ __all__ = [
     "ApiToken",
     "Assignment",
     "AuditEvent",
+    "AutomaticRounds",
     "Chat",
     "ChatTurn",
     "Checkpoint",
@@ -56,6 +67,8 @@ __all__ = [
     "ExportAiJudgment",
     "ExportedJudgments",
     "FigureRefresher",
+    "FreshComparison",
+    "GateVerdict",
     "Guidelines",
     "ImportChunk",
     "ImportJob",
@@ -67,10 +80,12 @@ __all__ = [
     "Judge",
     "Judgment",
     "KeptFigure",
+    "LinkedIdentity",
     "LoginSession",
     "Membership",
     "Metric",
     "ModelReply",
+    "PendingSignIn",
     "PracticeAnswer",
     "Project",
     "Prompt",
@@ -78,17 +93,21 @@ __all__ = [
     "PromptEditItem",
     "PromptTag",
     "Purpose",
+    "RecoveryCode",
     "ReplyState",
+    "Restoration",
     "ResultsFile",
     "ResultsRow",
     "Role",
     "Round",
     "ScoredRow",
     "Scoring",
+    "SecondFactor",
     "SignInFailure",
     "Slot",
     "Split",
     "TrainingSample",
+    "UnindexedTexts",
     "User",
     "WorkerHeartbeat",
 ]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
@@ -70,7 +70,10 @@ class LoginSession(Identified, Base):
 
 
 class ApiToken(Identified, Base):
-    """A credential for scripts: stored as a hash, scoped, expiring, shown once."""
+    """A credential for scripts: stored as a hash, scoped, expiring, shown once.
+
+    Those of services stay when their owner's password changes.
+    """
 
     __tablename__ = "api_token"
 
@@ -79,6 +82,7 @@ class ApiToken(Identified, Base):
     prefix: Mapped[str] = mapped_column(String(16))
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     scopes: Mapped[list[str]]
+    is_service: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]

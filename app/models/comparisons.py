@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, Identified, Key
+from app.db.base import Base, Identified, Key, SomeJson
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import SlotState
 from app.models.prompts import Completion, Prompt
@@ -15,6 +15,8 @@ from app.models.prompts import Completion, Prompt
 _UNFINISHED = text("done_slots < overlap AND NOT is_withdrawn")
 _JUDGED = text("done_slots >= overlap AND NOT is_withdrawn")
 _WITHDRAWN = text("is_withdrawn")
+_IN_ROUND = text("round_id IS NOT NULL")
+_IN_EVALUATION = text("evaluation_id IS NOT NULL")
 
 
 class Purpose(StrEnum):
@@ -25,6 +27,7 @@ class Purpose(StrEnum):
     GOLD = "gold"
     PRACTICE = "practice"
     REPEAT = "repeat"
+    FRESH = "fresh"  # a policy in training against its reference; see `FreshComparison`
 
 
 class Comparison(Identified, Base):
@@ -59,7 +62,19 @@ class Comparison(Identified, Base):
         Index("ix_comparison_project_id_kind", "project_id", "kind", "id"),
         Index("ix_comparison_project_id_created_at", "project_id", "created_at"),
         Index("ix_comparison_purpose", "project_id", "purpose", "id"),
-        Index("ix_comparison_round_id", "round_id", "id"),
+        Index(
+            "ix_comparison_round_id",
+            "round_id",
+            "id",
+            sqlite_where=_IN_ROUND,
+            postgresql_where=_IN_ROUND,
+        ),
+        Index(
+            "ix_comparison_evaluation_id",
+            "evaluation_id",
+            sqlite_where=_IN_EVALUATION,
+            postgresql_where=_IN_EVALUATION,
+        ),
         Index(
             "ix_comparison_open",
             "project_id",
@@ -83,10 +98,10 @@ class Comparison(Identified, Base):
         ),
     )
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    project_id: Mapped[int] = mapped_column(Key)  # a copy of the prompt's
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"))
-    evaluation_id: Mapped[int | None] = mapped_column(ForeignKey("evaluation.id"), index=True)
+    evaluation_id: Mapped[int | None] = mapped_column(ForeignKey("evaluation.id"))
     kind: Mapped[JudgmentKind] = mapped_column(String(20))
     purpose: Mapped[Purpose] = mapped_column(String(20))
     overlap: Mapped[int]
@@ -99,6 +114,7 @@ class Comparison(Identified, Base):
     only_labeler_id: Mapped[int | None] = mapped_column(Key, ForeignKey("user.id"))
     gold_answer: Mapped[dict[str, Any] | None]
     gold_reason: Mapped[str] = mapped_column(default="")
+    chosen: Mapped[dict[str, Any] | None] = mapped_column(SomeJson)  # why; null: drawn at random
     natural_key: Mapped[str] = mapped_column(String(160))  # a rerun cannot duplicate a comparison
     created_at: Mapped[datetime]
 
@@ -119,6 +135,17 @@ class ComparisonCompletion(Base):
     completion_id: Mapped[int] = mapped_column(ForeignKey("completion.id"), index=True)
 
     completion: Mapped[Completion] = relationship(lazy="raise")
+
+
+class FreshComparison(Base):
+    """Which response of a fresh comparison is the policy's, and at which step of which job."""
+
+    __tablename__ = "fresh_comparison"
+
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), index=True)
+    step: Mapped[int]
+    policy_completion_id: Mapped[int] = mapped_column(ForeignKey("completion.id"))
 
 
 class Slot(Identified, Base):

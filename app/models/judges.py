@@ -46,11 +46,12 @@ class AiOutcome(StrEnum):
 
 
 class AiJudgment(Identified, Base):
-    """What a judge said of a comparison, over all orders; `ranking` is by canonical position.
+    """What a judge said of a comparison, over all replies; by canonical position.
 
-    `orders` has each order that was asked: the positions as shown, the ranks and strength given,
-    and the explanation. A comparison that was not judged may be asked of the judge again; its row
-    is then replaced, and the tokens and the cost add up.
+    The columns of other kinds are null, and so is a `thumb` on which the replies contradict each
+    other. `orders` has each request: the positions as shown, what the reply gave, and its
+    explanation. A comparison that was not judged may be asked of the judge again; its row is then
+    replaced, and the tokens and the cost add up.
     """
 
     __tablename__ = "ai_judgment"
@@ -65,6 +66,8 @@ class AiJudgment(Identified, Base):
     kind: Mapped[JudgmentKind] = mapped_column(String(20))
     ranking: Mapped[list[int] | None]
     strength: Mapped[int | None]
+    ratings: Mapped[dict[str, Any] | None]  # by criterion
+    thumb: Mapped[str | None] = mapped_column(String(4))
     is_consistent: Mapped[bool] = mapped_column(default=True)
     orders: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     requests: Mapped[int] = mapped_column(default=0)

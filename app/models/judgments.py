@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from app.db.base import Base, Identified, Key
 from app.domain.judgment_kinds import JudgmentKind
@@ -49,8 +49,8 @@ class Assignment(Identified, Base):
         ),
     )
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
+    project_id: Mapped[int] = mapped_column(Key)  # a copy of the comparison's
+    comparison_id: Mapped[int] = mapped_column(Key)  # a copy of the slot's
     slot_id: Mapped[int] = mapped_column(ForeignKey("slot.id"))
     labeler_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     lease_token: Mapped[str] = mapped_column(String(40))
@@ -63,7 +63,9 @@ class Assignment(Identified, Base):
     skip_comment: Mapped[str] = mapped_column(default="")
     submission_key: Mapped[str | None] = mapped_column(String(64))  # of a skip; makes replays safe
 
-    comparison: Mapped[Comparison] = relationship(lazy="raise")
+    comparison: Mapped[Comparison] = relationship(
+        lazy="raise", primaryjoin=lambda: foreign(Assignment.comparison_id) == Comparison.id
+    )
 
 
 class Judgment(Identified, Base):
@@ -119,10 +121,10 @@ class Judgment(Identified, Base):
         ),
     )
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    project_id: Mapped[int] = mapped_column(Key)  # these three are copies of the assignment's
     assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"))
-    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparison.id"))
-    labeler_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    comparison_id: Mapped[int] = mapped_column(Key)
+    labeler_id: Mapped[int] = mapped_column(Key)
     revision: Mapped[int]
     supersedes_id: Mapped[int | None] = mapped_column(Key, ForeignKey("judgment.id"))
     is_current: Mapped[bool]  # derived: nothing supersedes it
@@ -149,7 +151,9 @@ class Judgment(Identified, Base):
     submitted_at: Mapped[datetime]
     active_ms: Mapped[int]
 
-    comparison: Mapped[Comparison] = relationship(lazy="raise")
+    comparison: Mapped[Comparison] = relationship(
+        lazy="raise", primaryjoin=lambda: foreign(Judgment.comparison_id) == Comparison.id
+    )
     assignment: Mapped[Assignment] = relationship(lazy="raise")
 
 

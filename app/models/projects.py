@@ -45,6 +45,8 @@ class Project(Identified, Base):
     median_active_ms: Mapped[int | None]  # of recent judgments; determines the lease length
     # Changes of categories and tags so far: what is cached by category is then out of date.
     prompt_changes: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    # From this judgment on, an automatic round may be due; None: no judgment is looked at.
+    automatic_look_from_id: Mapped[int | None] = mapped_column(Key)
     created_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
 

@@ -1,4 +1,4 @@
-"""Prompts with their tags and bulk edits, demonstrations and completions."""
+"""Prompts with their tags and bulk edits, demonstrations, completions, and texts to index."""
 
 from datetime import datetime
 from typing import Any
@@ -7,10 +7,11 @@ from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Identified
+from app.db.base import Base, Identified, Key
 from app.domain.splits import Split
 
 _WRITTEN = text("author_id IS NOT NULL")
+_SAMPLED = text("checkpoint_id IS NOT NULL")
 
 
 def _own_group(context: DefaultExecutionContext) -> str:
@@ -56,7 +57,11 @@ class PromptTag(Base):
 
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
     tag: Mapped[str] = mapped_column(String(60), primary_key=True)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    project_id: Mapped[int] = mapped_column(Key)  # a copy of the prompt's
+
+
+FRESH_KEYS = "fresh-"
+"""Prefix of the source keys of responses that are only there to watch the training of a policy."""
 
 
 class PromptEdit(Identified, Base):
@@ -89,7 +94,7 @@ class Demonstration(Identified, Base):
     __tablename__ = "demonstration"
     __table_args__ = (UniqueConstraint("prompt_id", "content_hash"),)
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    project_id: Mapped[int] = mapped_column(Key, index=True)  # a copy of the prompt's
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     text: Mapped[str]
     content_hash: Mapped[str] = mapped_column(String(64))
@@ -104,7 +109,12 @@ class Completion(Identified, Base):
     __tablename__ = "completion"
     __table_args__ = (
         UniqueConstraint("prompt_id", "source_key", "sample_index"),
-        Index("ix_completion_checkpoint_id", "checkpoint_id"),
+        Index(
+            "ix_completion_checkpoint_id",
+            "checkpoint_id",
+            sqlite_where=_SAMPLED,
+            postgresql_where=_SAMPLED,
+        ),
         Index("ix_completion_project_id_source", "project_id", "source"),
         Index(
             "ix_completion_author",
@@ -114,7 +124,7 @@ class Completion(Identified, Base):
         ),
     )
 
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    project_id: Mapped[int] = mapped_column(Key)  # a copy of the prompt's
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
     checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoint.id"))
     source: Mapped[str] = mapped_column(String(120))  # shown to leads: "SFT 1", "gpt-x", "edit"
@@ -131,3 +141,15 @@ class Completion(Identified, Base):
     instruction_version: Mapped[int] = mapped_column(default=0, server_default="0")  # 0: unknown
     author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
     created_at: Mapped[datetime]
+
+
+class UnindexedTexts(Identified, Base):
+    """Prompts or completions whose words are not indexed yet: those between two ids, inclusive."""
+
+    __tablename__ = "unindexed_texts"
+    __table_args__ = (Index("ix_unindexed_texts_kind", "kind", "first_id"),)
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))  # prompt or completion
+    first_id: Mapped[int] = mapped_column(Key)
+    last_id: Mapped[int] = mapped_column(Key)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, String, UniqueConstraint
+from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
@@ -35,7 +35,11 @@ class Scoring(Identified, Base):
 
 
 class ScoredRow(Identified, Base):
-    """A prompt with a response and a score per side; null where a side has no response."""
+    """A prompt with a response and a score per side; null where a side has no response.
+
+    `earlier` has per side the turns between the prompt and a response to a follow-up; it is empty
+    if the prompt has no follow-ups.
+    """
 
     __tablename__ = "scored_row"
     __table_args__ = (UniqueConstraint("scoring_id", "place"),)
@@ -45,5 +49,6 @@ class ScoredRow(Identified, Base):
     prompt_id: Mapped[int | None] = mapped_column(Key, ForeignKey("prompt.id"))
     subset: Mapped[str] = mapped_column(String(120), default="")
     messages: Mapped[list[dict[str, Any]]]
+    earlier: Mapped[list[Any]] = mapped_column(default=list, server_default=text("'[]'"))
     texts: Mapped[list[Any]]
     scores: Mapped[list[Any]]
