@@ -6,7 +6,7 @@ folders that exist and for those that do not.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
@@ -26,15 +26,23 @@ Resolve = Callable[[str], str]
 class AllowedModels:
     """Patterns of hub names, such as `Qwen/*`, and of folders, such as `/models/*`.
 
-    `*` alone allows everything; elsewhere it stands for any text, slashes included.
+    `*` alone allows everything; elsewhere it stands for any text, slashes included. Whatever the
+    patterns are, nothing in the folders of `kept_out` is allowed: models that were trained here
+    belong to their projects.
     """
 
     patterns: tuple[str, ...] = (EVERYTHING,)
+    kept_out: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, setting: str) -> "AllowedModels":
-        """Read the operator's setting, a list separated by commas; an empty one allows nothing."""
-        return cls(tuple(part.strip() for part in setting.split(",") if part.strip()))
+    def of(cls, setting: str, kept_out: Sequence[str] = ()) -> "AllowedModels":
+        """Read the operator's setting, a list separated by commas; an empty one allows nothing.
+
+        `kept_out` are folders; URLs among them are passed over, as no base model is read from one.
+        """
+        patterns = tuple(part.strip() for part in setting.split(",") if part.strip())
+        folders = (folder.removeprefix("file://") for folder in kept_out)
+        return cls(patterns, tuple(folder for folder in folders if "://" not in folder))
 
     def check(self, name: str, resolve: Resolve = os.path.realpath) -> None:
         """Refuse a model that is not on the list.
@@ -42,12 +50,19 @@ class AllowedModels:
         Raises:
             Invalid: naming the model and the list.
         """
+        if self._is_kept_out(name, resolve):
+            raise Invalid(
+                f"the model {name!r} is not allowed here: folders with models that were trained "
+                "here are no base models; copy an exported model to a folder of its own"
+            )
         if not self.allows(name, resolve):
-            listed = ", ".join(self.patterns) or "none"
+            listed = ", ".join(self.patterns) or "none, so only the starter"
             raise Invalid(f"the model {name!r} is not allowed here ({SETTING}); allowed: {listed}")
 
     def allows(self, name: str, resolve: Resolve = os.path.realpath) -> bool:
-        """Return whether a model is on the list."""
+        """Return whether a model is on the list, and not among the models trained here."""
+        if self._is_kept_out(name, resolve):
+            return False
         if EVERYTHING in self.patterns:
             return True
         if not is_path(name):
@@ -56,6 +71,12 @@ class AllowedModels:
         folder = resolve(os.path.expanduser(name))
         folders = (pattern for pattern in self.patterns if pattern.startswith(_PATHS))
         return any(fnmatchcase(folder, _resolved(pattern, resolve)) for pattern in folders)
+
+    def _is_kept_out(self, name: str, resolve: Resolve) -> bool:
+        if not self.kept_out or not is_path(name):
+            return False
+        folder = os.path.join(resolve(os.path.expanduser(name)), "")
+        return any(folder.startswith(os.path.join(resolve(root), "")) for root in self.kept_out)
 
 
 EVERY_MODEL: Final = AllowedModels()

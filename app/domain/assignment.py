@@ -60,7 +60,7 @@ class Rates:
     """How often gold, repeat and evaluation comparisons are mixed in.
 
     `gold` and `repeat` are shares of all assignments; `evaluation` is the share of the rest that
-    goes to evaluations while there are train comparisons, too.
+    goes to fresh comparisons and evaluations while there are train comparisons, too.
     """
 
     gold: float = 0.0
@@ -83,27 +83,29 @@ class Rates:
 class Mix:
     """The purposes of ordinary work in the order to try, and what may take its place."""
 
-    ordinary: tuple[str, str]
+    ordinary: tuple[str, str, str]
     instead: str | None
 
 
 def mix(rates: Rates, draw: float, second_draw: float) -> Mix:
     """Choose the next assignment's purpose from two numbers drawn uniformly from [0, 1).
 
-    Gold and repeats only replace ordinary work: once that has run out, so have they.
+    Gold and repeats only replace ordinary work: once that has run out, so have they. A training
+    waits for no fresh comparison, so they come before evaluations.
     """
     instead = None
     if draw < rates.gold:
         instead = "gold"
     elif draw < rates.gold + rates.repeat:
         instead = "repeat"
-    first_evaluation = second_draw < rates.evaluation
-    return Mix(("evaluation", "train") if first_evaluation else ("train", "evaluation"), instead)
+    if second_draw < rates.evaluation:
+        return Mix(("fresh", "evaluation", "train"), instead)
+    return Mix(("train", "fresh", "evaluation"), instead)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """The state of a labeler's queue; counts are of train and evaluation comparisons."""
+    """The state of a labeler's queue; counts leave out gold, repeats and practice."""
 
     open: int  # this labeler could lease any of these now
     is_open_exact: bool  # False: there are at least this many

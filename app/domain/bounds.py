@@ -25,12 +25,12 @@ def optional(name: str, value: float | None, low: float, high: float) -> None:
         between(name, value, low, high)
 
 
-def training(name: str, epochs: int, batch_size: int, learning_rate: float | None) -> None:
+def training(name: str, epochs: int | None, batch_size: int, learning_rate: float | None) -> None:
     """Check the settings that every training has.
 
     Raises:
         Invalid: with the name, the bounds and the value.
     """
-    between(f"{name} epochs", epochs, 1, 10_000)
+    optional(f"{name} epochs", epochs, 1, 10_000)
     between(f"{name} batch_size", batch_size, 1, 65_536)
     optional(f"{name} learning_rate", learning_rate, 1e-9, 1.0)

@@ -1,7 +1,7 @@
 """What a worker found out about a base model, in sentences for pages and the command line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from app.domain import model_size
@@ -15,7 +15,27 @@ ENGINES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class CheckedModel:
-    """The facts that a check found; `refusal` is why the model cannot be used, or None."""
+    """What is known of a model; a model with a refusal cannot be used.
+
+    Attributes:
+        name: the path or the hub name.
+        refusal: why it cannot be used; None if it can.
+        notes: what works in another way than people may expect.
+        model_type: the family's name in transformers.
+        architecture: the class that is loaded.
+        parameters: of the whole model.
+        trainable_parameters: of an adapter with the default settings.
+        trained_layers: the layers that the adapter is on.
+        context_tokens: the longest sequence; None if the model states none.
+        ends: the ids of the tokens that end a response, with their text.
+        template: whether there is a chat template, and what it has.
+        sampling: how it is sampled, and why.
+        packing: whether demonstrations share rows, up to which length, and why.
+        shared_prompts: whether completions share their prompt, up to which length, and why.
+        plain_reward: whether plain transformers has a class that loads its reward models.
+        bytes_needed: an estimate for training in fp32 with adapters, without activations.
+        bytes_here: the memory of the device that was asked about.
+    """
 
     name: str
     refusal: str | None = None
@@ -31,6 +51,7 @@ class CheckedModel:
     sampling: Mapping[str, str] = field(default_factory=dict)
     packing: Mapping[str, Any] = field(default_factory=dict)
     shared_prompts: Mapping[str, Any] = field(default_factory=dict)
+    plain_reward: bool = False
     bytes_needed: int = 0
     bytes_here: int = 0
 
@@ -42,6 +63,15 @@ class CheckedModel:
             known[name] = tuple(known.get(name, ()))
         known["ends"] = {str(id): text for id, text in known.get("ends", {}).items()}
         return cls(**known)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {**asdict(self), "trainable_share": self.trainable_share}
+
+    @property
+    def trainable_share(self) -> float:
+        """The adapter's size relative to the model's."""
+        return self.trainable_parameters / self.parameters if self.parameters else 0.0
 
     @property
     def facts(self) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The plan of a round: typed, validated settings that are fixed before the round starts.
 
-The plan is stored with the round as JSON and read back by each of its jobs. The number of training
-steps that follows from the settings is computed here; what a step does is left to the worker.
+The plan is stored with the round as JSON and read back by each of its jobs. Only a remedy that a
+person takes at a gate, or before a failed stage is tried again, changes it afterwards. The number
+of training steps that follows from the settings is computed here; what a step does is left to the
+worker.
 """
 
 from collections.abc import Mapping
@@ -12,6 +14,9 @@ from typing import Any
 from app.domain import json_dataclasses
 from app.domain.bounds import between, optional, training
 from app.domain.chat_settings import ChatSettings
+from app.domain.choosing import ChoicePlan
+from app.domain.gate_policies import GatePolicies
+from app.domain.launch_choice import LaunchChoice
 from app.domain.lora import Lora
 from app.domain.reward_plan import RewardPlan
 from app.domain.server_plan import ServerPlan
@@ -38,7 +43,7 @@ class Start(StrEnum):
     """The model that the policy is initialized from."""
 
     SFT = "sft"
-    LAST = "last"  # the policy that wrote the round's candidates
+    LAST = "last"  # the current policy when the round is launched
 
 
 class Engine(StrEnum):
@@ -109,13 +114,16 @@ class Starter:
 class SftPlan:
     """Supervised fine-tuning on demonstrations.
 
-    `is_full` trains all weights; None does so for a starter and trains an adapter otherwise.
+    `is_full` trains all weights; None does so for a starter and trains an adapter otherwise. A
+    `learning_rate` of None is chosen by a search before the training, which may take
+    `search_share` of its time (0: the usual rate for the model's size).
     """
 
     epochs: int = 3
     batch_size: int = 64
     max_steps: int | None = None
-    learning_rate: float | None = None  # None: starter 1e-3, adapter 2e-4, all weights 2e-5
+    learning_rate: float | None = None
+    search_share: float = 0.2
     max_tokens: int = 1024
     is_full: bool | None = None
     lora: Lora = field(default_factory=Lora)
@@ -123,6 +131,7 @@ class SftPlan:
 
     def __post_init__(self) -> None:
         training("SFT", self.epochs, self.batch_size, self.learning_rate)
+        between("SFT search_share", self.search_share, 0.0, 1.0)
         optional("SFT max_steps", self.max_steps, 1, 10_000_000)
         between("SFT max_tokens", self.max_tokens, 8, 1_000_000)
 
@@ -135,19 +144,24 @@ class SftPlan:
 class PolicyPlan:
     """Training of the policy against the reward model; the batch size counts responses.
 
-    `kl_budget` is the square root of the KL in nats at which the run stops. With a `plateau`, it
-    also stops if that many evaluations on held-out prompts are hardly better than as many before
-    them. `samples` is the number of responses to each prompt that RLOO compares, or of which best
-    of n keeps one. For DPO the batch size counts comparisons, an epoch is everything the reward
-    model was trained on, and the KL coefficient is its beta. `lora` applies only to a policy that
-    has neither an SFT adapter nor a reward model to take its shape from.
+    `epochs` None is 1, or for PPO and RLOO as many as give `steps_least`, if there are few prompts.
+    `kl_budget` is the square root of the KL in nats at which the run stops; with `kl_by_judgments`
+    it is lower if the reward model learned from few judgments, and `kl_coefficient` is if it
+    learned from many. With a `plateau`, it also stops if that many evaluations on held-out prompts
+    are hardly better than as many before them. `fresh_votes` is how many held-out prompts people
+    are asked about at each evaluation: the current policy against the reference, while it trains.
+    `samples` is the number of responses to each prompt that RLOO compares, or of which best of n
+    keeps one. For DPO the batch size counts comparisons, an epoch is everything the reward model
+    was trained on, and the KL coefficient is its beta. `lora` applies only to a policy that has
+    neither an SFT adapter nor a reward model to take its shape from.
     """
 
     algorithm: Algorithm = Algorithm.PPO
-    start: Start = Start.SFT
+    start: Start = Start.LAST
     prompts: int = 2000
     samples: int = 4
-    epochs: int = 1
+    epochs: int | None = None
+    steps_least: int = 20
     batch_size: int = 64
     max_steps: int | None = None
     learning_rate: float = 3e-4
@@ -155,8 +169,10 @@ class PolicyPlan:
     kl_coefficient: float = 0.1
     is_kl_adaptive: bool = False
     kl_budget: float | None = 4.0
+    kl_by_judgments: bool = True
     reward_target: float | None = None
     plateau: int | None = None
+    fresh_votes: int = 0
     passes: int = 4  # over each batch of responses; PPO and RLOO
     minibatches: int = 1
     shares_trunk: bool = False  # the value head reads the policy's hidden states
@@ -170,12 +186,14 @@ class PolicyPlan:
     def __post_init__(self) -> None:
         training("policy", self.epochs, self.batch_size, self.learning_rate)
         optional("policy value_learning_rate", self.value_learning_rate, 1e-9, 1.0)
+        between("policy steps_least", self.steps_least, 1, 10_000_000)
         optional("policy max_steps", self.max_steps, 1, 10_000_000)
         between("policy prompts", self.prompts, 1, 10_000_000)
         between("policy kl_coefficient", self.kl_coefficient, 0.0, 100.0)
         optional("policy kl_budget", self.kl_budget, 0.01, 1000.0)
         optional("policy reward_target", self.reward_target, -1000.0, 1000.0)
         optional("policy plateau", self.plateau, 1, 10_000)
+        between("policy fresh_votes", self.fresh_votes, 0, 1000)
         between("policy passes", self.passes, 1, 64)
         between("policy minibatches", self.minibatches, 1, self.batch_size)
         between("policy uncertainty_penalty", self.uncertainty_penalty, 0.0, 100.0)
@@ -198,13 +216,21 @@ class PolicyPlan:
             )
 
     def evaluation_interval(self, steps: int) -> int:
-        """Return the steps between evaluations, few enough to see the peak of a short run."""
+        """Return the steps between evaluations, few enough to see the peak of a short run.
+
+        They may be further apart to save time: see `policy_looks`.
+        """
         longest = min(POLICY_EVALUATION_INTERVAL, steps // POLICY_EVALUATIONS_LEAST)
         return self.evaluate_every or max(1, longest)
 
-    def keeps_samples(self, step: int, steps: int) -> bool:
-        """Whether the responses of the evaluation at a step are kept for people to read."""
-        last_evaluation = step - self.evaluation_interval(steps)
+    def keeps_samples(self, step: int, every: int) -> bool:
+        """Whether the responses of the evaluation at a step are kept for people to read.
+
+        Args:
+            step: of the evaluation.
+            every: steps between evaluations.
+        """
+        last_evaluation = step - every
         return step // self.sample_every > last_evaluation // self.sample_every
 
     def steps(self, prompts: int, comparisons: int | None = None) -> StepCount:
@@ -215,12 +241,25 @@ class PolicyPlan:
             comparisons: Comparisons that the reward model is trained on; DPO counts these.
 
         """
+        data, epochs = self._data(prompts, comparisons), self.epochs_for(prompts, comparisons)
+        return count_steps(data, self.batch_size, epochs).capped(self.max_steps)
+
+    def epochs_for(self, prompts: int, comparisons: int | None = None) -> int:
+        """Return the number of epochs: that of the plan, or as many as give enough steps."""
+        if self.epochs is not None:
+            return self.epochs
+        if self.algorithm not in (Algorithm.PPO, Algorithm.RLOO):
+            return 1
+        per_epoch = count_steps(self._data(prompts, comparisons), self.batch_size, 1).per_epoch
+        return -(-self.steps_least // per_epoch)
+
+    def _data(self, prompts: int, comparisons: int | None) -> int:
         data = min(prompts, self.prompts)
         if self.algorithm is Algorithm.RLOO:
-            data *= self.samples
-        elif self.algorithm is Algorithm.DPO and comparisons is not None:
-            data = comparisons
-        return count_steps(data, self.batch_size, self.epochs).capped(self.max_steps)
+            return data * self.samples
+        if self.algorithm is Algorithm.DPO and comparisons is not None:
+            return comparisons
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,22 +287,26 @@ class RoundPlan:
 
     Candidates are sampled for `prompts` of the training split and for `heldout_prompts` of the
     validation split, whose judgments are used only to measure. Each prompt gets `candidates`
-    samples, which are arranged in `comparisons_per_prompt` comparisons. A `mix_share` of the
+    samples, which are arranged in `comparisons_per_prompt` comparisons. The current policy writes a
+    `policy_share` of them, and the SFT model that it came from the others. A `mix_share` of the
     prompts gets a candidate from an earlier model, so that ratings of different models can be
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
     `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
     uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
     settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
-    round's comparisons.
+    round's comparisons. `choose` says whether some of these are chosen by a rule. `gates` says of
+    each gate whether the round waits at it, warns, or ignores it. `choice` records from which of
+    the launch's choices the plan was made; None: from none.
     """
 
     prompts: int = 400
-    heldout_prompts: int = 50
+    heldout_prompts: int = 100
     candidates: int = 4
     comparisons_per_prompt: int = 1
     k: int | None = None
     overlap: int | None = None
+    policy_share: float = 0.25
     mix_share: float = 0.25
     use_imported: bool = True
     judge: str = ""
@@ -275,10 +318,13 @@ class RoundPlan:
     chat: ChatSettings | None = None
     sampling: Sampling = Sampling()
     preflight: Preflight = Preflight()
+    choose: ChoicePlan = field(default_factory=ChoicePlan)
     sft: SftPlan | None = field(default_factory=SftPlan)
     reward: RewardPlan = field(default_factory=RewardPlan)
     policy: PolicyPlan = PolicyPlan()
     evaluation: EvaluationPlan = EvaluationPlan()
+    gates: GatePolicies = field(default_factory=GatePolicies)
+    choice: LaunchChoice | None = None
 
     def __post_init__(self) -> None:
         between("prompts", self.prompts, 1, 10_000_000)
@@ -287,6 +333,7 @@ class RoundPlan:
         between("comparisons_per_prompt", self.comparisons_per_prompt, 1, 64)
         optional("k", self.k, 1, 9)
         optional("overlap", self.overlap, 1, 99)
+        between("policy_share", self.policy_share, 0.0, 1.0)
         between("mix_share", self.mix_share, 0.0, 1.0)
         optional("processes", self.processes, 1, 64)
         between("seed", self.seed, 0, 2**53)
@@ -298,6 +345,14 @@ class RoundPlan:
         """Whether a reward model is fitted, for which people have to judge completions."""
         learned = self.reward.weight > 0.0 or self.reward.fits_unweighted
         return learned or self.policy.algorithm is Algorithm.DPO
+
+    @property
+    def trains_on_reward(self) -> bool:
+        """Whether the policy is trained on the reward model, or on the judgments it was fitted to.
+
+        Otherwise it is only measured.
+        """
+        return self.reward.weight > 0.0 or self.policy.algorithm is Algorithm.DPO
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""

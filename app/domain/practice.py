@@ -54,8 +54,9 @@ class Standing:
             return ("This project has nothing to practice.",)
         if not self.is_complete:
             done = f"{self.answered:,} of {self.total:,} done, {self.right:,} right."
-            mark = f"The pass mark is {self.needed:,} of {self.total:,} right."
-            return (done,) if self.needed is None else (done, mark)
+            if self.needed is None:
+                return (done,)
+            return (done, f"The pass mark is {self.needed:,} of {self.total:,} right.")
         return (f"You had {self.right:,} of {self.total:,} right.", *self._verdict())
 
     def _verdict(self) -> tuple[str, ...]:

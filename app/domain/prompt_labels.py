@@ -57,6 +57,8 @@ def of_notes(notes: Mapping[str, object]) -> PromptLabels:
 
     Tags are a list of texts, or a text with commas between them.
     """
+    if not notes:
+        return NONE
     named = next((text for key in CATEGORY_KEYS if (text := _text(notes.get(key)))), "")
     given = notes.get(TAGS_KEY)
     if not named and given is None:

@@ -22,10 +22,15 @@ from app.domain.reward_parts import (
     Weighing,
     WeightSource,
 )
-from app.domain.step_counts import StepCount, count_steps
+from app.domain.step_counts import StepCount, count_steps, look_interval, looks_within
 from app.errors import Invalid
 
 PARTS_MOST = 8
+LOOKS = 10
+"""Evaluations of a run on the held-out comparisons, if there is time for as many."""
+
+STEPS_WANTED, EPOCHS_MOST = 100, 6
+"""Without a number of epochs, as many as give this many steps, within the limit."""
 
 
 class Combination(StrEnum):
@@ -39,9 +44,12 @@ class Combination(StrEnum):
 class RewardPlan:
     """Training of the reward model on judgments, and the combination of rewards.
 
-    The batch size counts comparisons. The model is evaluated on held-out comparisons every
-    `evaluate_every` steps (None: ten times in the run), and training stops after `patience`
-    evaluations without improvement (0: never). `labelers` weighs the votes of the labelers it
+    The batch size counts comparisons. A `learning_rate` of None is chosen by a search before the
+    training, which may take `search_share` of its time (0: the usual rate for the model's size),
+    and `epochs` of None from the number of comparisons. The model is evaluated on held-out
+    comparisons every `evaluate_every` steps (None: ten times in the run, or as often as fits in
+    15 % of its time), and training stops after `patience` evaluations without improvement (0:
+    never). `labelers` weighs the votes of the labelers it
     names, and all others weigh 1; None stands for the project's weights, which a round takes when
     it is launched.
 
@@ -54,13 +62,15 @@ class RewardPlan:
     the `safety_tags`, the safety score is the reward; elsewhere the sum of the other models is.
     Rules are added to either.
 
-    `judged_by` says whose judgments the model learns from.
+    `judged_by` says whose judgments the model learns from. With `label_value`, models are also
+    fitted to parts of them, to forecast what more would bring.
     """
 
-    epochs: int = 1
+    epochs: int | None = None
     batch_size: int = 16
     max_steps: int | None = None
-    learning_rate: float = 2e-4
+    learning_rate: float | None = None
+    search_share: float = 0.2
     ensemble: int = 1
     loss: PairLoss = PairLoss.PAIRS
     weighing: Weighing = Weighing.EQUAL
@@ -81,10 +91,12 @@ class RewardPlan:
     safety_threshold: float = 0.15
     safety_tags: tuple[str, ...] = ()
     judged_by: JudgedBy = JudgedBy.HUMAN
+    label_value: bool = False
     lora: Lora = field(default_factory=Lora)
 
     def __post_init__(self) -> None:
         training("reward", self.epochs, self.batch_size, self.learning_rate)
+        between("reward search_share", self.search_share, 0.0, 1.0)
         optional("reward max_steps", self.max_steps, 1, 10_000_000)
         between("reward ensemble", self.ensemble, 1, 16)
         between("reward label_smoothing", self.label_smoothing, 0.0, 0.49)
@@ -110,13 +122,24 @@ class RewardPlan:
         is_fitted = self.weight or self.fits_unweighted
         return (LEARNED, *self.titles) if is_fitted else self.titles
 
+    def epochs_for(self, comparisons: int) -> int:
+        """Return the number of epochs: that of the plan, or as many as give enough steps."""
+        if self.epochs is not None:
+            return self.epochs
+        per_epoch = count_steps(comparisons, self.batch_size, 1).per_epoch
+        return max(1, min(EPOCHS_MOST, -(-STEPS_WANTED // per_epoch)))
+
     def steps(self, comparisons: int) -> StepCount:
         """Count the steps for a number of comparisons."""
-        return count_steps(comparisons, self.batch_size, self.epochs).capped(self.max_steps)
+        epochs = self.epochs_for(comparisons)
+        return count_steps(comparisons, self.batch_size, epochs).capped(self.max_steps)
 
-    def evaluation_interval(self, comparisons: int) -> int:
-        """Return the number of steps between evaluations on the held-out comparisons."""
-        return self.evaluate_every or max(1, self.steps(comparisons).total // 10)
+    def evaluation_interval(self, comparisons: int, heldout: int = 0) -> int:
+        """Return the number of steps between evaluations on that many held-out comparisons."""
+        if self.evaluate_every is not None:
+            return self.evaluate_every
+        steps = self.steps(comparisons).total
+        return look_interval(steps, steps // LOOKS, looks_within(steps * self.batch_size, heldout))
 
     def _check_labelers(self) -> None:
         names = [labeler_weight.labeler for labeler_weight in self.labelers or ()]

@@ -16,6 +16,7 @@ from enum import StrEnum
 from app.errors import Invalid
 
 _BUCKETS = 1 << 64
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Split(StrEnum):
@@ -47,8 +48,7 @@ def content_hash(turns: Iterable[tuple[str, str]]) -> str:
     two prompts that read the same must not land in different splits.
     """
     plain = [[role, _plain(content)] for role, content in turns]
-    encoded = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
-    return hashlib.sha256(encoded).hexdigest()
+    return hashlib.sha256(_to_json(plain).encode()).hexdigest()
 
 
 def group_hash(turns: Iterable[tuple[str, str]]) -> str:

@@ -29,6 +29,7 @@ class RoundState(StrEnum):
     POLICY = "policy"
     EVALUATING = "evaluating"  # generating completions and judging them blind
     DECIDING = "deciding"
+    GATED = "gated"  # a gate found that the round cannot work, and waits for a person
     PROMOTED = "promoted"
     HELD = "held"
     FAILED = "failed"
@@ -66,26 +67,25 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     _J.QUARANTINED: frozenset({_J.QUEUED}),
 }
 
+_STAGES = frozenset({_R.SFT, _R.GENERATING, _R.LABELING, _R.REWARD, _R.POLICY, _R.EVALUATING})
 _STOPS = frozenset({_R.FAILED, _R.CANCELLED})
+_ENDS = _STOPS | {_R.GATED}
 ROUND_MOVES: Mapping[RoundState, frozenset[RoundState]] = {
     # A round that fits no reward model needs no candidates and no judgments of them.
     _R.PLANNED: frozenset({_R.SFT, _R.GENERATING, _R.LABELING, _R.POLICY}) | _STOPS,
-    _R.SFT: frozenset({_R.GENERATING, _R.POLICY}) | _STOPS,
-    _R.GENERATING: frozenset({_R.LABELING}) | _STOPS,
-    _R.LABELING: frozenset({_R.REWARD}) | _STOPS,
-    _R.REWARD: frozenset({_R.POLICY, _R.DECIDING}) | _STOPS,
-    _R.POLICY: frozenset({_R.EVALUATING}) | _STOPS,
-    _R.EVALUATING: frozenset({_R.DECIDING}) | _STOPS,
+    _R.SFT: frozenset({_R.GENERATING, _R.POLICY}) | _ENDS,
+    _R.GENERATING: frozenset({_R.LABELING}) | _ENDS,
+    _R.LABELING: frozenset({_R.REWARD}) | _ENDS,
+    _R.REWARD: frozenset({_R.POLICY, _R.DECIDING}) | _ENDS,
+    _R.POLICY: frozenset({_R.EVALUATING}) | _ENDS,
+    _R.EVALUATING: frozenset({_R.DECIDING}) | _ENDS,
+    # It goes on where it waits, or redoes a stage with another plan.
+    _R.GATED: _STAGES | {_R.CANCELLED},
     _R.DECIDING: frozenset({_R.PROMOTED, _R.HELD, _R.CANCELLED}),
     _R.PROMOTED: frozenset(),
     _R.HELD: frozenset(),
     # A failed round resumes at the stage that failed once its job is retried.
-    _R.FAILED: frozenset(
-        {
-            *(_R.SFT, _R.GENERATING, _R.LABELING, _R.REWARD, _R.POLICY, _R.EVALUATING),
-            _R.CANCELLED,
-        }
-    ),
+    _R.FAILED: _STAGES | {_R.CANCELLED},
     _R.CANCELLED: frozenset(),
 }
 

@@ -2,14 +2,15 @@
 
 Every comparison counts the same, however many people judged it, and intervals are clustered by
 prompt. People's agreement with each other, on the same comparisons, is what the judge's is held
-against. Which judgments count is left to the caller.
+against. Which judgments count is left to the caller. Ratings and thumbs are in `rated_measures`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from app.domain import jackknife
+from app.domain.judges.rated_measures import SingleMeasures
 from app.domain.measures import Measure
 from app.domain.ranking import Ranking
 
@@ -39,13 +40,27 @@ class JudgedItem:
 
 
 @dataclass(frozen=True, slots=True)
+class RatedComparison:
+    """A judge's ratings or thumb of one comparison: did its replies agree, have people judged it.
+
+    What was said is in `rated_measures`.
+    """
+
+    prompt_id: int
+    is_consistent: bool
+    is_compared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JudgeMeasures:
     """A judge's agreement with people, and its habits.
 
     `agreement` is over pairs on which the judge and a person both have a preference;
     `with_ties` also counts a tie of the judge as half. `people` is the agreement of two people on
     the same comparisons. `consistency` is the share of comparisons on which both orders gave the
-    same; `first_place` the share of preferences for what was shown first.
+    same, ratings at most one point apart; `first_place` the share of preferences for what was shown
+    first. `judged`, `compared`, `inconsistent` and `consistency` are over comparisons of all kinds;
+    `single` has the agreement on ratings and thumbs, the others that on picks and rankings.
     """
 
     judged: int
@@ -59,28 +74,34 @@ class JudgeMeasures:
     people_longer: Measure
     ties: int
     inconsistent: int
-
-    @property
-    def has_been_compared(self) -> bool:
-        """Whether enough comparisons are behind the agreement with people."""
-        return self.compared >= LEAST_COMPARED
+    single: SingleMeasures = field(default_factory=SingleMeasures)
 
 
-def measure(items: Sequence[JudgedItem]) -> JudgeMeasures:
-    """Measure a judge on its judgments."""
+def measure(
+    items: Sequence[JudgedItem],
+    rated: Sequence[RatedComparison] = (),
+    single: SingleMeasures | None = None,
+) -> JudgeMeasures:
+    """Measure a judge on its judgments; `single` are the measures of those in `rated`."""
     shared = [item for item in items if item.people]
+    asked: list[JudgedItem | RatedComparison] = [*items, *rated]
     return JudgeMeasures(
-        judged=len(items),
-        compared=len(shared),
+        judged=len(asked),
+        compared=len(shared) + sum(one.is_compared for one in rated),
         agreement=_mean(shared, lambda item: _matches(item, None), NOBODY),
         with_ties=_mean(shared, lambda item: _matches(item, 0.5), NOBODY),
         people=_mean(shared, _among_people, NOT_TWO),
-        consistency=_mean(items, lambda item: [float(item.is_consistent)], NOTHING),
+        consistency=jackknife.share(
+            [float(one.is_consistent) for one in asked],
+            jackknife.numbered(one.prompt_id for one in asked),
+            nothing=NOTHING,
+        ),
         first_place=_mean(items, lambda item: [float(is_first) for is_first in item.first_shown]),
         longer=_mean(items, lambda item: _longer([item.ranking], item.lengths)),
         people_longer=_mean(shared, lambda item: _longer(item.people, item.lengths), NOBODY),
         ties=sum(len(item.ranking.groups) == 1 for item in items),
-        inconsistent=sum(not item.is_consistent for item in items),
+        inconsistent=sum(not one.is_consistent for one in asked),
+        single=single or SingleMeasures(),
     )
 
 

@@ -6,12 +6,14 @@ cannot contain the hash of what contains it, so it can neither close its block n
 """
 
 import hashlib
+import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.domain.judgment_kinds import JudgmentKind
+from app.errors import Invalid
 
 Message = tuple[str, str]
 """A role and its content."""
@@ -35,7 +37,8 @@ is a bad response."""
 class Rubric:
     """What a judge goes by: the instruction, the guidelines, notes for it alone, what it may say.
 
-    `strengths` are the steps offered for a pick: 0, 2, 3 or 4, as in the project.
+    `strengths` are the steps offered for a pick: 0, 2, 3 or 4, as in the project. `criteria` are
+    the name and help of those that responses are rated on, in order, from 1 to `rating_max`.
     """
 
     guidelines: str = ""
@@ -43,6 +46,8 @@ class Rubric:
     notes: str = ""
     allow_tie: bool = True
     strengths: tuple[int, ...] = ()
+    criteria: tuple[tuple[str, str], ...] = ()
+    rating_max: int = 5
 
 
 def comparison(
@@ -74,14 +79,55 @@ def scoring(
     rubric: Rubric, turns: Sequence[Mapping[str, Any]], response: str
 ) -> tuple[Message, ...]:
     """Return the request to score one response from 1 to 10."""
-    code = boundary([*(_text(turn) for turn in turns), response])
     form = (
         f"Score the response from 1 (very bad) to {SCORE_MOST} (excellent) by the guidelines. "
         'Reply with one JSON object and nothing else: {"explanation": "one or two sentences", '
         f'"score": a whole number from 1 to {SCORE_MOST}}}'
     )
-    blocks = [_block("PROMPT", _conversation(turns), code), _block("RESPONSE", response, code)]
-    return (("system", _system(rubric, code)), ("user", "\n\n".join([*blocks, form])))
+    return _about_one(rubric, turns, response, form)
+
+
+def rating(
+    rubric: Rubric, turns: Sequence[Mapping[str, Any]], response: str, *, is_reversed: bool
+) -> tuple[Message, ...]:
+    """Return the request to rate one response on all criteria.
+
+    Reversed, it lists the criteria from the last to the first, and the scale from its top.
+
+    Raises:
+        Invalid: the rubric has no criteria.
+    """
+    if not rubric.criteria:
+        raise Invalid("this project has no criteria to rate on")
+    criteria = rubric.criteria[::-1] if is_reversed else rubric.criteria
+    lowest, highest = "1 (lowest)", f"{rubric.rating_max} (highest)"
+    ends = (highest, lowest) if is_reversed else (lowest, highest)
+    listed = "\n".join(
+        f"- {_json(name)}" + (f": {help}" if help else "") for name, help in criteria
+    )
+    ratings = ", ".join(f"{_json(name)}: a whole number" for name, _ in criteria)
+    form = (
+        f"Rate the response on each of these criteria, on a scale from {ends[0]} to {ends[1]}. "
+        f"Judge each criterion by itself.\n\n{listed}\n\nReply with one JSON object and nothing "
+        f'else: {{"explanation": "one or two sentences", "ratings": {{{ratings}}}}}'
+    )
+    return _about_one(rubric, turns, response, form)
+
+
+def thumb(
+    rubric: Rubric, turns: Sequence[Mapping[str, Any]], response: str, *, is_reversed: bool
+) -> tuple[Message, ...]:
+    """Return the request to say whether one response is good; reversed, it offers *down* first."""
+    meanings = ['"up" if it is good', '"down" if it is bad']
+    choices = ['"up"', '"down"']
+    if is_reversed:
+        meanings, choices = meanings[::-1], choices[::-1]
+    form = (
+        f"Judge the response by the guidelines: {' and '.join(meanings)}. Reply with one JSON "
+        'object and nothing else: {"explanation": "one or two sentences", "thumb": '
+        f"{' or '.join(choices)}}}"
+    )
+    return _about_one(rubric, turns, response, form)
 
 
 def again(messages: Sequence[Message], reply: str, problem: str) -> tuple[Message, ...]:
@@ -100,6 +146,14 @@ def boundary(texts: Sequence[str]) -> str:
     while any(code in text for text in texts):
         code = hashlib.sha256(f"{code}\0{seed}".encode()).hexdigest()[:16]
     return code
+
+
+def _about_one(
+    rubric: Rubric, turns: Sequence[Mapping[str, Any]], response: str, form: str
+) -> tuple[Message, ...]:
+    code = boundary([*(_text(turn) for turn in turns), response])
+    blocks = [_block("PROMPT", _conversation(turns), code), _block("RESPONSE", response, code)]
+    return (("system", _system(rubric, code)), ("user", "\n\n".join([*blocks, form])))
 
 
 def _system(rubric: Rubric, code: str) -> str:
@@ -148,6 +202,10 @@ def _block(title: str, text: str, code: str) -> str:
 
 def _conversation(turns: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(f"[{turn['role']}]\n{_text(turn)}" for turn in turns)
+
+
+def _json(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _text(turn: Mapping[str, Any]) -> str:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from app.errors import Invalid
 
 SETTING = "ATTUNE_JUDGE_SERVERS"
+REMEDY = (
+    "the operator of this installation can add it to this setting of the web server and the workers"
+)
 _ENTRY = re.compile(r"(?P<url>https?://[^\s=]+?)/*(?:=(?P<variable>[A-Za-z_][A-Za-z0-9_]*))?")
 
 
@@ -43,7 +46,9 @@ def find(servers: Sequence[AllowedServer], url: str) -> AllowedServer:
         if server.url == url.rstrip("/"):
             return server
     listed = ", ".join(server.url for server in servers) or "none"
-    raise Invalid(f"server {url} is not among those that AI judges may use ({SETTING}): {listed}")
+    raise Invalid(
+        f"server {url} is not among those that AI judges may use ({SETTING}): {listed}; {REMEDY}"
+    )
 
 
 def _read(entry: str) -> AllowedServer:

@@ -8,7 +8,7 @@ from app.errors import Invalid
 
 MAX_TOKENS = 700
 NAME_MOST, MODEL_MOST, NOTES_MOST = 60, 200, 4_000
-JUDGED_KINDS = (JudgmentKind.PICK, JudgmentKind.RANK)
+JUDGED_KINDS = (JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE, JudgmentKind.THUMBS)
 """The kinds that an AI judge can judge."""
 
 
@@ -84,7 +84,7 @@ def check_kind(kind: JudgmentKind) -> None:
     """
     if kind not in JUDGED_KINDS:
         raise Invalid(
-            f"AI judges compare responses (kinds {' and '.join(JUDGED_KINDS)}); "
+            f"AI judges judge responses (kinds {', '.join(JUDGED_KINDS)}); "
             f"comparisons of kind {kind} are left to people"
         )
 

@@ -1,21 +1,20 @@
 """From an AI judge's replies to a judgment: each reply is read, and both orders are combined.
 
-Nothing is guessed: a reply without a readable verdict raises Invalid with the reason.
+Nothing is guessed: a reply without a readable verdict raises Invalid with the reason. Ratings and
+thumbs, which are about single responses, are in `single_verdicts`.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.judges import replies
 from app.domain.judges.prompts import LETTERS, SCORE_MOST
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 
-EXPLANATION_MOST = 2_000
-_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _TIED = {"tie", "equal"}
 
 
@@ -26,6 +25,14 @@ class ShownVerdict:
     ranking: Ranking
     strength: int | None = None
     explanation: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reply as plain JSON values."""
+        return {
+            "ranks": list(self.ranking.ranks),
+            "strength": self.strength,
+            "explanation": self.explanation,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,10 @@ class CombinedVerdict:
     strength: int | None
     is_consistent: bool
 
+    def to_columns(self) -> dict[str, Any]:
+        """Return the verdict as columns of an AI judgment."""
+        return {"ranking": list(self.ranking.ranks), "strength": self.strength}
+
 
 def orders(k: int) -> tuple[tuple[int, ...], ...]:
     """Return the two orders in which a judge is shown k responses: one, and its reverse."""
@@ -63,13 +74,13 @@ def read(reply: str, kind: JudgmentKind, k: int, *, strengths: Sequence[int] = (
         Invalid: there is no verdict in it. A tie is read even where none was offered.
     """
     if kind == JudgmentKind.RANK:
-        content = _object(reply, "ranking")
-        return ShownVerdict(_ranking(content["ranking"], k), None, _explanation(content))
-    content = _object(reply, "verdict")
+        content = replies.last_object(reply, "ranking")
+        return ShownVerdict(_ranking(content["ranking"], k), None, replies.explanation(content))
+    content = replies.last_object(reply, "verdict")
     ranking = _picked(content["verdict"])
     strength = content.get("strength")
     has_strength = isinstance(strength, int) and strength in strengths and ranking.ranks != (1, 1)
-    return ShownVerdict(ranking, strength if has_strength else None, _explanation(content))
+    return ShownVerdict(ranking, strength if has_strength else None, replies.explanation(content))
 
 
 def read_score(reply: str) -> ShownScore:
@@ -78,13 +89,11 @@ def read_score(reply: str) -> ShownScore:
     Raises:
         Invalid: there is no whole number from 1 to 10 in it.
     """
-    content = _object(reply, "score")
-    score = content["score"]
-    if isinstance(score, float) and score.is_integer():
-        score = int(score)
+    content = replies.last_object(reply, "score")
+    score = replies.whole(content["score"])
     if isinstance(score, bool) or not isinstance(score, int) or not 1 <= score <= SCORE_MOST:
         raise Invalid(f"score must be a whole number from 1 to {SCORE_MOST}, not {score!r}")
-    return ShownScore(score, _explanation(content))
+    return ShownScore(score, replies.explanation(content))
 
 
 def combined(shown: Sequence[tuple[Sequence[int], ShownVerdict]]) -> CombinedVerdict:
@@ -102,11 +111,6 @@ def combined(shown: Sequence[tuple[Sequence[int], ShownVerdict]]) -> CombinedVer
     return CombinedVerdict(Ranking.of_positions(summed), None, is_consistent=False)
 
 
-def clean(text: str) -> str:
-    """Return a text that every database can store: without NUL and halves of characters."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode().strip()
-
-
 def _canonical(order: Sequence[int], ranking: Ranking) -> Ranking:
     ranks = [0] * len(order)
     for position, rank in zip(order, ranking.ranks, strict=True):
@@ -122,7 +126,7 @@ def _picked(value: object) -> Ranking:
         return Ranking((2, 1))
     if said in _TIED:
         return Ranking((1, 1))
-    raise Invalid(f"verdict must be A, B or tie, not {_short(value)}")
+    raise Invalid(f"verdict must be A, B or tie, not {replies.short(value)}")
 
 
 def _ranking(value: object, k: int) -> Ranking:
@@ -130,37 +134,6 @@ def _ranking(value: object, k: int) -> Ranking:
     if isinstance(value, str):
         value = [re.split(r"\s*=\s*", place) for place in re.split(r"\s*>\s*", value.strip())]
     if not isinstance(value, list):
-        raise Invalid(f"ranking must be a list of places, not {_short(value)}")
+        raise Invalid(f"ranking must be a list of places, not {replies.short(value)}")
     places = [place if isinstance(place, list) else [place] for place in value]
     return Ranking.of_groups([[str(name).strip() for name in place] for place in places], letters)
-
-
-def _object(reply: str, wanted: str) -> Mapping[str, Any]:
-    found = [each for each in _objects(_THOUGHT.sub("", reply)) if wanted in each]
-    if not found:
-        raise Invalid(f"no JSON object with {wanted!r} in the reply: {_short(reply)}")
-    return found[-1]
-
-
-def _objects(text: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the JSON objects in a text, which may stand in prose or in a code block."""
-    decoder = json.JSONDecoder()
-    at = text.find("{")
-    while at >= 0:
-        try:
-            value, end = decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError):
-            at = text.find("{", at + 1)
-            continue
-        if isinstance(value, dict):
-            yield value
-        at = text.find("{", end)
-
-
-def _explanation(content: Mapping[str, Any]) -> str:
-    return clean(str(content.get("explanation") or ""))[:EXPLANATION_MOST]
-
-
-def _short(value: object) -> str:
-    text = " ".join(str(value).split())
-    return repr(text if len(text) <= 160 else f"{text[:159]}…")
