@@ -167,6 +167,13 @@ def newest_state(root: Path) -> Path | None:
     return next((state for state in _states(root) if verify(state)), None)
 
 
+def discard_states(root: Path, *, up_to_lease: int) -> None:
+    """Remove the training states of leases up to a token: of a database that was replaced."""
+    for state in _states(root):
+        if _order(state)[1] <= up_to_lease:
+            shutil.rmtree(state, ignore_errors=True)
+
+
 def job_folder(work: Path, job_id: int) -> Path:
     """Return the local folder of a job, which its attempts on this machine share."""
     return work / f"job-{job_id}"

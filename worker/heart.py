@@ -28,6 +28,7 @@ class Timing:
         look_s: between two checks for user requests.
         grace_s: from an order to end until the process is killed.
         poll_s: between two checks for a job when there is no broker.
+        slow_poll_s: between two checks for a job besides the broker's wake-ups.
         wake_s: the minimum between two wake-ups sent again.
     """
 
@@ -37,6 +38,7 @@ class Timing:
     look_s: float = 2.0
     grace_s: float = 30.0
     poll_s: float = 1.0
+    slow_poll_s: float = 15.0
     wake_s: float = 60.0
 
 

@@ -7,6 +7,7 @@ thread keeps the consumer responsive while a job runs; the supervisor manages th
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
@@ -17,6 +18,7 @@ from sqlalchemy import make_url
 
 from app import queue as broker
 from app.db import Database
+from app.domain import allowed_servers
 from app.domain.allowed_models import AllowedModels
 from app.domain.judges import servers
 from app.services.jobs.workers import Description
@@ -48,12 +50,12 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
     )
     places = Places(
         settings.artifacts,
-        settings.data_dir.absolute() / "work",
+        settings.work.absolute(),
         device,
         _servers(settings),
         settings.job_processes,
         servers.allowed(settings.judge_servers),
-        AllowedModels.of(settings.allowed_base_models),
+        AllowedModels.of(settings.base_models, settings.trained_models),
     )
     database = Database(impatient(settings.database), pool_size=4)
     return Supervisor(database, places, queues=queues, timing=timing)
@@ -62,10 +64,8 @@ def build(settings: Settings, queues: Sequence[str], device: str = "auto") -> Su
 def _servers(settings: Settings) -> Servers:
     keys = (settings.completion_server_key, settings.reward_endpoint_key)
     key, reward_key = (None if one is None else one.get_secret_value() for one in keys)
-    listed = (settings.completion_servers, settings.reward_endpoints)
-    urls, reward_urls = (
-        tuple(url.strip() for url in text.split(",") if url.strip()) for text in listed
-    )
+    urls = allowed_servers.listed(settings.completion_servers)
+    reward_urls = allowed_servers.listed(settings.reward_endpoints)
     return Servers(urls, key, reward_urls, reward_key)
 
 
@@ -88,24 +88,33 @@ def sweeping(supervisor: Supervisor) -> Sweeper:
 
 
 def consume(supervisor: Supervisor, broker_url: str, log_level: str = "info") -> None:
-    """Run jobs on the broker's wake-ups until the process is told to stop."""
+    """Run jobs on the broker's wake-ups until the process is told to stop.
+
+    Beside them the worker polls slowly, so that jobs run while the broker is away.
+    """
     Duty.supervisor = supervisor
     celery.conf.update(broker.configuration(broker_url), worker_hijack_root_logger=False)
     worker_shutting_down.connect(_stop)
     names = ",".join(broker.broker_queue(queue) for queue in supervisor.queues)
+    poller = threading.Thread(target=supervisor.poll_slowly, name="poller")
     with sweeping(supervisor):
-        celery.worker_main(
-            [
-                "worker",
-                "--pool=threads",
-                "--concurrency=1",
-                "--without-gossip",
-                "--without-mingle",
-                f"--queues={names}",
-                f"--hostname={supervisor.name}@%h",
-                f"--loglevel={log_level}",
-            ]
-        )
+        poller.start()
+        try:
+            celery.worker_main(
+                [
+                    "worker",
+                    "--pool=threads",
+                    "--concurrency=1",
+                    "--without-gossip",
+                    "--without-mingle",
+                    f"--queues={names}",
+                    f"--hostname={supervisor.name}@%h",
+                    f"--loglevel={log_level}",
+                ]
+            )
+        finally:
+            supervisor.stop()
+            poller.join()
 
 
 def drain(queue: str) -> int:

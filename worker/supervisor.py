@@ -70,6 +70,7 @@ class Supervisor:
         self.job_id: int | None = None
         self._child = tuple(child)
         self._stopping = threading.Event()
+        self._running = threading.Lock()
 
     @property
     def is_stopping(self) -> bool:
@@ -81,10 +82,17 @@ class Supervisor:
         self._stopping.set()
 
     def drain(self, queues: Sequence[str] | None = None) -> int:
-        """Claim and run jobs until there are none; return how many ran."""
+        """Claim and run jobs until there are none; return how many ran.
+
+        A worker with a broker does this from two threads, one after the other.
+        """
+        with self._running:
+            return self._drain(queues or self.queues)
+
+    def _drain(self, queues: Sequence[str]) -> int:
         ran = 0
         while not self.is_stopping:
-            claimed = self._claim(queues or self.queues)
+            claimed = self._claim(queues)
             if claimed is None:
                 break
             self.run(claimed)
@@ -93,9 +101,16 @@ class Supervisor:
 
     def poll(self) -> None:
         """Run jobs as they come until `stop`; for workers without a broker."""
+        self._poll(self.timing.poll_s)
+
+    def poll_slowly(self) -> None:
+        """Run jobs that no wake-up told of, until `stop`: the broker may be away."""
+        self._poll(self.timing.slow_poll_s)
+
+    def _poll(self, every_s: float) -> None:
         while not self.is_stopping:
             if not self.drain():
-                self._stopping.wait(self.timing.poll_s)
+                self._stopping.wait(every_s)
 
     def run(self, claimed: job_leases.ClaimedJob) -> None:
         """Run one claimed job in its own process until it ends."""
@@ -103,6 +118,9 @@ class Supervisor:
         log.info("job claimed", job=claimed.job_id, kind=claimed.kind, lease=claimed.lease_token)
         path = log_path(self.places.work, claimed.job_id, claimed.lease_token)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if claimed.lease_floor:
+            folder = artifacts.job_folder(self.places.work, claimed.job_id)
+            artifacts.discard_states(folder, up_to_lease=claimed.lease_floor)
         try:
             process = self._process(claimed, path)
             process.hand_over(self._ticket(claimed))

@@ -1,7 +1,8 @@
 """The housekeeping that every worker does while it runs jobs.
 
 It reports that the worker is alive, takes jobs back from workers that stopped responding, resends
-lost wake-ups, and once a minute advances live rounds and deletes uploads that nobody retried.
+lost wake-ups, and once a minute advances live rounds, starts those that are due automatically, and
+deletes uploads that nobody retried.
 """
 
 import time
@@ -17,12 +18,15 @@ from app.errors import AttuneError
 from app.services.checkpoints import base_models
 from app.services.datasets import import_jobs
 from app.services.jobs import job_leases, workers
-from app.services.rounds import rounds
-from worker import libraries
+from app.services.project import word_backlog
+from app.services.rounds import automatic_launch, rounds
+from worker import libraries, pulse
 from worker.background import Background
 from worker.heart import log_path, tail
 from worker.outages import is_outage
 from worker.supervisor import Supervisor
+
+_TEXTS_PER_SWEEP = 200  # on SQLite, nobody else writes meanwhile
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +53,12 @@ class Sweeper(Background):
     ) -> None:
         """Stop, and remove the worker from the list."""
         super().__exit__(kind, error, trace)
+        pulse.end(self._supervisor.places.work, self._supervisor.name)
         self._carefully(self._leave)
 
     def sweep(self) -> None:
         """Sweep once."""
+        self._beat()
         self._carefully(self._show)
         if time.monotonic() >= self._reap_from:
             self._carefully(self._reap)
@@ -68,6 +74,12 @@ class Sweeper(Background):
             self.sweep()
             if self._over.wait(self._timing.sweep_s):
                 break
+
+    def _beat(self) -> None:
+        try:
+            pulse.beat(self._supervisor.places.work, self._supervisor.name)
+        except OSError as error:  # a full disk must not end the sweeper
+            log.warning("pulse not written", reason=str(error))
 
     def _show(self) -> None:
         with self._database.transaction() as session:
@@ -109,11 +121,15 @@ class Sweeper(Background):
         self._has_rechecked = True  # once: workers with other libraries must not take turns
 
     def _advance(self) -> None:
-        """Advance live rounds that can continue, and clean up uploads."""
+        """Advance and start rounds that can go on, clean up uploads, and index words left over."""
         with self._database.transaction() as session:
             rounds.sweep(session)
         with self._database.transaction() as session:
+            automatic_launch.sweep(session)
+        with self._database.transaction() as session:
             import_jobs.sweep(session)
+        with self._database.transaction() as session:
+            word_backlog.index_some(session, most=_TEXTS_PER_SWEEP)
 
     def _carefully(self, act: Callable[[], None]) -> None:
         """Act; an error in one sweep must not end the sweeper."""

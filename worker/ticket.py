@@ -71,7 +71,7 @@ class Ticket:
         """Read what `to_line` wrote."""
         content = json.loads(line)
         places = content["places"]
-        called = places["servers"]
+        called, models = places["servers"], places["allowed_models"]
         servers = Servers(
             tuple(called["urls"]), called["key"], tuple(called["reward_urls"]), called["reward_key"]
         )
@@ -85,7 +85,7 @@ class Ticket:
                 servers,
                 places["processes"],
                 tuple(AllowedServer(**server) for server in places["judges"]),
-                AllowedModels(tuple(places["allowed_models"]["patterns"])),
+                AllowedModels(tuple(models["patterns"]), tuple(models["kept_out"])),
             ),
             supervisor_pid=content["supervisor_pid"],
         )

@@ -13,7 +13,7 @@ import torch
 from worker.bench import environments, pairing, peak, rows, workload
 from worker.bench.rows import BenchLine, JsonObject
 from worker.bench.workload import Dtype, RowName, Workload
-from worker.rlhf.model import models, starter
+from worker.rlhf.model import precision, starter
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def to_json(measured: Sequence[Measured], device: str) -> JsonObject:
 def _precisions(options: BenchOptions) -> tuple[Dtype, ...]:
     if options.gpu:
         return ("bf16",)
-    return ("fp32", "bf16") if models.has_native_bf16() and not options.tiny else ("fp32",)
+    return ("fp32", "bf16") if precision.has_fast_bf16() and not options.tiny else ("fp32",)
 
 
 def _key(line: BenchLine, options: BenchOptions) -> str:

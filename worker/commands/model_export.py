@@ -70,7 +70,9 @@ def push(
     with refusing(), Watching(as_json=json) as watching:
         watching.say("Uploading …")
         folder = model if project is None else stored(project, model)
-        url: str = load("worker.files.hub_push").push(folder, name, is_private=private)
+        url: str = load("worker.training.hub_push").push(
+            folder, name, is_private=private, report=watching.progress
+        )
     if json:
         emit({"url": url})
         return

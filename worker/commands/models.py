@@ -1,7 +1,7 @@
 """`models`: what can be done with a model, before a project is built on it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -12,9 +12,6 @@ from app.domain.checked_model import CheckedModel
 from app.settings import Settings
 from worker.commands.options import device_of
 from worker.commands.watching import FAILED, load, refusing
-
-if TYPE_CHECKING:
-    from worker.training.model_check import ModelCheck
 
 
 def register(app: typer.Typer) -> None:
@@ -32,15 +29,18 @@ def _group() -> None:
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="A model folder or a hub name.")],
+    model: Annotated[
+        str, typer.Argument(help="A model folder, the folder of a run, or a hub name.")
+    ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell in seconds whether a model can be a base model, and how; loads no weights."""
     with refusing():
-        AllowedModels.of(Settings().allowed_base_models).check(model)
-        result: ModelCheck = load("worker.training.model_check").check(
-            model, device=device_of(device)
+        AllowedModels.of(Settings().base_models).check(model)
+        location: str = load("worker.training.model_folders").located(model)
+        result: CheckedModel = load("worker.training.model_check").check(
+            location, device=device_of(device)
         )
     if json:
         emit(result.to_json())
@@ -51,16 +51,15 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def lines(result: "ModelCheck") -> Iterator[str]:
+def lines(result: CheckedModel) -> Iterator[str]:
     """Yield the report for people, a fact per line."""
     if result.refusal is not None:
         yield f"✗ {result.name} cannot be used: {result.refusal}"
         return
     yield f"✓ {result.name} can be used."
-    checked = CheckedModel.from_json(result.to_json())
-    facts = checked.facts
+    facts = result.facts
     width = max(map(len, facts)) + 2
     for name, fact in facts.items():
         yield f"  {name + ':':<{width}}{fact}"
-    for note in checked.remarks:
+    for note in result.remarks:
         yield f"  - {note}"

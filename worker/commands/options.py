@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
 from app.domain.chat_settings import ChatSettings, Scalar, SystemTurns
 from app.errors import Invalid
 from worker.files.source import Source
+
+AUTO: Final = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,12 @@ class Training:
         int | None, typer.Option(help="Rows (for a policy, episodes) per optimizer step.")
     ] = None
     learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate; decays to 0.")
-    ] = None
+        str,
+        typer.Option(
+            help="Peak learning rate; decays to 0. auto: the default, which for SFT and a reward "
+            "model is found by a short search."
+        ),
+    ] = AUTO
     set: Annotated[
         list[str] | None,
         typer.Option(help="Any other setting of the plan, as name=value; see docs/learning."),
@@ -130,8 +136,22 @@ class Training:
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
+            "learning_rate": _rate(self.learning_rate),
         }
+
+
+def _rate(text: str) -> float | None:
+    """Return the rate; None for the default.
+
+    Raises:
+        Invalid: it is neither a number nor "auto".
+    """
+    if text == AUTO:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise Invalid(f"--learning-rate must be a number or {AUTO}, not {text!r}") from error
 
 
 def _arguments(given: Sequence[str]) -> dict[str, Scalar]:

@@ -1,7 +1,7 @@
 """`score`: responses scored by a model, endpoint, judge or rule, before and after."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -33,99 +33,116 @@ def register(app: typer.Typer) -> None:
     app.command()(flattened(score))
 
 
-def score(
-    reading: Reading,
-    model: Names = None,
+@dataclass(frozen=True, slots=True)
+class ScorerOptions:
+    """What scores the responses: exactly one of them."""
+
     classifier: Annotated[
         str, typer.Option(help="Score by a text classifier: a folder or a hub name.")
-    ] = "",
+    ] = ""
     label: Annotated[
         str, typer.Option(help="The classifier's label; needed unless there is only one.")
-    ] = "",
+    ] = ""
     logit: Annotated[
         bool, typer.Option("--logit", help="Use the label's logit, not its probability.")
-    ] = False,
+    ] = False
     reads_prompt: Annotated[
         bool, typer.Option("--reads-prompt", help="Let the classifier read the prompt too.")
-    ] = False,
+    ] = False
     reward: Annotated[
         str, typer.Option("--reward", "-r", help="Score by a reward model: folder or hub name.")
-    ] = "",
-    endpoint: Annotated[str, typer.Option(help="Score by an HTTP server: its URL.")] = "",
+    ] = ""
+    endpoint: Annotated[str, typer.Option(help="Score by an HTTP server: its URL.")] = ""
     judge: Annotated[
         str,
         typer.Option(
             help="Score by an LLM judge from 1 to 10, such as "
             "url=http://127.0.0.1:8000/v1,model=NAME,rubric=@FILE.",
         ),
-    ] = "",
+    ] = ""
     rule: Annotated[
         str,
         typer.Option(
             help="Score by a rule, such as length:longest=40 or format:pattern=^Dear.",
         ),
-    ] = "",
+    ] = ""
+    tokenizer: Annotated[str, typer.Option(help="The model whose tokens a length rule counts.")] = (
+        ""
+    )
+
+    @property
+    def part(self) -> RewardPart:
+        """The scorer as a reward.
+
+        Raises:
+            Invalid: there is none or several, or a classifier's setting without a classifier.
+        """
+        named = [
+            RewardPart(
+                PartKind.CLASSIFIER,
+                model=self.classifier,
+                label=self.label,
+                score=ScoreForm.LOGIT if self.logit else ScoreForm.PROBABILITY,
+                reads_prompt=self.reads_prompt,
+            )
+            if self.classifier
+            else None,
+            RewardPart(PartKind.REWARD_MODEL, model=self.reward) if self.reward else None,
+            RewardPart(PartKind.ENDPOINT, url=self.endpoint) if self.endpoint else None,
+            _part(f"{PartKind.JUDGE}:{self.judge}") if self.judge else None,
+            _rule(self.rule) if self.rule else None,
+        ]
+        scorer = _only([part for part in named if part is not None])
+        if not self.classifier and (self.label or self.logit or self.reads_prompt):
+            raise Invalid("--label, --logit and --reads-prompt are settings of a --classifier")
+        return scorer
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """How responses are sampled."""
+
+    max_new_tokens: Annotated[int, typer.Option(help="Maximum response length, in tokens.")] = 128
+    temperature: Annotated[float, typer.Option(help="0 always takes the most likely token.")] = 1.0
+    batch_size: Annotated[int, typer.Option(help="Responses sampled in parallel.")] = 32
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0
+
+
+def score(
+    reading: Reading,
+    scorer: ScorerOptions,
+    drawing: Drawing,
+    model: Names = None,
     threshold: Annotated[
         float | None, typer.Option(help="Also show the share of scores above this.")
     ] = None,
-    tokenizer: Annotated[
-        str, typer.Option(help="The model whose tokens a length rule counts.")
-    ] = "",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for responses and scores; kept and reused."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Maximum response length, in tokens.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 always takes the most likely token.")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Responses sampled in parallel.")] = 32,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or another torch device.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> None:
     """Score responses: of models sampled on prompts, of a file, or chosen against rejected."""
-    form = ScoreForm.LOGIT if logit else ScoreForm.PROBABILITY
-    named = [
-        RewardPart(
-            PartKind.CLASSIFIER,
-            model=classifier,
-            label=label,
-            score=form,
-            reads_prompt=reads_prompt,
-        )
-        if classifier
-        else None,
-        RewardPart(PartKind.REWARD_MODEL, model=reward) if reward else None,
-        RewardPart(PartKind.ENDPOINT, url=endpoint) if endpoint else None,
-        _part(f"{PartKind.JUDGE}:{judge}") if judge else None,
-        _rule(rule) if rule else None,
-    ]
-    scorer = _only([part for part in named if part is not None])
-    if not classifier and (label or logit or reads_prompt):
-        raise Invalid("--label, --logit and --reads-prompt are settings of a --classifier")
+    part = scorer.part
     orders = Orders()
     with refusing(), Watching(as_json=json) as watching:
         watching.say("Loading …")
         scoring = load("worker.files.scoring")
         request = scoring.ScoringRequest(
             source=reading.source,
-            scorer=scorer,
+            scorer=part,
             models=tuple(dict.fromkeys(model or ())),
             output=output,
             instruction=reading.instruction,
             chat=reading.chat,
             threshold=threshold,
-            tokenizer=tokenizer or None,
+            tokenizer=scorer.tokenizer or None,
             device=device_of(device),
         )
-        config = replace(
-            request.config,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=batch_size,
-            seed=seed,
-        )
+        request = replace(request, config=replace(request.config, **asdict(drawing)))
         with ending_on_signals(orders, watching):
-            outcome = scoring.run(replace(request, config=config), watching, orders)
+            outcome = scoring.run(request, watching, orders)
     if json:
         emit({"event": "outcome", **outcome.to_json()})
         return

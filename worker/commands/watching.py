@@ -4,6 +4,7 @@ People get a progress bar with rate and time left on standard error, or an occas
 is no terminal; programs get one JSON object per line on standard output.
 """
 
+import gc
 import signal
 import sys
 import time
@@ -135,9 +136,20 @@ def ending_on_signals(orders: Orders, watching: Watching) -> Iterator[None]:
 
 
 def load(module: str) -> ModuleType:
-    """Import a module that needs torch, which is slow; hide other libraries' progress bars."""
-    imported = import_module(module)
-    import_module("transformers.utils.logging").disable_progress_bar()
+    """Import a module that needs torch, which is slow; hide other libraries' progress bars.
+
+    The garbage collector is off meanwhile and does not look at what was imported afterwards: going
+    through the libraries' objects again and again takes a good part of the time and frees nothing.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        imported = import_module(module)
+        import_module("transformers.utils.logging").disable_progress_bar()
+    finally:
+        if was_on:
+            gc.enable()
+    gc.freeze()
     return imported
 
 

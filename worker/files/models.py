@@ -105,7 +105,7 @@ def fingerprint(name: str) -> str:
 def _whole(name: str, device: str, four_bit: bool, team: Team | None, chat: ChatOptions) -> Roles:
     try:
         if not is_trained_here(name):  # what was trained here began from an allowed model
-            AllowedModels.of(Settings().allowed_base_models).check(name)
+            AllowedModels.of(Settings().base_models).check(name)
         loaded = model_sources.load(name, device=device, four_bit=four_bit, chat=chat)
         roles = Roles(loaded, team)
     except (OSError, ValueError) as error:

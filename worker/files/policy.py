@@ -15,6 +15,7 @@ from worker.rlhf.model.roles import POLICY, Roles
 from worker.rlhf.reward import reasoning
 from worker.training import (
     conversations,
+    kl_limit,
     policy,
     policy_reward,
     reward_parts,
@@ -46,7 +47,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     result = policy.train(
         folder,
         roles,
-        request.plan,
+        kl_limit.limited(folder, request.plan, reward.model),
         room,
         reward.function,
         reward.normaliser,
@@ -84,7 +85,7 @@ def _reward(
             reading = _reading(request, folder, roles, recorded, prompts)
             whole = reward_parts.of(record, added.learned, sources, reading)
             function = reasoning.ignoring(whole, roles.loaded)
-            return PolicyReward(function, added.normaliser, record)
+            return PolicyReward(function, added.normaliser, record, added.settings)
         _say_replaced(folder, added)
     reading = _reading(request, folder, roles, own, prompts)
     scaled = policy_reward.of_parts(
@@ -96,7 +97,9 @@ def _reward(
         reading,
         learned=None if added is None else added.learned,
     )
-    return scaled if added is None else replace(scaled, normaliser=added.normaliser)
+    if added is None:
+        return scaled
+    return replace(scaled, normaliser=added.normaliser, model=added.settings)
 
 
 def _say_replaced(folder: RunFolder, added: AddedReward) -> None:

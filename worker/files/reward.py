@@ -19,7 +19,7 @@ from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import split_by_length
 from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.training import reward, reward_figures, reward_parts, token_ids
+from worker.training import reward, reward_figures, reward_parts, reward_search, token_ids
 from worker.training.layout import HELDOUT_SCORES
 from worker.training.reward import KeyedPrompt, RewardInputs
 from worker.training.reward_sources import RewardReading
@@ -47,12 +47,13 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         instruction=request.instruction,
         comparisons=len(train),
     )
+    inputs, searched = reward_search.settle(folder, roles, inputs)
     result = reward.fit(folder, roles, inputs, parts, save_every=request.save_every)
     if result is None:
         return
     report, scored = measure(inputs, result.reward, result.criteria)
     without_room = {"prompts_without_room": len(inputs.prompts) - len(result.items)}
-    metrics = result.end.summary | split.counts | report | without_room
+    metrics = result.end.summary | searched | split.counts | report | without_room
     folder.say("Normalizing the scores on the model's own responses …")
     settings = {**result.scaled(roles, plan), **roles.loaded.record}
 

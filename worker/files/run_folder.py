@@ -23,9 +23,9 @@ from worker.rlhf.core.parallel import Team
 from worker.rlhf.core.step_report import Sample
 from worker.training import model_card
 from worker.training.model_card import ModelCard
-from worker.training.model_folders import MODEL
+from worker.training.model_folders import MODEL, RUN
 
-RUN, WORK, LOCK = "run.json", "work", ".lock"
+WORK, LOCK = "work", ".lock"
 LEASE: Final = 1  # states are named by lease; here there is only one
 
 T = TypeVar("T")

@@ -134,13 +134,18 @@ def _sampled(request: ScoringRequest, watcher: Watcher, orders: Orders) -> FileR
     for model in request.models:
         drawn = _responses_of(request, model, watcher, orders)
         for row in scored_responses.read(_chunks(drawn.output)).rows:
-            key = splits.content_hash((turn.role, turn.content) for turn in row.messages)
-            texts = {model: next(iter(row.texts.values()))}
-            before = together.get(key)
-            known = {} if before is None else before.texts
-            if model in known:
+            ((side, text),) = row.texts.items()
+            turns = row.earlier.get(side, ())
+            asked = [*row.messages, *(turn for turn in turns if turn.role == "user")]
+            key = splits.content_hash((turn.role, turn.content) for turn in asked)
+            before = together.get(key, FileRow(row.line, row.messages, {}))
+            if model in before.texts:
                 whole.leave_out("a prompt that appeared before")
-            together[key] = FileRow(row.line, row.messages, {**texts, **known}, row.subset)
+            together[key] = replace(
+                row,
+                texts={model: text, **before.texts},
+                earlier={**({model: turns} if turns else {}), **before.earlier},
+            )
         if drawn.bad:
             whole.leave_out(f"prompts that {model} cannot respond to", drawn.bad)
     whole.rows = list(together.values())
@@ -168,7 +173,7 @@ def _responses_of(
 
 
 def _response(row: FileRow, side: str) -> ScoredText:
-    return ScoredText(fields.as_messages(row.messages), row.texts[side])
+    return ScoredText(fields.as_messages(row.turns_before(side)), row.texts[side])
 
 
 def _counter(request: ScoringRequest) -> Callable[[str], int] | None:
@@ -206,10 +211,20 @@ def _lines(
             "messages": fields.as_messages(row.messages),
             **({"subset": row.subset} if row.subset else {}),
             "responses": [
-                {"source": side, "text": text, "score": scores[number, side]}
+                {
+                    "source": side,
+                    "text": text,
+                    **_earlier(row, side),
+                    "score": scores[number, side],
+                }
                 for side, text in row.texts.items()
             ],
         }
+
+
+def _earlier(row: FileRow, side: str) -> Mapping[str, Any]:
+    turns = row.earlier.get(side)
+    return {"earlier": fields.as_messages(turns)} if turns else {}
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

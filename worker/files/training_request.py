@@ -22,7 +22,8 @@ from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.model.template import encode_response
 from worker.training import conversations, screening, token_ids
-from worker.training.model_card import TRAINING, ModelCard
+from worker.training.model_card import ModelCard
+from worker.training.model_folders import TRAINING
 from worker.training.screening import Refusals
 
 USUAL_PERCENT: Final = 10
@@ -159,7 +160,9 @@ class TrainingRequest:
         distinct = {prompt.key: prompt for prompt in prompts}
         return [
             PromptItem(
-                prompt.key, token_ids.prompt_ids(roles.loaded, prompt.messages, self.instruction)
+                prompt.key,
+                token_ids.prompt_ids(roles.loaded, prompt.messages, self.instruction),
+                token_ids.readable(prompt.messages),
             )
             for prompt in distinct.values()
         ]

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import httpx
 
-from app.domain.judges import verdicts
+from app.domain.judges import replies
 from app.domain.judges.prompts import Message
 
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -200,7 +200,7 @@ def _reply(url: str, response: httpx.Response, content: bytes, requests: int) ->
     usage = reply.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return ChatReply(
-        verdicts.clean(str(text or "")),
+        replies.clean(str(text or "")),
         requests,
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),

@@ -1,4 +1,4 @@
-"""Asks a judge about a comparison in both orders, or for a score, and reads its replies.
+"""Asks a judge all questions about a comparison, or for a score, and reads its replies.
 
 A reply that cannot be read is asked for once more, with the reason. The score of one response is
 the seam for rewards; comparisons are what jobs use.
@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from app.domain.judges import prompts, verdicts
+from app.domain.judges import askings, prompts, verdicts
+from app.domain.judges.askings import JudgeVerdict, Shown
 from app.domain.judges.prompts import Message, Rubric
-from app.domain.judges.verdicts import CombinedVerdict, ShownScore, ShownVerdict
+from app.domain.judges.verdicts import ShownScore
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
 from worker.judging.chat_server import ChatRefused, ChatReply, ChatServer
@@ -38,19 +39,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class AskedOrder:
-    """One order in which responses were shown, and the verdict; `problem` if there is none."""
+    """One request: the order of the responses shown, and the verdict; `problem` if there is none.
+
+    `is_reversed` marks the second request about the same responses.
+    """
 
     order: tuple[int, ...]
-    verdict: ShownVerdict | None
+    is_reversed: bool
+    verdict: Shown | None
     reply: str
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeAnswer:
-    """A judge's verdict on a comparison over all orders; None where a reply could not be read."""
+    """A judge's verdict on a comparison over all replies; None where one could not be read."""
 
-    verdict: CombinedVerdict | None
+    verdict: JudgeVerdict | None
     orders: tuple[AskedOrder, ...]
     usage: Usage = field(default_factory=Usage)
     refusal: str = ""
@@ -68,33 +73,27 @@ def compare(
     turns: Sequence[Mapping[str, Any]],
     responses: Sequence[str],
 ) -> JudgeAnswer:
-    """Ask for a verdict on responses in each order, and combine them.
+    """Ask for a verdict on responses, twice as `askings` says, and combine the replies.
 
     Raises:
+        Invalid: they are to be rated, and the rubric has no criteria.
         ChatUnavailable: the server did not respond.
         ChatRefused: the server refuses all requests, such as those of an unknown key.
     """
     usage = Usage()
     asked: list[AskedOrder] = []
-    for order in verdicts.orders(len(responses)):
-        shown = [responses[position] for position in order]
-        messages = prompts.comparison(rubric, kind, turns, shown)
+    for each in askings.of_comparison(rubric, kind, turns, responses):
         try:
-            verdict, reply, problem = _read_twice(
-                server,
-                messages,
-                usage,
-                lambda text: verdicts.read(text, kind, len(responses), strengths=rubric.strengths),
-            )
+            verdict, reply, problem = _read_twice(server, each.messages, usage, each.read)
         except ChatRefused as error:
             if not error.is_of_request:
                 raise
             return JudgeAnswer(None, tuple(asked), usage, refusal=str(error))
-        asked.append(AskedOrder(order, verdict, reply, problem))
+        asked.append(AskedOrder(each.order, each.is_reversed, verdict, reply, problem))
         if verdict is None:
             return JudgeAnswer(None, tuple(asked), usage)
-    shown_verdicts = [(each.order, each.verdict) for each in asked if each.verdict is not None]
-    return JudgeAnswer(verdicts.combined(shown_verdicts), tuple(asked), usage)
+    shown = [(each.order, each.verdict) for each in asked if each.verdict is not None]
+    return JudgeAnswer(askings.combined(rubric, kind, shown), tuple(asked), usage)
 
 
 def score(

@@ -21,9 +21,11 @@ RUNS: Final[Mapping[str, str]] = {
     "judge": "worker.runs.judge",
     "merge": "worker.runs.merge",
     "policy": "worker.runs.policy",
+    "push": "worker.runs.push",
     "reward": "worker.runs.reward",
     "score": "worker.runs.score",
     "sft": "worker.runs.sft",
+    "words": "worker.runs.words",
 }
 
 

@@ -90,7 +90,7 @@ def _leave(context: JobContext, task: ChatTask, note: str, replied: int) -> None
 
 
 def _why_end(context: JobContext, task: ChatTask, since: float) -> str | None:
-    """Return why the models are unloaded now, or None to go on.
+    """Return the reason to unload the models, or None.
 
     Raises:
         Interrupted: the job is cancelled, or its worker shuts down.

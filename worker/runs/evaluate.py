@@ -1,7 +1,9 @@
 """Completions of the new and the old policy on test prompts, compared blind by labelers.
 
 Both are sampled with the same random numbers, so policies that agree give identical completions,
-which need no judgment. The round's reward model scores the same completions.
+which need no judgment. The round's reward model scores the same completions. If the old policy is
+not the model that the round's policy is held to, that model responds to the same prompts too, and
+only the reward model compares it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,6 @@ from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
-from app.formats.training_rows import JudgedCompletion
 from app.models import (
     Checkpoint,
     Completion,
@@ -31,14 +32,14 @@ from app.services.queue import comparisons
 from app.services.rounds import evaluations, prompt_selection
 from worker.orders import Interrupted
 from worker.rlhf.model.roles import Roles
-from worker.rlhf.reward import reasoning, scoring
+from worker.rlhf.reward import scoring
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.rlhf.reward.shared_prefix import Branches
 from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
 from worker.runs.data.sampled_completions import Draw
+from worker.runs.data.scored_completions import CompletionReader, turns
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
-from worker.training import reward_parts, token_ids
+from worker.training import reward_parts
 from worker.training.conversations import Turns
 from worker.training.screening import Refusals
 
@@ -57,6 +58,7 @@ class EvaluateTask:
     instruction: InstructionText
     new: Checkpoint
     old: Checkpoint
+    initial: Checkpoint | None  # the SFT or base model beneath `new`; None if that is `old`
     arbiter: Checkpoint | None  # the reward model; None: the rewards of the plan
     evaluation: Evaluation
     prompts: tuple[Prompt, ...]
@@ -76,9 +78,10 @@ def run(context: JobContext) -> None:
     with transactions.transaction(context) as session:
         task = _read(session, context)
     new, old = (_answers(context, task, policy) for policy in (task.new, task.old))
+    initial = _answers(context, task, task.initial) if task.initial else {}
     both = [prompt for prompt in task.prompts if prompt.id in new and prompt.id in old]
     differing = [p for p in both if _shown(task, new[p.id]) != _shown(task, old[p.id])]
-    scores = _scores(context, task, both, new, old)
+    scores = _scores(context, task, both, (new, old, initial))
     created = _compare(context, task, differing, new, old)
     same = [prompt.id for prompt in both if prompt not in differing]
 
@@ -87,13 +90,14 @@ def run(context: JobContext) -> None:
             session,
             session.get_one(Evaluation, task.evaluation.id),
             arbiter=OTHER_REWARDS if task.arbiter is None else task.arbiter.name,
-            scores=scores,
+            scores={row.id: scores[row.id] for p in both for row in (new[p.id], old[p.id])},
             identical=same,
             lengths=_lengths(both, new, old),
             notes={
                 "prompts_asked": len(task.prompts),
                 "prompts_without_room": len(task.prompts) - len(both) - len(task.refusals.reasons),
                 "prompts_refused": len(task.refusals.reasons),
+                **_initial(task, both, initial, scores),
             },
         )
         return {"comparisons": created, "identical": len(same), **task.refusals.result}
@@ -115,6 +119,8 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
     opened = evaluations.open_evaluation(
         session, round_, round_.policy_checkpoint_id, round_.policy_before_id
     )
+    new = checkpoints.get(session, project.id, round_.policy_checkpoint_id)
+    initial = checkpoints.initial_model(session, new)
     settings = plan.evaluation
     prompts = prompt_selection.for_evaluation(
         session,
@@ -128,8 +134,9 @@ def _read(session: Session, context: JobContext) -> EvaluateTask:
         project,
         plan,
         transactions.instruction_of(session, context, project),
-        checkpoints.get(session, project.id, round_.policy_checkpoint_id),
+        new,
         checkpoints.get(session, project.id, round_.policy_before_id),
+        None if initial is None or initial.id == round_.policy_before_id else initial,
         None
         if round_.reward_checkpoint_id is None
         else checkpoints.get(session, project.id, round_.reward_checkpoint_id),
@@ -156,7 +163,7 @@ def _answers(
 
 
 def _scores(
-    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], new: Answers, old: Answers
+    context: JobContext, task: EvaluateTask, prompts: Sequence[Prompt], answers: Sequence[Answers]
 ) -> dict[int, float]:
     scored_on = task.arbiter or task.new
     with context.database.reader() as session:
@@ -165,53 +172,16 @@ def _scores(
     roles = checkpoint_weights.load(
         context, beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    asked = {p.id: [_turns(p, new[p.id]), _turns(p, old[p.id])] for p in prompts}
+    rows = {p.id: [each[p.id] for each in answers if p.id in each] for p in prompts}
+    asked = {p.id: [turns(p, row) for row in rows[p.id]] for p in prompts}
     reward = _reward(context, task, roles, prompts, asked)
-    root = roots[scored_on.id]
-    branches = [
-        branch
-        for prompt in prompts
-        for branch in _branches(roles, prompt, task, [new[prompt.id], old[prompt.id]], roots, root)
-    ]
+    reader = CompletionReader(roles, task.instruction.text, roots, roots[scored_on.id])
+    branches = [branch for prompt in prompts for branch in reader.branches(prompt, rows[prompt.id])]
     if not branches:
         return {}
     scores = reward.score(branches).normalized.tolist()
-    rows = [row for prompt in prompts for row in (new[prompt.id], old[prompt.id])]
-    return {row.id: score for row, score in zip(rows, scores, strict=True)}
-
-
-def _branches(
-    roles: Roles,
-    prompt: Prompt,
-    task: EvaluateTask,
-    rows: Sequence[Completion],
-    roots: Mapping[int, int],
-    root: int,
-) -> list[Branches]:
-    """Return completions of a prompt to score: together, or each after its own earlier turns."""
-    text, mark = task.instruction.text, roles.loaded.chat.thought_end
-    ids = [
-        reasoning.without(
-            roles.loaded.tokenizer,
-            token_ids.completion_ids(
-                roles.loaded, _candidate(row), is_ours=roots.get(row.checkpoint_id or 0) == root
-            ),
-            mark,
-        )
-        for row in rows
-    ]
-    if not any(row.earlier for row in rows):
-        return [Branches(token_ids.prompt_ids(roles.loaded, prompt.messages, text), ids)]
-    own = [_turns(prompt, row) for row in rows]
-    return [
-        Branches(token_ids.prompt_ids(roles.loaded, turns, text), [response])
-        for turns, response in zip(own, ids, strict=True)
-    ]
-
-
-def _turns(prompt: Prompt, row: Completion) -> list[dict[str, Any]]:
-    """Return the conversation that a completion responds to."""
-    return [*prompt.messages, *row.earlier]
+    scored = [row for prompt in prompts for row in rows[prompt.id]]
+    return {row.id: score for row, score in zip(scored, scores, strict=True)}
 
 
 def _reward(
@@ -263,6 +233,16 @@ def _lengths(prompts: Sequence[Prompt], new: Answers, old: Answers) -> dict[str,
     }
 
 
-def _candidate(row: Completion) -> JudgedCompletion:
-    ids = None if row.token_ids is None else tuple(row.token_ids)
-    return JudgedCompletion(row.id, row.text, ids, row.is_finished, row.source, row.checkpoint_id)
+def _initial(
+    task: EvaluateTask, prompts: Sequence[Prompt], answers: Answers, scores: Mapping[int, float]
+) -> dict[str, Any]:
+    """Return what to record of the initial model, if it responded beside the old policy."""
+    rows = [answers[prompt.id] for prompt in prompts if prompt.id in answers]
+    if task.initial is None or not rows:
+        return {}
+    recorded = {
+        "checkpoint_id": task.initial.id,
+        "scores": {str(row.id): scores[row.id] for row in rows},
+        "length": fmean(len(row.text) for row in rows),
+    }
+    return {evaluations.INITIAL: recorded}

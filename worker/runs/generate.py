@@ -4,36 +4,48 @@ Completions and comparisons have natural keys; a run that is repeated finds exis
 creates nothing twice.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import chat_settings, earlier_turns, preflight
+from app.domain import earlier_turns, preflight
 from app.domain.chat_settings import ChatSettings
+from app.domain.gate_policies import Gate
 from app.domain.instruction_text import InstructionText
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
-from app.domain.preflight import Draft
 from app.domain.server_plan import ServerPlan
 from app.domain.states import RoundState
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, Project, Prompt, Purpose, Round, Split
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Completion,
+    Project,
+    Prompt,
+    Purpose,
+    Round,
+    Split,
+)
 from app.services.checkpoints import checkpoints
+from app.services.datasets import demonstrations
 from app.services.queue import comparisons
-from app.services.rounds import prompt_selection
+from app.services.rounds import gates, prompt_selection
 from worker.orders import Interrupted
+from worker.runs import candidate_models, choosing, gating
+from worker.runs.candidate_models import CandidateModels
+from worker.runs.choosing import CandidateComparison, RoundChooser
 from worker.runs.data import (
     checkpoint_weights,
+    preflight_figures,
     reward_reading,
     sampled_completions,
     server_completions,
 )
+from worker.runs.data.preflight_figures import Drawn, Waste
 from worker.runs.data.sampled_completions import Answering, Draw
+from worker.runs.gating import GateReadings
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.training.screening import Refusals
@@ -41,28 +53,6 @@ from worker.training.screening import Refusals
 IMPORTED_MOST = 2  # completions from files in one prompt's comparisons
 CHUNK_COMPARISONS = 100
 SEED_OFFSET = 10**12 + 39  # candidates are sampled apart from the completions that PPO trains on
-
-
-@dataclass(slots=True)
-class Waste:
-    """What the pre-flight checks dropped, and the judgments that this saved."""
-
-    sampled: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    replaced: int = 0
-    prompts_without: int = 0  # too few candidates were left to compare
-    comparisons_saved: int = 0
-
-    def to_json(self, overlap: int) -> dict[str, Any]:
-        """Return the counts, including the judgments saved."""
-        return {
-            "sampled": self.sampled,
-            "dropped": dict(sorted(self.dropped.items())),
-            "replaced": self.replaced,
-            "prompts_without": self.prompts_without,
-            "comparisons_saved": self.comparisons_saved,
-            "judgments_saved": self.comparisons_saved * overlap,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +64,20 @@ class GenerateTask:
     plan: RoundPlan
     instruction: InstructionText
     prompts: tuple[Prompt, ...]
-    policy: Checkpoint
-    others: tuple[Checkpoint, ...]  # earlier models that take part, so that ratings connect
+    models: CandidateModels
+    demonstrations: int  # in the train split, which SFT could learn from
+    chooser: RoundChooser
     refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
+
+    @property
+    def policy(self) -> Checkpoint:
+        """The current policy."""
+        return self.models.policy
+
+    @property
+    def has_sft(self) -> bool:
+        """Whether the candidates' model has been fine-tuned here."""
+        return self.policy.kind != CheckpointKind.BASE
 
     @property
     def k(self) -> int:
@@ -88,38 +89,33 @@ class GenerateTask:
         """Judgments that a comparison needs."""
         return self.plan.overlap or self.project.overlap
 
-    def mixes(self, prompt: Prompt) -> Checkpoint | None:
-        """Return the earlier model that is sampled on this prompt too, if any."""
-        if not self.others:
-            return None
-        digest = hashlib.sha256(f"{self.round.id}:{prompt.content_hash}".encode()).digest()
-        if int.from_bytes(digest[:4], "big") >= self.plan.mix_share * 2**32:
-            return None
-        return self.others[digest[4] % len(self.others)]
-
 
 def run(context: JobContext) -> None:
     """Sample candidates, filter them, and create the comparisons of the round."""
     with context.database.reader() as session:
         task = read(session, context)
     reward_reading.check(context, task.project, task.plan.reward)
-    waste = Waste()
-    candidates = draw_all(context, task)
+    waste, measured = Waste(), GateReadings(task.plan)
+    candidates = draw_all(context, task, measured)
     kept = {
         prompt.id: _look_over(context, task, prompt, candidates, waste) for prompt in task.prompts
     }
+    preflight_result = {"preflight": waste.to_json(task.overlap), **task.refusals.result}
+    if gating.holds_back(
+        context, task.round, RoundState.GENERATING, measured, {"comparisons": 0, **preflight_result}
+    ):
+        return
     if not any(kept.values()):
         refused = "".join(f"; {remark}" for remark in task.refusals.remarks)
         raise Invalid(
             f"round {task.round.number} has nothing to compare: of {waste.sampled} candidates "
             f"{dict(waste.dropped)} were dropped{refused}"
         )
-    created = _compare(context, task, kept)
-    result = {
-        "comparisons": created,
-        "preflight": waste.to_json(task.overlap),
-        **task.refusals.result,
-    }
+    questions = _questions(task, kept)
+    choice = choosing.choose(context, task.chooser, questions, task.plan, task.instruction.text)
+    created = _compare(context, task, choice.questions)
+    result = {"comparisons": created, **preflight_result, **measured.result}
+    result |= choice.result(task.plan.choose, result.get("remarks", ()))
     context.succeed(lambda _session: result)
 
 
@@ -129,23 +125,34 @@ def read(session: Session, context: JobContext) -> GenerateTask:
     assert round_.policy_before_id is not None  # set when the stage was entered
     policy = checkpoints.get(session, project.id, round_.policy_before_id)
     as_of = transactions.made_at(session, context)
-    prompts = [
-        prompt
+    chooser = RoundChooser.of(session, round_, plan.choose)
+    asked, heldout = (
+        prompt_selection.least_used(session, round_, split, Purpose.TRAIN, count, as_of=as_of)
         for split, count in (
-            (Split.TRAIN, plan.prompts),
+            (Split.TRAIN, chooser.sampled(plan.prompts)),
             (Split.VALIDATION, plan.heldout_prompts),
         )
-        for prompt in prompt_selection.least_used(
-            session, round_, split, Purpose.TRAIN, count, as_of=as_of
-        )
-    ]
-    others = _earlier(session, project, round_, policy)
+    )
     instruction = transactions.instruction_of(session, context, project)
-    return GenerateTask(round_, project, plan, instruction, tuple(prompts), policy, tuple(others))
+    return GenerateTask(
+        round_,
+        project,
+        plan,
+        instruction,
+        (*asked, *heldout),
+        candidate_models.of_round(session, project, round_, policy, plan),
+        demonstrations.count(session, project.id, Split.TRAIN),
+        chooser.over(asked, plan.prompts),
+    )
 
 
-def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completion]]:
-    """Return each prompt's candidates: imported and served ones, earlier models', the policy's."""
+def draw_all(
+    context: JobContext, task: GenerateTask, measured: GateReadings
+) -> dict[int, list[Completion]]:
+    """Return each prompt's candidates: imported and served ones, and those of the models.
+
+    What the gates go by is put into `measured`. Spares are left out if they would be in vain.
+    """
     drawn: dict[int, list[Completion]] = {prompt.id: [] for prompt in task.prompts}
     if task.plan.use_imported:
         with context.database.reader() as session:
@@ -164,12 +171,45 @@ def draw_all(context: JobContext, task: GenerateTask) -> dict[int, list[Completi
             )
     if task.plan.server is not None:
         _ask_server(context, task, task.plan.server, drawn)
-    for other in task.others:
-        mixed = [prompt for prompt in task.prompts if task.mixes(prompt) is other]
+    models = task.models
+    for other in models.earlier:
+        mixed = {prompt.id: 1 for prompt in task.prompts if models.mixed(prompt) is other}
         if mixed:
-            _extend(context, task, other, mixed, 1, drawn)
-    _extend(context, task, task.policy, task.prompts, task.plan.candidates, drawn)
+            _extend(context, task, other, mixed, drawn)
+    by_policy = {prompt.id: models.by_policy(prompt) for prompt in task.prompts}
+    if models.initial is not None:
+        left = {prompt_id: task.plan.candidates - count for prompt_id, count in by_policy.items()}
+        _extend(context, task, models.initial, left, drawn)
+    answering = _extend(context, task, models.policy, by_policy, drawn)
+    _measure(context, task, drawn, measured, has_spares=False)
+    if not _is_stopped(context, task, measured):
+        _replace(context, task, answering, drawn)
+        _measure(context, task, drawn, measured, has_spares=True)
     return drawn
+
+
+def _measure(
+    context: JobContext,
+    task: GenerateTask,
+    drawn: Mapping[int, Sequence[Completion]],
+    measured: GateReadings,
+    *,
+    has_spares: bool,
+) -> None:
+    found = Drawn(task.plan, task.k, task.prompts, drawn, task.models.own_ids)
+    measured.figures[Gate.ENDINGS] = found.endings(task.demonstrations, has_sft=task.has_sft)
+    if has_spares or not _is_stopped(context, task, measured):  # the cause of everything else
+        measured.figures[Gate.PREFLIGHT] = found.figures(has_spares=has_spares)
+
+
+def _is_stopped(context: JobContext, task: GenerateTask, measured: GateReadings) -> bool:
+    """Whether the round will wait at one of the gates, whatever the spares are."""
+    firing = measured.waitable
+    with context.database.reader() as session:
+        return any(
+            gates.stops(session, task.round.id, RoundState.GENERATING, task.plan, gate)
+            for gate in firing
+        )
 
 
 def _ask_server(
@@ -194,24 +234,26 @@ def _extend(
     context: JobContext,
     task: GenerateTask,
     checkpoint: Checkpoint,
-    prompts: Sequence[Prompt],
-    count: int,
+    counts: Mapping[int, int],
     candidates: dict[int, list[Completion]],
-) -> None:
+) -> Answering:
+    """Sample as many completions of each prompt as `counts` says by the prompt's id."""
     answering = checkpoint_weights.answering(
         context, checkpoint, task.instruction, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
+    prompts = [prompt for prompt in task.prompts if counts.get(prompt.id)]
     done = 0
-    for rows in sampled_completions.draw(context, answering, prompts, wanted):
-        for row in rows:
-            candidates[row.prompt_id].append(row)
-        done += len({row.prompt_id for row in rows})
-        context.report(done, len(prompts), f"responses of {checkpoint.name}")
-        _obey(context)
+    for count in sorted({counts[prompt.id] for prompt in prompts}):
+        some = [prompt for prompt in prompts if counts[prompt.id] == count]
+        wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
+        for rows in sampled_completions.draw(context, answering, some, wanted):
+            for row in rows:
+                candidates[row.prompt_id].append(row)
+            done += len({row.prompt_id for row in rows})
+            context.report(done, len(prompts), f"responses of {checkpoint.name}")
+            _obey(context)
     task.refusals.reasons.update(answering.refusals.reasons)
-    if checkpoint is task.policy:
-        _replace(context, task, answering, candidates)
+    return answering
 
 
 def _replace(
@@ -258,7 +300,7 @@ def _look_over(
     unfiltered = preflight.groups(
         wanted, task.k, task.plan.comparisons_per_prompt, _group_seed(task, prompt)
     )
-    waste.comparisons_saved += sum(
+    waste.comparisons_saved += prompt.id not in task.chooser.pool and sum(
         any(index in result.dropped for index in group) for group in unfiltered
     )
     if len(kept) < task.k:
@@ -267,88 +309,53 @@ def _look_over(
     return kept
 
 
-def _compare(
-    context: JobContext, task: GenerateTask, kept: Mapping[int, Sequence[Completion]]
-) -> int:
-    """Create the comparisons, some at a time; existing ones are left unchanged."""
-    wanted = [
-        (prompt, number, [kept[prompt.id][index].id for index in group])
+def _questions(
+    task: GenerateTask, kept: Mapping[int, Sequence[Completion]]
+) -> list[CandidateComparison]:
+    """Arrange the candidates of each prompt in comparisons."""
+    per_prompt = task.plan.comparisons_per_prompt
+    return [
+        CandidateComparison(prompt, number, tuple(kept[prompt.id][index] for index in group))
         for prompt in task.prompts
         for number, group in enumerate(
-            preflight.groups(
-                len(kept[prompt.id]),
-                task.k,
-                task.plan.comparisons_per_prompt,
-                _group_seed(task, prompt),
-            )
+            preflight.groups(len(kept[prompt.id]), task.k, per_prompt, _group_seed(task, prompt))
         )
     ]
-    for at in range(0, len(wanted), CHUNK_COMPARISONS):
+
+
+def _compare(
+    context: JobContext, task: GenerateTask, questions: Sequence[CandidateComparison]
+) -> int:
+    """Create the comparisons, some at a time; existing ones are left unchanged."""
+    for at in range(0, len(questions), CHUNK_COMPARISONS):
         with transactions.transaction(context) as session:
             project = session.get_one(Project, task.project.id)
-            for prompt, number, completion_ids in wanted[at : at + CHUNK_COMPARISONS]:
-                _create(session, task, project, prompt, number, completion_ids)
-        context.report(at, len(wanted), "comparisons")
-    return len(wanted)
+            for asked in questions[at : at + CHUNK_COMPARISONS]:
+                _create(session, task, project, asked)
+        context.report(at, len(questions), "comparisons")
+    return len(questions)
 
 
 def _create(
-    session: Session,
-    task: GenerateTask,
-    project: Project,
-    prompt: Prompt,
-    number: int,
-    completion_ids: Sequence[int],
+    session: Session, task: GenerateTask, project: Project, asked: CandidateComparison
 ) -> None:
     comparisons.create(
         session,
         project,
-        prompt.id,
-        completion_ids,
-        natural_key=f"round-{task.round.id}-prompt-{prompt.id}-{number}",
+        asked.prompt.id,
+        [row.id for row in asked.completions],
+        natural_key=f"round-{task.round.id}-prompt-{asked.prompt.id}-{asked.number}",
         seed=_seed(task),
         purpose=Purpose.TRAIN,
         round_id=task.round.id,
         overlap=task.overlap,
         kind=JudgmentKind(project.judgment_kind),
+        chosen=None if asked.chosen is None else asked.chosen.to_json(),
     )
-
-
-def _earlier(
-    session: Session, project: Project, round_: Round, policy: Checkpoint
-) -> Iterable[Checkpoint]:
-    """Return the distinct models among the SFT model and the last two rounds' policies."""
-    ids = [project.sft_checkpoint_id]
-    ids += session.scalars(
-        select(Round.policy_checkpoint_id)
-        .where(
-            Round.project_id == project.id,
-            Round.number < round_.number,
-            Round.state.in_([RoundState.PROMOTED, RoundState.HELD]),
-        )
-        .order_by(Round.number.desc())
-        .limit(2)
-    )
-    distinct = dict.fromkeys(
-        checkpoint_id
-        for checkpoint_id in ids
-        if checkpoint_id is not None and checkpoint_id != policy.id
-    )
-    return [checkpoints.get(session, project.id, checkpoint_id) for checkpoint_id in distinct]
 
 
 def _sorted(task: GenerateTask, rows: Sequence[Completion]) -> preflight.Sorted:
-    # As labelers see them: a response that is all reasoning is empty.
-    mark = task.plan.chat.thought_end if task.plan.chat else ""
-    drafts = [
-        Draft(
-            chat_settings.without_reasoning(row.text, mark),
-            row.is_finished,
-            earlier_turns.responses(row.earlier),
-        )
-        for row in rows
-    ]
-    return preflight.sort(drafts, task.plan.preflight)
+    return preflight_figures.sorted_drafts(task.plan, rows, task.plan.preflight)
 
 
 def _seed(task: GenerateTask) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.formats import registry
-from app.models import ImportJob, Project
-from app.services.datasets import import_jobs, import_pace, imports, repeated_votes
+from app.models import ImportJob
+from app.services.datasets import import_jobs, import_pace, imports
 from worker.orders import Interrupted
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -34,33 +34,28 @@ def run(context: JobContext) -> None:
             import_jobs.record_progress(session, import_id, tally)
 
     mapping = context.payload.get("mapping")
-    head = _Upload(context, import_id)
-    imports.remark_columns(head.chunks(), import_run.format, mapping, tally)
-    first = registry.outcomes(
-        _Upload(context, import_id).chunks(), import_run.format, mapping=mapping
+    labelers = imports.look_through(
+        lambda: _Upload(context, import_id).chunks(),
+        context.database.reader,
+        import_run,
+        tally,
+        mapping,
+        context.payload.get("same_labelers"),
     )
-    with context.database.reader() as session:
-        project = session.get_one(Project, import_run.project_id)
-        repeats = repeated_votes.find(session, project, first, context.payload.get("same_labelers"))
-    if not tally.rows:  # an attempt that resumes would count its own votes
-        tally.remark(repeats.remark)
     notes: list[str] = []
     outcomes = registry.outcomes(
-        upload.chunks(), import_run.format, mapping=mapping, notes=notes, labelers=repeats.tag
+        upload.chunks(),
+        import_run.format,
+        mapping=mapping,
+        notes=notes,
+        labelers=labelers,
+        member_splits=context.payload.get("member_splits"),
     )
     for _ in imports.store_batches(
-        outcomes,
-        transaction,
-        import_run.project_id,
-        tally,
-        source=import_run.filename,
-        author_id=import_run.created_by_id,
-        is_evaluation=import_run.is_evaluation,
-        notes=notes,
+        outcomes, transaction, import_run, tally, notes, words_later=True
     ):
         context.report(upload.bytes_read, size, f"{tally.rows:,} rows read")
-        if context.should_stop() in {"cancel", "preempt"}:
-            raise Interrupted(f"job {context.job_id} was asked to stop")
+        _heed(context)
 
     def finish(session: Session) -> Mapping[str, Any]:
         finished = import_jobs.finish(session, import_id, tally)
@@ -68,6 +63,11 @@ def run(context: JobContext) -> None:
 
     context.report(size, size, f"{tally.rows:,} rows read")
     context.succeed(finish)
+
+
+def _heed(context: JobContext) -> None:
+    if context.should_stop() in {"cancel", "preempt"}:
+        raise Interrupted(f"job {context.job_id} was asked to stop")
 
 
 class _Upload:

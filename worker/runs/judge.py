@@ -14,9 +14,10 @@ from typing import Any, Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain.judges import prompts, servers
+from app.domain.judges import askings, prompts, servers
 from app.domain.judges.setup import JudgeLimits, JudgeSetup
 from app.domain.judgment_kinds import JudgmentKind
+from app.domain.states import LIVE_ROUND_STATES
 from app.errors import Invalid, Unavailable
 from app.models import (
     AiOutcome,
@@ -27,6 +28,7 @@ from app.models import (
     Judge,
     Project,
     Prompt,
+    Round,
 )
 from app.services.judging import ai_judgments, judges
 from app.services.judging.ai_judgments import AskedComparison
@@ -140,9 +142,7 @@ def run(context: JobContext) -> None:
             raise Invalid(str(error)) from error
 
     def finish(session: Session) -> Mapping[str, Any]:
-        if (
-            work.task is JudgeTask.DECIDE and context.round_id is None
-        ):  # else its round completes it
+        if work.task is JudgeTask.DECIDE and not _is_in_round(session, context):
             evaluation = session.get_one(Evaluation, context.payload["evaluation_id"])
             evaluations.complete(session, evaluation)
         return result
@@ -168,6 +168,18 @@ def config_of(context: JobContext, work: JudgeWork) -> ChatConfig:
         concurrency=work.limits.concurrency,
         api_key=server_access.key_of(allowed),
     )
+
+
+def held(session: Session, judge_id: int) -> Judge:
+    """Return a judge, locked: another job of it may be asking about the same comparison."""
+    return session.get_one(Judge, judge_id, with_for_update=True, populate_existing=True)
+
+
+def _is_in_round(session: Session, context: JobContext) -> bool:
+    """Whether the job is one of a round that goes on, which then completes the evaluation."""
+    if context.round_id is None:
+        return False
+    return session.get_one(Round, context.round_id).state in LIVE_ROUND_STATES
 
 
 def _read(session: Session, context: JobContext) -> JudgeWork:
@@ -209,7 +221,7 @@ def _ask_all(context: JobContext, server: ChatServer, work: JudgeWork) -> dict[s
     tally, before = JudgeTally(), work.total - len(work.comparison_ids)
     for asked in _answers(context, server, work, tally):
         with transactions.transaction(context) as session:
-            judge = session.get_one(Judge, work.judge.id)
+            judge = held(session, work.judge.id)
             ai_judgments.record(session, judge, context.job_id, asked)
         tally.add(asked)
         context.report(before + tally.done, work.total, f"judged by {work.judge.pseudonym}")
@@ -227,7 +239,7 @@ def _ask_all(context: JobContext, server: ChatServer, work: JudgeWork) -> dict[s
 
 
 def _remarks(tally: JudgeTally, left: int) -> Iterator[str]:
-    yield f"judged {tally.counts[AiOutcome.JUDGED]}; the orders disagreed on {tally.inconsistent}"
+    yield f"judged {tally.counts[AiOutcome.JUDGED]}; the replies disagreed on {tally.inconsistent}"
     for problem, count in tally.problems.items():
         yield f"not judged ({count}): {problem}"
     if left:
@@ -323,22 +335,17 @@ def _outcome(answer: JudgeAnswer) -> AiOutcome:
 
 
 def _order_json(asked: AskedOrder) -> dict[str, Any]:
-    verdict = asked.verdict
-    if verdict is None:
-        return {"order": list(asked.order), "reply": asked.reply, "problem": asked.problem}
-    return {
-        "order": list(asked.order),
-        "ranks": list(verdict.ranking.ranks),
-        "strength": verdict.strength,
-        "explanation": verdict.explanation,
-    }
+    shown = {"order": list(asked.order), "is_reversed": asked.is_reversed}
+    if asked.verdict is None:
+        return {**shown, "reply": asked.reply, "problem": asked.problem}
+    return {**shown, **asked.verdict.to_json()}
 
 
 def _try(context: JobContext, server: ChatServer, work: JudgeWork) -> dict[str, Any]:
     with context.database.reader() as session:
         (shown,) = _read_shown(session, work.comparison_ids, with_withdrawn=True)
     asked = _ask(server, work, shown)
-    messages = prompts.comparison(work.rubric.rubric, shown.kind, shown.turns, shown.responses)
+    first, *_ = askings.of_comparison(work.rubric.rubric, shown.kind, shown.turns, shown.responses)
     verdict = asked.verdict
     context.report(1, 1, f"judged by {work.judge.pseudonym}")
     return {
@@ -346,10 +353,11 @@ def _try(context: JobContext, server: ChatServer, work: JudgeWork) -> dict[str, 
         "comparison_id": shown.id,
         "outcome": asked.outcome,
         "error": asked.error,
-        "ranking": None if verdict is None else list(verdict.ranking.ranks),
+        "kind": shown.kind,
+        **ai_judgments.columns_of(verdict),
         "is_consistent": None if verdict is None else verdict.is_consistent,
         "orders": list(asked.orders),
-        "messages": [list(message) for message in messages],
+        "messages": [list(message) for message in first.messages],
         "requests": asked.requests,
         "tokens_in": asked.tokens_in,
         "tokens_out": asked.tokens_out,

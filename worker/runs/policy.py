@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.gate_policies import Gate
+from app.domain.gates.learning import LeftOutFigures
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Algorithm, RoundPlan, Start
+from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Export, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
@@ -16,7 +20,7 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.model.roles import POLICY, Roles
 from worker.rlhf.reward import reasoning, scoring
 from worker.rlhf.reward.scoring import AdapterReward
-from worker.runs import published
+from worker.runs import gating, published
 from worker.runs import reward as reward_run
 from worker.runs.data import (
     checkpoint_weights,
@@ -25,11 +29,14 @@ from worker.runs.data import (
     sampled_completions,
 )
 from worker.runs.data.checkpoint_weights import Layers
+from worker.runs.fresh_votes import LabelerVotes
+from worker.runs.gating import GateReadings
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
 from worker.training import (
     conversations,
+    kl_limit,
     policy,
     policy_reward,
     reward_parts,
@@ -38,8 +45,9 @@ from worker.training import (
     trained_parameters,
 )
 from worker.training.conversations import Turns
-from worker.training.policy import PromptRoom
+from worker.training.policy import PolicyResult, PromptRoom
 from worker.training.policy_reward import PolicyReward
+from worker.training.screening import Screened
 from worker.training.vote_weights import VoteWeights
 
 
@@ -72,15 +80,7 @@ def run(context: JobContext) -> None:
     roles = checkpoint_weights.load(
         context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
     )
-    screened = [
-        screening.screen(
-            roles.loaded, rows, task.instruction.text, f"{what} prompts", _named, is_needed=needed
-        )
-        for what, rows, needed in (
-            ("training", task.prompts, task.plan.policy.algorithm is not Algorithm.DPO),
-            ("held-out", task.heldout, False),
-        )
-    ]
+    screened = _screened(task, roles)
     task = replace(task, prompts=tuple(screened[0].kept), heldout=tuple(screened[1].kept))
     asked = [_asked(task, roles, rows) for rows in (task.prompts, task.heldout)]
     prompts, heldout = (_items(task, roles, each) for each in asked)
@@ -89,42 +89,105 @@ def run(context: JobContext) -> None:
     for remark in remarks:
         context.say(f"{remark}.")
     room = policy.with_room(context, roles, task.plan, prompts, heldout)
+    measured = GateReadings(task.plan)
+    if task.plan.policy.algorithm is not Algorithm.DPO:
+        refused = len(screened[0].refusals.reasons)
+        measured.figures[Gate.LEFT_OUT] = _left_out(task, room, refused)
+    if gating.holds_back(context, task.round, RoundState.POLICY, measured):
+        return
     reward = _reward(context, task, roles, room, asked[0] | asked[1])
+    fresh = _fresh_votes(context, task, roles, asked[1])
     result = policy.train(
         context,
         roles,
-        task.plan,
+        kl_limit.limited(context, task.plan, reward.model),
         room,
         reward.function,
         reward.normaliser,
         _rankings(context, task, roles),
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
+        fresh=fresh,
     )
     if result is None:
         return
-    starts_last = task.plan.policy.start is Start.LAST
-    settings = {
-        **task.beneath.config,
-        **roles.loaded.record,
-        "algorithm": str(task.plan.policy.algorithm),
-        "reward_checkpoint_id": None if task.reward is None else task.reward.id,
-        "reward": dict(reward.record),
-        "started_from_id": task.before.id if starts_last else task.start.id,
-        "training": dict(result.settings),
-        **trained_parameters.of(roles, [POLICY]),
-    }
     model = TrainedModel(
         CheckpointKind.POLICY,
         partial(result.save, roles),
-        settings,
+        _settings(task, roles, reward, result),
         result.metrics,
         task.instruction,
         parent_id=task.start.id,
         parents=[task.start] if task.reward is None else [task.start, task.reward],
         export_ids=task.export_ids,
         remarks=remarks,
+        card_remarks=() if fresh is None else (fresh.summary(),),
+        measured=measured,
     )
+    if result.movement is not None:
+        measured.figures[Gate.POLICY] = result.movement
     published.publish(context, task.project, task.round, model)
+
+
+def _settings(
+    task: PolicyTask, roles: Roles, reward: PolicyReward, result: PolicyResult
+) -> dict[str, Any]:
+    """Return what the policy was made from, and how."""
+    return {
+        **task.beneath.config,
+        **roles.loaded.record,
+        "algorithm": str(task.plan.policy.algorithm),
+        "reward_checkpoint_id": None if task.reward is None else task.reward.id,
+        "reward": dict(reward.record),
+        "started_from_id": task.before.id if task.continues else task.start.id,
+        "training": dict(result.settings),
+        **trained_parameters.of(roles, [POLICY]),
+    }
+
+
+def _fresh_votes(
+    context: JobContext, task: PolicyTask, roles: Roles, asked: Mapping[int, Turns]
+) -> LabelerVotes | None:
+    """Return those who are asked about the policy while it trains; None: nobody."""
+    if not task.plan.policy.fresh_votes:
+        return None
+    return LabelerVotes(
+        context,
+        task.round,
+        task.plan,
+        {f"prompt-{prompt.id}": prompt for prompt in task.heldout},
+        asked,
+        task.start.name,
+        task.instruction.version,
+        roles.loaded.chat.thought_end,
+    )
+
+
+def _screened(task: PolicyTask, roles: Roles) -> list[Screened[Prompt]]:
+    """Return the training and the held-out prompts that the chat template renders, and others."""
+    return [
+        screening.screen(
+            roles.loaded, rows, task.instruction.text, f"{what} prompts", _named, is_needed=needed
+        )
+        for what, rows, needed in (
+            ("training", task.prompts, task.plan.policy.algorithm is not Algorithm.DPO),
+            ("held-out", task.heldout, False),
+        )
+    ]
+
+
+def _left_out(task: PolicyTask, room: PromptRoom, refused: int) -> LeftOutFigures:
+    tokens = task.plan.sampling.max_new_tokens
+    too_long = int(room.left_out.get("prompts_without_room", 0))
+    return LeftOutFigures(
+        "prompts",
+        RoundState.POLICY,
+        len(task.prompts) + refused,
+        too_long,
+        refused,
+        "sampling.max_new_tokens",
+        tokens,
+        tokens // 2 or None,
+    )
 
 
 def _reward(
@@ -152,7 +215,8 @@ def _reward(
     learned = AdapterReward(roles, names, scoring.probe(roles), normaliser)
     record = reward_parts.record_of(task.reward.config)
     whole = reward_parts.of(record, learned, sources, reading)
-    return PolicyReward(reasoning.ignoring(whole, roles.loaded), normaliser, record)
+    function = reasoning.ignoring(whole, roles.loaded)
+    return PolicyReward(function, normaliser, record, task.reward.config)
 
 
 def _task(context: JobContext) -> PolicyTask:
@@ -207,6 +271,7 @@ def _items(task: PolicyTask, roles: Roles, asked: Mapping[int, Turns]) -> list[P
         PromptItem(
             f"prompt-{prompt_id}",
             token_ids.prompt_ids(roles.loaded, turns, task.instruction.text),
+            token_ids.readable(turns),
         )
         for prompt_id, turns in asked.items()
     ]

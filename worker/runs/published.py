@@ -8,10 +8,14 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.domain.instruction_text import InstructionText
+from app.domain.plan import RoundPlan
 from app.models import Checkpoint, CheckpointKind, Project, Round
 from app.services.checkpoints import checkpoints
 from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.rounds import rounds
+from worker.runs import gating
+from worker.runs.gating import GateReadings
+from worker.runs.process import process_memory
 from worker.runs.process.job_context import JobContext
 from worker.training import model_card
 from worker.training.model_card import ModelCard
@@ -39,6 +43,7 @@ class TrainedModel:
         export_ids: the exports whose judgments it was trained on.
         remarks: sentences for the job's result, shown on the round's page.
         card_remarks: further lines of the card.
+        measured: what the round's gates go by.
     """
 
     kind: CheckpointKind
@@ -52,6 +57,7 @@ class TrainedModel:
     export_ids: Sequence[int] = ()
     remarks: Sequence[str] = ()
     card_remarks: Sequence[str] = ()
+    measured: GateReadings | None = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -69,10 +75,19 @@ class TrainedModel:
         return [f"Instruction, version {self.instruction.version}: {text}", *self.card_remarks]
 
 
+def _chosen(round_: Round) -> list[str]:
+    """Return the line of the card on the choice that the round was launched with, if any."""
+    choice = RoundPlan.from_json(round_.plan).choice
+    return [] if choice is None else [f"Plan of the round: {choice.words}"]
+
+
 def publish(context: JobContext, project: Project, round_: Round, model: TrainedModel) -> None:
     """Write the model and its card, and succeed with a checkpoint of the round."""
     folder = context.workdir / "checkpoint"
     title = _TITLES[model.kind]
+    with context.database.reader() as session:
+        passed = gating.card_lines(session, round_)
+    failed = model.measured.failed if model.measured is not None else []
     card = ModelCard(
         title,
         f"{title} of round {round_.number}, {project.name}",
@@ -81,7 +96,7 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
         parents={row.name: row.sha256 for row in model.parents},
         data=model.data,
         origin={"project": project.name, "round": round_.number},
-        facts=model.facts,
+        facts=[*model.facts, *_chosen(round_), *passed, *failed],
     )
     model_card.fill(context, folder, card, model.write)
     published = context.publish(folder, model.kind.value)
@@ -99,6 +114,13 @@ def publish(context: JobContext, project: Project, round_: Round, model: Trained
         )
         rounds.attach(session, round_.id, row)
         remarks = {"remarks": list(model.remarks)} if model.remarks else {}
-        return {"checkpoint_id": row.id, "stop_reason": model.metrics["stop_reason"], **remarks}
+        figures = model.measured.result if model.measured is not None else {}
+        return {
+            "checkpoint_id": row.id,
+            "stop_reason": model.metrics["stop_reason"],
+            "peak_bytes": process_memory.peak_bytes(context.device),
+            **remarks,
+            **figures,
+        }
 
     context.succeed(finish)

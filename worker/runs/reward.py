@@ -2,23 +2,27 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.gate_policies import Gate
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import RoundPlan
+from app.domain.states import RoundState
 from app.errors import Invalid
 from app.formats.training_rows import FrozenRow
 from app.models import Checkpoint, CheckpointKind, Project, Prompt, Round, Split
 from app.services.checkpoints import checkpoints
 from app.services.rounds import prompt_selection
 from worker.rlhf.core.examples import RankedPrompt
+from worker.rlhf.model import models
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import reasoning
-from worker.runs import published
+from worker.rlhf.reward.scoring import RewardFunction
+from worker.runs import gating, published
 from worker.runs.data import (
     checkpoint_weights,
     frozen_dataset,
@@ -27,12 +31,22 @@ from worker.runs.data import (
 )
 from worker.runs.data.checkpoint_weights import Layers
 from worker.runs.data.frozen_dataset import FrozenData
+from worker.runs.gating import GateReadings
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
-from worker.training import conversations, reward, reward_figures, reward_parts, screening
+from worker.training import (
+    conversations,
+    label_curve,
+    reward,
+    reward_figures,
+    reward_parts,
+    reward_search,
+    screening,
+)
+from worker.training.conversations import Question, Turns
 from worker.training.layout import HELDOUT_SCORES
-from worker.training.reward import RewardInputs
+from worker.training.reward import RewardInputs, RewardResult
 from worker.training.vote_weights import VoteWeights
 
 
@@ -55,73 +69,149 @@ class RewardTask:
         return self.roots[self.start.id]
 
 
+@dataclass(frozen=True, slots=True)
+class FittingRows:
+    """The rows and prompts that the model's chat template renders, and what is said of others."""
+
+    train: list[FrozenRow]
+    heldout: list[FrozenRow]
+    questions: list[Question]
+    refused: int  # of the training rows
+    refused_heldout: int
+    remarks: list[str]
+
+
 def run(context: JobContext) -> None:
     """Freeze the judgments, train, measure and publish."""
     task, data = context.once(lambda: _read_and_freeze(context))
-    plan = task.plan
+    plan, text = task.plan, task.instruction.text
     weights = VoteWeights.of(plan.reward, data.rows)
     for remark in weights.remarks:
         context.say(remark)
     roles = checkpoint_weights.load(context, task.beneath, four_bit=plan.four_bit, chat=plan.chat)
-    text = task.instruction.text
-    train = screening.screen(roles.loaded, data.rows, text, "comparisons", _compared)
+    fitting = _fitting(roles, task, data)
+    for remark in fitting.remarks:
+        context.say(f"{remark}.")
+    asked = dict(
+        conversations.asked_by_start_model(roles, fitting.questions, text, plan.sampling, plan.seed)
+    )
+    parts = _other_rewards(context, task, roles, asked)
+    inputs = _inputs(task, data, roles, fitting, asked, weights)
+    measured = GateReadings(plan)
+    left_out = measured.figures[Gate.LEFT_OUT] = reward_figures.left_out(
+        inputs, fitting.refused, models.context_tokens(roles.causal)
+    )
+    if gating.holds_back(context, task.round, RoundState.REWARD, measured):
+        return
+    inputs, searched = reward_search.settle(context, roles, inputs)
+    fitted = _sub_samples(context, task, inputs)
+    result = reward.fit(context, roles, inputs, parts)
+    if result is None:
+        return
+    figures, scored = reward_figures.measure(
+        fitting.train, fitting.heldout, inputs, result.reward, result.criteria
+    )
+    metrics = {
+        **result.end.summary,
+        **searched,
+        **figures,
+        "prompts_without_room": len(inputs.prompts) - len(result.items),
+        "refused": fitting.refused + fitting.refused_heldout,
+    }
+    if plan.reward.label_value:
+        scores = {int(row["comparison"]): row["scores"] for row in scored}
+        whole = len(inputs.train) - left_out.too_long
+        metrics |= label_curve.value(fitted, whole, fitting.heldout, scores)
+    if plan.trains_on_reward:
+        measured.figures[Gate.REWARD] = reward_figures.worth(inputs.plan, figures, searched)
+    model = replace(
+        _model(task, data, roles, result, scored),
+        metrics=metrics,
+        remarks=[*weights.remarks, *fitting.remarks],
+        measured=measured,
+    )
+    published.publish(context, task.project, task.round, model)
+
+
+def _fitting(roles: Roles, task: RewardTask, data: FrozenData) -> FittingRows:
+    loaded, text = roles.loaded, task.instruction.text
+    train = screening.screen(loaded, data.rows, text, "comparisons", _compared)
     heldout = screening.screen(
-        roles.loaded, data.heldout, text, "held-out comparisons", _compared, is_needed=False
+        loaded, data.heldout, text, "held-out comparisons", _compared, is_needed=False
     )
     prompts = screening.screen(
-        roles.loaded,
+        loaded,
         [sampled_completions.question_of(prompt) for prompt in task.prompts],
         text,
         "normalization prompts",
         lambda question: (question.key, question.skeleton),
     )
-    refused = [*train.refusals.remarks, *heldout.refusals.remarks, *prompts.refusals.remarks]
-    for remark in refused:
-        context.say(f"{remark}.")
-    asked = dict(
-        conversations.asked_by_start_model(roles, prompts.kept, text, plan.sampling, plan.seed)
+    refusals = (train.refusals, heldout.refusals, prompts.refusals)
+    remarks = [remark for each in refusals for remark in each.remarks]
+    return FittingRows(
+        train.kept,
+        heldout.kept,
+        prompts.kept,
+        len(train.refusals.reasons),
+        len(heldout.refusals.reasons),
+        remarks,
     )
+
+
+def _inputs(
+    task: RewardTask,
+    data: FrozenData,
+    roles: Roles,
+    fitting: FittingRows,
+    asked: Mapping[str, Turns],
+    weights: VoteWeights,
+) -> RewardInputs:
+    return RewardInputs(
+        plan=task.plan,
+        train=_rankings(fitting.train, roles, task, weights),
+        heldout=_rankings(fitting.heldout, roles, task, VoteWeights()),
+        criterion_weights=frozen_dataset.criterion_weights(data.rows),
+        prompts=list(asked.items()),
+        instruction=task.instruction.text,
+        comparisons=len(fitting.train),
+    )
+
+
+def _other_rewards(
+    context: JobContext, task: RewardTask, roles: Roles, asked: Mapping[str, Turns]
+) -> tuple[RewardFunction, ...]:
+    """Return the plan's other rewards, which read the normalization prompts."""
     by_id = {
         prompt.id: [asked[question.key]]
         for prompt in task.prompts
         if (question := sampled_completions.question_of(prompt)).key in asked
     }
-    normalized = [prompt for prompt in task.prompts if prompt.id in by_id]
-    reading = reward_reading.of(context, roles, plan.reward, normalized, text, by_id)
+    prompts = [prompt for prompt in task.prompts if prompt.id in by_id]
+    text = task.instruction.text
+    reading = reward_reading.of(context, roles, task.plan.reward, prompts, text, by_id)
     sources = reward_reading.sources(context, task.project)
-    parts = reward_parts.build(plan.reward, sources, reading)
-    inputs = RewardInputs(
-        plan=plan,
-        train=_rankings(train.kept, roles, task, weights),
-        heldout=_rankings(heldout.kept, roles, task, VoteWeights()),
-        criterion_weights=frozen_dataset.criterion_weights(data.rows),
-        prompts=list(asked.items()),
-        instruction=text,
-        comparisons=len(train.kept),
-    )
-    result = reward.fit(context, roles, inputs, parts)
-    if result is None:
-        return
-    figures, scored = reward_figures.measure(
-        train.kept, heldout.kept, inputs, result.reward, result.criteria
-    )
-    metrics = {
-        **result.end.summary,
-        **figures,
-        "prompts_without_room": len(inputs.prompts) - len(result.items),
-    }
-    settings = {**task.beneath.config, **roles.loaded.record, **result.scaled(roles, plan)}
+    return reward_parts.build(task.plan.reward, sources, reading)
+
+
+def _model(
+    task: RewardTask,
+    data: FrozenData,
+    roles: Roles,
+    result: RewardResult,
+    scored: Sequence[Mapping[str, Any]],
+) -> TrainedModel:
+    """Return the model with what it was made from, its scale fitted."""
 
     def write(folder: Path) -> None:
         result.save(roles, folder)
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
         (folder / HELDOUT_SCORES).write_text("".join(lines), encoding="utf-8")
 
-    model = TrainedModel(
+    return TrainedModel(
         CheckpointKind.REWARD,
         write,
-        settings,
-        metrics,
+        {**task.beneath.config, **roles.loaded.record, **result.scaled(roles, task.plan)},
+        {},
         task.instruction,
         parent_id=task.start.id,
         parents=[task.start],
@@ -131,10 +221,23 @@ def run(context: JobContext) -> None:
             "instructions": data.export.manifest.get("instructions", {}),
         },
         export_ids=[data.export.id],
-        remarks=[*weights.remarks, *refused],
         card_remarks=[*_judged_by(data.rows), *_remarks(data.rows, task.instruction)],
     )
-    published.publish(context, task.project, task.round, model)
+
+
+def _sub_samples(
+    context: JobContext, task: RewardTask, inputs: RewardInputs
+) -> dict[int, dict[int, list[float]]]:
+    """Return the held-out scores of models fitted to fewer comparisons, if the plan asks for it."""
+    if not task.plan.reward.label_value:
+        return {}
+    return label_curve.fits(
+        context,
+        inputs,
+        lambda: checkpoint_weights.load(
+            context, task.beneath, four_bit=task.plan.four_bit, chat=task.plan.chat
+        ),
+    )
 
 
 def _compared(frozen: FrozenRow) -> tuple[str, Sequence[Mapping[str, Any]]]:

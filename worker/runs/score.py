@@ -86,7 +86,8 @@ def _read(session: Session, context: JobContext) -> ScoreTask:
     query = select(ScoredRow).where(ScoredRow.scoring_id == scoring.id).order_by(ScoredRow.place)
     rows = tuple(session.scalars(query))
     ids = [row.prompt_id for row in rows if row.prompt_id is not None]
-    prompts = {key: session.get_one(Prompt, key) for key in ids}
+    by_id = {row.id: row for row in session.scalars(select(Prompt).where(Prompt.id.in_(ids)))}
+    prompts = {key: by_id[key] for key in ids}
     instruction = transactions.instruction_of(session, context, project)
     return ScoreTask(scoring, project, rows, prompts, instruction)
 
@@ -123,11 +124,13 @@ def _score(
     responses: list[ScoredText] = []
     texts = [list(row.texts) for row in rows]
     scores = [list(row.scores) for row in rows]
+    earlier: list[list[Any]] = [list(row.earlier) or [[] for _ in drawn] for row in rows]
     for number, row in enumerate(rows):
         for side, completions in enumerate(drawn):
             response = _response(row, side, completions)
             if response is not None and scores[number][side] is None:
                 texts[number][side] = response.text
+                earlier[number][side] = list(response.messages[len(row.messages) :])
                 asked.append((number, side))
                 responses.append(response)
     if not responses:
@@ -135,22 +138,24 @@ def _score(
     for (number, side), score in zip(asked, scorer.score(responses), strict=True):
         scores[number][side] = score
     with transactions.transaction(context) as session:
-        for row, row_texts, row_scores in zip(rows, texts, scores, strict=True):
+        for number, row in enumerate(rows):
             stored = session.get_one(ScoredRow, row.id)
-            stored.texts, stored.scores = row_texts, row_scores
+            stored.texts, stored.scores = texts[number], scores[number]
+            stored.earlier = earlier[number] if any(earlier[number]) else []
 
 
 def _response(
     row: ScoredRow, side: int, completions: Mapping[int, Completion] | None
 ) -> ScoredText | None:
     if completions is None:
-        text = row.texts[side]
-        return None if text is None else ScoredText(row.messages, str(text))
+        text, earlier = row.texts[side], row.earlier[side] if row.earlier else []
+        return None if text is None else ScoredText([*row.messages, *earlier], str(text))
     completion = completions.get(row.prompt_id or 0)
     if completion is None:
         return None
     tokens = len(completion.token_ids or ()) or None
-    return ScoredText(row.messages, completion.text, tokens, completion.is_finished)
+    turns = [*row.messages, *completion.earlier]
+    return ScoredText(turns, completion.text, tokens, completion.is_finished)
 
 
 def _remarks(

@@ -11,8 +11,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain.gate_policies import Gate
+from app.domain.gates.learning import LeftOutFigures
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import STARTER, RoundPlan, SftPlan
+from app.domain.states import RoundState
 from app.errors import Invalid
 from app.models import Checkpoint, CheckpointKind, Project, Round, Split
 from app.services.checkpoints import checkpoints
@@ -26,6 +29,7 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.runs import published
 from worker.runs.data import checkpoint_weights, reward_reading
+from worker.runs.gating import GateReadings
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.published import TrainedModel
@@ -67,7 +71,7 @@ def run(context: JobContext) -> None:
     roles = Roles(loaded, context.team)
     if task.base is not None:
         model_check.guard(roles, task.base.uri)
-    task, remarks = _screened(context, loaded, task)
+    task, remarks, refused = _screened(context, loaded, task)
     inputs = SftInputs(
         plan=task.sft,
         train=task.demonstrations,
@@ -95,12 +99,29 @@ def run(context: JobContext) -> None:
         task.instruction,
         parent_id=None if task.base is None else task.base.id,
         remarks=remarks,
+        measured=GateReadings(task.plan, {Gate.LEFT_OUT: _left_out(task, refused, result.metrics)}),
     )
     published.publish(context, task.project, task.round, model)
 
 
-def _screened(context: JobContext, loaded: LoadedModel, task: SftTask) -> tuple[SftTask, list[str]]:
-    """Leave out the demonstrations that the chat template refuses; say which, and why."""
+def _left_out(task: SftTask, refused: int, metrics: Mapping[str, Any]) -> LeftOutFigures:
+    limit = task.sft.max_tokens
+    return LeftOutFigures(
+        "demonstrations",
+        RoundState.SFT,
+        len(task.demonstrations) + refused,
+        int(metrics["too_long"]),
+        refused,
+        "sft.max_tokens",
+        limit,
+        min(2 * limit, 1_000_000),
+    )
+
+
+def _screened(
+    context: JobContext, loaded: LoadedModel, task: SftTask
+) -> tuple[SftTask, list[str], int]:
+    """Leave out the demonstrations that the chat template refuses; say which, why and how many."""
     train, heldout = (
         screening.screen(
             loaded,
@@ -119,7 +140,7 @@ def _screened(context: JobContext, loaded: LoadedModel, task: SftTask) -> tuple[
     for remark in remarks:
         context.say(f"{remark}.")
     kept = replace(task, demonstrations=tuple(train.kept), heldout=tuple(heldout.kept))
-    return kept, remarks
+    return kept, remarks, len(train.refusals.reasons)
 
 
 def _task(context: JobContext) -> SftTask:
@@ -188,6 +209,6 @@ def _samples(roles: Roles, role: str, task: SftTask) -> list[Sample]:
         seed=task.plan.seed,
     )
     return [
-        Sample(str(shown[int(sample.prompt_key)].messages[-1]["content"]), sample.text, None)
+        Sample(token_ids.readable(shown[int(sample.prompt_key)].messages), sample.text, None)
         for sample in sampling.generate(roles, fitting, config, role)
     ]

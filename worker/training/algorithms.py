@@ -16,6 +16,7 @@ from worker.rlhf.model.roles import REFERENCE, LoraSettings, Roles
 from worker.rlhf.policy import best_of_n, dpo, ppo, rloo
 from worker.rlhf.policy.best_of_n import BestOfNConfig
 from worker.rlhf.policy.dpo import DpoConfig
+from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.policy_watch import PolicyWatch
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.rloo import RlooConfig
@@ -43,6 +44,7 @@ class PolicyInputs:
     reward: RewardFunction
     rankings: Sequence[RankedPrompt]
     state: TrainingState
+    fresh: FreshVotes | None = None  # None: people are not asked while it trains
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,15 @@ def _ppo(inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
     if not same_shape:  # a new value head predicts the normalized reward directly
         own = replace(own, value_scale=Scale())
     ppo.prepare(inputs.roles, own, reward="reward" if same_shape else None)
-    loop = ppo.train(inputs.roles, inputs.prompts, inputs.heldout, inputs.reward, own, inputs.state)
+    loop = ppo.train(
+        inputs.roles,
+        inputs.prompts,
+        inputs.heldout,
+        inputs.reward,
+        own,
+        inputs.state,
+        inputs.fresh,
+    )
     return PreparedPolicy(own.to_json(), loop)
 
 
@@ -89,7 +99,13 @@ def _rloo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPoli
     config = RlooConfig(plan.policy.samples, own)
     rloo.prepare(inputs.roles, config)
     loop = rloo.train(
-        inputs.roles, inputs.prompts, inputs.heldout, inputs.reward, config, inputs.state
+        inputs.roles,
+        inputs.prompts,
+        inputs.heldout,
+        inputs.reward,
+        config,
+        inputs.state,
+        inputs.fresh,
     )
     return PreparedPolicy(config.to_json(), loop)
 
@@ -105,7 +121,7 @@ def dpo_config(plan: RoundPlan, lora: LoraSettings) -> DpoConfig:
     """Return the settings of DPO; the KL coefficient is its beta."""
     return DpoConfig(
         beta=plan.policy.kl_coefficient,
-        epochs=plan.policy.epochs,
+        epochs=plan.policy.epochs or 1,
         batch_rankings=plan.policy.batch_size,
         max_steps=plan.policy.max_steps,
         learning_rate=plan.policy.learning_rate,
@@ -143,7 +159,7 @@ def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
         batch_size=plan.sampling.batch_size,
     )
     imitation = SftConfig(
-        epochs=plan.policy.epochs,
+        epochs=plan.policy.epochs or 1,
         batch_size=plan.policy.batch_size,
         learning_rate=plan.policy.learning_rate,
         max_steps=plan.policy.max_steps,
@@ -162,4 +178,5 @@ def _watch(inputs: PolicyInputs, own: PpoConfig) -> PolicyWatch:
         own.sampling,
         own.forward,
         inputs.state,
+        inputs.fresh,
     )

@@ -48,6 +48,44 @@ def lines(rows: Sequence[FrozenRow], scores: Scores) -> dict[str, Any]:
     }
 
 
+def hits(rows: Sequence[FrozenRow], scores: Scores) -> dict[int, float]:
+    """Return the share of each comparison's votes that the scores predict, where it is defined."""
+    sided = {
+        frozen.row.comparison_id: _sided(frozen.votes, scores[frozen.row.comparison_id])
+        for frozen in rows
+        if frozen.row.comparison_id in scores
+    }
+    return {name: sum(each) / len(each) for name, each in sided.items() if each}
+
+
+def against_length(
+    rows: Sequence[FrozenRow], scores: Scores, lengths: Scores, rule: str
+) -> dict[str, Any]:
+    """Return the accuracy of a length rule on the same votes, and the model's lead over it.
+
+    Args:
+        rows: held-out comparisons.
+        scores: of the model.
+        lengths: higher where the rule prefers a completion.
+        rule: its name.
+
+    """
+    own, by_rule, prompt_ids = [], [], []
+    for frozen in rows:
+        hits = _sided(frozen.votes, scores[frozen.row.comparison_id])
+        if hits:
+            rule_hits = _sided(frozen.votes, lengths[frozen.row.comparison_id])
+            own.append(sum(hits) / len(hits))
+            by_rule.append(sum(rule_hits) / len(rule_hits))
+            prompt_ids.append(frozen.row.prompt.id)
+    lead = [model - length for model, length in zip(own, by_rule, strict=True)]
+    return {
+        "length_rule": rule,
+        "length_accuracy": sum(by_rule) / len(by_rule) if by_rule else None,
+        "over_length": _measure(jackknife.mean(lead, jackknife.numbered(prompt_ids))),
+    }
+
+
 def by_labeler(rows: Sequence[FrozenRow], scores: Scores) -> dict[str, dict[str, float]]:
     """Return how often the model agrees with each labeler, with the number of votes."""
     hits: dict[str, list[float]] = defaultdict(list)

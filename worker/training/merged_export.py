@@ -17,8 +17,7 @@ from worker import artifacts, libraries
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
 from worker.training import loading_code
-from worker.training.model_card import TRAINING
-from worker.training.model_folders import ADAPTER
+from worker.training.model_folders import ADAPTER, TRAINING
 
 MERGED: Final = "merged"
 STEPS: Final = 3

@@ -10,9 +10,8 @@ from typing import Any
 from app.domain import model_size
 from worker import libraries
 from worker.training import loading_code, trained_parameters, training_loop
+from worker.training.model_folders import TRAINING
 from worker.training.training_loop import RunPlace
-
-TRAINING = "training.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,9 @@ class ModelCard:
     def text(self, loading: Sequence[str] = ()) -> str:
         """Return a short card in Markdown: the metrics that are numbers, and how to load it."""
         parents = ", ".join(self.parents) or "none"
-        facts = [line for fact in (*self.facts, *self._size()) for line in ("", fact)]
+        facts = [
+            line for fact in (*self.facts, *self._size(), *self._search()) for line in ("", fact)
+        ]
         rows = [
             f"| {name} | {value:.4g} |"
             for name, value in sorted(self.metrics.items())
@@ -71,12 +72,31 @@ class ModelCard:
             ]
         )
 
+    def _search(self) -> list[str]:
+        """Say how the learning rate was chosen, and what became of each rate that was tried."""
+        found = self.metrics.get("rate_search")
+        if not found:
+            return []
+        trials = [
+            f"{trial['rate']:.2g}: held-out loss "
+            + ("not finite" if trial["loss"] is None else f"{trial['loss']:.4f}")
+            + _accuracy(trial["accuracy"])
+            + f" after {trial['steps']} steps"
+            for trial in found["trials"]
+        ]
+        tried = [f"Rates that were tried: {'; '.join(trials)}."] if trials else []
+        return [found["sentence"], *tried]
+
     def _size(self) -> list[str]:
         size = self.settings.get(trained_parameters.SIZE)
         if not size:
             return []
         words = model_size.words(size["parameters"], size["trainable_parameters"])
         return [f"Parameters: {words}"]
+
+
+def _accuracy(share: float | None) -> str:
+    return "" if share is None else f", accuracy {100 * share:.0f} %"
 
 
 def fill(place: RunPlace, folder: Path, card: ModelCard, write: Callable[[Path], object]) -> None:

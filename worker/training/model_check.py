@@ -5,13 +5,18 @@ a miniature of the model, with the same probes that runs use on the loaded model
 decides there. `guard` is the part that every run repeats once its base is loaded.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from app.domain.checked_model import CheckedModel
 from app.errors import Invalid
 from worker.rlhf.model import adapter_targets, encoder_decoder, miniature, supported
 from worker.rlhf.model.roles import LoraSettings, Roles
@@ -25,74 +30,24 @@ SMALL: Final = 50_000_000
 """A model of up to this many parameters is probed at its own size if it has no miniature."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCheck:
-    """What is known of a model; a model with a refusal cannot be used.
-
-    Attributes:
-        name: the path or the hub name.
-        refusal: why it cannot be used; None if it can.
-        notes: what works in another way than people may expect.
-        model_type: the family's name in transformers.
-        architecture: the class that is loaded.
-        parameters: of the whole model.
-        trainable_parameters: of an adapter with the default settings.
-        trained_layers: the layers that the adapter is on.
-        context_tokens: the longest sequence; None if the model states none.
-        ends: the ids of the tokens that end a response, with their text.
-        template: "none", or what the chat template has.
-        sampling: how it is sampled, and why.
-        packing: whether demonstrations share rows, up to which length, and why.
-        shared_prompts: whether completions share their prompt, up to which length, and why.
-        plain_reward: whether plain transformers has a class that loads its reward models.
-        bytes_needed: an estimate for training in fp32 with adapters, without activations.
-        bytes_here: the memory of the device that was asked about.
-    """
-
-    name: str
-    refusal: str | None = None
-    notes: tuple[str, ...] = ()
-    model_type: str = ""
-    architecture: str = ""
-    parameters: int = 0
-    trainable_parameters: int = 0
-    trained_layers: tuple[str, ...] = ()
-    context_tokens: int | None = None
-    ends: Mapping[int, str] = field(default_factory=dict)
-    template: Mapping[str, bool] = field(default_factory=dict)
-    sampling: Mapping[str, str] = field(default_factory=dict)
-    packing: Mapping[str, object] = field(default_factory=dict)
-    shared_prompts: Mapping[str, object] = field(default_factory=dict)
-    plain_reward: bool = False
-    bytes_needed: int = 0
-    bytes_here: int = 0
-
-    @property
-    def trainable_share(self) -> float:
-        """The adapter's size relative to the model's."""
-        return self.trainable_parameters / self.parameters if self.parameters else 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {**asdict(self), "trainable_share": self.trainable_share}
-
-
-def check(name: str, *, device: str = "cpu") -> ModelCheck:
+def check(name: str, *, device: str = "cpu") -> CheckedModel:
     """Check a model by its path or hub name; what is wrong with it is in the result."""
-    known = ModelCheck(name, bytes_here=model_facts.memory_of(device))
+    known = CheckedModel(name, bytes_here=model_facts.memory_of(device))
     try:
         config = model_facts.config_of(name)
         known = replace(known, model_type=config.model_type)
         supported.refuse(config)
         tokenizer = model_facts.tokenizer_of(name)
         model_facts.refuse_other_weights(name)
+        ends = model_facts.ends_of(name, config, tokenizer)
         known = replace(
             known,
-            ends=model_facts.ends_of(name, config, tokenizer),
+            ends={str(id): end for id, end in ends.items()},
             **model_facts.reading(config, tokenizer),
         )
-        return _tried(known, config, tokenizer)
-    except (*miniature.FAILURES, OSError) as error:
+        generation = model_facts.generation_of(name, config)
+        return _tried(known, config, tokenizer, generation)
+    except (*miniature.FAILURES, OSError, Invalid) as error:
         return replace(known, refusal=_sentence(error, known))
 
 
@@ -110,8 +65,11 @@ def guard(roles: Roles, name: str) -> None:
 
 
 def _tried(
-    known: ModelCheck, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-) -> ModelCheck:
+    known: CheckedModel,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    generation: GenerationConfig,
+) -> CheckedModel:
     """Return what trying a miniature tells, and the sizes of the model itself."""
     with torch.device("meta"):
         whole: PreTrainedModel = encoder_decoder.auto_class(config).from_config(config)
@@ -119,7 +77,7 @@ def _tried(
     tried = model_probes.tried(
         config,
         tokenizer,
-        model_facts.generation_of(known.name, config),
+        generation,
         at_own_size=parameters <= SMALL,
     )
     trainable = adapter_targets.parameters(whole, tried.adapted, LoraSettings().r)
@@ -138,7 +96,7 @@ def _tried(
     )
 
 
-def _sentence(error: Exception, known: ModelCheck) -> str:
+def _sentence(error: Exception, known: CheckedModel) -> str:
     text = model_sources.reason(error, known.name)
     has_type = not known.model_type or known.model_type in text
     return text.strip() if has_type else f"models of type {known.model_type!r}: {text.strip()}"

@@ -16,8 +16,9 @@ from transformers import (
 from worker.rlhf.core.layout_probe import FAILURES
 from worker.rlhf.model import ends, supported, template
 from worker.rlhf.model.template import ChatMessage
+from worker.training import model_folders
+from worker.training.model_folders import ADAPTER
 
-ADAPTER: Final = "adapter_config.json"
 THINKING: Final = ("enable_thinking", "<think>", "reasoning_content")
 
 
@@ -36,12 +37,16 @@ def config_of(name: str) -> PretrainedConfig:
 
     Raises:
         ValueError: if the folder is none, or not that of a whole model.
+        Invalid: if it is that of a run that has not finished.
         OSError: if there is nothing of that name.
     """
     folder = Path(name).expanduser()
     if (folder / ADAPTER).is_file():
         raise ValueError(f"{name} is an adapter; check the base model that its {ADAPTER} names")
     if folder.is_dir() and not (folder / "config.json").is_file():
+        inner = model_folders.located(name)
+        if Path(inner) != folder.resolve():
+            raise ValueError(f"{name} is the folder of a run; the model in it is {inner}")
         raise ValueError(f"the folder {name} has no config.json; it is not a model")
     if name.startswith((".", "/", "~")) and not folder.exists():
         raise ValueError(f"there is no folder {name}")

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from app.errors import Invalid
 from worker import artifacts
-from worker.training.model_card import TRAINING
 
 ADAPTER: Final = "adapter_config.json"
+TRAINING: Final = "training.json"  # the card for programs
 MODEL: Final = "model"  # below the folder that a run writes
+RUN: Final = "run.json"  # the settings of that run
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,24 @@ class RewardFolder:
 
 
 def located(name: str) -> str:
-    """Return a model's location: the folder itself, the one a run left in it, or the hub name."""
+    """Return a model's location: the folder itself, the one a run left in it, or the hub name.
+
+    Raises:
+        Invalid: the folder is that of a run that has not left its model yet.
+    """
     folder = Path(name).expanduser()
     if not folder.is_dir():
         return name
     inner = folder / MODEL
-    is_run = not (folder / "config.json").exists() and (inner / artifacts.MANIFEST).is_file()
-    return str((inner if is_run else folder).resolve())
+    is_model = any((folder / file).exists() for file in ("config.json", ADAPTER))
+    if not is_model and (inner / artifacts.MANIFEST).is_file():
+        return str(inner.resolve())
+    if not is_model and (folder / RUN).is_file():
+        raise Invalid(
+            f"{name} has no model yet: its training has not finished; wait for it or, if it was "
+            "interrupted, continue it with the same `attune train` command"
+        )
+    return str(folder.resolve())
 
 
 def base_of(folder: Path) -> str:

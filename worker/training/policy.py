@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
+from app.domain import policy_looks
+from app.domain.gates.learning import PolicyFigures
 from app.domain.plan import Algorithm, PolicyPlan, RoundPlan
+from app.domain.step_counts import LOOKS_SHARE
 from app.errors import Invalid
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.step_report import StepReport
@@ -16,6 +19,7 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import POLICY, REFERENCE, SFT, LoraSettings, Roles
 from worker.rlhf.policy import stopping
+from worker.rlhf.policy.fresh_votes import FreshPreference, FreshVotes
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.stopping import Rule
@@ -51,6 +55,7 @@ class PolicyResult:
     settings: dict[str, Any]
     metrics: dict[str, Any]
     end: LoopEnd
+    movement: PolicyFigures | None = None  # None: nothing was observed
 
     def save(self, roles: Roles, folder: Path) -> None:
         """Write the weights."""
@@ -68,6 +73,7 @@ def train(
     *,
     continue_from: Path | None = None,
     save_every: int | None = None,
+    fresh: FreshVotes | None = None,
 ) -> PolicyResult | None:
     """Train a policy; keep the best weights seen before any alarm.
 
@@ -81,17 +87,20 @@ def train(
         rankings: judgments, which only DPO reads.
         continue_from: the policy to initialize from; None: the SFT model.
         save_every: steps between two saves; None: the plan's.
+        fresh: asks people about the policy while it trains; None: there is nobody to ask.
 
     Returns:
         The policy; None in a process that is not the first of several.
     """
-    # DPO counts only its rankings, and may have no prompt.
-    steps = plan.policy.steps(max(1, len(room.prompts)), len(rankings)).total
-    config = config_of(plan, roles, normaliser, steps)
+    prompts = max(1, len(room.prompts))  # DPO counts only its rankings, and may have none
+    steps = plan.policy.steps(prompts, len(rankings)).total
+    config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout))
+    _say_looks(place, plan.policy, config.watch, len(room.heldout), steps)
+    _say_unasked(place, plan.policy, fresh, config.watch.prompts)
     state = TrainingState()
     training_loop.restore(place, state)
-    inputs = PolicyInputs(roles, room.prompts, room.heldout, reward, rankings, state)
-    prepared = _prepare(plan, inputs, config, continue_from)
+    inputs = PolicyInputs(roles, room.prompts, room.heldout, reward, rankings, state, fresh)
+    prepared = prepare(plan, inputs, config, continue_from)
     if plan.checkpoints_gradients:
         roles.checkpoint_gradients(True)
     end = training_loop.follow(
@@ -99,7 +108,7 @@ def train(
         prepared.loop,
         state,
         save_every=save_every or plan.policy.save_every,
-        keeps_samples=partial(_keeps_samples, plan.policy),
+        keeps_samples=partial(_keeps_samples, plan.policy, config.watch.every),
         note=algorithms.NOTES[plan.policy.algorithm],
     )
     place.leave_team()
@@ -107,15 +116,59 @@ def train(
         return None
     trained_parameters.say(place, roles, [POLICY])
     best_step = state.best.step if state.best is not None else end.step
-    metrics: dict[str, Any] = {
-        **end.metrics,
-        **room.left_out,
+    metrics = {**_metrics(end, state, best_step), **room.left_out}
+    moved = movement_of(state, best_step, plan.policy.epochs_for(prompts, len(rankings)))
+    return PolicyResult(prepared.settings, metrics, end, moved)
+
+
+def _metrics(end: LoopEnd, state: TrainingState, best_step: int) -> dict[str, Any]:
+    return {
+        **of_kept_weights(end, state, best_step),
         "steps": end.step,
         "stop_reason": stop_reason(end, best_step),
         "stopped_by_alarm": bool(state.values.get("stopped_by_alarm", False)),
         "best_step": best_step,
     }
-    return PolicyResult(prepared.settings, metrics, end)
+
+
+def of_kept_weights(end: LoopEnd, state: TrainingState, best_step: int) -> dict[str, float]:
+    """Return the last metrics of a run, with those on held-out prompts of the weights it keeps.
+
+    If these are of an earlier step, held-out metrics that are recorded of the last step only are
+    left out: they would be of another model.
+    """
+    history = cast(list[dict[str, Any]], state.values.get("history") or [])
+    seen = (entry for entry in history if entry["heldout_reward"] is not None)
+    kept = next((entry for entry in seen if entry["step"] == best_step), None)
+    if kept is None:
+        return dict(end.metrics)
+    if best_step == end.step:
+        return {**end.metrics, "heldout_step": float(best_step)}
+    others = {name: one for name, one in end.metrics.items() if not name.startswith("heldout/")}
+    own = {
+        "heldout_step": float(best_step),
+        "heldout/reward": kept["heldout_reward"],
+        "heldout/kl": kept["heldout_kl_nats"],
+    }
+    if state.best is not None:
+        own["heldout/objective"] = state.best.value
+    return {**others, **own}
+
+
+def movement_of(state: TrainingState, best_step: int, epochs: int) -> PolicyFigures | None:
+    """Return how far the kept weights have moved, from the history of the run.
+
+    On held-out prompts if there are any, else by the training batches of the first and the last
+    step.
+    """
+    history = cast(list[dict[str, Any]], state.values.get("history") or [])
+    seen = [entry for entry in history if entry["heldout_reward"] is not None]
+    if not seen and len(history) < 2:
+        return None
+    first = (seen or history)[0]
+    kept = next((entry for entry in seen if entry["step"] == best_step), (seen or history)[-1])
+    reward, kl = ("heldout_reward", "heldout_kl_nats") if seen else ("reward", "kl_nats")
+    return PolicyFigures(state.step, best_step, kept[kl], first[reward], kept[reward], epochs)
 
 
 def with_room(
@@ -149,9 +202,20 @@ def with_room(
     return PromptRoom(kept, kept_heldout, left_out)
 
 
-def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int) -> PpoConfig:
-    """Return the loop's settings; new adapters take the shape of existing ones."""
+def config_of(
+    plan: RoundPlan,
+    roles: Roles,
+    normaliser: Normalizer,
+    steps: int,
+    *,
+    heldout: int | None = None,
+) -> PpoConfig:
+    """Return the loop's settings; new adapters take the shape of existing ones.
+
+    `heldout` is the number of held-out prompts, if there may be fewer than the plan wants.
+    """
     policy = plan.policy
+    looks = policy_looks.plan(policy, steps, policy.heldout_prompts if heldout is None else heldout)
     return PpoConfig(
         steps=steps,
         episodes=policy.batch_size,
@@ -167,8 +231,8 @@ def config_of(plan: RoundPlan, roles: Roles, normaliser: Normalizer, steps: int)
         value_scale=normaliser.members[0],
         value_trunk="policy" if policy.shares_trunk else "value",
         watch=WatchConfig(
-            every=policy.evaluation_interval(steps),
-            prompts=policy.heldout_prompts,
+            every=looks.every,
+            prompts=looks.prompts,
             rules=stop_rules(policy),
         ),
         lora=_shape(roles, policy),
@@ -200,6 +264,8 @@ def stop_rules(policy: PolicyPlan) -> tuple[Rule, ...]:
         stopping.LengthDrift(),
         stopping.EntropyCollapse(),
     ]
+    if policy.fresh_votes:
+        rules.append(FreshPreference())
     if policy.kl_budget is not None:
         rules.append(stopping.KlBudget(policy.kl_budget))
     if policy.reward_target is not None:
@@ -217,11 +283,38 @@ def stop_reason(end: LoopEnd, best_step: int) -> str:
     return f"{end.reason}; the best weights on held-out prompts are {kept}, which are kept"
 
 
-def _keeps_samples(policy: PolicyPlan, report: StepReport) -> bool:
-    return report.stop_reason is not None or policy.keeps_samples(report.step, report.steps_total)
+def _say_looks(
+    place: RunPlace, policy: PolicyPlan, watch: WatchConfig, heldout: int, steps: int
+) -> None:
+    """Say that held-out prompts are left out of evaluations, or that these are further apart."""
+    prompts = min(heldout, policy.heldout_prompts)
+    if watch.prompts < prompts or watch.every > policy.evaluation_interval(steps):
+        place.say(
+            f"Evaluations during training use {watch.prompts} of {prompts} held-out prompts every "
+            f"{watch.every} steps, to take at most {LOOKS_SHARE:.0%} of the training time; "
+            "policy.evaluate_every sets the interval and lifts that limit."
+        )
 
 
-def _prepare(
+def _say_unasked(
+    place: RunPlace, policy: PolicyPlan, fresh: FreshVotes | None, heldout: int
+) -> None:
+    """Say that people are asked about fewer prompts than the plan wants, and why."""
+    if policy.fresh_votes and fresh is None:
+        place.say("policy.fresh_votes is ignored: only a round of a project has labelers to ask.")
+    elif policy.fresh_votes > heldout:
+        place.say(
+            f"People are asked about {heldout} held-out prompts per evaluation instead of "
+            f"policy.fresh_votes = {policy.fresh_votes}: an evaluation uses no more; see "
+            "policy.heldout_prompts and policy.evaluate_every."
+        )
+
+
+def _keeps_samples(policy: PolicyPlan, every: int, report: StepReport) -> bool:
+    return report.stop_reason is not None or policy.keeps_samples(report.step, every)
+
+
+def prepare(
     plan: RoundPlan, inputs: PolicyInputs, config: PpoConfig, continue_from: Path | None
 ) -> PreparedPolicy:
     """Add the roles to train; initialize the policy from an earlier one if requested."""

@@ -26,11 +26,13 @@ class PolicyReward:
         function: the reward.
         normaliser: the scale of the reward model, or none.
         record: weights, parts with their scales, and the combination.
+        model: the settings of the reward model's training; empty without one.
     """
 
     function: RewardFunction
     normaliser: Normalizer = field(default_factory=Normalizer)
     record: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
 def of_parts(

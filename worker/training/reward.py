@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from app.domain import kl_worth, rate_search
 from app.domain.plan import RoundPlan
 from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
 from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
-from worker.rlhf.model import saving
+from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.reward import criterion_heads, reasoning, reward_model, scoring
+from worker.rlhf.reward import criterion_heads, head_scale, reasoning, reward_model, scoring
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.normalizer import Normalizer
-from worker.rlhf.reward.ranking_loss import LossName, Terms
+from worker.rlhf.reward.ranking_loss import LossName, Terms, split_by_length
 from worker.rlhf.reward.reward_model import RewardConfig
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.rlhf.reward.shared_prefix import Branches
@@ -23,6 +24,7 @@ from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
 from worker.training import (
     adapter_shape,
+    kl_limit,
     reward_loading,
     reward_parts,
     token_ids,
@@ -36,6 +38,8 @@ LOSSES: Mapping[PairLoss, LossName] = {
     PairLoss.PLACKETT_LUCE: "plackett_luce",
 }
 NOTE = "fitting the judgments"
+WARMUP_SHARE = 0.1
+"""Of the steps. Without it, rates that are best in a short trial can end with equal scores."""
 
 KeyedPrompt = tuple[str, Sequence[Mapping[str, Any]]]
 """A key, which seeds the response, and the turns of a prompt."""
@@ -75,6 +79,7 @@ class RewardResult:
     parts: tuple[RewardFunction, ...]
     items: tuple[PromptItem, ...]
     end: LoopEnd
+    choices: int
 
     def scaled(self, roles: Roles, plan: RoundPlan) -> dict[str, Any]:
         """Scale the scores on the start model's own responses; return the settings to record."""
@@ -86,6 +91,7 @@ class RewardResult:
             "normaliser": normaliser.to_json(),
             "training": self.config.to_json(),
             "rows": self.reward.probe.to_json(),
+            kl_worth.RECORDED: self.choices,
             **trained_parameters.of(roles, self.names),
             **reward_parts.recorded(plan.reward, self.parts, responses, learned),
         }
@@ -112,10 +118,8 @@ def fit(
             different shape.
     """
     plan = inputs.plan
-    criteria = criterion_heads.fit(inputs.train, inputs.criterion_weights)
-    config = config_of(plan, inputs.comparisons, criteria, roles=roles)
-    names = reward_model.prepare(roles, config)
-    start_from_sft(roles, names)
+    config = begin(roles, inputs)
+    names, criteria = reward_model.names(config.members), config.criteria
     if plan.checkpoints_gradients:
         roles.checkpoint_gradients(True)
     items = prompts_with_room(roles, inputs.prompts, inputs.instruction, plan)
@@ -128,35 +132,72 @@ def fit(
         return None
     trained_parameters.say(place, roles, names)
     reward = AdapterReward(roles, names, scoring.probe(roles))
-    return RewardResult(names, config, criteria, reward, parts, tuple(items), end)
+    choices = kl_limit.choices(inputs.train)
+    return RewardResult(names, config, criteria, reward, parts, tuple(items), end, choices)
+
+
+def begin(roles: Roles, inputs: RewardInputs) -> RewardConfig:
+    """Return the loop's settings, and add the adapters and heads unless a search has already.
+
+    Raises:
+        Invalid: the SFT adapter has a different shape.
+    """
+    criteria = criterion_heads.fit(inputs.train, inputs.criterion_weights)
+    config = config_of(
+        inputs.plan, inputs.comparisons, criteria, roles=roles, heldout=len(inputs.heldout)
+    )
+    names = reward_model.names(config.members)
+    if not roles.has_adapter(names[0]):
+        reward_model.prepare(roles, config)
+        start_from_sft(roles, names)
+        if not criteria:
+            fitting, _ = split_by_length(inputs.train, config.max_tokens)
+            head_scale.shrink(roles, names, fitting)
+    return config
 
 
 def config_of(
-    plan: RoundPlan, comparisons: int, criteria: Criteria = (), *, roles: Roles | None = None
+    plan: RoundPlan,
+    comparisons: int,
+    criteria: Criteria = (),
+    *,
+    roles: Roles | None = None,
+    heldout: int = 0,
 ) -> RewardConfig:
     """Return the loop's settings for that many comparisons, with the criteria that were rated.
 
-    An SFT adapter's shape takes precedence over the plan's, as it does for a policy.
+    An SFT adapter's shape takes precedence over the plan's, as it does for a policy. A learning
+    rate that the plan leaves open is the usual one for the model; `reward_search` does better.
+
+    Raises:
+        Invalid: the plan leaves the learning rate open, and there is no model to choose it for.
     """
     lora = plan.reward.lora
     own = LoraSettings(lora.r, lora.alpha) if roles is None else adapter_shape.of(lora, roles)
+    shape = own if roles is None else roles.settings.get(SFT, own)
+    rate = plan.reward.learning_rate
+    if rate is None:
+        if roles is None:
+            raise Invalid("the reward model's learning_rate is not set, and no model is loaded")
+        rate = rate_search.usual_rate(models.output_width(roles.causal), shape.alpha)
     return RewardConfig(
         members=plan.reward.ensemble,
-        epochs=plan.reward.epochs,
+        epochs=plan.reward.epochs_for(max(1, comparisons)),
         max_steps=plan.reward.max_steps,
         batch_rankings=plan.reward.batch_size,
-        learning_rate=plan.reward.learning_rate,
+        learning_rate=rate,
+        warmup_share=WARMUP_SHARE,
         terms=Terms(
             loss=LOSSES[plan.reward.loss],
             with_margin=plan.reward.use_margin,
             smoothing=plan.reward.label_smoothing,
             centering=plan.reward.centering,
         ),
-        evaluate_every=plan.reward.evaluation_interval(comparisons),
+        evaluate_every=plan.reward.evaluation_interval(max(1, comparisons), heldout),
         patience=plan.reward.patience,
         max_tokens=plan.reward.max_tokens,
         seed=plan.seed,
-        lora=own if roles is None else roles.settings.get(SFT, own),
+        lora=shape,
         criteria=criteria,
     )
 

@@ -1,20 +1,24 @@
 """Metrics of a reward model: on held-out comparisons, compared with people, and on ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from app.domain import earlier_turns
+from app.domain.gates.learning import LeftOutFigures, RewardFigures, enough_tokens
+from app.domain.plan import RoundPlan
+from app.domain.states import RoundState
 from app.formats.training_rows import FrozenRow
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.reward import rating_report, reward_report
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.ranking_loss import branches_of, split_by_length
-from worker.rlhf.reward.reward_report import ScoredPrompt
+from worker.rlhf.reward.reward_report import LengthHeuristic, ScoredPrompt
 from worker.rlhf.reward.scoring import AdapterReward
 from worker.training import human_level
+from worker.training.human_level import Scores
 from worker.training.reward import RewardInputs
 
 NOTHING_HELD_OUT = "no held-out comparison was judged"
@@ -54,10 +58,84 @@ def measure(
     scores = {int(item.ranked.key.removeprefix("comparison-")): item.scores for item in scored}
     measured = [row for row in heldout_rows if row.row.comparison_id in scores]
     figures |= on_heldout(train, scored, reward, criteria) | {
-        "people": human_level.lines(measured, scores),
+        "people": {
+            **human_level.lines(measured, scores),
+            **human_level.against_length(measured, scores, *_lengths(train, scored)),
+        },
         "by_labeler": human_level.by_labeler(measured, scores),
     }
     return figures, [_scored(row, scores[row.row.comparison_id]) for row in measured]
+
+
+def left_out(inputs: RewardInputs, refused: int, context_tokens: int | None) -> LeftOutFigures:
+    """Return what the training leaves out of the judged comparisons.
+
+    Args:
+        inputs: the rankings, without those that the chat template refuses.
+        refused: the number of those.
+        context_tokens: of the model, if it is limited.
+
+    """
+    limit = inputs.plan.reward.max_tokens
+    kept, too_long = split_by_length(inputs.train, limit)
+    longest = [
+        max(len(ids) for ids in ranked.completions) + len(ranked.prompt_ids) for ranked in kept
+    ]
+    longest += [each.tokens for each in too_long]
+    return LeftOutFigures(
+        "comparisons",
+        RoundState.REWARD,
+        len(kept) + len(too_long) + refused,
+        len(too_long),
+        refused,
+        "reward.max_tokens",
+        limit,
+        enough_tokens(longest, context_tokens),
+    )
+
+
+def worth(
+    plan: RoundPlan, figures: Mapping[str, Any], searched: Mapping[str, Any] | None = None
+) -> RewardFigures:
+    """Return what a gate goes by from the metrics of a fitted model.
+
+    Args:
+        plan: with the settings that the model was trained with.
+        figures: from `measure`.
+        searched: what a search for the learning rate has recorded, if there was one.
+    """
+    people = figures.get("people", {})
+    accuracy = people.get("accuracy_on_votes", {})
+    over = people.get("over_length", {})
+    return RewardFigures(
+        comparisons=int(people.get("comparisons", 0)),
+        accuracy=accuracy.get("value"),
+        low=accuracy.get("low"),
+        high=accuracy.get("high"),
+        length_rule=people.get("length_rule", "longer"),
+        length_accuracy=people.get("length_accuracy"),
+        over_length_low=over.get("low"),
+        wanted=0 if figures.get("ratings") and not figures.get("heldout") else plan.heldout_prompts,
+        trained=int(figures.get("comparisons", 0)),
+        epochs=plan.reward.epochs,
+        rate=plan.reward.learning_rate,
+        is_searched=bool(searched),
+    )
+
+
+def _lengths(
+    train: Sequence[RankedPrompt], scored: Sequence[ScoredPrompt]
+) -> tuple[Scores, LengthHeuristic]:
+    """Return the scores of the length rule that fits the training data, and which rule it is."""
+    rule = reward_report.length_rule(train)
+    sign = 1.0 if rule == "longer" else -1.0
+    lengths = {
+        int(item.ranked.key.removeprefix("comparison-")): [
+            sign * len(ids) for ids in item.ranked.completions
+        ]
+        for item in scored
+    }
+    return lengths, rule
 
 
 def score_all(reward: AdapterReward, rankings: Sequence[RankedPrompt]) -> list[ScoredPrompt]:

@@ -1,11 +1,15 @@
 """Supervised fine-tuning: from demonstrations as text to a trained model in memory."""
 
+import random
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
 from app.domain.plan import SftPlan, Starter
+from app.domain.step_counts import LOOKS_SHARE, SCORING_COST
 from app.errors import Invalid
 from worker.rlhf.core.examples import TokenizedDemonstration
 from worker.rlhf.core.layout_probe import LayoutProbe
@@ -13,19 +17,21 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving, starter, template
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, SFT, LoraSettings, Roles
-from worker.rlhf.sft import finetuning
+from worker.rlhf.sft import finetuning, packing
 from worker.rlhf.sft.finetuning import SftConfig
 from worker.training import (
     adapter_shape,
     layout,
+    sft_search,
     token_ids,
     trained_parameters,
     training_loop,
 )
 from worker.training.training_loop import LoopEnd, RunPlace
 
-STARTER_RATE, FULL_RATE, LORA_RATE = 1e-3, 2e-5, 2e-4
 NOTE = "imitating demonstrations"
+HELDOUT_LEAST = 16
+"""Demonstrations that the held-out loss is always measured on, however short the training."""
 
 
 class PromptAndResponse(Protocol):
@@ -115,33 +121,66 @@ def fit(
             # PEFT needs an adapter before the base can recompute its activations.
             roles.add_adapter(config.adapter, config.lora, seed=config.seed)
         roles.checkpoint_gradients(True)
-    state = TrainingState()
-    training_loop.restore(place, state)
     rows = finetuning.rows_of(roles, config)
     if not rows.is_exact:
         place.say(f"Demonstrations do not share rows: {rows.why}.")
+    usual = sft_search.usual_rate(roles, config, is_starter=inputs.is_starter)
+    config = replace(config, learning_rate=plan.learning_rate or usual)
+    config, found = sft_search.settle(place, roles, plan, config, rows, train, heldout)
+    state = TrainingState()
+    training_loop.restore(place, state)
     loop = finetuning.train(roles, train, config, state, rows)
     end = training_loop.follow(place, loop, state, save_every=save_every, note=NOTE)
     place.leave_team()
     if not place.is_first:
         return None
     role = BASE if config.full else config.adapter
-    metrics: dict[str, Any] = {**end.summary, "too_long": too_long}
+    metrics: dict[str, Any] = {**end.summary, **found, "too_long": too_long}
     if heldout:
-        metrics["heldout/loss"] = finetuning.evaluate(roles, role, heldout, config, rows)
+        measured = _within_share(place, train, heldout, config, end.step)
+        metrics["heldout/loss"] = finetuning.evaluate(roles, role, measured, config, rows)
+        metrics["heldout/demonstrations"] = len(measured)
         place.metrics(end.step, {"heldout/loss": metrics["heldout/loss"]})
     trained_parameters.say(place, roles, [role])
     return SftResult(config, role, end, metrics, rows, trained_parameters.of(roles, [role]))
 
 
+def _within_share(
+    place: RunPlace,
+    train: Sequence[TokenizedDemonstration],
+    heldout: Sequence[TokenizedDemonstration],
+    config: SftConfig,
+    steps: int,
+) -> Sequence[TokenizedDemonstration]:
+    """Return as many held-out demonstrations as can be measured within the share for it.
+
+    Counted in tokens; a few are measured however short the training was.
+    """
+    sizes = [packing.tokens_of(row) for row in train]
+    seen = steps * min(config.batch_size, len(train)) * sum(sizes) / len(sizes)
+    shuffled = random.Random(config.seed).sample(heldout, len(heldout))
+    tokens = list(accumulate(map(packing.tokens_of, shuffled)))
+    fitting = bisect_right(tokens, LOOKS_SHARE * seen / SCORING_COST)
+    count = max(HELDOUT_LEAST, fitting)
+    if count >= len(heldout):
+        return heldout
+    place.say(
+        f"The held-out loss is measured on {count} of {len(heldout)} demonstrations: measuring "
+        f"takes at most {LOOKS_SHARE:.0%} of the training time; a longer training allows more."
+    )
+    return shuffled[:count]
+
+
 def config_of(plan: SftPlan, *, is_starter: bool, seed: int) -> SftConfig:
-    """Return the loop's settings; a starter is always trained in full."""
+    """Return the loop's settings; a starter is always trained in full.
+
+    A learning rate that the plan leaves open is the loop's default; `sft_search` does better.
+    """
     is_full = is_starter or bool(plan.is_full)
-    rate = STARTER_RATE if is_starter else FULL_RATE if is_full else LORA_RATE
     return SftConfig(
         epochs=plan.epochs,
         batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate or rate,
+        learning_rate=plan.learning_rate or SftConfig().learning_rate,
         max_steps=plan.max_steps,
         full=is_full,
         lora=LoraSettings(plan.lora.r, plan.lora.alpha),

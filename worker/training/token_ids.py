@@ -29,6 +29,13 @@ def prompt_ids(
     return tuple(template.encode_prompt(loaded.tokenizer, text))
 
 
+def readable(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Return a prompt's turns as people read them: a single one alone, several with who speaks."""
+    if len(messages) == 1:
+        return str(messages[0]["content"])
+    return "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in messages)
+
+
 def chat_messages(
     messages: Sequence[Mapping[str, Any]], instruction: str
 ) -> tuple[ChatMessage, ...]:

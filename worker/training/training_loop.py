@@ -17,6 +17,7 @@ from worker.orders import Interrupted, Order
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.tensorboard import EventLog
 from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import precision
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 SAVE_EVERY_S = 30.0
 BOARD = "tensorboard"
+CPU_BF16 = "cpu_bf16"  # where a training state keeps whether the run computes in bf16 on CPUs
 LAST = "last_report"  # where a training state keeps the report of its step
 
 
@@ -89,13 +91,19 @@ class LoopEnd:
 
 
 def restore(place: RunPlace, state: TrainingState) -> bool:
-    """Restore the newest complete training state; return whether there was one."""
+    """Restore the newest complete training state; return whether there was one.
+
+    On CPUs the run computes in the precision that it began in, or in the faster one if it begins.
+    """
     newest = place.newest_state()
     if newest is None:
-        return False
-    state.restore(newest)
-    place.say(f"Continuing after step {state.step}.")
-    return True
+        state.values[CPU_BF16] = place.once(precision.has_fast_bf16)  # processes must not differ
+    else:
+        state.restore(newest)
+        place.say(f"Continuing after step {state.step}.")
+    began_in = state.values.get(CPU_BF16)
+    precision.hold(None if began_in is None else bool(began_in))
+    return newest is not None
 
 
 def follow(
@@ -128,6 +136,8 @@ def follow(
         for report in loop:
             place.metrics(report.step, report.metrics)
             board.write(report)
+            if report.start_samples:
+                place.samples(0, report.start_samples)
             if report.samples and keeps_samples(report):
                 place.samples(report.step, report.samples)
             place.report(report.step, report.steps_total, note)

@@ -253,15 +253,6 @@ def by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def padded_by_tokens(
-    sequences: Sequences, pad_id: int, budget: int, *, side: PaddingSide = "right"
-) -> Iterator[Batch]:
-    """Yield padded micro-batches of similar lengths; `sources` index `sequences`."""
-    lengths = _lengths(sequences)
-    for group in by_tokens(lengths, budget):
-        yield pad([sequences[index] for index in group], pad_id, side=side, sources=group)
-
-
 def _place(
     ids: Tensor, is_response: Tensor, start: int, prompt: Sequence[int], response: Sequence[int]
 ) -> None:

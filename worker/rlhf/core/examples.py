@@ -158,10 +158,15 @@ class RankedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptItem:
-    """A prompt to complete; `key` also seeds its completions."""
+    """A prompt to complete; `key` also seeds its completions.
+
+    `text` is what people read in its place, without the tokens of a chat template; empty where
+    nobody reads it.
+    """
 
     key: str
     prompt_ids: tuple[int, ...]
+    text: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse an empty prompt.

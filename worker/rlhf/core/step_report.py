@@ -25,7 +25,7 @@ class StepReport:
 
     `step` counts from 1. `metrics` holds plain floats under the names in the glossary: "loss",
     "reward/score", "kl/k1", "time/generate_s". `stop_reason` is set on the last report of a run
-    only.
+    only. `start_samples` are the initial policy's, on the first report of a run only.
     """
 
     step: int
@@ -33,6 +33,7 @@ class StepReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     stop_reason: str | None = None
+    start_samples: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse to continue with weights that are lost.

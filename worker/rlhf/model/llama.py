@@ -110,9 +110,6 @@ class _Map:
     scale: float
 
 
-Adapter = tuple[Tensor, Tensor] | tuple[None, None]
-
-
 def _layer(
     layer: Any,
     x: Tensor,

@@ -6,11 +6,9 @@ Preparing removes dropout, finds the tokens that end a response, and sets a padd
 of them. Only safetensors files are loaded, and no remote code is run.
 """
 
-import platform
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -27,17 +25,22 @@ from transformers import (
 
 from worker.rlhf.core import attention, batches
 from worker.rlhf.core.batches import EncoderInput
-from worker.rlhf.model import bare_template, chat_options, encoder_decoder, ends, supported
+from worker.rlhf.model import (
+    bare_template,
+    chat_options,
+    encoder_decoder,
+    ends,
+    precision,
+    supported,
+)
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.ends import EndToken
 
 LOGIT_FACTORS = ("logit_scale", "lm_head_multiplier")  # Cohere; Falcon-H1
 LOGIT_DIVISOR = "logits_scaling"  # Granite, MiniCPM3
 LOGIT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # Gemma 2; RecurrentGemma
-CPU_FLAGS = Path("/proc/cpuinfo")
 SPARE_WORDS = ("pad", "reserved", "unused")
 """In the names of special tokens that no text contains."""
-NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,24 +282,17 @@ def context_tokens(model: PreTrainedModel) -> int | None:
     return None if limit is None else int(limit)
 
 
-def has_native_bf16(device: torch.device | str = "cpu") -> bool:
-    """Return whether the device multiplies bf16 matrices faster than fp32 ones."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return torch.device(device).type == "cpu" and _cpu_has_bf16()
-
-
 def autocast(
     choice: bool | None, device: torch.device | str = "cpu"
 ) -> AbstractContextManager[None]:
-    """Return the autocast context of a loop; None means bf16 if it is native to the device."""
-    enabled = has_native_bf16(device) if choice is None else choice
+    """Return the autocast context of a loop; None means bf16 if the device is faster in it."""
+    enabled = precision.has_fast_bf16(device) if choice is None else choice
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def autocast_dtype(choice: bool | None, model: PreTrainedModel) -> torch.dtype:
     """Return the dtype a model computes in under `autocast` with the same choice."""
-    enabled = has_native_bf16(model.device) if choice is None else choice
+    enabled = precision.has_fast_bf16(model.device) if choice is None else choice
     return torch.bfloat16 if enabled else model.dtype
 
 
@@ -314,7 +310,7 @@ def _four_bit(device: torch.device | str) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if has_native_bf16(device) else torch.float32,
+        bnb_4bit_compute_dtype=torch.bfloat16 if precision.has_fast_bf16(device) else torch.float32,
     )
 
 
@@ -324,16 +320,6 @@ def _keep_gradients(model: PreTrainedModel) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             vars(module)["support_avx512bf16_for_cpu"] = False
-
-
-@cache
-def _cpu_has_bf16() -> bool:
-    if platform.machine() != "x86_64" or not CPU_FLAGS.exists():
-        return False
-    line = next(
-        (text for text in CPU_FLAGS.read_text().splitlines() if text.startswith("flags")), ""
-    )
-    return bool(NATIVE_BF16_FLAGS & set(line.split()))
 
 
 def _pad_id(

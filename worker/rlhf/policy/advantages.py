@@ -51,11 +51,6 @@ def whiten(values: Tensor, is_real: Tensor) -> Tensor:
     return ((values - mean) * scale).masked_fill(~is_real, 0.0)
 
 
-def masked_mean(values: Tensor, is_real: Tensor) -> Tensor:
-    """Return the mean of the real entries; 0 if there is none."""
-    return values.masked_fill(~is_real, 0.0).sum() / is_real.sum().clamp(min=1)
-
-
 def explained_variance(values: Tensor, returns: Tensor, is_real: Tensor) -> Tensor:
     """Return 1 - Var(returns - values) / Var(returns): 1 is perfect, 0 a constant prediction."""
     return_variance = returns[is_real].var(correction=0)

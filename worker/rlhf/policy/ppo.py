@@ -24,6 +24,7 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
 from worker.rlhf.model.roles import LoraSettings, Roles
 from worker.rlhf.policy import advantages, kl, rollout
+from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import PolicyWatch, WatchConfig
 from worker.rlhf.policy.rollout import Forward, Rollout
@@ -139,6 +140,7 @@ def train(
     reward: RewardFunction,
     config: PpoConfig,
     state: TrainingState,
+    fresh: FreshVotes | None = None,
 ) -> Iterator[StepReport]:
     """Train the prepared policy and value roles, and yield a report per step.
 
@@ -152,7 +154,7 @@ def train(
         raise ValueError("PPO needs at least one prompt")
     update = Update(roles, config, state)
     watch = PolicyWatch(
-        roles, heldout, reward, config.watch, config.sampling, config.forward, state
+        roles, heldout, reward, config.watch, config.sampling, config.forward, state, fresh
     )
     watch.evaluate_start(config.kl_coefficient)
     while "stop_reason" not in state.values:

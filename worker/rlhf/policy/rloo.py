@@ -18,6 +18,7 @@ from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import lora_kernel
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.policy import ppo, rollout
+from worker.rlhf.policy.fresh_votes import FreshVotes
 from worker.rlhf.policy.policy_watch import PolicyWatch
 from worker.rlhf.policy.ppo import PpoConfig, Targets, Update
 from worker.rlhf.policy.rollout import Rollout
@@ -63,6 +64,7 @@ def train(
     reward: RewardFunction,
     config: RlooConfig,
     state: TrainingState,
+    fresh: FreshVotes | None = None,
 ) -> Iterator[StepReport]:
     """Train the prepared policy and yield a report per step; the run ends as in `ppo.train`.
 
@@ -74,7 +76,7 @@ def train(
     settings = config.ppo
     update = Update(roles, settings, state, {"policy": ppo.policy_loss}, trained=("policy",))
     watch = PolicyWatch(
-        roles, heldout, reward, settings.watch, settings.sampling, settings.forward, state
+        roles, heldout, reward, settings.watch, settings.sampling, settings.forward, state, fresh
     )
     watch.evaluate_start(settings.kl_coefficient)
     while "stop_reason" not in state.values:

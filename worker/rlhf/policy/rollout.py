@@ -106,9 +106,11 @@ def seeded(config: SamplingConfig, seed: int, step: int) -> SamplingConfig:
     return replace(config, seed=epoch_order.seed_of(seed, step))
 
 
-def sample(roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig) -> Episodes:
-    """Return one response of the policy to each prompt."""
-    with roles.role("policy"):
+def sample(
+    roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig, role: str = "policy"
+) -> Episodes:
+    """Return one response of the policy, or of another role, to each prompt."""
+    with roles.role(role):
         by_key = {c.prompt_key: c for c in sampling.generate(roles, prompts, config)}
     completions = tuple(by_key[prompt.key] for prompt in prompts)
     lengths = torch.tensor([len(completion.token_ids) for completion in completions])

@@ -7,8 +7,11 @@ so a resumed run stops at the same step as one that was never interrupted.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Protocol
+
+FreshVote = tuple[str, float]
+"""The key of a held-out prompt; and 1 for the policy, 0 for the reference, ½ for a tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class Observation:
     """The metrics of one step that rules look at.
 
     Held-out metrics are None between evaluations; `disagreement` is None without an ensemble.
+    `heldout_rewards` has those of the held-out prompts one by one, in the same order every time.
+    `fresh` has people's votes on pairs that were asked at this step: see `fresh_votes`.
     """
 
     step: int
@@ -26,6 +31,8 @@ class Observation:
     disagreement: float | None = None
     heldout_reward: float | None = None
     heldout_kl_nats: float | None = None
+    heldout_rewards: Sequence[float] = ()
+    fresh: Sequence[FreshVote] = ()
 
 
 History = Sequence[Observation]
@@ -97,20 +104,27 @@ class Plateau:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutPeak:
-    """Held-out reward has peaked: no recent improvement, and clearly below its best."""
+    """Held-out reward has peaked: no recent improvement, and clearly below its best.
+
+    Clearly is by `tolerance`, and by `errors` standard errors of the difference on the same
+    prompts: of few prompts, a mean moves by more than the tolerance without any cause.
+    """
 
     patience: int = 4
     tolerance: float = 0.1
+    errors: float = 2.0
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
         """Stop when the best is `patience` evaluations old and the latest is below it."""
-        rewards = _heldout_rewards(history)
-        if history[-1].heldout_reward is None or not rewards:
+        looks = [step for step in history if step.heldout_reward is not None]
+        if history[-1].heldout_reward is None or not looks:
             return None
+        rewards = _heldout_rewards(history)
         best = max(range(len(rewards)), key=rewards.__getitem__)
-        age = len(rewards) - 1 - best
-        if age < self.patience or rewards[best] - rewards[-1] < self.tolerance:
+        age, fall = len(rewards) - 1 - best, rewards[best] - rewards[-1]
+        least = max(self.tolerance, self.errors * _paired_error(looks[best], looks[-1]))
+        if age < self.patience or fall < least:
             return None
         return f"held-out peak: {rewards[best]:.2f} {age} evaluations ago, now {rewards[-1]:.2f}"
 
@@ -132,7 +146,11 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class LengthDrift:
-    """Responses have become much longer or much shorter than at the first step."""
+    """Responses have become much longer or much shorter than at the first step.
+
+    A run that began from an earlier policy may return to the length of its reference: nothing is
+    reported while KL is not above that of the first step.
+    """
 
     factor: float = 1.75
     is_alarm: bool = True
@@ -140,7 +158,8 @@ class LengthDrift:
     def reason(self, history: History) -> str | None:
         """Stop when the mean length is off the initial one by more than `factor`."""
         initial, latest = history[0].length, history[-1].length
-        if initial / self.factor <= latest <= initial * self.factor:
+        returns = history[-1].kl_nats <= history[0].kl_nats
+        if returns or initial / self.factor <= latest <= initial * self.factor:
             return None
         return f"length drift: responses have {latest:.0f} tokens, initially {initial:.0f}"
 
@@ -177,6 +196,18 @@ def check(rules: Iterable[Rule], history: History, *, steps_total: int) -> Stop 
     if history[-1].step >= steps_total:
         return Stop(f"steps: all {steps_total} done", is_alarm=False)
     return None
+
+
+def _paired_error(first: Observation, second: Observation) -> float:
+    """Return the standard error of the difference of two mean rewards; 0 if only these are known.
+
+    The prompts of both evaluations are the same.
+    """
+    pairs = zip(first.heldout_rewards, second.heldout_rewards, strict=True)
+    differences = [one - other for one, other in pairs]
+    if len(differences) < 2:
+        return 0.0
+    return stdev(differences) / math.sqrt(len(differences))
 
 
 def _heldout_rewards(history: History) -> list[float]:

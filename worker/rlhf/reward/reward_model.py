@@ -43,10 +43,11 @@ MEMBER_STRIDE = 1009
 class RewardConfig:
     """Settings of reward-model training.
 
-    The learning rate falls linearly to 0. `patience` is the number of held-out evaluations without
-    improvement after which training stops; 0 trains to the end. `token_budget` bounds the tokens
-    per forward pass and affects nothing else. With `criteria`, rated completions are learned from
-    their ratings and not also from the pairs that these imply. `max_steps` ends the run early.
+    The learning rate rises over `warmup_share` of the steps, and then falls linearly to 0.
+    `patience` is the number of held-out evaluations without improvement after which training stops;
+    0 trains to the end. `token_budget` bounds the tokens per forward pass and affects nothing else.
+    With `criteria`, rated completions are learned from their ratings and not also from the pairs
+    that these imply. `max_steps` ends the run early.
     """
 
     members: int = 1
@@ -54,6 +55,7 @@ class RewardConfig:
     max_steps: int | None = None
     batch_rankings: int = 16
     learning_rate: float = 1e-3
+    warmup_share: float = 0.0
     terms: Terms = field(default_factory=Terms)
     grad_clip: float = 1.0
     evaluate_every: int = 5
@@ -76,6 +78,7 @@ class RewardConfig:
         )
         config_checks.require_positive(self, "evaluate_every", "max_tokens", "token_budget")
         config_checks.require_within(self, 0, math.inf, "patience")
+        config_checks.require_within(self, 0.0, 1.0, "warmup_share")
         if self.max_steps is not None:
             config_checks.require_positive(self, "max_steps")
 
@@ -158,10 +161,10 @@ class RewardRun:
         self.optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, weight_decay=0.0, fused=True
         )
-        weights: dict[str, torch.nn.Parameter] = {}
+        self.weights: dict[str, torch.nn.Parameter] = {}
         for name in self.names:
-            weights |= roles.named_parameters_of(name) | self.trained(name)
-        state.register(weights, {"reward": self.optimizer})
+            self.weights |= roles.named_parameters_of(name) | self.trained(name)
+        state.register(self.weights, {"reward": self.optimizer})
 
     def trained(self, name: str) -> dict[str, torch.nn.Parameter]:
         """Return a member's trained parameters: its adapter, and its head or criterion heads."""
@@ -173,7 +176,8 @@ class RewardRun:
 
     def step(self) -> dict[str, float]:
         """Take one optimizer step of every member on its own batch; return the mean metrics."""
-        rate = self.config.learning_rate * schedule.linear(self.state.step, self.steps)
+        rise = int(self.config.warmup_share * self.steps)
+        rate = self.config.learning_rate * schedule.linear(self.state.step, self.steps, rise)
         means: dict[str, float] = {}
         for member, name in enumerate(self.names):
             for key, value in self.accumulate(name, self.batch(member)).items():
@@ -194,7 +198,7 @@ class RewardRun:
         reason = f"steps: all {self.steps} done" if is_last else None
         if self.heldout and (is_last or self.state.step % self.config.evaluate_every == 0):
             started = time.perf_counter()
-            fit = self._evaluate()
+            fit = self.evaluate()
             self._keep_best(fit)
             metrics |= {
                 "heldout/loss": fit.loss,
@@ -250,8 +254,8 @@ class RewardRun:
         """Return the batch of this step in the member's own order."""
         return [self.ranked_prompts[index] for index in self.orders[member].batch(self.state.step)]
 
-    def _evaluate(self) -> RankingFit:
-        """Return the fit of the members' mean scores on the held-out prompts."""
+    def heldout_scores(self) -> tuple[Tensor, ...]:
+        """Return the members' mean scores of each held-out prompt's completions, [K] each."""
         reward = scoring.AdapterReward(
             self.roles,
             self.names,
@@ -262,8 +266,11 @@ class RewardRun:
         )
         branches = [branches_of(ranked) for ranked in self.heldout]
         scores = scoring.raw_together(reward, branches).mean(0)
-        counts = [len(ranked.completions) for ranked in self.heldout]
-        fit = fit_of(torch.split(scores, counts), self.heldout)
+        return torch.split(scores, [len(ranked.completions) for ranked in self.heldout])
+
+    def evaluate(self) -> RankingFit:
+        """Return the fit on the held-out prompts; with criteria, the loss is that of ratings."""
+        fit = fit_of(self.heldout_scores(), self.heldout)
         return replace(fit, loss=self._rating_loss()) if self.config.criteria else fit
 
     def _keep_best(self, fit: RankingFit) -> None:

@@ -31,8 +31,8 @@ class SftConfig:
     """Settings of supervised fine-tuning.
 
     `full` trains all weights, otherwise the adapter named `adapter`. `max_steps` ends a run early
-    and also shortens the learning-rate schedule. `autocast` None uses bf16 where the processor
-    supports it natively.
+    and also shortens the learning-rate schedule. `autocast` None uses bf16 where it is
+    the faster precision.
     """
 
     epochs: int = 3

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
+from app.domain import allowed_servers
 from app.domain.judges import servers
 from app.domain.judges.prompts import Rubric
 from app.domain.reward_parts import CheckpointName, PartKind, RewardPart
@@ -36,7 +37,8 @@ def check(context: JobContext, project: Project, plan: RewardPlan) -> None:
         Invalid: the message names the part.
     """
     for part in plan.parts:
-        if part.model and part.kind is not PartKind.JUDGE:  # a judge is not loaded here
+        is_loaded = part.kind is not PartKind.JUDGE and part.checkpoint is None  # not by name
+        if part.model and is_loaded:
             context.allowed_models.check(part.model)
     context.once(lambda: reward_parts.check(plan, sources(context, project)))
 
@@ -119,12 +121,7 @@ def _endpoint(context: JobContext, url: str) -> EndpointConfig:
     Raises:
         Invalid: it is not among those that this worker may call.
     """
-    allowed = context.servers.reward_urls
-    if url.rstrip("/") not in [known.rstrip("/") for known in allowed]:
-        raise Invalid(
-            f"reward endpoint {url} is not among those that this worker may call "
-            f"(ATTUNE_REWARD_ENDPOINTS): {', '.join(allowed) or 'none'}"
-        )
+    allowed_servers.check_reward(url, context.servers.reward_urls)
     return EndpointConfig(url, api_key=context.servers.reward_key)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from app.domain import allowed_servers
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
@@ -85,12 +86,7 @@ def config_of(
     Raises:
         Invalid: it is not among those that this worker may call.
     """
-    allowed = [url.rstrip("/") for url in context.servers.urls]
-    if plan.url.rstrip("/") not in allowed:
-        raise Invalid(
-            f"server {plan.url} is not among those that this worker may call "
-            f"(ATTUNE_COMPLETION_SERVERS): {', '.join(allowed) or 'none'}"
-        )
+    allowed_servers.check_completions(plan.url, context.servers.urls)
     return ServerConfig(
         plan.url,
         plan.model,

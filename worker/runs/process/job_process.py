@@ -4,27 +4,26 @@ It ends with its supervisor: through PR_SET_PDEATHSIG on Linux, and everywhere a
 pipe.
 """
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import Final, get_args
+from typing import get_args
 
 import structlog
 from sqlalchemy.orm import Session
 
+from app import parent_process
 from app.db import Database
-from app.errors import AttuneError, LeaseLost, Unavailable
+from app.errors import LeaseLost
 from worker.artifacts import Artifacts
 from worker.orders import Interrupted, Order, Orders
 from worker.runs import Run, find
+from worker.runs.process import failures
 from worker.runs.process.job_context import JobContext
 from worker.ticket import EXIT_FENCED, EXIT_ORPHANED, Ticket
-
-_PR_SET_PDEATHSIG: Final = 1
 
 log = structlog.get_logger(__name__)
 
@@ -73,19 +72,9 @@ def run(context: JobContext, find: Callable[[str], Run]) -> int:
     except Interrupted:
         context.interrupt()
     except Exception as error:
-        context.fail(describe(error), is_transient=is_transient(error))
+        context.fail(failures.describe(error), is_transient=failures.is_transient(error))
         raise
     return 0
-
-
-def describe(error: Exception) -> str:
-    """Return one line for people; the app's own errors are readable as they are."""
-    return str(error) if isinstance(error, AttuneError) else f"{type(error).__name__}: {error}"
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether a retry may succeed: it may after a full disk, not after a wrong shape."""
-    return isinstance(error, Unavailable | OSError)
 
 
 def _end_unfinished(context: JobContext) -> None:
@@ -112,6 +101,6 @@ def die_with(parent_pid: int) -> None:
     """Ask the kernel to kill this process when the thread that started it ends."""
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent_process.signal_at_death(signal.SIGKILL)
     if os.getppid() != parent_pid:  # it ended before the call
         os._exit(EXIT_ORPHANED)

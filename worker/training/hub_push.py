@@ -1,27 +1,33 @@
 """Uploads of model folders to a hub: that of Hugging Face, or another named by HF_ENDPOINT."""
 
 import os
-import re
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub import HfApi, constants
+from huggingface_hub import CommitOperationAdd, HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from app.domain import hub_names
 from app.errors import Forbidden, Invalid, NotFound, Unavailable
 from worker.training import loading_code
 from worker.training.model_folders import base_of, located
 
-NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 TOKEN: Final = "HF_TOKEN"
 TIMEOUT_S: Final = 20
 PRIVATE_FILES: Final = ("events.out.tfevents.*", "tensorboard/*", "heldout_scores.jsonl")
 """Curves with samples of prompts, and held-out texts: people's data stays here."""
 
+Report = Callable[[int, int, str], None]
+"""Takes the MiB that are uploaded, those there are, and what is being done."""
 
-def push(model: str, name: str, *, is_private: bool) -> str:
+
+def push(
+    model: str, name: str, *, is_private: bool, report: Report = lambda *_progress: None
+) -> str:
     """Upload a folder as a model repository, made if it does not exist; return its address.
 
     Raises:
@@ -33,12 +39,14 @@ def push(model: str, name: str, *, is_private: bool) -> str:
     folder = Path(located(model))
     if not folder.is_dir():
         raise NotFound(f"there is no folder {model}")
-    if not NAME.fullmatch(name):
-        raise Invalid(f"a name on the hub is like desk/library-policy, not {name!r}")
+    hub_names.check(name)
     refuse_local_base(folder)
     token = os.environ.get(TOKEN, "")
     if not token:
-        raise Forbidden(f"set {TOKEN} to a token that may write to the hub")
+        raise Forbidden(
+            f"there is no token for the hub: set {TOKEN}, where this command or worker runs, to "
+            "one that may write"
+        )
     endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
     refuse_silence(endpoint)
     api = HfApi(endpoint=endpoint, token=token)
@@ -46,17 +54,37 @@ def push(model: str, name: str, *, is_private: bool) -> str:
         made = api.create_repo(name, private=is_private, exist_ok=True)
         if is_private and not api.model_info(made.repo_id).private:
             raise Invalid(f"{made.repo_id} exists and is public; nothing was uploaded")
-        api.upload_folder(
-            repo_id=made.repo_id,
-            folder_path=folder,
-            commit_message="Upload a model of Attune",
-            ignore_patterns=list(PRIVATE_FILES),
-        )
+        _upload(api, made.repo_id, folder, report)
     except HfHubHTTPError as error:
         raise _refused(error, endpoint, name) from error
     except OfflineModeIsEnabled as error:
         raise Unavailable("HF_HUB_OFFLINE is set; unset it to reach a hub") from error
     return f"{endpoint.rstrip('/')}/{made.repo_id}"
+
+
+def _upload(api: HfApi, repo_id: str, folder: Path, report: Report) -> None:
+    """Upload large files one by one, then make one commit of all; sent files are not sent again."""
+    files = [path for path in sorted(folder.rglob("*")) if _is_uploaded(path, folder)]
+    sizes = [path.stat().st_size for path in files]
+    total, done = _mib(sum(sizes)), 0
+    operations = []
+    for path, size in zip(files, sizes, strict=True):
+        inside = path.relative_to(folder).as_posix()
+        report(_mib(done), total, f"uploading {inside}")
+        operations.append(CommitOperationAdd(path_in_repo=inside, path_or_fileobj=path))
+        api.preupload_lfs_files(repo_id, additions=operations[-1:])
+        done += size
+    report(total, total, "committing")
+    api.create_commit(repo_id, operations, commit_message="Upload a model of Attune")
+
+
+def _is_uploaded(path: Path, folder: Path) -> bool:
+    inside = path.relative_to(folder).as_posix()
+    return path.is_file() and not any(fnmatch(inside, pattern) for pattern in PRIVATE_FILES)
+
+
+def _mib(size: int) -> int:
+    return -(-size // 2**20)
 
 
 def refuse_local_base(folder: Path) -> None:
@@ -73,7 +101,8 @@ def refuse_local_base(folder: Path) -> None:
         if Path(base).is_dir():
             raise Invalid(
                 f"the adapter's base is {base}, a folder of this machine that nobody who loads it "
-                "from a hub has; export a merged model with `attune models export` and push that"
+                "from a hub has; merge the model, on its page or with `attune models export`, and "
+                "push the merged one"
             )
 
 
