@@ -48,9 +48,15 @@ def labeling(
     seconds: Annotated[float, typer.Option(help="Seconds measured per combination.")] = 8.0,
     warm: Annotated[float, typer.Option(help="Warm-up seconds.")] = 3.0,
     workers: Annotated[int, typer.Option(help="Web processes.")] = os.cpu_count() or 2,
+    pace: Annotated[
+        float | None,
+        typer.Option(help="Cycles begun per second by all labelers together; unlimited if unset."),
+    ] = None,
 ) -> None:
     """Measure claims and durable submissions over HTTP; a cycle is one of each."""
     crowds = bench_setup.numbers(labelers)
+    if pace is not None and pace <= 0:
+        raise Invalid(f"--pace must be above 0, not {pace:g}")
     figures: dict[str, float | str] = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "commit": bench_setup.code_revision(),
@@ -65,7 +71,7 @@ def labeling(
             seeded = seed(database, size, max(crowds))
             for crowd in crowds:
                 span = (warm, seconds)
-                timings = _measure(database, url, seeded, crowd, span, workers)
+                timings = _measure(database, url, seeded, crowd, (span, pace), workers)
                 _note(figures, table, size, crowd, timings)
             database.dispose()
     err.print(table)
@@ -124,13 +130,16 @@ def _measure(
     url: str,
     seeded: Seeded,
     crowd: int,
-    span: tuple[float, float],
+    times: tuple[tuple[float, float], float | None],
     workers: int,
 ) -> Timings:
+    (warm_s, measured_s), pace = times
     tokens = seeded.tokens[:crowd]
     before = durability.count_stored(database)
     with bench_setup.server(url, workers) as server:
-        timings = load.run(server.address, SLUG, tokens, warm_s=span[0], measured_s=span[1])
+        timings = load.run(
+            server.address, SLUG, tokens, warm_s=warm_s, measured_s=measured_s, pace=pace
+        )
     time.sleep(1.0)  # the database counts its flushes with a delay
     after = durability.count_stored(database)
     durability.check(before, after, acknowledged=timings.acknowledged, at_once=crowd)

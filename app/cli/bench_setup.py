@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy import create_engine, make_url, text
 
@@ -16,7 +17,8 @@ from app.bench import load
 from app.cli import processes
 from app.errors import Invalid
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # a busy machine takes long to load the application
+LOG_TAIL = 1000  # characters in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +60,28 @@ def sqlite_database() -> Iterator[str]:
 
 
 @contextmanager
-def server(url: str, workers: int) -> Iterator[BenchServer]:
-    """Serve a database on a free port."""
+def server(
+    url: str, workers: int, extra: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[BenchServer]:
+    """Serve a database on a free port; `extra` are more variables of its environment."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
         environment = {
             "ATTUNE_DATABASE_URL": url,
+            "ATTUNE_DATABASE_URL_FILE": "",
             "ATTUNE_SECRET_KEY": secrets.token_urlsafe(48),
+            "ATTUNE_SECRET_KEY_FILE": "",
             "ATTUNE_DATA_DIR": folder,
             "ATTUNE_LOG_LEVEL": "warning",
+            **extra,
         }
         arguments = ["serve", "--port", str(port), "--workers", str(workers)]
         log = Path(folder) / "web.log"
         web = processes.Child("web", arguments, environment=environment, log=log)
         try:
-            _wait_for(web, port)
+            _wait_for(web, port, log)
             yield BenchServer(("127.0.0.1", port), web.process.pid, Path(folder), environment)
         finally:
             web.stop()
@@ -116,7 +123,7 @@ def code_revision() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def _wait_for(web: processes.Child, port: int) -> None:
+def _wait_for(web: processes.Child, port: int, log: Path) -> None:
     until = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until and web.is_running:
         try:
@@ -125,4 +132,5 @@ def _wait_for(web: processes.Child, port: int) -> None:
             time.sleep(0.1)
         else:
             return
-    raise Invalid(f"the web server did not respond on port {port}")
+    said = log.read_text(encoding="utf-8", errors="replace").strip()[-LOG_TAIL:]
+    raise Invalid(f"the web server did not respond on port {port}: {said or 'it wrote nothing'}")

@@ -3,8 +3,10 @@
 import json
 import shutil
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import (
@@ -32,16 +34,41 @@ from app.models import ImportRun
 from app.services.datasets import exports, import_pace, imports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
-from app.settings import load
+from app.settings import Settings, load
 from app.web import downloads
 
 POLL_S = 0.3
+
+
+class ImportChoices(NamedTuple):
+    """What an import decides by itself unless a person does."""
+
+    same_labelers: bool | None
+    member_splits: bool | None
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("import")(import_file)
     app.command("export")(export_file)
+
+
+SameLabelers = Annotated[
+    bool | None,
+    typer.Option(
+        "--same-labelers/--other-labelers",
+        help="Whose the votes without a name are: an earlier file's unnamed labelers', or not. "
+        "By default: theirs if at least half repeat their judgments and none contradicts.",
+    ),
+]
+MemberSplits = Annotated[
+    bool | None,
+    typer.Option(
+        "--file-splits/--content-splits",
+        help="What sets the splits of an archive: the names of its files (train, validation, "
+        "test), or the content of each prompt. By default: the names, if they say two or more.",
+    ),
+]
 
 
 def import_file(
@@ -54,7 +81,9 @@ def import_file(
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="field=column, such as prompt=question; ignore=column leaves one out."
+            "--map",
+            help="field=column, such as prompt=question; ignore=column leaves one out; "
+            "value=WORDS=a says what a judgment in words of its own means.",
         ),
     ] = None,
     encoding: Annotated[
@@ -71,51 +100,53 @@ def import_file(
             help="Declare the prompts an evaluation set: in the test split, never trained on.",
         ),
     ] = False,
-    same_labelers: Annotated[
-        bool | None,
-        typer.Option(
-            "--same-labelers/--other-labelers",
-            help="Whose the votes without a name are: an earlier file's unnamed labelers', or not. "
-            "By default: theirs if at least half repeat their judgments and none contradicts.",
-        ),
-    ] = None,
+    same_labelers: SameLabelers = None,
+    member_splits: MemberSplits = None,
 ) -> None:
     """Import files of prompts, demonstrations, completions or preferences."""
     mapping = column_mapping.parse(columns or [])
     if preview:
         for path in files:
-            _preview(path, format, mapping, encoding)
+            _preview(path, format, mapping, encoding, member_splits)
         return
     database = ready_database(load())
     rejected: list[dict[str, Any]] = []
+    total = 0
     for path in files:
         with database.reader() as session:
             project_id = projects.by_slug(session, project).id
+        choices = ImportChoices(same_labelers, member_splits)
         run = _import_with_progress(
-            database, project_id, path, format, mapping, evaluation, encoding, same_labelers
+            database, project_id, path, format, mapping, evaluation, encoding, choices
         )
         rejected += [{"file": path.name, **reject} for reject in run.rejects]
-        emit(
-            {
-                "file": path.name,
-                "format": run.format,
-                "evaluation": run.is_evaluation,
-                "counts": run.counts,
-                "duplicates": run.duplicates,
-                "remarks": run.remarks,
-            }
-        )
-        _say_findings(path.name, run)
+        total += run.counts.get("rejected", 0)
+        _report(path.name, run)
     for reject in rejected[:5]:
         say(f"{reject['file']}, line {reject['line']}: {reject['reason']}")
     if rejects is not None:
-        lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in rejected)
-        rejects.write_text("".join(lines), encoding="utf-8")
-        say(f"Wrote {len(rejected)} rejected lines to {rejects}")
+        _write_rejects(rejects, rejected, total)
 
 
-def _say_findings(name: str, run: ImportRun) -> None:
-    """Say which rows were there already, and what else a person should know."""
+def _write_rejects(to: Path, kept: Sequence[dict[str, Any]], total: int) -> None:
+    lines = (json.dumps(reject, ensure_ascii=False) + "\n" for reject in kept)
+    to.write_text("".join(lines), encoding="utf-8")
+    first = f"the first {len(kept):,} of " if len(kept) < total else ""
+    say(f"Wrote {first}{total:,} rejected lines to {to}")
+
+
+def _report(name: str, run: ImportRun) -> None:
+    """Write the counts as JSON; say which rows were there already, and the remarks."""
+    emit(
+        {
+            "file": name,
+            "format": run.format,
+            "evaluation": run.is_evaluation,
+            "counts": run.counts,
+            "duplicates": run.duplicates,
+            "remarks": run.remarks,
+        }
+    )
     for found in run.duplicates:
         where = "already in the project" if found["where"] == "project" else "repeated in the file"
         noun = "line" if found["count"] == 1 else "lines"
@@ -126,10 +157,17 @@ def _say_findings(name: str, run: ImportRun) -> None:
         say(f"{name}: {remark}")
 
 
-def _preview(path: Path, format: str | None, mapping: ColumnsByField, encoding: str | None) -> None:
+def _preview(
+    path: Path,
+    format: str | None,
+    mapping: ColumnsByField,
+    encoding: str | None,
+    member_splits: bool | None,
+) -> None:
     """Show what the first rows of a file would become, and which columns would be lost."""
     with path.open("rb") as opened, charsets.in_encoding(opened, encoding) as file:
-        files = preview_of(iter(lambda: file.read(1 << 16), b""), format, mapping)
+        chunks = iter(lambda: file.read(1 << 16), b"")
+        files = preview_of(chunks, format, mapping, member_splits=member_splits)
     for part in files:
         say(f"{part.file or path.name}: {part.title}")
         for record in part.records:
@@ -154,7 +192,7 @@ def _import_with_progress(
     mapping: ColumnsByField,
     is_evaluation: bool,
     encoding: str | None,
-    same_labelers: bool | None,
+    choices: ImportChoices,
 ) -> ImportRun:
     """Import a file in this process, in short transactions that let a running server write."""
     columns = (
@@ -171,7 +209,7 @@ def _import_with_progress(
         charsets.in_encoding(opened, encoding) as file,
     ):
         task = progress.add_task(f"Importing {path.name}", total=path.stat().st_size)
-        return imports.run_in_batches(
+        run = imports.run_in_batches(
             database.transaction,
             project_id,
             file,
@@ -179,9 +217,15 @@ def _import_with_progress(
             format=format,
             mapping=mapping,
             is_evaluation=is_evaluation,
-            same_labelers=same_labelers,
+            same_labelers=choices.same_labelers,
+            member_splits=choices.member_splits,
+            words_later=True,
             report=lambda bytes_read: progress.update(task, completed=bytes_read),
         )
+        progress.update(task, description=f"Making {path.name} searchable")
+        for _ in imports.index_words(database.transaction):
+            pass
+        return run
 
 
 def export_file(
@@ -223,15 +267,8 @@ def export_file(
         options = ExportOptions.from_json(chosen)
         row = exports.create(session, found, format=format, options=options, created_by_id=None)
         project_id, number = found.id, row.number
-    worker = None
-    if alone:
-        log = settings.data_dir / "logs" / "worker.log"
-        worker = processes.Child("worker", ["worker", "--queues", "cpu", "--poll"], log=log)
-    try:
+    with _worker(settings) if alone else nullcontext():
         done = _wait(database, project_id, number)
-    finally:
-        if worker is not None:
-            worker.stop()
     written = downloads.below(settings.artifacts, done["uri"])
     if folder:
         shutil.copytree(written.parent, to, dirs_exist_ok=True)
@@ -250,6 +287,17 @@ def export_file(
             "counts": done["counts"],
         }
     )
+
+
+@contextmanager
+def _worker(settings: Settings) -> Iterator[None]:
+    """Run a worker meanwhile."""
+    log = settings.data_dir / "logs" / "worker.log"
+    worker = processes.Child("worker", ["worker", "--queues", "cpu", "--poll"], log=log)
+    try:
+        yield
+    finally:
+        worker.stop()
 
 
 def _container(to: Path, name: str | None) -> Container:

@@ -32,8 +32,10 @@ from app.errors import Invalid, Unavailable
 from app.services.people import accounts
 from app.services.project import projects
 from app.settings import Settings, load
+from app.web import transport
 
 START_TIMEOUT_S = 60.0
+MOST_ROUNDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,21 @@ def demo(
         str,
         typer.Option("--taste", help=f"The panel's hidden taste: {', '.join(taste.names())}."),
     ] = "default",
+    rounds: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MOST_ROUNDS, help="Rounds to run; later ones reuse the starter model."
+        ),
+    ] = 1,
 ) -> None:
-    """Run one whole loop, which you can watch in the browser."""
+    """Run the whole loop, once or in several rounds, which you can watch in the browser."""
     if taste_name not in taste.names():
         raise Invalid(f"--taste must be one of {', '.join(taste.names())}, not {taste_name!r}")
     settings = load()
+    transport.check(settings, settings.host)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     database = _database(settings)
-    plan = DemoPlan()
+    plan = DemoPlan(rounds=rounds)
     with database.transaction() as session:
         people = _people(session, plan, taste_name, seed)
         slug = projects.free_slug(session, project.NAME)
@@ -126,13 +135,17 @@ def _people(session: Session, plan: DemoPlan, taste_name: str, seed: int) -> _Pe
 
 @contextmanager
 def _children(settings: Settings, fd: int) -> Iterator[list[processes.Child]]:
-    environment = {"ATTUNE_SECRET_KEY": settings.secret.decode(), "ATTUNE_LOG_FORMAT": "json"}
+    environment = {
+        "ATTUNE_SECRET_KEY": settings.secret.decode(),
+        "ATTUNE_SECRET_KEY_FILE": "",
+        "ATTUNE_LOG_FORMAT": "json",
+    }
     logs = settings.data_dir / "logs"
     children: list[processes.Child] = []
     try:
         for name, arguments, inherits in (
             ("web", ["serve", "--fd", str(fd)], [fd]),
-            ("worker", ["worker"], []),
+            *((name, lane, []) for name, lane in processes.LANES.items()),
         ):
             log = logs / f"{name}.log"
             child = processes.Child(
@@ -152,7 +165,7 @@ def _wait_until_up(url: str, children: Sequence[processes.Child]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if not _alive(children):
-            raise Unavailable("the web server or the worker stopped during startup")
+            raise Unavailable("the web server or a worker stopped during startup")
         try:
             if httpx.get(f"{url}/livez", timeout=2.0).is_success:
                 return
@@ -176,17 +189,15 @@ def _invite(url: str, people: _People) -> None:
 def _show(report: DemoReport, report_file: Path | None) -> None:
     console = Console(stderr=True, highlight=False)
     console.print()
-    for example in report.examples:
-        for label, text in (
-            ("Prompt", example.prompt),
-            ("Before", example.old),
-            ("After", example.new),
-        ):
-            console.print(f"[dim]{label:<6}[/dim]  {escape(text)}", soft_wrap=True)
+    console.print(f"[bold]{escape(report.examples.title)}[/bold]")
+    for example in report.examples.drawn:
         console.print()
+        for line in example.lines():
+            console.print(line, soft_wrap=True)
+    console.print()
     console.print(report.table())
-    console.print(f"Policy training stopped ({report.policy_metrics['stop_reason']}).")
-    console.print(f"[dim]{report.timing()}[/dim]")
+    for remark in report.remarks():
+        console.print(f"[dim]{escape(remark)}[/dim]", soft_wrap=True)
     if report_file is not None:
         report_file.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
         console.print(f"[dim]Results written to {report_file}[/dim]")

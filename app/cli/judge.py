@@ -7,6 +7,7 @@ import typer
 
 from app.cli.console import emit, say
 from app.cli.serve import ready_database
+from app.domain.judges import servers
 from app.models import Job
 from app.services.judging import ai_judgments, judges
 from app.services.judging.ai_judgments import JudgeTotals
@@ -49,16 +50,20 @@ def list_judges(project: Project) -> None:
 @judge_app.command()
 def compare(project: Project, judge: Name, count: Count = 100) -> None:
     """Ask a judge about comparisons that people have judged; a worker does the job."""
-    with ready_database(load()).transaction() as session:
+    settings = load()
+    with ready_database(settings).transaction() as session:
         found = judges.named(session, projects.by_slug(session, project).id, judge)
+        judges.check_server(found, servers.allowed(settings.judge_servers))
         _say(judge_jobs.compare(session, found, count, actor_id=None))
 
 
 @judge_app.command()
 def label(project: Project, judge: Name, count: Count = 100) -> None:
     """Ask a judge about comparisons that wait for judgments; labelers are asked all the same."""
-    with ready_database(load()).transaction() as session:
+    settings = load()
+    with ready_database(settings).transaction() as session:
         found = judges.named(session, projects.by_slug(session, project).id, judge)
+        judges.check_server(found, servers.allowed(settings.judge_servers))
         _say(judge_jobs.label(session, found, count, actor_id=None))
 
 

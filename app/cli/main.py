@@ -9,28 +9,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from app import logs, parent_process
 from app.cli.console import fail
 from app.errors import AttuneError, Unavailable
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "up": ("app.cli.serve", "Serve the web application with a worker beside it."),
+    "up": ("app.cli.serve", "Serve the web application with workers beside it."),
     "serve": ("app.cli.serve", "Serve the web application."),
     "migrate": ("app.cli.serve", "Bring the database to the newest tables."),
     "figures": ("app.cli.figures", "Keep figures of large projects fresh; `serve` does it itself."),
     "demo": ("app.cli.demo", "Run one whole loop that you can watch in the browser."),
     "import": ("app.cli.data", "Import prompts, demonstrations, completions or preferences."),
+    "open": ("app.cli.open_page", "Open a page in the browser; starts no server."),
     "export": ("app.cli.data", "Export a data set with its manifest."),
-    "list": ("app.cli.rows", "List comparisons, judgments or preferences as JSON lines."),
+    "list": ("app.cli.rows", "List a project's rows or its leaderboard as JSON lines."),
     "tag": ("app.cli.rows", "Tag prompts or set their category, many at once."),
+    "round": ("app.cli.rounds", "Compare the choices of a launch, and launch a round."),
     "judge": ("app.cli.judge", "Compare AI judges with people, and let them label."),
     "simulate": ("app.cli.simulate", "Attach simulated labelers with a known utility."),
     "user": ("app.cli.accounts", "Manage accounts."),
     "token": ("app.cli.accounts", "Manage API tokens."),
+    "audit": ("app.cli.audit", "Check that the audit log is complete and unchanged."),
+    "backup": ("app.cli.backup", "Back up the database and the artifacts while people work."),
+    "restore": ("app.cli.backup", "Restore an installation from a backup, or verify one."),
+    "upgrade": ("app.cli.upgrade", "Check, back up, migrate and verify; --back undoes it."),
     "doctor": ("app.cli.doctor", "Check this installation."),
     "bench": ("app.cli.bench", "Measure speed and memory on this machine."),
 }
@@ -136,8 +143,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def root() -> None:
+def root(
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End with this process.")] = None,
+) -> None:
     """Human preference labeling that closes the loop."""
+    logs.configure("warning")  # to standard error; commands that serve and work choose more
+    if parent is not None:
+        parent_process.end_with(parent)
 
 
 def main() -> None:

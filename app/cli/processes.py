@@ -6,13 +6,21 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+from app.queue import QUEUES
 
 STOP_TIMEOUT_S = 20.0
+LANES: Final[Mapping[str, tuple[str, ...]]] = {
+    f"{queue}-worker": ("worker", "--queues", queue) for queue in QUEUES
+}
+"""A worker for each queue, by name: an export must not wait until a training is over."""
 
 
 class Child:
-    """An `attune` command of this installation in its own process.
+    """An `attune` command of this installation in its own process, which ends with this one.
+
+    It must be started by a thread that outlives it, as `keep_alive` does.
 
     Args:
         name: its name in messages.
@@ -32,7 +40,7 @@ class Child:
         inherits: Sequence[int] = (),
     ) -> None:
         self.name = name
-        self._arguments = [sys.executable, "-m", "app.cli.main", *arguments]
+        self._arguments = [sys.executable, "-m", "app.cli.main", *_with_parent(), *arguments]
         self._environment = {**os.environ, **(environment or {})}
         self._log_path = log
         self._inherits = tuple(inherits)
@@ -77,3 +85,7 @@ class Child:
             stderr=self._log,
             pass_fds=self._inherits,
         )
+
+
+def _with_parent() -> list[str]:
+    return ["--parent", str(os.getpid())]

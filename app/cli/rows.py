@@ -1,12 +1,13 @@
 """`list` and `tag`: rows of a project as JSON lines, and categories and tags of many prompts."""
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from app.cli.console import emit, say
 from app.cli.serve import ready_database
@@ -18,8 +19,13 @@ from app.services.datasets.row_queries import LISTS, RowQuery
 from app.services.project import projects, prompt_labels
 from app.services.project.prompt_labels import LabelAction
 from app.services.project.prompt_search import PromptFilter
+from app.services.quality import leaderboard_rows
+from app.services.quality.leaderboard_filters import LeaderboardFilters
 from app.settings import load
 
+Checked = TypeVar("Checked", bound=BaseModel)
+
+LEADERBOARD: Final = "leaderboard"
 QUERIES: Final[Mapping[str, type[RowQuery]]] = {row.name: query for query, row in LISTS.items()}
 _PROMPT_FILTERS: Final = ("split", "search", "source", "category", "tag")
 
@@ -31,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_rows(
-    kind: Annotated[str, typer.Argument(help="comparisons, judgments or preferences")],
+    kind: Annotated[str, typer.Argument(help="comparisons, judgments, preferences or leaderboard")],
     project: Annotated[str, typer.Argument(help="The project's slug.")],
     where: Annotated[
         list[str] | None,
@@ -39,9 +45,13 @@ def list_rows(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Write to this file, not to the output.")] = None,
 ) -> None:
-    """List comparisons, judgments or preferences as JSON lines; the filters are the API's."""
+    """List rows of a project as JSON lines; the filters are the API's."""
+    if kind == LEADERBOARD:
+        _list_sources(project, _pairs(where), to)
+        return
     if kind not in QUERIES:
-        raise Invalid(f"there is no list {kind!r}; there are {', '.join(QUERIES)}")
+        known = ", ".join([*QUERIES, LEADERBOARD])
+        raise Invalid(f"there is no list {kind!r}; there are {known}")
     query = _query(QUERIES[kind], _pairs(where))
     database = ready_database(load())
     with database.reader() as session:
@@ -92,6 +102,20 @@ def tag(
         say(f"{prompt_labels.outcome(edited)}{undoing}")
 
 
+def _list_sources(project: str, given: Mapping[str, Any], to: Path | None) -> None:
+    """List the sources of the leaderboard, the strongest first."""
+    asked = _checked(LeaderboardFilters, given)
+    with ready_database(load()).reader() as session:
+        report = asked.read(session, projects.by_slug(session, project).id)
+    rows = [row.to_json() for row in leaderboard_rows.of_board(report.board, asked.reference)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if to is None:
+        sys.stdout.write(lines)
+        return
+    to.write_text(lines, encoding="utf-8")
+    say(f"Wrote {len(rows):,} sources to {to}")
+
+
 def _action(*, remove: bool, category: bool) -> LabelAction:
     if remove and category:
         raise Invalid("--remove is for tags; to clear a category, give an empty one")
@@ -116,6 +140,10 @@ def _query(kind: type[RowQuery], given: Mapping[str, str]) -> RowQuery:
     of_pages = sorted(given.keys() & {"limit", "format"})
     if of_pages:
         raise Invalid(f"{of_pages[0]} is for pages of the API; here all rows come as JSON lines")
+    return _checked(kind, given)
+
+
+def _checked(kind: type[Checked], given: Mapping[str, Any]) -> Checked:
     try:
         return kind.model_validate(given)
     except ValidationError as error:

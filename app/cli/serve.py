@@ -22,6 +22,8 @@ from app.errors import Invalid
 from app.main import THREADS, create_app
 from app.services.quality import figure_refresher, kept_figures
 from app.settings import Settings, load
+from app.web import transport
+from app.web.http_protocol import BoundedProtocol
 
 WEB_IDLE_S = 60  # a web process that hangs in a transaction must not hold its locks forever
 THREADS_LEAST = 10
@@ -63,7 +65,7 @@ def serve(
         return
     if workers > 1 and make_url(settings.database).get_backend_name() == "sqlite":
         raise Invalid(f"SQLite allows only one web process, not {workers}")
-    listener = listen(host or settings.host, settings.port if port is None else port)
+    listener = _listener(settings, host, port)
     # The server re-raises the signal after it has shut down; its children must still be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if workers > 1:
@@ -76,18 +78,21 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to bind; 0 for any free port.")] = None,
 ) -> None:
-    """Serve the web application and run a worker, until Ctrl+C."""
+    """Serve the web application and run a worker for each queue, until Ctrl+C."""
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
+    listener = _listener(settings, host, port)
     ready_database(settings).dispose()
-    # The server re-raises the signal after it has shut down; the worker must still be stopped.
+    # The server re-raises the signal after it has shut down; the workers must still be stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    worker = processes.Child("worker", ["worker"])
-    threading.Thread(target=worker.keep_alive, daemon=True).start()
+    workers = [processes.Child(name, lane) for name, lane in processes.LANES.items()]
+    for worker in workers:
+        threading.Thread(target=worker.keep_alive, daemon=True).start()
     try:
-        run_server(settings, listen(host or settings.host, settings.port if port is None else port))
+        run_server(settings, listener)
     finally:
-        worker.stop()
+        for worker in workers:
+            worker.stop()
 
 
 @contextmanager
@@ -141,6 +146,8 @@ def run_server(
     say(f"Attune is running at [bold]{settings.public_url or address_of(listener)}[/bold]")
     config = uvicorn.Config(
         create_app(settings, database, threads=threads),
+        http=BoundedProtocol,
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
@@ -175,6 +182,16 @@ def _run_several(settings: Settings, listener: socket.socket, workers: int) -> N
     finally:
         for child in children:
             child.stop()
+
+
+def _listener(settings: Settings, host: str | None, port: int | None) -> socket.socket:
+    """Bind the address of the options or else of the settings.
+
+    Raises:
+        Invalid: it cannot be bound, or people could not sign in there safely.
+    """
+    transport.check(settings, host or settings.host)
+    return listen(host or settings.host, settings.port if port is None else port)
 
 
 def listen(host: str, *ports: int) -> socket.socket:

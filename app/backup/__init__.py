@@ -1,0 +1,1 @@
+"""Backups of a whole installation, their restoration, and upgrades that can go back."""
