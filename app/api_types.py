@@ -234,3 +234,70 @@ class ApiPromptEdit(BaseModel):
     selected: int
     changed: int
     edit: dict[str, Any] | None
+
+
+class ApiMeasure(BaseModel):
+    """A figure with its 95 % interval; without a value or an interval, `reason` says why."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reason: str
+
+
+class ApiRankedSource(BaseModel):
+    """A source on the leaderboard; ranks are within its group."""
+
+    source: str
+    best_rank: int
+    worst_rank: int
+    win_rate: ApiMeasure
+    strength: ApiMeasure
+    is_enough: bool
+    wins: int
+    ties: int
+    losses: int
+    prompts: int
+    mean_length: float
+
+
+class ApiSourceGroup(BaseModel):
+    """Sources that votes connect, the strongest first; `wins` and `ties` are in this order."""
+
+    sources: list[ApiRankedSource]
+    verdict: str
+    wins: list[list[int]]
+    ties: list[list[int]]
+    winners: list[list[str]]
+    losers: list[list[str]]
+    has_maximum: bool
+    length_effect: ApiMeasure
+
+
+class ApiCategorySources(BaseModel):
+    """The leaderboard on the prompts of one category."""
+
+    category: str
+    votes: int
+    groups: list[ApiSourceGroup]
+
+
+class ApiLeaderboard(BaseModel):
+    """Sources ranked by votes, and which judgments are behind it."""
+
+    by: str
+    reference: str
+    length_controlled: bool
+    groups: list[ApiSourceGroup]
+    without_votes: list[str]
+    votes: int
+    prompts: int
+    judgments_of_people: int
+    judgments_of_judges: int
+    same_source: int
+    no_preference: int
+    chosen: int
+    includes_chosen: bool
+    left_out: dict[str, int]
+    categories: list[ApiCategorySources]

@@ -1,14 +1,14 @@
 """A typed client of the public API, for scripts, the command line and simulated labelers.
 
-It authenticates with an API token and repeats a request when the network or the server fails, which
-is safe because judgments carry a key. What the API sends and takes is in `app.api_types`.
+Requests are those of `attune.connection`, the client that people install; what is added here is
+labeling, with the types of `app.api_types`.
 """
 
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter
@@ -20,6 +20,7 @@ from app.api_types import (
     ApiExchange,
     ApiJudgment,
     ApiJudgmentRow,
+    ApiLeaderboard,
     ApiPreferenceRow,
     ApiPromptEdit,
     ApiQueue,
@@ -28,79 +29,34 @@ from app.api_types import (
     ApiWeights,
 )
 from app.errors import AttuneError
+from attune import errors as refusals
+from attune.connection import ATTEMPTS, Connection
 
-ATTEMPTS = 6
-FIRST_WAIT_S = 0.2
-TIMEOUT_S = 60.0
 PAGE = 1000  # rows of a list
-_AGAIN = frozenset({502, 503, 504})
+
+__all__ = ["ATTEMPTS", "Client", "ProjectClient", "RequestRefused", "new_key"]
 
 
-class RequestRefused(AttuneError):
+class RequestRefused(refusals.RequestRefused, AttuneError):
     """The server understood the request and refused it."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(f"{detail} ({status})")
-        self.status = status
-        self.detail = detail
 
 
 Parsed = TypeVar("Parsed")
 Listed = TypeVar("Listed", bound=BaseModel)
 
 
-class Client:
+class Client(Connection):
     """The API of one server, as one user.
 
-    Args:
-        url: the server's address, such as `http://127.0.0.1:8000`.
-        token: an API token.
-        transport: replaces the network (tests only).
+    Unlike in `attune`, every POST is repeated: judgments carry keys, and leases can be asked for
+    again.
     """
 
-    def __init__(
-        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        self._http = httpx.Client(
-            base_url=url,
-            headers={"authorization": f"Bearer {token}", "accept": "application/json"},
-            timeout=TIMEOUT_S,
-            transport=transport,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+    AGAIN = frozenset({502, 503, 504})
 
     def project(self, slug: str) -> "ProjectClient":
         """Return the API of one project."""
         return ProjectClient(self, slug)
-
-    def get(self, path: str, **query: Any) -> Any:
-        """Return the JSON at a path below `/api/v1`."""
-        return self.request("GET", path, params=_given(query)).json()
-
-    def post(self, path: str, body: object = None) -> Any:
-        """Post JSON to a path below `/api/v1` and return the JSON of the response."""
-        response = self.request("POST", path, json=body)
-        return response.json() if response.content else None
-
-    def put(self, path: str, body: object) -> Any:
-        """Put JSON to a path below `/api/v1` and return the JSON of the response."""
-        return self.request("PUT", path, json=body).json()
-
-    def upload(self, path: str, file: Path, **fields: str) -> Any:
-        """Send a file as a form and return the JSON of the response."""
-        with file.open("rb") as opened:
-            files = {"file": (file.name, opened, "application/octet-stream")}
-            response = self.request("POST", path, files=files, data=fields, attempts=1)
-        return response.json()
 
     def import_file(self, project: str, file: Path, *, poll_s: float = 0.5) -> Any:
         """Import a file into the project at a path and return the result.
@@ -121,16 +77,14 @@ class Client:
             raise RequestRefused(409, f"job {job['id']} {job['state']}: {job['error']}")
         return self.get(f"{project}/imports/{job['result']['import_id']}")
 
-    def download(self, path: str, to: Path) -> int:
-        """Download a path to a file; return the number of bytes."""
-        with self._http.stream("GET", f"/api/v1{path}") as response, to.open("wb") as file:
-            if response.is_error:
-                response.read()
-                raise _refused(response)
-            return sum(file.write(chunk) for chunk in response.iter_bytes())
-
     def request(
-        self, method: str, path: str, *, attempts: int = ATTEMPTS, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        attempts: int = ATTEMPTS,
+        repeat: bool | None = True,
+        **options: Any,
     ) -> httpx.Response:
         """Send a request, and repeat it while the server does not respond.
 
@@ -138,19 +92,15 @@ class Client:
             RequestRefused: the server refused the request.
             httpx.TransportError: the server did not respond to any attempt.
         """
-        for wait_s in _waits(attempts):
-            try:
-                response = self._http.request(method, f"/api/v1{path}", **options)
-            except httpx.TransportError:
-                if wait_s is None:
-                    raise
-            else:
-                if response.is_success:
-                    return response
-                if response.status_code not in _AGAIN or wait_s is None:
-                    raise _refused(response)
-            time.sleep(wait_s)
-        raise AssertionError("the last attempt returns or raises")
+        again = repeat is None or repeat
+        return super().request(method, path, attempts=attempts, repeat=again, **options)
+
+    def _refused(self, response: httpx.Response, after_s: float | None) -> Exception:
+        problem = refusals.problem(response)
+        return RequestRefused(response.status_code, **problem, retry_after_s=after_s)
+
+    def _unreachable(self, error: httpx.TransportError, method: str, path: str) -> Exception:
+        return error
 
 
 class ProjectClient:
@@ -267,6 +217,10 @@ class ProjectClient:
         path = f"{self.path}/agreement/weights/in-use"
         return _parse(ApiWeights, self.client.request("DELETE", path, params=query).json())
 
+    def leaderboard(self, **filters: Any) -> ApiLeaderboard:
+        """Return the sources of responses ranked by votes; the filters are those of the API."""
+        return _parse(ApiLeaderboard, self.get("/leaderboard", **filters))
+
     def comparisons(self, **filters: Any) -> Iterator[ApiComparisonRow]:
         """Yield comparisons, oldest first; the filters are those of the API."""
         return self._rows("/comparisons", "comparisons", ApiComparisonRow, filters)
@@ -306,11 +260,8 @@ class ProjectClient:
     def _rows(
         self, path: str, name: str, kind: type[Listed], filters: Mapping[str, Any]
     ) -> Iterator[Listed]:
-        cursor: str | None = ""
-        while cursor is not None:
-            page = self.get(path, **{"limit": PAGE, **filters, "cursor": cursor})
-            yield from (kind.model_validate(row) for row in page[name])
-            cursor = page["next"]
+        rows = self.client.pages(self.path + path, name, **{"limit": PAGE, **filters})
+        yield from (kind.model_validate(row) for row in rows)
 
     def launch_round(self, plan: Mapping[str, Any]) -> Mapping[str, Any]:
         """Start the next round."""
@@ -323,7 +274,10 @@ class ProjectClient:
         return round_
 
     def watch_round(self, number: int, *, every_s: float = 1.0) -> Iterator[Mapping[str, Any]]:
-        """Yield the round repeatedly until it is over."""
+        """Yield the round repeatedly until it is over.
+
+        A round in the state "gated" waits for a decision at one of its `gates`.
+        """
         while True:
             round_ = self.round(number)
             yield round_
@@ -344,20 +298,3 @@ def new_key() -> str:
 
 def _parse(kind: type[Parsed], data: Any) -> Parsed:
     return TypeAdapter(kind).validate_python(data)
-
-
-def _given(query: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in query.items() if value is not None}
-
-
-def _refused(response: httpx.Response) -> RequestRefused:
-    kind = response.headers.get("content-type", "")
-    detail = response.json().get("detail", "") if "json" in kind else response.text[:200]
-    return RequestRefused(response.status_code, str(detail))
-
-
-def _waits(attempts: int) -> Iterator[float | None]:
-    """Yield how long to wait after each failed attempt; None after the last."""
-    for number in range(attempts - 1):
-        yield FIRST_WAIT_S * 2**number
-    yield None

@@ -5,6 +5,7 @@ AttuneError
 │   └── NotReady         a project lacks something that a round needs
 ├── NotFound         the thing does not exist, or the user may not see it
 ├── Forbidden        the user's role does not allow the action
+│   └── SecondFactorDue  the user's role requires two-factor authentication, which is not on
 ├── Unauthenticated  the user is not signed in, or the credential is wrong or expired
 ├── Conflict         the thing was changed concurrently, or its state does not allow the action
 │   ├── LeaseLost        the lease of the assignment or job has passed to someone else
@@ -37,6 +38,10 @@ class NotFound(AttuneError):
 
 class Forbidden(AttuneError):
     """The user's role does not allow the action."""
+
+
+class SecondFactorDue(Forbidden):
+    """The user's role requires two-factor authentication, which is not on."""
 
 
 class Unauthenticated(AttuneError):

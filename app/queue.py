@@ -46,6 +46,7 @@ def configuration(broker_url: str) -> dict[str, Any]:
     return {
         "broker_url": broker_url,
         "accept_content": ["json"],
+        "broker_connection_max_retries": None,  # a worker outlives any outage of the broker
         "broker_connection_retry_on_startup": True,
         "result_backend": None,
         "task_acks_late": False,

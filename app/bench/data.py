@@ -26,7 +26,10 @@ from app.errors import AttuneError, Invalid
 
 LABELERS = 8
 PROJECT = f"/projects/{SLUG}"
-FIGURE_PAGES = ("agreement", "labelers", "comparisons?state=low", "guidelines", "agreement/weights")
+FIGURE_PAGES = (
+    *("agreement", "labelers", "comparisons?state=low", "guidelines", "agreement/weights"),
+    "leaderboard",
+)
 EXPORT_FORMAT = "trl-explicit-text"
 WAIT_S = 3600.0
 POLL_S = 0.2

@@ -8,8 +8,9 @@ written by hand on bare asyncio, and only what the next request needs is read fr
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from urllib.request import urlopen
 
@@ -88,23 +89,39 @@ def request(address: tuple[str, int], path: str) -> None:
 
 
 def run(
-    address: tuple[str, int], slug: str, tokens: Sequence[str], *, warm_s: float, measured_s: float
+    address: tuple[str, int],
+    slug: str,
+    tokens: Sequence[str],
+    *,
+    warm_s: float,
+    measured_s: float,
+    pace: float | None = None,
 ) -> Timings:
-    """Run one labeler per token, and measure after a warm-up."""
-    return asyncio.run(_run(address, slug, tokens, warm_s, measured_s))
+    """Run one labeler per token, and measure after a warm-up.
+
+    With a `pace`, all together begin that many cycles a second, and a claim's duration is counted
+    from when it was due; without one, each labeler works as fast as the server responds.
+    """
+    return asyncio.run(_run(address, slug, tokens, warm_s, measured_s, pace))
 
 
 async def _run(
-    address: tuple[str, int], slug: str, tokens: Sequence[str], warm_s: float, measured_s: float
+    address: tuple[str, int],
+    slug: str,
+    tokens: Sequence[str],
+    warm_s: float,
+    measured_s: float,
+    pace: float | None,
 ) -> Timings:
     timings = Timings()
     begin = time.perf_counter() + warm_s
     end = begin + measured_s
     loop = asyncio.get_running_loop()
     async with asyncio.TaskGroup() as group:
-        for token in tokens:
+        for number, token in enumerate(tokens):
             _, connection = await loop.create_connection(_Connection, *address)
-            group.create_task(_label(connection, slug, token, (begin, end), timings))
+            turns = None if pace is None else _turns(number, len(tokens), pace)
+            group.create_task(_label(connection, slug, token, (begin, end), timings, turns))
         await asyncio.sleep(begin - time.perf_counter())
         used = time.process_time()
         await asyncio.sleep(end - time.perf_counter())
@@ -113,8 +130,19 @@ async def _run(
     return timings
 
 
+def _turns(number: int, labelers: int, pace: float) -> Iterator[float]:
+    """Yield the moments at which one of several labelers begins a cycle."""
+    first = time.perf_counter() + number / pace
+    return (first + turn * labelers / pace for turn in count())
+
+
 async def _label(
-    connection: _Connection, slug: str, token: str, span: tuple[float, float], timings: Timings
+    connection: _Connection,
+    slug: str,
+    token: str,
+    span: tuple[float, float],
+    timings: Timings,
+    turns: Iterator[float] | None,
 ) -> None:
     base = f"/api/v1/projects/{slug}/assignments"
     common = (
@@ -126,6 +154,10 @@ async def _label(
     try:
         while time.perf_counter() < end:
             claim_sent = time.perf_counter()
+            if turns is not None:
+                due = next(turns)
+                await asyncio.sleep(max(0.0, due - claim_sent))
+                claim_sent = due
             response = json.loads(await connection.post(claim, b'{"count":1}'))
             claimed = time.perf_counter()
             if not response["assignments"]:

@@ -17,7 +17,14 @@ REQUESTS = 20  # of each page once it is warm
 TIMEOUT_S = 120.0
 LEAD_PAGES = (
     *("", "/overview/live", "/prompts", "/prompts/imports/live", "/comparisons", "/rounds"),
-    *("/rounds/1", "/rounds/1/live", "/rounds/new", "/evaluations", "/models"),
+    *(
+        "/rounds/1",
+        "/rounds/1/live",
+        "/rounds/new",
+        "/climb",
+        "/evaluations",
+        "/models",
+    ),
     *("/exports", "/exports/live", "/sides", "/history", "/practice/set", "/settings"),
     *("/guidelines", "/guidelines/edit", "/comparisons/1", "/prompts/1"),
     *("/comparisons?state=open", "/comparisons?state=judged", "/comparisons?state=flagged"),

@@ -35,16 +35,16 @@ class DemoPlan:
     flip_rate: float = 0.15
     temperature: float = 0.2
     tie_band: float = 0.1
+    rounds: int = 1
 
     def round_plan(self, seed: int) -> dict[str, Any]:
-        """Return the plan of the demo's round."""
+        """Return the plan of a round."""
         return RoundPlan(
             prompts=400,
             heldout_prompts=60,
             candidates=self.k,
             k=self.k,
             overlap=self.overlap,
-            mix_share=0.0,
             seed=seed,
             sampling=Sampling(max_new_tokens=80, batch_size=128),
             sft=SftPlan(

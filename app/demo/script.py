@@ -1,28 +1,26 @@
-"""The course of the demo, from an empty project to a promoted policy, through the public API only.
+"""The course of the demo, from an empty project to the last round, through the public API only.
 
 It starts no processes and creates no accounts: the command line passes in a lead's client and a
 panel of labelers. The script watches the round, lets the panel judge whenever comparisons are
-waiting, decides by the interval of the labelers' votes, and measures the results against the
-panel's taste.
+waiting, and decides by the interval of the labelers' votes; `measured_round` measures the results.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from app.client import Client, ProjectClient
-from app.demo import grammar, heldout_scores, project, taste, truth
+from app.demo import grammar, measured_round, project, taste
 from app.demo.plan import DemoPlan
 from app.demo.report import DemoReport
-from app.demo.truth import PolicyCompletions, ScoredComparison
+from app.demo.round_report import RoundReport
+from app.demo.truth import Utility
 from app.errors import Unavailable
-from app.simulation import expected
-from app.simulation.expected import ComparedCompletions
 from app.simulation.labelers import SimulatedLabeler
 from app.simulation.runner import Member, Panel
 
@@ -84,6 +82,11 @@ class Setup:
         """The project's API with the lead's credential."""
         return self.lead.project(self.slug)
 
+    @property
+    def truth(self) -> Utility:
+        """The panel's taste."""
+        return taste.named(self.taste).utility
+
 
 @dataclass(slots=True)
 class _Clock:
@@ -102,7 +105,7 @@ class _Clock:
 
 
 def run(setup: Setup, display: ProgressDisplay) -> DemoReport:
-    """Run the loop once and return the report.
+    """Run the loop as many times as planned and return the report.
 
     Raises:
         Unavailable: a stage failed; the message says which and why.
@@ -111,12 +114,30 @@ def run(setup: Setup, display: ProgressDisplay) -> DemoReport:
     display.stage("Set up the project")
     with clock.timed("setup"):
         _make_project(setup)
-    number = setup.project.launch_round(setup.plan.round_plan(setup.seed))["number"]
+    reports = [_run_round(setup, at + 1, display) for at in range(setup.plan.rounds)]
+    return DemoReport(
+        setup.taste,
+        setup.seed,
+        {"demonstrations": setup.plan.demonstrations, "labelers": len(setup.panel)},
+        clock.seconds["setup"],
+        tuple(reports),
+        measured_round.examples(setup.project, reports[-1], setup.truth, setup.seed),
+    )
+
+
+def _run_round(setup: Setup, nth: int, display: ProgressDisplay) -> RoundReport:
+    clock = _Clock()
+    plan = setup.plan.round_plan(setup.seed)
+    number = setup.project.launch_round(plan)["number"]
+    if setup.plan.rounds > 1:
+        display.stage(f"Round {nth} of {setup.plan.rounds}")
     round_ = _follow(setup, number, display, clock)
     display.stage("Measure the results")
     with clock.timed("measure"):
         promoted = _decide(setup, number, round_)
-        return _report(setup, number, round_, promoted, clock)
+        panel = [panelist.labeler for panelist in setup.panel]
+        report = measured_round.of(setup.project, round_, panel, setup.truth, promoted=promoted)
+    return replace(report, seconds=clock.seconds)
 
 
 def _make_project(setup: Setup) -> None:
@@ -190,13 +211,24 @@ def _follow(
             return round_
         if round_["state"] == "failed":
             raise Unavailable(f"round {number} failed: {round_['reason']}")
+        if round_["state"] == "gated":
+            _override(setup, number, round_)
+            continue
         if not setup.is_alive():
-            raise Unavailable("the web server or the worker has stopped; see its log")
+            raise Unavailable("the web server or a worker has stopped; see its log")
         if stage in {"label", "judge"}:
             _judge(setup, round_, display)
         else:
             _show_progress(round_, display)
             time.sleep(POLL_S)
+
+
+def _override(setup: Setup, number: int, round_: Mapping[str, Any]) -> None:
+    """Let the round go on, so that the demo shows all stages; the report names the check."""
+    for gate in round_["gates"]:
+        if gate["outcome"] == "waiting":
+            note = "The demo goes on to show the other stages."
+            setup.project.post(f"/rounds/{number}/gates/{gate['gate']}/override", {"note": note})
 
 
 def _stage(round_: Mapping[str, Any]) -> str:
@@ -237,56 +269,3 @@ def _decide(setup: Setup, number: int, round_: Mapping[str, Any]) -> bool:
     )
     setup.project.post(f"/rounds/{number}/decide", {"promote": promoted, "reason": reason})
     return promoted
-
-
-def _report(
-    setup: Setup, number: int, round_: Mapping[str, Any], promoted: bool, clock: _Clock
-) -> DemoReport:
-    panel = [panelist.labeler for panelist in setup.panel]
-    panel_utility = taste.named(setup.taste).utility
-    checkpoints = {checkpoint["kind"]: checkpoint for checkpoint in round_["checkpoints"]}
-    scored = _scored_comparisons(setup, checkpoints["reward"]["id"])
-    compared = [ComparedCompletions(row.prompt, row.texts) for row in scored]
-    completions = _evaluation_completions(setup)
-    metrics = checkpoints["reward"]["metrics"]
-    longer = metrics["heldout"]["length_rule"] == "longer"
-    return DemoReport(
-        taste=setup.taste,
-        seed=setup.seed,
-        promoted=promoted,
-        agreement=setup.project.get("/agreement", round=number),
-        people=metrics["people"],
-        ceiling=expected.noise_ceiling(panel, compared, allows_ties=True),
-        reward=truth.reward(scored, panel_utility, longer_wins=longer),
-        policy_metrics=checkpoints["policy"]["metrics"],
-        policy=truth.policy(completions, panel_utility),
-        default=truth.policy(completions, taste.DEFAULT.utility),
-        evaluation=round_["evaluation"],
-        labeling=round_["labeling"],
-        sizes={"demonstrations": setup.plan.demonstrations, "labelers": len(panel)},
-        seconds=clock.seconds,
-        examples=tuple(completions[:3]),
-    )
-
-
-def _scored_comparisons(setup: Setup, checkpoint_id: int) -> list[ScoredComparison]:
-    with TemporaryDirectory() as folder:
-        archive = Path(folder) / "reward.tar"
-        path = f"{setup.project.path}/checkpoints/{checkpoint_id}/download"
-        setup.lead.download(path, archive)
-        return [
-            ScoredComparison(_prompt(row["messages"]), tuple(row["texts"]), tuple(row["scores"]))
-            for row in heldout_scores.read(archive)
-        ]
-
-
-def _evaluation_completions(setup: Setup) -> list[PolicyCompletions]:
-    latest = setup.project.get("/evaluations")[0]["id"]
-    return [
-        PolicyCompletions(_prompt(row["messages"]), row["old"], row["new"])
-        for row in setup.project.get(f"/evaluations/{latest}/answers")
-    ]
-
-
-def _prompt(messages: Sequence[dict[str, Any]]) -> str:
-    return str(messages[-1]["content"])

@@ -10,14 +10,8 @@ from itertools import pairwise
 from app.errors import Invalid
 from app.formats import fields, transcripts
 from app.formats.format import Format
-from app.formats.records import (
-    Conversation,
-    PreferenceRecord,
-    Row,
-    Turn,
-    chosen_and_rejected,
-    conversation_pair,
-)
+from app.formats.preference_pairs import chosen_and_rejected, conversation_pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn
 
 
 def recognizes(row: Row) -> bool:

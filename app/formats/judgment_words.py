@@ -1,7 +1,7 @@
-"""The words by which the names of columns say that they hold a judgment, in eight languages.
+"""The words by which columns say that they hold a judgment, and judgments that they are ties.
 
-Words are compared without accents and capitals. `note` and `nota` are missing: they are grades in
-some languages, but remarks in others.
+They are in eight languages. Words are compared without accents and capitals. `note` and `nota` are
+missing: they are grades in some languages, but remarks in others.
 """
 
 import re
@@ -33,6 +33,16 @@ def _kinds(**texts: str) -> Mapping[str, str]:
     """Return the kind of each word; the arguments are lists of words, by the kind's name."""
     kinds = {"preference": PREFERENCE, "label": LABEL, "score": SCORE}
     return {_bare(word): kinds[kind] for kind, text in texts.items() for word in text.split()}
+
+
+def _phrases(*texts: str) -> frozenset[str]:
+    """Return phrases as `phrase_of` gives them; the arguments separate them by semicolons."""
+    return frozenset(phrase_of(phrase) for text in texts for phrase in text.split(";"))
+
+
+def phrase_of(text: str) -> str:
+    """Return a text as its words, in small letters without accents, one space apart."""
+    return " ".join(words_of(text))
 
 
 ENGLISH: Final = _kinds(
@@ -122,6 +132,31 @@ NAMES: Final = {
 }
 """These are whole names; their words are common in other fields."""
 
+TIES: Final = _phrases(
+    "tie; tied; draw; equal; equally good; same; both; both good; no difference; no preference",
+    "gleich; gleich gut; gleichwertig; gleichstand; unentschieden; beide; beide gleich; "
+    "beide gleich gut; kein unterschied; egal",
+    "égalité; à égalité; égal; égale; égaux; égales; ex aequo; match nul; pareil; les deux; "
+    "aucune différence",
+    "empate; empatados; empatadas; igual; iguales; ambos; ambas; los dos; las dos; sin diferencia",
+    "pareggio; pari; parità; uguale; uguali; pari merito; entrambi; entrambe; nessuna differenza",
+    "iguais; empatados; empatadas; os dois; as duas; sem diferença",
+    "gelijk; gelijkspel; gelijk spel; even goed; geen verschil",
+    "remis; równo; tak samo; oba; obie; bez różnicy",
+)
+"""What a winner says if neither response is better."""
+BOTH_BADS: Final = _phrases(
+    "both bad; both are bad; neither",
+    "beide schlecht; keine; keine von beiden; keiner",
+    "les deux mauvaises; les deux mauvais; aucune; aucun; aucune des deux; aucun des deux",
+    "ambas malas; ambos malos; ninguna; ninguno; ninguna de las dos",
+    "entrambe scadenti; entrambe cattive; entrambi cattivi; nessuna; nessuno; nessuna delle due",
+    "ambas ruins; ambos ruins; nenhuma; nenhum; nenhuma das duas",
+    "beide slecht; geen; geen van beide",
+    "obie złe; oba złe; żadna; żaden; żadna z nich",
+)
+"""What a winner says if no response is good."""
+
 RESPONSES: Final = frozenset(
     {
         *("response", "answer", "completion", "output", "antwort", "ausgabe", "reponse"),
@@ -130,3 +165,13 @@ RESPONSES: Final = frozenset(
 )
 """A name that is one of these and a letter or number of `PLACES` holds one of two responses."""
 PLACES: Final = frozenset("ab12")
+
+
+def is_tie(text: str) -> bool:
+    """Whether a text says that two responses are equally good."""
+    return phrase_of(text) in TIES
+
+
+def is_both_bad(text: str) -> bool:
+    """Whether a text says that no response is good."""
+    return phrase_of(text) in BOTH_BADS

@@ -3,7 +3,8 @@
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import Conversation, PreferenceRecord, Row, Turn, chosen_and_rejected, pair
+from app.formats.preference_pairs import chosen_and_rejected, pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn
 
 _NAMES = {"user": "human", "assistant": "gpt"}
 _HAS_ALPACA = has("instruction", "chosen", "rejected")

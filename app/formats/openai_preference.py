@@ -2,7 +2,8 @@
 
 from app.formats import fields
 from app.formats.format import Format, has
-from app.formats.records import PreferenceRecord, Row, chosen_and_rejected, pair
+from app.formats.preference_pairs import chosen_and_rejected, pair
+from app.formats.records import PreferenceRecord, Row
 
 
 def read(row: Row) -> list[PreferenceRecord]:

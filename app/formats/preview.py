@@ -1,13 +1,14 @@
 """Previews an import: what the first rows of a file would become, in plain words."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from app.errors import Invalid
-from app.formats import fields, reading, unused_signals, zip_files
+from app.formats import fields, model_responses, reading, unused_signals, zip_files
 from app.formats.charsets import peek
-from app.formats.column_mapping import IGNORE, ColumnsByField
+from app.formats.column_mapping import IGNORE, JUDGED, ColumnsByField, plain
 from app.formats.format import Format
 from app.formats.known_formats import ARCHIVE, names
 from app.formats.lines import DEFAULT, Limits, RawRow
@@ -80,6 +81,23 @@ class FilePreview:
                 f"Columns{where} kept as notes on the prompt, not as responses or judgments: "
                 f"{', '.join(self.notes)}."
             )
+            yield from self._remark_on_models(where)
+
+    def _remark_on_models(self, where: str) -> Iterator[str]:
+        """Say how notes that may be models' responses, or models' names, are imported as such."""
+        titles = names()
+        if any(record.kind == "demonstration" for record in self.records):
+            if model_responses.MODELS & set(self.notes):
+                yield (
+                    f"The responses{where} are imported as demonstrations, that is, as good ones. "
+                    f"To compare the models that wrote them, choose the format "
+                    f"“{titles[model_responses.ROWS]}”."
+                )
+        elif len(self.notes) > 1 and all(record.kind == "prompt" for record in self.records):
+            yield (
+                "If these columns hold the responses of models, choose the format "
+                f"“{titles[model_responses.COLUMNS]}”."
+            )
 
 
 def preview(
@@ -88,8 +106,11 @@ def preview(
     mapping: ColumnsByField | None = None,
     limits: Limits = DEFAULT,
     rows: int = ROWS,
+    member_splits: bool | None = None,
 ) -> tuple[FilePreview, ...]:
     """Return what the first rows of a file would become, for each file in an archive.
+
+    ``member_splits`` says whether the names of files in an archive set the split.
 
     Raises Invalid for the same reasons as reading the file.
     """
@@ -103,8 +124,10 @@ def preview(
             _of_member(archive.chunks(info), own, mapping, limits, rows, zip_files.shown(info))
             for info in archive.members
         ]
+        remarks = archive.remarks(archive.splits(member_splits))
         if archive.skipped:
-            files[0] = replace(files[0], said=(archive.skipped, *files[0].said))
+            remarks = [archive.skipped, *remarks]
+        files[0] = replace(files[0], said=(*remarks, *files[0].said))
         return tuple(files)
 
 
@@ -145,7 +168,7 @@ def _of_file(
         file,
         tuple(_notes(first, opened)),
         tuple(notes),
-        tuple(_expected(outcomes, opened.format)),
+        (*_expected(outcomes, opened.format), *_unseen(first, opened)),
     )
 
 
@@ -164,6 +187,24 @@ def _expected(outcomes: Iterable[Numbered], known: Format) -> Iterator[str]:
         yield "Settlements are not imported; the votes of settled comparisons are."
     if known.name == "rich" and any(vote.ratings for one in records for vote in one.votes):
         yield "The file does not say the scale of its ratings; they are read on the project's."
+
+
+def _unseen(first: Iterable[RawRow | Rejected], rows: Rows) -> Iterator[str]:
+    """Yield a sentence on values of the mapping that no judgment of the first rows has."""
+    values = rows.mapping.values
+    if not values:
+        return
+    plainly = replace(rows, mapping=replace(rows.mapping, values={}))
+    seen: set[str] = set()
+    for item in first:
+        if isinstance(item, RawRow):
+            with suppress(Invalid):
+                row = plainly.row(item)
+                seen |= {plain(row[name]) for name in JUDGED & row.keys()}
+    if unseen := sorted(values.keys() - seen):
+        yield (
+            f"No judgment of the first rows has the mapped value {' or '.join(map(repr, unseen))}."
+        )
 
 
 def _described(outcomes: Iterable[Numbered]) -> Iterator[RecordPreview]:

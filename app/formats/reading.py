@@ -229,8 +229,9 @@ def _listed(names: Sequence[str]) -> str:
 def _columns_known(mapping: ColumnsByField | None) -> set[str]:
     """Return the names that identify a header: fields, and the columns in the mapping."""
     known = set(FIELDS)
-    for names in (mapping or {}).values():
-        known.update([names] if isinstance(names, str) else names)
+    for field, names in (mapping or {}).items():
+        if field != column_mapping.VALUE:
+            known.update([names] if isinstance(names, str) else names)
     return known
 
 

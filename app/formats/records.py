@@ -15,6 +15,7 @@ from app.domain import earlier_turns
 from app.domain.judgment_kinds import THUMB_REASONS, check_k, kind_named
 from app.domain.ranking import Ranking, Strength
 from app.errors import Invalid
+from app.formats.member_names import Filed
 
 Row = Mapping[str, object]
 CRITERION_LONGEST = 60
@@ -60,11 +61,13 @@ class CompletionText:
     @property
     def follow_ups(self) -> tuple[str, ...]:
         """The questions among the earlier turns."""
+        if not self.earlier:
+            return ()
         return tuple(turn.content for turn in self.earlier if turn.role == "user")
 
 
 @dataclass(frozen=True, slots=True)
-class PromptRecord:
+class PromptRecord(Filed):
     """A prompt: a conversation that ends with a user turn."""
 
     messages: Conversation
@@ -76,7 +79,7 @@ class PromptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class DemonstrationRecord:
+class DemonstrationRecord(Filed):
     """A prompt with a good response."""
 
     messages: Conversation
@@ -91,7 +94,7 @@ class DemonstrationRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CompletionsRecord:
+class CompletionsRecord(Filed):
     """A prompt with completions that have not been judged."""
 
     messages: Conversation
@@ -107,7 +110,7 @@ class CompletionsRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class PreferenceRecord:
+class PreferenceRecord(Filed):
     """One judgment of two or more completions; ``ranking`` and ``candidates`` have the same order.
 
     ``labeler`` is the name in the file, or None if it names nobody or combines several labelers.
@@ -135,6 +138,10 @@ class PreferenceRecord:
         if has_one_text(self.candidates) and not have_own_sources(self.candidates):
             raise Invalid("all completions have the same text")
 
+    def name_labeler(self, labeler: str) -> None:
+        """Note whose vote it is; a copy would be checked all over again."""
+        object.__setattr__(self, "labeler", labeler)
+
     @property
     def preferred(self) -> int | None:
         """The index of the completion in first place, or None if several share it."""
@@ -143,7 +150,7 @@ class PreferenceRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class UnpairedRecord:
+class UnpairedRecord(Filed):
     """A completion that was judged good or bad on its own; ``labeler`` may be unknown."""
 
     messages: Conversation
@@ -189,13 +196,14 @@ class VoteRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonRecord:
+class ComparisonRecord(Filed):
     """A comparison with every vote on it.
 
     ``kind`` is the kind of judgment, or None if the file does not record it; ``weights`` are the
     weights of the criteria on which it was rated. ``scales`` are the lowest and the highest rating
     on a criterion, where the format fixes them. ``settled`` is the ranking by which a lead settled
-    the comparison; with ``is_settled_as_bad``, the lead found no completion good.
+    the comparison; with ``is_settled_as_bad``, the lead found no completion good. ``chosen`` is why
+    a rule chose the comparison for a round, or None if it did not.
     """
 
     messages: Conversation
@@ -212,6 +220,7 @@ class ComparisonRecord:
     scales: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False)
     settled: Ranking | None = field(default=None, repr=False)
     is_settled_as_bad: bool = field(default=False, repr=False)
+    chosen: Mapping[str, object] | None = field(default=None, repr=False)
 
     @property
     def is_settled(self) -> bool:
@@ -271,11 +280,6 @@ def _check_scales(scales: Mapping[str, tuple[int, int]], vote: VoteRecord) -> No
                 raise Invalid(f"the rating on {name!r} must be {low} to {high}, not {rating}")
 
 
-OWN_TURNS = (
-    "the two responses answer a follow-up, each after a first response of its own, which the "
-    "format cannot hold; trl-explicit, trl-implicit, hh, unpaired and rich can"
-)
-
 Record = (
     PromptRecord
     | DemonstrationRecord
@@ -318,7 +322,7 @@ def check_prompt(messages: Sequence[Turn]) -> None:
 
 def has_one_text(candidates: Sequence[CompletionText]) -> bool:
     """Return whether completions do not differ in their text, nor in the turns before it."""
-    return len({candidate.turns for candidate in candidates}) < 2
+    return len({(candidate.earlier, candidate.text) for candidate in candidates}) < 2
 
 
 def check_follow_ups(candidates: Sequence[CompletionText]) -> None:
@@ -341,72 +345,3 @@ def completion(said: str | Conversation, source: str | None = None) -> Completio
     if isinstance(said, str):
         return CompletionText(said, source)
     return CompletionText(said[-1].content, source, said[:-1])
-
-
-def chosen_and_rejected(
-    messages: Conversation,
-    chosen: str | Conversation,
-    rejected: str | Conversation,
-    *,
-    sources: tuple[str | None, str | None] = (None, None),
-    margin: float | None = None,
-    source_id: str | None = None,
-    meta: Meta | None = None,
-) -> PreferenceRecord:
-    """Build a preference between two completions of which only the winner is known.
-
-    A completion is its text, or all turns after the prompt.
-    """
-    return PreferenceRecord(
-        messages,
-        (completion(chosen, sources[0]), completion(rejected, sources[1])),
-        Ranking((1, 2)),
-        margin=margin,
-        source_id=source_id,
-        meta=meta or {},
-    )
-
-
-def pair(record: PreferenceRecord) -> tuple[str, str]:
-    """Return the chosen and the rejected text of a preference between two completions.
-
-    Raises Invalid for responses to a follow-up, and for what `conversation_pair` refuses.
-    """
-    chosen, rejected = conversation_pair(record)
-    if chosen.earlier or rejected.earlier:
-        raise Invalid(OWN_TURNS)
-    return chosen.text, rejected.text
-
-
-def conversation_pair(record: PreferenceRecord) -> tuple[CompletionText, CompletionText]:
-    """Return the chosen and the rejected completion of a preference, with their earlier turns.
-
-    Raises Invalid for a tie and for more than two completions, which a chosen/rejected row cannot
-    express.
-    """
-    if len(record.candidates) != 2:
-        raise Invalid(f"a pair must have two completions, not {len(record.candidates)}")
-    first, second = record.ranking.ranks
-    if first == second:
-        raise Invalid("a tie has no chosen completion")
-    if has_one_text(record.candidates):
-        raise Invalid("all completions have the same text")
-    chosen, rejected = record.candidates
-    return (chosen, rejected) if first < second else (rejected, chosen)
-
-
-def pairs(record: PreferenceRecord) -> tuple[PreferenceRecord, ...]:
-    """Split a ranking into the preferences that it implies, chosen first; ties remain ties."""
-    return tuple(
-        PreferenceRecord(
-            record.messages,
-            (record.candidates[implied.preferred], record.candidates[implied.other]),
-            Ranking((1, 1) if implied.tie else (1, 2)),
-            record.labeler,
-            record.strength,
-            record.margin,
-            record.source_id,
-        )
-        for implied in record.ranking.preferences()
-        if record.candidates[implied.preferred].turns != record.candidates[implied.other].turns
-    )

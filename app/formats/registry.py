@@ -83,6 +83,7 @@ def outcomes(
     mapping: ColumnsByField | None = None,
     notes: list[str] | None = None,
     labelers: str | None = None,
+    member_splits: bool | None = None,
 ) -> Iterator[Numbered]:
     """Read a file for import: like `numbered`, with a name for every vote.
 
@@ -90,7 +91,8 @@ def outcomes(
 
     Votes without a labeler's name are numbered within their comparison, so that all of them are
     kept, and importing the same file again yields the same names. ``labelers`` is the tag of an
-    earlier file, if the same people gave them. A file of a known format may have no rows that can
+    earlier file, if the same people gave them. ``member_splits`` says whether the names of files in
+    an archive set the split: see `member_names`. A file of a known format may have no rows that can
     be read.
 
     Raises:
@@ -98,7 +100,8 @@ def outcomes(
     """
     may_be_empty = name is not None
     return unnamed_votes.named(
-        _numbered(chunks, name, limits, mapping, notes, may_be_empty=may_be_empty), labelers
+        _numbered(chunks, name, limits, mapping, notes, member_splits, may_be_empty=may_be_empty),
+        labelers,
     )
 
 
@@ -108,6 +111,7 @@ def _numbered(
     limits: Limits,
     mapping: ColumnsByField | None,
     notes: list[str] | None,
+    member_splits: bool | None = None,
     *,
     may_be_empty: bool,
 ) -> Iterator[Numbered]:
@@ -116,7 +120,7 @@ def _numbered(
     head, rest = peek(chunks, len(zip_files.MAGIC[0]))
     whole = chain([head], rest)
     if head.startswith(zip_files.MAGIC):
-        return _of_archive(whole, name, limits, mapping, notes)
+        return _of_archive(whole, name, limits, mapping, notes, member_splits)
     stream = raw_rows(whole, limits, notes)
     readable = stream if may_be_empty else reading.readable(stream)
     return reading.records(reading.opened(readable, name, limits, mapping), notes)
@@ -139,15 +143,20 @@ def _of_archive(
     limits: Limits,
     mapping: ColumnsByField | None,
     notes: list[str] | None,
+    member_splits: bool | None,
 ) -> Iterator[Numbered]:
     """Read the files of an archive; rejected rows, unreadable and skipped files are named."""
     said = [] if notes is None else notes
     with zip_files.opened(chunks, limits) as archive:
         if archive.skipped:
             said.append(archive.skipped)
+        splits = archive.splits(member_splits)
+        said += archive.remarks(splits)
+        is_one = len(archive.members) == 1
         for info in archive.members:
             of_file: list[str] = []
-            prefix = f"{zip_files.shown(info)}: " if len(archive.members) > 1 else ""
+            name_shown = zip_files.shown(info)
+            prefix = "" if is_one else f"{name_shown}: "
             try:
                 own = None if name == ARCHIVE else name
                 for number, outcome in _of_file(
@@ -155,6 +164,8 @@ def _of_archive(
                 ):
                     if isinstance(outcome, Rejected):
                         outcome = Rejected(outcome.line, f"{prefix}{outcome.reason}", outcome.raw)
+                    elif not is_one or splits.by_name:
+                        outcome.file_under(name_shown, splits.by_name.get(name_shown))
                     yield number, outcome
             except Invalid as error:
                 yield 1, Rejected(1, f"{prefix}{error}")

@@ -8,7 +8,7 @@ import re
 
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import fields
+from app.formats import fields, judgment_words
 from app.formats.format import Format, has
 from app.formats.records import (
     ComparisonRecord,
@@ -23,10 +23,11 @@ _FIRST = ("response_a", "answer_a", "completion_a", "output_a")
 _SECOND = ("response_b", "answer_b", "completion_b", "output_b")
 _WINNERS = ("winner", "preferred", "preference", "better")
 _LABELERS = ("labeler", "annotator", "worker", "judge")
+_TIE = Ranking((1, 1))
 _RANKS = {
     **dict.fromkeys(("a", "1", "first", "left"), Ranking((1, 2))),
     **dict.fromkeys(("b", "2", "second", "right"), Ranking((2, 1))),
-    **dict.fromkeys(("tie", "equal", "same", "both", "draw"), Ranking((1, 1))),
+    **dict.fromkeys(("tie", "equal", "same", "both", "draw"), _TIE),
 }
 _BOTH_BAD = ("both bad", "bothbad", "tie (bothbad)", "neither")
 _LAST_WORD = re.compile(r"[^\W_]+$")
@@ -41,7 +42,7 @@ def read(row: Row) -> list[PreferenceRecord | ComparisonRecord]:
     labeler, name = fields.identifier(row, *_LABELERS), fields.identifier(row, "id")
     column = _present(row, _WINNERS)
     winner = str(row.get(column, "")).strip()
-    if winner.lower() in _BOTH_BAD:
+    if winner.lower() in _BOTH_BAD or judgment_words.is_both_bad(winner):
         vote = VoteRecord(labeler or "", Ranking((1, 1)), both_bad=True)
         return [ComparisonRecord(turns, candidates, (vote,), comparison=name)]
     return [
@@ -60,12 +61,15 @@ def _ranking(column: str, winner: str, texts: list[str]) -> Ranking:
     """Return the order that a winner means."""
     if texts[0] != texts[1] and winner in texts:
         return Ranking((1, 2)) if winner == texts[0] else Ranking((2, 1))
+    if judgment_words.is_tie(winner):
+        return _TIE
     last = _LAST_WORD.search(winner.lower())
     ranking = _RANKS.get(winner.lower()) or (_RANKS.get(last.group()) if last else None)
     if ranking is None:
         raise Invalid(
             f"{column!r} must say which response is better: a, b, 1, 2, tie, both bad, the name of "
-            f"its column or its text, not {winner[:80]!r}"
+            f"its column or its text, not {winner[:80]!r}; map another word, such as "
+            "value=A besser=a"
         )
     return ranking
 

@@ -3,8 +3,10 @@
 `context`, `completions` and `individual_preference` follow HelpSteer3-Preference, extended by k
 completions, rankings with ties, ratings, thumbs, texts, the order shown, times and guideline
 versions, and by `settled`, the ranking by which a lead settled the comparison (empty: no completion
-is good). Nothing is lost, so it is the format for archiving. The ranking of a vote with ratings is
-the one implied by its ratings and the criterion weights in the row.
+is good), and by `chosen`, the rule, worth and place by which a round chose it. Nothing is lost, so
+it is the format for archiving. The ranking of a vote with ratings is the one implied by its ratings
+and the criterion weights in the row. `chosen` is not read back: it is about a round, and what is
+imported belongs to none.
 """
 
 from datetime import UTC, datetime
@@ -51,6 +53,7 @@ def write(record: ComparisonRecord) -> Row:
         **({} if record.kind is None else {"kind": record.kind}),
         **({"weights": dict(record.weights)} if record.weights else {}),
         **_settlement(record),
+        **({} if record.chosen is None else {"chosen": dict(record.chosen)}),
         "context": fields.as_messages(record.messages),
         "completions": [as_row(candidate) for candidate in record.candidates],
         "individual_preference": [_vote_row(vote) for vote in record.votes],
@@ -177,4 +180,5 @@ FORMAT = Format(
         *("comparison", "purpose", "split", "round", "kind", "weights", "settled"),
         *("context", "instruction", "completions", "individual_preference"),
     ),
+    ignores={"chosen": "why a round asked about it; what is imported belongs to no round"},
 )

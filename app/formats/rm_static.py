@@ -7,7 +7,8 @@ r"""HH pairs with a separate prompt, the form of `Dahoas/rm-static`.
 from app.errors import Invalid
 from app.formats import fields, transcripts
 from app.formats.format import Format, has
-from app.formats.records import PreferenceRecord, Row, chosen_and_rejected
+from app.formats.preference_pairs import chosen_and_rejected
+from app.formats.records import PreferenceRecord, Row
 
 _NEEDS = has("prompt", "chosen", "rejected")
 

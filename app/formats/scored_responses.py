@@ -15,6 +15,7 @@ from app.formats import registry
 from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
+    CompletionText,
     Conversation,
     DemonstrationRecord,
     Meta,
@@ -31,12 +32,17 @@ UNNAMED = "responses"  # of a model that the file does not name
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """A prompt with a response per side."""
+    """A prompt with a response per side; `earlier` are the turns before one to a follow-up."""
 
     line: int
     messages: Conversation
     texts: Mapping[str, str]
     subset: str = ""
+    earlier: Mapping[str, Conversation] = field(default_factory=dict)
+
+    def turns_before(self, side: str) -> Conversation:
+        """Return the conversation that the response of a side ends."""
+        return (*self.messages, *self.earlier.get(side, ()))
 
 
 @dataclass(slots=True)
@@ -97,16 +103,16 @@ def _add(found: FileRows, line: int, record: Record | Rejected) -> None:
 
 
 def _add_pairs(found: FileRows, line: int, record: PreferenceRecord | ComparisonRecord) -> None:
-    texts = [candidate.text for candidate in record.candidates]
-    decided = [pair for pair in _pairs(record, len(texts)) if pair.share != 0.5]
+    candidates = record.candidates
+    decided = [pair for pair in _pairs(record, len(candidates)) if pair.share != 0.5]
     if not decided:
         found.leave_out("no response was preferred")
     for pair in decided:
         better, worse = pair.first, pair.second
         if pair.share < 0.5:
             better, worse = worse, better
-        sides = {CHOSEN: texts[better], REJECTED: texts[worse]}
-        found.add(FileRow(line, record.messages, sides, _subset(record.meta)))
+        sides = {CHOSEN: candidates[better], REJECTED: candidates[worse]}
+        found.add(_row(line, record.messages, sides, record.meta))
 
 
 def _pairs(record: PreferenceRecord | ComparisonRecord, count: int) -> tuple[TrainingPair, ...]:
@@ -122,26 +128,34 @@ def _pairs(record: PreferenceRecord | ComparisonRecord, count: int) -> tuple[Tra
 def _add_responses(
     found: FileRows, line: int, record: CompletionsRecord | DemonstrationRecord | UnpairedRecord
 ) -> None:
-    texts: dict[str, str] = {}
-    for side, text in _responses(record):
-        if side in texts:
+    sides: dict[str, CompletionText] = {}
+    for side, response in _responses(record):
+        if side in sides:
             found.leave_out(f"a further response of {side!r} to the same prompt")
         else:
-            texts[side] = text
-    found.add(FileRow(line, record.messages, texts, _subset(record.meta)))
+            sides[side] = response
+    found.add(_row(line, record.messages, sides, record.meta))
 
 
 def _responses(
     record: CompletionsRecord | DemonstrationRecord | UnpairedRecord,
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, CompletionText]]:
     match record:
         case DemonstrationRecord():
-            return [(UNNAMED, record.response)]
+            return [(UNNAMED, CompletionText(record.response))]
         case UnpairedRecord():
-            return [(UNNAMED, record.text)]
+            return [(UNNAMED, CompletionText(record.text))]
         case CompletionsRecord():
-            return [(one.source or UNNAMED, one.text) for one in record.completions]
+            return [(one.source or UNNAMED, one) for one in record.completions]
 
 
-def _subset(meta: Meta) -> str:
-    return prompt_labels.of_notes(meta).category
+def _row(
+    line: int, messages: Conversation, sides: Mapping[str, CompletionText], meta: Meta
+) -> FileRow:
+    return FileRow(
+        line,
+        messages,
+        {side: response.text for side, response in sides.items()},
+        prompt_labels.of_notes(meta).category,
+        {side: response.earlier for side, response in sides.items() if response.earlier},
+    )

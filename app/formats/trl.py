@@ -19,16 +19,8 @@ from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
 from app.formats.hh import asks_the_same, shared_prompt
-from app.formats.records import (
-    Conversation,
-    PreferenceRecord,
-    Row,
-    Turn,
-    UnpairedRecord,
-    chosen_and_rejected,
-    conversation_pair,
-    pair,
-)
+from app.formats.preference_pairs import chosen_and_rejected, conversation_pair, pair
+from app.formats.records import Conversation, PreferenceRecord, Row, Turn, UnpairedRecord
 
 _GAP = "\n\n"
 BEGIN_ALIKE = (

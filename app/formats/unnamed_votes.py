@@ -100,7 +100,8 @@ class _Numbers:
 def _named(record: Record, names: _Names) -> Record:
     if isinstance(record, PreferenceRecord) and record.labeler is None:
         texts = list(map(_whole, record.candidates))
-        return replace(record, labeler=names.next(record.messages, texts, "order"))
+        record.name_labeler(names.next(record.messages, texts, "order"))
+        return record
     if isinstance(record, UnpairedRecord) and record.labeler is None:
         return replace(record, labeler=names.next(record.messages, [record.text], "thumbs"))
     if isinstance(record, ComparisonRecord):
@@ -109,6 +110,8 @@ def _named(record: Record, names: _Names) -> Record:
 
 
 def _whole(candidate: CompletionText) -> str:
+    if not candidate.earlier:
+        return candidate.text
     return "\0".join(turn.content for turn in candidate.turns)
 
 

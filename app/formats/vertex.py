@@ -11,6 +11,7 @@ from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import fields
 from app.formats.format import Format, has
+from app.formats.preference_pairs import pair
 from app.formats.records import (
     CompletionsRecord,
     CompletionText,
@@ -19,7 +20,6 @@ from app.formats.records import (
     PromptRecord,
     Row,
     Turn,
-    pair,
 )
 
 _PROMPT = "inputs_pretokenized"

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from app.errors import Invalid
+from app.formats import member_names
 from app.formats.lines import Limits
+from app.formats.member_names import MemberSplits
 from app.formats.spooling import spooled
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
@@ -57,6 +59,15 @@ class Archive:
         more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
         noun = "file" if len(names) == 1 else "files"
         return f"{len(names)} {noun} of the archive skipped, as the names say: {listed}{more}."
+
+    def splits(self, choice: bool | None) -> MemberSplits:
+        """Return the split that each file's name sets."""
+        return member_names.splits([shown(info) for info in self.members], choice)
+
+    def remarks(self, splits: MemberSplits) -> list[str]:
+        """Return sentences on what the names of several files are used for."""
+        said = [] if len(self.members) == 1 else [member_names.SOURCE_REMARK]
+        return [*said, splits.remark] if splits.remark else said
 
     def chunks(self, info: zipfile.ZipInfo) -> Iterator[bytes]:
         """Yield the bytes of one file.

@@ -10,13 +10,14 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
+
+from app.web.guarded_route import GuardedRoute
 
 _PACKAGES: Final = {"app.web.pages": "", "app.web.api": "api."}
-_ROUTES: Final[dict[str, APIRoute]] = {}
+_ROUTES: Final[dict[str, GuardedRoute]] = {}
 
 
-class AddressedRoute(APIRoute):
+class AddressedRoute(GuardedRoute):
     """A route whose address can be found by its name."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

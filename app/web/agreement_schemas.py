@@ -150,6 +150,8 @@ class AgreementOut(BaseModel):
     units: int
     pairable: int
     without_preference: int
+    chosen: int = Field(description="Judgments on comparisons that a rule chose.")
+    includes_chosen: bool = Field(description="Whether the figures include those.")
     raw: MeasureOut = Field(description="Share of labeler pairs that agree, by comparison.")
     decided: MeasureOut = Field(description="Agreement without ties: the human level.")
     alpha: MeasureOut = Field(description=ALPHA)
@@ -202,6 +204,8 @@ def report_out(report: AgreementReport, qualities: Sequence[Quality]) -> Agreeme
         units=overall.units,
         pairable=overall.pairable,
         without_preference=report.without_preference,
+        chosen=report.chosen,
+        includes_chosen=report.includes_chosen,
         raw=measure_out(overall.raw),
         decided=measure_out(overall.decided),
         alpha=measure_out(overall.alpha),

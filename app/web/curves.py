@@ -83,6 +83,14 @@ class Chart:
         return self.lines[0].last if self.lines else None
 
     @property
+    def last_of(self) -> str:
+        """What the newest value is of: the line, if there are several, and its step."""
+        if not self.lines or not self.lines[0].points:
+            return ""
+        line = f"{self.lines[0].name}, " if len(self.lines) > 1 else ""
+        return f"{line}{self.x_name.lower()} {self.lines[0].points[-1][0]:,.0f}"
+
+    @property
     def is_empty(self) -> bool:
         """Whether no line has a point yet."""
         return not any(line.points for line in self.lines)
@@ -106,7 +114,9 @@ class Chart:
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """The heights of the horizontal grid lines, with their labels."""
         low, high = self._range()
-        return tuple((self._y(value), _label(value, high - low)) for value in _nice(low, high))
+        return tuple(
+            (self._y(value), tick_label(value, high - low)) for value in nice_values(low, high)
+        )
 
     @property
     def x_ends(self) -> tuple[str, str]:
@@ -187,7 +197,7 @@ def _spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
 
 
-def _nice(low: float, high: float) -> Iterable[float]:
+def nice_values(low: float, high: float) -> Iterable[float]:
     """Return three or four round values between two bounds."""
     step = 10 ** math.floor(math.log10((high - low) / 2))
     for factor in (1, 2, 5, 10):
@@ -198,7 +208,8 @@ def _nice(low: float, high: float) -> Iterable[float]:
     return [at * step for at in range(first, math.floor(high / step) + 1)]
 
 
-def _label(value: float, span: float) -> str:
+def tick_label(value: float, span: float) -> str:
+    """Return a grid line's label, with as many digits as a range of that span needs."""
     if span < 4e-4:
         return f"{value:.0e}"
     digits = 0 if span >= 4 else math.ceil(-math.log10(span / 4))

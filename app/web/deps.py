@@ -5,23 +5,29 @@ test fails on a route without one. Objects are looked up within the project of t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
+import structlog
 from fastapi import Depends, Request
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from app.db import Database
 from app.domain.allowed_models import AllowedModels
-from app.errors import Forbidden, NotFound, Unauthenticated
+from app.domain.allowed_servers import AllowedServers
+from app.errors import Forbidden, NotFound, SecondFactorDue, Unauthenticated
 from app.models import Membership, Project, Role, User
-from app.services.people import accounts
+from app.services.people import accounts, second_factors
 from app.services.project import projects
 from app.services.queue import queue_authentication
 from app.web import security
 from app.web.auth import Viewer, credential_of, viewer_of
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,15 @@ class Access:
 
 Policy = TypeVar("Policy", bound=Callable[..., object])
 
+SCOPES: Final[Mapping[str, tuple[str | None, str]]] = {
+    "public": (None, "write"),
+    "signed_in": ("read", "write"),
+    "labeler": ("label", "label"),
+    "lead": ("read", "write"),
+    "admin": ("admin", "admin"),
+}
+"""The scope of a token that a policy asks for: to read, and to change something."""
+
 
 def policy(name: str) -> Callable[[Policy], Policy]:
     """Mark a dependency as an authorization policy."""
@@ -77,7 +92,16 @@ def database(request: Request) -> Database:
 
 def allowed_models(request: Request) -> AllowedModels:
     """Return the models that the operator allows."""
-    return AllowedModels.of(request.app.state.settings.allowed_base_models)
+    settings = request.app.state.settings
+    return AllowedModels.of(settings.base_models, settings.trained_models)
+
+
+def allowed_servers(request: Request) -> AllowedServers:
+    """Return the servers that the operator allows."""
+    settings = request.app.state.settings
+    return AllowedServers.of(
+        settings.completion_servers, settings.reward_endpoints, settings.judge_servers
+    )
 
 
 async def turn(request: Request) -> AsyncIterator[None]:
@@ -134,17 +158,32 @@ Guarded = Annotated[Viewer | None, Depends(guarded)]
 
 
 @policy("public")
-def public(viewer: Guarded) -> Viewer | None:
-    """Allow everyone, signed in or not."""
+def public(request: Request, viewer: Guarded) -> Viewer | None:
+    """Allow everyone, signed in or not; an API token needs its scope."""
+    if viewer is not None:
+        _require_scope(request, viewer, "public")
     return viewer
+
+
+@policy("public")
+def open_to_all(request: Request) -> None:
+    """Allow everyone, without a transaction: for a route that waits for another server first."""
 
 
 @policy("signed_in")
 def signed_in(request: Request, viewer: Guarded, session: DbSession) -> Access:
     """Allow signed-in users."""
+    access = settling_in(request, viewer, session)
+    _require_second_factor(request, access.viewer, session)
+    return access
+
+
+@policy("signed_in")
+def settling_in(request: Request, viewer: Guarded, session: DbSession) -> Access:
+    """Allow signed-in users, also those who must turn two-factor authentication on first."""
     if viewer is None:
         raise Unauthenticated("sign in first")
-    _require_scope(request, viewer, read="read", write="write")
+    _require_scope(request, viewer, "signed_in")
     return Access(session, viewer.user, viewer)
 
 
@@ -155,7 +194,8 @@ def admin(request: Request, viewer: Guarded, session: DbSession) -> Access:
         raise Unauthenticated("sign in first")
     if not viewer.user.is_admin:
         raise Forbidden("only administrators can do this")
-    _require_scope(request, viewer, read="admin", write="admin")
+    _require_scope(request, viewer, "admin")
+    _require_second_factor(request, viewer, session)
     return Access(session, viewer.user, viewer)
 
 
@@ -164,7 +204,8 @@ def labeler_of(request: Request, slug: str, viewer: Guarded, session: DbSession)
     """Allow members of the project."""
     if viewer is None:
         raise Unauthenticated("sign in first")
-    _require_scope(request, viewer, **_LABELS)
+    _require_scope(request, viewer, "labeler")
+    _require_second_factor(request, viewer, session)
     return _access(request, session, viewer, slug)
 
 
@@ -173,7 +214,8 @@ def lead_of(request: Request, slug: str, viewer: Guarded, session: DbSession) ->
     """Allow leads of the project and administrators."""
     if viewer is None:
         raise Unauthenticated("sign in first")
-    _require_scope(request, viewer, read="read", write="write")
+    _require_scope(request, viewer, "lead")
+    _require_second_factor(request, viewer, session)
     access = _access(request, session, viewer, slug)
     if not access.is_lead:
         raise Forbidden(f"only leads of {access.project.name} can do this")
@@ -206,7 +248,9 @@ class Desk:
             seat = queue_authentication.by_cookie(session, cookie, self.slug)
         if seat is None:
             return None
-        _require_scope(self.request, Viewer(seat.user, seat.scopes, cookie), **_LABELS)
+        viewer = Viewer(seat.user, seat.scopes, cookie)
+        _require_scope(self.request, viewer, "labeler")
+        _require_second_factor(self.request, viewer, session)
         secret: bytes = self.request.app.state.secret
         return ProjectAccess(session, seat.project, seat.user, seat.member, secret)
 
@@ -229,6 +273,59 @@ async def desk_of(
     return Desk(request, slug)
 
 
+async def admit(request: Request, policy: Callable[..., object], *, fully: bool = False) -> None:
+    """Refuse whoever the policy of an unsafe request refuses, before its body is read.
+
+    The policy runs once more in the transaction of the request. A short body for the queue is read
+    without a query, since its route authenticates as it opens; `fully` does not wait for that.
+    """
+    if getattr(policy, "policy", None) == "public":
+        return
+    token, cookie = credential_of(request)
+    if token is None:
+        security.check_origin(request)
+        if cookie is None:
+            raise Unauthenticated("sign in first")
+    length = security.declared_length(request.scope)
+    is_short = length is not None and length <= _SHORT_BODY
+    if policy is desk_of and is_short and not fully:
+        return
+    await run_in_threadpool(_admit, request, labeler_of if policy is desk_of else policy)
+
+
+def recognize(request: Request) -> None:
+    """Note who asks, for a page outside every route; nobody if the database cannot tell."""
+    request.state.viewer = None
+    with suppress(Unauthenticated, SQLAlchemyError), database(request).reader() as session:
+        viewer_if_any(request, session)
+
+
+async def note_use(request: Request) -> None:
+    """Note when the credential of a request was last used; failing to is only logged.
+
+    It happens after the response, in a transaction of its own: reading requests cannot write.
+    """
+    gate: asyncio.Lock | None = request.app.state.write_gate
+    async with gate if gate is not None else nullcontext():
+        await run_in_threadpool(_note_use, request)
+
+
+def _note_use(request: Request) -> None:
+    note: Callable[[Session], None] = request.state.unnoted_use
+    try:
+        with database(request).transaction() as session:
+            note(session)
+    except SQLAlchemyError as error:
+        log.warning("the use of a credential was not noted", error=str(error))
+
+
+def _admit(request: Request, policy: Callable[..., object]) -> None:
+    with database(request).reader() as session:
+        viewer = viewer_if_any(request, session)
+        named = {"slug": request.path_params["slug"]} if policy in (labeler_of, lead_of) else {}
+        policy(request=request, viewer=viewer, session=session, **named)
+
+
 def _access(request: Request, session: Session, viewer: Viewer, slug: str) -> ProjectAccess:
     project = projects.by_slug(session, slug)
     member = accounts.membership(session, project.id, viewer.user.id)
@@ -240,24 +337,40 @@ def _access(request: Request, session: Session, viewer: Viewer, slug: str) -> Pr
     return access
 
 
-_LABELS = {"read": "label", "write": "label"}
-_IMPLIED = {
-    "label": {"label", "write", "admin"},
-    "read": {"read", "write", "admin"},
-    "write": {"write", "admin"},
-    "admin": {"admin"},
-}
+_SHORT_BODY = 2**16
 
 
-def _require_scope(request: Request, viewer: Viewer, *, read: str, write: str) -> None:
-    needed = read if request.method in security.SAFE_METHODS else write
-    if not viewer.scopes & _IMPLIED[needed]:
+def scope_of(policy: str, method: str) -> str | None:
+    """Return the scope that a token needs for a request under a policy; None if it needs none."""
+    reading, changing = SCOPES[policy]
+    return reading if method.upper() in security.SAFE_METHODS else changing
+
+
+def _require_scope(request: Request, viewer: Viewer, policy: str) -> None:
+    needed = scope_of(policy, request.method)
+    if needed is not None and not viewer.scopes & accounts.IMPLIED_BY[needed]:
         raise Forbidden(f"this requires a token with the scope {needed}")
 
 
+def _require_second_factor(request: Request, viewer: Viewer, session: Session) -> None:
+    """Refuse leads and administrators without two-factor authentication, if it is required.
+
+    API tokens pass: they do not sign in.
+    """
+    if not request.app.state.settings.require_two_factor or not viewer.is_browser:
+        return
+    if second_factors.is_due(session, viewer.user):
+        raise SecondFactorDue(
+            "leads and administrators must turn two-factor authentication on first, on the "
+            "account page"
+        )
+
+
 SignedIn = Annotated[Access, Depends(signed_in)]
+SettlingIn = Annotated[Access, Depends(settling_in)]
 AdminAccess = Annotated[Access, Depends(admin)]
 LabelerAccess = Annotated[ProjectAccess, Depends(labeler_of)]
 LabelerDesk = Annotated[Desk, Depends(desk_of)]
 LeadAccess = Annotated[ProjectAccess, Depends(lead_of)]
+Servers = Annotated[AllowedServers, Depends(allowed_servers)]
 Anyone = Annotated[Viewer | None, Depends(public)]

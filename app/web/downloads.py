@@ -3,12 +3,14 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from app.errors import NotFound, Unavailable
 
+TAR: Final = "application/x-tar"
 _CHUNK = 1 << 20
 
 
@@ -28,9 +30,7 @@ def tar(request: Request, uri: str, name: str) -> Response:
     if not folder.is_dir():
         raise NotFound(f"folder {uri} is missing from the artifact store")
     headers = {"content-disposition": f'attachment; filename="{name}.tar"'}
-    return StreamingResponse(
-        tar_stream(folder, name), media_type="application/x-tar", headers=headers
-    )
+    return StreamingResponse(tar_stream(folder, name), media_type=TAR, headers=headers)
 
 
 def locate(request: Request, uri: str) -> Path:

@@ -5,19 +5,24 @@ Browsers get a page that says what to do; scripts get problem+json (RFC 9457).
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from pydantic import BaseModel, Field
+from sqlalchemy import inspect
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, StatementError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from app import errors
-from app.web import addresses
+from app import errors, full_disk
+from app.web import addresses, deps, guarded_route
 from app.web.render import render
+
+PROBLEM = "application/problem+json"
 
 STATUS: dict[type[Exception], int] = {
     errors.Invalid: 422,
@@ -35,6 +40,30 @@ PENDING_S = 3  # after which to ask again for a figure that is being computed
 log = structlog.get_logger(__name__)
 
 
+HEADINGS = {
+    400: "The request is not complete",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Nothing is here",
+    405: "Not possible here",
+    409: "Not possible now",
+    413: "Too large",
+    415: "Not readable",
+    422: "Not accepted",
+    429: "Too many attempts",
+    500: "Something went wrong",
+    503: "Not available now",
+    507: "The disk is full",
+}
+"""What a page says instead of the standard's phrase for a status."""
+
+UNSAID = {
+    404: "There is no page at this address. The link may be incomplete or out of date.",
+    405: "This address does not take this kind of request.",
+}
+"""Details of errors for which the framework gives only the phrase."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
     """The page that describes an error."""
@@ -42,6 +71,21 @@ class ErrorPage:
     status: int
     title: str
     detail: str
+    request_id: str
+
+
+class Problem(BaseModel):
+    """An error of the API, as RFC 9457 describes one."""
+
+    type: str = "about:blank"
+    title: Annotated[str, Field(description="The standard phrase for the status.")]
+    status: int
+    detail: Annotated[str, Field(description="What is wrong: the thing, the rule and the value.")]
+    request_id: Annotated[str, Field(description="Also in `X-Request-ID` and in the logs.")]
+    field: Annotated[
+        str | None,
+        Field(description="The first part of the request that is not of its type, if one is not."),
+    ] = None
 
 
 def install(app: FastAPI) -> None:
@@ -52,8 +96,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OperationalError, _on_database_error)
     app.add_exception_handler(IntegrityError, _on_integrity_error)
     app.add_exception_handler(DataError, _on_unstorable_value)
+    app.add_exception_handler(StatementError, _on_statement_error)
     app.add_exception_handler(OverflowError, _on_unstorable_value)
-    app.add_exception_handler(Exception, _on_crash)
+    app.add_exception_handler(UnicodeEncodeError, _on_unstorable_value)
+    app.add_exception_handler(OSError, _on_system_error)
+
+
+def on_error(request: Request, error: Exception) -> Response:
+    """Return the response to an error that no handler above has answered."""
+    if isinstance(error, HTTPException):
+        request.state.viewer = None  # this runs on the event loop, where no database is asked
+        return _on_http_error(request, error)
+    return _on_crash(request, error)
 
 
 def status_of(error: errors.AttuneError) -> int:
@@ -61,15 +115,25 @@ def status_of(error: errors.AttuneError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def respond(request: Request, status: int, detail: str) -> Response:
+def respond(request: Request, status: int, detail: str, field: str | None = None) -> Response:
     """Return a page or problem+json, depending on the client."""
     title = HTTPStatus(status).phrase
+    request_id: str = getattr(request.state, "request_id", "")
     if wants_html(request):
-        return render(
-            request, "_shared/problem.html", ErrorPage(status, title, detail), status=status
-        )
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")
+        _forget_expired(request)
+        page = ErrorPage(status, HEADINGS.get(status, title), detail, request_id)
+        return render(request, "_shared/problem.html", page, status=status)
+    body = Problem(title=title, status=status, detail=detail, request_id=request_id, field=field)
+    return JSONResponse(body.model_dump(), status_code=status, media_type=PROBLEM)
+
+
+def _forget_expired(request: Request) -> None:
+    """Show the page as to a stranger if a rollback took away what was known of the viewer."""
+    viewer, access = (getattr(request.state, name, None) for name in ("viewer", "access"))
+    rows = [viewer.user] if viewer is not None else []
+    rows += [access.user, access.project] if access is not None else []
+    if any(inspect(row).expired_attributes for row in rows):
+        request.state.viewer = request.state.access = None
 
 
 def wants_html(request: Request) -> bool:
@@ -85,6 +149,8 @@ def _on_domain_error(request: Request, error: Exception) -> Response:
         target = request.url.path if request.method == "GET" else "/"
         url = f"{addresses.path('sign_in.form')}?next={quote(target)}"
         return RedirectResponse(url, status_code=303)
+    if isinstance(error, errors.SecondFactorDue) and wants_html(request):
+        return RedirectResponse(addresses.path("two_factor.show"), status_code=303)
     response = respond(request, status, str(error))
     if isinstance(error, errors.FigurePending):
         response = _on_pending(request, response)
@@ -106,21 +172,50 @@ def _on_pending(request: Request, response: Response) -> Response:
 
 def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    lines = []
+    lines, places = [], []
     for problem in error.errors()[:5]:
         place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+        places.append(place)
         value = problem.get("input")
         given = f", not {value}" if isinstance(value, int) else ""
         lines.append(f"{place}: {problem['msg']}{given}")
-    return respond(request, 422, "; ".join(lines))
+    return respond(request, 422, "; ".join(lines), places[0] if places else None)
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return respond(request, error.status_code, str(error.detail))
+    if full_disk.is_cause_of(error):  # FastAPI takes it for a malformed body
+        return _on_full_disk(request, error)
+    if wants_html(request) and not hasattr(request.state, "viewer"):
+        deps.recognize(request)
+    status, detail = error.status_code, str(error.detail)
+    if detail == HTTPStatus(status).phrase:
+        detail = UNSAID.get(status, detail)
+    response = respond(request, status, detail)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        methods = guarded_route.methods_at(request) or {"GET", "HEAD"}  # else it is a static file
+        response.headers["allow"] = ", ".join(sorted(methods))
+    return response
+
+
+def _on_system_error(request: Request, error: Exception) -> Response:
+    if full_disk.is_cause_of(error):
+        return _on_full_disk(request, error)
+    return _on_crash(request, error)
+
+
+def _on_full_disk(request: Request, error: Exception) -> Response:
+    log.error("disk full", path=request.url.path, error=str(error.__cause__ or error))
+    return respond(
+        request,
+        507,
+        "the server's disk is full; nothing was changed: ask the operator to free some space",
+    )
 
 
 def _on_database_error(request: Request, error: Exception) -> Response:
+    if full_disk.is_cause_of(error):
+        return _on_full_disk(request, error)
     log.warning("database unavailable", error=str(error))
     return respond(request, 503, "the database is not responding; nothing was changed, try again")
 
@@ -140,6 +235,13 @@ def _on_unstorable_value(request: Request, error: Exception) -> Response:
         "value refused by the database", path=request.url.path, error=str(error).partition("\n")[0]
     )
     return respond(request, 422, "a value in this request is too large or cannot be stored")
+
+
+def _on_statement_error(request: Request, error: Exception) -> Response:
+    """Refuse a time that is outside of the calendar in UTC, such as the year 1 east of it."""
+    if isinstance(error, StatementError) and isinstance(error.orig, OverflowError):
+        return _on_unstorable_value(request, ValueError(f"{error.orig}"))
+    return _on_crash(request, error)
 
 
 def _on_crash(request: Request, error: Exception) -> Response:

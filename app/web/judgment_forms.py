@@ -3,8 +3,10 @@
 from pydantic import BaseModel
 
 from app.domain.judgment_kinds import KINDS
+from app.errors import Invalid
 from app.services.judging.submissions import Skip, Submission
 from app.web.assignments import AssignmentOut
+from app.web.json_bodies import reason_not_to_store
 from app.web.judgment_kinds import PAGE_KINDS, JudgmentForm, ScaleStep, body_of_form, scale
 from app.web.judgment_kinds.kind import whole_number
 from app.web.row_ids import ROW_ID_MOST
@@ -26,6 +28,9 @@ def submission_of(form: JudgmentForm) -> Submission:
         Invalid: a field has a value that the page does not offer, or the form is incomplete.
     """
     assignment_id = _assignment_id(form)
+    reason = reason_not_to_store(form.comment)
+    if reason:
+        raise Invalid(f"the comment {reason}")
     return Submission(
         assignment_id,
         form.lease_token,

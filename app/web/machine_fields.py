@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from app.domain import allowed_servers
+from app.domain.allowed_servers import AllowedServers
 from app.domain.plan import Engine, RoundPlan, SftPlan
 from app.domain.server_plan import ServerPlan
 from app.errors import Invalid
@@ -53,7 +55,7 @@ class MachineFields(BaseModel):
             processes=self.processes,
         )
 
-    def machine_problems(self, sft: SftPlan | None) -> dict[str, str]:
+    def machine_problems(self, sft: SftPlan | None, servers: AllowedServers) -> dict[str, str]:
         """Return a message for each invalid field, checked one at a time; `sft` is the round's."""
         checks: dict[str, Callable[[], object]] = {
             "four_bit": partial(RoundPlan, four_bit=self.four_bit, sft=sft),
@@ -62,6 +64,7 @@ class MachineFields(BaseModel):
         if self._has_server:
             for name, value in self._values().items():
                 checks[f"server_{name}"] = partial(replace, _VALID, **{name: value})
+            checks["server_url"] = partial(self._check_address, servers)
         problems: dict[str, str] = {}
         for name, check in checks.items():
             try:
@@ -69,6 +72,10 @@ class MachineFields(BaseModel):
             except Invalid as error:
                 problems[name] = str(error)
         return problems
+
+    def _check_address(self, servers: AllowedServers) -> None:
+        url = replace(_VALID, url=self.server_url.strip()).url
+        allowed_servers.check_completions(url, servers.completions)
 
     def _server(self) -> ServerPlan:
         return ServerPlan(**self._values())

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from app.domain import recommendations
+from app.domain.gate_policies import Gate
+from app.domain.next_action import NextAction
 from app.domain.states import RoundState
 from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
-from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
+from app.services.rounds.next_step import JobFigures, LabelingFigures, NextStep
 from app.services.rounds.readiness import Remedy
-from app.web import addresses
+from app.web import addresses, start_words
 
 _UNDER_WAY = {
     RoundState.PLANNED: "The round is about to start",
@@ -56,6 +59,7 @@ def words(project: Project, step: NextStep) -> NextStepWords:
         NextAction.PLAN_ROUND: _plan_round,
         NextAction.RETRY_STAGE: _retry_stage,
         NextAction.COLLECT_JUDGMENTS: _collect_judgments,
+        NextAction.PASS_GATE: _pass_gate,
         NextAction.DECIDE: _decide,
         NextAction.WAIT: _wait,
     }
@@ -126,7 +130,7 @@ def _plan_round(slug: str, step: NextStep) -> NextStepWords:
     if step.round:
         sentence = (
             f"Round {step.round.number} is over: {_OUTCOMES[RoundState(step.round.state)]}. "
-            "The next round starts from the current policy."
+            + start_words.sentence(step.start, step.policy_share, has_sft=step.has_sft)
         )
     buttons = [
         Button(f"Plan round {number}", addresses.path("rounds.new", slug=slug), is_main=True)
@@ -141,13 +145,64 @@ def _plan_round(slug: str, step: NextStep) -> NextStepWords:
 def _retry_stage(slug: str, step: NextStep) -> NextStepWords:
     round_ = _round(step)
     retry = addresses.path("rounds.retry", slug=slug, number=round_.number)
+    proposed = [
+        Button(
+            remedy.label,
+            f"{retry}?remedy={remedy.key}",
+            is_post=True,
+            is_main=at == 0,
+        )
+        for at, remedy in enumerate(step.remedies)
+    ]
+    advice = (
+        "Retry it with another plan, or fix the cause and retry it as it was."
+        if proposed
+        else "Fix the cause, then retry the stage."
+    )
     return NextStepWords(
         f"Round {round_.number} has failed",
-        f"{round_.reason}. Fix the cause, then retry the stage.",
+        f"{round_.reason}. {advice}",
         (
-            Button("Retry", retry, is_post=True, is_main=True),
+            *proposed,
+            Button(
+                "Retry unchanged" if proposed else "Retry",
+                retry,
+                is_post=True,
+                is_main=not proposed,
+            ),
             Button("View the round", _round_url(slug, step)),
         ),
+    )
+
+
+def _pass_gate(slug: str, step: NextStep) -> NextStepWords:
+    """Say why a round waits; the remedies are on its page, the most promising one here too."""
+    number, gates = _round(step).number, step.gates
+    first = gates[0]
+    more = f" {_count(len(gates) - 1, 'more check')} failed too." if len(gates) > 1 else ""
+    buttons = [
+        Button(
+            remedy.label,
+            addresses.path(
+                "rounds.take_remedy",
+                slug=slug,
+                number=number,
+                gate=first.row.gate,
+                remedy=remedy.key,
+            ),
+            is_post=True,
+            is_main=True,
+            confirm=f"{remedy.label}? {remedy.effect}",
+        )
+        for remedy in first.verdict.remedies[:1]
+    ]
+    if first.row.gate == Gate.LABELERS:
+        buttons.append(Button("Add labelers", addresses.path("labelers.show", slug=slug)))
+    buttons.append(Button("View all choices", _round_url(slug, step), is_main=not buttons))
+    return NextStepWords(
+        f"Round {number} waits at a check: {first.title.lower()}",
+        f"{first.verdict.reason}{more}",
+        tuple(buttons),
     )
 
 
@@ -171,7 +226,9 @@ def _collect_judgments(slug: str, step: NextStep) -> NextStepWords:
 def _labeling_sentence(figures: LabelingFigures) -> str:
     sentence = f"{figures.done:,} of {_count(figures.wanted, 'judgment')} made."
     if figures.agreement is not None:
-        sentence += f" Any two labelers agree {100 * figures.agreement:.0f} % of the time."
+        sentence += (
+            f" In this round, any two labelers agree {100 * figures.agreement:.0f} % of the time."
+        )
     if figures.minutes_left is None:
         return f"{sentence} No judgments in the last half hour."
     if figures.minutes_left < 90:
@@ -182,7 +239,9 @@ def _labeling_sentence(figures: LabelingFigures) -> str:
 def _decide(slug: str, step: NextStep) -> NextStepWords:
     url = f"{_round_url(slug, step)}#decision"
     button = Button("Decide", url, is_main=True)
-    return NextStepWords("Promote or hold", _results_sentence(step.results), (button,))
+    recommended = recommendations.recommend(step.results)
+    heading = "Promote or hold" if recommended is None else recommended.verdict
+    return NextStepWords(heading, _results_sentence(step.results), (button,))
 
 
 def _results_sentence(results: EvaluationResults | None) -> str:
@@ -190,9 +249,7 @@ def _results_sentence(results: EvaluationResults | None) -> str:
         return "There was nothing to evaluate. Promote the new policy, or keep the previous one."
     if results.share is None:
         return f"The evaluation has no result: {results.reason}."
-    share = f"{100 * results.share:.0f} %"
-    if results.low is not None and results.high is not None:
-        share += f" [{100 * results.low:.0f}, {100 * results.high:.0f}]"
+    share = recommendations.in_percent(results.share, results.low, results.high)
     who = f"the AI judge {results.decided_by}" if results.decided_by else "people"
     return (
         f"In a blind comparison on {_count(results.prompts, 'prompt')}, {who} preferred the new "

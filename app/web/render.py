@@ -21,7 +21,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import addresses, glossary, security
+from app.web import addresses, glossary, security, transport
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +81,12 @@ def render(
     return response
 
 
+def render_svg(template: str, page: Any, headers: Mapping[str, str]) -> Response:
+    """Render a picture of its own from its context dataclass."""
+    text = _environment().get_template(template).render(page=page)
+    return Response(text, headers=dict(headers), media_type="image/svg+xml")
+
+
 def redirect(request: Request, url: str, *, notice: str = "") -> Response:
     """Redirect the browser after a form, with a notice to show on the next page."""
     response = RedirectResponse(url, status_code=303)
@@ -92,7 +98,7 @@ def redirect(request: Request, url: str, *, notice: str = "") -> Response:
             path="/",
             httponly=True,
             samesite="lax",
-            secure=request.url.scheme == "https",
+            secure=transport.is_secure(request),
         )
     return response
 

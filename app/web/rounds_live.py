@@ -1,6 +1,6 @@
 """The page of a round while it runs: stages, charts, samples and the possible actions.
 
-This module decides which charts a job has; `curves` computes their geometry.
+`training_charts` decides which charts a job has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,27 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain import recommendations
+from app.domain.page_verdicts.round import OVER
 from app.domain.plan import RoundPlan
+from app.domain.recommendations import Recommendation
 from app.domain.states import JobState, RoundState
 from app.domain.win_rates import EvaluationResults
 from app.models import Checkpoint, Job, Project, Round, TrainingSample
 from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
-from app.services.jobs.training_curves import Points
-from app.services.rounds import evaluations, loop_overview, next_step, round_progress, rounds
-from app.web import next_step_words, reward_charts
-from app.web.curves import Chart, ChartBand, ChartLine, ChartMark
+from app.services.rounds import (
+    evaluations,
+    gate_views,
+    next_step,
+    page_verdicts,
+    round_progress,
+    stage_jobs,
+)
+from app.services.rounds.gate_views import GateView
+from app.web import next_step_words, training_charts, verdict_words
 from app.web.next_step_words import NextStepWords
+from app.web.verdict_words import VerdictWords
 
 STAGES = (
     (RoundState.SFT, "SFT"),
@@ -31,43 +41,16 @@ STAGES = (
     (RoundState.EVALUATING, "Evaluation"),
     (RoundState.DECIDING, "Decision"),
 )
-JOB_NAMES = {
-    "sft": "Supervised fine-tuning (SFT)",
-    "generate": "Candidates",
-    "reward": "Reward model",
-    "policy": "Policy",
-    "evaluate": "Responses for the evaluation",
-}
-OVER = frozenset({RoundState.PROMOTED, RoundState.HELD, RoundState.CANCELLED})
 _CHARTED = ("policy", "reward", "sft")
-NAMES: Mapping[str, Sequence[str]] = {
-    "policy": (
-        *("reward/normalised", "heldout/reward", "kl/k1", "heldout/kl", "reward/disagreement"),
-        *("length/mean", "heldout/length", "entropy", "policy/clip_fraction"),
-        *("value/explained_variance", "speed/tokens_per_s"),
-    ),
-    "reward": ("loss", "heldout/loss", "accuracy", "heldout/accuracy", "margin", "heldout/margin"),
-    "sft": ("loss", "heldout/loss", "time/tokens_per_s"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of a round; its state is done, now, failed or later."""
+    """A stage of a round; its state is done, now, waiting (at a check), failed or later."""
 
     label: str
     state: str
     note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class JobCharts:
-    """The charts of one training job, and the newest value of every metric."""
-
-    job: Job
-    title: str
-    charts: tuple[Chart, ...]
-    newest: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +63,14 @@ class RoundPage:
     stages: tuple[Stage, ...]
     job: Job | None  # queued or running
     seconds_left: float | None
-    charted: tuple[JobCharts, ...]
+    charted: tuple[training_charts.JobCharts, ...]
     samples: list[tuple[TrainingSample, TrainingSample]]
     samples_step: int
     results: EvaluationResults | None
     models: dict[str, Checkpoint]
+    verdict: VerdictWords
     next: NextStepWords
+    gates: tuple[GateView, ...]
     error: str = ""
 
     @property
@@ -97,6 +82,16 @@ class RoundPage:
     def is_over(self) -> bool:
         """Whether the round has been decided or cancelled."""
         return self.round.state in OVER
+
+    @property
+    def recommended(self) -> Recommendation | None:
+        """What the evaluation recommends; None where nothing was evaluated."""
+        return recommendations.recommend(self.results)
+
+    @property
+    def waiting(self) -> tuple[GateView, ...]:
+        """The checks that the round waits at."""
+        return tuple(view for view in self.gates if view.is_waiting)
 
     @property
     def can_stop(self) -> bool:
@@ -116,30 +111,42 @@ class RoundPage:
     @property
     def preflight(self) -> Mapping[str, Any]:
         """The pre-flight report on the candidates; empty without one."""
-        for job in self.overview.jobs:
+        for job in reversed(self.overview.jobs):
             report = job.result.get("preflight") if job.kind == "generate" else None
             if isinstance(report, Mapping):
                 return report
         return {}
+
+    @property
+    def chosen(self) -> int | None:
+        """How many comparisons a rule chose; None if none was to."""
+        for job in reversed(self.overview.jobs):
+            if job.kind == "generate" and "chosen" in job.result:
+                return int(job.result["chosen"])
+        return None
 
 
 def round_page(session: Session, project: Project, round_: Round) -> RoundPage:
     """Return what the page of a round shows."""
     overview = round_progress.overview(session, round_)
     job = next_step.running(overview)
+    views = gate_views.of_round(session, round_)
     training = {job.kind: job for job in overview.jobs if job.kind in _CHARTED}
     charted = tuple(
-        _charts(session, overview, training[kind])
+        training_charts.of_job(session, overview, training[kind])
         for kind in _CHARTED
         if kind in training and training[kind].started_at is not None
     )
     sampled = next((charts.job for charts in charted if charts.job.kind == "policy"), None)
     samples = training_curves.before_and_now(session, sampled.id) if sampled else []
+    step = next_step.what_next(session, project, overview)
+    words = next_step_words.words(project, step)
+    verdict = page_verdicts.of_round(session, project, overview, step)
     return RoundPage(
         project,
         round_,
         overview,
-        _stages(overview),
+        _stages(overview, views),
         job,
         _seconds_left(session, job),
         charted,
@@ -147,12 +154,17 @@ def round_page(session: Session, project: Project, round_: Round) -> RoundPage:
         samples[0][1].step if samples else 0,
         evaluations.results(session, overview.evaluation) if overview.evaluation else None,
         _models(session, project, round_),
-        next_step_words.words(project, next_step.what_next(session, project, overview)),
+        verdict_words.words(verdict, project.slug, words),
+        words,
+        views,
     )
 
 
-def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
+def _stages(overview: round_progress.RoundOverview, gates: Sequence[GateView]) -> tuple[Stage, ...]:
     state = RoundState(overview.round.state)
+    is_gated = state is RoundState.GATED
+    if is_gated:
+        state = RoundState(next(view.row.stage for view in gates if view.is_waiting))
     done = {job.kind for job in overview.jobs if job.state == JobState.SUCCEEDED}
     failed = next((job.kind for job in reversed(overview.jobs) if job.error), "")
     shown = [(stage, label) for stage, label in STAGES if _has_stage(overview, stage)]
@@ -160,8 +172,10 @@ def _stages(overview: round_progress.RoundOverview) -> tuple[Stage, ...]:
     at = order.index(state) if state in order else -1
     stages = []
     for place, (stage, label) in enumerate(shown):
-        kind = rounds.STAGE_JOBS.get(stage, "")
-        if state is stage:
+        kind = stage_jobs.KINDS.get(stage, "")
+        if state is stage and is_gated:
+            stages.append(Stage(label, "waiting", _note(overview, stage)))
+        elif state is stage:
             stages.append(Stage(label, "now", _note(overview, stage)))
         elif at > place or (at < 0 and _was_done(overview, stage, kind, done)):
             stages.append(Stage(label, "done"))
@@ -229,129 +243,3 @@ def _models(session: Session, project: Project, round_: Round) -> dict[str, Chec
         for name, checkpoint_id in ids.items()
         if checkpoint_id is not None
     }
-
-
-def _charts(session: Session, overview: round_progress.RoundOverview, job: Job) -> JobCharts:
-    more = reward_charts.names(overview.plan.reward) if job.kind == "policy" else ()
-    points = training_curves.of_job(session, job.id, [*NAMES[job.kind], *more])
-    make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
-    charts = tuple(chart for chart in make(overview, points) if not chart.is_empty)
-    return JobCharts(job, JOB_NAMES[job.kind], charts, training_curves.newest(session, job.id))
-
-
-def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
-    budget = overview.plan.policy.kl_budget
-    limit = () if budget is None else (ChartMark(budget**2, f"budget {budget**2:.0f}", True),)
-    return [
-        Chart(
-            "Reward",
-            "mean per response; it should also rise on held-out prompts",
-            _pair(points, "reward/normalised", "heldout/reward"),
-            metric="reward/normalised",
-        ),
-        *reward_charts.charts(overview.plan.reward, points),
-        Chart(
-            "KL to SFT",
-            "per response; training stops at the budget",
-            _pair(points, "kl/k1", "heldout/kl"),
-            unit="nats",
-            marks=limit,
-            low=0.0,
-            metric="kl/k1",
-        ),
-        Chart(
-            "Reward model disagreement",
-            "standard deviation over the ensemble; a fast rise is a sign of over-optimization",
-            (ChartLine("ensemble", points.get("reward/disagreement", ())),),
-            metric="reward/disagreement",
-        ),
-        Chart(
-            "Response length",
-            "mean per response",
-            _pair(points, "length/mean", "heldout/length"),
-            digits=1,
-            unit="tokens",
-            metric="length/mean",
-        ),
-        Chart(
-            "Entropy",
-            "near zero, the policy always gives the same response",
-            (ChartLine("per token", points.get("entropy", ())),),
-            unit="nats",
-            metric="entropy",
-        ),
-        Chart(
-            "Clip fraction",
-            "share of tokens whose update is clipped; usually 0.05 to 0.3",
-            (ChartLine("share", points.get("policy/clip_fraction", ())),),
-            low=0.0,
-            metric="policy/clip_fraction",
-        ),
-        Chart(
-            "Explained variance",
-            "share of the variance of returns that the value head predicts",
-            (ChartLine("share", points.get("value/explained_variance", ())),),
-            metric="value/explained_variance",
-        ),
-    ]
-
-
-def _reward(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
-    models = (model for model in overview.checkpoints if model.kind == "reward")
-    lines = loop_overview.reward_lines(next(models, None))
-    marks: tuple[ChartMark, ...] = ()
-    bands: tuple[ChartBand, ...] = ()
-    if lines and lines.human is not None:
-        marks = (ChartMark(lines.human, "human level"),)
-    if lines and lines.ceiling_low is not None and lines.ceiling_high is not None:
-        bands = (ChartBand(lines.ceiling_low, lines.ceiling_high, "noise ceiling"),)
-    return [
-        Chart(
-            "Loss",
-            "on held-out comparisons, it stops falling when there is nothing more to learn",
-            _pair(points, "loss", "heldout/loss"),
-            digits=3,
-            metric="loss",
-        ),
-        Chart(
-            "Accuracy",
-            "against the majority vote of each pair; the shaded band is the noise ceiling",
-            _pair(points, "accuracy", "heldout/accuracy"),
-            marks=marks,
-            bands=bands,
-            metric="accuracy",
-        ),
-        Chart(
-            "Margin",
-            "mean difference between the scores of a pair",
-            _pair(points, "margin", "heldout/margin"),
-            metric="margin",
-        ),
-    ]
-
-
-def _sft(_overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
-    return [
-        Chart(
-            "Loss",
-            "on the response tokens of the demonstrations",
-            _pair(points, "loss", "heldout/loss"),
-            digits=3,
-            metric="loss",
-        ),
-        Chart(
-            "Speed",
-            "training throughput",
-            (ChartLine("tokens per second", points.get("time/tokens_per_s", ())),),
-            digits=0,
-            low=0.0,
-            metric="time/tokens_per_s",
-        ),
-    ]
-
-
-def _pair(points: Mapping[str, Points], name: str, heldout: str) -> tuple[ChartLine, ...]:
-    lines = [ChartLine("training", points.get(name, ()))]
-    if points.get(heldout):
-        lines.append(ChartLine("held-out", points[heldout], is_second=True))
-    return tuple(lines)

@@ -20,7 +20,7 @@ KINDS = (
 )
 SCORES = ((str(ScoreForm.PROBABILITY), "probability"), (str(ScoreForm.LOGIT), "logit"))
 READS = (("", "the response"), ("yes", "prompt and response"))
-WORST = (("high", "the highest, as of toxicity"), ("low", "the lowest, as of a reward"))
+WORST = (("high", "the highest, as for toxicity"), ("low", "the lowest, as for a reward"))
 GROUPS = (
     *((str(split), f"{split} split") for split in (Split.TEST, Split.VALIDATION, Split.TRAIN)),
     (EVALUATION, "evaluation sets"),

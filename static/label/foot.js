@@ -30,9 +30,10 @@ export function drawFoot(foot, { assignment, state, status, act }) {
 
 function submit(kind, state, assignment, act) {
   const isComplete = kind.missing(state, assignment) === null;
+  const isJudged = isComplete && !kind.isUntouched?.(state); // an order as it was shown is not a judgment yet
   return make(
     "button",
-    { type: "button", id: "submit", className: "btn main", "data-do": "submit", ariaDisabled: String(!isComplete), on: { click: () => act("submit") } },
+    { type: "button", id: "submit", className: "btn main", "data-do": "submit", ariaDisabled: String(!isComplete), "data-judged": String(isJudged), on: { click: () => act("submit") } },
     "Submit ",
     make("kbd", { ariaHidden: "true" }, kind.submitKey ?? "Enter"),
   );

@@ -15,16 +15,13 @@ function tick(step) {
 
 const foot = document.getElementById("foot");
 const watch = new MutationObserver(() => {
-  if (document.querySelector("#guidelines[open]")) tick("read");
-  const submit = foot.querySelector("#submit");
-  if (submit?.getAttribute("aria-disabled") === "false") {
+  if (foot.querySelector('#submit[data-judged="true"]')) { // whoever has judged has read
     tick("read");
     tick("judge");
   }
   if (/^(Saving|Saved)/.test(document.getElementById("status")?.textContent ?? "") || foot.querySelector("[data-feedback]")) leave();
 });
 watch.observe(foot, { childList: true, subtree: true, attributes: true });
-watch.observe(document.getElementById("guidelines"), { attributes: true });
 
 function leave() {
   watch.disconnect();

@@ -8,13 +8,23 @@ const place = form.querySelector("[data-steps-here]");
 let waiting = 0;
 let asked = 0;
 
+// Another choice changes the settings that it covers, except those that a person has changed.
+function fill(element) {
+  if (!element) return;
+  for (const [name, value] of Object.entries(JSON.parse(element.dataset.fill))) {
+    form.elements[name].value = value ?? "";
+  }
+}
+
 async function count() {
   const query = new URLSearchParams(new FormData(form));
   query.delete("csrf_token");
   const mine = ++asked;
   try {
     const response = await fetch(`${form.dataset.steps}?${query}`, { headers: { Accept: "text/html" } });
-    if (response.ok && mine === asked) setHtml(place, await response.text());
+    if (!response.ok || mine !== asked) return;
+    setHtml(place, await response.text());
+    fill(place.querySelector("[data-fill]"));
   } catch {
     // The network may recover, and the button recalculates as well.
   }

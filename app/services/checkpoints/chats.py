@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import now
 from app.domain.chat_settings import ChatSettings
 from app.domain.plan import Sampling
-from app.domain.states import OVER_JOB_STATES, JobState
+from app.domain.states import OVER_JOB_STATES
 from app.errors import Conflict, Invalid, NotFound, TooMany
 from app.models import (
     Chat,
@@ -29,7 +29,7 @@ from app.models import (
     ReplyState,
 )
 from app.services.checkpoints import checkpoints
-from app.services.jobs import job_leases, jobs, workers
+from app.services.jobs import job_leases, job_waits, jobs
 
 KIND: Final = "chat"
 QUEUE: Final = "gpu"
@@ -119,7 +119,7 @@ def current(session: Session, project_id: int, user_id: int) -> Chat | None:
 
 
 def get(session: Session, project_id: int, user_id: int, chat_id: int) -> Chat:
-    """Return a chat of the person in the project, locked if the transaction writes.
+    """Return a chat of the person in the project.
 
     Raises:
         NotFound: there is none; that somebody else has it is not revealed.
@@ -200,6 +200,7 @@ def stop(session: Session, chat: Chat) -> None:
     """Stop the replies that are being written; what is written stays."""
     for exchange in exchanges(session, chat.id, last=1):
         for reply in exchange.replies:
+            session.refresh(reply, with_for_update=True)  # a worker may just have begun it
             if reply.state == ReplyState.WAITING:
                 reply.state = ReplyState.STOPPED
             elif reply.state == ReplyState.WRITING:
@@ -209,11 +210,11 @@ def stop(session: Session, chat: Chat) -> None:
 
 def end(session: Session, chat: Chat) -> None:
     """End a chat, so that its worker is free."""
-    stop(session, chat)
-    chat.is_open = False
     job = None if chat.job_id is None else jobs.get(session, chat.job_id)
     if job is not None and job.state not in OVER_JOB_STATES:
-        jobs.cancel(session, job.id, actor_id=chat.user_id)
+        jobs.cancel(session, job.id, actor_id=chat.user_id)  # first: its worker locks it first
+    stop(session, chat)
+    chat.is_open = False
     session.flush()
 
 
@@ -256,29 +257,9 @@ def waits_for(session: Session, chat: Chat) -> str:
     job = None if chat.job_id is None else session.get(Job, chat.job_id)
     if job is None:
         return ""
-    if job.state == JobState.RUNNING:
-        return ""
-    if job.state != JobState.QUEUED:
+    if job.state in OVER_JOB_STATES:
         return f"The job that replies has {job.state}: {job.error}" if job.error else ""
-    moment = now(session)
-    serving = [
-        worker
-        for worker in workers.listed(session)
-        if QUEUE in worker.queues and workers.is_alive(worker, moment)
-    ]
-    if not serving:
-        return "Waiting for a worker: none is running that takes jobs of the queue gpu."
-    ahead = session.scalar(
-        select(func.count()).where(
-            Job.queue == QUEUE, Job.state == JobState.QUEUED, Job.id < job.id
-        )
-    )
-    names = [worker.name for worker in serving]
-    query = select(Job.kind).where(Job.worker.in_(names), Job.state == JobState.RUNNING)
-    running = session.scalars(query).all()
-    doing = f" It is busy with: {', '.join(running)}." if running else ""
-    before = f" {ahead} job{'s' if ahead != 1 else ''} before this one." if ahead else ""
-    return f"Waiting for a worker.{doing}{before}"
+    return job_waits.why(session, job)
 
 
 def _ready(session: Session, project_id: int) -> Sequence[Checkpoint]:

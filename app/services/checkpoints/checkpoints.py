@@ -200,6 +200,14 @@ def ancestors(session: Session, checkpoint: Checkpoint) -> list[Checkpoint]:
     return parents
 
 
+def initial_model(session: Session, policy: Checkpoint) -> Checkpoint | None:
+    """Return the model that a policy's KL is measured to: the SFT model beneath it, or the base."""
+    beneath = ancestors(session, policy)
+    sft = [row for row in beneath if row.kind == CheckpointKind.SFT]
+    base = [row for row in beneath if row.kind == CheckpointKind.BASE]
+    return next(iter([*sft, *base]), None)
+
+
 def lineage(session: Session, checkpoint: Checkpoint) -> Lineage:
     """Return a checkpoint's ancestors, its children and the judgments behind it."""
     children = session.scalars(

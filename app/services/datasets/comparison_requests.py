@@ -21,6 +21,7 @@ from app.models import (
     Prompt,
     Split,
 )
+from app.models.prompts import FRESH_KEYS
 from app.services.datasets import imported_votes
 from app.services.people import audit
 from app.services.queue import comparisons
@@ -92,18 +93,37 @@ def _ask_to_write(session: Session, project: Project, kind: JudgmentKind, most: 
 
 def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
     made = 0
-    for prompt_id in session.scalars(_with_fresh(session, project, kind).limit(most)).all():
+    prompt_ids = session.scalars(_with_fresh(session, project, kind).limit(most)).all()
+    for turn, prompt_id in enumerate(prompt_ids):
         fresh = session.scalars(
             _fresh(session, project.id, kind)
             .where(Completion.prompt_id == prompt_id)
             .order_by(Completion.id)
         ).all()
-        for ids in _groups(fresh, kind, project.k):
+        for ids in _groups(_in_turn(fresh, turn), kind, project.k):
             if made == most:
                 return made
             _create(session, project, kind, prompt_id, ids)
             made += 1
     return made
+
+
+def _in_turn(ids: Sequence[int], turn: int) -> list[int]:
+    """Return completions in an order in which, from turn to turn, others are neighbors.
+
+    The circle method of tournaments: the first stays, the others move on by one, and the two ends
+    meet. In pairs, each of n meets each other once in n - 1 turns (n, if n is odd), so that over
+    the prompts all models are compared with each other.
+    """
+    places: list[int | None] = [*ids]
+    if len(places) % 2:
+        places.append(None)  # whoever meets nobody comes last
+    first, others = places[:1], places[1:]
+    at = turn % max(len(others), 1)
+    circle = [*first, *others[at:], *others[:at]]
+    pairs = [(circle[place], circle[-1 - place]) for place in range(len(circle) // 2)]
+    pairs.sort(key=lambda pair: None in pair)
+    return [each for pair in pairs for each in pair if each is not None]
 
 
 def _groups(ids: Sequence[int], kind: JudgmentKind, k: int) -> list[Sequence[int]]:
@@ -142,6 +162,7 @@ def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]
             Completion.is_finished,
             Prompt.split.in_(_SPLITS),
             ~asked,
+            Completion.source_key.not_like(f"{FRESH_KEYS}%"),
             # What a round has sampled for comparison, spares included, is left to the round.
             Completion.checkpoint_id.is_(None) if KINDS[kind].shows_several else true(),
         )

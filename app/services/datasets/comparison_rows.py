@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, select
 from sqlalchemy.orm import Session
 
+from app.domain import choosing
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import (
     Adjudication,
@@ -29,7 +30,7 @@ from app.services.queue import counted_judgments
 
 _OF_COMPARISON = (
     *("id", "prompt_id", "kind", "purpose", "overlap", "done_slots", "priority"),
-    *("is_withdrawn", "evaluation_id", "created_at"),
+    *("is_withdrawn", "evaluation_id", "created_at", "chosen"),
 )
 
 
@@ -55,7 +56,10 @@ class CompletionInRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """A comparison; `messages` only where texts are asked for."""
+    """A comparison; `messages` only where texts are asked for.
+
+    `why` says how a round came to ask about it, and `chosen` by which rule and worth, if by one.
+    """
 
     id: int
     prompt_id: int
@@ -75,6 +79,8 @@ class ComparisonRow:
     created_at: datetime
     completions: tuple[CompletionInRow, ...]
     messages: list[dict[str, Any]] | None = None
+    chosen: dict[str, Any] | None = None
+    why: str = ""
 
 
 def page(
@@ -207,4 +213,6 @@ def _row(
         created_at=found.created_at,
         completions=members,
         messages=getattr(found, "messages", None),
+        chosen=found.chosen,
+        why=choosing.why(found.chosen) if found.round or found.chosen else "",
     )

@@ -225,6 +225,7 @@ def _rich_rows(
             weights=comparison.weights,
             settled=comparison.settled,
             is_settled_as_bad=comparison.is_settled_as_bad,
+            chosen=comparison.chosen,
         )
     )
 

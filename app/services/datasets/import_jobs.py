@@ -6,7 +6,7 @@ failed or was cancelled can be retried for a week, and continues after the last 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import BinaryIO, Final
@@ -23,11 +23,15 @@ from app.models import ImportChunk, ImportJob, ImportRun, Job, Project
 from app.services.datasets import import_tally, imports
 from app.services.datasets.import_tally import ImportTally
 from app.services.jobs import jobs
+from app.services.project import word_backlog
 
 IMMEDIATE_MOST_BYTES: Final = 1 << 20
 """Larger files are imported by a job; up to this the request does it."""
 
 KEPT_FOR_RETRY: Final = timedelta(days=7)
+WORDS: Final = "words"
+"""The kind of the job that indexes the words of a finished import."""
+
 _CHUNK: Final = 1 << 18
 
 
@@ -65,6 +69,7 @@ def start(
     mapping: ColumnsByField | None = None,
     is_evaluation: bool = False,
     same_labelers: bool | None = None,
+    member_splits: bool | None = None,
 ) -> ImportStatus:
     """Import a small file now; keep a larger one and enqueue its job.
 
@@ -84,6 +89,7 @@ def start(
             author_id=author_id,
             is_evaluation=is_evaluation,
             same_labelers=same_labelers,
+            member_splits=member_splits,
         )
         return ImportStatus(run, None)
     run = ImportRun(
@@ -100,7 +106,8 @@ def start(
     session.add(run)
     session.flush()
     run.sha256 = _keep(session, run, file)
-    return ImportStatus(run, _enqueue(session, run, size, mapping, same_labelers))
+    choices = {"same_labelers": same_labelers, "member_splits": member_splits}
+    return ImportStatus(run, _enqueue(session, run, size, mapping, choices))
 
 
 def status(session: Session, project_id: int, import_id: int) -> ImportStatus:
@@ -164,11 +171,20 @@ def record_progress(session: Session, import_id: int, tally: ImportTally) -> Non
 
 
 def finish(session: Session, import_id: int, tally: ImportTally) -> ImportRun:
-    """End an import that is complete; its upload is deleted."""
+    """End an import that is complete: delete its upload, and have its words indexed by a job."""
     record_progress(session, import_id, tally)
     run = session.get_one(ImportRun, import_id)
     imports.record_end(session, run)
     _delete_uploads(session, [import_id])
+    if word_backlog.waiting(session, run.project_id):
+        jobs.enqueue(
+            session,
+            kind=WORDS,
+            queue="cpu",
+            payload={"import_id": run.id},
+            project_id=run.project_id,
+            created_by_id=run.created_by_id,
+        )
     return run
 
 
@@ -206,9 +222,9 @@ def _enqueue(
     run: ImportRun,
     size: int,
     mapping: ColumnsByField | None,
-    same_labelers: bool | None,
+    choices: Mapping[str, bool | None],
 ) -> Job:
-    chosen = {} if same_labelers is None else {"same_labelers": same_labelers}
+    chosen = {name: choice for name, choice in choices.items() if choice is not None}
     job = jobs.enqueue(
         session,
         kind="import",

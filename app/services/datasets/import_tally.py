@@ -15,6 +15,7 @@ REJECTS_KEPT = 1000
 RAW_KEPT = 2000
 LINES_KEPT = 10
 REMARKS_KEPT = 100
+MORE_REMARKS = f"There is more to say about this file; only {REMARKS_KEPT} remarks are kept."
 
 TABLES: Final[dict[str, type[Base]]] = {
     "prompts": Prompt,
@@ -77,8 +78,12 @@ class ImportTally:
 
     def remark(self, text: str) -> None:
         """Report what a person should know about the import; the same remark is kept once."""
-        if text and text not in self.remarks and len(self.remarks) < REMARKS_KEPT:
+        if not text or text in self.remarks:
+            return
+        if len(self.remarks) < REMARKS_KEPT:
             self.remarks.append(text)
+        elif self.remarks[-1] != MORE_REMARKS:
+            self.remarks.append(MORE_REMARKS)
 
     def duplicates_json(self) -> list[dict[str, Any]]:
         """Return the duplicates as plain JSON values, in the order of the tables."""

@@ -17,7 +17,7 @@ from app.db import bulk, now
 from app.formats import fields
 from app.formats.records import CompletionText
 from app.models import Completion, Project
-from app.services.project import prompts
+from app.services.project import prompts, word_backlog
 
 PREFIX, FIRST_PREFIX = "file-", "import-"
 SOURCE_MOST = 120
@@ -62,8 +62,9 @@ class _Keys(NamedTuple):
         whole = json.dumps(candidate.turns) if candidate.earlier else candidate.text
         digest = prompts.text_hash(whole)
         plain = f"{PREFIX}{digest}"
-        writer = hashlib.sha256((candidate.source or "").encode()).hexdigest()[:16]
-        own = plain if candidate.source is None else f"{plain}-{writer}"
+        own = plain
+        if candidate.source is not None:
+            own = f"{plain}-{hashlib.sha256(candidate.source.encode()).hexdigest()[:16]}"
         return cls((prompt_id, f"{FIRST_PREFIX}{digest}"), (prompt_id, plain), (prompt_id, own))
 
 
@@ -72,11 +73,12 @@ def store(
     project: Project,
     candidates: Sequence[tuple[int, CompletionText]],
     *,
-    source: str,
+    sources: Sequence[str],
     new_prompts: Collection[int] = (),
 ) -> list[StoredCompletion]:
     """Store completions, each with its prompt's id; return what they are, in the order given.
 
+    `sources` has, for each, the source it gets if it names none.
     `new_prompts` are prompts of this transaction, which have no completions yet: those of others
     are looked up.
     """
@@ -84,21 +86,22 @@ def store(
         return []
     all_keys = [_Keys.of(prompt_id, candidate) for prompt_id, candidate in candidates]
     known = _known(session, all_keys, new_prompts)
-    fresh: dict[tuple[int, str], CompletionText] = {}
+    fresh: dict[tuple[int, str], tuple[CompletionText, str]] = {}
     places: list[tuple[int, str] | None] = []
     found: list[_Known | None] = []
-    for keys, (_, candidate) in zip(all_keys, candidates, strict=True):
+    for keys, (_, candidate), source in zip(all_keys, candidates, sources, strict=True):
         hit = _hit(known, keys, candidate.source)
         place = None
         if hit is None:
             is_first = keys.first not in known and keys.plain not in known
             place = keys.plain if is_first else keys.own
             # The id follows; until then, the number in line stands for it.
-            hit = known[place] = _Known(-1 - len(fresh), (candidate.source or source)[:SOURCE_MOST])
-            fresh[place] = candidate
+            own = (candidate.source or source)[:SOURCE_MOST]
+            hit = known[place] = _Known(-1 - len(fresh), own)
+            fresh[place] = (candidate, own)
         found.append(hit)
         places.append(place)
-    ids = _insert(session, project, fresh, source)
+    ids = _insert(session, project, fresh)
     return [
         StoredCompletion(_id(hit, ids), place is not None, _id(known.get(keys.first, hit), ids))
         for keys, hit, place in zip(all_keys, found, places, strict=True)
@@ -142,23 +145,23 @@ def _known(
 def _insert(
     session: Session,
     project: Project,
-    fresh: Mapping[tuple[int, str], CompletionText],
-    source: str,
+    fresh: Mapping[tuple[int, str], tuple[CompletionText, str]],
 ) -> list[int]:
     ids = bulk.reserve_ids(session, Completion, len(fresh))
     moment = now(session)
     rows: list[tuple[Any, ...]] = [
         (
             *(completion_id, project.id, prompt_id, None),
-            *((candidate.source or source)[:SOURCE_MOST], source_key, 0),
+            *(source, source_key, 0),
             *(fields.as_messages(candidate.earlier), candidate.text),
             *(True, "imported", None, {}, None, moment),
         )
-        for completion_id, ((prompt_id, source_key), candidate) in zip(
+        for completion_id, ((prompt_id, source_key), (candidate, source)) in zip(
             ids, fresh.items(), strict=True
         )
     ]
-    bulk.insert(session, Completion, _COLUMNS, rows)
+    with word_backlog.postponed(session, Completion, project.id, ids):
+        bulk.insert(session, Completion, _COLUMNS, rows)
     return ids
 
 

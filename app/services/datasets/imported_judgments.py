@@ -23,6 +23,7 @@ from app.services.project import criteria
 
 _ANSWER = ("preferred", "ranking", "ratings", "thumb", "text", "both_bad")
 _COMPARED = (*_ANSWER, "strength", "margin")
+_SUBMITTED = AssignmentState.SUBMITTED.value
 _SAID = (*_ANSWER, "strength", "margin", "reasons")
 _ASSIGNMENT = (
     *("id", "project_id", "comparison_id", "slot_id", "labeler_id", "lease_token", "state"),
@@ -133,7 +134,7 @@ def add(session: Session, project_id: int, judged: Iterable[JudgedSlots]) -> int
         assignments.append(
             (
                 *(assignment_id, project_id, comparison.comparison_id, slot_id, new.labeler_id),
-                *(criteria.IMPORTED, AssignmentState.SUBMITTED.value, shown_order),
+                *(criteria.IMPORTED, _SUBMITTED, shown_order),
                 *(started, submitted, submitted, "", ""),
             )
         )

@@ -67,6 +67,7 @@ class PreparedBatch:
 def prepare(batch: Sequence[Outcome], source: str) -> PreparedBatch:
     """Do for a batch what does not need the database."""
     accepted: list[NumberedRecord] = []
+    given: list[NewPrompt] = []
     rejected: list[tuple[int, Rejected]] = []
     for line, outcome in batch:
         if isinstance(outcome, Rejected):
@@ -74,11 +75,11 @@ def prepare(batch: Sequence[Outcome], source: str) -> PreparedBatch:
             continue
         try:
             _check(outcome)
+            given.append(_prompt(outcome, source))
         except Invalid as error:
             rejected.append((line, Rejected(line, str(error))))
         else:
             accepted.append(NumberedRecord(line, outcome))
-    given = [_prompt(numbered.record, source) for numbered in accepted]
     return PreparedBatch(len(batch), accepted, given, rejected)
 
 
@@ -110,6 +111,8 @@ def store(
         is_evaluation=is_evaluation,
     )
     _keep_labels(session, project, given, stored, tally)
+    if not is_evaluation:
+        _count_splits(session, given, stored, tally)
     tally.rows += batch.rows
     tally.counts["prompts_new"] += sum(row.is_new for row in stored)
     tally.counts["records"] += len(accepted)
@@ -141,6 +144,23 @@ def _keep_labels(
     tally.counts.update({name: count for name, count in counts.items() if count})
 
 
+def _count_splits(
+    session: Session, given: Sequence[NewPrompt], stored: Sequence[StoredRow], tally: ImportTally
+) -> None:
+    """Count the prompts in the split that their file's name sets, and those that stay elsewhere."""
+    wanted = {
+        row.id: prompt.split
+        for row, prompt in zip(stored, given, strict=True)
+        if prompt.split is not None
+    }
+    if not wanted:
+        return
+    found = prompts.split_of_each(session, wanted.keys())
+    kept = sum(found[prompt_id] != split for prompt_id, split in wanted.items())
+    tally.counts["splits_named"] += len(wanted) - kept
+    tally.counts["splits_kept"] += kept
+
+
 def _store_demonstrations(
     session: Session,
     project: Project,
@@ -149,13 +169,14 @@ def _store_demonstrations(
     source: str,
     author_id: int | None,
 ) -> None:
-    lines, responses = [], []
+    lines, responses, sources = [], [], []
     for numbered, prompt in pairs:
         if isinstance(numbered.record, DemonstrationRecord):
             lines.append(numbered.line)
             responses.append((prompt.id, numbered.record.response))
+            sources.append(_source(numbered.record, source))
     stored = prompts.store_demonstrations(
-        session, project.id, responses, source=source, author_id=author_id
+        session, project.id, responses, sources=sources, author_id=author_id
     )
     tally.counts["demonstrations_new"] += sum(row.is_new for row in stored)
     for line, row in zip(lines, stored, strict=True):
@@ -191,7 +212,7 @@ def _storecandidates(
         session,
         project,
         [(prompt_id, candidate) for _, prompt_id, texts in rows for candidate in texts],
-        source=source,
+        sources=[_source(numbered.record, source) for numbered, _, texts in rows for _ in texts],
         new_prompts={prompt.id for _, prompt in pairs if prompt.is_new},
     )
     tally.counts["completions_new"] += sum(completion.is_new for completion in stored)
@@ -241,35 +262,42 @@ def _asked(
 
 
 def _check(record: Record) -> None:
-    if isinstance(record, PromptRecord):
-        earlier_turns.asked_in_steps(record.messages)
     if isinstance(record, ComparisonRecord) and record.purpose != "train":
         raise Invalid(f"comparisons for {record.purpose} are not imported, only those for training")
     if isinstance(record, PreferenceRecord | ComparisonRecord):
-        texts = [candidate.turns for candidate in record.candidates]
+        texts = [(candidate.earlier, candidate.text) for candidate in record.candidates]
         has_kind = isinstance(record, ComparisonRecord) and record.kind is not None
         if not has_kind and not 2 <= len(texts) <= MOST:
             raise Invalid(f"a comparison has 2 to {MOST} completions, not {len(texts)}")
         if len(set(texts)) == len(texts):
             return
-        written = {(candidate.turns, candidate.source) for candidate in record.candidates}
-        unsigned = {candidate.turns for candidate in record.candidates if candidate.source is None}
-        if len(written) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
+        sources = [candidate.source for candidate in record.candidates]
+        written = list(zip(texts, sources, strict=True))
+        unsigned = {text for text, source in written if source is None}
+        if len(set(written)) < len(texts) or any(texts.count(text) > 1 for text in unsigned):
             raise Invalid("two of the completions are the same text, and not of two sources")
 
 
 def _prompt(record: Record, source: str) -> NewPrompt:
+    """Return the prompt of a record. Raises Invalid if its turns are not those of a prompt."""
     turns = tuple((turn.role, turn.content) for turn in record.messages)
-    later = next((candidate.follow_ups for candidate in candidates(record)), ())
     if isinstance(record, PromptRecord):
         turns, later = earlier_turns.asked_in_steps(turns)
+    else:
+        later = next((candidate.follow_ups for candidate in candidates(record)), ())
     return NewPrompt(
         turns,
         later,
-        source=source,
+        source=_source(record, source),
+        split=record.member_split,
         source_key=getattr(record, "source_id", None) or "",
         meta=getattr(record, "meta", None) or {},
     )
+
+
+def _source(record: Record, source: str) -> str:
+    """Return the name of the file in an archive without folders, or that of the whole file."""
+    return record.member.rsplit("/", 1)[-1] if record.member else source
 
 
 def candidates(record: Record) -> tuple[CompletionText, ...]:

@@ -29,6 +29,7 @@ from app.services.datasets.import_tally import ImportTally
 from app.services.datasets.imported_records import Outcome
 from app.services.datasets.read_ahead import ReadAhead
 from app.services.people import audit
+from app.services.project import word_backlog
 
 BATCH = 1000
 """Rows of a batch at most."""
@@ -53,6 +54,7 @@ def run(
     author_id: int | None = None,
     is_evaluation: bool = False,
     same_labelers: bool | None = None,
+    member_splits: bool | None = None,
 ) -> ImportRun:
     """Import a whole file in the caller's transaction and record what became of it.
 
@@ -70,6 +72,7 @@ def run(
         author_id=author_id,
         is_evaluation=is_evaluation,
         same_labelers=same_labelers,
+        member_splits=member_splits,
     )
 
 
@@ -85,6 +88,8 @@ def run_in_batches(
     author_id: int | None = None,
     is_evaluation: bool = False,
     same_labelers: bool | None = None,
+    member_splits: bool | None = None,
+    words_later: bool = False,
     report: Callable[[int], object] = lambda _bytes_read: None,
 ) -> ImportRun:
     """Import a whole file, each batch in a transaction of its own.
@@ -101,52 +106,73 @@ def run_in_batches(
         is_evaluation: whether its prompts are declared an evaluation set.
         same_labelers: whether votes without a labeler's name are those of an earlier file's
             unnamed labelers; None: if they repeat their judgments.
+        member_splits: whether the names of files in an archive set the split; None: if they say
+            two or more.
+        words_later: whether the caller has the words indexed afterwards by `index_words`.
         report: called after each batch with the number of bytes read.
 
     Raises:
         Invalid: the file is empty, or its format is not known.
     """
-    chosen = format or detect(file, limits, mapping)
-    file.seek(0)
-    digest = hashlib.sha256()
-    tally, source = ImportTally(), source_of(filename)
-    remark_columns(_chunks(file), chosen, mapping, tally)
-    file.seek(0)
-    first = registry.outcomes(_chunks(file), chosen, limits, mapping)
-    with transaction() as session:
-        project = session.get_one(Project, project_id)
-        repeats = repeated_votes.find(session, project, first, same_labelers)
-    tally.remark(repeats.remark)
+    name = format or detect(file, limits, mapping)
+    run = _new_run(project_id, source_of(filename), name, author_id, is_evaluation=is_evaluation)
+    tally, digest = ImportTally(), hashlib.sha256()
+    labelers = look_through(
+        lambda: _from_start(file), transaction, run, tally, mapping, same_labelers, limits
+    )
     file.seek(0)
     notes: list[str] = []
-    outcomes = registry.outcomes(_chunks(file, digest), chosen, limits, mapping, notes, repeats.tag)
-    for _ in store_batches(
-        outcomes,
-        transaction,
-        project_id,
-        tally,
-        source=source,
-        author_id=author_id,
-        is_evaluation=is_evaluation,
-        notes=notes,
-    ):
+    outcomes = registry.outcomes(
+        _chunks(file, digest), run.format, limits, mapping, notes, labelers, member_splits
+    )
+    for _ in store_batches(outcomes, transaction, run, tally, notes, words_later=words_later):
         report(file.tell())
+    run.sha256 = digest.hexdigest()
     with transaction() as session:
-        row = ImportRun(
-            project_id=project_id,
-            filename=source,
-            format=chosen,
-            sha256=digest.hexdigest(),
-            is_evaluation=is_evaluation,
-            counts={},
-            rejects=[],
-            created_by_id=author_id,
-            created_at=now(session),
-        )
-        session.add(row)
-        record_progress(row, tally)
-        record_end(session, row)
-    return row
+        run.created_at = now(session)
+        session.add(run)
+        record_progress(run, tally)
+        record_end(session, run)
+    return run
+
+
+def _new_run(
+    project_id: int, source: str, format: str, author_id: int | None, *, is_evaluation: bool
+) -> ImportRun:
+    return ImportRun(
+        project_id=project_id,
+        filename=source,
+        format=format,
+        is_evaluation=is_evaluation,
+        counts={},
+        rejects=[],
+        created_by_id=author_id,
+    )
+
+
+def look_through(
+    open_file: Callable[[], Iterable[bytes]],
+    reader: Transaction,
+    run: ImportRun,
+    tally: ImportTally,
+    mapping: ColumnsByField | None,
+    same_labelers: bool | None,
+    limits: Limits = DEFAULT,
+) -> str | None:
+    """Remark on the columns and the unnamed votes of a file that is about to be imported.
+
+    Reads the first rows only, through ``open_file``, which opens the file at its first byte.
+    Returns the tag of the earlier file's labelers to whom the unnamed votes belong, or None if they
+    have labelers of their own.
+    """
+    remark_columns(open_file(), run.format, mapping, tally)
+    first = registry.outcomes(open_file(), run.format, limits, mapping)
+    with reader() as session:
+        project = session.get_one(Project, run.project_id)
+        repeats = repeated_votes.find(session, project, first, same_labelers)
+    if not tally.rows:  # an attempt that resumes would count its own votes
+        tally.remark(repeats.remark)
+    return repeats.tag
 
 
 def previewed(
@@ -157,16 +183,15 @@ def previewed(
     format: str | None = None,
     mapping: ColumnsByField | None = None,
     same_labelers: bool | None = None,
+    member_splits: bool | None = None,
 ) -> tuple[FilePreview, ...]:
     """Return what the first rows of a file would become in this project; nothing is stored.
 
     Raises:
         Invalid: the file is empty, or its format is not known.
     """
-    file.seek(0)
-    files = preview(_chunks(file), format, mapping)
-    file.seek(0)
-    first = registry.outcomes(_chunks(file), format, mapping=mapping)
+    files = preview(_from_start(file), format, mapping, member_splits=member_splits)
+    first = registry.outcomes(_from_start(file), format, mapping=mapping)
     remark = repeated_votes.find(session, project, first, same_labelers).remark
     if remark:
         files = (replace(files[0], expected=(*files[0].expected, remark)), *files[1:])
@@ -176,22 +201,21 @@ def previewed(
 def store_batches(
     outcomes: Iterable[Outcome],
     transaction: Transaction,
-    project_id: int,
+    run: ImportRun,
     tally: ImportTally,
+    notes: Sequence[str],
     *,
-    source: str,
-    author_id: int | None,
-    is_evaluation: bool = False,
-    notes: Sequence[str] = (),
+    words_later: bool = False,
 ) -> Iterator[None]:
     """Store the rows of a file a batch at a time; yield after each batch is committed.
 
     Rows that the tally has seen are passed over, so an import that resumes continues after them.
-    What reading the rows adds to ``notes`` becomes remarks of the tally.
+    What reading the rows adds to ``notes`` becomes remarks of the tally. With `words_later`, the
+    caller has the words of the texts indexed by `index_words`.
     """
     unseen = islice(outcomes, tally.rows, None)
     pace = ImportPace(BATCH)
-    with ReadAhead(unseen, partial(imported_records.prepare, source=source)) as reader:
+    with ReadAhead(unseen, partial(imported_records.prepare, source=run.filename)) as reader:
         while batch := reader.take(pace.rows):
             if pace.reads_ahead:
                 reader.start(pace.rows)
@@ -201,15 +225,17 @@ def store_batches(
                 pace.start()
                 if pace.reads_ahead:
                     bulk.commit_soon(session)  # the end of the import is waited for
-                project = session.get_one(Project, project_id)
+                if words_later:
+                    word_backlog.index_later(session)
+                project = session.get_one(Project, run.project_id)
                 imported_records.store(
                     session,
                     project,
                     batch,
                     tally,
-                    source=source,
-                    author_id=author_id,
-                    is_evaluation=is_evaluation,
+                    source=run.filename,
+                    author_id=run.created_by_id,
+                    is_evaluation=run.is_evaluation,
                 )
             if not session.in_transaction():  # or else the caller's goes on
                 pace.give_way(session, batch.rows)
@@ -219,6 +245,24 @@ def store_batches(
             yield
     for note in notes:
         tally.remark(note)
+
+
+def index_words(transaction: Transaction) -> Iterator[int]:
+    """Index the words of the texts that wait, of any project, a piece at a time.
+
+    Yields the number of texts after each piece is committed.
+    """
+    pace = ImportPace(word_backlog.PIECE)
+    while True:
+        pace.wait()
+        with transaction() as session:
+            pace.start()
+            bulk.commit_soon(session)  # what is lost waits again
+            indexed = word_backlog.index_some(session, pace.rows)
+        if not indexed:
+            return
+        pace.give_way(session, indexed)
+        yield indexed
 
 
 def remark_columns(
@@ -267,8 +311,7 @@ def detect(file: BinaryIO, limits: Limits = DEFAULT, mapping: ColumnsByField | N
     Raises:
         Invalid: the file is empty, or no format knows them.
     """
-    file.seek(0)
-    head = list(islice(raw_rows(_chunks(file), limits), _HEAD))
+    head = list(islice(raw_rows(_from_start(file), limits), _HEAD))
     lines = [item.data for item in head if isinstance(item, RawRow)]
     if head and not lines:
         first = head[0]
@@ -291,6 +334,11 @@ def get(session: Session, project_id: int, import_id: int) -> ImportRun:
     if found is None or found.project_id != project_id:
         raise NotFound(f"there is no import {import_id} in this project")
     return found
+
+
+def _from_start(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    return _chunks(file)
 
 
 def _chunks(file: BinaryIO, digest: Any = None) -> Iterator[bytes]:

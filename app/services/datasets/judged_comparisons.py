@@ -42,6 +42,7 @@ UNJUDGED = "comparison has no judgment that counts"
 ADJUDICATED = "comparison settled"
 SETTLED_NEITHER = "settled as both bad: no preference"
 BY_AI = "made by an AI judge"
+AI_UNDECIDED = "the AI judge's two replies contradict each other"
 BY_PERSON = "made by a person"
 SETTLED_INSTEAD = "comparison settled: the settlement is exported instead of the votes"
 
@@ -94,6 +95,10 @@ class ExportOptions:
             raise Invalid(f"min_agreement is a share from 0 to 1, not {self.min_agreement}")
         if not self.purposes or not self.splits:
             raise Invalid("an export needs at least one purpose and one split")
+        if Purpose.FRESH in self.purposes:
+            raise Invalid(
+                "fresh comparisons are never exported; they only watch the training of a policy"
+            )
         if len(self.license) > LICENSE_LONGEST:
             raise Invalid(
                 f"a license has at most {LICENSE_LONGEST} characters, not {len(self.license)}"
@@ -201,6 +206,7 @@ class JudgedComparison:
     weights: Mapping[str, float] = field(default_factory=dict)
     is_settled_as_bad: bool = False
     instructions: Mapping[int, str] = field(default_factory=dict)
+    chosen: Mapping[str, Any] | None = None  # why, if a rule chose it
 
     @property
     def is_settled(self) -> bool:

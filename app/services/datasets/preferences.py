@@ -96,8 +96,7 @@ def read_page(
     as excluded. The caller counts what it exports of the rest, or why it does not.
     """
     wanted = details or Details()
-    selected = _comparisons(session, project_id, options, after, limit)
-    if not selected:
+    if not (selected := _comparisons(session, project_id, options, after, limit)):
         return JudgedPage((), None)
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
@@ -111,13 +110,13 @@ def read_page(
         with_details=wanted.votes,
         judged_by=options.judged_by,
     )
-    ai_votes.add(session, project_id, ids, counts, votes, options.judged_by)
+    ai_votes.add(session, project_id, ids, counts, votes, options.judged_by, weights)
     candidates = _candidates(session, ids, with_token_ids=wanted.token_ids)
     prompts = _prompts(session, {row[5] for row in selected})
     settled = _settled(session, ids)
     counts.comparisons.considered += len(selected)
     rows: list[JudgedComparison] = []
-    for id, kind, purpose, is_withdrawn, number, prompt_id in selected:
+    for id, kind, purpose, is_withdrawn, number, prompt_id, chosen in selected:
         own = votes[id]
         is_left_out = id in settled and not options.include_adjudicated
         if is_withdrawn or is_left_out or not own:
@@ -137,6 +136,7 @@ def read_page(
             _weights_of(own, weights) if kind == JudgmentKind.RATE else {},
             id in settled and settled[id] is None,
             texts,
+            chosen,
         )
         rows.append(row)
     return JudgedPage(tuple(rows), ids[-1] if len(ids) == limit else None)
@@ -237,7 +237,7 @@ def _comparisons(
 ) -> Sequence[Any]:
     columns: tuple[Any, ...] = (
         *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
-        *(_round.number, _prompt.id),
+        *(_round.number, _prompt.id, _comparison.chosen),
     )
     query = (
         _joined(select(*columns).select_from(Comparison.__table__))

@@ -6,7 +6,7 @@ database's clock alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -18,7 +18,7 @@ from app.db import now
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Invalid, LeaseLost
 from app.models import Job, JobAttempt, Round
-from app.services.jobs import jobs
+from app.services.jobs import jobs, restored_jobs
 
 DEATHS_TO_QUARANTINE: Final = 3
 LOG_TAIL: Final = 32_768  # characters of a log that are kept
@@ -44,6 +44,7 @@ class ClaimedJob:
     payload: dict[str, Any]
     project_id: int | None
     round_id: int | None
+    lease_floor: int = 0  # attempts up to this token are of a database that was replaced
 
 
 def claim(
@@ -76,7 +77,7 @@ def claim(
     row = session.execute(statement).one_or_none()
     if row is None:
         return None
-    claimed = ClaimedJob(*row)
+    claimed = replace(ClaimedJob(*row), lease_floor=restored_jobs.lease_floor(session))
     session.add(
         JobAttempt(
             job_id=claimed.job_id,

@@ -18,6 +18,7 @@ from app.db.engine import after_commit
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Job, JobAttempt, Metric, TrainingSample
+from app.services.jobs import restored_jobs
 from app.services.people import audit
 
 
@@ -55,6 +56,7 @@ def enqueue(
         created_by_id=created_by_id,
         max_attempts=max_attempts,
         created_at=now(session),
+        lease_token=restored_jobs.lease_floor(session),
     )
     known = _insert(session, job)
     if known is not None:

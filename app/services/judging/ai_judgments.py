@@ -7,12 +7,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db import now
-from app.domain.judges.verdicts import CombinedVerdict
+from app.db import bulk, now
+from app.domain.judges.askings import JudgeVerdict
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import AiJudgment, AiOutcome, Comparison, Judge
 
 ERROR_MOST = 1_000
+JOB_KIND = "judge"
+"""The kind of the jobs that ask judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class AskedComparison:
     comparison_id: int
     kind: JudgmentKind
     outcome: AiOutcome
-    verdict: CombinedVerdict | None
+    verdict: JudgeVerdict | None
     orders: Sequence[Mapping[str, Any]]
     requests: int
     tokens_in: int | None
@@ -86,8 +88,8 @@ def record(session: Session, judge: Judge, job_id: int | None, asked: AskedCompa
     verdict = asked.verdict
     row.job_id, row.kind, row.outcome = job_id, asked.kind, asked.outcome
     row.error = asked.error[:ERROR_MOST]
-    row.ranking = None if verdict is None else list(verdict.ranking.ranks)
-    row.strength = None if verdict is None else verdict.strength
+    for name, value in columns_of(verdict).items():
+        setattr(row, name, value)
     row.is_consistent = verdict is None or verdict.is_consistent
     row.orders = [dict(order) for order in asked.orders]
     row.requests += asked.requests
@@ -100,11 +102,17 @@ def record(session: Session, judge: Judge, job_id: int | None, asked: AskedCompa
     session.flush()
 
 
+def columns_of(verdict: JudgeVerdict | None) -> dict[str, Any]:
+    """Return the columns of a verdict of any kind; those of other kinds are None."""
+    empty: dict[str, Any] = dict.fromkeys(("ranking", "strength", "ratings", "thumb"))
+    return empty if verdict is None else empty | verdict.to_columns()
+
+
 def judged_ids(session: Session, judge_id: int, comparison_ids: Sequence[int]) -> set[int]:
     """Return those of the comparisons that the judge has judged."""
     query = select(AiJudgment.comparison_id).where(
         AiJudgment.judge_id == judge_id,
-        AiJudgment.comparison_id.in_(comparison_ids),
+        bulk.among(session, AiJudgment.comparison_id, comparison_ids),
         AiJudgment.outcome == AiOutcome.JUDGED,
     )
     return set(session.scalars(query))

@@ -84,15 +84,15 @@ def get(session: Session, project_id: int, judge_id: int) -> Judge:
 
 
 def named(session: Session, project_id: int, name: str) -> Judge:
-    """Return a judge by its name or its pseudonym.
+    """Return a judge by its pseudonym or its name; pseudonyms come first.
 
     Raises:
         Invalid: the project has none; the message lists those it has.
     """
     known = of_project(session, project_id)
-    for judge in known:
-        if name in (judge.pseudonym, judge.name):
-            return judge
+    by_name = {judge.name: judge for judge in known} | {judge.pseudonym: judge for judge in known}
+    if name in by_name:
+        return by_name[name]
     listed = ", ".join(f"{judge.pseudonym} ({judge.name})" for judge in known) or "none"
     raise Invalid(f"there is no AI judge {name!r}; the project's judges: {listed}")
 
@@ -115,6 +115,25 @@ def limits_of(judge: Judge) -> JudgeLimits:
     limits = json_dataclasses.read(JudgeLimits, judge.limits, "limits")
     assert isinstance(limits, JudgeLimits)
     return limits
+
+
+def check_server(judge: Judge, allowed: Sequence[AllowedServer]) -> None:
+    """Refuse a judge whose server the operator does not allow any more.
+
+    Raises:
+        Invalid: naming the judge, its server and the setting.
+    """
+    if reason := why_not_asked(judge, allowed):
+        raise Invalid(reason)
+
+
+def why_not_asked(judge: Judge, allowed: Sequence[AllowedServer]) -> str:
+    """Return why a judge's server cannot be called; empty if the operator allows it."""
+    try:
+        servers.find(allowed, setup_of(judge).server)
+    except Invalid as error:
+        return f"AI judge {judge.pseudonym} cannot be asked: {error}"
+    return ""
 
 
 def set_limits(
@@ -151,10 +170,11 @@ def let_alone(session: Session, judge: Judge, reason: str, *, actor_id: int | No
 
 
 def rubric(session: Session, project: Project, setup: JudgeSetup) -> JudgeRubric:
-    """Return what a judge goes by: the newest guidelines and instruction, and its notes."""
+    """Return what a judge goes by now: guidelines, instruction, criteria, and its own notes."""
     guidelines = projects.guidelines(session, project.id)
     instruction = instructions.current(project)
     rules = judgment_bodies.rules_of(project, JudgmentKind.PICK, 2)
+    rated = judgment_bodies.criteria_of(session, project.id, JudgmentKind.RATE)
     return JudgeRubric(
         Rubric(
             guidelines=text_of(guidelines),
@@ -162,6 +182,8 @@ def rubric(session: Session, project: Project, setup: JudgeSetup) -> JudgeRubric
             notes=setup.notes,
             allow_tie=project.allow_tie,
             strengths=tuple(rules.strengths),
+            criteria=tuple(rated.items()),
+            rating_max=project.rating_max,
         ),
         guidelines.version,
         instruction,

@@ -15,7 +15,7 @@ from app.services.queue import counted_judgments, eligibility, practice_standing
 
 COUNTED_MOST = 200  # open comparisons; a labeler sees how many are left
 TOTAL_MOST = 10_000
-_ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION)
+_ORDINARY = (Purpose.TRAIN, Purpose.EVALUATION, Purpose.FRESH)
 
 
 def held(session: Session, project_id: int, labeler_id: int) -> Assignment | None:

@@ -1,1 +1,1 @@
-"""Accounts, invitations and the audit log."""
+"""Accounts, sign-ins, invitations and the audit log."""

@@ -1,43 +1,39 @@
-"""People and credentials: accounts, sign-ins, API tokens, memberships."""
+"""People and credentials: accounts, passwords, API tokens, memberships."""
 
-import hashlib
 import re
 import secrets
 import threading
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from app.db import now
-from app.errors import Conflict, Invalid, NotFound, TooMany, Unauthenticated
-from app.models import ApiToken, LoginSession, Membership, Role, SignInFailure, User
-from app.services.people import audit
+from app.errors import Conflict, Invalid, NotFound, Unauthenticated
+from app.models import ApiToken, Membership, Role, User
+from app.services.people import audit, guesses, login_sessions
+from app.services.people.credentials import Credential, digest
 
-SESSION_LIFE = timedelta(days=14)
-THROTTLE_WINDOW = timedelta(minutes=15)
-FAILURES_PER_ACCOUNT = 10
-FAILURES_PER_ADDRESS = 50
 PASSWORD_MIN = 10
 TOKEN_PREFIX = "att_"
 SCOPES = ("label", "read", "write", "admin")
+IMPLIED_BY: Mapping[str, frozenset[str]] = {
+    "label": frozenset({"label", "write", "admin"}),
+    "read": frozenset({"read", "write", "admin"}),
+    "write": frozenset({"write", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""The scopes that include a scope."""
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _hasher = PasswordHasher()
 # argon2 takes 64 MiB per hash: a burst of sign-ins must wait its turn, not exhaust memory.
 _hashing = threading.BoundedSemaphore(2)
 _DUMMY_HASH = _hasher.hash(secrets.token_urlsafe(16))
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A new secret: shown once, stored as a hash."""
-
-    id: int
-    secret: str
 
 
 def create_user(
@@ -50,7 +46,7 @@ def create_user(
     is_simulated: bool = False,
     actor_id: int | None = None,
 ) -> User:
-    """Create an account; without a password it can only be used through tokens."""
+    """Create an account; without a password, tokens and single sign-on can use it."""
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email) or len(email) > 254:
         raise Invalid(f"an e-mail address looks like name@example.org, not {email!r}")
@@ -91,79 +87,58 @@ def check_password(stored: str | None, password: str) -> bool:
             return False
 
 
-def sign_in(
-    session: Session, *, email: str, password: str, address: str, user_agent: str = ""
-) -> Credential | None:
-    """Return a new browser session's secret, or None when the e-mail or the password is wrong.
+def sign_out_everywhere(session: Session, user_id: int) -> int:
+    """End every browser session of a user and revoke the API tokens; return how many tokens.
+
+    Tokens of services stay.
+    """
+    login_sessions.end_all(session, user_id)
+    revoked = session.execute(
+        update(ApiToken)
+        .where(
+            ApiToken.user_id == user_id,
+            ApiToken.revoked_at.is_(None),
+            ApiToken.is_service.is_(False),
+        )
+        .values(revoked_at=now(session))
+        .returning(ApiToken.id)
+    ).all()
+    return len(revoked)
+
+
+def change_password(session: Session, user: User, *, old: str, new: str, address: str) -> int:
+    """Change a password, which ends what `sign_out_everywhere` ends; return how many tokens.
 
     Raises:
-        TooMany: too many recent sign-ins to the account, or from the address, failed.
+        Invalid: the current password is wrong, or the new one too short.
+        TooMany: too many recent guesses at the password were wrong.
     """
-    email = email.strip().lower()
-    _throttle(session, email, address)
-    user = session.scalar(select(User).where(User.email == email, User.is_active))
-    if not check_password(user.password_hash if user else None, password) or user is None:
-        moment = now(session)
-        for key in (f"account:{email}", f"address:{address}"):
-            session.add(SignInFailure(key_hash=digest(key), at=moment))
-        return None
-    session.execute(
-        delete(SignInFailure).where(SignInFailure.key_hash == digest(f"account:{email}"))
-    )
-    return open_session(session, user.id, user_agent=user_agent)
-
-
-def open_session(session: Session, user_id: int, *, user_agent: str = "") -> Credential:
-    """Open a browser session for a user who has been authenticated."""
-    secret = secrets.token_urlsafe(32)
-    moment = now(session)
-    row = LoginSession(
-        id_hash=digest(secret),
-        user_id=user_id,
-        created_at=moment,
-        last_seen_at=moment,
-        expires_at=moment + SESSION_LIFE,
-        user_agent=user_agent[:200],
-    )
-    session.add(row)
-    session.flush()
-    return Credential(row.id, secret)
-
-
-def session_of(session: Session, secret: str) -> LoginSession | None:
-    """Return the live browser session of a cookie, with its user."""
-    row = session.scalar(
-        select(LoginSession)
-        .where(LoginSession.id_hash == digest(secret))
-        .options(joinedload(LoginSession.user))
-    )
-    if row is None or row.expires_at <= now(session) or not row.user.is_active:
-        return None
-    return row
-
-
-def sign_out(session: Session, secret: str) -> None:
-    """End one browser session."""
-    session.execute(delete(LoginSession).where(LoginSession.id_hash == digest(secret)))
-
-
-def sign_out_everywhere(session: Session, user_id: int) -> None:
-    """End every browser session of a user."""
-    session.execute(delete(LoginSession).where(LoginSession.user_id == user_id))
-
-
-def change_password(session: Session, user: User, *, old: str, new: str) -> None:
-    """Change a password; this ends every browser session."""
+    guesses.admit(session, user.email, address)
     if not check_password(user.password_hash, old):
+        guesses.count_failure(session, user.email, address)
         raise Invalid("the current password is wrong")
-    set_password(session, user, new, actor_id=user.id)
+    guesses.forget(session, user.email)
+    return set_password(session, user, new, actor_id=user.id)
 
 
-def set_password(session: Session, user: User, new: str, *, actor_id: int | None) -> None:
-    """Set a password without knowing the old one (administrators, the command line)."""
+def set_password(session: Session, user: User, new: str, *, actor_id: int | None) -> int:
+    """Set a password without knowing the old one (administrators, the command line).
+
+    Returns the number of API tokens that it revoked.
+    """
     user.password_hash = hash_password(new)
-    sign_out_everywhere(session, user.id)
-    audit.record(session, "user.password", f"user {user.id}", actor_id=actor_id)
+    revoked = sign_out_everywhere(session, user.id)
+    details = {"revoked_tokens": revoked}
+    audit.record(session, "user.password", f"user {user.id}", actor_id=actor_id, details=details)
+    return revoked
+
+
+@dataclass(frozen=True, slots=True)
+class Granter:
+    """The credential that asks for a token: no token gets more than it has itself."""
+
+    scopes: Collection[str] = SCOPES
+    expires_at: datetime | None = None
 
 
 def create_token(
@@ -173,8 +148,43 @@ def create_token(
     name: str,
     scopes: list[str],
     lifetime: timedelta | None = timedelta(days=90),
+    is_service: bool = False,
+    granter: Granter | None = None,
 ) -> Credential:
-    """Create an API token; the secret is returned once and stored as a hash."""
+    """Create an API token; the secret is returned once and stored as a hash.
+
+    Raises:
+        Invalid: a scope or the lifetime breaks a rule, or exceeds what the granter has.
+    """
+    _check_scopes(user, scopes, granter or Granter())
+    if not name.strip():
+        raise Invalid("a token needs a name that says what it is for")
+    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    moment = now(session)
+    expires_at = moment + lifetime if lifetime else None
+    limit = granter.expires_at if granter else None
+    if limit is not None and (expires_at is None or expires_at > limit):
+        raise Invalid(
+            f"a token made with an API token expires no later than it, at {limit:%Y-%m-%d %H:%M} "
+            f"UTC, not {f'{expires_at:%Y-%m-%d %H:%M}' if expires_at else 'never'}"
+        )
+    row = ApiToken(
+        user_id=user.id,
+        name=name.strip()[:120],
+        prefix=secret[:10],
+        token_hash=digest(secret),
+        scopes=list(scopes),
+        is_service=is_service,
+        created_at=moment,
+        expires_at=expires_at,
+    )
+    session.add(row)
+    session.flush()
+    audit.record(session, "token.create", f"token {row.id}", actor_id=user.id)
+    return Credential(row.id, secret)
+
+
+def _check_scopes(user: User, scopes: list[str], granter: Granter) -> None:
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
         raise Invalid(
@@ -182,23 +192,11 @@ def create_token(
         )
     if "admin" in scopes and not user.is_admin:
         raise Invalid("only an administrator's token can have the scope admin")
-    if not name.strip():
-        raise Invalid("a token needs a name that says what it is for")
-    secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    moment = now(session)
-    row = ApiToken(
-        user_id=user.id,
-        name=name.strip()[:120],
-        prefix=secret[:10],
-        token_hash=digest(secret),
-        scopes=list(scopes),
-        created_at=moment,
-        expires_at=moment + lifetime if lifetime else None,
-    )
-    session.add(row)
-    session.flush()
-    audit.record(session, "token.create", f"token {row.id}", actor_id=user.id)
-    return Credential(row.id, secret)
+    for scope in scopes:
+        if not IMPLIED_BY[scope].intersection(granter.scopes):
+            raise Invalid(
+                f"a token with {', '.join(sorted(granter.scopes))} cannot make one with {scope}"
+            )
 
 
 def token_of(session: Session, secret: str) -> ApiToken:
@@ -219,16 +217,32 @@ def token_of(session: Session, secret: str) -> ApiToken:
     return row
 
 
+def is_unnoted(session: Session, token: ApiToken) -> bool:
+    """Return whether the last use that is noted of a token is an hour old, or none is."""
+    last = token.last_used_at
+    return last is None or last <= now(session) - login_sessions.SEEN_EVERY
+
+
+def note_use(session: Session, token_id: int) -> None:
+    """Note that a token is being used."""
+    session.execute(
+        update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now(session))
+    )
+
+
 def tokens(session: Session, user_id: int) -> list[ApiToken]:
     """Return a user's tokens, newest first."""
     query = select(ApiToken).where(ApiToken.user_id == user_id).order_by(ApiToken.id.desc())
     return list(session.scalars(query))
 
 
-def revoke_token(session: Session, user: User, token_id: int) -> None:
+def revoke_token(
+    session: Session, user: User, token_id: int, *, granter: Granter | None = None
+) -> None:
     """Revoke one of the user's own tokens (an administrator: anyone's)."""
     row = session.get(ApiToken, token_id)
-    if row is None or (row.user_id != user.id and not user.is_admin):
+    may_revoke_any = user.is_admin and "admin" in (granter or Granter()).scopes
+    if row is None or (row.user_id != user.id and not may_revoke_any):
         raise NotFound(f"there is no token {token_id} of yours")
     row.revoked_at = row.revoked_at or now(session)
     audit.record(session, "token.revoke", f"token {row.id}", actor_id=user.id)
@@ -302,6 +316,21 @@ def users(session: Session, *, search: str = "") -> list[User]:
     return list(session.scalars(query))
 
 
+def closed(session: Session, user_id: int) -> User:
+    """Return a user whose account is closed.
+
+    Raises:
+        NotFound: there is no such user.
+        Conflict: the account is open.
+    """
+    user = session.get(User, user_id)
+    if user is None:
+        raise NotFound(f"there is no user {user_id}")
+    if user.is_active:
+        raise Conflict(f"the account of {user.name} is open; close it before erasing it")
+    return user
+
+
 def set_active(session: Session, user_id: int, *, is_active: bool, actor: User) -> User:
     """Close or reopen an account; closing ends its browser sessions."""
     user = session.get(User, user_id)
@@ -311,7 +340,7 @@ def set_active(session: Session, user_id: int, *, is_active: bool, actor: User) 
         raise Invalid("you cannot close your own account; ask another administrator")
     user.is_active = is_active
     if not is_active:
-        sign_out_everywhere(session, user.id)
+        login_sessions.end_all(session, user.id)  # tokens are refused while the account is closed
     audit.record(
         session,
         "user.open" if is_active else "user.close",
@@ -319,26 +348,3 @@ def set_active(session: Session, user_id: int, *, is_active: bool, actor: User) 
         actor_id=actor.id,
     )
     return user
-
-
-def _throttle(session: Session, email: str, address: str) -> None:
-    moment = now(session)
-    session.execute(delete(SignInFailure).where(SignInFailure.at < moment - THROTTLE_WINDOW))
-    limits = {
-        f"account:{email}": FAILURES_PER_ACCOUNT,
-        f"address:{address}": FAILURES_PER_ADDRESS,
-    }
-    for key, limit in limits.items():
-        failures = session.scalar(
-            select(func.count())
-            .select_from(SignInFailure)
-            .where(SignInFailure.key_hash == digest(key))
-        )
-        if (failures or 0) >= limit:
-            wait_s = int(THROTTLE_WINDOW.total_seconds())
-            raise TooMany("too many failed sign-ins; try again in 15 minutes", wait_s)
-
-
-def digest(secret: str) -> str:
-    """Hash a secret as it is stored."""
-    return hashlib.sha256(secret.encode()).hexdigest()

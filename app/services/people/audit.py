@@ -25,6 +25,16 @@ class AuditEntry:
     project: str
 
 
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What following the chain found: the intact events, and the first that breaks it."""
+
+    events: int
+    broken_at: int | None
+    newest_hash: str
+    contains: bool
+
+
 def record(
     session: Session,
     action: str,
@@ -69,12 +79,22 @@ def page(session: Session, *, before_id: int | None = None, limit: int = 100) ->
 
 def broken_at(session: Session) -> int | None:
     """Return the id of the first event that breaks the chain, or None if it is intact."""
-    previous = GENESIS
-    for event in session.scalars(select(AuditEvent).order_by(AuditEvent.id)):
+    return verify(session).broken_at
+
+
+def verify(session: Session, *, contains: str = "") -> Verification:
+    """Follow the chain from the first event; stop at one that breaks it.
+
+    `contains` is the hash of an event that must be among them.
+    """
+    previous, events, has_it = GENESIS, 0, not contains
+    query = select(AuditEvent).order_by(AuditEvent.id).execution_options(yield_per=1000)
+    for event in session.scalars(query):
         if event.previous_hash != previous or event.hash != _hash(event):
-            return event.id
-        previous = event.hash
-    return None
+            return Verification(events, event.id, previous, has_it)
+        previous, events = event.hash, events + 1
+        has_it = has_it or previous == contains
+    return Verification(events, None, previous, has_it)
 
 
 def _lock(session: Session) -> None:

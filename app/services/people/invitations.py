@@ -3,13 +3,14 @@
 import secrets
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.db import now
 from app.errors import Invalid, NotFound
 from app.models import Invitation, Role, User
 from app.services.people import accounts, audit
+from app.services.people.credentials import Credential, digest
 
 LIFE = timedelta(days=7)
 
@@ -21,7 +22,7 @@ def invite(
     role: Role,
     email: str | None,
     actor_id: int,
-) -> accounts.Credential:
+) -> Credential:
     """Create a single-use invitation; the secret is part of its link."""
     secret = secrets.token_urlsafe(24)
     moment = now(session)
@@ -29,7 +30,7 @@ def invite(
         project_id=project_id,
         role=role,
         email=email.strip().lower() if email else None,
-        token_hash=accounts.digest(secret),
+        token_hash=digest(secret),
         created_by_id=actor_id,
         created_at=moment,
         expires_at=moment + LIFE,
@@ -43,16 +44,17 @@ def invite(
         actor_id=actor_id,
         project_id=project_id,
     )
-    return accounts.Credential(row.id, secret)
+    return Credential(row.id, secret)
 
 
-def get(session: Session, secret: str) -> Invitation:
-    """Return an invitation that can still be used.
+def get(session: Session, secret: str, *, locked: bool = False) -> Invitation:
+    """Return an invitation that can still be used; `locked`, as it is once it is ours to use.
 
     Raises:
         NotFound: unknown, used, expired or revoked.
     """
-    row = session.scalar(select(Invitation).where(Invitation.token_hash == accounts.digest(secret)))
+    query = select(Invitation).where(Invitation.token_hash == digest(secret))
+    row = session.scalar(_locking(query) if locked else query)
     if row is None:
         raise NotFound("there is no such invitation; check the link, or ask for a new one")
     if row.used_at is not None:
@@ -78,7 +80,7 @@ def revoke(session: Session, invitation_id: int, *, actor_id: int) -> None:
     Raises:
         NotFound: there is no such open invitation.
     """
-    row = session.get(Invitation, invitation_id)
+    row = session.scalar(_locking(select(Invitation).where(Invitation.id == invitation_id)))
     moment = now(session)
     if row is None or row.used_at is not None or row.expires_at <= moment:
         raise NotFound(f"there is no open invitation {invitation_id}")
@@ -96,16 +98,46 @@ def accept(
     session: Session, secret: str, *, user: User | None, name: str, email: str, password: str
 ) -> User:
     """Accept an invitation: create the account, unless signed in, and the membership."""
-    row = session.scalar(
-        select(Invitation).where(Invitation.id == get(session, secret).id).with_for_update()
-    )
-    if row is None or row.used_at is not None:
-        raise NotFound("this invitation was used already; sign in, or ask for a new one")
+    row = get(session, secret, locked=True)
     if user is None:
-        if row.email and email.strip().lower() != row.email:
-            raise Invalid(f"this invitation is for a different address, not {email!r}")
+        _check_address(row, email)
         user = accounts.create_user(session, email=email, name=name, password=password)
+    use(session, row, user)
+    return user
+
+
+def usable_by(session: Session, email: str, secret: str = "") -> list[Invitation]:
+    """Return the open invitations of an address, and that of a link, locked.
+
+    Raises:
+        Invalid: the link's invitation is for another address.
+        NotFound: the link's invitation is unknown, used, expired or revoked.
+    """
+    query = select(Invitation).where(
+        Invitation.email == email.strip().lower(),
+        Invitation.used_at.is_(None),
+        Invitation.expires_at > now(session),
+    )
+    rows = {row.id: row for row in session.scalars(_locking(query))}
+    if secret:
+        row = get(session, secret, locked=True)
+        _check_address(row, email)
+        rows[row.id] = row
+    return list(rows.values())
+
+
+def use(session: Session, row: Invitation, user: User) -> None:
+    """Give a user what a locked invitation promises, and use it up."""
     if row.project_id is not None:
         accounts.add_member(session, row.project_id, user.id, row.role, actor_id=row.created_by_id)
     row.used_at, row.used_by_id = now(session), user.id
-    return user
+
+
+def _check_address(row: Invitation, email: str) -> None:
+    if row.email and email.strip().lower() != row.email:
+        raise Invalid(f"this invitation is for a different address, not {email!r}")
+
+
+def _locking(query: Select[Invitation]) -> Select[Invitation]:
+    """Lock the row and read it again: while waiting, someone else may have used the invitation."""
+    return query.with_for_update().execution_options(populate_existing=True)

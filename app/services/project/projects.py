@@ -40,6 +40,9 @@ EDITABLE = frozenset(
     }
 )
 
+OPTIONAL = frozenset({"practice_pass_share", "base_model"})
+"""The settings that a project may be without."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuidelinesText:
@@ -74,17 +77,10 @@ def create(
         )
     if session.scalar(select(Project.id).where(Project.slug == slug)):
         raise Conflict(f"a project with the short name {slug!r} already exists")
-    project = Project(
-        slug=slug,
-        name=name[:120],
-        judgment_kind=judgment_kind,
-        k=k,
-        overlap=overlap,
-        settings={},
-        created_at=now(session),
-    )
+    project = Project(slug=slug, name=name[:120], settings={}, created_at=now(session))
+    task = {"judgment_kind": judgment_kind, "k": k, "overlap": overlap}
+    _apply(project, {**task, **options})
     session.add(project)
-    _apply(project, options)
     session.flush()
     criteria.ensure(session, project)
     instructions.publish(session, project, author_id=owner.id)
@@ -246,6 +242,8 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
     for name, value in changes.items():
         if name not in EDITABLE:
             raise Invalid(f"a project has no setting {name!r}")
+        if value is None and name not in OPTIONAL:
+            raise Invalid(f"{name} must have a value, not null; leave it out to keep it as it is")
         setattr(project, name, _stored(name, value))
     _check(project)
 

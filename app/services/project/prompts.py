@@ -9,6 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, String, cast, func, select
@@ -19,6 +20,7 @@ from app.domain import prompt_labels, splits
 from app.domain.prompt_labels import PromptLabels
 from app.errors import Invalid, NotFound
 from app.models import Completion, Demonstration, Project, Prompt, Split
+from app.services.project import word_backlog
 
 _COLUMNS = (
     *("id", "project_id", "messages", "follow_up", "split", "content_hash", "group_hash"),
@@ -34,13 +36,17 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class NewPrompt:
-    """A prompt to store; `follow_up` are user turns asked after the model's own response."""
+    """A prompt to store; `follow_up` are user turns asked after the model's own response.
+
+    `split` is the one that is wanted for it; None leaves it to the hash of how it begins.
+    """
 
     turns: tuple[Turn, ...]
     follow_up: tuple[str, ...] = ()
     source: str = ""
     source_key: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    split: Split | None = None
     labels: PromptLabels = field(init=False)
     """The category and tags in the notes."""
     content_hash: str = field(init=False)
@@ -98,8 +104,8 @@ def store(
 ) -> list[StoredRow]:
     """Store prompts like `add`, with a few statements for all; return their ids in order.
 
-    New prompts take the split of prompts that begin alike; those of an evaluation set go to the
-    test split.
+    New prompts take the split of prompts that begin alike, then the one that is wanted for the
+    first of them; those of an evaluation set go to the test split.
     """
     hashes = [new_prompt.content_hash for new_prompt in new_prompts]
     known = _ids_by_hash(session, project.id, hashes)
@@ -109,7 +115,11 @@ def store(
     known |= {hashes[at]: prompt_id for at, prompt_id in zip(places, ids, strict=True)}
     groups = {at: new_prompts[at].group_hash for at in places}
     test = dict.fromkeys(groups.values(), Split.TEST)
-    split = test if is_evaluation else splits_of_groups(session, project, test)
+    wanted: dict[str, Split] = {}
+    for at, digest in groups.items():
+        if (chosen := new_prompts[at].split) is not None:
+            wanted.setdefault(digest, chosen)
+    split = test if is_evaluation else splits_of_groups(session, project, test, wanted)
     moment = now(session)
     rows = [
         (
@@ -122,14 +132,18 @@ def store(
         )
         for at in places
     ]
-    bulk.insert(session, Prompt, _COLUMNS, rows)
+    with word_backlog.postponed(session, Prompt, project.id, ids):
+        bulk.insert(session, Prompt, _COLUMNS, rows)
     return [StoredRow(known[digest], first.get(digest) == at) for at, digest in enumerate(hashes)]
 
 
 def splits_of_groups(
-    session: Session, project: Project, group_hashes: Collection[str]
+    session: Session,
+    project: Project,
+    group_hashes: Collection[str],
+    wanted: Mapping[str, Split] = MappingProxyType({}),
 ) -> dict[str, Split]:
-    """Return the split of each group: that of its prompts, else the one its hash decides."""
+    """Return the split of each group: that of its prompts, the one wanted, or by its hash."""
     present: dict[str, list[Split]] = defaultdict(list)
     query = select(Prompt.group_hash, Prompt.split, Prompt.is_evaluation).where(
         Prompt.project_id == project.id, bulk.among(session, Prompt.group_hash, group_hashes)
@@ -142,7 +156,16 @@ def splits_of_groups(
     shares = shares_of(project)
     shared = {digest: splits.shared_split(found) for digest, found in present.items()}
     shared |= dict.fromkeys(evaluated, Split.TEST)
-    return {d: shared.get(d) or splits.split_of(d, shares) for d in group_hashes}
+    return {
+        digest: shared.get(digest) or wanted.get(digest) or splits.split_of(digest, shares)
+        for digest in group_hashes
+    }
+
+
+def split_of_each(session: Session, prompt_ids: Collection[int]) -> dict[int, Split]:
+    """Return the split of each prompt by its id."""
+    query = select(Prompt.id, Prompt.split).where(bulk.among(session, Prompt.id, prompt_ids))
+    return {row[0]: Split(row[1]) for row in session.execute(query)}
 
 
 def add_demonstrations(
@@ -157,7 +180,10 @@ def add_demonstrations(
         return 0
     written = [(prompt.id, text) for prompt, text in responses]
     project_id = responses[0][0].project_id
-    stored = store_demonstrations(session, project_id, written, source=source, author_id=author_id)
+    sources = [source] * len(written)
+    stored = store_demonstrations(
+        session, project_id, written, sources=sources, author_id=author_id
+    )
     return sum(row.is_new for row in stored)
 
 
@@ -166,10 +192,10 @@ def store_demonstrations(
     project_id: int,
     responses: Sequence[tuple[int, str]],
     *,
-    source: str = "",
+    sources: Sequence[str],
     author_id: int | None = None,
 ) -> list[StoredRow]:
-    """Store demonstrations, each with its prompt's id; those with the same text are one."""
+    """Store demonstrations, each with its prompt's id and source; the same text is one."""
     if not responses:
         return []
     keys = [(prompt_id, text_hash(text)) for prompt_id, text in responses]
@@ -184,7 +210,7 @@ def store_demonstrations(
     rows = [
         (
             *(known[keys[at]], project_id, keys[at][0], responses[at][1], keys[at][1]),
-            *(source[:120], author_id, moment),
+            *(sources[at][:120], author_id, moment),
         )
         for at in places
     ]

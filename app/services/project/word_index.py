@@ -13,6 +13,7 @@ from sqlalchemy import (
     column,
     false,
     func,
+    literal,
     literal_column,
     select,
     table,
@@ -29,14 +30,7 @@ def contains(session: Session, model: Searched, terms: Sequence[SearchTerm]) -> 
     """Return the condition that a row's text contains all terms; none contains an empty search."""
     if not terms:
         return false()
-    if session.get_bind().dialect.name == "sqlite":
-        index = f"{model.__tablename__}_words"
-        match: ColumnElement[bool] = literal_column(index).op("MATCH")(_fts5(terms))
-        return model.id.in_(select(column("rowid")).select_from(table(index)).where(match))
-    # The planner chooses between the index and the newest rows by the words themselves, which a
-    # prepared statement would hide from it.
-    wanted: Any = bindparam(None, _tsquery(terms), literal_execute=True)
-    return _vector(model).op("@@")(func.to_tsquery(literal_column("'simple'"), wanted))
+    return model.id.in_(_matching(session, model, terms))
 
 
 def ids_of(
@@ -56,13 +50,26 @@ def select_ids(
     session: Session, model: Searched, project_id: int, terms: Sequence[SearchTerm]
 ) -> Select[int]:
     """Return the statement that selects the ids of the rows that contain the terms."""
-    return select(model.id).where(model.project_id == project_id, contains(session, model, terms))
+    if not terms or session.get_bind().dialect.name == "sqlite":
+        of_project = model.project_id == project_id
+        return select(model.id).where(of_project, contains(session, model, terms))
+    # Without a join, a limit ends the search as soon as it is reached.
+    of_project = column("project_id") == literal(project_id)
+    return _matching(session, model, terms).where(of_project)
 
 
-def _vector(model: Searched) -> ColumnElement[Any]:
-    if model is Prompt:
-        return func.attune_words_of_messages(Prompt.messages)
-    return func.attune_words(Completion.text)
+def _matching(session: Session, model: Searched, terms: Sequence[SearchTerm]) -> Select[int]:
+    """Return the statement that selects the ids of what contains the terms, in any project."""
+    index = f"{model.__tablename__}_words"
+    if session.get_bind().dialect.name == "sqlite":
+        found: ColumnElement[bool] = literal_column(index).op("MATCH")(_fts5(terms))
+        return select(column("rowid", model.id.type)).select_from(table(index)).where(found)
+    # The planner chooses between the index and the newest rows by the words themselves, which a
+    # prepared statement would hide from it.
+    wanted: Any = bindparam(None, _tsquery(terms), literal_execute=True)
+    words = table(index, column("id", model.id.type), column("words"), column("project_id"))
+    match = words.c.words.op("@@")(func.to_tsquery(literal_column("'simple'"), wanted))
+    return select(words.c.id).where(match)
 
 
 def _tsquery(terms: Sequence[SearchTerm]) -> str:

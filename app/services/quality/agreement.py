@@ -1,19 +1,20 @@
 """Agreement of a project's labelers: which judgments count, and the reports built from them.
 
 Judgments count if they are current, not retracted and not surplus, on comparisons for training
-unless another purpose is given; adjudications, gold, practice and repeats are left out. The
+unless another purpose is given; adjudications, gold, practice and repeats are left out. So are
+comparisons that a rule chose, unless they are asked for, because they are not typical. The
 statistics are computed in `app.domain.agreement`; other measures of a labeler's work are in
 `labeler_quality`.
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.domain import agreement, labeler_agreement, labeler_standing
@@ -25,7 +26,7 @@ from app.domain.labeler_standing import LabelerStanding
 from app.domain.measures import Measure
 from app.domain.ranking import strength_of
 from app.domain.votes import Vote
-from app.models import Purpose, Round
+from app.models import Adjudication, Purpose, Round
 from app.services.datasets.implied_rankings import ranking_of
 from app.services.project import criteria, prompt_search
 from app.services.project.prompt_search import NO_CATEGORY
@@ -53,6 +54,7 @@ class AgreementFilter:
     purpose: Purpose = Purpose.TRAIN
     categories: tuple[str, ...] = ()  # none: all
     tags: tuple[str, ...] = ()  # prompts with any of them; none: all
+    chosen: bool = False  # include comparisons that a rule chose
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class AgreementReport:
     pairs: tuple[PairAgreement, ...]
     flips: dict[str, int]
     categories: tuple[AgreementGroup, ...] = ()  # none if fewer than two
+    chosen: int = 0  # judgments on comparisons that a rule chose
+    includes_chosen: bool = False
 
     @property
     def has_orders(self) -> bool:
@@ -132,17 +136,26 @@ def report(
     source: str | None = None,
     categories: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
+    chosen: bool = False,
 ) -> AgreementReport:
     """Measure agreement of a project, or of a part of it.
 
     `labeler_id` limits the report to the comparisons this labeler judged, with all labelers' votes.
+    With `chosen`, comparisons that a rule chose are included; otherwise they are only counted.
     """
     labels = (
         tuple(categories),
         tuple(tags),
     )  # lists, if a process computes what it was asked as JSON
     selection = AgreementFilter(round_id, labeler_id, version, source, purpose, *labels)
-    return measure(load(session, project_id, selection), criteria.weights(session, project_id))
+    judgments = load(session, project_id, replace(selection, chosen=True))
+    is_chosen = judgments.arrays.chosen
+    measured = judgments if chosen else judgments.where(~is_chosen)
+    return replace(
+        measure(measured, criteria.weights(session, project_id)),
+        chosen=int(is_chosen.sum()),
+        includes_chosen=chosen,
+    )
 
 
 @kept
@@ -155,6 +168,17 @@ def summary(
 
 
 @kept
+def on_responses(
+    session: Session, project_id: int, *, round_id: int | None = None
+) -> AbsoluteReport:
+    """Measure agreement on ratings and thumbs only, for the same use as `summary`."""
+    judgments = load(session, project_id, AgreementFilter(round_id=round_id))
+    return absolute_agreement.report(
+        judgments.absolute.values(), criteria.weights(session, project_id)
+    )
+
+
+@kept
 def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ...]:
     """Measure each labeler's agreement with the others."""
     return labeler_agreement.with_others(load(session, project_id).table())
@@ -163,7 +187,7 @@ def of_labelers(session: Session, project_id: int) -> tuple[LabelerAgreement, ..
 @kept
 def standings(session: Session, project_id: int) -> LabelerStandings:
     """Compare each labeler's judgments for training with the others'."""
-    judgments = load(session, project_id)
+    judgments = load(session, project_id, AgreementFilter(chosen=True))
     choices = labeler_standing.standings(judgments.table())
     return LabelerStandings(
         {str(standing.labeler): standing for standing in choices},
@@ -208,7 +232,7 @@ def load(
     asked = selection or AgreementFilter()
     judgments = judgment_reader.read(session, project_id).of_purpose(asked.purpose)
     arrays = judgments.arrays
-    mask = np.ones(len(judgments), dtype=bool)
+    mask = np.ones(len(judgments), dtype=bool) if asked.chosen else ~arrays.chosen
     if asked.round_id is not None:
         mask &= arrays.round == session.get_one(Round, asked.round_id).number
     if asked.version is not None:
@@ -230,12 +254,25 @@ def load(
 
 
 @kept
-def lowest(session: Session, project_id: int, *, below: float = LOW) -> LowAgreement:
-    """Return the comparisons whose agreement is below a threshold, lowest first."""
-    table = load(session, project_id).table()
+def lowest(
+    session: Session, project_id: int, *, below: float = LOW, settled: bool = False
+) -> LowAgreement:
+    """Return the comparisons whose agreement is below a threshold, lowest first.
+
+    Those that a lead has settled are disputed no longer; with `settled` they are included.
+    """
+    table = load(session, project_id, AgreementFilter(chosen=True)).table()
     found = agreement.by_comparison_of_table(table, below=below)
-    rows = [(int(str(name)), value) for name, value in islice(found.items(), LISTED)]
-    return LowAgreement(len(found), tuple(rows))
+    done = set() if settled else _settled(session, project_id)
+    rows = [(one, value) for name, value in found.items() if (one := int(str(name))) not in done]
+    return LowAgreement(len(rows), tuple(rows[:LISTED]))
+
+
+def _settled(session: Session, project_id: int) -> set[int]:
+    query = select(Adjudication.comparison_id).where(
+        Adjudication.project_id == project_id, Adjudication.is_current
+    )
+    return set(session.scalars(query))
 
 
 def vote_of(

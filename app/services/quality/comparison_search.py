@@ -8,7 +8,7 @@ from statistics import fmean
 from sqlalchemy import ColumnElement, TextClause, false, select, text
 from sqlalchemy.orm import Session
 
-from app.domain import agreement, search_words
+from app.domain import agreement, choosing, search_words
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import NotFound
@@ -45,7 +45,7 @@ _OF_STATE = {
 
 @dataclass(frozen=True, slots=True)
 class ComparisonFilter:
-    """The criteria of a search; `state` is open, judged, flagged, low or withdrawn.
+    """The criteria of a search; `state` is open, judged, settled, flagged, low or withdrawn.
 
     `before` is the id below which the page of results starts; with state low, how many were shown.
     """
@@ -128,6 +128,12 @@ class ComparisonDetail:
     adjudications: tuple[tuple[Adjudication, str], ...]
     agreement: float | None
     models: tuple[Checkpoint, ...]
+
+    @property
+    def why(self) -> str:
+        """How a round came to ask about it; nothing outside rounds."""
+        chosen = self.comparison.chosen
+        return choosing.why(chosen) if self.round_number or chosen else ""
 
     @property
     def settled(self) -> Adjudication | None:
@@ -239,6 +245,17 @@ def _lowest_page(
     return ListedComparisons(rows, more, not_listed=low.total - len(low.rows))
 
 
+def next_disputed(session: Session, project_id: int) -> int | None:
+    """Return the unsettled comparison with the lowest agreement; None if all are settled.
+
+    Raises:
+        FigurePending: agreement is still being measured.
+    """
+    low = [comparison_id for comparison_id, _ in lowest(session, project_id).rows]
+    settled_ids = _settled_ids(session, low)
+    return next((comparison_id for comparison_id in low if comparison_id not in settled_ids), None)
+
+
 def _listed(session: Session, project_id: int, ids: Sequence[int]) -> tuple[ListedComparison, ...]:
     """Return comparisons with their prompts and agreement, in the order of the ids."""
     query = (
@@ -315,6 +332,11 @@ def _conditions(
             counted_judgments.stands(), counted_judgments.is_flagged(session, project_id)
         )
         conditions.append(Comparison.id.in_(flagged))
+    if selection.state == "settled":
+        settled = select(Adjudication.comparison_id).where(
+            Adjudication.project_id == project_id, Adjudication.is_current
+        )
+        conditions.append(Comparison.id.in_(settled))
     return conditions
 
 

@@ -23,7 +23,13 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now
 from app.models import FigureRefresher, KeptFigure
-from app.services.quality import agreement, kept_figures, labeler_quality, weight_proposals
+from app.services.quality import (
+    agreement,
+    kept_figures,
+    labeler_quality,
+    leaderboard,
+    weight_proposals,
+)
 
 CORE_SHARE = 0.04  # of figures; looking for stale ones comes on top, about 6 ms a second
 LOOK_EVERY_S = 1.0
@@ -32,7 +38,7 @@ CHEAP_S = 10.0  # … if they cost no more CPU time than this
 LEASE = timedelta(seconds=20)
 WANTED_FOR = timedelta(days=7)  # a figure that no page has asked for since is no longer refreshed
 
-KEEPERS = (agreement, labeler_quality, weight_proposals)
+KEEPERS = (agreement, labeler_quality, leaderboard, weight_proposals)
 """The modules with functions whose results are kept: importing them makes the functions known."""
 
 log = structlog.get_logger(__name__)

@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.domain.judges import measures
-from app.domain.judges.measures import LEAST_COMPARED, JudgedItem, JudgeMeasures
+from app.domain.judges.measures import (
+    LEAST_COMPARED,
+    JudgedItem,
+    JudgeMeasures,
+    RatedComparison,
+)
+from app.domain.judgment_kinds import ORDERING_KINDS, JudgmentKind
 from app.domain.ranking import Ranking
 from app.errors import Conflict
 from app.models import (
@@ -23,9 +29,12 @@ from app.models import (
     Completion,
     Judge,
     Judgment,
+    Project,
     Purpose,
 )
 from app.services.datasets import implied_rankings
+from app.services.project import criteria
+from app.services.quality import judge_ratings
 from app.services.queue import counted_judgments
 
 COMPARED_PURPOSES = (Purpose.TRAIN, Purpose.EVALUATION)
@@ -37,8 +46,7 @@ def of_judge(session: Session, judge: Judge, *, evaluation_id: int | None = None
 
     With `evaluation_id`, only comparisons of that evaluation count.
     """
-    wanted = [] if evaluation_id is None else [Comparison.evaluation_id == evaluation_id]
-    rows = session.execute(
+    judged = (
         select(AiJudgment, Comparison.prompt_id)
         .join(Comparison, Comparison.id == AiJudgment.comparison_id)
         .where(
@@ -46,26 +54,50 @@ def of_judge(session: Session, judge: Judge, *, evaluation_id: int | None = None
             AiJudgment.outcome == AiOutcome.JUDGED,
             Comparison.purpose.in_(COMPARED_PURPOSES),
             ~Comparison.is_withdrawn,
-            *wanted,
         )
-        .order_by(AiJudgment.comparison_id)
-    ).all()
-    mine = select(AiJudgment.comparison_id).where(AiJudgment.judge_id == judge.id)
-    people = _people(session, mine)
-    lengths = _lengths(session, mine)
-    return measures.measure(
-        [
-            JudgedItem(
-                prompt_id,
-                Ranking(tuple(row.ranking or ())),
-                row.is_consistent,
-                lengths[row.comparison_id],
-                first_shown(row.orders),
-                tuple(people.get(row.comparison_id, ())),
-            )
-            for row, prompt_id in rows
-        ]
     )
+    if evaluation_id is not None:
+        judged = judged.where(Comparison.evaluation_id == evaluation_id)
+    rows = session.execute(judged.order_by(AiJudgment.comparison_id)).all()
+    mine = judged.with_only_columns(AiJudgment.comparison_id).correlate(None)
+    people = _people(session, mine)
+    ordered, single = (
+        [(row, prompt_id) for row, prompt_id in rows if (row.kind in ORDERING_KINDS) is is_ordered]
+        for is_ordered in (True, False)
+    )
+    return measures.measure(
+        _ordered(ordered, people, _lengths(session, mine)),
+        [
+            RatedComparison(
+                prompt_id, row.is_consistent, _says(row) and row.comparison_id in people
+            )
+            for row, prompt_id in single
+        ],
+        judge_ratings.measures(single, people, criteria.weights(session, judge.project_id)),
+    )
+
+
+def _ordered(
+    rows: Sequence[tuple[AiJudgment, int]],
+    people: Mapping[int, Sequence[Judgment]],
+    lengths: Mapping[int, tuple[int, ...]],
+) -> list[JudgedItem]:
+    """Return the picks and rankings, each with the rankings of people."""
+    return [
+        JudgedItem(
+            prompt_id,
+            Ranking(tuple(row.ranking or ())),
+            row.is_consistent,
+            lengths[row.comparison_id],
+            first_shown(row.orders),
+            tuple(
+                ranking
+                for judgment in people.get(row.comparison_id, ())
+                if (ranking := implied_rankings.ranking_of(judgment)) is not None
+            ),
+        )
+        for row, prompt_id in rows
+    ]
 
 
 def first_shown(orders: Sequence[Mapping[str, Any]]) -> tuple[bool, ...]:
@@ -74,8 +106,8 @@ def first_shown(orders: Sequence[Mapping[str, Any]]) -> tuple[bool, ...]:
     return tuple(each == (1, 2) for each in ranks if each in ((1, 2), (2, 1)))
 
 
-def count_comparable(session: Session, judge: Judge) -> int:
-    """Count the judge's judgments of comparisons that people have judged, too."""
+def count_comparable(session: Session, judge: Judge, kind: JudgmentKind) -> int:
+    """Count the judge's judgments like those of a kind on comparisons that people judged, too."""
     people = select(Judgment.comparison_id).where(
         Judgment.project_id == judge.project_id, counted_judgments.fills_slot()
     )
@@ -85,6 +117,8 @@ def count_comparable(session: Session, judge: Judge) -> int:
         .where(
             AiJudgment.judge_id == judge.id,
             AiJudgment.outcome == AiOutcome.JUDGED,
+            AiJudgment.kind.in_(measured_together(kind)),
+            or_(AiJudgment.kind != JudgmentKind.THUMBS, AiJudgment.thumb.is_not(None)),
             Comparison.purpose.in_(COMPARED_PURPOSES),
             ~Comparison.is_withdrawn,
             AiJudgment.comparison_id.in_(people),
@@ -93,43 +127,57 @@ def count_comparable(session: Session, judge: Judge) -> int:
     return session.scalar(query) or 0
 
 
-def why_not_alone(session: Session, judge: Judge) -> str:
-    """Return why a judge may not label or decide alone yet; empty if it may."""
+def measured_together(kind: JudgmentKind) -> tuple[JudgmentKind, ...]:
+    """Return the kinds whose agreement is one figure: picks and rankings, or a kind alone."""
+    return ORDERING_KINDS if kind in ORDERING_KINDS else (kind,)
+
+
+def why_not_alone(session: Session, judge: Judge, kind: JudgmentKind | None = None) -> str:
+    """Return why a judge may not judge comparisons of a kind alone yet; empty if it may.
+
+    The kind is the project's by default.
+    """
     if judge.alone_at is not None:
         return ""
-    compared = count_comparable(session, judge)
+    if kind is None:
+        kind = JudgmentKind(session.get_one(Project, judge.project_id).judgment_kind)
+    compared = count_comparable(session, judge, kind)
     if compared >= LEAST_COMPARED:
         return ""
+    what = {JudgmentKind.RATE: " to rate", JudgmentKind.THUMBS: " to give a thumb"}.get(kind, "")
     return (
         f"AI judge {judge.pseudonym} has been compared with people on {compared} of the "
-        f"{LEAST_COMPARED} comparisons that are needed before it judges alone; compare it first, "
-        "or let it judge alone with a reason"
+        f"{LEAST_COMPARED} comparisons{what} that are needed before it judges alone; compare it "
+        "first, or let it judge alone with a reason"
     )
 
 
-def check_alone(session: Session, judge: Judge) -> None:
-    """Check that a judge may label or decide alone.
+def check_alone(session: Session, judge: Judge, kind: JudgmentKind | None = None) -> None:
+    """Check that a judge may judge comparisons of a kind, by default the project's, alone.
 
     Raises:
         Conflict: it has not been compared with people, and nobody let it.
     """
-    if reason := why_not_alone(session, judge):
+    if reason := why_not_alone(session, judge, kind):
         raise Conflict(reason)
 
 
-def _people(session: Session, comparison_ids: Any) -> dict[int, list[Ranking]]:
+def _says(row: AiJudgment) -> bool:
+    """Return whether there is a verdict: none on a thumb if the replies contradict each other."""
+    return row.kind != JudgmentKind.THUMBS or row.thumb is not None
+
+
+def _people(session: Session, comparison_ids: Any) -> dict[int, list[Judgment]]:
     query = (
         select(Judgment)
         .join(Comparison, Comparison.id == Judgment.comparison_id)
         .where(Judgment.comparison_id.in_(comparison_ids), counted_judgments.counts())
         .order_by(Judgment.id)
     )
-    rankings: dict[int, list[Ranking]] = defaultdict(list)
+    by_comparison: dict[int, list[Judgment]] = defaultdict(list)
     for judgment in session.scalars(query):
-        ranking = implied_rankings.ranking_of(judgment)
-        if ranking is not None:
-            rankings[judgment.comparison_id].append(ranking)
-    return rankings
+        by_comparison[judgment.comparison_id].append(judgment)
+    return by_comparison
 
 
 def _lengths(session: Session, comparison_ids: Any) -> dict[int, tuple[int, ...]]:

@@ -78,6 +78,7 @@ class JudgmentArrays:
     kind = Number()  # index into `KINDS`
     purpose = Number()  # index into `PURPOSES`
     counts = Column[np.bool_]()  # it fills a slot of a comparison that is not withdrawn
+    chosen = Column[np.bool_]()  # a rule chose its comparison, which was not drawn at random
     strength = Number()  # 0: none given
     size = Number()
     first = Number()  # the only completion ranked first; `NONE` if there are several
@@ -121,7 +122,7 @@ def compact(name: str, values: Sequence[Any]) -> NDArray[Any]:
     """Return a column of values in its narrowest type."""
     if name == "submitted":
         return np.array(values, dtype=np.float64)
-    if name == "counts":
+    if name in ("counts", "chosen"):
         return np.array(values, dtype=np.bool_)
     return narrowed(np.array(values, dtype=np.int64))
 
@@ -202,7 +203,7 @@ class JudgmentColumns:
             slots = arrays.slots[votes]
             order = ((slots >> 4) & 15) - (slots & 15)
             return np.where(is_known[votes], np.sign(order), 0).astype(np.int8)
-        first, second = _pair_positions(arrays.size, pairs)
+        first, second = pair_positions(arrays.size, pairs)
         slots = np.repeat(arrays.slots.astype(np.int64), pairs)
         order = ((slots >> 4 * second) & 15) - ((slots >> 4 * first) & 15)
         return np.where(np.repeat(is_known, pairs), np.sign(order), 0).astype(np.int8)
@@ -309,7 +310,7 @@ def numbered(values: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     return present + low, first, found
 
 
-def _pair_positions(size: Numbers, pairs: Numbers) -> tuple[Indices, Indices]:
+def pair_positions(size: Numbers, pairs: Numbers) -> tuple[Indices, Indices]:
     """Return the positions of both completions of each pair of rankings of these sizes."""
     first, second = np.zeros((2, int(pairs.sum())), dtype=np.int64)
     starts = np.cumsum(pairs, dtype=np.int64) - pairs

@@ -227,6 +227,7 @@ class _Builder:
             _KIND_INDEX[row.kind],
             _PURPOSE_INDEX[row.purpose],
             not (row.is_surplus or row.is_withdrawn),
+            row.is_chosen,
             row.strength or 0,
             size,
             first,
@@ -286,6 +287,7 @@ def _query(session: Session, project_id: int, after: int) -> Select[Any]:
             Comparison.purpose,
             Comparison.is_withdrawn,
             Comparison.gold_answer,
+            Comparison.chosen.is_not(None).label("is_chosen"),
             Prompt.category,
         )
         .join(Comparison, Comparison.id == Judgment.comparison_id)

@@ -36,11 +36,13 @@ from app.models import (
     Comparison,
     Criterion,
     FigureRefresher,
+    Job,
     Judgment,
     KeptFigure,
     Membership,
     Project,
 )
+from app.services.judging import ai_judgments
 from app.services.quality.result_memory import ResultMemory, is_writing, key_of
 
 NAME_MOST = 300  # characters; figures of longer names, as of many categories, are not kept
@@ -145,6 +147,8 @@ def needs_refresher(session: Session) -> bool:
 def stamp(session: Session, project_id: int) -> str:
     """Return a text that changes with any judgment, skip, withdrawal, member, weight, label or act.
 
+    AI judgments change it as the progress of their jobs does.
+
     It must cost next to nothing with millions of judgments. Rows are only ever added, so the newest
     id would do, but for a judgment that is committed after one with a higher id: hence the count of
     the latest ones.
@@ -156,7 +160,18 @@ def stamp(session: Session, project_id: int) -> str:
     skipped = select(func.count()).where(
         Assignment.project_id == project_id, Assignment.state == AssignmentState.SKIPPED
     )
-    return f"{last}:{session.scalar(recent) or 0}:{session.scalar(skipped) or 0}:{rest}"
+    counts = f"{session.scalar(recent) or 0}:{session.scalar(skipped) or 0}"
+    return f"{last}:{counts}:{_judged_by_ai(session, project_id)}:{rest}"
+
+
+def _judged_by_ai(session: Session, project_id: int) -> str:
+    """Return a text that changes as AI judges go on: from their jobs, which are few."""
+    done, ended_at = session.execute(
+        select(func.sum(Job.progress_done), func.max(Job.ended_at)).where(
+            Job.project_id == project_id, Job.kind == ai_judgments.JOB_KIND
+        )
+    ).one()
+    return f"{done or 0} {ended_at or ''}"
 
 
 def parts_of_stamp(session: Session, project_id: int) -> tuple[int, str]:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.domain import jackknife
+from app.domain import jackknife, labeler_pace
 from app.domain.krippendorff import Indices
+from app.domain.labeler_pace import LabelerPace
 from app.domain.measures import Measure
 from app.domain.states import AssignmentState
 from app.models import Assignment, Comparison, Membership, Purpose
@@ -93,6 +94,7 @@ def of_project(session: Session, project_id: int) -> list[Quality]:
         agreement.standings(session, project_id),
         repeats.read(session, project_id),
         tested=sum(len(own.arrays) >= MIN_JUDGMENTS for own in work.values()),
+        paces={user_id: pace for user_id, own in work.items() if (pace := _pace(own)) is not None},
     )
     nothing = _Work(JudgmentArrays.empty(), np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int8))
     return [
@@ -111,6 +113,7 @@ class _Team:
     standings: agreement.LabelerStandings
     repeats: Mapping[int, Sequence[SameAgain]]
     tested: int  # labelers with enough judgments for remarks
+    paces: Mapping[int, LabelerPace]
 
 
 def _work_by_labeler(session: Session, project_id: int) -> dict[int, _Work]:
@@ -156,7 +159,7 @@ def _clusters(prompts: Iterable[Indices]) -> Indices:
 
 def _quality(member: Membership, work: _Work, skips: Sequence[int], team: _Team) -> Quality:
     arrays = work.arrays
-    times_ms = arrays.active_ms[arrays.active_ms > 0]
+    pace = team.paces.get(member.user_id)
     repeated = team.repeats.get(member.user_id, ())
     evidence = Evidence(
         judgments=len(arrays),
@@ -171,6 +174,7 @@ def _quality(member: Membership, work: _Work, skips: Sequence[int], team: _Team)
         ),
         standing=team.standings.choices.get(member.pseudonym),
         is_contrary=member.pseudonym in team.standings.contrary,
+        haste=labeler_pace.haste(team.paces, member.user_id),
     )
     return Quality(
         user_id=member.user_id,
@@ -184,10 +188,16 @@ def _quality(member: Membership, work: _Work, skips: Sequence[int], team: _Team)
         skips=_skipped(arrays, skips).measure(),
         longer=evidence.longer.measure(),
         longer_by_others=evidence.longer_by_others,
-        median_s=float(np.median(times_ms)) / 1000 if len(times_ms) else None,
+        median_s=pace.median_s if pace else None,
         thumbs_up=work.trials(arrays.thumb == 1, arrays.thumb != NONE, NO_THUMB).measure(),
         remarks=labeler_remarks.of(evidence),
     )
+
+
+def _pace(work: _Work) -> LabelerPace | None:
+    """Return the time of a labeler's judgments; None if none was timed."""
+    times_ms = work.arrays.active_ms[work.arrays.active_ms > 0]
+    return LabelerPace(float(np.median(times_ms)) / 1000, len(times_ms)) if len(times_ms) else None
 
 
 def _is_gold(arrays: JudgmentArrays) -> Mask:

@@ -65,6 +65,7 @@ class Evidence:
     longer_by_others: Measure
     standing: LabelerStanding | None
     is_contrary: bool  # in ratings or thumbs
+    haste: str = ""  # how much faster than others they are; empty if they are not
 
 
 def of(evidence: Evidence) -> tuple[str, ...]:
@@ -78,6 +79,8 @@ def _remarks(evidence: Evidence) -> Iterable[str]:
         yield from _standing(evidence.standing)
     if evidence.is_contrary:
         yield "rates high what the others rate low, more often than chance would"
+    if evidence.haste:
+        yield evidence.haste
     # The order shown is random for each judgment, so prompts play no part in this test.
     first = evidence.first_place.measure_independent(level)
     shown = _share(evidence.first_place.measure())

@@ -23,6 +23,7 @@ _COMPARISON = (
 )
 _MEMBER = ("comparison_id", "position", "completion_id")
 _SLOT = ("id", "comparison_id", "n", "state")
+_DONE, _OPEN, _TRAIN = SlotState.DONE.value, SlotState.OPEN.value, Purpose.TRAIN.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def create(
         members += [(comparison_id, at, each) for at, each in enumerate(new.completion_ids)]
         own = [next(slot_ids) for _ in range(new.overlap)]
         slots += [
-            (slot_id, comparison_id, n, (SlotState.DONE if n < new.done else SlotState.OPEN).value)
+            (slot_id, comparison_id, n, _DONE if n < new.done else _OPEN)
             for n, slot_id in enumerate(own)
         ]
         created.append(CreatedComparison(comparison_id, own[: new.done]))
@@ -152,7 +153,7 @@ def _row(comparison_id: int, project_id: int, new: NewComparison) -> tuple[objec
     still_open = new.overlap - new.done
     return (
         *(comparison_id, project_id, new.prompt_id, None, None, new.kind.value),
-        *(Purpose.TRAIN.value, new.overlap, new.priority, still_open, new.done),
+        *(_TRAIN, new.overlap, new.priority, still_open, new.done),
         *(still_open > 0, False, None, None, None, "", new.natural_key),
     )
 

@@ -87,12 +87,13 @@ def create(
     only_labeler_id: int | None = None,
     gold_answer: Mapping[str, Any] | None = None,
     gold_reason: str = "",
+    chosen: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Create a comparison of completions in a canonical order drawn from `seed`.
 
     `gold_answer` refers to the order given here (`{"preferred": "a"}` is the first) and is stored
-    in canonical order. A repeat keeps its origin's order. If there is a comparison with this
-    natural key already, it is returned.
+    in canonical order. A repeat keeps its origin's order. `chosen` is why a rule chose it. If there
+    is a comparison with this natural key already, it is returned.
     """
     known = _by_natural_key(session, project.id, natural_key)
     if known is not None:
@@ -119,6 +120,7 @@ def create(
         only_labeler_id=only_labeler_id,
         gold_answer=None if gold_answer is None else _canonical_answer(gold_answer, order),
         gold_reason=gold_reason,
+        chosen=None if chosen is None else dict(chosen),
         natural_key=natural_key,
         created_at=now(session),
     )

@@ -19,7 +19,13 @@ AT_ONCE = 500
 ASKED_OF_EVERYBODY = (Purpose.TRAIN, Purpose.EVALUATION)
 
 
-def change(session: Session, project_id: int, overlap: int, round_id: int | None = None) -> int:
+def change(
+    session: Session,
+    project_id: int,
+    overlap: int,
+    round_id: int | None = None,
+    purposes: Sequence[Purpose] = ASKED_OF_EVERYBODY,
+) -> int:
     """Ask for another number of judgments of each unfinished comparison; return how many changed.
 
     Raises:
@@ -30,7 +36,7 @@ def change(session: Session, project_id: int, overlap: int, round_id: int | None
     session.flush()
     unfinished = select(Comparison.id).where(
         Comparison.project_id == project_id,
-        Comparison.purpose.in_(ASKED_OF_EVERYBODY),
+        Comparison.purpose.in_(purposes),
         comparisons.is_unfinished(),
         Comparison.overlap != overlap,
     )

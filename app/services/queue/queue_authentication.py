@@ -6,6 +6,7 @@ member, ordinary authentication follows and reports the reason.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Load, Session
 
 from app.db.engine import set_clock
 from app.models import ApiToken, LoginSession, Membership, Project, User
-from app.services.people import accounts
+from app.services.people import accounts, login_sessions
 from app.services.queue import slot_leases
 
 
@@ -31,15 +32,21 @@ class Seat:
 
 def by_token(session: Session, secret: str, slug: str) -> Seat | None:
     """Authenticate an API token; return None to fall back to ordinary authentication."""
-    return _seat(session, _BY_TOKEN, secret, slug)
+    return _seat(session, _BY_TOKEN, secret, slug, accounts.note_use)
 
 
 def by_cookie(session: Session, secret: str, slug: str) -> Seat | None:
     """Authenticate a login session; return None to fall back to ordinary authentication."""
-    return _seat(session, _BY_COOKIE, secret, slug)
+    return _seat(session, _BY_COOKIE, secret, slug, login_sessions.note_use)
 
 
-def _seat(session: Session, statement: Select[Any], secret: str, slug: str) -> Seat | None:
+def _seat(
+    session: Session,
+    statement: Select[Any],
+    secret: str,
+    slug: str,
+    note: Callable[[Session, int], None],
+) -> Seat | None:
     if session.get_bind().dialect.name != "postgresql" or "clock" in session.info:
         return None
     hashed = hashlib.sha256(secret.encode()).hexdigest()
@@ -55,6 +62,8 @@ def _seat(session: Session, statement: Select[Any], secret: str, slug: str) -> S
         is_overdue=row.is_overdue,
         has_leases=row.has_leases,
     )
+    if row.used_at is None or row.used_at <= moment - login_sessions.SEEN_EVERY:
+        note(session, row.credential_id)
     scopes = accounts.SCOPES if row.scopes is None else row.scopes
     return Seat(row.User, row.Project, row.Membership, frozenset(scopes))
 
@@ -66,6 +75,7 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
             Project,
             Membership,
             credential.expires_at,
+            credential.id.label("credential_id"),
             *columns,
             func.clock_timestamp().label("moment"),
             exists().where(slot_leases.is_stale(Project.id, func.now())).label("is_overdue"),
@@ -89,7 +99,7 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
                 *(Project.evaluation_rate, Project.practice_pass_share),
                 *(Project.instruction, Project.instruction_version),
                 *(Project.strength_steps, Project.allow_tie, Project.allow_both_bad),
-                *(Project.rating_max, Project.median_active_ms),
+                *(Project.rating_max, Project.median_active_ms, Project.automatic_look_from_id),
             ),
         )
         .with_for_update(key_share=True, of=Membership)
@@ -97,9 +107,9 @@ def _statement(credential: type[ApiToken] | type[LoginSession], *columns: Any) -
     )
 
 
-_BY_TOKEN = _statement(ApiToken, ApiToken.scopes).where(
+_BY_TOKEN = _statement(ApiToken, ApiToken.scopes, ApiToken.last_used_at.label("used_at")).where(
     ApiToken.token_hash == bindparam("hashed"), ApiToken.revoked_at.is_(None)
 )
-_BY_COOKIE = _statement(LoginSession, null().label("scopes")).where(
-    LoginSession.id_hash == bindparam("hashed")
-)
+_BY_COOKIE = _statement(
+    LoginSession, null().label("scopes"), LoginSession.last_seen_at.label("used_at")
+).where(LoginSession.id_hash == bindparam("hashed"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import bulk, now
@@ -38,6 +38,8 @@ RUNNING, COMPLETE = "running", "complete"
 POSITION = {"a": 0, "b": 1}
 DECIDED_BY = "decided_by"
 """The key in an evaluation's results of the AI judge that decides it in the place of people."""
+INITIAL = "initial"
+"""The key in an evaluation's results of the initial model, if it is neither of the two policies."""
 
 _Said = tuple[str | None, bool]
 _SIDES = {(1, 2): "a", (2, 1): "b"}
@@ -49,18 +51,6 @@ class CategoryResults:
 
     name: str
     results: EvaluationResults
-
-
-@dataclass(frozen=True, slots=True)
-class CompletionPair:
-    """Both policies' completions of one prompt, with the arbiter's scores."""
-
-    prompt: Prompt
-    new: Completion
-    old: Completion
-    score_new: float
-    score_old: float
-    is_withdrawn: bool = False  # its comparison was withdrawn, and its judgments do not count
 
 
 def open_evaluation(session: Session, round_: Round, new_id: int, old_id: int) -> Evaluation:
@@ -246,47 +236,6 @@ def by_judge(session: Session, evaluation: Evaluation, judge: Judge) -> Evaluati
 def judge_name(judge: Judge | None) -> str:
     """Return how results name a judge; empty for people."""
     return "" if judge is None else f"{judge.name} ({judge.pseudonym})"
-
-
-def completion_pairs(session: Session, evaluation: Evaluation) -> list[CompletionPair]:
-    """Return both policies' completions of every prompt that both answered, in prompt order."""
-    scores: Mapping[str, float] = evaluation.results.get("scores", {})
-    query = (
-        select(Completion, Prompt)
-        .join(Prompt, Prompt.id == Completion.prompt_id)
-        .where(Completion.id.in_([int(key) for key in scores]))
-        .order_by(Prompt.id)
-    )
-    by_prompt: dict[int, dict[bool, Completion]] = defaultdict(dict)
-    prompts: dict[int, Prompt] = {}
-    for completion, prompt in session.execute(query):
-        is_new = completion.checkpoint_id == evaluation.new_checkpoint_id
-        prompts[prompt.id] = prompt
-        by_prompt[prompt.id][is_new] = completion
-    withdrawn = _withdrawn_prompts(session, evaluation.id)
-    return [
-        CompletionPair(
-            prompts[prompt_id],
-            pair[True],
-            pair[False],
-            scores[str(pair[True].id)],
-            scores[str(pair[False].id)],
-            prompt_id in withdrawn,
-        )
-        for prompt_id, pair in by_prompt.items()
-        if len(pair) == 2
-    ]
-
-
-def _withdrawn_prompts(session: Session, evaluation_id: int) -> set[int]:
-    """Return the prompts whose comparisons have all been withdrawn."""
-    query = (
-        select(Comparison.prompt_id)
-        .where(Comparison.evaluation_id == evaluation_id, Comparison.purpose == Purpose.EVALUATION)
-        .group_by(Comparison.prompt_id)
-        .having(func.sum(case((Comparison.is_withdrawn, 0), else_=1)) == 0)
-    )
-    return set(session.scalars(query))
 
 
 def _comparisons(

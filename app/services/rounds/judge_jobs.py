@@ -5,6 +5,7 @@ with the same ones. Where a judge decides in the place of people, they are asked
 """
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +14,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
+from app.db import bulk
 from app.domain.judged_by import JudgedBy
 from app.domain.judges.setup import JUDGED_KINDS, check_kind
+from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan
+from app.domain.states import RoundState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import (
     AiJudgment,
@@ -30,14 +34,16 @@ from app.models import (
     Round,
 )
 from app.services.jobs import jobs
-from app.services.judging import judges
+from app.services.judging import ai_judgments, judges
 from app.services.people import audit
 from app.services.quality import judge_quality
 from app.services.queue import comparisons, counted_judgments
-from app.services.rounds.evaluations import DECIDED_BY, RUNNING
+from app.services.rounds import gates
+from app.services.rounds.evaluations import DECIDED_BY, RUNNING, deciding_judge
 
-KIND = "judge"
+KIND = ai_judgments.JOB_KIND
 MOST = 20_000
+"""The most comparisons to ask for at once; a round or an evaluation is judged whole."""
 
 
 class JudgeTask(StrEnum):
@@ -103,8 +109,10 @@ def compare(session: Session, judge: Judge, count: int, *, actor_id: int | None)
         raise Invalid(
             f"people have judged no comparison that {judge.pseudonym} could judge and has not"
         )
-    drawn = sorted(ids, key=lambda id: hashlib.sha256(f"{judge.id}\0{id}".encode()).digest())
-    request = JudgeRequest(JudgeTask.COMPARE, sorted(drawn[:count]))
+    drawn = heapq.nsmallest(
+        count, ids, key=lambda id: hashlib.sha256(f"{judge.id}\0{id}".encode()).digest()
+    )
+    request = JudgeRequest(JudgeTask.COMPARE, sorted(drawn))
     return _enqueue(session, judge, request, actor_id)
 
 
@@ -123,10 +131,13 @@ def label(session: Session, judge: Judge, count: int, *, actor_id: int | None) -
         Comparison.project_id == judge.project_id,
         Comparison.purpose == Purpose.TRAIN,
         comparisons.is_unfinished(),
+        most=count,
     )
     if not ids:
         raise Invalid(f"no comparison waits for a judgment that {judge.pseudonym} could make")
-    request = JudgeRequest(JudgeTask.LABEL, ids[:count])
+    for kind in _kinds(session, ids):
+        judge_quality.check_alone(session, judge, kind)
+    request = JudgeRequest(JudgeTask.LABEL, ids)
     return _enqueue(session, judge, request, actor_id)
 
 
@@ -139,12 +150,18 @@ def evaluate(
         Invalid: there is none that it has not judged.
     """
     ids = _of_evaluation(session, judge, evaluation)
+    if not ids:
+        raise Invalid(
+            f"evaluation {evaluation.id} has no comparison that {judge.pseudonym} has not judged"
+        )
     request = JudgeRequest(JudgeTask.EVALUATE, ids, evaluation_id=evaluation.id)
     return _enqueue(session, judge, request, actor_id)
 
 
 def decide(session: Session, judge: Judge, evaluation: Evaluation, *, actor_id: int | None) -> Job:
     """Let a judge decide a running evaluation in the place of people, who are asked no more.
+
+    What it has judged beside people before counts; it is asked about the rest.
 
     Raises:
         Conflict: the evaluation is over, or the judge may not decide alone yet.
@@ -153,8 +170,10 @@ def decide(session: Session, judge: Judge, evaluation: Evaluation, *, actor_id: 
     if evaluation.state != RUNNING:
         raise Conflict(f"evaluation {evaluation.id} is {evaluation.state}; it is decided already")
     _check_active(judge)
-    judge_quality.check_alone(session, judge)
+    judge_quality.check_alone(session, judge, JudgmentKind.PICK)
     ids = _of_evaluation(session, judge, evaluation)
+    if not ids and not _has_judged(session, judge, evaluation):
+        raise Invalid(f"evaluation {evaluation.id} has no comparison to judge")
     return _decide(session, judge, evaluation, ids, actor_id)
 
 
@@ -176,7 +195,7 @@ def _decide(
         ids,
         evaluation.round_id,
         evaluation.id,
-        evaluation_key(evaluation),
+        evaluation_key(session, evaluation),
     )
     return _enqueue(session, judge, request, actor_id, is_chosen=False)
 
@@ -190,7 +209,8 @@ def label_round(session: Session, round_: Round) -> Job | None:
     plan = RoundPlan.from_json(round_.plan)
     if not plan.judge:
         return None
-    known = jobs.by_natural_key(session, round_key(round_))
+    natural_key = round_key(session, round_)
+    known = jobs.by_natural_key(session, natural_key)
     if known is not None:
         return known
     judge = judges.named(session, round_.project_id, plan.judge)
@@ -198,7 +218,7 @@ def label_round(session: Session, round_: Round) -> Job | None:
     ids = _candidates(session, judge, *own)
     if plan.reward.judged_by is JudgedBy.AI:
         _close(session, *own)
-    request = JudgeRequest(JudgeTask.LABEL, ids, round_.id, None, round_key(round_))
+    request = JudgeRequest(JudgeTask.LABEL, ids, round_.id, None, natural_key)
     return _enqueue(session, judge, request, round_.created_by_id, is_chosen=False)
 
 
@@ -207,12 +227,18 @@ def decide_round(session: Session, round_: Round, evaluation: Evaluation) -> Job
 
     Returns None if it names none, or if there is nothing to judge because all responses are alike.
     """
+    known = jobs.by_natural_key(session, evaluation_key(session, evaluation))
     name = RoundPlan.from_json(round_.plan).evaluation.judge
-    if not name or DECIDED_BY in evaluation.results:
-        return jobs.by_natural_key(session, evaluation_key(evaluation))
-    judge = judges.named(session, round_.project_id, name)
-    ids = _candidates(session, judge, Comparison.evaluation_id == evaluation.id)
-    return _decide(session, judge, evaluation, ids, round_.created_by_id) if ids else None
+    if known is not None:
+        return known
+    judge = deciding_judge(session, evaluation)
+    if judge is None and not name:
+        return None
+    judge = judge or judges.named(session, round_.project_id, name)
+    ids = _of_evaluation(session, judge, evaluation)
+    if not ids and not _has_judged(session, judge, evaluation):
+        return None
+    return _decide(session, judge, evaluation, ids, round_.created_by_id)
 
 
 def check_plan(session: Session, project: Project, plan: RoundPlan) -> None:
@@ -221,13 +247,17 @@ def check_plan(session: Session, project: Project, plan: RoundPlan) -> None:
     Raises:
         Invalid: one of them is not, with the reason.
     """
-    for name, what in ((plan.judge, "label the round"), (plan.evaluation.judge, "evaluate")):
+    own = JudgmentKind(project.judgment_kind)
+    for name, what, kind in (
+        (plan.judge, "label the round", own),
+        (plan.evaluation.judge, "evaluate", JudgmentKind.PICK),
+    ):
         if not name:
             continue
         judge = judges.named(session, project.id, name)
         if judge.archived_at is not None:
             raise Invalid(f"AI judge {judge.pseudonym} is archived and cannot {what}")
-        if reason := judge_quality.why_not_alone(session, judge):
+        if reason := judge_quality.why_not_alone(session, judge, kind):
             raise Invalid(reason)
     if plan.judge:
         check_kind(project.judgment_kind)
@@ -238,39 +268,56 @@ def check_plan(session: Session, project: Project, plan: RoundPlan) -> None:
             )
 
 
-def round_key(round_: Round) -> str:
-    """Return the natural key of the job that labels a round."""
-    return f"round-{round_.id}-judge"
+def round_key(session: Session, round_: Round) -> str:
+    """Return the natural key of the job that labels a round, as far as it has been redone."""
+    redone = gates.times_redone(session, round_.id, RoundState.LABELING)
+    return f"round-{round_.id}-judge" + (f"-{redone + 1}" if redone else "")
 
 
-def evaluation_key(evaluation: Evaluation) -> str:
-    """Return the natural key of the job that decides an evaluation."""
-    return f"evaluation-{evaluation.id}-judge"
+def evaluation_key(session: Session, evaluation: Evaluation) -> str:
+    """Return the natural key of the job that decides an evaluation, as far as it was redone."""
+    redone = 0
+    if evaluation.round_id is not None:
+        redone = gates.times_redone(session, evaluation.round_id, RoundState.EVALUATING)
+    return f"evaluation-{evaluation.id}-judge" + (f"-{redone + 1}" if redone else "")
 
 
 def of_judge(session: Session, judge: Judge, *, limit: int = 10) -> list[Job]:
     """Return a judge's newest jobs."""
     query = (
         select(Job)
-        .where(Job.project_id == judge.project_id, Job.kind == KIND)
+        .where(
+            Job.project_id == judge.project_id,
+            Job.kind == KIND,
+            Job.payload["judge_id"].as_integer() == judge.id,
+        )
         .order_by(Job.id.desc())
-        .limit(200)
+        .limit(limit)
     )
-    mine = [job for job in session.scalars(query) if job.payload.get("judge_id") == judge.id]
-    return mine[:limit]
+    return list(session.scalars(query))
 
 
 def _of_evaluation(session: Session, judge: Judge, evaluation: Evaluation) -> list[int]:
-    ids = _candidates(session, judge, Comparison.evaluation_id == evaluation.id)
-    if not ids:
-        raise Invalid(
-            f"evaluation {evaluation.id} has no comparison that {judge.pseudonym} has not judged"
+    return _candidates(session, judge, Comparison.evaluation_id == evaluation.id)
+
+
+def _has_judged(session: Session, judge: Judge, evaluation: Evaluation) -> bool:
+    query = (
+        select(AiJudgment.id)
+        .join(Comparison, Comparison.id == AiJudgment.comparison_id)
+        .where(
+            Comparison.evaluation_id == evaluation.id,
+            AiJudgment.judge_id == judge.id,
+            AiJudgment.outcome == AiOutcome.JUDGED,
         )
-    return ids
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
-def _candidates(session: Session, judge: Judge, *conditions: ColumnElement[bool]) -> list[int]:
-    """Return the comparisons that the judge could judge and has not."""
+def _candidates(
+    session: Session, judge: Judge, *conditions: ColumnElement[bool], most: int | None = None
+) -> list[int]:
+    """Return the comparisons that the judge could judge and has not; all of them by default."""
     done = exists().where(
         AiJudgment.comparison_id == Comparison.id,
         AiJudgment.judge_id == judge.id,
@@ -280,9 +327,15 @@ def _candidates(session: Session, judge: Judge, *conditions: ColumnElement[bool]
         select(Comparison.id)
         .where(*conditions, Comparison.kind.in_(JUDGED_KINDS), ~Comparison.is_withdrawn, ~done)
         .order_by(Comparison.id)
-        .limit(MOST)
+        .limit(most)
     )
     return list(session.scalars(query))
+
+
+def _kinds(session: Session, comparison_ids: Sequence[int]) -> list[JudgmentKind]:
+    chosen = bulk.among(session, Comparison.id, comparison_ids)
+    query = select(Comparison.kind).where(chosen).distinct().order_by(Comparison.kind)
+    return [JudgmentKind(kind) for kind in session.scalars(query)]
 
 
 def _close(session: Session, *conditions: ColumnElement[bool]) -> None:

@@ -18,7 +18,7 @@ from app.services.judging import labeling
 from app.services.judging.submissions import Outcome, Submission
 from app.services.people import audit
 from app.services.queue import comparisons, overlap, steering
-from app.services.rounds import round_progress, rounds
+from app.services.rounds import automatic_launch, round_progress, rounds
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,7 @@ def submit(session: Session, project: Project, labeler_id: int, submission: Subm
     """
     outcome = labeling.submit(session, project, labeler_id, submission)
     _advance_after(session, outcome)
+    _look_at_project(session, project, outcome)
     return outcome
 
 
@@ -106,6 +107,17 @@ def _advance_after(session: Session, outcome: Outcome) -> None:
 def _look_again(session: Session, comparison_id: int, round_id: int) -> None:
     if comparisons.is_complete(session, session.get_one(Comparison, comparison_id)):
         rounds.advance(session, round_id)
+
+
+def _look_at_project(session: Session, project: Project, outcome: Outcome) -> None:
+    """Start the next round automatically if this judgment may be the last one it waits for.
+
+    The project knows from which judgment on, so that all others cost nothing. The launch is a
+    transaction of its own: the judgment stands whatever comes of it.
+    """
+    look_from = project.automatic_look_from_id
+    if look_from is not None and outcome.judgment_id >= look_from:
+        later(session, partial(automatic_launch.look, project_id=project.id))
 
 
 def _advance_current(session: Session, project_id: int) -> None:

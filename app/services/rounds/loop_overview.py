@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain.climb import Climb
 from app.domain.states import RoundState
-from app.domain.win_rates import EvaluationResults
 from app.errors import FigurePending
 from app.models import (
     Checkpoint,
@@ -26,7 +26,7 @@ from app.services.project import prompts
 from app.services.quality import agreement, labeler_quality
 from app.services.quality.brief_cache import cached_briefly
 from app.services.queue import counted_judgments
-from app.services.rounds import evaluations, next_step, round_progress
+from app.services.rounds import climb, gates, next_step, round_progress
 from app.services.rounds.next_step import NextStep
 
 
@@ -43,14 +43,6 @@ class RewardLines:
     human: float | None
     ceiling_low: float | None
     ceiling_high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedEvaluation:
-    """The results of an evaluation that people have judged, and its round."""
-
-    round: Round
-    results: EvaluationResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +71,9 @@ class Loop:
     reward_lines: RewardLines | None
     policy: Checkpoint | None
     running: Job | None
-    judged: tuple[JudgedEvaluation, ...]  # the oldest first
+    climb: Climb
     now: str  # the stage under way; empty between rounds
+    is_waiting: bool  # that stage waits at a check
     next: NextStep
     attention: Attention
 
@@ -117,8 +110,9 @@ def of_project(session: Session, project: Project) -> Loop:
         reward_lines=reward_lines(reward),
         policy=checkpoints.current_policy(session, project),
         running=running,
-        judged=judged_evaluations(session, project.id),
-        now=_STAGE.get(RoundState(current.state), "") if current else "",
+        climb=climb.of_project(session, project),
+        now=_STAGE.get(gates.stage_of(session, current), "") if current else "",
+        is_waiting=current is not None and current.state == RoundState.GATED,
         next=next_step.what_next(session, project, overview),
         attention=attention(session, project.id),
     )
@@ -139,17 +133,6 @@ def reward_lines(checkpoint: Checkpoint | None) -> RewardLines | None:
         ceiling.get("ceiling_low"),
         ceiling.get("ceiling_high"),
     )
-
-
-def judged_evaluations(session: Session, project_id: int) -> tuple[JudgedEvaluation, ...]:
-    """Return the evaluations that people have judged, the oldest first."""
-    judged = []
-    for evaluation in reversed(evaluations.of_project(session, project_id)):
-        round_ = round_progress.by_id(session, evaluation.round_id)
-        results = evaluations.results(session, evaluation)
-        if round_ is not None and results.share is not None:
-            judged.append(JudgedEvaluation(round_, results))
-    return tuple(judged)
 
 
 def attention(session: Session, project_id: int) -> Attention:

@@ -5,41 +5,29 @@ How it is worded, and which buttons go with it, is left to the caller.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.db import now
-from app.domain.plan import RoundPlan
+from app.domain.gates.verdicts import PlanRemedy
+from app.domain.next_action import NextAction
+from app.domain.plan import RoundPlan, Start
 from app.domain.states import JobState, RoundState
 from app.domain.win_rates import EvaluationResults
 from app.errors import FigurePending, Invalid, NotReady
-from app.models import Comparison, Job, Judgment, Membership, Project, Purpose, Round
+from app.models import Comparison, Job, Judgment, Project, Purpose, Round
 from app.services.checkpoints import base_models
 from app.services.jobs import workers
 from app.services.project import prompts
 from app.services.quality import agreement
-from app.services.rounds import evaluations, readiness
+from app.services.rounds import evaluations, gate_decisions, gate_views, gates, readiness
+from app.services.rounds.gate_views import GateView
 from app.services.rounds.round_progress import LabelingProgress, RoundOverview
 
 PACE_OVER = timedelta(minutes=30)
 
 _DECIDED = frozenset({RoundState.PROMOTED, RoundState.HELD, RoundState.CANCELLED})
-
-
-class NextAction(StrEnum):
-    """What the lead should do, or wait for."""
-
-    RESUME_LABELING = "resume_labeling"
-    IMPORT_PROMPTS = "import_prompts"
-    COMPLETE_SETUP = "complete_setup"  # a round cannot start yet
-    CHOOSE_MODEL = "choose_model"  # the base model cannot be used
-    PLAN_ROUND = "plan_round"
-    RETRY_STAGE = "retry_stage"
-    COLLECT_JUDGMENTS = "collect_judgments"
-    DECIDE = "decide"
-    WAIT = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +74,11 @@ class NextStep:
     labeling: LabelingFigures | None = None
     results: EvaluationResults | None = None
     job: JobFigures | None = None
+    gates: tuple[GateView, ...] = ()  # that the round waits at
+    remedies: tuple[PlanRemedy, ...] = ()  # changes of the plan for another try of a failed stage
+    start: Start = Start.SFT  # what the policy of the next round is initialized from
+    has_sft: bool = False  # there is an SFT model
+    policy_share: float = 0.0  # of the next round's candidates that the current policy writes
 
 
 def what_next(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
@@ -97,7 +90,10 @@ def what_next(session: Session, project: Project, overview: RoundOverview | None
     round_ = overview.round
     match RoundState(round_.state):
         case RoundState.FAILED:
-            return NextStep(NextAction.RETRY_STAGE, round_)
+            proposals = gate_decisions.proposals(session, round_)
+            return NextStep(NextAction.RETRY_STAGE, round_, remedies=proposals)
+        case RoundState.GATED:
+            return NextStep(NextAction.PASS_GATE, round_, gates=gate_views.waiting(session, round_))
         case RoundState.DECIDING:
             evaluation = overview.evaluation
             results = evaluations.results(session, evaluation) if evaluation else None
@@ -147,7 +143,17 @@ def _before_round(session: Session, project: Project, overview: RoundOverview | 
     if problem:
         return NextStep(NextAction.COMPLETE_SETUP, newest, problem=problem, remedy=remedy)
     imported = outside_rounds(session, project.id)
-    return NextStep(NextAction.PLAN_ROUND, newest, imported=imported)
+    has_sft = project.sft_checkpoint_id is not None
+    start = overview.plan.policy.start if overview else Start.SFT
+    share = RoundPlan().policy_share if overview is None else overview.plan.policy_share
+    return NextStep(
+        NextAction.PLAN_ROUND,
+        newest,
+        imported=imported,
+        start=start,
+        has_sft=has_sft,
+        policy_share=0.0 if project.policy_checkpoint_id is None else share,
+    )
 
 
 def _problem(session: Session, project: Project, plan: RoundPlan) -> tuple[str, str]:
@@ -171,7 +177,7 @@ def _collect(
         is_evaluation,
         None if is_evaluation else _raw_agreement(session, round_),
         _minutes_left(session, round_.project_id, labeling.wanted - labeling.done),
-        _count_labelers(session, round_.project_id),
+        gates.count_labelers(session, round_.project_id),
     )
     return NextStep(NextAction.COLLECT_JUDGMENTS, round_, labeling=figures)
 
@@ -191,13 +197,6 @@ def _minutes_left(session: Session, project_id: int, left: int) -> float | None:
     ids = select(new.id).where(new.project_id == project_id, new.submitted_at >= since)
     recent = session.scalar(select(func.count()).where(Judgment.id.in_(ids), Judgment.is_current))
     return left * PACE_OVER.total_seconds() / 60 / recent if recent else None
-
-
-def _count_labelers(session: Session, project_id: int) -> int:
-    query = select(func.count()).where(
-        Membership.project_id == project_id, Membership.is_paused.is_(False)
-    )
-    return session.scalar(query) or 0
 
 
 def _job_figures(session: Session, overview: RoundOverview) -> JobFigures | None:

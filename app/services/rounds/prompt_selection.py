@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Comparison, Completion, Prompt, Purpose, Round, Split
+from app.models.prompts import FRESH_KEYS
 from app.services.judging import practice_files
 
 SERVED = "server-"
@@ -95,6 +96,7 @@ def imported(session: Session, prompt_ids: Sequence[int], most: int) -> dict[int
             Completion.author_id.is_(None),
             Completion.source_key.not_like(f"{practice_files.APART}%"),
             Completion.source_key.not_like(f"{SERVED}%"),
+            Completion.source_key.not_like(f"{FRESH_KEYS}%"),
         )
         .order_by(Completion.prompt_id, Completion.id)
     )

@@ -7,6 +7,10 @@ from enum import StrEnum
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.domain import policy_looks
+from app.domain.choosing import ChoiceRule
+from app.domain.gates.judging import foreseen
+from app.domain.gates.verdicts import several
 from app.domain.judged_by import JudgedBy
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER, Algorithm, RoundPlan
@@ -19,7 +23,7 @@ from app.services.checkpoints.base_models import CheckState
 from app.services.datasets import demonstrations
 from app.services.quality import weights_in_use
 from app.services.quality.brief_cache import cached_briefly
-from app.services.rounds import instruction_remarks, judge_jobs
+from app.services.rounds import choosers, gates, instruction_remarks, judge_jobs
 
 
 class Remedy(StrEnum):
@@ -53,6 +57,8 @@ class Preview:
     policy: StepCount
     remarks: tuple[str, ...] = ()
     model_remarks: tuple[str, ...] = ()
+    check_remarks: tuple[str, ...] = ()  # at which checks the round would probably wait
+    choice_remarks: tuple[str, ...] = ()  # how a rule would choose comparisons, or why not
 
 
 def check(session: Session, project: Project, plan: RoundPlan) -> None:
@@ -89,13 +95,14 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
     prompts = min(plan.prompts, available[Split.TRAIN]) if plan.fits_reward else 0
     heldout = min(plan.heldout_prompts, available[Split.VALIDATION]) if plan.fits_reward else 0
     evaluated = min(plan.evaluation.prompts, available[Split.TEST])
-    comparisons = _count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
+    comparisons = count_judged(session, project.id) + prompts * plan.comparisons_per_prompt
     overlap = plan.overlap or project.overlap
     if plan.judge and plan.reward.judged_by is JudgedBy.AI:
         overlap = 0
     evaluators = 0 if plan.evaluation.judge else plan.evaluation.overlap
     demonstration_count = demonstrations.count(session, project.id, Split.TRAIN)
     does_sft = plan.sft is not None and project.sft_checkpoint_id is None and demonstration_count
+    policy_steps = plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1))
     return Preview(
         demonstrations=demonstration_count,
         prompts=prompts,
@@ -103,13 +110,58 @@ def preview(session: Session, project: Project, plan: RoundPlan) -> Preview:
         evaluation_prompts=evaluated,
         comparisons=comparisons,
         judgments=(prompts + heldout) * plan.comparisons_per_prompt * overlap
-        + evaluated * evaluators,
+        + evaluated * evaluators
+        + _fresh_votes(plan, policy_steps.total, available[Split.VALIDATION]),
         sft=plan.sft.steps(demonstration_count) if plan.sft is not None and does_sft else None,
         reward=plan.reward.steps(max(comparisons, 1)) if plan.fits_reward else None,
-        policy=plan.policy.steps(max(available[Split.TRAIN], 1), max(comparisons, 1)),
+        policy=policy_steps,
         remarks=instruction_remarks.remarks(session, project),
         model_remarks=tuple(_model_remarks(session, project, plan)),
+        check_remarks=tuple(
+            _foreseen(session, project, overlap if plan.fits_reward else 0, evaluators, evaluated)
+        ),
+        choice_remarks=tuple(_choice_remarks(session, project, plan, available[Split.TRAIN])),
     )
+
+
+def _choice_remarks(
+    session: Session, project: Project, plan: RoundPlan, available: int
+) -> Iterator[str]:
+    """Yield why no comparison would be chosen, or from how many prompts they are."""
+    chooser = choosers.find(session, project.id, plan.choose)
+    reason = chooser.reason
+    if chooser.model is not None:
+        if available > plan.prompts:
+            sampled = min(plan.choose.sampled(plan.prompts), available)
+            yield (
+                f"candidates are sampled for {sampled:,} prompts, from which {chooser.model.name} "
+                f"chooses those of {plan.choose.count(plan.prompts):,}"
+            )
+            return
+        reason = choosers.FEW_PROMPTS.format(plan.prompts)
+    if reason:
+        yield f"all comparisons will be drawn at random: {reason}"
+
+
+def _fresh_votes(plan: RoundPlan, steps: int, heldout: int) -> int:
+    """Count the judgments that are asked for at most while the policy trains."""
+    looks = policy_looks.plan(plan.policy, steps, heldout)
+    asking = -(-steps // looks.every) - 1  # neither at the start nor at the end
+    return max(asking, 0) * min(plan.policy.fresh_votes, looks.prompts)
+
+
+def _foreseen(
+    session: Session, project: Project, overlap: int, evaluators: int, evaluated: int
+) -> Iterator[str]:
+    """Yield the checks that the round would fail as far as can be told before it starts."""
+    labelers, wanted = gates.count_labelers(session, project.id), max(overlap, evaluators)
+    if wanted > labelers:
+        yield (
+            f"each comparison wants {wanted} judgments by different people, and the project has "
+            f"{several(labelers, 'active labeler')}: add labelers, or ask for fewer judgments"
+        )
+    if expected := foreseen(evaluated):
+        yield expected
 
 
 def _check_judgments(project: Project, plan: RoundPlan) -> None:
@@ -117,6 +169,11 @@ def _check_judgments(project: Project, plan: RoundPlan) -> None:
     _check_kind(project, JudgmentKind(project.judgment_kind), k, plan)
     if plan.candidates < k and not plan.use_imported:
         raise Invalid(f"{plan.candidates} candidates cannot fill a comparison of {k}")
+    if k < 2 and plan.choose.rule is not ChoiceRule.RANDOM:
+        raise Invalid(
+            f"the rule {plan.choose.rule} chooses comparisons of 2 or more completions; those of "
+            f"{project.name} have {k}"
+        )
 
 
 def _check_kind(project: Project, kind: JudgmentKind, k: int, plan: RoundPlan) -> None:
@@ -209,7 +266,8 @@ def _count_prompts(session: Session, project_id: int, split: Split) -> int:
 
 
 @cached_briefly
-def _count_judged(session: Session, project_id: int) -> int:
+def count_judged(session: Session, project_id: int) -> int:
+    """Count the comparisons that people have judged and a reward model learns from."""
     query = (
         select(func.count(Comparison.id))
         .join(Prompt, Prompt.id == Comparison.prompt_id)

@@ -6,7 +6,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
-from app.domain.states import LIVE_ROUND_STATES
+from app.domain.states import LIVE_ROUND_STATES, OVER_JOB_STATES, JobState, RoundState
 from app.errors import NotFound
 from app.models import Checkpoint, Comparison, Evaluation, Job, Purpose, Round
 from app.services.quality.brief_cache import cached_briefly
@@ -123,3 +123,19 @@ def of_project(session: Session, project_id: int) -> list[Round]:
     """Return the project's rounds, newest first."""
     query = select(Round).where(Round.project_id == project_id)
     return list(session.scalars(query.order_by(Round.number.desc())))
+
+
+def failed_job(session: Session, round_: Round) -> Job | None:
+    """Return the newest job of a round that did not succeed."""
+    over = OVER_JOB_STATES - {JobState.SUCCEEDED}
+    failed = [job for job in jobs_of(session, round_.id) if job.state in over]
+    return failed[-1] if failed else None
+
+
+def failure(session: Session, round_: Round, stage: RoundState) -> str:
+    """Return why a stage of a round failed, by its newest job that did not succeed."""
+    job = failed_job(session, round_)
+    if job is None:
+        return f"{stage} has no job"
+    lines = [line for line in job.error.strip().splitlines() if line.strip()]
+    return f"job {job.id} ({job.kind}) {job.state}" + (f": {lines[-1].strip()}" if lines else "")

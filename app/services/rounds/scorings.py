@@ -1,9 +1,8 @@
 """Scorings of a project: created with their prompts or file, computed by a job, read as figures."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select
@@ -11,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain import json_dataclasses, reward_parts, score_figures
+from app.domain.allowed_servers import AllowedServers
 from app.domain.reward_parts import PartKind, RewardPart
 from app.domain.reward_plan import RewardPlan
 from app.domain.score_figures import Scores, ScoreSummary
@@ -48,6 +48,10 @@ class ScorerChoice:
     threshold: float | None = None
     is_high_bad: bool = True
 
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not isfinite(self.threshold):
+            raise Invalid(f"the threshold must be a finite number, not {self.threshold}")
+
 
 @dataclass(frozen=True, slots=True)
 class PromptChoice:
@@ -66,11 +70,15 @@ class PromptChoice:
 
 @dataclass(frozen=True, slots=True)
 class ScoredCase:
-    """A prompt with its responses and scores, by side."""
+    """A prompt with its responses and scores, by side.
+
+    `earlier` are the turns before each response to a follow-up; empty if there are none.
+    """
 
     place: int
     subset: str
     messages: Sequence[Mapping[str, Any]]
+    earlier: Sequence[Sequence[Mapping[str, Any]]]
     texts: Sequence[str | None]
     scores: Scores
 
@@ -83,6 +91,7 @@ def create(
     chosen: PromptChoice,
     *,
     user_id: int | None,
+    servers: AllowedServers | None = None,
 ) -> Scoring:
     """Create a scoring of models' responses to prompts, and enqueue its job.
 
@@ -93,15 +102,17 @@ def create(
         models: ids of checkpoints, the one to compare with first.
         chosen: the prompts.
         user_id: who asks.
+        servers: those that the operator allows; None leaves them to the workers.
 
     Raises:
         Invalid: there is no such prompt, a checkpoint cannot respond, or the scorer cannot be used.
         NotFound: the project has no such checkpoint.
     """
-    _check(session, project, scorer, user_id)
-    sides = [_model(session, project, key) for key in dict.fromkeys(models)]
-    if not 1 <= len(sides) <= MOST_SIDES:
-        raise Invalid(f"choose 1 to {MOST_SIDES} models to score, not {len(sides)}")
+    _check(session, project, scorer, user_id, servers)
+    ids = list(dict.fromkeys(models))
+    if not 1 <= len(ids) <= MOST_SIDES:
+        raise Invalid(f"choose 1 to {MOST_SIDES} models to score, not {len(ids)}")
+    sides = [_model(session, project, checkpoint_id) for checkpoint_id in ids]
     prompts = _prompts(session, project, chosen)
     scoring = _add(session, project, scorer, user_id)
     scoring.source = chosen.title[:200]
@@ -132,13 +143,14 @@ def create_of_file(
     filename: str,
     *,
     user_id: int | None,
+    servers: AllowedServers | None = None,
 ) -> Scoring:
     """Create a scoring of a file's responses or judged pairs, and enqueue its job.
 
     Raises:
         Invalid: the file has no response or too many rows, or the scorer cannot be used.
     """
-    _check(session, project, scorer, user_id)
+    _check(session, project, scorer, user_id, servers)
     if scorer.part.kind is PartKind.LENGTH:
         raise Invalid(
             "a length rule counts tokens, and the file does not say whose; score models instead, "
@@ -160,6 +172,9 @@ def create_of_file(
             place=place,
             subset=row.subset[:120],
             messages=fields.as_messages(row.messages),
+            earlier=[fields.as_messages(row.earlier.get(side, ())) for side in found.sides]
+            if row.earlier
+            else [],
             texts=[row.texts.get(side) for side in found.sides],
             scores=[None] * len(found.sides),
         )
@@ -268,23 +283,17 @@ def worst(
     return [by_place[place] for place in shown], len(places)
 
 
-def csv_rows(session: Session, scoring: Scoring) -> Iterator[str]:
-    """Yield a scoring as CSV: a line per prompt and side."""
-    names = [side["name"] for side in scoring.sides]
-    yield _csv_line(["row", "subset", "prompt", "side", "response", "score"])
-    query = select(ScoredRow).where(ScoredRow.scoring_id == scoring.id).order_by(ScoredRow.place)
-    for row in session.scalars(query.execution_options(yield_per=500)):
-        prompt = "\n\n".join(str(turn["content"]) for turn in row.messages)
-        for name, text, score in zip(names, row.texts, row.scores, strict=True):
-            if text is not None:
-                shown = "" if score is None else repr(float(score))
-                texts = [_safe(cell) for cell in (row.subset, prompt, name, str(text))]
-                yield _csv_line([str(row.place + 1), *texts, shown])
-
-
-def _check(session: Session, project: Project, scorer: ScorerChoice, user_id: int | None) -> None:
+def _check(
+    session: Session,
+    project: Project,
+    scorer: ScorerChoice,
+    user_id: int | None,
+    servers: AllowedServers | None,
+) -> None:
     plan = RewardPlan(weight=0.0, parts=(scorer.part,))
     reward_checks.check(session, project, plan, user_id)
+    if servers is not None:
+        servers.check_parts(plan.parts)
 
 
 def _model(session: Session, project: Project, checkpoint_id: int) -> Checkpoint:
@@ -372,15 +381,4 @@ def _columns(session: Session, scoring: Scoring) -> tuple[list[Scores], list[str
 
 
 def _case(row: ScoredRow) -> ScoredCase:
-    return ScoredCase(row.place, row.subset, row.messages, row.texts, row.scores)
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)
-    return line.getvalue()
-
-
-def _safe(cell: str) -> str:
-    """Return a cell that a spreadsheet does not take for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    return ScoredCase(row.place, row.subset, row.messages, row.earlier, row.texts, row.scores)

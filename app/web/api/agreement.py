@@ -16,8 +16,9 @@ from app.web.agreement_schemas import (
     weight_out,
 )
 from app.web.deps import LeadAccess
+from app.web.guarded_route import GuardedRoute
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["agreement"], route_class=GuardedRoute)
 
 
 @router.get("/agreement")
@@ -32,22 +33,26 @@ def report(
     ] = (),
     tag: Annotated[Sequence[str], Query(description="Prompts with any of these tags.")] = (),
     purpose: Purpose = Purpose.TRAIN,
+    chosen: Annotated[
+        bool, Query(description="Include comparisons that a rule chose; they are not typical.")
+    ] = False,
 ) -> AgreementOut:
     """Return the agreement report; an undefined statistic comes with the reason."""
     session, project_id = access.session, access.project.id
-    chosen: Round | None = (
+    of_round: Round | None = (
         round_progress.get(session, project_id, round) if round is not None else None
     )
     agreement_report = agreement.report(
         session,
         project_id,
-        round_id=chosen.id if chosen else None,
+        round_id=of_round.id if of_round else None,
         labeler_id=labeler_id,
         purpose=purpose,
         version=version,
         source=source,
         categories=tuple(category),
         tags=tuple(tag),
+        chosen=chosen,
     )
     return report_out(agreement_report, labeler_quality.of_project(session, project_id))
 
@@ -75,11 +80,12 @@ def lowest(
     access: LeadAccess,
     response: Response,
     below: Annotated[float, Query(ge=0, le=1)] = agreement.LOW,
+    settled: Annotated[bool, Query(description="Include those that a lead has settled.")] = False,
 ) -> list[DisputedComparison]:
     """Return the comparisons with the lowest agreement, lowest first: at most a thousand.
 
     The header `X-Total-Count` counts them all.
     """
-    low = agreement.lowest(access.session, access.project.id, below=below)
+    low = agreement.lowest(access.session, access.project.id, below=below, settled=settled)
     response.headers["x-total-count"] = str(low.total)
     return [DisputedComparison(comparison_id=name, agreement=value) for name, value in low.rows]

@@ -10,8 +10,11 @@ from app.models import Chat
 from app.services.checkpoints import chats
 from app.services.checkpoints.chats import ChatSetup
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.guarded_route import GuardedRoute
+from app.web.openapi import problems
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/chats", tags=["chats"])
+router = APIRouter(prefix="/api/v1/projects/{slug}/chats", tags=["chats"], route_class=GuardedRoute)
 
 
 class ChatIn(BaseModel):
@@ -79,21 +82,21 @@ def start(access: LeadAccess, body: ChatIn) -> ChatOut:
 
 
 @router.get("/{chat_id}")
-def show(access: LeadAccess, chat_id: int) -> ChatOut:
+def show(access: LeadAccess, chat_id: RowId) -> ChatOut:
     """Return a chat of yours; poll it while a reply is being written."""
     return _out(access, _chat(access, chat_id))
 
 
-@router.post("/{chat_id}/messages", status_code=202)
-def say(access: LeadAccess, chat_id: int, body: MessageIn) -> ChatOut:
+@router.post("/{chat_id}/messages", status_code=202, responses=problems(429))
+def say(access: LeadAccess, chat_id: RowId, body: MessageIn) -> ChatOut:
     """Send a message to the models."""
     chat = _chat(access, chat_id)
     chats.say(access.session, chat, body.text)
     return _out(access, chat)
 
 
-@router.post("/{chat_id}/again", status_code=202)
-def again(access: LeadAccess, chat_id: int) -> ChatOut:
+@router.post("/{chat_id}/again", status_code=202, responses=problems(429))
+def again(access: LeadAccess, chat_id: RowId) -> ChatOut:
     """Generate the last replies anew."""
     chat = _chat(access, chat_id)
     chats.again(access.session, chat)
@@ -101,7 +104,7 @@ def again(access: LeadAccess, chat_id: int) -> ChatOut:
 
 
 @router.post("/{chat_id}/stop")
-def stop(access: LeadAccess, chat_id: int) -> ChatOut:
+def stop(access: LeadAccess, chat_id: RowId) -> ChatOut:
     """Stop the replies that are being written."""
     chat = _chat(access, chat_id)
     chats.stop(access.session, chat)
@@ -109,7 +112,7 @@ def stop(access: LeadAccess, chat_id: int) -> ChatOut:
 
 
 @router.delete("/{chat_id}")
-def end(access: LeadAccess, chat_id: int) -> ChatOut:
+def end(access: LeadAccess, chat_id: RowId) -> ChatOut:
     """End a chat, so that its worker is free; what was said stays readable."""
     chat = _chat(access, chat_id)
     chats.end(access.session, chat)

@@ -4,18 +4,23 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.errors import NotFound
-from app.models import Checkpoint, CheckpointKind, Export
-from app.services.checkpoints import base_models, checkpoints, merged_models
+from app.models import Checkpoint, CheckpointKind, Export, Job
+from app.services.checkpoints import base_models, checkpoints, hub_pushes, merged_models
+from app.services.checkpoints.hub_pushes import HubPush
 from app.services.checkpoints.merged_models import MergedFolder
 from app.services.judging import revisions
 from app.web import downloads
 from app.web.deps import LeadAccess, allowed_models
+from app.web.downloads import TAR
+from app.web.guarded_route import GuardedRoute
+from app.web.openapi import files
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["checkpoints"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["checkpoints"], route_class=GuardedRoute)
 
 
 class CheckpointOut(BaseModel):
@@ -79,6 +84,30 @@ class MergedOut(BaseModel):
     bytes: int
 
 
+class PushIn(BaseModel):
+    """Where to upload a model, and what: its own folder, or a merged one that is ready."""
+
+    name: str = Field(description="On the hub, such as desk/library-policy.")
+    private: bool = True
+    merged: bool = False
+    member: str = Field("", description="Of a merged ensemble: which of its models.")
+
+
+class PushOut(BaseModel):
+    """An upload: its job, how many of how many MiB are sent, and the address once it is done."""
+
+    job_id: int
+    state: str
+    error: str
+    name: str
+    private: bool
+    merged: bool
+    done_mib: int
+    total_mib: int
+    note: str
+    url: str
+
+
 @router.get("/checkpoints")
 def list_checkpoints(access: LeadAccess, kind: CheckpointKind | None = None) -> list[CheckpointOut]:
     """Return the models, newest first."""
@@ -100,7 +129,7 @@ def register(access: LeadAccess, request: Request, body: BaseModelIn) -> Checkpo
 
 
 @router.get("/checkpoints/{checkpoint_id}")
-def show(access: LeadAccess, checkpoint_id: int) -> CheckpointDetail:
+def show(access: LeadAccess, checkpoint_id: RowId) -> CheckpointDetail:
     """Return a model with its lineage, from its judgments to the models trained from it."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     lineage = checkpoints.lineage(access.session, checkpoint)
@@ -119,15 +148,15 @@ def show(access: LeadAccess, checkpoint_id: int) -> CheckpointDetail:
 
 
 @router.get("/checkpoints/{checkpoint_id}/judgments")
-def judgments(access: LeadAccess, checkpoint_id: int, after: int = 0) -> list[int]:
+def judgments(access: LeadAccess, checkpoint_id: RowId, after: int = 0) -> list[int]:
     """Return the ids of the judgments that a model was trained on, one page at a time."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     rows = checkpoints.judgments(access.session, checkpoint.id, after=after)
     return [judgment.id for judgment in rows]
 
 
-@router.get("/checkpoints/{checkpoint_id}/download")
-def download(access: LeadAccess, request: Request, checkpoint_id: int) -> Response:
+@router.get("/checkpoints/{checkpoint_id}/download", response_class=Response, responses=files(TAR))
+def download(access: LeadAccess, request: Request, checkpoint_id: RowId) -> Response:
     """Send the folder of a model as a tar."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     if checkpoint.kind == CheckpointKind.BASE:
@@ -137,7 +166,7 @@ def download(access: LeadAccess, request: Request, checkpoint_id: int) -> Respon
 
 
 @router.post("/checkpoints/{checkpoint_id}/merge", status_code=202)
-def merge(access: LeadAccess, checkpoint_id: int, member: str = "") -> MergedOut:
+def merge(access: LeadAccess, checkpoint_id: RowId, member: str = "") -> MergedOut:
     """Have a worker merge a model into one folder that plain transformers and vLLM load."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     job = merged_models.request(access.session, checkpoint, member, user_id=access.user.id)
@@ -145,16 +174,18 @@ def merge(access: LeadAccess, checkpoint_id: int, member: str = "") -> MergedOut
 
 
 @router.get("/checkpoints/{checkpoint_id}/merged")
-def list_merged(access: LeadAccess, checkpoint_id: int) -> list[MergedOut]:
+def list_merged(access: LeadAccess, checkpoint_id: RowId) -> list[MergedOut]:
     """Return the merges of a model that were requested."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     merged = merged_models.of_checkpoint(access.session, checkpoint)
     return [_merged_out(one) for one in merged]
 
 
-@router.get("/checkpoints/{checkpoint_id}/merged/download")
+@router.get(
+    "/checkpoints/{checkpoint_id}/merged/download", response_class=Response, responses=files(TAR)
+)
 def download_merged(
-    access: LeadAccess, request: Request, checkpoint_id: int, member: str = ""
+    access: LeadAccess, request: Request, checkpoint_id: RowId, member: str = ""
 ) -> Response:
     """Send the merged folder of a model as a tar."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
@@ -162,8 +193,23 @@ def download_merged(
     return downloads.tar(request, merged.uri, f"{access.project.slug}-{checkpoint.id}-merged")
 
 
+@router.post("/checkpoints/{checkpoint_id}/push", status_code=202)
+def push(access: LeadAccess, checkpoint_id: RowId, body: PushIn) -> PushOut:
+    """Have a worker upload a model to a hub, with the token of the worker's environment."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    wanted = HubPush(body.name, body.private, body.merged, body.member)
+    return _push_out(hub_pushes.request(access.session, checkpoint, wanted, user_id=access.user.id))
+
+
+@router.get("/checkpoints/{checkpoint_id}/pushes")
+def list_pushes(access: LeadAccess, checkpoint_id: RowId) -> list[PushOut]:
+    """Return the newest uploads of a model, newest first."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    return [_push_out(job) for job in hub_pushes.of_checkpoint(access.session, checkpoint)]
+
+
 @router.post("/checkpoints/{checkpoint_id}/retire")
-def retire(access: LeadAccess, checkpoint_id: int) -> CheckpointOut:
+def retire(access: LeadAccess, checkpoint_id: RowId) -> CheckpointOut:
     """Retire a model, so that nothing new uses it."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     checkpoints.retire(access.session, checkpoint)
@@ -171,7 +217,7 @@ def retire(access: LeadAccess, checkpoint_id: int) -> CheckpointOut:
 
 
 @router.get("/judgments/{judgment_id}/checkpoints")
-def trained_on(access: LeadAccess, judgment_id: int) -> list[CheckpointOut]:
+def trained_on(access: LeadAccess, judgment_id: RowId) -> list[CheckpointOut]:
     """Return all models that were trained on a judgment."""
     judgment = revisions.in_project(access.session, access.project.id, judgment_id)
     trained = checkpoints.trained_on(access.session, judgment.id)
@@ -205,6 +251,21 @@ def _merged_out(merged: MergedFolder) -> MergedOut:
         uri=merged.uri,
         dtype=str(result.get("dtype", "")),
         bytes=int(result.get("bytes", 0)),
+    )
+
+
+def _push_out(job: Job) -> PushOut:
+    return PushOut(
+        job_id=job.id,
+        state=job.state,
+        error=job.error,
+        name=job.payload["name"],
+        private=job.payload["private"],
+        merged=job.payload["merged"],
+        done_mib=job.progress_done,
+        total_mib=job.progress_total,
+        note=job.progress_note,
+        url=str(job.result.get("url", "")),
     )
 
 

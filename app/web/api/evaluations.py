@@ -9,10 +9,14 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from app.models import Evaluation
-from app.services.rounds import evaluations
+from app.services.rounds import completion_pairs, evaluations
 from app.web.deps import LeadAccess
+from app.web.guarded_route import GuardedRoute
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/evaluations", tags=["evaluations"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/evaluations", tags=["evaluations"], route_class=GuardedRoute
+)
 
 
 class EvaluationOut(BaseModel):
@@ -42,6 +46,11 @@ class AnswersOut(BaseModel):
     earlier_old: list[dict[str, Any]] = []
     score_new: float
     score_old: float
+    initial: str | None = Field(
+        description="Of the model that the new policy's KL is measured to: the SFT or base model, "
+        "which may be the old policy; null if it did not respond."
+    )
+    score_initial: float | None
     is_withdrawn: bool = Field(description="Its comparison was withdrawn; its votes do not count.")
 
 
@@ -55,7 +64,7 @@ def list_evaluations(access: LeadAccess) -> list[EvaluationOut]:
 @router.get("/{evaluation_id}")
 def show(
     access: LeadAccess,
-    evaluation_id: int,
+    evaluation_id: RowId,
     category: Annotated[
         Sequence[str], Query(description="Prompts of any of these; (none): without a category.")
     ] = (),
@@ -67,7 +76,7 @@ def show(
 
 
 @router.get("/{evaluation_id}/answers")
-def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
+def answers(access: LeadAccess, evaluation_id: RowId) -> list[AnswersOut]:
     """Return the responses of both policies, by prompt."""
     evaluation = evaluations.get(access.session, access.project.id, evaluation_id)
     return [
@@ -80,9 +89,11 @@ def answers(access: LeadAccess, evaluation_id: int) -> list[AnswersOut]:
             earlier_old=pair.old.earlier,
             score_new=pair.score_new,
             score_old=pair.score_old,
+            initial=pair.initial.text if pair.initial else None,
+            score_initial=pair.score_initial,
             is_withdrawn=pair.is_withdrawn,
         )
-        for pair in evaluations.completion_pairs(access.session, evaluation)
+        for pair in completion_pairs.of_evaluation(access.session, evaluation)
     ]
 
 

@@ -15,8 +15,14 @@ from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.web import export_files
 from app.web.deps import LeadAccess
+from app.web.downloads import TAR
+from app.web.guarded_route import GuardedRoute
+from app.web.openapi import files, problems
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/exports", tags=["exports"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/exports", tags=["exports"], route_class=GuardedRoute
+)
 
 
 class ExportIn(BaseModel):
@@ -87,20 +93,24 @@ def list_exports(access: LeadAccess) -> list[ExportOut]:
 
 
 @router.get("/{number}")
-def show(access: LeadAccess, number: int) -> ExportOut:
+def show(access: LeadAccess, number: RowId) -> ExportOut:
     """Return an export with its manifest."""
     return _out(access.session, exports.get(access.session, access.project.id, number))
 
 
-@router.get("/{number}/download")
-def download(access: LeadAccess, request: Request, number: int) -> Response:
+@router.get(
+    "/{number}/download",
+    response_class=Response,
+    responses=files(*containers.MEDIA_TYPES.values(), in_parts=True) | problems(409),
+)
+def download(access: LeadAccess, request: Request, number: RowId) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
     return export_files.file(request, access.project, export)
 
 
-@router.get("/{number}/folder")
-def download_folder(access: LeadAccess, request: Request, number: int) -> Response:
+@router.get("/{number}/folder", response_class=Response, responses=files(TAR) | problems(409))
+def download_folder(access: LeadAccess, request: Request, number: RowId) -> Response:
     """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
     export = exports.get(access.session, access.project.id, number)
     return export_files.folder(request, access.project, export)

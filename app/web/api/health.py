@@ -15,8 +15,11 @@ from app.db import Database, now, schema
 from app.services.jobs import workers
 from app.services.judging import queue_progress
 from app.web.deps import policy
+from app.web.guarded_route import GuardedRoute
+from app.web.openapi import files, problems
 
 MIN_FREE_MIB: Final = 64
+PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 State = Literal["ok", "degraded", "failed"]
 
@@ -38,11 +41,11 @@ class Readiness:
 
 
 @policy("public")
-def probe() -> None:
+async def probe() -> None:
     """Allow anyone without authentication, because the database may be unreachable."""
 
 
-router = APIRouter(tags=["health"], dependencies=[Depends(probe)])
+router = APIRouter(tags=["health"], dependencies=[Depends(probe)], route_class=GuardedRoute)
 
 
 def _database(request: Request) -> Database:
@@ -51,12 +54,15 @@ def _database(request: Request) -> Database:
 
 
 @router.get("/livez")
-def alive() -> dict[str, str]:
-    """Report that the process is alive, without checking anything else."""
+async def alive() -> dict[str, str]:
+    """Report that the process is alive, without checking anything else.
+
+    It needs no thread: all of them may be at work.
+    """
     return {"state": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "A check has failed."}})
 def ready(request: Request, response: Response) -> Readiness:
     """Report whether requests can be handled; without Redis they can, but jobs start later."""
     checks = {
@@ -70,12 +76,12 @@ def ready(request: Request, response: Response) -> Readiness:
     return Readiness(is_ready, checks)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=Response, responses=files(PROMETHEUS) | problems(503))
 def metrics(database: Annotated[Database, Depends(_database)]) -> Response:
     """Return gauges in the Prometheus text format."""
     with database.reader() as session:
         text = "\n".join(_gauges(session)) + "\n"
-    return Response(text, media_type="text/plain; version=0.0.4")
+    return Response(text, media_type=PROMETHEUS)
 
 
 def _check_database(database: Database) -> Check:

@@ -12,6 +12,7 @@ from app.services.jobs import jobs
 from app.services.rounds import job_control
 from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess
+from app.web.row_ids import RowId
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], route_class=AddressedRoute)
 OF_PROJECT = "/projects/{slug}/jobs"
@@ -89,13 +90,13 @@ def all_jobs(access: AdminAccess, before: Before = None, limit: Limit = 50) -> l
 
 
 @router.get("/jobs/{job_id}")
-def any_job(access: AdminAccess, job_id: int) -> JobOut:
+def any_job(access: AdminAccess, job_id: RowId) -> JobOut:
     """Return a job of any project, or of none."""
     return JobOut.of(jobs.get(access.session, job_id))
 
 
 @router.post("/jobs/{job_id}/{action}")
-def act_on_any(access: AdminAccess, job_id: int, action: job_control.Action) -> JobOut:
+def act_on_any(access: AdminAccess, job_id: RowId, action: job_control.Action) -> JobOut:
     """Cancel, retry or stop a job."""
     job = job_control.apply(access.session, job_id, action, actor_id=access.user.id)
     return JobOut.of(job)
@@ -109,7 +110,7 @@ def of_project(access: LeadAccess, before: Before = None, limit: Limit = 50) -> 
 
 
 @router.get(f"{OF_PROJECT}/{{job_id}}")
-def one(access: LeadAccess, job_id: int) -> JobOut:
+def one(access: LeadAccess, job_id: RowId) -> JobOut:
     """Return a job of the project."""
     return JobOut.of(_job(access, job_id))
 
@@ -117,7 +118,7 @@ def one(access: LeadAccess, job_id: int) -> JobOut:
 @router.get(f"{OF_PROJECT}/{{job_id}}/metrics")
 def metrics(
     access: LeadAccess,
-    job_id: int,
+    job_id: RowId,
     after_step: Annotated[int, Query(description="Only points after this step.")] = -1,
 ) -> list[MetricCurve]:
     """Return the metrics of the job."""
@@ -130,14 +131,14 @@ def metrics(
 
 
 @router.get(f"{OF_PROJECT}/{{job_id}}/samples")
-def samples(access: LeadAccess, job_id: int, limit: Limit = 50) -> list[SampleOut]:
+def samples(access: LeadAccess, job_id: RowId, limit: Limit = 50) -> list[SampleOut]:
     """Return the responses that the job kept, newest step first."""
     kept = jobs.samples(access.session, _job(access, job_id).id, limit=limit)
     return [SampleOut(row.step, row.prompt, row.completion, row.score) for row in kept]
 
 
 @router.post(f"{OF_PROJECT}/{{job_id}}/{{action}}")
-def act(access: LeadAccess, job_id: int, action: job_control.Action) -> JobOut:
+def act(access: LeadAccess, job_id: RowId, action: job_control.Action) -> JobOut:
     """Cancel, retry or stop a job of the project."""
     job = job_control.apply(
         access.session, job_id, action, actor_id=access.user.id, project_id=access.project.id

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.domain.judges import servers
+from app.domain.allowed_servers import AllowedServers
 from app.domain.judges.setup import MAX_TOKENS, JudgeLimits, JudgeSetup
 from app.models import AiJudgment, Judge
 from app.services.judging import ai_judgments, judges
@@ -16,9 +16,13 @@ from app.services.judging.ai_judgments import JudgeTotals
 from app.services.quality import judge_quality
 from app.services.rounds import evaluations, judge_jobs
 from app.web.api.jobs import JobOut
-from app.web.deps import LeadAccess
+from app.web.deps import LeadAccess, ProjectAccess, Servers
+from app.web.guarded_route import GuardedRoute
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/judges", tags=["judges"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/judges", tags=["judges"], route_class=GuardedRoute
+)
 
 
 class LimitsIn(BaseModel):
@@ -87,13 +91,18 @@ class EvaluationIn(BaseModel):
 
 
 class AiJudgmentOut(BaseModel):
-    """What a judge said of a comparison; `orders` has each order asked, with its explanation."""
+    """What a judge said of a comparison; `orders` has each request, with its explanation.
+
+    The fields of other kinds are null, and so is a thumb if the replies contradict each other.
+    """
 
     comparison_id: int
     outcome: str
     error: str
     ranking: list[int] | None
     strength: int | None
+    ratings: dict[str, list[int]] | None
+    thumb: str | None
     is_consistent: bool
     orders: list[dict[str, Any]]
     tokens_in: int | None
@@ -112,7 +121,7 @@ def list_judges(access: LeadAccess) -> list[JudgeOut]:
 
 
 @router.post("", status_code=201)
-def add(request: Request, access: LeadAccess, body: JudgeIn) -> JudgeOut:
+def add(access: LeadAccess, servers: Servers, body: JudgeIn) -> JudgeOut:
     """Add a judge."""
     values = body.model_dump(exclude={"limits"})
     judge = judges.create(
@@ -120,29 +129,29 @@ def add(request: Request, access: LeadAccess, body: JudgeIn) -> JudgeOut:
         access.project,
         JudgeSetup(**values),
         JudgeLimits(**body.limits.model_dump()),
-        allowed=servers.allowed(request.app.state.settings.judge_servers),
+        allowed=servers.judges,
         actor_id=access.user.id,
     )
     return _out(access, judge, JudgeTotals())
 
 
 @router.get("/{judge_id}")
-def show(access: LeadAccess, judge_id: int) -> JudgeOut:
-    """Return a judge with its agreement with people, order consistency and cost."""
+def show(access: LeadAccess, judge_id: RowId) -> JudgeOut:
+    """Return a judge with its agreement with people, consistency and cost."""
     return _shown(access, judges.get(access.session, access.project.id, judge_id))
 
 
 @router.put("/{judge_id}/limits")
-def set_limits(access: LeadAccess, judge_id: int, body: LimitsIn) -> JudgeOut:
+def set_limits(access: LeadAccess, servers: Servers, judge_id: RowId, body: LimitsIn) -> JudgeOut:
     """Change a judge's limits and prices."""
-    judge = judges.get(access.session, access.project.id, judge_id)
+    judge = _allowed(access, servers, judge_id)
     limits = JudgeLimits(**body.model_dump())
     judges.set_limits(access.session, judge, limits, actor_id=access.user.id)
     return _shown(access, judge)
 
 
 @router.post("/{judge_id}/alone")
-def let_alone(access: LeadAccess, judge_id: int, body: AloneIn) -> JudgeOut:
+def let_alone(access: LeadAccess, judge_id: RowId, body: AloneIn) -> JudgeOut:
     """Let a judge judge alone without a comparison with people; the reason is recorded."""
     judge = judges.get(access.session, access.project.id, judge_id)
     judges.let_alone(access.session, judge, body.reason, actor_id=access.user.id)
@@ -150,32 +159,32 @@ def let_alone(access: LeadAccess, judge_id: int, body: AloneIn) -> JudgeOut:
 
 
 @router.post("/{judge_id}/try", status_code=202)
-def try_one(access: LeadAccess, judge_id: int, body: TryIn) -> JobOut:
+def try_one(access: LeadAccess, servers: Servers, judge_id: RowId, body: TryIn) -> JobOut:
     """Ask a judge about one comparison; the job's result has its prompt, replies and cost."""
-    judge = judges.get(access.session, access.project.id, judge_id)
+    judge = _allowed(access, servers, judge_id)
     return JobOut.of(
         judge_jobs.try_one(access.session, judge, body.comparison_id, actor_id=access.user.id)
     )
 
 
 @router.post("/{judge_id}/compare", status_code=202)
-def compare(access: LeadAccess, judge_id: int, body: JudgeAskIn) -> JobOut:
+def compare(access: LeadAccess, servers: Servers, judge_id: RowId, body: JudgeAskIn) -> JobOut:
     """Ask a judge about comparisons that people have judged."""
-    judge = judges.get(access.session, access.project.id, judge_id)
+    judge = _allowed(access, servers, judge_id)
     return JobOut.of(judge_jobs.compare(access.session, judge, body.count, actor_id=access.user.id))
 
 
 @router.post("/{judge_id}/label", status_code=202)
-def label(access: LeadAccess, judge_id: int, body: JudgeAskIn) -> JobOut:
+def label(access: LeadAccess, servers: Servers, judge_id: RowId, body: JudgeAskIn) -> JobOut:
     """Ask a judge about comparisons that wait for judgments; labelers are asked all the same."""
-    judge = judges.get(access.session, access.project.id, judge_id)
+    judge = _allowed(access, servers, judge_id)
     return JobOut.of(judge_jobs.label(access.session, judge, body.count, actor_id=access.user.id))
 
 
 @router.post("/{judge_id}/evaluate", status_code=202)
-def evaluate(access: LeadAccess, judge_id: int, body: EvaluationIn) -> JobOut:
+def evaluate(access: LeadAccess, servers: Servers, judge_id: RowId, body: EvaluationIn) -> JobOut:
     """Ask a judge about an evaluation, beside people or, with `decides`, in their place."""
-    judge = judges.get(access.session, access.project.id, judge_id)
+    judge = _allowed(access, servers, judge_id)
     evaluation = evaluations.get(access.session, access.project.id, body.evaluation_id)
     ask = judge_jobs.decide if body.decides else judge_jobs.evaluate
     return JobOut.of(ask(access.session, judge, evaluation, actor_id=access.user.id))
@@ -184,7 +193,7 @@ def evaluate(access: LeadAccess, judge_id: int, body: EvaluationIn) -> JobOut:
 @router.get("/{judge_id}/judgments")
 def judgments(
     access: LeadAccess,
-    judge_id: int,
+    judge_id: RowId,
     failed: Annotated[bool, Query(description="Those without a verdict instead.")] = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Sequence[AiJudgmentOut]:
@@ -192,6 +201,13 @@ def judgments(
     judge = judges.get(access.session, access.project.id, judge_id)
     rows = ai_judgments.newest(access.session, judge.id, limit=limit, failed=failed)
     return [_judgment(row) for row in rows]
+
+
+def _allowed(access: ProjectAccess, servers: AllowedServers, judge_id: int) -> Judge:
+    """Return a judge that can be asked and changed: its server is on the operator's list."""
+    judge = judges.get(access.session, access.project.id, judge_id)
+    judges.check_server(judge, servers.judges)
+    return judge
 
 
 def _shown(access: LeadAccess, judge: Judge) -> JudgeOut:
@@ -221,6 +237,8 @@ def _judgment(row: AiJudgment) -> AiJudgmentOut:
         error=row.error,
         ranking=row.ranking,
         strength=row.strength,
+        ratings=row.ratings,
+        thumb=row.thumb,
         is_consistent=row.is_consistent,
         orders=row.orders,
         tokens_in=row.tokens_in,

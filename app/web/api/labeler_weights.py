@@ -10,8 +10,11 @@ from app.domain.reward_parts import LabelerWeight
 from app.services.quality import weights_in_use
 from app.services.quality.weights_in_use import WeightsInUse
 from app.web.deps import LeadAccess
+from app.web.guarded_route import GuardedRoute
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/agreement/weights", tags=["agreement"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/agreement/weights", tags=["agreement"], route_class=GuardedRoute
+)
 
 
 class WeightsIn(BaseModel):

@@ -20,28 +20,25 @@ from app.services.judging import (
 from app.services.project import instructions
 from app.services.queue import slot_leases
 from app.services.rounds import judging_flow
+from app.web.assignment_requests import ClaimIn, ExchangeIn, KeyIn, SkipIn, SubmissionIn
 from app.web.assignments import (
     AssignmentOut,
-    ClaimIn,
     ClaimOut,
-    ExchangeIn,
     ExchangeOut,
     HistoryOut,
-    KeyIn,
     OutcomeOut,
     QueueOut,
     ResultOut,
-    SkipIn,
-    SubmissionIn,
     assignment_out,
     history_out,
     outcome_out,
     queue_out,
 )
 from app.web.deps import LabelerAccess, LabelerDesk, ProjectAccess
+from app.web.guarded_route import GuardedRoute, takes_mib
 from app.web.row_ids import RowId, RowIdQuery
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["labeling"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["labeling"], route_class=GuardedRoute)
 
 HISTORY_PAGE = 20
 
@@ -56,6 +53,7 @@ def claim(desk: LabelerDesk, wanted: ClaimIn) -> Response:
 
 
 @router.post("/assignments/exchange", response_model=ExchangeOut)
+@takes_mib(4)
 def exchange(desk: LabelerDesk, given: ExchangeIn) -> Response:
     """Submit judgments and skips and lease the next comparisons, in one transaction."""
     with desk.open() as access:

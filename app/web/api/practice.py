@@ -20,19 +20,18 @@ from app.services.project import instructions
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import PracticeComparison
 from app.web.addresses import AddressedRoute
+from app.web.assignment_requests import ClaimIn, ExchangeIn, SubmissionOf
 from app.web.assignments import (
     AssignmentOut,
-    ClaimIn,
     ClaimOut,
-    ExchangeIn,
     ExchangeOut,
     QueueOut,
     ResultOut,
-    SubmissionOf,
     assignment_out,
     feedback_out,
 )
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
+from app.web.guarded_route import takes_mib
 
 router = APIRouter(
     prefix="/api/v1/projects/{slug}/practice", tags=["practice"], route_class=AddressedRoute
@@ -126,6 +125,7 @@ def claim(access: LabelerAccess, wanted: ClaimIn) -> ClaimOut:
 
 
 @router.post("/assignments/exchange")
+@takes_mib(4)
 def exchange(access: LabelerAccess, given: ExchangeIn) -> ExchangeOut:
     """Submit judgments, get feedback on them, and get the next comparisons."""
     results = [_submitted(access, work) for work in given.submissions]
@@ -168,6 +168,7 @@ def comparisons(access: LeadAccess) -> list[PractisedOut]:
 
 
 @router.post("/comparisons", status_code=201)
+@takes_mib(8)
 def add(access: LeadAccess, given: AddIn) -> AddedOut:
     """Add settled comparisons; known ones stay as they are."""
     result = practice_files.add(

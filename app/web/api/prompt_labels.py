@@ -11,9 +11,12 @@ from app.services.project import prompt_labels, prompt_search
 from app.services.project.prompt_labels import EditedPrompts, LabelAction, PromptSelection
 from app.services.project.prompt_search import PromptFilter
 from app.web.deps import LeadAccess
+from app.web.guarded_route import GuardedRoute
 from app.web.row_ids import RowId, RowIdIn
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/prompts", tags=["prompts"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/prompts", tags=["prompts"], route_class=GuardedRoute
+)
 
 IDS_MOST = 10_000
 

@@ -16,14 +16,15 @@ from app.formats import charsets, column_mapping, registry
 from app.formats.preview import FilePreview
 from app.models import Prompt, Split
 from app.services.datasets import import_jobs, imports
-from app.services.project import prompt_search, prompts
+from app.services.project import prompt_search, prompts, word_backlog
 from app.services.project.prompt_search import PromptFilter
 from app.web import addresses
 from app.web.api.jobs import JobOut
 from app.web.deps import LeadAccess
-from app.web.row_ids import RowIdQuery
+from app.web.guarded_route import GuardedRoute, takes_file
+from app.web.row_ids import RowId, RowIdQuery
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["prompts"], route_class=GuardedRoute)
 
 _IN_MEMORY = 1 << 20
 
@@ -156,11 +157,15 @@ class PromptOut(BaseModel):
 
 
 class PromptsOut(BaseModel):
-    """A page of prompts, newest first; `before` requests the next page."""
+    """A page of prompts, newest first; `before` requests the next page.
+
+    `unindexed` counts imported texts of the project that a search does not find yet.
+    """
 
     prompts: list[PromptOut]
     before: int | None
     counts: dict[Split, int]
+    unindexed: int = 0
 
 
 async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
@@ -181,7 +186,12 @@ async def uploaded(request: Request) -> AsyncIterator[tuple[BinaryIO, str]]:
 
 Mapped = Annotated[
     Sequence[str],
-    Query(description="field=column, such as prompt=question; ignore=column leaves one out."),
+    Query(
+        description=(
+            "field=column, such as prompt=question; ignore=column leaves one out; value=WORDS=a "
+            "says what a judgment in words of its own means."
+        )
+    ),
 ]
 Encoding = Annotated[
     str | None,
@@ -193,6 +203,15 @@ SameLabelers = Annotated[
         description=(
             "Whether votes without a labeler's name are those of an earlier file's unnamed "
             "labelers. By default: if at least half repeat their judgments and none contradicts."
+        )
+    ),
+]
+MemberSplits = Annotated[
+    bool | None,
+    Query(
+        description=(
+            "Whether the names of files in an archive (train, validation, test) set the split of "
+            "their prompts. By default: if they say two or more."
         )
     ),
 ]
@@ -211,6 +230,7 @@ def formats(access: LeadAccess) -> dict[str, str]:
     openapi_extra=FILE,
     responses={202: {"model": JobOut, "description": "A job imports the file; see Location."}},
 )
+@takes_file
 def import_file(
     body: Uploaded,
     access: LeadAccess,
@@ -223,6 +243,7 @@ def import_file(
     ] = False,
     encoding: Encoding = None,
     same_labelers: SameLabelers = None,
+    member_splits: MemberSplits = None,
 ) -> ImportOut | JobOut:
     """Import prompts, demonstrations, completions or preferences from a file.
 
@@ -243,6 +264,7 @@ def import_file(
             author_id=access.user.id,
             is_evaluation=evaluation,
             same_labelers=same_labelers,
+            member_splits=member_splits,
         )
     if started.job is None:
         return _import_out(started)
@@ -253,6 +275,7 @@ def import_file(
 
 
 @router.post("/imports/preview", openapi_extra=FILE)
+@takes_file
 def preview_file(
     body: Uploaded,
     access: LeadAccess,
@@ -260,6 +283,7 @@ def preview_file(
     map: Mapped = (),
     encoding: Encoding = None,
     same_labelers: SameLabelers = None,
+    member_splits: MemberSplits = None,
 ) -> list[FilePreviewOut]:
     """Return the first rows of a file as they would be imported; nothing is stored."""
     file, _ = body
@@ -271,6 +295,7 @@ def preview_file(
             format=format,
             mapping=column_mapping.parse(map),
             same_labelers=same_labelers,
+            member_splits=member_splits,
         )
     return [FilePreviewOut.of(part) for part in files]
 
@@ -283,7 +308,7 @@ def list_imports(access: LeadAccess) -> list[ImportOut]:
 
 
 @router.get("/imports/{import_id}")
-def show_import(access: LeadAccess, import_id: int) -> ImportOut:
+def show_import(access: LeadAccess, import_id: RowId) -> ImportOut:
     """Return the result of an import."""
     return _import_out(import_jobs.status(access.session, access.project.id, import_id))
 
@@ -306,11 +331,12 @@ def list_prompts(
     page = prompt_search.page(access.session, access.project.id, chosen, before=before, limit=limit)
     counts = prompts.counts(access.session, access.project.id)
     rows = [_prompt_out(row.prompt, row.tags) for row in page.rows]
-    return PromptsOut(prompts=rows, before=page.before, counts=counts)
+    unindexed = word_backlog.waiting(access.session, access.project.id)
+    return PromptsOut(prompts=rows, before=page.before, counts=counts, unindexed=unindexed)
 
 
 @router.get("/prompts/{prompt_id}")
-def show_prompt(access: LeadAccess, prompt_id: int) -> PromptOut:
+def show_prompt(access: LeadAccess, prompt_id: RowId) -> PromptOut:
     """Return one prompt."""
     prompt = prompts.get(access.session, access.project.id, prompt_id)
     tags = prompt_search.tags_by_prompt(access.session, [prompt.id])

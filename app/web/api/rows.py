@@ -23,8 +23,9 @@ from app.services.datasets.row_queries import (
     RowQuery,
 )
 from app.web.deps import LeadAccess, ProjectAccess, database
+from app.web.guarded_route import GuardedRoute
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["rows"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["rows"], route_class=GuardedRoute)
 
 LINES: Final = "application/x-ndjson"
 _LINES_OUT: Final[dict[int | str, dict[str, Any]]] = {

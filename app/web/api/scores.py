@@ -2,20 +2,26 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, File, Form, Query, Response, UploadFile
-from pydantic import BaseModel, Json
+from pydantic import BaseModel, Field, Json
 
 from app.domain import json_dataclasses
 from app.domain.reward_parts import RewardPart
 from app.models import Scoring
-from app.services.rounds import scorings
+from app.services.rounds import scoring_csv, scorings
 from app.services.rounds.scorings import PromptChoice, ScoredCase, ScorerChoice
-from app.web.deps import LeadAccess, ProjectAccess
+from app.web.deps import LeadAccess, ProjectAccess, Servers
+from app.web.guarded_route import GuardedRoute, takes_file
+from app.web.openapi import files
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/scores", tags=["scores"])
+router = APIRouter(
+    prefix="/api/v1/projects/{slug}/scores", tags=["scores"], route_class=GuardedRoute
+)
 
+CSV: Final = "text/csv; charset=utf-8"
 _CHUNK = 1 << 16
 
 
@@ -59,6 +65,10 @@ class CaseOut(BaseModel):
     row: int
     subset: str
     messages: list[dict[str, Any]]
+    earlier: Annotated[
+        list[list[dict[str, Any]]],
+        Field(description="The turns before each response to a follow-up; empty without any."),
+    ]
     responses: list[str | None]
     scores: list[float | None]
 
@@ -77,7 +87,7 @@ def show_all(access: LeadAccess) -> list[ScoringOut]:
 
 
 @router.post("", status_code=202)
-def create(access: LeadAccess, body: ScoreIn) -> ScoringOut:
+def create(access: LeadAccess, body: ScoreIn, servers: Servers) -> ScoringOut:
     """Score responses of models to prompts of the project; the first is compared with."""
     choice = ScorerChoice(_part(body.scorer), body.threshold, body.is_high_bad)
     chosen = PromptChoice(body.group, body.category, body.prompts)
@@ -89,13 +99,16 @@ def create(access: LeadAccess, body: ScoreIn) -> ScoringOut:
             body.models,
             chosen,
             user_id=access.user.id,
+            servers=servers,
         )
     )
 
 
 @router.post("/files", status_code=202)
+@takes_file
 def create_of_file(
     access: LeadAccess,
+    servers: Servers,
     file: Annotated[UploadFile, File()],
     scorer: Annotated[Json[dict[str, Any]], Form(description="The scorer as JSON.")],
     threshold: Annotated[float | None, Form()] = None,
@@ -111,12 +124,13 @@ def create_of_file(
             _chunks(file.file),
             file.filename or "",
             user_id=access.user.id,
+            servers=servers,
         )
     )
 
 
 @router.get("/{scoring_id}")
-def show(access: LeadAccess, scoring_id: int) -> FiguresOut:
+def show(access: LeadAccess, scoring_id: RowId) -> FiguresOut:
     """Return a scoring with its figures so far."""
     scoring = _get(access, scoring_id)
     figures = scorings.figures(access.session, scoring).to_json()
@@ -126,7 +140,7 @@ def show(access: LeadAccess, scoring_id: int) -> FiguresOut:
 @router.get("/{scoring_id}/cases")
 def cases(
     access: LeadAccess,
-    scoring_id: int,
+    scoring_id: RowId,
     side: int = 0,
     start: Annotated[int, Query(ge=0)] = 0,
     count: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -137,15 +151,15 @@ def cases(
     return CasesOut(cases=[_case(one) for one in found], found=total)
 
 
-@router.get("/{scoring_id}/csv")
-def download(access: LeadAccess, scoring_id: int) -> Response:
+@router.get("/{scoring_id}/csv", response_class=Response, responses=files(CSV))
+def download(access: LeadAccess, scoring_id: RowId) -> Response:
     """Return all responses with their scores as CSV."""
-    lines = scorings.csv_rows(access.session, _get(access, scoring_id))
-    return Response("".join(lines), media_type="text/csv; charset=utf-8")
+    lines = scoring_csv.lines(access.session, _get(access, scoring_id))
+    return Response("".join(lines), media_type=CSV)
 
 
 @router.delete("/{scoring_id}", status_code=204)
-def remove(access: LeadAccess, scoring_id: int) -> None:
+def remove(access: LeadAccess, scoring_id: RowId) -> None:
     """Delete a scoring."""
     scorings.remove(access.session, _get(access, scoring_id), user_id=access.user.id)
 
@@ -180,6 +194,7 @@ def _case(case: ScoredCase) -> CaseOut:
         row=case.place + 1,
         subset=case.subset,
         messages=[dict(turn) for turn in case.messages],
+        earlier=[[dict(turn) for turn in turns] for turns in case.earlier],
         responses=list(case.texts),
         scores=list(case.scores),
     )

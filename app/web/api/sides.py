@@ -10,8 +10,10 @@ from app.models import Split
 from app.services.checkpoints import response_jobs, results_files, side_by_side
 from app.services.checkpoints.side_by_side import Difference, Length, PairFilter, SideChoice
 from app.web.deps import LeadAccess
+from app.web.guarded_route import GuardedRoute, takes_file
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}/sides", tags=["sides"])
+router = APIRouter(prefix="/api/v1/projects/{slug}/sides", tags=["sides"], route_class=GuardedRoute)
 
 
 class ChoiceOut(BaseModel):
@@ -124,6 +126,7 @@ def show(
 
 
 @router.post("/files", status_code=201)
+@takes_file
 def upload(access: LeadAccess, file: Annotated[UploadFile, File()]) -> FileOut:
     """Upload a results file."""
     added = results_files.add(
@@ -145,7 +148,7 @@ def upload(access: LeadAccess, file: Annotated[UploadFile, File()]) -> FileOut:
 
 
 @router.delete("/files/{file_id}", status_code=204)
-def remove(access: LeadAccess, file_id: int) -> None:
+def remove(access: LeadAccess, file_id: RowId) -> None:
     """Delete a results file."""
     results_file = results_files.get(access.session, access.project.id, file_id)
     results_files.remove(access.session, results_file, user_id=access.user.id)

@@ -10,8 +10,10 @@ from app.domain.assignment import OVERLAP_MOST
 from app.services.queue import steering
 from app.services.rounds import judging_flow
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.guarded_route import GuardedRoute
+from app.web.row_ids import RowId
 
-router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["steering"])
+router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["steering"], route_class=GuardedRoute)
 
 
 class PauseIn(BaseModel):
@@ -61,14 +63,14 @@ class ComparisonState(BaseModel):
 
 
 @router.post("/labelers/{user_id}/release")
-def release(access: LeadAccess, user_id: int) -> dict[str, int]:
+def release(access: LeadAccess, user_id: RowId) -> dict[str, int]:
     """Return a labeler's leases to the queue."""
     released = steering.release(access.session, access.project.id, user_id, actor_id=access.user.id)
     return {"released": released}
 
 
 @router.post("/labelers/{user_id}/pause")
-def pause(access: LeadAccess, user_id: int, body: PauseIn) -> PauseIn:
+def pause(access: LeadAccess, user_id: RowId, body: PauseIn) -> PauseIn:
     """Pause or resume a labeler, who gets no new comparisons while paused."""
     member = steering.pause(
         access.session,
@@ -81,7 +83,7 @@ def pause(access: LeadAccess, user_id: int, body: PauseIn) -> PauseIn:
 
 
 @router.post("/comparisons/{comparison_id}/reassign")
-def reassign(access: LeadAccess, comparison_id: int, body: ReassignIn) -> LeaseOut:
+def reassign(access: LeadAccess, comparison_id: RowId, body: ReassignIn) -> LeaseOut:
     """Assign a judgment to a labeler for one day; it comes first on their page."""
     assignment = steering.reassign(
         access.session,
@@ -96,7 +98,7 @@ def reassign(access: LeadAccess, comparison_id: int, body: ReassignIn) -> LeaseO
 
 
 @router.put("/comparisons/{comparison_id}/priority")
-def set_priority(access: LeadAccess, comparison_id: int, body: PriorityIn) -> ComparisonState:
+def set_priority(access: LeadAccess, comparison_id: RowId, body: PriorityIn) -> ComparisonState:
     """Set the priority of a comparison."""
     steering.set_priority(
         access.session,
@@ -109,14 +111,14 @@ def set_priority(access: LeadAccess, comparison_id: int, body: PriorityIn) -> Co
 
 
 @router.put("/comparisons/{comparison_id}/withdrawal")
-def withdraw(access: LeadAccess, comparison_id: int) -> ComparisonState:
+def withdraw(access: LeadAccess, comparison_id: RowId) -> ComparisonState:
     """Withdraw a comparison; its judgments no longer count."""
     judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return _state(access, comparison_id)
 
 
 @router.delete("/comparisons/{comparison_id}/withdrawal")
-def restore(access: LeadAccess, comparison_id: int) -> ComparisonState:
+def restore(access: LeadAccess, comparison_id: RowId) -> ComparisonState:
     """Return a withdrawn comparison to the queue; its judgments count again."""
     steering.restore(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return _state(access, comparison_id)

@@ -57,6 +57,7 @@ class SettlementForm(BaseModel):
     reason: str = ""
     comment: str = ""
     edge_case: str = ""
+    next: str = ""  # "1": continue with the next disputed comparison
 
 
 class JudgmentIn(BaseModel):

@@ -81,6 +81,11 @@ def settle(form: SettlementForm) -> RankBody:
         raise Invalid(f"the answer must be bad or left out, not {quoted(form.preferred)}")
     if not form.ranks:
         return RankBody()
+    if missing := [name for name, rank in zip(LETTERS, form.ranks, strict=False) if not rank]:
+        raise Invalid(
+            "give every response a rank, or settle that they cannot be ranked: no rank is given to "
+            + ", ".join(missing)
+        )
     ranks = [
         whole_number(f"the rank of {letter}", rank, 1, len(form.ranks))
         for letter, rank in zip(LETTERS, form.ranks, strict=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 from sqlalchemy.orm import Session
@@ -11,18 +12,19 @@ from sqlalchemy.orm import Session
 from app.domain.agreement import EXPECTATION, WEIGHTING
 from app.domain.labeler_agreement import LabelerAgreement
 from app.domain.measures import Interval, Measure, Undefined
-from app.models import Checkpoint, CheckpointKind, Guidelines, Round
+from app.models import Checkpoint, CheckpointKind, Guidelines, Project, Round
 from app.services.checkpoints import checkpoints
 from app.services.project import projects, prompt_search
 from app.services.quality import agreement, kept_figures, labeler_quality
 from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
-from app.services.rounds import loop_overview, round_progress
-from app.web import addresses
+from app.services.rounds import loop_overview, page_verdicts, round_progress
+from app.web import addresses, verdict_words
 from app.web.curves import Chart, ChartBand, ChartLine
 from app.web.deps import LeadAccess
 from app.web.render import render
+from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
 
@@ -48,12 +50,33 @@ class ChosenGroup:
     source: str = ""
     category: str = ""
     tag: str = ""
+    chosen: bool = False  # include comparisons that a rule chose
+
+    @property
+    def where(self) -> str:
+        """Of which part of the judgments the figures are, as the end of a phrase."""
+        if self.version or self.source or self.category or self.tag:
+            return " in this selection"
+        return f" in round {self.round}" if self.round else ""
+
+    def address(self, *, chosen: bool) -> str:
+        """Return the page's query with the same filters, with or without chosen comparisons."""
+        values = {
+            "round": self.round,
+            "version": self.version,
+            "source": self.source,
+            "category": self.category,
+            "tag": self.tag,
+            "chosen": int(chosen),
+        }
+        return urlencode({name: value for name, value in values.items() if value})
 
 
 @dataclass(frozen=True, slots=True)
 class AgreementPage:
-    """The report with its filters, the quality of labelers, and the newest reward model."""
+    """The report with its verdict and filters, the labelers' quality, the newest reward model."""
 
+    verdict: VerdictWords
     report: AgreementReport
     quality: dict[str, Quality]
     chosen_round: int | None
@@ -69,6 +92,7 @@ class AgreementPage:
     reward: Checkpoint | None
     low: int
     as_of: datetime | None  # of figures that newer judgments are not in yet
+    other_stratum: str  # the query that includes chosen comparisons, or leaves them out
     expectation: str = EXPECTATION
     weighting: str = WEIGHTING
     fewest_shared: int = FEWEST_SHARED  # below, two labelers are not compared on the page
@@ -132,10 +156,11 @@ def show(
     source: Annotated[str, Query()] = "",
     category: Annotated[str, Query()] = "",
     tag: Annotated[str, Query()] = "",
+    chosen: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show how far labelers agree."""
-    chosen = ChosenGroup(round or None, version or None, source, category, tag)
-    page = _page(access.session, access.project.id, chosen)
+    asked = ChosenGroup(round or None, version or None, source, category, tag, chosen)
+    page = _page(access.session, access.project, asked)
     return render(request, "agreement/page.html", page)
 
 
@@ -182,7 +207,8 @@ def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:
     return cells
 
 
-def _page(session: Session, project_id: int, asked: ChosenGroup) -> AgreementPage:
+def _page(session: Session, project: Project, asked: ChosenGroup) -> AgreementPage:
+    project_id = project.id
     all_rounds = round_progress.of_project(session, project_id)
     chosen = next((round_ for round_ in all_rounds if round_.number == asked.round), None)
     report = agreement.report(
@@ -193,9 +219,12 @@ def _page(session: Session, project_id: int, asked: ChosenGroup) -> AgreementPag
         source=asked.source or None,
         categories=(asked.category,) if asked.category else (),
         tags=(asked.tag,) if asked.tag else (),
+        chosen=asked.chosen,
     )
     reward = checkpoints.of_project(session, project_id, CheckpointKind.REWARD)
+    verdict = page_verdicts.of_agreement(session, project, report, asked.where)
     return AgreementPage(
+        verdict_words.words(verdict, project.slug),
         report,
         {row.labeler: row for row in labeler_quality.of_project(session, project_id)},
         chosen.number if chosen else None,
@@ -211,6 +240,7 @@ def _page(session: Session, project_id: int, asked: ChosenGroup) -> AgreementPag
         reward[0] if reward else None,
         agreement.lowest(session, project_id).total,
         kept_figures.as_of(session),
+        asked.address(chosen=not asked.chosen),
     )
 
 

@@ -24,6 +24,7 @@ from app.services.checkpoints.chats import ChatExchange, ChatSetup
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess, database
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -122,7 +123,7 @@ def start(
 
 @router.post("/p/{slug}/chat/{chat_id}/say")
 def say(
-    request: Request, access: LeadAccess, chat_id: int, text: Annotated[str, Form()] = ""
+    request: Request, access: LeadAccess, chat_id: RowId, text: Annotated[str, Form()] = ""
 ) -> Response:
     """Send a message to the models."""
     chat = _chat(access, chat_id)
@@ -135,7 +136,7 @@ def say(
 
 
 @router.post("/p/{slug}/chat/{chat_id}/again")
-def again(request: Request, access: LeadAccess, chat_id: int) -> Response:
+def again(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """Generate the last replies anew."""
     try:
         chats.again(access.session, _chat(access, chat_id))
@@ -146,28 +147,28 @@ def again(request: Request, access: LeadAccess, chat_id: int) -> Response:
 
 
 @router.post("/p/{slug}/chat/{chat_id}/stop")
-def stop(request: Request, access: LeadAccess, chat_id: int) -> Response:
+def stop(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """Stop the replies that are being written."""
     chats.stop(access.session, _chat(access, chat_id))
     return redirect(request, _address(access))
 
 
 @router.post("/p/{slug}/chat/{chat_id}/end")
-def end(request: Request, access: LeadAccess, chat_id: int) -> Response:
+def end(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """End the chat, so that its worker is free."""
     chats.end(access.session, _chat(access, chat_id))
     return redirect(request, _address(access), notice="The chat has ended.")
 
 
 @router.get("/p/{slug}/chat/{chat_id}/live")
-def live(request: Request, access: LeadAccess, chat_id: int) -> Response:
+def live(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """Return the newest exchange."""
     page = _live(access.session, _chat(access, chat_id))
     return render(request, "chat/_live.html", page, fragment=True)
 
 
 @router.get("/p/{slug}/chat/{chat_id}/events")
-def events(request: Request, access: LeadAccess, chat_id: int) -> Response:
+def events(request: Request, access: LeadAccess, chat_id: RowId) -> Response:
     """Send the newest exchange whenever it changes, until its replies have ended."""
     _chat(access, chat_id)
     # The session ends with this function; the stream reads in short sessions of its own.

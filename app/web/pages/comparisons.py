@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from fastapi import Form, Query, Request, Response
 
 from app.domain.judgment_kinds import STRENGTH_NAMES, JudgmentKind
-from app.domain.ranking import Ranking
-from app.errors import AttuneError, Invalid
-from app.models import AiJudgment, Assignment, Comparison, Judge, Membership, Purpose
+from app.errors import AttuneError, FigurePending, Invalid
+from app.models import AiJudgment, AiOutcome, Assignment, Comparison, Judge, Membership, Purpose
 from app.services.datasets import comparison_requests, imported_votes
 from app.services.judging import ai_judgments, judgment_bodies
 from app.services.people import accounts
+from app.services.project import word_backlog
 from app.services.quality import adjudication, comparison_search, waiting_prompts
 from app.services.quality.comparison_search import (
     ComparisonDetail,
@@ -21,10 +21,11 @@ from app.services.quality.comparison_search import (
 )
 from app.services.queue import steering
 from app.services.rounds import judging_flow
-from app.web import addresses
+from app.web import addresses, ai_verdicts
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -32,7 +33,8 @@ STATES = {
     "": "All states",
     "open": "Needs judgments",
     "judged": "Complete",
-    "low": "Lowest agreement first",
+    "low": "Disputed, lowest agreement first",
+    "settled": "Settled",
     "flagged": "Flagged",
     "withdrawn": "Withdrawn",
 }
@@ -47,6 +49,7 @@ class ComparisonsPage:
     states: dict[str, str]
     kind: JudgmentKind
     waiting: int  # prompts that labelers could still be asked about
+    unindexed: int  # texts that a search does not find yet
 
     @property
     def verb(self) -> str:
@@ -74,12 +77,9 @@ class ComparisonPage:
 
     def verdict(self, said: AiJudgment) -> str:
         """Return what an AI judge said in words, with responses named by letter."""
-        if said.ranking is None:
+        if said.outcome != AiOutcome.JUDGED:
             return f"{said.outcome}: {said.error}"
-        groups = Ranking(tuple(said.ranking)).groups
-        if len(groups) == 1:
-            return "tie"
-        return " > ".join(" = ".join(self.letters[place] for place in group) for group in groups)
+        return ai_verdicts.in_letters(said.ranking, said.ratings, said.thumb, self.letters)
 
     def words(self, detail: JudgmentDetail) -> str:
         """Return a judgment in words, with responses named by letter."""
@@ -106,7 +106,8 @@ def show(
         access.project.judgment_kind,
         waiting_prompts.count(access.session, access.project),
     )
-    page = ComparisonsPage(listed, asked, STATES, kind, waiting)
+    unindexed = word_backlog.waiting(access.session, access.project.id)
+    page = ComparisonsPage(listed, asked, STATES, kind, waiting, unindexed)
     return render(request, "comparisons/page.html", page)
 
 
@@ -131,7 +132,7 @@ def _left_out(count: int) -> str:
 
 
 @router.get("/p/{slug}/comparisons/{comparison_id}")
-def show_one(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+def show_one(request: Request, access: LeadAccess, comparison_id: RowId) -> Response:
     """Show one comparison with all its judgments."""
     return render(request, "comparisons/one.html", _page(access, comparison_id))
 
@@ -140,7 +141,7 @@ def show_one(request: Request, access: LeadAccess, comparison_id: int) -> Respon
 def settle(
     request: Request,
     access: LeadAccess,
-    comparison_id: int,
+    comparison_id: RowId,
     form: Annotated[SettlementForm, Form()],
 ) -> Response:
     """Settle a dispute, and publish the edge case if one was written."""
@@ -151,11 +152,13 @@ def settle(
     except AttuneError as error:
         page = _page(access, comparison_id, str(error), form)
         return render(request, "comparisons/one.html", page, status=422)
+    if form.next:
+        return _next_disputed(request, access, comparison_id)
     return redirect(request, _url(access, comparison_id), notice="Settled.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/again")
-def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+def ask_again(request: Request, access: LeadAccess, comparison_id: RowId) -> Response:
     """Ask the same comparison again, under the newest guidelines."""
     comparison = comparison_search.get(access.session, access.project.id, comparison_id)
     again = adjudication.ask_again(access.session, access.project, comparison)
@@ -167,7 +170,7 @@ def ask_again(request: Request, access: LeadAccess, comparison_id: int) -> Respo
 def use(
     request: Request,
     access: LeadAccess,
-    comparison_id: int,
+    comparison_id: RowId,
     purpose: Annotated[Purpose, Form()],
 ) -> Response:
     """Ask all labelers a settled comparison, as gold or for practice."""
@@ -184,14 +187,14 @@ def use(
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/withdraw")
-def withdraw(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+def withdraw(request: Request, access: LeadAccess, comparison_id: RowId) -> Response:
     """Withdraw a comparison; its judgments are kept but no longer count."""
     judging_flow.withdraw(access.session, access.project.id, comparison_id, actor_id=access.user.id)
     return redirect(request, _url(access, comparison_id), notice="Withdrawn.")
 
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/restore")
-def restore(request: Request, access: LeadAccess, comparison_id: int) -> Response:
+def restore(request: Request, access: LeadAccess, comparison_id: RowId) -> Response:
     """Return a withdrawn comparison to the queue."""
 
     def act() -> None:
@@ -203,7 +206,7 @@ def restore(request: Request, access: LeadAccess, comparison_id: int) -> Respons
 
 @router.post("/p/{slug}/comparisons/{comparison_id}/priority")
 def set_priority(
-    request: Request, access: LeadAccess, comparison_id: int, priority: Annotated[int, Form()]
+    request: Request, access: LeadAccess, comparison_id: RowId, priority: Annotated[int, Form()]
 ) -> Response:
     """Set the priority of a comparison in the queue."""
 
@@ -220,7 +223,7 @@ def set_priority(
 def reassign(
     request: Request,
     access: LeadAccess,
-    comparison_id: int,
+    comparison_id: RowId,
     to: Annotated[int, Form()],
     taken_from: Annotated[int | Literal[""], Form()] = "",
 ) -> Response:
@@ -280,6 +283,20 @@ def _settle(access: ProjectAccess, comparison: Comparison, form: SettlementForm)
         adjudication.add_edge_case(
             access.session, access.project, form.edge_case, actor_id=access.user.id
         )
+
+
+def _next_disputed(request: Request, access: ProjectAccess, settled_id: int) -> Response:
+    """Continue with the next disputed comparison; with the list if it is not known yet."""
+    settled = f"Comparison {settled_id} is settled."
+    low = addresses.path("comparisons.show", slug=access.project.slug) + "?state=low"
+    try:
+        following = comparison_search.next_disputed(access.session, access.project.id)
+    except FigurePending:
+        notice = f"{settled} Agreement is still being measured: select the next one here."
+        return redirect(request, low, notice=notice)
+    if following is None:
+        return redirect(request, low, notice=f"{settled} No other dispute is left to settle.")
+    return redirect(request, _url(access, following), notice=f"{settled} This is the next one.")
 
 
 def _steered(

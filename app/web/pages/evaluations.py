@@ -12,13 +12,23 @@ from app.models import Checkpoint, Evaluation, Judge, Purpose, Round
 from app.services.checkpoints import checkpoints
 from app.services.judging import judges
 from app.services.project import prompt_search
-from app.services.rounds import evaluation_judges, evaluations, judge_jobs, round_progress
+from app.services.rounds import (
+    completion_pairs,
+    evaluation_judges,
+    evaluations,
+    judge_jobs,
+    page_verdicts,
+    round_progress,
+)
+from app.services.rounds.completion_pairs import CompletionPair
 from app.services.rounds.evaluation_judges import JudgeExplanation, JudgeOpinion
-from app.services.rounds.evaluations import CategoryResults, CompletionPair
+from app.services.rounds.evaluations import CategoryResults
 from app.services.rounds.round_progress import LabelingProgress
-from app.web import addresses
-from app.web.deps import LeadAccess, ProjectAccess
+from app.web import addresses, verdict_words
+from app.web.deps import LeadAccess, ProjectAccess, Servers
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
+from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
 
@@ -48,6 +58,7 @@ class EvaluationsPage:
 class EvaluationPage:
     """One evaluation with its pairs of responses, those with the largest score difference first."""
 
+    verdict: VerdictWords  # on all prompts
     row: EvaluationRow
     pairs: list[CompletionPair]
     total: int
@@ -84,7 +95,7 @@ def show_all(request: Request, access: LeadAccess) -> Response:
 def show(
     request: Request,
     access: LeadAccess,
-    evaluation_id: int,
+    evaluation_id: RowId,
     category: Annotated[str, Query()] = "",
     tag: Annotated[str, Query()] = "",
 ) -> Response:
@@ -97,7 +108,8 @@ def show(
 def ask_judge(
     request: Request,
     access: LeadAccess,
-    evaluation_id: int,
+    servers: Servers,
+    evaluation_id: RowId,
     judge_id: Annotated[int, Form()],
     decides: Annotated[bool, Form()] = False,
 ) -> Response:
@@ -106,6 +118,7 @@ def ask_judge(
     judge = judges.get(access.session, access.project.id, judge_id)
     ask = judge_jobs.decide if decides else judge_jobs.evaluate
     try:
+        judges.check_server(judge, servers.judges)
         job = ask(access.session, judge, evaluation, actor_id=access.user.id)
     except AttuneError as error:
         page = _page(access, evaluation_id, "", "", str(error))
@@ -119,9 +132,11 @@ def _page(
 ) -> EvaluationPage:
     session, project_id = access.session, access.project.id
     evaluation = evaluations.get(session, project_id, evaluation_id)
-    pairs = evaluations.completion_pairs(session, evaluation)
+    pairs = completion_pairs.of_evaluation(session, evaluation)
     pairs.sort(key=lambda pair: -abs(pair.score_new - pair.score_old))
+    verdict = page_verdicts.of_evaluation(session, evaluation)
     return EvaluationPage(
+        verdict_words.words(verdict, access.project.slug),
         _row(access, evaluation, category, tag),
         pairs[:SHOWN],
         len(pairs),

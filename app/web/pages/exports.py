@@ -22,6 +22,7 @@ from app.services.project import prompt_search
 from app.web import addresses, export_files
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -226,7 +227,7 @@ def create(request: Request, access: LeadAccess, form: Annotated[ExportForm, For
 
 
 @router.get("/p/{slug}/exports/{number}")
-def show(request: Request, access: LeadAccess, number: int) -> Response:
+def show(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Show one export with its manifest."""
     row = _row(access, exports.get(access.session, access.project.id, number))
     title = export_rows.TITLES.get(row.export.format, row.export.format)
@@ -234,14 +235,14 @@ def show(request: Request, access: LeadAccess, number: int) -> Response:
 
 
 @router.get("/p/{slug}/exports/{number}/download")
-def download(request: Request, access: LeadAccess, number: int) -> Response:
+def download(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
     return export_files.file(request, access.project, export)
 
 
 @router.get("/p/{slug}/exports/{number}/folder")
-def download_folder(request: Request, access: LeadAccess, number: int) -> Response:
+def download_folder(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
     export = exports.get(access.session, access.project.id, number)
     return export_files.folder(request, access.project, export)

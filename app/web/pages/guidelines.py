@@ -105,8 +105,7 @@ def show(
 def read(request: Request, access: LabelerAccess, version: Annotated[int, Form()]) -> Response:
     """Record that the viewer has read a version, and continue to labeling."""
     if access.membership is not None:
-        member = access.session.merge(access.membership)
-        member.guidelines_read_version = max(member.guidelines_read_version, version)
+        projects.mark_guidelines_read(access.session, access.membership, version)
     return redirect(request, addresses.path("label.show", slug=access.project.slug))
 
 

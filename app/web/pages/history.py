@@ -11,10 +11,11 @@ from app.errors import AttuneError, NotFound
 from app.services.judging import corrections, judgment_bodies, labeler_history
 from app.services.judging.labeler_history import HistoryItem
 from app.services.judging.sheets import Sheet
-from app.services.project import instructions
+from app.services.project import instructions, word_backlog
 from app.web import addresses
 from app.web.assignments import AssignmentOut, assignment_out
 from app.web.deps import LabelerAccess, ProjectAccess
+from app.web.guarded_route import shows_form_again
 from app.web.judgment_forms import filled, reopened, scale_of, submission_of
 from app.web.judgment_kinds import JudgmentForm, ScaleStep, in_words
 from app.web.render import redirect, render
@@ -45,6 +46,7 @@ class HistoryPage:
     entries: list[HistoryEntry]
     next_before: int | None
     search: str
+    unindexed: int  # texts that a search does not find yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ def show(
     )
     more = items[PAGE - 1].assignment_id if len(items) > PAGE else None
     entries = [HistoryEntry(item, words(item)) for item in items[:PAGE]]
-    return render(request, "history/list.html", HistoryPage(entries, more, q.strip()))
+    unindexed = word_backlog.waiting(session, project_id)
+    page = HistoryPage(entries, more, q.strip(), unindexed)
+    return render(request, "history/list.html", page)
 
 
 @router.get("/p/{slug}/history/{assignment_id}")
@@ -82,6 +86,7 @@ def show_one(request: Request, access: LabelerAccess, assignment_id: RowId) -> R
 
 
 @router.post("/p/{slug}/history/{assignment_id}")
+@shows_form_again
 def save(
     request: Request,
     access: LabelerAccess,

@@ -21,6 +21,7 @@ from app.services.rounds import job_control
 from app.web import addresses
 from app.web.deps import AdminAccess, LeadAccess
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 PAGE_SIZE = 50
@@ -125,19 +126,21 @@ def live(
 
 
 @router.get("/jobs/{job_id}")
-def show_one(request: Request, access: AdminAccess, job_id: int) -> Response:
+def show_one(request: Request, access: AdminAccess, job_id: RowId) -> Response:
     """Show one job."""
     return render(request, "jobs/job.html", _one(access.session, job_id))
 
 
 @router.get("/jobs/{job_id}/live")
-def live_one(request: Request, access: AdminAccess, job_id: int) -> Response:
+def live_one(request: Request, access: AdminAccess, job_id: RowId) -> Response:
     """Return the part of one job's page that changes."""
     return render(request, "jobs/_job.html", _one(access.session, job_id), fragment=True)
 
 
 @router.post("/jobs/{job_id}/{action}")
-def act(request: Request, access: AdminAccess, job_id: int, action: job_control.Action) -> Response:
+def act(
+    request: Request, access: AdminAccess, job_id: RowId, action: job_control.Action
+) -> Response:
     """Cancel, retry or stop a job."""
     job_control.apply(access.session, job_id, action, actor_id=access.user.id)
     return redirect(
@@ -148,13 +151,13 @@ def act(request: Request, access: AdminAccess, job_id: int, action: job_control.
 
 
 @router.get("/p/{slug}/jobs/{job_id}")
-def show_of_project(request: Request, access: LeadAccess, job_id: int) -> Response:
+def show_of_project(request: Request, access: LeadAccess, job_id: RowId) -> Response:
     """Show one job of the project."""
     return render(request, "jobs/job.html", _one(access.session, job_id, access.project))
 
 
 @router.get("/p/{slug}/jobs/{job_id}/live")
-def live_of_project(request: Request, access: LeadAccess, job_id: int) -> Response:
+def live_of_project(request: Request, access: LeadAccess, job_id: RowId) -> Response:
     """Return the part of one job's page that changes."""
     page = _one(access.session, job_id, access.project)
     return render(request, "jobs/_job.html", page, fragment=True)
@@ -162,7 +165,7 @@ def live_of_project(request: Request, access: LeadAccess, job_id: int) -> Respon
 
 @router.post("/p/{slug}/jobs/{job_id}/{action}")
 def act_in_project(
-    request: Request, access: LeadAccess, job_id: int, action: job_control.Action
+    request: Request, access: LeadAccess, job_id: RowId, action: job_control.Action
 ) -> Response:
     """Cancel, retry or stop a job of the project."""
     job_control.apply(

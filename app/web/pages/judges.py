@@ -1,33 +1,48 @@
 """AI judges: added, tried, compared with people, and asked to label."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Form, Request, Response
 from pydantic import BaseModel, model_validator
 
-from app.domain.judges import measures, prompts, servers
+from app.domain.judges import askings, measures, prompts
 from app.domain.judges.measures import JudgeMeasures
-from app.domain.judges.prompts import Message
+from app.domain.judges.prompts import Message, Rubric
+from app.domain.judges.rated_measures import CriterionMeasures
 from app.domain.judges.servers import SETTING, AllowedServer
 from app.domain.judges.setup import JUDGED_KINDS, MAX_TOKENS, JudgeLimits, JudgeSetup
-from app.domain.ranking import Ranking
+from app.domain.judgment_kinds import ORDERING_KINDS, JudgmentKind
 from app.errors import AttuneError
-from app.models import AiJudgment, Job, Judge
+from app.models import AiJudgment, AiOutcome, Job, Judge
 from app.services.judging import ai_judgments, judges
 from app.services.judging.ai_judgments import JudgeTotals
 from app.services.quality import judge_quality
 from app.services.rounds import judge_jobs
 from app.services.rounds.judge_jobs import JudgeTask
-from app.web import addresses
-from app.web.deps import LeadAccess, ProjectAccess
+from app.web import addresses, ai_verdicts
+from app.web.deps import LeadAccess, ProjectAccess, allowed_servers
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
 SHOWN = 20
+TASKS: Mapping[str, str] = {
+    JudgeTask.TRY: "try one comparison",
+    JudgeTask.COMPARE: "compare with people",
+    JudgeTask.LABEL: "label",
+    JudgeTask.EVALUATE: "judge an evaluation, beside people",
+    JudgeTask.DECIDE: "decide an evaluation",
+}
+OUTCOMES: Mapping[str, str] = {
+    AiOutcome.JUDGED: "judged",
+    AiOutcome.MALFORMED: "no verdict could be read",
+    AiOutcome.REFUSED: "refused by the server",
+}
 _EXAMPLE = ({"role": "user", "content": "(the prompt)"},)
+_EXAMPLE_SIZES = {JudgmentKind.PICK: 2, JudgmentKind.RANK: 3}
 _EXAMPLE_RESPONSES = ("(one response)", "(the other response)", "(a third response)")
 
 
@@ -86,7 +101,10 @@ class JudgeForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class JudgeRow:
-    """A judge with what it has done and how it compares with people."""
+    """A judge with what it has done and how it compares with people.
+
+    `why_not_asked` says that the operator does not allow its server any more; empty if it does.
+    """
 
     judge: Judge
     setup: JudgeSetup
@@ -94,6 +112,13 @@ class JudgeRow:
     totals: JudgeTotals
     measures: JudgeMeasures
     why_not_alone: str
+    why_not_asked: str
+
+    @property
+    def on_ratings(self) -> CriterionMeasures | None:
+        """Its agreement on ratings in one figure: of the weighted mean, or of the one criterion."""
+        single = self.measures.single
+        return single.mean or (single.criteria[0][1] if single.criteria else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +128,7 @@ class JudgesPage:
     rows: list[JudgeRow]
     servers: tuple[AllowedServer, ...]
     form: JudgeForm
+    kind: JudgmentKind
     why_not: str = ""
     error: str = ""
     setting: str = SETTING
@@ -119,19 +145,29 @@ class JudgePage:
     judged: list[AiJudgment]
     failed: list[AiJudgment]
     form: JudgeForm
+    kind: JudgmentKind
     error: str = ""
     least: int = field(default=measures.LEAST_COMPARED)
+    tasks: Mapping[str, str] = field(default_factory=lambda: TASKS)
+    outcomes: Mapping[str, str] = field(default_factory=lambda: OUTCOMES)
+
+    @property
+    def compares(self) -> bool:
+        """Whether picks and rankings are of interest: they are asked for, or were judged."""
+        measured = self.row.measures
+        judged = measured.agreement.n or measured.longer.n or measured.first_place.n
+        return self.kind in ORDERING_KINDS or bool(judged)
 
     @staticmethod
-    def verdict(ranks: Sequence[int]) -> str:
-        """Return a ranking by letters in canonical order, such as "A" or "C > A = B"."""
-        groups = [
-            " = ".join(prompts.LETTERS[place] for place in group)
-            for group in Ranking(tuple(ranks)).groups
-        ]
-        if len(groups) == 1:
-            return "tie"
-        return groups[0] if len(ranks) == 2 else " > ".join(groups)
+    def verdict(
+        ranking: Sequence[int] | None,
+        ratings: Mapping[str, Sequence[int]] | None,
+        thumb: str | None,
+    ) -> str:
+        """Return a verdict in words, with responses named by letters in canonical order."""
+        if ranking and len(ranking) == 2 and len(set(ranking)) > 1:
+            return prompts.LETTERS[ranking.index(1)]
+        return ai_verdicts.in_letters(ranking, ratings, thumb)
 
 
 @router.get("/p/{slug}/labelers/judges")
@@ -160,14 +196,14 @@ def add(request: Request, access: LeadAccess, form: Annotated[JudgeForm, Form()]
 
 
 @router.get("/p/{slug}/labelers/judges/{judge_id}")
-def show(request: Request, access: LeadAccess, judge_id: int) -> Response:
+def show(request: Request, access: LeadAccess, judge_id: RowId) -> Response:
     """Show one judge."""
-    return render(request, "judges/one.html", _one(access, judge_id))
+    return render(request, "judges/one.html", _one(request, access, judge_id))
 
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/try")
 def try_one(
-    request: Request, access: LeadAccess, judge_id: int, comparison: Annotated[int, Form()]
+    request: Request, access: LeadAccess, judge_id: RowId, comparison: Annotated[int, Form()]
 ) -> Response:
     """Ask the judge about one comparison."""
     return _asked(
@@ -182,7 +218,7 @@ def try_one(
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/compare")
 def compare(
-    request: Request, access: LeadAccess, judge_id: int, count: Annotated[int, Form()] = 100
+    request: Request, access: LeadAccess, judge_id: RowId, count: Annotated[int, Form()] = 100
 ) -> Response:
     """Ask the judge about comparisons that people have judged."""
     return _asked(
@@ -195,7 +231,7 @@ def compare(
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/label")
 def label(
-    request: Request, access: LeadAccess, judge_id: int, count: Annotated[int, Form()] = 100
+    request: Request, access: LeadAccess, judge_id: RowId, count: Annotated[int, Form()] = 100
 ) -> Response:
     """Ask the judge about comparisons that wait for judgments."""
     return _asked(
@@ -208,35 +244,36 @@ def label(
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/alone")
 def let_alone(
-    request: Request, access: LeadAccess, judge_id: int, reason: Annotated[str, Form()] = ""
+    request: Request, access: LeadAccess, judge_id: RowId, reason: Annotated[str, Form()] = ""
 ) -> Response:
     """Let the judge judge alone without a comparison with people; the reason is recorded."""
     judge = judges.get(access.session, access.project.id, judge_id)
     try:
         judges.let_alone(access.session, judge, reason, actor_id=access.user.id)
     except AttuneError as error:
-        page = _one(access, judge_id, str(error))
+        page = _one(request, access, judge_id, str(error))
         return render(request, "judges/one.html", page, status=422)
     return redirect(request, _url(access, judge), notice="Recorded in the audit log.")
 
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/limits")
 def set_limits(
-    request: Request, access: LeadAccess, judge_id: int, form: Annotated[JudgeForm, Form()]
+    request: Request, access: LeadAccess, judge_id: RowId, form: Annotated[JudgeForm, Form()]
 ) -> Response:
     """Change the limits and prices."""
     judge = judges.get(access.session, access.project.id, judge_id)
     try:
+        judges.check_server(judge, _allowed(request))
         judges.set_limits(access.session, judge, form.limits, actor_id=access.user.id)
     except AttuneError as error:
-        page = _one(access, judge_id, str(error))
+        page = _one(request, access, judge_id, str(error))
         return render(request, "judges/one.html", page, status=422)
     return redirect(request, _url(access, judge), notice="Saved.")
 
 
 @router.post("/p/{slug}/labelers/judges/{judge_id}/archive")
 def archive(
-    request: Request, access: LeadAccess, judge_id: int, archived: Annotated[bool, Form()] = True
+    request: Request, access: LeadAccess, judge_id: RowId, archived: Annotated[bool, Form()] = True
 ) -> Response:
     """Archive the judge, or restore it."""
     judge = judges.get(access.session, access.project.id, judge_id)
@@ -249,9 +286,10 @@ def _asked(
 ) -> Response:
     judge = judges.get(access.session, access.project.id, judge_id)
     try:
+        judges.check_server(judge, _allowed(request))
         job = ask(judge)
     except AttuneError as error:
-        page = _one(access, judge_id, str(error))
+        page = _one(request, access, judge_id, str(error))
         return render(request, "judges/one.html", page, status=422)
     count = len(job.payload["comparison_ids"])
     what = "1 comparison" if count == 1 else f"{count:,} comparisons"
@@ -264,35 +302,50 @@ def _all(
     session, project = access.session, access.project
     totals = ai_judgments.totals(session, project.id)
     rows = [
-        _row(access, judge, totals.get(judge.id, JudgeTotals()))
+        _row(access, judge, totals.get(judge.id, JudgeTotals()), _allowed(request))
         for judge in judges.of_project(session, project.id)
     ]
-    return JudgesPage(rows, _allowed(request), form or JudgeForm(), _why_not(access), error)
+    return JudgesPage(
+        rows,
+        _allowed(request),
+        form or JudgeForm(),
+        JudgmentKind(project.judgment_kind),
+        _why_not(access),
+        error,
+    )
 
 
-def _one(access: ProjectAccess, judge_id: int, error: str = "") -> JudgePage:
+def _one(request: Request, access: ProjectAccess, judge_id: int, error: str = "") -> JudgePage:
     session, project = access.session, access.project
     judge = judges.get(session, project.id, judge_id)
     totals = ai_judgments.totals(session, project.id).get(judge.id, JudgeTotals())
-    row = _row(access, judge, totals)
+    row = _row(access, judge, totals, _allowed(request))
     listed = judge_jobs.of_judge(session, judge)
     trials = [job for job in listed if job.payload["task"] == JudgeTask.TRY]
     rubric = judges.rubric(session, project, row.setup).rubric
-    kind = project.judgment_kind if project.judgment_kind in JUDGED_KINDS else JUDGED_KINDS[0]
-    k = 2 if kind == JUDGED_KINDS[0] else 3
     return JudgePage(
         row,
-        prompts.comparison(rubric, kind, _EXAMPLE, _EXAMPLE_RESPONSES[:k]),
+        _prompt(rubric, JudgmentKind(project.judgment_kind)),
         listed,
         trials[0] if trials else None,
         ai_judgments.newest(session, judge.id, limit=SHOWN, failed=False),
         ai_judgments.newest(session, judge.id, limit=SHOWN, failed=True),
         JudgeForm(**judge.limits),
+        JudgmentKind(project.judgment_kind),
         error,
     )
 
 
-def _row(access: ProjectAccess, judge: Judge, totals: JudgeTotals) -> JudgeRow:
+def _prompt(rubric: Rubric, kind: JudgmentKind) -> tuple[Message, ...]:
+    """Return the first request about an example; projects with texts only show a pick."""
+    asked = kind if kind in JUDGED_KINDS else JudgmentKind.PICK
+    responses = _EXAMPLE_RESPONSES[: _EXAMPLE_SIZES.get(asked, 1)]
+    return askings.of_comparison(rubric, asked, _EXAMPLE, responses)[0].messages
+
+
+def _row(
+    access: ProjectAccess, judge: Judge, totals: JudgeTotals, allowed: Sequence[AllowedServer]
+) -> JudgeRow:
     return JudgeRow(
         judge,
         judges.setup_of(judge),
@@ -300,6 +353,7 @@ def _row(access: ProjectAccess, judge: Judge, totals: JudgeTotals) -> JudgeRow:
         totals,
         judge_quality.of_judge(access.session, judge),
         judge_quality.why_not_alone(access.session, judge),
+        judges.why_not_asked(judge, allowed),
     )
 
 
@@ -307,11 +361,11 @@ def _why_not(access: ProjectAccess) -> str:
     kind = access.project.judgment_kind
     if kind in JUDGED_KINDS:
         return ""
-    return f"labelers {kind} here, and AI judges only pick or rank"
+    return f"labelers {kind} here, and AI judges only pick, rank, rate and give thumbs"
 
 
 def _allowed(request: Request) -> tuple[AllowedServer, ...]:
-    return servers.allowed(request.app.state.settings.judge_servers)
+    return allowed_servers(request).judges
 
 
 def _url(access: ProjectAccess, judge: Judge) -> str:

@@ -19,6 +19,7 @@ from app.services.rounds import judging_flow
 from app.web import addresses, guide
 from app.web.assignments import AssignmentOut, QueueOut, assignment_out, queue_out
 from app.web.deps import LabelerAccess, ProjectAccess
+from app.web.guarded_route import shows_form_again
 from app.web.guide import Step
 from app.web.judgment_forms import (
     SkipForm,
@@ -89,6 +90,7 @@ def claim(request: Request, access: LabelerAccess) -> Response:
 
 
 @router.post("/p/{slug}/label/submit")
+@shows_form_again
 def submit(
     request: Request, access: LabelerAccess, form: Annotated[JudgmentForm, Form()]
 ) -> Response:

@@ -14,9 +14,12 @@ from app.services.people import accounts, invitations
 from app.services.quality import agreement, kept_figures, labeler_quality
 from app.services.quality.labeler_quality import Quality
 from app.services.queue import steering
-from app.web import addresses
+from app.services.rounds import page_verdicts
+from app.web import addresses, transport, verdict_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
+from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
 
@@ -40,6 +43,7 @@ class MemberRow:
 class LabelersPage:
     """The members, and the link of an invitation that was just created."""
 
+    verdict: VerdictWords
     rows: list[MemberRow]
     link: str = ""
     error: str = ""
@@ -67,7 +71,8 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("people.accept_form", token=credential.secret))
+    path = addresses.path("people.accept_form", token=credential.secret)
+    link = transport.address_outside(request, path)
     return render(request, "labelers/page.html", _page(access, link=link))
 
 
@@ -91,7 +96,7 @@ def add(
 def change(
     request: Request,
     access: LeadAccess,
-    user_id: int,
+    user_id: RowId,
     role: Annotated[Role | None, Form()] = None,
     paused: Annotated[bool | None, Form()] = None,
 ) -> Response:
@@ -117,7 +122,7 @@ def change(
 
 
 @router.post("/p/{slug}/labelers/{user_id}/release")
-def release(request: Request, access: LeadAccess, user_id: int) -> Response:
+def release(request: Request, access: LeadAccess, user_id: RowId) -> Response:
     """Return a labeler's leases to the queue."""
     member = _member(access, user_id)
     released = steering.release(access.session, access.project.id, user_id, actor_id=access.user.id)
@@ -134,7 +139,9 @@ def _member(access: ProjectAccess, user_id: int) -> Membership:
 
 def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> LabelersPage:
     session, project_id = access.session, access.project.id
-    quality = {row.user_id: row for row in labeler_quality.of_project(session, project_id)}
+    figures = labeler_quality.of_project(session, project_id)
+    quality = {row.user_id: row for row in figures}
+    verdict = page_verdicts.of_labelers(session, access.project, figures)
     held = steering.held_by_member(session, project_id)
     agreed = {str(row.labeler): row for row in agreement.of_labelers(session, project_id)}
     rows = [
@@ -146,7 +153,8 @@ def _page(access: ProjectAccess, *, link: str = "", error: str = "") -> Labelers
         )
         for member in accounts.members(session, project_id)
     ]
-    return LabelersPage(rows, link, error, kept_figures.as_of(session))
+    words = verdict_words.words(verdict, access.project.slug)
+    return LabelersPage(words, rows, link, error, kept_figures.as_of(session))
 
 
 def _url(access: ProjectAccess) -> str:

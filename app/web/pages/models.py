@@ -6,23 +6,34 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Form, Query, Request, Response
+from pydantic import BaseModel
 
 from app.domain import model_size
+from app.domain.plan import RoundPlan
+from app.domain.states import OVER_JOB_STATES
 from app.errors import AttuneError, NotFound
-from app.models import Checkpoint, CheckpointKind, Project
-from app.services.checkpoints import base_models, checkpoints, merged_models
+from app.models import Checkpoint, CheckpointKind, Job, Project
+from app.services.checkpoints import base_models, checkpoints, hub_pushes, merged_models
 from app.services.checkpoints.base_models import ChosenBase
 from app.services.checkpoints.checkpoints import Lineage
+from app.services.checkpoints.hub_pushes import HubPush
 from app.services.checkpoints.merged_models import MergedFolder
-from app.services.rounds import loop_overview, round_progress
+from app.services.rounds import gate_views, loop_overview, page_verdicts, round_progress
+from app.services.rounds.gate_views import GateView
 from app.services.rounds.loop_overview import RewardLines
-from app.web import addresses, downloads
+from app.web import addresses, downloads, verdict_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
+from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
 
+MERGED = "merged "
+"""Before the name of a merged model in the form; an ensemble has several."""
+
 Figures = dict[str, float | int | str]
+SHOWN_APART = frozenset({"label_value", "label_value_reason", "rate_search"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +55,28 @@ class ModelsPage:
     project: Project
 
 
+class PushForm(BaseModel):
+    """Where a model is uploaded, and what of it; the box is ticked until the form was sent."""
+
+    name: str = ""
+    what: str | None = None
+    private: bool = False
+
+    @property
+    def push(self) -> HubPush:
+        """The upload that the form asks for."""
+        what = self.what or ""
+        return HubPush(
+            self.name.strip(), self.private, what.startswith(MERGED), what.removeprefix(MERGED)
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class ModelPage:
     """One model with its ancestors, descendants and metrics."""
 
     model: Checkpoint
+    verdict: VerdictWords
     lineage: Lineage
     round_number: int | None
     lines: RewardLines | None
@@ -57,7 +85,27 @@ class ModelPage:
     merged: list[MergedFolder]
     unmerged: list[str]
     base: ChosenBase | None
+    pushes: list[Job]
+    push: PushForm
+    gates: tuple[GateView, ...]
+    choice: str  # that its round was launched with; empty without one
     error: str = ""
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether an upload is not over."""
+        return any(job.state not in OVER_JOB_STATES for job in self.pushes)
+
+    @property
+    def pushable(self) -> list[tuple[str, str]]:
+        """What can be uploaded, the merged models first."""
+        merged = [
+            (f"{MERGED}{one.member}", f"the merged model {one.member}".strip())
+            for one in self.merged
+            if one.is_ready
+        ]
+        is_adapter = self.model.config.get("layout") != "full"
+        return [*merged, ("", "the adapter as it is" if is_adapter else "the model as it is")]
 
     @property
     def slices(self) -> list[Mapping[str, Any]]:
@@ -86,6 +134,47 @@ class ModelPage:
             "The reward is the weighted mean of the predictions; "
             f"a high rating counts against a response on {', '.join(against)}."
         )
+
+    @property
+    def rate_search(self) -> Mapping[str, Any] | None:
+        """How the learning rate was chosen; None if it was set."""
+        found = self.model.metrics.get("rate_search")
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def label_value(self) -> Mapping[str, Any] | None:
+        """What more judgments would bring, as measured with parts of them; None if it was not."""
+        value = self.model.metrics.get("label_value")
+        return value if isinstance(value, Mapping) else None
+
+    @property
+    def label_value_reason(self) -> str:
+        """Why that could not be measured; empty if it was, or was not asked for."""
+        return str(self.model.metrics.get("label_value_reason", ""))
+
+    @property
+    def left_out(self) -> list[tuple[str, int]]:
+        """What its training left out, with the reason and how much; empty if nothing."""
+        metrics = self.model.metrics
+        too_long = metrics.get("too_long", 0)
+        counts = {
+            "too long": len(too_long) if isinstance(too_long, list) else int(too_long or 0),
+            "refused by the chat template": int(metrics.get("refused", 0)),
+            "prompts without room for a response": int(metrics.get("prompts_without_room", 0)),
+            "held-out prompts without room for a response": int(
+                metrics.get("heldout_prompts_without_room", 0)
+            ),
+            "prompts beyond the plan": int(metrics.get("prompts_beyond_plan", 0)),
+        }
+        return [(reason, count) for reason, count in counts.items() if count]
+
+    @property
+    def trained_on(self) -> str:
+        """How much data there was before something was left out; empty if it is not recorded."""
+        comparisons = self.model.metrics.get("comparisons")
+        if comparisons is None:
+            return ""
+        return f"{int(comparisons):,} comparison{'' if comparisons == 1 else 's'}"
 
     @property
     def size(self) -> str:
@@ -126,13 +215,13 @@ def show_all(request: Request, access: LeadAccess) -> Response:
 
 
 @router.get("/p/{slug}/models/{checkpoint_id}")
-def show(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+def show(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
     """Show one model."""
     return render(request, "models/one.html", _page(access, checkpoint_id))
 
 
 @router.get("/p/{slug}/models/{checkpoint_id}/download")
-def download(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+def download(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
     """Send the folder of a model as a tar."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     if checkpoint.kind == CheckpointKind.BASE:
@@ -143,7 +232,7 @@ def download(request: Request, access: LeadAccess, checkpoint_id: int) -> Respon
 
 @router.post("/p/{slug}/models/{checkpoint_id}/merge")
 def merge(
-    request: Request, access: LeadAccess, checkpoint_id: int, member: Annotated[str, Form()] = ""
+    request: Request, access: LeadAccess, checkpoint_id: RowId, member: Annotated[str, Form()] = ""
 ) -> Response:
     """Have a worker merge the model into one folder."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
@@ -160,7 +249,7 @@ def merge(
 def download_merged(
     request: Request,
     access: LeadAccess,
-    checkpoint_id: int,
+    checkpoint_id: RowId,
     member: Annotated[str, Query()] = "",
 ) -> Response:
     """Send the merged folder of a model as a tar."""
@@ -170,8 +259,30 @@ def download_merged(
     return downloads.tar(request, merged.uri, name.lower().replace(" ", "-").replace("--", "-"))
 
 
+@router.post("/p/{slug}/models/{checkpoint_id}/push")
+def push(
+    request: Request, access: LeadAccess, checkpoint_id: RowId, form: Annotated[PushForm, Form()]
+) -> Response:
+    """Have a worker upload the model to a hub."""
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    try:
+        job = hub_pushes.request(access.session, checkpoint, form.push, user_id=access.user.id)
+    except AttuneError as error:
+        page = _page(access, checkpoint_id, str(error), form)
+        return render(request, "models/one.html", page, status=422)
+    url = addresses.path("models.show", slug=access.project.slug, checkpoint_id=checkpoint.id)
+    return redirect(request, f"{url}#hub", notice=f"Job {job.id} pushes {checkpoint.name}.")
+
+
+@router.get("/p/{slug}/models/{checkpoint_id}/pushes")
+def live_pushes(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
+    """Return the uploads of a model, which refresh while one is at work."""
+    page = _page(access, checkpoint_id)
+    return render(request, "models/_pushes.html", page, fragment=True)
+
+
 @router.post("/p/{slug}/models/{checkpoint_id}/check")
-def check(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+def check(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
     """Have a base model checked again."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     base_models.check_again(access.session, checkpoint, actor_id=access.user.id)
@@ -180,7 +291,7 @@ def check(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
 
 
 @router.post("/p/{slug}/models/{checkpoint_id}/retire")
-def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response:
+def retire(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
     """Retire a model, so that nothing new uses it."""
     checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
     try:
@@ -192,7 +303,9 @@ def retire(request: Request, access: LeadAccess, checkpoint_id: int) -> Response
     return redirect(request, url, notice=f"{checkpoint.name} is retired.")
 
 
-def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPage:
+def _page(
+    access: ProjectAccess, checkpoint_id: int, error: str = "", form: PushForm | None = None
+) -> ModelPage:
     session, project = access.session, access.project
     checkpoint = checkpoints.get(session, project.id, checkpoint_id)
     current = checkpoints.current_policy(session, project)
@@ -200,6 +313,7 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
     requested = {one.member for one in merged if not one.is_over}
     return ModelPage(
         checkpoint,
+        verdict_words.words(page_verdicts.of_checkpoint(session, checkpoint), project.slug),
         checkpoints.lineage(session, checkpoint),
         _round_number(access, checkpoint),
         loop_overview.reward_lines(checkpoint),
@@ -208,6 +322,10 @@ def _page(access: ProjectAccess, checkpoint_id: int, error: str = "") -> ModelPa
         merged,
         [name for name in merged_models.members(checkpoint) if name not in requested],
         base_models.of(session, checkpoint) if checkpoint.kind == CheckpointKind.BASE else None,
+        hub_pushes.of_checkpoint(session, checkpoint),
+        form or PushForm(private=True),
+        gate_views.of_checkpoint(session, checkpoint),
+        _choice(access, checkpoint),
         error,
     )
 
@@ -217,10 +335,19 @@ def _round_number(access: ProjectAccess, checkpoint: Checkpoint) -> int | None:
     return round_.number if round_ else None
 
 
+def _choice(access: ProjectAccess, checkpoint: Checkpoint) -> str:
+    """Return the choice that a model's round was launched with; empty without one."""
+    round_ = round_progress.by_id(access.session, checkpoint.round_id)
+    choice = RoundPlan.from_json(round_.plan).choice if round_ else None
+    return choice.words if choice else ""
+
+
 def _figures(metrics: Mapping[str, object], prefix: str = "") -> Figures:
     """Return the scalar metrics of a model, naming nested ones by their path."""
     figures: Figures = {}
     for name, value in sorted(metrics.items()):
+        if name in SHOWN_APART:
+            continue
         if isinstance(value, bool):
             figures[prefix + name] = "yes" if value else "no"
         elif isinstance(value, int | float | str):

@@ -1,5 +1,6 @@
 """A project's first page: the loop with live counts, the next step, and what needs attention."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,16 +13,17 @@ from app.services.checkpoints import base_models
 from app.services.checkpoints.base_models import ChosenBase
 from app.services.jobs import workers
 from app.services.quality import kept_figures
-from app.services.rounds import loop_overview
-from app.services.rounds.loop_overview import Attention, JudgedEvaluation, Loop
-from app.web import addresses, next_step_words
+from app.services.rounds import automatic_rounds, loop_overview, page_verdicts
+from app.services.rounds.automatic_rounds import AutomaticStatus
+from app.services.rounds.loop_overview import Attention, Loop
+from app.web import addresses, automatic_words, climb_view, next_step_words, verdict_words
+from app.web.climb_view import ClimbView
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.next_step_words import NextStepWords
 from app.web.render import render
+from app.web.verdict_words import VerdictWords
 
 router = addresses.page_router()
-
-_LEFT, _WIDTH, _TOP, _HEIGHT = 44.0, 466.0, 12.0, 140.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +36,23 @@ class AttentionItem:
 
 
 @dataclass(frozen=True, slots=True)
-class WinRatePoint:
-    """A point of the win-rate chart; `y_low` and `y_high` are the ends of its interval."""
-
-    name: str
-    share: float
-    low: float | None
-    high: float | None
-    prompts: int
-    x: float
-    y: float
-    y_low: float | None
-    y_high: float | None
-    decided_by: str = ""  # an AI judge; empty for people
-
-
-@dataclass(frozen=True, slots=True)
 class OverviewPage:
-    """The loop, the next step in words, and the workers that are alive."""
+    """The verdict, the loop, the next step in words, and the workers that are alive."""
 
     project: Project
+    verdict: VerdictWords
     loop: Loop
     next: NextStepWords
     attention: tuple[AttentionItem, ...]
     alive: list[WorkerHeartbeat]
     as_of: datetime | None  # of figures that newer judgments are not in yet
     base: ChosenBase | None  # that rounds build on
+    automatic: str = ""  # what the next automatic round waits for; empty if rounds are launched
 
     @property
-    def wins(self) -> list[WinRatePoint]:
-        """The points of the win-rate chart, the oldest round first."""
-        judged = self.loop.judged
-        return [_point(at, len(judged), evaluation) for at, evaluation in enumerate(judged)]
-
-    @property
-    def has_ai_wins(self) -> bool:
-        """Whether an AI judge has decided one of the evaluations."""
-        return any(point.decided_by for point in self.wins)
-
-    @property
-    def wins_path(self) -> str:
-        """The line through the points."""
-        points = "L".join(f"{point.x:.1f} {point.y:.1f}" for point in self.wins)
-        return f"M{points}" if points else ""
-
-    @property
-    def wins_ticks(self) -> list[tuple[float, int]]:
-        """The horizontal lines: height and percentage."""
-        return [(_y(percent / 100), percent) for percent in (25, 50, 75)]
+    def climb(self) -> ClimbView:
+        """The climb over the rounds."""
+        return climb_view.view(self.loop.climb, self.project.name)
 
     @property
     def is_evaluating(self) -> bool:
@@ -106,15 +77,27 @@ def _page(access: ProjectAccess) -> OverviewPage:
     session, project = access.session, access.project
     loop = loop_overview.of_project(session, project)
     moment = now(session)
+    automatic = automatic_rounds.status(session, project)
+    step = next_step_words.words(project, loop.next)
+    verdict = page_verdicts.of_project(session, project, loop.next)
     return OverviewPage(
         project,
+        verdict_words.words(verdict, project.slug, step),
         loop,
-        next_step_words.words(project, loop.next),
-        _attention_items(project, loop.attention),
+        step,
+        (*_stopped(project, automatic), *_attention_items(project, loop.attention)),
         [worker for worker in workers.listed(session) if workers.is_alive(worker, moment)],
         kept_figures.as_of(session),
         base_models.in_use(session, project),
+        automatic_words.sentence(automatic) if automatic.is_on else "",
     )
+
+
+def _stopped(project: Project, automatic: AutomaticStatus) -> Iterator[AttentionItem]:
+    """Yield what has stopped automatic rounds, unless a person paused them."""
+    if automatic.paused_at is not None and not automatic.paused_by:
+        url = addresses.path("automatic_rounds.show", slug=project.slug)
+        yield AttentionItem(f"Automatic rounds stopped: {automatic.pause_reason}", "Check", url)
 
 
 def _attention_items(project: Project, attention: Attention) -> tuple[AttentionItem, ...]:
@@ -131,24 +114,3 @@ def _attention_items(project: Project, attention: Attention) -> tuple[AttentionI
     for labeler, remark in attention.labelers:
         items.append(AttentionItem(f"{labeler} {remark}", "Check", agreement))
     return tuple(items)
-
-
-def _point(at: int, count: int, evaluation: JudgedEvaluation) -> WinRatePoint:
-    results = evaluation.results
-    share, low, high = results.share or 0.0, results.low, results.high
-    return WinRatePoint(
-        f"Round {evaluation.round.number}",
-        share,
-        low,
-        high,
-        results.prompts,
-        _LEFT + _WIDTH * (at + 0.5) / count,
-        _y(share),
-        None if low is None else _y(low),
-        None if high is None else _y(high),
-        results.decided_by,
-    )
-
-
-def _y(share: float) -> float:
-    return _TOP + _HEIGHT * (1 - share)

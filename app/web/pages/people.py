@@ -7,11 +7,19 @@ from fastapi import Form, Query, Request, Response
 
 from app.errors import AttuneError
 from app.models import Invitation, Project, Role, User
-from app.services.people import accounts, invitations
+from app.services.people import (
+    accounts,
+    invitations,
+    login_sessions,
+    personal_data,
+    second_factors,
+)
 from app.services.project import projects
-from app.web import addresses, auth
+from app.web import addresses, auth, transport
 from app.web.deps import Access, AdminAccess, Anyone, DbSession
+from app.web.pages import sign_in
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -23,9 +31,14 @@ class PeoplePage:
     users: list[User]
     projects: list[Project]
     invitations: list[Invitation]
+    with_second_factor: frozenset[int]
     search: str = ""
     link: str = ""
     error: str = ""
+
+    def is_erasable(self, user: User) -> bool:
+        """Whether a person can be erased: the account is closed, and was not erased yet."""
+        return not (user.is_active or user.is_simulated or personal_data.is_erased(user))
 
     @property
     def names(self) -> dict[int, str]:
@@ -40,6 +53,7 @@ class InvitationPage:
     token: str
     invitation: Invitation
     project: Project | None
+    button: str
     error: str = ""
 
 
@@ -51,7 +65,7 @@ def show(request: Request, access: AdminAccess, q: Annotated[str, Query()] = "")
 
 @router.post("/people/{user_id}/active")
 def set_active(
-    request: Request, access: AdminAccess, user_id: int, active: Annotated[bool, Form()]
+    request: Request, access: AdminAccess, user_id: RowId, active: Annotated[bool, Form()]
 ) -> Response:
     """Close or reopen an account."""
     user = accounts.set_active(access.session, user_id, is_active=active, actor=access.user)
@@ -60,6 +74,30 @@ def set_active(
         addresses.path("people.show"),
         notice=f"The account of {user.name} is {'open' if active else 'closed'}.",
     )
+
+
+@router.post("/people/{user_id}/two-factor/reset")
+def reset_two_factor(request: Request, access: AdminAccess, user_id: RowId) -> Response:
+    """Turn two-factor authentication off for someone who has lost the app and the codes."""
+    user = second_factors.reset(access.session, user_id, actor=access.user)
+    notice = f"Two-factor authentication of {user.name} is off, and their browsers are signed out."
+    return redirect(request, addresses.path("people.show"), notice=notice)
+
+
+@router.post("/people/{user_id}/erase")
+def erase(
+    request: Request,
+    access: AdminAccess,
+    user_id: RowId,
+    comments: Annotated[bool, Form()] = False,
+) -> Response:
+    """Erase who a person is, after the account has been closed."""
+    accounts.closed(access.session, user_id)
+    erased = personal_data.erase(
+        access.session, user_id, actor_id=access.user.id, comments=comments
+    )
+    notice = f"User {erased.user_id} is erased; judgments stay under the pseudonym."
+    return redirect(request, addresses.path("people.show"), notice=notice)
 
 
 @router.post("/people/invite")
@@ -79,12 +117,13 @@ def invite(
         email=email or None,
         actor_id=access.user.id,
     )
-    link = str(request.url_for("people.accept_form", token=credential.secret))
+    path = addresses.path("people.accept_form", token=credential.secret)
+    link = transport.address_outside(request, path)
     return render(request, "people/page.html", _page(access, link=link))
 
 
 @router.post("/people/invitations/{invitation_id}/revoke")
-def revoke(request: Request, access: AdminAccess, invitation_id: int) -> Response:
+def revoke(request: Request, access: AdminAccess, invitation_id: RowId) -> Response:
     """Revoke an invitation that has not been used."""
     invitations.revoke(access.session, invitation_id, actor_id=access.user.id)
     return redirect(request, addresses.path("people.show"), notice="The invitation is revoked.")
@@ -94,7 +133,7 @@ def revoke(request: Request, access: AdminAccess, invitation_id: int) -> Respons
 def accept_form(request: Request, viewer: Anyone, session: DbSession, token: str) -> Response:
     """Show the invitation."""
     invitation = invitations.get(session, token)
-    return render(request, "invitation/page.html", _invitation(session, token, invitation))
+    return render(request, "invitation/page.html", _invitation(request, session, token, invitation))
 
 
 @router.post("/invitation/{token}")
@@ -119,11 +158,11 @@ def accept(
             password=password,
         )
     except AttuneError as error:
-        page = _invitation(session, token, invitation, error=str(error))
+        page = _invitation(request, session, token, invitation, error=str(error))
         return render(request, "invitation/page.html", page, status=422)
     response = redirect(request, _landing(session, invitation), notice="Welcome.")
     if viewer is None:
-        auth.set_cookie(request, response, accounts.open_session(session, user.id).secret)
+        auth.set_cookie(request, response, login_sessions.begin(session, user.id).secret)
     return response
 
 
@@ -155,7 +194,8 @@ def _page(access: Access, *, search: str = "", link: str = "", error: str = "") 
     listed = [project for project, _ in projects.of_user(access.session, access.user)]
     users = accounts.users(access.session, search=search)
     pending = invitations.still_open(access.session)
-    return PeoplePage(users, listed, pending, search, link, error)
+    guarded = second_factors.users_with(access.session)
+    return PeoplePage(users, listed, pending, guarded, search, link, error)
 
 
 def _landing(session: DbSession, invitation: Invitation) -> str:
@@ -169,7 +209,7 @@ def _landing(session: DbSession, invitation: Invitation) -> str:
 
 
 def _invitation(
-    session: DbSession, token: str, invitation: Invitation, *, error: str = ""
+    request: Request, session: DbSession, token: str, invitation: Invitation, *, error: str = ""
 ) -> InvitationPage:
     project = projects.get(session, invitation.project_id) if invitation.project_id else None
-    return InvitationPage(token, invitation, project, error)
+    return InvitationPage(token, invitation, project, sign_in.button(request), error)

@@ -18,6 +18,7 @@ from app.web import addresses
 from app.web.api.practice import member_of, out, queue_of
 from app.web.assignments import AssignmentOut
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
+from app.web.guarded_route import shows_form_again, takes_file
 from app.web.judgment_forms import submission_of
 from app.web.judgment_kinds import LETTERS, PAGE_KINDS, JudgmentForm, in_words
 from app.web.pages import label
@@ -92,6 +93,7 @@ def show(request: Request, access: LabelerAccess) -> Response:
 
 
 @router.post("/p/{slug}/practice/submit")
+@shows_form_again
 def submit(
     request: Request, access: LabelerAccess, form: Annotated[JudgmentForm, Form()]
 ) -> Response:
@@ -140,6 +142,7 @@ def show_set(request: Request, access: LeadAccess) -> Response:
 
 
 @router.post("/p/{slug}/practice/set")
+@takes_file
 def add(
     request: Request,
     access: LeadAccess,

@@ -14,11 +14,12 @@ from app.formats.preview import FilePreview
 from app.models import Completion, Demonstration, ImportRun, Prompt, PromptEdit, Split
 from app.services.datasets import demonstrations, import_jobs, imports
 from app.services.datasets.import_jobs import ImportStatus
-from app.services.project import prompt_labels, prompt_search, prompts
+from app.services.project import prompt_labels, prompt_search, prompts, word_backlog
 from app.services.project.prompt_labels import LabelAction
 from app.services.project.prompt_search import ListedPrompts, PromptFilter
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.guarded_route import takes_file
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
 
@@ -27,6 +28,8 @@ router = addresses.page_router()
 
 Labelers = Literal["", "same", "other"]
 """Whose the votes without a labeler's name are; by default, the file tells."""
+Splits = Literal["", "names", "content"]
+"""What sets the splits of an archive; by default, the names of its files if they say several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,14 @@ class PromptsPage:
     edits: list[PromptEdit]
     imported: ImportsPage
     formats: dict[str, str]
+    unindexed: int
     error: str = ""
     format: str = ""
     columns: str = ""
     encoding: str = ""
     evaluation: bool = False
     labelers: Labelers = ""
+    splits: Splits = ""
     preview: tuple[FilePreview, ...] = ()
 
     @property
@@ -166,6 +171,7 @@ def undo_label(
 
 
 @router.post("/p/{slug}/prompts")
+@takes_file
 def upload(
     request: Request,
     access: LeadAccess,
@@ -175,10 +181,23 @@ def upload(
     evaluation: Annotated[bool, Form()] = False,
     encoding: Annotated[str, Form()] = "",
     labelers: Annotated[Labelers, Form()] = "",
+    splits: Annotated[Splits, Form()] = "",
     action: Annotated[Literal["import", "preview"], Form()] = "import",
 ) -> Response:
     """Import a file, or show its first rows; a job imports a large one."""
-    same_labelers = labelers == "same" if labelers else None
+    same_labelers, member_splits = _chosen(labelers, "same"), _chosen(splits, "names")
+
+    def refilled(page: PromptsPage) -> PromptsPage:
+        return replace(
+            page,
+            format=format,
+            columns=columns,
+            evaluation=evaluation,
+            encoding=encoding,
+            labelers=labelers,
+            splits=splits,
+        )
+
     try:
         mapping = column_mapping.parse(filter(None, map(str.strip, columns.splitlines())))
         with charsets.in_encoding(file.file, encoding) as data:
@@ -190,9 +209,9 @@ def upload(
                     format=format or None,
                     mapping=mapping,
                     same_labelers=same_labelers,
+                    member_splits=member_splits,
                 )
-                page = replace(_page(access), format=format, columns=columns, preview=files)
-                page = replace(page, evaluation=evaluation, encoding=encoding, labelers=labelers)
+                page = refilled(replace(_page(access), preview=files))
                 return render(request, "prompts/page.html", page)
             started = import_jobs.start(
                 access.session,
@@ -204,15 +223,20 @@ def upload(
                 mapping=mapping,
                 is_evaluation=evaluation,
                 same_labelers=same_labelers,
+                member_splits=member_splits,
             )
     except AttuneError as error:
-        page = replace(_page(access, error=str(error)), format=format, columns=columns)
-        page = replace(page, evaluation=evaluation, encoding=encoding, labelers=labelers)
+        page = refilled(_page(access, error=str(error)))
         return render(request, "prompts/page.html", page, status=422)
     return redirect(
         request,
         addresses.path("prompts.show_import", slug=access.project.slug, import_id=started.run.id),
     )
+
+
+def _chosen(sent: str, yes: str) -> bool | None:
+    """Return a choice between yes and no, or None where the file is to tell."""
+    return sent == yes if sent else None
 
 
 @router.get("/p/{slug}/prompts/imports/live")
@@ -224,20 +248,20 @@ def live_imports(request: Request, access: LeadAccess) -> Response:
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}")
-def show_import(request: Request, access: LeadAccess, import_id: int) -> Response:
+def show_import(request: Request, access: LeadAccess, import_id: RowId) -> Response:
     """Show the result of an import."""
     return render(request, "prompts/import.html", _import_page(access, import_id))
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}/live")
-def live_import(request: Request, access: LeadAccess, import_id: int) -> Response:
+def live_import(request: Request, access: LeadAccess, import_id: RowId) -> Response:
     """Return the part of an import's page that changes."""
     page = _import_page(access, import_id)
     return render(request, "prompts/_import.html", page, fragment=True)
 
 
 @router.get("/p/{slug}/prompts/imports/{import_id}/rejects.jsonl")
-def rejects(access: LeadAccess, import_id: int) -> Response:
+def rejects(access: LeadAccess, import_id: RowId) -> Response:
     """Return the rejected lines, each with its number and the reason."""
     run = imports.get(access.session, access.project.id, import_id)
     body = "".join(json.dumps(reject, ensure_ascii=False) + "\n" for reject in run.rejects)
@@ -247,7 +271,7 @@ def rejects(access: LeadAccess, import_id: int) -> Response:
 
 
 @router.get("/p/{slug}/prompts/{prompt_id}")
-def show_prompt(request: Request, access: LeadAccess, prompt_id: int) -> Response:
+def show_prompt(request: Request, access: LeadAccess, prompt_id: RowId) -> Response:
     """Show one prompt with its demonstrations and completions."""
     prompt = prompts.get(access.session, access.project.id, prompt_id)
     page = PromptPage(
@@ -287,6 +311,7 @@ def _page(
         prompt_labels.edits(session, project_id),
         ImportsPage(import_jobs.of_project(session, project_id)),
         registry.names(),
+        word_backlog.waiting(session, project_id),
         error,
     )
 

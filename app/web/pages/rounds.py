@@ -1,57 +1,35 @@
 """Rounds: planning and launching one, watching it, and deciding it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Form, Query, Request, Response
-from sqlalchemy.orm import Session
 
-from app.domain.plan import Algorithm, Engine, RoundPlan
+from app.domain.allowed_servers import AllowedServers
+from app.domain.gate_policies import Gate
 from app.domain.win_rates import EvaluationResults
 from app.errors import AttuneError
-from app.models import Judge, Project, Round, Split
-from app.services.checkpoints import reward_models
-from app.services.judging import judges
-from app.services.project import prompts
-from app.services.quality import weights_in_use
-from app.services.quality.weights_in_use import WeightsInUse
+from app.models import Round
 from app.services.rounds import (
+    automatic_rounds,
     evaluations,
+    gate_decisions,
     job_control,
-    readiness,
-    reward_checks,
+    launch_plans,
+    next_plan,
     round_progress,
     rounds,
 )
-from app.services.rounds.readiness import Preview
-from app.web import addresses, part_rows
-from app.web.deps import LeadAccess, ProjectAccess
-from app.web.judge_fields import JUDGED_BY
+from app.web import addresses, automatic_words, launch_page
+from app.web.deps import LeadAccess, ProjectAccess, Servers
 from app.web.launch_form import LaunchForm
+from app.web.launch_page import LaunchPage
 from app.web.render import redirect, render
 from app.web.rounds_live import RoundPage, round_page
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
-
-KL_HELP = (
-    "How strongly the policy is held to the SFT model, usually 0.02 to 0.2: raise it if responses "
-    "degrade while the reward rises, lower it if the policy hardly changes."
-)
-ALGORITHMS = (
-    (str(Algorithm.PPO), "PPO"),
-    (str(Algorithm.RLOO), "RLOO"),
-    (str(Algorithm.BEST_OF_N), "Best of n"),
-    (str(Algorithm.DPO), "DPO"),
-)
-ALGORITHM_HELP = (
-    "PPO and RLOO optimize the reward; RLOO needs no value model. Best of n is fine-tuned on the "
-    "highest-scoring responses. DPO learns from the judgments directly."
-)
-ENGINES = (
-    (str(Engine.STATIC), "in batches of similar length"),
-    (str(Engine.CONTINUOUS), "with continuous batching"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,62 +39,7 @@ class RoundsPage:
     overviews: list[round_progress.RoundOverview]
     is_live: bool
     results: dict[int, EvaluationResults]
-
-
-@dataclass(frozen=True, slots=True)
-class PartChoices:
-    """What the rows of the rewards can be set to."""
-
-    kinds: Sequence[tuple[str, str]] = part_rows.KINDS
-    scores: Sequence[tuple[str, str]] = part_rows.SCORES
-    reads: Sequence[tuple[str, str]] = part_rows.READS
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchPage:
-    """The form, the totals of its plan, and what prevents the launch.
-
-    `problems` are the messages about single fields, by field name.
-    """
-
-    form: LaunchForm
-    number: int
-    project: Project
-    preview: Preview | None
-    needs_sft: bool
-    policy_prompts: int
-    in_use: WeightsInUse
-    why_no_weights: str
-    error: str = ""
-    kl_help: str = KL_HELP
-    algorithms: Sequence[tuple[str, str]] = ALGORITHMS
-    algorithm_help: str = ALGORITHM_HELP
-    engines: Sequence[tuple[str, str]] = ENGINES
-    problems: Mapping[str, str] = field(default_factory=dict)
-    judges: Sequence[Judge] = ()
-    judged_by: Sequence[tuple[str, str]] = JUDGED_BY
-    reward_models: Sequence[str] = ()
-    part_choices: PartChoices = PartChoices()
-
-    @property
-    def judge_names(self) -> list[tuple[str, str]]:
-        """The AI judges that can be named, as options of the form."""
-        return [(judge.pseudonym, f"{judge.name} ({judge.pseudonym})") for judge in self.judges]
-
-    @property
-    def weights_help(self) -> str:
-        """Where the labeler weights come from, and what changing them does."""
-        if self.why_no_weights:
-            return f"Clear them: {self.why_no_weights}."
-        if self.in_use.weights:
-            return (
-                f"In use in the project since {self.in_use.since:%Y-%m-%d}; change or clear them "
-                "for this round only. Labelers who are not named weigh 1."
-            )
-        return (
-            "Such as L2 0.5, L3 1.4, for this round only; labelers who are not named weigh 1. "
-            "Agreement, Labeler weights, proposes weights for every round."
-        )
+    automatic: str  # what the next automatic round waits for
 
 
 @router.get("/p/{slug}/rounds")
@@ -130,52 +53,60 @@ def show_all(request: Request, access: LeadAccess) -> Response:
         for one in overviews
         if one.evaluation is not None and one.evaluation.state == evaluations.COMPLETE
     }
-    return render(request, "rounds/page.html", RoundsPage(overviews, is_live, results))
+    automatic = automatic_words.sentence(automatic_rounds.status(access.session, access.project))
+    page = RoundsPage(overviews, is_live, results, automatic)
+    return render(request, "rounds/page.html", page)
 
 
 @router.get("/p/{slug}/rounds/new")
-def new(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]) -> Response:
+def new(
+    request: Request, access: LeadAccess, servers: Servers, form: Annotated[LaunchForm, Query()]
+) -> Response:
     """Show the form, with the number of steps of its plan."""
-    return render(request, "rounds/new.html", _launch_page(access, form))
+    return render(request, "rounds/new.html", _launch_page(access, servers, form))
 
 
 @router.get("/p/{slug}/rounds/new/steps")
 def count_steps(
-    request: Request, access: LeadAccess, form: Annotated[LaunchForm, Query()]
+    request: Request, access: LeadAccess, servers: Servers, form: Annotated[LaunchForm, Query()]
 ) -> Response:
     """Return the number of steps of a plan while the form is being filled in."""
-    return render(request, "rounds/_steps.html", _launch_page(access, form), fragment=True)
+    return render(request, "rounds/_steps.html", _launch_page(access, servers, form), fragment=True)
 
 
 @router.post("/p/{slug}/rounds/new")
-def launch(request: Request, access: LeadAccess, form: Annotated[LaunchForm, Form()]) -> Response:
+def launch(
+    request: Request, access: LeadAccess, servers: Servers, form: Annotated[LaunchForm, Form()]
+) -> Response:
     """Launch the round, or only recalculate its steps."""
     if form.count:
-        return render(request, "rounds/new.html", _launch_page(access, form))
+        return render(request, "rounds/new.html", _launch_page(access, servers, form))
     try:
         with access.session.begin_nested():
-            plan = form.plan(_before(access.session, access.project))
-            made = rounds.launch(access.session, access.project, plan, access.user.id)
+            data = launch_plans.data_of(access.session, access.project)
+            before = next_plan.of_project(access.session, access.project, None)
+            plan = form.chosen_plan(before, data)
+            made = rounds.launch(access.session, access.project, plan, access.user.id, servers)
     except AttuneError as error:
-        page = _launch_page(access, form, str(error))
+        page = _launch_page(access, servers, form, str(error))
         return render(request, "rounds/new.html", page, status=422)
     return redirect(request, _url(access, made), notice=f"Round {made.number} has started.")
 
 
 @router.get("/p/{slug}/rounds/{number}")
-def show(request: Request, access: LeadAccess, number: int) -> Response:
+def show(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Show a round."""
     return render(request, "rounds/round.html", _live(access, number))
 
 
 @router.get("/p/{slug}/rounds/{number}/live")
-def live(request: Request, access: LeadAccess, number: int) -> Response:
+def live(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Return the part of the page that refreshes itself."""
     return render(request, "rounds/_live.html", _live(access, number), fragment=True)
 
 
 @router.post("/p/{slug}/rounds/{number}/stop")
-def stop(request: Request, access: LeadAccess, number: int) -> Response:
+def stop(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Stop the running job at its next step and keep its best model."""
     page = _live(access, number)
     if page.job is None:
@@ -195,42 +126,84 @@ def stop(request: Request, access: LeadAccess, number: int) -> Response:
 
 
 @router.post("/p/{slug}/rounds/{number}/finish")
-def finish(request: Request, access: LeadAccess, number: int) -> Response:
+def finish(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Stop collecting judgments and continue with those made so far."""
-    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        round_,
-        lambda: rounds.finish_labeling(access.session, round_, actor_id=access.user.id),
+        number,
+        lambda round_: rounds.finish_labeling(access.session, round_, actor_id=access.user.id),
         "Labeling has ended; the round continues with the judgments made so far.",
     )
 
 
 @router.post("/p/{slug}/rounds/{number}/retry")
-def retry(request: Request, access: LeadAccess, number: int) -> Response:
-    """Retry the stage in which the round failed."""
-    round_ = round_progress.get(access.session, access.project.id, number)
+def retry(request: Request, access: LeadAccess, number: RowId, remedy: str = "") -> Response:
+    """Retry the stage in which the round failed, as it was or with a proposed change."""
     return _act(
         request,
         access,
-        round_,
-        lambda: rounds.retry(access.session, round_, actor_id=access.user.id),
+        number,
+        lambda round_: gate_decisions.retry(
+            access.session, round_, remedy, actor_id=access.user.id
+        ),
         "The stage is being retried.",
+    )
+
+
+@router.post("/p/{slug}/rounds/{number}/checks/{gate}/remedies/{remedy}")
+def take_remedy(
+    request: Request,
+    access: LeadAccess,
+    number: RowId,
+    gate: Gate,
+    remedy: str,
+    note: Annotated[str, Form()] = "",
+) -> Response:
+    """Change the plan as a check proposes, and go on."""
+    return _act(
+        request,
+        access,
+        number,
+        lambda round_: gate_decisions.take(
+            access.session, round_, gate, remedy, note=note, actor_id=access.user.id
+        ),
+        "The plan has been changed; the round goes on.",
+    )
+
+
+@router.post("/p/{slug}/rounds/{number}/checks/{gate}/override")
+def override(
+    request: Request,
+    access: LeadAccess,
+    number: RowId,
+    gate: Gate,
+    note: Annotated[str, Form()] = "",
+) -> Response:
+    """Go on although a check has failed."""
+    return _act(
+        request,
+        access,
+        number,
+        lambda round_: gate_decisions.override(
+            access.session, round_, gate, note=note, actor_id=access.user.id
+        ),
+        "The check is overridden, which the cards of this round's models say.",
     )
 
 
 @router.post("/p/{slug}/rounds/{number}/cancel")
 def cancel(
-    request: Request, access: LeadAccess, number: int, reason: Annotated[str, Form()] = ""
+    request: Request, access: LeadAccess, number: RowId, reason: Annotated[str, Form()] = ""
 ) -> Response:
     """End the round without a decision."""
-    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        round_,
-        lambda: rounds.cancel(access.session, round_, reason=reason, actor_id=access.user.id),
+        number,
+        lambda round_: rounds.cancel(
+            access.session, round_, reason=reason, actor_id=access.user.id
+        ),
         f"Round {number} is cancelled.",
     )
 
@@ -239,17 +212,16 @@ def cancel(
 def decide(
     request: Request,
     access: LeadAccess,
-    number: int,
+    number: RowId,
     promote: Annotated[bool, Form()],
     reason: Annotated[str, Form()] = "",
 ) -> Response:
     """Promote the new policy, or keep the previous one."""
-    round_ = round_progress.get(access.session, access.project.id, number)
     return _act(
         request,
         access,
-        round_,
-        lambda: rounds.decide(
+        number,
+        lambda round_: rounds.decide(
             access.session, round_, promote=promote, reason=reason, actor_id=access.user.id
         ),
         "The new policy is now current." if promote else "The previous policy stays current.",
@@ -257,12 +229,17 @@ def decide(
 
 
 def _act(
-    request: Request, access: ProjectAccess, round_: Round, action: object, notice: str
+    request: Request,
+    access: ProjectAccess,
+    number: int,
+    action: Callable[[Round], object],
+    notice: str,
 ) -> Response:
-    assert callable(action)
+    """Do something to a round and go back to it, or show why it cannot be done."""
+    round_ = round_progress.get(access.session, access.project.id, number)
     try:
         with access.session.begin_nested():
-            action()
+            action(round_)
     except AttuneError as error:
         return _refused(request, _live(access, round_.number), str(error))
     return redirect(request, _url(access, round_), notice=notice)
@@ -277,41 +254,12 @@ def _live(access: ProjectAccess, number: int) -> RoundPage:
     return round_page(access.session, access.project, round_)
 
 
-def _launch_page(access: ProjectAccess, form: LaunchForm, error: str = "") -> LaunchPage:
-    session, project = access.session, access.project
-    before = _before(session, project)
-    shown = form if form.asked else LaunchForm.of(before)
-    preview, problem = None, ""
-    try:
-        plan = shown.plan(before)
-        preview = readiness.preview(session, project, plan)
-        readiness.check(session, project, plan)
-        reward_checks.check(session, project, plan.reward, access.user.id)
-    except AttuneError as invalid:
-        problem = str(invalid)
-    made = round_progress.of_project(session, project.id)
-    return LaunchPage(
-        shown,
-        (made[0].number if made else 0) + 1,
-        project,
-        preview,
-        project.sft_checkpoint_id is None,
-        min(prompts.counts(session, project.id)[Split.TRAIN], shown.policy_prompts),
-        weights_in_use.of_project(session, project),
-        weights_in_use.why_not(project),
-        error or problem,
-        problems=shown.problems(before),
-        judges=[one for one in judges.of_project(session, project.id) if one.archived_at is None],
-        reward_models=reward_models.readable(session, project.id, access.user.id),
+def _launch_page(
+    access: ProjectAccess, servers: AllowedServers, form: LaunchForm, error: str = ""
+) -> LaunchPage:
+    return launch_page.page_of(
+        access.session, access.project, access.user.id, servers, form, error=error
     )
-
-
-def _before(session: Session, project: Project) -> RoundPlan:
-    """Return the plan of the last round with the project's labeler weights: the next one's base."""
-    made = round_progress.of_project(session, project.id)
-    plan = RoundPlan.from_json(made[0].plan) if made else RoundPlan()
-    plan = replace(plan, chat=None)  # the project's, as they are now
-    return weights_in_use.in_next(session, project, plan)
 
 
 def _url(access: ProjectAccess, round_: Round) -> str:

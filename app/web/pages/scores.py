@@ -6,18 +6,22 @@ from typing import Annotated, BinaryIO
 
 from fastapi import Form, Query, Request, Response
 
+from app.domain.allowed_servers import AllowedServers
 from app.domain.plan import Sampling
 from app.domain.score_figures import ScoreSummary
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import AttuneError
 from app.models import Checkpoint, Job, Scoring
 from app.services.checkpoints import checkpoints, reward_models
+from app.services.jobs import job_waits
 from app.services.project import prompt_search
-from app.services.rounds import scorings
+from app.services.rounds import scoring_csv, scorings
 from app.services.rounds.scorings import ScoredCase
 from app.web import addresses, score_fields
-from app.web.deps import LeadAccess, ProjectAccess
+from app.web.deps import LeadAccess, ProjectAccess, Servers
+from app.web.guarded_route import takes_file
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 from app.web.score_fields import ScoreFields
 
 router = addresses.page_router()
@@ -53,7 +57,7 @@ class ScoresPage:
     models: list[Checkpoint]
     ticked: frozenset[int]
     categories: list[str]
-    reward_models: list[str]
+    sources: list[str]
     error: str = ""
     sampling: Sampling = field(default_factory=Sampling)
 
@@ -71,9 +75,13 @@ class ScoresPage:
 
 @dataclass(frozen=True, slots=True)
 class ScoringPage:
-    """One scoring: its figures, and the worst cases of a side beside the first side."""
+    """One scoring: its figures, and the worst cases of a side beside the first side.
+
+    `waits_for` says why its job has not started.
+    """
 
     row: ScoringRow
+    waits_for: str
     summary: ScoreSummary
     side: int
     cases: list[ScoredCase]
@@ -86,6 +94,11 @@ class ScoringPage:
         return self.row.scoring
 
     @property
+    def scored(self) -> int:
+        """The number of scores that there are so far."""
+        return sum(side.spread.n for side in self.summary.sides)
+
+    @property
     def names(self) -> list[str]:
         """The names of the sides."""
         return [str(side["name"]) for side in self.scoring.sides]
@@ -95,6 +108,10 @@ class ScoringPage:
         """The sides whose responses the worst cases show: the first, and the one chosen."""
         return [0, 1] if self.scoring.is_judged else sorted({0, self.side})
 
+    def link(self, number: int) -> str:
+        """Return the address of another page of the same side's cases."""
+        return f"?side={self.side}&page={number}"
+
     @property
     def pages(self) -> int:
         """The number of pages of cases."""
@@ -102,18 +119,21 @@ class ScoringPage:
 
 
 @router.get("/p/{slug}/scores")
-def show_all(request: Request, access: LeadAccess) -> Response:
+def show_all(request: Request, access: LeadAccess, servers: Servers) -> Response:
     """List the scorings, with the form for a new one."""
-    return render(request, "scores/page.html", _page(access, ScoreFields()))
+    return render(request, "scores/page.html", _page(access, servers, ScoreFields()))
 
 
 @router.post("/p/{slug}/scores")
-def create(request: Request, access: LeadAccess, form: Annotated[ScoreFields, Form()]) -> Response:
+@takes_file
+def create(
+    request: Request, access: LeadAccess, servers: Servers, form: Annotated[ScoreFields, Form()]
+) -> Response:
     """Create a scoring, which a job computes."""
     try:
-        scoring = _create(access, form)
+        scoring = _create(access, form, servers)
     except AttuneError as error:
-        page = _page(access, form, str(error))
+        page = _page(access, servers, form, str(error))
         return render(request, "scores/page.html", page, status=422)
     url = addresses.path("scores.show", slug=access.project.slug, scoring_id=scoring.id)
     return redirect(request, url)
@@ -123,7 +143,7 @@ def create(request: Request, access: LeadAccess, form: Annotated[ScoreFields, Fo
 def show(
     request: Request,
     access: LeadAccess,
-    scoring_id: int,
+    scoring_id: RowId,
     side: Annotated[int | None, Query(ge=0)] = None,
     page: Annotated[int, Query(ge=1)] = 1,
 ) -> Response:
@@ -132,25 +152,25 @@ def show(
 
 
 @router.get("/p/{slug}/scores/{scoring_id}/live")
-def live(request: Request, access: LeadAccess, scoring_id: int) -> Response:
+def live(request: Request, access: LeadAccess, scoring_id: RowId) -> Response:
     """Return the progress of a scoring, which refreshes while its job is at work."""
     return render(request, "scores/_job.html", _one(access, scoring_id, None, 1), fragment=True)
 
 
 @router.get("/p/{slug}/scores/{scoring_id}/csv")
-def download(access: LeadAccess, scoring_id: int) -> Response:
+def download(access: LeadAccess, scoring_id: RowId) -> Response:
     """Download the responses with their scores."""
     scoring = scorings.get(access.session, access.project.id, scoring_id)
     name = f"{access.project.slug}-scores-{scoring.id}.csv"
     return Response(
-        "".join(scorings.csv_rows(access.session, scoring)),
+        "".join(scoring_csv.lines(access.session, scoring)),
         media_type="text/csv; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
 
 
 @router.post("/p/{slug}/scores/{scoring_id}/remove")
-def remove(request: Request, access: LeadAccess, scoring_id: int) -> Response:
+def remove(request: Request, access: LeadAccess, scoring_id: RowId) -> Response:
     """Delete a scoring."""
     scoring = scorings.get(access.session, access.project.id, scoring_id)
     title = scoring.title
@@ -159,19 +179,33 @@ def remove(request: Request, access: LeadAccess, scoring_id: int) -> Response:
     return redirect(request, url, notice=f"The scores by {title} are deleted.")
 
 
-def _create(access: ProjectAccess, form: ScoreFields) -> Scoring:
+def _create(access: ProjectAccess, form: ScoreFields, servers: AllowedServers) -> Scoring:
     session, project, user_id = access.session, access.project, access.user.id
     if form.responses != "file":
         return scorings.create(
-            session, project, form.scorer, form.models, form.chosen, user_id=user_id
+            session,
+            project,
+            form.scorer,
+            form.models,
+            form.chosen,
+            user_id=user_id,
+            servers=servers,
         )
     upload = form.upload
     return scorings.create_of_file(
-        session, project, form.scorer, _chunks(upload.file), upload.filename or "", user_id=user_id
+        session,
+        project,
+        form.scorer,
+        _chunks(upload.file),
+        upload.filename or "",
+        user_id=user_id,
+        servers=servers,
     )
 
 
-def _page(access: ProjectAccess, form: ScoreFields, error: str = "") -> ScoresPage:
+def _page(
+    access: ProjectAccess, servers: AllowedServers, form: ScoreFields, error: str = ""
+) -> ScoresPage:
     session, project = access.session, access.project
     models = scorings.models(session, project.id)
     ticked = frozenset(form.models)
@@ -187,7 +221,7 @@ def _page(access: ProjectAccess, form: ScoreFields, error: str = "") -> ScoresPa
         models,
         ticked,
         prompt_search.categories(session, project.id),
-        reward_models.readable(session, project.id, access.user.id),
+        [*reward_models.readable(session, project.id, access.user.id), *servers.scoring],
         error,
     )
 
@@ -199,7 +233,10 @@ def _one(access: ProjectAccess, scoring_id: int, side: int | None, number: int) 
     shown = len(scoring.sides) - 1 if side is None else side
     cases, found = scorings.worst(session, scoring, shown, (number - 1) * PAGE, PAGE)
     row = ScoringRow(scoring, scorings.job_of(session, scoring))
-    return ScoringPage(row, scorings.figures(session, scoring), shown, cases, found, number)
+    waits_for = "" if row.job is None else job_waits.why(session, row.job)
+    return ScoringPage(
+        row, waits_for, scorings.figures(session, scoring), shown, cases, found, number
+    )
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

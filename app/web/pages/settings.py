@@ -13,8 +13,8 @@ from app.services.checkpoints import base_models, checkpoints
 from app.services.checkpoints.base_models import ChosenBase
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
-from app.services.rounds import round_progress
-from app.web import addresses
+from app.services.rounds import automatic_rounds, round_progress
+from app.web import addresses, automatic_words
 from app.web.deps import LeadAccess, ProjectAccess, allowed_models
 from app.web.pages.projects import ProjectForm
 from app.web.render import redirect, render
@@ -72,6 +72,7 @@ class SettingsPage:
     uses: dict[int, InstructionUse]
     base: ChosenBase | None
     trained: Checkpoint | None
+    automatic: str  # what the next automatic round waits for
     error: str = ""
 
     @property
@@ -124,7 +125,10 @@ def save(request: Request, access: LeadAccess, form: Annotated[ProjectForm, Form
 @router.get("/p/{slug}/settings/base-model")
 def show_base_model(request: Request, access: LeadAccess) -> Response:
     """Return the part on the base model, which refreshes itself while the model is checked."""
-    return render(request, "settings/_base_model.html", _page(access), fragment=True)
+    page = _page(access)
+    if page.base is None:
+        raise NotFound(f"{access.project.name} has no base model to show")
+    return render(request, "settings/_base_model.html", page, fragment=True)
 
 
 @router.post("/p/{slug}/settings/base-model/check")
@@ -232,5 +236,6 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         instructions.uses(access.session, access.project.id),
         base_models.in_use(access.session, access.project),
         _trained(access),
+        automatic_words.sentence(automatic_rounds.status(access.session, access.project)),
         error,
     )

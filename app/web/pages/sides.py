@@ -21,7 +21,9 @@ from app.services.checkpoints.side_by_side import (
 )
 from app.web import addresses
 from app.web.deps import LeadAccess, ProjectAccess
+from app.web.guarded_route import takes_file
 from app.web.render import redirect, render
+from app.web.row_ids import RowId
 
 router = addresses.page_router()
 
@@ -98,6 +100,7 @@ def show(
 
 
 @router.post("/p/{slug}/sides/files")
+@takes_file
 def upload(
     request: Request, access: LeadAccess, file: Annotated[list[UploadFile], File()]
 ) -> Response:
@@ -125,7 +128,7 @@ def upload(
 
 
 @router.post("/p/{slug}/sides/files/{file_id}/remove")
-def remove(request: Request, access: LeadAccess, file_id: int) -> Response:
+def remove(request: Request, access: LeadAccess, file_id: RowId) -> Response:
     """Delete a results file."""
     results_file = results_files.get(access.session, access.project.id, file_id)
     results_files.remove(access.session, results_file, user_id=access.user.id)

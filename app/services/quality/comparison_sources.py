@@ -1,0 +1,122 @@
+"""Which source wrote each response of a project's comparisons, and how long it is.
+
+A source is a checkpoint, a model behind a server, or what an imported file names as the writer of a
+response. Completions never change, so in a process that asks again and again only the new
+comparisons are read.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.models import Comparison, ComparisonCompletion, Completion, Purpose
+from app.services.quality.kept_figures import RECENT, SMALL
+from app.services.quality.result_memory import ResultMemory, key_of
+
+PURPOSES = (Purpose.TRAIN, Purpose.EVALUATION)
+"""The purposes of comparisons whose votes rank sources; see `leaderboard`."""
+CHUNK = 50_000
+NO_SOURCE = "unknown source"
+IMPORTED = 0  # the checkpoint of a response that no checkpoint wrote
+
+SourceKey = tuple[int, str]
+"""The id of the checkpoint, or `IMPORTED`, and the name of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSources:
+    """One entry per response, by comparison id and then by canonical position.
+
+    `source` numbers the `keys`, `length` is in characters.
+    """
+
+    comparison: NDArray[np.int64]
+    source: NDArray[np.int64]
+    length: NDArray[np.int64]
+    keys: tuple[SourceKey, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each source, all of them different."""
+        counts = Counter(name for _, name in self.keys)
+        return tuple(
+            name if counts[name] == 1 else f"{name} ({_where(checkpoint_id)})"
+            for checkpoint_id, name in self.keys
+        )
+
+    def places(self, comparison: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the first response of each comparison is; -1 of those that are unknown."""
+        if not len(self.comparison):
+            return np.full(len(comparison), -1)
+        at = np.searchsorted(self.comparison, comparison)
+        at = np.minimum(at, len(self.comparison) - 1)
+        return np.where(self.comparison[at] == comparison, at, -1)
+
+
+_known: ResultMemory[int] = ResultMemory(most=4)
+
+
+def read(session: Session, project_id: int) -> ComparisonSources:
+    """Return the sources of every comparison for training or evaluation."""
+    key = key_of(session, "sources", project_id)
+    entry = _known.get(key)
+    old: ComparisonSources | None = entry[1] if entry is not None else None
+    since = 0 if old is None or not len(old.comparison) else int(old.comparison[-1]) - RECENT
+    found = _read_after(session, project_id, since, () if old is None else old.keys)
+    if old is not None:
+        kept = old.comparison <= since
+        found = ComparisonSources(
+            np.concatenate([old.comparison[kept], found.comparison]),
+            np.concatenate([old.source[kept], found.source]),
+            np.concatenate([old.length[kept], found.length]),
+            found.keys,
+        )
+    if len(found.comparison) > SMALL:
+        _known.put(key, len(found.comparison), found)
+    return found
+
+
+def _read_after(
+    session: Session, project_id: int, after: int, known: Sequence[SourceKey]
+) -> ComparisonSources:
+    numbers = {key: at for at, key in enumerate(known)}
+    rows = session.execute(
+        select(
+            Comparison.id,
+            func.coalesce(Completion.checkpoint_id, IMPORTED),
+            Completion.source,
+            func.length(Completion.text),
+        )
+        .join(ComparisonCompletion, ComparisonCompletion.comparison_id == Comparison.id)
+        .join(Completion, Completion.id == ComparisonCompletion.completion_id)
+        .where(
+            Comparison.project_id == project_id,
+            Comparison.id > after,
+            Comparison.purpose.in_(PURPOSES),
+        )
+        .order_by(Comparison.id, ComparisonCompletion.position)
+        .execution_options(yield_per=CHUNK)
+    )
+    columns: list[NDArray[np.int64]] = [np.zeros((0, 3), dtype=np.int64)]
+    for chunk in rows.partitions(CHUNK):
+        columns.append(
+            np.array(
+                [
+                    (row[0], numbers.setdefault((row[1], row[2]), len(numbers)), row[3])
+                    for row in chunk
+                ],
+                dtype=np.int64,
+            )
+        )
+    table = np.concatenate(columns)
+    keys = tuple((checkpoint_id, name or NO_SOURCE) for checkpoint_id, name in numbers)
+    return ComparisonSources(table[:, 0], table[:, 1], table[:, 2], keys)
+
+
+def _where(checkpoint_id: int) -> str:
+    return f"model {checkpoint_id}" if checkpoint_id else "imported"
