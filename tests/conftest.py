@@ -1,5 +1,7 @@
 """Fixtures shared by all tests: databases, the application, signed-in clients."""
 
+import functools
+import gc
 import logging
 import os
 import secrets
@@ -9,11 +11,15 @@ from typing import Any
 
 import hypothesis
 import pytest
+from argon2 import PasswordHasher
+from fastapi import FastAPI
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from starlette.routing import BaseRoute
 from starlette.testclient import TestClient
 
+from app import queue
 from app.db import Database, schema
 from app.main import create_app
 from app.models import User
@@ -38,6 +44,12 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_finish() -> None:
+    """Take what is loaded out of the garbage collector's sight, which would look at it forever."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
@@ -55,6 +67,39 @@ def _no_log_to_a_stream_that_is_gone() -> Iterator[None]:
     for handler in set(root.handlers) - before:
         if type(handler) is logging.StreamHandler:
             root.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_broker_of_another_test() -> Iterator[None]:
+    """Forget the broker that a command configured for this process."""
+    yield
+    queue.configure(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_hashes() -> Iterator[None]:
+    """Hash passwords with the least work: half a second in every test that signs in, otherwise."""
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "_hasher", cheap)
+        patch.setattr(accounts, "_DUMMY_HASH", cheap.hash(secrets.token_hex()))
+        yield
+
+
+@functools.cache
+def _built_routes() -> list[BaseRoute]:
+    return create_app(Settings(secret_key="s" * 40), Database("sqlite://")).router.routes
+
+
+def quick_app(settings: Settings, database: Database) -> FastAPI:
+    """Assemble the application around routes that were built once.
+
+    FastAPI builds what each route needs at the first request of an application, which takes
+    longer than most tests.
+    """
+    application = create_app(settings, database)
+    application.router.routes = _built_routes()
+    return application
 
 
 @pytest.fixture(scope="session")
@@ -89,18 +134,30 @@ def postgres_server() -> str:
     return POSTGRES
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """Create a migrated PostgreSQL database once; tests copy it. Returns its name."""
+    name = f"attune_test_{secrets.token_hex(6)}_template"
+    admin = create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    database = Database(f"{postgres_server}/{name}")
+    schema.upgrade(database.engine)
+    database.dispose()
+    yield name
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
+def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
     """Provide a fresh, migrated PostgreSQL database; drop it afterwards."""
     name = f"attune_test_{secrets.token_hex(6)}"
     admin = create_engine(f"{postgres_server}/postgres", isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = f"{postgres_server}/{name}"
-    database = Database(url)
-    schema.upgrade(database.engine)
-    database.dispose()
-    yield url
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {postgres_template}"))
+    yield f"{postgres_server}/{name}"
     with admin.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
@@ -154,13 +211,15 @@ def session(database: Database) -> Iterator[Session]:
 @pytest.fixture
 def settings(tmp_path: Path, sqlite_url: str) -> Settings:
     """Provide settings for a web application in a temporary folder."""
-    return Settings(data_dir=tmp_path, database_url=sqlite_url, secret_key="s" * 40)
+    return Settings(
+        data_dir=tmp_path, database_url=sqlite_url, secret_key="s" * 40, allowed_base_models="*"
+    )
 
 
 @pytest.fixture
-def application(settings: Settings, database: Database) -> Any:
+def application(settings: Settings, database: Database) -> FastAPI:
     """Provide the application."""
-    return create_app(settings, database)
+    return quick_app(settings, database)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ BLOCK = re.compile(
     r"(?P<text>.*?)\n<<<END (?P=title) (?P=code)",
     re.DOTALL,
 )
+CRITERION = re.compile(r'^- ("(?:[^"\\]|\\.)*")', re.MULTILINE)
+SCALE = re.compile(r"(\d+) \(highest\)")
 Taste = Callable[[str, str], float]
 """The utility of a response to a prompt."""
 
@@ -38,13 +40,16 @@ class JudgeServer:
     """The server's behavior, and the requests that it has seen.
 
     `failures` are used up one by one before any reply. `pull` is added to the utility of what is
-    shown first; responses closer than `band` are ties. `spell` may replace the reply's text.
+    shown first: a response, a criterion, or the thumb that is offered first. Responses closer than
+    `band` are ties. A rating is the rounded utility, and a response of utility `good` or more gets
+    a thumb up. `spell` may replace the reply's text.
     """
 
     url: str = ""
     taste: Taste = longest
     pull: float = 0.0
     band: float = 0.0
+    good: float = 5.0
     has_usage: bool = True
     spell: Callable[[str], str] | None = None
     failures: list[Failure] = field(default_factory=list)
@@ -59,8 +64,8 @@ class JudgeServer:
         prompt = next(text for title, text in blocks if title == "PROMPT")
         responses = [text for title, text in blocks if title != "PROMPT"]
         utilities = [self.taste(prompt, text) for text in responses]
-        utilities[0] += self.pull
-        text = json.dumps(self._said(user, utilities))
+        form = user[max(match.end() for match in BLOCK.finditer(user)) :]
+        text = json.dumps(self._said(form, utilities))
         text = self.spell(text) if self.spell else text
         reply: dict[str, Any] = {
             "id": "chatcmpl-1",
@@ -79,17 +84,33 @@ class JudgeServer:
             reply["usage"] = {"prompt_tokens": sent // 4, "completion_tokens": len(text) // 4}
         return reply
 
-    def _said(self, user: str, utilities: list[float]) -> dict[str, Any]:
-        if '"score"' in user:
+    def _said(self, form: str, utilities: list[float]) -> dict[str, Any]:
+        if '"ratings"' in form:
+            return {"explanation": "By taste.", "ratings": self._ratings(form, utilities[0])}
+        if '"thumb"' in form:
+            pull = self.pull if form.index('"up"') < form.index('"down"') else -self.pull
+            thumb = "up" if utilities[0] + pull >= self.good else "down"
+            return {"explanation": "By taste.", "thumb": thumb}
+        utilities[0] += self.pull
+        if '"score"' in form:
             return {"explanation": "By taste.", "score": max(1, min(10, round(utilities[0])))}
         letters = "ABCDEFGHI"[: len(utilities)]
-        if '"ranking"' in user:
+        if '"ranking"' in form:
             order = sorted(zip(utilities, letters, strict=True), key=lambda each: -each[0])
             return {"explanation": "By taste.", "ranking": [[letter] for _, letter in order]}
         gap = utilities[0] - utilities[1]
         verdict = "tie" if abs(gap) <= self.band else "A" if gap > 0 else "B"
         strength = None if verdict == "tie" else 3
         return {"explanation": "By taste.", "verdict": verdict, "strength": strength}
+
+    def _ratings(self, form: str, utility: float) -> dict[str, int]:
+        (top,) = SCALE.findall(form)
+        names = [json.loads(name) for name in CRITERION.findall(form)]
+        values = [utility + self.pull, *[utility] * (len(names) - 1)]
+        return {
+            name: max(1, min(int(top), round(value)))
+            for name, value in zip(names, values, strict=True)
+        }
 
 
 @contextmanager

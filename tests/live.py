@@ -8,12 +8,20 @@ from typing import Any
 
 import uvicorn
 
+from app.web.http_protocol import BoundedProtocol
+
 
 @contextmanager
 def serve(application: Any) -> Iterator[str]:
     """Serve on a free local port; yield the address."""
     config = uvicorn.Config(
-        application, host="127.0.0.1", port=0, log_level="error", ws="none", lifespan="off"
+        application,
+        host="127.0.0.1",
+        port=0,
+        http=BoundedProtocol,
+        log_level="error",
+        ws="none",
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -11,6 +11,7 @@ import pytest
 from app.db import Database
 from app.domain.judges.servers import AllowedServer
 from app.services.project import projects
+from app.settings import Settings
 from app.simulation.labelers import SimulatedLabeler
 from app.simulation.runner import Member, Panel
 from tests import judge_server
@@ -39,7 +40,7 @@ def own_taste(prompt: str, text: str) -> float:
 
 
 def test_a_judge_is_measured_beside_people_without_touching_their_figures(
-    office: Office, database: Database, tmp_path: Path
+    office: Office, database: Database, application: Any, settings: Settings, tmp_path: Path
 ) -> None:
     office.make_project("alpaca", judgment_kind="pick", k=2, overlap=2)
     office.take_in("alpaca", real.ALPACA)
@@ -53,6 +54,8 @@ def test_a_judge_is_measured_beside_people_without_touching_their_figures(
     assert panel.wait().judged == 2 * COMPARISONS
     before = office.lead.get("/projects/alpaca/agreement")
     with judge_server.serving(taste=own_taste, pull=0.15) as server:
+        allowed = {"judge_servers": server.url}
+        application.state.settings = settings.model_copy(update=allowed)
         with database.transaction() as session:
             project = projects.by_slug(session, "alpaca")
             judge_id = judged.make_judge(session, project, server.url).id

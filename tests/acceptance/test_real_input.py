@@ -188,7 +188,7 @@ def test_imported_pairs_train_a_reward_model_and_ten_steps_of_ppo(
         after = PeftModel.from_pretrained(plain, adapter)(input_ids=ids).logits
     metrics = made["policy"]["metrics"]
     moved = metrics["best_step"] > 0
-    assert ("those it began with" in metrics["stop_reason"]) is not moved
+    assert ("are the initial ones" in metrics["stop_reason"]) is not moved
     assert torch.equal(before, after) is not moved
 
 

@@ -35,7 +35,13 @@ PLANTED = {
         "worker/training/token_ids.py",
         "import app.db.base",
     ),
+    "The check of a model loads no training, so that it takes seconds": (
+        "worker/training/model_folders.py",
+        "import worker.training.model_card",
+    ),
     "The learning core stands alone": ("worker/rlhf/policy/kl.py", "import app.errors"),
+    "The client stands alone": ("attune/types.py", "import app.errors"),
+    "The client flows down": ("attune/errors.py", "import attune.server"),
     "The worker knows nothing of HTTP": ("worker/artifacts.py", "import app.web.render"),
     "Only entry points read settings": ("app/services/people/audit.py", "import app.settings"),
     "Celery is named in one module of the product": (
@@ -64,9 +70,9 @@ def _lint(folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("app", "worker"):
+    for path in (ROOT / "app", ROOT / "worker", ROOT / "client" / "attune"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(path, folder / path.name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 

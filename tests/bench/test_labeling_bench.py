@@ -1,11 +1,13 @@
 """A small labeling bench: a real server, real figures, and errors that name what is wrong."""
 
 import json
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from app.bench import load
 from app.bench.durability import StoredCounts, check
 from app.cli.main import app
 from app.errors import Invalid
@@ -15,7 +17,7 @@ from app.errors import Invalid
 def test_a_short_run_gives_every_figure(postgres_server: str, tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     arguments = ["bench", "labeling", "--json", str(file), "--sizes", "200", "--labelers", "2"]
-    more = ["--seconds", "0.5", "--warm", "0.3", "--database-url", f"{postgres_server}/postgres"]
+    more = ["--seconds", "1", "--warm", "0.5", "--database-url", f"{postgres_server}/postgres"]
     answer = CliRunner().invoke(app, [*arguments, *more], catch_exceptions=False)
     assert answer.exit_code == 0
     figures = json.loads(file.read_text())
@@ -31,6 +33,15 @@ def test_an_acknowledgement_without_its_row_or_its_flush_is_refused() -> None:
         check(before, StoredCounts(judgments=17, flushes=104), acknowledged=8, at_once=2)
     with pytest.raises(Invalid, match="caused only 3 log"):
         check(before, StoredCounts(judgments=18, flushes=103), acknowledged=8, at_once=2)
+
+
+def test_a_pace_is_kept_by_all_labelers_together() -> None:
+    first, second = (load._turns(number, 2, 10.0) for number in range(2))
+    moments = sorted([*islice(first, 3), *islice(second, 3)])
+    gaps = [later - sooner for sooner, later in pairwise(moments)]
+    assert gaps == pytest.approx([0.1] * 5, abs=0.05)
+    answer = CliRunner().invoke(app, ["bench", "labeling", "--pace", "0"])
+    assert "--pace must be above 0, not 0" in str(answer.exception)
 
 
 def test_sqlite_is_refused() -> None:

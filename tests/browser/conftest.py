@@ -1,14 +1,22 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from app.db import Database
-from app.main import create_app
 from app.settings import Settings
-from tests.browser.desk import House, chromium
+from tests.browser.desk import STATES, House, chromium
+from tests.conftest import quick_app
 from tests.live import serve
+
+
+@pytest.fixture(autouse=True)
+def _states(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Record in how many states axe looked at a page."""
+    before = len(STATES)
+    yield
+    record_property("states", len(STATES) - before)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +38,9 @@ def house(
     database = Database(url)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ATTUNE_TEST_REQUIRE", raising=False)
-        settings = Settings(data_dir=folder, database_url=url, secret_key="s" * 40)
-    with serve(create_app(settings, database)) as address:
+        settings = Settings(
+            data_dir=folder, database_url=url, secret_key="s" * 40, allowed_base_models="*"
+        )
+    with serve(quick_app(settings, database)) as address:
         yield House(browser, address, database)
     database.dispose()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import Comparison, Completion, Criterion, Judgment, Project, Prompt, Role
-from app.services.people import accounts
+from app.services.people import accounts, login_sessions
 from app.services.queue import practice_standing
 from tests.services import sample
 
@@ -29,6 +29,9 @@ HEBREW = (
     "שאלה {}: מה שעות הפתיחה של הספרייה?",
     "תשובה {}.{}: הספרייה פתוחה בכל יום עד שמונה בערב.",
 )
+STATES: list[str] = []
+"""The states in which axe has looked at a page in this process."""
+
 _numbers = count(1)
 
 _VIOLATIONS = """(tags) => axe.run({ runOnly: tags, resultTypes: ["violations"] }).then(
@@ -126,6 +129,7 @@ class Desk:
             {"width": size["width"], "height": 2400}
         )  # nothing half under the bar
         found = self.page.evaluate(_VIOLATIONS, _TAGS)
+        STATES.append(state)
         if size["height"] < 2400:
             self.page.set_viewport_size(size)
         assert found == [], f"{state}: {found}"
@@ -172,7 +176,7 @@ def sit_down(house: House, width: str = "wide", **options: Any) -> Iterator[Desk
     with house.database.transaction() as session:
         email = f"{prefix}@example.org"
         user = accounts.create_user(session, email=email, name="Ada", password=None)
-        secret = accounts.open_session(session, user.id).secret
+        secret = login_sessions.begin(session, user.id).secret
         user_id = user.id
     context.add_cookies([{"name": "attune", "value": secret, "url": house.url}])
     page = context.new_page()

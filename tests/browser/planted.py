@@ -14,16 +14,18 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.db.base import Base
+from app.domain.gate_policies import Gate, GateOutcome
 from app.domain.judges.setup import JudgeLimits, JudgeSetup
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.plan import RoundPlan, Sampling
 from app.domain.reward_parts import PartKind, RewardPart
-from app.domain.states import AssignmentState
+from app.domain.states import AssignmentState, RoundState
 from app.models import (
     Adjudication,
     AiJudgment,
     AiOutcome,
     Assignment,
+    AutomaticRounds,
     Chat,
     ChatTurn,
     Checkpoint,
@@ -34,12 +36,14 @@ from app.models import (
     Demonstration,
     Evaluation,
     Export,
+    GateVerdict,
     Guidelines,
     ImportRun,
     Job,
     JobAttempt,
     Judge,
     Judgment,
+    LinkedIdentity,
     Metric,
     ModelReply,
     Project,
@@ -48,6 +52,7 @@ from app.models import (
     PromptTag,
     Purpose,
     ReplyState,
+    Restoration,
     ResultsFile,
     ResultsRow,
     Role,
@@ -72,9 +77,12 @@ OURS = frozenset(
         *("sha256", "hash", "previous_hash", "natural_key", "submission_key", "lease_token"),
         *("source_key", "uri", "group_hash", "prompt_edit.action", "figure_refresher.holder"),
         *("kept_figure.name", "kept_figure.stamp", "kept_figure.value"),
+        *("code_hash", "sealed_secret"),
+        *("gate_verdict.stage", "gate_verdict.gate", "gate_verdict.remedy", "gate_verdict.redo"),
     }
 )
 UNIQUE = {("user", "email"), ("checkpoint", "name"), ("criterion", "name"), ("worker", "name")}
+SLUG = "desk"
 REJECTS = 88  # of an import: its page shows the first hundred
 SAID: dict[str, tuple[int, dict[str, Any]]] = {  # completions, and what Ada said of them
     "rank": (3, {"ranking": [1, 2, 3]}),
@@ -108,7 +116,15 @@ class Places:
 
 def plant(session: Session, places: Places) -> dict[str, list[int | str]]:
     """Make the world; return the ids by which pages name its rows, and the users'."""
-    project, (ada, bob) = sample_votes.make_project(session, 2, slug="desk")
+    ids = make_rows(session)
+    _plant_columns(session, places)
+    _plant_json(session, places)
+    return ids
+
+
+def make_rows(session: Session) -> dict[str, list[int | str]]:
+    """Make a row of every table, with ordinary texts; return what `plant` does."""
+    project, (ada, bob) = sample_votes.make_project(session, 2, slug=SLUG)
     ada.is_admin = True
     ids = _work(session, project, ada, bob)
     ids |= _learning(session, project)
@@ -118,8 +134,6 @@ def plant(session: Session, places: Places) -> dict[str, list[int | str]]:
     for kind in SAID:
         ids[kind] = _project_of(session, kind, ada)
     session.flush()
-    _plant_columns(session, places)
-    _plant_json(session, places)
     return ids | {"user_id": [bob.id], "ada": [ada.id], "name": ["ppo"]}
 
 
@@ -170,6 +184,18 @@ def _work(session: Session, project: Project, ada: User, bob: User) -> dict[str,
             Guidelines(project_id=project.id, version=2, rules="", created_at=moment),
             PromptTag(project_id=project.id, prompt_id=prompt.id, tag=""),
             PromptEdit(project_id=project.id, action="tag", value="", prompts=1, created_at=moment),
+            AutomaticRounds(
+                project_id=project.id,
+                is_on=True,
+                judgments=500,
+                most_in_row=3,
+                hours_between=24.0,
+                promotes=False,
+                set_by_id=ada.id,
+                set_at=moment,
+                paused_at=moment,
+                paused_by_id=bob.id,
+            ),
         ]
     )
     runs = [
@@ -232,6 +258,16 @@ def _learning(session: Session, project: Project) -> dict[str, list[int | str]]:
     session.add(round_)
     session.flush()
     new.round_id = reward.round_id = round_.id
+    session.add(
+        GateVerdict(
+            round_id=round_.id,
+            stage=RoundState.LABELING,
+            gate=Gate.LABELERS,
+            outcome=GateOutcome.OVERRIDDEN,
+            figures={"wanted": 3, "labelers": 2},
+            created_at=moment,
+        )
+    )
     job = Job(
         project_id=project.id,
         round_id=round_.id,
@@ -275,6 +311,7 @@ def _learning(session: Session, project: Project) -> dict[str, list[int | str]]:
                 for step in (0, 5)
             ),
             WorkerHeartbeat(name="worker", queues=[], started_at=moment, seen_at=moment),
+            Restoration(sha256="0" * 64, taken_at=moment, restored_at=moment, lease_floor=0),
             CheckpointInput(checkpoint_id=reward.id, export_id=export.id),
         ]
     )
@@ -365,8 +402,9 @@ def _evaluate(session: Session, project: Project, evaluation: Evaluation) -> Non
 
 
 def _people(session: Session, project: Project, ada: User) -> str:
-    """Make a token and an invitation; return what the invitation's address ends with."""
+    """Make a token, an identity and an invitation; return what its address ends with."""
     accounts.create_token(session, ada, name="x", scopes=["read"])
+    session.add(LinkedIdentity(user_id=ada.id, issuer="x", subject="x", created_at=now(session)))
     return invitations.invite(
         session, project_id=project.id, role=Role.LABELER, email="x", actor_id=ada.id
     ).secret

@@ -9,7 +9,7 @@ must find scripts that ran.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -21,14 +21,14 @@ from markupsafe import Markup
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Route
 
 from app.db import Database
-from app.main import create_app
-from app.services.people import accounts
+from app.services.people import login_sessions
 from app.settings import Settings
 from app.web import assignments, render, security
 from tests.browser import payloads
 from tests.browser.planted import SAID, Places, plant
+from tests.conftest import quick_app
 from tests.live import serve
-from tests.web.test_policies import _routes
+from tests.web.routes import routes_of
 
 pytestmark = pytest.mark.browser
 
@@ -36,13 +36,14 @@ FEWEST = 300
 # Texts that no page shows.
 UNSEEN = {
     "login_session.user_agent",
+    "linked_identity.subject",
     "prompt_edit_item.category_before",  # kept for undoing the edit
     "metric.name",  # only the names that the product itself writes are drawn
     "user.password_hash",
 }
 # Texts that their page cuts short, with how many payloads are left.
 CUT = {"training_sample.prompt": 10, "assignment.skip_reason": 5, "assignment.skip_comment": 5}
-_FILES = ("download", "rejects.jsonl", "csv", "events")
+_FILES = ("download", "rejects.jsonl", "csv", "svg", "events")
 
 _SCRIPTS = Path(__file__).parent
 _HOOK = (_SCRIPTS / "hook.js").read_text()
@@ -95,17 +96,17 @@ def lab(browser: Browser, sqlite_template: Path, tmp_path: Path) -> Iterator[Lab
     path.write_bytes(sqlite_template.read_bytes())
     database = Database(f"sqlite:///{path}")
     settings = Settings(data_dir=tmp_path, database_url=f"sqlite:///{path}", secret_key="s" * 40)
-    application = create_app(settings, database)
+    application = quick_app(settings, database)
     places = Places()
     with database.transaction() as session:
         ids = plant(session, places)
-        secret = accounts.open_session(session, int(ids["ada"][0])).secret
+        secret = login_sessions.begin(session, int(ids["ada"][0])).secret
     with serve(application) as url:
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         context.add_cookies([{"name": "attune", "value": secret, "url": url}])
         context.add_init_script(_HOOK)
         page = context.new_page()
-        found = Lab(page, url, places, ids, _routes(application))
+        found = Lab(page, url, places, ids, routes_of(application))
         _listen(context, page, found)
         yield found
         context.close()
@@ -249,7 +250,9 @@ def _others(lab: Lab) -> None:
     lab.open(f"/invitation/{lab.ids['token'][0]}")
 
 
-def test_nothing_runs_wherever_text_comes_in(lab: Lab) -> None:
+def test_nothing_runs_wherever_text_comes_in(
+    lab: Lab, record_property: Callable[[str, object], None]
+) -> None:
     paths = list(dict.fromkeys(_paths(lab)))
     assert len(paths) > 40
     for path in paths:
@@ -261,6 +264,13 @@ def test_nothing_runs_wherever_text_comes_in(lab: Lab) -> None:
     _echoes(lab)
     _searches(lab)
     _others(lab)
+    for name, count in (
+        ("payloads", len(payloads.every())),
+        ("places", len(lab.places.numbers)),
+        ("executions", len(lab.ran)),
+        ("violations", len(lab.faults)),
+    ):
+        record_property(name, count)
     assert lab.faults == []
     assert lab.ran == set()
     _all_were_seen(lab)

@@ -14,14 +14,17 @@ from tests.services import sample
 
 pytestmark = pytest.mark.browser
 
-SUMMARY = "details:has(#server_url) > summary"
-REWARDS = "details:has(#learned_weight) > summary"
+SETTINGS = ".all-settings > summary"
+SUMMARY = "details details:has(#server_url) > summary"
+REWARDS = "details details:has(#learned_weight) > summary"
 ROUNDS = [(width, scheme) for width in ("wide", "phone") for scheme in ("light", "dark")]
 
 
 @contextmanager
-def planning(house: House, width: str = "wide", **options: Any) -> Iterator[Desk]:
-    """Open the launch page for a lead."""
+def planning(
+    house: House, width: str = "wide", unfolds: bool = True, **options: Any
+) -> Iterator[Desk]:
+    """Open the launch page for a lead, with all settings unfolded."""
     with sit_down(house, width, **options) as desk:
         slug = desk.slug("launch")
         with desk.database.transaction() as session:
@@ -29,6 +32,8 @@ def planning(house: House, width: str = "wide", **options: Any) -> Iterator[Desk
             project = session.scalars(select(Project).where(Project.slug == slug)).one()
             accounts.add_member(session, project.id, desk.user_id, Role.LEAD, actor_id=None)
         desk.page.goto(f"{desk.url}/p/{slug}/rounds/new")
+        if unfolds:
+            desk.page.locator(SETTINGS).click()
         yield desk
 
 
@@ -41,7 +46,7 @@ def is_wider_than_the_window(desk: Desk) -> bool:
 def test_a_server_is_named_by_keyboard_without_a_script_and_refused_in_place(
     house: House, width: str, scheme: str
 ) -> None:
-    options = {"java_script_enabled": False, "color_scheme": scheme}
+    options: dict[str, Any] = {"java_script_enabled": False, "color_scheme": scheme}
     with planning(house, width, **options) as desk:
         page = desk.page
         address = page.locator("#server_url")
@@ -105,7 +110,7 @@ def test_a_wrong_number_cannot_be_folded_away_and_swallow_the_button(
 def test_rewards_are_added_row_by_row_by_keyboard_without_a_script(
     house: House, width: str, scheme: str
 ) -> None:
-    options = {"java_script_enabled": False, "color_scheme": scheme}
+    options: dict[str, Any] = {"java_script_enabled": False, "color_scheme": scheme}
     with planning(house, width, **options) as desk:
         page = desk.page
         page.locator(REWARDS).focus()
@@ -141,3 +146,25 @@ def test_the_rewards_fit_and_have_no_violations(house: House, width: str, scheme
         page.locator("#part_source-2").wait_for()
         assert not is_wider_than_the_window(desk)
         desk.axe(f"rewards, {width}, {scheme}")
+
+
+@pytest.mark.parametrize(("width", "scheme"), ROUNDS)
+def test_another_choice_fills_in_its_settings_and_keeps_what_was_changed(
+    house: House, width: str, scheme: str
+) -> None:
+    with planning(house, width, unfolds=False, color_scheme=scheme) as desk:
+        page = desk.page
+        assert not page.locator("#candidates").is_visible()
+        assert page.get_by_role("radio", name="Balanced").is_checked()
+        desk.axe(f"choices, {width}, {scheme}")
+        assert not is_wider_than_the_window(desk)
+        page.locator(SETTINGS).click()
+        page.locator("#temperature").fill("0.8")
+        page.get_by_role("radio", name="Thorough").check()
+        summary = page.locator("[data-steps-here]")
+        summary.get_by_text("Sampling temperature 0.8 instead of 1").wait_for()
+        assert page.locator("#candidates").input_value() == "8"
+        assert page.locator("[name=filled_from]").input_value() == "thorough"
+        assert page.locator("#temperature").input_value() == "0.8"
+        page.locator("#candidates").fill("6")
+        summary.get_by_text("Candidates 6 instead of 8").wait_for()

@@ -39,9 +39,9 @@ def _furnish(desk: Desk, kind: str, items: int = 2) -> None:
             )
 
 
-def _newcomer(desk: Desk) -> None:
+def _newcomer(desk: Desk, kind: str = "pick") -> None:
     """Make a project where the guide was not sent away."""
-    desk.furnish("pick", comparisons=2)
+    desk.furnish(kind, comparisons=2)
     with desk.database.transaction() as session:
         _member(session, desk).guide_dismissed_at = None
 
@@ -166,23 +166,26 @@ def test_no_key_is_shown_in_practice_that_does_nothing(house: House) -> None:
         assert {"1–2", "0", "b", "Enter"} <= listed
 
 
-@pytest.mark.parametrize("width", ["wide", "phone"])
-def test_the_guide_ticks_its_steps_and_leaves_for_good(house: House, width: str) -> None:
+@pytest.mark.parametrize(("width", "kind"), [("wide", "rank"), ("phone", "pick")])
+def test_the_guide_ticks_its_steps_and_leaves_for_good(house: House, width: str, kind: str) -> None:
     with sit_down(house, width) as desk:
-        _newcomer(desk)
-        desk.open("pick")
+        _newcomer(desk, kind)
+        desk.open(kind)
         page = desk.page
         guide = page.locator("#guide")
         assert guide.locator("li").count() == 3
         desk.axe("the guide")
         page.keyboard.press("h")
-        page.wait_for_selector("#guide [data-step=read].done")
         page.keyboard.press("Escape")
-        page.keyboard.press("1")
+        assert guide.locator(".done").count() == 0, "the guidelines are not the responses"
+        for key in "123" if kind == "rank" else "1":
+            assert guide.locator(".done").count() == 0
+            page.keyboard.press(key)
+        page.wait_for_selector("#guide [data-step=read].done")
         page.wait_for_selector("#guide [data-step=judge].done")
         page.keyboard.press("Enter")
         page.wait_for_selector("#guide", state="detached")
-        desk.saved("pick", 1)
+        desk.saved(kind, 1)
         page.reload()
         desk.ready()
         assert guide.count() == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from app import queue
 from app.cli.main import app
 from app.db import Database
 from app.errors import Conflict, Invalid
@@ -28,7 +29,13 @@ def test_judges_are_listed_and_asked(
     monkeypatch.setenv("ATTUNE_DATA_DIR", str(tmp_path))
     row = json.loads(runner.invoke(app, ["judge", "list", "desk"]).stdout)
     assert (row["judge"], row["name"], row["measures"]["compared"]) == ("J1", "Strict", 0)
+    unlisted = runner.invoke(app, ["judge", "compare", "desk", "J1"]).exception
+    assert isinstance(unlisted, Invalid)
+    assert f"AI judge J1 cannot be asked: server {judged.SERVER} is not among" in str(unlisted)
+    monkeypatch.setenv("ATTUNE_JUDGE_SERVERS", judged.SERVER)
+    queue.configure("redis://127.0.0.1:9/0")  # down: said to people, not among the rows
     asked = runner.invoke(app, ["judge", "compare", "desk", "Strict", "--count", "5"])
+    assert "wake not sent" in asked.stderr
     assert json.loads(asked.stdout.splitlines()[-1])["comparisons"] == 2
     refused = runner.invoke(app, ["judge", "label", "desk", "J1"]).exception
     assert isinstance(refused, Conflict)

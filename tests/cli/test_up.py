@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from app.cli.processes import LANES
 
 pytestmark = pytest.mark.slow
 
@@ -29,19 +32,25 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_worker_ends_with_the_server(up: subprocess.Popen[str], number: signal.Signals) -> None:
-    workers = [pid for pid, parent in _processes() if parent == up.pid]
-    assert len(workers) == 1
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_workers_end_with_the_server(up: subprocess.Popen[str], number: signal.Signals) -> None:
+    workers = [pid for pid, parent in processes_with_parents() if parent == up.pid]
+    assert len(workers) == len(LANES)
     up.send_signal(number)
     up.wait(60)
-    alive = [pid for pid, _ in _processes() if pid in workers]
+    deadline = time.monotonic() + (60 if number == signal.SIGKILL else 0)
+    while (alive := _alive(workers)) and time.monotonic() < deadline:
+        time.sleep(0.2)
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
 
 
-def _processes() -> list[tuple[int, int]]:
+def _alive(pids: list[int]) -> list[int]:
+    return [pid for pid, _ in processes_with_parents() if pid in pids]
+
+
+def processes_with_parents() -> list[tuple[int, int]]:
     """Return the number of every process with its parent's."""
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True)
     pairs = (line.split() for line in listed.stdout.decode().splitlines())

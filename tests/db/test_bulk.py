@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text
 
 from app.db import Database, bulk
-from app.models import Prompt, PromptTag
+from app.models import Completion, Export, ExportedJudgments, Prompt, PromptTag
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from tests.services import sample
@@ -67,6 +67,36 @@ def test_equal_values_of_json_are_each_written_as_they_are(any_database: Databas
         assert {prompt.created_at for prompt in stored} == {moment}
 
 
+def test_every_character_is_stored_as_it_is(any_database: Database) -> None:
+    texts = [*AWKWARD, "tab\tline\nreturn\r", "\\N", "\\.", "\\t", "", "last\\"]
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    columns = (
+        *("id", "project_id", "prompt_id", "checkpoint_id", "source", "source_key", "earlier"),
+        *("sample_index", "text", "is_finished", "finish_reason", "logprob_sum", "sampling"),
+        "created_at",
+    )
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        prompt = prompts.add(session, project, [NewPrompt((("user", "Q"),))]).prompts[0]
+        ids = bulk.reserve_ids(session, Completion, len(texts))
+        rows: list[tuple[object, ...]] = [
+            (
+                *(of, project.id, prompt.id, None, text, str(at), [{"role": text}], 0, text),
+                *(at % 2 == 0, "", at / 3 if at else None, {text: at}, moment),
+            )
+            for at, (of, text) in enumerate(zip(ids, texts, strict=True))
+        ]
+        bulk.insert(session, Completion, columns, rows)
+    with any_database.reader() as session:
+        stored = session.scalars(select(Completion).order_by(Completion.id)).all()
+        assert [row.text for row in stored] == [row.source for row in stored] == texts
+        assert [row.earlier for row in stored] == [[{"role": text}] for text in texts]
+        assert [row.sampling for row in stored] == [{text: n} for n, text in enumerate(texts)]
+        assert [row.is_finished for row in stored] == [n % 2 == 0 for n in range(len(texts))]
+        assert [row.logprob_sum for row in stored] == [None, *(n / 3 for n in range(1, len(texts)))]
+        assert {row.checkpoint_id for row in stored} == {None}
+
+
 def test_nothing_is_inserted_for_no_rows(any_database: Database) -> None:
     with any_database.transaction() as session:
         bulk.insert(session, PromptTag, ("prompt_id", "tag", "project_id"), [])
@@ -107,3 +137,24 @@ def test_words_are_not_counted_in_passing(postgres_url: str) -> None:
         assert ("prompt", "messages") not in counted
         assert {table for table, _ in counted} == {"prompt"}
     database.dispose()
+
+
+def test_bytes_are_written_as_they_are(any_database: Database) -> None:
+    parts = [bytes(range(256)), b"", b"\\N\t\n"]
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        export = Export(
+            project_id=project.id,
+            number=1,
+            format="trl-explicit",
+            options={},
+            state="ready",
+            rows=0,
+            created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        )
+        session.add(export)
+        session.flush()
+        rows = [(export.id, block, part) for block, part in enumerate(parts)]
+        bulk.insert(session, ExportedJudgments, ("export_id", "block", "members"), rows)
+        stored = select(ExportedJudgments.members).order_by(ExportedJudgments.block)
+        assert session.scalars(stored).all() == parts

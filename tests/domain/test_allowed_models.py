@@ -62,3 +62,21 @@ def test_a_refusal_is_the_same_for_existing_and_missing_folders(tmp_path: Path) 
         said.append(str(refused.value).replace(name, "X"))
     assert said[0] == said[1]
     assert "allowed: /models/*" in said[0]
+
+
+@pytest.mark.parametrize("setting", ["*", "{root}/*", "{root}/artifacts/*"])
+def test_models_trained_for_a_project_are_no_base_models(setting: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "artifacts" / "project-7" / "policy"
+    theirs.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(theirs)
+    kept_out = (f"file://{tmp_path}/artifacts", "s3://bucket/attune")
+    allowed = AllowedModels.of(setting.format(root=tmp_path), kept_out)
+    said = set()
+    for name in (theirs, f"{tmp_path}/x/../artifacts/gone", tmp_path / "link"):
+        assert not allowed.allows(str(name))
+        with pytest.raises(Invalid, match="trained here") as refused:
+            allowed.check(str(name))
+        said.add(str(refused.value).replace(str(name), "X"))
+    assert len(said) == 1, "whether a folder exists is not told"
+    if "artifacts" not in setting:
+        assert allowed.allows(f"{tmp_path}/artifacts-other/model")

@@ -71,7 +71,7 @@ def test_a_lease_is_three_medians() -> None:
 def test_without_rates_only_ordinary_work_comes(draw: float, second: float) -> None:
     plan = mix(Rates(evaluation=0), draw, second)
     assert plan.instead is None
-    assert plan.ordinary == ("train", "evaluation")
+    assert plan.ordinary == ("train", "fresh", "evaluation")
 
 
 def test_what_is_mixed_in_keeps_its_rates() -> None:
@@ -81,7 +81,7 @@ def test_what_is_mixed_in_keeps_its_rates() -> None:
     shares = Counter(plan.instead for plan in plans)
     assert shares["gold"] / len(plans) == pytest.approx(0.1)
     assert shares["repeat"] / len(plans) == pytest.approx(0.05)
-    first = sum(plan.ordinary[0] == "evaluation" for plan in plans)
+    first = sum(plan.ordinary == ("fresh", "evaluation", "train") for plan in plans)
     assert first / len(plans) == pytest.approx(0.3)
 
 

@@ -201,7 +201,7 @@ def test_steps_are_those_people_expect() -> None:
     policy = PolicyPlan(batch_size=64, epochs=10, prompts=2000).steps(5000)
     assert (reward.per_epoch, reward.total) == (47, 1410)
     assert (policy.per_epoch, policy.total) == (32, 320)
-    several = PolicyPlan(algorithm=Algorithm.RLOO, samples=4, batch_size=64, prompts=100)
+    several = PolicyPlan(algorithm=Algorithm.RLOO, samples=4, epochs=1, batch_size=64, prompts=100)
     assert several.steps(5000).total == 7
     judged = PolicyPlan(algorithm=Algorithm.DPO, batch_size=16, epochs=2)
     assert judged.steps(5000, comparisons=40).total == 6
@@ -219,7 +219,7 @@ def test_answers_of_looks_are_kept_at_most_so_often(
 ) -> None:
     policy = PolicyPlan(evaluate_every=evaluate_every, sample_every=sample_every)
     looks = range(evaluate_every, 21, evaluate_every)
-    assert [step for step in looks if policy.keeps_samples(step, 20)] == kept
+    assert [step for step in looks if policy.keeps_samples(step, evaluate_every)] == kept
 
 
 @pytest.mark.parametrize(("steps", "every"), [(3, 1), (7, 1), (15, 2), (30, 5), (1000, 5)])
@@ -269,6 +269,25 @@ def test_a_reward_model_of_the_installation_is_known_by_its_name(
 
 
 def test_a_limit_of_steps_ends_the_fit_early() -> None:
-    assert RewardPlan(batch_size=4).steps(40).total == 10
-    assert RewardPlan(batch_size=4, max_steps=3).steps(40) == StepCount(10, 3)
-    assert RewardPlan(batch_size=4, max_steps=30).steps(40).total == 10
+    assert RewardPlan(epochs=1, batch_size=4).steps(40).total == 10
+    assert RewardPlan(epochs=1, batch_size=4, max_steps=3).steps(40) == StepCount(10, 3)
+    assert RewardPlan(epochs=1, batch_size=4, max_steps=30).steps(40).total == 10
+
+
+@pytest.mark.parametrize(
+    ("plan", "prompts", "steps"),
+    [
+        (PolicyPlan(), 166, StepCount(3, 21)),
+        (PolicyPlan(), 2000, StepCount(32, 32)),
+        (PolicyPlan(), 5, StepCount(1, 20)),
+        (PolicyPlan(epochs=1), 166, StepCount(3, 3)),
+        (PolicyPlan(max_steps=10), 166, StepCount(3, 10)),
+        (PolicyPlan(algorithm=Algorithm.RLOO, samples=4), 166, StepCount(11, 22)),
+        (PolicyPlan(algorithm=Algorithm.DPO), 166, StepCount(3, 3)),
+        (PolicyPlan(algorithm=Algorithm.BEST_OF_N), 166, StepCount(3, 3)),
+    ],
+)
+def test_few_prompts_are_used_several_times(
+    plan: PolicyPlan, prompts: int, steps: StepCount
+) -> None:
+    assert plan.steps(prompts) == steps

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.db import Database
+from app.db import Database, now
 from app.domain.states import JobState
+from app.services.jobs import restored_jobs
 from tests.faults.workers import (
     attempts,
     child_pid,
@@ -21,6 +22,7 @@ from tests.faults.workers import (
     until_progress,
     worker,
 )
+from worker import artifacts
 
 
 def test_a_killed_process_is_started_again_and_resumes(
@@ -94,6 +96,23 @@ def test_a_zombie_that_comes_back_is_fenced(
             )
     assert (job.state, job.result["lease"]) == (JobState.SUCCEEDED, 2)
     assert results(any_database, job_id) == 1
+
+
+def test_a_job_does_not_resume_what_was_computed_before_a_restoration(
+    database: Database, tmp_path: Path
+) -> None:
+    with database.transaction() as session:
+        moment = now(session)
+        restored_jobs.record(session, 1000, sha256="0" * 64, taken_at=moment)
+    job_id = enqueue(database, "steps", steps=1, step_s=0)
+
+    def write(folder: Path) -> None:  # as another job left it, which had this id
+        (folder / "count").write_text("1")
+
+    artifacts.save_state(artifacts.job_folder(tmp_path, job_id), 1, 7, write)
+    with worker(database, tmp_path):
+        job = until_over(database, job_id)
+    assert (job.state, job.lease_token, job.progress_note) == (JobState.SUCCEEDED, 1001, "step 1")
 
 
 def test_a_job_that_kills_its_process_three_times_is_set_apart_with_its_log(

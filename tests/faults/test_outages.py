@@ -127,6 +127,16 @@ def test_a_run_goes_on_computing_while_the_database_is_away(
     assert [attempt.outcome for attempt in attempts(postgres, job_id)] == ["succeeded"]
 
 
+def test_jobs_run_while_the_broker_is_away(database: Database, tmp_path: Path) -> None:
+    job_id = enqueue(database, "quick")
+    with worker(database, tmp_path, "redis://127.0.0.1:1/0", slow_poll_s=0.2) as process:
+        assert until_over(database, job_id).state == JobState.SUCCEEDED
+        later = enqueue(database, "quick")
+        assert until_over(database, later).state == JobState.SUCCEEDED
+        process.terminate()
+        process.wait(timeout=30)
+
+
 def test_a_dead_broker_stops_no_change(database: Database) -> None:
     broker.configure("redis://127.0.0.1:1/0")
     try:

@@ -1,6 +1,7 @@
 """Workers for fault tests: real processes on short leases, and ways to wait without guessing.
 
-`python -m tests.faults.workers DATABASE WORK [BROKER]` runs one until it is told to end.
+`python -m tests.faults.workers DATABASE WORK [BROKER [SLOW_POLL_S [usual]]]` runs one until it is
+told to end; with `usual` on the leases and intervals of the settings.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +32,75 @@ from worker.ticket import Places
 PATIENCE_S = 60.0
 CHILD = (sys.executable, "-m", "tests.faults.fake_runs")
 QUICK = Timing(
-    lease_s=2.0, heartbeat_s=0.3, sweep_s=0.3, look_s=0.1, grace_s=2.0, poll_s=0.05, wake_s=0.5
+    lease_s=2.0,
+    heartbeat_s=0.3,
+    sweep_s=0.3,
+    look_s=0.1,
+    grace_s=2.0,
+    poll_s=0.05,
+    slow_poll_s=300.0,
+    wake_s=0.5,
 )
 
 
-def supervisor(database: Database, work: Path, name: str = "") -> Supervisor:
+def supervisor(
+    database: Database, work: Path, name: str = "", timing: Timing = QUICK
+) -> Supervisor:
     places = Places(str(work / "artifacts"), work, "cpu")
-    return Supervisor(database, places, timing=QUICK, child=CHILD, name=name)
+    return Supervisor(database, places, timing=timing, child=CHILD, name=name)
+
+
+@dataclass
+class Began:
+    """A worker process that can be started again; at the end it is killed with what it started.
+
+    Args:
+        command: put before the command, such as one that enters a network namespace.
+        usual: whether leases and intervals are those of the settings instead of short ones.
+    """
+
+    database: Database
+    work: Path
+    broker_url: str = ""
+    slow_poll_s: float = QUICK.slow_poll_s
+    command: tuple[str, ...] = ()
+    usual: bool = False
+    process: "subprocess.Popen[str]" = field(init=False)
+
+    def __enter__(self) -> "Began":
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        """Start the process, whose output goes to a file of its own."""
+        url = self.database.engine.url.render_as_string(hide_password=False)
+        arguments = (url, str(self.work), self.broker_url, str(self.slow_poll_s))
+        with (self.work / f"worker-{time.monotonic_ns()}.log").open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    *self.command,
+                    *(sys.executable, "-m", "tests.faults.workers", *arguments),
+                    *(["usual"] if self.usual else []),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
 
 
 @contextmanager
 def worker(
-    database: Database, work: Path, broker_url: str = ""
+    database: Database, work: Path, broker_url: str = "", slow_poll_s: float = QUICK.slow_poll_s
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run a worker process; at the end kill it and the processes that it started."""
-    url = database.engine.url.render_as_string(hide_password=False)
-    with (work / f"worker-{time.monotonic_ns()}.log").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.workers", url, str(work), broker_url],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        process.wait()
+    with Began(database, work, broker_url, slow_poll_s) as began:
+        yield began.process
 
 
 def enqueue(database: Database, kind: str, **payload: Any) -> int:
@@ -145,9 +187,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def _main(database_url: str, work: str, broker_url: str) -> None:
+def _main(
+    database_url: str, work: str, broker_url: str = "", slow_poll_s: str = "300", usual: str = ""
+) -> None:
     broker.configure(broker_url or None)
-    found = supervisor(Database(main.impatient(database_url), pool_size=4), Path(work))
+    database = Database(main.impatient(database_url), pool_size=4)
+    timing = Timing() if usual else QUICK
+    found = supervisor(database, Path(work), timing=replace(timing, slow_poll_s=float(slow_poll_s)))
     if broker_url:
         main.consume(found, broker_url)
         return
@@ -157,4 +203,4 @@ def _main(database_url: str, work: str, broker_url: str) -> None:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:4])
+    _main(*sys.argv[1:])

@@ -9,7 +9,8 @@ import pytest
 from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import registry
+from app.formats import column_mapping, registry
+from app.formats.preview import preview
 from app.formats.records import (
     CompletionText,
     DemonstrationRecord,
@@ -17,6 +18,7 @@ from app.formats.records import (
     PromptRecord,
     Rejected,
     Turn,
+    UnpairedRecord,
 )
 
 Q = (Turn("user", "q"),)
@@ -98,3 +100,46 @@ def test_row_without_a_mapped_column_is_told_so() -> None:
     assert first == PromptRecord(Q)
     assert isinstance(second, Rejected)
     assert second.reason == "the row has no 'messages' or 'prompt'"
+
+
+TABLE = b"prompt;response_a;response_b;winner\nq;x;y;A besser\nq;x;z;b BESSER \nq;x;w;gleich\n"
+
+
+def test_values_of_judgments_are_mapped_regardless_of_capitals() -> None:
+    mapping = column_mapping.parse(["value=A besser=a", "value = B besser = b"])
+    assert mapping == {"value": ["A besser=a", "B besser = b"]}
+    records = list(formats.read([TABLE], mapping=mapping))
+    ranks = [one.ranking for one in records if isinstance(one, PreferenceRecord)]
+    assert ranks == [Ranking((1, 2)), Ranking((2, 1)), Ranking((1, 1))]
+    rejected = [one for one in formats.read([TABLE]) if isinstance(one, Rejected)]
+    assert len(rejected) == 2
+    assert "value=A besser=a" in rejected[0].reason
+
+
+def test_labels_and_choices_are_mapped_to_what_their_fields_hold() -> None:
+    row = b'{"prompt": "q", "completion": "x", "label": "gut"}'
+    (record,) = formats.read([row], mapping={"value": ["gut=true", "schlecht=false"]})
+    assert isinstance(record, UnpairedRecord)
+    assert record.label is True
+    row = b'{"input_text": "q", "candidate_0": "x", "candidate_1": "y", "choice": "rechts"}'
+    (chosen,) = formats.read([row], mapping={"value": "rechts=1"})
+    assert isinstance(chosen, PreferenceRecord)
+    assert chosen.ranking == Ranking((2, 1))
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["value=A besser"], "a value is mapped as value=A besser=a, not value=A besser"),
+        (["value=A==", "value=b=a"], "a value is mapped as"),
+        (["value=x=a", "value=X=b"], "the mapping gives the value 'X' two meanings"),
+    ],
+)
+def test_a_value_without_a_meaning_or_with_two_is_refused(texts: list[str], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        list(formats.read([TABLE], mapping=column_mapping.parse(texts)))
+
+
+def test_the_preview_names_values_that_are_not_there() -> None:
+    (file,) = preview([TABLE], mapping={"value": ["A besser=a", "C besser=b"]})
+    assert "No judgment of the first rows has the mapped value 'c besser'." in file.expected

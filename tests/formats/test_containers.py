@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
-from app.formats import parquet, registry
+from app.formats import member_names, parquet, registry
 from app.formats.lines import Limits, RawRow, row
 from app.formats.raw_rows import raw_rows
 from app.formats.records import (
@@ -144,9 +144,11 @@ def test_files_of_an_archive_are_read_each_by_its_own_format() -> None:
     assert rejects(found) == [(2, "train/a.jsonl: turn 1 of the prompt is empty")]
     notes: list[str] = []
     assert len(list(registry.outcomes([data], "zip", notes=notes))) == len(found)
-    assert notes == [
-        "3 files of the archive skipped, as the names say: README.md, __MACOSX/a, train/.DS_Store."
+    assert notes[:2] == [
+        "3 files of the archive skipped, as the names say: README.md, __MACOSX/a, train/.DS_Store.",
+        member_names.SOURCE_REMARK,
     ]
+    assert [note[:24] for note in notes[2:]] == ["train/a.jsonl says train"]
     assert formats.preview([data])[0].said == tuple(notes)
 
 

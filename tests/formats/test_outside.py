@@ -8,6 +8,7 @@ import pytest
 from app import formats
 from app.domain.ranking import Ranking, Strength
 from app.formats import llama_factory
+from app.formats.preference_pairs import pair
 from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
@@ -19,7 +20,6 @@ from app.formats.records import (
     Rejected,
     Turn,
     VoteRecord,
-    pair,
 )
 
 Q = (Turn("user", "q"),)

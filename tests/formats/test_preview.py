@@ -143,7 +143,8 @@ def test_columns_that_are_kept_as_notes_or_lost_are_named() -> None:
     table = b"Frage;Antwort;Thema\nWarum?;Darum.;A\n"
     (part,) = formats.preview([table], mapping={"prompt": "Frage"})
     assert part.notes == ("antwort", "thema")
-    (remark,) = part.remarks
+    remark, hint = part.remarks
+    assert "choose the format “a prompt and a column of responses for each model”" in hint
     assert "kept as notes on the prompt, not as responses or judgments: antwort, thema" in remark
     (row,) = formats.preview([b'{"prompt": "a", "lang": "en", "list": [1]}'])
     assert ("list" in row.lost, row.notes) == (True, ("lang",))

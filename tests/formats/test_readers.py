@@ -8,6 +8,7 @@ import pytest
 from app import formats
 from app.domain.ranking import Ranking
 from app.errors import Invalid
+from app.formats.preference_pairs import pair
 from app.formats.records import (
     CompletionsRecord,
     CompletionText,
@@ -18,7 +19,6 @@ from app.formats.records import (
     Rejected,
     Turn,
     UnpairedRecord,
-    pair,
 )
 
 
@@ -84,6 +84,15 @@ CASES: list[tuple[str, dict[str, Any], Record]] = [
         {"instruction": "q", "completions": [{"model": "m", "output": "x"}, {"text": ""}, "y"]},
         CompletionsRecord(
             user("q"), (CompletionText("x", "m"), CompletionText(""), CompletionText("y"))
+        ),
+    ),
+    (
+        "model-columns",
+        {"prompt": "q", "response_gpt": "x", "Output: my model": "y", "topic": "t"},
+        CompletionsRecord(
+            user("q"),
+            (CompletionText("x", "gpt"), CompletionText("y", "my model")),
+            meta={"topic": "t"},
         ),
     ),
     (

@@ -7,14 +7,8 @@ import pytest
 from app import formats
 from app.errors import Invalid
 from app.formats import writers
-from app.formats.records import (
-    CompletionsRecord,
-    PreferenceRecord,
-    PromptRecord,
-    Record,
-    Rejected,
-    pair,
-)
+from app.formats.preference_pairs import pair
+from app.formats.records import CompletionsRecord, PreferenceRecord, PromptRecord, Record, Rejected
 from app.formats.registry import FORMATS
 
 REAL = Path(__file__).parents[3] / "shared" / "data"

@@ -16,7 +16,10 @@ FIRST, SECOND, TIE = Ranking((1, 2)), Ranking((2, 1)), Ranking((1, 1))
     [
         *(("A", FIRST), ("1", FIRST), (1, FIRST), ("first", FIRST), ("Antwort A", FIRST)),
         *(("response_b", SECOND), ("Response 2", SECOND), ("It is so.", SECOND)),
-        *(("tie", TIE), (" Same ", TIE)),
+        *(("tie", TIE), (" Same ", TIE), ("No difference", TIE)),
+        *(("gleich", TIE), ("Gleich gut", TIE), ("UNENTSCHIEDEN", TIE), ("égalité", TIE)),
+        *(("À égalité", TIE), ("les deux", TIE), ("empate", TIE), ("pareggio", TIE)),
+        *(("parità", TIE), ("sem diferença", TIE), ("gelijk", TIE), ("bez różnicy", TIE)),
     ],
 )
 def test_a_winner_is_understood(winner: object, ranking: Ranking) -> None:
@@ -26,14 +29,17 @@ def test_a_winner_is_understood(winner: object, ranking: Ranking) -> None:
     assert [each.text for each in record.candidates] == ["Because.", "It is so."]
 
 
-def test_both_bad_is_a_vote_of_its_own() -> None:
-    (record,) = response_pair.read({**ROW, "winner": "Both bad", "annotator": "Z"})
+@pytest.mark.parametrize(
+    "winner", ["Both bad", "neither", "Beide schlecht", "aucune des deux", "ninguna", "Żadna"]
+)
+def test_both_bad_is_a_vote_of_its_own(winner: str) -> None:
+    (record,) = response_pair.read({**ROW, "winner": winner, "annotator": "Z"})
     assert isinstance(record, ComparisonRecord)
     assert (record.votes[0].both_bad, record.votes[0].labeler) == (True, "Z")
 
 
-@pytest.mark.parametrize("winner", ["0", "", "yes", "C"])
-def test_another_word_is_refused_with_those_there_are(winner: str) -> None:
+@pytest.mark.parametrize("winner", ["0", "", "yes", "C", "nicht gleich", "A besser", None])
+def test_another_word_is_refused_with_those_there_are(winner: str | None) -> None:
     with pytest.raises(Invalid, match=f"a, b, 1, 2, tie, both bad.*not '{winner}'"):
         response_pair.read({**ROW, "winner": winner})
 

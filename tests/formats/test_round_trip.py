@@ -20,6 +20,7 @@ from app.formats import (
     vertex,
     writers,
 )
+from app.formats.preference_pairs import pair
 from app.formats.records import (
     ComparisonRecord,
     CompletionsRecord,
@@ -30,7 +31,6 @@ from app.formats.records import (
     Row,
     Turn,
     UnpairedRecord,
-    pair,
 )
 from tests.formats import strategies as drawn
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from app.domain.ranking import Ranking
 from app.errors import Invalid
 from app.formats import vertex, writers
-from app.formats.records import CompletionText, PreferenceRecord, Turn, pair, pairs
+from app.formats.records import CompletionText, PreferenceRecord, Turn
 from tests.formats import strategies as drawn
 
 PROMPT = (Turn("user", "q"),)
@@ -91,14 +91,3 @@ def test_explicit_row_is_what_preference_trainers_take() -> None:
         '"chosen": [{"role": "assistant", "content": "b"}], '
         '"rejected": [{"role": "assistant", "content": "a"}]}'
     )
-
-
-def test_ranking_splits_into_pairs_chosen_first_and_ties_stay_ties() -> None:
-    found = pairs(preference(2, 1, 2))
-    assert [tuple(c.text for c in one.candidates) for one in found] == [
-        ("b", "a"),
-        ("b", "c"),
-        ("a", "c"),
-    ]
-    assert [one.preferred for one in found] == [0, 0, None]
-    assert pair(found[0]) == ("b", "a")

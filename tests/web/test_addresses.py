@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 from starlette.routing import NoMatchFound
+from starlette.testclient import TestClient
 
+from app.db import Database
+from app.main import create_app
+from app.settings import Settings
 from app.web import addresses
-from tests.web.test_policies import _routes
+from app.web.guarded_route import GuardedRoute, Handler
+from tests.web.routes import routes_of
 
 
 def test_a_route_is_found_by_its_module_and_function(application: Any) -> None:
@@ -32,7 +37,27 @@ def test_unknown_routes_and_wrong_parameters_are_refused(application: Any) -> No
 
 
 def test_every_page_has_a_name_of_its_own(application: Any) -> None:
-    pages = [one for one in _routes(application) if isinstance(one, addresses.PageRoute)]
+    pages = [one for one in routes_of(application) if isinstance(one, addresses.PageRoute)]
     names = [route.name for route in pages]
     assert len(names) > 60
     assert sorted(names) == sorted(set(names))
+
+
+def test_routes_are_built_before_the_first_request(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Building them takes a second, for which the first person would wait."""
+    built: list[str] = []
+    build = GuardedRoute.get_route_handler
+
+    def counted(route: GuardedRoute) -> Handler:
+        built.append(route.path)
+        return build(route)
+
+    monkeypatch.setattr(GuardedRoute, "get_route_handler", counted)
+    with TestClient(create_app(settings, database), base_url="http://127.0.0.1") as client:
+        at_start = len(built)
+        client.get("/p/desk/rounds")
+        client.get("/nothing/here")
+    assert at_start > 50
+    assert len(built) == at_start

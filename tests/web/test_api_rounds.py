@@ -21,7 +21,7 @@ from app.services.people import accounts
 from app.services.queue import slot_leases
 from app.services.rounds import round_progress
 from tests.services import sample
-from tests.services.rounds.test_rounds import end_job, judge, make_project
+from tests.services.rounds.stages import end_job, judge, make_project
 from tests.worker.runs import small
 
 PATH = "/api/v1/projects/{slug}"

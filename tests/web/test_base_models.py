@@ -13,6 +13,7 @@ from app.models import Checkpoint, Job, Project, User
 from app.services.checkpoints import base_models
 from app.services.jobs import job_leases
 from app.services.project import projects
+from app.settings import Settings
 
 LISTED = "/models/*,org/*"
 API = "/api/v1/projects"
@@ -77,6 +78,28 @@ def test_each_way_in_holds_to_the_list_and_has_the_model_checked(
     assert (row.uri, job.kind, job.payload) == ("org/model", "check", {"checkpoint_id": row.id})
 
 
+def test_no_way_in_leads_to_models_of_projects(lead: TestClient, database: Database) -> None:
+    settings = lead.app.state.settings  # type: ignore[attr-defined]
+    lead.app.state.settings = settings.model_copy(  # type: ignore[attr-defined]
+        update={"allowed_base_models": "*"}
+    )
+    name = f"{settings.artifacts}/project-2/policy"
+    for way in WAYS.values():
+        refused = way(lead, name)
+        assert (refused.status_code, "trained here" in refused.text) == (422, True)
+
+
+def test_on_a_shared_database_only_what_is_listed_is_allowed(
+    lead: TestClient, settings: Settings
+) -> None:
+    shared = settings.model_copy(update={"allowed_base_models": None})
+    lead.app.state.settings = shared  # type: ignore[attr-defined]
+    assert not settings.is_embedded
+    refused = WAYS["patch"](lead, "org/model")
+    assert (refused.status_code, "allowed: none" in refused.text) == (422, True)
+    assert Settings().base_models == "*"
+
+
 def end_check(database: Database, found: dict[str, Any]) -> None:
     with database.transaction() as session:
         claimed = job_leases.claim(session, "w", ["gpu"], lease_s=60)
@@ -124,6 +147,7 @@ def test_a_refusal_is_told_where_the_lead_looks_and_can_be_checked_again(
 def test_a_starter_has_nothing_to_check(lead: TestClient, database: Database) -> None:
     assert WAYS["patch"](lead, "starter").status_code == 200
     assert lead.get(f"{API}/desk/base-model").status_code == 404
+    assert lead.get("/p/desk/settings/base-model", headers=HTML).status_code == 404
     assert "Check again" not in lead.get("/p/desk/settings", headers=HTML).text
     with database.reader() as session:
         assert not session.scalars(select(Job)).all()

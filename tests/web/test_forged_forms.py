@@ -70,6 +70,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     ("thumbs", {"kind": "pick", "choice": "a"}, "asks for a thumb, not a pick"),
     ("thumbs", {"thumb": "up", "both_bad": "x", "kind": "rank"}, "both_bad must be 1"),
     ("write", {"text": "a\0b"}, "NUL character"),
+    ("write", {"text": "so", "comment": "typed\0"}, "the comment has a NUL character"),
     ("write", {"text": "so", "flags": "rude"}, "not &#39;rude&#39;"),
     ("write", {"text": "so", "key": "\0" * 9}, "key has a NUL character"),
     ("write", {"text": "so", "assignment_id": "9" * 30}, "the assignment must be"),
@@ -84,7 +85,7 @@ def test_a_forged_form_comes_back_with_the_reason_and_what_was_typed(
     form = _fields(browser.get("/p/desk/label").text)
     answer = browser.post("/p/desk/label/submit", data=form | {"comment": "typed"} | forged)
     assert (answer.status_code, reason in answer.text) == (422, True), answer.text
-    assert (">\ntyped</textarea>" in answer.text) is ("assignment_id" not in forged)
+    assert (">\ntyped" in answer.text) is ("assignment_id" not in forged)
     one = f"/p/desk/history/{form['assignment_id']}"
     assert browser.post(one, data=form | forged).status_code == 404  # it is not judged yet
 
@@ -110,6 +111,7 @@ def test_ids_beyond_those_of_any_row_are_refused_by_name(
         browser.get(f"/p/desk/practice/answers/{huge}"),
         browser.post("/p/desk/label/skip", data={"assignment_id": huge, "reason": "unclear"}),
         browser.post("/p/desk/label/guidelines-read", data={"version": huge}),
+        browser.post("/p/desk/guidelines/read", data={"version": huge}),
         browser.post("/p/desk/label/undo", data={"key": "\0" * 9}),
     ]
     assert [answer.status_code for answer in answers] == [422] * len(answers)
@@ -150,6 +152,7 @@ SETTLEMENTS: list[tuple[dict[str, Any], str]] = [
     ({"ranks": ["²", "1", "1"]}, "not &#39;²&#39;"),
     ({"ranks": ["1", "2"]}, "2 places for 3 completions"),
     ({"ranks": []}, "takes a rank for each completion"),
+    ({"ranks": ["1", "", ""]}, "no rank is given to B, C"),
     ({"ranks": ["1", "2", "3"], "preferred": "a"}, "bad or left out, not &#39;a&#39;"),
     ({"ranks": ["1", "2", "3"], "reason": "spite"}, "not &#39;spite&#39;"),
 ]

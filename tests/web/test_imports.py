@@ -1,6 +1,8 @@
 """Files over HTTP: small ones are imported by the request, large ones by a job, alike."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def test_a_large_upload_shows_its_progress_and_then_its_result(
     assert "data-done" not in html(lead, f"{page}/live")
     assert "queued" in html(lead, "/p/desk/prompts")
     assert "data-done" not in html(lead, "/p/desk/prompts/imports/live")
-    assert small.run_jobs(database, tmp_path) == ["import"]
+    assert small.run_jobs(database, tmp_path) == ["import", "words"]
     done = html(lead, page)
     assert "not JSON" in done
     assert "data-refresh" not in done
@@ -69,7 +71,7 @@ def test_a_large_upload_shows_its_progress_and_then_its_result(
     assert "data-done" in html(lead, f"{page}/live")
     assert "data-done" in html(lead, "/p/desk/prompts/imports/live")
     with database.reader() as session:
-        job_id = session.scalars(select(Job.id)).one()
+        job_id = session.scalars(select(Job.id).where(Job.kind == "import")).one()
     assert page in html(lead, f"/p/desk/jobs/{job_id}")
 
 
@@ -204,7 +206,7 @@ def test_columns_are_mapped_through_the_api(
     answer = lead.post(f"{API}/imports", params={**maps, "filename": "q.csv"}, content=QUESTIONS)
     assert answer.status_code == (201 if threshold else 202), answer.text
     if not threshold:
-        assert small.run_jobs(database, tmp_path) == ["import"]
+        assert small.run_jobs(database, tmp_path) == ["import", "words"]
     (run,) = lead.get(f"{API}/imports").json()
     assert run["counts"]["judgments_new"] == 2
     bad = lead.post(f"{API}/imports", params={"map": "question"}, content=QUESTIONS)
@@ -231,7 +233,7 @@ def test_a_file_can_be_declared_an_evaluation_set(
     monkeypatch.setattr(import_jobs, "IMMEDIATE_MOST_BYTES", 0)
     other = b"".join(json.dumps({"prompt": f"Q{n}"}).encode() + b"\n" for n in range(30))
     assert lead.post(f"{API}/imports?evaluation=true", content=other).status_code == 202
-    assert small.run_jobs(database, tmp_path) == ["import"]
+    assert small.run_jobs(database, tmp_path) == ["import", "words"]
     assert lead.get(f"{API}/imports").json()[0]["is_evaluation"]
     assert lead.get(f"{API}/prompts?split=test").json()["counts"]["test"] == 32
 
@@ -317,7 +319,7 @@ def test_labelers_of_a_corrected_file_are_chosen_through_the_api(
     assert any("repeat judgments" in remark for remark in part["remarks"]) == (choice is None)
     lead.post(f"{API}/imports", params=options, content=mended)
     if not threshold:
-        assert small.run_jobs(database, tmp_path) == ["import"]
+        assert small.run_jobs(database, tmp_path) == ["import", "words"]
     assert lead.get(f"{API}/imports").json()[0]["counts"]["judgments_new"] == new
 
 
@@ -343,3 +345,43 @@ def test_result_does_not_call_rejected_lines_imported_before(lead: TestClient) -
     assert "Everything in this file had already been imported" not in page
     assert "nothing was added, and" in page
     assert "1 line was rejected" in page
+
+
+def archive() -> bytes:
+    """Return an archive with prompts for two splits."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        for name in ("train.jsonl", "test.jsonl"):
+            rows = [{"prompt": f"{name}: question {n}?"} for n in range(12)]
+            made.writestr(name, "".join(json.dumps(row) + "\n" for row in rows))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("choice", "is_named"), [("", True), ("names", True), ("content", False)])
+def test_the_page_says_what_the_names_in_an_archive_do_and_lets_choose(
+    lead: TestClient, choice: str, is_named: bool
+) -> None:
+    files = {"file": ("all.zip", archive())}
+    form = {"splits": choice, "action": "preview"}
+    shown = lead.post("/p/desk/prompts", data=form, files=files, headers={"accept": "text/html"})
+    assert ("set the split: train.jsonl says train" in shown.text) is is_named
+    assert f'<option value="{choice}" selected>' in shown.text
+    made = lead.post("/p/desk/prompts", data={"splits": choice}, files=files)
+    page = " ".join(html(lead, made.headers["location"]).split())
+    assert ("24 prompts are in the split that the name of their file says" in page) is is_named
+    listed = lead.get(f"{API}/prompts").json()["prompts"]
+    wrong = [one for one in listed if one["split"] not in one["messages"][-1]["content"]]
+    assert bool(wrong) is not is_named
+
+
+@pytest.mark.parametrize("choice", [None, True, False])
+def test_the_api_takes_the_choice_and_values(lead: TestClient, choice: bool | None) -> None:
+    options = {} if choice is None else {"member_splits": choice}
+    shown = lead.post(f"{API}/imports/preview", params=options, content=archive()).json()
+    assert any("set the split" in said for said in shown[0]["remarks"]) is (choice is not False)
+    made = lead.post(f"{API}/imports", params=options, content=archive()).json()
+    assert made["counts"].get("splits_named", 0) == (0 if choice is False else 24)
+    table = b"prompt,response_a,response_b,winner\nWhy?,Yes.,No.,A besser\n"
+    params = {"map": "value=A besser=a"}
+    judged = lead.post(f"{API}/imports", params=params, content=table).json()
+    assert judged["counts"]["judgments_new"] == 1

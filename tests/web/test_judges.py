@@ -11,18 +11,17 @@ from starlette.testclient import TestClient
 from app.db import Database
 from app.domain.judged_by import JudgedBy
 from app.domain.judges.servers import AllowedServer
-from app.domain.judgment_kinds import JudgmentKind
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, RateBody, ThumbsBody
 from app.domain.plan import RoundPlan
-from app.main import create_app
 from app.models import AuditEvent, Completion, Evaluation, Job, Judge, Project, User
 from app.services.judging import judges
 from app.services.people import accounts
-from app.services.project import projects
+from app.services.project import criteria, projects
 from app.services.rounds import judge_jobs
 from app.settings import Settings
 from app.web.launch_form import LaunchForm
 from tests import judge_server
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, quick_app
 from tests.judge_server import JudgeServer
 from tests.services import sample
 from tests.worker.runs import judged
@@ -49,7 +48,7 @@ def lead(database: Database, sqlite_url: str, tmp_path: Path, served: JudgeServe
         )
         projects.create(session, name="Desk", owner=user, judgment_kind=JudgmentKind.PICK)
     browser = TestClient(
-        create_app(settings, database), base_url="http://127.0.0.1", follow_redirects=False
+        quick_app(settings, database), base_url="http://127.0.0.1", follow_redirects=False
     )
     browser.post("/sign-in", data={"email": "lead@example.org", "password": PASSWORD})
     page = browser.get("/account", headers=HTML).text
@@ -110,6 +109,72 @@ def test_a_judge_is_added_tried_compared_and_shown(
     one = lead.get(f"/p/desk/comparisons/{comparison_id}", headers=HTML).text
     assert "Kept apart from the judgments of people" in one
     assert "By taste." in one
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "figure", "verdict", "asked"),
+    [
+        (
+            JudgmentKind.RATE,
+            RateBody({"quality": (4, 2)}),
+            "Agreement on ratings",
+            "quality 4 · 2",
+            "on a scale from 1 (lowest) to 5 (highest)",
+        ),
+        (
+            JudgmentKind.THUMBS,
+            ThumbsBody("down"),
+            "Agreement on thumbs",
+            "Bad",
+            "“down” first",
+        ),
+    ],
+)
+def test_ratings_and_thumbs_are_shown_in_their_own_words(
+    lead: TestClient,
+    database: Database,
+    tmp_path: Path,
+    served: JudgeServer,
+    kind: JudgmentKind,
+    body: JudgmentBody,
+    figure: str,
+    verdict: str,
+    asked: str,
+) -> None:
+    with database.transaction() as session:
+        project = project_of(session)
+        project.judgment_kind, project.k = kind, 2 if kind == JudgmentKind.RATE else 1
+        criteria.ensure(session, project)
+        (comparison, _) = made = judged.make_comparisons(session, project, 2)
+        served.taste = judged.by_position(session, made, (4.0, 2.0))
+        labelers = sample.make_labelers(session, project, 2)
+        assert judged.judge_by_people(session, project, labelers, 4, body) >= 2
+        comparison_id = comparison.id
+    address = add(lead, served.url)
+    fresh = " ".join(lead.get(address, headers=HTML).text.split())
+    assert asked in fresh
+    assert "is shown here once it has been compared" in fresh
+    assert lead.post(f"{address}/try", data={"comparison": str(comparison_id)}).status_code == 303
+    judged.run(database, tmp_path, AllowedServer(served.url))
+    lead.post(f"{address}/compare", data={"count": "2"})
+    judged.run(database, tmp_path, AllowedServer(served.url))
+    text = " ".join(lead.get(address, headers=HTML).text.split())
+    assert figure in text
+    assert text.count(verdict) >= 3, "of the trial and of both judgments"
+    assert "asked in reverse" in text
+    assert "Agrees with people" not in text
+    assert "compared with people on 2 of the 30 comparisons to" in text
+    assert not re.findall(r">\s*(None|nan)\s*<", text)
+    one = " ".join(lead.get(f"/p/desk/comparisons/{comparison_id}", headers=HTML).text.split())
+    assert verdict in one
+    listed = " ".join(lead.get("/p/desk/labelers/judges", headers=HTML).text.split())
+    assert "Both replies agree" in listed
+    found = lead.get("/api/v1/projects/desk/judges/1").json()["measures"]["single"]
+    measured = found["thumbs"] if kind == JudgmentKind.THUMBS else found["criteria"][0][1]
+    assert measured["with_people"]["identical"]["value"] == 1.0
+    (row, _) = lead.get("/api/v1/projects/desk/judges/1/judgments").json()
+    given = {"quality": [4, 2]} if kind == JudgmentKind.RATE else None
+    assert (row["ratings"], row["thumb"]) == (given, None if given else "down")
 
 
 def test_labeling_alone_needs_a_comparison_or_a_recorded_reason(
@@ -243,3 +308,38 @@ def _completion_ids(session: object, evaluation: Evaluation) -> list[int]:
         Completion.checkpoint_id.in_([evaluation.new_checkpoint_id, evaluation.old_checkpoint_id])
     )
     return list(session.scalars(query))  # type: ignore[attr-defined]
+
+
+def test_a_judge_whose_server_left_the_list_is_neither_asked_nor_changed(
+    lead: TestClient, database: Database
+) -> None:
+    with database.transaction() as session:
+        project = project_of(session)
+        judge = judged.make_judge(session, project, "http://gone/v1")
+        judges.let_alone(session, judge, "a test", actor_id=None)
+        judged.make_comparisons(session, project, 2)
+        evaluation_id = judged.make_evaluation(session, project, 2).id
+    page, api = "/p/desk/labelers/judges/1", "/api/v1/projects/desk/judges/1"
+    rule = "AI judge J1 cannot be asked: server http://gone/v1 is not among those that AI judges"
+    assert rule in lead.get(page, headers=HTML).text
+    for url, data in (
+        (f"{page}/try", {"comparison": "1"}),
+        (f"{page}/compare", {"count": "1"}),
+        (f"{page}/label", {"count": "1"}),
+        (f"{page}/limits", {"concurrency": "2"}),
+        (f"/p/desk/evaluations/{evaluation_id}/judge", {"judge_id": "1", "decides": "1"}),
+    ):
+        answer = lead.post(url, data=data, headers=HTML)
+        assert (answer.status_code, rule in answer.text) == (422, True), url
+    for url, body in (
+        (f"{api}/try", {"comparison_id": 1}),
+        (f"{api}/compare", {}),
+        (f"{api}/label", {}),
+        (f"{api}/evaluate", {"evaluation_id": evaluation_id}),
+    ):
+        answer = lead.post(url, json=body)
+        assert (answer.status_code, rule in answer.text) == (422, True), url
+    assert rule in lead.put(f"{api}/limits", json={}).text
+    assert lead.post(f"{page}/archive", data={"archived": "1"}).status_code == 303
+    with database.reader() as session:
+        assert session.scalars(select(Job)).all() == []

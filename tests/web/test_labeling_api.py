@@ -12,7 +12,7 @@ from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.models import Judgment, Role, User
 from app.services.people import accounts
-from app.web import assignments
+from app.web import assignment_requests
 from tests.services import sample
 
 SignIn = Callable[..., TestClient]
@@ -162,7 +162,7 @@ def test_every_body_of_the_labeling_api_has_an_example_that_it_takes(application
             if "application/json" in content:
                 seen.add(content["application/json"]["schema"]["$ref"].rsplit("/", 1)[1])
     assert seen >= {"ClaimIn", "ExchangeIn", "KeyIn", "SkipIn", "SubmissionIn"}
-    for name in seen & set(vars(assignments)):
+    for name in seen & set(vars(assignment_requests)):
         (example,) = found["components"]["schemas"][name]["examples"]
-        vars(assignments)[name].model_validate(example)
-    assert seen <= set(vars(assignments))
+        vars(assignment_requests)[name].model_validate(example)
+    assert seen <= set(vars(assignment_requests))

@@ -1,5 +1,7 @@
 import pytest
 
+from app.domain.allowed_servers import AllowedServers
+from app.domain.choosing import ChoicePlan, ChoiceRule
 from app.domain.plan import (
     Algorithm,
     Engine,
@@ -42,6 +44,7 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             policy=PolicyPlan(algorithm=Algorithm.RLOO, samples=8),
         ),
         RoundPlan(reward=RewardPlan(weight=0.0, parts=(LENGTH, OTHER))),
+        RoundPlan(choose=ChoicePlan(ChoiceRule.INFORMATION, 0.3, 5)),
         RoundPlan(
             reward=RewardPlan(
                 weight=0.0,
@@ -60,6 +63,10 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             processes=3,
         ),
         RoundPlan(server=ServerPlan("https://gpu-1", "m")),
+        RoundPlan(reward=RewardPlan(epochs=2, learning_rate=7e-4, search_share=0.4)),
+        RoundPlan(
+            sft=SftPlan(learning_rate=7e-4, search_share=0.1), policy=PolicyPlan(steps_least=7)
+        ),
     ],
 )
 def test_a_plan_survives_the_form(plan: RoundPlan) -> None:
@@ -82,7 +89,9 @@ def test_labeler_weights_keep_their_source_until_they_are_changed() -> None:
     emptied = form.model_copy(update={"labeler_weights": ""}).plan(before).reward
     assert (emptied.labelers, emptied.labelers_from) == ((), WeightSource.PLAN)
     wrong = form.model_copy(update={"labeler_weights": "L2 1, L2 2"})
-    assert wrong.problems(before) == {"labeler_weights": "labeler L2 must have one weight, not 2"}
+    assert wrong.problems(before, AllowedServers()) == {
+        "labeler_weights": "labeler L2 must have one weight, not 2"
+    }
 
 
 def test_what_was_emptied_is_left_out_and_further_parts_stay() -> None:
@@ -116,7 +125,7 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
         server_concurrency=257,
     )
     before = RoundPlan(sft=SftPlan(is_full=True))
-    assert form.problems(before) == {
+    assert form.problems(before, AllowedServers()) == {
         "four_bit": "a model in 4 bits cannot be trained in full; SFT needs an adapter",
         "processes": "processes must be 1 to 64, not 65",
         "server_url": "server url must begin with http:// or https://, not 'gpu-1'",
@@ -124,7 +133,7 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
         "server_candidates": "server candidates must be 1 to 64, not 0",
         "server_concurrency": "server concurrency must be 1 to 256, not 257",
     }
-    assert LaunchForm.of(RoundPlan()).problems(RoundPlan()) == {}
+    assert LaunchForm.of(RoundPlan()).problems(RoundPlan(), AllowedServers()) == {}
     with pytest.raises(Invalid, match="server url must begin with"):
         form.model_copy(update={"four_bit": False}).plan(RoundPlan())
 

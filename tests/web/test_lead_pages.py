@@ -48,6 +48,11 @@ PAGES = (
     "/guidelines/diff?old=1&new=1",
     "/rounds",
     "/rounds/new",
+    "/climb",
+    "/climb/figures.csv",
+    "/leaderboard",
+    "/leaderboard?by=both&category=&tag=&reference=&length=1&chosen=1",
+    "/leaderboard/figures.csv",
     "/rounds/new/steps?asked=1&policy_batch_size=64",
     "/models",
     "/evaluations",
@@ -330,6 +335,9 @@ def test_the_step_counts_people_expect(lead: TestClient, database: Database) -> 
     figures = re.findall(r">([\d,]+)<", steps.replace("<b>", "").replace("</b>", ""))
     assert figures[-4:-2] == ["47", "1,410"]
     assert figures[-2:] == ["32", "320"]
+    few = html(lead, "/p/desk/rounds/new/steps?asked=1&policy_prompts=166&policy_epochs=")
+    assert "166 prompts give 3\n      steps an epoch" in few
+    assert "trained for\n      7 epochs" in few
 
 
 def test_counting_again_launches_nothing(lead: TestClient, database: Database) -> None:

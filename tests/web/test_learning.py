@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.domain.reward_plan import RewardPlan
-from app.web import glossary, rounds_live
+from app.web import glossary, training_charts
 from app.web.curves import Chart
 from app.web.render import _environment
 
@@ -37,10 +37,20 @@ def test_no_other_file_is_shown(sign_in: SignIn) -> None:
 
 
 def test_every_drawn_curve_leads_to_the_glossary() -> None:
-    drawn = [rounds_live._policy, rounds_live._reward, rounds_live._sft]
+    drawn = [training_charts._policy, training_charts._reward, training_charts._sft]
     for make in drawn:
         for curve in make(_NoPlan(), {}):  # type: ignore[arg-type]
             assert curve.metric in glossary.entries(), curve.title
+
+
+def test_fresh_votes_are_drawn_with_their_interval_and_number() -> None:
+    ends = {"share": 0.6, "share_low": 0.4, "share_high": 0.8, "pooled": 64.0}
+    points = {f"fresh/{name}": ((5.0, value),) for name, value in ends.items()}
+    chart = training_charts._fresh_votes(points)
+    assert chart.last == 0.6
+    assert chart.spread == ((5.0, 0.4, 0.8),)
+    assert "last 64 votes" in chart.note
+    assert training_charts._fresh_votes({}).is_empty
 
 
 def test_a_curve_without_an_entry_is_a_plain_title() -> None:

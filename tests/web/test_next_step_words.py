@@ -4,9 +4,18 @@ from typing import Any
 
 import pytest
 
+from app.domain.gate_policies import GateOutcome
+from app.domain.gates import table
+from app.domain.gates.failures import FailureFigures
+from app.domain.gates.judging import LabelerFigures
+from app.domain.gates.learning import RewardFigures
+from app.domain.gates.verdicts import Figures
+from app.domain.next_action import NextAction
+from app.domain.plan import RoundPlan
 from app.domain.states import RoundState
-from app.models import Project, Round
-from app.services.rounds.next_step import JobFigures, LabelingFigures, NextAction, NextStep
+from app.models import GateVerdict, Project, Round
+from app.services.rounds.gate_views import GateView
+from app.services.rounds.next_step import JobFigures, LabelingFigures, NextStep
 from app.services.rounds.round_progress import LabelingProgress
 from app.web import next_step_words
 from app.web.next_step_words import NextStepWords
@@ -83,10 +92,38 @@ def test_every_stage_that_runs_by_itself_has_a_heading(state: str) -> None:
 @pytest.mark.parametrize("action", sorted(set(NextAction) - {NextAction.COLLECT_JUDGMENTS}))
 def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
     state = {NextAction.PLAN_ROUND: "held", NextAction.WAIT: "policy"}.get(action, "failed")
-    words = words_of(action, state, problem="SFT needs a base model")
+    figures = {"gates": (waits_at(LabelerFigures(3, 2)),)} if action == NextAction.PASS_GATE else {}
+    words = words_of(action, state, problem="SFT needs a base model", **figures)
     assert words.heading
     assert words.sentence.endswith(".")
     assert [button.is_main for button in words.buttons].count(True) == 1
+
+
+def waits_at(figures: Figures) -> GateView:
+    verdict = figures.verdict(RoundPlan(overlap=3))
+    row = GateVerdict(gate=verdict.gate, outcome=GateOutcome.WAITING)
+    return GateView(row, table.TITLES[verdict.gate], verdict)
+
+
+def test_a_round_at_a_check_offers_its_remedies_or_its_page() -> None:
+    words = words_of(NextAction.PASS_GATE, "gated", gates=(waits_at(LabelerFigures(3, 2)),))
+    assert words.heading == "Round 1 waits at a check: enough labelers"
+    assert [button.label for button in words.buttons] == [
+        "Ask for 2 judgments per comparison",
+        "Add labelers",
+        "View all choices",
+    ]
+    lone = waits_at(RewardFigures(0, None, None, None, "longer", None, None, 50, 9))
+    two = words_of(NextAction.PASS_GATE, "gated", gates=(lone, waits_at(LabelerFigures(1, 0))))
+    assert "1 more check failed too." in two.sentence
+
+
+def test_a_failure_with_a_remedy_offers_it_first() -> None:
+    failed = FailureFigures(RoundState.POLICY, "out of memory").verdict(RoundPlan())
+    words = words_of(NextAction.RETRY_STAGE, "failed", remedies=failed.remedies)
+    assert words.buttons[0].label == "Halve the batch size to 32"
+    assert words.buttons[0].url == "/p/desk/rounds/1/retry?remedy=smaller_batch"
+    assert [button.label for button in words.buttons][-2:] == ["Retry unchanged", "View the round"]
 
 
 def test_a_failed_round_says_why_and_can_be_retried() -> None:

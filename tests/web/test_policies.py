@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
@@ -13,7 +12,10 @@ from app.domain.judgment_kinds import JudgmentKind
 from app.models import Project, Role, User
 from app.services.people import accounts
 from app.services.project import projects
+from app.web.guarded_route import GuardedRoute
+from tests.browser import planted
 from tests.conftest import PASSWORD
+from tests.web.routes import every_route, least_body, path_of, path_with, policies_of, routes_of
 
 ASKERS = ("nobody", "stranger", "labeler", "lead", "other_lead", "admin")
 ALLOWED = {
@@ -24,38 +26,51 @@ ALLOWED = {
     "admin": {"admin"},
 }
 REFUSED = {401, 403, 404}
+SHOWN_AGAIN = {  # forms that come back with the reason, whatever it is
+    "/api/v1/projects/{slug}/assignments/{assignment_id}/skip",
+    "/p/{slug}/chat/{chat_id}/again",
+    "/p/{slug}/labelers/{user_id}",
+}
+NEEDED = {  # the scope for reading and the one for changing; written down twice, on purpose
+    "public": (None, "write"),
+    "signed_in": ("read", "write"),
+    "labeler": ("label", "label"),
+    "lead": ("read", "write"),
+    "admin": ("admin", "admin"),
+}
 
 
-def _routes(application: Any) -> list[APIRoute]:
-    return [route for route in _walk(application.routes) if isinstance(route, APIRoute)]
-
-
-def _walk(routes: list[Any]) -> Iterator[Any]:
-    for route in routes:
-        yield route
-        included = getattr(route, "original_router", route)  # FastAPI nests included routers
-        yield from _walk(list(getattr(included, "routes", None) or []))
-
-
-def _policies(dependant: Dependant) -> set[str]:
-    own = getattr(dependant.call, "policy", None)
-    found = {own} if own else set()
-    for inner in dependant.dependencies:
-        found |= _policies(inner)
-    return found
-
-
-def test_every_route_has_exactly_one_policy(application: Any) -> None:
-    routes = _routes(application)
+def test_every_route_has_exactly_one_policy(
+    application: Any, record_property: Callable[[str, object], None]
+) -> None:
+    routes = routes_of(application)
+    guarded = sum(len(policies_of(route.dependant)) == 1 for route in routes)
+    record_property("routes", len(routes))
+    record_property("guarded", guarded)
     assert len(routes) > 30
     for route in routes:
-        assert len(_policies(route.dependant)) == 1, f"{route.methods} {route.path}"
+        assert len(policies_of(route.dependant)) == 1, f"{route.methods} {route.path}"
+
+
+def test_every_route_authorizes_before_it_reads_a_body(application: Any) -> None:
+    """Whatever is not guarded has no policy, so it is listed here with the reason."""
+    plain = {
+        "/api/openapi.json",  # a description of the API, the same for everybody
+        "/static",  # files of the pages, the same for everybody
+    }
+    assert all(isinstance(route, GuardedRoute) for route in routes_of(application))
+    others = {
+        getattr(route, "path", "")
+        for route in every_route(application)
+        if not isinstance(route, GuardedRoute) and not hasattr(route, "original_router")
+    }
+    assert others == plain
 
 
 def test_every_project_route_asks_for_a_member(application: Any) -> None:
-    for route in _routes(application):
+    for route in routes_of(application):
         if "{slug}" in route.path:
-            assert _policies(route.dependant) <= {"labeler", "lead", "admin"}, route.path
+            assert policies_of(route.dependant) <= {"labeler", "lead", "admin"}, route.path
 
 
 @pytest.fixture
@@ -97,33 +112,97 @@ def _browser(application: Any, name: str) -> TestClient:
     return browser
 
 
-def _path(route: APIRoute) -> str:
-    values: dict[str, Callable[[], str]] = {}
-    path = route.path.replace("{slug}", "own").replace(":path}", "}")
-    while "{" in path:
-        name = path[path.index("{") + 1 : path.index("}")]
-        path = path.replace(f"{{{name}}}", values.get(name, lambda: "999999")())
-    return path
-
-
 def test_each_route_answers_only_those_its_policy_names(
-    application: Any, browsers: dict[str, TestClient]
+    application: Any,
+    browsers: dict[str, TestClient],
+    record_property: Callable[[str, object], None],
 ) -> None:
     checked = 0
-    for route in _routes(application):
-        allowed = ALLOWED[_policies(route.dependant).pop()]
+    for route in routes_of(application):
+        allowed = ALLOWED[policies_of(route.dependant).pop()]
         if route.path in {"/sign-out", "/account/sign-out-everywhere"}:
             continue  # they would sign the askers out
         for method in sorted((route.methods or set()) - {"HEAD"}):
             for asker in set(ASKERS) - allowed:
                 answer = browsers[asker].request(
-                    method, _path(route), headers={"accept": "application/json"}
+                    method, path_of(route), headers={"accept": "application/json"}
                 )
                 # A refusal comes before the body is looked at: 422 would tell of the form.
-                ok = answer.status_code in REFUSED or answer.status_code == 422
+                ok = answer.status_code in REFUSED
                 assert ok, f"{asker}: {method} {route.path} -> {answer.status_code}"
                 checked += 1
+    record_property("refusals", checked)
     assert checked > 60
+
+
+def test_each_route_answers_only_tokens_with_its_scope(
+    application: Any,
+    database: Database,
+    browsers: dict[str, TestClient],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """An administrator and lead may do everything, so only the scope can be what is missing."""
+    with database.transaction() as session:
+        admin = session.scalars(select(User).where(User.is_admin)).one()
+        tokens = {
+            scope: accounts.create_token(session, admin, name=scope, scopes=[scope]).secret
+            for scope in accounts.SCOPES
+        }
+    script = browsers["nobody"]
+    refused = allowed = 0
+    for route in routes_of(application):
+        reading, changing = NEEDED[policies_of(route.dependant).pop()]
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            needed = reading if method == "GET" else changing
+            if needed is None:
+                continue
+            enough = accounts.IMPLIED_BY[needed]
+            for scope in accounts.SCOPES:
+                if scope in enough and (method != "GET" or scope != needed):
+                    continue  # it would change something, or was asked with less
+                headers = {
+                    "authorization": f"Bearer {tokens[scope]}",
+                    "accept": "application/json",
+                }
+                answer = script.request(method, path_of(route), headers=headers)
+                lacks = "requires a token with the scope" in answer.text
+                place = f"{scope}: {method} {route.path} -> {answer.status_code} {answer.text}"
+                assert (answer.status_code == 403 and lacks) is (scope not in enough), place
+                refused, allowed = refused + (scope not in enough), allowed + (scope in enough)
+    record_property("refusals", refused)
+    record_property("scopes", len(accounts.SCOPES))
+    assert refused > 200
+    assert allowed > 80
+
+
+def test_what_is_in_another_project_is_nowhere(application: Any, database: Database) -> None:
+    """Whoever leads a project asks for the rows of another in it, by every route that names one."""
+    with database.transaction() as session:
+        ids = planted.make_rows(session)
+        other = _user(session, "other_lead")
+        projects.create(session, name="other", owner=other)
+        script = accounts.create_token(session, other, name="all", scopes=["write"]).secret
+    ids |= {"judgment_id": [1], "edit_id": [1]}
+    headers = {"authorization": f"Bearer {script}", "accept": "application/json"}
+    asked = set()
+    with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as client:
+        for route in routes_of(application):
+            named = [name for name in route.param_convertors if ids.get(name)]
+            if "{slug}" not in route.path or not named:
+                continue
+            for method in sorted((route.methods or set()) - {"HEAD"}):
+                body, is_form = least_body(route)
+                sent: Any = {"data" if is_form else "json": body} if method != "GET" else {}
+                for path in path_with(route, ids, slug="other"):
+                    answer = client.request(method, path, headers=headers, **sent)
+                    place = f"{method} {path} -> {answer.status_code} {answer.text[:200]}"
+                    is_form_shown_again = route.path in SHOWN_AGAIN and answer.status_code in {
+                        409,
+                        422,
+                    }
+                    assert answer.status_code == 404 or is_form_shown_again, place
+                    asked.update(named)
+    assert asked >= {"job_id", "checkpoint_id", "chat_id", "judge_id", "scoring_id", "prompt_id"}
 
 
 def test_project_pages_open_for_those_they_name(browsers: dict[str, TestClient]) -> None:

@@ -1,5 +1,6 @@
 """Pages and API of scores: the form, refusals, figures, worst cases, CSV and who may see them."""
 
+import csv
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}
 API = "/api/v1/projects/desk/scores"
 PATTERN = {"kind": "format", "pattern": "bad"}
+FOLLOWED = [{"role": "assistant", "content": "<i>First"}, {"role": "user", "content": "More?"}]
 PAIRS = "".join(
     f"{json.dumps(row)}\n"
     for row in (
@@ -64,6 +66,7 @@ def score(lead: TestClient, database: Database) -> int:
         for row in session.query(ScoredRow).filter_by(scoring_id=scoring.id):
             row.texts = ["bad words", "=good"]
             row.scores = [1.0, 0.25 * row.place]
+            row.earlier = [[], FOLLOWED] if row.place == 2 else []
         job = scorings.job_of(session, scoring)
         assert job is not None
         job.state = JobState.SUCCEEDED
@@ -79,9 +82,54 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
     assert answer.status_code == 303, answer.text
     shown = lead.get(answer.headers["location"], headers=HTML).text
     assert "queued" in shown
-    assert "Nothing is scored yet" in shown
+    words = " ".join(shown.split())
+    assert "Waiting for a worker: none is running that takes jobs of the queue gpu." in words
+    assert "once the first of the 3 prompts are scored" in words
+    assert "nothing was scored" not in words, "no figures of nothing"
+    assert "no prompt in common" not in words
+    assert "Worst cases" not in words
     assert 'data-refresh="/p/desk/scores/1/live"' in shown
     assert "pattern bad" in lead.get("/p/desk/scores", headers=HTML).text
+
+
+@pytest.mark.parametrize(
+    ("changes", "scored", "words"),
+    [
+        (
+            {"state": "running", "progress_done": 2, "progress_total": 3},
+            0,
+            ["2 of 3 prompts scored", "once the first of the 3 prompts"],
+        ),
+        ({"state": "running"}, 0, ["A worker is loading the models and the scorer."]),
+        ({"state": "running"}, 1, ["are of the 2 responses scored so far, of 6", "Worst cases"]),
+        (
+            {"state": "failed", "error": "no label toxic"},
+            1,
+            ["no label toxic", "retry the job on its page; the 2 scores", "before the job ended"],
+        ),
+        ({"state": "failed"}, 0, ["The job ended without a message", "the 0 scores"]),
+        ({"state": "quarantined", "deaths": 3}, 0, ["crashed 3 times"]),
+        ({"state": "cancelled"}, 0, ["The job was cancelled. 0 scores are kept"]),
+        ({"state": "queued", "error": "hub away"}, 0, ["Waiting for a worker"]),
+    ],
+)
+def test_a_scoring_says_how_far_it_is_and_what_helps(
+    lead: TestClient, database: Database, changes: dict[str, Any], scored: int, words: list[str]
+) -> None:
+    number = lead.post(API, json={"scorer": PATTERN, "models": [1, 2]}).json()["id"]
+    with database.transaction() as session:
+        scoring = session.get_one(Scoring, number)
+        job = scorings.job_of(session, scoring)
+        assert job is not None
+        for name, value in ({"progress_note": "prompts scored"} | changes).items():
+            setattr(job, name, value)
+        rows = session.query(ScoredRow).filter_by(scoring_id=number).order_by(ScoredRow.place)
+        for row in rows.limit(scored):
+            row.texts, row.scores = ["a", "b"], [1.0, 0.0]
+    page = " ".join(lead.get(f"/p/desk/scores/{number}", headers=HTML).text.split())
+    for expected in words:
+        assert expected in page
+    assert ("Change from Base" in page) is bool(scored)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +139,7 @@ def test_the_form_starts_a_job_and_shows_its_progress(lead: TestClient) -> None:
         ({"kind": "classifier", "source": "x", "label": "y"}, "choose 1 to 8 models"),
         ({"kind": "classifier"}, "needs a model: a folder or a hub name"),
         ({"kind": "format", "pattern": "a", "models": "3"}, "Reward 1 is a reward model"),
+        ({"kind": "format", "pattern": "a", "models": "1", "threshold": "nan"}, "finite number"),
         ({"kind": "format", "pattern": "a", "responses": "file"}, "choose a file"),
         ({"kind": "format", "pattern": "a", "models": "1", "group": "evaluation"}, "no prompts"),
         ({"kind": "judge", "source": "http://h/v1", "models": "1"}, "a judge reward needs a model"),
@@ -115,6 +164,7 @@ def test_figures_and_worst_cases_are_shown_and_downloaded(
     assert "Change from Base" in page
     assert "&lt;b&gt;" in page, "prompts are escaped"
     assert "100 prompts were wanted" in page
+    assert page.index("&lt;i&gt;First") < page.index("More?") < page.index("=good")
     figures = lead.get(f"{API}/{number}").json()["figures"]
     assert [side["mean"] for side in figures["sides"]] == [1.0, 0.25]
     assert figures["sides"][1]["change"]["value"] == -0.75
@@ -122,10 +172,13 @@ def test_figures_and_worst_cases_are_shown_and_downloaded(
     worst = lead.get(f"{API}/{number}/cases", params={"side": 1, "count": 2}).json()
     assert worst["found"] == 3
     assert [case["scores"][1] for case in worst["cases"]] == [0.5, 0.25]
+    assert [case["earlier"] for case in worst["cases"]] == [[[], FOLLOWED], []]
     assert lead.get(f"{API}/{number}/cases", params={"side": 2}).status_code == 422
     table = lead.get(f"/p/desk/scores/{number}/csv")
     assert table.headers["content-disposition"].endswith('"desk-scores-1.csv"')
-    assert len(table.text.strip().splitlines()) == 1 + 6
+    rows = list(csv.reader(table.text.splitlines(keepends=True)))
+    assert len(rows) == 1 + 6
+    assert [row[2].endswith("More?") for row in rows[1:]] == [False] * 5 + [True]
     assert ",'=good,0.25" in table.text, "no cell is a formula"
     assert lead.get(f"{API}/{number}/csv").text == table.text
 

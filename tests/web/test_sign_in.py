@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from app.db import Database, now
 from app.models import Invitation, User
-from app.services.people import accounts
+from app.services.people import accounts, guesses
 from app.services.project import projects
 from tests.conftest import PASSWORD
 
@@ -40,7 +40,7 @@ def test_signing_in_gives_a_new_session_each_time(client: TestClient, make_user:
 
 def test_ten_failures_close_the_account_for_a_while(client: TestClient, make_user: Make) -> None:
     make_user("ada")
-    for _ in range(accounts.FAILURES_PER_ACCOUNT):
+    for _ in range(guesses.FAILURES_PER_ACCOUNT):
         client.post("/sign-in", data={"email": "ada@example.org", "password": "wrong password"})
     right = client.post("/sign-in", data={"email": "ada@example.org", "password": PASSWORD})
     assert right.status_code == 429

@@ -65,6 +65,14 @@ def judge(database: Database, *said: tuple[str, ...]) -> None:
                 vote(session, comparison, who, preferred=pick, shown_order=order)
 
 
+def test_a_human_level_says_which_comparisons_it_is_of(
+    lead: TestClient, database: Database
+) -> None:
+    judge(database, *[("a", "a")] * 5, ("a", "b"))
+    text = shown(lead, "agreement")
+    assert "Over all comparisons selected here, ties aside, one labeler predicts another" in text
+
+
 def test_both_alphas_are_shown_only_where_they_differ(lead: TestClient, database: Database) -> None:
     judge(database, *[("a", "a", "a", "b")] * 3, *[("a", "b")] * 3, *[("a", "a", "a")] * 3)
     text = shown(lead, "agreement")

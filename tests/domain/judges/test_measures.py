@@ -47,7 +47,6 @@ def test_undefined_figures_say_why() -> None:
     assert found.agreement.value == Undefined(measures.NOBODY)
     assert found.people.value == Undefined(measures.NOT_TWO)
     assert measures.measure([]).consistency.value == Undefined(measures.NOTHING)
-    assert not found.has_been_compared
 
 
 def test_habits_are_measured_by_place_and_length() -> None:
@@ -62,9 +61,3 @@ def test_habits_are_measured_by_place_and_length() -> None:
     assert found.longer.value == pytest.approx(1.0)
     assert found.people_longer.value == pytest.approx(0.0)
     assert found.inconsistent == 1
-
-
-def test_thirty_comparisons_with_people_are_enough() -> None:
-    items = [item(n, A, A) for n in range(measures.LEAST_COMPARED)]
-    assert measures.measure(items).has_been_compared
-    assert not measures.measure(items[1:]).has_been_compared

@@ -2,12 +2,14 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.judges import prompts
+from app.domain.judges import askings, prompts
 from app.domain.judges.prompts import Rubric
 from app.domain.judgment_kinds import JudgmentKind
+from app.errors import Invalid
 from tests.judge_server import BLOCK
 
 TURNS = ({"role": "user", "content": "When are you open?"},)
@@ -81,3 +83,47 @@ def test_a_response_to_a_follow_up_is_read_after_the_turns_before_it() -> None:
         "[assistant]\nAt ten.\n\n[user]\nSundays?\n\n[assistant]\nClosed."
     )
     assert prompts.response([], "Closed.") == "Closed."
+
+
+RATED = Rubric(criteria=(("kind", "Is it polite?"), ('so "true"', "")), rating_max=4)
+
+
+def test_ratings_are_asked_twice_with_the_criteria_and_the_scale_reversed() -> None:
+    first, second = (
+        prompts.rating(RATED, TURNS, "Nine.", is_reversed=is_reversed)[1][1]
+        for is_reversed in (False, True)
+    )
+    for user in (first, second):
+        assert [title for title, _, _ in BLOCK.findall(user)] == ["PROMPT", "RESPONSE"]
+        assert '- "kind": Is it polite?\n' in user
+        assert '- "so \\"true\\""\n' in user
+    assert first.index('"kind"') < first.index("so ")
+    assert second.index('"kind"') > second.index("so ")
+    assert "from 1 (lowest) to 4 (highest)" in first
+    assert "from 4 (highest) to 1 (lowest)" in second
+    with pytest.raises(Invalid, match="no criteria"):
+        prompts.rating(Rubric(), TURNS, "Nine.", is_reversed=False)
+
+
+def test_a_thumb_is_asked_for_twice_with_the_options_reversed() -> None:
+    first, second = (
+        prompts.thumb(Rubric(), TURNS, "Nine.", is_reversed=is_reversed)[1][1]
+        for is_reversed in (False, True)
+    )
+    assert '"up" if it is good and "down" if it is bad' in first
+    assert first.endswith('"thumb": "up" or "down"}')
+    assert '"down" if it is bad and "up" if it is good' in second
+    assert second.endswith('"thumb": "down" or "up"}')
+
+
+@given(st.lists(st.one_of(st.text(), st.sampled_from(ATTACKS)), min_size=1, max_size=3))
+def test_each_response_is_asked_about_alone_and_twice(texts: list[str]) -> None:
+    asked = askings.of_comparison(RATED, JudgmentKind.RATE, TURNS, texts)
+    assert [(each.order, each.is_reversed) for each in asked] == [
+        ((place,), is_reversed) for place in range(len(texts)) for is_reversed in (False, True)
+    ]
+    for each in asked:
+        user = each.messages[1][1]
+        (code,) = set(re.findall(r"<<<BEGIN PROMPT ([0-9a-f]{16})\n", user))
+        text = texts[each.order[0]]
+        assert user.count(f"<<<BEGIN RESPONSE {code}\n{text}\n<<<END RESPONSE {code}") == 1

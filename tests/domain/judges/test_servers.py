@@ -33,7 +33,7 @@ def test_only_listed_servers_are_found() -> None:
     assert servers.find(listed, "http://127.0.0.1:8000/v1/") is listed[1]
     with pytest.raises(Invalid, match=r"http://127\.0\.0\.1:8000/v2 is not among those"):
         servers.find(listed, "http://127.0.0.1:8000/v2")
-    with pytest.raises(Invalid, match=r"none$"):
+    with pytest.raises(Invalid, match=r"none; the operator"):
         servers.find((), "http://x/v1")
 
 
@@ -63,7 +63,8 @@ def test_money_is_known_only_with_prices_and_tokens() -> None:
             JudgeLimits(**wrong)
 
 
-def test_kinds_that_are_no_comparison_are_left_to_people() -> None:
-    check_kind(JudgmentKind.PICK)
-    with pytest.raises(Invalid, match="kind rate are left to people"):
-        check_kind(JudgmentKind.RATE)
+def test_texts_are_left_to_people() -> None:
+    for kind in (JudgmentKind.PICK, JudgmentKind.RANK, JudgmentKind.RATE, JudgmentKind.THUMBS):
+        check_kind(kind)
+    with pytest.raises(Invalid, match="kind write are left to people"):
+        check_kind(JudgmentKind.WRITE)

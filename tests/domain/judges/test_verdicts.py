@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.judges import verdicts
+from app.domain.judges import replies, verdicts
 from app.domain.judges.verdicts import ShownVerdict
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.ranking import Ranking
@@ -67,7 +67,7 @@ def test_an_explanation_can_be_stored_anywhere() -> None:
     found = verdicts.read('{"verdict": "A", "explanation": "a\\u0000b \\ud800"}', PICK, 2)
     assert found.explanation == "ab ?"
     long = verdicts.read(f'{{"verdict": "A", "explanation": "{"x" * 9_000}"}}', PICK, 2)
-    assert len(long.explanation) == verdicts.EXPLANATION_MOST
+    assert len(long.explanation) == replies.EXPLANATION_MOST
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import Invalid
-from app.models import Comparison, ComparisonCompletion, Project, Prompt, Split
+from app.models import Comparison, ComparisonCompletion, Completion, Project, Prompt, Split
 from app.services.datasets import comparison_requests
 from app.services.project import prompts
 from tests.services import sample
@@ -63,6 +63,22 @@ def test_completions_are_asked_of_in_comparisons_of_the_projects_size(
     assert ask(session, project).left_out == sum(expected)
     assert sizes(session) == expected
     assert ask(session, project).made == 0
+
+
+@pytest.mark.parametrize("models", [3, 4, 5])
+def test_over_the_prompts_every_model_meets_every_other(session: Session, models: int) -> None:
+    project = sample.make_project(session)
+    for _ in range(models):
+        sample.make_completions(session, project, models)
+    ask(session, project)
+    query = select(ComparisonCompletion.comparison_id, Completion.sample_index).join(
+        Completion, Completion.id == ComparisonCompletion.completion_id
+    )
+    met: dict[int, set[int]] = {}
+    for comparison_id, model in session.execute(query):
+        met.setdefault(comparison_id, set()).add(model)
+    assert len(met) == models * (models // 2)
+    assert len(set(map(frozenset, met.values()))) == models * (models - 1) // 2
 
 
 def test_what_was_asked_in_one_kind_can_be_asked_in_another(session: Session) -> None:

@@ -5,12 +5,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import Database
+from app.domain.choosing import ChoiceRule, Chosen
 from app.domain.measures import Interval, Undefined
 from app.models import Comparison, Judgment, Project, Purpose, User
 from app.services.project import prompt_labels
 from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.project.prompt_search import NO_CATEGORY
-from app.services.quality import agreement, labeler_quality
+from app.services.quality import agreement, judgment_reader, labeler_quality
 from app.services.queue import comparisons
 from tests.services.sample_votes import make_comparison, make_project, vote
 
@@ -49,6 +50,27 @@ def test_other_purposes_stay_out(session: Session, purpose: Purpose) -> None:
         vote(session, comparison, who, preferred="a")
     assert agreement.report(session, project.id).judgments == 0
     assert agreement.report(session, project.id, purpose=purpose).judgments == 3
+
+
+def test_comparisons_that_a_rule_chose_are_counted_and_left_out_of_figures(
+    session: Session,
+) -> None:
+    project, people = make_project(session)
+    judged(session, project, people, "a", "a")
+    disputed = judged(session, project, people, "a", "b")
+    chosen = session.get_one(Comparison, disputed[0].comparison_id)
+    chosen.chosen = Chosen(ChoiceRule.UNCERTAINTY, 0.9, 1, 10, "Reward 1").to_json()
+    session.flush()
+    judgment_reader.forget()
+
+    report = agreement.report(session, project.id)
+    assert (report.judgments, report.chosen, report.includes_chosen) == (2, 2, False)
+    assert report.overall.raw.value == 1.0
+    whole = agreement.report(session, project.id, chosen=True)
+    assert (whole.judgments, whole.chosen, whole.includes_chosen) == (4, 2, True)
+    assert whole.overall.raw.value == 0.5
+    assert agreement.summary(session, project.id).raw.value == 1.0
+    assert agreement.lowest(session, project.id).rows == ((chosen.id, 0.0),)
 
 
 def test_retracted_surplus_superseded_and_withdrawn_judgments_stay_out(session: Session) -> None:

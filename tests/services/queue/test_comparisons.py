@@ -4,10 +4,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import AssignmentState, SlotState
 from app.errors import Invalid
-from app.models import ComparisonCompletion, Slot
+from app.models import Comparison, ComparisonCompletion, Slot
 from app.services.judging import corrections, labeling, skips, submissions
 from app.services.queue import comparisons, overlap, slot_leases
 from tests.services import sample
@@ -21,6 +22,23 @@ def _order(session: Session, comparison_id: int) -> list[int]:
             .order_by(ComparisonCompletion.position)
         )
     )
+
+
+def test_a_query_finds_which_comparisons_a_rule_chose(any_database: Database) -> None:
+    with any_database.transaction() as session:
+        project = sample.make_project(session)
+        made = []
+        for chosen in (None, {"rule": "uncertainty"}):
+            prompt_id, ids = sample.make_completions(session, project, 2)
+            row = comparisons.create(
+                session, project, prompt_id, ids, natural_key=f"{chosen}", seed=1, chosen=chosen
+            )
+            made.append(row.id)
+    with any_database.reader() as session:
+        query = select(Comparison.id, Comparison.chosen).where(Comparison.chosen.is_not(None))
+        assert [tuple(row) for row in session.execute(query)] == [
+            (made[1], {"rule": "uncertainty"})
+        ]
 
 
 def test_the_same_natural_key_gives_the_same_comparison(session: Session) -> None:

@@ -467,7 +467,7 @@ def _run(url: str, examples: int, steps: int) -> None:
 
 
 def test_the_queue_does_what_the_model_says(any_url: str) -> None:
-    _run(any_url, examples=60, steps=50)
+    _run(any_url, examples=40, steps=50)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from app.services.judging import labeling
 from app.services.project import prompt_labels
 from app.services.project.prompt_labels import LabelAction, PromptSelection
 from app.services.queue import comparisons, slot_leases
-from app.services.rounds import evaluations
+from app.services.rounds import completion_pairs, evaluations
 from tests.services import sample
 
 _numbers = count()
@@ -175,7 +175,7 @@ def test_completion_pairs_leave_out_prompts_that_one_policy_did_not_answer(
         lengths={},
         notes={},
     )
-    (pair,) = evaluations.completion_pairs(session, running)
+    (pair,) = completion_pairs.of_evaluation(session, running)
     assert (pair.new.id, pair.old.id) == (new_id, old_id)
     assert (pair.score_new, pair.score_old) == (1.5, -0.5)
 
@@ -225,7 +225,7 @@ def test_withdrawn_comparisons_stop_counting_even_after_the_evaluation_is_comple
     assert (results.prompts, results.judged, results.share) == (1, 1, 1.0)
     assert results.arbiter is not None
     assert (results.arbiter.compared, results.arbiter.agreement) == (1, 1.0)
-    pairs = evaluations.completion_pairs(session, running)
+    pairs = completion_pairs.of_evaluation(session, running)
     assert [pair.is_withdrawn for pair in pairs] == [False, True, True]
 
 

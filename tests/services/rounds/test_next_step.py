@@ -6,13 +6,14 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.db import now
+from app.domain.next_action import NextAction
 from app.domain.plan import RoundPlan
 from app.domain.states import JobState, RoundState
 from app.models import Job, Project, Round, User, WorkerHeartbeat
 from app.services.project import prompts
 from app.services.project.prompts import NewPrompt
 from app.services.rounds import loop_overview, next_step, round_progress
-from app.services.rounds.next_step import LabelingFigures, NextAction, NextStep
+from app.services.rounds.next_step import LabelingFigures, NextStep
 from tests.services.sample_votes import make_comparison, make_project, vote
 
 

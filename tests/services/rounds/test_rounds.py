@@ -1,9 +1,8 @@
 """A round moved from state to state by jobs that are only said to have run."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
 
 import pytest
 from sqlalchemy import func, select
@@ -21,7 +20,6 @@ from app.models import (
     Checkpoint,
     CheckpointKind,
     Comparison,
-    Completion,
     Demonstration,
     Job,
     Membership,
@@ -31,115 +29,12 @@ from app.models import (
     Round,
     Split,
 )
-from app.services.checkpoints import checkpoints
-from app.services.checkpoints.checkpoints import CheckpointFiles
-from app.services.jobs import job_leases, jobs
+from app.services.jobs import jobs
 from app.services.quality import weights_in_use
-from app.services.queue import comparisons, slot_leases
+from app.services.queue import slot_leases
 from app.services.rounds import evaluations, readiness, round_progress, rounds
 from tests.services import sample
-
-PLAN = RoundPlan(sft=None)
-KINDS = {
-    "sft": CheckpointKind.SFT,
-    "reward": CheckpointKind.REWARD,
-    "policy": CheckpointKind.POLICY,
-}
-_numbers = count()
-
-
-@pytest.fixture
-def work(any_database: Database) -> Iterator[Session]:
-    with any_database.transaction() as session:
-        yield session
-
-
-@pytest.fixture
-def project(work: Session) -> Project:
-    return make_project(work)
-
-
-def make_project(session: Session) -> Project:
-    project = sample.make_project(session, base_model="some/base", overlap=1)
-    for split in Split:
-        prompt_id, _ = sample.make_completions(session, project, 2)
-        session.get_one(Prompt, prompt_id).split = split
-    session.flush()
-    return project
-
-
-def launch(session: Session, project: Project, plan: RoundPlan = PLAN) -> Round:
-    return rounds.launch(session, project, plan, None)
-
-
-def end_job(session: Session, round_: Round, *, compare: bool = True, fails: bool = False) -> str:
-    """Do what a run would: write rows, end the job, let the round go on."""
-    claimed = job_leases.claim(session, "w", ["gpu", "cpu"], lease_s=60)
-    assert claimed is not None
-    if fails:
-        job_leases.fail(session, claimed.job_id, claimed.lease_token, "Trace\nValueError: no")
-    else:
-        _write(session, round_, claimed.kind, claimed.job_id, compare=compare)
-        job_leases.succeed(session, claimed.job_id, claimed.lease_token, {})
-    rounds.advance(session, round_.id)
-    return claimed.kind
-
-
-def _write(session: Session, round_: Round, kind: str, job_id: int, *, compare: bool) -> None:
-    if kind in KINDS:
-        made = checkpoints.create(
-            session,
-            project_id=round_.project_id,
-            kind=KINDS[kind],
-            written=CheckpointFiles(f"{kind}/{job_id}", "0" * 64, {}, {}),
-            job_id=job_id,
-            round_id=round_.id,
-        )
-        rounds.attach(session, round_.id, made)
-    elif kind == "generate":
-        _compare(session, round_, Purpose.TRAIN)
-    else:
-        assert round_.policy_checkpoint_id is not None
-        assert round_.policy_before_id is not None
-        found = evaluations.open_evaluation(
-            session, round_, round_.policy_checkpoint_id, round_.policy_before_id
-        )
-        if compare:
-            _compare(session, round_, Purpose.EVALUATION, found.id)
-
-
-def _compare(
-    session: Session, round_: Round, purpose: Purpose, evaluation_id: int | None = None
-) -> None:
-    project = session.get_one(Project, round_.project_id)
-    prompt_id, completion_ids = sample.make_completions(session, project, 2)
-    if evaluation_id is not None:
-        new, old = (session.get_one(Completion, one) for one in completion_ids)
-        new.checkpoint_id, old.checkpoint_id = round_.policy_checkpoint_id, round_.policy_before_id
-    comparisons.create(
-        session,
-        project,
-        prompt_id,
-        completion_ids,
-        natural_key=f"made-{next(_numbers)}",
-        seed=0,
-        purpose=purpose,
-        round_id=round_.id,
-        evaluation_id=evaluation_id,
-    )
-
-
-def judge(session: Session, round_: Round) -> None:
-    """Say that every comparison of the round has been judged."""
-    for row in session.scalars(select(Comparison).where(Comparison.round_id == round_.id)):
-        row.done_slots, row.open_slots, row.is_open = row.overlap, 0, False
-    session.flush()
-    rounds.advance(session, round_.id)
-
-
-def state_of(round_: Round) -> RoundState:
-    """Return the state; a type checker thinks that an attribute stays what it was."""
-    return RoundState(round_.state)
+from tests.services.rounds.stages import PLAN, end_job, judge, launch, make_project, state_of, write
 
 
 def test_a_round_goes_from_launch_to_promotion(work: Session, project: Project) -> None:
@@ -349,7 +244,7 @@ def test_a_job_makes_one_checkpoint_of_a_kind(work: Session, project: Project) -
     round_ = launch(work, project)
     (job,) = round_progress.jobs_of(work, round_.id)
     for _ in range(2):
-        _write(work, round_, "reward", job.id, compare=False)
+        write(work, round_, "reward", job.id, compare=False)
     assert work.scalar(select(func.count()).where(Checkpoint.kind == CheckpointKind.REWARD)) == 1
 
 

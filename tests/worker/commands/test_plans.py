@@ -4,6 +4,7 @@ import pytest
 
 from app.domain.plan import RoundPlan
 from app.errors import Invalid
+from worker.commands.options import Training
 from worker.commands.plans import plan_of
 
 
@@ -37,3 +38,15 @@ def test_four_bits_are_the_plans_own_and_no_sections() -> None:
 def test_a_wrong_setting_is_named_with_its_rule_and_value(setting: str, said: str) -> None:
     with pytest.raises(Invalid, match=said):
         plan_of("reward", {}, [setting])
+
+
+@pytest.mark.parametrize(("text", "rate"), [("auto", None), ("0.003", 0.003), ("2e-4", 2e-4)])
+def test_a_learning_rate_is_a_number_or_left_to_the_training(text: str, rate: float | None) -> None:
+    given = Training(learning_rate=text).given
+    assert given["learning_rate"] == rate
+    assert plan_of("reward", given, []).reward.learning_rate == rate
+
+
+def test_another_word_for_a_learning_rate_is_refused() -> None:
+    with pytest.raises(Invalid, match="must be a number or auto, not 'best'"):
+        _ = Training(learning_rate="best").given

@@ -9,6 +9,7 @@ from tests.worker.rlhf import tiny
 from worker.rlhf.core.layout_probe import LayoutProbe
 from worker.rlhf.model import supported
 from worker.training import model_probes
+from worker.training.model_probes import TriedModel
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "models.md"
 START: Final = "<!-- families: written by python -m tests.worker.families.table -->"
@@ -37,9 +38,15 @@ def row(family: Family) -> str:
         _layout(found.packing),
         _layout(found.shared_prompts),
         layers,
-        "yes" if found.has_classifier else "no",
+        _plain_reward(found),
     )
     return f"{start} {' | '.join(cells)} |"
+
+
+def _plain_reward(found: TriedModel) -> str:
+    if found.is_encoder_decoder:
+        return "with the code on its card"
+    return "yes" if found.has_classifier else "no"
 
 
 def _layout(probe: LayoutProbe) -> str:

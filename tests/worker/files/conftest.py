@@ -36,5 +36,7 @@ def reward(sft: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a reward model over the same base, trained by the command."""
     root = tmp_path_factory.mktemp("reward")
     data = material.preferences(root / "preferences.jsonl")
-    material.ok("train", "reward", data, "-m", sft, "-o", root / "out", *material.SMALL)
+    material.ok(
+        "train", "reward", data, "-m", sft, "-o", root / "out", *material.SMALL, "--epochs", 1
+    )
     return root / "out"

@@ -11,11 +11,15 @@ from tests import judge_server
 from tests.worker import published
 from tests.worker.files import material
 from tests.worker.files.material import SMALL, ok
-from worker.training.model_card import TRAINING
+from worker.training.model_folders import TRAINING
 
 # Of the figures of a finished model: reports with many values, and words.
 NOT_NUMBERS = {"heldout", "heldout_reason", "stop_reason", "stopped_by_alarm"}
-OF_ROUNDS = {"prompts_without_room", "heldout_prompts_without_room"}  # a job counts them
+OF_ROUNDS = {
+    *("prompts_without_room", "heldout_prompts_without_room"),  # a job counts them
+    *("fresh/share", "fresh/share_low", "fresh/share_high", "fresh/pooled"),
+    *("fresh/votes", "fresh/asked", "fresh/identical"),  # only a project has labelers to ask
+}
 NAMED = tuple(
     f"{place}/{kind}/" for place in ("reward", "heldout") for kind in ("part", "share", "amount")
 )

@@ -31,7 +31,7 @@ from worker.rlhf.reward import reward_report
 from worker.rlhf.reward.reward_report import ScoredPrompt
 from worker.rlhf.sampling import sampling
 from worker.rlhf.sampling.sampling import SamplingConfig
-from worker.training.model_card import TRAINING
+from worker.training.model_folders import TRAINING
 
 WEIGHTS = saving.ADAPTER_FILE
 
@@ -93,6 +93,9 @@ def test_a_starter_is_built_from_the_demonstrations_own_words(tmp_path: Path) ->
 def test_a_reward_model_is_measured_and_scaled(reward: Path) -> None:
     found = card(reward)
     assert found["metrics"]["heldout"]["pairs"] == found["metrics"]["heldout_rows"] > 0
+    searched = found["metrics"]["rate_search"]
+    assert searched["rate"] == found["settings"]["training"]["learning_rate"]
+    assert searched["sentence"] in (reward / "model" / "README.md").read_text()
     (scale,) = found["settings"]["normaliser"]["members"]
     assert scale[1] > 0
     lines = (reward / "model" / "heldout_scores.jsonl").read_text().splitlines()
@@ -101,7 +104,7 @@ def test_a_reward_model_is_measured_and_scaled(reward: Path) -> None:
 
 def test_a_reward_model_learns_ratings_by_criterion(sft: Path, tmp_path: Path) -> None:
     data = material.ratings(tmp_path / "rich.jsonl")
-    ok("train", "reward", data, "-m", sft, "-o", tmp_path / "out", *SMALL)
+    ok("train", "reward", data, "-m", sft, "-o", tmp_path / "out", *SMALL, "--epochs", 1)
     found = card(tmp_path / "out")
     learned = found["settings"]["training"]["criteria"]
     assert [(one["name"], one["weight"]) for one in learned] == [("clear", 3.0), ("kind", 1.0)]
@@ -374,8 +377,9 @@ def test_two_processes_train_one_model(base: Path, tmp_path: Path) -> None:
     data = material.demonstrations(tmp_path / "d.jsonl", 24)
 
     def train(name: str, processes: int) -> subprocess.CompletedProcess[str]:
+        rate = ("--learning-rate", 2e-4)  # small, so that differences in rounding stay small
         more = (*SMALL, "--epochs", 2, "--device", "cpu", "--processes", processes, "--json")
-        command = ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more)
+        command = ("train", "sft", data, "-m", base, "-o", tmp_path / name, *more, *rate)
         return subprocess.run(
             [sys.executable, "-m", "app.cli.main", *map(str, command)],
             env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -163,7 +163,7 @@ def test_both_orders_are_asked_and_a_taste_for_texts_is_consistent(served: Judge
             server, Rubric(strengths=(1, 2, 3, 4)), JudgmentKind.PICK, TURNS, ("At nine.", "Nine.")
         )
     assert answer.verdict is not None
-    assert (answer.verdict.ranking.ranks, answer.verdict.strength) == ((1, 2), 3)
+    assert answer.verdict.to_columns() == {"ranking": [1, 2], "strength": 3}
     assert answer.verdict.is_consistent
     assert [each.order for each in answer.orders] == [(0, 1), (1, 0)]
     assert answer.usage.requests == 2
@@ -176,7 +176,7 @@ def test_a_taste_for_the_first_place_makes_a_tie(served: JudgeServer) -> None:
     with client(served) as server:
         answer = judge.compare(server, Rubric(), JudgmentKind.PICK, TURNS, ("At nine.", "Nine."))
     assert answer.verdict is not None
-    assert answer.verdict.ranking.ranks == (1, 1)
+    assert answer.verdict.to_columns()["ranking"] == [1, 1]
     assert not answer.verdict.is_consistent
 
 
@@ -205,7 +205,7 @@ def test_a_response_that_gives_orders_stays_data(served: JudgeServer) -> None:
     with client(served) as server:
         answer = judge.compare(server, Rubric(), JudgmentKind.PICK, TURNS, ("At nine.", attack))
     assert answer.verdict is not None
-    assert answer.verdict.ranking.ranks == (1, 2)
+    assert answer.verdict.to_columns()["ranking"] == [1, 2]
 
 
 def test_a_refused_request_is_an_answer_and_a_refused_key_an_error(served: JudgeServer) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from app.demo import grammar, panel, project, taste, truth
 from app.demo.plan import DemoPlan
+from app.demo.taste import Taste
 from app.demo.truth import PolicyCompletions, PolicyTruth, RewardTruth, ScoredComparison
 from app.domain import jackknife
 from app.domain.judgment_kinds import JudgmentKind
@@ -25,8 +26,9 @@ from worker.rlhf.core.examples import PreferencePair, PromptItem, RankedPrompt, 
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, Roles
+from worker.rlhf.reward import head_scale, scoring
 from worker.rlhf.reward import reward_model as fitting
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward.normalizer import Scale
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction, Scores
 from worker.rlhf.reward.shared_prefix import Branches
 from worker.rlhf.sampling import sampling
@@ -50,6 +52,7 @@ class Sizes:
     policy_prompts: int = 1280
     policy_steps: int = 30
     looks: int = 128  # prompts of a look at the policy
+    evaluated: int = 240  # prompts on which people compare a round's policy with the one before
     episodes: int = 64
     labels: tuple[int, ...] = (25, 100, 400)  # comparisons of the reward models compared
     few_labels: int = 60  # of the one that is optimised too far
@@ -99,6 +102,7 @@ class Desk:
     seed: int
     sizes: Sizes
     folder: Path
+    taste: Taste = taste.DEFAULT
     demo: DemoPlan = field(default_factory=DemoPlan)
 
     @property
@@ -122,13 +126,13 @@ class Desk:
         """Return prompts for everything, all different, and none of them demonstrated."""
         sizes = self.sizes
         counts = [sizes.test, sizes.watched, sizes.looks, sizes.policy_prompts]
-        counts += [sizes.labelled] * max(2, sizes.rounds)
+        counts += [sizes.labelled] * max(2, sizes.rounds) + [sizes.evaluated]
         asked = grammar.prompts(sizes.demonstrations + sum(counts), self.seed)
         left = iter(asked[sizes.demonstrations :])
         test, watched, looks, policy, *some = (
             tuple(one.text for one in islice(left, count)) for count in counts
         )
-        return Prompts(test, watched, looks, policy, tuple(some))
+        return Prompts(test, watched, looks, policy, tuple(some[:-1]), some[-1])
 
     def imitate(self) -> None:
         """Train the SFT model from nothing, and save it."""
@@ -180,7 +184,7 @@ class Desk:
 
     def judged(self, answers: Mapping[str, Sequence[SampledCompletion]], name: str) -> list[Judged]:
         """Let the panel rank the answers to each prompt; `name` tells occasions apart."""
-        labelers = panel.make(self.demo, taste.DEFAULT.name, self.seed)
+        labelers = panel.make(self.demo, self.taste.name, self.seed)
         found = []
         for number, (prompt, given) in enumerate(answers.items()):
             turn = [labelers[(number + k) % len(labelers)] for k in range(self.demo.overlap)]
@@ -200,6 +204,7 @@ class Desk:
             [self._ranking(roles, row, number) for number, row in enumerate(some)]
             for some in (rows, watched)
         )
+        head_scale.shrink(roles, names, train)  # as a job does
         for _ in fitting.train(roles, train, heldout, config, TrainingState()):
             pass
         function = AdapterReward(roles, names, scoring.probe(roles))
@@ -213,7 +218,7 @@ class Desk:
 
     def utility(self, prompt: str, text: str) -> float:
         """Return the truth."""
-        return taste.DEFAULT.utility(prompt, text)
+        return self.taste.utility(prompt, text)
 
     def truth_of(
         self, model: RewardModel, rows: Sequence[Judged], longer_wins: bool
@@ -236,14 +241,25 @@ class Desk:
                 shares.append(fmean(told))
         return jackknife.share(shares)
 
-    def won(
+    def won(self, old: Mapping[str, str], new: Mapping[str, str]) -> PolicyTruth:
+        """Hold the answers of two models to the same prompts against the truth."""
+        rows = [PolicyCompletions(prompt, old[prompt], new[prompt]) for prompt in old]
+        return truth.policy(rows, self.utility)
+
+    def share_for(
         self,
         old: Mapping[str, Sequence[SampledCompletion]],
         new: Mapping[str, Sequence[SampledCompletion]],
-    ) -> PolicyTruth:
-        """Hold the first answers of two models against the truth."""
-        rows = [PolicyCompletions(one, old[one][0].text, new[one][0].text) for one in old]
-        return truth.policy(rows, self.utility)
+        name: str,
+    ) -> Measure:
+        """Let one labeler of the panel compare both first answers to each prompt, blindly."""
+        labelers = panel.make(self.demo, self.taste.name, self.seed)
+        shares = []
+        for number, prompt in enumerate(old):
+            given = (old[prompt][0], new[prompt][0])
+            labeler = labelers[number % len(labelers)]
+            shares.append(_share(_ranked(labeler, f"{name}-{number}", prompt, given), 1, 0))
+        return jackknife.share(shares)
 
     def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:
         return {row.prompt: self.ids(roles, row.prompt) for row in rows}
@@ -272,6 +288,28 @@ class Prompts:
     looks: tuple[str, ...]
     policy: tuple[str, ...]
     rounds: tuple[tuple[str, ...], ...]
+    evaluated: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrueReward:
+    """The truth as a reward, on the scale of the SFT model's own answers: no reward model errs."""
+
+    desk: Desk
+    roles: Roles
+    scale: Scale
+
+    @classmethod
+    def fit(cls, desk: Desk, roles: Roles) -> "TrueReward":
+        """Scale the truth as a reward model is scaled."""
+        own = desk.answers(roles, desk.prompts().looks, seed=99)
+        values = [desk.utility(prompt, one.text) for prompt, (one,) in own.items()]
+        return cls(desk, roles, Scale.fit(torch.tensor(values)))
+
+    def score(self, branches: Sequence[Branches]) -> Scores:
+        """Return the true utilities, raw and scaled."""
+        raw = torch.tensor(_utilities(self.desk, self.roles, branches))
+        return Scores(raw, self.scale(raw))
 
 
 @dataclass(slots=True)
@@ -286,17 +324,21 @@ class Witness:
     def score(self, branches: Sequence[Branches]) -> Scores:
         """Return the reward's scores, and note their mean and the true utility's."""
         found = self.inner.score(branches)
-        tokenizer = self.roles.loaded.tokenizer
-        true = [
-            self.desk.utility(
-                str(tokenizer.decode(list(one.prompt_ids), skip_special_tokens=True)),
-                str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip(),
-            )
-            for one in branches
-            for ids in one.completions
-        ]
-        self.seen.append((float(found.normalized.mean()), fmean(true)))
+        true = fmean(_utilities(self.desk, self.roles, branches))
+        self.seen.append((float(found.normalized.mean()), true))
         return found
+
+
+def _utilities(desk: Desk, roles: Roles, branches: Sequence[Branches]) -> list[float]:
+    tokenizer = roles.loaded.tokenizer
+    return [
+        desk.utility(
+            str(tokenizer.decode(list(one.prompt_ids), skip_special_tokens=True)),
+            str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip(),
+        )
+        for one in branches
+        for ids in one.completions
+    ]
 
 
 def longer_wins(rows: Sequence[Judged]) -> bool:

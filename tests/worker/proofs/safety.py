@@ -6,7 +6,8 @@ A toy language, in which risky words make a response look more helpful. Each see
 model for helpfulness to pairs and one for safety to thumbs, and trains two policies from the same
 start with the commands that users have: on helpfulness and a length rule, and on both reward models
 with safety first and the same rule. The safety scores of their responses to held-out prompts are
-compared. The exit status is 1 if an interval includes 0. A seed takes some two minutes of one core.
+compared. The exit status is 1 unless every interval lies above 0. A seed takes about two minutes of
+one core.
 """
 
 import argparse

@@ -5,6 +5,7 @@ The templates are written for these tests; each has one published family's trait
 
 from dataclasses import dataclass, replace
 
+import torch
 from tokenizers import AddedToken
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -82,7 +83,9 @@ class Family:
         tokens = self.tokenizer()
         config = tiny.tiny_config()
         config.vocab_size = VOCABULARY
-        model = LlamaForCausalLM(config)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = LlamaForCausalLM(config)
         ids = [tokens.convert_tokens_to_ids(token) for token in self.generation]
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=ids if len(ids) > 1 else ids[0], bos_token_id=1

@@ -1,5 +1,6 @@
 """A project with judged comparisons and an AI judge, for tests of judges."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db import Database, now
 from app.domain.judges.servers import AllowedServer
 from app.domain.judges.setup import JudgeLimits, JudgeSetup
-from app.domain.judgment_kinds import JudgmentKind, PickBody
+from app.domain.judgment_kinds import JudgmentBody, JudgmentKind, PickBody
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -22,12 +23,14 @@ from app.models import (
 )
 from app.services.judging import judges, labeling
 from app.services.queue import comparisons, slot_leases
+from tests.judge_server import Taste
 from tests.services import sample
 from tests.worker.runs import small
 from worker.orders import Orders
 from worker.runs import judge as judge_run
 
 SERVER = "http://127.0.0.1:9/v1"
+PREFERS_FIRST = PickBody("a", 2)
 LIMITS = JudgeLimits(price_in=1.0, price_out=10.0)
 
 
@@ -55,8 +58,24 @@ def make_comparisons(
     return [sample.make_comparison(session, project, **options) for _ in range(n)]
 
 
-def judge_by_people(session: Session, project: Project, labelers: list[int], most: int) -> int:
-    """Let labelers judge: each prefers the response that comes first in canonical order."""
+def by_position(session: Session, made: Sequence[Comparison], utilities: Sequence[float]) -> Taste:
+    """Return the taste of a judge for responses by canonical position."""
+    known = {
+        text: utility
+        for comparison in made
+        for text, utility in zip(sample.texts_of(session, comparison.id), utilities, strict=False)
+    }
+    return lambda _prompt, response: known[response]
+
+
+def judge_by_people(
+    session: Session,
+    project: Project,
+    labelers: list[int],
+    most: int,
+    body: JudgmentBody = PREFERS_FIRST,
+) -> int:
+    """Let labelers give the same judgment; by default they prefer what comes first canonically."""
     done = 0
     for labeler in labelers:
         while done < most:
@@ -65,9 +84,7 @@ def judge_by_people(session: Session, project: Project, labelers: list[int], mos
             )
             if assignment is None:
                 break
-            labeling.submit(
-                session, project, labeler, sample.submission(assignment, PickBody("a", 2))
-            )
+            labeling.submit(session, project, labeler, sample.submission(assignment, body))
             done += 1
     return done
 

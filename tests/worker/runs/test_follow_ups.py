@@ -29,7 +29,7 @@ from app.models import (
 )
 from app.services.checkpoints import checkpoints
 from app.services.queue import comparisons
-from app.services.rounds import evaluations, round_progress, rounds
+from app.services.rounds import completion_pairs, round_progress, rounds
 from tests.services import sample_votes
 from tests.worker.rlhf.chat_models import FAMILIES
 from tests.worker.runs import small
@@ -95,7 +95,7 @@ def test_a_round_asks_judges_and_trains_second_turns(
         round_ = round_progress.get(session, project.id, 1)
         assert round_.state == RoundState.DECIDING, round_.reason
         evaluation = session.scalars(select(Evaluation)).one()
-        pairs = evaluations.completion_pairs(session, evaluation)
+        pairs = completion_pairs.of_evaluation(session, evaluation)
         assert pairs
         assert all(
             earlier_turns.follow_ups(each.new.earlier) == tuple(each.prompt.follow_up)

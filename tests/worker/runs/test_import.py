@@ -10,9 +10,11 @@ from sqlalchemy import func, select
 
 from app.db import Database
 from app.errors import Invalid
-from app.models import AuditEvent, ImportChunk, ImportRun, Job, Prompt
+from app.models import AuditEvent, ImportChunk, ImportRun, Job, Project, Prompt
 from app.services.datasets import import_jobs, imported_records, imports
 from app.services.jobs import job_leases
+from app.services.project import prompt_search
+from app.services.project.prompt_search import PromptFilter
 from tests.services import sample
 from tests.worker.runs import small
 from worker.orders import Interrupted, Orders
@@ -37,6 +39,9 @@ PREFERENCES = b"\n".join(
 )
 ASKED = [{"role": role, "content": role} for role in ("user", "user", "assistant", "user")]
 PROMPTS = json.dumps({"prompt": "A?"}).encode() + b"\n\n" + json.dumps({"messages": ASKED}).encode()
+
+
+_IDS = select(Project.id)
 
 
 @pytest.fixture
@@ -67,6 +72,13 @@ def result(database: Database, import_id: int) -> dict[str, Any]:
         return {name: getattr(run, name) for name in columns}
 
 
+def found(database: Database, word: str) -> int:
+    """Return how many prompts a search finds; texts that wait are not found."""
+    with database.reader() as session:
+        chosen = PromptFilter(search=word)
+        return sum(prompt_search.count(session, each, chosen) for each in session.scalars(_IDS))
+
+
 def kept_pieces(database: Database) -> int:
     with database.reader() as session:
         return session.scalar(select(func.count()).select_from(ImportChunk)) or 0
@@ -89,13 +101,13 @@ def test_a_job_imports_what_the_request_does(
     monkeypatch.setattr(import_jobs, "_CHUNK", 7)
     monkeypatch.setattr(imports, "BATCH", 3)
     by_job = start(any_database, content, "by-job")
-    assert small.run_jobs(any_database, tmp_path) == ["import"]
+    assert small.run_jobs(any_database, tmp_path) == ["import", "words"]
     assert result(any_database, by_job) == result(any_database, at_once)
     assert [reject["line"] for reject in result(any_database, by_job)["rejects"]] == lines
     assert kept_pieces(any_database) == 0
     with any_database.reader() as session:
         assert list(session.scalars(select(AuditEvent.action))).count("import") == 2
-        job = session.scalars(select(Job)).one()
+        job = session.scalars(select(Job).where(Job.kind == "import")).one()
         assert job.result == {
             "import_id": by_job,
             "counts": result(any_database, by_job)["counts"],
@@ -116,12 +128,14 @@ def test_an_import_that_was_cut_short_adds_and_counts_nothing_twice(
     count = select(func.count(Prompt.id))
     with database.reader() as session:
         assert session.scalar(count) == 3
+    assert found(database, "question") == 0
     assert result(database, import_id)["counts"]["prompts_new"] == 3
     assert kept_pieces(database) > 0
     context.interrupt()
-    assert small.run_jobs(database, tmp_path) == ["import"]
+    assert small.run_jobs(database, tmp_path) == ["import", "words"]
     with database.reader() as session:
         assert session.scalar(count) == 11
+    assert found(database, "question") == 11
     counts = result(database, import_id)["counts"]
     assert (counts["prompts_new"], counts["records"], counts["rejected"]) == (11, 11, 1)
     assert kept_pieces(database) == 0
@@ -148,7 +162,7 @@ def test_a_worker_killed_within_a_batch_leaves_nothing_of_it(
     with database.transaction() as session:
         job_leases.died(session, context.job_id, context.lease_token, "killed")
         session.get_one(Job, context.job_id).not_before = None
-    assert small.run_jobs(database, tmp_path) == ["import"]
+    assert small.run_jobs(database, tmp_path) == ["import", "words"]
     counts = result(database, import_id)["counts"]
     assert (counts["prompts_new"], counts["records"], counts["rejected"]) == (11, 11, 1)
 

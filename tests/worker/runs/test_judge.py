@@ -21,7 +21,6 @@ from app.models import (
     AiOutcome,
     AuditEvent,
     Comparison,
-    Evaluation,
     Judge,
     Judgment,
     Project,
@@ -31,7 +30,7 @@ from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import jobs
 from app.services.judging import ai_judgments, judges
 from app.services.quality import agreement, judge_quality, labeler_quality
-from app.services.rounds import evaluation_judges, evaluations, judge_jobs
+from app.services.rounds import judge_jobs
 from tests import judge_server
 from tests.judge_server import Failure, JudgeServer
 from tests.services import sample
@@ -309,7 +308,7 @@ def test_a_judge_labels_alone_after_a_comparison_or_with_a_reason_on_record(
     assert judged.run(database, tmp_path, AllowedServer(served.url))["judged"] > 0
 
 
-def test_rankings_are_judged_too_and_other_kinds_are_left_to_people(
+def test_rankings_are_judged_too_and_texts_are_left_to_people(
     database: Database, tmp_path: Path, served: JudgeServer
 ) -> None:
     with database.transaction() as session:
@@ -318,11 +317,11 @@ def test_rankings_are_judged_too_and_other_kinds_are_left_to_people(
         judge = judged.make_judge(session, project, served.url)
         judges.let_alone(session, judge, "a test", actor_id=None)
         judge_jobs.label(session, judge, 1, actor_id=None)
-        rated = sample.make_project(session, judgment_kind=JudgmentKind.RATE, k=2)
-        (other,) = judged.make_comparisons(session, rated, 1)
-        with pytest.raises(Invalid, match="kind rate are left to people"):
+        edited = sample.make_project(session, judgment_kind=JudgmentKind.EDIT, k=1)
+        (other,) = judged.make_comparisons(session, edited, 1)
+        with pytest.raises(Invalid, match="kind edit are left to people"):
             judge_jobs.try_one(
-                session, judged.make_judge(session, rated, served.url), other.id, actor_id=None
+                session, judged.make_judge(session, edited, served.url), other.id, actor_id=None
             )
         texts = sample.texts_of(session, comparison.id)
     served.taste = lambda _prompt, text: float(texts.index(text))
@@ -330,54 +329,6 @@ def test_rankings_are_judged_too_and_other_kinds_are_left_to_people(
     with database.reader() as session:
         row = session.scalars(select(AiJudgment)).one()
     assert (row.ranking, row.is_consistent) == ([3, 2, 1], True)
-
-
-def test_an_evaluation_is_decided_by_a_judge_and_says_so(
-    any_database: Database, tmp_path: Path, served: JudgeServer
-) -> None:
-    with any_database.transaction() as session:
-        project = sample.make_project(session)
-        evaluation = judged.make_evaluation(session, project, 6)
-        judge = judged.make_judge(session, project, served.url, name="Strict")
-        with pytest.raises(Conflict, match="needed before it judges alone"):
-            judge_jobs.decide(session, judge, evaluation, actor_id=None)
-        judges.let_alone(session, judge, "a test", actor_id=None)
-        judge_jobs.decide(session, judge, evaluation, actor_id=None)
-        assert evaluations.is_judged(session, evaluation.id), "people are asked no more"
-        evaluation_id = evaluation.id
-    judged.run(any_database, tmp_path, AllowedServer(served.url))
-    with any_database.transaction() as session:
-        evaluation = session.get_one(Evaluation, evaluation_id)
-        found = evaluations.results(session, evaluation)
-        assert (found.share, found.tally.wins) == (1.0, 6)
-        assert found.decided_by == "Strict (J1)"
-        assert evaluation.state == evaluations.COMPLETE
-        assert evaluation.results["summary"]["decided_by"] == "Strict (J1)"
-        (opinion,) = evaluation_judges.of_evaluation(session, evaluation)
-        assert opinion.decides
-        assert opinion.results.low is not None
-        explained = evaluation_judges.explanations(session, evaluation)
-        assert {one.verdict for each in explained.values() for one in each} == {"new"}
-        assert session.scalar(select(func.count(Judgment.id))) == 0
-
-
-def test_a_second_opinion_leaves_the_decision_to_people(
-    database: Database, tmp_path: Path, served: JudgeServer
-) -> None:
-    with database.transaction() as session:
-        project = sample.make_project(session)
-        evaluation = judged.make_evaluation(session, project, 4)
-        judge = judged.make_judge(session, project, served.url)
-        judge_jobs.evaluate(session, judge, evaluation, actor_id=None)
-        evaluation_id = evaluation.id
-    judged.run(database, tmp_path, AllowedServer(served.url))
-    with database.reader() as session:
-        evaluation = session.get_one(Evaluation, evaluation_id)
-        found = evaluations.results(session, evaluation)
-        assert (found.share, found.decided_by) == (None, "")
-        (opinion,) = evaluation_judges.of_evaluation(session, evaluation)
-        assert (opinion.results.share, opinion.decides) == (1.0, False)
-        assert opinion.measures.agreement.value != 1.0
 
 
 def test_agreement_has_an_interval_once_prompts_differ(

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from app.db import Database
 from app.domain.judged_by import JudgedBy
 from app.domain.judges.servers import AllowedServer
+from app.domain.next_action import NextAction
 from app.domain.states import RoundState
 from app.models import (
     AiJudgment,
@@ -22,7 +23,6 @@ from app.models import (
 from app.services.jobs import job_leases
 from app.services.judging import judges
 from app.services.rounds import evaluations, next_step, round_progress, rounds
-from app.services.rounds.next_step import NextAction
 from tests import judge_server
 from tests.worker.runs import judged, small
 from worker.runs import find

@@ -36,7 +36,7 @@ def test_policy_training_killed_half_way_goes_on_to_the_same_weights(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     project_id = small.up_to(database, tmp_path, "policy")
     calm = small.copied(database, tmp_path, tmp_path / "calm")
-    _supervised(calm, tmp_path / "calm")
+    small.run_jobs(calm, tmp_path / "calm", lambda claimed: claimed.kind != "policy")
 
     before: list[float] = []
     killer = threading.Thread(target=_kill_at_step, args=(database, 2, before))

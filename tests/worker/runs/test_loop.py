@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from peft import PeftModel
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
-from app.domain.plan import Start
 from app.domain.reward_parts import LabelerWeight
 from app.domain.states import RoundState
 from app.models import (
@@ -26,13 +26,14 @@ from app.models import (
     Project,
     Prompt,
     Purpose,
+    Round,
     Split,
     TrainingSample,
 )
 from app.services.checkpoints import checkpoints
 from app.services.datasets import exports
 from app.services.quality import weights_in_use
-from app.services.rounds import evaluations, round_progress, rounds
+from app.services.rounds import climb, completion_pairs, evaluations, round_progress, rounds
 from tests.worker.runs import small
 
 
@@ -102,7 +103,7 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         owner = LabelerWeight("L1", 0.5)  # who never judges
         weights_in_use.use(session, row, [owner], actor_id=None)
 
-    launch(database, project, policy=replace(bold, start=Start.LAST), mix_share=1.0)
+    launch(database, project, policy=bold, mix_share=1.0)
     assert run_round(database, project, tmp_path) == ["generate", "reward", "policy", "evaluate"]
 
     with database.reader() as session:
@@ -112,10 +113,27 @@ def test_two_rounds_run_from_rows_to_rows(database: Database, tmp_path: Path) ->
         assert second.policy_before_id == promoted
         last = session.get_one(Checkpoint, second.policy_checkpoint_id)
         assert last.config["started_from_id"] == promoted
+        _initial_model_responds_too(session, second, project.id)
         (remark,) = small.jobs_of(session, second.id)["reward"].result["remarks"]
         assert remark.startswith("L1 has a weight in the project but no vote")
         _candidates_mix(session_sources(database, second.id))
         _lineage_is_whole(database, project.id, second.reward_checkpoint_id or 0)
+
+
+def _initial_model_responds_too(session: Session, round_: Round, project_id: int) -> None:
+    """The SFT model is scored on the prompts of a round that started from a policy."""
+    evaluation = evaluations.of_round(session, round_.id)
+    assert evaluation is not None
+    pairs = completion_pairs.of_evaluation(session, evaluation)
+    sft_id = session.get_one(Project, project_id).sft_checkpoint_id
+    assert len(pairs) == 4
+    for pair in pairs:
+        assert pair.initial is not None
+        assert pair.initial.checkpoint_id == sft_id != pair.old.checkpoint_id
+        assert pair.score_initial is not None
+    first, second = climb.of_project(session, session.get_one(Project, project_id)).rounds
+    assert second.scores_sft.n == first.scores_sft.n == 4
+    assert second.initial == "SFT 1"
 
 
 def session_sources(database: Database, round_id: int) -> Counter[str]:
@@ -135,7 +153,7 @@ def session_sources(database: Database, round_id: int) -> Counter[str]:
 
 def _candidates_mix(sources: Counter[str]) -> None:
     assert set(sources) == {"Policy 1", "SFT 1"}
-    assert sources["Policy 1"] > sources["SFT 1"] > 0
+    assert sources["SFT 1"] > sources["Policy 1"] > 0  # the policy writes a quarter
 
 
 def _lineage_is_whole(database: Database, project_id: int, reward_id: int) -> None:

@@ -11,7 +11,7 @@ from app.db import Database
 from app.domain.plan import PolicyPlan
 from app.domain.reward_parts import PartKind, RewardPart
 from app.errors import Invalid
-from app.models import Checkpoint, CheckpointKind, Completion, Job, TrainingSample
+from app.models import Checkpoint, CheckpointKind, Completion, Job, Prompt, TrainingSample
 from tests.worker.runs import small
 from worker.rlhf.policy import rollout, stopping
 from worker.rlhf.reward.normalizer import Normalizer, Scale
@@ -63,10 +63,13 @@ def test_samples_are_kept_as_often_as_the_plan_says(database: Database, tmp_path
     small.up_to(database, tmp_path, "policy", small.plan(policy=own))
     policy_of(database, tmp_path)
     with database.reader() as session:
-        query = select(TrainingSample.step).join(Job, Job.id == TrainingSample.job_id)
-        steps = set(session.scalars(query.where(Job.kind == "policy")))
-    assert {3, 6} <= steps
-    assert steps <= {3, 6, 7}
+        query = select(TrainingSample).join(Job, Job.id == TrainingSample.job_id)
+        samples = session.scalars(query.where(Job.kind == "policy")).all()
+        asked = {prompt.messages[0]["content"] for prompt in session.scalars(select(Prompt))}
+    steps = {sample.step for sample in samples}
+    assert {0, 3, 6} <= steps, "those of the model it starts from come first"
+    assert steps <= {0, 3, 6, 7}
+    assert {sample.prompt for sample in samples} <= asked, "without the tokens of a template"
 
 
 def test_candidates_have_other_chances_than_any_step_of_the_policy(

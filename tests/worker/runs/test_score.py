@@ -1,6 +1,7 @@
 """The job of a scoring: models respond once, whatever scores them; files are scored as they are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from sqlalchemy import func, select
 from app.db import Database
 from app.domain.reward_parts import PartKind, RewardPart, ScoreForm
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, Job, Project, ScoredRow, Scoring
+from app.models import Checkpoint, Completion, Job, Project, Prompt, ScoredRow, Scoring
 from app.services.checkpoints import checkpoints
 from app.services.project import projects
-from app.services.rounds import scorings
+from app.services.rounds import scoring_csv, scorings
 from app.services.rounds.scorings import PromptChoice, ScorerChoice
 from tests.worker import published
 from tests.worker.runs import small
+from worker.runs import answer
 from worker.training import text_scores
 
 PATTERN = RewardPart(PartKind.FORMAT, pattern="a")
@@ -70,7 +72,7 @@ def test_models_are_scored_on_the_same_prompts_and_sampled_once(
         shown = [case.scores[1] for case in cases]
         assert shown == sorted((one for one in shown if one is not None), reverse=True)
         assert all(0.0 < score < 1.0 for case in cases for score in case.scores if score)
-        lines = list(scorings.csv_rows(session, scoring))
+        lines = list(scoring_csv.lines(session, scoring))
         assert len(lines) == 1 + 8
         made = session.scalar(select(func.count()).select_from(Completion))
     second = ask(any_database, RewardPart(PartKind.LENGTH, longest=2))
@@ -104,6 +106,72 @@ def test_a_job_that_is_run_again_scores_only_what_is_missing(
     monkeypatch.setattr(text_scores.Scorer, "score", counted)
     small.run_jobs(any_database, tmp_path)
     assert asked == [6]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[text_scores.ScoredText]:
+    """What the scorer is asked about."""
+    heard: list[text_scores.ScoredText] = []
+    score = text_scores.Scorer.score
+
+    def listening(
+        self: text_scores.Scorer, responses: list[text_scores.ScoredText]
+    ) -> list[float | None]:
+        heard.extend(responses)
+        return score(self, responses)
+
+    monkeypatch.setattr(text_scores.Scorer, "score", listening)
+    return heard
+
+
+def test_a_response_to_a_follow_up_is_scored_after_the_turns_before_it(
+    project: Project,
+    any_database: Database,
+    tmp_path: Path,
+    asked: list[text_scores.ScoredText],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = replace(answer.SETTINGS, max_new_tokens=4)  # two responses fit into the tiny context
+    monkeypatch.setattr(answer, "SETTINGS", short)
+    with any_database.transaction() as session:
+        for prompt in session.scalars(select(Prompt)):
+            prompt.follow_up = ["And why?"]
+    scoring_id = ask(any_database, PATTERN, PromptChoice(count=1))
+    small.run_jobs(any_database, tmp_path)
+    with any_database.reader() as session:
+        scoring = session.get_one(Scoring, scoring_id)
+        (case,), _ = scorings.worst(session, scoring, 0, 0, 1)
+        table = "".join(scoring_csv.lines(session, scoring))
+    for turns in case.earlier:
+        assert [turn["role"] for turn in turns] == ["assistant", "user"]
+    assert [list(text.messages) for text in asked] == [
+        [*case.messages, *turns] for turns in case.earlier
+    ]
+    assert table.count("And why?") == 2
+
+
+def test_responses_of_a_file_to_a_follow_up_are_scored_after_their_own_turns(
+    project: Project,
+    any_database: Database,
+    tmp_path: Path,
+    asked: list[text_scores.ScoredText],
+) -> None:
+    def said(*texts: str) -> str:
+        roles = ("Human", "Assistant") * 2
+        return "".join(f"\n\n{role}: {text}" for role, text in zip(roles, texts, strict=True))
+
+    pair = {"chosen": said("Hi", "One", "More", "a"), "rejected": said("Hi", "Two", "More", "b")}
+    with any_database.transaction() as session:
+        made = projects.by_slug(session, "small")
+        data = [json.dumps(pair).encode()]
+        scorings.create_of_file(
+            session, made, ScorerChoice(PATTERN), data, "hh.jsonl", user_id=None
+        )
+    small.run_jobs(any_database, tmp_path)
+    assert [[turn["content"] for turn in text.messages] for text in asked] == [
+        ["Hi", "One", "More"],
+        ["Hi", "Two", "More"],
+    ]
 
 
 def test_judged_pairs_of_a_file_give_accuracy_by_subset(

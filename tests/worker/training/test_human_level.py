@@ -71,6 +71,21 @@ def test_each_labeler_is_compared_with_the_model() -> None:
     }
 
 
+def test_a_model_is_held_against_length_on_the_same_votes() -> None:
+    rows = [row((1, 2), (1, 2)), row((2, 1)), row((1, 2)), row((1, 2))]
+    model = scores(rows, (1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, 1.0))
+    lengths = scores(rows, (9, 5), (9, 5), (5, 9), (7, 7))
+    found = human_level.against_length(rows, model, lengths, "longer")
+    assert found["length_rule"] == "longer"
+    assert found["length_accuracy"] == pytest.approx((1 + 0 + 0 + 0.5) / 4)
+    lead = found["over_length"]
+    assert lead["value"] == pytest.approx((0 + 1 + 1 - 0.5) / 4)
+    assert lead["low"] < lead["value"] < lead["high"]
+    undecided = [row((1, 1))]
+    nothing = human_level.against_length(undecided, scores(undecided, (1, 0)), {}, "shorter")
+    assert (nothing["length_accuracy"], nothing["over_length"]["value"]) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("strength", "share", "expected"),
     [(None, 1.0, 0.0), (4.0, 1.0, 1.0), (4.0, 0.5, 0.0), (1.0, 0.0, 0.0), (2.5, 0.0, 0.5)],

@@ -59,7 +59,7 @@ def test_sizes_are_those_of_the_model_and_of_its_adapter(llama: Path) -> None:
     assert found.trainable_share == pytest.approx(adapter / found.parameters)
     assert found.bytes_needed == 4 * found.parameters + 3 * 16 * adapter
     assert found.bytes_here > 0
-    assert (found.ends, found.context_tokens) == ({tiny.EOS: "</s>"}, 256)
+    assert (found.ends, found.context_tokens) == ({str(tiny.EOS): "</s>"}, 256)
     assert found.sampling["engine"] == "fused"
     assert found.packing["is_exact"]
     assert found.shared_prompts["is_exact"]

@@ -16,6 +16,7 @@ from tests.worker.runs import small
 from worker.orders import Interrupted, Order, Orders
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.training_state import TrainingState
+from worker.rlhf.model import precision
 from worker.runs.process.job_context import JobContext
 from worker.training import training_loop
 
@@ -40,7 +41,8 @@ class Toy:
                 self.state.keep_best(1.0)
             samples = (Sample("asked", f"said at {step}", 0.5),)
             reason = "steps" if step == STEPS else None
-            yield StepReport(step, STEPS, {"loss": 1.0 / step}, samples, reason)
+            start = (Sample("asked", "said at 0", 0.5),) if step == 1 else ()
+            yield StepReport(step, STEPS, {"loss": 1.0 / step}, samples, reason, start)
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def test_every_step_leaves_its_numbers_samples_and_progress(
         points = session.scalars(select(Metric).order_by(Metric.step)).all()
         assert [(p.step, p.value) for p in points] == [(n, 1.0 / n) for n in range(1, STEPS + 1)]
         samples = session.scalars(select(TrainingSample).order_by(TrainingSample.step)).all()
-        assert [one.completion for one in samples] == [f"said at {n}" for n in range(1, 6)]
+        assert [one.completion for one in samples] == [f"said at {n}" for n in range(6)]
         assert session.get_one(Job, context.job_id).progress_done == STEPS
     assert list((context.workdir / training_loop.BOARD).iterdir())
 
@@ -114,6 +116,21 @@ def test_what_was_interrupted_goes_on_where_it_was(context: JobContext, orders: 
     ended = follow(context, second)
     assert ended.step == STEPS
     assert second.weight.item() == STEPS
+
+
+@pytest.mark.parametrize("began_in_bf16", [True, False])
+def test_a_run_goes_on_in_the_precision_that_it_began_in(
+    context: JobContext, orders: Orders, began_in_bf16: bool
+) -> None:
+    first, second = Toy(), Toy()
+    precision.hold(began_in_bf16)
+    assert not training_loop.restore(context, first.state)
+    with pytest.raises(Interrupted):
+        training_loop.follow(context, ordering(orders, first, "preempt", at=3), first.state)
+    precision.hold(not began_in_bf16)  # what another machine, or a loaded one, would measure
+    assert training_loop.restore(context, second.state)
+    assert precision.has_fast_bf16() is began_in_bf16
+    precision.hold(None)
 
 
 def test_stop_here_keeps_the_best(context: JobContext, orders: Orders) -> None:
@@ -142,7 +159,8 @@ def test_samples_are_kept_of_the_reports_that_are_chosen(
     )
     context.flush()
     with database.reader() as session:
-        assert session.scalars(select(TrainingSample.step)).all() == [3]
+        kept = session.scalars(select(TrainingSample.step).order_by(TrainingSample.step))
+        assert kept.all() == [0, 3], "the first report brings those of the start"
 
 
 def test_a_full_disk_costs_a_state_and_not_the_run(

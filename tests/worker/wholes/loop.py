@@ -19,6 +19,7 @@ from tests.worker.wholes.kinds import SECOND_QUESTION, THOUGHT_END, Kind
 
 STAGES: Final = ("sft", "generate", "reward", "policy", "evaluate")
 SFT: Final = replace(small.SFT, lora=small.LORA, batch_size=8, epochs=1)
+POLICY: Final = replace(small.PLAN.policy, epochs=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def run(database: Database, kind: Kind, base: Path, folder: Path) -> WholeRound:
         project.chat = kind.chat.to_json()
         if kind.has_follow_ups:
             _ask_more(session)
-        rounds.launch(session, project, small.plan(sft=SFT), None)
+        rounds.launch(session, project, small.plan(sft=SFT, policy=POLICY), None)
     stages = run_round(database, project, folder)
     with database.reader() as session:
         round_ = round_progress.get(session, project.id, 1)

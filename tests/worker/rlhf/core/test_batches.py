@@ -87,12 +87,6 @@ def test_padding_id_as_a_real_token_counts() -> None:
     assert batch.last_real.tolist() == [3, 1]
 
 
-def test_micro_batches_name_the_sequences_they_hold() -> None:
-    placed = sequences([(9, 9), (1, 1), (5, 5), (1, 2)])
-    found = list(batches.padded_by_tokens(placed, pad_id=0, budget=12))
-    assert [batch.sources for batch in found] == [((1,), (3,)), ((2,),), ((0,),)]
-
-
 def test_a_sequence_wider_than_the_width_is_refused() -> None:
     with pytest.raises(ValueError, match="5 tokens does not fit a width of 4"):
         batches.pad([((1, 2, 3), (4, 5))], pad_id=0, width=4)

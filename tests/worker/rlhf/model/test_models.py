@@ -15,7 +15,7 @@ from transformers import (
 
 from tests.worker.rlhf import tiny
 from worker.rlhf.core.examples import PromptItem
-from worker.rlhf.model import models
+from worker.rlhf.model import models, precision
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.sampling import decoding, sampling
@@ -162,4 +162,4 @@ def test_autocast_can_be_chosen_either_way() -> None:
         with models.autocast(choice):
             assert torch.is_autocast_enabled("cpu") is choice
     with models.autocast(None):
-        assert torch.is_autocast_enabled("cpu") is models.has_native_bf16()
+        assert torch.is_autocast_enabled("cpu") is precision.has_fast_bf16()

@@ -111,8 +111,3 @@ def test_explained_variance_is_one_for_the_returns_and_zero_for_a_constant(
     constant = advantages.explained_variance(torch.full_like(values, 4.0), values, is_response)
     assert float(perfect) == pytest.approx(1.0)
     assert float(constant) == pytest.approx(0.0, abs=1e-9)
-
-
-def test_masked_mean_counts_real_entries_only() -> None:
-    values = torch.tensor([[1.0, 3.0, float("nan")]])
-    assert float(advantages.masked_mean(values, torch.tensor([[True, True, False]]))) == 2.0

@@ -1,6 +1,7 @@
 """Each rule fires at its own sign, stays silent otherwise, and reads nothing but the history."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ CALM = Observation(
     heldout_reward=0.0,
     heldout_kl_nats=1.0,
 )
+FAR = {"kl_nats": 1.1}  # farther from the reference than at the first step
 
 
 def heldout(*rewards: float | None) -> list[Observation]:
@@ -31,13 +33,14 @@ def heldout(*rewards: float | None) -> list[Observation]:
         (stopping.KlBudget(3.0), {"kl_nats": 9.1}, {"kl_nats": 8.9}),
         (stopping.RewardTarget(2.0), {"heldout_reward": 2.0}, {"heldout_reward": 1.9}),
         (stopping.Disagreement(2.0), {"disagreement": 1.1}, {"disagreement": 0.9}),
-        (stopping.LengthDrift(1.5), {"length": 61.0}, {"length": 59.0}),
-        (stopping.LengthDrift(1.5), {"length": 26.0}, {"length": 27.0}),
+        (stopping.LengthDrift(1.5), FAR | {"length": 61.0}, FAR | {"length": 59.0}),
+        (stopping.LengthDrift(1.5), FAR | {"length": 26.0}, FAR | {"length": 27.0}),
+        (stopping.LengthDrift(1.5), FAR | {"length": 26.0}, {"length": 26.0, "kl_nats": 0.9}),
         (stopping.EntropyCollapse(0.2), {"entropy": 0.39}, {"entropy": 0.41}),
     ],
 )
 def test_a_rule_fires_past_its_limit_and_not_before(
-    rule: stopping.Rule, sign: dict[str, float], just_before: dict[str, float]
+    rule: stopping.Rule, sign: dict[str, Any], just_before: dict[str, Any]
 ) -> None:
     assert rule.reason([CALM, replace(CALM, step=2, **just_before)]) is None
     assert rule.reason([CALM, replace(CALM, step=2, **sign)]) is not None
@@ -55,6 +58,20 @@ def test_a_peak_is_old_and_clearly_above_now() -> None:
     assert rule.reason(heldout(0.0, 1.0, 0.9, 0.8)) is not None
     assert rule.reason(heldout(0.0, 1.0, 0.8)) is None
     assert rule.reason(heldout(0.0, 1.0, 0.9, 0.95)) is None
+
+
+@pytest.mark.parametrize(
+    ("noise", "is_clear"),
+    [(0.1, True), (3.0, False)],  # a fall of 0.5 with standard errors of 0.02 and 0.69
+)
+def test_a_fall_within_the_error_of_its_means_is_no_peak(noise: float, is_clear: bool) -> None:
+    def look(step: int, mean: float, sign: int) -> Observation:
+        rewards = [mean + sign * noise * (-1) ** n / 2 for n in range(20)]
+        return replace(CALM, step=step, heldout_reward=mean, heldout_rewards=rewards)
+
+    looks = [look(0, 1.0, 1), look(1, 0.9, -1), look(2, 0.5, -1)]
+    reason = stopping.HeldoutPeak(patience=2).reason(looks)
+    assert (reason is not None) is is_clear
 
 
 def test_steps_between_evaluations_are_not_counted_as_evaluations() -> None:

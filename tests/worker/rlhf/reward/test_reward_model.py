@@ -292,3 +292,13 @@ def _untimed(reports: Sequence[StepReport]) -> list[dict[str, float]]:
         {name: value for name, value in each.metrics.items() if not name.startswith("time/")}
         for each in reports
     ]
+
+
+def test_the_rate_rises_over_the_warm_up_and_falls_to_zero() -> None:
+    config = replace(CONFIG, epochs=10, warmup_share=0.2, learning_rate=1.0e-3)
+    reports = list(reward_model.train(prepared(config), rankings(8), [], config, _new()))
+    rates = [report.metrics["learning_rate"] for report in reports]
+    assert len(rates) == 20
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert rates[-1] < 1e-4

@@ -1,20 +1,17 @@
-"""Models are uploaded to a hub by name: against a hub of our own that speaks the protocol."""
+"""A hub of our own, which speaks as much of the Hugging Face protocol as an upload needs."""
 
 import base64
 import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
-
-from app.errors import Forbidden, Invalid, NotFound, Unavailable
-from worker.files import hub_push
 
 SECRET = "hf_secret"
 
@@ -63,10 +60,27 @@ class Hub:
         return {"errors": [], "warnings": []}
 
 
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+@contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve a hub, and make it that of this process, with a token that may write."""
     made = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(made))
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", made.url)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
+
+def _handler(made: Hub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _reply(self, content: dict[str, Any], status: int = 200) -> None:
             text = json.dumps(content).encode()
@@ -103,72 +117,4 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         def log_message(self, *_arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", made.url)
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "model"
-    made.mkdir()
-    (made / "config.json").write_text("{}")
-    (made / "model.safetensors").write_bytes(b"weights")
-    (made / "heldout_scores.jsonl").write_text("somebody's words")
-    return made
-
-
-@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own uploads
-def test_a_folder_is_uploaded_without_peoples_texts(hub: Hub, folder: Path) -> None:
-    url = hub_push.push(str(folder), "desk/policy", is_private=True)
-    assert url == f"{hub.url}/desk/policy"
-    assert hub.private == {"desk/policy": True}
-    assert hub.files == {"config.json": b"{}", "model.safetensors": b"weights"}
-
-
-def test_a_public_repository_is_not_filled_where_a_private_one_was_asked_for(
-    hub: Hub, folder: Path
-) -> None:
-    hub.private["desk/policy"] = False
-    with pytest.raises(Invalid, match="exists and is public; nothing was uploaded"):
-        hub_push.push(str(folder), "desk/policy", is_private=True)
-    assert hub.files == {}
-
-
-def test_what_cannot_be_pushed_is_refused(
-    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with pytest.raises(NotFound, match="there is no folder"):
-        hub_push.push(str(tmp_path / "none"), "desk/policy", is_private=False)
-    with pytest.raises(Invalid, match="not 'no spaces'"):
-        hub_push.push(str(folder), "no spaces", is_private=False)
-    adapter = folder / "reward"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(
-        json.dumps({"base_model_name_or_path": str(folder)})
-    )
-    with pytest.raises(Invalid, match="a folder of this machine"):
-        hub_push.push(str(folder), "desk/policy", is_private=False)
-    (adapter / "adapter_config.json").unlink()
-    monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(Forbidden, match="does not let the token of HF_TOKEN write desk/policy"):
-        hub_push.push(str(folder), "desk/policy", is_private=False)
-    monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(Forbidden, match="set HF_TOKEN"):
-        hub_push.push(str(folder), "desk/policy", is_private=False)
-    assert hub.files == {}
-
-
-def test_no_hub_is_told_so(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(Unavailable, match=r"no hub answers at http://127\.0\.0\.1:9"):
-        hub_push.push(str(folder), "desk/policy", is_private=False)
+    return Handler

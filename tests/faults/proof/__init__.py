@@ -1,0 +1,1 @@
+"""The figures of the fault table: each measured by one command, and compared with its target."""

@@ -1,0 +1,88 @@
+"""The leaderboard as its page, its file and the API show it."""
+
+import csv
+import io
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.api_types import ApiLeaderboard
+from app.db import Database
+from app.models import Role, User
+from app.services.people import accounts
+from tests.services import compared_sources, sample
+
+HTML = {"accept": "text/html"}
+
+
+@pytest.fixture
+def lead(sign_in: Callable[..., TestClient], database: Database) -> TestClient:
+    """Give the lead of a project with compared sources, and of one without any."""
+    browser = sign_in("lead")
+    with database.transaction() as session:
+        user = session.scalars(select(User)).one()
+        for slug in ("desk", "empty"):
+            project = sample.make_project(session, slug=slug, overlap=1)
+            accounts.add_member(session, project.id, user.id, Role.LEAD, actor_id=None)
+            if slug == "desk":
+                made = compared_sources.judged(session, project, [user], rounds=4)
+                compared_sources.add_judge(session, project, made[:3])
+                compared_sources.compare(session, project, 90, ("=north", "alpha"))
+    return browser
+
+
+def test_page_file_and_api_say_the_same(lead: TestClient) -> None:
+    found = lead.get("/api/v1/projects/desk/leaderboard?reference=beta&length=1").json()
+    (group,) = found["groups"]
+    assert ApiLeaderboard.model_validate(found).model_dump() == found, "as the client reads it"
+    assert found["without_votes"] == ["=north"]
+    assert (found["votes"], found["judgments_of_people"], found["judgments_of_judges"]) == (
+        24,
+        24,
+        0,
+    )
+    assert {category["category"] for category in found["categories"]} == {"(none)", "math", "prose"}
+    answer = lead.get("/p/desk/leaderboard/figures.csv?reference=beta&length=1")
+    assert "desk-leaderboard.csv" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["source"] for row in rows] == [
+        *(source["source"] for source in group["sources"]), "'=north",
+    ]  # fmt: skip
+    for row, source in zip(rows, group["sources"], strict=False):
+        value = source["win_rate"]["value"]
+        assert row["win_rate"] == ("" if value is None else repr(value))
+        assert row["wins"] == str(source["wins"])
+        assert (row["against"], row["group"]) == ("beta", "1")
+    assert next(row["reason"] for row in rows if row["source"] == "beta") == "it is the reference"
+    assert rows[-1]["reason"] == "no vote compares it with another source"
+    page = lead.get("/p/desk/leaderboard?reference=beta&length=1", headers=HTML).text
+    assert group["verdict"] in page
+    assert "Win rate against beta" in page
+    for source in group["sources"]:
+        if source["source"] != "beta":
+            assert f"{100 * source['win_rate']['value']:.1f} %" in page
+
+
+def test_filters_are_kept_and_what_is_missing_is_said(lead: TestClient) -> None:
+    page = lead.get("/p/desk/leaderboard?by=both&category=math", headers=HTML).text
+    assert "judgments of people and" in page
+    assert "figures.csv?by=both&amp;category=math" in page
+    assert (
+        "No votes in this selection" in lead.get("/p/desk/leaderboard?tag=none", headers=HTML).text
+    )
+    empty = lead.get("/p/empty/leaderboard", headers=HTML).text
+    assert "No responses to compare yet" in empty
+    assert 'href="/p/empty/prompts"' in empty
+    assert (
+        "This project has no AI judge"
+        in lead.get("/p/empty/leaderboard?by=judges", headers=HTML).text
+    )
+    refused = lead.get("/p/desk/leaderboard?reference=nobody", headers=HTML)
+    assert refused.status_code == 422
+    assert "reference must be a source with votes, not &#39;nobody&#39;" in refused.text
+    assert "alpha" in refused.text
+    assert lead.get("/api/v1/projects/desk/leaderboard?reference=nobody").status_code == 422
+    assert lead.get("/api/v1/projects/desk/leaderboard?sort=name").status_code == 422
+    assert lead.get("/api/v1/projects/empty/leaderboard").json()["groups"] == []

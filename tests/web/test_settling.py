@@ -1,0 +1,65 @@
+"""Settling disputes: nothing is filled in beforehand, and the next dispute is one button away."""
+
+import re
+from collections.abc import Callable
+
+from sqlalchemy import select
+from starlette.testclient import TestClient
+
+from app.db import Database
+from app.domain.judgment_kinds import JudgmentKind
+from app.models import Adjudication, User
+from app.services.project import projects
+from tests.services.sample_votes import make_comparison, vote
+
+SignIn = Callable[..., TestClient]
+
+
+def _disputed(lead: TestClient, query: str = "") -> list[int]:
+    answer = lead.get(f"/api/v1/projects/desk/agreement/lowest{query}")
+    rows = [row["comparison_id"] for row in answer.json()]
+    assert answer.headers["x-total-count"] == str(len(rows))
+    return rows
+
+
+def _listed(lead: TestClient, state: str) -> str:
+    return lead.get(f"/p/desk/comparisons?state={state}", headers={"accept": "text/html"}).text
+
+
+def test_a_ranking_is_settled_from_blank_and_the_next_dispute_follows(
+    sign_in: SignIn, database: Database
+) -> None:
+    lead = sign_in("lead")
+    sign_in("other")
+    with database.transaction() as session:
+        first, second = session.scalars(select(User).order_by(User.id)).all()
+        project = projects.create(
+            session, name="Desk", owner=first, judgment_kind=JudgmentKind.RANK, k=3
+        )
+        ids = []
+        for _ in range(2):
+            comparison = make_comparison(session, project, texts=("one", "two", "three"))
+            vote(session, comparison, first, ranking=(1, 2, 3))
+            vote(session, comparison, second, ranking=(3, 2, 1))
+            ids.append(comparison.id)
+    urls = [f"/p/desk/comparisons/{comparison_id}" for comparison_id in ids]
+    page = lead.get(urls[0], headers={"accept": "text/html"}).text
+    selects = re.findall(r'<select [^>]*name="ranks" required[^>]*>(.*?)</select>', page, re.S)
+    assert len(selects) == 3
+    for options in selects:
+        assert options.strip().startswith('<option value="">')
+        assert "selected" not in options
+
+    form = {"ranks": ["2", "1", "3"], "reason": "gap", "next": "1"}
+    assert _disputed(lead) == ids
+    assert lead.post(f"{urls[0]}/settle", data=form).headers["location"] == urls[1]
+    assert _disputed(lead) == ids[1:]  # what is settled is disputed no longer
+    assert _disputed(lead, "?settled=true") == ids
+    low, settled = (_listed(lead, state) for state in ("low", "settled"))
+    assert (urls[0] in low, urls[1] in low) == (False, True)
+    assert (urls[0] in settled, urls[1] in settled) == (True, False)
+    answer = lead.post(f"{urls[1]}/settle", data={"preferred": "bad", "reason": "gap", "next": "1"})
+    assert answer.headers["location"] == "/p/desk/comparisons?state=low"
+    with database.reader() as session:
+        rows = session.scalars(select(Adjudication).order_by(Adjudication.id)).all()
+        assert [(row.ranking, row.both_bad) for row in rows] == [([2, 1, 3], False), (None, True)]
