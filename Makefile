@@ -8,13 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint check format browser-tools clean
+.PHONY: help demo up test proof lint check format browser-tools clean
 export PYTHONDONTWRITEBYTECODE := 1
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## Set up, then run one whole round that you can watch (ARGS=--exit: exit at the end)
+demo: $(VENV)/.installed ## Set up, then run one whole round that you can watch (ARGS="--rounds 3 --exit": three, then exit)
 	@$(BIN)/attune demo $(ARGS)
 
 up: $(VENV)/.installed ## Run the web application and a worker
@@ -22,6 +22,9 @@ up: $(VENV)/.installed ## Run the web application and a worker
 
 test: $(VENV)/.installed-dev ## Set up, then run the tests (ARGS="-k queue" selects some)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+proof: $(VENV)/.installed-dev ## Measure what Attune promises under faults and load (ARGS=--long: in full; ARGS="lost jobs": some rows)
+	@$(BIN)/python -m tests.faults.proof $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check formatting, lint, types, import contracts and templates
 	@$(BIN)/ruff format --quiet --check . && echo "format     ok"
@@ -53,6 +56,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development tools …"
-	@$(PIP) --editable '.[worker,postgres,dev]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
+	@$(PIP) --editable '.[worker,postgres,oidc,dev]' 2>&1 | { grep -Ev '^WARNING: Location|^$$' || true; }
 	@$(BIN)/python -c 'import pytest'
 	@touch $@
