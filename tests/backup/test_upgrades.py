@@ -1,6 +1,6 @@
 """Upgrades: backed up, migrated, verified, and undone on request or after a fault."""
 
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from itertools import count
 
 import pytest
@@ -27,12 +27,12 @@ def upgrade(world: World, said: list[str] | None = None) -> UpgradeDone:
 
 def within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all upgrades happen within one second."""
-    moment, microseconds = datetime.now(), count(1)
+    moment, microseconds = datetime.now(UTC), count(1)
 
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return moment.replace(microsecond=next(microseconds), tzinfo=tz)
+    class Clock:
+        @staticmethod
+        def now(tz: tzinfo | None = None) -> datetime:
+            return moment.replace(microsecond=next(microseconds)).astimezone(tz)
 
     monkeypatch.setattr(upgrades, "datetime", Clock)
 

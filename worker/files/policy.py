@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from app.domain import prompt_labels
+from app.domain import length_limits, prompt_labels
 from app.domain.reward_plan import RewardPlan
 from worker.files import models, reward_access, rows
 from worker.files.models import AddedReward
@@ -52,6 +52,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         reward.function,
         reward.normaliser,
         save_every=request.save_every,
+        lengths=length_limits.of(reward.model),
     )
     if result is not None:
         settings = {

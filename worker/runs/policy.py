@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.domain import length_limits
 from app.domain.gate_policies import Gate
 from app.domain.gates.learning import LeftOutFigures
 from app.domain.instruction_text import InstructionText
@@ -107,6 +108,7 @@ def run(context: JobContext) -> None:
         _rankings(context, task, roles),
         continue_from=checkpoint_weights.fetch(context, task.before) if task.continues else None,
         fresh=fresh,
+        lengths=length_limits.of(reward.model),
     )
     if result is None:
         return

@@ -10,6 +10,7 @@ import structlog
 
 from app.domain import policy_looks
 from app.domain.gates.learning import PolicyFigures
+from app.domain.length_limits import LengthLimits
 from app.domain.plan import Algorithm, PolicyPlan, RoundPlan
 from app.domain.step_counts import LOOKS_SHARE
 from app.errors import Invalid
@@ -74,6 +75,7 @@ def train(
     continue_from: Path | None = None,
     save_every: int | None = None,
     fresh: FreshVotes | None = None,
+    lengths: LengthLimits | None = None,
 ) -> PolicyResult | None:
     """Train a policy; keep the best weights seen before any alarm.
 
@@ -88,13 +90,16 @@ def train(
         continue_from: the policy to initialize from; None: the SFT model.
         save_every: steps between two saves; None: the plan's.
         fresh: asks people about the policy while it trains; None: there is nobody to ask.
+        lengths: how much longer or shorter responses may become; None: the usual limits.
 
     Returns:
         The policy; None in a process that is not the first of several.
     """
     prompts = max(1, len(room.prompts))  # DPO counts only its rankings, and may have none
     steps = plan.policy.steps(prompts, len(rankings)).total
-    config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout))
+    config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout), lengths=lengths)
+    if lengths is not None and lengths.remark:
+        place.say(lengths.remark)
     _say_looks(place, plan.policy, config.watch, len(room.heldout), steps)
     _say_unasked(place, plan.policy, fresh, config.watch.prompts)
     state = TrainingState()
@@ -209,10 +214,12 @@ def config_of(
     steps: int,
     *,
     heldout: int | None = None,
+    lengths: LengthLimits | None = None,
 ) -> PpoConfig:
     """Return the loop's settings; new adapters take the shape of existing ones.
 
-    `heldout` is the number of held-out prompts, if there may be fewer than the plan wants.
+    `heldout` is the number of held-out prompts, if there may be fewer than the plan wants, and
+    `lengths` the limits of length drift, if they are not the usual ones.
     """
     policy = plan.policy
     looks = policy_looks.plan(policy, steps, policy.heldout_prompts if heldout is None else heldout)
@@ -233,7 +240,7 @@ def config_of(
         watch=WatchConfig(
             every=looks.every,
             prompts=looks.prompts,
-            rules=stop_rules(policy),
+            rules=stop_rules(policy, lengths or LengthLimits()),
         ),
         lora=_shape(roles, policy),
     )
@@ -256,12 +263,12 @@ def scale_at(normaliser: Normalizer, penalty: float) -> Normalizer:
         raise Invalid(str(error)) from error
 
 
-def stop_rules(policy: PolicyPlan) -> tuple[Rule, ...]:
+def stop_rules(policy: PolicyPlan, lengths: LengthLimits) -> tuple[Rule, ...]:
     """Return the reasons to stop: the plan's own, and the signs of over-optimization."""
     rules: list[Rule] = [
         stopping.HeldoutPeak(),
         stopping.Disagreement(),
-        stopping.LengthDrift(),
+        stopping.LengthDrift(lengths.longer, lengths.shorter),
         stopping.EntropyCollapse(),
     ]
     if policy.fresh_votes:

@@ -1,11 +1,12 @@
 """The reward model: from judgments as token ids to a fitted, normalized model in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from app.domain import kl_worth, rate_search
+from app.domain import kl_worth, length_limits, rate_search
+from app.domain.length_limits import LongerWins
 from app.domain.plan import RoundPlan
 from app.domain.reward_parts import PairLoss
 from app.errors import Invalid
@@ -13,7 +14,14 @@ from worker.rlhf.core.examples import PromptItem, RankedPrompt
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import models, saving
 from worker.rlhf.model.roles import BASE, REFERENCE, SFT, LoraSettings, Roles
-from worker.rlhf.reward import criterion_heads, head_scale, reasoning, reward_model, scoring
+from worker.rlhf.reward import (
+    criterion_heads,
+    head_scale,
+    reasoning,
+    reward_model,
+    reward_report,
+    scoring,
+)
 from worker.rlhf.reward.criterion_heads import Criteria
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.ranking_loss import LossName, Terms, split_by_length
@@ -80,6 +88,7 @@ class RewardResult:
     items: tuple[PromptItem, ...]
     end: LoopEnd
     choices: int
+    longer_wins: LongerWins | None
 
     def scaled(self, roles: Roles, plan: RoundPlan) -> dict[str, Any]:
         """Scale the scores on the start model's own responses; return the settings to record."""
@@ -92,6 +101,7 @@ class RewardResult:
             "training": self.config.to_json(),
             "rows": self.reward.probe.to_json(),
             kl_worth.RECORDED: self.choices,
+            length_limits.RECORDED: None if self.longer_wins is None else asdict(self.longer_wins),
             **trained_parameters.of(roles, self.names),
             **reward_parts.recorded(plan.reward, self.parts, responses, learned),
         }
@@ -132,8 +142,17 @@ def fit(
         return None
     trained_parameters.say(place, roles, names)
     reward = AdapterReward(roles, names, scoring.probe(roles))
-    choices = kl_limit.choices(inputs.train)
-    return RewardResult(names, config, criteria, reward, parts, tuple(items), end, choices)
+    return RewardResult(
+        names,
+        config,
+        criteria,
+        reward,
+        parts,
+        tuple(items),
+        end,
+        kl_limit.choices(inputs.train),
+        LongerWins.of_prompts(reward_report.longer_wins(inputs.train)),
+    )
 
 
 def begin(roles: Roles, inputs: RewardInputs) -> RewardConfig:

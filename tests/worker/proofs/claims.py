@@ -4,7 +4,8 @@
    its accuracy against noisy votes.
 2. PPO raises the true utility with KL under its budget.
 3. With few labels and no price of KL the true utility peaks and falls while the reward climbs; the
-   alarm ends the run, and the weights kept have at least 90 % of what was gained at the peak.
+   alarm ends the run, and the weights kept have at least 90 % of what was gained at the peak, or
+   the gate on the reward model holds the round back before.
 4. Every round's policy is better than the SFT model and not worse than the one before; the third
    round gains at least 1.5 times as much as the first and beats it.
 """
@@ -18,7 +19,6 @@ from tests.worker.proofs import overdone as overdoing
 from tests.worker.proofs.course import Course, RoundOutcome
 from tests.worker.proofs.desk import Desk, Judged, longer_wins
 from tests.worker.proofs.figures import high, low, span, value
-from worker.training import policy as policy_recipe
 
 KINDS = ("labels", "overdone", "rounds")
 GOALS = ("peak", "climb")
@@ -170,7 +170,7 @@ def overdone(course: Course) -> Iterator[tuple[str, Claim]]:
         and end.reward > peak.reward,
     )
     yield "overdone", falls
-    ended = overdoing.replay(run, policy_recipe.stop_rules(overdoing.policy_of(desk)))
+    ended = overdoing.replay(run, run.rules)
     kept, is_stopped = ended.kept, ended.stop.is_alarm and ended.step < end.step
     alarm = Claim(
         f"the alarm ends the run at step {ended.step} of {end.step} ({ended.stop.reason}); the "
@@ -179,8 +179,10 @@ def overdone(course: Course) -> Iterator[tuple[str, Claim]]:
     )
     yield "overdone", alarm
     gain, most = (look.utility - start.utility for look in (kept, peak))
+    before = f"; a round would have waited before it: {run.gate}" if run.gate else ""
     share = Claim(
-        f"the weights kept have {gain:.2f} of the {most:.2f} of true utility gained at the peak",
-        is_stopped and gain >= KEPT * most > 0.0,
+        f"the weights kept have {gain:.2f} of the {most:.2f} of true utility gained at the peak"
+        + before,
+        bool(run.gate) or (is_stopped and gain >= KEPT * most > 0.0),
     )
     yield "peak", share

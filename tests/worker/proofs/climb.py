@@ -50,6 +50,7 @@ VARIANTS: Mapping[str, Variant] = {
     "truth-30": _variant(**OLD, knows_truth=True),
     "truth-90": _variant(**OLD, max_steps=90, epochs=5, knows_truth=True),
     "truth-last": _variant(**LAST, knows_truth=True),
+    "truth": Variant(knows_truth=True),
 }
 
 

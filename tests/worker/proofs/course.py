@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.demo.truth import PolicyTruth
-from app.domain import kl_worth
+from app.domain import kl_worth, length_limits
+from app.domain.length_limits import LengthLimits, LongerWins
 from app.domain.measures import Measure
 from app.domain.plan import RoundPlan, Start
+from tests.worker.proofs import reward_gate
 from tests.worker.proofs.desk import Desk, Judged, RewardModel, TrueReward, Witness
 from tests.worker.proofs.figures import high
 from tests.worker.proofs.shelf import Shelf
@@ -24,7 +26,7 @@ from worker.rlhf.core.examples import SampledCompletion
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import saving
 from worker.rlhf.model.roles import BASE, POLICY, Roles
-from worker.rlhf.reward import scoring
+from worker.rlhf.reward import reward_report, scoring
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
 from worker.training import policy as policy_recipe
@@ -88,6 +90,8 @@ class FittedReward:
     normaliser: Normalizer
     accuracy: float
     true_accuracy: float
+    lengths: LengthLimits
+    gate: str  # why a round would wait instead of training a policy; empty: it would not
 
     def function(self, roles: Roles, penalty: float) -> AdapterReward:
         """Load it onto a base."""
@@ -115,7 +119,7 @@ class Course:
                 rows += self.desk.judged(self._candidates(before, asked, number), f"round {number}")
                 fitted = self.reward(rows, self._plan(number))
             plan = self._plan(number, 1.0 if fitted is None else fitted.accuracy)
-            plan = self._limited(plan, rows)
+            plan = self._limited(plan, number * len(asked))
             policy = self.policy(fitted, plan, before)
             share = None if before is None else self._share_for(policy, before, number)
             is_held = share is not None and high(share) < EVEN
@@ -183,6 +187,8 @@ class Course:
                 "normaliser": model.function.normalizer.to_json(),
                 "accuracy": _votes(self.desk, model, self.watched),
                 "true_accuracy": _truth(self.desk, model, self.watched),
+                "gate": reward_gate.reason(self.desk, model, rows, self.watched),
+                length_limits.RECORDED: _longer_wins(self.desk, model.roles, rows),
                 "cpu_s": time.process_time() - began,
             }
             (folder / "reward.json").write_text(json.dumps(kept), encoding="utf-8")
@@ -195,6 +201,8 @@ class Course:
             Normalizer.from_json(kept["normaliser"]),
             kept["accuracy"],
             kept["true_accuracy"],
+            length_limits.of(kept),
+            kept["gate"],
         )
 
     def policy(self, fitted: FittedReward | None, plan: RoundPlan, before: Path | None) -> Path:
@@ -214,7 +222,8 @@ class Course:
                 else fitted.function(roles, penalty)
             )
             normaliser = Normalizer() if fitted is None else fitted.normaliser.at(penalty)
-            run = practise(self.desk, roles, reward, normaliser, plan, start=start)
+            lengths = None if fitted is None else fitted.lengths
+            run = practise(self.desk, roles, reward, normaliser, plan, start=start, lengths=lengths)
             saving.save_policy(roles, folder)
             kept = {**asdict(run), "cpu_s": time.process_time() - began}
             (folder / "run.json").write_text(json.dumps(kept), encoding="utf-8")
@@ -241,12 +250,22 @@ class Course:
     def _plan(self, number: int, accuracy: float = 0.5) -> RoundPlan:
         return self.variant.plan_of(self.desk.plan, number, accuracy)
 
-    def _limited(self, plan: RoundPlan, rows: Sequence[Judged]) -> RoundPlan:
-        """Set the KL budget and the price of KL by the judgments, as a job does."""
-        reward = {kl_worth.RECORDED: len(rows) * (self.desk.demo.k - 1)} if rows else {}
-        budget = kl_worth.budget(plan.policy, reward)
-        price = kl_worth.coefficient(plan.policy, reward)
-        return replace(plan, policy=replace(plan.policy, kl_budget=budget, kl_coefficient=price))
+    def _limited(self, plan: RoundPlan, comparisons: int) -> RoundPlan:
+        """Set the KL budget and price by the judgments, as a job does, also for the truth.
+
+        Args:
+            plan: of the round.
+            comparisons: that people have made, or would have if the truth were not known.
+
+        """
+        reward = {kl_worth.RECORDED: comparisons * (self.desk.demo.k - 1)}
+        given = plan.policy
+        limited = replace(
+            given,
+            kl_budget=kl_worth.budget(given, reward),
+            kl_coefficient=kl_worth.coefficient(given, reward),
+        )
+        return replace(plan, policy=limited)
 
     def _candidates(
         self, before: Path | None, asked: Sequence[str], number: int
@@ -289,12 +308,13 @@ def practise(
     *,
     start: Path | None = None,
     alarms: bool = True,
+    lengths: LengthLimits | None = None,
 ) -> PolicyRun:
     """Train a policy on a reward as a job does, and note the truth at every look."""
     prompts, state = desk.prompts(), TrainingState()
     witness = Witness(reward, desk, roles)
     steps = plan.policy.steps(len(prompts.policy), 0).total
-    own = policy_recipe.config_of(plan, roles, normaliser, steps)
+    own = policy_recipe.config_of(plan, roles, normaliser, steps, lengths=lengths)
     if not alarms:
         own = replace(own, watch=replace(own.watch, rules=()))
     items = [desk.items(roles, some) for some in (prompts.policy, prompts.looks)]
@@ -333,6 +353,11 @@ def _truth(desk: Desk, model: RewardModel, rows: Sequence[Judged]) -> float:
     value = desk.truth_of(model, rows, longer_wins=True).accuracy.value
     assert isinstance(value, float)
     return value
+
+
+def _longer_wins(desk: Desk, roles: Roles, rows: Sequence[Judged]) -> dict[str, float] | None:
+    found = LongerWins.of_prompts(reward_report.longer_wins(desk.rankings(roles, rows)))
+    return None if found is None else asdict(found)
 
 
 def _texts(answers: Completions) -> dict[str, str]:

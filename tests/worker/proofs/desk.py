@@ -200,10 +200,7 @@ class Desk:
         roles = self.roles()
         config = reward_recipe.config_of(plan, len(rows))
         names = fitting.prepare(roles, config)
-        train, heldout = (
-            [self._ranking(roles, row, number) for number, row in enumerate(some)]
-            for some in (rows, watched)
-        )
+        train, heldout = (self.rankings(roles, some) for some in (rows, watched))
         head_scale.shrink(roles, names, train)  # as a job does
         for _ in fitting.train(roles, train, heldout, config, TrainingState()):
             pass
@@ -220,26 +217,19 @@ class Desk:
         """Return the truth."""
         return self.taste.utility(prompt, text)
 
+    def scored(self, model: RewardModel, rows: Sequence[Judged]) -> list[ScoredComparison]:
+        """Let a reward model score judged prompts."""
+        return model.scores(rows, {row.prompt: self.ids(model.roles, row.prompt) for row in rows})
+
     def truth_of(
         self, model: RewardModel, rows: Sequence[Judged], longer_wins: bool
     ) -> RewardTruth:
         """Hold a reward model against the truth."""
-        scored = model.scores(rows, self._ids_of(model.roles, rows))
-        return truth.reward(scored, self.utility, longer_wins=longer_wins)
+        return truth.reward(self.scored(model, rows), self.utility, longer_wins=longer_wins)
 
     def votes_of(self, model: RewardModel, rows: Sequence[Judged]) -> Measure:
         """Return how often a reward model agrees with a single labeler's strict preference."""
-        scored = model.scores(rows, self._ids_of(model.roles, rows))
-        shares = []
-        for row, one in zip(rows, scored, strict=True):
-            told = [
-                float(one.scores[better] > one.scores[worse])
-                for order in row.orders
-                for better, worse in _strict(order)
-            ]
-            if told:
-                shares.append(fmean(told))
-        return jackknife.share(shares)
+        return jackknife.share(votes(rows, [one.scores for one in self.scored(model, rows)]))
 
     def won(self, old: Mapping[str, str], new: Mapping[str, str]) -> PolicyTruth:
         """Hold the answers of two models to the same prompts against the truth."""
@@ -261,8 +251,9 @@ class Desk:
             shares.append(_share(_ranked(labeler, f"{name}-{number}", prompt, given), 1, 0))
         return jackknife.share(shares)
 
-    def _ids_of(self, roles: Roles, rows: Sequence[Judged]) -> dict[str, tuple[int, ...]]:
-        return {row.prompt: self.ids(roles, row.prompt) for row in rows}
+    def rankings(self, roles: Roles, rows: Sequence[Judged]) -> list[RankedPrompt]:
+        """Return judged prompts as a reward model learns from them."""
+        return [self._ranking(roles, row, number) for number, row in enumerate(rows)]
 
     def _ranking(self, roles: Roles, row: Judged, number: int) -> RankedPrompt:
         pairs = tuple(
@@ -346,7 +337,7 @@ def longer_wins(rows: Sequence[Judged]) -> bool:
     lead = 0.0
     for row in rows:
         for order in row.orders:
-            for better, worse in _strict(order):
+            for better, worse in strict(order):
                 gap = len(row.texts[better]) - len(row.texts[worse])
                 lead += (gap > 0) - (gap < 0)
     return lead >= 0
@@ -365,7 +356,21 @@ def _ranked(
     ).groups
 
 
-def _strict(order: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def votes(rows: Sequence[Judged], scores: Sequence[Sequence[float]]) -> list[float]:
+    """Return the share of single votes that scores meet, for each row with a strict preference."""
+    shares = []
+    for row, own in zip(rows, scores, strict=True):
+        told = [
+            0.5 if own[better] == own[worse] else float(own[better] > own[worse])
+            for order in row.orders
+            for better, worse in strict(order)
+        ]
+        if told:
+            shares.append(fmean(told))
+    return shares
+
+
+def strict(order: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """Return the pairs of an order that are not ties, the better one first."""
     return [
         (better, worse)

@@ -82,6 +82,8 @@ class Record:
     members: tuple[tuple[tuple[float, ...], ...], ...]  # look, member, prompt: scaled scores
     history: tuple[Observation, ...]
     accuracy: float  # of the reward model on held-out votes
+    rules: tuple[Rule, ...]  # those of a job
+    gate: str  # why a round would wait instead of training on it; empty: it would not
 
     @property
     def peak(self) -> Look:
@@ -121,6 +123,8 @@ def record(course: Course, members: int = MEMBERS, every: int = EVERY) -> Record
         tuple(kept["members"]),
         tuple(Observation(**one) for one in kept["history"]),
         fitted.accuracy,
+        policy_recipe.stop_rules(policy_of(desk), fitted.lengths),
+        fitted.gate,
     )
 
 
@@ -174,8 +178,7 @@ def main(arguments: Sequence[str], sizes: Sizes | None = None) -> int:
                 f"  step {look.step}: reward {look.reward:.2f}, spread {spread:.2f}, "
                 f"{look.kl_nats:.1f} nats, true utility {look.utility:+.2f}"
             )
-        rules = policy_recipe.stop_rules(policy_of(desk))
-        end = replay(found, rules)
+        end = replay(found, found.rules)
         _say(f"  {end.stop.reason}, at step {end.step}; kept {end.kept}; peak {found.peak}")
     return 0
 

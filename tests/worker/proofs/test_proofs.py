@@ -85,6 +85,8 @@ def test_a_replay_ends_and_keeps_weights_as_the_run_would_have() -> None:
         (),
         tuple(replace(calm, step=n, heldout_reward=reward) for n, (reward, _) in enumerate(rows)),
         0.6,
+        (),
+        "",
     )
     ended = overdone.replay(record, [stopping.HeldoutPeak(patience=2)])
     assert (ended.step, ended.stop.is_alarm, ended.kept) == (3, True, record.peak)

@@ -8,6 +8,7 @@ import torch
 from sqlalchemy import select
 
 from app.db import Database
+from app.domain.length_limits import LengthLimits
 from app.domain.plan import PolicyPlan
 from app.domain.reward_parts import PartKind, RewardPart
 from app.errors import Invalid
@@ -24,7 +25,8 @@ RAW = torch.randn(2, 50, generator=torch.Generator().manual_seed(0))
 
 def test_a_plateau_is_a_reason_to_stop_where_the_plan_has_one() -> None:
     def plateaus(plan: PolicyPlan) -> list[stopping.Rule]:
-        return [rule for rule in policy.stop_rules(plan) if isinstance(rule, stopping.Plateau)]
+        rules = policy.stop_rules(plan, LengthLimits())
+        return [rule for rule in rules if isinstance(rule, stopping.Plateau)]
 
     assert plateaus(PolicyPlan()) == []
     assert plateaus(PolicyPlan(plateau=3)) == [stopping.Plateau(3)]

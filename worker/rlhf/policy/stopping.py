@@ -152,14 +152,15 @@ class LengthDrift:
     reported while KL is not above that of the first step.
     """
 
-    factor: float = 1.75
+    longer: float = 1.75
+    shorter: float = 1.75
     is_alarm: bool = True
 
     def reason(self, history: History) -> str | None:
-        """Stop when the mean length is off the initial one by more than `factor`."""
+        """Stop when the mean length is off the initial one by more than a factor."""
         initial, latest = history[0].length, history[-1].length
         returns = history[-1].kl_nats <= history[0].kl_nats
-        if returns or initial / self.factor <= latest <= initial * self.factor:
+        if returns or initial / self.shorter <= latest <= initial * self.longer:
             return None
         return f"length drift: responses have {latest:.0f} tokens, initially {initial:.0f}"
 

@@ -123,6 +123,20 @@ def length_rule(train: Sequence[RankedPrompt]) -> LengthHeuristic:
     return "shorter" if _accuracy(pairs) < 0.5 else "longer"
 
 
+def longer_wins(train: Sequence[RankedPrompt]) -> list[float]:
+    """Return the share of pairs in which people chose the longer response, for each prompt.
+
+    Pairs of one length or without a majority do not count, nor do prompts that have only these.
+    """
+    found = []
+    for ranked in train:
+        pairs = [_of_pair(_scored_by_length(ranked), pair) for pair in ranked.pairs]
+        decided = [pair for pair in pairs if pair.delta and pair.share != 0.5]
+        if decided:
+            found.append(_accuracy(decided))
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _JudgedPair:
     """A pair's leads of the first completion, in score and in tokens, its vote share and groups.

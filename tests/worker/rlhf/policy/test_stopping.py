@@ -33,9 +33,9 @@ def heldout(*rewards: float | None) -> list[Observation]:
         (stopping.KlBudget(3.0), {"kl_nats": 9.1}, {"kl_nats": 8.9}),
         (stopping.RewardTarget(2.0), {"heldout_reward": 2.0}, {"heldout_reward": 1.9}),
         (stopping.Disagreement(2.0), {"disagreement": 1.1}, {"disagreement": 0.9}),
-        (stopping.LengthDrift(1.5), FAR | {"length": 61.0}, FAR | {"length": 59.0}),
-        (stopping.LengthDrift(1.5), FAR | {"length": 26.0}, FAR | {"length": 27.0}),
-        (stopping.LengthDrift(1.5), FAR | {"length": 26.0}, {"length": 26.0, "kl_nats": 0.9}),
+        (stopping.LengthDrift(1.5, 9.0), FAR | {"length": 61.0}, FAR | {"length": 59.0}),
+        (stopping.LengthDrift(9.0, 1.5), FAR | {"length": 26.0}, FAR | {"length": 27.0}),
+        (stopping.LengthDrift(9.0, 1.5), FAR | {"length": 26.0}, {"length": 26.0, "kl_nats": 0.9}),
         (stopping.EntropyCollapse(0.2), {"entropy": 0.39}, {"entropy": 0.41}),
     ],
 )
