@@ -18,6 +18,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
+from worker.rlhf.core import batches
 from worker.rlhf.core.attention import BOOLEAN_MASKS
 from worker.rlhf.model import norms
 from worker.rlhf.model.lora_kernel import is_plain
@@ -44,7 +45,8 @@ def hidden(
         input_ids: [B, T].
         attention_mask: `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T].
         position_ids: [B, T]; by default, the column indices.
-        where: The requested positions, [B, T] bool; the last layer skips the others.
+        where: The requested positions, [B, T] bool or flat indices [N]; the last layer skips the
+            others.
     """
     decoder = _decoder(model)
     embedded = decoder.embed_tokens(input_ids)
@@ -61,7 +63,7 @@ def hidden(
     last = len(decoder.layers) - 1
     with torch.autocast(x.device.type, enabled=False):
         for number, layer in enumerate(decoder.layers):
-            selected = _indices(where) if number == last else None
+            selected = batches.flat_indices(where) if number == last and where is not None else None
             x = _layer(layer, x, rotation, is_allowed, shape, selected)
         states: Tensor = decoder.norm(x)
     return states.view(rows, width, -1) if where is None else states
@@ -296,10 +298,6 @@ def _mapped_backward(
         assert down is not None
         grad_adapters += [grad_down.to(down.dtype), grad_up]
     return grad_x, grad_adapters
-
-
-def _indices(where: Tensor | None) -> Tensor | None:
-    return None if where is None else where.flatten().nonzero().squeeze(1)
 
 
 def _scatter(rows: Tensor, indices: Tensor | None, count: int) -> Tensor:

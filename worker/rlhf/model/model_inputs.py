@@ -27,6 +27,6 @@ def before_response(roles: Roles, batch: Batch) -> Tensor:
         batch.input_ids,
         batch.attention_mask,
         batch.position_ids,
-        batch.is_before_response,
+        batch.before_response_at,
         encoder=batch.encoder,
     )

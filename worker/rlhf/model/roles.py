@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -21,6 +20,7 @@ from worker.rlhf.core import batches
 from worker.rlhf.core.batches import EncoderInput
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
+from worker.rlhf.model.adapter_switch import AdapterSwitch
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -53,7 +53,7 @@ class Roles:
         self.settings: dict[str, LoraSettings] = {}
         self._peft: PeftModel | None = None
         self._active = BASE
-        self._layers: list[BaseTunerLayer] = []
+        self._adapters = AdapterSwitch()
         self._adapter_parameters: list[nn.Parameter] = []
         self._live: weakref.WeakSet[LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
@@ -76,6 +76,11 @@ class Roles:
     def active(self) -> str:
         """The active adapter, or "base"."""
         return self._active
+
+    @property
+    def switches(self) -> int:
+        """How often the active adapter has changed."""
+        return self._adapters.count
 
     @property
     def peft(self) -> PeftModel:
@@ -136,21 +141,22 @@ class Roles:
                 has another shape.
         """
         self._refuse_adapter(name, settings, init_from)
-        trainable = self._trainable()
+        trainable = [(p, p.requires_grad) for p in self._adapter_parameters]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._inject(name, settings)
         self.settings[name] = settings
         if init_from is not None:
             self._copy(init_from, name)
-        self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
+        self._adapters.find(self.causal)
         self._adapter_parameters = [
             p for k, p in self.causal.named_parameters() if adapter_keys.is_adapter(k)
         ]
         # PEFT made the new adapter the active one and froze the others.
         before, self._active = self._active, name
         self._switch(before)
-        self._restore(trainable)
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)
         for parameter in self.parameters_of(name):
             parameter.requires_grad_(True)
 
@@ -233,8 +239,9 @@ class Roles:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
-        the query may attend. With `where` [B, T], only those positions are returned, [N, d]. Hidden
-        states at padding are undefined. In an encoder–decoder model the rows are the decoder's.
+        the query may attend. With `where`, a mask [B, T] or flat indices [N], only those positions
+        are returned, [N, d]. Hidden states at padding are undefined. In an encoder–decoder model
+        the rows are the decoder's.
 
         Raises:
             ValueError: if `encoder` is given but the model has none, or the other way round.
@@ -249,7 +256,7 @@ class Roles:
             hidden = models.hidden(self.causal, input_ids, attention_mask, position_ids, encoder)
         if self._checkpoints and hidden.requires_grad:
             hidden = self._watched(hidden)
-        return hidden if where is None else hidden[where]
+        return hidden if where is None else hidden.flatten(0, 1)[batches.flat_indices(where)]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, [N, d] -> [N, V]; the `lm_head` of `logprobs.of_tokens`."""
@@ -283,24 +290,8 @@ class Roles:
             )
         if adapter == self._active:
             return
-        trainable = self._trainable()
-        for module in self._layers:
-            if adapter == BASE:
-                module.enable_adapters(False)
-                continue
-            module.set_adapter(adapter)
-            if module.disable_adapters:
-                module.enable_adapters(True)
-        self._restore(trainable)
+        self._adapters.activate(None if adapter == BASE else adapter)
         self._active = adapter
-
-    def _trainable(self) -> list[tuple[nn.Parameter, bool]]:
-        return [(parameter, parameter.requires_grad) for parameter in self._adapter_parameters]
-
-    @staticmethod
-    def _restore(trainable: list[tuple[nn.Parameter, bool]]) -> None:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
         targets = adapter_targets.resolve(self.causal, settings.targets)

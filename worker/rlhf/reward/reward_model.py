@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import config_checks, optimization, schedule
+from worker.rlhf.core import config_checks, device_reads, optimization, schedule
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.step_report import StepReport
@@ -214,7 +214,7 @@ class RewardRun:
 
     def accumulate(self, name: str, batch: Sequence[RankedPrompt]) -> dict[str, float]:
         """Accumulate the gradients of a member's batch over its micro-batches; return metrics."""
-        total = 0.0
+        sums: list[Tensor] = []
         scores_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
         branches = [branches_of(ranked) for ranked in batch]
         share = self.roles.team.share([branch.tokens for branch in branches])
@@ -228,11 +228,13 @@ class RewardRun:
                 scores, losses = self._losses(name, layout, [batch[row] for row in rows])
                 loss = losses.sum() / len(batch)
                 torch.autograd.backward(loss)
-            total += float(loss.detach())
-            scores_by_row += zip(rows, [s.detach().cpu() for s in scores], strict=True)
+            sums.append(loss.detach())
+            scores_by_row += zip(rows, [s.detach() for s in scores], strict=True)
         team = self.roles.team
         team.sum_gradients(self.trained(name).values())
-        return batch_metrics(batch, team.gather(scores_by_row), loss=team.sum(total))
+        total = sum(device_reads.read(sums))
+        on_host = device_reads.on_host(scores_by_row)
+        return batch_metrics(batch, team.gather(on_host), loss=team.sum(total))
 
     def _losses(
         self, name: str, layout: shared_prefix.Layout, ranked_prompts: Sequence[RankedPrompt]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import config_checks, logprobs, optimization, schedule
+from worker.rlhf.core import config_checks, device_reads, logprobs, optimization, schedule
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import TokenizedDemonstration
@@ -192,16 +192,16 @@ def accumulate(
     `rows` is the result of `rows_of`; None probes the model anew.
     """
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
-    total = 0.0
+    sums: list[Tensor] = []
     share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
     own = [demonstrations[index] for index in share]
     for batch in _micro_batches(roles, own, config, rows):
         with roles.role(role):
             loss = _loss_sum(roles, role, batch, config) / tokens
             loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
+        sums.append(loss.detach())
     roles.team.sum_gradients(roles.parameters_of(role))
-    return roles.team.sum(total), tokens
+    return roles.team.sum(sum(device_reads.read(sums))), tokens
 
 
 def _prepare(roles: Roles, config: SftConfig) -> str:
