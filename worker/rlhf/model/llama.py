@@ -18,7 +18,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
-from worker.rlhf.core import batches
+from worker.rlhf.core import batches, products
 from worker.rlhf.core.attention import BOOLEAN_MASKS
 from worker.rlhf.model import norms
 from worker.rlhf.model.lora_kernel import is_plain
@@ -250,10 +250,10 @@ def _mapped(
 ) -> tuple[list[Tensor], Tensor]:
     """Return y = x Wᵀ + b + s (x Aᵀ) Bᵀ for each map, and x Aᵀ of all, [N, sum of r]."""
     downs, ups = adapters[::2], adapters[1::2]
-    outs = [F.linear(x, linear_map.weight, linear_map.bias) for linear_map in maps]
+    outs = [products.linear(x, linear_map.weight, linear_map.bias) for linear_map in maps]
     if downs[0] is None:
         return outs, x.new_empty(0)
-    inner = x @ _joined(downs, x.dtype).T
+    inner = products.linear(x, _joined(downs, x.dtype))
     for out, map_inner, up, linear_map in zip(
         outs, torch.split(inner, _ranks(downs), 1), ups, maps, strict=True
     ):
@@ -271,9 +271,9 @@ def _mapped_backward(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return the gradient of the common input, and those of each A and B."""
     downs, ups = adapters[::2], adapters[1::2]
-    grad_x = grad_outs[0] @ maps[0].weight
+    grad_x = products.back(grad_outs[0], maps[0].weight)
     for grad_out, linear_map in zip(grad_outs[1:], maps[1:], strict=True):
-        grad_x.addmm_(grad_out, linear_map.weight)
+        grad_x.add_(products.back(grad_out, linear_map.weight))
     if downs[0] is None:
         return grad_x, [None] * len(adapters)
     grad_inner = torch.empty_like(inner)
@@ -288,7 +288,7 @@ def _mapped_backward(
         strict=True,
     ):
         assert up is not None
-        grad_map_inner.copy_(grad_out @ up.to(x.dtype)).mul_(linear_map.scale)
+        grad_map_inner.copy_(products.back(grad_out, up.to(x.dtype))).mul_(linear_map.scale)
         grad_ups.append((grad_out.T @ map_inner).mul_(linear_map.scale).to(up.dtype))
     joined = _joined(downs, x.dtype)
     grad_x.addmm_(grad_inner, joined)

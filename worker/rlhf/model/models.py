@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from worker.rlhf.core import attention, batches
+from worker.rlhf.core import attention, batches, products
 from worker.rlhf.core.batches import EncoderInput
 from worker.rlhf.model import (
     bare_template,
@@ -86,7 +86,7 @@ class LoadedModel:
 def load(
     path_or_name: str | Path,
     *,
-    dtype: torch.dtype | Literal["auto"] = torch.float32,
+    dtype: torch.dtype | Literal["auto"] | None = None,
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
@@ -96,7 +96,8 @@ def load(
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
     take a quarter of the memory of bf16; adapters on them are trained in full precision. `dtype`
-    "auto" is the precision in which the model is stored. `chat` is how conversations are rendered
+    None is the precision of a base that is not trained itself (see `precision.of_frozen`), "auto"
+    the one in which the model is stored. `chat` is how conversations are rendered
     for it.
 
     Raises:
@@ -111,7 +112,7 @@ def load(
     model = _model_class(name, revision).from_pretrained(
         name,
         revision=revision,
-        dtype=dtype,
+        dtype=precision.of_frozen(device) if dtype is None else dtype,
         use_safetensors=True,
         trust_remote_code=False,
         quantization_config=settings,
@@ -219,7 +220,9 @@ def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     config = encoder_decoder.output_config(model)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     output_factor = encoder_decoder.output_factor(model)
-    raw: Tensor = head(hidden if output_factor is None else hidden * output_factor)
+    raw: Tensor = products.through(
+        head, hidden if output_factor is None else hidden * output_factor
+    )
     bias = getattr(model, "final_logits_bias", None)
     if bias is not None:
         raw = raw + bias

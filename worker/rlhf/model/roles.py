@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
 from worker.rlhf.model.adapter_switch import AdapterSwitch
@@ -42,12 +43,14 @@ class LoraSettings:
 class Roles:
     """A base model with named adapters and heads, of which one role is active at a time.
 
-    `team` is the processes that train it together, each with a full copy.
+    `team` is the processes that train it together, each with a full copy; `room` is what the
+    device's memory leaves for their forward passes.
     """
 
     def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
         self.loaded = loaded
         self.team = team or Team()
+        self.room = MemoryRoom()
         self.causal = loaded.model
         self.heads = nn.ModuleDict()
         self.settings: dict[str, LoraSettings] = {}

@@ -33,12 +33,16 @@ class MetricSums:
         """Return the sums of several parts as one; those of other processes must be `settled`."""
         total = cls()
         for part in parts:
-            for name, value in part._sums.items():
-                total._add(name, value)
-            total._unread += part._unread
-            for name, count in part._counts.items():
-                total._counts[name] = total._counts.get(name, 0) + count
+            total.merge(part)
         return total
+
+    def merge(self, part: "MetricSums") -> None:
+        """Add the sums and counts of a part."""
+        for name, value in part._sums.items():
+            self._add(name, value)
+        self._unread += part._unread
+        for name, count in part._counts.items():
+            self._counts[name] = self._counts.get(name, 0) + count
 
     def settled(self) -> "MetricSums":
         """Return the sums with every value read from its device, all at once."""

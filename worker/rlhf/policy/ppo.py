@@ -272,13 +272,20 @@ class Update:
         episodes = targets.rollout.episodes
         tokens = int(episodes.lengths[list(rows)].sum())
         own_rows = rollout.own_share(self.roles, episodes, rows)
-        batches = rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward)
-        for role, role_loss in self.role_losses.items():
-            with self.roles.role(role):
-                for batch in batches:
-                    loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
-                    torch.autograd.backward(loss_sum / tokens)
-                    sums.add(metric_sums, count=batch.response_tokens)
+
+        def backward() -> MetricSums:
+            own = MetricSums()
+            batches = rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward)
+            for role, role_loss in self.role_losses.items():
+                with self.roles.role(role):
+                    for batch in batches:
+                        loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
+                        torch.autograd.backward(loss_sum / tokens)
+                        own.add(metric_sums, count=batch.response_tokens)
+            return own
+
+        forget = [p for role in self.optimizers for p in self.roles.parameters_of(role)]
+        sums.merge(self.roles.room.taking(backward, tokens=self.config.token_budget, forget=forget))
         for role in self.optimizers:
             self.roles.team.sum_gradients(self.roles.parameters_of(role))
 

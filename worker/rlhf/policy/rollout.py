@@ -110,8 +110,14 @@ def sample(
     roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig, role: str = "policy"
 ) -> Episodes:
     """Return one response of the policy, or of another role, to each prompt."""
+
+    def drawn() -> dict[str, SampledCompletion]:
+        own = replace(config, batch_size=roles.room.of(config.batch_size))
+        return {c.prompt_key: c for c in sampling.generate(roles, prompts, own)}
+
+    longest = max(len(prompt.prompt_ids) for prompt in prompts) + config.max_new_tokens
     with roles.role(role):
-        by_key = {c.prompt_key: c for c in sampling.generate(roles, prompts, config)}
+        by_key = roles.room.taking(drawn, tokens=config.batch_size * longest)
     completions = tuple(by_key[prompt.key] for prompt in prompts)
     lengths = torch.tensor([len(completion.token_ids) for completion in completions])
     return Episodes(
@@ -216,8 +222,10 @@ def _collect(
     started = time.perf_counter()
     episodes = sample(roles, prompts, sampling_config)
     sampled = time.perf_counter()
-    scores = reward.score([Branches(prompt, [response]) for prompt, response in episodes.sequences])
-    matrices = _matrices(roles, episodes, forward, with_values)
+    budget, take = forward.token_budget, roles.room.taking
+    branches = [Branches(prompt, [response]) for prompt, response in episodes.sequences]
+    scores = take(lambda: reward.score(branches), tokens=budget)
+    matrices = take(lambda: _matrices(roles, episodes, forward, with_values), tokens=budget)
     done = time.perf_counter()
     return Rollout(
         episodes, scores, *matrices, generate_s=sampled - started, score_s=done - sampled
@@ -265,7 +273,7 @@ def micro_batches(
     lengths = [len(sequences[row][0]) + len(sequences[row][1]) for row in rows]
     groups = [
         [rows[index] for index in group]
-        for group in batches.by_tokens(lengths, forward.token_budget)
+        for group in batches.by_tokens(lengths, roles.room.of(forward.token_budget))
     ]
     return [
         model_inputs.padded(roles, [sequences[row] for row in group], sources=group).to(

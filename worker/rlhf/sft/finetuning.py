@@ -172,12 +172,13 @@ def evaluate(
 
     `rows` is the result of `rows_of`; None probes the model anew.
     """
-    total = torch.zeros((), dtype=torch.float64)
-    tokens = 0
-    for batch in _micro_batches(roles, demonstrations, config, rows):
-        total += _loss_sum(roles, role, batch, config).double().cpu()
-        tokens += int(batch.is_response.sum())
-    return float(total) / tokens
+
+    def sums() -> list[Tensor]:
+        groups = _micro_batches(roles, demonstrations, config, rows)
+        return [_loss_sum(roles, role, batch, config) for batch in groups]
+
+    total = sum(device_reads.read(roles.room.taking(sums, tokens=config.micro_tokens)))
+    return total / sum(len(demonstration.response_ids) for demonstration in demonstrations)
 
 
 def accumulate(
@@ -192,14 +193,19 @@ def accumulate(
     `rows` is the result of `rows_of`; None probes the model anew.
     """
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
-    sums: list[Tensor] = []
     share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
     own = [demonstrations[index] for index in share]
-    for batch in _micro_batches(roles, own, config, rows):
-        with roles.role(role):
-            loss = _loss_sum(roles, role, batch, config) / tokens
-            loss.backward()  # type: ignore[no-untyped-call]
-        sums.append(loss.detach())
+
+    def backward() -> list[Tensor]:
+        sums: list[Tensor] = []
+        for batch in _micro_batches(roles, own, config, rows):
+            with roles.role(role):
+                loss = _loss_sum(roles, role, batch, config) / tokens
+                loss.backward()  # type: ignore[no-untyped-call]
+            sums.append(loss.detach())
+        return sums
+
+    sums = roles.room.taking(backward, tokens=config.micro_tokens, forget=roles.parameters_of(role))
     roles.team.sum_gradients(roles.parameters_of(role))
     return roles.team.sum(sum(device_reads.read(sums))), tokens
 
@@ -227,7 +233,7 @@ def _micro_batches(
         demonstrations,
         rows or rows_of(roles, config),
         row_tokens=config.row_tokens,
-        micro_tokens=config.micro_tokens,
+        micro_tokens=roles.room.of(config.micro_tokens),
     )
 
 
