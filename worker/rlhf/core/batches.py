@@ -55,6 +55,7 @@ class Batch:
     sources: tuple[tuple[int, ...], ...]
     encoder: EncoderInput | None = None
     response_at: Tensor = field(default_factory=lambda: torch.empty(0))  # [N] int64
+    is_right_padded: bool = False  # one sequence in each row, padded on the right
 
     def __post_init__(self) -> None:
         """Find the response tokens."""
@@ -73,6 +74,7 @@ class Batch:
             self.sources,
             None if self.encoder is None else self.encoder.to(device),
             self.response_at.to(device),
+            self.is_right_padded,
         )
 
     @property
@@ -146,6 +148,7 @@ def pad(
         position_ids(is_real),
         is_real,
         tuple((index,) for index in indices),
+        is_right_padded=side == "right",
     )
 
 

@@ -1,7 +1,6 @@
 """What a PPO step costs, as counts that no machine's load changes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -86,16 +85,18 @@ def test_a_step_passes_each_episode_through_the_model_as_often_as_it_must(
     assert sum(rows) == per_episode * config.episodes
 
 
-@contextmanager
-def _on_a_device_that_cannot_be_read(roles: Roles) -> Iterator[None]:
-    """Move a model to a device without memory, where reading a number raises."""
+def _move_where_reading_raises(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Move a model to a device without memory, which has no autocast either."""
     roles.causal.to("meta")  # type: ignore[arg-type]
     roles.heads.to("meta")
-    yield
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
 
 
 @TRUNKS
-def test_no_pass_of_an_update_waits_for_the_device(trunk: str) -> None:
+def test_no_pass_of_an_update_waits_for_the_device(
+    trunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = replace(CONFIG, value_trunk=trunk, token_budget=24)  # type: ignore[arg-type]
     roles = _prepared(config)
     reward = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
@@ -105,10 +106,10 @@ def test_no_pass_of_an_update_waits_for_the_device(trunk: str) -> None:
     targets = ppo.targets_of(collected, config, 0.1)
     update = Update(roles, config, TrainingState())
     sums = MetricSums()
-    with _on_a_device_that_cannot_be_read(roles):
-        update.accumulate(targets, range(8), sums)
-        with pytest.raises((RuntimeError, NotImplementedError)):
-            sums.means()  # the one place that reads
+    _move_where_reading_raises(roles, monkeypatch)
+    update.accumulate(targets, range(8), sums)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        sums.means()  # the one place that reads
 
 
 def test_an_update_reads_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
