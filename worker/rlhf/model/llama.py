@@ -20,7 +20,8 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from worker.rlhf.core import batches, products
 from worker.rlhf.core.attention import BOOLEAN_MASKS
-from worker.rlhf.model import norms
+from worker.rlhf.core.branch_rows import BranchRows
+from worker.rlhf.model import branch_attention, norms
 from worker.rlhf.model.lora_kernel import is_plain
 from worker.rlhf.model.merged_weights import base_layer
 
@@ -37,6 +38,7 @@ def hidden(
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
     where: Tensor | None = None,
+    branches: BranchRows | None = None,
 ) -> Tensor:
     """Return the last hidden states, [B, T, d], or those at the requested positions, [N, d].
 
@@ -47,6 +49,7 @@ def hidden(
         position_ids: [B, T]; by default, the column indices.
         where: The requested positions, [B, T] bool or flat indices [N]; the last layer skips the
             others.
+        branches: What the mask allows, if rows hold prompts with their completions.
     """
     decoder = _decoder(model)
     embedded = decoder.embed_tokens(input_ids)
@@ -64,7 +67,7 @@ def hidden(
     with torch.autocast(x.device.type, enabled=False):
         for number, layer in enumerate(decoder.layers):
             selected = batches.flat_indices(where) if number == last and where is not None else None
-            x = _layer(layer, x, rotation, is_allowed, shape, selected)
+            x = _layer(layer, x, rotation, branches or is_allowed, shape, selected)
         states: Tensor = decoder.norm(x)
     return states.view(rows, width, -1) if where is None else states
 
@@ -116,28 +119,30 @@ def _layer(
     layer: Any,
     x: Tensor,
     rotation: Sequence[Tensor],
-    is_allowed: Tensor | None,
+    is_allowed: Tensor | BranchRows | None,
     shape: _Shape,
     selected: Tensor | None,
 ) -> Tensor:
     maps, adapters = _read(layer, shape.dtype)
     before, after = layer.input_layernorm, layer.post_attention_layernorm
     query, key, value = (
-        part.view(shape.rows, shape.width, -1, shape.head).transpose(1, 2)
+        part.view(shape.rows, shape.width, -1, shape.head)
         for part in _Project.apply(  # type: ignore[no-untyped-call]
             x, before.weight, before.variance_epsilon, rotation, shape, maps[:3], *adapters[:6]
         )
     )
-    attended = F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=is_allowed,
-        is_causal=is_allowed is None,
-        scale=layer.self_attn.scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)  # N H*D
+    scale = layer.self_attn.scaling
+    if isinstance(is_allowed, BranchRows):
+        attended = branch_attention.attend(query, key, value, is_allowed, scale)
+    else:
+        attended = F.scaled_dot_product_attention(
+            *(part.transpose(1, 2) for part in (query, key, value)),
+            attn_mask=is_allowed,
+            is_causal=is_allowed is None,
+            scale=scale,
+            enable_gqa=query.shape[2] != key.shape[2],
+        ).transpose(1, 2)
+    attended = attended.flatten(2).flatten(0, 1)  # N H*D
     out: Tensor = _Rest.apply(  # type: ignore[no-untyped-call]
         x, attended, after.weight, after.variance_epsilon, selected, shape, maps[3:], *adapters[6:]
     )

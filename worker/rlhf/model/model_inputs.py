@@ -25,8 +25,8 @@ def before_response(roles: Roles, batch: Batch) -> Tensor:
     """Return the hidden states of the active role before each response token, [N, d].
 
     Where padding is on the right, no real token sees it and positions are column indices. On a GPU
-    the mask is left out then: the library would wait for the device to find out whether it masks
-    anything, and its attention is faster without.
+    the mask is left out then: the library would wait for the device up to three times to find out
+    what it masks, and its attention is faster without.
     """
     is_plain = batch.is_right_padded and batch.encoder is None and roles.device.type != "cpu"
     return roles.hidden(

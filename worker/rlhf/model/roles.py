@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -18,6 +19,8 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.core.branch_rows import BranchRows
+from worker.rlhf.core.logprobs import LmHead
 from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
@@ -238,13 +241,14 @@ class Roles:
         where: Tensor | None = None,
         *,
         encoder: EncoderInput | None = None,
+        branches: BranchRows | None = None,
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
         the query may attend. With `where`, a mask [B, T] or flat indices [N], only those positions
         are returned, [N, d]. Hidden states at padding are undefined. In an encoder–decoder model
-        the rows are the decoder's.
+        the rows are the decoder's. `branches` is what the mask allows, for models that can use it.
 
         Raises:
             ValueError: if `encoder` is given but the model has none, or the other way round.
@@ -252,7 +256,9 @@ class Roles:
         if self.loaded.is_encoder_decoder != (encoder is not None):
             raise ValueError("the input of the encoder goes with an encoder–decoder model only")
         if llama.supports(self.causal):
-            return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
+            return llama.hidden(
+                self.causal, input_ids, attention_mask, position_ids, where, branches
+            )
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
         with self._checkpointing():
@@ -264,6 +270,10 @@ class Roles:
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, [N, d] -> [N, V]; the `lm_head` of `logprobs.of_tokens`."""
         return models.logits(self.causal, hidden)
+
+    def lm_head(self) -> LmHead:
+        """Return `logits` for many chunks, with the weight prepared once, inside autocast."""
+        return partial(models.logits, self.causal, head=models.output_head(self.causal))
 
     def score(self, name: str, hidden: Tensor) -> Tensor:
         """Apply a head to hidden states in the head's own fp32, [..., d] -> [...].

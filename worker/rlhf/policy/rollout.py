@@ -290,7 +290,7 @@ def token_logprobs(
     with roles.role(role), models.autocast(forward.autocast, roles.device):
         return logprobs.of_tokens(
             model_inputs.before_response(roles, batch),
-            roles.logits,
+            roles.lm_head(),
             batch.targets,
             forward.temperature,
             with_entropy=with_entropy,
@@ -306,7 +306,7 @@ def policy_outputs(
     with roles.role("policy"), models.autocast(forward.autocast, roles.device):
         hidden = model_inputs.before_response(roles, batch)
         policy_logprobs, entropy = logprobs.of_tokens(
-            hidden, roles.logits, batch.targets, forward.temperature, with_entropy=True
+            hidden, roles.lm_head(), batch.targets, forward.temperature, with_entropy=True
         )
     return policy_logprobs, entropy, forward.value_scale(roles.score("value", hidden))
 

@@ -131,6 +131,7 @@ def states_of(
             layout.position_ids,
             where,
             encoder=layout.encoder,
+            branches=layout.branches,
         )
     return states[order]
 

@@ -241,5 +241,5 @@ def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tenso
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
         hidden = model_inputs.before_response(roles, batch)
-        token_logprobs, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
+        token_logprobs, _ = logprobs.of_tokens(hidden, roles.lm_head(), batch.targets)
     return -token_logprobs.sum()

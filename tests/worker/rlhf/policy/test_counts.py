@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, masking_utils
 
 from tests.worker.rlhf import tiny
 from tests.worker.rlhf.fixed_rollouts import prompts
@@ -44,6 +44,19 @@ def _prepared(config: PpoConfig, dtype: torch.dtype = torch.float32) -> Roles:
     return roles
 
 
+def _counted_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the rows of each forward pass from now on."""
+    rows: list[int] = []
+    own = Roles.hidden
+
+    def counted(self: Roles, input_ids: Tensor, *rest: object, **named: object) -> Tensor:
+        rows.append(input_ids.shape[0])
+        return own(self, input_ids, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Roles, "hidden", counted)
+    return rows
+
+
 def _step(roles: Roles, config: PpoConfig) -> dict[str, float]:
     reward = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     loop = ppo.train(roles, prompts(8), [], reward, config, TrainingState())
@@ -70,15 +83,8 @@ def test_a_step_passes_each_episode_through_the_model_as_often_as_it_must(
 ) -> None:
     config = replace(CONFIG, value_trunk=trunk)  # type: ignore[arg-type]
     roles = _prepared(config)
-    rows: list[int] = []
-    own = Roles.hidden
-
-    def counted(self: Roles, input_ids: Tensor, *rest: object, **named: object) -> Tensor:
-        rows.append(input_ids.shape[0])
-        return own(self, input_ids, *rest, **named)  # type: ignore[arg-type]
-
     reward = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
-    monkeypatch.setattr(Roles, "hidden", counted)
+    rows = _counted_passes(monkeypatch)
     next(ppo.train(roles, prompts(8), [], reward, config, TrainingState()))
     # Reward, policy, reference and the value adapter; then each trained role in each epoch.
     per_episode = 3 + 4 if trunk == "policy" else 4 + 2 * 4
@@ -94,7 +100,7 @@ def _move_where_reading_raises(roles: Roles, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @TRUNKS
-def test_no_pass_of_an_update_waits_for_the_device(
+def test_no_pass_of_an_update_waits_for_the_device_but_where_the_library_does(
     trunk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(CONFIG, value_trunk=trunk, token_budget=24)  # type: ignore[arg-type]
@@ -107,7 +113,12 @@ def test_no_pass_of_an_update_waits_for_the_device(
     update = Update(roles, config, TrainingState())
     sums = MetricSums()
     _move_where_reading_raises(roles, monkeypatch)
+    waits = []
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", waits.append)
+    passes = _counted_passes(monkeypatch)
     update.accumulate(targets, range(8), sums)
+    assert len(waits) == len(passes)  # it asks whether rows are packed, once a forward pass
+    assert len(passes) > 2
     with pytest.raises((RuntimeError, NotImplementedError)):
         sums.means()  # the one place that reads
 
