@@ -53,7 +53,7 @@ def test_states_and_gradients_are_those_with_the_mask(
         found.append((states.detach(), [p.grad for p in parameters if p.grad is not None]))
     (masked, expected), (ours, gradients) = found
     torch.testing.assert_close(ours, masked, rtol=FP32, atol=FP32)
-    assert len(gradients) == len(expected) == (14 if role == "policy" else 0)
+    assert len(gradients) == len(expected) == (28 if role == "policy" else 0)
     for gradient, wanted in zip(gradients, expected, strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=FP32)
 
