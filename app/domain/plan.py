@@ -175,7 +175,7 @@ class PolicyPlan:
     fresh_votes: int = 0
     passes: int = 4  # over each batch of responses; PPO and RLOO
     minibatches: int = 1
-    shares_trunk: bool = False  # the value head reads the policy's hidden states
+    shares_trunk: bool = True  # the value head reads the policy's hidden states
     uncertainty_penalty: float = 0.0  # per standard deviation of the ensemble
     heldout_prompts: int = 64
     evaluate_every: int | None = None  # steps between evaluations; None: 5, fewer in short runs

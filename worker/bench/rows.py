@@ -10,7 +10,6 @@ from math import sqrt
 from pathlib import Path
 from statistics import fmean
 
-from app.domain.plan import PolicyPlan
 from worker.bench import environments
 from worker.bench.pairing import Program, StepFigures
 from worker.bench.workload import RowName, Workload
@@ -38,6 +37,8 @@ POLICY_VARIANTS = (
 )
 ROUND = "round"
 """The key of the variant that a round runs by default, which is one of the above."""
+ROUND_TRUNK = "policy"
+"""Whose trunk its value head reads; a test compares it with the plan, which is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +201,7 @@ def variants_of(work: Workload) -> tuple[Variant, ...]:
 
 def as_in_a_round(variant: Variant) -> Variant | None:
     """Return the variant under the key of a round's default if it is that, else None."""
-    trunk = "policy" if PolicyPlan().shares_trunk else "value"
-    if variant.arguments != (trunk,):
+    if variant.arguments != (ROUND_TRUNK,):
         return None
     return replace(variant, key=ROUND, settings=f"a round's default: {variant.settings}")
 

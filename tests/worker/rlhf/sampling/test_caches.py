@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import Tensor
 
-from worker.rlhf.sampling import caches
+from tests.worker.rlhf import tiny
+from worker.rlhf.sampling import caches, decoding
 from worker.rlhf.sampling.caches import Cache, CacheShape, RowCache, SiblingCache
 
 FP32 = 1e-5
@@ -64,7 +66,8 @@ def test_a_token_takes_two_vectors_a_layer(
     assert shape.bytes_per_token == 3 * 2 * 2 * 8 * 2
     prompts, n, length = 4, 2, 7
     cache = kind(torch.ones(prompts, length, dtype=torch.bool), n, shape)
-    held = sum(part.nbytes for part in vars(cache).values() if isinstance(part, Tensor) and part.dim() > 4)
+    tensors = [part for part in vars(cache).values() if isinstance(part, Tensor)]
+    held = sum(tensor.nbytes for tensor in tensors if tensor.dim() == 6)
     # A prompt's tokens are stored once for all its completions where rows do not repeat them.
     stored = n * prompts if kind is caches.RowCache else prompts
     assert held == (stored * length + n * prompts * 5) * shape.bytes_per_token
