@@ -57,13 +57,14 @@ def through(layer: nn.Module, x: Tensor) -> Tensor:
 class PackedLinear:
     """A constant linear map in the memory layout in which oneDNN multiplies a few rows fastest.
 
-    The layout replaces the weight, so it takes no further memory. Elsewhere it is a plain product.
+    The layout replaces the weight. A weight that others hold too is not packed, because that would
+    take further memory; elsewhere it is a plain product.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, is_own: bool = True) -> None:
         self.dtype = weight.dtype
         self._bias = bias
-        self._is_packed = _can_pack(weight)
+        self._is_packed = is_own and _can_pack(weight)
         self._weight = (
             torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
             if self._is_packed
@@ -74,7 +75,8 @@ class PackedLinear:
         """Return the product in the dtype of x, [..., in] -> [..., out]."""
         rows = x.to(self.dtype)
         if not self._is_packed:
-            return F.linear(rows, self._weight, self._bias).to(x.dtype)
+            flat = rows.flatten(0, -2)
+            return linear(flat, self._weight, self._bias).view(*x.shape[:-1], -1).to(x.dtype)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(
             rows, self._weight, self._bias, "none", [], ""
         )

@@ -43,19 +43,22 @@ class _Attend(torch.autograd.Function):
         out = torch.zeros_like(query, memory_format=torch.contiguous_format)
         out[:, : rows.prompt] = shared_out.transpose(1, 2) * rows.is_prompt[..., None, None]
         out.flatten(0, 1)[rows.at[rows.is_real]] = own_out.transpose(1, 2)[rows.is_real]
-        ctx.save_for_backward(query, key, value, shared_out, shared_lse, own_out, own_lse, mask)
+        # The output is kept by what follows anyway; the parts of it are read again from there.
+        ctx.save_for_backward(query, key, value, out, shared_lse, own_lse, mask)
         ctx.rows, ctx.scale = rows, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, shared_out, shared_lse, own_out, own_lse, mask = ctx.saved_tensors
+        query, key, value, out, shared_lse, own_lse, mask = ctx.saved_tensors
         rows: BranchRows = ctx.rows
         (grad,) = gradients
         given = (query, key, value)
         # What is no token of a prompt, or of a completion, must not pass a gradient on.
         grad_shared = (grad[:, : rows.prompt] * rows.is_prompt[..., None, None]).transpose(1, 2)
         grad_own = (_tokens(grad)[rows.at] * rows.is_real[..., None, None]).transpose(1, 2)
+        shared_out = out[:, : rows.prompt].transpose(1, 2)
+        own_out = _tokens(out)[rows.at].transpose(1, 2)
         of_shared = _backward(
             grad_shared,
             *_of_prompts(*given, rows),

@@ -210,5 +210,7 @@ def _merged(*modules: Any, dtype: torch.dtype) -> PackedLinear:
     """Return linear maps of the same input as one, with their adapters merged."""
     biases = [getattr(base_layer(module), "bias", None) for module in modules]
     known = [bias.detach().to(dtype) for bias in biases if bias is not None]
-    weight = torch.cat([merged_weight(module).to(dtype) for module in modules])
-    return PackedLinear(weight, torch.cat(known) if known else None)
+    weights = [merged_weight(module).to(dtype) for module in modules]
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+    is_own = weight.data_ptr() != base_layer(modules[0]).weight.data_ptr()
+    return PackedLinear(weight, torch.cat(known) if known else None, is_own=is_own)

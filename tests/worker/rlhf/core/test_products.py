@@ -36,9 +36,13 @@ def test_products_are_those_of_pytorch(dtype: torch.dtype) -> None:
     torch.testing.assert_close(
         products.back(columns, weight), grad @ weight, atol=tolerance, rtol=0
     )
-    packed = products.PackedLinear(weight, bias)
-    for rows in (x, x[:1]):  # rows leave a batch while it is sampled
-        torch.testing.assert_close(packed(rows), expected[: len(rows)], atol=tolerance, rtol=0)
+    for packed in (
+        products.PackedLinear(weight, bias),
+        products.PackedLinear(weight, bias, is_own=False),
+    ):
+        for rows in (x, x[:1]):  # rows leave a batch while it is sampled
+            torch.testing.assert_close(packed(rows), expected[: len(rows)], atol=tolerance, rtol=0)
+        assert packed(x[:, None]).shape == (7, 1, 12)
 
 
 @pytest.mark.usefixtures("_library")
