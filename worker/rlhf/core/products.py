@@ -21,7 +21,8 @@ SLOW_IN_MKL = "AuthenticAMD"
 @cache
 def prefers_onednn() -> bool:
     """Return whether oneDNN multiplies fp32 faster on this processor, and can be called."""
-    if not (torch.backends.mkldnn.is_available() and PROCESSOR.exists()):
+    is_built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (is_built and PROCESSOR.exists()):
         return False
     vendors = (line for line in PROCESSOR.read_text().splitlines() if line.startswith("vendor_id"))
     return SLOW_IN_MKL in next(vendors, "") and hasattr(torch.ops.mkldnn, "_linear_pointwise")

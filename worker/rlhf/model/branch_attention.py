@@ -120,7 +120,10 @@ def _headed(tensor: Tensor, heads: int) -> Tensor:
 def _summed(gradient: Tensor, heads: int) -> Tensor:
     """Return [B, H, T, D] as [B, T, G, D], summed over the heads of a group."""
     by_token = gradient.transpose(1, 2)
-    return by_token if by_token.shape[2] == heads else by_token.unflatten(2, (heads, -1)).sum(3)
+    if by_token.shape[2] == heads:
+        return by_token
+    rows, width, _, size = by_token.shape
+    return by_token.reshape(rows, width, heads, -1, size).sum(3)
 
 
 def _tokens(tensor: Tensor) -> Tensor:

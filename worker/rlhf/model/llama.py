@@ -136,7 +136,9 @@ def _layer(
         attended = branch_attention.attend(query, key, value, is_allowed, scale)
     else:
         attended = F.scaled_dot_product_attention(
-            *(part.transpose(1, 2) for part in (query, key, value)),
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
             attn_mask=is_allowed,
             is_causal=is_allowed is None,
             scale=scale,

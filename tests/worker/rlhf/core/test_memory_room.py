@@ -30,7 +30,7 @@ RANKED = [
     RankedPrompt(
         f"r{n}",
         tiny.token_ids(5, seed=n)[0],
-        tiny.token_ids(4, 6, seed=90 + n),
+        tuple(tiny.token_ids(4, 6, seed=90 + n)),
         (PreferencePair(0, 1, share=1.0),),
     )
     for n in range(24)

@@ -14,7 +14,7 @@ from worker.rlhf.core import device_reads
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model.models import adopt
 from worker.rlhf.model.roles import BASE, Roles
-from worker.rlhf.policy import metric_sums, ppo, rollout
+from worker.rlhf.policy import ppo, rollout
 from worker.rlhf.policy.metric_sums import MetricSums
 from worker.rlhf.policy.policy_watch import WatchConfig
 from worker.rlhf.policy.ppo import PpoConfig, Update
@@ -36,7 +36,8 @@ TRUNKS = pytest.mark.parametrize("trunk", ["policy", "value"])
 def _prepared(config: PpoConfig, dtype: torch.dtype = torch.float32) -> Roles:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlamaForCausalLM(tiny.tiny_config()).to(dtype)
+        model = LlamaForCausalLM(tiny.tiny_config())
+    model.to(dtype=dtype)
     roles = Roles(adopt(model, tiny.tokenizer(), "tiny"))
     roles.add_adapter("reward", config.lora)
     roles.add_head("reward", seed=0)
@@ -60,7 +61,7 @@ def _counted_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def _step(roles: Roles, config: PpoConfig) -> dict[str, float]:
     reward = AdapterReward(roles, ("reward",), scoring.probe(roles), autocast=False)
     loop = ppo.train(roles, prompts(8), [], reward, config, TrainingState())
-    return next(loop).metrics
+    return dict(next(loop).metrics)
 
 
 @TRUNKS
@@ -93,7 +94,7 @@ def test_a_step_passes_each_episode_through_the_model_as_often_as_it_must(
 
 def _move_where_reading_raises(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Move a model to a device without memory, which has no autocast either."""
-    roles.causal.to("meta")  # type: ignore[arg-type]
+    roles.causal.to(device="meta")
     roles.heads.to("meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
@@ -113,7 +114,7 @@ def test_no_pass_of_an_update_waits_for_the_device_but_where_the_library_does(
     update = Update(roles, config, TrainingState())
     sums = MetricSums()
     _move_where_reading_raises(roles, monkeypatch)
-    waits = []
+    waits: list[Tensor] = []
     monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", waits.append)
     passes = _counted_passes(monkeypatch)
     update.accumulate(targets, range(8), sums)
@@ -131,7 +132,7 @@ def test_an_update_reads_the_device_once(monkeypatch: pytest.MonkeyPatch) -> Non
         reads.append(len(values))
         return own(values)
 
-    monkeypatch.setattr(metric_sums.device_reads, "read", counted)
+    monkeypatch.setattr(device_reads, "read", counted)
     _step(_prepared(CONFIG), CONFIG)
     assert len([count for count in reads if count]) == 1
 
