@@ -1,7 +1,7 @@
 """The command that starts several connected processes, and the environment that jobs run in."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final
 
 _READABLE = {"PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}
@@ -28,5 +28,14 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     immediately make it 20% slower on an idle machine. Values set by the operator are kept.
     """
     kept = {name: value for name, value in inherited.items() if not name.startswith(_HIDDEN)}
-    waiting = {} if kept.keys() & _WAITING.keys() else _WAITING
-    return waiting | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | kept | _READABLE
+    let_threads_sleep(kept)
+    return {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | kept | _READABLE
+
+
+def let_threads_sleep(environment: MutableMapping[str, str]) -> None:
+    """Add to an environment that waiting threads soon sleep, unless it says how they wait.
+
+    OpenMP reads it when torch is loaded.
+    """
+    if not environment.keys() & _WAITING.keys():
+        environment.update(_WAITING)

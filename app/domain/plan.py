@@ -175,7 +175,7 @@ class PolicyPlan:
     fresh_votes: int = 0
     passes: int = 4  # over each batch of responses; PPO and RLOO
     minibatches: int = 1
-    shares_trunk: bool = False  # the value head reads the policy's hidden states
+    shares_trunk: bool = True  # the value head reads the policy's hidden states
     uncertainty_penalty: float = 0.0  # per standard deviation of the ensemble
     heldout_prompts: int = 64
     evaluate_every: int | None = None  # steps between evaluations; None: 5, fewer in short runs
@@ -292,7 +292,8 @@ class RoundPlan:
     prompts gets a candidate from an earlier model, so that ratings of different models can be
     compared. `use_imported` includes imported completions, and `server` those of a model behind a
     server. `four_bit` loads the base model in 4 bits under its adapters (QLoRA), and
-    `checkpoints_gradients` saves memory by recomputing activations in the backward pass. Training
+    `checkpoints_gradients` saves memory by recomputing activations in the backward pass. A forward
+    pass of a training takes `token_budget` tokens, or as many as the free memory allows. Training
     uses `processes` of the worker's processes, or all of them. `chat` None stands for the project's
     settings, which a round takes when it is launched. If `judge` names an AI judge, it labels the
     round's comparisons. `choose` says whether some of these are chosen by a rule. `gates` says of
@@ -313,6 +314,7 @@ class RoundPlan:
     server: ServerPlan | None = None
     four_bit: bool = False
     checkpoints_gradients: bool = False
+    token_budget: int | None = None
     processes: int | None = None
     seed: int = 0
     chat: ChatSettings | None = None
@@ -335,6 +337,7 @@ class RoundPlan:
         optional("overlap", self.overlap, 1, 99)
         between("policy_share", self.policy_share, 0.0, 1.0)
         between("mix_share", self.mix_share, 0.0, 1.0)
+        optional("token_budget", self.token_budget, 64, 10_000_000)
         optional("processes", self.processes, 1, 64)
         between("seed", self.seed, 0, 2**53)
         if self.four_bit and self.sft is not None and self.sft.is_full:

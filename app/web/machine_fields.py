@@ -29,20 +29,22 @@ class MachineFields(BaseModel):
     server_concurrency: int = _VALID.concurrency
     server_is_chat: bool = False
     four_bit: bool = False
+    token_budget: int | None = None
     processes: int | None = None
 
     @property
     def is_customized(self) -> bool:
         """Whether any of the fields differs from its default."""
-        is_default = self.engine is Engine.STATIC and not self.four_bit and self.processes is None
-        return self._has_server or not is_default
+        is_default = self.engine is Engine.STATIC and not self.four_bit
+        is_open = self.processes is None and self.token_budget is None
+        return self._has_server or not (is_default and is_open)
 
     @property
     def _has_server(self) -> bool:
         return bool(self.server_url.strip() or self.server_model.strip())
 
     def with_machines(self, plan: RoundPlan) -> RoundPlan:
-        """Return the plan with the engine, server, precision and processes of the form.
+        """Return the plan with the engine, server, precision, tokens and processes of the form.
 
         Raises:
             Invalid: a value breaks a rule.
@@ -52,6 +54,7 @@ class MachineFields(BaseModel):
             sampling=replace(plan.sampling, engine=self.engine),
             server=self._server() if self._has_server else None,
             four_bit=self.four_bit,
+            token_budget=self.token_budget,
             processes=self.processes,
         )
 
@@ -60,6 +63,7 @@ class MachineFields(BaseModel):
         checks: dict[str, Callable[[], object]] = {
             "four_bit": partial(RoundPlan, four_bit=self.four_bit, sft=sft),
             "processes": partial(RoundPlan, processes=self.processes),
+            "token_budget": partial(RoundPlan, token_budget=self.token_budget),
         }
         if self._has_server:
             for name, value in self._values().items():
@@ -101,5 +105,6 @@ def of(plan: RoundPlan) -> dict[str, Any]:
         "server_concurrency": server.concurrency,
         "server_is_chat": server.is_chat,
         "four_bit": plan.four_bit,
+        "token_budget": plan.token_budget,
         "processes": plan.processes,
     }

@@ -34,6 +34,7 @@ def test_a_plan_survives_json() -> None:
         k=3,
         sft=None,
         checkpoints_gradients=True,
+        token_budget=512,
         policy=PolicyPlan(kl_budget=None, plateau=4, learning_rate=1, batch_size=8),
         reward=RewardPlan(
             loss=PairLoss.PLACKETT_LUCE,

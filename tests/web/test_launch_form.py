@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from app.domain.allowed_servers import AllowedServers
@@ -60,6 +62,7 @@ OTHER = RewardPart(PartKind.LENGTH, 3.0, longest=100)
             sampling=Sampling(engine=Engine.CONTINUOUS),
             server=ServerPlan("http://gpu-1:8001/v1", "some/model", 2, False, 16),
             four_bit=True,
+            token_budget=4096,
             processes=3,
         ),
         RoundPlan(server=ServerPlan("https://gpu-1", "m")),
@@ -110,15 +113,18 @@ def test_a_part_that_breaks_a_rule_is_refused_by_name() -> None:
 
 def test_an_emptied_server_is_asked_no_more() -> None:
     before = RoundPlan(server=ServerPlan("http://gpu-1", "m"), four_bit=True, processes=2)
+    before = replace(before, token_budget=512)
     form = LaunchForm.model_validate({"sft": "1", "server_url": "", "server_model": " "})
     plan = form.plan(before)
     assert (plan.server, plan.four_bit, plan.processes) == (None, False, None)
+    assert plan.token_budget is None
 
 
 def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
     form = LaunchForm(
         sft=True,
         four_bit=True,
+        token_budget=63,
         processes=65,
         server_url="gpu-1",
         server_candidates=0,
@@ -128,6 +134,7 @@ def test_every_field_that_breaks_a_rule_is_named_by_itself() -> None:
     assert form.problems(before, AllowedServers()) == {
         "four_bit": "a model in 4 bits cannot be trained in full; SFT needs an adapter",
         "processes": "processes must be 1 to 64, not 65",
+        "token_budget": "token_budget must be 64 to 10000000, not 63",
         "server_url": "server url must begin with http:// or https://, not 'gpu-1'",
         "server_model": "server model must have 1 to 100 characters",
         "server_candidates": "server candidates must be 1 to 64, not 0",
@@ -143,6 +150,7 @@ def test_machines_are_those_of_the_form_and_not_of_the_round_before() -> None:
         sampling=Sampling(engine=Engine.CONTINUOUS),
         server=ServerPlan("http://gpu-1", "m"),
         four_bit=True,
+        token_budget=4096,
         processes=2,
     )
     assert LaunchForm.of(wanted).plan(RoundPlan()) == wanted

@@ -1,3 +1,9 @@
+import os
+from unittest.mock import Mock
+
+import pytest
+
+from worker.commands import watching
 from worker.launcher import environment
 
 
@@ -10,3 +16,12 @@ def test_an_operators_choice_of_waiting_stays() -> None:
     found = environment({"OMP_WAIT_POLICY": "ACTIVE"})
     assert found["OMP_WAIT_POLICY"] == "ACTIVE"
     assert "GOMP_SPINCOUNT" not in found
+
+
+def test_commands_wait_as_jobs_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(watching, "import_module", lambda _name: Mock())
+    watching.load("worker.files.sft")
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "1000")

@@ -76,8 +76,9 @@ def measure(options: BenchOptions, tell: Callable[[str], None]) -> Iterator[Meas
             prepare(work, folder)
             *ours, peer = pairing.run(rows.programs(work, options.cache, tell), work, folder)
         for variant, steps in zip(rows.variants_of(work), ours, strict=True):
-            line = BenchLine(work, steps, peer, peaks[work.dtype], variant)
-            yield Measured(_key(line, options), line)
+            for shown in filter(None, (variant, rows.as_in_a_round(variant))):
+                line = BenchLine(work, steps, peer, peaks[work.dtype], shown)
+                yield Measured(_key(line, options), line)
 
 
 def prepare(work: Workload, folder: Path) -> None:

@@ -113,10 +113,16 @@ def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any
     return count
 
 
+def _linear(x: Any, weight: Any, *_: Any, out_val: Any, **__: Any) -> int:
+    return 2 * int(out_val.numel()) * int(x.shape[-1])
+
+
 COUNTS = flop_registry | {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    COUNTS[torch.ops.mkldnn._linear_pointwise] = _linear
 
 
 def _memory(name: str) -> int:

@@ -5,7 +5,7 @@ of both sides, as values for the table and the JSON.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean
@@ -33,10 +33,12 @@ class Variant:
 
 POLICY_VARIANTS = (
     Variant(None, "value head on the policy's trunk; the peer has a value model", ("policy",)),
-    Variant(
-        "separate_value", "a value adapter with its own passes, as a job's default", ("value",)
-    ),
+    Variant("separate_value", "a value adapter with its own passes", ("value",)),
 )
+ROUND = "round"
+"""The key of the variant that a round runs by default, which is one of the above."""
+ROUND_TRUNK = "policy"
+"""Whose trunk its value head reads; a test compares it with the plan, which is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,13 @@ CHECKS: Mapping[RowName, Callable[[BenchLine], Learning]] = {
 def variants_of(work: Workload) -> tuple[Variant, ...]:
     """Return the variants of our side; the first gives the figure of the row itself."""
     return POLICY_VARIANTS if work.row == "ppo" else (Variant(),)
+
+
+def as_in_a_round(variant: Variant) -> Variant | None:
+    """Return the variant under the key of a round's default if it is that, else None."""
+    if variant.arguments != (ROUND_TRUNK,):
+        return None
+    return replace(variant, key=ROUND, settings=f"a round's default: {variant.settings}")
 
 
 def programs(work: Workload, cache: Path, tell: Callable[[str], None]) -> Sequence[Program]:

@@ -129,6 +129,10 @@ class Training:
             help="Keep fewer activations and recompute them: less memory, about a third slower.",
         ),
     ] = False
+    token_budget: Annotated[
+        int | None,
+        typer.Option(min=64, help="Tokens per forward pass; default: what the free memory allows."),
+    ] = None
 
     @property
     def given(self) -> dict[str, Any]:

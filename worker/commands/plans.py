@@ -10,7 +10,7 @@ from app.errors import Invalid
 
 Values = dict[str, Any]
 
-WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients"})
+WHOLE = frozenset({"seed", "four_bit", "checkpoints_gradients", "token_budget"})
 """Plain names that belong to the plan itself, not to a section."""
 
 

@@ -159,6 +159,7 @@ def _plan(
         "seed": running.seed,
         "four_bit": running.four_bit or None,
         "checkpoints_gradients": training.checkpoint_gradients or None,
+        "token_budget": training.token_budget,
     }
     return plan_of(section, {**settings, **options, **general}, [*first, *(training.set or [])])
 

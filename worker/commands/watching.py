@@ -5,6 +5,7 @@ is no terminal; programs get one JSON object per line on standard output.
 """
 
 import gc
+import os
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from rich.text import Text
 
 from app.cli.console import emit, err, say
 from app.errors import AttuneError, Invalid
+from worker import launcher
 from worker.orders import Interrupted, Orders
 
 INTERRUPTED: Final = 130
@@ -140,7 +142,9 @@ def load(module: str) -> ModuleType:
 
     The garbage collector is off meanwhile and does not look at what was imported afterwards: going
     through the libraries' objects again and again takes a good part of the time and frees nothing.
+    Threads of torch wait as those of a job do.
     """
+    launcher.let_threads_sleep(os.environ)
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,7 @@
 """A policy straight from the judged comparisons in a file, without a reward model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,13 @@ from worker.rlhf.model.roles import POLICY, SFT, Roles
 from worker.rlhf.policy import dpo
 from worker.rlhf.policy.dpo import DpoConfig
 from worker.rlhf.reward.ranking_loss import fit_of, split_by_length
-from worker.training import adapter_shape, algorithms, trained_parameters, training_loop
+from worker.training import (
+    adapter_shape,
+    algorithms,
+    token_budgets,
+    trained_parameters,
+    training_loop,
+)
 
 
 def run(request: TrainingRequest, folder: RunFolder) -> None:
@@ -27,6 +34,13 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     split = request.fitting(split, roles, folder)
     new = adapter_shape.of(request.plan.policy.lora, roles)
     config = algorithms.dpo_config(request.plan, roles.settings.get(SFT, new))
+    tokens = token_budgets.of(
+        roles,
+        request.plan.token_budget,
+        config.token_budget,
+        recomputes=request.plan.checkpoints_gradients,
+    )
+    config = replace(config, token_budget=tokens)
     train = request.rankings(split.train, roles)
     dpo.prepare(roles, config)
     if request.plan.checkpoints_gradients:
@@ -35,7 +49,9 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
     training_loop.restore(folder, state)
     loop = dpo.train(roles, train, config, state)
     note = algorithms.NOTES[Algorithm.DPO]
-    end = training_loop.follow(folder, loop, state, save_every=request.save_every, note=note)
+    end = training_loop.follow(
+        folder, loop, state, save_every=request.save_every, note=note, room=roles.room
+    )
     folder.leave_team()
     if not folder.is_first:
         return

@@ -50,10 +50,13 @@ def open_model(
     device: str,
     *,
     four_bit: bool = False,
+    in_full: bool = False,
     team: Team | None = None,
     chat: ChatOptions = chat_options.DEFAULT,
 ) -> Opened:
     """Load a full model, in 4 bits if requested, or an adapter with its base model.
+
+    With `in_full` a full model is loaded to have all of its weights trained.
 
     Raises:
         Invalid: there is no such model, or it is a reward model.
@@ -63,11 +66,12 @@ def open_model(
     if not (folder / ADAPTER).is_file():
         if (folder / "reward" / ADAPTER).is_file():
             raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
-        return Opened(_whole(location, device, four_bit, team, chat), BASE, name)
+        roles = _whole(location, device, team, chat, four_bit=four_bit, in_full=in_full)
+        return Opened(roles, BASE, name)
     config = adapter_config(folder)
     if config.get("task_type") in saving.REWARD_TASKS:
         raise Invalid(f"{name} is a reward model; it scores responses and cannot generate")
-    roles = _whole(base_of(folder), device, four_bit, team, chat)
+    roles = _whole(base_of(folder), device, team, chat, four_bit=four_bit)
     try:
         saving.load_policy(roles, folder, SFT)
     except (ValueError, OSError) as error:
@@ -102,11 +106,21 @@ def fingerprint(name: str) -> str:
     return f"{location}@{artifacts.hash_of(manifest)[:16]}" if manifest.is_file() else location
 
 
-def _whole(name: str, device: str, four_bit: bool, team: Team | None, chat: ChatOptions) -> Roles:
+def _whole(
+    name: str,
+    device: str,
+    team: Team | None,
+    chat: ChatOptions,
+    *,
+    four_bit: bool,
+    in_full: bool = False,
+) -> Roles:
     try:
         if not is_trained_here(name):  # what was trained here began from an allowed model
             AllowedModels.of(Settings().base_models).check(name)
-        loaded = model_sources.load(name, device=device, four_bit=four_bit, chat=chat)
+        loaded = model_sources.load(
+            name, device=device, four_bit=four_bit, in_full=in_full, chat=chat
+        )
         roles = Roles(loaded, team)
     except (OSError, ValueError) as error:
         raise Invalid(f"the model {name} cannot be loaded: {first_line(error)}") from error

@@ -30,6 +30,7 @@ def run(request: TrainingRequest, folder: RunFolder) -> None:
         instruction=request.instruction,
         is_starter=is_starter,
         checkpoints_gradients=request.plan.checkpoints_gradients,
+        token_budget=request.plan.token_budget,
         seed=request.plan.seed,
     )
     result = sft.fit(folder, roles, inputs, save_every=request.save_every)

@@ -75,6 +75,7 @@ class TrainingRequest:
             self.model,
             self.device_of(folder),
             four_bit=self.plan.four_bit,
+            in_full=self.plan.sft is not None and bool(self.plan.sft.is_full),
             team=folder.team,
             chat=self.chat,
         )

@@ -79,6 +79,7 @@ def run(context: JobContext) -> None:
         instruction=task.instruction.text,
         is_starter=task.base is None,
         checkpoints_gradients=task.plan.checkpoints_gradients,
+        token_budget=task.plan.token_budget,
         seed=task.plan.seed,
     )
     result = sft.fit(context, roles, inputs)
@@ -182,7 +183,12 @@ def _demonstrations(
 def _loaded(context: JobContext, task: SftTask) -> LoadedModel:
     if task.base is not None:
         path = checkpoint_weights.source(context, task.base)
-        loaded = model_sources.load(path, device=context.device, four_bit=task.plan.four_bit)
+        loaded = model_sources.load(
+            path,
+            device=context.device,
+            four_bit=task.plan.four_bit,
+            in_full=bool(task.sft.is_full),
+        )
         checkpoint_weights.describe_base(context, task.base, loaded)
         return loaded
     return sft.build_starter(

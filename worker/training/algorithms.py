@@ -111,7 +111,7 @@ def _rloo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPoli
 
 
 def _dpo(plan: RoundPlan, inputs: PolicyInputs, own: PpoConfig) -> PreparedPolicy:
-    config = dpo_config(plan, own.lora)
+    config = replace(dpo_config(plan, own.lora), token_budget=own.token_budget)
     dpo.prepare(inputs.roles, config)
     loop = dpo.train(inputs.roles, inputs.rankings, config, inputs.state, _watch(inputs, own))
     return PreparedPolicy(config.to_json(), loop)
@@ -165,6 +165,7 @@ def best_of_n_config(plan: RoundPlan, own: PpoConfig) -> BestOfNConfig:
         max_steps=plan.policy.max_steps,
         lora=own.lora,
         seed=own.seed,
+        micro_tokens=plan.token_budget or SftConfig().micro_tokens,
     )
     return BestOfNConfig(sampling_config, imitation, plan.policy.kl_coefficient)
 

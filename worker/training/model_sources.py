@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from app.errors import Invalid
-from worker.rlhf.model import chat_options, models
+from worker.rlhf.model import chat_options, models, precision
 from worker.rlhf.model.chat_options import ChatOptions
 from worker.rlhf.model.models import LoadedModel
 from worker.training.model_folders import first_line
@@ -32,16 +32,19 @@ def load(
     *,
     device: torch.device | str = "cpu",
     four_bit: bool = False,
+    in_full: bool = False,
     chat: ChatOptions = chat_options.DEFAULT,
 ) -> LoadedModel:
-    """Load a whole model by its path or hub name.
+    """Load a whole model by its path or hub name; `in_full` if all of its weights are trained.
 
     Raises:
         Invalid: it is not there or is of no use, and stays so; the message names it.
         OSError: reading it failed for a reason that may pass.
     """
+    precision.use_tensor_cores(device)
+    dtype = torch.float32 if in_full else None
     try:
-        return models.load(name, device=device, four_bit=four_bit, chat=chat)
+        return models.load(name, dtype=dtype, device=device, four_bit=four_bit, chat=chat)
     except ValueError as error:
         raise Invalid(f"the model {name} cannot be loaded: {reason(error, name)}") from error
     except OSError as error:

@@ -26,7 +26,13 @@ from worker.rlhf.policy.ppo import PpoConfig
 from worker.rlhf.policy.stopping import Rule
 from worker.rlhf.reward.normalizer import Normalizer
 from worker.rlhf.reward.scoring import RewardFunction
-from worker.training import algorithms, token_ids, trained_parameters, training_loop
+from worker.training import (
+    algorithms,
+    token_budgets,
+    token_ids,
+    trained_parameters,
+    training_loop,
+)
 from worker.training.algorithms import PolicyInputs, PreparedPolicy
 from worker.training.layout import PREVIOUS
 from worker.training.training_loop import LoopEnd, RunPlace
@@ -98,6 +104,10 @@ def train(
     prompts = max(1, len(room.prompts))  # DPO counts only its rankings, and may have none
     steps = plan.policy.steps(prompts, len(rankings)).total
     config = config_of(plan, roles, normaliser, steps, heldout=len(room.heldout), lengths=lengths)
+    tokens = token_budgets.of(
+        roles, plan.token_budget, config.token_budget, recomputes=plan.checkpoints_gradients
+    )
+    config = replace(config, token_budget=tokens)
     if lengths is not None and lengths.remark:
         place.say(lengths.remark)
     _say_looks(place, plan.policy, config.watch, len(room.heldout), steps)
@@ -115,6 +125,7 @@ def train(
         save_every=save_every or plan.policy.save_every,
         keeps_samples=partial(_keeps_samples, plan.policy, config.watch.every),
         note=algorithms.NOTES[plan.policy.algorithm],
+        room=roles.room,
     )
     place.leave_team()
     if not place.is_first:

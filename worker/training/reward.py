@@ -35,6 +35,7 @@ from worker.training import (
     kl_limit,
     reward_loading,
     reward_parts,
+    token_budgets,
     token_ids,
     trained_parameters,
     training_loop,
@@ -136,7 +137,9 @@ def fit(
     state = TrainingState()
     training_loop.restore(place, state)
     loop = reward_model.train(roles, inputs.train, inputs.heldout, config, state)
-    end = training_loop.follow(place, loop, state, save_every=save_every, note=NOTE)
+    end = training_loop.follow(
+        place, loop, state, save_every=save_every, note=NOTE, room=roles.room
+    )
     place.leave_team()
     if not place.is_first:
         return None
@@ -165,6 +168,13 @@ def begin(roles: Roles, inputs: RewardInputs) -> RewardConfig:
     config = config_of(
         inputs.plan, inputs.comparisons, criteria, roles=roles, heldout=len(inputs.heldout)
     )
+    tokens = token_budgets.of(
+        roles,
+        inputs.plan.token_budget,
+        config.token_budget,
+        recomputes=inputs.plan.checkpoints_gradients,
+    )
+    config = replace(config, token_budget=tokens)
     names = reward_model.names(config.members)
     if not roles.has_adapter(names[0]):
         reward_model.prepare(roles, config)

@@ -23,6 +23,7 @@ from worker.training import (
     adapter_shape,
     layout,
     sft_search,
+    token_budgets,
     token_ids,
     trained_parameters,
     training_loop,
@@ -57,6 +58,7 @@ class SftInputs:
         instruction: joined to every prompt.
         is_starter: whether the model is a starter, which is trained in full.
         checkpoints_gradients: whether to keep fewer activations and recompute them.
+        token_budget: tokens per forward pass; None: by the free memory.
         seed: of all random numbers.
     """
 
@@ -67,6 +69,7 @@ class SftInputs:
     is_starter: bool
     checkpoints_gradients: bool
     seed: int
+    token_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,13 @@ def fit(
     """
     plan = inputs.plan
     config = config_of(plan, is_starter=inputs.is_starter, seed=inputs.seed)
-    config = replace(config, lora=adapter_shape.of(plan.lora, roles))
+    tokens = token_budgets.of(
+        roles,
+        inputs.token_budget,
+        config.micro_tokens,
+        recomputes=inputs.checkpoints_gradients,
+    )
+    config = replace(config, lora=adapter_shape.of(plan.lora, roles), micro_tokens=tokens)
     train, too_long = encode(roles, inputs.train, inputs.instruction, plan.max_tokens)
     heldout, _ = encode(roles, inputs.heldout, inputs.instruction, plan.max_tokens)
     if not train:
@@ -130,7 +139,9 @@ def fit(
     state = TrainingState()
     training_loop.restore(place, state)
     loop = finetuning.train(roles, train, config, state, rows)
-    end = training_loop.follow(place, loop, state, save_every=save_every, note=NOTE)
+    end = training_loop.follow(
+        place, loop, state, save_every=save_every, note=NOTE, room=roles.room
+    )
     place.leave_team()
     if not place.is_first:
         return None

@@ -14,6 +14,7 @@ import structlog
 
 from worker import artifacts
 from worker.orders import Interrupted, Order
+from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.tensorboard import EventLog
 from worker.rlhf.core.training_state import TrainingState
@@ -114,6 +115,7 @@ def follow(
     save_every: int | None = None,
     keeps_samples: Callable[[StepReport], bool] = lambda _report: True,
     note: str = "",
+    room: MemoryRoom | None = None,
 ) -> LoopEnd:
     """Run a loop to its end, or until it is asked to stop.
 
@@ -124,6 +126,7 @@ def follow(
         save_every: steps between two saves.
         keeps_samples: whether the samples of a report are kept; TensorBoard has all.
         note: shown with the progress.
+        room: of the loop's forward passes; what it notes is said.
 
     Raises:
         Interrupted: the job was canceled or preempted; its state is saved.
@@ -134,6 +137,7 @@ def follow(
     last: LoopEnd | None = None
     with EventLog(place.workdir / BOARD, after=state.step) as board:
         for report in loop:
+            _say_notes(place, room)
             place.metrics(report.step, report.metrics)
             board.write(report)
             if report.start_samples:
@@ -156,6 +160,13 @@ def follow(
             if order == "stop_here" and report.stop_reason is None:
                 return _stopped(last, state)
     return last or _restored(state)
+
+
+def _say_notes(place: RunPlace, room: MemoryRoom | None) -> None:
+    if room is not None:
+        for text in room.notes:
+            place.say(text)
+        room.notes.clear()
 
 
 def _save(place: RunPlace, step: int, state: TrainingState) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.domain.plan import PolicyPlan
 from worker.bench import environments, learning, pairing, rows, workload
 from worker.bench.__main__ import main
 from worker.bench.learning import BenchOptions, Measured
@@ -192,3 +193,10 @@ def test_a_side_that_ends_early_gives_the_reason(tmp_path: Path) -> None:
 
 def test_options_start_with_every_row() -> None:
     assert [work.row for work in learning.works(BenchOptions(tiny=True))] == [*workload.ROWS]
+
+
+def test_the_round_is_the_variant_that_a_plan_asks_for() -> None:
+    shown = [rows.as_in_a_round(variant) for variant in rows.POLICY_VARIANTS]
+    (one,) = [variant for variant in shown if variant is not None]
+    assert one.key == "round"
+    assert one.arguments == (("policy",) if PolicyPlan().shares_trunk else ("value",))

@@ -143,6 +143,6 @@ def test_adapters_learn_over_4_bits_on_a_gpu(folder: Path) -> None:
 
 
 def _practice(folder: Path, state: TrainingState) -> Iterator[StepReport]:
-    roles = Roles(models.load(folder, device=DEVICE))
+    roles = Roles(models.load(folder, device=DEVICE, dtype=torch.float32))
     ppo.prepare(roles, PPO, reward=None)
     return ppo.train(roles, prompts(8), [], LikesOneSide(), PPO, state)

@@ -14,6 +14,7 @@ from app.models import Job, Metric, TrainingSample
 from app.services.jobs import job_leases, jobs
 from tests.worker.runs import small
 from worker.orders import Interrupted, Order, Orders
+from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.step_report import Sample, StepReport
 from worker.rlhf.core.training_state import TrainingState
 from worker.rlhf.model import precision
@@ -181,3 +182,20 @@ def test_a_full_disk_costs_a_state_and_not_the_run(
     assert ended.step == STEPS
     assert context.newest_state() == kept
     assert [path.name for path in context.workdir.glob("*state*")] == [kept.name]
+
+
+def test_what_a_loop_notes_of_its_memory_is_said_at_that_step(
+    context: JobContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[int, str]] = []
+    toy, room = Toy(), MemoryRoom()
+    monkeypatch.setattr(JobContext, "say", lambda _self, text: said.append((toy.state.step, text)))
+
+    def running_out() -> Iterator[StepReport]:
+        for report in toy.run():
+            if report.step == 3:
+                room.notes.append("Memory ran out.")
+            yield report
+
+    training_loop.follow(context, running_out(), toy.state, room=room)
+    assert said == [(3, "Memory ran out.")]

@@ -4,7 +4,7 @@ Masks come from lengths, never from ids, since a padding id may also be a real t
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -42,7 +42,9 @@ class Batch:
 
     `attention_mask` is [B, T] for padded rows, or [B, 1, T, T] where rows hold several sequences.
     `sources` lists the sequences in each row, as indices into what the batch was made from. With
-    `encoder` the rows are a decoder's, without the prompts, which the encoder reads.
+    `encoder` the rows are a decoder's, without the prompts, which the encoder reads. `response_at`
+    is the flat index of each response token, found before the batch is moved to a device, where
+    finding it would wait for all that the device has been given to do.
     """
 
     input_ids: Tensor  # [B, T] int64
@@ -52,6 +54,14 @@ class Batch:
     attention_mask: Tensor  # [B, T] or [B, 1, T, T] bool
     sources: tuple[tuple[int, ...], ...]
     encoder: EncoderInput | None = None
+    response_at: Tensor = field(default_factory=lambda: torch.empty(0))  # [N] int64
+    is_right_padded: bool = False  # one sequence in each row, padded on the right
+
+    def __post_init__(self) -> None:
+        """Find the response tokens."""
+        if not self.response_at.dtype.is_floating_point:
+            return
+        object.__setattr__(self, "response_at", self.is_response.flatten().nonzero().squeeze(1))
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
@@ -63,6 +73,8 @@ class Batch:
             self.attention_mask.to(device),
             self.sources,
             None if self.encoder is None else self.encoder.to(device),
+            self.response_at.to(device),
+            self.is_right_padded,
         )
 
     @property
@@ -71,9 +83,19 @@ class Batch:
         return before(self.is_response)
 
     @property
+    def before_response_at(self) -> Tensor:
+        """Flat index of each position whose hidden state predicts a response token, [N]."""
+        return self.response_at - 1
+
+    @property
+    def response_tokens(self) -> int:
+        """Number of response tokens, N."""
+        return self.response_at.numel()
+
+    @property
     def targets(self) -> Tensor:
         """The response tokens, row by row, [N], in the order of the positions before them."""
-        return self.input_ids[self.is_response]
+        return self.input_ids.flatten().index_select(0, self.response_at)
 
     @property
     def last_real(self) -> Tensor:
@@ -87,6 +109,11 @@ def before(is_response: Tensor) -> Tensor:
     shifted = torch.zeros_like(is_response)
     shifted[:, :-1] = is_response[:, 1:]
     return shifted
+
+
+def flat_indices(where: Tensor) -> Tensor:
+    """Return the flat indices of a mask of positions, [B, T] -> [N]; indices are returned as is."""
+    return where.flatten().nonzero().squeeze(1) if where.dtype == torch.bool else where
 
 
 def pad(
@@ -121,6 +148,7 @@ def pad(
         position_ids(is_real),
         is_real,
         tuple((index,) for index in indices),
+        is_right_padded=side == "right",
     )
 
 

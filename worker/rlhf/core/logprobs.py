@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from worker.rlhf.core import memory_room
+
 LmHead = Callable[[Tensor], Tensor]
-CHUNK_LOGITS = 2**23
-"""Logits held at once by default: 32 MiB in fp32."""
+CHUNK_LOGITS = 2**22
+"""Logits held at once on a CPU: 16 MiB in fp32, and as much for each of their few copies."""
+MOST_CHUNK_LOGITS = 2**28
+BYTES_PER_LOGIT = 16  # raw, in fp32, log-softmax, probabilities, gradient
+SHARE_OF_FREE = 1 / 8
 
 
 def of_tokens(
@@ -37,9 +42,9 @@ def of_tokens(
         lm_head: maps hidden states to logits, [n, d] -> [n, V].
         token_ids: [N].
         temperature: of the sampler; applied here too.
-        chunk: rows whose logits are held at once; by default as many as make `CHUNK_LOGITS`
-            logits. If the head is trained and there is more than one chunk, each is recomputed in
-            the backward pass instead of kept.
+        chunk: rows whose logits are held at once; by default what `chunk_logits` allows. If the
+            head is trained and there is more than one chunk, each is recomputed in the backward
+            pass instead of kept.
         with_entropy: also return the entropy of each distribution; it carries no gradient.
 
     Returns:
@@ -53,7 +58,7 @@ def of_tokens(
         empty = hidden.new_zeros(0, dtype=torch.float32)
         return empty, (empty.clone() if with_entropy else None)
     vocabulary, is_trained = _properties_of(lm_head, hidden)
-    rows = chunk or max(1, CHUNK_LOGITS // vocabulary)
+    rows = chunk or max(1, chunk_logits(hidden.device) // vocabulary)
     is_graph_wanted = torch.is_grad_enabled() and (hidden.requires_grad or is_trained)
     parts: list[tuple[Tensor, Tensor | None]] = []
     for chunk_hidden, chunk_ids in zip(
@@ -68,6 +73,14 @@ def of_tokens(
             parts.append(_of_chunk(*arguments))
     entropies = [entropy for _, entropy in parts if entropy is not None]
     return torch.cat([logprob for logprob, _ in parts]), torch.cat(entropies) if entropies else None
+
+
+def chunk_logits(device: torch.device) -> int:
+    """Return how many logits are held at once: on a GPU, as an eighth of its free memory allows."""
+    free = memory_room.free_bytes(device)
+    if free is None:
+        return CHUNK_LOGITS
+    return max(CHUNK_LOGITS, min(MOST_CHUNK_LOGITS, int(free * SHARE_OF_FREE) // BYTES_PER_LOGIT))
 
 
 class _OfFrozenHead(torch.autograd.Function):

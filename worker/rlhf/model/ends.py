@@ -95,7 +95,7 @@ def generation_config(
     names = ("decoder_start_token_id", "forced_bos_token_id")
     starts: dict[str, Any] = dict(zip(names, decoder_prefix, strict=False))
     return GenerationConfig(  # type: ignore[no-untyped-call]
-        eos_token_id=ids if len(ids) > 1 else ids[0], pad_token_id=pad_id, **starts
+        eos_token_id=ids if len(ids) > 1 else next(iter(ids), None), pad_token_id=pad_id, **starts
     )
 
 

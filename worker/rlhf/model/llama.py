@@ -18,8 +18,10 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
+from worker.rlhf.core import batches, products
 from worker.rlhf.core.attention import BOOLEAN_MASKS
-from worker.rlhf.model import norms
+from worker.rlhf.core.branch_rows import BranchRows
+from worker.rlhf.model import branch_attention, norms
 from worker.rlhf.model.lora_kernel import is_plain
 from worker.rlhf.model.merged_weights import base_layer
 
@@ -36,6 +38,7 @@ def hidden(
     attention_mask: Tensor | None = None,
     position_ids: Tensor | None = None,
     where: Tensor | None = None,
+    branches: BranchRows | None = None,
 ) -> Tensor:
     """Return the last hidden states, [B, T, d], or those at the requested positions, [N, d].
 
@@ -44,7 +47,9 @@ def hidden(
         input_ids: [B, T].
         attention_mask: `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T].
         position_ids: [B, T]; by default, the column indices.
-        where: The requested positions, [B, T] bool; the last layer skips the others.
+        where: The requested positions, [B, T] bool or flat indices [N]; the last layer skips the
+            others.
+        branches: What the mask allows, if rows hold prompts with their completions.
     """
     decoder = _decoder(model)
     embedded = decoder.embed_tokens(input_ids)
@@ -61,8 +66,8 @@ def hidden(
     last = len(decoder.layers) - 1
     with torch.autocast(x.device.type, enabled=False):
         for number, layer in enumerate(decoder.layers):
-            selected = _indices(where) if number == last else None
-            x = _layer(layer, x, rotation, is_allowed, shape, selected)
+            selected = batches.flat_indices(where) if number == last and where is not None else None
+            x = _layer(layer, x, rotation, branches or is_allowed, shape, selected)
         states: Tensor = decoder.norm(x)
     return states.view(rows, width, -1) if where is None else states
 
@@ -114,28 +119,32 @@ def _layer(
     layer: Any,
     x: Tensor,
     rotation: Sequence[Tensor],
-    is_allowed: Tensor | None,
+    is_allowed: Tensor | BranchRows | None,
     shape: _Shape,
     selected: Tensor | None,
 ) -> Tensor:
     maps, adapters = _read(layer, shape.dtype)
     before, after = layer.input_layernorm, layer.post_attention_layernorm
     query, key, value = (
-        part.view(shape.rows, shape.width, -1, shape.head).transpose(1, 2)
+        part.view(shape.rows, shape.width, -1, shape.head)
         for part in _Project.apply(  # type: ignore[no-untyped-call]
             x, before.weight, before.variance_epsilon, rotation, shape, maps[:3], *adapters[:6]
         )
     )
-    attended = F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=is_allowed,
-        is_causal=is_allowed is None,
-        scale=layer.self_attn.scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)  # N H*D
+    scale = layer.self_attn.scaling
+    if isinstance(is_allowed, BranchRows):
+        attended = branch_attention.attend(query, key, value, is_allowed, scale)
+    else:
+        attended = F.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attn_mask=is_allowed,
+            is_causal=is_allowed is None,
+            scale=scale,
+            enable_gqa=query.shape[2] != key.shape[2],
+        ).transpose(1, 2)
+    attended = attended.flatten(2).flatten(0, 1)  # N H*D
     out: Tensor = _Rest.apply(  # type: ignore[no-untyped-call]
         x, attended, after.weight, after.variance_epsilon, selected, shape, maps[3:], *adapters[6:]
     )
@@ -248,10 +257,10 @@ def _mapped(
 ) -> tuple[list[Tensor], Tensor]:
     """Return y = x Wᵀ + b + s (x Aᵀ) Bᵀ for each map, and x Aᵀ of all, [N, sum of r]."""
     downs, ups = adapters[::2], adapters[1::2]
-    outs = [F.linear(x, linear_map.weight, linear_map.bias) for linear_map in maps]
+    outs = [products.linear(x, linear_map.weight, linear_map.bias) for linear_map in maps]
     if downs[0] is None:
         return outs, x.new_empty(0)
-    inner = x @ _joined(downs, x.dtype).T
+    inner = products.linear(x, _joined(downs, x.dtype))
     for out, map_inner, up, linear_map in zip(
         outs, torch.split(inner, _ranks(downs), 1), ups, maps, strict=True
     ):
@@ -269,9 +278,9 @@ def _mapped_backward(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return the gradient of the common input, and those of each A and B."""
     downs, ups = adapters[::2], adapters[1::2]
-    grad_x = grad_outs[0] @ maps[0].weight
+    grad_x = products.back(grad_outs[0], maps[0].weight)
     for grad_out, linear_map in zip(grad_outs[1:], maps[1:], strict=True):
-        grad_x.addmm_(grad_out, linear_map.weight)
+        grad_x.add_(products.back(grad_out, linear_map.weight))
     if downs[0] is None:
         return grad_x, [None] * len(adapters)
     grad_inner = torch.empty_like(inner)
@@ -286,7 +295,7 @@ def _mapped_backward(
         strict=True,
     ):
         assert up is not None
-        grad_map_inner.copy_(grad_out @ up.to(x.dtype)).mul_(linear_map.scale)
+        grad_map_inner.copy_(products.back(grad_out, up.to(x.dtype))).mul_(linear_map.scale)
         grad_ups.append((grad_out.T @ map_inner).mul_(linear_map.scale).to(up.dtype))
     joined = _joined(downs, x.dtype)
     grad_x.addmm_(grad_inner, joined)
@@ -296,10 +305,6 @@ def _mapped_backward(
         assert down is not None
         grad_adapters += [grad_down.to(down.dtype), grad_up]
     return grad_x, grad_adapters
-
-
-def _indices(where: Tensor | None) -> Tensor | None:
-    return None if where is None else where.flatten().nonzero().squeeze(1)
 
 
 def _scatter(rows: Tensor, indices: Tensor | None, count: int) -> Tensor:

@@ -6,14 +6,16 @@ Preparing removes dropout, finds the tokens that end a response, and sets a padd
 of them. Only safetensors files are loaded, and no remote code is run.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -23,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from worker.rlhf.core import attention, batches
+from worker.rlhf.core import attention, batches, products
 from worker.rlhf.core.batches import EncoderInput
 from worker.rlhf.model import (
     bare_template,
@@ -86,7 +88,7 @@ class LoadedModel:
 def load(
     path_or_name: str | Path,
     *,
-    dtype: torch.dtype | Literal["auto"] = torch.float32,
+    dtype: torch.dtype | Literal["auto"] | None = None,
     device: torch.device | str = "cpu",
     revision: str | None = None,
     four_bit: bool = False,
@@ -96,7 +98,8 @@ def load(
 
     In 4 bits (NF4, QLoRA: Dettmers et al. 2023, arXiv 2305.14314) the linear layers of the trunk
     take a quarter of the memory of bf16; adapters on them are trained in full precision. `dtype`
-    "auto" is the precision in which the model is stored. `chat` is how conversations are rendered
+    None is the precision of a base that is not trained itself (see `precision.of_frozen`), "auto"
+    the one in which the model is stored. `chat` is how conversations are rendered
     for it.
 
     Raises:
@@ -111,7 +114,7 @@ def load(
     model = _model_class(name, revision).from_pretrained(
         name,
         revision=revision,
-        dtype=dtype,
+        dtype=precision.of_frozen(device) if dtype is None else dtype,
         use_safetensors=True,
         trust_remote_code=False,
         quantization_config=settings,
@@ -214,12 +217,16 @@ def hidden(
     return last
 
 
-def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap."""
+def logits(
+    model: PreTrainedModel, hidden: Tensor, head: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return next-token logits, [N, d] -> [N, V], with the architecture's scale or soft cap.
+
+    `head` is that of `output_head`, for who computes many chunks.
+    """
     config = encoder_decoder.output_config(model)
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     output_factor = encoder_decoder.output_factor(model)
-    raw: Tensor = head(hidden if output_factor is None else hidden * output_factor)
+    raw = (head or output_head(model))(hidden if output_factor is None else hidden * output_factor)
     bias = getattr(model, "final_logits_bias", None)
     if bias is not None:
         raw = raw + bias
@@ -235,6 +242,22 @@ def logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
         if cap is not None:
             raw = torch.tanh(raw / cap) * cap
     return raw
+
+
+def output_head(model: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """Return the map of hidden states to raw logits; under autocast its weight is cast once, here.
+
+    Autocast itself casts the weight of a frozen map again in every product.
+    """
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    kind = model.device.type
+    is_plain = type(head) is nn.Linear and not head.weight.requires_grad
+    if not is_plain or not torch.is_autocast_enabled(kind):
+        return partial(products.through, head)
+    dtype = torch.get_autocast_dtype(kind)
+    weight = head.weight.to(dtype)
+    bias = None if head.bias is None else head.bias.to(dtype)
+    return lambda hidden: F.linear(hidden.to(dtype), weight, bias)
 
 
 def output_width(model: PreTrainedModel) -> int:

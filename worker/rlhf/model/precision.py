@@ -1,4 +1,4 @@
-"""Whether bf16 matrix products are faster than fp32 ones on a device.
+"""The precision that a device computes and holds weights in.
 
 A processor's flags do not say: with `avx512_bf16` alone, bf16 was measured at half the speed of
 fp32 on one machine and at four times on another. So it is measured, once per process, and a run
@@ -38,6 +38,23 @@ def has_fast_bf16(device: torch.device | str = "cpu") -> bool:
     if _held.bf16 is None:
         _held.bf16 = bf16_speedup() >= FASTER
     return _held.bf16
+
+
+def of_frozen(device: torch.device | str) -> torch.dtype:
+    """Return the dtype of base weights that only adapters are trained on.
+
+    On a GPU that computes in bf16 the weights would be rounded to it in every product, so they are
+    held in it, in half the memory. Adapters, heads, optimizers and log-softmax stay in fp32. On a
+    CPU they are held in fp32: its attention is slow in bf16.
+    """
+    is_gpu = torch.device(device).type == "cuda"
+    return torch.bfloat16 if is_gpu and has_fast_bf16(device) else torch.float32
+
+
+def use_tensor_cores(device: torch.device | str) -> None:
+    """Let a GPU multiply what stays in fp32 as TF32, with the 10 bits that bf16 exceeds by 3."""
+    if torch.device(device).type == "cuda":
+        torch.set_float32_matmul_precision("high")
 
 
 def hold(bf16: bool | None) -> None:

@@ -10,17 +10,21 @@ import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import EncoderInput
+from worker.rlhf.core.branch_rows import BranchRows
+from worker.rlhf.core.logprobs import LmHead
+from worker.rlhf.core.memory_room import MemoryRoom
 from worker.rlhf.core.parallel import Team
 from worker.rlhf.model import adapter_keys, adapter_targets, encoder_decoder, llama, models
+from worker.rlhf.model.adapter_switch import AdapterSwitch
 from worker.rlhf.model.live_graphs import BackwardMarker, LiveGraph
 from worker.rlhf.model.models import LoadedModel
 
@@ -42,18 +46,20 @@ class LoraSettings:
 class Roles:
     """A base model with named adapters and heads, of which one role is active at a time.
 
-    `team` is the processes that train it together, each with a full copy.
+    `team` is the processes that train it together, each with a full copy; `room` is what the
+    device's memory leaves for their forward passes.
     """
 
     def __init__(self, loaded: LoadedModel, team: Team | None = None) -> None:
         self.loaded = loaded
         self.team = team or Team()
+        self.room = MemoryRoom()
         self.causal = loaded.model
         self.heads = nn.ModuleDict()
         self.settings: dict[str, LoraSettings] = {}
         self._peft: PeftModel | None = None
         self._active = BASE
-        self._layers: list[BaseTunerLayer] = []
+        self._adapters = AdapterSwitch()
         self._adapter_parameters: list[nn.Parameter] = []
         self._live: weakref.WeakSet[LiveGraph] = weakref.WeakSet()
         self._checkpoints = False
@@ -76,6 +82,11 @@ class Roles:
     def active(self) -> str:
         """The active adapter, or "base"."""
         return self._active
+
+    @property
+    def switches(self) -> int:
+        """How often the active adapter has changed."""
+        return self._adapters.count
 
     @property
     def peft(self) -> PeftModel:
@@ -136,21 +147,22 @@ class Roles:
                 has another shape.
         """
         self._refuse_adapter(name, settings, init_from)
-        trainable = self._trainable()
+        trainable = [(p, p.requires_grad) for p in self._adapter_parameters]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._inject(name, settings)
         self.settings[name] = settings
         if init_from is not None:
             self._copy(init_from, name)
-        self._layers = [m for m in self.causal.modules() if isinstance(m, BaseTunerLayer)]
+        self._adapters.find(self.causal)
         self._adapter_parameters = [
             p for k, p in self.causal.named_parameters() if adapter_keys.is_adapter(k)
         ]
         # PEFT made the new adapter the active one and froze the others.
         before, self._active = self._active, name
         self._switch(before)
-        self._restore(trainable)
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)
         for parameter in self.parameters_of(name):
             parameter.requires_grad_(True)
 
@@ -229,12 +241,14 @@ class Roles:
         where: Tensor | None = None,
         *,
         encoder: EncoderInput | None = None,
+        branches: BranchRows | None = None,
     ) -> Tensor:
         """Return the last hidden states under the active role, [B, T] -> [B, T, d].
 
         `attention_mask` is `is_real` [B, T], or a mask per pair of tokens [B, 1, T, T], True where
-        the query may attend. With `where` [B, T], only those positions are returned, [N, d]. Hidden
-        states at padding are undefined. In an encoder–decoder model the rows are the decoder's.
+        the query may attend. With `where`, a mask [B, T] or flat indices [N], only those positions
+        are returned, [N, d]. Hidden states at padding are undefined. In an encoder–decoder model
+        the rows are the decoder's. `branches` is what the mask allows, for models that can use it.
 
         Raises:
             ValueError: if `encoder` is given but the model has none, or the other way round.
@@ -242,18 +256,24 @@ class Roles:
         if self.loaded.is_encoder_decoder != (encoder is not None):
             raise ValueError("the input of the encoder goes with an encoder–decoder model only")
         if llama.supports(self.causal):
-            return llama.hidden(self.causal, input_ids, attention_mask, position_ids, where)
+            return llama.hidden(
+                self.causal, input_ids, attention_mask, position_ids, where, branches
+            )
         if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = batches.for_attention(attention_mask, self.causal)
         with self._checkpointing():
             hidden = models.hidden(self.causal, input_ids, attention_mask, position_ids, encoder)
         if self._checkpoints and hidden.requires_grad:
             hidden = self._watched(hidden)
-        return hidden if where is None else hidden[where]
+        return hidden if where is None else hidden.flatten(0, 1)[batches.flat_indices(where)]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits, [N, d] -> [N, V]; the `lm_head` of `logprobs.of_tokens`."""
         return models.logits(self.causal, hidden)
+
+    def lm_head(self) -> LmHead:
+        """Return `logits` for many chunks, with the weight prepared once, inside autocast."""
+        return partial(models.logits, self.causal, head=models.output_head(self.causal))
 
     def score(self, name: str, hidden: Tensor) -> Tensor:
         """Apply a head to hidden states in the head's own fp32, [..., d] -> [...].
@@ -283,24 +303,8 @@ class Roles:
             )
         if adapter == self._active:
             return
-        trainable = self._trainable()
-        for module in self._layers:
-            if adapter == BASE:
-                module.enable_adapters(False)
-                continue
-            module.set_adapter(adapter)
-            if module.disable_adapters:
-                module.enable_adapters(True)
-        self._restore(trainable)
+        self._adapters.activate(None if adapter == BASE else adapter)
         self._active = adapter
-
-    def _trainable(self) -> list[tuple[nn.Parameter, bool]]:
-        return [(parameter, parameter.requires_grad) for parameter in self._adapter_parameters]
-
-    @staticmethod
-    def _restore(trainable: list[tuple[nn.Parameter, bool]]) -> None:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)
 
     def _inject(self, name: str, settings: LoraSettings) -> None:
         targets = adapter_targets.resolve(self.causal, settings.targets)

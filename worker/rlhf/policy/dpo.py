@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import batches, config_checks, optimization, schedule
+from worker.rlhf.core import batches, config_checks, device_reads, optimization, schedule
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.step_report import StepReport
@@ -145,24 +145,34 @@ class DpoRun:
 
 def accumulate(roles: Roles, batch: Sequence[RankedPrompt], config: DpoConfig) -> dict[str, float]:
     """Accumulate the gradients of a batch over its micro-batches, and return its metrics."""
-    total = 0.0
-    rewards_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
     terms = Terms(with_margin=False, smoothing=config.smoothing, centering=0.0)
     tokens = [
         sum(len(ranked.prompt_ids) + len(ids) for ids in ranked.completions) for ranked in batch
     ]
     share = roles.team.share(tokens)
-    for group in batches.by_tokens([tokens[row] for row in share], config.token_budget):
-        rows = [share[index] for index in group]
-        micro_batch = [batch[row] for row in rows]
-        with roles.role("policy"):
-            rewards = implicit_rewards(roles, micro_batch, config)
-            loss = loss_of(rewards, micro_batch, terms).sum() / len(batch)
-            torch.autograd.backward(loss)
-        total += float(loss.detach())
-        rewards_by_row += zip(rows, [r.detach().cpu() for r in rewards], strict=True)
+
+    def backward() -> tuple[list[Tensor], list[tuple[int, Tensor]]]:
+        sums: list[Tensor] = []
+        rewards_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
+        budget = roles.room.of(config.token_budget)
+        for group in batches.by_tokens([tokens[row] for row in share], budget):
+            rows = [share[index] for index in group]
+            micro_batch = [batch[row] for row in rows]
+            with roles.role("policy"):
+                rewards = implicit_rewards(roles, micro_batch, config)
+                loss = loss_of(rewards, micro_batch, terms).sum() / len(batch)
+                torch.autograd.backward(loss)
+            sums.append(loss.detach())
+            rewards_by_row += zip(rows, [r.detach() for r in rewards], strict=True)
+        return sums, rewards_by_row
+
+    sums, rewards_by_row = roles.room.taking(
+        backward, tokens=config.token_budget, forget=roles.parameters_of("policy")
+    )
     roles.team.sum_gradients(roles.parameters_of("policy"))
-    return batch_metrics(batch, roles.team.gather(rewards_by_row), loss=roles.team.sum(total))
+    total = sum(device_reads.read(sums))
+    on_host = device_reads.on_host(rewards_by_row)
+    return batch_metrics(batch, roles.team.gather(on_host), loss=roles.team.sum(total))
 
 
 def implicit_rewards(

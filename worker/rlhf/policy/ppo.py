@@ -254,7 +254,7 @@ class Update:
             for rows in self._minibatches(len(targets.rollout.episodes.prompts), epoch):
                 self.accumulate(targets, rows, sums)
                 self._advance(rate_share, sums)
-        sums = MetricSums.total(self.roles.team.gather([sums]))
+        sums = MetricSums.total(self.roles.team.gather([sums.settled()]))
         return sums.means() | {"learning_rate": rate_share * self.config.policy_learning_rate}
 
     def _minibatches(self, episodes: int, epoch: int) -> Iterator[list[int]]:
@@ -265,16 +265,27 @@ class Update:
             yield rows.tolist()
 
     def accumulate(self, targets: "Targets", rows: Sequence[int], sums: MetricSums) -> None:
-        """Accumulate the gradients of a minibatch; each role's backward follows its own forward."""
+        """Accumulate the gradients of a minibatch, one role after the other.
+
+        Each backward pass follows its own forward pass.
+        """
         episodes = targets.rollout.episodes
         tokens = int(episodes.lengths[list(rows)].sum())
         own_rows = rollout.own_share(self.roles, episodes, rows)
-        for batch in rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward):
+
+        def backward() -> MetricSums:
+            own = MetricSums()
+            batches = rollout.micro_batches(self.roles, episodes, own_rows, self.config.forward)
             for role, role_loss in self.role_losses.items():
                 with self.roles.role(role):
-                    loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
-                    torch.autograd.backward(loss_sum / tokens)
-                sums.add(metric_sums, count=int(batch.is_response.sum()))
+                    for batch in batches:
+                        loss_sum, metric_sums = role_loss(self.roles, targets, batch, self.config)
+                        torch.autograd.backward(loss_sum / tokens)
+                        own.add(metric_sums, count=batch.response_tokens)
+            return own
+
+        forget = [p for role in self.optimizers for p in self.roles.parameters_of(role)]
+        sums.merge(self.roles.room.taking(backward, tokens=self.config.token_budget, forget=forget))
         for role in self.optimizers:
             self.roles.team.sum_gradients(self.roles.parameters_of(role))
 

@@ -5,7 +5,7 @@ A rollout is all that a policy step learns from, computed before its first updat
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -110,8 +110,14 @@ def sample(
     roles: Roles, prompts: Sequence[PromptItem], config: SamplingConfig, role: str = "policy"
 ) -> Episodes:
     """Return one response of the policy, or of another role, to each prompt."""
+
+    def drawn() -> dict[str, SampledCompletion]:
+        own = replace(config, batch_size=roles.room.of(config.batch_size))
+        return {c.prompt_key: c for c in sampling.generate(roles, prompts, own)}
+
+    longest = max(len(prompt.prompt_ids) for prompt in prompts) + config.max_new_tokens
     with roles.role(role):
-        by_key = {c.prompt_key: c for c in sampling.generate(roles, prompts, config)}
+        by_key = roles.room.taking(drawn, tokens=config.batch_size * longest)
     completions = tuple(by_key[prompt.key] for prompt in prompts)
     lengths = torch.tensor([len(completion.token_ids) for completion in completions])
     return Episodes(
@@ -216,44 +222,65 @@ def _collect(
     started = time.perf_counter()
     episodes = sample(roles, prompts, sampling_config)
     sampled = time.perf_counter()
-    scores = reward.score([Branches(prompt, [response]) for prompt, response in episodes.sequences])
-    policy, entropy, reference, values = (torch.zeros(episodes.is_response.shape) for _ in range(4))
-    for batch in micro_batches(roles, episodes, range(len(episodes.prompts)), forward):
-        policy_logprobs, batch_entropy, batch_values = policy_outputs(
-            roles, batch, forward, with_values=with_values and forward.shares_trunk
-        )
-        reference_logprobs, _ = token_logprobs(roles, "reference", batch, forward)
-        put(policy, episodes, batch, policy_logprobs)
-        put(reference, episodes, batch, reference_logprobs)
-        if batch_entropy is not None:
-            put(entropy, episodes, batch, batch_entropy)
-        if with_values and batch_values is None:
-            batch_values = token_values(roles, batch, forward)
-        if batch_values is not None:
-            put(values, episodes, batch, batch_values)
+    budget, take = forward.token_budget, roles.room.taking
+    branches = [Branches(prompt, [response]) for prompt, response in episodes.sequences]
+    scores = take(lambda: reward.score(branches), tokens=budget)
+    matrices = take(lambda: _matrices(roles, episodes, forward, with_values), tokens=budget)
     done = time.perf_counter()
     return Rollout(
-        episodes,
-        scores,
-        policy,
-        entropy,
-        reference,
-        values,
-        generate_s=sampled - started,
-        score_s=done - sampled,
+        episodes, scores, *matrices, generate_s=sampled - started, score_s=done - sampled
     )
+
+
+def _matrices(
+    roles: Roles, episodes: Episodes, forward: Forward, with_values: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the policy's log-probabilities and entropies, the reference's, and values, [B, R].
+
+    Role by role, so that each is activated once.
+    """
+    groups = micro_batches(roles, episodes, range(len(episodes.prompts)), forward)
+
+    def matrix(parts: Sequence[Tensor | None]) -> Tensor:
+        found = [part for part in parts if part is not None]
+        whole = torch.zeros(episodes.is_response.shape)
+        if found:
+            host = torch.cat(found).cpu()  # waits for the device once
+            for group, part in zip(
+                groups, torch.split(host, [g.response_tokens for g in groups]), strict=True
+            ):
+                put(whole, episodes, group, part)
+        return whole
+
+    is_shared = with_values and forward.shares_trunk
+    with roles.role("policy"):
+        outputs = [policy_outputs(roles, group, forward, with_values=is_shared) for group in groups]
+    with roles.role("reference"):
+        reference = [token_logprobs(roles, "reference", group, forward)[0] for group in groups]
+    values = [batch_values for _, _, batch_values in outputs]
+    if with_values and not is_shared:
+        with roles.role(forward.value_trunk):
+            values = [token_values(roles, group, forward) for group in groups]
+    logprobs_parts, entropies, _ = zip(*outputs, strict=True)
+    return matrix(logprobs_parts), matrix(entropies), matrix(reference), matrix(values)
 
 
 def micro_batches(
     roles: Roles, episodes: Episodes, rows: Sequence[int], forward: Forward
-) -> Iterator[Batch]:
-    """Yield rows in padded batches of similar lengths; `sources` are rows of the matrices."""
+) -> list[Batch]:
+    """Return rows in padded batches of similar lengths; `sources` are rows of the matrices."""
     sequences = episodes.sequences
     lengths = [len(sequences[row][0]) + len(sequences[row][1]) for row in rows]
-    for group in batches.by_tokens(lengths, forward.token_budget):
-        group_rows = [rows[index] for index in group]
-        group_sequences = [sequences[row] for row in group_rows]
-        yield model_inputs.padded(roles, group_sequences, sources=group_rows).to(roles.device)
+    groups = [
+        [rows[index] for index in group]
+        for group in batches.by_tokens(lengths, roles.room.of(forward.token_budget))
+    ]
+    return [
+        model_inputs.padded(roles, [sequences[row] for row in group], sources=group).to(
+            roles.device
+        )
+        for group in groups
+    ]
 
 
 def token_logprobs(
@@ -263,7 +290,7 @@ def token_logprobs(
     with roles.role(role), models.autocast(forward.autocast, roles.device):
         return logprobs.of_tokens(
             model_inputs.before_response(roles, batch),
-            roles.logits,
+            roles.lm_head(),
             batch.targets,
             forward.temperature,
             with_entropy=with_entropy,
@@ -279,7 +306,7 @@ def policy_outputs(
     with roles.role("policy"), models.autocast(forward.autocast, roles.device):
         hidden = model_inputs.before_response(roles, batch)
         policy_logprobs, entropy = logprobs.of_tokens(
-            hidden, roles.logits, batch.targets, forward.temperature, with_entropy=True
+            hidden, roles.lm_head(), batch.targets, forward.temperature, with_entropy=True
         )
     return policy_logprobs, entropy, forward.value_scale(roles.score("value", hidden))
 
@@ -344,7 +371,8 @@ def put(matrix: Tensor, episodes: Episodes, batch: Batch, token_values: Tensor) 
 def pick(matrix: Tensor, episodes: Episodes, batch: Batch) -> Tensor:
     """Read the values of the batch's response tokens from their rows of a matrix, [N]."""
     rows = _rows(batch)
-    return matrix[rows][episodes.is_response[rows]].to(batch.input_ids.device)
+    # Without waiting for the device: what it is still computing does not depend on this.
+    return matrix[rows][episodes.is_response[rows]].to(batch.input_ids.device, non_blocking=True)
 
 
 def _rows(batch: Batch) -> list[int]:

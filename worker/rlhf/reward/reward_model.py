@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import config_checks, optimization, schedule
+from worker.rlhf.core import config_checks, device_reads, optimization, schedule
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import RankedPrompt
 from worker.rlhf.core.step_report import StepReport
@@ -214,25 +214,34 @@ class RewardRun:
 
     def accumulate(self, name: str, batch: Sequence[RankedPrompt]) -> dict[str, float]:
         """Accumulate the gradients of a member's batch over its micro-batches; return metrics."""
-        total = 0.0
-        scores_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
         branches = [branches_of(ranked) for ranked in batch]
         share = self.roles.team.share([branch.tokens for branch in branches])
         own_branches = [branches[row] for row in share]
-        for group in scoring.micro_batches(own_branches, self.config.token_budget):
-            rows = [share[index] for index in group]
-            layout = shared_prefix.lay_out(
-                [branches[row] for row in rows], self.probe, pad_id=self.roles.pad_id
-            )
-            with self.roles.role(name):
-                scores, losses = self._losses(name, layout, [batch[row] for row in rows])
-                loss = losses.sum() / len(batch)
-                torch.autograd.backward(loss)
-            total += float(loss.detach())
-            scores_by_row += zip(rows, [s.detach().cpu() for s in scores], strict=True)
+
+        def backward() -> tuple[list[Tensor], list[tuple[int, Tensor]]]:
+            sums: list[Tensor] = []
+            scores_by_row: list[tuple[int, Tensor]] = []  # with the row of the prompt in the batch
+            for group in scoring.micro_batches(own_branches, self._budget):
+                rows = [share[index] for index in group]
+                layout = shared_prefix.lay_out(
+                    [branches[row] for row in rows], self.probe, pad_id=self.roles.pad_id
+                )
+                with self.roles.role(name):
+                    scores, losses = self._losses(name, layout, [batch[row] for row in rows])
+                    loss = losses.sum() / len(batch)
+                    torch.autograd.backward(loss)
+                sums.append(loss.detach())
+                scores_by_row += zip(rows, [s.detach() for s in scores], strict=True)
+            return sums, scores_by_row
+
+        sums, scores_by_row = self.roles.room.taking(
+            backward, tokens=self.config.token_budget, forget=self.trained(name).values()
+        )
         team = self.roles.team
         team.sum_gradients(self.trained(name).values())
-        return batch_metrics(batch, team.gather(scores_by_row), loss=team.sum(total))
+        total = sum(device_reads.read(sums))
+        on_host = device_reads.on_host(scores_by_row)
+        return batch_metrics(batch, team.gather(on_host), loss=team.sum(total))
 
     def _losses(
         self, name: str, layout: shared_prefix.Layout, ranked_prompts: Sequence[RankedPrompt]
@@ -250,6 +259,10 @@ class RewardRun:
         unrated = [_without_implied_pairs(ranked) for ranked in ranked_prompts]
         return scores, rating_losses + loss_of(scores, unrated, config.terms)
 
+    @property
+    def _budget(self) -> int:
+        return self.roles.room.of(self.config.token_budget)
+
     def batch(self, member: int) -> list[RankedPrompt]:
         """Return the batch of this step in the member's own order."""
         return [self.ranked_prompts[index] for index in self.orders[member].batch(self.state.step)]
@@ -265,7 +278,9 @@ class RewardRun:
             token_budget=self.config.token_budget,
         )
         branches = [branches_of(ranked) for ranked in self.heldout]
-        scores = scoring.raw_together(reward, branches).mean(0)
+        scores = self.roles.room.taking(
+            lambda: scoring.raw_together(reward, branches), tokens=self.config.token_budget
+        ).mean(0)
         return torch.split(scores, [len(ranked.completions) for ranked in self.heldout])
 
     def evaluate(self) -> RankingFit:
@@ -284,7 +299,7 @@ class RewardRun:
         """Return the members' mean loss on the held-out prompts, ratings included."""
         total = 0.0
         branches = [branches_of(ranked) for ranked in self.heldout]
-        for group in scoring.micro_batches(branches, self.config.token_budget):
+        for group in scoring.micro_batches(branches, self._budget):
             layout = shared_prefix.lay_out(
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
             )

@@ -82,7 +82,7 @@ class AdapterReward:
             raise ValueError("there is no completion to score")
         starts = offsets(branches)
         scores = torch.zeros(len(self.names), starts[-1])
-        for group in micro_batches(branches, self.token_budget):
+        for group in micro_batches(branches, self.roles.room.of(self.token_budget)):
             layout = shared_prefix.lay_out(
                 [branches[index] for index in group], self.probe, pad_id=self.roles.pad_id
             )
@@ -131,6 +131,7 @@ def states_of(
             layout.position_ids,
             where,
             encoder=layout.encoder,
+            branches=layout.branches,
         )
     return states[order]
 

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
-from worker.rlhf.core import batches, layout_probe
+from worker.rlhf.core import batches, branch_rows, layout_probe
 from worker.rlhf.core.batches import EncoderInput, PaddingSide
+from worker.rlhf.core.branch_rows import BranchRows
 from worker.rlhf.core.layout_probe import LayoutProbe
 
 PROMPT_SEGMENT = 0
@@ -66,6 +67,7 @@ class Layout:
     rows: Tensor  # N
     columns: Tensor  # N
     encoder: EncoderInput | None = None
+    branches: BranchRows | None = None  # of shared rows that are padded on the right
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -163,7 +165,12 @@ def shared(
         position_ids[number, columns] = torch.tensor(row.positions)
         segments[number, columns] = torch.tensor(row.segments)
         ends += [(number, start + end) for end in row.ends]
-    return _layout(input_ids, position_ids, may_attend(segments), ends)
+    layout = _layout(input_ids, position_ids, may_attend(segments), ends)
+    if pad_side == "left":
+        return layout
+    lengths = [list(map(len, branch.completions)) for branch in branches]
+    parts = branch_rows.of([len(branch.prompt_ids) for branch in branches], lengths, width)
+    return replace(layout, branches=parts)
 
 
 def separate(
@@ -178,7 +185,8 @@ def separate(
     order = torch.arange(layout.input_ids.shape[1])
     if pad_side == "left":
         order = order.flip(0)
-    return replace(layout, attention_mask=(order < lengths[:, None]).long())
+    mask = (order < lengths[:, None]).long()
+    return replace(layout, attention_mask=mask, branches=None)
 
 
 def beside_encoder(branches: Sequence[Branches], prefix: Sequence[int], *, pad_id: int) -> Layout:

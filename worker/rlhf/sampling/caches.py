@@ -25,6 +25,11 @@ class CacheShape:
     new_tokens: int
     dtype: torch.dtype
 
+    @property
+    def bytes_per_token(self) -> int:
+        """Bytes of a token's keys and values in all layers."""
+        return 2 * self.layers * self.heads * self.width * self.dtype.itemsize
+
 
 class Cache(Protocol):
     """A key-value cache as an engine uses it, layer by layer."""

@@ -19,6 +19,7 @@ from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import PaddingSide
+from worker.rlhf.core.products import PackedLinear
 from worker.rlhf.model import models
 from worker.rlhf.model.merged_weights import base_layer, merged_weight
 from worker.rlhf.sampling import caches
@@ -65,22 +66,13 @@ def can_fuse(model: PreTrainedModel) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Linear:
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
-
-
-@dataclass(frozen=True, slots=True)
 class _Layer:
     before_attention: Tensor
-    query_key_value: _Linear
-    output: _Linear
+    query_key_value: PackedLinear
+    output: PackedLinear
     before_mlp: Tensor
-    gate_up: _Linear
-    down: _Linear
+    gate_up: PackedLinear
+    down: PackedLinear
 
 
 class FusedEngine:
@@ -101,10 +93,13 @@ class FusedEngine:
         self._kv_heads: int = config.num_key_value_heads
         self._head_width: int = decoder.layers[0].self_attn.head_dim
         self._activation = decoder.layers[0].mlp.act_fn
-        self._embedding = _merged(decoder.embed_tokens, self._state).weight
+        self._embedding = merged_weight(decoder.embed_tokens).to(self._state)
         self._layers = [self._read(layer) for layer in decoder.layers]
         self._norm = decoder.norm.weight.detach().to(self._state)
-        self._unembedding = _merged(model.get_output_embeddings(), dtype)  # type: ignore[no-untyped-call]
+        self._unembedding = _merged(
+            model.get_output_embeddings(),  # type: ignore[no-untyped-call]
+            dtype=dtype,
+        )
 
     def start(self, input_ids: Tensor, is_real: Tensor, n: int, new_tokens: int) -> Tensor:
         """Compute the prompts and store their keys and values in the cache."""
@@ -153,11 +148,11 @@ class FusedEngine:
         attention, mlp, dtype = layer.self_attn, layer.mlp, self._dtype
         return _Layer(
             layer.input_layernorm.weight.detach().to(self._state),
-            _merged_rows((attention.q_proj, attention.k_proj, attention.v_proj), dtype),
-            _merged(attention.o_proj, dtype),
+            _merged(attention.q_proj, attention.k_proj, attention.v_proj, dtype=dtype),
+            _merged(attention.o_proj, dtype=dtype),
             layer.post_attention_layernorm.weight.detach().to(self._state),
-            _merged_rows((mlp.gate_proj, mlp.up_proj), dtype),
-            _merged(mlp.down_proj, dtype),
+            _merged(mlp.gate_proj, mlp.up_proj, dtype=dtype),
+            _merged(mlp.down_proj, dtype=dtype),
         )
 
     def _rotations(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -211,16 +206,11 @@ def _decoder(model: PreTrainedModel) -> Any:
     return model.get_decoder()  # type: ignore[no-untyped-call]
 
 
-def _merged(module: Any, dtype: torch.dtype) -> _Linear:
-    bias = getattr(base_layer(module), "bias", None)
-    return _Linear(
-        merged_weight(module).to(dtype), None if bias is None else bias.detach().to(dtype)
-    )
-
-
-def _merged_rows(modules: Sequence[Any], dtype: torch.dtype) -> _Linear:
-    parts = [_merged(module, dtype) for module in modules]
-    biases = [part.bias for part in parts if part.bias is not None]
-    return _Linear(
-        torch.cat([part.weight for part in parts]), torch.cat(biases) if biases else None
-    )
+def _merged(*modules: Any, dtype: torch.dtype) -> PackedLinear:
+    """Return linear maps of the same input as one, with their adapters merged."""
+    biases = [getattr(base_layer(module), "bias", None) for module in modules]
+    known = [bias.detach().to(dtype) for bias in biases if bias is not None]
+    weights = [merged_weight(module).to(dtype) for module in modules]
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+    is_own = weight.data_ptr() != base_layer(modules[0]).weight.data_ptr()
+    return PackedLinear(weight, torch.cat(known) if known else None, is_own=is_own)

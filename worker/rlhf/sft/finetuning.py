@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from worker.rlhf.core import config_checks, logprobs, optimization, schedule
+from worker.rlhf.core import config_checks, device_reads, logprobs, optimization, schedule
 from worker.rlhf.core.batches import Batch
 from worker.rlhf.core.epoch_order import EpochBatches
 from worker.rlhf.core.examples import TokenizedDemonstration
@@ -172,12 +172,13 @@ def evaluate(
 
     `rows` is the result of `rows_of`; None probes the model anew.
     """
-    total = torch.zeros((), dtype=torch.float64)
-    tokens = 0
-    for batch in _micro_batches(roles, demonstrations, config, rows):
-        total += _loss_sum(roles, role, batch, config).double().cpu()
-        tokens += int(batch.is_response.sum())
-    return float(total) / tokens
+
+    def sums() -> list[Tensor]:
+        groups = _micro_batches(roles, demonstrations, config, rows)
+        return [_loss_sum(roles, role, batch, config) for batch in groups]
+
+    total = sum(device_reads.read(roles.room.taking(sums, tokens=config.micro_tokens)))
+    return total / sum(len(demonstration.response_ids) for demonstration in demonstrations)
 
 
 def accumulate(
@@ -192,16 +193,21 @@ def accumulate(
     `rows` is the result of `rows_of`; None probes the model anew.
     """
     tokens = sum(len(demonstration.response_ids) for demonstration in demonstrations)
-    total = 0.0
     share = roles.team.share([packing.tokens_of(example) for example in demonstrations])
     own = [demonstrations[index] for index in share]
-    for batch in _micro_batches(roles, own, config, rows):
-        with roles.role(role):
-            loss = _loss_sum(roles, role, batch, config) / tokens
-            loss.backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
+
+    def backward() -> list[Tensor]:
+        sums: list[Tensor] = []
+        for batch in _micro_batches(roles, own, config, rows):
+            with roles.role(role):
+                loss = _loss_sum(roles, role, batch, config) / tokens
+                loss.backward()  # type: ignore[no-untyped-call]
+            sums.append(loss.detach())
+        return sums
+
+    sums = roles.room.taking(backward, tokens=config.micro_tokens, forget=roles.parameters_of(role))
     roles.team.sum_gradients(roles.parameters_of(role))
-    return roles.team.sum(total), tokens
+    return roles.team.sum(sum(device_reads.read(sums))), tokens
 
 
 def _prepare(roles: Roles, config: SftConfig) -> str:
@@ -227,7 +233,7 @@ def _micro_batches(
         demonstrations,
         rows or rows_of(roles, config),
         row_tokens=config.row_tokens,
-        micro_tokens=config.micro_tokens,
+        micro_tokens=roles.room.of(config.micro_tokens),
     )
 
 
@@ -235,5 +241,5 @@ def _loss_sum(roles: Roles, role: str, batch: Batch, config: SftConfig) -> Tenso
     batch = batch.to(roles.device)
     with roles.role(role), models.autocast(config.autocast, roles.device):
         hidden = model_inputs.before_response(roles, batch)
-        token_logprobs, _ = logprobs.of_tokens(hidden, roles.logits, batch.targets)
+        token_logprobs, _ = logprobs.of_tokens(hidden, roles.lm_head(), batch.targets)
     return -token_logprobs.sum()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worker.rlhf.core import logprobs
+from worker.rlhf.core import logprobs, memory_room
 
 FP32 = 1e-5
 N, WIDTH, VOCABULARY = 13, 8, 21
@@ -76,3 +76,14 @@ def test_impossible_arguments_are_refused(head: nn.Linear) -> None:
         logprobs.of_tokens(hidden, head, ids, chunk=0)
     with pytest.raises(ValueError, match="13 hidden states for 12 tokens"):
         logprobs.of_tokens(hidden, head, ids[1:])
+
+
+def test_a_gpu_holds_as_many_logits_as_an_eighth_of_its_free_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert logprobs.chunk_logits(torch.device("cpu")) == logprobs.CHUNK_LOGITS
+    found = []
+    for free in (0, 2**34, 2**44):
+        monkeypatch.setattr(memory_room, "free_bytes", lambda _device, free=free: free)
+        found.append(logprobs.chunk_logits(torch.device("cuda")))
+    assert found == [logprobs.CHUNK_LOGITS, 2**27, logprobs.MOST_CHUNK_LOGITS]

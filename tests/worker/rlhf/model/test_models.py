@@ -163,3 +163,27 @@ def test_autocast_can_be_chosen_either_way() -> None:
             assert torch.is_autocast_enabled("cpu") is choice
     with models.autocast(None):
         assert torch.is_autocast_enabled("cpu") is precision.has_fast_bf16()
+
+
+def test_the_output_layer_is_cast_once_for_many_chunks() -> None:
+    model = tiny.loaded().model
+    model.requires_grad_(False)
+    rows = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = models.logits(model, rows)
+        head = models.output_head(model)
+        with torch.no_grad():
+            model.get_output_embeddings().weight.zero_()  # type: ignore[no-untyped-call]
+        assert torch.equal(models.logits(model, rows, head), expected)
+        assert not torch.equal(models.logits(model, rows), expected)
+
+
+@pytest.mark.parametrize(
+    ("device", "fast", "expected"),
+    [("cpu", True, torch.float32), ("cuda", True, torch.bfloat16), ("cuda", False, torch.float32)],
+)
+def test_a_base_that_is_not_trained_is_in_bf16_on_a_gpu_that_computes_in_it(
+    device: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch, *, fast: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda _device: fast)
+    assert precision.of_frozen(device) is expected

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -5,6 +7,7 @@ from torch import Tensor
 from tests.worker.rlhf import tiny
 from worker.rlhf.core import batches
 from worker.rlhf.core.batches import Batch
+from worker.rlhf.model import llama
 from worker.rlhf.model.models import LoadedModel
 from worker.rlhf.model.roles import BASE, LoraSettings, Roles
 
@@ -221,3 +224,16 @@ def test_logits_are_the_models_own(loaded: LoadedModel, batch: Batch) -> None:
         own = loaded.model(input_ids=batch.input_ids, attention_mask=batch.is_real).logits
         ours = roles.logits(hidden(roles, batch))
     torch.testing.assert_close(ours[batch.is_real], own[batch.is_real], rtol=FP32, atol=FP32)
+
+
+@pytest.mark.parametrize("make", [tiny.loaded, tiny.loaded_gpt2])
+def test_right_padding_needs_neither_mask_nor_positions(
+    make: Callable[[], LoadedModel], batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llama, "supports", lambda _model: False)  # as on a GPU
+    roles = tiny.roles("policy", base=make())
+    assert batch.is_right_padded
+    with roles.role("policy"), torch.no_grad():
+        masked = roles.hidden(batch.input_ids, batch.attention_mask, batch.position_ids)
+        plain = roles.hidden(batch.input_ids)
+    torch.testing.assert_close(plain[batch.is_real], masked[batch.is_real], rtol=FP32, atol=FP32)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import Tensor
 
-from worker.rlhf.sampling import caches
+from tests.worker.rlhf import tiny
+from worker.rlhf.sampling import caches, decoding
 from worker.rlhf.sampling.caches import Cache, CacheShape, RowCache, SiblingCache
 
 FP32 = 1e-5
@@ -54,3 +56,26 @@ def test_single_completions_share_nothing() -> None:
     shape = CacheShape(layers=1, heads=1, width=8, new_tokens=2, dtype=torch.float32)
     made = [caches.make(real, n, shape) for n in (1, 2)]
     assert [type(cache) for cache in made] == [RowCache, SiblingCache]
+
+
+@pytest.mark.parametrize("kind", [caches.RowCache, caches.SiblingCache])
+def test_a_token_takes_two_vectors_a_layer(
+    kind: type[caches.RowCache] | type[caches.SiblingCache],
+) -> None:
+    shape = caches.CacheShape(layers=3, heads=2, width=8, new_tokens=5, dtype=torch.bfloat16)
+    assert shape.bytes_per_token == 3 * 2 * 2 * 8 * 2
+    prompts, n, length = 4, 2, 7
+    cache = kind(torch.ones(prompts, length, dtype=torch.bool), n, shape)
+    tensors = [part for part in vars(cache).values() if isinstance(part, Tensor)]
+    held = sum(tensor.nbytes for tensor in tensors if tensor.dim() == 6)
+    # A prompt's tokens are stored once for all its completions where rows do not repeat them.
+    stored = n * prompts if kind is caches.RowCache else prompts
+    assert held == (stored * length + n * prompts * 5) * shape.bytes_per_token
+
+
+def test_on_a_gpu_the_cache_is_in_the_precision_of_the_weights() -> None:
+    model = tiny.loaded().model
+    model.to(dtype=torch.bfloat16)
+    assert decoding.FusedEngine(model, torch.bfloat16)._state is torch.float32  # a CPU's attention
+    model.to(device="meta")
+    assert decoding.FusedEngine(model, torch.bfloat16)._state is torch.bfloat16
