@@ -19,7 +19,7 @@ from app.services.checkpoints import checkpoints
 from app.services.rounds import scorings
 from worker.orders import Interrupted
 from worker.runs import answer
-from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
+from worker.runs.data import checkpoint_weights, reward_reading, shared_draws
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -104,7 +104,7 @@ def _draw(
     completions: dict[int, Completion] = {}
     wanted = Draw(answer.SETTINGS, answer.SEED, 1)
     prompts = list(task.prompts.values())
-    for rows in sampled_completions.draw(context, answering, prompts, wanted):
+    for rows in shared_draws.draw(context, answering, prompts, wanted):
         completions |= {row.prompt_id: row for row in rows}
         context.report(len(completions), len(prompts), f"responses of {model.name}")
         _obey(context)

@@ -18,6 +18,7 @@ WORK: Final[Mapping[str, str]] = {
     "evaluate": "an evaluation",
     "export": "an export",
     "generate": "generating candidates",
+    "help": "helping another job",
     "import": "an import",
     "judge": "an AI judge",
     "merge": "merging a model",

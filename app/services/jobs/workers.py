@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -77,11 +77,12 @@ def is_alive(worker: WorkerHeartbeat, moment: datetime) -> bool:
 
 
 def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
-    """Return the current length and age of each queue."""
+    """Return the current length and age of each queue; nobody waits for helpers in the queue."""
     moment = now(session)
+    is_waited_for = or_(Job.helps_id.is_(None), Job.state == JobState.RUNNING)
     query = (
         select(Job.queue, Job.state, func.count(), func.min(Job.created_at))
-        .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)), is_waited_for)
         .group_by(Job.queue, Job.state)
     )
     rows = {

@@ -1,0 +1,177 @@
+"""Completions of many prompts, sampled by all workers that are free.
+
+The first chunk of prompts is sampled here, which says how fast it goes. If enough is left, the rest
+is cut into shards. Each completion has the random numbers of its own row, and the shards begin
+where chunks begin, so that the completions are the same bytes whoever samples them. Afterwards all
+rows are read as if this job had sampled them before.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from app.domain import json_dataclasses, shard_sizes
+from app.domain.chat_settings import ChatSettings
+from app.domain.instruction_text import InstructionText
+from app.domain.plan import Sampling
+from app.models import Checkpoint, Completion, Prompt
+from app.services.jobs.shards import HeldShard, Part, Standing
+from worker.runs.data import checkpoint_weights, sampled_completions
+from worker.runs.data.sampled_completions import Answering, Draw
+from worker.runs.process import shard_work
+from worker.runs.process.job_context import JobContext
+from worker.runs.process.shard_work import Do
+
+KIND: Final = "draw"
+_MODEL: Final = ("checkpoint_id", "four_bit", "chat", "instruction")
+
+
+def draw(
+    context: JobContext,
+    answering: Answering,
+    prompts: Sequence[Prompt],
+    wanted: Draw,
+) -> Iterator[list[Completion]]:
+    """Yield the completions of each chunk of prompts, in order, like `sampled_completions.draw`.
+
+    Raises:
+        Interrupted: the job was asked to stop while it shared its work.
+    """
+    sharing = _Sharing(context, answering, prompts, wanted)
+    sharing.complete()  # what an earlier attempt shared
+    chunks = sampled_completions.draw(context, answering, prompts, wanted)
+    done = 0
+    while True:
+        began = time.monotonic()
+        rows = next(chunks, None)
+        if rows is None:
+            return
+        took_s = time.monotonic() - began
+        yield rows
+        done += sampled_completions.CHUNK_PROMPTS
+        sharing.consider(done, took_s)
+
+
+def open_help(context: JobContext) -> Do:
+    """Return what samples the shards of other jobs; it keeps the model of the last one."""
+    return _Helper(context).do
+
+
+@dataclass(slots=True)
+class _Sharing:
+    """The completions that one model has to sample, and whether they are shared yet."""
+
+    context: JobContext
+    answering: Answering
+    prompts: Sequence[Prompt]
+    wanted: Draw
+    is_shared: bool = False
+
+    @property
+    def what(self) -> dict[str, Any]:
+        """What a shard needs beside its prompts."""
+        answering, wanted = self.answering, self.wanted
+        return {
+            "kind": KIND,
+            "checkpoint_id": answering.checkpoint.id,
+            "four_bit": answering.four_bit,
+            "chat": None if answering.chat is None else answering.chat.to_json(),
+            "instruction": asdict(answering.instruction),
+            "sampling": asdict(wanted.settings),
+            "seed": wanted.seed,
+            "count": wanted.count,
+            "start": wanted.start,
+        }
+
+    def consider(self, done: int, chunk_s: float) -> None:
+        """Share what is left after `done` prompts, if that pays."""
+        size = sampled_completions.CHUNK_PROMPTS
+        chunks = math.ceil((len(self.prompts) - done) / size)
+        if self.is_shared or not shard_sizes.pays(chunks, chunk_s, self.answering.load_s):
+            return
+        workers = shard_work.count_workers(self.context)
+        if workers < 2:
+            return
+        rows = size * shard_sizes.chunks_per_shard(chunks, chunk_s, workers)
+        what = self.what
+        parts = [
+            Part(len(some), {**what, "prompts": [prompt.id for prompt in some]})
+            for at in range(done, len(self.prompts), rows)
+            if (some := self.prompts[at : at + rows])
+        ]
+        self.context.say(f"{len(parts)} shards of up to {rows} prompts for {workers} workers")
+        shard_work.share(self.context, shard_work.name_of(KIND, what), parts, workers)
+        self.is_shared = True
+        self.complete()
+
+    def complete(self) -> None:
+        """Do the shards that are free, until all have ended."""
+        by_id = {prompt.id: prompt for prompt in self.prompts}
+
+        def do(held: HeldShard) -> Mapping[str, Any]:
+            chosen = [by_id[key] for key in held.payload["prompts"] if key in by_id]
+            return _sample(self.context, self.answering, chosen, self.wanted)
+
+        def report(standing: Standing) -> None:
+            outside = len(self.prompts) - standing.rows
+            note = f"responses of {self.answering.checkpoint.name}"
+            if standing.workers > 1:
+                note += f", by {standing.workers} workers"
+            self.context.report(outside + standing.rows_ended, len(self.prompts), note)
+
+        work = shard_work.name_of(KIND, self.what)
+        shard_work.complete(self.context, work, do, report)
+
+
+class _Helper:
+    """Samples shards of another job."""
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self._loaded: Mapping[str, Any] = {}
+        self._answering: Answering | None = None
+
+    def do(self, held: HeldShard) -> Mapping[str, Any]:
+        """Sample the completions of a shard's prompts."""
+        payload = dict(held.payload)
+        ids: list[int] = payload.pop("prompts")
+        settings = json_dataclasses.read(Sampling, payload["sampling"], "sampling")
+        wanted = Draw(settings, payload["seed"], payload["count"], payload["start"])
+        with self._context.database.reader() as session:
+            rows = session.scalars(select(Prompt).where(Prompt.id.in_(ids)))
+            by_id = {row.id: row for row in rows}
+        return _sample(self._context, self._model(payload), [by_id[key] for key in ids], wanted)
+
+    def _model(self, payload: Mapping[str, Any]) -> Answering:
+        model = {name: payload[name] for name in _MODEL}
+        if self._answering is None or model != self._loaded:
+            self._answering = None  # its memory, before the next one takes its own
+            self._answering, self._loaded = _load(self._context, model), model
+        return self._answering
+
+
+def _load(context: JobContext, model: Mapping[str, Any]) -> Answering:
+    with context.database.reader() as session:
+        checkpoint = session.get_one(Checkpoint, model["checkpoint_id"])
+    return checkpoint_weights.answering(
+        context,
+        checkpoint,
+        InstructionText(**model["instruction"]),
+        four_bit=model["four_bit"],
+        chat=None if model["chat"] is None else ChatSettings.from_json(model["chat"]),
+    )
+
+
+def _sample(
+    context: JobContext, answering: Answering, prompts: Sequence[Prompt], wanted: Draw
+) -> Mapping[str, Any]:
+    """Sample what is missing of a shard, chunk by chunk."""
+    count = 0
+    for rows in sampled_completions.draw(context, answering, prompts, wanted):
+        count += len(rows)
+        shard_work.obey(context)
+    return {"completions": count}
