@@ -5,7 +5,7 @@ finds it free once that lease has ended, however it ended. So what renews, fence
 does the same for shards, and a lost shard is done again by the next job that looks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,20 @@ class Standing:
     def is_over(self) -> bool:
         """Whether all shards have ended, or there are none."""
         return self.ended == self.shards
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    """What one worker has done of a job's shards, and whether it has one now.
+
+    `worker` is empty for the shards that nobody has taken yet.
+    """
+
+    worker: str
+    shards: int
+    ended: int
+    rows: int
+    repeated: int
 
 
 def cut(session: Session, job_id: int, work: str, parts: Iterable[Part]) -> int:
@@ -151,6 +165,27 @@ def of_work(session: Session, job_id: int, work: str) -> list[Shard]:
     """Return the shards of some work of a job, in order."""
     query = select(Shard).where(Shard.job_id == job_id, Shard.work == work).order_by(Shard.n)
     return list(session.scalars(query))
+
+
+def shares(session: Session, job_ids: Collection[int]) -> dict[int, list[WorkerShare]]:
+    """Return who has what of the shards of jobs, by job; jobs without shards are left out."""
+    has_ended = Shard.ended_at.is_not(None)
+    columns = (
+        func.count(),
+        func.count().filter(has_ended),
+        func.sum(Shard.rows),
+        func.count().filter(Shard.claims > 1),
+    )
+    query = (
+        select(Shard.job_id, Shard.worker, *columns)
+        .where(Shard.job_id.in_(job_ids))
+        .group_by(Shard.job_id, Shard.worker)
+        .order_by(Shard.job_id, Shard.worker)
+    )
+    by_job: dict[int, list[WorkerShare]] = {}
+    for job_id, *values in session.execute(query):
+        by_job.setdefault(job_id, []).append(WorkerShare(*values))
+    return by_job
 
 
 def helpers_of(session: Session, job_id: int) -> list[Job]:

@@ -76,6 +76,13 @@ def is_alive(worker: WorkerHeartbeat, moment: datetime) -> bool:
     return moment - worker.seen_at <= timedelta(seconds=ALIVE_S)
 
 
+def serving(session: Session, queues: Sequence[str]) -> dict[str, int]:
+    """Return how many live workers take jobs of each queue."""
+    moment = now(session)
+    live = [worker for worker in listed(session) if is_alive(worker, moment)]
+    return {queue: sum(queue in worker.queues for worker in live) for queue in queues}
+
+
 def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
     """Return the current length and age of each queue; nobody waits for helpers in the queue."""
     moment = now(session)

@@ -11,6 +11,7 @@ from tests.faults.proof import (
     partition,
     queue_rows,
     replays,
+    shared_work,
     speeds,
     tested,
 )
@@ -38,6 +39,13 @@ ROWS: Final = (
         "dead worker noticed and work restarted",
         "75 s",
         dead_worker.measure,
+        is_idle=True,
+    ),
+    Row(
+        "shared",
+        "work shared by workers, one of which is killed",
+        f"the same bytes; two workers take {shared_work.MOST} of one worker's time, plus the start",
+        shared_work.measure,
         is_idle=True,
     ),
     Row("resume", "resume after a kill", "bit-equal weights on the CPU", tested.resume),
