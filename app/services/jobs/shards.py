@@ -56,6 +56,11 @@ class Standing:
     workers: int = 0
 
     @property
+    def by_workers(self) -> str:
+        """What a note of progress says if several workers take part."""
+        return f", by {self.workers} workers" if self.workers > 1 else ""
+
+    @property
     def is_over(self) -> bool:
         """Whether all shards have ended, or there are none."""
         return self.ended == self.shards

@@ -5,6 +5,7 @@ from typing import Final
 from tests.faults.proof import (
     broker_gone,
     dead_worker,
+    export_lane,
     first_label,
     job_kills,
     lost_judgments,
@@ -47,6 +48,12 @@ ROWS: Final = (
         f"the same bytes; two workers take {shared_work.MOST} of one worker's time, plus the start",
         shared_work.measure,
         is_idle=True,
+    ),
+    Row(
+        "lanes",
+        "an export of 10,000 rows ordered while a policy trains",
+        f"{export_lane.MOST_S:.0f} s, embedded and with Celery",
+        export_lane.measure,
     ),
     Row("resume", "resume after a kill", "bit-equal weights on the CPU", tested.resume),
     Row(

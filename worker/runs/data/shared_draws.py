@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from app.domain import json_dataclasses, shard_sizes
+from app.domain import json_dataclasses
 from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
@@ -89,22 +89,19 @@ class _Sharing:
 
     def consider(self, done: int, chunk_s: float) -> None:
         """Share what is left after `done` prompts, if that pays."""
-        size = sampled_completions.CHUNK_PROMPTS
-        chunks = math.ceil((len(self.prompts) - done) / size)
-        if self.is_shared or not shard_sizes.pays(chunks, chunk_s, self.answering.load_s):
+        chunks = math.ceil((len(self.prompts) - done) / sampled_completions.CHUNK_PROMPTS)
+        sizes = shard_work.sizes(self.context, chunks, chunk_s, self.answering.load_s)
+        if self.is_shared or sizes is None:
             return
-        workers = shard_work.count_workers(self.context)
-        if workers < 2:
-            return
-        rows = size * shard_sizes.chunks_per_shard(chunks, chunk_s, workers)
+        rows = sizes.chunks * sampled_completions.CHUNK_PROMPTS
         what = self.what
         parts = [
             Part(len(some), {**what, "prompts": [prompt.id for prompt in some]})
             for at in range(done, len(self.prompts), rows)
             if (some := self.prompts[at : at + rows])
         ]
-        self.context.say(f"{len(parts)} shards of up to {rows} prompts for {workers} workers")
-        shard_work.share(self.context, shard_work.name_of(KIND, what), parts, workers)
+        self.context.say(f"{len(parts)} shards of up to {rows} prompts for {sizes.workers} workers")
+        shard_work.share(self.context, shard_work.name_of(KIND, what), parts, sizes.workers)
         self.is_shared = True
         self.complete()
 
@@ -118,9 +115,7 @@ class _Sharing:
 
         def report(standing: Standing) -> None:
             outside = len(self.prompts) - standing.rows
-            note = f"responses of {self.answering.checkpoint.name}"
-            if standing.workers > 1:
-                note += f", by {standing.workers} workers"
+            note = f"responses of {self.answering.checkpoint.name}{standing.by_workers}"
             self.context.report(outside + standing.rows_ended, len(self.prompts), note)
 
         work = shard_work.name_of(KIND, self.what)

@@ -9,8 +9,10 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from app.domain import shard_sizes
 from app.models import Job
 from app.services.jobs import job_helpers, shards
 from app.services.jobs.shards import HeldShard, Holder, Part, Standing
@@ -29,10 +31,26 @@ def name_of(kind: str, what: Mapping[str, Any]) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
-def count_workers(context: JobContext) -> int:
-    """Return how many workers could take shards of this job, its own included."""
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many workers can share some work, and how many of its chunks a shard gets."""
+
+    workers: int
+    chunks: int
+
+
+def sizes(context: JobContext, chunks: int, chunk_s: float, load_s: float) -> Sizes | None:
+    """Return how to share the chunks that are left; None if that does not pay.
+
+    `chunk_s` and `load_s` are measured: what a chunk takes, and what loading the model took.
+    """
+    if not shard_sizes.pays(chunks, chunk_s, load_s):
+        return None
     with context.database.reader() as session:
-        return 1 + job_helpers.others(session, context.job_id)
+        workers = 1 + job_helpers.others(session, context.job_id)
+    if workers < 2:
+        return None
+    return Sizes(workers, shard_sizes.chunks_per_shard(chunks, chunk_s, workers))
 
 
 def share(context: JobContext, work: str, parts: Sequence[Part], workers: int) -> None:
