@@ -207,6 +207,9 @@ def test_shards_lie_folded_under_their_job_with_who_has_what(
         assert "host-2</span>: 1 of 1 ended, 32 rows" in text
         assert "host-1</span>: 0 of 1 ended, 32 rows" in text
         assert "Free: 1, 32 rows" in text
+    first = {"worker": "", "shards": 1, "ended": 0, "rows": 32, "repeated": 0}
+    assert admin.get(f"/api/v1/jobs/{job_id}/shards").json()[0] == first
+    assert admin.get(f"/api/v1/jobs/{helper.job_id}").json()["helps_id"] == job_id
     assert f"{helper.job_id} · help" not in admin.get("/jobs").text
     assert f"/jobs/{helper.job_id}" in admin.get(f"/jobs/{job_id}").text
     shown = " ".join(admin.get(f"/jobs/{helper.job_id}").text.split())

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.db import now
@@ -91,6 +91,15 @@ def cut(session: Session, job_id: int, work: str, parts: Iterable[Part]) -> int:
     session.add_all(rows)
     session.flush()
     return len(rows)
+
+
+def drop_open(session: Session, job_id: int) -> None:
+    """Delete the shards of a job that have not ended, where a new attempt starts over."""
+    session.execute(
+        delete(Shard)
+        .where(Shard.job_id == job_id, Shard.ended_at.is_(None))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def take(
