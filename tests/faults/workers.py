@@ -148,8 +148,11 @@ def until_over(database: Database, job_id: int, patience_s: float = PATIENCE_S) 
     return read(database, job_id)
 
 
-def until_progress(database: Database, job_id: int, done: int = 1) -> None:
-    until(lambda: read(database, job_id).progress_done >= done, f"progress of job {job_id}")
+def until_progress(
+    database: Database, job_id: int, done: int = 1, patience_s: float = PATIENCE_S
+) -> None:
+    what = f"progress of job {job_id}"
+    until(lambda: read(database, job_id).progress_done >= done, what, patience_s)
 
 
 def child_pid(database: Database, job_id: int) -> int:

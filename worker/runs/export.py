@@ -26,9 +26,9 @@ from app.services.datasets import (
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
 from app.services.datasets.judged_comparisons import ExportOptions
-from worker.runs.data import judged_pages
-from worker.runs.data.shared_export import Sharing
+from worker.runs import judged_pages
 from worker.runs.process.job_context import JobContext
+from worker.runs.shared_export import Sharing
 
 STEM = "data"
 DATA = f"{STEM}.{Container.JSONL}"

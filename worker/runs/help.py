@@ -17,7 +17,7 @@ from worker.runs.process.shard_work import Do
 
 KINDS: Final[Mapping[str, str]] = {
     "draw": "worker.runs.data.shared_draws",
-    "export": "worker.runs.data.shared_export",
+    "export": "worker.runs.shared_export",
     "score": "worker.runs.score",
 }
 """The modules that do shards, by what their payloads say; each has `open_help`."""

@@ -20,7 +20,7 @@ from app.errors import Invalid
 from app.models import Completion, Project, Prompt, ScoredRow, Scoring
 from app.services.checkpoints import checkpoints
 from app.services.jobs import shards
-from app.services.jobs.shards import HeldShard, Part, Standing
+from app.services.jobs.shards import HeldShard, Part, ShardProgress
 from app.services.rounds import scorings
 from worker.orders import Interrupted
 from worker.runs import answer
@@ -147,7 +147,7 @@ class _Sharing:
             rows = [by_id[key] for key in held.payload["rows"]]
             return _score_shard(self.context, self.scorer, rows, self.drawn)
 
-        def report(standing: Standing) -> None:
+        def report(standing: ShardProgress) -> None:
             done = len(self.task.rows) - standing.rows + standing.rows_ended
             self.context.report(done, len(self.task.rows), SCORED + standing.by_workers)
 

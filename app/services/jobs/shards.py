@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.db import now
-from app.domain.states import JobState
+from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import LeaseLost
 from app.models import Job, Shard
 
@@ -46,7 +46,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ShardProgress:
     """How far the shards of some work are, and how many workers hold or held one."""
 
     shards: int = 0
@@ -105,14 +105,15 @@ def drop_open(session: Session, job_id: int) -> None:
 def take(
     session: Session, job_id: int, holder: Holder, *, work: str | None = None
 ) -> HeldShard | None:
-    """Take the first free shard of a job, of some work or of any; None if none is free.
+    """Take the first free shard of a job, of some work or of any; None if none is, or it is over.
 
     The caller holds the lease of `holder`'s job in this transaction.
     """
     of_work = [] if work is None else [Shard.work == work]
+    is_alive = exists().where(Job.id == job_id, Job.state.not_in(OVER_JOB_STATES))
     first = (
         select(Shard.id)
-        .where(Shard.job_id == job_id, *of_work, _is_free())
+        .where(Shard.job_id == job_id, *of_work, _is_free(), is_alive)
         .order_by(Shard.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=Shard)
@@ -156,7 +157,7 @@ def finish(session: Session, shard_id: int, holder: Holder, result: dict[str, An
         raise LeaseLost(f"shard {shard_id} is no longer held by job {holder.job_id}")
 
 
-def standing(session: Session, job_id: int, work: str) -> Standing:
+def standing(session: Session, job_id: int, work: str) -> ShardProgress:
     """Return how far the shards of some work of a job are."""
     has_ended = Shard.ended_at.is_not(None)
     query = select(
@@ -166,7 +167,7 @@ def standing(session: Session, job_id: int, work: str) -> Standing:
         func.coalesce(func.sum(Shard.rows).filter(has_ended), 0),
         func.count(Shard.worker.distinct()).filter(Shard.claims > 0),
     ).where(Shard.job_id == job_id, Shard.work == work)
-    return Standing(*session.execute(query).one())
+    return ShardProgress(*session.execute(query).one())
 
 
 def of_job(session: Session, job_id: int) -> list[Shard]:

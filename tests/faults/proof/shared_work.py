@@ -88,7 +88,8 @@ def _sample(place: Place, count: int, prompts: int, *, kill: bool) -> Sampled:
         workers.until(lambda: _count_seen(database) == count, "the workers", PATIENCE_S)
         job_id = _launch(database, folder, prompts)
         if kill:
-            _kill_a_helper(database, started)
+            workers.until_progress(database, job_id, 1, PATIENCE_S)
+            _kill_a_helper(database, job_id, started)
         job = workers.until_over(database, job_id, PATIENCE_S)
         if job.state != "succeeded":
             raise AssertionError(f"the job of {count} workers is {job.state}: {job.error}")
@@ -120,10 +121,12 @@ def _launch(database: Database, folder: Path, prompts: int) -> int:
     return jobs()[0]
 
 
-def _kill_a_helper(database: Database, started: list[Began]) -> None:
+def _kill_a_helper(database: Database, job_id: int, started: list[Began]) -> None:
     """Kill a worker while it has a shard of another worker's job."""
 
     def held() -> str | None:
+        if workers.read(database, job_id).state != "running":
+            raise AssertionError("the job ended before a helper had started: try a larger --scale")
         with database.reader() as session:
             return session.scalar(
                 select(Shard.worker)

@@ -10,7 +10,7 @@ from app.domain.states import JobState
 from app.errors import LeaseLost
 from app.models import Job
 from app.services.jobs import job_helpers, job_leases, jobs, shards, workers
-from app.services.jobs.shards import HeldShard, Holder, Part, Standing
+from app.services.jobs.shards import HeldShard, Holder, Part, ShardProgress
 from tests.services.jobs.test_jobs import claim, enqueue, read
 
 WORK = "draw-1"
@@ -63,7 +63,7 @@ def test_shards_are_taken_in_order_each_once_and_counted(any_database: Database)
     assert take(any_database, job.job_id, job) is None
     finish(any_database, first, job)
     with any_database.reader() as session:
-        assert shards.standing(session, job.job_id, WORK) == Standing(2, 1, 4, 2, 1)
+        assert shards.standing(session, job.job_id, WORK) == ShardProgress(2, 1, 4, 2, 1)
     finish(any_database, second, helper)
     with any_database.reader() as session:
         assert shards.standing(session, job.job_id, WORK).is_over
@@ -136,6 +136,8 @@ def test_helpers_end_with_the_job_they_help(any_database: Database, end: str) ->
             job_leases.succeed(session, job.job_id, job.lease_token, {})
         else:
             job_leases.fail(session, job.job_id, job.lease_token, "wrong")
+    if end != "cancel":  # whoever looks late finds nothing to do
+        assert take(any_database, job.job_id, claimed) is None
     assert read(any_database, waiting.id).state == JobState.CANCELLED
     assert read(any_database, running.id).cancel_requested
 

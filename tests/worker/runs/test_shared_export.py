@@ -16,8 +16,7 @@ from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.jobs import job_leases
 from tests.services import sample_votes
 from tests.worker.runs import small, test_shared_draws
-from worker.runs import export, help
-from worker.runs.data import shared_export
+from worker.runs import export, help, shared_export
 from worker.runs.process import shard_work
 
 COMPARISONS = 17

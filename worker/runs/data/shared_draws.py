@@ -19,7 +19,7 @@ from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
-from app.services.jobs.shards import HeldShard, Part, Standing
+from app.services.jobs.shards import HeldShard, Part, ShardProgress
 from worker.runs.data import checkpoint_weights, sampled_completions
 from worker.runs.data.sampled_completions import Answering, Draw
 from worker.runs.process import shard_work
@@ -42,7 +42,7 @@ def draw(
         Interrupted: the job was asked to stop while it shared its work.
     """
     sharing = _Sharing(context, answering, prompts, wanted)
-    sharing.complete()  # what an earlier attempt shared
+    sharing.is_shared = sharing.complete().shards > 0  # by an earlier attempt
     chunks = sampled_completions.draw(context, answering, prompts, wanted)
     done = 0
     while True:
@@ -105,21 +105,21 @@ class _Sharing:
         self.is_shared = True
         self.complete()
 
-    def complete(self) -> None:
-        """Do the shards that are free, until all have ended."""
+    def complete(self) -> ShardProgress:
+        """Do the shards that are free, until all have ended; return what they come to."""
         by_id = {prompt.id: prompt for prompt in self.prompts}
 
         def do(held: HeldShard) -> Mapping[str, Any]:
             chosen = [by_id[key] for key in held.payload["prompts"] if key in by_id]
             return _sample(self.context, self.answering, chosen, self.wanted)
 
-        def report(standing: Standing) -> None:
+        def report(standing: ShardProgress) -> None:
             outside = len(self.prompts) - standing.rows
             note = f"responses of {self.answering.checkpoint.name}{standing.by_workers}"
             self.context.report(outside + standing.rows_ended, len(self.prompts), note)
 
         work = shard_work.name_of(KIND, self.what)
-        shard_work.complete(self.context, work, do, report)
+        return shard_work.complete(self.context, work, do, report)
 
 
 class _Helper:

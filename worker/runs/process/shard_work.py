@@ -15,7 +15,7 @@ from typing import Any, Final
 from app.domain import shard_sizes
 from app.models import Job
 from app.services.jobs import job_helpers, shards
-from app.services.jobs.shards import HeldShard, Holder, Part, Standing
+from app.services.jobs.shards import HeldShard, Holder, Part, ShardProgress
 from worker.orders import Interrupted
 from worker.runs.process import transactions
 from worker.runs.process.job_context import JobContext
@@ -61,8 +61,8 @@ def share(context: JobContext, work: str, parts: Sequence[Part], workers: int) -
 
 
 def complete(
-    context: JobContext, work: str, do: Do, report: Callable[[Standing], None]
-) -> Standing:
+    context: JobContext, work: str, do: Do, report: Callable[[ShardProgress], None]
+) -> ShardProgress:
     """Do the shards of some work of this job until all have ended, and return their figures.
 
     Raises:
@@ -96,7 +96,7 @@ def finish(context: JobContext, held: HeldShard, result: Mapping[str, Any]) -> N
         shards.finish(session, held.id, holder, dict(result))
 
 
-def standing_of(context: JobContext, work: str) -> Standing:
+def standing_of(context: JobContext, work: str) -> ShardProgress:
     """Return how far the shards of some work of this job are."""
     with context.database.reader() as session:
         return shards.standing(session, context.job_id, work)

@@ -17,9 +17,9 @@ from app.services.datasets import export_accounts, export_rows, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
 from app.services.jobs import shards
-from app.services.jobs.shards import HeldShard, Part, Standing
-from worker.runs.data import judged_pages
-from worker.runs.data.judged_pages import Ids
+from app.services.jobs.shards import HeldShard, Part, ShardProgress
+from worker.runs import judged_pages
+from worker.runs.judged_pages import Ids
 from worker.runs.process import shard_work, transactions
 from worker.runs.process.job_context import JobContext
 from worker.runs.process.shard_work import Do
@@ -110,7 +110,7 @@ class Sharing:
         """Yield the lines of the shards in order, once all have ended."""
         do = open_help(self.context)
 
-        def report(standing: Standing) -> None:
+        def report(standing: ShardProgress) -> None:
             note = f"{standing.ended} of {standing.shards} parts{standing.by_workers}"
             self.context.report(standing.rows_ended, standing.rows, note)
 
