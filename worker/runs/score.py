@@ -71,6 +71,7 @@ def run(context: JobContext) -> None:
     began = time.monotonic()
     scorer = _open(context, task)
     sharing = _Sharing(context, task, scorer, drawn, time.monotonic() - began)
+    shard_work.resume(context, sharing.work)
     if sharing.complete():  # what an earlier attempt shared
         with context.database.reader() as session:
             task = _read(session, context, context.payload["scoring_id"])
@@ -147,9 +148,9 @@ class _Sharing:
             rows = [by_id[key] for key in held.payload["rows"]]
             return _score_shard(self.context, self.scorer, rows, self.drawn)
 
-        def report(standing: ShardProgress) -> None:
-            done = len(self.task.rows) - standing.rows + standing.rows_ended
-            self.context.report(done, len(self.task.rows), SCORED + standing.by_workers)
+        def report(progress: ShardProgress) -> None:
+            done = len(self.task.rows) - progress.rows + progress.rows_ended
+            self.context.report(done, len(self.task.rows), SCORED + progress.by_workers)
 
         shard_work.complete(self.context, self.work, do, report)
         with self.context.database.reader() as session:

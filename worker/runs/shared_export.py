@@ -110,9 +110,9 @@ class Sharing:
         """Yield the lines of the shards in order, once all have ended."""
         do = open_help(self.context)
 
-        def report(standing: ShardProgress) -> None:
-            note = f"{standing.ended} of {standing.shards} parts{standing.by_workers}"
-            self.context.report(standing.rows_ended, standing.rows, note)
+        def report(progress: ShardProgress) -> None:
+            note = f"{progress.ended} of {progress.shards} parts{progress.by_workers}"
+            self.context.report(progress.rows_ended, progress.rows, note)
 
         shard_work.complete(self.context, self._work, do, report)
         for shard in self._shards():

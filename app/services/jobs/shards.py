@@ -157,7 +157,7 @@ def finish(session: Session, shard_id: int, holder: Holder, result: dict[str, An
         raise LeaseLost(f"shard {shard_id} is no longer held by job {holder.job_id}")
 
 
-def standing(session: Session, job_id: int, work: str) -> ShardProgress:
+def progress(session: Session, job_id: int, work: str) -> ShardProgress:
     """Return how far the shards of some work of a job are."""
     has_ended = Shard.ended_at.is_not(None)
     query = select(

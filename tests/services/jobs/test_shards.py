@@ -63,11 +63,11 @@ def test_shards_are_taken_in_order_each_once_and_counted(any_database: Database)
     assert take(any_database, job.job_id, job) is None
     finish(any_database, first, job)
     with any_database.reader() as session:
-        assert shards.standing(session, job.job_id, WORK) == ShardProgress(2, 1, 4, 2, 1)
+        assert shards.progress(session, job.job_id, WORK) == ShardProgress(2, 1, 4, 2, 1)
     finish(any_database, second, helper)
     with any_database.reader() as session:
-        assert shards.standing(session, job.job_id, WORK).is_over
-        assert shards.standing(session, job.job_id, "another").is_over
+        assert shards.progress(session, job.job_id, WORK).is_over
+        assert shards.progress(session, job.job_id, "another").is_over
 
 
 @pytest.mark.parametrize("end", ["died", "requeue", "reap", "cancelled"])

@@ -12,7 +12,7 @@ from app.domain import shard_sizes
 from app.domain.states import JobState
 from app.errors import LeaseLost
 from app.models import Completion, Job, Shard
-from app.services.jobs import job_helpers, job_leases, workers
+from app.services.jobs import job_helpers, job_leases, shards, workers
 from tests.worker.runs import small
 from worker.orders import Interrupted, Order, Orders
 from worker.runs import find, help
@@ -170,6 +170,8 @@ def test_a_job_that_is_lost_itself_goes_on_with_the_shards_that_are_left(
     assert job_of(database, "help").state == JobState.QUEUED
     find("generate")(small.claimed(database, tmp_path))
     assert sampled(database) == calm
+    with database.reader() as session:
+        assert len(shards.helpers_of(session, job.id)) == 2, "the second attempt asks again"
     done = [(one.worker, one.claims) for one in shards_of(database)]
     assert done == [(OTHER, 1), *[("here", 1)] * 3], "what was cut is not cut again"
 

@@ -42,7 +42,7 @@ def draw(
         Interrupted: the job was asked to stop while it shared its work.
     """
     sharing = _Sharing(context, answering, prompts, wanted)
-    sharing.is_shared = sharing.complete().shards > 0  # by an earlier attempt
+    sharing.resume()
     chunks = sampled_completions.draw(context, answering, prompts, wanted)
     done = 0
     while True:
@@ -87,6 +87,11 @@ class _Sharing:
             "start": wanted.start,
         }
 
+    @property
+    def work(self) -> str:
+        """The name of the work."""
+        return shard_work.name_of(KIND, self.what)
+
     def consider(self, done: int, chunk_s: float) -> None:
         """Share what is left after `done` prompts, if that pays."""
         chunks = math.ceil((len(self.prompts) - done) / sampled_completions.CHUNK_PROMPTS)
@@ -101,9 +106,14 @@ class _Sharing:
             if (some := self.prompts[at : at + rows])
         ]
         self.context.say(f"{len(parts)} shards of up to {rows} prompts for {sizes.workers} workers")
-        shard_work.share(self.context, shard_work.name_of(KIND, what), parts, sizes.workers)
+        shard_work.share(self.context, self.work, parts, sizes.workers)
         self.is_shared = True
         self.complete()
+
+    def resume(self) -> None:
+        """Complete what an earlier attempt shared, which was all that was left."""
+        shard_work.resume(self.context, self.work)
+        self.is_shared = self.complete().shards > 0
 
     def complete(self) -> ShardProgress:
         """Do the shards that are free, until all have ended; return what they come to."""
@@ -113,13 +123,12 @@ class _Sharing:
             chosen = [by_id[key] for key in held.payload["prompts"] if key in by_id]
             return _sample(self.context, self.answering, chosen, self.wanted)
 
-        def report(standing: ShardProgress) -> None:
-            outside = len(self.prompts) - standing.rows
-            note = f"responses of {self.answering.checkpoint.name}{standing.by_workers}"
-            self.context.report(outside + standing.rows_ended, len(self.prompts), note)
+        def report(progress: ShardProgress) -> None:
+            outside = len(self.prompts) - progress.rows
+            note = f"responses of {self.answering.checkpoint.name}{progress.by_workers}"
+            self.context.report(outside + progress.rows_ended, len(self.prompts), note)
 
-        work = shard_work.name_of(KIND, self.what)
-        return shard_work.complete(self.context, work, do, report)
+        return shard_work.complete(self.context, self.work, do, report)
 
 
 class _Helper:

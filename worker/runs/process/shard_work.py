@@ -60,6 +60,17 @@ def share(context: JobContext, work: str, parts: Sequence[Part], workers: int) -
         job_helpers.ask(session, context.job_id, work, min(workers - 1, len(parts)))
 
 
+def resume(context: JobContext, work: str) -> None:
+    """Ask for helpers again if an earlier attempt of this job left shards of some work."""
+    progress = progress_of(context, work)
+    if progress.is_over:
+        return
+    with transactions.transaction(context) as session:
+        others = job_helpers.others(session, context.job_id)
+        left = progress.shards - progress.ended
+        job_helpers.ask(session, context.job_id, work, min(others, left - 1))
+
+
 def complete(
     context: JobContext, work: str, do: Do, report: Callable[[ShardProgress], None]
 ) -> ShardProgress:
@@ -68,17 +79,17 @@ def complete(
     Raises:
         Interrupted: the job was asked to stop.
     """
-    standing = standing_of(context, work)
-    while not standing.is_over:
+    progress = progress_of(context, work)
+    while not progress.is_over:
         obey(context)
         held = take(context, context.job_id, work)
         if held is None:
             time.sleep(WAIT_S)
         else:
             finish(context, held, do(held))
-        standing = standing_of(context, work)
-        report(standing)
-    return standing
+        progress = progress_of(context, work)
+        report(progress)
+    return progress
 
 
 def take(context: JobContext, job_id: int, work: str | None = None) -> HeldShard | None:
@@ -96,10 +107,10 @@ def finish(context: JobContext, held: HeldShard, result: Mapping[str, Any]) -> N
         shards.finish(session, held.id, holder, dict(result))
 
 
-def standing_of(context: JobContext, work: str) -> ShardProgress:
+def progress_of(context: JobContext, work: str) -> ShardProgress:
     """Return how far the shards of some work of this job are."""
     with context.database.reader() as session:
-        return shards.standing(session, context.job_id, work)
+        return shards.progress(session, context.job_id, work)
 
 
 def obey(context: JobContext) -> None:
