@@ -94,9 +94,11 @@ class _Sharing:
 
     def consider(self, done: int, chunk_s: float) -> None:
         """Share what is left after `done` prompts, if that pays."""
+        if self.is_shared:
+            return
         chunks = math.ceil((len(self.prompts) - done) / sampled_completions.CHUNK_PROMPTS)
         sizes = shard_work.sizes(self.context, chunks, chunk_s, self.answering.load_s)
-        if self.is_shared or sizes is None:
+        if sizes is None:
             return
         rows = sizes.chunks * sampled_completions.CHUNK_PROMPTS
         what = self.what
@@ -120,7 +122,7 @@ class _Sharing:
         by_id = {prompt.id: prompt for prompt in self.prompts}
 
         def do(held: HeldShard) -> Mapping[str, Any]:
-            chosen = [by_id[key] for key in held.payload["prompts"] if key in by_id]
+            chosen = [by_id[key] for key in held.payload["prompts"]]
             return _sample(self.context, self.answering, chosen, self.wanted)
 
         def report(progress: ShardProgress) -> None:
