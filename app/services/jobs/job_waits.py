@@ -74,7 +74,9 @@ def _lanes(session: Session, queues: Sequence[str]) -> _Lanes:
             Job.state == JobState.QUEUED, Job.queue.in_(queues)
         )
     ).all()
-    return _Lanes(moment, serving, running, [tuple(row) for row in waiting])
+    return _Lanes(
+        moment, serving, running, [(queue, priority, id) for queue, priority, id in waiting]
+    )
 
 
 def _reason(lanes: _Lanes, job: Job) -> str:

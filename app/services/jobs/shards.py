@@ -198,8 +198,9 @@ def shares(session: Session, job_ids: Collection[int]) -> dict[int, list[WorkerS
         .order_by(Shard.job_id, Shard.worker)
     )
     by_job: dict[int, list[WorkerShare]] = {}
-    for job_id, *values in session.execute(query):
-        by_job.setdefault(job_id, []).append(WorkerShare(*values))
+    for job_id, worker, count, ended, rows, repeated in session.execute(query):
+        share = WorkerShare(worker, count, ended, rows, repeated)
+        by_job.setdefault(job_id, []).append(share)
     return by_job
 
 
