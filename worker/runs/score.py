@@ -163,10 +163,11 @@ class _Sharing:
         return bool(found)
 
     def _part(self, rows: Sequence[ScoredRow]) -> Part:
+        prompts = [row.prompt_id for row in rows if row.prompt_id is not None]
         ids = [
-            {str(row.prompt_id): side[row.prompt_id].id for row in rows if row.prompt_id in side}
-            if side is not None
-            else None
+            None
+            if side is None
+            else {str(prompt_id): side[prompt_id].id for prompt_id in prompts if prompt_id in side}
             for side in self.drawn
         ]
         payload = {"scoring_id": self.task.scoring.id, "rows": [row.id for row in rows]}

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from app.formats.training_rows import DatasetPrompt
+from app.models import Shard
 from app.services.datasets import export_accounts, export_rows, preferences
 from app.services.datasets.export_rows import Account
 from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
@@ -121,7 +122,7 @@ class Sharing:
             with (folder / LINES).open("rb") as lines:
                 yield from lines
 
-    def _shards(self) -> list[shards.Shard]:
+    def _shards(self) -> list[Shard]:
         with self.context.database.reader() as session:
             return shards.of_work(session, self.context.job_id, self._work)
 
