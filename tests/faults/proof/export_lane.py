@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from app import queue as broker
 from app.bench import judged, process_use
+from app.bench.seed import SLUG
 from app.cli import processes
 from app.db import Database, schema
 from app.domain.reward_parts import PartKind, RewardPart
@@ -139,7 +140,7 @@ def _lanes(url: str, folder: Path, broker_url: str) -> Iterator[None]:
 def _timed(database: Database, policy: int) -> Exported:
     steps, began_s = _steps(database, policy), time.monotonic()
     with database.transaction() as session:
-        project = session.scalars(select(Project).where(Project.slug == judged.SLUG)).one()
+        project = session.scalars(select(Project).where(Project.slug == SLUG)).one()
         options = ExportOptions()
         export = exports.create(
             session, project, format=FORMAT, options=options, created_by_id=None

@@ -90,10 +90,12 @@ def generate(
     """Run the job of the round; something happens with its helper once the work is shared."""
     two_workers(database)
     share, context = shard_work.share, small.claimed(database, folder)
-    monkeypatch.setattr(
-        "worker.runs.process.shard_work.share",
-        lambda *args: (share(*args), interlude(claim_helper(database, folder)))[0],
-    )
+
+    def share_and_go_on(*args: Any) -> None:
+        share(*args)
+        interlude(claim_helper(database, folder))
+
+    monkeypatch.setattr(shard_work, "share", share_and_go_on)
     find("generate")(context)
     assert context.is_over
 
