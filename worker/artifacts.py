@@ -13,6 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
@@ -77,6 +78,16 @@ class Artifacts:
         if sha256 and actual != sha256:
             raise Invalid(f"artifact {uri} must have the hash {sha256}, not {actual}")
         return folder
+
+    def remove(self, uri: str) -> None:
+        """Delete an artifact that nothing names any more; without its manifest it is none."""
+        files, base = fsspec.core.url_to_fs(f"{self.root.rstrip('/')}/{_checked(uri)}")
+        if files.exists(f"{base}/{MANIFEST}"):
+            files.rm_file(f"{base}/{MANIFEST}")
+            files.rm(base, recursive=True)
+        if self.is_local:
+            with suppress(OSError):  # it is gone, or holds others
+                Path(base).parent.rmdir()
 
     def _download(self, uri: str) -> Path:
         target = self.cache / _checked(uri)

@@ -24,7 +24,7 @@ from app.models.comparisons import (
 from app.models.exports import Export, ExportedJudgments, ImportRun
 from app.models.figures import FigureRefresher, KeptFigure
 from app.models.imports import ImportChunk, ImportJob
-from app.models.jobs import Job, JobAttempt, Metric, TrainingSample, WorkerHeartbeat
+from app.models.jobs import Job, JobAttempt, Metric, Shard, TrainingSample, WorkerHeartbeat
 from app.models.judges import AiJudgment, AiOutcome, ExportAiJudgment, Judge
 from app.models.judgments import Adjudication, Assignment, Judgment
 from app.models.practice import PracticeAnswer
@@ -103,6 +103,7 @@ __all__ = [
     "ScoredRow",
     "Scoring",
     "SecondFactor",
+    "Shard",
     "SignInFailure",
     "Slot",
     "Split",

@@ -1,4 +1,4 @@
-"""Jobs (the row is the job) with their attempts, metrics and kept samples."""
+"""Jobs (the row is the job) with their attempts, shards, metrics and kept samples."""
 
 from datetime import datetime
 from typing import Any
@@ -21,6 +21,8 @@ class Job(Identified, Base):
 
     project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"), index=True)
     round_id: Mapped[int | None] = mapped_column(ForeignKey("round.id"), index=True)
+    # The job that this one takes shards of. SQLite cannot add a foreign key to a table.
+    helps_id: Mapped[int | None] = mapped_column(Key, index=True)
     kind: Mapped[str] = mapped_column(String(40))
     queue: Mapped[str] = mapped_column(String(20))  # gpu, cpu
     priority: Mapped[int] = mapped_column(default=0)
@@ -63,6 +65,30 @@ class JobAttempt(Identified, Base):
     outcome: Mapped[str] = mapped_column(String(20), default="")
     error: Mapped[str] = mapped_column(default="")
     log: Mapped[str] = mapped_column(default="")
+
+
+class Shard(Identified, Base):
+    """A part of a job's work, done by the job itself or by one that helps it.
+
+    It is held by a job under that job's lease, and free again when the lease ends: there is no
+    lease of its own. `work` names what it is a part of, so that a job that resumes finds it.
+    """
+
+    __tablename__ = "shard"
+    __table_args__ = (UniqueConstraint("job_id", "work", "n"),)
+
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    work: Mapped[str] = mapped_column(String(64))
+    n: Mapped[int]
+    rows: Mapped[int]
+    payload: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    holder_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    holder_token: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str] = mapped_column(String(120), default="")
+    claims: Mapped[int] = mapped_column(default=0)
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
 
 class Metric(Base):

@@ -59,6 +59,7 @@ from app.models import (
     Round,
     ScoredRow,
     Scoring,
+    Shard,
     TrainingSample,
     User,
     WorkerHeartbeat,
@@ -77,7 +78,7 @@ OURS = frozenset(
         *("sha256", "hash", "previous_hash", "natural_key", "submission_key", "lease_token"),
         *("source_key", "uri", "group_hash", "prompt_edit.action", "figure_refresher.holder"),
         *("kept_figure.name", "kept_figure.stamp", "kept_figure.value"),
-        *("code_hash", "sealed_secret"),
+        *("code_hash", "sealed_secret", "shard.work"),
         *("gate_verdict.stage", "gate_verdict.gate", "gate_verdict.remedy", "gate_verdict.redo"),
     }
 )
@@ -305,6 +306,7 @@ def _learning(session: Session, project: Project) -> dict[str, list[int | str]]:
     session.add_all(
         [
             JobAttempt(job_id=job.id, lease_token=1, worker="", started_at=moment),
+            Shard(job_id=job.id, work="draw-1", n=1, rows=32, payload={}, claims=2),
             Metric(job_id=job.id, name="loss", step=1, value=1.0),
             *(
                 TrainingSample(job_id=job.id, step=step, n=0, prompt="", completion="")

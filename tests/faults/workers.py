@@ -1,7 +1,8 @@
 """Workers for fault tests: real processes on short leases, and ways to wait without guessing.
 
-`python -m tests.faults.workers DATABASE WORK [BROKER [SLOW_POLL_S [usual]]]` runs one until it is
-told to end; with `usual` on the leases and intervals of the settings.
+`python -m tests.faults.workers DATABASE WORK [BROKER [SLOW_POLL_S [CHILD [usual]]]]` runs one until
+it is told to end; CHILD is the module that runs its jobs, and with `usual` the leases and intervals
+are those of the settings.
 """
 
 import os
@@ -30,7 +31,7 @@ from worker.supervisor import Supervisor
 from worker.ticket import Places
 
 PATIENCE_S = 60.0
-CHILD = (sys.executable, "-m", "tests.faults.fake_runs")
+CHILD = "tests.faults.fake_runs"
 QUICK = Timing(
     lease_s=2.0,
     heartbeat_s=0.3,
@@ -44,10 +45,15 @@ QUICK = Timing(
 
 
 def supervisor(
-    database: Database, work: Path, name: str = "", timing: Timing = QUICK
+    database: Database,
+    work: Path,
+    name: str = "",
+    timing: Timing = QUICK,
+    child: str = CHILD,
 ) -> Supervisor:
     places = Places(str(work / "artifacts"), work, "cpu")
-    return Supervisor(database, places, timing=timing, child=CHILD, name=name)
+    command = (sys.executable, "-m", child)
+    return Supervisor(database, places, timing=timing, child=command, name=name)
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Began:
     Args:
         command: put before the command, such as one that enters a network namespace.
         usual: whether leases and intervals are those of the settings instead of short ones.
+        child: the module that runs its jobs.
     """
 
     database: Database
@@ -65,6 +72,7 @@ class Began:
     slow_poll_s: float = QUICK.slow_poll_s
     command: tuple[str, ...] = ()
     usual: bool = False
+    child: str = CHILD
     process: "subprocess.Popen[str]" = field(init=False)
 
     def __enter__(self) -> "Began":
@@ -80,7 +88,7 @@ class Began:
     def start(self) -> None:
         """Start the process, whose output goes to a file of its own."""
         url = self.database.engine.url.render_as_string(hide_password=False)
-        arguments = (url, str(self.work), self.broker_url, str(self.slow_poll_s))
+        arguments = (url, str(self.work), self.broker_url, str(self.slow_poll_s), self.child)
         with (self.work / f"worker-{time.monotonic_ns()}.log").open("wb") as output:
             self.process = subprocess.Popen(
                 [
@@ -125,22 +133,26 @@ def results(database: Database, job_id: int) -> int:
         return session.scalar(query) or 0
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait for the condition; fail after a minute, naming what did not happen."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come within {PATIENCE_S:g} s")
+            raise AssertionError(f"{what} did not come within {patience_s:g} s")
         time.sleep(0.05)
 
 
-def until_over(database: Database, job_id: int) -> Job:
-    until(lambda: read(database, job_id).state in OVER_JOB_STATES, f"the end of job {job_id}")
+def until_over(database: Database, job_id: int, patience_s: float = PATIENCE_S) -> Job:
+    what = f"the end of job {job_id}"
+    until(lambda: read(database, job_id).state in OVER_JOB_STATES, what, patience_s)
     return read(database, job_id)
 
 
-def until_progress(database: Database, job_id: int, done: int = 1) -> None:
-    until(lambda: read(database, job_id).progress_done >= done, f"progress of job {job_id}")
+def until_progress(
+    database: Database, job_id: int, done: int = 1, patience_s: float = PATIENCE_S
+) -> None:
+    what = f"progress of job {job_id}"
+    until(lambda: read(database, job_id).progress_done >= done, what, patience_s)
 
 
 def child_pid(database: Database, job_id: int) -> int:
@@ -188,12 +200,18 @@ def is_alive(pid: int) -> bool:
 
 
 def _main(
-    database_url: str, work: str, broker_url: str = "", slow_poll_s: str = "300", usual: str = ""
+    database_url: str,
+    work: str,
+    broker_url: str = "",
+    slow_poll_s: str = "300",
+    child: str = CHILD,
+    usual: str = "",
 ) -> None:
     broker.configure(broker_url or None)
     database = Database(main.impatient(database_url), pool_size=4)
     timing = Timing() if usual else QUICK
-    found = supervisor(database, Path(work), timing=replace(timing, slow_poll_s=float(slow_poll_s)))
+    timing = replace(timing, slow_poll_s=float(slow_poll_s))
+    found = supervisor(database, Path(work), timing=timing, child=child)
     if broker_url:
         main.consume(found, broker_url)
         return

@@ -10,7 +10,7 @@ from app.db import Database
 from app.domain.judgment_kinds import JudgmentKind
 from app.domain.states import JobState
 from app.models import AuditEvent, Project, Role, User
-from app.services.jobs import job_leases, job_reports, jobs, workers
+from app.services.jobs import job_helpers, job_leases, job_reports, jobs, shards, workers
 from app.services.people import accounts
 from app.services.project import projects
 from tests.services.jobs.test_jobs import claim, enqueue, read
@@ -184,3 +184,69 @@ def test_a_page_of_a_job_that_is_not_there(admin: TestClient, database: Database
     with database.reader() as session:
         assert jobs.page(session) == []
     assert admin.get("/jobs/1").status_code == 404
+
+
+def test_shards_lie_folded_under_their_job_with_who_has_what(
+    admin: TestClient, database: Database
+) -> None:
+    job_id = enqueue(database, kind="generate")
+    job = claim(database, "host-1")
+    with database.transaction() as session:
+        shards.cut(session, job_id, "draw-1", [shards.Part(32, {}) for _ in range(3)])
+        job_helpers.ask(session, job_id, "draw-1", 1)
+    helper = claim(database, "host-2")
+    holder = shards.Holder(helper.job_id, helper.lease_token, "host-2")
+    with database.transaction() as session:
+        held = shards.take(session, job_id, holder)
+        assert held is not None
+        shards.finish(session, held.id, holder, {})
+        shards.take(session, job_id, shards.Holder(job_id, job.lease_token, "host-1"))
+    for address in ("/jobs", f"/jobs/{job_id}"):
+        text = " ".join(admin.get(address).text.split())
+        assert "<summary>1 of 3 shards" in text
+        assert "host-2</span>: 1 of 1 ended, 32 rows" in text
+        assert "host-1</span>: 0 of 1 ended, 32 rows" in text
+        assert "Free: 1, 32 rows" in text
+    first = {"worker": "", "shards": 1, "ended": 0, "rows": 32, "repeated": 0}
+    assert admin.get(f"/api/v1/jobs/{job_id}/shards").json()[0] == first
+    assert admin.get(f"/api/v1/jobs/{helper.job_id}").json()["helps_id"] == job_id
+    assert f"{helper.job_id} · help" not in admin.get("/jobs").text
+    assert f"/jobs/{helper.job_id}" in admin.get(f"/jobs/{job_id}").text
+    shown = " ".join(admin.get(f"/jobs/{helper.job_id}").text.split())
+    assert f'Helps <a href="/jobs/{job_id}">job {job_id} · generate</a>' in shown
+
+
+def test_a_queued_job_says_what_it_waits_for_and_since_when(
+    admin: TestClient, database: Database
+) -> None:
+    enqueue(database, kind="policy")
+    claim(database, "host-1")
+    job_id = enqueue(database, kind="score")
+    with database.transaction() as session:
+        workers.seen(session, workers.Description("host-1", ["gpu"], "", "1"), job_id=None)
+    for address in ("/jobs", f"/jobs/{job_id}"):
+        text = " ".join(admin.get(address).text.split())
+        assert "Waiting for a worker. It is busy with: training a policy. Queued 0 s ago." in text
+    assert "1 running · served by 1 worker" in " ".join(admin.get("/jobs").text.split())
+
+
+def test_health_and_figures_say_how_many_workers_serve_each_queue(
+    client: TestClient, database: Database
+) -> None:
+    def said() -> tuple[str, str]:
+        check = client.get("/readyz").json()["checks"]["workers"]
+        return check["state"], check["message"]
+
+    assert said() == ("degraded", "none takes jobs of gpu and cpu, so these wait (gpu 0, cpu 0)")
+    with database.transaction() as session:
+        workers.seen(session, workers.Description("one", ["gpu"], "", "1"), job_id=None)
+        workers.seen(session, workers.Description("two", ["gpu"], "", "1"), job_id=None)
+    assert said() == ("degraded", "none takes jobs of cpu, so these wait (gpu 2, cpu 0)")
+    assert client.get("/readyz").json()["is_ready"]
+    with database.transaction() as session:
+        workers.seen(session, workers.Description("two", ["gpu", "cpu"], "", "1"), job_id=None)
+    assert said() == ("ok", "live workers of each queue: gpu 2, cpu 1")
+    lines = client.get("/metrics").text.splitlines()
+    assert {'attune_queue_workers{queue="gpu"} 2', 'attune_queue_workers{queue="cpu"} 1'} <= {
+        *lines
+    }

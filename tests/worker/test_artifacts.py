@@ -73,6 +73,19 @@ def test_a_key_stays_below_the_root(tmp_path: Path, folder: Path, key: str) -> N
         found.fetch(key)
 
 
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_what_is_removed_is_gone_and_nothing_else(tmp_path: Path, folder: Path, kind: str) -> None:
+    found = Artifacts(store(tmp_path, kind).root, tmp_path / "cache")
+    parts = [found.publish(folder, f"export-parts/{number}/job-1-1") for number in (1, 2)]
+    found.remove(parts[0].uri)
+    found.remove(parts[0].uri)  # again, by an attempt that did not know
+    with pytest.raises(NotFound):
+        Artifacts(found.root, tmp_path / "another cache").fetch(parts[0].uri)
+    assert (found.fetch(parts[1].uri, parts[1].sha256) / "model.bin").read_text() == "weights"
+    with pytest.raises(Invalid):
+        found.remove("../outside")
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def write(aside: Path) -> None:
         (aside / "half").write_text("…")

@@ -17,6 +17,7 @@ RUNS: Final[Mapping[str, str]] = {
     "evaluate": "worker.runs.evaluate",
     "export": "worker.runs.export",
     "generate": "worker.runs.generate",
+    "help": "worker.runs.help",
     "import": "worker.runs.import_",
     "judge": "worker.runs.judge",
     "merge": "worker.runs.merge",

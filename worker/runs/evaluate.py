@@ -34,7 +34,7 @@ from worker.orders import Interrupted
 from worker.rlhf.model.roles import Roles
 from worker.rlhf.reward import scoring
 from worker.rlhf.reward.scoring import AdapterReward, RewardFunction
-from worker.runs.data import checkpoint_weights, reward_reading, sampled_completions
+from worker.runs.data import checkpoint_weights, reward_reading, shared_draws
 from worker.runs.data.sampled_completions import Draw
 from worker.runs.data.scored_completions import CompletionReader, turns
 from worker.runs.process import transactions
@@ -153,7 +153,7 @@ def _answers(
     )
     wanted = Draw(task.plan.sampling, task.seed, 1)
     completions: dict[int, Completion] = {}
-    for rows in sampled_completions.draw(context, answering, task.prompts, wanted):
+    for rows in shared_draws.draw(context, answering, task.prompts, wanted):
         completions |= {row.prompt_id: row for row in rows}
         context.report(len(completions), len(task.prompts), f"responses of {checkpoint.name}")
         if context.should_stop() in {"cancel", "preempt"}:

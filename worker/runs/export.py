@@ -22,12 +22,13 @@ from app.services.datasets import (
     export_since,
     exports,
     judged_comparisons,
-    preferences,
 )
 from app.services.datasets.export_rows import Account
 from app.services.datasets.exports import Frozen
-from app.services.datasets.judged_comparisons import ExportOptions, JudgedComparison
+from app.services.datasets.judged_comparisons import ExportOptions
+from worker.runs import judged_pages
 from worker.runs.process.job_context import JobContext
+from worker.runs.shared_export import Sharing
 
 STEM = "data"
 DATA = f"{STEM}.{Container.JSONL}"
@@ -52,8 +53,10 @@ def run(context: JobContext) -> None:
         project = session.get_one(Project, export.project_id)
     options = ExportOptions.from_json(export.options)
     title = f"{project.name}, export {export.number}"
-    written = write(context, project.id, export.format, options, title)
+    sharing = Sharing(context, project.id, export.format, options)
+    written = write(context, project.id, export.format, options, title, sharing=sharing)
     frozen = publish(context, written)
+    sharing.discard()
 
     def finish(session: Session) -> Mapping[str, Any]:
         row = session.get_one(Export, export.id)
@@ -71,14 +74,21 @@ def write(
     title: str,
     *,
     folder: str = "export",
+    sharing: Sharing | None = None,
 ) -> Written:
-    """Write the file, its manifest and its card into a folder of the job, in bounded memory."""
+    """Write the file, its manifest and its card into a folder of the job, in bounded memory.
+
+    With `sharing`, other workers write parts of a large file.
+    """
     target = context.workdir / folder
     target.mkdir(parents=True, exist_ok=True)
     account = Account()
-    comparisons = stream(context.database, project_id, format, options, account)
     shown = _of_files(context.database, project_id, format, options, account)
-    lines = export_rows.write(comparisons, format, options, account, shown=shown)
+    if sharing is None:
+        comparisons = judged_pages.stream(context.database, project_id, format, options, account)
+        lines = export_rows.write(comparisons, format, options, account, shown=shown)
+    else:
+        lines = sharing.lines(account, shown)
     counted = _reported(lines, context)
     with _no_cycle_detection():
         file = containers.write(target, STEM, counted, format, options.container)
@@ -143,28 +153,6 @@ def _reported(lines: Iterable[bytes], context: JobContext) -> Iterator[bytes]:
         if number % 1000 == 0:
             context.report(number, 0, f"{number} rows")
         yield line
-
-
-def stream(
-    database: Database, project_id: int, format: str, options: ExportOptions, account: Account
-) -> Iterator[JudgedComparison]:
-    """Yield comparisons page by page, each page in a short session of its own."""
-    details = export_options.details(format)
-    with database.reader() as session:
-        preferences.count_outside(session, project_id, options, account.counts)
-    after: int | None = 0
-    limit = preferences.FIRST_PAGE
-    while after is not None:
-        with database.reader() as session:
-            page = preferences.read_page(
-                *(session, project_id, options, account.counts),
-                after=after,
-                limit=limit,
-                details=details,
-            )
-        limit = preferences.next_limit(page)
-        yield from page.rows
-        after = page.after
 
 
 def _of_files(

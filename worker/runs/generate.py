@@ -40,8 +40,8 @@ from worker.runs.data import (
     checkpoint_weights,
     preflight_figures,
     reward_reading,
-    sampled_completions,
     server_completions,
+    shared_draws,
 )
 from worker.runs.data.preflight_figures import Drawn, Waste
 from worker.runs.data.sampled_completions import Answering, Draw
@@ -246,7 +246,7 @@ def _extend(
     for count in sorted({counts[prompt.id] for prompt in prompts}):
         some = [prompt for prompt in prompts if counts[prompt.id] == count]
         wanted = Draw(task.plan.sampling, _drawing_seed(task), count)
-        for rows in sampled_completions.draw(context, answering, some, wanted):
+        for rows in shared_draws.draw(context, answering, some, wanted):
             for row in rows:
                 candidates[row.prompt_id].append(row)
             done += len({row.prompt_id for row in rows})
@@ -272,7 +272,7 @@ def _replace(
     if not rules.is_on or not rules.spares or not short:
         return
     wanted = Draw(task.plan.sampling, _drawing_seed(task), rules.spares, start=count)
-    for rows in sampled_completions.draw(context, answering, short, wanted):
+    for rows in shared_draws.draw(context, answering, short, wanted):
         for row in rows:
             drawn[row.prompt_id].append(row)
         _obey(context)

@@ -87,6 +87,7 @@ def read_page(
     counts: Counts,
     *,
     after: int = 0,
+    until: int | None = None,
     limit: int = PAGE,
     details: Details | None = None,
 ) -> JudgedPage:
@@ -96,7 +97,7 @@ def read_page(
     as excluded. The caller counts what it exports of the rest, or why it does not.
     """
     wanted = details or Details()
-    if not (selected := _comparisons(session, project_id, options, after, limit)):
+    if not (selected := _comparisons(session, project_id, options, after, until, limit)):
         return JudgedPage((), None)
     ids = [row[0] for row in selected]
     weights = criteria.weights(session, project_id)
@@ -157,6 +158,25 @@ def next_limit(page: JudgedPage) -> int:
         for candidate in row.candidates
     )
     return min(max(PAGE_BYTES * len(sampled) // max(size, 1), 10), PAGE)
+
+
+def count_after(session: Session, project_id: int, after: int) -> int:
+    """Count the comparisons of a project with higher ids, whatever they are for."""
+    query = select(func.count()).where(_comparison.project_id == project_id, _comparison.id > after)
+    return session.scalar(query) or 0
+
+
+def every_nth(session: Session, project_id: int, after: int, n: int) -> list[int]:
+    """Return the id of every nth comparison of a project after an id, without the last of all."""
+    number = func.row_number().over(order_by=_comparison.id).label("number")
+    numbered = (
+        select(_comparison.id, number)
+        .where(_comparison.project_id == project_id, _comparison.id > after)
+        .subquery()
+    )
+    newest = select(func.max(numbered.c.id)).scalar_subquery()
+    query = select(numbered.c.id).where(numbered.c.number % n == 0, numbered.c.id < newest)
+    return list(session.scalars(query.order_by(numbered.c.id)))
 
 
 def count_outside(
@@ -233,7 +253,12 @@ def _joined(query: Select[Any]) -> Select[Any]:
 
 
 def _comparisons(
-    session: Session, project_id: int, options: ExportOptions, after: int, limit: int
+    session: Session,
+    project_id: int,
+    options: ExportOptions,
+    after: int,
+    until: int | None,
+    limit: int,
 ) -> Sequence[Any]:
     columns: tuple[Any, ...] = (
         *(_comparison.id, _comparison.kind, _comparison.purpose, _comparison.is_withdrawn),
@@ -244,6 +269,7 @@ def _comparisons(
         .where(
             _comparison.project_id == project_id,
             _comparison.id > after,
+            *([] if until is None else [_comparison.id <= until]),
             *_conditions(project_id, options),
             *(
                 []

@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, Row, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import now
-from app.domain.states import JOB_MOVES, JobState, move
+from app.domain.states import JOB_MOVES, OVER_JOB_STATES, JobState, move
 from app.errors import Invalid, LeaseLost
 from app.models import Job, JobAttempt, Round
-from app.services.jobs import jobs, restored_jobs
+from app.services.jobs import jobs, restored_jobs, shards
 
 DEATHS_TO_QUARANTINE: Final = 3
 LOG_TAIL: Final = 32_768  # characters of a log that are kept
@@ -89,9 +89,17 @@ def claim(
     return claimed
 
 
-def has_runnable(session: Session, queues: Sequence[str], *, waiting_s: float = 0.0) -> bool:
+def has_runnable(
+    session: Session,
+    queues: Sequence[str],
+    *,
+    waiting_s: float = 0.0,
+    above_priority: int | None = None,
+) -> bool:
     """Return whether a job of these queues can be claimed and is at least `waiting_s` old."""
     query = select(Job.id).where(_is_runnable(session, queues))
+    if above_priority is not None:
+        query = query.where(Job.priority > above_priority)
     if waiting_s:
         query = query.where(Job.created_at <= now(session) - timedelta(seconds=waiting_s))
     return session.scalar(query.limit(1)) is not None
@@ -306,6 +314,8 @@ def _end(session: Session, job: Job, state: JobState, outcome: str, error: str =
         .execution_options(synchronize_session=False)
     )
     session.flush()
+    if state in OVER_JOB_STATES:
+        shards.dismiss_helpers(session, job.id)
     return job
 
 

@@ -18,7 +18,7 @@ from app.db.engine import after_commit
 from app.domain.states import JOB_MOVES, JobState, move
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Job, JobAttempt, Metric, TrainingSample
-from app.services.jobs import restored_jobs
+from app.services.jobs import restored_jobs, shards
 from app.services.people import audit
 
 
@@ -101,6 +101,7 @@ def cancel(session: Session, job_id: int, *, actor_id: int | None) -> Job:
     else:
         job.state = move(JOB_MOVES, f"job {job_id}", job.state, JobState.CANCELLED)
         job.ended_at = now(session)
+    shards.dismiss_helpers(session, job_id)
     _record(session, "cancel", job, actor_id)
     return job
 
@@ -146,8 +147,8 @@ def page(
     before_id: int | None = None,
     limit: int = 50,
 ) -> list[Job]:
-    """Return jobs with ids below `before_id`, newest first."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    """Return jobs with ids below `before_id`, newest first; helpers lie with what they help."""
+    query = select(Job).where(Job.helps_id.is_(None)).order_by(Job.id.desc()).limit(limit)
     if states:
         query = query.where(Job.state.in_(states))
     if project_id is not None:

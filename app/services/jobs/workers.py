@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db import now
@@ -76,12 +76,20 @@ def is_alive(worker: WorkerHeartbeat, moment: datetime) -> bool:
     return moment - worker.seen_at <= timedelta(seconds=ALIVE_S)
 
 
-def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
-    """Return the current length and age of each queue."""
+def serving(session: Session, queues: Sequence[str]) -> dict[str, int]:
+    """Return how many live workers take jobs of each queue."""
     moment = now(session)
+    live = [worker for worker in listed(session) if is_alive(worker, moment)]
+    return {queue: sum(queue in worker.queues for worker in live) for queue in queues}
+
+
+def queue_figures(session: Session, queues: Sequence[str]) -> list[QueueFigures]:
+    """Return the current length and age of each queue; nobody waits for helpers in the queue."""
+    moment = now(session)
+    is_waited_for = or_(Job.helps_id.is_(None), Job.state == JobState.RUNNING)
     query = (
         select(Job.queue, Job.state, func.count(), func.min(Job.created_at))
-        .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        .where(Job.state.in_((JobState.QUEUED, JobState.RUNNING)), is_waited_for)
         .group_by(Job.queue, Job.state)
     )
     rows = {

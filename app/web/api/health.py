@@ -70,6 +70,7 @@ def ready(request: Request, response: Response) -> Readiness:
         "disk": _check_disk(request.app.state.settings.data_dir),
         "secret": _check_secret(request.app.state.secret),
         "broker": _check_broker(),
+        "workers": _check_workers(_database(request)),
     }
     is_ready = all(check.state != "failed" for check in checks.values())
     response.status_code = 200 if is_ready else 503
@@ -113,6 +114,21 @@ def _check_broker() -> Check:
     return answers[broker.is_reachable()]
 
 
+def _check_workers(database: Database) -> Check:
+    """Name the queues that no live worker serves; pages and labeling need none."""
+    try:
+        with database.reader() as session:
+            serving = workers.serving(session, broker.QUEUES)
+    except SQLAlchemyError:
+        return Check("degraded", "not known while the database is not responding")
+    counts = ", ".join(f"{queue} {count}" for queue, count in serving.items())
+    unserved = [queue for queue, count in serving.items() if not count]
+    if unserved:
+        names = " and ".join(unserved)
+        return Check("degraded", f"none takes jobs of {names}, so these wait ({counts})")
+    return Check("ok", f"live workers of each queue: {counts}")
+
+
 def _gauges(session: Session) -> Iterator[str]:
     figures = workers.queue_figures(session, broker.QUEUES)
     by_queue: list[tuple[str, str, Callable[[workers.QueueFigures], float]]] = [
@@ -127,6 +143,9 @@ def _gauges(session: Session) -> Iterator[str]:
     for name, text, read in by_queue:
         yield from _head(name, text)
         yield from (f'{name}{{queue="{row.queue}"}} {read(row):g}' for row in figures)
+    yield from _head("attune_queue_workers", "Workers with a recent heartbeat that serve a queue.")
+    serving = workers.serving(session, broker.QUEUES)
+    yield from (f'attune_queue_workers{{queue="{queue}"}} {n}' for queue, n in serving.items())
     totals = workers.totals(session)
     yield from _head("attune_jobs", "Jobs by state.")
     yield from (

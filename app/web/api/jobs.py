@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from app.domain.states import JobState
 from app.models import Job
-from app.services.jobs import jobs
+from app.services.jobs import jobs, shards
 from app.services.rounds import job_control
 from app.web.addresses import AddressedRoute
 from app.web.deps import AdminAccess, LeadAccess
@@ -28,6 +29,7 @@ class JobOut:
     state: JobState
     project_id: int | None
     round_id: int | None
+    helps_id: int | None
     attempts: int
     progress_done: int
     progress_total: int
@@ -48,6 +50,7 @@ class JobOut:
             state=JobState(job.state),
             project_id=job.project_id,
             round_id=job.round_id,
+            helps_id=job.helps_id,
             attempts=job.attempts,
             progress_done=job.progress_done,
             progress_total=job.progress_total,
@@ -79,6 +82,26 @@ class SampleOut:
     score: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerShareOut:
+    """What one worker has of the shards of a job; `worker` is empty for those that are free."""
+
+    worker: str
+    shards: int
+    ended: int
+    rows: int
+    repeated: int
+
+    @classmethod
+    def of_job(cls, session: Session, job: Job) -> "list[WorkerShareOut]":
+        """Return who has what of a job's shards."""
+        found = shards.shares(session, [job.id]).get(job.id, [])
+        return [
+            cls(share.worker, share.shards, share.ended, share.rows, share.repeated)
+            for share in found
+        ]
+
+
 Before = Annotated[int | None, Query(description="Only jobs with a lower id.")]
 Limit = Annotated[int, Query(ge=1, le=200)]
 
@@ -93,6 +116,12 @@ def all_jobs(access: AdminAccess, before: Before = None, limit: Limit = 50) -> l
 def any_job(access: AdminAccess, job_id: RowId) -> JobOut:
     """Return a job of any project, or of none."""
     return JobOut.of(jobs.get(access.session, job_id))
+
+
+@router.get("/jobs/{job_id}/shards")
+def shards_of_any(access: AdminAccess, job_id: RowId) -> list[WorkerShareOut]:
+    """Return who has what of a job that workers share."""
+    return WorkerShareOut.of_job(access.session, jobs.get(access.session, job_id))
 
 
 @router.post("/jobs/{job_id}/{action}")
@@ -135,6 +164,12 @@ def samples(access: LeadAccess, job_id: RowId, limit: Limit = 50) -> list[Sample
     """Return the responses that the job kept, newest step first."""
     kept = jobs.samples(access.session, _job(access, job_id).id, limit=limit)
     return [SampleOut(row.step, row.prompt, row.completion, row.score) for row in kept]
+
+
+@router.get(f"{OF_PROJECT}/{{job_id}}/shards")
+def shards_of_one(access: LeadAccess, job_id: RowId) -> list[WorkerShareOut]:
+    """Return who has what of a job of the project that workers share."""
+    return WorkerShareOut.of_job(access.session, _job(access, job_id))
 
 
 @router.post(f"{OF_PROJECT}/{{job_id}}/{{action}}")

@@ -3,7 +3,8 @@
 Administrators see all jobs; leads see the jobs of their project, at an address of the project.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from app.db import now
 from app.domain.states import OVER_JOB_STATES, JobState
 from app.models import Job, JobAttempt, Project, WorkerHeartbeat
 from app.queue import QUEUES
-from app.services.jobs import jobs, workers
+from app.services.jobs import job_waits, jobs, shards, workers
+from app.services.jobs.shards import WorkerShare
 from app.services.people import accounts
 from app.services.project import projects
 from app.services.rounds import job_control
@@ -34,13 +36,28 @@ NOTICES = {
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job in the list, with its times in seconds."""
+    """A job in the list, with its times in seconds.
+
+    `waits_for` says why it has not started, and `shares` who has what of its shards.
+    """
 
     job: Job
     project: str
     age_s: float
     took_s: float | None
     left_s: float | None
+    waits_for: str = ""
+    shares: Sequence[WorkerShare] = ()
+
+    @property
+    def shards(self) -> int:
+        """The number of its shards."""
+        return sum(share.shards for share in self.shares)
+
+    @property
+    def shards_ended(self) -> int:
+        """How many of them have ended."""
+        return sum(share.ended for share in self.shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,10 @@ class JobsPage:
     next_before: int | None
     url: str
 
+    def serving(self, queue: str) -> int:
+        """Return how many live workers take jobs of a queue."""
+        return sum(row.is_alive and queue in row.worker.queues for row in self.workers)
+
     @property
     def has_unserved(self) -> bool:
         """Whether a job is waiting in a queue that no live worker serves."""
@@ -77,6 +98,8 @@ class JobPage:
 
     row: JobRow
     attempts: list[JobAttempt]
+    helpers: list[Job]
+    helps: Job | None
     by: str
     slug: str | None  # of the project under whose address the page is shown
     actions: list[str]
@@ -85,6 +108,12 @@ class JobPage:
     def is_over(self) -> bool:
         """Whether the job has ended, so that the page need not refresh."""
         return self.row.job.state in OVER_JOB_STATES
+
+    def job_url(self, job_id: int) -> str:
+        """Return the address of another job's page."""
+        if self.slug is None:
+            return addresses.path("jobs.show_one", job_id=job_id)
+        return addresses.path("jobs.show_of_project", slug=self.slug, job_id=job_id)
 
     @property
     def live_url(self) -> str:
@@ -190,7 +219,7 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
         for worker in workers.listed(session)
     ]
     return JobsPage(
-        rows=[_row(job, names.get(job.project_id or 0, ""), moment) for job in listed],
+        rows=_rows(session, listed, names, moment),
         queues=workers.queue_figures(session, QUEUES),
         workers=seen,
         state=state,
@@ -202,14 +231,31 @@ def _list(request: Request, session: Session, state: str, before: int | None) ->
 
 def _one(session: Session, job_id: int, project: Project | None = None) -> JobPage:
     job = job_control.find(session, job_id, project_id=project.id if project else None)
-    names = _project_names(session, [job])
+    (row,) = _rows(session, [job], _project_names(session, [job]), now(session))
     return JobPage(
-        row=_row(job, names.get(job.project_id or 0, ""), now(session)),
+        row=row,
         attempts=jobs.attempts(session, job_id),
+        helpers=shards.helpers_of(session, job_id),
+        helps=None if job.helps_id is None else jobs.get(session, job.helps_id),
         by=accounts.user_name(session, job.created_by_id),
         slug=project.slug if project else None,
         actions=_actions(job),
     )
+
+
+def _rows(
+    session: Session, listed: list[Job], names: Mapping[int, str], moment: datetime
+) -> list[JobRow]:
+    waits = job_waits.reasons(session, listed)
+    shares = shards.shares(session, [job.id for job in listed])
+    return [
+        replace(
+            _row(job, names.get(job.project_id or 0, ""), moment),
+            waits_for=waits.get(job.id, ""),
+            shares=shares.get(job.id, ()),
+        )
+        for job in listed
+    ]
 
 
 def _row(job: Job, project: str, moment: datetime) -> JobRow:

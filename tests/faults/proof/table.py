@@ -5,12 +5,14 @@ from typing import Final
 from tests.faults.proof import (
     broker_gone,
     dead_worker,
+    export_lane,
     first_label,
     job_kills,
     lost_judgments,
     partition,
     queue_rows,
     replays,
+    shared_work,
     speeds,
     tested,
 )
@@ -39,6 +41,19 @@ ROWS: Final = (
         "75 s",
         dead_worker.measure,
         is_idle=True,
+    ),
+    Row(
+        "shared",
+        "work shared by workers, one of which is killed",
+        f"the same bytes; two workers take {shared_work.MOST} of one worker's time, plus the start",
+        shared_work.measure,
+        is_idle=True,
+    ),
+    Row(
+        "lanes",
+        "an export of 10,000 rows ordered while a policy trains",
+        f"{export_lane.MOST_S:.0f} s, embedded and with Celery",
+        export_lane.measure,
     ),
     Row("resume", "resume after a kill", "bit-equal weights on the CPU", tested.resume),
     Row(

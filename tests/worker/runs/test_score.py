@@ -3,21 +3,26 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from app.db import Database
+from app.domain import shard_sizes
 from app.domain.reward_parts import PartKind, RewardPart, ScoreForm
 from app.errors import Invalid
-from app.models import Checkpoint, Completion, Job, Project, Prompt, ScoredRow, Scoring
+from app.models import Checkpoint, Completion, Job, Project, Prompt, ScoredRow, Scoring, Shard
 from app.services.checkpoints import checkpoints
+from app.services.jobs import job_leases
 from app.services.project import projects
 from app.services.rounds import scoring_csv, scorings
 from app.services.rounds.scorings import PromptChoice, ScorerChoice
 from tests.worker import published
-from tests.worker.runs import small
-from worker.runs import answer
+from tests.worker.runs import small, test_shared_draws
+from worker.runs import answer, help, score
+from worker.runs.process import shard_work
+from worker.runs.process.job_context import JobContext
 from worker.training import text_scores
 
 PATTERN = RewardPart(PartKind.FORMAT, pattern="a")
@@ -218,3 +223,64 @@ def test_what_cannot_be_scored_is_refused_before_a_job(
         ask(any_database, part, chosen)
     with any_database.reader() as session:
         assert session.scalars(select(Job)).all() == []
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_rows_that_a_helper_scores_are_those_that_one_worker_scores(
+    project: Project,
+    any_database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_lost: bool,
+) -> None:
+    monkeypatch.setattr(score, "ROWS", 1)
+    toxic = published.save(tmp_path / "toxic", ("fine", "toxic"))
+    part = RewardPart(
+        PartKind.CLASSIFIER, model=str(toxic), label="toxic", score=ScoreForm.PROBABILITY
+    )
+    first = ask(any_database, part)
+    small.run_jobs(any_database, tmp_path)
+    second = ask(any_database, part)
+    test_shared_draws.two_workers(any_database)
+    monkeypatch.setattr(shard_sizes, "START_S", -100.0)
+    share = shard_work.share
+
+    def interlude(*args: Any) -> None:
+        share(*args)
+        if is_lost:  # the job is, and its helper had no time yet
+            raise _Killed
+        helped.append(test_shared_draws.claim_helper(any_database, tmp_path))
+        help.run(helped[0])
+
+    helped: list[JobContext] = []
+    monkeypatch.setattr(shard_work, "share", interlude)
+    context = small.claimed(any_database, tmp_path)
+    if is_lost:
+        with pytest.raises(_Killed):
+            score.run(context)
+        helped.append(test_shared_draws.claim_helper(any_database, tmp_path))
+        with any_database.transaction() as session:
+            job_leases.died(session, context.job_id, context.lease_token, "killed")
+        context = small.claimed(any_database, tmp_path)
+    score.run(context)
+    with any_database.reader() as session:
+        rows: dict[int, list[Any]] = {
+            key: [
+                (row.texts, row.scores)
+                for row in session.scalars(
+                    select(ScoredRow)
+                    .where(ScoredRow.scoring_id == key)
+                    .order_by(ScoredRow.prompt_id)
+                )
+            ]
+            for key in (first, second)
+        }
+        workers = set(session.scalars(select(Shard.worker)))
+        remarks = [session.get_one(Scoring, key).remarks for key in (first, second)]
+    assert rows[first] == rows[second]
+    assert remarks[0] == remarks[1]
+    assert workers == {"here" if is_lost else test_shared_draws.OTHER}
+
+
+class _Killed(BaseException):
+    """Stands for a kill within this process."""

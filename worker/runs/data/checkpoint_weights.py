@@ -5,6 +5,7 @@ model). All adapters of a project use the same full model, so that policy, value
 reference share one base in memory.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,15 +104,21 @@ def answering(
     chat: ChatSettings | None = None,
 ) -> Answering:
     """Load a model that generates, with the role to run it in."""
+    began = time.monotonic()
     with context.database.reader() as session:
         beneath = layers(session, checkpoint)
     roles = load(context, beneath, four_bit=four_bit, chat=chat)
+    role = POLICY
     if is_whole(checkpoint):
-        return Answering(checkpoint, roles, BASE, instruction)
-    if checkpoint.kind == CheckpointKind.SFT:
-        return Answering(checkpoint, roles, SFT, instruction)
-    saving.load_policy(roles, fetch(context, checkpoint), POLICY)
-    return Answering(checkpoint, roles, POLICY, instruction)
+        role = BASE
+    elif checkpoint.kind == CheckpointKind.SFT:
+        role = SFT
+    else:
+        saving.load_policy(roles, fetch(context, checkpoint), POLICY)
+    load_s = time.monotonic() - began
+    return Answering(
+        checkpoint, roles, role, instruction, four_bit=four_bit, chat=chat, load_s=load_s
+    )
 
 
 def fetch(context: JobContext, checkpoint: Checkpoint) -> Path:

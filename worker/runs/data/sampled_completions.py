@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from app.db import now
 from app.domain import earlier_turns
+from app.domain.chat_settings import ChatSettings
 from app.domain.instruction_text import InstructionText
 from app.domain.plan import Sampling
 from app.models import Checkpoint, Completion, Prompt
@@ -37,12 +38,21 @@ HOW = frozenset({"batch_size", "engine"})
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """A model that generates: its row, its weights, and the role to run them in."""
+    """A model that generates: its row, its weights, and the role to run them in.
+
+    Attributes:
+        four_bit: whether its weights were quantized when they were loaded.
+        chat: the settings that it was loaded with.
+        load_s: how long that took.
+    """
 
     checkpoint: Checkpoint
     roles: Roles
     role: str
     instruction: InstructionText
+    four_bit: bool = False
+    chat: ChatSettings | None = None
+    load_s: float = 0.0
     refusals: Refusals = field(default_factory=lambda: Refusals("prompts"))
 
 
