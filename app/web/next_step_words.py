@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.domain import recommendations
 from app.domain.gate_policies import Gate
+from app.domain.goals import Goal
 from app.domain.next_action import NextAction
 from app.domain.states import RoundState
 from app.domain.win_rates import EvaluationResults
@@ -51,6 +52,8 @@ class NextStepWords:
 
 def words(project: Project, step: NextStep) -> NextStepWords:
     """Return the words and buttons of a project's next step."""
+    if not project.trains and step.round is None:
+        return _towards_results(project, step)
     phrase = {
         NextAction.RESUME_LABELING: _resume_labeling,
         NextAction.IMPORT_PROMPTS: _import_prompts,
@@ -81,6 +84,98 @@ def _import_prompts(slug: str, _step: NextStep) -> NextStepWords:
         "per line is enough; it can also hold demonstrations.",
         (_import_button(slug),),
     )
+
+
+def _towards_results(project: Project, step: NextStep) -> NextStepWords:
+    """Return the words of a step in a project that trains no model."""
+    phrase = {
+        NextAction.RESUME_LABELING: _resume_labeling,
+        NextAction.IMPORT_PROMPTS: _import_responses,
+        NextAction.IMPORT_RESPONSES: _import_responses,
+        NextAction.ASK_LABELERS: _ask_labelers,
+        NextAction.COLLECT_JUDGMENTS: _collect_for_results,
+        NextAction.SEE_RESULTS: _compare if project.goal == Goal.COMPARE else _export,
+    }
+    return phrase[step.action](project.slug, step)
+
+
+def _import_responses(slug: str, step: NextStep) -> NextStepWords:
+    has_prompts = step.action is NextAction.IMPORT_RESPONSES
+    return NextStepWords(
+        "Import responses" if has_prompts else "Import prompts and responses",
+        ("The prompts have no responses that people could judge yet. " if has_prompts else "")
+        + "A file has prompts with the responses of one or several models to each; it can also "
+        "have the judgments of people.",
+        (_import_button(slug),),
+    )
+
+
+def _ask_labelers(slug: str, step: NextStep) -> NextStepWords:
+    count = f"{step.unasked:,} prompt{' has' if step.unasked == 1 else 's have'}"
+    return NextStepWords(
+        "Ask labelers",
+        f"{count} responses that labelers have not been asked about. Up to 500 comparisons are "
+        "added to the queue at a time.",
+        (
+            Button(
+                "Ask labelers",
+                addresses.path("comparisons.ask", slug=slug),
+                is_post=True,
+                is_main=True,
+            ),
+            _import_button(slug, is_main=False),
+        ),
+    )
+
+
+def _collect_for_results(slug: str, step: NextStep) -> NextStepWords:
+    figures = step.labeling
+    assert figures is not None
+    buttons = [Button("Label", addresses.path("label.show", slug=slug), is_main=True)]
+    if not figures.labelers:
+        buttons.append(_invite_button(slug))
+    if figures.done:
+        buttons.append(_leaderboard_button(slug))
+    sentence = _labeling_sentence(figures)
+    if step.unasked:
+        sentence += f" Labelers have not been asked about {_count(step.unasked, 'more prompt')}."
+    return NextStepWords(f"{_count(figures.left, 'more judgment')}", sentence, tuple(buttons))
+
+
+def _compare(slug: str, step: NextStep) -> NextStepWords:
+    return NextStepWords(
+        "See which model people prefer",
+        f"{_all_judged(step)} The leaderboard says which model wins, and how sure that is.",
+        (_leaderboard_button(slug, is_main=True), _export_button(slug)),
+    )
+
+
+def _export(slug: str, step: NextStep) -> NextStepWords:
+    return NextStepWords(
+        "Export the judgments",
+        f"{_all_judged(step)} An export is a file to train on, with a record of what was left out "
+        "and why.",
+        (_export_button(slug, is_main=True), _leaderboard_button(slug)),
+    )
+
+
+def _all_judged(step: NextStep) -> str:
+    assert step.imported is not None
+    if step.imported.done == 1:
+        return "The only judgment wanted has been made."
+    return f"All {_count(step.imported.done, 'judgment')} have been made."
+
+
+def _leaderboard_button(slug: str, *, is_main: bool = False) -> Button:
+    return Button("Leaderboard", addresses.path("leaderboard.show", slug=slug), is_main=is_main)
+
+
+def _export_button(slug: str, *, is_main: bool = False) -> Button:
+    return Button("Export", addresses.path("exports.show_all", slug=slug), is_main=is_main)
+
+
+def _invite_button(slug: str) -> Button:
+    return Button("Invite labelers", addresses.path("labelers.show", slug=slug))
 
 
 def _complete_setup(slug: str, step: NextStep) -> NextStepWords:
@@ -218,7 +313,7 @@ def _collect_judgments(slug: str, step: NextStep) -> NextStepWords:
         words = f"{goal.capitalize()} with the judgments so far"
         buttons.append(Button(words, finish, is_post=True, confirm=confirm))
     if not figures.labelers:
-        buttons.append(Button("Invite labelers", addresses.path("labelers.show", slug=slug)))
+        buttons.append(_invite_button(slug))
     heading = f"{_count(figures.left, 'more judgment')}, then {goal}"
     return NextStepWords(heading, _labeling_sentence(figures), tuple(buttons))
 
@@ -278,8 +373,8 @@ def _job_sentence(job: JobFigures | None) -> str:
     return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."
 
 
-def _import_button(slug: str) -> Button:
-    return Button("Import a file", addresses.path("prompts.show", slug=slug), is_main=True)
+def _import_button(slug: str, *, is_main: bool = True) -> Button:
+    return Button("Import a file", addresses.path("prompts.show", slug=slug), is_main=is_main)
 
 
 def _round(step: NextStep) -> Round:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import addresses, glossary, security, transport
+from app.web import addresses, glossary, goal_words, purpose_words, security, transport
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,7 @@ def _environment() -> Environment:
         path=path_in_page,
         has_static=lambda path: (STATIC / path).is_file(),
         glossary=glossary.entries,
+        goal_words=goal_words.GOALS,
     )
     environment.filters.update(
         markdown=render_markdown,
@@ -144,6 +145,7 @@ def _environment() -> Environment:
         moment=_moment,
         duration=_duration,
         tojson_attr=_json_attribute,
+        purpose=purpose_words.of,
     )
     return environment
 

@@ -10,6 +10,7 @@ from app.domain.gates.failures import FailureFigures
 from app.domain.gates.judging import LabelerFigures
 from app.domain.gates.learning import RewardFigures
 from app.domain.gates.verdicts import Figures
+from app.domain.goals import Goal
 from app.domain.next_action import NextAction
 from app.domain.plan import RoundPlan
 from app.domain.states import RoundState
@@ -20,7 +21,7 @@ from app.services.rounds.round_progress import LabelingProgress
 from app.web import next_step_words
 from app.web.next_step_words import NextStepWords
 
-PROJECT = Project(slug="desk", name="Desk")
+PROJECT = Project(goal=Goal.TRAIN, slug="desk", name="Desk")
 WAITS = ("planned", "sft", "generating", "reward", "policy", "evaluating")
 
 

@@ -36,17 +36,18 @@ TRAINING = "training"
 """The input of reward models, with token ids and every vote."""
 
 _KNOWN: Mapping[str, str] = {
-    "trl-implicit": "TRL, implicit prompt (reward models)",
-    "trl-explicit": "TRL, explicit prompt (DPO)",
+    "trl-implicit": "TRL, implicit prompt (for RewardTrainer)",
+    "trl-explicit": "TRL, explicit prompt (for DPOTrainer)",
     "trl-implicit-text": "TRL text, implicit prompt",
     "trl-explicit-text": "TRL text, explicit prompt",
     "vertex-rlhf": "Vertex RLHF",
     "hh": "Anthropic HH",
     "openai-preference": "OpenAI preference",
+    "llama-factory-alpaca": "LLaMA-Factory, Alpaca style",
+    "llama-factory-sharegpt": "LLaMA-Factory, ShareGPT style",
 }
 TITLES: Mapping[str, str] = {
     **_KNOWN,
-    **{name: name for name in writers.PREFERENCES if name not in _KNOWN},
     UNPAIRED: "Unpaired (prompt, completion, label)",
     DEMONSTRATIONS[0]: "Demonstrations (messages), written and edited",
     DEMONSTRATIONS[1]: "Demonstrations (prompt, completion), written and edited",

@@ -168,6 +168,12 @@ def of_project(session: Session, project_id: int) -> list[Export]:
     return list(session.scalars(query.order_by(Export.number.desc())))
 
 
+def count_ready(session: Session, project_id: int) -> int:
+    """Count the project's exports that can be downloaded."""
+    query = select(func.count()).where(Export.project_id == project_id, Export.state == READY)
+    return session.scalar(query) or 0
+
+
 def of_job(session: Session, job_id: int) -> Export | None:
     """Return the export that a job has written, if any."""
     return session.scalar(select(Export).where(Export.job_id == job_id))

@@ -10,15 +10,17 @@ from pydantic import BaseModel, Field
 
 from app.domain.instruction_text import InstructionPlace
 from app.domain.judged_by import JudgedBy
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES, by_count
-from app.models import Export, Purpose, Split
+from app.models import Export, Project, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
 from app.services.project import prompt_search
+from app.services.rounds import round_progress
 from app.web import addresses, export_files
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
@@ -137,7 +139,13 @@ class ExportsPage:
     error: str = ""
     categories: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    has_rounds: bool = False
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """The titles of all formats, whether or not they are on offer."""
+        return export_rows.TITLES
 
     @property
     def is_busy(self) -> bool:
@@ -253,7 +261,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
     return ExportsPage(
         [_row(access, export) for export in listed],
         form,
-        export_rows.TITLES,
+        _formats(access.project),
         AGGREGATES,
         TIES,
         containers.TITLES,
@@ -262,7 +270,18 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         error,
         tuple(prompt_search.categories(access.session, access.project.id)),
         tuple(prompt_search.tags(access.session, access.project.id)),
+        round_progress.has_any(access.session, access.project.id),
     )
+
+
+def _formats(project: Project) -> dict[str, str]:
+    """Return the formats on offer; of demonstrations only where there are some to come."""
+    has_texts = project.trains or KINDS[JudgmentKind(project.judgment_kind)].is_written
+    return {
+        name: title
+        for name, title in export_rows.TITLES.items()
+        if has_texts or name not in export_rows.DEMONSTRATIONS
+    }
 
 
 def _row(access: ProjectAccess, export: Export) -> ExportRow:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
+from app.domain.goals import Goal
 from app.domain.splits import Shares
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Criterion, Project
@@ -14,7 +15,7 @@ from app.services.checkpoints.base_models import ChosenBase
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
 from app.services.rounds import automatic_rounds, round_progress
-from app.web import addresses, automatic_words
+from app.web import addresses, automatic_words, goal_words
 from app.web.deps import LeadAccess, ProjectAccess, allowed_models
 from app.web.pages.projects import ProjectForm
 from app.web.render import redirect, render
@@ -189,7 +190,7 @@ def _edit(access: ProjectAccess, changes: dict[str, Any]) -> None:
 def _answer(
     request: Request, access: ProjectAccess, change: Any, form: ProjectForm | None = None
 ) -> Response:
-    before = access.project.instruction_version
+    before, goal = access.project.instruction_version, Goal(access.project.goal)
     try:
         with access.session.begin_nested():
             change()
@@ -198,7 +199,7 @@ def _answer(
         access.session.refresh(access.project)
         page = _page(access, form, str(error))
         return render(request, "settings/page.html", page, status=422)
-    notice = _notice(access, before)
+    notice = _notice(access, before) + _of_goal(access, goal)
     url = addresses.path("settings.show", slug=access.project.slug)
     return redirect(request, url, notice=notice)
 
@@ -217,6 +218,22 @@ def _notice(access: ProjectAccess, before: int) -> str:
     if live is None:
         return notice
     return f"{notice} Round {live.number} is running: the stages that it has yet to start use it."
+
+
+def _of_goal(access: ProjectAccess, before: Goal) -> str:
+    """Return what a change of the goal leaves going on, which pages no longer lead to."""
+    project = access.project
+    if project.goal == before:
+        return ""
+    notice = f" The goal is now “{goal_words.title(Goal(project.goal))}”."
+    if project.trains:
+        return notice
+    live = round_progress.current(access.session, project.id)
+    if live is not None:
+        notice += f" Round {live.number} goes on; the overview leads to it."
+    if automatic_rounds.status(access.session, project).is_on:
+        notice += " Automatic rounds are still on; the overview leads to them."
+    return notice
 
 
 def _trained(access: ProjectAccess) -> Checkpoint | None:
