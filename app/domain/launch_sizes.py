@@ -82,7 +82,7 @@ SIZES: Final[Mapping[ChoiceName, Size]] = {
         evaluation_prompts=200,
     ),
     ChoiceName.THOROUGH: Size(
-        "More judgments, several of each comparison, and longer training: for a result to rely on.",
+        "More judgments, several per comparison, and longer training: a result you can rely on.",
         prompts=1000,
         heldout_prompts=150,
         candidates=8,

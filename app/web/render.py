@@ -21,7 +21,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import addresses, glossary, goal_words, purpose_words, security, transport
+from app.web import addresses, audit_words, glossary, goal_words, page_words, security, transport
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,7 +145,14 @@ def _environment() -> Environment:
         moment=_moment,
         duration=_duration,
         tojson_attr=_json_attribute,
-        purpose=purpose_words.of,
+        audit_action=audit_words.of,
+        purpose=page_words.purpose,
+        model_kind=page_words.model_kind,
+        flag=page_words.flag,
+        job=page_words.job,
+        metric=page_words.metric,
+        sentence=page_words.sentence,
+        count=page_words.count,
     )
     return environment
 

@@ -185,7 +185,7 @@ def test_a_pick_is_settled_only_by_one_of_the_answers(sign_in: SignIn, database:
     url = f"/p/desk/comparisons/{comparison_id}/settle"
     for preferred, reason in (
         ("z", "a, b, tie or bad, not &#39;z&#39;"),
-        ("", "settling a pick takes"),
+        ("", "choose which response"),
     ):
         answer = browser.post(url, data={"reason": "gap", "preferred": preferred})
         assert (answer.status_code, reason in answer.text) == (422, True)

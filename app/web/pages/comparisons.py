@@ -21,7 +21,7 @@ from app.services.quality.comparison_search import (
 )
 from app.services.queue import steering
 from app.services.rounds import judging_flow, round_progress
-from app.web import addresses, ai_verdicts, purpose_words
+from app.web import addresses, ai_verdicts, page_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
 from app.web.render import redirect, render
@@ -55,7 +55,7 @@ class ComparisonsPage:
     @property
     def purposes(self) -> Iterable[tuple[str, str]]:
         """The purposes of comparisons in words."""
-        return purpose_words.PURPOSES.items()
+        return page_words.PURPOSES.items()
 
     @property
     def verb(self) -> str:

@@ -14,8 +14,9 @@ from app.services.checkpoints import base_models, checkpoints
 from app.services.checkpoints.base_models import ChosenBase
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
+from app.services.queue import practice_standing
 from app.services.rounds import automatic_rounds, round_progress
-from app.web import addresses, automatic_words, goal_words
+from app.web import addresses, automatic_words, goal_words, pass_mark_words
 from app.web.deps import LeadAccess, ProjectAccess, allowed_models
 from app.web.pages.projects import ProjectForm
 from app.web.render import redirect, render
@@ -74,6 +75,7 @@ class SettingsPage:
     base: ChosenBase | None
     trained: Checkpoint | None
     automatic: str  # what the next automatic round waits for
+    pass_mark: str  # what it does, or would do
     error: str = ""
 
     @property
@@ -146,7 +148,13 @@ def check_base_model(request: Request, access: LeadAccess) -> Response:
 @router.post("/p/{slug}/settings/mix")
 def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form()]) -> Response:
     """Change what is mixed in, and the pass mark of practice."""
-    return _answer(request, access, lambda: _edit(access, form.changes()))
+    before = access.project.practice_pass_share
+    answer = _answer(request, access, lambda: _edit(access, form.changes()))
+    if answer.status_code != 303 or access.project.practice_pass_share in (None, before):
+        return answer
+    mark = practice_standing.pass_mark(access.session, access.project)
+    url = addresses.path("settings.show", slug=access.project.slug)
+    return redirect(request, url, notice=f"Saved. {pass_mark_words.sentence(mark)}")
 
 
 @router.post("/p/{slug}/settings/criteria")
@@ -254,5 +262,6 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         base_models.in_use(access.session, access.project),
         _trained(access),
         automatic_words.sentence(automatic_rounds.status(access.session, access.project)),
+        pass_mark_words.sentence(practice_standing.pass_mark(access.session, access.project)),
         error,
     )
