@@ -192,8 +192,8 @@ def _sft(plan: SftPlan, data: ProjectData, reduced: list[str]) -> SftPlan:
     if sft.batch_size < most:
         steps = _sft_steps(replace(plan, batch_size=most), data)
         reduced.append(
-            f"{sft.batch_size} demonstrations in a step of SFT instead of {most}: "
-            f"{data.demonstrations:,} would be {steps} step{'' if steps == 1 else 's'}"
+            f"{sft.batch_size} demonstrations in a step of SFT instead of {most}, which would make "
+            f"only {steps} step{'' if steps == 1 else 's'} of {data.demonstrations:,}"
         )
     return sft
 

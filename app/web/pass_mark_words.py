@@ -1,4 +1,4 @@
-"""What a pass mark does, in a sentence: whom it keeps from labeling, or that nobody has to practice."""
+"""What a pass mark does, in a sentence: whom it keeps from labeling, or why it has no effect."""
 
 from app.services.queue.practice_standing import PassMark
 

@@ -50,11 +50,11 @@ SENTENCES: Final[Mapping[Insight, str]] = {
     "more judgments will tell: alpha {alpha} against {expected} or more.{culprit}",
     Insight.RATINGS_EXPECTED: "Labelers agree as expected{where}: on {criterion}, where they agree "
     "least, alpha is {alpha} against {expected} or more.{culprit}",
-    Insight.TOO_FEW_LABELERS: "Each comparison needs {overlap} by different people, but the project "
-    "has {active}.",
+    Insight.TOO_FEW_LABELERS: "Each comparison needs {overlap} by different people, but the "
+    "project has {active}.",
     Insight.LABELERS_UNUSUAL: "{labeler} {remarks}.{more}",
-    Insight.LABELERS_UNTESTED: "No labeler has made {least} judgments yet; from then on, their work "
-    "is checked.",
+    Insight.LABELERS_UNTESTED: "No labeler has made {least} judgments yet; from then on, their "
+    "work is checked.",
     Insight.LABELERS_USUAL: "Nothing is unusual in the work of {tested} with {least} judgments or "
     "more.",
     Insight.RESPONDING: "Both policies are responding to the evaluation prompts.",

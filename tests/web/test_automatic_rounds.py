@@ -90,7 +90,7 @@ def test_the_api_does_what_the_page_does(desk: Desk) -> None:
     assert (saved["waits_for"], saved["plan"]["prompts"]) == ("too_few", 7)
     assert saved["sentence"] == "Round 1 starts automatically at 9 new judgments: 0 so far."
     paused = desk.api("POST", "/pause", json={"reason": "a holiday"})
-    assert paused["sentence"] == "lead paused automatic rounds: a holiday. Resume to go on."
+    assert paused["sentence"] == "lead paused automatic rounds: a holiday. Resume to continue."
     assert "paused already" in desk.api("POST", "/pause", 409, json={})["detail"]
     assert desk.api("POST", "/resume")["paused_at"] is None
     assert (

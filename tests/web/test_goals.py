@@ -170,7 +170,7 @@ def test_a_round_under_way_is_led_to_whatever_the_goal(
         session.add(_round(project))
     fields = {"name": "Desk", "k": "2", "overlap": "1", "goal": "collect"}
     admin.post(f"{path}/settings", data=fields, headers=HTML)
-    assert "Round 1 goes on; the overview leads to it." in html(admin, f"{path}/settings")
+    assert "Round 1 continues; the overview leads to it." in html(admin, f"{path}/settings")
     assert "Round 1 has failed" in html(admin, path)
 
 

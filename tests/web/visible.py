@@ -30,7 +30,9 @@ class _Reader(HTMLParser):
         if tag not in _INLINE:
             self.end_piece()
         classes = set((dict(attrs).get("class") or "").split())
-        if tag not in _VOID and (self._left_out or tag in _SILENT or classes & self._without):
+        if tag not in _VOID and (
+            self._left_out or tag in _SILENT or {tag, *classes} & self._without
+        ):
             self._left_out += 1
         if self._left_out:
             return
@@ -59,7 +61,7 @@ class _Reader(HTMLParser):
 
 
 def texts(html: str, *without: str) -> list[str]:
-    """Return the pieces of text of a page, but for elements of some classes."""
+    """Return the pieces of text of a page, but for elements with some tags or classes."""
     reader = _Reader(frozenset(without))
     reader.feed(html)
     reader.close()

@@ -22,10 +22,11 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import Database, schema
+from app.domain.gate_policies import GateOutcome
 from app.domain.goals import Goal
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.states import RoundState
-from app.models import Role, Round, User
+from app.models import GateVerdict, Role, Round, User
 from app.services.people import accounts, login_sessions
 from app.services.project import projects
 from app.settings import Settings
@@ -46,10 +47,15 @@ Ids = Mapping[str, Sequence[int | str]]
 
 @dataclass
 class Words:
-    """The texts by the place that has them first."""
+    """The texts by the place that has them first, without those of some elements."""
 
+    without: tuple[str, ...] = ()
     places: dict[str, list[str]] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
+
+    def read(self, place: str, page: str) -> None:
+        """Add the texts of a page."""
+        self.add(place, visible.texts(page, *self.without))
 
     def add(self, place: str, pieces: Sequence[str]) -> None:
         """Add the texts that no place before has, whatever their numbers."""
@@ -60,9 +66,12 @@ class Words:
                 self.places.setdefault(place, []).append(piece)
 
 
-def read_all(application: FastAPI, database: Database) -> Words:
-    """Return all texts of all worlds; the database is an empty one."""
-    words = Words()
+def read_all(application: FastAPI, database: Database, *without: str) -> Words:
+    """Return all texts of all worlds; the database is an empty one.
+
+    What is in elements with the tags or classes `without` is left out.
+    """
+    words = Words(without)
     with TestClient(application, base_url="http://127.0.0.1", follow_redirects=False) as stranger:
         _read_outside(words, application, stranger)
         with database.transaction() as session:
@@ -110,7 +119,7 @@ def _open(words: Words, browser: TestClient, path: str, who: str = "") -> None:
     answer = browser.get(path, headers=HTML, follow_redirects=True)
     if "text/html" in answer.headers.get("content-type", ""):
         place = f"{answer.status_code} {path} {who}".strip()
-        words.add(place, visible.texts(answer.text))
+        words.read(place, answer.text)
 
 
 def _pages(application: FastAPI) -> Iterator[APIRoute]:
@@ -125,7 +134,7 @@ def _read_outside(words: Words, application: FastAPI, browser: TestClient) -> No
         _open(words, browser, path_of(route), "as a stranger")
     nonsense = {"email": "nobody@example.org", "password": "wrong"}
     answer = browser.post("/sign-in", data=nonsense, headers=HTML)
-    words.add("422 /sign-in", visible.texts(answer.text))
+    words.read("422 /sign-in", answer.text)
 
 
 def _read_empty(
@@ -177,7 +186,7 @@ def _read_compared(words: Words, browser: TestClient, database: Database) -> Non
     answer = browser.post(
         f"{path}/prompts", files=preview, data={"action": "preview"}, headers=HTML
     )
-    words.add("preview of a file", visible.texts(answer.text))
+    words.read("preview of a file", answer.text)
 
 
 def _read_full(
@@ -220,6 +229,8 @@ def _read_states(words: Words, browser: TestClient, database: Database) -> None:
 def _set_state(session: Session, state: RoundState) -> None:
     project = projects.by_slug(session, planted.SLUG)
     session.execute(update(Round).where(Round.project_id == project.id).values(state=state))
+    outcome = GateOutcome.WAITING if state is RoundState.GATED else GateOutcome.OVERRIDDEN
+    session.execute(update(GateVerdict).values(outcome=outcome))
 
 
 def _send_nonsense(words: Words, application: FastAPI, browser: TestClient, ids: Ids) -> None:
@@ -237,7 +248,7 @@ def _send_nonsense(words: Words, application: FastAPI, browser: TestClient, ids:
                 answer = browser.post(path, data=fields, headers=HTML)
                 if "text/html" in answer.headers.get("content-type", ""):
                     place = f"{answer.status_code} POST {path}"
-                    words.add(place, visible.texts(answer.text))
+                    words.read(place, answer.text)
 
 
 def _literals(source: str) -> Iterator[str]:

@@ -35,7 +35,7 @@ class LabelerFigures:
             f"at least {self.wanted:,}",
             f"Comparisons need judgments by {self.wanted:,} different people, but the project has "
             f"{several(self.labelers, 'active labeler')}. Add labelers, or ask for fewer "
-            "judgments; labeling goes on in the meantime.",
+            "judgments; labeling continues in the meantime.",
             working(plan, self._remedies()),
         )
 

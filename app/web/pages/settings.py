@@ -90,7 +90,7 @@ class SettingsPage:
             return ""
         return (
             f"Rounds continue from {self.trained.name}, which has a base model already; another "
-            "base model takes a new project."
+            "base model needs a new project."
         )
 
     @property
@@ -238,7 +238,7 @@ def _of_goal(access: ProjectAccess, before: Goal) -> str:
         return notice
     live = round_progress.current(access.session, project.id)
     if live is not None:
-        notice += f" Round {live.number} goes on; the overview leads to it."
+        notice += f" Round {live.number} continues; the overview leads to it."
     if automatic_rounds.status(access.session, project).is_on:
         notice += " Automatic rounds are still on; the overview leads to them."
     return notice
