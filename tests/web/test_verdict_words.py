@@ -57,8 +57,8 @@ def test_every_finding_tone_and_advice_has_words_that_its_figures_fill() -> None
         ),
         (
             agreement.of(cases.agreeing(cases.share(0.4, 0.3, 0.5, 1))),
-            "Two or more labelers have judged only 1 comparison; from 30 on, agreement tells "
-            "something.",
+            "Two or more labelers have judged only 1 comparison; agreement is informative from 30 "
+            "on.",
             "Collect more judgments",
         ),
         (
