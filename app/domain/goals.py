@@ -17,7 +17,7 @@ class Goal(StrEnum):
     TRAIN = "train"  # models in rounds, on what labelers judge
 
 
-class Section(StrEnum):
+class ProjectSection(StrEnum):
     """A part of a project that its navigation can lead to."""
 
     OVERVIEW = "overview"
@@ -34,13 +34,15 @@ class Section(StrEnum):
     SETTINGS = "settings"
 
 
-OF_TRAINING: Final = frozenset({Section.ROUNDS, Section.MODELS, Section.EVALUATIONS})
+OF_TRAINING: Final = frozenset(
+    {ProjectSection.ROUNDS, ProjectSection.MODELS, ProjectSection.EVALUATIONS}
+)
 """The parts that only a project in training has a use for."""
 
-_SECTIONS: Final[Mapping[Goal, frozenset[Section]]] = {
-    Goal.COLLECT: frozenset(Section) - OF_TRAINING,
-    Goal.COMPARE: frozenset(Section) - OF_TRAINING,
-    Goal.TRAIN: frozenset(Section),
+_SECTIONS: Final[Mapping[Goal, frozenset[ProjectSection]]] = {
+    Goal.COLLECT: frozenset(ProjectSection) - OF_TRAINING,
+    Goal.COMPARE: frozenset(ProjectSection) - OF_TRAINING,
+    Goal.TRAIN: frozenset(ProjectSection),
 }
 
 
@@ -49,6 +51,6 @@ def trains(goal: Goal) -> bool:
     return goal is Goal.TRAIN
 
 
-def sections(goal: Goal) -> frozenset[Section]:
+def sections(goal: Goal) -> frozenset[ProjectSection]:
     """Return the parts of a project that its navigation leads to."""
     return _SECTIONS[goal]

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, Identified, Key
 from app.domain import goals
 from app.domain.chat_settings import ChatSettings
-from app.domain.goals import Goal, Section
+from app.domain.goals import Goal, ProjectSection
 from app.domain.judgment_kinds import JudgmentKind
 
 
@@ -59,7 +59,7 @@ class Project(Identified, Base):
         return goals.trains(Goal(self.goal))
 
     @property
-    def sections(self) -> frozenset[Section]:
+    def sections(self) -> frozenset[ProjectSection]:
         """The parts that the navigation leads to."""
         return goals.sections(Goal(self.goal))
 

@@ -35,7 +35,7 @@ DEMONSTRATIONS = ("demonstrations", "demonstrations-text")
 TRAINING = "training"
 """The input of reward models, with token ids and every vote."""
 
-_KNOWN: Mapping[str, str] = {
+TITLES: Mapping[str, str] = {
     "trl-implicit": "TRL, implicit prompt (for RewardTrainer)",
     "trl-explicit": "TRL, explicit prompt (for DPOTrainer)",
     "trl-implicit-text": "TRL text, implicit prompt",
@@ -45,9 +45,6 @@ _KNOWN: Mapping[str, str] = {
     "openai-preference": "OpenAI preference",
     "llama-factory-alpaca": "LLaMA-Factory, Alpaca style",
     "llama-factory-sharegpt": "LLaMA-Factory, ShareGPT style",
-}
-TITLES: Mapping[str, str] = {
-    **_KNOWN,
     UNPAIRED: "Unpaired (prompt, completion, label)",
     DEMONSTRATIONS[0]: "Demonstrations (messages), written and edited",
     DEMONSTRATIONS[1]: "Demonstrations (prompt, completion), written and edited",
