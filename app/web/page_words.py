@@ -60,7 +60,7 @@ METRICS: Final[Mapping[str, str]] = {
 }
 """Parts of a report's figures that are not in the glossary of logged metrics."""
 
-_QUOTED = re.compile(r"(?<!\w)'([^'\n]+)'(?!\w)")
+_KEY_FIRST = re.compile(r"\w+_\w+")
 _KEY_WITH_TITLE = re.compile(r"\b[a-z]+(?:_[a-z]+)+ \(([A-Z][^)]*)\)")
 _NOTHING = re.compile(r"[,;:]? (?:and )?not (?:''|\"\"|None)\.?$")
 
@@ -105,9 +105,10 @@ def sentence(message: object) -> str:
     one that names an option for scripts and people alike only has its words.
     """
     text = _NOTHING.sub("; nothing was given", str(message).strip())
-    text = _QUOTED.sub(r"“\1”", _KEY_WITH_TITLE.sub(r"\1", text))
+    text = _KEY_WITH_TITLE.sub(r"\1", text)
     ending = "" if text.endswith((".", "!", "?", "…", ":")) else "."
-    return f"{text[:1].upper()}{text[1:]}{ending}" if text else ""
+    first = text[:1] if _KEY_FIRST.match(text) else text[:1].upper()
+    return f"{first}{text[1:]}{ending}" if text else ""
 
 
 def count(number: float | None, noun: str, plural: str = "") -> str:

@@ -155,7 +155,10 @@ def test_an_error_page_says_what_helps(
     said = {
         (labeler, "/p/desk/settings"): ("Ask bo to do it, or to make you a lead.", "Label in Desk"),
         (labeler, "/p/desk/history/99"): (error_help.GONE, "Label in Desk"),
-        (stranger, "/p/desk"): ("no project “desk”. Only its members see a project.", "projects"),
+        (stranger, "/p/desk"): (
+            "no project &#39;desk&#39;. Only its members see a project.",
+            "projects",
+        ),
         (stranger, "/people"): ("Ask an administrator of this installation.", "Your projects"),
     }
     for (browser, path), parts in said.items():

@@ -12,7 +12,8 @@ from app.web import audit_words, page_words
     ("message", "said"),
     [
         ("a name is too long", "A name is too long."),
-        ("there is no project 'desk'", "There is no project “desk”."),
+        ("there is no project 'desk'", "There is no project 'desk'."),
+        ("both_bad must be 1", "both_bad must be 1."),
         ("an e-mail looks like a@b, not ''", "An e-mail looks like a@b; nothing was given."),
         ("a thumb is up or down, not None", "A thumb is up or down; nothing was given."),
         ("min_agreement (Minimum agreement) does not apply", "Minimum agreement does not apply."),
