@@ -15,7 +15,7 @@ from app.domain.page_verdicts.verdict import (
 )
 from app.domain.recommendations import in_percent
 from app.web import addresses
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 
 TONES: Final[Mapping[Tone, str]] = {
     Tone.GOOD: "Good",

@@ -19,7 +19,7 @@ from app.services.rounds.gate_views import GateView
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextStep
 from app.services.rounds.round_progress import LabelingProgress
 from app.web import next_step_words
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 
 PROJECT = Project(goal=Goal.TRAIN, slug="desk", name="Desk")
 TO_RESULTS = {NextAction.IMPORT_RESPONSES, NextAction.ASK_LABELERS, NextAction.SEE_RESULTS}

@@ -8,7 +8,7 @@ import pytest
 from app.domain.page_verdicts import agreement, evaluation, labelers, model
 from app.domain.page_verdicts.verdict import Advice, Insight, PageVerdict, Tone
 from app.web import verdict_words
-from app.web.next_step_words import Button, NextStepWords
+from app.web.next_step_parts import Button, NextStepWords
 from tests.domain.page_verdicts import cases
 from tests.domain.page_verdicts.cases import VERDICTS
 

@@ -20,7 +20,7 @@ from app.services.rounds.loop_overview import Attention, Loop
 from app.web import addresses, automatic_words, climb_view, next_step_words, verdict_words
 from app.web.climb_view import ClimbView
 from app.web.deps import LeadAccess, ProjectAccess
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 from app.web.render import render
 from app.web.verdict_words import VerdictWords
 
