@@ -29,6 +29,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "export": ("app.cli.data", "Export a data set with its manifest."),
     "list": ("app.cli.rows", "List a project's rows or its leaderboard as JSON lines."),
     "tag": ("app.cli.rows", "Tag prompts or set their category, many at once."),
+    "project": ("app.cli.projects", "Create projects and change their goals."),
     "round": ("app.cli.rounds", "Compare the choices of a launch, and launch a round."),
     "judge": ("app.cli.judge", "Compare AI judges with people, and let them label."),
     "simulate": ("app.cli.simulate", "Attach simulated labelers with a known utility."),

@@ -82,7 +82,7 @@ SIZES: Final[Mapping[ChoiceName, Size]] = {
         evaluation_prompts=200,
     ),
     ChoiceName.THOROUGH: Size(
-        "More judgments, several of each comparison, and longer training: for a result to rely on.",
+        "More judgments, several per comparison, and longer training: a result you can rely on.",
         prompts=1000,
         heldout_prompts=150,
         candidates=8,
@@ -192,8 +192,8 @@ def _sft(plan: SftPlan, data: ProjectData, reduced: list[str]) -> SftPlan:
     if sft.batch_size < most:
         steps = _sft_steps(replace(plan, batch_size=most), data)
         reduced.append(
-            f"{sft.batch_size} demonstrations in a step of SFT instead of {most}: "
-            f"{data.demonstrations:,} would be {steps} step{'' if steps == 1 else 's'}"
+            f"{sft.batch_size} demonstrations in a step of SFT instead of {most}, which would make "
+            f"only {steps} step{'' if steps == 1 else 's'} of {data.demonstrations:,}"
         )
     return sft
 

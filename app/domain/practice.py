@@ -77,10 +77,10 @@ def expected(kind: str, answer: Mapping[str, Any]) -> JudgmentBody:
     """
     name = kind_named(kind)
     if name not in PRACTICED:
-        raise Invalid(f"what is practiced is a {', '.join(PRACTICED)}, not a {kind}")
+        raise Invalid(f"{KINDS[name].noun} cannot be practiced, as none is right or wrong")
     body = KINDS[name].body.from_settled(answer)
     if body is None:
-        raise Invalid(f"the settled answer of a {kind} is missing in {dict(answer)}")
+        raise Invalid(f"the settled answer of {KINDS[name].noun} is missing")
     return body
 
 
@@ -91,5 +91,7 @@ def is_right(settled: JudgmentBody, given: JudgmentBody) -> bool:
         Invalid: the two are of different kinds, or of one that is not practiced.
     """
     if given.kind != settled.kind or settled.kind not in PRACTICED:
-        raise Invalid(f"a {given.kind} cannot be compared with a {settled.kind}")
+        raise Invalid(
+            f"{KINDS[given.kind].noun} cannot be compared with {KINDS[settled.kind].noun}"
+        )
     return given.is_right(settled)

@@ -61,7 +61,7 @@ def as_row(completion: CompletionText) -> Row:
 
 FORMAT = Format(
     "completions",
-    "prompts with completions",
+    "prompts with responses",
     recognizes,
     read,
     fields=(

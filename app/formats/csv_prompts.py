@@ -41,7 +41,7 @@ def write(records: Iterable[PromptRecord | DemonstrationRecord]) -> Iterator[byt
 
 FORMAT = Format(
     NAME,
-    "prompts or demonstrations as CSV",
+    "CSV of prompts, alone or with a good response",
     has(_PROMPTS),
     read,
     fields=(*_PROMPTS, *_RESPONSES, "system", "id"),

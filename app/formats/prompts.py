@@ -53,7 +53,7 @@ def write_demonstration_text(record: DemonstrationRecord) -> Row:
 
 FORMAT = Format(
     "prompts",
-    "plain prompts or demonstrations",
+    "plain prompts, alone or with a good response",
     recognizes,
     read,
     fields=tuple(sorted(_KNOWN | {"instruction"})),

@@ -52,7 +52,7 @@ def _strength(row: Row, choice: int) -> Strength | None:
 
 FORMAT = Format(
     "summaries",
-    "summaries compared",
+    "comparisons of summaries",
     has("info", "summaries", "choice"),
     read,
     fields=("info", "summaries.text", "summaries.policy", "choice", "worker", "extra"),

@@ -61,7 +61,7 @@ def _label(row: Row, key: str) -> bool:
 
 FORMAT = Format(
     "unpaired",
-    "completions with labels",
+    "responses, each with a label",
     recognizes,
     read,
     fields=(

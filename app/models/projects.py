@@ -7,7 +7,9 @@ from sqlalchemy import ForeignKey, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Identified, Key
+from app.domain import goals
 from app.domain.chat_settings import ChatSettings
+from app.domain.goals import Goal, ProjectSection
 from app.domain.judgment_kinds import JudgmentKind
 
 
@@ -19,6 +21,7 @@ class Project(Identified, Base):
     slug: Mapped[str] = mapped_column(String(60), unique=True)
     name: Mapped[str] = mapped_column(String(120))
     description: Mapped[str] = mapped_column(default="")
+    goal: Mapped[Goal] = mapped_column(String(20), default=Goal.TRAIN, server_default=Goal.TRAIN)
     instruction: Mapped[str] = mapped_column(default="")  # added to every prompt
     instruction_version: Mapped[int] = mapped_column(default=1, server_default="1")  # the newest
     judgment_kind: Mapped[JudgmentKind] = mapped_column(String(20))
@@ -49,6 +52,16 @@ class Project(Identified, Base):
     automatic_look_from_id: Mapped[int | None] = mapped_column(Key)
     created_at: Mapped[datetime]
     archived_at: Mapped[datetime | None]
+
+    @property
+    def trains(self) -> bool:
+        """Whether models are trained in rounds here."""
+        return goals.trains(Goal(self.goal))
+
+    @property
+    def sections(self) -> frozenset[ProjectSection]:
+        """The parts that the navigation leads to."""
+        return goals.sections(Goal(self.goal))
 
     @property
     def chat(self) -> dict[str, Any]:

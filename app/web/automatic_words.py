@@ -42,9 +42,11 @@ def can_resume(status: AutomaticStatus) -> bool:
 
 def _paused(status: AutomaticStatus) -> str:
     if not status.paused_by:
-        return f"No round starts automatically: {status.pause_reason.rstrip('.')}. Resume to go on."
+        return (
+            f"No round starts automatically: {status.pause_reason.rstrip('.')}. Resume to continue."
+        )
     reason = f": {status.pause_reason.rstrip('.')}" if status.pause_reason else ""
-    return f"{status.paused_by} paused automatic rounds{reason}. Resume to go on."
+    return f"{status.paused_by} paused automatic rounds{reason}. Resume to continue."
 
 
 def _count(status: AutomaticStatus) -> str:

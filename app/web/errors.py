@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app import errors, full_disk
-from app.web import addresses, deps, guarded_route
+from app.web import addresses, deps, error_help, guarded_route
+from app.web.error_help import ErrorHelp
 from app.web.render import render
 
 PROBLEM = "application/problem+json"
@@ -72,6 +73,7 @@ class ErrorPage:
     title: str
     detail: str
     request_id: str
+    help: ErrorHelp
 
 
 class Problem(BaseModel):
@@ -121,7 +123,8 @@ def respond(request: Request, status: int, detail: str, field: str | None = None
     request_id: str = getattr(request.state, "request_id", "")
     if wants_html(request):
         _forget_expired(request)
-        page = ErrorPage(status, HEADINGS.get(status, title), detail, request_id)
+        heading = HEADINGS.get(status, title)
+        page = ErrorPage(status, heading, detail, request_id, error_help.of(request, status))
         return render(request, "_shared/problem.html", page, status=status)
     body = Problem(title=title, status=status, detail=detail, request_id=request_id, field=field)
     return JSONResponse(body.model_dump(), status_code=status, media_type=PROBLEM)
@@ -176,10 +179,30 @@ def _on_validation_error(request: Request, error: Exception) -> Response:
     for problem in error.errors()[:5]:
         place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
         places.append(place)
+        if wants_html(request):
+            lines.append(_in_words(place, problem["type"], problem["msg"]))
+            continue
         value = problem.get("input")
         given = f", not {value}" if isinstance(value, int) else ""
         lines.append(f"{place}: {problem['msg']}{given}")
     return respond(request, 422, "; ".join(lines), places[0] if places else None)
+
+
+_FAULTS = {
+    "missing": "is missing",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be yes or no",
+    "enum": "has a value that is not on offer",
+    "literal_error": "has a value that is not on offer",
+}
+
+
+def _in_words(place: str, fault: str, message: str) -> str:
+    """Return what is wrong with a field of a form, without the words of its parser."""
+    name = place.replace("_", " ").replace(".", " ")
+    return f"“{name}” {_FAULTS[fault]}" if fault in _FAULTS else f"“{name}”: {message}"
 
 
 def _on_http_error(request: Request, error: Exception) -> Response:

@@ -11,8 +11,8 @@ from app.domain.plan import RoundPlan
 
 POLICIES = (
     (str(GatePolicy.WAIT), "wait for a decision"),
-    (str(GatePolicy.WARN), "go on, with a warning"),
-    (str(GatePolicy.IGNORE), "go on, and only record it"),
+    (str(GatePolicy.WARN), "continue, with a warning"),
+    (str(GatePolicy.IGNORE), "continue, and only record it"),
 )
 
 

@@ -1,16 +1,22 @@
 """The next step as pages word it: a heading, a sentence, and the buttons for it."""
 
-from dataclasses import dataclass
-
 from app.domain import recommendations
 from app.domain.gate_policies import Gate
 from app.domain.next_action import NextAction
 from app.domain.states import RoundState
 from app.domain.win_rates import EvaluationResults
 from app.models import Project, Round
-from app.services.rounds.next_step import JobFigures, LabelingFigures, NextStep
+from app.services.rounds.next_step import JobFigures, NextStep
 from app.services.rounds.readiness import Remedy
-from app.web import addresses, start_words
+from app.web import addresses, result_steps, start_words
+from app.web.next_step_parts import (
+    Button,
+    NextStepWords,
+    count,
+    import_button,
+    invite_button,
+    labeling_sentence,
+)
 
 _UNDER_WAY = {
     RoundState.PLANNED: "The round is about to start",
@@ -29,28 +35,11 @@ _OUTCOMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Button:
-    """A link, or a form where `is_post`; `confirm` is asked before the form is sent."""
-
-    label: str
-    url: str
-    is_post: bool = False
-    is_main: bool = False
-    confirm: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NextStepWords:
-    """What to do now, as a page shows it."""
-
-    heading: str
-    sentence: str
-    buttons: tuple[Button, ...]
-
-
 def words(project: Project, step: NextStep) -> NextStepWords:
     """Return the words and buttons of a project's next step."""
+    has_no_round = not project.trains and step.round is None
+    if has_no_round and step.action is not NextAction.RESUME_LABELING:
+        return result_steps.words(project, step)
     phrase = {
         NextAction.RESUME_LABELING: _resume_labeling,
         NextAction.IMPORT_PROMPTS: _import_prompts,
@@ -79,7 +68,7 @@ def _import_prompts(slug: str, _step: NextStep) -> NextStepWords:
         "Import prompts",
         "The model responds to prompts, and people judge the responses. A file with one prompt "
         "per line is enough; it can also hold demonstrations.",
-        (_import_button(slug),),
+        (import_button(slug),),
     )
 
 
@@ -110,7 +99,7 @@ def _remedies(slug: str, remedy: str) -> tuple[Button, ...]:
         case Remedy.TASK:
             return (Button("Change the task", f"{settings}#judgment_kind", is_main=True),)
         case Remedy.IMPORT:
-            return (_import_button(slug), Button("Settings", settings))
+            return (import_button(slug), Button("Settings", settings))
     plan = Button("Plan a round", addresses.path("rounds.new", slug=slug), is_main=True)
     return plan, Button("Settings", settings)
 
@@ -137,7 +126,7 @@ def _plan_round(slug: str, step: NextStep) -> NextStepWords:
     ]
     if step.imported and not step.imported.is_complete:
         left = step.imported.wanted - step.imported.done
-        sentence += f" Imported comparisons still need {_count(left, 'judgment')}."
+        sentence += f" Imported comparisons still need {count(left, 'judgment')}."
         buttons.append(Button("Label", addresses.path("label.show", slug=slug)))
     return NextStepWords(f"Start round {number}", sentence, tuple(buttons))
 
@@ -179,7 +168,7 @@ def _pass_gate(slug: str, step: NextStep) -> NextStepWords:
     """Say why a round waits; the remedies are on its page, the most promising one here too."""
     number, gates = _round(step).number, step.gates
     first = gates[0]
-    more = f" {_count(len(gates) - 1, 'more check')} failed too." if len(gates) > 1 else ""
+    more = f" {count(len(gates) - 1, 'more check')} failed too." if len(gates) > 1 else ""
     buttons = [
         Button(
             remedy.label,
@@ -218,22 +207,9 @@ def _collect_judgments(slug: str, step: NextStep) -> NextStepWords:
         words = f"{goal.capitalize()} with the judgments so far"
         buttons.append(Button(words, finish, is_post=True, confirm=confirm))
     if not figures.labelers:
-        buttons.append(Button("Invite labelers", addresses.path("labelers.show", slug=slug)))
-    heading = f"{_count(figures.left, 'more judgment')}, then {goal}"
-    return NextStepWords(heading, _labeling_sentence(figures), tuple(buttons))
-
-
-def _labeling_sentence(figures: LabelingFigures) -> str:
-    sentence = f"{figures.done:,} of {_count(figures.wanted, 'judgment')} made."
-    if figures.agreement is not None:
-        sentence += (
-            f" In this round, any two labelers agree {100 * figures.agreement:.0f} % of the time."
-        )
-    if figures.minutes_left is None:
-        return f"{sentence} No judgments in the last half hour."
-    if figures.minutes_left < 90:
-        return f"{sentence} About {max(round(figures.minutes_left), 1)} min left at this pace."
-    return f"{sentence} About {figures.minutes_left / 60:.0f} hours left at this pace."
+        buttons.append(invite_button(slug))
+    heading = f"{count(figures.left, 'more judgment')}, then {goal}"
+    return NextStepWords(heading, labeling_sentence(figures), tuple(buttons))
 
 
 def _decide(slug: str, step: NextStep) -> NextStepWords:
@@ -252,7 +228,7 @@ def _results_sentence(results: EvaluationResults | None) -> str:
     share = recommendations.in_percent(results.share, results.low, results.high)
     who = f"the AI judge {results.decided_by}" if results.decided_by else "people"
     return (
-        f"In a blind comparison on {_count(results.prompts, 'prompt')}, {who} preferred the new "
+        f"In a blind comparison on {count(results.prompts, 'prompt')}, {who} preferred the new "
         f"policy {share} of the time, counting a tie as half."
     )
 
@@ -278,10 +254,6 @@ def _job_sentence(job: JobFigures | None) -> str:
     return f"No worker serves the queue {job.queue!r}: start one with “attune worker”."
 
 
-def _import_button(slug: str) -> Button:
-    return Button("Import a file", addresses.path("prompts.show", slug=slug), is_main=True)
-
-
 def _round(step: NextStep) -> Round:
     assert step.round is not None, f"{step.action} belongs to a round"
     return step.round
@@ -289,7 +261,3 @@ def _round(step: NextStep) -> Round:
 
 def _round_url(slug: str, step: NextStep) -> str:
     return addresses.path("rounds.show", slug=slug, number=_round(step).number)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import addresses, glossary, security, transport
+from app.web import addresses, audit_words, glossary, goal_words, page_words, security, transport
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +135,7 @@ def _environment() -> Environment:
         path=path_in_page,
         has_static=lambda path: (STATIC / path).is_file(),
         glossary=glossary.entries,
+        goal_words=goal_words.GOALS,
     )
     environment.filters.update(
         markdown=render_markdown,
@@ -144,6 +145,14 @@ def _environment() -> Environment:
         moment=_moment,
         duration=_duration,
         tojson_attr=_json_attribute,
+        audit_action=audit_words.of,
+        purpose=page_words.purpose,
+        model_kind=page_words.model_kind,
+        flag=page_words.flag,
+        job=page_words.job,
+        metric=page_words.metric,
+        sentence=page_words.sentence,
+        count=page_words.count,
     )
     return environment
 

@@ -29,7 +29,7 @@ from app.services.rounds import (
 )
 from app.services.rounds.gate_views import GateView
 from app.web import next_step_words, training_charts, verdict_words
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 from app.web.verdict_words import VerdictWords
 
 STAGES = (

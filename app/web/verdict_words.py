@@ -15,7 +15,7 @@ from app.domain.page_verdicts.verdict import (
 )
 from app.domain.recommendations import in_percent
 from app.web import addresses
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 
 TONES: Final[Mapping[Tone, str]] = {
     Tone.GOOD: "Good",
@@ -33,8 +33,8 @@ SENTENCES: Final[Mapping[Insight, str]] = {
     Insight.ONE_LABELER: "Only one labeler has judged anything{where}; agreement takes two.",
     Insight.ONLY_TEXTS: "Labelers write texts{where}, for which agreement is not defined: read "
     "them instead.",
-    Insight.FEW_SHARED: "Two or more labelers have judged only {shared}{where}; from {least} on, "
-    "agreement tells something.",
+    Insight.FEW_SHARED: "Two or more labelers have judged only {shared}{where}; agreement is "
+    "informative from {least} on.",
     Insight.AGREEMENT_LOW: "Labelers agree less than expected{where}: " + _EXPECTED,
     Insight.AGREEMENT_CHANCE: "Labelers are not known to agree more than by chance{where}: "
     + _EXPECTED,
@@ -50,10 +50,10 @@ SENTENCES: Final[Mapping[Insight, str]] = {
     "more judgments will tell: alpha {alpha} against {expected} or more.{culprit}",
     Insight.RATINGS_EXPECTED: "Labelers agree as expected{where}: on {criterion}, where they agree "
     "least, alpha is {alpha} against {expected} or more.{culprit}",
-    Insight.TOO_FEW_LABELERS: "Comparisons want {overlap} by different people, and the project has "
-    "{active}.",
+    Insight.TOO_FEW_LABELERS: "Each comparison needs {overlap} by different people, but the "
+    "project has {active}.",
     Insight.LABELERS_UNUSUAL: "{labeler} {remarks}.{more}",
-    Insight.LABELERS_UNTESTED: "No labeler has made {least} judgments yet, from which on their "
+    Insight.LABELERS_UNTESTED: "No labeler has made {least} judgments yet; from then on, their "
     "work is checked.",
     Insight.LABELERS_USUAL: "Nothing is unusual in the work of {tested} with {least} judgments or "
     "more.",
@@ -105,8 +105,10 @@ ADVICE: Final[Mapping[Advice, AdviceWords]] = {
     Advice.NONE: AdviceWords(""),
     Advice.INVITE: AdviceWords("Invite labelers", "labelers.show"),
     Advice.LABEL: AdviceWords("Collect more judgments", "label.show"),
-    Advice.TALK: AdviceWords("Talk to {labeler}", "labelers.show"),
-    Advice.TALK_OR_GOLD: AdviceWords("Talk to {labeler}, or add gold comparisons", "labelers.show"),
+    Advice.TALK: AdviceWords("Talk to {labeler}", "labelers.show", "#{labeler}"),
+    Advice.TALK_OR_GOLD: AdviceWords(
+        "Talk to {labeler}, or add gold comparisons", "labelers.show", "#{labeler}"
+    ),
     Advice.WEIGH: AdviceWords("Review the labeler weights", "labeler_weights.show"),
     Advice.SETTLE: AdviceWords("Settle the disputed comparisons", "comparisons.show", "?state=low"),
     Advice.GUIDELINES: AdviceWords("Clarify the guidelines", "guidelines.show"),
@@ -150,7 +152,8 @@ def words(verdict: PageVerdict, slug: str, step: NextStepWords | None = None) ->
     if advice.route:
         given = {"slug": slug, "number": figures.get("round", "")}
         taken = {name: one for name, one in given.items() if addresses.takes(advice.route, name)}
-        url = addresses.path(advice.route, query=None, **taken) + advice.rest
+        url = addresses.path(advice.route, query=None, **taken)
+        url += advice.rest.format(**figures)
     return VerdictWords(
         verdict.finding,
         verdict.tone,

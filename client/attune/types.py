@@ -30,11 +30,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProjectInfo(Answer):
-    """A project and its most important settings; `k` is the completions of a comparison."""
+    """A project and its most important settings.
+
+    `goal` is collect, compare or train; `k` is the completions of a comparison.
+    """
 
     slug: str
     name: str
     description: str
+    goal: str
     judgment_kind: str
     k: int
     overlap: int

@@ -73,7 +73,7 @@ from tests.services import sample_votes
 OURS = frozenset(
     {
         *("slug", "state", "kind", "queue", "role", "purpose", "split", "judgment_kind", "format"),
-        *("preferred", "thumb", "outcome", "finish_reason", "pseudonym", "prefix"),
+        *("goal", "preferred", "thumb", "outcome", "finish_reason", "pseudonym", "prefix"),
         *("token_hash", "id_hash", "key_hash", "content_hash", "body_hash", "password_hash"),
         *("sha256", "hash", "previous_hash", "natural_key", "submission_key", "lease_token"),
         *("source_key", "uri", "group_hash", "prompt_edit.action", "figure_refresher.holder"),

@@ -78,7 +78,7 @@ def test_what_is_waited_for_is_on_the_overview_and_the_list_of_rounds(
 
 def test_a_rejected_form_keeps_what_was_entered(desk: Desk) -> None:
     html = desk.post("", FORM | {"judgments": "0"}, 422)
-    assert "new judgments for an automatic round must be 1 to 100,000, not 0" in html
+    assert "judgments for an automatic round must be 1 to 100,000, not 0" in html
     assert 'name="most_in_row" type="number" value="2"' in html
     assert "are not paused" not in html
     assert "do not start automatically" in desk.post("/pause", status=422)
@@ -90,7 +90,7 @@ def test_the_api_does_what_the_page_does(desk: Desk) -> None:
     assert (saved["waits_for"], saved["plan"]["prompts"]) == ("too_few", 7)
     assert saved["sentence"] == "Round 1 starts automatically at 9 new judgments: 0 so far."
     paused = desk.api("POST", "/pause", json={"reason": "a holiday"})
-    assert paused["sentence"] == "lead paused automatic rounds: a holiday. Resume to go on."
+    assert paused["sentence"] == "lead paused automatic rounds: a holiday. Resume to continue."
     assert "paused already" in desk.api("POST", "/pause", 409, json={})["detail"]
     assert desk.api("POST", "/resume")["paused_at"] is None
     assert (

@@ -48,7 +48,7 @@ def test_the_page_saves_them_and_shows_them_again(lead: TestClient, database: Da
 def test_arguments_that_are_no_object_are_refused_on_the_page(lead: TestClient) -> None:
     answer = lead.post("/p/desk/settings", data=FORM | {"template_arguments": "enable_thinking"})
     assert answer.status_code == 422
-    assert "template arguments are not JSON" in answer.text
+    assert "arguments are not JSON" in answer.text
 
 
 def test_the_api_reads_and_changes_them(lead: TestClient) -> None:

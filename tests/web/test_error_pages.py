@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import User
+from app.models import Role, User
 from app.services.jobs import workers
 from app.services.people import accounts
-from app.web import security
+from app.services.project import projects
+from app.web import error_help, security
 from tests.conftest import PASSWORD
 
 SignIn = Callable[..., TestClient]
@@ -140,3 +141,34 @@ def test_a_page_that_is_not_there_says_so_in_words(client: TestClient) -> None:
     assert "Not Found" not in page.text
     answer = client.get("/nothing/here", headers={"accept": "application/json"}).json()
     assert (answer["title"], answer["status"]) == ("Not Found", 404)
+
+
+def test_an_error_page_says_what_helps(
+    sign_in: SignIn, database: Database, make_user: Callable[..., User]
+) -> None:
+    labeler, stranger = sign_in("ada"), sign_in("eve")
+    owner = make_user("bo")
+    with database.transaction() as session:
+        project = projects.create(session, name="Desk", owner=owner)
+        user = session.query(User).filter_by(name="ada").one()
+        accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+    said = {
+        (labeler, "/p/desk/settings"): ("Ask bo to do it, or to make you a lead.", "Label in Desk"),
+        (labeler, "/p/desk/history/99"): (error_help.GONE, "Label in Desk"),
+        (stranger, "/p/desk"): (
+            "no project &#39;desk&#39;. Only its members see a project.",
+            "projects",
+        ),
+        (stranger, "/people"): ("Ask an administrator of this installation.", "Your projects"),
+    }
+    for (browser, path), parts in said.items():
+        page = " ".join(browser.get(path, headers=HTML).text.split())
+        for part in parts:
+            assert part in page, (path, part)
+
+
+def test_a_field_of_the_wrong_type_is_named_in_words_on_a_page(sign_in: SignIn) -> None:
+    browser = sign_in("root", is_admin=True)
+    page = browser.post("/projects/new", data={"k": "many"}, headers=HTML).text
+    assert "“k” must be a whole number" in page
+    assert "Input should be" not in page

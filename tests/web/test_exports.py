@@ -9,8 +9,9 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from app.db import Database
-from app.models import Export, User
-from app.services.datasets import export_options
+from app.domain.states import JobState
+from app.models import Export, Job, User
+from app.services.datasets import export_options, exports
 from app.services.datasets.judged_comparisons import ExportOptions
 from app.services.project import projects
 
@@ -73,8 +74,9 @@ def test_an_option_that_does_not_apply_is_refused_on_page_and_api(lead: TestClie
     body = {"format": "rich", "options": {"min_agreement": 0.6}}
     answer = lead.post("/api/v1/projects/desk/exports", json=body)
     assert answer.status_code == 422
-    for text in (refused.text, answer.text):
-        assert "min_agreement (Minimum agreement) does not apply to it" in text
+    assert "min_agreement (Minimum agreement) does not apply to it" in answer.text
+    assert "Minimum agreement does not apply to it" in refused.text
+    assert "min_agreement (" not in refused.text  # the key is of use to scripts only
     assert lead.post("/p/desk/exports", data={"rounds": "1, two"}).status_code == 422
     assert lead.get("/api/v1/projects/desk/exports").json() == []
 
@@ -129,3 +131,44 @@ def test_the_page_offers_the_categories_and_tags_there_are(
     assert lead.post("/p/desk/exports", data=form).status_code == 303
     options = options_of(database, 1)
     assert (options["categories"], options["tags"]) == (["math, easy", "(none)"], ["y"])
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "said"),
+    [
+        (JobState.FAILED, "Traceback\nInvalid: nothing to export\n", "Invalid: nothing to export"),
+        (JobState.CANCELLED, "", exports.CANCELLED),
+        (JobState.QUARANTINED, " ", exports.UNSAID),
+    ],
+)
+def test_an_export_that_failed_says_so_everywhere(
+    lead: TestClient, database: Database, state: JobState, error: str, said: str
+) -> None:
+    lead.post("/p/desk/exports", data={})
+    with database.transaction() as session:
+        job = session.scalars(select(Job)).one()
+        job.state, job.error = state, error
+    assert said[1:] in html(lead, "/p/desk/exports")  # a sentence begins with a capital there
+    page = html(lead, "/p/desk/exports/1")
+    assert "The export failed" in page
+    assert said[1:] in page
+    assert f"/p/desk/jobs/{job.id}" in page
+    shown = lead.get("/api/v1/projects/desk/exports/1").json()
+    assert (shown["state"], said in shown["error"]) == ("failed", True)
+    download = lead.get("/api/v1/projects/desk/exports/1/download")
+    assert download.status_code == 409
+    assert f"export 1 failed, so it has no file: {said}" in download.json()["detail"]
+
+
+def test_options_are_worded_as_the_form_words_them(lead: TestClient, database: Database) -> None:
+    lead.post("/p/desk/exports", data={"min_agreement_percent": "60", "purpose": ["train", "gold"]})
+    with database.transaction() as session:
+        export = session.scalars(select(Export)).one()
+        export.state, export.manifest = exports.READY, {"counts": COUNTS}
+    page = html(lead, "/p/desk/exports/1")
+    for title, value in (
+        ("Minimum agreement", "60 %"),
+        ("Purposes", "training data, gold"),
+        ("Several votes on a pair", "one row per pair, by majority vote"),
+    ):
+        assert f"<dt>{title}</dt> <dd>{value}</dd>" in page

@@ -70,7 +70,7 @@ FORGED: list[tuple[str, dict[str, Any], str]] = [
     ("thumbs", {"kind": "pick", "choice": "a"}, "asks for a thumb, not a pick"),
     ("thumbs", {"thumb": "up", "both_bad": "x", "kind": "rank"}, "both_bad must be 1"),
     ("write", {"text": "a\0b"}, "NUL character"),
-    ("write", {"text": "so", "comment": "typed\0"}, "the comment has a NUL character"),
+    ("write", {"text": "so", "comment": "typed\0"}, "comment has a NUL character"),
     ("write", {"text": "so", "flags": "rude"}, "not &#39;rude&#39;"),
     ("write", {"text": "so", "key": "\0" * 9}, "key has a NUL character"),
     ("write", {"text": "so", "assignment_id": "9" * 30}, "the assignment must be"),
@@ -143,16 +143,16 @@ def test_time_spent_is_kept_within_a_day(sign_in: SignIn, database: Database) ->
 SETTLEMENTS: list[tuple[dict[str, Any], str]] = [
     (
         {"ranks": ["1", "x", "2"]},
-        "the rank of B must be a whole number from 1 to 3, not &#39;x",
+        "rank of B must be a whole number from 1 to 3, not &#39;x",
     ),
     (
         {"ranks": ["1", "2", "9"]},
-        "the rank of C must be a whole number from 1 to 3, not &#39;9",
+        "rank of C must be a whole number from 1 to 3, not &#39;9",
     ),
     ({"ranks": ["²", "1", "1"]}, "not &#39;²&#39;"),
     ({"ranks": ["1", "2"]}, "2 places for 3 completions"),
-    ({"ranks": []}, "takes a rank for each completion"),
-    ({"ranks": ["1", "", ""]}, "no rank is given to B, C"),
+    ({"ranks": []}, "each response a rank"),
+    ({"ranks": ["1", "", ""]}, "rank is given to B, C"),
     ({"ranks": ["1", "2", "3"], "preferred": "a"}, "bad or left out, not &#39;a&#39;"),
     ({"ranks": ["1", "2", "3"], "reason": "spite"}, "not &#39;spite&#39;"),
 ]
@@ -185,7 +185,7 @@ def test_a_pick_is_settled_only_by_one_of_the_answers(sign_in: SignIn, database:
     url = f"/p/desk/comparisons/{comparison_id}/settle"
     for preferred, reason in (
         ("z", "a, b, tie or bad, not &#39;z&#39;"),
-        ("", "settling a pick takes"),
+        ("", "which response is better"),
     ):
         answer = browser.post(url, data={"reason": "gap", "preferred": preferred})
         assert (answer.status_code, reason in answer.text) == (422, True)

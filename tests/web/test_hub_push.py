@@ -120,7 +120,7 @@ def test_the_api_pushes_a_merged_model_and_tells_the_error(
     ("model", "body", "status", "message"),
     [
         (1, {"name": "desk/base"}, 422, "Base is a base model"),
-        (2, {"name": "no spaces"}, 422, "a name on the hub is like desk/library-policy"),
+        (2, {"name": "no spaces"}, 422, "name on the hub is like desk/library-policy"),
         (2, {"name": "desk/" + "x" * 96}, 422, "at most 96 letters"),
         (3, {"name": "desk/old"}, 409, "Policy 2 is retired"),
         (2, {"name": "desk/x", "merged": True, "member": "reward-1"}, 404, "no merged model"),

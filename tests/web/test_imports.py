@@ -267,7 +267,7 @@ def test_an_encoding_can_be_chosen_on_the_page_and_in_the_api(lead: TestClient) 
     assert '<option value="mac-roman" selected>' in page
     wrong = lead.post("/p/desk/prompts", files=file, data={"encoding": "utf-8"})
     assert wrong.status_code == 422
-    assert "the file is not UTF-8: invalid continuation byte near byte 25" in wrong.text
+    assert "file is not UTF-8: invalid continuation byte near byte 25" in wrong.text
     (part,) = lead.post(
         f"{API}/imports/preview", params={"encoding": "windows-1252"}, content=EXCEL
     ).json()

@@ -120,7 +120,7 @@ def test_a_refused_form_keeps_what_was_typed(sign_in: SignIn, database: Database
     form = {"name": "Desk of many", "k": "2", "overlap": "100"}
     answer = admin.post("/projects/new", data=form, headers={"accept": "text/html"})
     assert answer.status_code == 422
-    assert "overlap must be 1 to 99" in answer.text
+    assert "must be 1 to 99 judgments per comparison" in answer.text
     assert "Desk of many" in answer.text
     with database.reader() as session:
         assert session.scalar(select(func.count()).select_from(Project)) == 0

@@ -81,7 +81,7 @@ def test_filters_are_kept_and_what_is_missing_is_said(lead: TestClient) -> None:
     )
     refused = lead.get("/p/desk/leaderboard?reference=nobody", headers=HTML)
     assert refused.status_code == 422
-    assert "reference must be a source with votes, not &#39;nobody&#39;" in refused.text
+    assert "must be a source with votes, not &#39;nobody&#39;" in refused.text
     assert "alpha" in refused.text
     assert lead.get("/api/v1/projects/desk/leaderboard?reference=nobody").status_code == 422
     assert lead.get("/api/v1/projects/desk/leaderboard?sort=name").status_code == 422

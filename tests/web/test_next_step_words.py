@@ -10,6 +10,7 @@ from app.domain.gates.failures import FailureFigures
 from app.domain.gates.judging import LabelerFigures
 from app.domain.gates.learning import RewardFigures
 from app.domain.gates.verdicts import Figures
+from app.domain.goals import Goal
 from app.domain.next_action import NextAction
 from app.domain.plan import RoundPlan
 from app.domain.states import RoundState
@@ -18,9 +19,10 @@ from app.services.rounds.gate_views import GateView
 from app.services.rounds.next_step import JobFigures, LabelingFigures, NextStep
 from app.services.rounds.round_progress import LabelingProgress
 from app.web import next_step_words
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 
-PROJECT = Project(slug="desk", name="Desk")
+PROJECT = Project(goal=Goal.TRAIN, slug="desk", name="Desk")
+TO_RESULTS = {NextAction.IMPORT_RESPONSES, NextAction.ASK_LABELERS, NextAction.SEE_RESULTS}
 WAITS = ("planned", "sft", "generating", "reward", "policy", "evaluating")
 
 
@@ -89,7 +91,9 @@ def test_every_stage_that_runs_by_itself_has_a_heading(state: str) -> None:
     assert words_of(NextAction.WAIT, state).heading
 
 
-@pytest.mark.parametrize("action", sorted(set(NextAction) - {NextAction.COLLECT_JUDGMENTS}))
+@pytest.mark.parametrize(
+    "action", sorted(set(NextAction) - {NextAction.COLLECT_JUDGMENTS} - TO_RESULTS)
+)
 def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
     state = {NextAction.PLAN_ROUND: "held", NextAction.WAIT: "policy"}.get(action, "failed")
     figures = {"gates": (waits_at(LabelerFigures(3, 2)),)} if action == NextAction.PASS_GATE else {}
@@ -97,6 +101,30 @@ def test_every_action_has_words_and_one_main_button(action: NextAction) -> None:
     assert words.heading
     assert words.sentence.endswith(".")
     assert [button.is_main for button in words.buttons].count(True) == 1
+
+
+@pytest.mark.parametrize("goal", [Goal.COLLECT, Goal.COMPARE])
+@pytest.mark.parametrize("action", sorted(TO_RESULTS | {NextAction.IMPORT_PROMPTS}))
+def test_every_action_without_training_has_words_and_one_main_button(
+    goal: Goal, action: NextAction
+) -> None:
+    project = Project(goal=goal, slug="desk", name="Desk")
+    step = NextStep(action, unasked=1, imported=LabelingProgress(1, 1, 1))
+    words = next_step_words.words(project, step)
+    assert words.heading
+    assert words.sentence.endswith(".")
+    assert [button.is_main for button in words.buttons].count(True) == 1
+    assert "1 prompts" not in words.sentence
+    assert "All 1" not in words.sentence
+
+
+def test_labeling_without_rounds_leads_to_the_leaderboard() -> None:
+    project = Project(goal=Goal.COMPARE, slug="desk", name="Desk")
+    step = NextStep(NextAction.COLLECT_JUDGMENTS, labeling=labeling(labelers=0), unasked=2)
+    words = next_step_words.words(project, step)
+    assert words.heading == "1 more judgment"
+    assert words.sentence.endswith("Labelers have not been asked about 2 more prompts.")
+    assert [button.label for button in words.buttons] == ["Label", "Invite labelers", "Leaderboard"]
 
 
 def waits_at(figures: Figures) -> GateView:

@@ -308,3 +308,25 @@ def test_other_kinds_come_from_files_too(lead: TestClient, database: Database) -
     rows = [_row(30, completions=["short"], answer="down"), _row(31, answer="a")]
     found = lead.post(f"{API}/comparisons", json={"comparisons": rows}).json()
     assert (found["new"], found["refused"][0]["line"]) == (1, 2)
+
+
+def test_a_pass_mark_names_whom_it_holds_back(
+    lead: TestClient, labeler: TestClient, database: Database
+) -> None:
+    """Before it is set, when it is saved, and while it has no effect."""
+    with database.reader() as session:
+        ada = session.scalars(select(User).where(User.name == "ada")).one()
+        name = session.scalars(select(Membership).where(Membership.user_id == ada.id)).one()
+    who = f"{name.pseudonym} gets no comparisons before passing."
+    assert who in _html(lead, "/p/desk/settings")
+    without = lead.post("/p/desk/settings/mix", data={}, headers=HTML, follow_redirects=True)
+    assert f"With a pass mark, {who}" in without.text
+    assert f"Saved. {who}" not in without.text
+    form = {"practice_pass_percent": "70"}
+    saved = lead.post("/p/desk/settings/mix", data=form, headers=HTML, follow_redirects=True)
+    assert f"Saved. {who}" in saved.text
+    with database.transaction() as session:
+        for comparison in session.scalars(select(Comparison)):
+            comparison.is_withdrawn = True
+    assert "The pass mark has no effect yet" in _html(lead, "/p/desk/settings")
+    assert "The pass mark has no effect yet" in _html(lead, "/p/desk/practice/set")

@@ -136,13 +136,13 @@ def test_a_scoring_says_how_far_it_is_and_what_helps(
     ("form", "message"),
     [
         ({"kind": "format", "pattern": "("}, "is not a regular expression"),
-        ({"kind": "classifier", "source": "x", "label": "y"}, "choose 1 to 8 models"),
+        ({"kind": "classifier", "source": "x", "label": "y"}, "1 to 8 models"),
         ({"kind": "classifier"}, "needs a model: a folder or a hub name"),
         ({"kind": "format", "pattern": "a", "models": "3"}, "Reward 1 is a reward model"),
         ({"kind": "format", "pattern": "a", "models": "1", "threshold": "nan"}, "finite number"),
-        ({"kind": "format", "pattern": "a", "responses": "file"}, "choose a file"),
+        ({"kind": "format", "pattern": "a", "responses": "file"}, "a file"),
         ({"kind": "format", "pattern": "a", "models": "1", "group": "evaluation"}, "no prompts"),
-        ({"kind": "judge", "source": "http://h/v1", "models": "1"}, "a judge reward needs a model"),
+        ({"kind": "judge", "source": "http://h/v1", "models": "1"}, "judge reward needs a model"),
         ({"kind": "reward_model", "source": "Reward 7", "models": "1"}, "you may use Reward 1"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from app.domain.page_verdicts import agreement, evaluation, labelers, model
 from app.domain.page_verdicts.verdict import Advice, Insight, PageVerdict, Tone
 from app.web import verdict_words
-from app.web.next_step_words import Button, NextStepWords
+from app.web.next_step_parts import Button, NextStepWords
 from tests.domain.page_verdicts import cases
 from tests.domain.page_verdicts.cases import VERDICTS
 
@@ -57,8 +57,8 @@ def test_every_finding_tone_and_advice_has_words_that_its_figures_fill() -> None
         ),
         (
             agreement.of(cases.agreeing(cases.share(0.4, 0.3, 0.5, 1))),
-            "Two or more labelers have judged only 1 comparison; from 30 on, agreement tells "
-            "something.",
+            "Two or more labelers have judged only 1 comparison; agreement is informative from 30 "
+            "on.",
             "Collect more judgments",
         ),
         (

@@ -114,7 +114,7 @@ def test_a_labeler_with_few_judgments_is_said_to_have_too_few(
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("L2 1, L2 2", "labeler L2 must have one weight, not 2"),
+        ("L2 1, L2 2", "L2 must have one weight, not 2"),
         ("L9 1", "has no labeler"),
         ("L2 -1", "weight of labeler L2 must be 0.0 to 100.0"),
         ("L2", "must be a pseudonym and a weight"),

@@ -37,7 +37,7 @@ class EndingFigures:
             f"{self.ended:,} of {several(self.sampled, 'response')} ended by themselves "
             f"({share(self.ended, self.sampled)})",
             f"at least {ENDED_LEAST:.0%}".replace("%", " %"),
-            f"The model does not end its responses: it wrote on to the limit of "
+            f"The model does not end its responses: it reached the limit of "
             f"{self.limit:,} tokens in all but {self.ended:,} of "
             f"{self.sampled:,}. A base model that was never trained to respond does that.",
             working(plan, self._remedies(plan)),

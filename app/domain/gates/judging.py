@@ -33,9 +33,9 @@ class LabelerFigures:
             self.wanted > self.labelers,
             several(self.labelers, "active labeler"),
             f"at least {self.wanted:,}",
-            f"Comparisons want judgments by {self.wanted:,} different people, and the project has "
+            f"Comparisons need judgments by {self.wanted:,} different people, but the project has "
             f"{several(self.labelers, 'active labeler')}. Add labelers, or ask for fewer "
-            "judgments; labeling goes on in the meantime.",
+            "judgments; labeling continues in the meantime.",
             working(plan, self._remedies()),
         )
 

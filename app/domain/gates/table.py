@@ -35,10 +35,10 @@ TITLES: Mapping[Gate, str] = {
 }
 
 CHECKED: Mapping[Gate, str] = {
-    Gate.LABELERS: "There are as many active labelers as judgments wanted of a comparison.",
+    Gate.LABELERS: "There are at least as many active labelers as judgments per comparison.",
     Gate.ENDINGS: "The model ends its responses by itself before the length limit.",
     Gate.PREFLIGHT: "Pre-flight leaves enough prompts with candidates to compare.",
-    Gate.LEFT_OUT: "Little of the data is left out of a training for its length or its form.",
+    Gate.LEFT_OUT: "Training leaves out little of the data because of its length or form.",
     Gate.REWARD: "On held-out votes, the reward model is better than chance and than length alone.",
     Gate.POLICY: "Training has moved the policy, and its reward has risen.",
     Gate.EVALUATION: "The evaluation is large enough to tell the win rate from 50 %.",

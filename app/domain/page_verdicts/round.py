@@ -19,6 +19,9 @@ OVER = frozenset({RoundState.PROMOTED, RoundState.HELD, RoundState.CANCELLED})
 _TONES = {
     NextAction.RESUME_LABELING: Tone.CHECK,
     NextAction.IMPORT_PROMPTS: Tone.NEXT,
+    NextAction.IMPORT_RESPONSES: Tone.NEXT,
+    NextAction.ASK_LABELERS: Tone.NEXT,
+    NextAction.SEE_RESULTS: Tone.GOOD,
     NextAction.COMPLETE_SETUP: Tone.NEXT,
     NextAction.CHOOSE_MODEL: Tone.BAD,
     NextAction.PLAN_ROUND: Tone.NEXT,

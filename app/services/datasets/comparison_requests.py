@@ -7,7 +7,7 @@ demonstration, or of completions that are in no comparison of the project's kind
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Select, exists, func, select, true
+from sqlalchemy import ColumnElement, Select, exists, func, select, true
 from sqlalchemy.orm import Session
 
 from app.domain.judgment_kinds import KINDS, JudgmentKind
@@ -29,7 +29,7 @@ from app.services.queue import comparisons
 MOST = 5000
 COUNTED_MOST = 10_000  # completions that were asked about before
 _SPLITS = (Split.TRAIN, Split.VALIDATION)
-"""The test split is left out: it is for evaluation, so nothing may be trained on it."""
+"""Where models are trained, the test split is left out: it is for evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def waiting(session: Session, project: Project) -> int:
     if KINDS[kind].judges_completions:
         some = _with_fresh(session, project, kind).subquery()
     else:
-        some = _unanswered(project.id, kind).subquery()
+        some = _unanswered(project, kind).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def _ask_to_write(session: Session, project: Project, kind: JudgmentKind, most: int) -> int:
-    prompt_ids = session.scalars(_unanswered(project.id, kind).limit(most)).all()
+    prompt_ids = session.scalars(_unanswered(project, kind).limit(most)).all()
     for prompt_id in prompt_ids:
         _create(session, project, kind, prompt_id, ())
     return len(prompt_ids)
@@ -96,7 +96,7 @@ def _ask_of_completions(session: Session, project: Project, kind: JudgmentKind, 
     prompt_ids = session.scalars(_with_fresh(session, project, kind).limit(most)).all()
     for turn, prompt_id in enumerate(prompt_ids):
         fresh = session.scalars(
-            _fresh(session, project.id, kind)
+            _fresh(session, project, kind)
             .where(Completion.prompt_id == prompt_id)
             .order_by(Completion.id)
         ).all()
@@ -132,13 +132,18 @@ def _groups(ids: Sequence[int], kind: JudgmentKind, k: int) -> list[Sequence[int
     return [group for group in groups if len(group) >= KINDS[kind].fewest]
 
 
-def _unanswered(project_id: int, kind: JudgmentKind) -> Select[int]:
+def _in_splits(project: Project) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition that leaves out prompts for evaluations, unless nothing is trained."""
+    return (Prompt.split.in_(_SPLITS),) if project.trains else (Prompt.is_evaluation.is_(False),)
+
+
+def _unanswered(project: Project, kind: JudgmentKind) -> Select[int]:
     """Select prompts without a demonstration or a comparison that asks for one."""
     return (
         select(Prompt.id)
         .where(
-            Prompt.project_id == project_id,
-            Prompt.split.in_(_SPLITS),
+            Prompt.project_id == project.id,
+            *_in_splits(project),
             ~exists().where(Demonstration.prompt_id == Prompt.id),
             ~exists().where(Comparison.prompt_id == Prompt.id, Comparison.kind == kind),
         )
@@ -146,10 +151,10 @@ def _unanswered(project_id: int, kind: JudgmentKind) -> Select[int]:
     )
 
 
-def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]:
+def _fresh(session: Session, project: Project, kind: JudgmentKind) -> Select[int]:
     """Select finished completions that are in no comparison of a kind."""
     asked = exists().where(ComparisonCompletion.completion_id == Completion.id)
-    if _has_other_kinds(session, project_id, kind):  # or else no comparison need be read
+    if _has_other_kinds(session, project.id, kind):  # or else no comparison need be read
         asked = asked.where(
             ComparisonCompletion.comparison_id == Comparison.id, Comparison.kind == kind
         )
@@ -158,9 +163,9 @@ def _fresh(session: Session, project_id: int, kind: JudgmentKind) -> Select[int]
         select(Completion.id)
         .join(Prompt, Prompt.id == Completion.prompt_id)
         .where(
-            Completion.project_id == project_id,
+            Completion.project_id == project.id,
             Completion.is_finished,
-            Prompt.split.in_(_SPLITS),
+            *_in_splits(project),
             ~asked,
             Completion.source_key.not_like(f"{FRESH_KEYS}%"),
             # What a round has sampled for comparison, spares included, is left to the round.
@@ -195,7 +200,7 @@ def _has_other_kinds(session: Session, project_id: int, kind: JudgmentKind) -> b
 def _with_fresh(session: Session, project: Project, kind: JudgmentKind) -> Select[int]:
     """Select prompts with enough completions for a comparison."""
     return (
-        _fresh(session, project.id, kind)
+        _fresh(session, project, kind)
         .with_only_columns(Completion.prompt_id)
         .group_by(Completion.prompt_id)
         .having(func.count() >= KINDS[kind].fewest)

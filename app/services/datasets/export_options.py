@@ -62,8 +62,8 @@ def check(format: str, options: ExportOptions) -> None:
     is_share = options.aggregate is Aggregate.VOTE_SHARE
     if is_share and format in writers.PREFERENCES and format not in writers.WITH_MARGIN:
         raise Invalid(
-            f"format {format!r} has no place for a share of votes: aggregate must be majority or "
-            f"each_vote, or the format one of {', '.join(writers.WITH_MARGIN)}"
+            f"{export_rows.TITLES[format]} has no place for a share of votes: choose a majority "
+            "vote or one row per vote, or one of the TRL formats"
         )
 
 

@@ -35,22 +35,20 @@ DEMONSTRATIONS = ("demonstrations", "demonstrations-text")
 TRAINING = "training"
 """The input of reward models, with token ids and every vote."""
 
-_KNOWN: Mapping[str, str] = {
-    "trl-implicit": "TRL, implicit prompt (reward models)",
-    "trl-explicit": "TRL, explicit prompt (DPO)",
+TITLES: Mapping[str, str] = {
+    "trl-implicit": "TRL, implicit prompt (for RewardTrainer)",
+    "trl-explicit": "TRL, explicit prompt (for DPOTrainer)",
     "trl-implicit-text": "TRL text, implicit prompt",
     "trl-explicit-text": "TRL text, explicit prompt",
     "vertex-rlhf": "Vertex RLHF",
     "hh": "Anthropic HH",
     "openai-preference": "OpenAI preference",
-}
-TITLES: Mapping[str, str] = {
-    **_KNOWN,
-    **{name: name for name in writers.PREFERENCES if name not in _KNOWN},
+    "llama-factory-alpaca": "LLaMA-Factory, Alpaca style",
+    "llama-factory-sharegpt": "LLaMA-Factory, ShareGPT style",
     UNPAIRED: "Unpaired (prompt, completion, label)",
     DEMONSTRATIONS[0]: "Demonstrations (messages), written and edited",
     DEMONSTRATIONS[1]: "Demonstrations (prompt, completion), written and edited",
-    RICH: "Rich: every vote under its pseudonym",
+    RICH: "Rich: every vote, under the labeler's pseudonym",
     TRAINING: "Training rows with token ids",
 }
 """The formats on offer, in the order they are listed."""

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db import bulk, now
 from app.domain.id_set import IdSet
+from app.domain.states import OVER_JOB_STATES, JobState
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Checkpoint, Export, ExportAiJudgment, ExportedJudgments, Job, Project
 from app.services.datasets import export_options, export_rows
@@ -21,6 +22,8 @@ from app.services.jobs import jobs
 from app.services.people import audit
 
 QUEUED, READY, FAILED = "queued", "ready", "failed"
+CANCELLED = "its job was cancelled"
+UNSAID = "its job ended without giving a reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +171,27 @@ def of_project(session: Session, project_id: int) -> list[Export]:
     return list(session.scalars(query.order_by(Export.number.desc())))
 
 
+def count_ready(session: Session, project_id: int) -> int:
+    """Count the project's exports that can be downloaded."""
+    query = select(func.count()).where(Export.project_id == project_id, Export.state == READY)
+    return session.scalar(query) or 0
+
+
 def of_job(session: Session, job_id: int) -> Export | None:
     """Return the export that a job has written, if any."""
     return session.scalar(select(Export).where(Export.job_id == job_id))
 
 
 def state_of(session: Session, export: Export) -> tuple[str, str]:
-    """Return an export's state, and the error if its job has failed."""
+    """Return an export's state, and why its job has failed; never an empty reason."""
     if export.state == READY or export.job_id is None:
         return export.state, ""
     job = session.get(Job, export.job_id)
-    if job is None or job.state in ("queued", "running"):
+    if job is None or job.state not in OVER_JOB_STATES:
         return export.state, ""
-    return FAILED, job.error
+    if job.state == JobState.CANCELLED:
+        return FAILED, CANCELLED
+    return FAILED, job.error.strip() or UNSAID
 
 
 def counts(export: Export) -> dict[str, dict[str, Any]]:

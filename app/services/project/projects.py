@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db import now
 from app.domain import instruction_text
+from app.domain.goals import Goal
 from app.domain.judgment_kinds import JudgmentKind, check_k
 from app.errors import Conflict, Invalid, NotFound
 from app.models import Guidelines, Membership, Project, Role, User
@@ -22,6 +23,7 @@ EDITABLE = frozenset(
     {
         "name",
         "description",
+        "goal",
         "instruction",
         "judgment_kind",
         "k",
@@ -90,7 +92,9 @@ def create(
     return project
 
 
-def edit(session: Session, project: Project, changes: Mapping[str, Any], *, actor_id: int) -> None:
+def edit(
+    session: Session, project: Project, changes: Mapping[str, Any], *, actor_id: int | None
+) -> None:
     """Change a project's settings; existing comparisons keep their kind and K."""
     before = {name: getattr(project, name) for name in changes if name in EDITABLE}
     _apply(project, changes)
@@ -148,6 +152,12 @@ def free_slug(session: Session, name: str) -> str:
     taken = set(session.scalars(select(Project.slug).where(Project.slug.startswith(base))))
     slugs = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
     return next(slug for slug in slugs if slug not in taken)
+
+
+def listed(session: Session) -> list[Project]:
+    """Return all projects that are not archived, by name."""
+    query = select(Project).where(Project.archived_at.is_(None))
+    return list(session.scalars(query.order_by(Project.name)))
 
 
 def of_user(session: Session, user: User) -> list[tuple[Project, Membership | None]]:
@@ -249,9 +259,19 @@ def _apply(project: Project, changes: Mapping[str, Any]) -> None:
 
 
 def _stored(name: str, value: Any) -> Any:
+    if name == "goal":
+        return _goal(value)
     if name == "base_model":
         return (value or "").strip() or None
     return instruction_text.normalized(value) if name == "instruction" else value
+
+
+def _goal(value: Any) -> Goal:
+    try:
+        return Goal(value)
+    except ValueError as error:
+        known = ", ".join(Goal)
+        raise Invalid(f"a project's goal is one of {known}, not {value!r}") from error
 
 
 def _check(project: Project) -> None:

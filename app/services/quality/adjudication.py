@@ -46,6 +46,8 @@ def settle(
     Raises:
         Invalid: the reason is unknown, or the settlement does not fit the comparison.
     """
+    if not reason:
+        raise Invalid("choose a reason for the disagreement")
     if reason not in REASONS:
         raise Invalid(f"reason must be one of {', '.join(REASONS)}, not {reason!r}")
     _check(session, comparison, preferred, ranking, both_bad)
@@ -213,7 +215,7 @@ def _check(
 
 def _check_pick(preferred: str | None, both_bad: bool) -> None:
     if preferred is None and not both_bad:
-        raise Invalid("settling a pick takes a, b, tie or both bad")
+        raise Invalid("choose which response is better, about the same, or both bad")
     if preferred is not None and preferred not in tuple(Side):
         raise Invalid(f"preferred must be a, b or tie, not {preferred!r}")
 
@@ -223,7 +225,7 @@ def _check_ranking(
 ) -> None:
     if ranking is None:
         if not both_bad:
-            raise Invalid("settling a ranking takes a rank for each completion or both bad")
+            raise Invalid("give each response a rank, or settle that they cannot be ranked")
         return
     k = len(_completion_ids(session, comparison_id))
     if len(ranking) != k:

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.models import Comparison, ComparisonCompletion, Completion, Purpose
+from app.services.quality.brief_cache import cached_briefly
 from app.services.quality.kept_figures import RECENT, SMALL
 from app.services.quality.result_memory import ResultMemory, key_of
 
@@ -79,6 +80,20 @@ def read(session: Session, project_id: int) -> ComparisonSources:
     if len(found.comparison) > SMALL:
         _known.put(key, len(found.comparison), found)
     return found
+
+
+@cached_briefly
+def count(session: Session, project_id: int) -> int:
+    """Count the sources of every comparison for training or evaluation."""
+    some = (
+        select(Completion.checkpoint_id, Completion.source)
+        .join(ComparisonCompletion, ComparisonCompletion.completion_id == Completion.id)
+        .join(Comparison, Comparison.id == ComparisonCompletion.comparison_id)
+        .where(Comparison.project_id == project_id, Comparison.purpose.in_(PURPOSES))
+        .distinct()
+        .subquery()
+    )
+    return session.scalar(select(func.count()).select_from(some)) or 0
 
 
 def _read_after(

@@ -84,10 +84,12 @@ def _remarks(evidence: Evidence) -> Iterable[str]:
     # The order shown is random for each judgment, so prompts play no part in this test.
     first = evidence.first_place.measure_independent(level)
     shown = _share(evidence.first_place.measure())
-    if _is_above(first, evidence.first_place_expected):
-        yield f"chooses the response shown first {shown} of the time"
-    if _is_below(first, evidence.first_place_expected):
-        yield f"chooses the response shown first only {shown} of the time"
+    expected = evidence.first_place_expected
+    chance = "" if expected is None else f" of the time, where chance gives {100 * expected:.0f} %"
+    if _is_above(first, expected):
+        yield f"chooses the response shown first {shown}{chance}"
+    if _is_below(first, expected):
+        yield f"chooses the response shown first only {shown}{chance}"
     if _is_below(evidence.gold.measure(level), MIN_GOLD_ACCURACY):
         yield f"is right on {_share(evidence.gold.measure())} of gold comparisons"
     if _is_below(evidence.same_again.measure(level), MIN_SELF_CONSISTENCY):

@@ -19,7 +19,7 @@ def count(session: Session, project: Project) -> int:
     """Count the prompts for which a comparison could be made now."""
     if is_writing(session):
         return comparison_requests.waiting(session, project)
-    key = key_of(session, "waiting_prompts", project.id, str(project.judgment_kind))
+    key = key_of(session, "waiting_prompts", project.id, f"{project.judgment_kind} {project.goal}")
     newest = _newest(session)
     entry = _memory.get(key)
     if entry is not None and entry[0] == newest:

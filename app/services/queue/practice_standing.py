@@ -52,6 +52,39 @@ def is_required(session: Session, project: Project, member: Membership | None) -
     return bool(session.scalar(select(exists().where(in_set(project.id)) & ~is_simulated)))
 
 
+@dataclass(frozen=True, slots=True)
+class PassMark:
+    """What a pass mark does or would do: how much there is to practice, and who has not passed.
+
+    `held_back` has the pseudonyms of the active labelers who would get no comparisons until they
+    pass; nobody is held back while there is nothing to practice.
+    """
+
+    share: float | None
+    total: int
+    held_back: tuple[str, ...]
+
+
+def pass_mark(session: Session, project: Project) -> PassMark:
+    """Return what the pass mark does, or what one would do."""
+    total = session.scalar(select(func.count(Comparison.id)).where(in_set(project.id))) or 0
+    query = (
+        select(Membership.pseudonym)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.project_id == project.id,
+            Membership.role != Role.LEAD,
+            Membership.practice_passed_at.is_(None),
+            Membership.is_paused.is_(False),
+            User.is_simulated.is_(False),
+            User.is_active,
+        )
+        .order_by(Membership.id)
+    )
+    held_back = tuple(session.scalars(query)) if total else ()
+    return PassMark(project.practice_pass_share, total, held_back)
+
+
 def standing(session: Session, project: Project, labeler_id: int) -> Standing:
     """Return a labeler's progress in their current run."""
     member = accounts.membership(session, project.id, labeler_id)

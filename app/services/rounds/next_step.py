@@ -20,7 +20,7 @@ from app.models import Comparison, Job, Judgment, Project, Purpose, Round
 from app.services.checkpoints import base_models
 from app.services.jobs import workers
 from app.services.project import prompts
-from app.services.quality import agreement
+from app.services.quality import agreement, waiting_prompts
 from app.services.rounds import evaluations, gate_decisions, gate_views, gates, readiness
 from app.services.rounds.gate_views import GateView
 from app.services.rounds.round_progress import LabelingProgress, RoundOverview
@@ -79,6 +79,7 @@ class NextStep:
     start: Start = Start.SFT  # what the policy of the next round is initialized from
     has_sft: bool = False  # there is an SFT model
     policy_share: float = 0.0  # of the next round's candidates that the current policy writes
+    unasked: int = 0  # prompts that labelers could still be asked about
 
 
 def what_next(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:
@@ -86,6 +87,8 @@ def what_next(session: Session, project: Project, overview: RoundOverview | None
     if project.is_paused:
         return NextStep(NextAction.RESUME_LABELING)
     if overview is None or overview.round.state in _DECIDED:
+        if not project.trains:
+            return _without_rounds(session, project)
         return _before_round(session, project, overview)
     round_ = overview.round
     match RoundState(round_.state):
@@ -129,6 +132,29 @@ def outside_rounds(session: Session, project_id: int) -> LabelingProgress:
         )
     ).one()
     return LabelingProgress(int(count), int(wanted), int(done))
+
+
+def _without_rounds(session: Session, project: Project) -> NextStep:
+    """Return the next step towards an export or a leaderboard: to import, ask, judge or look."""
+    if not sum(prompts.counts(session, project.id).values()):
+        return NextStep(NextAction.IMPORT_PROMPTS)
+    progress = outside_rounds(session, project.id)
+    unasked = waiting_prompts.count(session, project)
+    if not progress.is_complete:
+        figures = LabelingFigures(
+            progress.done,
+            progress.wanted,
+            False,
+            None,
+            _minutes_left(session, project.id, progress.wanted - progress.done),
+            gates.count_labelers(session, project.id),
+        )
+        return NextStep(NextAction.COLLECT_JUDGMENTS, labeling=figures, unasked=unasked)
+    if unasked:
+        return NextStep(NextAction.ASK_LABELERS, imported=progress, unasked=unasked)
+    if not progress.wanted:
+        return NextStep(NextAction.IMPORT_RESPONSES)
+    return NextStep(NextAction.SEE_RESULTS, imported=progress)
 
 
 def _before_round(session: Session, project: Project, overview: RoundOverview | None) -> NextStep:

@@ -74,7 +74,7 @@ def check(session: Session, project: Project, plan: RoundPlan) -> None:
     has_model = checkpoints.current_policy(session, project) is not None
     if not has_model and not project.base_model:
         raise NotReady(
-            f"choose a base model for {project.name}, or {STARTER!r}, before a round",
+            f"choose a base model for {project.name}, or “{STARTER}”, before a round",
             Remedy.BASE_MODEL,
         )
     _check_base(session, project)
@@ -157,7 +157,7 @@ def _foreseen(
     labelers, wanted = gates.count_labelers(session, project.id), max(overlap, evaluators)
     if wanted > labelers:
         yield (
-            f"each comparison wants {wanted} judgments by different people, and the project has "
+            f"each comparison needs {wanted} judgments by different people, but the project has "
             f"{several(labelers, 'active labeler')}: add labelers, or ask for fewer judgments"
         )
     if expected := foreseen(evaluated):

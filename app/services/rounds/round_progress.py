@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import Session
 
 from app.domain.plan import RoundPlan
@@ -117,6 +117,11 @@ def get(session: Session, project_id: int, number: int) -> Round:
 def by_id(session: Session, round_id: int | None) -> Round | None:
     """Return the round that a checkpoint or an evaluation names; None where it names none."""
     return session.get_one(Round, round_id) if round_id is not None else None
+
+
+def has_any(session: Session, project_id: int) -> bool:
+    """Return whether the project has ever had a round."""
+    return bool(session.scalar(select(exists().where(Round.project_id == project_id))))
 
 
 def of_project(session: Session, project_id: int) -> list[Round]:

@@ -106,14 +106,14 @@ def show(access: LeadAccess, number: RowId) -> ExportOut:
 def download(access: LeadAccess, request: Request, number: RowId) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    return export_files.file(request, access.project, export)
+    return export_files.file(request, access.session, access.project, export)
 
 
 @router.get("/{number}/folder", response_class=Response, responses=files(TAR) | problems(409))
 def download_folder(access: LeadAccess, request: Request, number: RowId) -> Response:
     """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
     export = exports.get(access.session, access.project.id, number)
-    return export_files.folder(request, access.project, export)
+    return export_files.folder(request, access.session, access.project, export)
 
 
 def _out(session: Session, row: Export) -> ExportOut:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
+from app.domain.goals import Goal
 from app.domain.judgment_kinds import JudgmentKind
 from app.errors import NotFound
 from app.models import Criterion, Guidelines, Instruction, Membership, Project, Role
@@ -27,6 +28,11 @@ class ProjectChanges(BaseModel):
 
     name: str | None = None
     description: str | None = None
+    goal: Goal | None = Field(
+        None,
+        description="What the project is for: `collect` preferences, `compare` models, or `train` "
+        "in rounds (the default). It decides what pages lead to, not what is possible.",
+    )
     instruction: str | None = Field(None, description="Added to every prompt.")
     judgment_kind: JudgmentKind | None = None
     k: int | None = Field(None, description="Completions per comparison.")
@@ -72,6 +78,7 @@ class ProjectOut(BaseModel):
     slug: str
     name: str
     description: str
+    goal: Goal
     instruction: str
     instruction_version: int
     judgment_kind: JudgmentKind

@@ -13,7 +13,7 @@ from app.services.rounds import evaluations, next_step, page_verdicts, round_pro
 from app.web import next_step_words, verdict_words
 from app.web.deps import LeadAccess
 from app.web.guarded_route import GuardedRoute
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 
 router = APIRouter(prefix="/api/v1/projects/{slug}", tags=["verdicts"], route_class=GuardedRoute)
 

@@ -1,6 +1,6 @@
 """Comparisons: searching them, one with its judgments, settling disputes, steering the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -20,8 +20,8 @@ from app.services.quality.comparison_search import (
     JudgmentDetail,
 )
 from app.services.queue import steering
-from app.services.rounds import judging_flow
-from app.web import addresses, ai_verdicts
+from app.services.rounds import judging_flow, round_progress
+from app.web import addresses, ai_verdicts, page_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.judgment_kinds import PAGE_KINDS, SettlementForm, in_words
 from app.web.render import redirect, render
@@ -50,6 +50,12 @@ class ComparisonsPage:
     kind: JudgmentKind
     waiting: int  # prompts that labelers could still be asked about
     unindexed: int  # texts that a search does not find yet
+    has_rounds: bool  # the project has had one
+
+    @property
+    def purposes(self) -> Iterable[tuple[str, str]]:
+        """The purposes of comparisons in words."""
+        return page_words.PURPOSES.items()
 
     @property
     def verb(self) -> str:
@@ -107,7 +113,8 @@ def show(
         waiting_prompts.count(access.session, access.project),
     )
     unindexed = word_backlog.waiting(access.session, access.project.id)
-    page = ComparisonsPage(listed, asked, STATES, kind, waiting, unindexed)
+    has_rounds = round_progress.has_any(access.session, access.project.id)
+    page = ComparisonsPage(listed, asked, STATES, kind, waiting, unindexed, has_rounds)
     return render(request, "comparisons/page.html", page)
 
 

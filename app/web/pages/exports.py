@@ -10,16 +10,18 @@ from pydantic import BaseModel, Field
 
 from app.domain.instruction_text import InstructionPlace
 from app.domain.judged_by import JudgedBy
+from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.errors import AttuneError
 from app.formats import containers
 from app.formats.containers import Container
 from app.formats.manifest import OPTION_TITLES, by_count
-from app.models import Export, Purpose, Split
+from app.models import Export, Project, Purpose, Split
 from app.services.datasets import export_options, export_rows, exports
 from app.services.datasets.judged_comparisons import Aggregate, ExportOptions, Ties
 from app.services.jobs import jobs
 from app.services.project import prompt_search
-from app.web import addresses, export_files
+from app.services.rounds import round_progress
+from app.web import addresses, export_files, page_words
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
@@ -137,7 +139,13 @@ class ExportsPage:
     error: str = ""
     categories: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    has_rounds: bool = False
     words: Mapping[str, str] = field(default_factory=lambda: OPTION_TITLES)
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """The titles of all formats, whether or not they are on offer."""
+        return export_rows.TITLES
 
     @property
     def is_busy(self) -> bool:
@@ -176,11 +184,11 @@ class ExportPage:
         return int(counts.get("settled", 0))
 
     @property
-    def options(self) -> list[tuple[str, Any]]:
+    def options(self) -> list[tuple[str, str]]:
         """The options that were applied, in the words of the form."""
         options = export_options.with_moment(self.row.export.options)
         return [
-            (OPTION_TITLES.get(name, name), f"{value:g}" if isinstance(value, float) else value)
+            (OPTION_TITLES.get(name, page_words.plain(name)), _in_words(name, value))
             for name, value in options.items()
         ]
 
@@ -238,14 +246,36 @@ def show(request: Request, access: LeadAccess, number: RowId) -> Response:
 def download(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Send the file of an export, or the part that a `Range` request asks for."""
     export = exports.get(access.session, access.project.id, number)
-    return export_files.file(request, access.project, export)
+    return export_files.file(request, access.session, access.project, export)
 
 
 @router.get("/p/{slug}/exports/{number}/folder")
 def download_folder(request: Request, access: LeadAccess, number: RowId) -> Response:
     """Send the folder of an export as a tar: the data, the manifest and the data-set card."""
     export = exports.get(access.session, access.project.id, number)
-    return export_files.folder(request, access.project, export)
+    return export_files.folder(request, access.session, access.project, export)
+
+
+def _in_words(name: str, value: Any) -> str:
+    """Return the value of an option as the form words it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        words = [page_words.purpose(one) if name == "purposes" else str(one) for one in value]
+        return ", ".join(words) or "all"
+    if name == "min_agreement":
+        return f"{100 * value:.0f} %"
+    known = _VALUES.get(name, {})
+    return known.get(str(value), str(value)) or "none"
+
+
+_VALUES: Mapping[str, Mapping[str, str]] = {
+    "aggregate": AGGREGATES,
+    "ties": TIES,
+    "judged_by": JUDGED_BY,
+    "instruction": INSTRUCTION,
+    "container": {str(container): title for container, title in containers.TITLES.items()},
+}
 
 
 def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPage:
@@ -253,7 +283,7 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
     return ExportsPage(
         [_row(access, export) for export in listed],
         form,
-        export_rows.TITLES,
+        _formats(access.project),
         AGGREGATES,
         TIES,
         containers.TITLES,
@@ -262,7 +292,18 @@ def _page(access: ProjectAccess, form: ExportForm, error: str = "") -> ExportsPa
         error,
         tuple(prompt_search.categories(access.session, access.project.id)),
         tuple(prompt_search.tags(access.session, access.project.id)),
+        round_progress.has_any(access.session, access.project.id),
     )
+
+
+def _formats(project: Project) -> dict[str, str]:
+    """Return the formats on offer; of demonstrations only where there are some to come."""
+    has_texts = project.trains or KINDS[JudgmentKind(project.judgment_kind)].is_written
+    return {
+        name: title
+        for name, title in export_rows.TITLES.items()
+        if has_texts or name not in export_rows.DEMONSTRATIONS
+    }
 
 
 def _row(access: ProjectAccess, export: Export) -> ExportRow:

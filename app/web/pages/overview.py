@@ -11,15 +11,16 @@ from app.domain.states import RoundState
 from app.models import Project, WorkerHeartbeat
 from app.services.checkpoints import base_models
 from app.services.checkpoints.base_models import ChosenBase
+from app.services.datasets import exports
 from app.services.jobs import workers
-from app.services.quality import kept_figures
+from app.services.quality import comparison_sources, kept_figures
 from app.services.rounds import automatic_rounds, loop_overview, page_verdicts
 from app.services.rounds.automatic_rounds import AutomaticStatus
 from app.services.rounds.loop_overview import Attention, Loop
 from app.web import addresses, automatic_words, climb_view, next_step_words, verdict_words
 from app.web.climb_view import ClimbView
 from app.web.deps import LeadAccess, ProjectAccess
-from app.web.next_step_words import NextStepWords
+from app.web.next_step_parts import NextStepWords
 from app.web.render import render
 from app.web.verdict_words import VerdictWords
 
@@ -47,12 +48,19 @@ class OverviewPage:
     alive: list[WorkerHeartbeat]
     as_of: datetime | None  # of figures that newer judgments are not in yet
     base: ChosenBase | None  # that rounds build on
+    sources: int  # of the responses in comparisons
+    exports: int  # that are ready
     automatic: str = ""  # what the next automatic round waits for; empty if rounds are launched
 
     @property
     def climb(self) -> ClimbView:
         """The climb over the rounds."""
         return climb_view.view(self.loop.climb, self.project.name)
+
+    @property
+    def shows_training(self) -> bool:
+        """Whether models are trained here, or a round is under way in spite of another goal."""
+        return self.project.trains or self.loop.next.round is not None
 
     @property
     def is_evaluating(self) -> bool:
@@ -89,6 +97,8 @@ def _page(access: ProjectAccess) -> OverviewPage:
         [worker for worker in workers.listed(session) if workers.is_alive(worker, moment)],
         kept_figures.as_of(session),
         base_models.in_use(session, project),
+        0 if project.trains else comparison_sources.count(session, project.id),
+        exports.count_ready(session, project.id),
         automatic_words.sentence(automatic) if automatic.is_on else "",
     )
 

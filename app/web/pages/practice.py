@@ -14,7 +14,7 @@ from app.services.judging.practice_runs import Feedback
 from app.services.people import accounts
 from app.services.queue import practice_standing
 from app.services.queue.practice_standing import PracticeComparison
-from app.web import addresses
+from app.web import addresses, pass_mark_words
 from app.web.api.practice import member_of, out, queue_of
 from app.web.assignments import AssignmentOut
 from app.web.deps import LabelerAccess, LeadAccess, ProjectAccess
@@ -82,6 +82,7 @@ class SetPage:
     standings: list[tuple[Membership, Standing]]
     is_practiced: bool
     settled_format: str  # Markdown
+    pass_mark: str  # what it does, or would do
     refused: tuple[RejectedRow, ...] = ()
     error: str = ""
 
@@ -225,7 +226,8 @@ def _set_page(
     standings = practice_standing.standings(session, project, accounts.members(session, project.id))
     is_practiced = project.judgment_kind in PRACTICED
     settled_format = PAGE_KINDS[project.judgment_kind].settled_format
-    return SetPage(project, rows, standings, is_practiced, settled_format, refused, error)
+    mark = pass_mark_words.sentence(practice_standing.pass_mark(session, project))
+    return SetPage(project, rows, standings, is_practiced, settled_format, mark, refused, error)
 
 
 def _right(practiced: PracticeComparison) -> str:

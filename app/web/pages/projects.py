@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Form, Request, Response
+from fastapi import Form, Query, Request, Response
 from pydantic import BaseModel
 
-from app.domain import chat_settings
+from app.domain import chat_settings, goals
 from app.domain.chat_settings import ChatSettings, SystemTurns
+from app.domain.goals import Goal
 from app.domain.judgment_kinds import KINDS, JudgmentKind
 from app.domain.plan import STARTER
 from app.errors import AttuneError
@@ -36,6 +37,7 @@ class ProjectForm(BaseModel):
 
     name: str = ""
     description: str = ""
+    goal: Goal | None = None  # None: as it is; of a new project, the default
     instruction: str = ""
     judgment_kind: JudgmentKind = JudgmentKind.PICK
     k: int = 2
@@ -53,6 +55,8 @@ class ProjectForm(BaseModel):
         """Return the settings of the project by name."""
         settings: dict[str, Any] = self.model_dump(include=set(ProjectForm.model_fields) - CHAT)
         settings["name"] = self.name.strip()[:120]
+        if self.goal is None:
+            del settings["goal"]
         kind = KINDS[self.judgment_kind]
         if kind.fewest == kind.most:  # the kind fixes the number
             settings["k"] = kind.most
@@ -86,6 +90,13 @@ class NewProjectForm(ProjectForm):
     rules: str = ""
     criteria_lines: str = ""
 
+    def changes(self) -> dict[str, Any]:
+        """Return the settings by name; only a project that trains starts with the usual model."""
+        settings = ProjectForm.changes(self)
+        if self.goal and not goals.trains(self.goal) and settings["base_model"] == STARTER:
+            settings["base_model"] = None  # the form hides what it had filled in
+        return settings
+
     def criteria_given(self) -> list[criteria.CriterionSettings]:
         """Return the criteria: one per line, a name and, after a colon, what to look at."""
         parts = [line.partition(":") for line in self.criteria_lines.splitlines() if line.strip()]
@@ -101,10 +112,16 @@ class NewProjectPage:
 
 
 @router.get("/projects/new")
-def new(request: Request, access: AdminAccess) -> Response:
-    """Show the form."""
+def new(
+    request: Request, access: AdminAccess, goal: Annotated[Goal | Literal[""], Query()] = ""
+) -> Response:
+    """Show the form; an address may name the goal."""
     form = NewProjectForm(
-        allow_tie=True, allow_both_bad=True, base_model=STARTER, criteria_lines=CRITERIA
+        goal=goal or None,
+        allow_tie=True,
+        allow_both_bad=True,
+        base_model=STARTER,
+        criteria_lines=CRITERIA,
     )
     return render(request, "projects/new.html", NewProjectPage(form))
 
@@ -135,5 +152,9 @@ def create(
     return redirect(
         request,
         addresses.path("overview.show", slug=project.slug),
-        notice=f"{project.name} is ready: import prompts next.",
+        notice=f"{project.name} is ready: import {_first_import(project)} next.",
     )
+
+
+def _first_import(project: Project) -> str:
+    return "prompts" if project.trains else "prompts and responses"

@@ -168,7 +168,7 @@ def take_remedy(
         lambda round_: gate_decisions.take(
             access.session, round_, gate, remedy, note=note, actor_id=access.user.id
         ),
-        "The plan has been changed; the round goes on.",
+        "The plan has been changed; the round continues.",
     )
 
 

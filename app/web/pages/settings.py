@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Form, Request, Response
 from pydantic import BaseModel
 
+from app.domain.goals import Goal
 from app.domain.splits import Shares
 from app.errors import AttuneError, NotFound
 from app.models import Checkpoint, CheckpointKind, Criterion, Project
@@ -13,8 +14,9 @@ from app.services.checkpoints import base_models, checkpoints
 from app.services.checkpoints.base_models import ChosenBase
 from app.services.project import criteria, instructions, projects, prompts
 from app.services.project.instructions import InstructionUse
+from app.services.queue import practice_standing
 from app.services.rounds import automatic_rounds, round_progress
-from app.web import addresses, automatic_words
+from app.web import addresses, automatic_words, goal_words, pass_mark_words
 from app.web.deps import LeadAccess, ProjectAccess, allowed_models
 from app.web.pages.projects import ProjectForm
 from app.web.render import redirect, render
@@ -73,6 +75,7 @@ class SettingsPage:
     base: ChosenBase | None
     trained: Checkpoint | None
     automatic: str  # what the next automatic round waits for
+    pass_mark: str  # what it does, or would do
     error: str = ""
 
     @property
@@ -87,7 +90,7 @@ class SettingsPage:
             return ""
         return (
             f"Rounds continue from {self.trained.name}, which has a base model already; another "
-            "base model takes a new project."
+            "base model needs a new project."
         )
 
     @property
@@ -145,7 +148,13 @@ def check_base_model(request: Request, access: LeadAccess) -> Response:
 @router.post("/p/{slug}/settings/mix")
 def save_mix(request: Request, access: LeadAccess, form: Annotated[MixForm, Form()]) -> Response:
     """Change what is mixed in, and the pass mark of practice."""
-    return _answer(request, access, lambda: _edit(access, form.changes()))
+    before = access.project.practice_pass_share
+    answer = _answer(request, access, lambda: _edit(access, form.changes()))
+    if answer.status_code != 303 or access.project.practice_pass_share in (None, before):
+        return answer
+    mark = practice_standing.pass_mark(access.session, access.project)
+    url = addresses.path("settings.show", slug=access.project.slug)
+    return redirect(request, url, notice=f"Saved. {pass_mark_words.sentence(mark)}")
 
 
 @router.post("/p/{slug}/settings/criteria")
@@ -189,7 +198,7 @@ def _edit(access: ProjectAccess, changes: dict[str, Any]) -> None:
 def _answer(
     request: Request, access: ProjectAccess, change: Any, form: ProjectForm | None = None
 ) -> Response:
-    before = access.project.instruction_version
+    before, goal = access.project.instruction_version, Goal(access.project.goal)
     try:
         with access.session.begin_nested():
             change()
@@ -198,7 +207,7 @@ def _answer(
         access.session.refresh(access.project)
         page = _page(access, form, str(error))
         return render(request, "settings/page.html", page, status=422)
-    notice = _notice(access, before)
+    notice = _notice(access, before) + _of_goal(access, goal)
     url = addresses.path("settings.show", slug=access.project.slug)
     return redirect(request, url, notice=notice)
 
@@ -219,6 +228,22 @@ def _notice(access: ProjectAccess, before: int) -> str:
     return f"{notice} Round {live.number} is running: the stages that it has yet to start use it."
 
 
+def _of_goal(access: ProjectAccess, before: Goal) -> str:
+    """Return what a change of the goal leaves going on, which pages no longer lead to."""
+    project = access.project
+    if project.goal == before:
+        return ""
+    notice = f" The goal is now “{goal_words.title(Goal(project.goal))}”."
+    if project.trains:
+        return notice
+    live = round_progress.current(access.session, project.id)
+    if live is not None:
+        notice += f" Round {live.number} continues; the overview leads to it."
+    if automatic_rounds.status(access.session, project).is_on:
+        notice += " Automatic rounds are still on; the overview leads to them."
+    return notice
+
+
 def _trained(access: ProjectAccess) -> Checkpoint | None:
     """Return the model that rounds continue from, unless it is a base model."""
     policy = checkpoints.current_policy(access.session, access.project)
@@ -237,5 +262,6 @@ def _page(access: ProjectAccess, form: ProjectForm | None = None, error: str = "
         base_models.in_use(access.session, access.project),
         _trained(access),
         automatic_words.sentence(automatic_rounds.status(access.session, access.project)),
+        pass_mark_words.sentence(practice_standing.pass_mark(access.session, access.project)),
         error,
     )
