@@ -82,7 +82,9 @@ def of(user: User, own: list[tuple[Project, Membership | None]], slug: str | Non
     for project, member in own[:PROJECTS_MOST]:
         route = "overview.show" if _is_lead(user, member) else "label.show"
         address = addresses.path(route, slug=project.slug)
-        found.append(Command(PROJECTS, project.name, address, "this project" * (project.slug == slug)))
+        found.append(
+            Command(PROJECTS, project.name, address, "this project" * (project.slug == slug))
+        )
     found += (Command(ACCOUNT, label, addresses.path(route)) for route, label in _OF_ACCOUNT)
     if user.is_admin:
         found += (

@@ -1,5 +1,6 @@
 // Sorting, searching and choosing columns of tables marked with data-table="NAME"; without this module they
-// are read as they are. With data-part, the table is a page of a longer list, and the tools say so.
+// are read as they are. With data-part, the table is a page of a longer list, and the tools say so; with
+// data-part="searched", the server searches the whole list, and there is no second search.
 
 const LEAST_TO_SEARCH = 6;
 const states = new Map(); // by the name of the table, so that a refreshed fragment keeps its order
@@ -27,7 +28,7 @@ function equipOne(table) {
   const said = element("small", { role: "status" });
   const draw = () => show(table, rows, headers, state, said);
   for (const [at, header] of headers.entries()) addSorting(header, at, rows, state, draw);
-  if (rows.length >= LEAST_TO_SEARCH) tools.append(searchField(table, state, draw));
+  if (rows.length >= LEAST_TO_SEARCH && table.dataset.part !== "searched") tools.append(searchField(table, state, draw));
   tools.append(said);
   if (headers.filter(title).length > 2) tools.append(columnChoice(name, headers, state, draw));
   (table.closest(".scroll-x") ?? table).before(tools);

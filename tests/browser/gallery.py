@@ -58,7 +58,9 @@ class Look:
 
 
 PICTURES = [
-    Look(f"{scheme}-{width}", width, scheme) for scheme in ("light", "dark") for width in (1440, 380)
+    Look(f"{scheme}-{width}", width, scheme)
+    for scheme in ("light", "dark")
+    for width in (1440, 380)
 ]
 CHECKS = [
     *(
@@ -158,7 +160,9 @@ def _found(database: Database, routes: list[Any]) -> tuple[str, list[str]]:
         projects.create(session, name="New project", slug=EMPTY, owner=user)
         cookie = login_sessions.begin(session, user.id).secret
     known = [
-        route for route in every_page.pages(routes) if not set(every_page.names_in(route.path)) - {"slug"}
+        route
+        for route in every_page.pages(routes)
+        if not set(every_page.names_in(route.path)) - {"slug"}
     ]
     return cookie, _whole(list(every_page.paths(known, {}, EMPTY)))
 

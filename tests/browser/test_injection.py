@@ -7,7 +7,6 @@ must have been there to be seen. The same proof with the sanitizer or the escapi
 must find scripts that ran.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """The tokens of the look: contrast of text and data, and a palette that everybody can tell apart.
 
 Distances are Euclidean in OKLab (Ottosson 2020), in which about 0.02 is just noticeable; deficient
-color vision is simulated with the matrices for severity 1 of Machado, Oliveira and Fernandes (2009).
+color vision is simulated with the matrices for severity 1 of Machado et al. (2009).
 """
 
 import re

@@ -36,6 +36,4 @@ def list_commands(
 ) -> CommandsOut:
     """Return the projects, pages and actions that the viewer may open."""
     own = projects.of_user(access.session, access.user)
-    return CommandsOut.model_validate(
-        commands.of(access.user, own, project), from_attributes=True
-    )
+    return CommandsOut.model_validate(commands.of(access.user, own, project), from_attributes=True)
