@@ -12,7 +12,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LEAST: Final = 800  # bytes: below it, the headers weigh more than what is saved
+LEAST: Final = 500  # bytes: below it, the headers weigh more than what is saved
 MOST: Final = 2**21  # bytes: compressing more would hold up everybody else
 LEVEL: Final = 5
 TYPES: Final = (

@@ -36,7 +36,7 @@ function equipOne(table) {
 }
 
 function addSorting(header, at, rows, state, draw) {
-  if (!title(header) || rows.length < 2 || header.hasAttribute("data-unsorted")) return;
+  if (!title(header) || rows.length < 2) return;
   const button = element("button", { className: "sort", type: "button" });
   button.append(...header.childNodes);
   header.append(button);
@@ -128,7 +128,9 @@ export function keyOf(cell) {
   return unit * Number(number[1].replaceAll(",", "").replace("−", "-"));
 }
 
+/** Return what a column is called; nothing if only screen readers are told, as over buttons. */
 function title(header) {
+  if (header.querySelector(".visually-hidden")) return "";
   return header.textContent.replace(/\u00ad/g, "").replace(/\s+/g, " ").trim();
 }
 
