@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from tests.browser.desk import AXE, chromium
 from tests.live import serve
 from tests.web.routes import routes_of
 
+PARTS = ("/live", "/steps", "/pushes", "/base-model")  # of pages, fetched by scripts
 JUDGMENTS = 1000
 FULL, WORLD, EMPTY = "bench", "library", "new-project"
 WORDS = {
@@ -54,7 +55,7 @@ class Look:
     name: str
     width: int
     scheme: str = "light"
-    options: dict[str, Any] = field(default_factory=dict)
+    is_forced: bool = False
 
 
 PICTURES = [
@@ -68,8 +69,8 @@ CHECKS = [
         for scheme in ("light", "dark")
         for width in (1280, 380, 320)
     ),
-    Look("forced-1280", 1280, options={"forced_colors": "active"}),
-    Look("zoom-200", 640, options={"device_scale_factor": 2}),  # what 1280 shows at 200 %
+    Look("forced-1280", 1280, is_forced=True),
+    Look("zoom-200", 640),  # what 1280 pixels show at 200 %
 ]
 
 
@@ -178,7 +179,7 @@ def _write_words(session: Any) -> None:
 
 def _whole(paths: list[str]) -> list[str]:
     """Leave out what is a part of a page."""
-    return [path for path in dict.fromkeys(paths) if not path.endswith(("/live", "/steps"))]
+    return [path for path in dict.fromkeys(paths) if not path.endswith(PARTS)]
 
 
 @contextmanager
@@ -187,7 +188,6 @@ def _window(browser: Browser, world: World, look: Look) -> Iterator[Page]:
         viewport={"width": look.width, "height": 900},
         color_scheme=look.scheme,
         reduced_motion="reduce",
-        **look.options,
     )
     if world.cookie:
         context.add_cookies([{"name": "attune", "value": world.cookie, "url": world.url}])
@@ -223,22 +223,24 @@ AXE_RUN = """() => axe.run({ resultTypes: ["violations"] }).then((found) => foun
     node.target.join(" ") + " " + node.html.slice(0, 90)).join(" | ")))"""
 
 
-def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS) -> list[str]:
-    """Return what axe finds on a world's pages, whatever its impact, and pages that do not fit."""
-    found = []
-    for look in looks:
-        with _window(browser, world, look) as page:
-            for path in _chosen(world, only):
-                if not _open(page, world, path):
-                    continue
+def check(browser: Browser, world: World, only: str, looks: list[Look] = CHECKS) -> Iterator[str]:
+    """Yield what axe finds on a world's pages, whatever its impact, and pages that do not fit.
+
+    A page is opened once and then looked at in each look, as if its reader turned the screen.
+    """
+    with _window(browser, world, looks[0]) as page:
+        for path in _chosen(world, only):
+            if not _open(page, world, path):
+                continue
+            page.evaluate(AXE.read_text())
+            for look in looks:
                 page.set_viewport_size({"width": look.width, "height": 3000})
-                page.evaluate(AXE.read_text())
-                said = page.evaluate(AXE_RUN)
+                forced = "active" if look.is_forced else "none"
+                page.emulate_media(color_scheme=look.scheme, forced_colors=forced)
+                found = page.evaluate(AXE_RUN)
                 if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-                    said.append("wider than its window")
-                found += [f"{world.name} {look.name} {path}: {one}" for one in said]
-                page.set_viewport_size({"width": look.width, "height": 900})
-    return found
+                    found.append("wider than its window")
+                yield from (f"{world.name} {look.name} {path}: {one}" for one in found)
 
 
 def _chosen(world: World, only: str) -> list[str]:
