@@ -139,6 +139,15 @@ def _label(lab: Lab, slug: str) -> None:
         lab.look(f"{slug}: label, {key}")
 
 
+def _go_to(lab: Lab) -> None:
+    """Open the command palette, whose script draws the names of projects."""
+    lab.page.goto(f"{lab.url}/p/desk")
+    lab.page.keyboard.press("Control+k")
+    lab.page.wait_for_selector(".palette [role=option]")
+    lab.page.keyboard.type("z")
+    lab.look("command palette")
+
+
 def _practise(lab: Lab) -> None:
     """Answer a practice comparison, so that the reason is drawn by the script and by the page."""
     page = lab.page
@@ -240,6 +249,7 @@ def test_nothing_runs_wherever_text_comes_in(
         lab.open(path)
     for slug in ("desk", *SAID):
         _label(lab, slug)
+    _go_to(lab)
     _practise(lab)
     _refuse(lab)
     _echoes(lab)
