@@ -13,7 +13,7 @@ from app.web import addresses
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuEntry:
     """A place; `under` names routes of pages that belong to it without being below its address."""
 
     route: str
@@ -24,40 +24,40 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class MenuGroup:
     """Places under one heading; the first and the last group have none."""
 
     title: str
-    entries: tuple[Entry, ...]
+    entries: tuple[MenuEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page is: its entry, and whether the page is the entry's own."""
 
-    entry: Entry
-    group: Group
+    entry: MenuEntry
+    group: MenuGroup
     is_own: bool
 
 
 _GROUPS: Final = (
-    Group("", (Entry("overview.show", "Overview", "overview"),)),
-    Group(
+    MenuGroup("", (MenuEntry("overview.show", "Overview", "overview"),)),
+    MenuGroup(
         "Data",
         (
-            Entry("prompts.show", "Prompts", "prompts"),
-            Entry("exports.show_all", "Exports", "exports"),
+            MenuEntry("prompts.show", "Prompts", "prompts"),
+            MenuEntry("exports.show_all", "Exports", "exports"),
         ),
     ),
-    Group(
+    MenuGroup(
         "Label",
         (
-            Entry("label.show", "Queue", "label", ("history.show",), is_for_labelers=True),
-            Entry("comparisons.show", "Comparisons", "comparisons"),
-            Entry("agreement.show", "Agreement", "agreement"),
-            Entry("labelers.show", "Labelers", "labelers"),
-            Entry("judges.show_all", "AI judges", "judges"),
-            Entry(
+            MenuEntry("label.show", "Queue", "label", ("history.show",), is_for_labelers=True),
+            MenuEntry("comparisons.show", "Comparisons", "comparisons"),
+            MenuEntry("agreement.show", "Agreement", "agreement"),
+            MenuEntry("labelers.show", "Labelers", "labelers"),
+            MenuEntry("judges.show_all", "AI judges", "judges"),
+            MenuEntry(
                 "guidelines.show",
                 "Guidelines",
                 "guidelines",
@@ -66,28 +66,30 @@ _GROUPS: Final = (
             ),
         ),
     ),
-    Group(
+    MenuGroup(
         "Train",
         (
-            Entry("rounds.show_all", "Rounds", "rounds", ("climb.show", "jobs.show_of_project")),
-            Entry("models.show_all", "Models", "models"),
+            MenuEntry(
+                "rounds.show_all", "Rounds", "rounds", ("climb.show", "jobs.show_of_project")
+            ),
+            MenuEntry("models.show_all", "Models", "models"),
         ),
     ),
-    Group(
+    MenuGroup(
         "Evaluate",
         (
-            Entry("evaluations.show_all", "Evaluations", "evaluations"),
-            Entry("sides.show", "Side by side", "sides"),
-            Entry("chat.show", "Chat", "chat"),
-            Entry("scores.show_all", "Scores", "scores"),
-            Entry("leaderboard.show", "Leaderboard", "leaderboard"),
+            MenuEntry("evaluations.show_all", "Evaluations", "evaluations"),
+            MenuEntry("sides.show", "Side by side", "sides"),
+            MenuEntry("chat.show", "Chat", "chat"),
+            MenuEntry("scores.show_all", "Scores", "scores"),
+            MenuEntry("leaderboard.show", "Leaderboard", "leaderboard"),
         ),
     ),
-    Group("", (Entry("settings.show", "Settings", "settings"),)),
+    MenuGroup("", (MenuEntry("settings.show", "Settings", "settings"),)),
 )
 
 
-def groups(_project: Project) -> tuple[Group, ...]:
+def groups(_project: Project) -> tuple[MenuGroup, ...]:
     """Return the groups of places that a project's lead is led to."""
     return _GROUPS
 
@@ -109,7 +111,7 @@ def place(project: Project, path: str) -> Place | None:
     return found[1] if found else None
 
 
-def _addresses(project: Project, entry: Entry) -> Iterator[str]:
+def _addresses(project: Project, entry: MenuEntry) -> Iterator[str]:
     for route in (entry.route, *entry.under):
         if route == "jobs.show_of_project":
             address = addresses.path(route, slug=project.slug, job_id=0)
