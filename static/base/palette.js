@@ -86,10 +86,10 @@ function draw() {
   }
   dialog.querySelector("ul").replaceChildren(...items);
   choose(0);
-  const more = found.length - matches.length + (words.length ? 0 : leftOff);
   const count = matches.length ? `${matches.length} ${matches.length === 1 ? "place" : "places"}` : "Nothing is called that.";
+  const narrowed = found.length > matches.length ? ` of ${found.length}. More letters narrow them down.` : "";
   const projects = leftOff ? ` ${leftOff} further projects are on the page of your projects.` : "";
-  say(more > leftOff ? `${count} of ${found.length}. More letters narrow them down.${projects}` : `${count}${projects && `.${projects}`}`);
+  say(`${count}${narrowed}${projects && !narrowed && matches.length ? "." : ""}${projects}`);
 }
 
 /** Return the commands that contain all words; those that begin with the first word come first in their group. */

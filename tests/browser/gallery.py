@@ -189,6 +189,7 @@ def _window(browser: Browser, world: World, look: Look) -> Iterator[Page]:
         color_scheme=look.scheme,
         reduced_motion="reduce",
     )
+    context.set_default_timeout(120_000)
     if world.cookie:
         context.add_cookies([{"name": "attune", "value": world.cookie, "url": world.url}])
     page = context.new_page()

@@ -115,6 +115,25 @@ def test_text_is_readable_on_every_ground(theme: str) -> None:
     assert _contrast(tokens["on-accent"], tokens["accent"]) >= 4.5
 
 
+OWN_SIZES = {"label", "practice", "climb"}  # read for hours, or drawn to scale
+
+
+def _sizes_outside_the_scale(style: str) -> list[str]:
+    return re.findall(r"font-size: (?!var\(--(?:small|body|title)\)|inherit|0\b)([\d.]+rem)", style)
+
+
+def test_pages_have_three_sizes_of_type() -> None:
+    outside = {
+        str(path.relative_to(STATIC)): found
+        for path in sorted(STATIC.rglob("*.css"))
+        if path.parent.name not in OWN_SIZES
+        and (found := _sizes_outside_the_scale(path.read_text()))
+    }
+    mark_and_labeling = {"base/frame.css": ["1.0625rem"], "base/base.css": ["1rem"]}
+    assert outside == mark_and_labeling
+    assert _sizes_outside_the_scale("h4 { font-size: 1.1rem; }") == ["1.1rem"]
+
+
 def test_the_measure_knows_black_from_white_and_red_from_green() -> None:
     assert _contrast("#000000", "#ffffff") == pytest.approx(21)
     assert _distance("#000000", "#ffffff") == pytest.approx(1, abs=1e-3)
