@@ -21,6 +21,7 @@ from app.domain.single_sign_on import SingleSignOn
 from app.errors import Unavailable
 from app.settings import Settings
 from app.web import errors, openapi
+from app.web.compression import CompressionMiddleware
 from app.web.render import STATIC
 from app.web.security import SecurityMiddleware
 
@@ -66,6 +67,7 @@ def create_app(
     application.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")
     errors.install(application)
     openapi.install(application)
+    application.add_middleware(CompressionMiddleware)
     application.add_middleware(
         SecurityMiddleware,
         max_body_bytes=settings.max_upload_mib * 2**20,

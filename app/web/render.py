@@ -21,7 +21,16 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.web import addresses, audit_words, glossary, goal_words, page_words, security, transport
+from app.web import (
+    addresses,
+    audit_words,
+    glossary,
+    goal_words,
+    navigation,
+    page_words,
+    security,
+    transport,
+)
 from app.web.auth import Viewer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +70,8 @@ def render(
     viewer: Viewer | None = getattr(request.state, "viewer", None)
     token = ""
     if viewer is not None and viewer.session_secret is not None:
-        token = security.form_token(request.app.state.secret, viewer.session_secret)
+        secret: bytes = request.app.state.secret
+        token = security.mask(security.form_token(secret, viewer.session_secret))
     notice = unquote(request.cookies.get(NOTICE_COOKIE, ""))
     html = (
         _environment()
@@ -136,13 +146,15 @@ def _environment() -> Environment:
         has_static=lambda path: (STATIC / path).is_file(),
         glossary=glossary.entries,
         goal_words=goal_words.GOALS,
+        navigation=navigation,
     )
     environment.filters.update(
         markdown=render_markdown,
         raw=visible_raw,
         number=_number,
         percent=_percent,
-        moment=_moment,
+        moment=lambda value: _time_element(environment, value),
+        moment_text=_moment,
         duration=_duration,
         tojson_attr=_json_attribute,
         audit_action=audit_words.of,
@@ -168,6 +180,12 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 def _percent(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _time_element(environment: Environment, value: datetime | None) -> Any:
+    """Return a moment as an element that the browser shows in its own time zone."""
+    module: Any = environment.get_template("_shared/time.html").module
+    return module.moment(value)
 
 
 def _moment(value: datetime | None) -> str:

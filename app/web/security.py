@@ -40,6 +40,7 @@ HEADERS = {
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_FIELD = "csrf_token"
 TOKEN_HEADER = "x-csrf-token"
+_MASKED = re.compile(r"[0-9a-f]{128}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = structlog.get_logger(__name__)
@@ -182,6 +183,26 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
+def mask(token: str) -> str:
+    """Return a form token for one response: no two responses hold the same bytes of it.
+
+    Responses are compressed, and the length of one that holds both a secret and a text of somebody
+    else's choice would tell, try by try, how they agree.
+    """
+    secret = bytes.fromhex(token)
+    pad = secrets.token_bytes(len(secret))
+    return (pad + bytes(a ^ b for a, b in zip(pad, secret, strict=True))).hex()
+
+
+def unmask(token: str) -> str:
+    """Return the form token that a masked one stands for; anything else as it is."""
+    if not _MASKED.fullmatch(token):
+        return token
+    both = bytes.fromhex(token)
+    half = len(both) // 2
+    return bytes(a ^ b for a, b in zip(both[:half], both[half:], strict=True)).hex()
+
+
 async def check_form_token(request: Request, expected: str) -> None:
     """Reject an unsafe request of a signed-in browser without its form token.
 
@@ -192,7 +213,7 @@ async def check_form_token(request: Request, expected: str) -> None:
     if token is None and _is_form(request):
         field = (await request.form()).get(TOKEN_FIELD)
         token = field if isinstance(field, str) else None
-    if token is None or not hmac.compare_digest(token.encode(), expected.encode()):
+    if token is None or not hmac.compare_digest(unmask(token).encode(), expected.encode()):
         raise Forbidden("the form has expired; reload the page and submit it again")
 
 

@@ -1,7 +1,7 @@
 """Keep what a project is for; those that exist train in rounds.
 
 Revision: 3c7a91e5d20b
-Follows: 6f2b90d4c7e1
+Follows: 3c8d51f7a92e
 """
 
 import sqlalchemy as sa

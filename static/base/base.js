@@ -1,4 +1,5 @@
-// Behavior of all pages: closing menus, confirming forms, and refreshing live fragments.
+// Behavior of all pages: closing menus, confirming forms, refreshing live fragments, the reader's time zone;
+// the modules for tables and for the command palette are fetched where they are needed.
 // A live fragment is <div data-refresh="/url" data-every="2000">; it does not refresh while the page is hidden, and
 // stops once the server responds with data-done on an element of the fragment.
 
@@ -57,6 +58,36 @@ async function refresh(element) {
     return true; // the network may recover
   }
   return !element.querySelector("[data-done]");
+}
+
+async function furnish(root) {
+  if (root.querySelector("time[datetime], [data-zone]")) {
+    const { localize, nameZone } = await import("/static/base/times.js");
+    localize(root);
+    nameZone(root);
+  }
+  if (root.querySelector("table[data-table]")) {
+    const { equip } = await import("/static/base/tables.js");
+    equip(root);
+  }
+}
+
+furnish(document);
+document.addEventListener("refreshed", (event) => furnish(event.target));
+
+async function openPalette() {
+  const { open } = await import("/static/base/palette.js");
+  await open();
+}
+
+for (const button of document.querySelectorAll("[data-palette]")) {
+  button.hidden = false;
+  button.addEventListener("click", openPalette);
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+    event.preventDefault();
+    openPalette();
+  });
 }
 
 for (const element of document.querySelectorAll("[data-refresh]")) {

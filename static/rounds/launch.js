@@ -23,7 +23,9 @@ async function count() {
   try {
     const response = await fetch(`${form.dataset.steps}?${query}`, { headers: { Accept: "text/html" } });
     if (!response.ok || mine !== asked) return;
+    const open = [...place.querySelectorAll("details[open]")].map((details) => details.dataset.keep);
     setHtml(place, await response.text());
+    for (const details of place.querySelectorAll("details")) details.open = open.includes(details.dataset.keep);
     fill(place.querySelector("[data-fill]"));
   } catch {
     // The network may recover, and the button recalculates as well.

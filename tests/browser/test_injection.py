@@ -7,7 +7,6 @@ must have been there to be seen. The same proof with the sanitizer or the escapi
 must find scripts that ran.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from app.db import Database
 from app.services.people import login_sessions
 from app.settings import Settings
 from app.web import assignments, render, security
-from tests.browser import payloads
+from tests.browser import every_page, payloads
 from tests.browser.planted import SAID, Places, plant
 from tests.conftest import quick_app
 from tests.live import serve
@@ -43,7 +42,6 @@ UNSEEN = {
 }
 # Texts that their page cuts short, with how many payloads are left.
 CUT = {"training_sample.prompt": 10, "assignment.skip_reason": 5, "assignment.skip_comment": 5}
-_FILES = ("download", "rejects.jsonl", "csv", "svg", "events")
 
 _SCRIPTS = Path(__file__).parent
 _HOOK = (_SCRIPTS / "hook.js").read_text()
@@ -129,23 +127,6 @@ def _listen(context: BrowserContext, page: Page, lab: Lab) -> None:
     context.on("page", lambda _: lab.faults.append("a window was opened"))
 
 
-def _paths(lab: Lab) -> Iterator[str]:
-    """Yield the address of every page, with each id it may name."""
-    for route in lab.routes:
-        is_page = "GET" in (route.methods or set()) and not route.path.startswith("/api/")
-        if not is_page or route.path.endswith(_FILES) or "{token}" in route.path:
-            continue
-        found = [route.path.replace("{slug}", "desk")]
-        for name in re.findall(r"{(\w+)(?::\w+)?}", found[0]):
-            assert name in lab.ids, f"{route.path}: plant a row for {{{name}}}"
-            found = [
-                re.sub(rf"{{{name}(:\w+)?}}", str(one), path)
-                for path in found
-                for one in lab.ids[name]
-            ]
-        yield from (f"{path}{'?old=1&new=2' if path.endswith('/diff') else ''}" for path in found)
-
-
 def _label(lab: Lab, slug: str) -> None:
     """Work the labeling page by its script, in each of its views."""
     page = lab.page
@@ -156,6 +137,15 @@ def _label(lab: Lab, slug: str) -> None:
     for key in ("r", "r", "d", "l"):
         page.keyboard.press(key)
         lab.look(f"{slug}: label, {key}")
+
+
+def _go_to(lab: Lab) -> None:
+    """Open the command palette, whose script draws the names of projects."""
+    lab.page.goto(f"{lab.url}/p/desk")
+    lab.page.keyboard.press("Control+k")
+    lab.page.wait_for_selector(".palette [role=option]")
+    lab.page.keyboard.type("z")
+    lab.look("command palette")
 
 
 def _practise(lab: Lab) -> None:
@@ -253,12 +243,13 @@ def _others(lab: Lab) -> None:
 def test_nothing_runs_wherever_text_comes_in(
     lab: Lab, record_property: Callable[[str, object], None]
 ) -> None:
-    paths = list(dict.fromkeys(_paths(lab)))
+    paths = list(dict.fromkeys(every_page.paths(lab.routes, lab.ids, "desk")))
     assert len(paths) > 40
     for path in paths:
         lab.open(path)
     for slug in ("desk", *SAID):
         _label(lab, slug)
+    _go_to(lab)
     _practise(lab)
     _refuse(lab)
     _echoes(lab)

@@ -5,7 +5,7 @@ from app.domain.goals import Goal
 from app.models import Project
 from tests.services import sample
 
-BEFORE = "6f2b90d4c7e1"
+BEFORE = "3c8d51f7a92e"
 
 
 def test_a_project_without_a_goal_trains(any_database: Database) -> None:
