@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Metric, TrainingSample
@@ -13,19 +13,32 @@ MOST_POINTS = 400
 Points = tuple[tuple[float, float], ...]
 
 
+def interval(session: Session, job_id: int) -> int:
+    """Return each how many steps `of_job` reads a point, so that a long curve has about 400."""
+    last = session.scalar(select(func.max(Metric.step)).where(Metric.job_id == job_id))
+    return max((last or 0) // MOST_POINTS, 1)
+
+
 def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
     """Return the points of the named curves; of long ones every n-th step and the latest steps."""
     last = session.scalar(select(func.max(Metric.step)).where(Metric.job_id == job_id))
     if last is None:
         return {}
     every = max(last // MOST_POINTS, 1)
+    return _read(session, job_id, names, (Metric.step % every == 0) | (Metric.step >= last - every))
+
+
+def whole(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
+    """Return the points of the named curves at every step."""
+    return _read(session, job_id, names)
+
+
+def _read(
+    session: Session, job_id: int, names: Sequence[str], *conditions: ColumnElement[bool]
+) -> dict[str, Points]:
     query = (
         select(Metric.name, Metric.step, Metric.value)
-        .where(
-            Metric.job_id == job_id,
-            Metric.name.in_(names),
-            (Metric.step % every == 0) | (Metric.step >= last - every),
-        )
+        .where(Metric.job_id == job_id, Metric.name.in_(names), *conditions)
         .order_by(Metric.name, Metric.step)
     )
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
