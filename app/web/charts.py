@@ -174,7 +174,7 @@ class Chart:
 
     @property
     def rows(self) -> tuple[ChartRow, ...]:
-        """The rows of the table: a place and each line's value. Of many, a dozen; see `is_whole`."""
+        """The rows of the table: a place and each line's value; of many, a dozen."""
         places = self.places
         return self.rows_at(places if self.is_whole else spread(places, _ROWS_FEW))
 

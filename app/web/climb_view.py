@@ -54,7 +54,7 @@ class ClimbRow:
 
 @dataclass(frozen=True, slots=True)
 class ClimbView:
-    """The climb of a project as its pages show it; without rounds there is neither a picture nor a chart."""
+    """The climb of a project as its pages show it; without rounds, nothing is drawn."""
 
     climb: Climb
     picture: Picture | None

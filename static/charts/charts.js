@@ -105,7 +105,7 @@ class DrawnChart {
     this.values = spec.lines.map((line) => {
       const value = make("b");
       const toggle = make("button", { type: "button", class: "chart-key", "aria-pressed": String(!state.hidden.has(title(line))) },
-        make("span", { class: `chart-sample c${line.color}${line.dashed ? " dashed" : ""}` }), title(line));
+        make("span", { class: `chart-sample c${line.color}${line.dashed ? " dashed" : ""}${line.style === "range" ? " box" : ""}` }), title(line));
       toggle.disabled = spec.lines.length < 2;
       toggle.addEventListener("click", () => {
         if (!state.hidden.delete(title(line))) state.hidden.add(title(line));
@@ -151,7 +151,7 @@ class DrawnChart {
       value.textContent = this.valueAt(line, place);
       return state.hidden.has(title(line)) ? "" : `${title(line)} ${value.textContent}`;
     });
-    const happened = spec.events.filter((event) => event.x === place);
+    const happened = state.at === null ? [] : spec.events.filter((event) => event.x === place);
     const why = happened.map((event) => `${event.label}${event.why ? `: ${event.why}` : ""}`).join("; ");
     this.why.textContent = why;
     this.why.hidden = !why;

@@ -29,7 +29,7 @@ export function draw(svg, spec, view, width, height) {
   const frame = {
     left: Math.max(...labels.map((label) => label.length), 2) * CHARACTER + 8,
     right: width - 10,
-    top: 22,
+    top: spec.events.length ? 36 : 22,
     bottom: height - 34,
   };
   const x = linear(view.from, view.to, ...inset(spec, lines, frame));
@@ -147,18 +147,18 @@ function names(spec, { frame, y, low, high }) {
   });
 }
 
-// The names of events at the top of the frame, alarms first; the crosshair names one that would cover another.
+// The names of events above the frame, alarms first; the crosshair names one that would cover another.
 function signs(events, { frame, x }) {
   const sorted = [...events].sort((one, other) => Number(other.alarm) - Number(one.alarm) || one.x - other.x);
   const taken = [];
   return sorted.flatMap((event) => {
-    const half = ((event.label.length + (event.alarm ? 2 : 0)) * CHARACTER) / 2;
+    const half = ((event.label.length + (event.alarm ? 3 : 0)) * CHARACTER) / 2;
     const at = Math.min(Math.max(x(event.x), frame.left + half), frame.right - half);
     if (taken.some(([from, to]) => at + half > from && at - half < to)) return [];
     taken.push([at - half, at + half]);
     const group = shape("g", { class: event.alarm ? "chart-sign limit" : "chart-sign" });
     if (event.why) group.append(shape("title", {}, event.why));
-    group.append(text(at, frame.top + 4, event.alarm ? `▲ ${event.label}` : event.label, "middle", "chart-name"));
+    group.append(text(at, frame.top - 9, event.alarm ? `▲ ${event.label}` : event.label, "middle", "chart-name"));
     return [group];
   });
 }
