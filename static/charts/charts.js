@@ -53,14 +53,14 @@ class DrawnChart {
     this.legend = make("ul", { class: "chart-legend" });
     this.select = make("select", {}, ...SMOOTHINGS.map(({ weight, name }) => make("option", { value: String(weight) }, name)));
     this.smoothing = make("label", { class: "chart-smoothing" }, "Smoothing ", this.select);
-    const button = (label, words, act) => {
-      const made = make("button", { type: "button", class: "btn", "aria-label": words }, label);
+    const button = (label, act) => {
+      const made = make("button", { type: "button", class: "btn" }, label);
       made.addEventListener("click", act);
       return made;
     };
-    this.zoomOut = button("−", "Zoom out", () => this.zoom(FACTOR));
-    this.zoomIn = button("+", "Zoom in", () => this.zoom(1 / FACTOR));
-    this.reset = button("Reset", "Reset the zoom", () => this.setWindow(null));
+    this.zoomOut = button("−", () => this.zoom(FACTOR));
+    this.zoomIn = button("+", () => this.zoom(1 / FACTOR));
+    this.reset = button("Reset", () => this.setWindow(null));
     this.tools = make("div", { class: "chart-tools" }, this.smoothing, this.zoomOut, this.zoomIn, this.reset);
     this.problem = make("p", { class: "problem", role: "alert", hidden: "" });
     this.place.replaceChildren(this.tools, this.area, this.legend, this.problem);
@@ -96,6 +96,9 @@ class DrawnChart {
   fill() {
     const { spec, state } = this;
     this.area.setAttribute("aria-label", `${spec.title}: values by ${spec.x.toLowerCase()}`);
+    for (const [tool, words] of [
+      [this.select, "Smoothing"], [this.zoomOut, "Zoom out"], [this.zoomIn, "Zoom in"], [this.reset, "Reset the zoom"],
+    ]) tool.setAttribute("aria-label", `${words}: ${spec.title}`);
     this.select.value = String(state.smoothing);
     const isLong = spec.lines.some((line) => line.style === "line" && line.x.length >= FEWEST_TO_SMOOTH);
     this.smoothing.hidden = !isLong;

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -126,10 +128,45 @@ def _token(name: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _luminance(color: str) -> float:
+def _linear(color: str) -> tuple[float, float, float]:
+    """Return the linear light of an sRGB color, each part from 0 to 1."""
     parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return r, g, b
+
+
+def _luminance(color: str) -> float:
+    r, g, b = _linear(color)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def _seen(color: str, sight: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    """Return a color in CIELAB as somebody sees it."""
+    light = _linear(color)
+    r, g, b = (min(max(sum(w * c for w, c in zip(row, light, strict=True)), 0), 1) for row in sight)
+    x = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.9505
+    y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    z = (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.0888
+    x, y, z = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+# What linear RGB looks like without one kind of cones: Machado et al. (2009), severity 1.
+SIGHTS = {
+    "all": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "protanopia": ((0.1523, 1.0526, -0.2049), (0.1145, 0.7863, 0.0992), (-0.0039, -0.0481, 1.052)),
+    "deuteranopia": ((0.3673, 0.8606, -0.228), (0.2801, 0.6725, 0.0474), (-0.0118, 0.0429, 0.969)),
+    "tritanopia": ((1.2555, -0.0767, -0.1788), (-0.0784, 0.9308, 0.1476), (0.0047, 0.6914, 0.3039)),
+}
+APART = 10.0
+"""The least distance of two colors in CIELAB; about 2 can just be told apart side by side."""
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colors_of_data_stay_apart_for_every_sight(sight: str, theme: int) -> None:
+    seen = [_seen(_token(f"data-{n}")[theme], SIGHTS[sight]) for n in range(1, 9)]
+    assert min(math.dist(*pair) for pair in combinations(seen, 2)) >= APART
 
 
 @pytest.mark.parametrize("number", range(1, 9))

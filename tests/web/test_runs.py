@@ -1,10 +1,5 @@
 """The page of a training run: other runs over it, all points, alarms, and who may see it."""
 
-import csv
-import html
-import io
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +16,7 @@ from app.services.people import accounts
 from app.web import run_charts
 from tests.services import sample
 from tests.services.rounds import trained
+from tests.web import charted
 
 HTML = {"accept": "text/html"}
 
@@ -41,12 +37,11 @@ class Runs:
 
     def charts(self, path: str) -> dict[str, Any]:
         """Return what the charts of a page draw, by title."""
-        found = re.findall(r'data-chart="([^"]*)"', self.get(path))
-        return {one["title"]: one for one in (json.loads(html.unescape(text)) for text in found)}
+        return charted.of_page(self.get(path))
 
     def rows(self, path: str) -> list[dict[str, str]]:
         """Return the rows of a file."""
-        return list(csv.DictReader(io.StringIO(self.get(path))))
+        return charted.rows(self.get(path))
 
 
 @pytest.fixture
@@ -74,11 +69,7 @@ def test_other_runs_are_drawn_over_one_and_the_file_has_the_same_lines(runs: Run
         ("Round 1", 2, False),
         ("Round 1", 2, True),
     ]
-    rows = runs.rows(f"runs/{second}/points.csv?chart=kl%2Fk1&over={first}")
-    for line in both["lines"]:
-        own = [r for r in rows if (r["run"], r["line"]) == (line["run"], line["name"])]
-        assert [int(row["step"]) for row in own] == line["x"]
-        assert [float(row["value"]) for row in own] == pytest.approx(line["y"], rel=1e-6)
+    charted.assert_same(both, runs.get(f"runs/{second}/points.csv?chart=kl%2Fk1&over={first}"))
     page = runs.get(f"runs/{second}?over={first}")
     assert f'value="{first}" checked' in page
     assert f"points.csv?chart=kl%2Fk1&amp;over={first}" in page, "the file keeps the choice"
