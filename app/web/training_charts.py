@@ -72,7 +72,7 @@ def of_job(
     more = reward_charts.names(overview.plan.reward) if job.kind == "policy" else ()
     names = [*NAMES[job.kind], *more]
     if whole is None:
-        every = training_curves.interval(session, job.id)
+        every = training_curves.interval(session, job.id, names)
         points = training_curves.of_job(session, job.id, names)
     else:
         every, points = 1, training_curves.whole(session, job.id, sorted(whole))

@@ -272,7 +272,9 @@ class DrawnChart {
   async saveAs(kind) {
     this.problem.hidden = true;
     try {
-      const text = svgText(this.article, this.spec, this.view, `${this.spec.title} · ${this.spec.file}`);
+      const { weight, name } = SMOOTHINGS.find((one) => one.weight === this.state.smoothing);
+      const heading = [this.spec.title, this.spec.file, ...(weight ? [`smoothed, ${name}`] : [])].join(" · ");
+      const text = svgText(this.article, this.spec, this.view, heading);
       const blob = kind === "png" ? await png(text) : new Blob([text], { type: "image/svg+xml" });
       save(blob, `${this.spec.file}.${kind}`);
     } catch (error) {

@@ -89,7 +89,7 @@ export function title(line) {
 
 /** Return the values of a line as they are drawn: smoothed, if that was chosen and it is a curve. */
 export function smoothed(line, weight) {
-  return weight && line.style === "line" ? ema(line.y, weight) : line.y;
+  return weight && line.style === "line" ? ema(line.x, line.y, weight) : line.y;
 }
 
 function inset(spec, lines, frame) {

@@ -24,7 +24,9 @@ export function svgText(article, spec, view, heading) {
     whole.setAttribute("height", SIZE.height + 12);
     const ground = shape("rect", { class: "chart-ground", x: -12, y: 0, width: SIZE.width + 24, height: SIZE.height + 12 });
     whole.prepend(ground, shape("text", { class: "chart-heading", x: 0, y: 24 }, heading), ...legend(spec, view));
-    for (const element of whole.querySelectorAll("*")) fix(element);
+    const elements = [...whole.querySelectorAll("*")];
+    const styles = elements.map(stylesOf); // all before the first class is gone
+    elements.forEach((element, at) => fix(element, styles[at]));
     whole.removeAttribute("class");
     return new XMLSerializer().serializeToString(whole);
   } finally {
@@ -66,10 +68,13 @@ function legend(spec, view) {
   });
 }
 
-function fix(element) {
+function stylesOf(element) {
   const style = getComputedStyle(element);
-  for (const name of STYLES) {
-    const value = style.getPropertyValue(name);
+  return STYLES.map((name) => [name, style.getPropertyValue(name)]);
+}
+
+function fix(element, styles) {
+  for (const [name, value] of styles) {
     if (value && value !== "none" && value !== "normal") element.setAttribute(name, value);
     else if (name === "fill" || name === "stroke") element.setAttribute(name, "none");
   }

@@ -18,7 +18,9 @@ export function ticks(low, high, most, least = 0) {
 
 /** Return a tick's label, with as many digits as ticks of that spacing need. */
 export function tickLabel(value, spacing) {
-  if (value !== 0 && (Math.abs(value) >= 1e7 || spacing < 1e-5)) return value.toExponential(1);
+  if (value !== 0 && (Math.abs(value) >= 1e7 || spacing < 1e-5)) {
+    return value.toExponential(Math.min(Math.max(Math.ceil(Math.log10(Math.abs(value) / spacing) - 1e-9), 0), 20));
+  }
   const digits = spacing >= 1 ? 0 : Math.ceil(-Math.log10(spacing) - 1e-9);
   return number(value, digits);
 }

@@ -2,21 +2,28 @@
 
 import { firstFrom } from "./scale.js";
 
-/** Smoothing by an exponential moving average (EMA): the weight of the past, and its name. */
+/** Smoothing by an exponential moving average (EMA): the weight of the past after one step, and its name. */
 export const SMOOTHINGS = [
   { weight: 0, name: "None" },
   { weight: 0.6, name: "EMA 0.6" },
   { weight: 0.9, name: "EMA 0.9" },
   { weight: 0.97, name: "EMA 0.97" },
+  { weight: 0.99, name: "EMA 0.99" },
+  { weight: 0.999, name: "EMA 0.999" },
 ];
 
-/** Return the EMA of values, corrected for its start: the first value is itself, not a share of it. */
-export function ema(values, weight) {
+/** Return the EMA of values at ascending places, corrected for its start: the first value is itself, not a share of it.
+ *
+ * The past fades by the weight with every step and not with every point, so that lines with a point every ten steps, and
+ * thinned-out ones, are smoothed like the others.
+ */
+export function ema(xs, ys, weight) {
   let sum = 0;
   let mass = 0;
-  return values.map((value) => {
-    sum = weight * sum + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
+  return ys.map((value, at) => {
+    const past = at ? weight ** (xs[at] - xs[at - 1]) : weight;
+    sum = past * sum + (1 - past) * value;
+    mass = past * mass + (1 - past);
     return sum / mass;
   });
 }
@@ -28,7 +35,7 @@ export function ema(values, weight) {
  */
 export function visible(xs, ys, from, to, pixels) {
   const start = Math.max(firstFrom(xs, from) - 1, 0);
-  const end = Math.min(firstFrom(xs, to) + 1, xs.length - 1);
+  const end = Math.min(firstFrom(xs, to), xs.length - 1);
   if (end - start < 4 * pixels) return Array.from({ length: end - start + 1 }, (_, at) => start + at);
   const kept = [];
   const width = (to - from) / pixels || 1;

@@ -5,9 +5,10 @@ async () => {
   const faults = [];
   const same = (found, wanted, what) => JSON.stringify(found) === JSON.stringify(wanted) ||
     faults.push(`${what}: ${JSON.stringify(found)}`);
-  same(ema([3, 1, 4], 0), [3, 1, 4], "weight 0");
-  same(ema([2, 2, 2], 0.9).map((one) => one.toFixed(9)), Array(3).fill("2.000000000"), "a constant");
-  same(ema([1, 3], 0.5), [1, (0.5 * 0.5 * 1 + 0.5 * 3) / 0.75], "corrected for its start");
+  same(ema([1, 2, 3], [3, 1, 4], 0), [3, 1, 4], "weight 0");
+  same(ema([1, 2, 9], [2, 2, 2], 0.9).map((one) => one.toFixed(9)), Array(3).fill("2.000000000"), "a constant");
+  same(ema([1, 2], [1, 3], 0.5), [1, (0.5 * 0.5 * 1 + 0.5 * 3) / 0.75], "corrected for its start");
+  same(ema([1, 3], [1, 3], 0.5), [1, (0.25 * 0.5 * 1 + 0.75 * 3) / 0.875], "two steps fade twice as much");
   const xs = Array.from({ length: 10000 }, (_, at) => at + 1);
   const ys = xs.map((x) => Math.sin(x * 12.9898) * 43758.5453 % 1);
   [ys[4321], ys[7777]] = [50, -50];

@@ -190,6 +190,8 @@ def test_other_runs_are_drawn_over_and_files_hold_what_is_drawn(house: House) ->
         assert {line.get("stroke-dasharray") for line in lines} == {None, "5px, 3px"}
         words = " ".join(text.text or "" for text in picture.iter(f"{SVG}text"))
         assert all(word in words for word in (stem, "Round 1, held-out", "KL per response (nats)"))
+        fills = {text.text: text.get("fill") for text in picture.iter(f"{SVG}text")}
+        assert fills["▲ alarm"] != fills["kept"], "colors of the page, in the file"
         assert "style" not in ElementTree.tostring(picture, encoding="unicode")
         content = names["PNG"].path().read_bytes()
         assert content.startswith(b"\x89PNG")
@@ -203,16 +205,16 @@ def test_zooming_into_a_thinned_out_run_loads_every_step(
     with hung(house) as wall:
         wall.open()
         chart = wall.chart("Reward")
-        expect(chart.get_by_text("A point for every 6 steps")).to_be_visible()
+        expect(chart.get_by_text("One of 6 points is drawn")).to_be_visible()
         chart.get_by_role("slider").focus()
         wall.desk.page.keyboard.press("Home")
         wall.desk.page.keyboard.press("ArrowRight")
-        assert _said(chart).startswith("Step 10, ")
+        assert _said(chart).startswith("Step 7, ")
         with wall.desk.page.expect_response("**/points.csv*"):
             wall.desk.page.keyboard.press("+")
         wall.desk.page.wait_for_function(_IS_WHOLE, arg=chart.element_handle())
         wall.desk.page.keyboard.press("ArrowRight")
-        assert _said(chart).startswith("Step 11, ")
+        assert _said(chart).startswith("Step 8, ")
 
 
 def test_ten_thousand_points_need_few_shapes_and_every_peak_is_seen(house: House) -> None:

@@ -18,8 +18,6 @@ from app.web.launch_form import LaunchForm
 from tests.services.rounds.stages import make_project
 from tests.web import charted
 
-SignIn = Callable[..., TestClient]
-
 
 def point(comparisons: int, accuracy: float) -> dict[str, Any]:
     bounds = {"low": accuracy - 0.08, "high": accuracy + 0.07}
@@ -35,9 +33,13 @@ METRICS = {"comparisons": 31, "too_long": ["comparison-1"] * 30, "refused": 1}
 
 
 @pytest.fixture
-def page(sign_in: SignIn, database: Database) -> Callable[..., str]:
+def lead(sign_in: Callable[..., TestClient]) -> TestClient:
+    return sign_in("lead")
+
+
+@pytest.fixture
+def page(lead: TestClient, database: Database) -> Callable[..., str]:
     """Give a function that returns the page of a reward model with some metrics."""
-    lead = sign_in("lead")
 
     def of(path: str = "", **metrics: Any) -> str:
         with database.transaction() as session:
@@ -67,17 +69,16 @@ def test_a_forecast_is_shown_with_its_interval_beside_what_was_measured(
     assert html.index("Accuracy with 900 comparisons") > html.index("Accuracy with 800 comparisons")
 
 
-def test_a_forecast_is_a_chart_with_a_file(page: Callable[..., str], sign_in: SignIn) -> None:
+def test_a_forecast_is_a_chart_with_a_file(page: Callable[..., str], lead: TestClient) -> None:
     html = page(label_value=WORTH)
     drawing = charted.of_page(html)["Accuracy by comparisons"]
     measured, forecast = drawing["lines"]
     assert (measured["x"], measured["y"]) == ([50, 100, 200, 400], [61, 64, 68, 70])
     assert (forecast["x"], forecast["dashed"]) == ([800, 900], True)
     (address,) = re.findall(r'href="([^"]*label-value.csv)"', html)
-    browser = sign_in("lead")
-    charted.assert_same(drawing, browser.get(address).text)
+    charted.assert_same(drawing, lead.get(address).text)
     other = re.sub(r"\d+(?=/label)", "999999", address)
-    assert browser.get(other, headers={"accept": "text/html"}).status_code == 404
+    assert lead.get(other, headers={"accept": "text/html"}).status_code == 404
 
 
 def test_the_launch_page_says_what_more_comparisons_would_bring(page: Callable[..., str]) -> None:

@@ -81,7 +81,7 @@ def test_a_long_run_is_thinned_out_on_pages_but_not_in_the_file_or_the_table(
     monkeypatch.setattr(training_curves, "MOST_POINTS", 6)  # 30 steps: every fifth
     (path,) = (f"runs/{runs.jobs[0]}",)
     page = runs.get(path)
-    assert "A point for every 5 steps" in page
+    assert "One of 5 points is drawn" in page
     drawn = runs.charts(path)["Reward"]
     assert len(drawn["lines"][0]["x"]) < 30
     rows = runs.rows(f"{drawn['whole'].removeprefix('/p/desk/rounds/')}")
@@ -89,7 +89,7 @@ def test_a_long_run_is_thinned_out_on_pages_but_not_in_the_file_or_the_table(
     table = runs.get(f"{path}?chart=reward%2Fnormalised")
     assert "All 30 points" in table
     assert table.count("<tr>") == 31
-    assert "A point for every" not in table
+    assert "points is drawn" not in table
 
 
 def test_an_alarm_is_marked_with_its_reason_on_the_chart_that_it_is_about(runs: Runs) -> None:
