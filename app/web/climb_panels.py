@@ -10,7 +10,7 @@ from textwrap import wrap
 
 from app.domain.climb import ClimbRound
 from app.domain.measures import Interval, Measure, Undefined
-from app.web.curves import nice_values, tick_label
+from app.web.ticks import nice_values, tick_label
 
 WIDTH = 360
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 350.0, 32.0, 152.0
@@ -68,6 +68,8 @@ class ClimbPanel:
     mark: float | None = None
     has_ceiling: bool = False
     digits: int = 0
+    y_name: str = "Share"
+    unit: str = "%"
 
     @property
     def drawn(self) -> tuple[DrawnSeries, ...]:

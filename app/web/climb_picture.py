@@ -1,7 +1,4 @@
-"""The climb as a picture: its panels, drawn alike in pages and in a file of their own.
-
-In pages the style sheet sets the colors.
-"""
+"""The climb as a picture: all its panels in one file. Pages draw each as a chart of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +66,7 @@ def picture(shown: Climb, title: str) -> Picture:
                     Series("reward model", "scores_sft", climb.is_even_enough),
                 ),
                 mark=EVEN,
+                y_name="Win rate",
             ),
             ClimbPanel(
                 "Win rate over the previous policy",
@@ -78,11 +76,13 @@ def picture(shown: Climb, title: str) -> Picture:
                     Series("reward model", "scores_last", climb.is_even_enough),
                 ),
                 mark=EVEN,
+                y_name="Win rate",
             ),
             ClimbPanel(
                 "Agreement of the round's judgments",
                 rounds,
                 (Series("agreement", "agreement", climb.is_precise),),
+                y_name="Raw agreement",
             ),
             ClimbPanel(
                 "Reward model on held-out votes",
@@ -92,6 +92,7 @@ def picture(shown: Climb, title: str) -> Picture:
                     Series("human level", "human_level"),
                 ),
                 has_ceiling=True,
+                y_name="Accuracy",
             ),
             ClimbPanel(
                 f"KL to {initial}, nats per response",
@@ -99,12 +100,16 @@ def picture(shown: Climb, title: str) -> Picture:
                 (Series("policy", "kl_nats"),),
                 is_share=False,
                 digits=2,
+                y_name="KL per response",
+                unit="nats",
             ),
             ClimbPanel(
                 "Mean length of a response, characters",
                 rounds,
                 (Series("policy", "length"), Series(initial, "length_sft")),
                 is_share=False,
+                y_name="Length",
+                unit="characters",
             ),
         ),
     )

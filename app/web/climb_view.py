@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from app.domain.climb import Climb, ClimbRound
 from app.domain.measures import Interval, Undefined
-from app.web import climb_figures, climb_picture
+from app.models import Project
+from app.web import addresses, climb_charts, climb_figures, climb_picture
+from app.web.charts import Chart
 from app.web.climb_picture import Picture
 
 _SHARES = frozenset(
@@ -52,10 +54,11 @@ class ClimbRow:
 
 @dataclass(frozen=True, slots=True)
 class ClimbView:
-    """The climb of a project as its pages show it; there is no picture without rounds."""
+    """The climb of a project as its pages show it; without rounds, nothing is drawn."""
 
     climb: Climb
     picture: Picture | None
+    charts: tuple[Chart, ...] = ()
 
     @property
     def columns(self) -> tuple[ClimbColumn, ...]:
@@ -104,10 +107,14 @@ class ClimbView:
         return voted[-1] if voted else None
 
 
-def view(climb: Climb, project: str) -> ClimbView:
+def view(climb: Climb, project: Project) -> ClimbView:
     """Return a climb as pages show it."""
-    title = f"{project}: the climb over {_count(climb.rounds)}"
-    return ClimbView(climb, climb_picture.picture(climb, title) if climb.rounds else None)
+    if not climb.rounds:
+        return ClimbView(climb, None)
+    title = f"{project.name}: the climb over {_count(climb.rounds)}"
+    picture = climb_picture.picture(climb, title)
+    figures = addresses.path("climb.figures", slug=project.slug)
+    return ClimbView(climb, picture, climb_charts.of_picture(picture, project.slug, figures))
 
 
 def _count(rounds: Sequence[ClimbRound]) -> str:

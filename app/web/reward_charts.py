@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from app.domain.reward_parts import RULES
 from app.domain.reward_plan import RewardPlan
 from app.services.jobs.training_curves import Points
-from app.web.curves import Chart, ChartLine
+from app.web.charts import Chart, ChartLine
 
 SAFETY_SHARE = "share/judged-by-safety"
 
@@ -26,7 +26,9 @@ def charts(plan: RewardPlan, points: Mapping[str, Points]) -> list[Chart]:
             if title in rules
             else "mean score, before its weight; 0 is the initial policy's mean",
             _lines(points, f"part/{title}"),
+            y_name="Mean of the rule" if title in rules else "Mean score",
             metric="reward/part/NAME",
+            name=f"reward/part/{title}",
         )
         for title in plan.curves
     ]
@@ -35,13 +37,16 @@ def charts(plan: RewardPlan, points: Mapping[str, Points]) -> list[Chart]:
         "share of responses whose reward is their safety score; it should fall",
         _lines(points, SAFETY_SHARE),
         low=0.0,
+        y_name="Share of responses",
         metric="reward/share/NAME",
     )
     return [*parts, share]
 
 
 def _lines(points: Mapping[str, Points], name: str) -> tuple[ChartLine, ...]:
-    lines = [ChartLine("training", points.get(f"reward/{name}", ()))]
-    if points.get(f"heldout/{name}"):
-        lines.append(ChartLine("held-out", points[f"heldout/{name}"], is_second=True))
-    return tuple(lines)
+    training, heldout = f"reward/{name}", f"heldout/{name}"
+    lines = (ChartLine("training", points.get(training, ()), metrics=(training,)),)
+    if not points.get(heldout):
+        return lines
+    second = ChartLine("held-out", points[heldout], is_dashed=True, color=2, metrics=(heldout,))
+    return (*lines, second)

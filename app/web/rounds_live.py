@@ -19,6 +19,7 @@ from app.domain.win_rates import EvaluationResults
 from app.models import Checkpoint, Job, Project, Round, TrainingSample
 from app.services.checkpoints import checkpoints
 from app.services.jobs import training_curves
+from app.services.jobs.training_runs import TrainingRun
 from app.services.rounds import (
     evaluations,
     gate_views,
@@ -28,7 +29,7 @@ from app.services.rounds import (
     stage_jobs,
 )
 from app.services.rounds.gate_views import GateView
-from app.web import next_step_words, training_charts, verdict_words
+from app.web import next_step_words, run_charts, training_charts, verdict_words
 from app.web.next_step_parts import NextStepWords
 from app.web.verdict_words import VerdictWords
 
@@ -133,7 +134,7 @@ def round_page(session: Session, project: Project, round_: Round) -> RoundPage:
     views = gate_views.of_round(session, round_)
     training = {job.kind: job for job in overview.jobs if job.kind in _CHARTED}
     charted = tuple(
-        training_charts.of_job(session, overview, training[kind])
+        run_charts.of_run(session, project, _run(training[kind], round_), overview=overview)
         for kind in _CHARTED
         if kind in training and training[kind].started_at is not None
     )
@@ -158,6 +159,10 @@ def round_page(session: Session, project: Project, round_: Round) -> RoundPage:
         words,
         views,
     )
+
+
+def _run(job: Job, round_: Round) -> TrainingRun:
+    return TrainingRun(job, round_, f"Round {round_.number}")
 
 
 def _stages(overview: round_progress.RoundOverview, gates: Sequence[GateView]) -> tuple[Stage, ...]:

@@ -1,21 +1,21 @@
 """The charts of a round's training jobs: which metrics are drawn, and what they are compared with.
 
-`curves` computes their geometry.
+`run_charts` adds other runs and addresses.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from app.domain import kl_worth
 from app.domain.gates.verdicts import several
-from app.models import CheckpointKind, Job
+from app.models import Checkpoint, CheckpointKind, Job
 from app.services.jobs import training_curves
 from app.services.jobs.training_curves import Points
 from app.services.rounds import loop_overview, round_progress
 from app.web import reward_charts
-from app.web.curves import Chart, ChartBand, ChartLine, ChartMark
+from app.web.charts import Chart, ChartBand, ChartEvent, ChartLine, ChartMark
 
 JOB_NAMES = {
     "sft": "Supervised fine-tuning (SFT)",
@@ -36,6 +36,17 @@ NAMES: Mapping[str, Sequence[str]] = {
 }
 
 
+ALARMS: Mapping[str, str] = {
+    "KL budget": "kl/k1",
+    "held-out peak": "reward/normalised",
+    "disagreement": "reward/disagreement",
+    "length drift": "length/mean",
+    "entropy collapse": "entropy",
+    "fresh votes": "fresh/share",
+}
+"""The metric that an alarm is about, by how its reason begins; others are marked on the reward."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobCharts:
     """The charts of one training job, and the newest value of every metric."""
@@ -46,13 +57,50 @@ class JobCharts:
     newest: dict[str, float]
 
 
-def of_job(session: Session, overview: round_progress.RoundOverview, job: Job) -> JobCharts:
-    """Return the charts of a training job of a round."""
+def of_job(
+    session: Session,
+    overview: round_progress.RoundOverview,
+    job: Job,
+    *,
+    whole: Collection[str] | None = None,
+) -> JobCharts:
+    """Return the charts of a training job of a round.
+
+    Long curves are thinned out, unless `whole` names the only metrics to read, which are then read
+    at every step.
+    """
     more = reward_charts.names(overview.plan.reward) if job.kind == "policy" else ()
-    points = training_curves.of_job(session, job.id, [*NAMES[job.kind], *more])
+    names = [*NAMES[job.kind], *more]
+    if whole is None:
+        every = training_curves.interval(session, job.id, names)
+        points = training_curves.of_job(session, job.id, names)
+    else:
+        every, points = 1, training_curves.whole(session, job.id, sorted(whole))
     make = {"policy": _policy, "reward": _reward, "sft": _sft}[job.kind]
-    charts = tuple(chart for chart in make(overview, points) if not chart.is_empty)
-    return JobCharts(job, JOB_NAMES[job.kind], charts, training_curves.newest(session, job.id))
+    own = tuple(
+        model
+        for model in overview.checkpoints
+        if model.kind != job.kind or model.job_id in (None, job.id)
+    )
+    charts = make(replace(overview, checkpoints=own), points)
+    drawn = tuple(replace(chart, every=every) for chart in charts if not chart.is_empty)
+    newest = training_curves.newest(session, job.id) if whole is None else {}
+    return JobCharts(job, JOB_NAMES[job.kind], _with_alarm(drawn, own), newest)
+
+
+def _with_alarm(charts: tuple[Chart, ...], checkpoints: Sequence[Checkpoint]) -> tuple[Chart, ...]:
+    """Mark the step at which an alarm ended the run, on the chart that the alarm is about."""
+    ended = [one.metrics for one in checkpoints if one.metrics.get("stopped_by_alarm")]
+    if not ended or not charts:
+        return charts
+    reason, step = str(ended[-1]["stop_reason"]), float(ended[-1]["steps"])
+    metric = next((name for start, name in ALARMS.items() if reason.startswith(start)), "")
+    about = next((chart.key for chart in charts if chart.metric == metric), charts[0].key)
+    alarm = ChartEvent(step, "alarm", reason, is_alarm=True)
+    return tuple(
+        replace(chart, events=(*chart.events, alarm)) if chart.key == about else chart
+        for chart in charts
+    )
 
 
 def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]) -> list[Chart]:
@@ -66,6 +114,7 @@ def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             "mean per response; it should also rise on held-out prompts",
             _pair(points, "reward/normalised", "heldout/reward"),
             events=kept,
+            y_name="Mean normalized reward",
             metric="reward/normalised",
         ),
         *reward_charts.charts(overview.plan.reward, points),
@@ -77,13 +126,15 @@ def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             marks=limit,
             events=kept,
             low=0.0,
+            y_name="KL per response",
             metric="kl/k1",
         ),
         _fresh_votes(points),
         Chart(
             "Reward model disagreement",
             "standard deviation over the ensemble; a fast rise is a sign of over-optimization",
-            (ChartLine("ensemble", points.get("reward/disagreement", ())),),
+            _one(points, "ensemble", "reward/disagreement"),
+            y_name="Standard deviation",
             metric="reward/disagreement",
         ),
         Chart(
@@ -92,51 +143,59 @@ def _policy(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             _pair(points, "length/mean", "heldout/length"),
             digits=1,
             unit="tokens",
+            y_name="Length",
             metric="length/mean",
         ),
         Chart(
             "Entropy",
             "near zero, the policy always gives the same response",
-            (ChartLine("per token", points.get("entropy", ())),),
+            _one(points, "per token", "entropy"),
             unit="nats",
+            y_name="Entropy per token",
             metric="entropy",
         ),
         Chart(
             "Clip fraction",
             "share of tokens whose update is clipped; usually 0.05 to 0.3",
-            (ChartLine("share", points.get("policy/clip_fraction", ())),),
+            _one(points, "share", "policy/clip_fraction"),
             low=0.0,
+            y_name="Share of tokens",
             metric="policy/clip_fraction",
         ),
         Chart(
             "Explained variance",
             "share of the variance of returns that the value head predicts",
-            (ChartLine("share", points.get("value/explained_variance", ())),),
+            _one(points, "share", "value/explained_variance"),
+            y_name="Share of variance",
             metric="value/explained_variance",
         ),
     ]
 
 
-def _kept(overview: round_progress.RoundOverview) -> tuple[tuple[float, str], ...]:
+def _kept(overview: round_progress.RoundOverview) -> tuple[ChartEvent, ...]:
     """Return the step whose weights the new policy has, to mark it; none while it trains."""
     metrics = [model.metrics for model in overview.checkpoints if model.kind == "policy"]
     steps = [found["best_step"] for found in metrics if found.get("best_step") is not None]
-    return tuple((float(step), "kept") for step in steps[-1:])
+    why = "the new policy has the weights of this step, the best on held-out prompts"
+    return tuple(ChartEvent(float(step), "kept", why) for step in steps[-1:])
 
 
 def _fresh_votes(points: Mapping[str, Points]) -> Chart:
-    low, high = (dict(points.get(f"fresh/share_{end}", ())) for end in ("low", "high"))
+    names = ("fresh/share", "fresh/share_low", "fresh/share_high", "fresh/pooled")
+    shares = points.get("fresh/share", ())
+    low, high = (dict(points.get(name, ())) for name in names[1:3])
+    ends = tuple((low[x], high[x]) if x in low and x in high else None for x, _ in shares)
     votes = points.get("fresh/pooled", ())
     behind = f"last {several(int(votes[-1][1]), 'vote')}" if votes else "last votes"
     return Chart(
         "People's preference",
         f"share of the {behind} for the policy over the reference, with its interval; it should "
         "stay above one half",
-        (ChartLine("fresh votes", points.get("fresh/share", ())),),
-        marks=(ChartMark(0.5, ""),),  # where the curve begins: a label would be drawn over it
-        spread=tuple((step, end, high[step]) for step, end in low.items() if step in high),
+        (ChartLine("fresh votes", shares, ends=ends, metrics=names),),
+        marks=(ChartMark(0.5, "even"),),
         low=0.0,
         high=1.0,
+        y_name="Share of votes",
         metric="fresh/share",
     )
 
@@ -164,12 +223,14 @@ def _reward(overview: round_progress.RoundOverview, points: Mapping[str, Points]
             _pair(points, "accuracy", "heldout/accuracy"),
             marks=marks,
             bands=bands,
+            y_name="Share of pairs",
             metric="accuracy",
         ),
         Chart(
             "Margin",
             "mean difference between the scores of a pair",
             _pair(points, "margin", "heldout/margin"),
+            y_name="Difference of scores",
             metric="margin",
         ),
     ]
@@ -187,16 +248,24 @@ def _sft(_overview: round_progress.RoundOverview, points: Mapping[str, Points]) 
         Chart(
             "Speed",
             "training throughput",
-            (ChartLine("tokens per second", points.get("time/tokens_per_s", ())),),
+            _one(points, "training", "time/tokens_per_s"),
             digits=0,
             low=0.0,
+            y_name="Throughput",
+            unit="tokens/s",
             metric="time/tokens_per_s",
         ),
     ]
 
 
+def _one(points: Mapping[str, Points], title: str, name: str) -> tuple[ChartLine, ...]:
+    return (ChartLine(title, points.get(name, ()), metrics=(name,)),)
+
+
 def _pair(points: Mapping[str, Points], name: str, heldout: str) -> tuple[ChartLine, ...]:
-    lines = [ChartLine("training", points.get(name, ()))]
-    if points.get(heldout):
-        lines.append(ChartLine("held-out", points[heldout], is_second=True))
-    return tuple(lines)
+    """Return the line of a metric, and the dashed one of the same on held-out data, if any."""
+    lines = _one(points, "training", name)
+    if not points.get(heldout):
+        return lines
+    second = ChartLine("held-out", points[heldout], is_dashed=True, color=2, metrics=(heldout,))
+    return (*lines, second)

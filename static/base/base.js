@@ -46,13 +46,22 @@ document.addEventListener("submit", (event) => {
   if (question && !window.confirm(question)) event.preventDefault();
 });
 
+// Tell a fragment that keeps its elements, because one of them has the focus, what it would have become.
+function keep(element, html) {
+  const next = document.createElement("template");
+  setHtml(next, html);
+  element.dispatchEvent(new CustomEvent("kept", { bubbles: true, detail: next.content }));
+}
+
 async function refresh(element) {
   if (document.hidden) return true;
   try {
     const response = await fetch(element.dataset.refresh, { headers: { Accept: "text/html" } });
     if (!response.ok) return true;
     const focused = element.contains(document.activeElement) && document.activeElement !== document.body;
-    if (!focused) setHtml(element, await response.text());
+    const html = await response.text();
+    if (!focused) setHtml(element, html);
+    else if (document.activeElement.closest("[data-chart]")) keep(element, html);
     element.dispatchEvent(new CustomEvent("refreshed", { bubbles: true }));
   } catch {
     return true; // the network may recover

@@ -36,7 +36,8 @@ def lead(sign_in: Callable[..., TestClient], database: Database) -> TestClient:
 def test_the_climb_is_shown_and_downloaded(lead: TestClient) -> None:
     for path in ("/p/desk", "/p/desk/climb"):
         page = lead.get(path, headers=HTML).text
-        assert page.count('role="img"') == 6
+        assert page.count('<article class="chart"') == 6
+        assert page.count("data-chart=") == 5, "nothing of agreement is drawn: it was not measured"
         assert "Not measured: people in rounds 2, 4" in page
         assert "Not enough: people in round 2; reward model in round 2" in page
         assert "rounds 2, 4: blind votes compare the policy with Policy 1, not with SFT 1." in page

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from app.domain.reward_plan import RewardPlan
 from app.web import glossary, training_charts
-from app.web.curves import Chart
+from app.web.charts import Chart
 from app.web.render import _environment
 
 SignIn = Callable[..., TestClient]
@@ -48,14 +48,14 @@ def test_fresh_votes_are_drawn_with_their_interval_and_number() -> None:
     points = {f"fresh/{name}": ((5.0, value),) for name, value in ends.items()}
     chart = training_charts._fresh_votes(points)
     assert chart.last == 0.6
-    assert chart.spread == ((5.0, 0.4, 0.8),)
+    assert chart.lines[0].ends == ((0.4, 0.8),)
     assert "last 64 votes" in chart.note
     assert training_charts._fresh_votes({}).is_empty
 
 
 def test_a_curve_without_an_entry_is_a_plain_title() -> None:
     template = _environment().from_string(
-        '{% from "rounds/_curves.html" import chart with context %}{{ chart(curve) }}'
+        '{% from "_shared/chart.html" import chart with context %}{{ chart(curve) }}'
     )
     for metric, leads in (("kl/k1", True), ("unheard/of", False)):
         html = template.render(curve=Chart("Title", "note", (), metric=metric))

@@ -1,5 +1,6 @@
 """What a model's page says of the data it left out, and of what more judgments would bring."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from app.services.checkpoints.checkpoints import CheckpointFiles
 from app.services.people import accounts
 from app.web.launch_form import LaunchForm
 from tests.services.rounds.stages import make_project
+from tests.web import charted
 
 
 def point(comparisons: int, accuracy: float) -> dict[str, Any]:
@@ -31,9 +33,13 @@ METRICS = {"comparisons": 31, "too_long": ["comparison-1"] * 30, "refused": 1}
 
 
 @pytest.fixture
-def page(sign_in: Callable[..., TestClient], database: Database) -> Callable[..., str]:
+def lead(sign_in: Callable[..., TestClient]) -> TestClient:
+    return sign_in("lead")
+
+
+@pytest.fixture
+def page(lead: TestClient, database: Database) -> Callable[..., str]:
     """Give a function that returns the page of a reward model with some metrics."""
-    lead = sign_in("lead")
 
     def of(path: str = "", **metrics: Any) -> str:
         with database.transaction() as session:
@@ -63,6 +69,18 @@ def test_a_forecast_is_shown_with_its_interval_beside_what_was_measured(
     assert html.index("Accuracy with 900 comparisons") > html.index("Accuracy with 800 comparisons")
 
 
+def test_a_forecast_is_a_chart_with_a_file(page: Callable[..., str], lead: TestClient) -> None:
+    html = page(label_value=WORTH)
+    drawing = charted.of_page(html)["Accuracy by comparisons"]
+    measured, forecast = drawing["lines"]
+    assert (measured["x"], measured["y"]) == ([50, 100, 200, 400], [61, 64, 68, 70])
+    assert (forecast["x"], forecast["dashed"]) == ([800, 900], True)
+    (address,) = re.findall(r'href="([^"]*label-value.csv)"', html)
+    charted.assert_same(drawing, lead.get(address).text)
+    other = re.sub(r"\d+(?=/label)", "999999", address)
+    assert lead.get(other, headers={"accept": "text/html"}).status_code == 404
+
+
 def test_the_launch_page_says_what_more_comparisons_would_bring(page: Callable[..., str]) -> None:
     html = page("rounds/new", label_value=WORTH)
     assert "is expected to reach 72 % [64, 80] of held-out votes, +2.5 points." in html
@@ -72,7 +90,9 @@ def test_the_launch_page_says_what_more_comparisons_would_bring(page: Callable[.
 def test_why_there_is_no_forecast_is_said(page: Callable[..., str]) -> None:
     html = page(label_value_reason="there were too few")
     assert "What more judgments would bring is not known: there were too few." in html
-    assert "What more judgments" not in page()
+    plain = page()
+    assert "What more judgments" not in plain
+    assert "data-chart" not in plain
 
 
 def test_what_was_left_out_is_counted_with_its_reason(page: Callable[..., str]) -> None:

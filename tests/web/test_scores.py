@@ -15,6 +15,7 @@ from app.services.people import accounts
 from app.services.project import projects, prompts
 from app.services.project.prompts import NewPrompt
 from app.services.rounds import scorings
+from tests.web import charted
 
 SignIn = Callable[..., TestClient]
 HTML = {"accept": "text/html"}
@@ -165,6 +166,9 @@ def test_figures_and_worst_cases_are_shown_and_downloaded(
     assert "&lt;b&gt;" in page, "prompts are escaped"
     assert "100 prompts were wanted" in page
     assert page.index("&lt;i&gt;First") < page.index("More?") < page.index("=good")
+    drawing = charted.of_page(page)["Distribution of scores"]
+    assert [sum(line["y"]) for line in drawing["lines"]] == [3, 3]
+    charted.assert_same(drawing, lead.get(f"/p/desk/scores/{number}/distribution.csv").text)
     figures = lead.get(f"{API}/{number}").json()["figures"]
     assert [side["mean"] for side in figures["sides"]] == [1.0, 0.25]
     assert figures["sides"][1]["change"]["value"] == -0.75
@@ -217,6 +221,12 @@ def test_labelers_and_strangers_see_no_scores(
         project = session.query(Project).one()
         user = session.query(User).filter(User.email.startswith("labeler")).one()
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
-    for address in ("", f"/{number}", f"/{number}/csv", f"/{number}/live"):
+    for address in (
+        "",
+        f"/{number}",
+        f"/{number}/csv",
+        f"/{number}/live",
+        f"/{number}/distribution.csv",
+    ):
         assert stranger.get(f"/p/desk/scores{address}", headers=HTML).status_code == 404
         assert labeler.get(f"/p/desk/scores{address}", headers=HTML).status_code == 403

@@ -24,9 +24,11 @@ from app.models import (
 )
 from app.services.people import accounts
 from app.services.project import projects
+from app.services.quality.agreement import MIN_BIN_SIZE
 from app.services.queue import comparisons
 from app.services.rounds import evaluations
 from tests.services.sample_votes import make_comparison, vote
+from tests.web import charted
 
 SignIn = Callable[..., TestClient]
 KAPPAS = "Cohen's kappa of every two labelers"
@@ -218,3 +220,19 @@ def test_withdrawing_from_a_complete_evaluation_changes_every_page(
     assert "Its judgments do not count." in shown(lead, f"evaluations/{number}")
     answers = lead.get(f"/api/v1/projects/desk/evaluations/{number}/answers").json()
     assert sorted(row["is_withdrawn"] for row in answers) == [False, True]
+
+
+def test_agreement_over_time_is_a_chart_with_a_file_of_the_same_selection(
+    lead: TestClient, database: Database
+) -> None:
+    judge(database, *[("a", "a")] * MIN_BIN_SIZE, *[("a", "b")] * MIN_BIN_SIZE)
+    page = lead.get("/p/desk/agreement?version=1", headers={"accept": "text/html"}).text
+    drawing = charted.of_page(page)["Over time"]
+    (line,) = drawing["lines"]
+    assert (line["x"], line["y"]) == ([1, 2], [100, 0])
+    assert drawing["bands"] == [{"low": 63, "high": 77, "label": "trained labelers"}]
+    (address,) = re.findall(r'href="([^"]*over-time.csv[^"]*)"', page)
+    assert address.endswith("?version=1"), "the file keeps the filters"
+    charted.assert_same(drawing, lead.get(address).text)
+    empty = lead.get(address.replace("version=1", "version=2"))
+    assert charted.rows(empty.text) == []

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.models import Metric, TrainingSample
@@ -13,21 +13,53 @@ MOST_POINTS = 400
 Points = tuple[tuple[float, float], ...]
 
 
-def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
-    """Return the points of the named curves; of long ones every n-th step and the latest steps."""
-    last = session.scalar(select(func.max(Metric.step)).where(Metric.job_id == job_id))
-    if last is None:
-        return {}
-    every = max(last // MOST_POINTS, 1)
-    query = (
-        select(Metric.name, Metric.step, Metric.value)
-        .where(
-            Metric.job_id == job_id,
-            Metric.name.in_(names),
-            (Metric.step % every == 0) | (Metric.step >= last - every),
-        )
-        .order_by(Metric.name, Metric.step)
+def interval(session: Session, job_id: int, names: Sequence[str]) -> int:
+    """Return of how many points of the longest named curve `of_job` returns one."""
+    counts = (
+        select(func.count().label("points"))
+        .where(Metric.job_id == job_id, Metric.name.in_(names))
+        .group_by(Metric.name)
+        .subquery()
     )
+    longest = session.scalar(select(func.max(counts.c.points))) or 1
+    return (longest - 1) // MOST_POINTS + 1
+
+
+def of_job(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
+    """Return the points of the named curves: of long ones every n-th, and the latest n.
+
+    Each curve is thinned out by itself: one that has a point every ten steps keeps its own.
+    """
+    by_name = {"partition_by": Metric.name}
+    numbered = (
+        select(
+            Metric.name,
+            Metric.step,
+            Metric.value,
+            (func.row_number().over(**by_name, order_by=Metric.step) - 1).label("place"),
+            func.count().over(**by_name).label("points"),
+        )
+        .where(Metric.job_id == job_id, Metric.name.in_(names))
+        .subquery()
+    )
+    every = (numbered.c.points - 1) // MOST_POINTS + 1
+    is_kept = (numbered.c.place % every == 0) | (numbered.c.place >= numbered.c.points - every)
+    columns = (numbered.c.name, numbered.c.step, numbered.c.value)
+    query = select(*columns).where(is_kept).order_by(numbered.c.name, numbered.c.step)
+    return _curves(session, query)
+
+
+def whole(session: Session, job_id: int, names: Sequence[str]) -> dict[str, Points]:
+    """Return the points of the named curves at every step."""
+    return _curves(
+        session,
+        select(Metric.name, Metric.step, Metric.value)
+        .where(Metric.job_id == job_id, Metric.name.in_(names))
+        .order_by(Metric.name, Metric.step),
+    )
+
+
+def _curves(session: Session, query: Select[tuple[str, int, float]]) -> dict[str, Points]:
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, step, value in session.execute(query):
         curves[name].append((float(step), value))

@@ -1,12 +1,12 @@
 """Agreement: overall, over time and between labelers, and the quality of each labeler."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from app.domain.agreement import EXPECTATION, WEIGHTING
@@ -20,8 +20,8 @@ from app.services.quality.absolute_agreement import FREE_TEXT
 from app.services.quality.agreement import AgreementReport
 from app.services.quality.labeler_quality import Quality
 from app.services.rounds import loop_overview, page_verdicts, round_progress
-from app.web import addresses, verdict_words
-from app.web.curves import Chart, ChartBand, ChartLine
+from app.web import addresses, chart_files, charts, verdict_words
+from app.web.charts import Chart, ChartBand, ChartEvent, ChartLine
 from app.web.deps import LeadAccess
 from app.web.render import render
 from app.web.verdict_words import VerdictWords
@@ -93,6 +93,8 @@ class AgreementPage:
     low: int
     as_of: datetime | None  # of figures that newer judgments are not in yet
     other_stratum: str  # the query that includes chosen comparisons, or leaves them out
+    points_url: str  # of the chart's file
+    file_name: str
     expectation: str = EXPECTATION
     weighting: str = WEIGHTING
     fewest_shared: int = FEWEST_SHARED  # below, two labelers are not compared on the page
@@ -116,7 +118,8 @@ class AgreementPage:
     @property
     def over_time(self) -> Chart:
         """A chart of raw agreement over time, in percent."""
-        return over_time(self.report)
+        chart = over_time(self.report)
+        return replace(chart, csv_url=self.points_url, file_name=self.file_name)
 
     @property
     def names(self) -> list[str]:
@@ -147,47 +150,59 @@ class AgreementPage:
         return lines.accuracy if lines else None
 
 
-@router.get("/p/{slug}/agreement")
-def show(
-    request: Request,
-    access: LeadAccess,
+def _asked(
     round: Annotated[int | Literal[""], Query()] = "",
     version: Annotated[int | Literal[""], Query()] = "",
     source: Annotated[str, Query()] = "",
     category: Annotated[str, Query()] = "",
     tag: Annotated[str, Query()] = "",
     chosen: Annotated[bool, Query()] = False,
-) -> Response:
+) -> ChosenGroup:
+    return ChosenGroup(round or None, version or None, source, category, tag, chosen)
+
+
+Asked = Annotated[ChosenGroup, Depends(_asked)]
+
+
+@router.get("/p/{slug}/agreement")
+def show(request: Request, access: LeadAccess, asked: Asked) -> Response:
     """Show how far labelers agree."""
-    asked = ChosenGroup(round or None, version or None, source, category, tag, chosen)
     page = _page(access.session, access.project, asked)
     return render(request, "agreement/page.html", page)
+
+
+@router.get("/p/{slug}/agreement/over-time.csv")
+def points(access: LeadAccess, asked: Asked) -> Response:
+    """Return agreement over time as a file for spreadsheets."""
+    report = _report(access.session, access.project.id, asked)
+    return chart_files.csv(replace(over_time(report), file_name=_file_name(access.project)))
 
 
 def over_time(report: AgreementReport) -> Chart:
     """Return a chart of raw agreement by the time comparisons were completed."""
     groups = [group for group in report.over_time if isinstance(group.raw.value, float)]
     points = tuple((float(at), 100 * _value(group.raw)) for at, group in enumerate(groups, 1))
-    spread = tuple(
-        (float(at), 100 * group.raw.interval.low, 100 * group.raw.interval.high)
-        for at, group in enumerate(groups, 1)
+    ends = tuple(
+        (100 * group.raw.interval.low, 100 * group.raw.interval.high)
         if isinstance(group.raw.interval, Interval)
+        else None
+        for group in groups
     )
     newest = [max(group.versions) for group in groups]
     events = tuple(
-        (at + 0.5, f"v{after}")
+        ChartEvent(at + 0.5, f"v{after}", f"version {after} of the guidelines")
         for at, (before, after) in enumerate(pairwise(newest), 1)
         if after > before
     )
     return Chart(
         "Over time",
         "comparisons in the order they were completed; the band is typical of trained labelers",
-        (ChartLine("agreement, with its interval", points),),
+        (ChartLine("agreement", points, ends=ends),),
         digits=0,
         unit="%",
+        y_name="Raw agreement",
         bands=(ChartBand(63, 77, "trained labelers"),),
         x_name="Group",
-        spread=spread,
         events=events,
     )
 
@@ -207,27 +222,32 @@ def heat(report: AgreementReport) -> dict[tuple[str, str], HeatMapCell]:
     return cells
 
 
-def _page(session: Session, project: Project, asked: ChosenGroup) -> AgreementPage:
-    project_id = project.id
+def _report(session: Session, project_id: int, asked: ChosenGroup) -> AgreementReport:
     all_rounds = round_progress.of_project(session, project_id)
-    chosen = next((round_ for round_ in all_rounds if round_.number == asked.round), None)
-    report = agreement.report(
+    return agreement.report(
         session,
         project_id,
-        round_id=chosen.id if chosen else None,
+        round_id=next((one.id for one in all_rounds if one.number == asked.round), None),
         version=asked.version,
         source=asked.source or None,
         categories=(asked.category,) if asked.category else (),
         tags=(asked.tag,) if asked.tag else (),
         chosen=asked.chosen,
     )
+
+
+def _page(session: Session, project: Project, asked: ChosenGroup) -> AgreementPage:
+    project_id = project.id
+    all_rounds = round_progress.of_project(session, project_id)
+    is_known = any(one.number == asked.round for one in all_rounds)
+    report = _report(session, project_id, asked)
     reward = checkpoints.of_project(session, project_id, CheckpointKind.REWARD)
     verdict = page_verdicts.of_agreement(session, project, report, asked.where)
     return AgreementPage(
         verdict_words.words(verdict, project.slug),
         report,
         {row.labeler: row for row in labeler_quality.of_project(session, project_id)},
-        chosen.number if chosen else None,
+        asked.round if is_known else None,
         asked.version,
         asked.source,
         all_rounds,
@@ -241,7 +261,19 @@ def _page(session: Session, project: Project, asked: ChosenGroup) -> AgreementPa
         agreement.lowest(session, project_id).total,
         kept_figures.as_of(session),
         asked.address(chosen=not asked.chosen),
+        _points_url(project, asked),
+        _file_name(project),
     )
+
+
+def _points_url(project: Project, asked: ChosenGroup) -> str:
+    address = addresses.path("agreement.points", slug=project.slug)
+    query = asked.address(chosen=asked.chosen)
+    return f"{address}?{query}" if query else address
+
+
+def _file_name(project: Project) -> str:
+    return charts.file_name(project.slug, "agreement-over-time")
 
 
 def _value(measure: Measure) -> float:

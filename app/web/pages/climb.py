@@ -52,7 +52,7 @@ def figures(access: LeadAccess) -> Response:
 
 def _view(access: ProjectAccess) -> ClimbView:
     found = climb.of_project(access.session, access.project)
-    return climb_view.view(found, access.project.name)
+    return climb_view.view(found, access.project)
 
 
 def _attachment(access: ProjectAccess, ending: str) -> dict[str, str]:

@@ -21,7 +21,8 @@ from app.services.checkpoints.merged_models import MergedFolder
 from app.services.rounds import gate_views, loop_overview, page_verdicts, round_progress
 from app.services.rounds.gate_views import GateView
 from app.services.rounds.loop_overview import RewardLines
-from app.web import addresses, downloads, verdict_words
+from app.web import addresses, chart_files, downloads, label_value_chart, verdict_words
+from app.web.charts import Chart
 from app.web.deps import LeadAccess, ProjectAccess
 from app.web.render import redirect, render
 from app.web.row_ids import RowId
@@ -89,6 +90,7 @@ class ModelPage:
     push: PushForm
     gates: tuple[GateView, ...]
     choice: str  # that its round was launched with; empty without one
+    value_chart: Chart | None  # of what more judgments would bring
     error: str = ""
 
     @property
@@ -220,6 +222,20 @@ def show(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response
     return render(request, "models/one.html", _page(access, checkpoint_id))
 
 
+@router.get("/p/{slug}/models/{checkpoint_id}/label-value.csv")
+def value(access: LeadAccess, checkpoint_id: RowId) -> Response:
+    """Return what more judgments would bring as a file for spreadsheets.
+
+    Raises:
+        NotFound: it was not measured.
+    """
+    checkpoint = checkpoints.get(access.session, access.project.id, checkpoint_id)
+    chart = label_value_chart.of_model(checkpoint, access.project.slug)
+    if chart is None:
+        raise NotFound(f"{checkpoint.name} has no record of what more judgments would bring")
+    return chart_files.csv(chart)
+
+
 @router.get("/p/{slug}/models/{checkpoint_id}/download")
 def download(request: Request, access: LeadAccess, checkpoint_id: RowId) -> Response:
     """Send the folder of a model as a tar."""
@@ -326,6 +342,7 @@ def _page(
         form or PushForm(private=True),
         gate_views.of_checkpoint(session, checkpoint),
         _choice(access, checkpoint),
+        label_value_chart.of_model(checkpoint, project.slug),
         error,
     )
 

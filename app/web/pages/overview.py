@@ -55,7 +55,7 @@ class OverviewPage:
     @property
     def climb(self) -> ClimbView:
         """The climb over the rounds."""
-        return climb_view.view(self.loop.climb, self.project.name)
+        return climb_view.view(self.loop.climb, self.project)
 
     @property
     def shows_training(self) -> bool:

@@ -17,7 +17,8 @@ from app.services.jobs import job_waits
 from app.services.project import prompt_search
 from app.services.rounds import scoring_csv, scorings
 from app.services.rounds.scorings import ScoredCase
-from app.web import addresses, score_fields
+from app.web import addresses, chart_files, score_chart, score_fields
+from app.web.charts import Chart
 from app.web.deps import LeadAccess, ProjectAccess, Servers
 from app.web.guarded_route import takes_file
 from app.web.render import redirect, render
@@ -87,6 +88,7 @@ class ScoringPage:
     cases: list[ScoredCase]
     found: int
     number: int
+    distribution: Chart
 
     @property
     def scoring(self) -> Scoring:
@@ -169,6 +171,14 @@ def download(access: LeadAccess, scoring_id: RowId) -> Response:
     )
 
 
+@router.get("/p/{slug}/scores/{scoring_id}/distribution.csv")
+def distribution(access: LeadAccess, scoring_id: RowId) -> Response:
+    """Return the distribution of the scores as a file for spreadsheets."""
+    scoring = scorings.get(access.session, access.project.id, scoring_id)
+    summary = scorings.figures(access.session, scoring)
+    return chart_files.csv(score_chart.of_scoring(scoring, summary, access.project.slug))
+
+
 @router.post("/p/{slug}/scores/{scoring_id}/remove")
 def remove(request: Request, access: LeadAccess, scoring_id: RowId) -> Response:
     """Delete a scoring."""
@@ -234,9 +244,9 @@ def _one(access: ProjectAccess, scoring_id: int, side: int | None, number: int) 
     cases, found = scorings.worst(session, scoring, shown, (number - 1) * PAGE, PAGE)
     row = ScoringRow(scoring, scorings.job_of(session, scoring))
     waits_for = "" if row.job is None else job_waits.why(session, row.job)
-    return ScoringPage(
-        row, waits_for, scorings.figures(session, scoring), shown, cases, found, number
-    )
+    summary = scorings.figures(session, scoring)
+    chart = score_chart.of_scoring(scoring, summary, access.project.slug)
+    return ScoringPage(row, waits_for, summary, shown, cases, found, number, chart)
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:
