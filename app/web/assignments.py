@@ -17,7 +17,8 @@ from app.services.judging.practice_runs import Feedback
 from app.services.judging.sheets import Sheet
 from app.services.judging.submissions import Outcome
 from app.web.judgment_kinds import AnyJudgmentOut, in_words, judgment_out
-from app.web.render import render_markdown, visible_raw
+from app.web.markdown import render_markdown
+from app.web.render import visible_raw
 
 
 class MessageOut(BaseModel):
