@@ -1,6 +1,6 @@
-"""Formulas in LaTeX as MathML, which browsers draw without a script, a font or a style of ours.
+r"""Formulas in LaTeX as MathML, which browsers draw without a script, a font or a style of ours.
 
-The library refuses what it does not know, `\\href` and `\\includegraphics` among it; what it does
+The library refuses what it does not know, `\href` and `\includegraphics` among it; what it does
 convert comes back with a fixed set of elements and attributes, so that a formula can neither load,
 link nor cover anything. It descends once per nested argument, on the stack of the process: the
 number of characters that can nest is therefore limited before it sees a formula.

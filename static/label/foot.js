@@ -4,6 +4,7 @@
 import { hint, keepingFocus, make } from "./dom.js";
 import { KINDS } from "./kinds.js";
 import { isSingle, keysFor } from "./keys.js";
+import { ask } from "./view.js";
 
 export function drawFoot(foot, { assignment, state, status, act }) {
   const rows = keysFor(assignment);
@@ -54,6 +55,7 @@ export function drawNothing(root, queue, trouble, act, config) {
   const reasons = queue?.reasons ?? [];
   const isWaiting = !queue || queue.open > 0 || queue.held > 0;
   root.className = "";
+  ask([]);
   root.replaceChildren(
     make(
       "section",

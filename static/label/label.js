@@ -102,11 +102,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 // A click chooses and leaves the focus where it was, so that Enter goes on meaning submit.
-byId("work").addEventListener("mousedown", (event) => {
-  if (!event.target.closest(".choose, .step, .move, .point, .thumb, .reason, .tool")) return;
-  event.preventDefault();
-  if (document.activeElement?.matches("textarea, select")) byId("question")?.focus({ preventScroll: true });
-});
+for (const id of ["work", "ask"]) {
+  byId(id).addEventListener("mousedown", (event) => {
+    if (!event.target.closest(".choose, .step, .side, .move, .point, .thumb, .reason, .tool")) return;
+    event.preventDefault();
+    if (document.activeElement?.matches("textarea, select")) byId("question")?.focus({ preventScroll: true });
+  });
+}
 for (const kind of ["pointerdown", "scroll"]) {
   document.addEventListener(kind, () => (lastActive = Date.now()), { passive: true, capture: true });
 }
@@ -122,6 +124,7 @@ byId("open-guidelines")?.addEventListener("click", (event) => {
 });
 window.addEventListener("online", () => work.exchange());
 window.addEventListener("resize", () => settle(byId("work")));
+new ResizeObserver(() => settle(byId("work"))).observe(byId("foot"));
 window.addEventListener("pagehide", () => desk.leave());
 
 setInterval(() => {
