@@ -29,6 +29,7 @@ def _labeler(
         user = session.scalar(select(User).where(User.email == "ada@example.org"))
         assert user is not None
         accounts.add_member(session, project.id, user.id, Role.LABELER, actor_id=None)
+        sample.read_guidelines(session, project, user.id)
         for _ in range(comparisons):
             sample.make_comparison(session, project)
     return browser
