@@ -21,7 +21,6 @@ const watch = new MutationObserver(() => {
   }
   if (/^(Saving|Saved)/.test(document.getElementById("status")?.textContent ?? "") || foot.querySelector("[data-feedback]")) leave();
 });
-document.getElementById("guidelines").addEventListener("toggle", () => tick("read"));
 watch.observe(foot, { childList: true, subtree: true, attributes: true });
 
 function leave() {
